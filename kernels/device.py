@@ -1,0 +1,44 @@
+"""Which implementation a device gets, and Triton as an optional import.
+
+The kernel files take `triton` and `tl` from here. Where Triton is not installed both are stand-ins that let the kernel
+definitions be read without being usable, so the package imports and the references run anywhere.
+"""
+
+from typing import Any
+
+import torch
+
+try:
+    import triton
+    import triton.language as tl
+
+    HAS_TRITON = True
+except ImportError:
+    HAS_TRITON = False
+
+    class _NoTriton:
+        """Stands for a module: decorators return what they are given, every other name is None."""
+
+        constexpr = staticmethod(lambda value=None: value)
+
+        @staticmethod
+        def jit(function=None, **_):
+            return function if function is not None else lambda inner: inner
+
+        def __getattr__(self, name: str) -> None:
+            return None
+
+    triton: Any = _NoTriton()
+    tl: Any = _NoTriton()
+
+__all__ = ["HAS_TRITON", "backend", "block_of", "tl", "triton"]
+
+
+def backend(device: torch.device | str) -> str:
+    """Say which implementation tensors on `device` take: "triton" on CUDA where it is installed, else "reference"."""
+    return "triton" if torch.device(device).type == "cuda" and HAS_TRITON else "reference"
+
+
+def block_of(size: int, *, smallest: int = 16, largest: int = 1 << 20) -> int:
+    """The power of two that covers `size`, held between two powers of two."""
+    return min(largest, max(smallest, 1 << max(0, size - 1).bit_length()))

@@ -1,0 +1,70 @@
+"""Gumbel noise as a function of (seed, stream, position, code): nothing is stored, and every backend draws the same.
+
+    key  = mix(mix(mix(low(seed) ^ stream) ^ high(seed)) ^ position)   one a row; mix is a bijection of 32 bits
+    w    = (31 bits of mix(key ^ code * golden) + 1/2) / 2^31          one a code, bit for bit the same everywhere
+    g    = -log(-log(1 - w)), so that argmax(logits + g) is a draw from softmax(logits)
+
+1 - w and not w stands in the logarithm because draws are won near w = 0, where floats are fine enough to tell codes apart
+even among 131072 equal ones. The logarithms may differ in their last bits between a CPU and a GPU.
+"""
+
+import torch
+
+from .device import tl, triton
+
+# What the noise is for; two uses with one seed must not share their draws.
+SAMPLE_STREAM = 0x0001
+RENOISE_STREAM = 0x0002
+JUMP_STREAM = 0x0003
+LANDING_STREAM = 0x0004
+
+_GOLDEN = 0x9E3779B1
+_FIRST = 0x7FEB352D  # with 0x846CA68B and shifts 16, 15, 16: the 32-bit mixer with the least bias in Ellis's search
+_SECOND = 0x846CA68B
+_LARGEST_BELOW_ONE = 1 - 2.0**-24
+
+
+def row_keys_reference(seed, positions, stream):
+    """Hash seed (int or (B,) int64), positions (B, N) int64 and the stream's number into keys (B, N) int32."""
+    B, N = positions.shape
+    seed = torch.as_tensor(seed, dtype=torch.int64, device=positions.device).reshape(-1, 1)
+    key = _mix_(seed.to(torch.int32) ^ stream)
+    key = _mix_(key ^ (seed >> 32).to(torch.int32))
+    return _mix_(key ^ positions.to(torch.int32)).expand(B, N)
+
+
+def uniform_reference(keys, codes):
+    """w in (0, 1) for keys (R,) int32 and codes (V,) int32: (R, V) float32."""
+    bits = _mix_(keys[:, None] ^ (codes * _signed(_GOLDEN)))
+    return bits.bitwise_and_(0x7FFFFFFF).float().mul_(2.0**-31).add_(2.0**-32).clamp_(max=_LARGEST_BELOW_ONE)
+
+
+def gumbel_reference(keys, codes):
+    """Gumbel noise for keys (R,) int32 and codes (V,) int32: (R, V) float32."""
+    return uniform_reference(keys, codes).neg_().log1p_().neg_().log_().neg_()
+
+
+def _mix_(x):
+    x ^= (x >> 16) & 0xFFFF
+    x *= _FIRST
+    x ^= (x >> 15) & 0x1FFFF
+    x *= _signed(_SECOND)
+    x ^= (x >> 16) & 0xFFFF
+    return x
+
+
+def _signed(bits):
+    return bits - (1 << 32) if bits >> 31 else bits
+
+
+def seeds_and_positions(seed, positions, B, N, device):
+    """Bring both to tensors: seed (B,) int64, one for all or one a sequence; positions (B, N) int64, default 0 .. N-1."""
+    if isinstance(seed, int):
+        seed = torch.full((B,), seed, dtype=torch.int64, device=device)
+    if seed.shape != (B,) or seed.dtype != torch.int64:
+        raise ValueError(f"seed {tuple(seed.shape)} {seed.dtype}; wanted an int or ({B},) torch.int64")
+    if positions is None:
+        positions = torch.arange(N, device=device)
+    if positions.shape not in ((N,), (B, N)):
+        raise ValueError(f"positions {tuple(positions.shape)}; wanted ({N},) or ({B}, {N})")
+    return seed, positions.expand(B, N)
