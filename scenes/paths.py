@@ -1,0 +1,88 @@
+"""Walks through a scene as lists of actions: random walks for data, and the shapes that benchmarks need."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..world.action import STEP, TURN_DEG, Action, paraphrases, parse_action, say
+from ..world.pose import Motion, Pose
+from .scene import Scene
+
+_KINDS = ("forward", "back", "left", "right", "turn left", "turn right", "look", "wait", "both")
+_ODDS = np.array([0.36, 0.07, 0.05, 0.05, 0.175, 0.175, 0.05, 0.02, 0.05])
+_MAX_LOOK_DEG = 25.0
+
+
+def random_walk(scene: Scene, rng: np.random.Generator, steps: int, *, start: Pose | None = None,
+                plain: bool = False) -> list[Action]:  # fmt: skip
+    """A walk as a person might take it: keys held for a while, seldom into a wall, sometimes the same way back.
+
+    With `plain`, only usual amounts in the usual words; otherwise amounts vary and words are paraphrased.
+    """
+    pose, actions, kind = start or scene.spawn_pose, [], "forward"
+    turning_back = steps >= 8 and rng.uniform() < 0.25
+    while len(actions) < (steps // 2 if turning_back else steps):
+        if rng.uniform() > 0.6:
+            kind = str(rng.choice(_KINDS, p=_ODDS))
+        motion = _draw(kind, pose, rng, plain)
+        there = scene.walked(pose, motion)
+        if there.distance_to(pose.moved(motion)) > 0.05 and rng.uniform() < 0.93:
+            kind = str(rng.choice(["turn left", "turn right", "back"], p=[0.45, 0.45, 0.1]))
+            continue
+        actions.append(_word(motion, rng, plain))
+        pose = there
+    if turning_back:
+        actions += [_word(action.motion.scaled(-1), rng, plain) for action in reversed(actions)]
+    return (actions + [_word(Motion(), rng, plain)])[:steps]
+
+
+def repeat(text: str, times: int) -> list[Action]:
+    """The same sentence `times` times over."""
+    return [parse_action(text)] * times
+
+
+def out_and_back(text: str, times: int) -> list[Action]:
+    """`text` for `times` steps, then its reverse for as many."""
+    action = parse_action(text)
+    return [action] * times + [parse_action(say(action.motion.scaled(-1)))] * times
+
+
+def loop(side: float = 1.2) -> list[Action]:
+    """A square with sides of that many metres, walked forward and turning left, back to where it began."""
+    one_side = repeat("move forward", max(1, round(side / STEP))) + repeat("turn left", round(90 / TURN_DEG))
+    return one_side * 4
+
+
+def poses_of(scene: Scene, start: Pose, actions: list[Action]) -> list[Pose]:
+    """The poses that a walker passes, one more than there are actions; collisions are resolved."""
+    poses = [start]
+    for action in actions:
+        poses.append(scene.walked(poses[-1], action.motion or Motion()))
+    return poses
+
+
+def _draw(kind: str, pose: Pose, rng: np.random.Generator, plain: bool) -> Motion:
+    usual = plain or rng.uniform() < 0.6
+    step = STEP if usual else round(rng.uniform(0.1, 0.45), 2)
+    turn = TURN_DEG if usual else float(round(rng.uniform(4, 24)))
+    if kind == "look":
+        up = pose.pitch_deg < -1 or (abs(pose.pitch_deg) <= 1 and rng.uniform() < 0.5)
+        if abs(pose.pitch_deg) + turn > _MAX_LOOK_DEG and (pose.pitch_deg > 0) == up:
+            return Motion()
+        return Motion(pitch_deg=turn if up else -turn)
+    if kind == "both":
+        return Motion(forward=step if rng.uniform() < 0.8 else -step, yaw_deg=turn * rng.choice([-1, 1]))
+    return {
+        "forward": Motion(forward=step), "back": Motion(forward=-step), "left": Motion(right=-step),
+        "right": Motion(right=step), "turn left": Motion(yaw_deg=turn), "turn right": Motion(yaw_deg=-turn),
+        "wait": Motion(),
+    }[kind]  # fmt: skip
+
+
+def _word(motion: Motion, rng: np.random.Generator, plain: bool) -> Action:
+    if plain or rng.uniform() < 0.5:
+        return Action(say(motion), motion)
+    parts = [Motion(forward=motion.forward), Motion(right=motion.right), Motion(yaw_deg=motion.yaw_deg),
+             Motion(pitch_deg=motion.pitch_deg)]  # fmt: skip
+    texts = [str(rng.choice(paraphrases(part))) for part in parts if not part.is_still]
+    return Action(" and ".join(texts) or str(rng.choice(paraphrases(Motion()))), motion)

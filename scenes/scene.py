@@ -1,0 +1,158 @@
+"""A scene is data: arrays of solids and materials. This file holds, saves and loads them and resolves collisions.
+
+It does not know how a scene is drawn (render.py) or how one is made up (rooms.py, outdoors.py).
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+
+from ..world.pose import Motion, Pose
+
+BOX, CYLINDER, ELLIPSOID = 0, 1, 2
+PLAIN, CHECKER, STRIPES, BRICK, WOOD, PLASTER, GRASS, TILES = range(8)
+GROUND_ID = 1  # instance id of the ground; 0 is the sky
+EYE_HEIGHT = 1.5
+BODY_RADIUS = 0.3
+BODY_LOW, BODY_HIGH = 0.25, 1.7  # a walker steps over what is lower and under what is higher (metres)
+FORMAT = 1
+
+
+class SceneError(ValueError):
+    """A scene file or request that cannot be used; the message says what came and what was wanted."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Solids on an infinite ground plane at z = 0. n solids, m materials; metres and radians; colours in [0, 1].
+
+    shapes (n,) int64: BOX, CYLINDER (upright) or ELLIPSOID; centers, halves (n, 3) float64: half sizes along the
+    solid's own axes; yaws (n,) float64 about +Z; ids (n,) int32: the instance each solid belongs to, unique a thing;
+    materials (n,) int64: row in the material table. Material table: textures (m,) int64, colors (m, 2, 3) float64,
+    scales (m,) float64 metres a repeat. ground: material row. sky (2, 3): horizon and zenith colour. light (3,):
+    direction towards the light. haze: how much of the horizon colour one metre of air adds. half_extent: walkers stay
+    within +-half_extent in x and y. spawn: x, y, yaw in degrees.
+    """
+
+    family: str
+    seed: int
+    shapes: np.ndarray
+    centers: np.ndarray
+    halves: np.ndarray
+    yaws: np.ndarray
+    ids: np.ndarray
+    materials: np.ndarray
+    textures: np.ndarray
+    colors: np.ndarray
+    scales: np.ndarray
+    ground: int
+    sky: np.ndarray
+    light: np.ndarray
+    haze: float
+    half_extent: float
+    spawn: np.ndarray
+
+    def __post_init__(self):
+        n, m = len(self.shapes), len(self.textures)
+        wanted = {"centers": (n, 3), "halves": (n, 3), "yaws": (n,), "ids": (n,), "materials": (n,),
+                  "colors": (m, 2, 3), "scales": (m,), "sky": (2, 3), "light": (3,), "spawn": (3,)}  # fmt: skip
+        for name, shape in wanted.items():
+            if getattr(self, name).shape != shape:
+                raise SceneError(f"scene array '{name}' has shape {getattr(self, name).shape}, wanted {shape}")
+        if n and not (0 <= self.materials.min() and self.materials.max() < m):
+            raise SceneError(f"scene materials run from {self.materials.min()} to {self.materials.max()}, wanted 0 to {m - 1}")
+
+    @property
+    def spawn_pose(self) -> Pose:
+        x, y, yaw_deg = self.spawn
+        return Pose.at(x, y, EYE_HEIGHT, yaw_deg)
+
+    def is_free(self, x: float, y: float, clearance: float = BODY_RADIUS) -> bool:
+        """Whether a walker of that radius (metres) can stand at (x, y)."""
+        if max(abs(x), abs(y)) > self.half_extent:
+            return False
+        px, py = _push_out(x, y, clearance, self.shapes, self.centers, self.halves, self.yaws)
+        return abs(px - x) + abs(py - y) < 1e-9
+
+    def walked(self, pose: Pose, motion: Motion) -> Pose:
+        """The pose that a walker reaches: solids stop it and it slides along them; turns are never blocked."""
+        there = pose.moved(motion)
+        x, y = _slide(
+            pose.position[0], pose.position[1], there.position[0], there.position[1], self.half_extent,
+            self.shapes, self.centers, self.halves, self.yaws,
+        )  # fmt: skip
+        return Pose((float(x), float(y), there.position[2]), there.wxyz)
+
+    def save(self, path: str | Path) -> None:
+        """Write the scene to one .npz file."""
+        arrays = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
+        with open(path, "wb") as file:
+            np.savez_compressed(file, format=FORMAT, **arrays)
+
+
+def load_scene(path: str | Path) -> Scene:
+    """Read what `Scene.save` wrote. Raises SceneError for a torn or foreign file; nothing in it is ever executed."""
+    try:
+        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as data:
+            held = {name: data[name] for name in data.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise SceneError(f"{path} is no readable scene ({error}); wanted a file that `Scene.save` wrote") from error
+    names = {f.name for f in fields(Scene)}
+    if int(held.pop("format", -1)) != FORMAT or set(held) != names:
+        raise SceneError(f"{path} is no scene of format {FORMAT}; wanted the arrays {', '.join(sorted(names))}")
+    for name, kind in (("family", str), ("seed", int), ("ground", int), ("haze", float), ("half_extent", float)):
+        held[name] = kind(held[name])
+    return Scene(**held)
+
+
+@njit(cache=True, nogil=True)
+def _push_out(x, y, radius, shapes, centers, halves, yaws):
+    """The nearest point to (x, y) at which a disc of that radius touches no solid at body height (one pass)."""
+    for i in range(shapes.shape[0]):
+        low, high = centers[i, 2] - halves[i, 2], centers[i, 2] + halves[i, 2]
+        if high < BODY_LOW or low > BODY_HIGH:
+            continue
+        dx, dy = x - centers[i, 0], y - centers[i, 1]
+        if shapes[i] != BOX:
+            reach = max(halves[i, 0], halves[i, 1]) + radius
+            distance = np.sqrt(dx * dx + dy * dy)
+            if distance < reach:
+                if distance < 1e-9:
+                    dx, dy, distance = 1.0, 0.0, 1.0
+                x, y = centers[i, 0] + dx / distance * reach, centers[i, 1] + dy / distance * reach
+            continue
+        c, s = np.cos(yaws[i]), np.sin(yaws[i])
+        u, v = c * dx + s * dy, -s * dx + c * dy
+        hx, hy = halves[i, 0], halves[i, 1]
+        nu, nv = min(max(u, -hx), hx), min(max(v, -hy), hy)
+        gap = np.sqrt((u - nu) ** 2 + (v - nv) ** 2)
+        if gap >= radius:
+            continue
+        if gap > 1e-9:
+            u, v = nu + (u - nu) / gap * radius, nv + (v - nv) / gap * radius
+        elif hx - abs(u) < hy - abs(v):
+            u = (hx + radius) * (1.0 if u >= 0 else -1.0)
+        else:
+            v = (hy + radius) * (1.0 if v >= 0 else -1.0)
+        x, y = centers[i, 0] + c * u - s * v, centers[i, 1] + s * u + c * v
+    return x, y
+
+
+@njit(cache=True, nogil=True)
+def _slide(x, y, to_x, to_y, half_extent, shapes, centers, halves, yaws):
+    steps = int(np.ceil(np.sqrt((to_x - x) ** 2 + (to_y - y) ** 2) / 0.05))
+    if steps == 0:
+        return x, y
+    dx, dy = (to_x - x) / steps, (to_y - y) / steps
+    for _ in range(steps):
+        x = min(max(x + dx, -half_extent), half_extent)
+        y = min(max(y + dy, -half_extent), half_extent)
+        for _ in range(3):  # a corner between two solids needs more than one push
+            x, y = _push_out(x, y, BODY_RADIUS, shapes, centers, halves, yaws)
+    return x, y

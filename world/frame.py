@@ -1,0 +1,108 @@
+"""What an explorer returns and what every explorer can do. Numpy only, so that viewers need nothing heavier."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from .action import Action
+from .pose import Pose
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where a step's time went, in milliseconds; 0 where a part did not happen.
+
+    warp: remembered views carried into the new one; denoise: all denoising steps; decode: tokens to pixels; commit:
+    writing the frame before into the cache (paid after display, charged to the step that waited for it).
+    """
+
+    warp_ms: float = 0.0
+    denoise_ms: float = 0.0
+    decode_ms: float = 0.0
+    commit_ms: float = 0.0
+
+    @property
+    def total_ms(self) -> float:
+        return self.warp_ms + self.denoise_ms + self.decode_ms + self.commit_ms
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a walk.
+
+    index: 0 for the first; pixels (H, W, 3) uint8 RGB; tokens (h, w) int32 or None where there is no tokenizer;
+    depth (H, W) float32 metres along the camera's forward axis or None; pose or None where motion is unknown.
+    """
+
+    index: int
+    pixels: np.ndarray
+    tokens: np.ndarray | None = None
+    depth: np.ndarray | None = None
+    pose: Pose | None = None
+    timing: Timing = field(default_factory=Timing, compare=False)
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of SHA-256 over the index, tokens and pixels: equal digests mean equal frames."""
+        hasher = hashlib.sha256(self.index.to_bytes(8, "little"))
+        if self.tokens is not None:
+            hasher.update(np.ascontiguousarray(self.tokens, dtype=np.int32).tobytes())
+        hasher.update(np.ascontiguousarray(self.pixels).tobytes())
+        return hasher.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A walk: `frames[0]` is where it began and `actions[i]` led from frame i to frame i + 1."""
+
+    frames: tuple[Frame, ...]
+    actions: tuple[Action, ...]
+
+    def __post_init__(self):
+        if len(self.frames) != len(self.actions) + 1:
+            raise ValueError(
+                f"a rollout of {len(self.frames)} frames and {len(self.actions)} actions; "
+                "wanted one action between every two frames"
+            )
+
+    def __iter__(self) -> Iterator[Frame]:
+        return iter(self.frames)
+
+
+@runtime_checkable
+class Explorer(Protocol):
+    """Something to walk through: a dream (Session) or the truth (SceneSession)."""
+
+    @property
+    def frame(self) -> Frame:
+        """The frame on show."""
+
+    def step(self, action: Action) -> Frame:
+        """Act, and return the frame that comes of it."""
+
+    def rollout(self, actions: Iterable[Action]) -> Rollout:
+        """Step through all actions; the rollout begins with the frame on show."""
+
+    def fork(self) -> Explorer:
+        """A second explorer at the same point; what either does later leaves the other alone."""
+
+    def rewind(self, frames: int) -> Frame:
+        """Undo the last `frames` steps and return the frame then on show; ValueError past the beginning."""
+
+    def save(self, path: str | Path) -> None:
+        """Write everything that is needed to go on from here in another process."""
+
+    def close(self) -> None:
+        """Give back what is held; an explorer that is closed cannot step."""
+
+
+def walk(explorer: Explorer, actions: Iterable[Action]) -> Rollout:
+    """`Explorer.rollout` for any explorer that can step."""
+    actions = tuple(actions)
+    return Rollout((explorer.frame, *(explorer.step(action) for action in actions)), actions)
