@@ -1,0 +1,128 @@
+"""The first recipe: trains the vision tokenizer on single frames of the recordings.
+
+Loss: squared and absolute error, absolute error of the picture's gradients (edges stay edges), and absolute error of
+log depth. The average of the weights is what is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..vision import MAX_DEPTH, VisionConfig, VisionTokenizer, to_unit
+from .data import Walks, load_walks
+from .run import Average, Run, learning_rate
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TokenizerRecipe:
+    """steps of batch frames each; peak is the top learning rate; the run is cut short after max_seconds of training,
+    its schedule fitted to the time, so that it ends cooled down on any machine."""
+
+    steps: int = 6000
+    batch: int = 12
+    peak: float = 1.5e-3
+    max_seconds: float = 2700.0
+    seed: int = 1
+    gradient_weight: float = 0.6
+    depth_weight: float = 0.15
+
+
+def train_tokenizer(data: str | Path, folder: str | Path, recipe: TokenizerRecipe, config: VisionConfig, *,
+                    device: str = "cpu", progress=None) -> VisionTokenizer:  # fmt: skip
+    """Train (or go on training) in `folder`; returns the averaged tokenizer.
+
+    progress: called with (share done, the log row) now and then.
+    """
+    run = Run(folder)
+    torch.manual_seed(recipe.seed)
+    model = VisionTokenizer(config).to(device=device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.peak, betas=(0.9, 0.95), weight_decay=0.01)
+    average, step = Average(model), 0
+    if state := run.resume():
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        average.weights, average.updates, step = state["average"], state["updates"], state["step"]
+    walks, held_out = load_walks(data, "train"), load_walks(data, "dev", 64)
+    total = 0.0
+    while (share := max(step / recipe.steps, run.seconds / recipe.max_seconds)) < 1:
+        pixels, depth = _batch(walks, np.random.default_rng([recipe.seed, step]), recipe.batch, device)
+        rate = learning_rate(int(share * recipe.steps), recipe.steps, recipe.peak) * min(1.0, (step + 1) / 100)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = reconstruction_loss(model, pixels, depth, recipe)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        average.update(model)
+        total += loss.item()
+        step += 1
+        if step % 100 == 0:
+            row = {"loss": total / 100, "rate": rate, "psnr": math.nan, "abs_rel": math.nan, "codes": math.nan}
+            if step % 500 == 0:
+                row.update(evaluate(_averaged(model, average), held_out, device))
+                run.save(step, model=model.state_dict(), optimizer=optimizer.state_dict(), average=average.weights,
+                         updates=average.updates, config=asdict(config))  # fmt: skip
+            run.record(step, **row)
+            total = 0.0
+            if progress:
+                progress(share, row)
+    averaged = _averaged(model, average)
+    run.record(step, loss=math.nan, rate=0.0, **evaluate(averaged, held_out, device))
+    run.save(step, model=model.state_dict(), optimizer=optimizer.state_dict(), average=average.weights,
+             updates=average.updates, config=asdict(config))  # fmt: skip
+    run.draw("loss", "psnr", "abs_rel")
+    return averaged
+
+
+def reconstruction_loss(model: VisionTokenizer, pixels: Tensor, depth: Tensor, recipe: TokenizerRecipe) -> Tensor:
+    """pixels (B, 3, H, W) in [-1, 1]; depth (B, H, W) metres."""
+    made, log_depth = model(pixels)
+    error = made - pixels
+    edges = (error[..., :, 1:] - error[..., :, :-1]).abs().mean() + (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
+    far = (log_depth - depth.clamp(max=MAX_DEPTH).log()).abs().mean()
+    return 3 * error.square().mean() + error.abs().mean() + recipe.gradient_weight * edges + recipe.depth_weight * far
+
+
+@torch.inference_mode()
+def evaluate(model: VisionTokenizer, walks: Walks, device: str = "cpu") -> dict[str, float]:
+    """On every 8th held-out frame: PSNR in dB (mean over frames), AbsRel of depth where there is any, codes in use."""
+    pixels = walks.pixels[:, ::8].reshape(-1, *walks.pixels.shape[2:])
+    depth = walks.depth[:, ::8].reshape(-1, *walks.depth.shape[2:])
+    psnr, abs_rel, used = [], [], []
+    for k in range(0, len(pixels), 16):
+        codes = model.encode(torch.from_numpy(pixels[k : k + 16]).to(device))
+        made, far = (part.cpu().numpy() for part in model.decode(codes))
+        error = (made.astype(np.float32) - pixels[k : k + 16]) / 255
+        psnr += (-10 * np.log10((error**2).mean((1, 2, 3)))).tolist()
+        truth = depth[k : k + 16].astype(np.float32)
+        abs_rel.append((np.abs(far - truth) / truth)[truth < MAX_DEPTH].mean())
+        used.append(codes.flatten().cpu())
+    counts = torch.bincount(torch.cat(used), minlength=model.config.num_codes).float()
+    share = counts[counts > 0] / counts.sum()
+    perplexity = float(torch.exp(-(share * share.log()).sum()))
+    return {"psnr": float(np.mean(psnr)), "abs_rel": float(np.mean(abs_rel)), "codes": perplexity}
+
+
+def _batch(walks: Walks, rng: np.random.Generator, size: int, device: str) -> tuple[Tensor, Tensor]:
+    R, T = walks.pixels.shape[:2]
+    rows, columns = rng.integers(R, size=size), rng.integers(T, size=size)
+    pixels, depth = walks.pixels[rows, columns], walks.depth[rows, columns].astype(np.float32)
+    flip = rng.uniform(size=size) < 0.5  # a mirrored scene is a scene too
+    pixels[flip], depth[flip] = pixels[flip, :, ::-1], depth[flip, :, ::-1]
+    return to_unit(torch.from_numpy(pixels).to(device)), torch.from_numpy(depth).to(device)
+
+
+def _averaged(model: VisionTokenizer, average: Average) -> VisionTokenizer:
+    copy = VisionTokenizer(model.config)
+    copy.load_state_dict(average.weights)
+    return copy.to(next(model.parameters()).device, memory_format=torch.channels_last).eval()
