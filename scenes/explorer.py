@@ -1,0 +1,100 @@
+"""The true scene as an Explorer: what a dream should look like, and the way to test every viewer without weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..world.action import Action, ActionError
+from ..world.frame import Frame, Rollout, walk
+from ..world.pose import Camera, Motion, Pose
+from .render import render
+from .scene import Scene, SceneError
+from .splits import FAMILIES
+
+FORMAT = 1
+
+
+class SceneSession:
+    """Walks through a scene; frames carry true depth and pose. Collisions stop the walker, who slides along walls."""
+
+    def __init__(self, scene: Scene, *, start: Pose | None = None, camera: Camera | None = None):
+        self.scene = scene
+        self.camera = camera or Camera()
+        self._frames = [self._look(0, start or scene.spawn_pose)]
+        self._actions: list[Action] = []
+        self._is_closed = False
+
+    @property
+    def frame(self) -> Frame:
+        return self._frames[-1]
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """What was done so far, in order."""
+        return tuple(self._actions)
+
+    def step(self, action: Action) -> Frame:
+        """Walk, and look. Raises ActionError for free words: a scene understands motions only."""
+        if self._is_closed:
+            raise RuntimeError("this scene session is closed; open another")
+        if action.motion is None:
+            raise ActionError(f"'{action.text}' is no motion; a true scene understands motions only")
+        self._frames.append(self._look(self.frame.index + 1, self.scene.walked(self.frame.pose, action.motion)))
+        self._actions.append(action)
+        return self.frame
+
+    def rollout(self, actions: Iterable[Action]) -> Rollout:
+        return walk(self, actions)
+
+    def fork(self) -> SceneSession:
+        twin = SceneSession.__new__(SceneSession)
+        twin.scene, twin.camera, twin._is_closed = self.scene, self.camera, False
+        twin._frames, twin._actions = list(self._frames), list(self._actions)
+        return twin
+
+    def rewind(self, frames: int) -> Frame:
+        if not 0 <= frames <= len(self._actions):
+            raise ValueError(f"cannot rewind {frames} frames; {len(self._actions)} have been walked")
+        del self._frames[len(self._frames) - frames :]
+        del self._actions[len(self._actions) - frames :]
+        return self.frame
+
+    def save(self, path: str | Path) -> None:
+        """Write family, seed, start and actions as JSON: they rebuild the walk exactly."""
+        start = self._frames[0].pose
+        state = {
+            "roam": "scene session", "format": FORMAT, "family": self.scene.family, "seed": self.scene.seed,
+            "camera": [self.camera.width, self.camera.height, self.camera.fov_deg],
+            "start": [*start.position, *start.wxyz],
+            "actions": [
+                [a.text, a.motion.forward, a.motion.right, a.motion.yaw_deg, a.motion.pitch_deg] for a in self._actions
+            ],
+        }  # fmt: skip
+        Path(path).write_text(json.dumps(state, indent=1))
+
+    def close(self) -> None:
+        self._is_closed = True
+
+    def _look(self, index: int, pose: Pose) -> Frame:
+        view = render(self.scene, pose, self.camera)
+        return Frame(index, view.pixels, depth=view.depth, pose=pose)
+
+
+def load_scene_session(path: str | Path) -> SceneSession:
+    """Go on from what `SceneSession.save` wrote. Raises SceneError for a torn or foreign file."""
+    try:
+        state = json.loads(Path(path).read_text())
+        if not isinstance(state, dict) or state.get("roam") != "scene session" or state.get("format") != FORMAT:
+            raise SceneError(f"{path} is no scene session of format {FORMAT}")
+        scene = FAMILIES[state["family"]](int(state["seed"]))
+        start = Pose(tuple(state["start"][:3]), tuple(state["start"][3:]))
+        session = SceneSession(scene, start=start, camera=Camera(*state["camera"]))
+        for text, *motion in state["actions"]:
+            session.step(Action(text, Motion(*motion)))
+    except SceneError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise SceneError(f"{path} is no readable scene session ({error}); wanted a file that saving wrote") from error
+    return session
