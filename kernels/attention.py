@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import torch
 
-from .device import backend
+from .device import backend, block_of, dot_precision, has_half_dots, num_processors, tl, triton
 
-# Score matrices are made this many elements at a time on the CPU: 4 MiB of float32 stays in a core's share of cache.
-_SCORES_AT_ONCE = 1 << 20
+# Score matrices are made this many elements at a time on the CPU: 1 MiB of float32 stays in a core's cache.
+_SCORES_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class HistorySlots:
 class PagedHistory:
     """Frozen keys and values of earlier frames, and which of them each sequence sees.
 
-    k_pages, v_pages (P, S, Hkv, D); page_table (B, M) int32, where -1 means no page; page_lengths (P,) int32 counts the
-    valid slots of a page, which are its first ones. slots may carry `history_slots` of the same table, so that the layers
-    of a step do not each work it out; only the reference reads it.
+    k_pages, v_pages (P, S, Hkv, D); page_table (B, M) int32, where -1 means no page; page_lengths (P,) int32 counts
+    the valid slots of a page, which are its first ones. slots may carry `history_slots` of the same table, so that the
+    layers of a step do not each work it out; only the reference reads it.
     """
 
     k_pages: torch.Tensor
@@ -46,7 +46,7 @@ class PagedHistory:
 
 
 def history_slots(page_table: torch.Tensor, page_lengths: torch.Tensor, page_size: int) -> HistorySlots:
-    """List the valid slots of every sequence, left-packed; sequences with fewer than the most are padded with slot 0."""
+    """List every sequence's valid slots, in order; sequences with fewer than the most are padded with slot 0."""
     B, M = page_table.shape
     pages = page_table.long()
     listed = pages.clamp(min=0)
@@ -56,8 +56,6 @@ def history_slots(page_table: torch.Tensor, page_lengths: torch.Tensor, page_siz
     inside = (offsets < lengths[..., None]).view(B, M * page_size)
     counts = inside.sum(1)
     L = int(counts.max()) if B else 0
-    if L == M * page_size and bool(inside.all()):
-        return HistorySlots(index, None)
     if bool((counts == L).all()):
         return HistorySlots(index[inside].view(B, L), None)
     order = torch.argsort(~inside, dim=1, stable=True)[:, :L]
@@ -76,13 +74,14 @@ def attend_reference(q, k, v, history=None, *, causal=False, scale=None):
     slots = None
     if history is not None and history.page_table.shape[1]:
         slots = history.slots or history_slots(history.page_table, history.page_lengths, history.k_pages.shape[1])
-    keys = _history_then_fresh(None if slots is None else history.k_pages, slots, k)
-    values = _history_then_fresh(None if slots is None else history.v_pages, slots, v)
+    dtype = q.dtype if has_half_dots(q) else torch.float32
+    keys = _history_then_fresh(None if slots is None else history.k_pages, slots, k).to(dtype)
+    values = _history_then_fresh(None if slots is None else history.v_pages, slots, v).to(dtype)
     T = keys.shape[1]
     hidden = _hidden_keys(slots, B, Hkv, T)
     if hidden is not None:  # a padded slot may hold anything, NaN too, and 0 * NaN is NaN
         values = values.masked_fill(hidden.transpose(1, 2), 0)
-    rows = q.reshape(B, N, Hkv, G, D).permute(0, 2, 1, 3, 4).reshape(B * Hkv, N * G, D)
+    rows = q.reshape(B, N, Hkv, G, D).permute(0, 2, 1, 3, 4).reshape(B * Hkv, N * G, D).to(dtype)
     out = torch.empty_like(rows)
     step = max(G, _SCORES_AT_ONCE // (B * Hkv * T) // G * G)
     for start in range(0, N * G, step):
@@ -96,11 +95,11 @@ def attend_reference(q, k, v, history=None, *, causal=False, scale=None):
             later = torch.arange(N, device=q.device) > query[:, None]
             scores[:, :, T - N :].masked_fill_(later, -math.inf)
         out[:, start : start + step] = torch.bmm(torch.softmax(scores, -1), values)
-    return out.view(B, Hkv, N, G, D).permute(0, 2, 1, 3, 4).reshape(B, N, H, D)
+    return out.view(B, Hkv, N, G, D).permute(0, 2, 1, 3, 4).reshape(B, N, H, D).to(q.dtype)
 
 
 def _history_then_fresh(pages, slots, fresh):
-    """Lay a sequence's history and fresh rows side by side: (B * Hkv, L + N, D), strided so that bmm takes it as it is."""
+    """Lay history and fresh rows end to end: (B * Hkv, L + N, D), with strides that bmm takes as they are."""
     B, N, Hkv, D = fresh.shape
     if slots is None:
         return fresh.transpose(0, 1).reshape(N, B * Hkv, D).transpose(0, 1)
@@ -121,6 +120,269 @@ def _hidden_keys(slots, B, Hkv, T):
     return hidden.view(B * Hkv, 1, T)
 
 
+@triton.jit
+def _fold_tile(acc, norm, top, queries, keys, values, seen, scale, PRECISION: tl.constexpr):
+    """Fold one tile of keys into the running softmax: acc (R, D), norm (R,), top (R,); scale carries log2(e)."""
+    scores = tl.where(seen, tl.dot(queries, keys, input_precision=PRECISION) * scale, float("-inf"))
+    new_top = tl.maximum(top, tl.max(scores, 1))
+    weights = tl.exp2(scores - new_top[:, None])
+    decay = tl.exp2(top - new_top)
+    norm = norm * decay + tl.sum(weights, 1)
+    acc = tl.dot(weights.to(values.dtype), values, acc * decay[:, None], input_precision=PRECISION)
+    return acc, norm, new_top
+
+
+@triton.jit
+def _page_at(table_ptr, lengths_ptr, m, last):
+    """The page and its number of valid slots at place m of a sequence's table; no slots where there is no page."""
+    page = tl.load(table_ptr + m, mask=m < last, other=-1)
+    length = tl.load(lengths_ptr + page, mask=page >= 0, other=0)
+    return page.to(tl.int64), length
+
+
+@triton.jit
+def _load_keys(base, place, columns, here, wide):
+    return tl.load(base + place[None, :] + columns[:, None], mask=here[None, :] & wide[:, None], other=0.0)
+
+
+@triton.jit
+def _load_values(base, place, columns, here, wide):
+    return tl.load(base + place[:, None] + columns[None, :], mask=here[:, None] & wide[None, :], other=0.0)
+
+
+@triton.jit
+def _attend_kernel(
+    q_ptr,
+    k_ptr,
+    v_ptr,
+    k_pages_ptr,
+    v_pages_ptr,
+    table_ptr,
+    lengths_ptr,
+    out_ptr,
+    top_ptr,
+    norm_ptr,
+    N,
+    M,
+    Hkv,
+    units_a_split,
+    scale,
+    q_stride_b,
+    q_stride_n,
+    q_stride_h,
+    k_stride_b,
+    k_stride_n,
+    k_stride_h,
+    v_stride_b,
+    v_stride_n,
+    v_stride_h,
+    page_stride,
+    slot_stride,
+    head_stride,
+    G: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    SPLITS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    pair = tl.program_id(1).to(tl.int64)
+    b = pair // Hkv
+    key_head = pair % Hkv
+    split = tl.program_id(2)
+    rows = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
+    query = rows // G
+    head = key_head * G + rows % G
+    columns = tl.arange(0, BLOCK_D)
+    offsets = tl.arange(0, BLOCK_T)
+    wide = columns < D
+    inside = (rows < N * G)[:, None] & wide[None, :]
+    q_offsets = b * q_stride_b + query * q_stride_n + head * q_stride_h
+    queries = tl.load(q_ptr + q_offsets[:, None] + columns[None, :], mask=inside, other=0.0)
+    acc = tl.zeros((BLOCK_R, BLOCK_D), tl.float32)
+    norm = tl.zeros((BLOCK_R,), tl.float32)
+    top = tl.full((BLOCK_R,), float("-inf"), tl.float32)
+
+    # a split's share of the work: places of the page table, and after the last of them the fresh rows as one more place
+    first = split * units_a_split
+    last = tl.minimum(M, first + units_a_split)
+    k_pages_ptr += key_head * head_stride
+    v_pages_ptr += key_head * head_stride
+    page, length = _page_at(table_ptr + b * M, lengths_ptr, first, last)
+    for m in range(first, last):
+        next_page, next_length = _page_at(table_ptr + b * M, lengths_ptr, m + 1, last)
+        for start in range(0, length, BLOCK_T):
+            slots = start + offsets
+            here = slots < length
+            place = page * page_stride + slots * slot_stride
+            keys = _load_keys(k_pages_ptr, place, columns, here, wide)
+            values = _load_values(v_pages_ptr, place, columns, here, wide)
+            acc, norm, top = _fold_tile(acc, norm, top, queries, keys, values, here[None, :], scale, PRECISION)
+        page, length = next_page, next_length
+
+    fresh_end = tl.where((first <= M) & (first + units_a_split > M), N, 0)
+    if CAUSAL:
+        fresh_end = tl.minimum(fresh_end, (tl.program_id(0) * BLOCK_R + BLOCK_R - 1) // G + 1)
+    k_ptr += b * k_stride_b + key_head * k_stride_h
+    v_ptr += b * v_stride_b + key_head * v_stride_h
+    for start in range(0, fresh_end, BLOCK_T):
+        others = start + offsets
+        here = others < N
+        keys = _load_keys(k_ptr, others.to(tl.int64) * k_stride_n, columns, here, wide)
+        values = _load_values(v_ptr, others.to(tl.int64) * v_stride_n, columns, here, wide)
+        seen = here[None, :]
+        if CAUSAL:
+            seen = seen & (others[None, :] <= query[:, None])
+        acc, norm, top = _fold_tile(acc, norm, top, queries, keys, values, seen, scale, PRECISION)
+
+    if SPLITS == 1:
+        place = (b * N + query) * (Hkv * G * D) + head * D
+        out = (acc / norm[:, None]).to(out_ptr.dtype.element_ty)
+        tl.store(out_ptr + place[:, None] + columns[None, :], out, mask=inside)
+    else:  # unfinished sums, which _combine_kernel brings together
+        place = (pair * SPLITS + split) * (N * G) + rows
+        tl.store(out_ptr + place[:, None] * D + columns[None, :], acc, mask=inside)
+        tl.store(top_ptr + place, top, mask=rows < N * G)
+        tl.store(norm_ptr + place, norm, mask=rows < N * G)
+
+
+@triton.jit
+def _combine_kernel(
+    part_ptr,
+    top_ptr,
+    norm_ptr,
+    out_ptr,
+    N,
+    Hkv,
+    G: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    SPLITS: tl.constexpr,
+):
+    pair = tl.program_id(1).to(tl.int64)
+    rows = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
+    columns = tl.arange(0, BLOCK_D)
+    inside = rows < N * G
+    tile = inside[:, None] & (columns < D)[None, :]
+    acc = tl.zeros((BLOCK_R, BLOCK_D), tl.float32)
+    norm = tl.zeros((BLOCK_R,), tl.float32)
+    top = tl.full((BLOCK_R,), float("-inf"), tl.float32)
+    for split in range(SPLITS):
+        place = (pair * SPLITS + split) * (N * G) + rows
+        part_top = tl.load(top_ptr + place, mask=inside, other=0.0)
+        new_top = tl.maximum(top, part_top)
+        base = tl.where(new_top == float("-inf"), 0.0, new_top)  # no keys yet: a split may hold only absent pages
+        decay = tl.exp2(top - base)
+        share = tl.exp2(part_top - base)
+        norm = norm * decay + share * tl.load(norm_ptr + place, mask=inside, other=1.0)
+        part = tl.load(part_ptr + place[:, None] * D + columns[None, :], mask=tile, other=0.0)
+        acc = acc * decay[:, None] + share[:, None] * part
+        top = new_top
+    place = ((pair // Hkv) * N + rows // G) * (Hkv * G * D) + ((pair % Hkv) * G + rows % G) * D
+    out = (acc / norm[:, None]).to(out_ptr.dtype.element_ty)
+    tl.store(out_ptr + place[:, None] + columns[None, :], out, mask=tile)
+
+
+@dataclass(frozen=True)
+class AttendPlan:
+    """How the kernel cuts its work: rows (queries times GQA heads) and keys a tile, splits over the history."""
+
+    block_r: int
+    block_t: int
+    splits: int
+    num_warps: int
+    num_stages: int
+
+
+def plan_attend(num_rows: int, num_pairs: int, num_pages: int, head_dim: int, dtype, processors: int) -> AttendPlan:
+    """Choose tiles for num_rows folded rows in each of num_pairs (sequence, key head) pairs.
+
+    Tiles of 128 rows and 64 keys keep a head of 128 in registers with 8 warps and 128 KiB of shared memory; few rows
+    leave multiprocessors idle, so the history is split until about two tiles a multiprocessor exist.
+    """
+    block_r = block_of(num_rows, largest=128)
+    tiles = -(-num_rows // block_r) * num_pairs
+    splits = max(1, min(num_pages + 1, 32, 2 * processors // max(tiles, 1)))
+    units_a_split = -(-(num_pages + 1) // splits)
+    splits = -(-(num_pages + 1) // units_a_split)
+    if dtype == torch.float32:
+        return AttendPlan(min(block_r, 32), 32, splits, 4, 1)
+    return AttendPlan(block_r, 64, splits, 8 if block_r * head_dim >= 128 * 128 else 4, 3 if head_dim <= 128 else 2)
+
+
+def attend_triton(q, k, v, history=None, *, causal=False, scale=None, plan=None):
+    """`attend` as one kernel, or two when the history is split; `plan` overrides the choice of tiles."""
+    B, N, H, D = q.shape
+    Hkv = k.shape[2]
+    G = H // Hkv
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    if out.numel() == 0:
+        return out
+    q, k, v = (x if x.stride(3) == 1 else x.contiguous() for x in (q, k, v))
+    k_pages, v_pages, table, lengths = _pages_or_stand_ins(history, k, v)
+    M = table.shape[1]
+    if plan is None:
+        plan = plan_attend(N * G, B * Hkv, M, D, q.dtype, num_processors(q.device))
+    splits, sums, top, norm = plan.splits, out, out, out
+    if splits > 1:
+        sums = torch.empty(B * Hkv, splits, N * G, D, dtype=torch.float32, device=q.device)
+        top, norm = torch.empty(2, B * Hkv, splits, N * G, dtype=torch.float32, device=q.device)
+    block_d = block_of(D)
+    _attend_kernel[(triton.cdiv(N * G, plan.block_r), B * Hkv, splits)](
+        q,
+        k,
+        v,
+        k_pages,
+        v_pages,
+        table,
+        lengths,
+        sums,
+        top,
+        norm,
+        N,
+        M,
+        Hkv,
+        triton.cdiv(M + 1, splits),
+        (D**-0.5 if scale is None else scale) * math.log2(math.e),
+        *q.stride()[:3],
+        *k.stride()[:3],
+        *v.stride()[:3],
+        *k_pages.stride()[:3],
+        G=G,
+        D=D,
+        BLOCK_R=plan.block_r,
+        BLOCK_T=plan.block_t,
+        BLOCK_D=block_d,
+        CAUSAL=causal,
+        SPLITS=splits,
+        PRECISION=dot_precision(q.dtype),
+        num_warps=plan.num_warps,
+        num_stages=plan.num_stages,
+    )
+    if splits > 1:
+        block_r = block_of(N * G, largest=32)
+        _combine_kernel[(triton.cdiv(N * G, block_r), B * Hkv)](
+            sums, top, norm, out, N, Hkv, G=G, D=D, BLOCK_R=block_r, BLOCK_D=block_d, SPLITS=splits
+        )
+    return out
+
+
+def _pages_or_stand_ins(history, k, v):
+    """The history's arrays as the kernel reads them; with no history, arrays that an empty table never reaches."""
+    if history is None:
+        nothing = torch.empty(k.shape[0], 0, dtype=torch.int32, device=k.device)
+        return k, v, nothing, nothing
+    if history.k_pages.stride() != history.v_pages.stride() or history.k_pages.stride(3) != 1:
+        raise ValueError(
+            f"attend: pages with strides {history.k_pages.stride()} and {history.v_pages.stride()}; wanted the same "
+            f"for keys and values, with the last 1"
+        )
+    return history.k_pages, history.v_pages, history.page_table.contiguous(), history.page_lengths.contiguous()
+
+
 def attend(
     q: torch.Tensor,
     k: torch.Tensor,
@@ -137,7 +399,8 @@ def attend(
     defaults to D ** -0.5. Returns (B, N, H, D) in q's dtype.
     """
     _check(q, k, v, history)
-    return attend_reference(q, k, v, history, causal=causal, scale=scale)
+    run = attend_triton if backend(q.device) == "triton" else attend_reference
+    return run(q, k, v, history, causal=causal, scale=scale)
 
 
 def _check(q, k, v, history):
@@ -150,10 +413,11 @@ def _check(q, k, v, history):
         )
     if history is None:
         return
-    P, S, pages_Hkv, pages_D = history.k_pages.shape
+    P, _, pages_Hkv, pages_D = history.k_pages.shape
     if (pages_Hkv, pages_D) != (Hkv, D) or history.v_pages.shape != history.k_pages.shape:
         raise ValueError(
-            f"attend: pages {tuple(history.k_pages.shape)} and {tuple(history.v_pages.shape)}; wanted (P, S, {Hkv}, {D})"
+            f"attend: pages {tuple(history.k_pages.shape)} and {tuple(history.v_pages.shape)}; "
+            f"wanted (P, S, {Hkv}, {D}) twice"
         )
     if history.page_table.shape[0] != B or history.page_lengths.shape != (P,):
         raise ValueError(

@@ -4,8 +4,8 @@
     w    = (31 bits of mix(key ^ code * golden) + 1/2) / 2^31          one a code, bit for bit the same everywhere
     g    = -log(-log(1 - w)), so that argmax(logits + g) is a draw from softmax(logits)
 
-1 - w and not w stands in the logarithm because draws are won near w = 0, where floats are fine enough to tell codes apart
-even among 131072 equal ones. The logarithms may differ in their last bits between a CPU and a GPU.
+1 - w and not w stands in the logarithm because draws are won near w = 0, where floats are fine enough to tell codes
+apart even among 131072 equal ones. The logarithms may differ in their last bits between a CPU and a GPU.
 """
 
 import torch
@@ -58,7 +58,7 @@ def _signed(bits):
 
 
 def seeds_and_positions(seed, positions, B, N, device):
-    """Bring both to tensors: seed (B,) int64, one for all or one a sequence; positions (B, N) int64, default 0 .. N-1."""
+    """Bring both to int64 tensors: seed (B,), from one for all or one a sequence; positions (B, N), default 0 .. N-1."""
     if isinstance(seed, int):
         seed = torch.full((B,), seed, dtype=torch.int64, device=device)
     if seed.shape != (B,) or seed.dtype != torch.int64:
@@ -68,3 +68,32 @@ def seeds_and_positions(seed, positions, B, N, device):
     if positions.shape not in ((N,), (B, N)):
         raise ValueError(f"positions {tuple(positions.shape)}; wanted ({N},) or ({B}, {N})")
     return seed, positions.expand(B, N)
+
+
+@triton.jit
+def _mix(x):
+    x ^= x >> 16
+    x *= 0x7FEB352D
+    x ^= x >> 15
+    x *= 0x846CA68B
+    x ^= x >> 16
+    return x
+
+
+@triton.jit
+def row_keys(seeds, positions, STREAM: tl.constexpr):
+    """`row_keys_reference` for int64 tiles of seeds and positions: uint32 keys of their shape."""
+    key = _mix(seeds.to(tl.uint32) ^ STREAM)
+    key = _mix(key ^ (seeds >> 32).to(tl.uint32))
+    return _mix(key ^ positions.to(tl.uint32))
+
+
+@triton.jit
+def gumbel(keys, codes):
+    """`gumbel_reference` for uint32 keys (R,) and int32 codes (V,): (R, V) float32."""
+    bits = _mix(keys[:, None] ^ (codes.to(tl.uint32) * 0x9E3779B1)[None, :])
+    w = (bits & 0x7FFFFFFF).to(tl.int32).to(tl.float32) * (2.0**-31) + 2.0**-32
+    w = tl.minimum(w, 1.0 - 2.0**-24)
+    # -log(1 - w) by its series near 0, where the hardware's logarithm of a number near 1 has no correct digits
+    series = w * (1.0 + w * (0.5 + w * (1.0 / 3.0 + w * 0.25)))
+    return -tl.log(tl.where(w < 0.03125, series, -tl.log(1.0 - w)))

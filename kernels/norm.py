@@ -7,7 +7,7 @@
 
 import torch
 
-from .device import backend
+from .device import backend, block_of, tl, triton
 
 
 def rms_norm_reference(x, weight, *, eps, residual=None):
@@ -17,8 +17,67 @@ def rms_norm_reference(x, weight, *, eps, residual=None):
         normed = torch.nn.functional.rms_norm(total, weight.shape, weight.float(), eps)
     else:
         wide = total.float()
-        normed = weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(total.dtype)
+        normed = (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(total.dtype)
+        normed = (weight * normed).to(total.dtype)
     return normed if residual is None else (normed, total)
+
+
+@triton.jit
+def _rms_norm_kernel(
+    x_ptr,
+    residual_ptr,
+    weight_ptr,
+    out_ptr,
+    total_ptr,
+    num_rows,
+    C,
+    eps,
+    BLOCK_R: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    HAS_RESIDUAL: tl.constexpr,
+):
+    rows = (tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)).to(tl.int64)
+    columns = tl.arange(0, BLOCK_C)
+    inside = (rows < num_rows)[:, None] & (columns < C)[None, :]
+    offsets = rows[:, None] * C + columns[None, :]
+    dtype = out_ptr.dtype.element_ty
+    total = tl.load(x_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
+    if HAS_RESIDUAL:
+        total += tl.load(residual_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
+        total = total.to(dtype)  # the next layer adds to the rounded sum, so it is what gets normalised
+        tl.store(total_ptr + offsets, total, mask=inside)
+        total = total.to(tl.float32)
+    inverse = tl.rsqrt(tl.sum(total * total, 1) / C + eps)
+    normed = (total * inverse[:, None]).to(dtype).to(tl.float32)
+    weight = tl.load(weight_ptr + columns, mask=columns < C, other=0.0).to(tl.float32)
+    tl.store(out_ptr + offsets, (normed * weight[None, :]).to(dtype), mask=inside)
+
+
+def rms_norm_triton(x, weight, *, eps, residual=None):
+    """`rms_norm` as one kernel: a row is read once and stays in registers."""
+    C = x.shape[-1]
+    x = x.contiguous()
+    out = torch.empty_like(x)
+    total = None if residual is None else torch.empty_like(x)
+    if x.numel():
+        num_rows = x.numel() // C
+        block_c = block_of(C)
+        block_r = max(1, 2048 // block_c)
+        _rms_norm_kernel[(triton.cdiv(num_rows, block_r),)](
+            x,
+            x if residual is None else residual.contiguous(),
+            weight,
+            out,
+            out if total is None else total,
+            num_rows,
+            C,
+            eps,
+            BLOCK_R=block_r,
+            BLOCK_C=block_c,
+            HAS_RESIDUAL=residual is not None,
+            num_warps=8 if block_c > 4096 else 4,
+        )
+    return out if residual is None else (out, total)
 
 
 def rms_norm(
@@ -34,4 +93,5 @@ def rms_norm(
             f"rms_norm: x {tuple(x.shape)}, weight {tuple(weight.shape)}, residual "
             f"{None if residual is None else tuple(residual.shape)}; wanted (..., C), (C,) and (..., C)"
         )
-    return rms_norm_reference(x, weight, eps=eps, residual=residual)
+    run = rms_norm_triton if backend(x.device) == "triton" else rms_norm_reference
+    return run(x, weight, eps=eps, residual=residual)

@@ -1,6 +1,6 @@
 """Head, guidance and sampling in one op: from final hidden states to a token and its confidence.
 
-    h = uncond + guidance * (cond - uncond);  z_v = h . weight_v          the head is linear, so guidance may precede it
+    h = uncond + guidance * (cond - uncond);  z_v = h . weight_v        the head is linear, so guidance may precede it
     token = argmax_v (z_v + temperature * g_v) over allowed v, and with top_k over the k largest z;  g is Gumbel noise
     confidence = exp(z_token - log sum_v exp z_v) over allowed v: the model's probability, at temperature 1 without top-k
 
@@ -11,11 +11,14 @@ import math
 
 import torch
 
-from .device import backend
-from .gumbel import SAMPLE_STREAM, gumbel_reference, row_keys_reference, seeds_and_positions
+from .device import backend, block_of, tl, triton
+from .gumbel import SAMPLE_STREAM, gumbel, gumbel_reference, row_keys, row_keys_reference, seeds_and_positions
+from .tiles import keep_best, launch_options, plan_tiles, tile_products, winners
 
 # Logits are made this many elements at a time on the CPU: with their noise they stay in a core's cache.
 _LOGITS_AT_ONCE = 1 << 17
+# Top-k reads a logit's 32 bits as a number and finds the k-th largest digit by digit, so in three passes.
+_DIGITS = (11, 11, 10)
 
 
 def mix_guidance(hidden, uncond, guidance):
@@ -58,6 +61,282 @@ def head_sample_reference(
     return tokens.view(B, N), confidence.view(B, N)
 
 
+@triton.jit
+def _allowed_logits(
+    hidden_ptr,
+    weight_ptr,
+    allowed_ptr,
+    rows,
+    codes,
+    num_rows,
+    N,
+    num_codes,
+    width,
+    hidden_stride,
+    weight_stride,
+    allowed_stride,
+    HAS_ALLOWED: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    BLOCK_V: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """A tile of logits, -inf where a code is banned or past the end. Counting and drawing must see the same bits."""
+    logits = tile_products(
+        hidden_ptr,
+        rows.to(tl.int64) * hidden_stride,
+        rows < num_rows,
+        weight_ptr,
+        codes,
+        num_codes,
+        width,
+        weight_stride,
+        BLOCK_R,
+        BLOCK_V,
+        BLOCK_K,
+        PRECISION,
+    )
+    logits += 0.0  # -0 and 0 are one logit, and must be one digit string
+    kept = (codes < num_codes)[None, :] & (rows < num_rows)[:, None]
+    if HAS_ALLOWED:
+        place = (rows // N).to(tl.int64)[:, None] * allowed_stride + codes[None, :]
+        kept = kept & (tl.load(allowed_ptr + place, mask=kept, other=0) != 0)
+    return tl.where(kept, logits, float("-inf")), kept
+
+
+@triton.jit
+def _digits_of(logits):
+    """Bits of a float32 as an unsigned number that rises with it."""
+    bits = logits.to(tl.uint32, bitcast=True)
+    return tl.where(bits >> 31 == 1, bits ^ 0xFFFFFFFF, bits | 0x80000000)
+
+
+@triton.jit
+def _count_kernel(
+    hidden_ptr,
+    weight_ptr,
+    allowed_ptr,
+    prefix_ptr,
+    counts_ptr,
+    num_rows,
+    N,
+    num_codes,
+    width,
+    hidden_stride,
+    weight_stride,
+    allowed_stride,
+    tiles_a_share,
+    SHIFT: tl.constexpr,
+    BITS: tl.constexpr,
+    FIRST: tl.constexpr,
+    HAS_ALLOWED: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    BLOCK_V: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Count, a row, the values of the next digit among logits whose digits so far are the row's prefix."""
+    rows = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
+    share = tl.program_id(1)
+    prefix = tl.load(prefix_ptr + rows, mask=rows < num_rows, other=0).to(tl.uint32, bitcast=True)
+    for tile in range(share * tiles_a_share, (share + 1) * tiles_a_share):
+        codes = tile * BLOCK_V + tl.arange(0, BLOCK_V)
+        logits, kept = _allowed_logits(
+            hidden_ptr,
+            weight_ptr,
+            allowed_ptr,
+            rows,
+            codes,
+            num_rows,
+            N,
+            num_codes,
+            width,
+            hidden_stride,
+            weight_stride,
+            allowed_stride,
+            HAS_ALLOWED,
+            BLOCK_R,
+            BLOCK_V,
+            BLOCK_K,
+            PRECISION,
+        )
+        digits = _digits_of(logits) >> SHIFT
+        if not FIRST:
+            kept = kept & ((digits >> BITS) == prefix[:, None])
+        place = (rows.to(tl.int64)[:, None] << BITS) + (digits & ((1 << BITS) - 1)).to(tl.int32)
+        tl.atomic_add(counts_ptr + place, 1, mask=kept, sem="relaxed")
+
+
+@triton.jit
+def _narrow_kernel(counts_ptr, prefix_ptr, wanted_ptr, num_rows, BITS: tl.constexpr, BLOCK_R: tl.constexpr):
+    """Extend each row's prefix by the digit in which its k-th largest logit lies, and count down k to within it."""
+    rows = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
+    inside = rows < num_rows
+    bins = tl.arange(0, 1 << BITS)
+    place = (rows.to(tl.int64)[:, None] << BITS) + bins[None, :]
+    counts = tl.load(counts_ptr + place, mask=inside[:, None], other=0)
+    above = tl.sum(counts, 1)[:, None] - tl.cumsum(counts, 1)
+    wanted = tl.load(wanted_ptr + rows, mask=inside, other=0)
+    chosen = (above < wanted[:, None]) & (wanted[:, None] <= above + counts)  # nowhere, where fewer than k are allowed
+    digit = tl.sum(tl.where(chosen, bins[None, :], 0), 1)
+    prefix = tl.load(prefix_ptr + rows, mask=inside, other=0)
+    tl.store(prefix_ptr + rows, (prefix << BITS) + digit, mask=inside)
+    tl.store(wanted_ptr + rows, wanted - tl.sum(tl.where(chosen, above, 0), 1), mask=inside)
+
+
+@triton.jit
+def _sample_kernel(
+    hidden_ptr,
+    weight_ptr,
+    allowed_ptr,
+    seeds_ptr,
+    positions_ptr,
+    temperature_ptr,
+    threshold_ptr,
+    best_ptr,
+    code_ptr,
+    logit_ptr,
+    top_ptr,
+    sum_ptr,
+    num_rows,
+    N,
+    num_codes,
+    width,
+    hidden_stride,
+    weight_stride,
+    allowed_stride,
+    tiles_a_share,
+    STREAM: tl.constexpr,
+    IS_NOISY: tl.constexpr,
+    HAS_THRESHOLD: tl.constexpr,
+    HAS_ALLOWED: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    BLOCK_V: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    rows = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
+    inside = rows < num_rows
+    share = tl.program_id(1)
+    if IS_NOISY:
+        seeds = tl.load(seeds_ptr + rows // N, mask=inside, other=0)
+        keys = row_keys(seeds, tl.load(positions_ptr + rows, mask=inside, other=0), STREAM)
+        temperature = tl.load(temperature_ptr + rows // N, mask=inside, other=0.0)
+    if HAS_THRESHOLD:
+        threshold = tl.load(threshold_ptr + rows, mask=inside, other=0).to(tl.uint32, bitcast=True)
+    best = tl.full((BLOCK_R,), float("-inf"), tl.float32)
+    best_code = tl.zeros((BLOCK_R,), tl.int32)
+    best_logit = tl.full((BLOCK_R,), float("-inf"), tl.float32)
+    top = tl.full((BLOCK_R,), float("-inf"), tl.float32)
+    total = tl.zeros((BLOCK_R,), tl.float32)
+    for tile in range(share * tiles_a_share, (share + 1) * tiles_a_share):
+        codes = tile * BLOCK_V + tl.arange(0, BLOCK_V)
+        logits, _ = _allowed_logits(
+            hidden_ptr,
+            weight_ptr,
+            allowed_ptr,
+            rows,
+            codes,
+            num_rows,
+            N,
+            num_codes,
+            width,
+            hidden_stride,
+            weight_stride,
+            allowed_stride,
+            HAS_ALLOWED,
+            BLOCK_R,
+            BLOCK_V,
+            BLOCK_K,
+            PRECISION,
+        )
+        new_top = tl.maximum(top, tl.max(logits, 1))
+        base = tl.where(new_top == float("-inf"), 0.0, new_top)  # nothing allowed so far
+        total = total * tl.exp(top - base) + tl.sum(tl.exp(logits - base[:, None]), 1)
+        top = new_top
+        scores = logits
+        if HAS_THRESHOLD:
+            scores = tl.where(_digits_of(logits) >= threshold[:, None], scores, float("-inf"))
+        if IS_NOISY:
+            scores += temperature[:, None] * gumbel(keys, codes)
+        was = best_code
+        was_best = best
+        best, best_code = keep_best(best, best_code, scores, codes, BLOCK_V)
+        chosen = tl.max(tl.where(codes[None, :] == best_code[:, None], logits, float("-inf")), 1)
+        best_logit = tl.where((best_code != was) | (was_best == float("-inf")), chosen, best_logit)
+    place = rows * tl.num_programs(1) + share
+    tl.store(best_ptr + place, best, mask=inside)
+    tl.store(code_ptr + place, best_code, mask=inside)
+    tl.store(logit_ptr + place, best_logit, mask=inside)
+    tl.store(top_ptr + place, top, mask=inside)
+    tl.store(sum_ptr + place, total, mask=inside)
+
+
+def head_sample_triton(
+    hidden, weight, seed, *, positions, temperature, top_k=None, uncond=None, guidance=1.0, allowed=None, plan=None
+):
+    """`head_sample` as one scan of the head, after three that count for top-k; `plan` overrides the choice of tiles."""
+    B, N, C = hidden.shape
+    V = weight.shape[0]
+    R, device = B * N, hidden.device
+    if R == 0:
+        return torch.empty(B, N, dtype=torch.int64, device=device), torch.empty(B, N, device=device)
+    rows = mix_guidance(hidden, uncond, guidance).reshape(R, C).to(weight.dtype).contiguous()
+    weight = weight if weight.stride(1) == 1 else weight.contiguous()
+    plan = plan or plan_tiles(R, V, C, device, weight.dtype)
+    grid = (triton.cdiv(R, plan.block_r), plan.shares)
+    mask = rows if allowed is None else allowed.to(torch.uint8).contiguous()
+    mask_stride = V if allowed is not None and allowed.ndim == 2 else 0
+    sizes = (R, N, V, C, rows.stride(0), weight.stride(0), mask_stride, plan.tiles_a_share(V))
+    options = dict(HAS_ALLOWED=allowed is not None, **launch_options(plan, weight.dtype))
+    threshold = None
+    if top_k is not None and top_k < V:
+        threshold = _kth_largest(rows, weight, mask, sizes, grid, options, top_k)
+    best, logit, top, total = torch.empty(4, R, plan.shares, dtype=torch.float32, device=device)
+    code = torch.empty(R, plan.shares, dtype=torch.int32, device=device)
+    heat = temperature
+    if not isinstance(temperature, torch.Tensor):
+        heat = torch.full((B,), temperature, dtype=torch.float32, device=device)
+    _sample_kernel[grid](
+        rows,
+        weight,
+        mask,
+        seed.contiguous(),
+        positions.contiguous(),
+        heat,
+        code if threshold is None else threshold,
+        best,
+        code,
+        logit,
+        top,
+        total,
+        *sizes,
+        STREAM=SAMPLE_STREAM,
+        IS_NOISY=isinstance(temperature, torch.Tensor) or temperature > 0,
+        HAS_THRESHOLD=threshold is not None,
+        **options,
+    )
+    tokens, confidence = winners(best, code, logit, top, total)
+    return tokens.view(B, N), confidence.view(B, N)
+
+
+def _kth_largest(rows, weight, mask, sizes, grid, options, top_k):
+    """The digits of each row's k-th largest allowed logit: (R,) int32; 0, below them all, where fewer are allowed."""
+    R, device = len(rows), rows.device
+    prefix = torch.zeros(R, dtype=torch.int32, device=device)
+    wanted = torch.full((R,), top_k, dtype=torch.int32, device=device)
+    shift = 32
+    for digit in _DIGITS:
+        shift -= digit
+        counts = torch.zeros(R, 1 << digit, dtype=torch.int32, device=device)
+        _count_kernel[grid](
+            rows, weight, mask, prefix, counts, *sizes, SHIFT=shift, BITS=digit, FIRST=shift + digit == 32, **options
+        )
+        block_r = block_of(R, smallest=1, largest=2)
+        _narrow_kernel[(triton.cdiv(R, block_r),)](counts, prefix, wanted, R, BITS=digit, BLOCK_R=block_r)
+    return prefix
+
+
 def head_sample(
     hidden: torch.Tensor,
     weight: torch.Tensor,
@@ -79,19 +358,19 @@ def head_sample(
     branch. allowed (V,) or (B, V) bool bans codes; at least one must stay.
     Returns tokens (B, N) int64, numbered from the first row of weight, and confidence (B, N) float32.
     """
-    B, N, C = hidden.shape
-    V = weight.shape[0]
+    B, N, _ = hidden.shape
     _check(hidden, weight, temperature, top_k, uncond, allowed)
     seed, positions = seeds_and_positions(seed, positions, B, N, hidden.device)
     options = dict(positions=positions, temperature=temperature, top_k=top_k, allowed=allowed)
-    return head_sample_reference(hidden, weight, seed, uncond=uncond, guidance=guidance, **options)
+    run = head_sample_triton if backend(hidden.device) == "triton" else head_sample_reference
+    return run(hidden, weight, seed, uncond=uncond, guidance=guidance, **options)
 
 
 def _check(hidden, weight, temperature, top_k, uncond, allowed):
     B, _, C = hidden.shape
     V = weight.shape[0]
     if weight.shape != (V, C) or V == 0:
-        raise ValueError(f"head_sample: hidden {tuple(hidden.shape)}, weight {tuple(weight.shape)}; wanted (V, {C}), V > 0")
+        raise ValueError(f"head_sample: weight {tuple(weight.shape)}; wanted (V, {C}) with V > 0")
     if uncond is not None and uncond.shape != hidden.shape:
         raise ValueError(f"head_sample: uncond {tuple(uncond.shape)}; wanted hidden's {tuple(hidden.shape)}")
     if top_k is not None and top_k < 1:
