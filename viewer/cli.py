@@ -1,0 +1,127 @@
+"""The command `roam`: one short function a subcommand; what a command needs is imported when it runs.
+
+To add a command, write a function with `@app.command()` below, import its work inside it, and let it raise: errors of
+ours and of the operating system become one sentence on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="roam", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Walk through worlds that a model dreams.",
+)  # fmt: skip
+
+Model = Annotated[Path | None, typer.Option(help="Folder of weights; without it, the embedded model.")]
+
+
+@app.command()
+def play(
+    truth: Annotated[bool, typer.Option("--truth", help="Walk the true scene, with no model.")] = False,
+    seed: Annotated[int, typer.Option(help="Number of the test scene, and seed of the dream.")] = 0,
+    family: Annotated[str | None, typer.Option(help="Kind of scene: rooms or outdoors.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Dream on from this image.")] = None,
+    model: Model = None,
+    load: Annotated[Path | None, typer.Option(help="Go on from a save.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Walk a tour (or --actions) of so many frames.")] = None,
+    actions: Annotated[Path | None, typer.Option(help="Walk these: one sentence a line, # comments.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Record the walk to this .mp4 or .gif.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for saves, pictures and recordings.")] = Path("roam-out"),
+    size: Annotated[int, typer.Option(min=1, max=20, help="Window pixels for each pixel of a frame.")] = 5,
+    keys: Annotated[Path | None, typer.Option(help="Key table, a JSON file.")] = None,
+    headless: Annotated[bool, typer.Option("--headless", help="Open no window; record a walk.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --record replace a file.")] = False,
+) -> None:
+    """Walk through a dreamed world, or a true one, with the keys; without a display, record a walk."""
+    from . import play as playing
+    from .worlds import Start
+
+    start = Start(seed, truth, family, _text(image), _text(load))
+    order = playing.Order(start, model, actions, frames, record, out, overwrite)
+    if headless or not _has_display():
+        playing.play_headless(order)
+    else:
+        playing.play_in_window(order, keys=keys, scale=size)
+
+
+@app.command()
+def replay(
+    log: Annotated[Path, typer.Argument(help="The .jsonl file that a recording left beside it.")],
+    model: Model = None,
+) -> None:
+    """Walk a recorded action log again and compare every frame's digest; exit code 1 where one differs."""
+    from .play import replay_log
+
+    if not replay_log(log, model):
+        raise typer.Exit(1)
+
+
+@app.command()
+def record(
+    folder: Annotated[Path, typer.Argument(help="Folder to write the rollouts into.")],
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
+    rollouts: Annotated[int, typer.Option(min=1, help="How many walks, each through a scene of its own.")] = 64,
+    frames: Annotated[int, typer.Option(min=2, help="Frames of each walk.")] = 24,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first scene.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; without it, one a core.")] = None,
+) -> None:
+    """Record walks through true scenes, for training; what is there already is kept."""
+    from .play import record_rollouts
+
+    record_rollouts(folder, split, rollouts, frames=frames, first=first, workers=workers)
+
+
+@app.command()
+def doctor(
+    warm: Annotated[bool, typer.Option("--warm", help="Also compile the renderer, for a quick start.")] = False,
+) -> None:
+    """Say what is installed, what is missing, and the command that mends it."""
+    from .doctor import examine, report, warm_up
+
+    if warm:
+        warm_up()
+    if not report(examine(has_display=_has_display())):
+        raise typer.Exit(1)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; `args` are sys.argv's by default."""
+    try:
+        app(args, prog_name="roam")
+    except (ValueError, OSError) as error:
+        if not (isinstance(error, OSError) or _is_ours(error)):
+            raise
+        print(f"roam: {_sentence(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether the error was written for people; a library's plain ValueError is a bug and keeps its traceback."""
+    return type(error).__module__.startswith(__package__.split(".")[0] + ".")
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def _has_display() -> bool:
+    """Whether a window can be opened; naming SDL's driver is taken as knowing."""
+    if sys.platform != "linux":
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"))
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path.absolute())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Where a command may write: fresh names in a folder, and no file overwritten that was not meant to be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class OutputError(ValueError):
+    """A path that cannot be written; the message says why and what to do."""
+
+
+def fresh(folder: str | Path, stem: str, suffix: str) -> Path:
+    """The first of `stem-001`, `stem-002`, ... that nothing in `folder` bears with any suffix; makes the folder."""
+    folder = ready(folder)
+    taken = {path.name.split(".")[0] for path in folder.glob(f"{stem}-*")}
+    number = next(n for n in range(1, len(taken) + 2) if f"{stem}-{n:03d}" not in taken)
+    return folder / f"{stem}-{number:03d}{suffix}"
+
+
+def ready(folder: str | Path) -> Path:
+    """`folder`, made if it was not there. Raises OutputError where that cannot be."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write into {folder}: {error.strerror}; name another folder") from error
+    return folder
+
+
+def unused(path: str | Path, *, overwrite: bool = False) -> Path:
+    """`path`, if it can be written without losing anything. Raises OutputError otherwise."""
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; wanted the name of a file")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} is there already; name another file or say --overwrite")
+    ready(path.parent)
+    return path

@@ -1,0 +1,128 @@
+"""What `roam play`, `roam replay` and `roam record` do after their options are read: walk, record, report."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from ..world.action import Action
+from .actionlog import LogError, load_log, replay
+from .keymap import Keymap, load_keymap
+from .player import Player
+from .recorder import VideoRecorder
+from .script import load_script
+from .tour import STEPS, tour
+from .worlds import Start, StartError, World, Worlds
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was ordered on the command line. frames counts the first frame; record: a video to write, or None."""
+
+    start: Start
+    model: Path | None = None
+    actions: Path | None = None
+    frames: int | None = None
+    record: Path | None = None
+    out: Path = Path("roam-out")
+    overwrite: bool = False
+
+
+def play_headless(order: Order) -> None:
+    """Walk a script, or a tour where there is none; write a video of it and say where and how fast."""
+    script = load_script(order.actions) if order.actions else None
+    player = Player(Worlds(order.model), order.start, folder=order.out)
+    actions = _to_walk(player.world, script, order.frames)
+    video = player.record(order.record, overwrite=order.overwrite)
+    gif = None if order.record else VideoRecorder(video.with_suffix(".gif"))
+    seconds = _walk(player, actions, gif)
+    player.close()
+    written = [video, video.with_suffix(".jsonl")] + ([gif.close()] if gif else [])
+    rate = f", {len(actions) / seconds:.1f} frames/s" if actions else ""
+    print(f"walked {len(actions) + 1} frames of {player.world.start}{rate}")
+    print("wrote " + ", ".join(map(str, written)))
+
+
+def play_in_window(order: Order, *, keys: Path | None, scale: int) -> None:
+    """Open the window and walk until it is closed; with --frames or --actions the walk goes by itself."""
+    from .window import Window
+
+    script = load_script(order.actions) if order.actions else None
+    keymap = load_keymap(keys) if keys else Keymap()
+    player = Player(Worlds(order.model), order.start, keymap=keymap, folder=order.out)
+    if script or order.frames:
+        player.queue(_to_walk(player.world, script, order.frames))
+    if order.record:
+        player.record(order.record, overwrite=order.overwrite)
+    window = Window(player, scale=scale)
+    try:
+        window.run(until_idle=bool(order.frames))
+    finally:
+        player.close()
+        window.close()
+    for note in player.notes:
+        print(note)
+
+
+def replay_log(path: Path, model: Path | None) -> bool:
+    """Walk a log again and say whether every digest is the same."""
+    log = load_log(path)
+    explorer = Worlds(model or log.model).open(Start.from_dict(log.start)).explorer
+    try:
+        for number, (then, now) in enumerate(replay(explorer, log)):
+            if then != now:
+                print(f"line {number + 1} of {path} differs: digest {then} then, {now} now")
+                return False
+    except StartError:
+        raise
+    except ValueError as error:
+        raise LogError(f"{path}: what it tells cannot be done again: {error}") from error
+    finally:
+        explorer.close()
+    print(f"replayed {len(log.events) + 1} frames of {path}: every digest is the same")
+    return True
+
+
+def record_rollouts(folder: Path, split: str, rollouts: int, *, frames: int, first: int, workers: int | None) -> None:
+    """Record rollouts for training, with a progress bar."""
+    from ..scenes.recorder import record
+
+    began = time.perf_counter()
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task(f"recording {split}", total=None)
+        paths = record(
+            folder, split, rollouts, frames=frames, first=first, workers=workers,
+            progress=lambda done, wanted: bar.update(task, completed=done, total=wanted),
+        )  # fmt: skip
+    print(f"{rollouts} rollouts in {len(paths)} files in {folder}, {time.perf_counter() - began:.1f} s")
+
+
+def _to_walk(world: World, script: list[Action] | None, frames: int | None) -> list[Action]:
+    """The script, or else a tour, cut or repeated to so many frames, the first of which needs no action."""
+    steps = None if frames is None else frames - 1
+    if script is None:
+        pose = world.explorer.frame.pose
+        if pose is None:
+            raise StartError("this world does not know where it is, so no tour can be planned: give --actions FILE")
+        return tour(pose, STEPS if steps is None else steps, walked=world.walked)
+    return script if steps is None else list(islice(cycle(script), steps))
+
+
+def _walk(player: Player, actions: list[Action], gif: VideoRecorder | None) -> float:
+    """Walk all the actions and return the seconds that it took."""
+    if gif:
+        gif.add(player.frame.pixels)
+    began = time.perf_counter()
+    player.queue(actions)
+    for _ in actions:
+        frame = player.step()
+        if frame is None:
+            raise StartError(player.notes[-1])
+        if gif:
+            gif.add(frame.pixels)
+    return time.perf_counter() - began
