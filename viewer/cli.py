@@ -40,7 +40,7 @@ def play(
 ) -> None:
     """Walk through a dreamed world, or a true one, with the keys; without a display, record a walk."""
     from . import play as playing
-    from .worlds import Start
+    from .start import Start
 
     start = Start(seed, truth, family, _text(image), _text(load))
     order = playing.Order(start, model, actions, frames, record, out, overwrite)

@@ -17,7 +17,7 @@ from .player import Player
 from .recorder import VideoRecorder
 from .script import load_script
 from .tour import STEPS, tour
-from .worlds import Start, StartError, World, Worlds
+from .start import Opener, Place, Start, StartError
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,15 @@ class Order:
 def play_headless(order: Order) -> None:
     """Walk a script, or a tour where there is none; write a video of it and say where and how fast."""
     script = load_script(order.actions) if order.actions else None
-    player = Player(Worlds(order.model), order.start, folder=order.out)
-    actions = _to_walk(player.world, script, order.frames)
+    player = Player(Opener(order.model), order.start, folder=order.out)
+    actions = _to_walk(player.place, script, order.frames)
     video = player.record(order.record, overwrite=order.overwrite)
     gif = None if order.record else VideoRecorder(video.with_suffix(".gif"))
     seconds = _walk(player, actions, gif)
     player.close()
     written = [video, video.with_suffix(".jsonl")] + ([gif.close()] if gif else [])
     rate = f", {len(actions) / seconds:.1f} frames/s" if actions else ""
-    print(f"walked {len(actions) + 1} frames of {player.world.start}{rate}")
+    print(f"walked {len(actions) + 1} frames of {player.place.start}{rate}")
     print("wrote " + ", ".join(map(str, written)))
 
 
@@ -54,9 +54,9 @@ def play_in_window(order: Order, *, keys: Path | None, scale: int) -> None:
 
     script = load_script(order.actions) if order.actions else None
     keymap = load_keymap(keys) if keys else Keymap()
-    player = Player(Worlds(order.model), order.start, keymap=keymap, folder=order.out)
+    player = Player(Opener(order.model), order.start, keymap=keymap, folder=order.out)
     if script or order.frames:
-        player.queue(_to_walk(player.world, script, order.frames))
+        player.queue(_to_walk(player.place, script, order.frames))
     if order.record:
         player.record(order.record, overwrite=order.overwrite)
     window = Window(player, scale=scale)
@@ -72,7 +72,7 @@ def play_in_window(order: Order, *, keys: Path | None, scale: int) -> None:
 def replay_log(path: Path, model: Path | None) -> bool:
     """Walk a log again and say whether every digest is the same."""
     log = load_log(path)
-    explorer = Worlds(model or log.model).open(Start.from_dict(log.start)).explorer
+    explorer = Opener(model or log.model).open(Start.from_dict(log.start)).explorer
     try:
         for number, (then, now) in enumerate(replay(explorer, log)):
             if then != now:
@@ -102,14 +102,14 @@ def record_rollouts(folder: Path, split: str, rollouts: int, *, frames: int, fir
     print(f"{rollouts} rollouts in {len(paths)} files in {folder}, {time.perf_counter() - began:.1f} s")
 
 
-def _to_walk(world: World, script: list[Action] | None, frames: int | None) -> list[Action]:
+def _to_walk(place: Place, script: list[Action] | None, frames: int | None) -> list[Action]:
     """The script, or else a tour, cut or repeated to so many frames, the first of which needs no action."""
     steps = None if frames is None else frames - 1
     if script is None:
-        pose = world.explorer.frame.pose
+        pose = place.explorer.frame.pose
         if pose is None:
             raise StartError("this world does not know where it is, so no tour can be planned: give --actions FILE")
-        return tour(pose, STEPS if steps is None else steps, walked=world.walked)
+        return tour(pose, STEPS if steps is None else steps, walked=place.walked)
     return script if steps is None else list(islice(cycle(script), steps))
 
 

@@ -19,7 +19,7 @@ from .actionlog import ActionLog, Event, LogWriter, Rewind, Step
 from .keymap import Held, Keymap
 from .outputs import OutputError, fresh, unused
 from .recorder import VideoRecorder
-from .worlds import Start, World, Worlds
+from .start import Opener, Place, Start
 
 _SEED = re.compile(r"(?:new\s+)?(?:seed|world)\s+(\d{1,6})", re.IGNORECASE)
 _RATE_WINDOW = 20  # steps that frames/s is taken over
@@ -42,13 +42,13 @@ class _Recording:
 
 
 class Player:
-    """Walks through the worlds that `worlds` opens, from `start` on; what it saves and records goes into `folder`.
+    """Walks through the worlds that `opener` opens, from `start` on; what it saves and records goes into `folder`.
 
     `notes` collects sentences for the walker, newest last; whoever shows them takes them away.
     """
 
-    def __init__(self, worlds: Worlds, start: Start, *, keymap: Keymap | None = None, folder: str | Path = "roam-out"):
-        self.worlds = worlds
+    def __init__(self, opener: Opener, start: Start, *, keymap: Keymap | None = None, folder: str | Path = "roam-out"):
+        self.opener = opener
         self.held = Held(keymap or Keymap())
         self.folder = Path(folder)
         self.notes: list[str] = []
@@ -59,11 +59,11 @@ class Player:
         self._times: deque[float] = deque(maxlen=_RATE_WINDOW + 1)
         self._recording: _Recording | None = None
         self._last_save: Path | None = None
-        self._enter(worlds.open(start))
+        self._enter(opener.open(start))
 
     @property
     def frame(self) -> Frame:
-        return self.world.explorer.frame
+        return self.place.explorer.frame
 
     @property
     def trail(self) -> list[Pose]:
@@ -114,7 +114,7 @@ class Player:
         """Go back that many frames and forget what is queued; None (and a note) at the beginning."""
         self._queue.clear()
         try:
-            frame = self.world.explorer.rewind(frames)
+            frame = self.place.explorer.rewind(frames)
         except ValueError as error:
             self.notes.append(str(error))
             return None
@@ -127,7 +127,7 @@ class Player:
         """Save the walk under a fresh name. Raises OutputError where that cannot be."""
         path = fresh(self.folder, "save", ".roam")
         try:
-            self.world.explorer.save(path)
+            self.place.explorer.save(path)
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}") from error
         self._last_save = path
@@ -139,14 +139,14 @@ class Player:
         path = path or self._last_save or max(self.folder.glob("save-*.roam"), default=None)
         if path is None:
             raise OutputError(f"there is no save in {self.folder} yet")
-        self._leave_for(self.worlds.open(Start(truth=False, load=str(path))))
+        self._leave_for(self.opener.open(Start(truth=False, load=str(path))))
         self.notes.append(f"loaded {path}")
 
     def new_world(self, seed: int | None = None) -> None:
         """Begin anew at a seed, or at the next one."""
-        start = self.world.start
-        self._leave_for(self.worlds.open(start.at_seed(start.seed + 1 if seed is None else seed)))
-        self.notes.append(f"new world: {self.world.start}")
+        start = self.place.start
+        self._leave_for(self.opener.open(start.at_seed(start.seed + 1 if seed is None else seed)))
+        self.notes.append(f"new world: {self.place.start}")
 
     def record(self, path: str | Path | None = None, *, overwrite: bool = False) -> Path:
         """Start a video and, beside it, an action log of the whole walk so far; by default under a fresh name."""
@@ -170,15 +170,15 @@ class Player:
     @property
     def log(self) -> ActionLog:
         """What happened since this world was opened."""
-        model = self.worlds.model
+        model = self.opener.model
         return ActionLog(
-            self.world.start.as_dict(), None if model is None else str(model), self._first, tuple(self._events)
+            self.place.start.as_dict(), None if model is None else str(model), self._first, tuple(self._events)
         )
 
     def close(self) -> None:
         """Finish the recording and give the world back."""
         self.stop_recording()
-        self.world.explorer.close()
+        self.place.explorer.close()
 
     def _typed_step(self, typed: _Typed) -> Frame | None:
         frame = self._act(typed.steps.popleft())
@@ -194,7 +194,7 @@ class Player:
     def _act(self, action: Action) -> Frame | None:
         began = time.perf_counter()
         try:
-            frame = self.world.explorer.step(action)
+            frame = self.place.explorer.step(action)
         except ActionError as error:
             self.notes.append(str(error))
             return None
@@ -222,17 +222,17 @@ class Player:
                 self._recording = None
                 self.notes.append(f"the recording has ended: {error}")
 
-    def _leave_for(self, world: World) -> None:
+    def _leave_for(self, place: Place) -> None:
         """Close the world at hand, and its recording, for another that is open already."""
         self.stop_recording()
-        self.world.explorer.close()
-        self._enter(world)
+        self.place.explorer.close()
+        self._enter(place)
 
-    def _enter(self, world: World) -> None:
-        self.world = world
+    def _enter(self, place: Place) -> None:
+        self.place = place
         self._queue.clear()
         self._times.clear()
         self.words, self.step_ms = "", 0.0
-        self._trail: list[Pose | None] = [world.explorer.frame.pose]
+        self._trail: list[Pose | None] = [place.explorer.frame.pose]
         self._events: list[Event] = []
-        self._first = world.explorer.frame.digest
+        self._first = place.explorer.frame.digest

@@ -1,0 +1,149 @@
+"""What a walk starts from, and how that becomes an Explorer: a true scene, a dream of one, an image, or a save.
+
+Here viewers meet the engine and the scenes; both are imported when first wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..world.frame import Explorer, Frame
+from ..world.pose import Camera, Motion, Pose
+
+if TYPE_CHECKING:
+    from ..world.engine import Engine
+
+_SCENE_SAVE_MARK = b'"roam": "scene session"'
+
+
+class StartError(ValueError):
+    """A start that cannot be made: an image that cannot be read, parts that contradict each other."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a walk begins: test scene `seed` (of `family`, or the families in turn), truly shown or dreamed on.
+
+    image: a file whose picture is the dream's first frame; load: a save to go on from, of either kind of world.
+    """
+
+    seed: int = 0
+    truth: bool = False
+    family: str | None = None
+    image: str | None = None
+    load: str | None = None
+
+    def __post_init__(self):
+        if self.image and self.truth:
+            raise StartError("an image is dreamed on, and --truth shows a scene as it is: leave out one of the two")
+        if self.image and self.load:
+            raise StartError("a walk goes on from a save or begins with an image: leave out one of the two")
+
+    def at_seed(self, seed: int) -> Start:
+        """The same kind of world at another seed."""
+        return replace(self, seed=seed, image=None, load=None)
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict) -> Start:
+        """The start that `as_dict` told of. Raises StartError for anything else."""
+        kinds = {"seed": int, "truth": bool, "family": str, "image": str, "load": str}
+        if set(values) != {f.name for f in fields(Start)}:
+            raise StartError(f"a start with the fields {', '.join(values) or 'none'}; wanted {', '.join(kinds)}")
+        for name, kind in kinds.items():
+            if not (isinstance(values[name], kind) or (values[name] is None and kind is str)):
+                raise StartError(f"a start whose '{name}' is {values[name]!r}; wanted {kind.__name__}")
+        return Start(**values)
+
+    def __str__(self) -> str:
+        if self.load or self.image:
+            return Path(self.load or self.image).name
+        return f"{'truth' if self.truth else 'dream'}, {self.family or 'scene'} {self.seed}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """An opened start: the explorer, and where a motion leads from a pose as far as that is known."""
+
+    start: Start
+    explorer: Explorer
+    walked: Callable[[Pose, Motion], Pose]
+
+
+class Opener:
+    """Opens starts; weights are read once, when the first dream is opened.
+
+    model: a folder of weights, or None for the embedded ones.
+    """
+
+    def __init__(self, model: str | Path | None = None):
+        self.model = model
+        self._engine: Engine | None = None
+
+    def open(self, start: Start) -> Place:
+        """The place of a start. Raises a ValueError (SceneError, CheckpointError, ...) that says what is wrong."""
+        if start.load:
+            return self._loaded(start)
+        if start.image:
+            return Place(start, self._dream(first_frame(start.image), start.seed), Pose.moved)
+        from ..scenes.explorer import SceneSession
+        from ..scenes.splits import make_scene
+
+        scene = make_scene("test", start.seed, start.family)
+        truth = SceneSession(scene)
+        explorer = truth if start.truth else self._dream(truth.frame, start.seed)
+        return Place(start, explorer, scene.walked)
+
+    @property
+    def engine(self) -> Engine:
+        """The model behind the dreams."""
+        if self._engine is None:
+            from ..world.engine import Engine
+
+            self._engine = Engine.from_checkpoint(self.model, device=None)
+        return self._engine
+
+    def _dream(self, first: Frame, seed: int) -> Explorer:
+        return self.engine.session(first, seed=seed)
+
+    def _loaded(self, start: Start) -> Place:
+        if start.truth or _is_scene_save(start.load):
+            from ..scenes.explorer import load_scene_session
+
+            session = load_scene_session(start.load)
+            return Place(replace(start, truth=True, family=session.scene.family), session, session.scene.walked)
+        return Place(start, self.engine.load_session(start.load), Pose.moved)
+
+
+def first_frame(path: str | Path, camera: Camera | None = None) -> Frame:
+    """An image file as the first frame of a dream: the middle square, shrunk to the model's size, at eye height."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    from ..scenes.scene import EYE_HEIGHT
+
+    camera = camera or Camera()
+    try:
+        with Image.open(path) as file:
+            upright = ImageOps.exif_transpose(file).convert("RGB")
+    except UnidentifiedImageError as error:
+        raise StartError(f"{path} is no image that can be read; wanted for instance a PNG or JPEG file") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StartError(f"cannot read the image {path}: {reason}") from error
+    fitted = ImageOps.fit(upright, (camera.width, camera.height), Image.Resampling.LANCZOS)
+    return Frame(0, np.array(fitted, np.uint8), pose=Pose.at(0, 0, EYE_HEIGHT))
+
+
+def _is_scene_save(path: str | Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return _SCENE_SAVE_MARK in file.read(64)
+    except OSError as error:
+        raise StartError(f"cannot read the save {path}: {error.strerror}") from error
