@@ -16,8 +16,8 @@ from .keymap import Keymap, load_keymap
 from .player import Player
 from .recorder import VideoRecorder
 from .script import load_script
-from .tour import STEPS, tour
 from .start import Opener, Place, Start, StartError
+from .tour import STEPS, tour
 
 
 @dataclass(frozen=True)
