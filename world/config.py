@@ -1,0 +1,75 @@
+"""The numbers that make a model what it is: frozen dataclasses, checked when made, saved with the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A decoder-only transformer of Emu3.5's architecture (arXiv 2510.26583, table 1), at any size."""
+
+    vocab_size: int
+    hidden_size: int = 192
+    intermediate_size: int = 576
+    num_hidden_layers: int = 6
+    num_attention_heads: int = 6
+    num_key_value_heads: int = 2
+    head_dim: int = 32
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 10_000.0
+
+    def __post_init__(self):
+        if self.num_attention_heads % self.num_key_value_heads or self.head_dim % 2 or self.vocab_size < 1:
+            raise ValueError(
+                f"{self}: wanted query heads that the key heads divide, an even head size and some vocabulary"
+            )
+
+
+@dataclass(frozen=True)
+class LayoutConfig:
+    """How a frame and the words that led to it lie in a page of the sequence.
+
+    A page holds up to text_capacity words, one image marker and grid[0] * grid[1] codes. Positions are aligned: a
+    page's words start at a multiple of page_size and its marker always stands at text_capacity, so that the same cell
+    of two frames is always the same distance apart, however long the sentences between them.
+    window: how many earlier pages a step sees, in training and in service alike.
+    """
+
+    grid: tuple[int, int] = (8, 8)
+    text_capacity: int = 15
+    window: int = 12
+
+    def __post_init__(self):
+        if min(*self.grid, self.text_capacity, self.window) < 1:
+            raise ValueError(f"{self}: wanted positive sizes")
+
+    @property
+    def num_cells(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def page_size(self) -> int:
+        return self.text_capacity + 1 + self.num_cells
+
+
+@dataclass(frozen=True)
+class DidaConfig:
+    """Discrete Diffusion Adaptation on the metric path p_t(x | x1) = softmax(-beta_t d(x, x1)), beta_t = c (t / (1-t))^alpha
+    (URSA, arXiv 2510.24717, section 3). steps: denoising steps a frame; shift: URSA's time shift of the schedule;
+    the three *_level: noise level t at which a canvas starts, 0 pure noise and 1 taken as it is, for covered and
+    uncovered tokens of a warped view and for the frame before; temperature: of the last denoising step."""
+
+    alpha: float = 0.9
+    c: float = 3.0
+    steps: int = 2
+    shift: float = 1.0
+    warp_level: float = 1.0
+    hole_level: float = 0.0
+    frame_level: float = 0.5
+    temperature: float = 0.0
+
+    def __post_init__(self):
+        levels = (self.warp_level, self.hole_level, self.frame_level)
+        if self.steps < 1 or self.temperature < 0 or not all(0 <= level <= 1 for level in levels):
+            raise ValueError(f"{self}: wanted at least one step, a temperature of at least 0 and levels from 0 to 1")

@@ -1,0 +1,267 @@
+"""The second recipe: trains the world model to finish canvases, given everything seen before.
+
+Each batch holds windows of walks. Every frame is there once clean, which trains token-by-token prediction, and in two
+noisy copies, which train DiDA: one that started from remembered views carried into the new pose, one that started from
+noise, from the frame before or from somewhere along the metric path. The loss is plain cross-entropy on the clean codes,
+with the next-token shift kept (Emu3.5, arXiv 2510.26583, section 4.3; URSA, arXiv 2510.24717).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..config import DidaConfig, LayoutConfig, ModelConfig
+from ..model import Transformer
+from ..vision import VisionTokenizer
+from ..vocabulary import Vocabulary
+from .banded import BandedAttention
+from .canvases import Canvases
+from .factored import FactoredCodes
+from .muon import Muon
+from .run import Average, Run, learning_rate
+
+log = logging.getLogger(__name__)
+COPIES = 2
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Until `until` of the run (0 to 1): `walks` windows of `frames` frames, each seeing `window` frames back."""
+
+    until: float
+    walks: int
+    frames: int
+    window: int
+
+
+@dataclass(frozen=True)
+class WorldRecipe:
+    """A short window first, then the one that is served; the run fits its schedule to max_seconds of training."""
+
+    steps: int = 6000
+    stages: tuple[Stage, ...] = (Stage(0.6, 6, 8, 4), Stage(1.0, 3, 16, 12))
+    peak: float = 2.5e-3
+    max_seconds: float = 5000.0
+    seed: int = 2
+    history_noise: float = 0.1
+    clean_weight: float = 0.25
+
+    def stage(self, share: float) -> Stage:
+        return next(stage for stage in self.stages if share < stage.until or stage is self.stages[-1])
+
+
+class WorldTrainer(nn.Module):
+    """The transformer with its code tables factored, and the losses of one batch."""
+
+    def __init__(self, model: ModelConfig, layout: LayoutConfig, dida: DidaConfig, vocabulary: Vocabulary, vision: VisionTokenizer):
+        super().__init__()
+        self.layout, self.dida, self.vocabulary = layout, dida, vocabulary
+        self.transformer = Transformer(model)
+        self.codes = FactoredCodes(vision.config.levels, model.hidden_size)
+        self.lattice = [torch.linspace(-1, 1, n) for n in vision.config.levels]
+        self._vision = [vision]  # in a list: its weights are none of ours
+        with torch.no_grad():
+            for name, weight in self.transformer.named_parameters():
+                if name.endswith(("o_proj.weight", "down_proj.weight")):
+                    weight.mul_(0.3)
+                elif "embed_tokens" in name or "lm_head" in name:
+                    weight.normal_(std=1.0 if "embed" in name else 0.0)
+
+    def digits(self, codes: Tensor) -> Tensor:
+        return self._vision[0].digits(codes)
+
+    def noised(self, digits: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
+        """Digits at noise level t along the metric path: digits (..., K) int64, level (...) in [0, 1]. The squared
+        distance is a sum over dimensions, so each dimension is drawn by itself, and exactly."""
+        beta = self.dida.c * (level / (1 - level).clamp_min(1e-6)) ** self.dida.alpha
+        out = digits.clone()
+        for k, points in enumerate(self.lattice):
+            distance = (points[digits[..., k], None] - points) ** 2
+            noise = -torch.log(-torch.log(torch.rand(distance.shape, generator=generator).clamp(1e-9, 1 - 1e-7)))
+            out[..., k] = (noise - beta[..., None] * distance).argmax(-1)
+        return torch.where((level >= 1)[..., None], digits, out)
+
+    def losses(self, tokens: Tensor, text: Tensor, canvases: Tensor, history: Tensor, window: int) -> tuple[Tensor, Tensor]:
+        """Cross-entropy in nats a token.
+
+        tokens (B, T, N) int64 codes; text (B, T, L) ids, -1 past the end; canvases (B, T, COPIES, N, K) and history
+        (B, T, N, K) digits. Returns the canvases' (B, T, COPIES, N) and the clean rows' (B, T, N).
+        """
+        B, T, N = tokens.shape
+        L = max(1, int((text >= 0).sum(-1).max()))
+        text = text[..., :L]
+        embed, fresh = self.transformer.embed, 1 + N
+        marker = embed(torch.full((B, T, 1), self.vocabulary.image))
+        clean = torch.cat([embed(text.clamp_min(0)), marker, self.codes.embed(history)], 2)
+        noisy = torch.cat([marker[:, :, None].expand(-1, -1, COPIES, -1, -1), self.codes.embed(canvases)], 3)
+        rows = torch.cat([clean, noisy.flatten(2, 3)], 2)
+        valid = torch.cat([text >= 0, torch.ones(B, T, fresh, dtype=torch.bool)], -1)
+        attention = BandedAttention(valid, words=L, copies=COPIES, window=window)
+        hidden = self.transformer(rows.flatten(1, 2), self._positions(B, T, L).flatten(1), attention)
+        hidden = hidden.view(B, T, L + fresh * (1 + COPIES), -1)[:, :, L:].unflatten(2, (1 + COPIES, fresh))[..., :-1, :]
+        digits = self.digits(tokens)[:, :, None].expand(-1, -1, 1 + COPIES, -1, -1)
+        loss = self.codes.loss(hidden, digits)
+        return loss[:, :, 1:], loss[:, :, 0]
+
+    def _positions(self, B: int, T: int, L: int) -> Tensor:
+        fresh = torch.arange(self.layout.text_capacity, self.layout.page_size)
+        rows = torch.cat([torch.arange(L), *[fresh] * (1 + COPIES)])
+        return (torch.arange(T)[:, None] * self.layout.page_size + rows).expand(B, -1, -1)
+
+    @torch.no_grad()
+    def exported(self) -> Transformer:
+        """The transformer as it ships: code tables folded into ordinary embedding and head rows."""
+        model = Transformer(self.transformer.config)
+        model.load_state_dict(self.transformer.state_dict())
+        embedding, head = self.codes.folded(self._vision[0])
+        model.model.embed_tokens.weight[self.vocabulary.visual] = embedding
+        model.lm_head.weight[self.vocabulary.visual] = head
+        return model.eval()
+
+
+@dataclass(frozen=True)
+class Batch:
+    tokens: Tensor
+    text: Tensor
+    canvases: Tensor
+    history: Tensor
+
+
+def train_world_model(data: Canvases, held_out: Canvases, folder: str | Path, recipe: WorldRecipe, trainer: WorldTrainer, *,
+                      progress=None) -> Transformer:  # fmt: skip
+    """Train (or go on training) in `folder`; returns the averaged model, ready to ship."""
+    run = Run(folder)
+    torch.manual_seed(recipe.seed)
+    optimizers = make_optimizers(trainer, recipe.peak)
+    average, step = Average(trainer, 0.998), 0
+    if state := run.resume():
+        trainer.load_state_dict(state["model"])
+        average.weights, average.updates, step = state["average"], state["updates"], state["step"]
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+    totals = []
+    while (share := max(step / recipe.steps, run.seconds / recipe.max_seconds)) < 1:
+        stage = recipe.stage(share)
+        rate = learning_rate(int(share * recipe.steps), recipe.steps, 1.0) * min(1.0, (step + 1) / 100)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * rate
+        totals.append(_train_step(trainer, optimizers, data, recipe, stage, step))
+        average.update(trainer)
+        step += 1
+        if step % 50 == 0:
+            row = dict(zip(("canvas", "noise", "clean"), np.mean(totals, 0), strict=True), rate=rate, window=stage.window)
+            totals = []
+            is_mark = step % 250 == 0
+            row.update(evaluate(_averaged(trainer, average), held_out, stage.window) if is_mark else dict.fromkeys(MEASURES, math.nan))
+            if is_mark:
+                _save(run, step, trainer, optimizers, average)
+            run.record(step, **row)
+            if progress:
+                progress(share, row)
+    _save(run, step, trainer, optimizers, average)
+    run.draw("canvas", "noise", "clean", "warp_nats", "noise_nats", "action_nats")
+    return _averaged(trainer, average).exported()
+
+
+def make_optimizers(trainer: WorldTrainer, peak: float) -> list[torch.optim.Optimizer]:
+    """Muon for the layers' matrices, AdamW for tables and norms."""
+    matrices = [p for name, p in trainer.named_parameters() if ".layers." in name and p.ndim == 2]
+    held = {id(p) for p in matrices}
+    others = [p for p in trainer.parameters() if id(p) not in held]
+    pair = [Muon(matrices, lr=peak), torch.optim.AdamW(others, lr=peak, betas=(0.9, 0.98), weight_decay=0.0)]
+    for optimizer in pair:
+        for group in optimizer.param_groups:
+            group["peak"] = peak
+    return pair
+
+
+def make_batch(trainer: WorldTrainer, data: Canvases, rows: np.ndarray, starts: np.ndarray, frames: int,
+               generator: torch.Generator, history_noise: float) -> Batch:  # fmt: skip
+    """Windows of walks with their canvases: copy 0 begins from carried views, copy 1 from anything else."""
+    pick = lambda array: torch.from_numpy(  # noqa: E731
+        np.stack([array[r, s : s + frames] for r, s in zip(rows, starts, strict=True)])
+    )
+    tokens, warped = pick(data.tokens).long(), pick(data.warped).long()
+    coverage, text = pick(data.coverage), pick(data.text).long()
+    draw = lambda *shape: torch.rand(*shape, generator=generator)  # noqa: E731
+    B, T, N = tokens.shape
+    digits, carried = trainer.digits(tokens), trainer.digits(warped)
+    one = (B, T, 1)
+    # copy 0: covered tokens as carried, or at a high level; holes as noise, or near what surrounds them
+    sure = torch.where(draw(*one) < 0.6, torch.ones(one), 0.6 + 0.4 * draw(*one))
+    hole = torch.where(draw(*one) < 0.6, torch.zeros(one), 0.8 * draw(*one))
+    first = trainer.noised(carried, torch.where(coverage > 0.5, sure, hole), generator)
+    along = trainer.noised(digits, draw(*one).expand(B, T, N), generator)
+    kind = draw(*one, 1)
+    first = torch.where(kind < 0.75, first, along)
+    # copy 1: pure noise, the frame before at some level, or along the path
+    before = torch.cat([digits[:, :1], digits[:, :-1]], 1)
+    level = torch.where(draw(*one) < 0.6, torch.zeros(one), 0.2 + 0.6 * draw(*one)).expand(B, T, N)
+    second = trainer.noised(before, level, generator)
+    second = torch.where(draw(*one, 1) < 0.75, second, trainer.noised(digits, draw(*one).expand(B, T, N), generator))
+    hurt = (draw(B, 1, 1) < 0.5) & (draw(B, T, N) < history_noise)
+    history = torch.where(hurt[..., None], trainer.noised(digits, torch.full((B, T, N), 0.8), generator), digits)
+    return Batch(tokens, text, torch.stack([first, second], 2), history)
+
+
+def _train_step(trainer, optimizers, data, recipe, stage, step) -> tuple[float, float, float]:
+    rng = np.random.default_rng([recipe.seed, step])
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    rows = rng.integers(len(data.tokens), size=stage.walks)
+    starts = rng.integers(data.tokens.shape[1] - stage.frames + 1, size=stage.walks)
+    batch = make_batch(trainer, data, rows, starts, stage.frames, generator, recipe.history_noise)
+    noisy, clean = trainer.losses(batch.tokens, batch.text, batch.canvases, batch.history, stage.window)
+    noisy, clean = noisy[:, 1:], clean[:, 1:]  # a window's first frame has no history to tell it anything
+    loss = noisy.mean() + recipe.clean_weight * clean.mean()
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(trainer.parameters(), 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
+    return noisy[:, :, 0].mean().item(), noisy[:, :, 1].mean().item(), clean.mean().item()
+
+
+MEASURES = ("warp_nats", "hole_nats", "copy_nats", "noise_nats", "action_nats", "clean_nats")
+
+
+@torch.no_grad()
+def evaluate(trainer: WorldTrainer, data: Canvases, window: int, *, walks: int = 12, frames: int = 9) -> dict[str, float]:
+    """Held-out cross-entropy, nats a token: from carried views, its uncovered tokens, from noise, of clean rows; and
+    what true words save over shuffled ones when the canvas is noise. copy_nats is 0 where a carried token is right,
+    as the share of carried tokens that are wrong."""
+    generator = torch.Generator().manual_seed(0)
+    tokens, warped = (torch.from_numpy(x[:walks, :frames]).long() for x in (data.tokens, data.warped))
+    coverage, text = torch.from_numpy(data.coverage[:walks, :frames]), torch.from_numpy(data.text[:walks, :frames]).long()
+    digits, carried = trainer.digits(tokens), trainer.digits(warped)
+    start = trainer.noised(carried, (coverage > 0.5).float(), generator)
+    noise = trainer.noised(digits, torch.zeros(tokens.shape), generator)
+    canvases = torch.stack([start, noise], 2)
+    noisy, clean = trainer.losses(tokens, text, canvases, digits, window)
+    shuffled, _ = trainer.losses(tokens, text.roll(1, 0).roll(3, 1), canvases, digits, window)
+    noisy, clean, shuffled = noisy[:, 1:], clean[:, 1:], shuffled[:, 1:]
+    holes = coverage[:, 1:] <= 0.5
+    wrong = (tokens != warped)[:, 1:].float().mean()
+    values = (noisy[:, :, 0].mean(), noisy[:, :, 0][holes].mean(), wrong, noisy[:, :, 1].mean(),
+              shuffled[:, :, 1].mean() - noisy[:, :, 1].mean(), clean.mean())  # fmt: skip
+    return dict(zip(MEASURES, map(float, values), strict=True))
+
+
+def _save(run: Run, step: int, trainer: WorldTrainer, optimizers, average: Average) -> None:
+    run.save(step, model=trainer.state_dict(), average=average.weights, updates=average.updates,
+             optimizers=[optimizer.state_dict() for optimizer in optimizers],
+             config=asdict(trainer.transformer.config))  # fmt: skip
+
+
+def _averaged(trainer: WorldTrainer, average: Average) -> WorldTrainer:
+    twin = WorldTrainer(trainer.transformer.config, trainer.layout, trainer.dida, trainer.vocabulary, trainer._vision[0])
+    twin.load_state_dict(average.weights)
+    return twin.eval()

@@ -1,0 +1,31 @@
+"""One id space: text first, then the markers, then the codebook."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Where each kind of token lies. num_text ids for text, then the image marker, then num_codes visual ids."""
+
+    num_text: int
+    num_codes: int
+
+    @property
+    def image(self) -> int:
+        """The marker before a frame's first token; its hidden state predicts that token."""
+        return self.num_text
+
+    @property
+    def first_code(self) -> int:
+        return self.num_text + 1
+
+    @property
+    def size(self) -> int:
+        return self.first_code + self.num_codes
+
+    @property
+    def visual(self) -> slice:
+        """The rows of an embedding or head that belong to codes."""
+        return slice(self.first_code, self.size)
