@@ -87,8 +87,10 @@ class Held:
         """Forget everything, as when the window loses the keyboard."""
         self._down, self._tapped, self._mouse_deg = [], [], [0.0, 0.0]
 
-    def is_held(self, command: str) -> bool:
-        return command in self._down
+    def take_command(self, command: str) -> bool:
+        """Whether a command that is no motion is held or was tapped; the tap is used up."""
+        was_tapped, self._tapped = command in self._tapped, [c for c in self._tapped if c != command]
+        return was_tapped or command in self._down
 
     def turn_mouse(self, right_px: float, down_px: float) -> None:
         """Take in a movement of the mouse; what it adds up to waits for `take`, at most two steps of it."""
@@ -107,7 +109,7 @@ class Held:
     def _keys_motion(self) -> Motion:
         # those still down count after those let go again, so that a tap never overrules what is held
         order = [*(c for c in self._tapped if c not in self._down), *self._down]
-        return Motion(**dict(self.keymap.sized(command) for command in order))
+        return Motion(**dict(self.keymap.sized(command) for command in order if command in MOTIONS))
 
     def _take_notches(self, axis: int) -> float:
         notches = math.trunc(self._mouse_deg[axis] / MOUSE_NOTCH_DEG)

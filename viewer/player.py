@@ -9,7 +9,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..world.action import Action, ActionError, parse_action
@@ -99,10 +99,10 @@ class Player:
 
     def step(self) -> Frame | None:
         """One step of what is typed or held, or None where there is nothing to do or the walk is paused."""
+        if self.held.take_command("rewind"):
+            return self.rewind()
         if self.is_paused:
             return None
-        if self.held.is_held("rewind"):
-            return self.rewind()
         while self._queue and not self._queue[0].steps:
             self._queue.popleft()
         if self._queue:
@@ -139,7 +139,7 @@ class Player:
         path = path or self._last_save or max(self.folder.glob("save-*.roam"), default=None)
         if path is None:
             raise OutputError(f"there is no save in {self.folder} yet")
-        self._leave_for(self.opener.open(Start(truth=False, load=str(path))))
+        self._leave_for(self.opener.open(replace(self.place.start, truth=False, image=None, load=str(path))))
         self.notes.append(f"loaded {path}")
 
     def new_world(self, seed: int | None = None) -> None:

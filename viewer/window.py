@@ -1,0 +1,220 @@
+"""The window: pygame events into what a player does, and the player's frame onto the screen.
+
+Driven by the event queue alone, so that posted events are as good as a keyboard. A step runs between two looks at the
+queue: what is pressed while the model works is seen before the next step, so a key waits for one step at most.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from .hud import STRIP_HEIGHT, Hud, Status, shown
+from .keymap import MOTIONS
+from .minimap import SIDE, draw_minimap
+from .outputs import fresh
+from .player import Player
+from .sdl import pygame
+from .textbox import TextBox
+
+STEPS_PER_S = 10  # a faster world is held back to this, or walking would be running
+_REDRAWS_PER_S = 60
+_NOTE_S = 4.0
+_MOST_NOTES = 5
+_BACKGROUND = (10, 11, 14)
+
+
+class Window:
+    """Shows a player's walk and lets a person steer it. Raises pygame.error where no window can be opened."""
+
+    def __init__(self, player: Player, *, scale: int = 5, steps_per_s: float = STEPS_PER_S):
+        self.player = player
+        self.box = TextBox()
+        self.is_open = True
+        self.is_help_shown = False
+        self.is_map_shown = True
+        self.is_mouse_held = False
+        self.notes: list[tuple[float, str]] = []
+        self._step_s = 1 / steps_per_s
+        self._next_step_s = 0.0
+        self._scaled: tuple[tuple, pygame.Surface] | None = None
+        self._screen = self._open_screen(scale)
+        self._clock, self._hud = pygame.time.Clock(), Hud()
+        self._note(f"{self._keys_of('help')} shows the keys, {self._keys_of('type')} opens a line to type in")
+
+    def run(self, *, until_idle: bool = False) -> None:
+        """Walk until the window is closed or, with `until_idle`, until nothing is queued any more."""
+        while self.is_open and (self.player.queued or not until_idle):
+            self.tick()
+            self._clock.tick(_REDRAWS_PER_S)
+
+    def tick(self) -> None:
+        """See to all events, take one step if one is wanted and due, and draw."""
+        for event in pygame.event.get():
+            self._handle(event)
+        if self.is_open and time.monotonic() >= self._next_step_s:
+            began = time.monotonic()
+            if self.player.step() is not None:
+                self._next_step_s = began + self._step_s
+        self._draw()
+
+    def close(self) -> None:
+        """Free the mouse and close the window; the player stays open."""
+        self._hold_mouse(False)
+        pygame.display.quit()
+
+    @property
+    def picture(self) -> pygame.Surface:
+        """The whole window as it is shown."""
+        return self._screen
+
+    def _open_screen(self, scale: int) -> pygame.Surface:
+        pygame.display.init()
+        pygame.font.init()
+        height, width = self.player.frame.pixels.shape[:2]
+        pygame.display.set_caption("Roam")
+        screen = pygame.display.set_mode((width * scale, height * scale + STRIP_HEIGHT), pygame.RESIZABLE)
+        pygame.key.stop_text_input()
+        return screen
+
+    def _handle(self, event: pygame.event.Event) -> None:
+        if event.type == pygame.QUIT:
+            self.is_open = False
+        elif event.type == pygame.KEYDOWN:
+            key = pygame.key.name(event.key)
+            self._type(key) if self.box.is_open else self._press(key)
+        elif event.type == pygame.KEYUP:
+            self.player.held.release(self.player.held.keymap.command(pygame.key.name(event.key)) or "")
+        elif event.type == pygame.TEXTINPUT and self.box.is_open:
+            self.box.insert(event.text)
+        elif event.type == pygame.MOUSEMOTION and self.is_mouse_held:
+            self.player.held.turn_mouse(*event.rel)
+        elif event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and not self.box.is_open:
+            self._hold_mouse(True)
+        elif event.type == pygame.WINDOWFOCUSLOST:
+            self.player.held.release_all()
+
+    def _press(self, key: str) -> None:
+        command = self.player.held.keymap.command(key)
+        if command in MOTIONS or command == "rewind":
+            self.player.held.press(command)
+        elif command:
+            self._commands[command]()
+
+    @property
+    def _commands(self) -> dict[str, Callable[[], None]]:
+        return {
+            "type": self._open_box, "pause": self._pause, "save": lambda: self._try(self.player.save),
+            "load": lambda: self._try(self.player.load), "screenshot": lambda: self._try(self._screenshot),
+            "record": lambda: self._try(self._record), "new world": lambda: self._try(self.player.new_world),
+            "help": self._help, "hud": self._show_map, "quit": self._escape,
+        }  # fmt: skip
+
+    def _type(self, key: str) -> None:
+        sentence = self.box.press(key)
+        if sentence is not None:
+            try:
+                self.player.say(sentence)
+                self.box.close()
+            except ValueError as error:
+                self.box.error = str(error)
+        if not self.box.is_open:
+            pygame.key.stop_text_input()
+
+    def _open_box(self) -> None:
+        self.player.held.release_all()
+        self._hold_mouse(False)
+        self.box.open()
+        pygame.key.start_text_input()
+
+    def _pause(self) -> None:
+        self.player.is_paused = not self.player.is_paused
+
+    def _help(self) -> None:
+        self.is_help_shown = not self.is_help_shown
+
+    def _show_map(self) -> None:
+        self.is_map_shown = not self.is_map_shown
+
+    def _escape(self) -> None:
+        if self.is_help_shown:
+            self.is_help_shown = False
+        elif self.is_mouse_held:
+            self._hold_mouse(False)
+        else:
+            self.is_open = False
+
+    def _record(self) -> None:
+        if self.player.is_recording:
+            self.player.stop_recording()
+        else:
+            self._note(f"recording to {self.player.record()}")
+
+    def _screenshot(self) -> None:
+        path = fresh(self.player.folder, "picture", ".png")
+        pygame.image.save(self._screen, str(path))
+        self._note(f"saved {path}")
+
+    def _try(self, act: Callable[[], object]) -> None:
+        # what a walker can mend comes as a ValueError and is told; the walk goes on where it was
+        try:
+            act()
+        except ValueError as error:
+            self._note(str(error))
+
+    def _hold_mouse(self, is_held: bool) -> None:
+        self.is_mouse_held = is_held
+        pygame.event.set_grab(is_held)
+        pygame.mouse.set_visible(not is_held)
+
+    def _note(self, text: str) -> None:
+        self.notes = [*self.notes, (time.monotonic() + _NOTE_S, text)][-_MOST_NOTES:]
+
+    def _keys_of(self, command: str) -> str:
+        return next(map(shown, self.player.held.keymap.keys[command]), "nothing")
+
+    def _draw(self) -> None:
+        while self.player.notes:
+            self._note(self.player.notes.pop(0))
+        self.notes = [note for note in self.notes if note[0] > time.monotonic()]
+        self._screen.fill(_BACKGROUND)
+        width, height = self._screen.get_size()
+        area = self._draw_frame(pygame.Rect(0, 0, width, max(1, height - STRIP_HEIGHT)))
+        self._hud.draw_strip(self._screen, pygame.Rect(0, height - STRIP_HEIGHT, width, STRIP_HEIGHT), self._status())
+        if self.is_map_shown and area.width > 2 * SIDE:
+            self._screen.blit(draw_minimap(self.player.trail), (area.right - SIDE - 12, area.top + 12))
+        self._hud.draw_notes(self._screen, area, [text for _, text in self.notes])
+        if self.box.is_open:
+            self._hud.draw_text_box(self._screen, area, self.box)
+        if self.is_help_shown:
+            self._hud.draw_help(self._screen, area, self.player.held.keymap.keys)
+        pygame.display.flip()
+
+    def _draw_frame(self, area: pygame.Rect) -> pygame.Rect:
+        """Draw the frame in the middle of `area`, enlarged by a whole factor where it fits; returns where."""
+        pixels = self.player.frame.pixels
+        height, width = pixels.shape[:2]
+        factor = min(area.width / width, area.height / height)
+        factor = int(factor) if factor >= 1 else factor
+        size = (max(1, int(width * factor)), max(1, int(height * factor)))
+        image = self._enlarged(pixels, size)
+        place = image.get_rect(center=area.center)
+        self._screen.blit(image, place)
+        return place
+
+    def _enlarged(self, pixels: np.ndarray, size: tuple[int, int]) -> pygame.Surface:
+        key = (id(pixels), self.player.frame.index, size)
+        if self._scaled is None or self._scaled[0] != key:
+            flat = np.ascontiguousarray(pixels)
+            image = pygame.image.frombuffer(flat, (pixels.shape[1], pixels.shape[0]), "RGB")
+            self._scaled = (key, pygame.transform.scale(image, size))
+        return self._scaled[1]
+
+    def _status(self) -> Status:
+        player = self.player
+        return Status(
+            player.words, player.frames_per_s, player.step_ms, player.frame.index, player.frame.pose,
+            str(player.place.start), player.queued, player.is_paused, player.is_recording,
+        )  # fmt: skip
