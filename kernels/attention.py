@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .device import backend, block_of, dot_precision, has_half_dots, num_processors, tl, triton
+from .device import Chip, backend, block_of, chip_of, dot_precision, has_half_dots, tl, triton
 
 # Score matrices are made this many elements at a time on the CPU: 1 MiB of float32 stays in a core's cache.
 _SCORES_AT_ONCE = 1 << 18
@@ -141,13 +141,21 @@ def _page_at(table_ptr, lengths_ptr, m, last):
 
 
 @triton.jit
-def _load_keys(base, place, columns, here, wide):
-    return tl.load(base + place[None, :] + columns[:, None], mask=here[None, :] & wide[:, None], other=0.0)
+def _load_keys(base, place, here, D: tl.constexpr, BLOCK_D: tl.constexpr):
+    columns = tl.arange(0, BLOCK_D)
+    mask = here[None, :]
+    if BLOCK_D != D:
+        mask = mask & (columns < D)[:, None]
+    return tl.load(base + place[None, :] + columns[:, None], mask=mask, other=0.0)
 
 
 @triton.jit
-def _load_values(base, place, columns, here, wide):
-    return tl.load(base + place[:, None] + columns[None, :], mask=here[:, None] & wide[None, :], other=0.0)
+def _load_values(base, place, here, D: tl.constexpr, BLOCK_D: tl.constexpr):
+    columns = tl.arange(0, BLOCK_D)
+    mask = here[:, None]
+    if BLOCK_D != D:
+        mask = mask & (columns < D)[None, :]
+    return tl.load(base + place[:, None] + columns[None, :], mask=mask, other=0.0)
 
 
 @triton.jit
@@ -197,8 +205,7 @@ def _attend_kernel(
     head = key_head * G + rows % G
     columns = tl.arange(0, BLOCK_D)
     offsets = tl.arange(0, BLOCK_T)
-    wide = columns < D
-    inside = (rows < N * G)[:, None] & wide[None, :]
+    inside = (rows < N * G)[:, None] & (columns < D)[None, :]
     q_offsets = b * q_stride_b + query * q_stride_n + head * q_stride_h
     queries = tl.load(q_ptr + q_offsets[:, None] + columns[None, :], mask=inside, other=0.0)
     acc = tl.zeros((BLOCK_R, BLOCK_D), tl.float32)
@@ -213,12 +220,13 @@ def _attend_kernel(
     page, length = _page_at(table_ptr + b * M, lengths_ptr, first, last)
     for m in range(first, last):
         next_page, next_length = _page_at(table_ptr + b * M, lengths_ptr, m + 1, last)
+        k_page_ptr = k_pages_ptr + page * page_stride
+        v_page_ptr = v_pages_ptr + page * page_stride
         for start in range(0, length, BLOCK_T):
             slots = start + offsets
             here = slots < length
-            place = page * page_stride + slots * slot_stride
-            keys = _load_keys(k_pages_ptr, place, columns, here, wide)
-            values = _load_values(v_pages_ptr, place, columns, here, wide)
+            keys = _load_keys(k_page_ptr, slots * slot_stride, here, D, BLOCK_D)
+            values = _load_values(v_page_ptr, slots * slot_stride, here, D, BLOCK_D)
             acc, norm, top = _fold_tile(acc, norm, top, queries, keys, values, here[None, :], scale, PRECISION)
         page, length = next_page, next_length
 
@@ -230,8 +238,8 @@ def _attend_kernel(
     for start in range(0, fresh_end, BLOCK_T):
         others = start + offsets
         here = others < N
-        keys = _load_keys(k_ptr, others.to(tl.int64) * k_stride_n, columns, here, wide)
-        values = _load_values(v_ptr, others.to(tl.int64) * v_stride_n, columns, here, wide)
+        keys = _load_keys(k_ptr, others * k_stride_n, here, D, BLOCK_D)
+        values = _load_values(v_ptr, others * v_stride_n, here, D, BLOCK_D)
         seen = here[None, :]
         if CAUSAL:
             seen = seen & (others[None, :] <= query[:, None])
@@ -297,20 +305,22 @@ class AttendPlan:
     num_stages: int
 
 
-def plan_attend(num_rows: int, num_pairs: int, num_pages: int, head_dim: int, dtype, processors: int) -> AttendPlan:
+def plan_attend(num_rows: int, num_pairs: int, num_pages: int, head_dim: int, dtype, chip: Chip) -> AttendPlan:
     """Choose tiles for num_rows folded rows in each of num_pairs (sequence, key head) pairs.
 
-    Tiles of 128 rows and 64 keys keep a head of 128 in registers with 8 warps and 128 KiB of shared memory; few rows
-    leave multiprocessors idle, so the history is split until about two tiles a multiprocessor exist.
+    Tiles of 128 rows and 64 keys keep a head of 128 in registers with 8 warps and 128 KiB of shared memory on a large
+    chip; others spill there and take 32 keys. Few rows leave multiprocessors idle, so the history is split until about
+    two tiles a multiprocessor exist.
     """
     block_r = block_of(num_rows, largest=128)
     tiles = -(-num_rows // block_r) * num_pairs
-    splits = max(1, min(num_pages + 1, 32, 2 * processors // max(tiles, 1)))
+    splits = max(1, min(num_pages + 1, 32, 2 * chip.num_processors // max(tiles, 1)))
     units_a_split = -(-(num_pages + 1) // splits)
     splits = -(-(num_pages + 1) // units_a_split)
     if dtype == torch.float32:
         return AttendPlan(min(block_r, 32), 32, splits, 4, 1)
-    return AttendPlan(block_r, 64, splits, 8 if block_r * head_dim >= 128 * 128 else 4, 3 if head_dim <= 128 else 2)
+    block_t = 64 if chip.is_large or head_dim <= 64 else 32
+    return AttendPlan(block_r, block_t, splits, 8 if block_r == 128 else 4, 3 if head_dim <= 128 else 2)
 
 
 def attend_triton(q, k, v, history=None, *, causal=False, scale=None, plan=None):
@@ -325,7 +335,7 @@ def attend_triton(q, k, v, history=None, *, causal=False, scale=None, plan=None)
     k_pages, v_pages, table, lengths = _pages_or_stand_ins(history, k, v)
     M = table.shape[1]
     if plan is None:
-        plan = plan_attend(N * G, B * Hkv, M, D, q.dtype, num_processors(q.device))
+        plan = plan_attend(N * G, B * Hkv, M, D, q.dtype, chip_of(q.device))
     splits, sums, top, norm = plan.splits, out, out, out
     if splits > 1:
         sums = torch.empty(B * Hkv, splits, N * G, D, dtype=torch.float32, device=q.device)

@@ -4,6 +4,7 @@ The kernel files take `triton` and `tl` from here. Where Triton is not installed
 definitions be read without being usable, so the package imports and the references run anywhere.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ except ImportError:
     triton: Any = _NoTriton()
     tl: Any = _NoTriton()
 
-__all__ = ["HAS_TRITON", "backend", "block_of", "dot_precision", "has_half_dots", "num_processors", "tl", "triton"]
+__all__ = ["HAS_TRITON", "Chip", "backend", "block_of", "chip_of", "dot_precision", "has_half_dots", "tl", "triton"]
 
 
 def backend(device: torch.device | str) -> str:
@@ -52,9 +53,20 @@ def dot_precision(dtype: torch.dtype) -> str:
     return "ieee" if dtype == torch.float32 else "tf32"
 
 
-def num_processors(device: torch.device) -> int:
-    """Multiprocessors to keep busy; 1 on a CPU, where only the interpreter runs kernels."""
-    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
+@dataclass(frozen=True)
+class Chip:
+    """What the choice of tiles asks about: multiprocessors to keep busy, and whether their tiles may be large."""
+
+    num_processors: int
+    is_large: bool  # 228 KiB of shared memory and products by groups of four warps: Hopper, data-centre Blackwell
+
+
+def chip_of(device: torch.device) -> Chip:
+    """The chip behind a CUDA device; for a CPU, where only the interpreter runs kernels, a chip of one processor."""
+    if device.type != "cuda":
+        return Chip(1, True)
+    found = torch.cuda.get_device_properties(device)
+    return Chip(found.multi_processor_count, found.major in (9, 10))
 
 
 def block_of(size: int, *, smallest: int = 16, largest: int = 1 << 20) -> int:

@@ -58,7 +58,7 @@ def _signed(bits):
 
 
 def seeds_and_positions(seed, positions, B, N, device):
-    """Bring both to int64 tensors: seed (B,), from one for all or one a sequence; positions (B, N), default 0 .. N-1."""
+    """Bring both to int64 tensors: seed (B,), from one for all or one each; positions (B, N), default 0 .. N-1."""
     if isinstance(seed, int):
         seed = torch.full((B,), seed, dtype=torch.int64, device=device)
     if seed.shape != (B,) or seed.dtype != torch.int64:
@@ -90,8 +90,8 @@ def row_keys(seeds, positions, STREAM: tl.constexpr):
 
 @triton.jit
 def gumbel(keys, codes):
-    """`gumbel_reference` for uint32 keys (R,) and int32 codes (V,): (R, V) float32."""
-    bits = _mix(keys[:, None] ^ (codes.to(tl.uint32) * 0x9E3779B1)[None, :])
+    """`gumbel_reference` for uint32 keys and int32 codes of shapes that broadcast: float32."""
+    bits = _mix(keys ^ (codes.to(tl.uint32) * 0x9E3779B1))
     w = (bits & 0x7FFFFFFF).to(tl.int32).to(tl.float32) * (2.0**-31) + 2.0**-32
     w = tl.minimum(w, 1.0 - 2.0**-24)
     # -log(1 - w) by its series near 0, where the hardware's logarithm of a number near 1 has no correct digits

@@ -116,11 +116,13 @@ def nearest_code_triton(z, codebook, *, metric="dot", plan=None):
 def nearest_code(z: torch.Tensor, codebook: torch.Tensor, *, metric: str = "dot") -> torch.Tensor:
     """Find the nearest codebook row of every vector: z (..., E), codebook (V, E) -> indices (...) int64.
 
-    metric "dot" takes the largest product, "l2" the smallest distance. Products are float32; z is read in the codebook's
-    dtype by the kernel, so a bf16 codebook decides near-ties in bf16.
+    metric "dot" takes the largest product, "l2" the smallest distance. Products are float32; the kernel reads z in the
+    codebook's dtype, so a bf16 codebook decides near-ties in bf16.
     """
     if codebook.ndim != 2 or len(codebook) == 0 or z.shape[-1] != codebook.shape[1]:
-        raise ValueError(f"nearest_code: z {tuple(z.shape)}, codebook {tuple(codebook.shape)}; wanted (..., E) (V, E)")
+        raise ValueError(
+            f"nearest_code: z {tuple(z.shape)}, codebook {tuple(codebook.shape)}; wanted (..., E), (V, E)"
+        )
     if metric not in ("dot", "l2"):
         raise ValueError(f"nearest_code: metric {metric!r}; known metrics: dot, l2")
     run = nearest_code_triton if backend(z.device) == "triton" else nearest_code_reference

@@ -112,7 +112,7 @@ def _renoise_kernel(
         code_squares = tl.load(squares_ptr + codes, mask=codes < num_codes, other=0.0)
         distances = tl.maximum(code_squares[None, :] + squares[:, None] - 2.0 * products, 0.0)
         distances = tl.where(codes[None, :] == tokens[:, None], 0.0, distances)
-        scores = gumbel(keys, codes) - beta[:, None] * distances
+        scores = gumbel(keys[:, None], codes[None, :]) - beta[:, None] * distances
         scores = tl.where((codes < num_codes)[None, :], scores, float("-inf"))
         best, best_code = keep_best(best, best_code, scores, codes, BLOCK_V)
     place = rows * tl.num_programs(1) + share
@@ -169,8 +169,8 @@ def renoise(
 
     tokens (B, N) int64, the clean codes; beta (B, N) float32 >= 0, where 0 draws from the whole codebook and inf keeps
     the token; codebook (V, E) float; seed an int or (B,) int64; positions (B, N) or (N,) int64, default 0 .. N-1. A
-    row's draw depends on its seed and position alone. squares (V,) is `squared_norms(codebook)` where the caller keeps it.
-    Returns tokens (B, N) int64.
+    row's draw depends on its seed and position alone. squares (V,) is `squared_norms(codebook)` where the caller keeps
+    it. Returns tokens (B, N) int64.
     """
     B, N = tokens.shape
     if beta.shape != (B, N) or codebook.ndim != 2:

@@ -1,8 +1,8 @@
 """Head, guidance and sampling in one op: from final hidden states to a token and its confidence.
 
-    h = uncond + guidance * (cond - uncond);  z_v = h . weight_v        the head is linear, so guidance may precede it
+    h = uncond + guidance * (cond - uncond);  z_v = h . weight_v       the head is linear, so guidance may go first
     token = argmax_v (z_v + temperature * g_v) over allowed v, and with top_k over the k largest z;  g is Gumbel noise
-    confidence = exp(z_token - log sum_v exp z_v) over allowed v: the model's probability, at temperature 1 without top-k
+    confidence = exp(z_token - log sum_v exp z_v) over allowed v: the probability at temperature 1 and without top-k
 
 Knows nothing of noise levels or schedules; `weight` is whatever rows of the head may be drawn.
 """
@@ -97,10 +97,10 @@ def _allowed_logits(
         PRECISION,
     )
     logits += 0.0  # -0 and 0 are one logit, and must be one digit string
-    kept = (codes < num_codes)[None, :] & (rows < num_rows)[:, None]
+    kept = (codes < num_codes)[None, :]
     if HAS_ALLOWED:
         place = (rows // N).to(tl.int64)[:, None] * allowed_stride + codes[None, :]
-        kept = kept & (tl.load(allowed_ptr + place, mask=kept, other=0) != 0)
+        kept = kept & (tl.load(allowed_ptr + place, mask=kept & (rows < num_rows)[:, None], other=0) != 0)
     return tl.where(kept, logits, float("-inf")), kept
 
 
@@ -109,6 +109,13 @@ def _digits_of(logits):
     """Bits of a float32 as an unsigned number that rises with it."""
     bits = logits.to(tl.uint32, bitcast=True)
     return tl.where(bits >> 31 == 1, bits ^ 0xFFFFFFFF, bits | 0x80000000)
+
+
+@triton.jit
+def _logit_of(digits):
+    """The float32 that `_digits_of` made digits from; 0, which none has, stands for -inf."""
+    bits = tl.where(digits >> 31 == 1, digits ^ 0x80000000, digits ^ 0xFFFFFFFF)
+    return tl.where(digits == 0, float("-inf"), bits.to(tl.float32, bitcast=True))
 
 
 @triton.jit
@@ -139,6 +146,7 @@ def _count_kernel(
     rows = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     share = tl.program_id(1)
     prefix = tl.load(prefix_ptr + rows, mask=rows < num_rows, other=0).to(tl.uint32, bitcast=True)
+    counts_ptr += tl.program_id(0).to(tl.int64) * BLOCK_R << BITS
     for tile in range(share * tiles_a_share, (share + 1) * tiles_a_share):
         codes = tile * BLOCK_V + tl.arange(0, BLOCK_V)
         logits, kept = _allowed_logits(
@@ -160,10 +168,11 @@ def _count_kernel(
             BLOCK_K,
             PRECISION,
         )
+        kept = kept & (rows < num_rows)[:, None]
         digits = _digits_of(logits) >> SHIFT
         if not FIRST:
             kept = kept & ((digits >> BITS) == prefix[:, None])
-        place = (rows.to(tl.int64)[:, None] << BITS) + (digits & ((1 << BITS) - 1)).to(tl.int32)
+        place = (tl.arange(0, BLOCK_R)[:, None] << BITS) + (digits & ((1 << BITS) - 1)).to(tl.int32)
         tl.atomic_add(counts_ptr + place, 1, mask=kept, sem="relaxed")
 
 
@@ -223,10 +232,9 @@ def _sample_kernel(
         keys = row_keys(seeds, tl.load(positions_ptr + rows, mask=inside, other=0), STREAM)
         temperature = tl.load(temperature_ptr + rows // N, mask=inside, other=0.0)
     if HAS_THRESHOLD:
-        threshold = tl.load(threshold_ptr + rows, mask=inside, other=0).to(tl.uint32, bitcast=True)
+        threshold = _logit_of(tl.load(threshold_ptr + rows, mask=inside, other=0).to(tl.uint32, bitcast=True))
     best = tl.full((BLOCK_R,), float("-inf"), tl.float32)
     best_code = tl.zeros((BLOCK_R,), tl.int32)
-    best_logit = tl.full((BLOCK_R,), float("-inf"), tl.float32)
     top = tl.full((BLOCK_R,), float("-inf"), tl.float32)
     total = tl.zeros((BLOCK_R,), tl.float32)
     for tile in range(share * tiles_a_share, (share + 1) * tiles_a_share):
@@ -255,19 +263,18 @@ def _sample_kernel(
         total = total * tl.exp(top - base) + tl.sum(tl.exp(logits - base[:, None]), 1)
         top = new_top
         scores = logits
-        if HAS_THRESHOLD:
-            scores = tl.where(_digits_of(logits) >= threshold[:, None], scores, float("-inf"))
         if IS_NOISY:
-            scores += temperature[:, None] * gumbel(keys, codes)
-        was = best_code
-        was_best = best
+            scores += temperature[:, None] * gumbel(keys[:, None], codes[None, :])
+        if HAS_THRESHOLD:
+            scores = tl.where(logits >= threshold[:, None], scores, float("-inf"))
         best, best_code = keep_best(best, best_code, scores, codes, BLOCK_V)
-        chosen = tl.max(tl.where(codes[None, :] == best_code[:, None], logits, float("-inf")), 1)
-        best_logit = tl.where((best_code != was) | (was_best == float("-inf")), chosen, best_logit)
+    logit = best
+    if IS_NOISY:  # taken off again, which costs a row less than keeping the tile's logits beside its scores
+        logit -= temperature * gumbel(keys, best_code)
     place = rows * tl.num_programs(1) + share
     tl.store(best_ptr + place, best, mask=inside)
     tl.store(code_ptr + place, best_code, mask=inside)
-    tl.store(logit_ptr + place, best_logit, mask=inside)
+    tl.store(logit_ptr + place, logit, mask=inside)
     tl.store(top_ptr + place, top, mask=inside)
     tl.store(sum_ptr + place, total, mask=inside)
 
@@ -323,6 +330,8 @@ def head_sample_triton(
 def _kth_largest(rows, weight, mask, sizes, grid, options, top_k):
     """The digits of each row's k-th largest allowed logit: (R,) int32; 0, below them all, where fewer are allowed."""
     R, device = len(rows), rows.device
+    # one stage fewer than the scan that draws: counting needs the registers, and products stay the same to the bit
+    options = options | dict(num_stages=max(1, options["num_stages"] - 1))
     prefix = torch.zeros(R, dtype=torch.int32, device=device)
     wanted = torch.full((R,), top_k, dtype=torch.int32, device=device)
     shift = 32

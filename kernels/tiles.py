@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .device import block_of, dot_precision, num_processors, tl, triton
+from .device import block_of, chip_of, dot_precision, tl, triton
 
 
 @triton.jit
@@ -86,7 +86,7 @@ def _winners_kernel(
         logit = tl.sum(tl.where(chosen, tl.load(logit_ptr + place, mask=inside, other=0.0), 0.0), 1)
         tops = tl.load(top_ptr + place, mask=inside, other=float("-inf"))
         top = tl.max(tops, 1)
-        top = tl.where(top == float("-inf"), 0.0, top)  # rows past the end
+        top = tl.where(top == float("-inf"), 0.0, top)  # rows past the end, and rows with nothing allowed
         sums = tl.load(sum_ptr + place, mask=inside, other=0.0) * tl.exp(tops - top[:, None])
         total = tl.sum(sums, 1)
         tl.store(confidence_ptr + rows, tl.exp(logit - top) / total, mask=rows < num_rows)
@@ -132,14 +132,17 @@ class TilePlan:
 
 
 def plan_tiles(num_rows: int, num_codes: int, width: int, device: torch.device, dtype: torch.dtype) -> TilePlan:
-    """Choose tiles: tall enough for the tensor cores, and enough shares for two programs a multiprocessor."""
+    """Choose tiles as large as leave registers for the noise, and enough shares for two programs a multiprocessor."""
+    chip = chip_of(device)
+    block_r, block_k = block_of(num_rows, largest=128), min(64, block_of(width))
     if dtype == torch.float32:
         block_r, block_v, block_k, num_warps, num_stages = 32, 64, 32, 4, 2
+    elif block_r == 128 and chip.is_large:
+        block_v, num_warps, num_stages = 128, 16, 4
     else:
-        block_r, block_v, num_warps, num_stages = block_of(num_rows, largest=64), 128, 8, 3
-        block_k = min(64, block_of(width))
+        block_v, num_warps, num_stages = 64 if block_r == 128 else 128, 8, 3
     row_tiles, code_tiles = _ceil(num_rows, block_r), _ceil(num_codes, block_v)
-    shares = max(1, min(code_tiles, 256, _ceil(2 * num_processors(device), row_tiles)))
+    shares = max(1, min(code_tiles, 256, _ceil(2 * chip.num_processors, row_tiles)))
     shares = _ceil(code_tiles, _ceil(code_tiles, shares))  # as many as the tiles fill, so that none is empty
     return TilePlan(block_r, block_v, block_k, shares, num_warps, num_stages)
 

@@ -1,59 +1,152 @@
 """Every Triton kernel compiled for Ampere and Hopper without a GPU, and what its machine code must and must not hold.
 
-Collected only by test_compile.py, in a process of its own: a process that has the interpreter on cannot compile. Kernels
-are taken from their own launchers with a stand-in driver, so the constants and alignments are those of a real call.
+Collected only by test_compile.py, in a process of its own: a process that has the interpreter on cannot compile.
+Kernels are taken from their own launchers with a stand-in driver: constants and alignments are those of a real call.
 """
 
 import re
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 import triton
 from roam.kernels import attention, linear, nearest, norm, renoise, rope, sample, swiglu, tiles
+from roam.kernels.device import Chip
 from triton.backends.compiler import GPUTarget
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 BF16 = torch.bfloat16
 
 
-class Machine:
-    """A stand-in for the driver: names a target and says what a large GPU has."""
+class StandInDriver:
+    """Names a target, and devices that differ by target so that no compiled kernel is taken for another's."""
 
     def __init__(self, capability):
-        self.target = GPUTarget("cuda", capability, 32)
-        self.utils = self
-        self.binary = None
+        self.capability = capability
 
     def get_current_target(self):
-        return self.target
+        return GPUTarget("cuda", self.capability, 32)
 
     def get_current_device(self):
-        return 0
+        return self.capability
 
     def get_current_stream(self, device=None):
         return 0
 
-    def get_device_properties(self, device):
-        return dict(max_shared_mem=232448, multiprocessor_count=132, warpSize=32)
 
-    def get_active_torch_device(self):
-        return torch.device("cpu")
+@dataclass(frozen=True)
+class Build:
+    """One compiled kernel: its PTX, and what ptxas says of its registers, stack and shared memory."""
+
+    name: str
+    ptx: str
+    registers: int
+    stack_bytes: int
+    shared_bytes: int
 
 
 @pytest.fixture(params=[80, 90], ids=["sm_80", "sm_90"])
-def compiled(request, monkeypatch):
-    """A list of (kernel name, compiled kernel): launches compile and stop there."""
-    triton.runtime.driver.set_active(Machine(request.param))
-    found = []
+def target(request, monkeypatch):
+    """Turns every launch into a compilation for the target; `target.builds` lists them."""
+    triton.runtime.driver.set_active(StandInDriver(request.param))
+    kernel_class = triton.runtime.JITFunction
+    compile_only = kernel_class.run
+    builds = []
 
     def launch(kernel, *args, grid, warmup, **options):
-        found.append((kernel.fn.__name__, run(kernel, *args, grid=grid, warmup=True, **options)))
+        builds.append(read_build(kernel.fn.__name__, compile_only(kernel, *args, grid=grid, warmup=True, **options)))
 
-    run = triton.runtime.JITFunction.run
-    monkeypatch.setattr(triton.runtime.JITFunction, "run", launch)
+    monkeypatch.setattr(kernel_class, "run", launch)
     for module in (attention, tiles):
-        monkeypatch.setattr(module, "num_processors", lambda device: 132)
-    found.capability = None if not isinstance(found, list) else None
-    yield found
+        monkeypatch.setattr(module, "chip_of", lambda device: Chip(132, request.param == 90))
+    launch.builds, launch.capability = builds, request.param
+    return launch
+
+
+def read_build(name, compiled):
+    cubin = Path("/tmp") / f"{compiled.hash}.cubin"
+    cubin.write_bytes(compiled.asm["cubin"])
+    usage = subprocess.run([CUOBJDUMP, "-res-usage", cubin], capture_output=True, text=True, check=True)
+    cubin.unlink()
+    used = dict(re.findall(r"(REG|STACK|LOCAL):(\d+)", usage.stdout + usage.stderr))
+    stack = int(used["STACK"]) + int(used["LOCAL"])
+    return Build(name, compiled.asm["ptx"], int(used["REG"]), stack, compiled.metadata.shared)
+
+
+def check(target, *, products=()):
+    """Nothing spilled, shared memory that the chip has, and tensor-core products in the kernels that are named."""
+    largest = {80: 163, 90: 227}[target.capability] * 1024
+    assert target.builds
+    for build in target.builds:
+        assert build.stack_bytes == 0, f"{build.name} spills {build.stack_bytes} bytes, {build.registers} registers"
+        assert build.shared_bytes <= largest, f"{build.name} wants {build.shared_bytes} bytes of shared memory"
+        if build.name in products:
+            wanted = "wgmma.mma_async" if target.capability == 90 else "mma.sync.aligned.m16n8k16"
+            assert wanted in build.ptx, f"{build.name} has no {wanted}"
+
+
+@pytest.mark.parametrize("head_dim, causal, pages", [(128, False, 8), (128, True, 8), (64, False, 8), (64, False, 0)])
+def test_attention_of_a_whole_canvas(target, head_dim, causal, pages):
+    q, k = torch.empty(1, 1024, 64, head_dim, dtype=BF16), torch.empty(1, 1024, 8, head_dim, dtype=BF16)
+    attention.attend_triton(q, k, k, history(pages, head_dim), causal=causal)
+    check(target, products=["_attend_kernel"])
+
+
+def test_attention_of_few_rows_is_split(target):
+    q, k = torch.empty(1, 8, 64, 128, dtype=BF16), torch.empty(1, 8, 8, 128, dtype=BF16)
+    attention.attend_triton(q, k, k, history(32, 128))
+    assert [build.name for build in target.builds] == ["_attend_kernel", "_combine_kernel"]
+    check(target, products=["_attend_kernel"])
+
+
+def history(pages, head_dim):
+    arrays = torch.empty(max(pages, 1), 1088, 8, head_dim, dtype=BF16)
+    table, lengths = torch.zeros(1, pages, dtype=torch.int32), torch.zeros(max(pages, 1), dtype=torch.int32)
+    return attention.PagedHistory(arrays, arrays, table, lengths)
+
+
+@pytest.mark.parametrize("rows, top_k", [(1024, None), (64, None), (1024, 5120)])
+def test_head_and_sampling(target, rows, top_k):
+    hidden, weight = torch.empty(1, rows, 5120, dtype=BF16), torch.empty(131072, 5120, dtype=BF16)
+    options = dict(positions=torch.zeros(1, rows, dtype=torch.int64), temperature=1.0, top_k=top_k)
+    sample.head_sample_triton(hidden, weight, torch.zeros(1, dtype=torch.int64), **options)
+    check(target, products=["_sample_kernel", "_count_kernel"])
+
+
+@pytest.mark.parametrize("dtype", [BF16, torch.float32])
+def test_renoising(target, dtype):
+    codebook, tokens = torch.empty(131072, 256, dtype=dtype), torch.zeros(1, 1024, dtype=torch.int64)
+    squares = torch.zeros(131072)
+    seed = torch.zeros(1, dtype=torch.int64)
+    renoise.renoise_triton(tokens, torch.ones(1, 1024), codebook, seed, positions=tokens, squares=squares)
+    check(target, products=["_renoise_kernel"] if dtype == BF16 else [])
+
+
+def test_nearest_code(target):
+    nearest.nearest_code_triton(torch.empty(1024, 256, dtype=BF16), torch.empty(131072, 256, dtype=BF16))
+    check(target, products=["_nearest_kernel"])
+
+
+def test_qk_norm_and_rope(target):
+    q, k = torch.empty(1, 1024, 64, 128, dtype=BF16), torch.empty(1, 1024, 8, 128, dtype=BF16)
+    weight, angles = torch.empty(128, dtype=BF16), torch.empty(1, 1024, 128)
+    pages = torch.empty(8, 1088, 8, 128, dtype=BF16)
+    write = rope.PageWrite(pages, pages, torch.zeros(1, 1024, dtype=torch.int64))
+    rope.qk_norm_rope_triton(q, k, k, weight, weight, angles, angles, eps=1e-6, pages=write)
+    check(target)
+
+
+def test_rms_norm_and_swiglu(target):
+    x = torch.empty(1024, 5120, dtype=BF16)
+    norm.rms_norm_triton(x, torch.empty(5120, dtype=BF16), eps=1e-6, residual=x)
+    swiglu.swiglu_triton(x, x)
+    check(target)
+
+
+def test_quantising_rows_to_fp8(target):
+    if target.capability < 89:
+        pytest.skip("Ampere has no fp8")
+    linear.quantise_rows_triton(torch.empty(1024, 5120, dtype=BF16))
+    check(target)

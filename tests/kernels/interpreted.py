@@ -1,7 +1,7 @@
 """Every Triton kernel against its reference, run by Triton's interpreter on CPU tensors.
 
-Collected only by test_interpreter.py, in a process of its own: the interpreter is chosen when a kernel is defined. All in
-float32, since the interpreter's bf16 is wrong. Tiles are few and large, because the interpreter's cost is by operation.
+Collected only by test_interpreter.py, in a process of its own: the interpreter is chosen when a kernel is defined. All
+in float32, since the interpreter's bf16 is wrong. Tiles are few and large, because its cost is by operation.
 Whatever a kernel allocates comes filled with NaN, inside a larger guarded block.
 """
 
@@ -50,7 +50,8 @@ def guarded(monkeypatch):
     yield
     for block, before, length in blocks:
         for guard in (slice(None, GUARD), slice(GUARD + length, None)):
-            assert torch.equal(block[guard].view(torch.uint8), before[guard].view(torch.uint8)), "a guard was overwritten"
+            same = torch.equal(block[guard].view(torch.uint8), before[guard].view(torch.uint8))
+            assert same, "a guard was overwritten"
 
 
 def close(actual, expected, tolerance=2e-5):
@@ -118,7 +119,8 @@ def test_empty_batches_give_empty_results(B, N):
     out = qk_norm_rope_triton(q, k, k, torch.ones(16), torch.ones(16), torch.ones(N, 16), torch.ones(N, 16), eps=1e-6)
     assert [x.shape for x in out] == [q.shape, k.shape]
     seed, positions = torch.zeros(B, dtype=torch.int64), torch.zeros(B, N, dtype=torch.int64)
-    assert head_sample_triton(q[:, :, 0], torch.ones(5, 16), seed, positions=positions, temperature=1.0)[0].shape == (B, N)
+    tokens, _ = head_sample_triton(q[:, :, 0], torch.ones(5, 16), seed, positions=positions, temperature=1.0)
+    assert tokens.shape == (B, N)
     assert renoise_triton(positions, torch.ones(B, N), torch.ones(5, 3), seed, positions=positions).shape == (B, N)
     assert rms_norm_triton(q, torch.ones(16), eps=1e-6).shape == q.shape
     assert swiglu_triton(q, q).shape == q.shape
@@ -134,7 +136,7 @@ def test_qk_norm_and_rope_write_the_pages_they_are_told_to():
     slots = torch.arange(B * N).flip(0).view(B, N) + 4
     slots[0, ::3] = -1
     weights = torch.randn(D), torch.randn(D)
-    pages = [PageWrite(torch.full((4, 5, Hkv, D), torch.nan), torch.full((4, 5, Hkv, D), torch.nan), slots) for _ in "kr"]
+    pages = [PageWrite(*torch.full((2, 4, 5, Hkv, D), torch.nan), slots) for _ in range(2)]
     got = qk_norm_rope_triton(q, k, v, *weights, cos, sin, eps=1e-5, pages=pages[0])
     want = qk_norm_rope_reference(q, k, v, *weights, cos, sin, eps=1e-5, pages=pages[1])
     for a, b in zip(got, want, strict=True):
@@ -197,7 +199,7 @@ def _noise_kernel(seeds_ptr, positions_ptr, keys_ptr, out_ptr):
     rows, codes = tl.arange(0, 8), tl.arange(0, 64)
     keys = noise.row_keys(tl.load(seeds_ptr + rows), tl.load(positions_ptr + rows), 1)
     tl.store(keys_ptr + rows, keys.to(tl.int32, bitcast=True))
-    tl.store(out_ptr + rows[:, None] * 64 + codes[None, :], noise.gumbel(keys, codes))
+    tl.store(out_ptr + rows[:, None] * 64 + codes[None, :], noise.gumbel(keys[:, None], codes[None, :]))
 
 
 def test_sampling_draws_what_the_reference_draws():

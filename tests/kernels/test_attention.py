@@ -1,0 +1,117 @@
+"""The laws of attention over paged history, on the reference."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from roam.kernels import attention
+from roam.kernels.attention import PagedHistory, attend, history_slots
+
+S, HKV, D = 8, 2, 16
+LENGTHS = [8, 3, 8, 1, 0, 5]
+
+
+@pytest.fixture
+def pages():
+    """Six pages filled to LENGTHS, with NaN in every slot past a page's length."""
+    torch.manual_seed(0)
+    k_pages, v_pages = torch.randn(2, len(LENGTHS), S, HKV, D)
+    for page, length in enumerate(LENGTHS):
+        k_pages[page, length:] = torch.nan
+        v_pages[page, length:] = torch.nan
+    return k_pages, v_pages
+
+
+def history(pages, table):
+    return PagedHistory(*pages, torch.tensor(table, dtype=torch.int32), torch.tensor(LENGTHS, dtype=torch.int32))
+
+
+def fresh(B, N, H=4):
+    return torch.randn(B, N, H, D), torch.randn(B, N, HKV, D), torch.randn(B, N, HKV, D)
+
+
+def plain_attention(q, k, v, past=((), ()), causal=False):
+    """One sequence, torch's own attention: q (N, H, D); k, v (N, Hkv, D); past two lists of pages."""
+    N, H, _ = q.shape
+    keys, values = torch.cat([*past[0], k]), torch.cat([*past[1], v])
+    mask = torch.ones(N, len(keys), dtype=torch.bool)
+    if causal:
+        mask[:, len(keys) - N :] = torch.ones(N, N, dtype=torch.bool).tril()
+    keys, values = (x.repeat_interleave(H // HKV, 1).transpose(0, 1) for x in (keys, values))
+    return F.scaled_dot_product_attention(q.transpose(0, 1), keys, values, attn_mask=mask).transpose(0, 1)
+
+
+def valid(pages, listed):
+    return [[x[page, : LENGTHS[page]] for page in listed if page >= 0] for x in pages]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("table", [[[0, 2]], [[1, -1, 3, 4, 5]], [[0, 1, 2], [5, -1, -1]], [[-1], [4]], [[], []]])
+def test_history_and_canvas_equal_plain_attention_over_their_concatenation(pages, table, causal):
+    q, k, v = fresh(len(table), 5)
+    out = attend(q, k, v, history(pages, table), causal=causal)
+    for b, listed in enumerate(table):
+        expected = plain_attention(q[b], k[b], v[b], valid(pages, listed), causal)
+        torch.testing.assert_close(out[b], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_prefill_in_two_parts_equals_one(pages):
+    q, k, v = fresh(1, 2 * S)
+    whole = attend(q, k, v, causal=True)
+    first = PagedHistory(
+        k[:, :S], v[:, :S], torch.tensor([[0]], dtype=torch.int32), torch.tensor([S], dtype=torch.int32)
+    )
+    second = attend(q[:, S:], k[:, S:], v[:, S:], first, causal=True)
+    torch.testing.assert_close(whole[:, S:], second, rtol=1e-5, atol=1e-5)
+
+
+def test_a_batch_equals_its_sequences_alone(pages):
+    table = [[0, 1, 5], [2, -1, -1], [4, 3, -1]]
+    q, k, v = fresh(3, 7)
+    together = attend(q, k, v, history(pages, table))
+    for b, listed in enumerate(table):
+        alone = attend(q[b : b + 1], k[b : b + 1], v[b : b + 1], history(pages, [listed]))
+        torch.testing.assert_close(together[b : b + 1], alone, rtol=1e-5, atol=1e-5)
+
+
+def test_the_order_of_pages_does_not_matter(pages):
+    q, k, v = fresh(1, 3)
+    one, other = (attend(q, k, v, history(pages, [listed])) for listed in ([0, 5, 1], [1, 0, 5]))
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_slots_listed_once_serve_every_layer(pages):
+    q, k, v = fresh(2, 3)
+    past = history(pages, [[0, 1], [5, -1]])
+    slots = history_slots(past.page_table, past.page_lengths, S)
+    shared = PagedHistory(past.k_pages, past.v_pages, past.page_table, past.page_lengths, slots)
+    assert torch.equal(attend(q, k, v, past), attend(q, k, v, shared))
+
+
+def test_rows_taken_a_few_at_a_time_give_the_same(pages, monkeypatch):
+    q, k, v = fresh(1, 9)
+    whole = attend(q, k, v, history(pages, [[0, 1]]), causal=True)
+    monkeypatch.setattr(attention, "_SCORES_AT_ONCE", 100)
+    parts = attend(q, k, v, history(pages, [[0, 1]]), causal=True)
+    torch.testing.assert_close(whole, parts, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("B, N", [(0, 3), (2, 0)])
+def test_nothing_in_gives_nothing_out(pages, B, N):
+    q, k, v = fresh(B, N)
+    past = history(pages, [[0]] * 2)
+    past = PagedHistory(past.k_pages, past.v_pages, past.page_table[:B], past.page_lengths)
+    assert attend(q, k, v, past).shape == (B, N, 4, D)
+
+
+def test_bf16_is_float32_to_bf16s_precision(pages):
+    q, k, v = (x.bfloat16() for x in fresh(1, 6))
+    past = history(tuple(x.bfloat16() for x in pages), [[0, 1]])
+    out = attend(q, k, v, past)
+    exact = attend(q.float(), k.float(), v.float(), history(tuple(x.bfloat16().float() for x in pages), [[0, 1]]))
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), exact, rtol=2e-2, atol=2e-2)  # 8 bits of mantissa in scores and result
+
+
+def test_heads_that_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match="H a multiple of Hkv"):
+        attend(torch.randn(1, 2, 3, D), torch.randn(1, 2, 2, D), torch.randn(1, 2, 2, D))
