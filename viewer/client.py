@@ -1,0 +1,371 @@
+"""A blocking client of protocol 1: open walks, act, take frames; walks are resumed by themselves when a server returns.
+
+Any number of threads may use one Client; the socket is its line's alone. A frame's credit goes back to the server when
+the frame is taken, so a program that stops looking stops the walk, and no frame is ever stale.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..world.action import Action, ActionError
+from ..world.frame import Frame
+from ..world.pose import Motion
+from . import protocol as p
+from .encoding import Look, decode
+from .line import Line
+from .security import KeyPair, unlock
+
+
+class ServerError(RuntimeError):
+    """The server refused; `code` is one of protocol.ERROR_CODES."""
+
+    def __init__(self, code: str, message: str):
+        super().__init__(f"{message} [{code}]")
+        self.code = code
+
+
+class ConnectionLostError(ConnectionError):
+    """The line broke while a request was on its way: it may or may not have been done."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """A frame and what came with it. latency_ms: from the act that led to it to its arrival, on this side's clock."""
+
+    frame: Frame
+    head: p.FrameHead
+    latency_ms: float | None
+
+
+@dataclass
+class Walk:
+    """What the client knows of one session. owed: credits of frames that were taken and not yet granted again."""
+
+    id: str
+    token: str
+    view: p.View
+    newest: tuple[p.FrameHead, bytes, float] | None = None
+    taken: tuple[p.FrameHead, bytes, float] | None = None
+    owed: int = 0
+    held: p.Act | None = None
+    typed: dict[int, p.Act] = field(default_factory=dict)
+    receipts: dict[int, p.Receipt] = field(default_factory=dict)
+    failure: ServerError | None = None
+
+
+class Client:
+    """A connection to a server at `address`. server_key and keys (security.py) where the server wants them."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        name: str = "roam",
+        server_key: str = "",
+        keys: KeyPair | None = None,
+        timeout_s: float = 10.0,
+        patience_s: float = 3.0,
+    ):
+        self.timeout_s = timeout_s
+        self.welcome: p.Welcome | None = None
+        self._refusal: p.Error | None = None
+        self._last_seq = 0
+        self._changed = threading.Condition()
+        self._walks: dict[str, Walk] = {}
+        self._answers: dict[int, p.Message | Exception | None] = {}
+        self._resuming: dict[int, Walk] = {}
+        opener = (lambda s: unlock(s, server_key=server_key, pair=keys)) if keys else None
+        self._line = Line(
+            address, name=name, patience_s=patience_s, unlock=opener, on_up=self._up, on_down=self._down,
+            on_message=self._hear, on_refused=self._refused,
+        )  # fmt: skip
+        self._line.start()
+        try:
+            self._wait(lambda: self.welcome or self._refusal, timeout_s, f"no answer from {address}; does a server run "
+                       "there, and does it let this key in?")  # fmt: skip
+            if self._refusal:
+                raise ServerError(self._refusal.code, self._refusal.message)
+        except Exception:
+            self.close()
+            raise
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_error) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up. Walks stay on the server, to be resumed with their tokens."""
+        self._line.close()
+
+    # Beginning a walk: each returns the session's id.
+
+    def open(
+        self,
+        *,
+        model: str = "",
+        world: str = "",
+        seed: int = 0,
+        text: str = "",
+        image: bytes = b"",
+        size: tuple[int, int] = (0, 0),
+        look: Look | None = None,
+        ahead: int = 1,
+    ) -> str:
+        """Begin a walk. image: a JPEG or PNG file's bytes; size: width, height; ahead: frames that may be under way."""
+        wanted = p.Open(
+            seq=self._next_seq(), model=model, world=world, seed=seed, text=text, width=size[0], height=size[1],
+            **_view(look, ahead),
+        )  # fmt: skip
+        return self._begin(wanted, image)
+
+    def load(self, name: str, *, look: Look | None = None, ahead: int = 1) -> str:
+        """Begin a walk where the save of that name stood."""
+        return self._begin(p.Load(seq=self._next_seq(), name=name, **_view(look, ahead)))
+
+    def resume(self, token: str, *, look: Look | None = None, ahead: int = 1) -> str:
+        """Take up a walk that another connection began."""
+        return self._begin(p.Resume(seq=self._next_seq(), token=token, **_view(look, ahead)))
+
+    def watch(self, session: str, *, look: Look | None = None, ahead: int = 1) -> str:
+        """See a walk that somebody else drives."""
+        return self._begin(p.Watch(seq=self._next_seq(), session=session, **_view(look, ahead)))
+
+    def fork(self, session: str) -> str:
+        """Begin a second walk at the same point, seen in the same way."""
+        view = self._walk(session).view
+        same = {name: getattr(view, name) for name in ("encoding", "quality", "depth", "tokens", "credits")}
+        return self._begin(p.Fork(seq=self._next_seq(), session=session, **same))
+
+    def token(self, session: str) -> str:
+        """The secret with which another client may take this walk over."""
+        return self._walk(session).token
+
+    # Walking.
+
+    def hold(self, session: str, text: str, motion: Motion | None = None) -> int:
+        """Say what the held keys mean from now on, "" for nothing; returns the act's number."""
+        act = self._act(session, "hold", text, motion)
+        with self._changed:
+            self._walk(session).held = act if text or motion else None
+        self._line.send(act)
+        return act.seq
+
+    def act(self, session: str, action: Action | str) -> int:
+        """Queue one action, to be done once; returns its number, for `receipt`."""
+        action = Action(action) if isinstance(action, str) else action
+        act = self._act(session, "once", action.text, action.motion)
+        with self._changed:
+            self._walk(session).typed[act.seq] = act
+        self._line.send(act)
+        return act.seq
+
+    def receipt(self, session: str, seq: int, *, timeout_s: float | None = None) -> p.Receipt:
+        """Wait for what became of an act. Raises ActionError where it was refused."""
+        walk = self._walk(session)
+        self._wait(lambda: walk.failure or seq in walk.receipts, timeout_s, f"no receipt for act {seq}")
+        if walk.failure:
+            raise walk.failure
+        with self._changed:
+            receipt = walk.receipts.pop(seq)
+        if receipt.status == "refused":
+            raise ActionError(receipt.reason)
+        return receipt
+
+    def step(self, session: str, action: Action, *, timeout_s: float | None = None) -> Received:
+        """Act once, and wait for the frame that comes of it."""
+        receipt = self.receipt(session, self.act(session, action), timeout_s=timeout_s)
+        return self.next_frame(session, at=receipt.frame, timeout_s=timeout_s)
+
+    def latest_frame(self, session: str) -> Frame | None:
+        """The newest frame, whether or not it was taken before; None before the first. Does not wait."""
+        received = self.latest(session)
+        return received.frame if received else None
+
+    def latest(self, session: str) -> Received | None:
+        """`latest_frame` with its header and latency."""
+        walk = self._walk(session)
+        with self._changed:
+            return self._take(walk) if walk.newest else _received(walk.taken)
+
+    def next_frame(self, session: str, *, at: int | None = None, timeout_s: float | None = None) -> Received:
+        """Wait for a frame that was not taken yet (or for the one with index `at`), and take it."""
+        walk = self._walk(session)
+
+        def is_there():
+            if at is None:
+                return walk.newest
+            return any(f is not None and f[0].index == at for f in (walk.newest, walk.taken))
+
+        self._wait(lambda: walk.failure or is_there(), timeout_s, "no frame")
+        if walk.failure:
+            raise walk.failure
+        with self._changed:
+            return self._take(walk) if walk.newest else _received(walk.taken)
+
+    def rewind(self, session: str, frames: int) -> Frame:
+        """Undo that many steps; returns the frame then on show."""
+        walk = self._walk(session)
+        with self._changed:
+            walk.taken = None
+            self._take_if_any(walk)
+        done = self._request(p.Rewind(seq=self._next_seq(), session=session, frames=frames))
+        return self.next_frame(session, at=done.index).frame
+
+    def save(self, session: str, name: str) -> int:
+        """Keep the walk on the server under that name; returns the index of the frame it stands at."""
+        return self._request(p.Save(seq=self._next_seq(), session=session, name=name)).index
+
+    def end(self, session: str) -> None:
+        """Close the walk and forget it, or stop watching it."""
+        with self._changed:
+            self._walks.pop(session, None)
+        self._request(p.Close(seq=self._next_seq(), session=session))
+
+    def stats(self) -> p.Statistics:
+        return self._request(p.Stats(seq=self._next_seq()))
+
+    # Within.
+
+    def _next_seq(self) -> int:
+        with self._changed:
+            self._last_seq += 1
+            return self._last_seq
+
+    def _act(self, session: str, mode: str, text: str, motion: Motion | None) -> p.Act:
+        exact = (motion.forward, motion.right, motion.yaw_deg, motion.pitch_deg) if motion else ()
+        return p.Act(seq=self._next_seq(), session=session, mode=mode, text=text, motion=exact, clock=time.monotonic())
+
+    def _walk(self, session: str) -> Walk:
+        if session not in self._walks:
+            raise ServerError("unknown_session", f"this client has no walk '{session}'")
+        return self._walks[session]
+
+    def _begin(self, view: p.View, payload: bytes = b"") -> str:
+        return self._request(view, payload).session
+
+    def _request(self, message: p.Request, payload: bytes = b"") -> p.Message:
+        with self._changed:
+            self._answers[message.seq] = None
+            if isinstance(message, p.View):
+                self._resuming[message.seq] = Walk("", "", message)
+        self._line.send(message, payload)
+        try:
+            self._wait(lambda: self._answers[message.seq], None, f"no answer to '{message.TYPE}'")
+            answer = self._answers[message.seq]
+        finally:
+            with self._changed:
+                self._answers.pop(message.seq)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _wait(self, is_so: Callable, timeout_s: float | None, complaint: str) -> None:
+        seconds = self.timeout_s if timeout_s is None else timeout_s
+        with self._changed:
+            if not self._changed.wait_for(is_so, seconds):
+                raise TimeoutError(f"{complaint} within {seconds:g} s")
+
+    def _take(self, walk: Walk) -> Received:
+        self._take_if_any(walk)
+        return _received(walk.taken)
+
+    def _take_if_any(self, walk: Walk) -> None:
+        if walk.newest:
+            walk.taken, walk.newest = walk.newest, None
+        if walk.owed:
+            self._line.send(p.Credit(session=walk.id, frames=walk.owed))
+            walk.owed = 0
+
+    # On the line's thread.
+
+    def _up(self, welcome: p.Welcome) -> None:
+        with self._changed:
+            self.welcome = welcome
+            walks = [walk for walk in self._walks.values() if not walk.failure]
+            for walk in walks:
+                self._take_up(walk)
+            self._changed.notify_all()
+
+    def _take_up(self, walk: Walk) -> None:
+        self._last_seq += 1
+        view = {name: getattr(walk.view, name) for name in ("encoding", "quality", "depth", "tokens", "credits")}
+        self._resuming[self._last_seq] = walk
+        again = p.Resume(seq=self._last_seq, token=walk.token, **view) if walk.token else None
+        self._line.send(again or p.Watch(seq=self._last_seq, session=walk.id, **view))
+
+    def _down(self) -> None:
+        with self._changed:
+            for seq, answer in self._answers.items():
+                if answer is None:
+                    self._answers[seq] = ConnectionLostError("the connection broke; ask again if it was not done")
+            self._resuming.clear()
+            self._changed.notify_all()
+
+    def _refused(self, error: p.Error) -> None:
+        with self._changed:
+            self._refusal = error
+            self._changed.notify_all()
+
+    def _hear(self, message: p.Message, payload) -> None:
+        with self._changed:
+            if isinstance(message, p.FrameHead):
+                self._show(message, payload)
+            elif isinstance(message, p.Receipt):
+                self._note(message)
+            elif isinstance(message, p.Error):
+                self._fail(message)
+            elif isinstance(message, p.Opened):
+                self._opened(message)
+            if isinstance(message, p.Request) and message.seq in self._answers:
+                self._answers[message.seq] = message
+            self._changed.notify_all()
+
+    def _show(self, head: p.FrameHead, payload) -> None:
+        walk = self._walks.get(head.session)
+        if walk:
+            walk.newest = (head, payload, time.monotonic())
+            walk.owed += 1
+
+    def _note(self, receipt: p.Receipt) -> None:
+        walk = self._walks.get(receipt.session)
+        if walk and walk.typed.pop(receipt.seq, None):
+            walk.receipts[receipt.seq] = receipt
+
+    def _fail(self, error: p.Error) -> None:
+        walk = self._resuming.pop(error.seq, None)
+        lost = self._walks.get(error.session) if error.code in ("unknown_session", "not_yours") else walk
+        if lost:
+            lost.failure = ServerError(error.code, error.message)
+        if error.seq in self._answers:
+            self._answers[error.seq] = ServerError(error.code, error.message)
+
+    def _opened(self, opened: p.Opened) -> None:
+        walk = self._resuming.pop(opened.seq, None)
+        if walk is None:
+            return
+        self._walks[opened.session] = walk
+        walk.id, walk.token, walk.owed = opened.session, opened.token, 0
+        self._last_seq = max(self._last_seq, opened.last)
+        for act in [*walk.typed.values(), *([walk.held] if walk.held else [])]:
+            self._line.send(act)
+
+
+def _view(look: Look | None, ahead: int) -> dict:
+    look = look or Look()
+    return {
+        "encoding": look.encoding, "quality": look.quality, "depth": look.depth, "tokens": look.tokens,
+        "credits": ahead,
+    }  # fmt: skip
+
+
+def _received(kept: tuple[p.FrameHead, bytes, float] | None) -> Received | None:
+    if kept is None:
+        return None
+    head, payload, at = kept
+    return Received(decode(head, payload), head, (at - head.clock) * 1000 if head.clock else None)

@@ -1,0 +1,96 @@
+"""What a server counts, as text that Prometheus reads, and a small HTTP server that shows it.
+
+Counts are written by one thread and read by any.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+BUCKETS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+
+
+@dataclass
+class Histogram:
+    """Counts of values up to each bound of BUCKETS_MS, and the last 512 values for percentiles."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_MS) + 1))
+    total: float = 0.0
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=512))
+
+    def add(self, value: float) -> None:
+        self.counts[sum(value > bound for bound in BUCKETS_MS)] += 1
+        self.total += value
+        self.recent.append(value)
+
+    def percentile(self, percent: float) -> float:
+        values = sorted(self.recent)
+        return values[min(len(values) - 1, int(len(values) * percent / 100))] if values else 0.0
+
+
+@dataclass
+class Metrics:
+    """Everything counted since the server began."""
+
+    began: float = field(default_factory=time.monotonic)
+    steps: int = 0
+    frames_sent: int = 0
+    frames_skipped: int = 0
+    bytes_sent: int = 0
+    messages: int = 0
+    errors: int = 0
+    refused: int = 0
+    step_ms: Histogram = field(default_factory=Histogram)
+    queue_ms: Histogram = field(default_factory=Histogram)
+    encode_ms: Histogram = field(default_factory=Histogram)
+
+    def text(self, **gauges: float) -> str:
+        """The Prometheus text format; gauges are what only the server knows, such as sessions=3."""
+        lines = []
+        for name in ("steps", "frames_sent", "frames_skipped", "bytes_sent", "messages", "errors", "refused"):
+            lines += [f"# TYPE roam_{name}_total counter", f"roam_{name}_total {getattr(self, name)}"]
+        for name, value in gauges.items():
+            lines += [f"# TYPE roam_{name} gauge", f"roam_{name} {value}"]
+        for name in ("step_ms", "queue_ms", "encode_ms"):
+            lines += _histogram_lines(f"roam_{name}", getattr(self, name))
+        return "\n".join(lines) + "\n"
+
+
+def _histogram_lines(name: str, histogram: Histogram) -> list[str]:
+    lines, seen = [f"# TYPE {name} histogram"], 0
+    for bound, count in zip((*BUCKETS_MS, "+Inf"), list(histogram.counts), strict=True):
+        seen += count
+        lines.append(f'{name}_bucket{{le="{bound}"}} {seen}')
+    return [*lines, f"{name}_sum {histogram.total}", f"{name}_count {seen}"]
+
+
+class MetricsPage:
+    """Serves `render()` at http://host:port/metrics from a thread of its own; port 0 takes a free one."""
+
+    def __init__(self, render: Callable[[], str], *, host: str = "127.0.0.1", port: int = 0):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                is_known = self.path == "/metrics"
+                body = render().encode() if is_known else b"see /metrics\n"
+                self.send_response(200 if is_known else 404)
+                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_arguments):
+                """Scrapes are not news."""
+
+        self._http = ThreadingHTTPServer((host, port), Handler)
+        self._http.daemon_threads = True
+        self.url = f"http://{host}:{self._http.server_address[1]}/metrics"
+        threading.Thread(target=self._http.serve_forever, name="roam-metrics", daemon=True).start()
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()

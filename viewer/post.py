@@ -1,0 +1,130 @@
+"""The server's socket: who is connected, what comes in, and sending that never waits for a slow reader.
+
+Answers that a client's pipe cannot take yet lie in its outbox, in order; frames are simply not sent then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import zmq
+
+from . import protocol as p
+from .metrics import Metrics
+from .security import guard
+from .sessions import Client, Limits
+
+log = logging.getLogger(__name__)
+
+
+class Post:
+    """A bound ROUTER socket, used by one thread only; `wake` is the one call that another thread may make.
+
+    on_drop is told of every client that is gone, by its routing id.
+    """
+
+    def __init__(self, address: str, keys: str | Path | None, *, limits: Limits, metrics: Metrics, on_drop: Callable):
+        self.clients: dict[bytes, Client] = {}
+        self._limits, self._metrics, self._on_drop = limits, metrics, on_drop
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._guard = None
+        try:
+            self._bind(address, keys)
+        except Exception:
+            self.close()
+            raise
+        self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def wait(self, milliseconds: int) -> None:
+        """Until a message comes, another thread wakes us, or time is up."""
+        self._poller.poll(milliseconds)
+        with contextlib.suppress(zmq.Again):
+            while True:
+                self._woken.recv(zmq.DONTWAIT)
+
+    def wake(self) -> None:
+        """End a `wait`; from the one other thread that holds this end of the pipe."""
+        with contextlib.suppress(zmq.Again):  # a full pipe wakes as well
+            self._waker.send(b"", zmq.DONTWAIT)
+
+    def receive(self) -> tuple[bytes, list[bytes]] | None:
+        """The next message and whom it is from, or None."""
+        try:
+            client, *parts = self._socket.recv_multipart(zmq.DONTWAIT)
+        except zmq.Again:
+            return None
+        self._metrics.messages += 1
+        return client, parts
+
+    @property
+    def has_outbox(self) -> bool:
+        return any(client.outbox for client in self.clients.values())
+
+    def send(self, client_id: bytes, message: p.Message) -> None:
+        """Send an answer, now or when the client's pipe has room. A client who lets too many lie is dropped."""
+        client = self.clients.get(client_id)
+        must_wait = client is not None and bool(client.outbox)
+        is_sent = not must_wait and self._try(client_id, p.pack(message))
+        if client and not is_sent:
+            self._leave_lying(client, message)
+
+    def send_frame(self, client_id: bytes, head: p.FrameHead, payload: bytes | memoryview) -> bool:
+        """Whether the frame could be sent now."""
+        client = self.clients.get(client_id)
+        return client is not None and not client.outbox and self._try(client_id, p.pack(head, payload))
+
+    def empty_outboxes(self) -> None:
+        for client in list(self.clients.values()):
+            while client.outbox and self._try(client.id, p.pack(client.outbox[0])):
+                client.outbox.popleft()
+
+    def drop(self, client_id: bytes, reason: str) -> None:
+        """Forget a client; what it says next is answered with hello_first."""
+        client = self.clients.pop(client_id, None)
+        if client:
+            log.info("client %r dropped: %s", client.name, reason)
+            self._on_drop(client_id)
+
+    def close(self) -> None:
+        if self._guard:
+            self._guard.stop()
+        self._context.destroy(linger=300)
+
+    def _bind(self, address: str, keys: str | Path | None) -> None:
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # without it a full pipe swallows frames in silence
+        self._socket.setsockopt(zmq.MAXMSGSIZE, p.MAX_IMAGE)
+        self._socket.setsockopt(zmq.SNDHWM, 2 * p.MAX_CREDITS)
+        self._socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        self._guard = guard(self._socket, keys) if keys else None
+        self._socket.bind(address)
+        self._woken, self._waker = self._context.socket(zmq.PAIR), self._context.socket(zmq.PAIR)
+        self._woken.bind("inproc://wake")
+        self._waker.connect("inproc://wake")
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._woken, zmq.POLLIN)
+
+    def _try(self, client_id: bytes, parts: list) -> bool:
+        try:
+            # the routing id is what finds the pipe full; once it is taken, the rest is too
+            self._socket.send(client_id, zmq.DONTWAIT | zmq.SNDMORE)
+            for part in parts[:-1]:
+                self._socket.send(part, zmq.DONTWAIT | zmq.SNDMORE)
+            self._socket.send(parts[-1], zmq.DONTWAIT, copy=len(parts) == 1)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            self.drop(client_id, "its connection is gone")
+        self._metrics.bytes_sent += sum(map(len, parts))
+        return True
+
+    def _leave_lying(self, client: Client, message: p.Message) -> None:
+        client.outbox.append(message)
+        if len(client.outbox) > self._limits.max_outbox:
+            self.drop(client.id, "it does not read its answers")

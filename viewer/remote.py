@@ -1,0 +1,73 @@
+"""A walk on a server as an Explorer, so that whatever shows or measures a local world takes a remote one.
+
+Knows no socket: everything goes through a Client.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..world.action import Action
+from ..world.frame import Frame, Rollout, walk
+from .client import Client
+from .encoding import Look
+
+EXACT = Look(encoding="raw", depth="f32", tokens=True)  # frames arrive as they left: equal digests
+
+
+class RemoteSession:
+    """A walk that the client drives. Raises what a local explorer would: ActionError for words that cannot be done."""
+
+    def __init__(self, client: Client, session: str):
+        self.client, self.id = client, session
+        self._frame = client.next_frame(session).frame
+
+    @staticmethod
+    def open(client: Client, *, look: Look = EXACT, **wanted) -> RemoteSession:
+        """Begin a walk; `wanted` is what Client.open takes: model, world, seed, text, image, size, ahead."""
+        return RemoteSession(client, client.open(look=look, **wanted))
+
+    @property
+    def frame(self) -> Frame:
+        return self._frame
+
+    def step(self, action: Action) -> Frame:
+        self._frame = self.client.step(self.id, action).frame
+        return self._frame
+
+    def rollout(self, actions: Iterable[Action]) -> Rollout:
+        return walk(self, actions)
+
+    def fork(self) -> RemoteSession:
+        return RemoteSession(self.client, self.client.fork(self.id))
+
+    def rewind(self, frames: int) -> Frame:
+        try:
+            self._frame = self.client.rewind(self.id, frames)
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
+        return self._frame
+
+    def save(self, path: str | Path) -> None:
+        """Save on the server under the path's name, and write at `path` where that is; `load_remote` takes it."""
+        name = Path(path).name.lstrip(".")
+        self.client.save(self.id, name)
+        Path(path).write_text(json.dumps({"roam": "remote session", "save": name}))
+
+    def close(self) -> None:
+        """End the walk on the server; the client stays connected."""
+        self.client.end(self.id)
+
+
+def load_remote(client: Client, path: str | Path, *, look: Look = EXACT) -> RemoteSession:
+    """Go on from what `RemoteSession.save` wrote, with a client of the same server."""
+    try:
+        state = json.loads(Path(path).read_text())
+        name = state["save"] if state["roam"] == "remote session" else None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no saved remote session ({error})") from error
+    if name is None:
+        raise ValueError(f"{path} is no saved remote session")
+    return RemoteSession(client, client.load(name, look=look))

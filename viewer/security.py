@@ -1,0 +1,121 @@
+"""Who may connect: CURVE key pairs, the list of keys let in, and which addresses may be bound without them.
+
+A key folder holds server.key_secret (and server.key, which clients need), own key pairs as NAME.key_secret, and
+allowed/NAME.key for every client let in. Knows no message.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import zmq
+import zmq.auth
+from zmq.auth.thread import ThreadAuthenticator
+
+KEY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+KEY = re.compile(r"[!-~]{40}\Z")
+
+
+class SecurityError(ValueError):
+    """An address or a key that will not do; the message says what will."""
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """A CURVE key pair in Z85: `public` may be told to anyone, `secret` to nobody."""
+
+    public: str
+    secret: str
+
+
+def make_key(folder: str | Path, name: str) -> KeyPair:
+    """Make NAME.key and NAME.key_secret (readable by its owner only); refuses to overwrite one."""
+    folder = _ready(folder, name)
+    if (folder / f"{name}.key_secret").exists():
+        raise SecurityError(f"{folder / name}.key_secret exists; remove it yourself if it is to be replaced")
+    _, secret = zmq.auth.create_certificates(folder, name)
+    Path(secret).chmod(0o600)
+    return read_key(folder, name)
+
+
+def read_key(folder: str | Path, name: str) -> KeyPair:
+    """The pair that `make_key` wrote."""
+    path = Path(folder) / f"{name}.key_secret"
+    try:
+        public, secret = zmq.auth.load_certificate(path)
+    except (OSError, ValueError) as error:
+        raise SecurityError(f"no key pair at {path}; make one with: roam keys make {name}") from error
+    return KeyPair(public.decode(), (secret or b"").decode())
+
+
+def list_keys(folder: str | Path) -> dict[str, str]:
+    """The clients let in: name to public key."""
+    allowed = sorted((Path(folder) / "allowed").glob("*.key"))
+    return {path.stem: zmq.auth.load_certificate(path)[0].decode() for path in allowed}
+
+
+def add_key(folder: str | Path, name: str, public: str) -> None:
+    """Let a client in by its public key; a server reads the list when it starts."""
+    if not KEY.match(public):
+        raise SecurityError(f"'{public[:50]}' is no public key; wanted the 40 characters that `roam keys make` printed")
+    allowed = _ready(folder, name) / "allowed"
+    allowed.mkdir(exist_ok=True, mode=0o700)
+    text = f'# let in by `roam keys add {name}`\ncurve\n    public-key = "{public}"\n'
+    (allowed / f"{name}.key").write_text(text, encoding="utf-8")
+
+
+def check_bind(address: str, *, has_keys: bool, is_open: bool = False) -> None:
+    """Refuse an address that others can reach unless clients need keys, or its openness is meant (is_open)."""
+    if has_keys or is_open or is_local(address):
+        return
+    raise SecurityError(
+        f"{address} can be reached from other machines; give a folder of keys (roam keys), "
+        "bind 127.0.0.1, or say --open if anyone may walk here"
+    )
+
+
+def is_local(address: str) -> bool:
+    """Whether only this machine can reach the address."""
+    parts = urlsplit(address)
+    if parts.scheme in ("ipc", "inproc"):
+        return True
+    if parts.hostname == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False
+
+
+def guard(socket: zmq.Socket, folder: str | Path) -> ThreadAuthenticator:
+    """Let only the clients listed in the folder connect to this server socket; stop() the result at the end."""
+    allowed = Path(folder) / "allowed"
+    if not list_keys(folder):
+        raise SecurityError(f"{allowed} lets nobody in; add a client with: roam keys add NAME PUBLIC_KEY")
+    pair = read_key(folder, "server")
+    authenticator = ThreadAuthenticator(socket.context)
+    authenticator.start()
+    authenticator.configure_curve(domain="*", location=allowed)
+    socket.curve_publickey, socket.curve_secretkey = pair.public.encode(), pair.secret.encode()
+    socket.curve_server = True
+    return authenticator
+
+
+def unlock(socket: zmq.Socket, *, server_key: str, pair: KeyPair) -> None:
+    """Make a client socket speak to a guarded server."""
+    if not KEY.match(server_key):
+        raise SecurityError(f"'{server_key[:50]}' is no public key; wanted the server's, 40 characters")
+    socket.curve_serverkey = server_key.encode()
+    socket.curve_publickey, socket.curve_secretkey = pair.public.encode(), pair.secret.encode()
+
+
+def _ready(folder: str | Path, name: str) -> Path:
+    if not KEY_NAME.match(name):
+        raise SecurityError(f"'{name}' is no name for a key; wanted letters, digits, '_' and '-'")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder

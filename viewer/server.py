@@ -1,0 +1,211 @@
+"""The server: many walks over one socket. One thread reads, books and sends; the stepping thread makes the frames.
+
+A step is taken only where the driver has granted a credit for its frame, so no stale frame ever queues. What the walks
+are is the Worlds' business, how they are kept the Host's, what a message asks for is answered in requests.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from ..world.action import ActionError
+from . import protocol as p
+from .controls import Command, Controls
+from .host import Host, Stepped
+from .metrics import Metrics, MetricsPage
+from .post import Post
+from .requests import Requests
+from .security import check_bind
+from .sessions import Books, Limits, Published, Session, Viewer
+from .stepper import Job, StepJob, Stepper
+from .store import Store
+from .worlds import Worlds
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.25
+RETRY_MS = 5  # how soon to try a client again whose pipe was full
+MAX_READS = 200  # messages read before frames get their turn
+
+
+class Server:
+    """Serves walks through `worlds`. The address is bound at once (port 0 takes a free one; see `address`).
+
+    folder: where walks are kept, or None for a folder that goes away with the server. keys: a folder of CURVE keys
+    (security.py); without one only this machine may connect, unless is_open says otherwise.
+    """
+
+    def __init__(
+        self,
+        worlds: Worlds,
+        address: str = "tcp://127.0.0.1:0",
+        *,
+        folder: str | Path | None = None,
+        keys: str | Path | None = None,
+        is_open: bool = False,
+        limits: Limits | None = None,
+    ):
+        check_bind(address, has_keys=keys is not None, is_open=is_open)
+        self.limits, self.metrics = limits or Limits(), Metrics()
+        self._own_folder = None if folder else tempfile.TemporaryDirectory(prefix="roam-")
+        self._store = Store(folder or self._own_folder.name)
+        self._books = Books(self.limits)
+        self._post = Post(address, keys, limits=self.limits, metrics=self.metrics, on_drop=self._books.leave)
+        self._host = Host(
+            worlds, self._store, max_awake=self.limits.max_awake, snapshot_frames=self.limits.snapshot_frames
+        )
+        self._stepper = Stepper(self._host, self._post.wake)
+        self._requests = Requests(worlds, self._books, self._post, self._host, self._stepper, self.metrics)
+        self._stopping, self._thread = threading.Event(), None
+        self._next_tick = time.monotonic() + TICK_S
+        for meta in self._store.metas():
+            self._books.add(Session(meta.session, meta.secret, Controls(meta.session, last=meta.last), is_parked=True))
+
+    @property
+    def address(self) -> str:
+        """Where clients connect, with the port that was taken."""
+        return self._post.address
+
+    def start(self) -> Server:
+        """Serve on a thread of its own; `stop` ends it."""
+        self._thread = threading.Thread(target=self.run, name="roam-server", daemon=True)
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Save every walk and end, from any thread or a signal handler; a started server has ended on return."""
+        self._stopping.set()
+        if self._thread:
+            self._thread.join()
+
+    def __enter__(self) -> Server:
+        return self.start()
+
+    def __exit__(self, *_error) -> None:
+        self.stop()
+
+    def run(self) -> None:
+        """Serve on this thread until `stop`."""
+        self._stepper.start()
+        try:
+            while not self._stopping.is_set():
+                self._turn()
+        finally:
+            self._shut_down()
+
+    def metrics_text(self) -> str:
+        """What Prometheus reads; from any thread."""
+        awake = self._host.num_awake
+        parked = max(0, len(self._books.sessions) - awake)
+        return self.metrics.text(clients=len(self._post.clients), sessions=awake, parked=parked)
+
+    def _turn(self) -> None:
+        is_blocked = bool(self._books.touched) or self._post.has_outbox
+        self._post.wait(RETRY_MS if is_blocked else max(1, int((self._next_tick - time.monotonic()) * 1000)))
+        self._stepper.collect()
+        for _ in range(MAX_READS):
+            received = self._post.receive()
+            if received is None:
+                break
+            self._requests.receive(*received)
+        self._post.empty_outboxes()
+        self._look_after(self._books.touched)
+        if time.monotonic() >= self._next_tick:
+            self._next_tick = time.monotonic() + TICK_S
+            self._tick()
+
+    def _look_after(self, touched: set[str]) -> None:
+        """Begin the steps that may begin, then send what may be sent: encoding overlaps with the stepping."""
+        sessions = [self._books.sessions[name] for name in touched if name in self._books.sessions]
+        touched.clear()
+        for session in sessions:
+            if session.wants_step:
+                session.is_stepping, session.is_parked = True, False
+                self._stepper.submit(StepJob(session.controls, lambda done, s=session: self._stepped(s, done)))
+        for session in sessions:
+            for client, viewer in list(session.viewers.items()):
+                if not self._flush(client, viewer):
+                    touched.add(session.id)
+
+    def _stepped(self, session: Session, done: tuple[Command, Stepped] | None) -> None:
+        session.is_stepping, session.active_at = False, time.monotonic()
+        self._books.touched.add(session.id)
+        if done is None:  # the key was let go before the step began
+            return
+        command, stepped = done
+        if stepped.error:
+            self._refused(session, command, stepped.error)
+            return
+        queue_ms = max(0.0, (time.monotonic() - command.arrived) * 1000 - stepped.step_ms)
+        self.metrics.steps += 1
+        self.metrics.step_ms.add(stepped.step_ms)
+        self.metrics.queue_ms.add(queue_ms)
+        receipt = session.controls.applied(command, stepped.frame.index)
+        if receipt and session.driver:
+            self._post.send(session.driver, receipt)
+        self._books.publish(session, Published(session.id, stepped.frame, command, queue_ms, stepped.step_ms))
+
+    def _refused(self, session: Session, command: Command, error: Exception) -> None:
+        is_understood = isinstance(error, ActionError)
+        reason = f"{error} ({command.doubt})" if is_understood and command.doubt else str(error)
+        receipt = session.controls.refused(command, session.index, reason or type(error).__name__)
+        self.metrics.errors += 1
+        if session.driver:
+            self._post.send(session.driver, receipt)
+
+    def _flush(self, client: bytes, viewer: Viewer) -> bool:
+        """Send a viewer the frames it has credit for; False where its pipe was full and the newest must wait."""
+        while viewer.waiting and viewer.credits:
+            published = viewer.waiting[0]
+            if not self._post.send_frame(client, *published.message(viewer.look, viewer.skipped)):
+                self.metrics.frames_skipped += viewer.keep_newest()
+                return client not in self._post.clients
+            self.metrics.frames_sent += 1
+            self.metrics.encode_ms.add(published.encoded[viewer.look].fields["encode_ms"])
+            viewer.waiting.popleft()
+            viewer.credits, viewer.skipped = viewer.credits - 1, 0
+        return True
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        for client in list(self._post.clients.values()):
+            client.is_warned = False
+            if now - client.seen_at > self.limits.patience_s:
+                self._post.drop(client.id, "it was silent for too long")
+        for session in self._books.sessions.values():
+            is_idle = now - session.active_at > self.limits.park_s
+            if is_idle and not session.is_parked and not session.is_stepping:
+                session.is_parked = True
+                self._stepper.submit(Job(lambda s=session: self._host.park(s.id), _log_failure))
+
+    def _shut_down(self) -> None:
+        for client in list(self._post.clients):
+            self._post.send(client, p.Goodbye(reason="the server closes; your walk is kept, resume it later"))
+        self._stepper.stop()
+        self._store.close()
+        self._post.close()
+        if self._own_folder:
+            self._own_folder.cleanup()
+
+
+def serve(server: Server, *, metrics_port: int | None = None) -> None:
+    """Run a server until SIGINT or SIGTERM, which save every walk. metrics_port: where Prometheus asks, 0 for any."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: server.stop())
+    page = MetricsPage(server.metrics_text, port=metrics_port) if metrics_port is not None else None
+    print(f"serving on {server.address}" + (f", metrics at {page.url}" if page else ""), flush=True)
+    server.run()
+    if page:
+        page.close()
+    print("every walk is saved", flush=True)
+
+
+def _log_failure(value: Any) -> None:
+    if isinstance(value, Exception):
+        log.error("a walk could not be parked", exc_info=value)
