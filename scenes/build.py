@@ -51,7 +51,7 @@ class SceneBuilder:
     def is_clear(self, x: float, y: float, clearance: float) -> bool:
         """Whether no solid that a walker would bump into has its bounding circle within `clearance` of (x, y)."""
         for shape, center, halves, _, _, _ in self._solids:
-            if center[2] - halves[2] > 1.7 or shape == BOX and max(halves[:2]) > 1.2:
+            if center[2] - halves[2] > 1.7 or (shape == BOX and max(halves[:2]) > 1.2):
                 continue
             if math.hypot(x - center[0], y - center[1]) < math.hypot(*halves[:2]) + clearance:
                 return False

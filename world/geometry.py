@@ -19,11 +19,13 @@ NEAR = 0.05
 
 @dataclass(frozen=True)
 class View:
-    """A remembered view: pixels (H, W, 3) uint8, depth (H, W) float32 metres along the forward axis, and its pose."""
+    """A remembered view: pixels (H, W, 3) uint8, depth (H, W) float32 metres along the forward axis, and its pose;
+    tokens (h, w) int32 where the view was decoded from them."""
 
     pixels: np.ndarray
     depth: np.ndarray
     pose: Pose
+    tokens: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,6 @@ def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
     if not covered.all():
         _fill(pixels, covered)
     return Warp(np.clip(pixels + 0.5, 0, 255).astype(np.uint8), covered)
-
-
-def overlap(view: View, pose: Pose, camera: Camera, *, stride: int = 8) -> float:
-    """The share of a coarse grid of the view's surface points that fall into the picture seen from `pose`."""
-    rays = camera.rays[stride // 2 :: stride, stride // 2 :: stride].reshape(-1, 3)
-    points = rays * view.depth[stride // 2 :: stride, stride // 2 :: stride].reshape(-1, 1)
-    world = points @ view.pose.rotation.T + np.asarray(view.pose.position)
-    x, y, z = ((world - np.asarray(pose.position)) @ pose.rotation).T
-    inside = (z > NEAR) & (np.abs(x) * camera.focal < z * camera.width / 2)
-    return float((inside & (np.abs(y) * camera.focal < z * camera.height / 2)).mean())
 
 
 @njit(cache=True, nogil=True, fastmath=True)

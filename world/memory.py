@@ -3,83 +3,96 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from .geometry import NEAR, View
 from .pose import Camera, Pose
 
+VIEW_LIMIT = 256
 _SPARSE = 8  # pixels between the surface points by which views are compared
+_CELLS = 16  # cells a side of the grid on which they are compared
 
 
 def visible_pages(pages: Sequence[int], window: int) -> list[int]:
     """The pages that the step after them sees: the last `window`. Training uses the same rule, so dropping is exact."""
-    return list(pages[-window:]) if window else []
+    return list(pages[-window:])
+
+
+@dataclass(frozen=True)
+class _Memo:
+    index: int
+    view: View
+    points: np.ndarray  # (K, 3) float32 world coordinates of a coarse grid of the view's surface
 
 
 class ViewMemory:
-    """Every view of a walk, and which of them will help to see what comes next.
+    """The views of a walk, and which of them will help to see what comes next. Never changed: `with_view` makes another.
 
-    Views are compared by a coarse grid of their surface points, so that choosing among hundreds costs a millisecond or
-    two. Past `limit` views, every other one of the older half is forgotten.
+    Past `limit` views, every other one of the older half is forgotten, so choosing always costs the same.
     """
 
-    def __init__(self, camera: Camera, *, limit: int = 512):
-        self.camera, self.limit = camera, limit
-        self._views: list[View] = []
-        self._points: list[np.ndarray] = []
-        self._rays = camera.rays[_SPARSE // 2 :: _SPARSE, _SPARSE // 2 :: _SPARSE].reshape(-1, 3)
+    def __init__(self, camera: Camera, *, limit: int = VIEW_LIMIT, memos: tuple[_Memo, ...] = ()):
+        self.camera, self.limit, self._memos = camera, limit, memos
 
     def __len__(self) -> int:
-        return len(self._views)
-
-    def copy(self) -> ViewMemory:
-        twin = ViewMemory(self.camera, limit=self.limit)
-        twin._views, twin._points = list(self._views), list(self._points)
-        return twin
+        return len(self._memos)
 
     @property
-    def views(self) -> tuple[View, ...]:
-        return tuple(self._views)
+    def indices(self) -> tuple[int, ...]:
+        """The numbers under which the remembered views were added."""
+        return tuple(memo.index for memo in self._memos)
 
-    def add(self, view: View) -> None:
-        depth = view.depth[_SPARSE // 2 :: _SPARSE, _SPARSE // 2 :: _SPARSE].reshape(-1, 1)
-        world = (self._rays * depth) @ view.pose.rotation.T + np.asarray(view.pose.position)
-        self._views.append(view)
-        self._points.append(world.astype(np.float32))
-        if len(self._views) > self.limit:
-            half = self.limit // 2
-            self._views[:half], self._points[:half] = self._views[:half:2], self._points[:half:2]
+    def with_view(self, index: int, view: View) -> ViewMemory:
+        """This memory and one view more."""
+        half = _SPARSE // 2
+        rays = self.camera.rays[half::_SPARSE, half::_SPARSE].reshape(-1, 3)
+        depth = view.depth[half::_SPARSE, half::_SPARSE].reshape(-1, 1)
+        world = (rays * depth) @ view.pose.rotation.T + np.asarray(view.pose.position)
+        memos = (*self._memos, _Memo(index, view, world.astype(np.float32)))
+        if len(memos) > self.limit:
+            older = self.limit // 2
+            memos = memos[:older:2] + memos[older:]
+        return ViewMemory(self.camera, limit=self.limit, memos=memos)
+
+    def items(self) -> list[tuple[int, View]]:
+        """The remembered views with their numbers, oldest first."""
+        return [(memo.index, memo.view) for memo in self._memos]
+
+    def only(self, indices: Sequence[int], *, limit: int = VIEW_LIMIT) -> ViewMemory:
+        """This memory with just the views of those numbers."""
+        kept = set(indices)
+        memos = tuple(memo for memo in self._memos if memo.index in kept)
+        return ViewMemory(self.camera, limit=limit, memos=memos)
 
     def choose(self, pose: Pose, count: int = 4) -> list[View]:
         """The last view, then those that show most of what the ones before them leave unseen from `pose`."""
-        if not self._views:
+        if not self._memos:
             return []
         cells = self._cells(pose)
-        chosen, seen = [len(self._views) - 1], np.zeros(256, bool)
-        seen[cells[-1][cells[-1] >= 0]] = True
-        while len(chosen) < min(count, len(self._views)):
-            fresh = np.where((cells >= 0) & ~seen[cells], cells, 256)
-            gains = _distinct(fresh)
-            best = int(np.argmax(gains + np.arange(len(gains)) * 1e-6))  # of equals, the latest
-            if gains[best] < 4:
-                break
+        chosen, seen = [len(cells) - 1], np.zeros(_CELLS**2 + 1, bool)
+        while True:
+            seen[cells[chosen[-1]]] = True
+            gains = _distinct(np.where(seen[cells], _CELLS**2, cells))
+            best = len(gains) - 1 - int(np.argmax(gains[::-1]))  # of equals, the latest
+            if len(chosen) == count or gains[best] < 4:
+                return [self._memos[index].view for index in chosen]
             chosen.append(best)
-            seen[cells[best][cells[best] >= 0]] = True
-        return [self._views[index] for index in chosen]
 
     def _cells(self, pose: Pose) -> np.ndarray:
-        """(views, points) int: the cell of a 16 x 16 grid over the picture that each point falls into, or -1."""
-        points = (np.stack(self._points) - np.asarray(pose.position, np.float32)) @ pose.rotation.astype(np.float32)
-        z = np.maximum(points[..., 2], NEAR)
-        u = np.floor((points[..., 0] / z * self.camera.focal / self.camera.width + 0.5) * 16).astype(int)
-        v = np.floor((points[..., 1] / z * self.camera.focal / self.camera.height + 0.5) * 16).astype(int)
-        inside = (points[..., 2] > NEAR) & (u >= 0) & (u < 16) & (v >= 0) & (v < 16)
-        return np.where(inside, v * 16 + u, -1)
+        """(views, points) int: the cell that each point falls into as seen from `pose`, or _CELLS ** 2 outside."""
+        points = np.stack([memo.points for memo in self._memos]) - np.asarray(pose.position, np.float32)
+        x, y, z = np.moveaxis(points @ pose.rotation.astype(np.float32), -1, 0)
+        scale = self.camera.focal / np.maximum(z, NEAR)
+        u = np.floor((x * scale / self.camera.width + 0.5) * _CELLS).astype(int)
+        v = np.floor((y * scale / self.camera.height + 0.5) * _CELLS).astype(int)
+        inside = (z > NEAR) & (u >= 0) & (u < _CELLS) & (v >= 0) & (v < _CELLS)
+        return np.where(inside, v * _CELLS + u, _CELLS**2)
 
 
 def _distinct(cells: np.ndarray) -> np.ndarray:
-    """How many different cells below 256 each row names."""
-    hit = np.zeros((len(cells), 257), bool)
+    """How many different cells inside the picture each row names."""
+    hit = np.zeros((len(cells), _CELLS**2 + 1), bool)
     hit[np.arange(len(cells))[:, None], cells] = True
-    return hit[:, :256].sum(1)
+    return hit[:, :-1].sum(1)

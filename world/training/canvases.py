@@ -62,7 +62,7 @@ def _one_walk(walks: Walks, r: int, vision: VisionTokenizer, camera: Camera):
             # the model is told the command, and learns from the frame what a wall made of it
             commanded = walks.poses[r][t - 1].moved(walks.actions[r][t - 1].motion or Motion())
             warps.append(warp(memory.choose(commanded, VIEWS), commanded, camera))
-        memory.add(View(pixels[t], depth[t], pose))
+        memory = memory.with_view(t, View(pixels[t], depth[t], pose))
     grid = vision.config.grid
     carried = vision.encode(torch.from_numpy(np.stack([w.pixels for w in warps])).to(device))
     flat = codes.flatten(1).cpu().numpy()

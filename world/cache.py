@@ -1,0 +1,76 @@
+"""The key and value tensors behind the pages, and the attention of a pass over them. Knows nothing of sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..kernels.attention import PagedHistory, attend, history_slots
+from ..kernels.rope import PageWrite
+from .config import LayoutConfig, ModelConfig
+from .pages import PagePool
+
+
+class KVCache:
+    """k, v (layers, pages, page_size, Hkv, D); lengths (pages,) int32 valid slots. Grows by doubling up to max_pages."""
+
+    def __init__(self, model: ModelConfig, layout: LayoutConfig, *, device: torch.device, num_pages: int = 64,
+                 max_pages: int = 16384):  # fmt: skip
+        shape = (model.num_hidden_layers, num_pages, layout.page_size, model.num_key_value_heads, model.head_dim)
+        self.k, self.v = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
+        self.lengths = torch.zeros(num_pages, dtype=torch.int32, device=device)
+        self.pool, self.page_size, self.max_pages = PagePool(num_pages), layout.page_size, max_pages
+
+    @property
+    def bytes_per_page(self) -> int:
+        return 2 * self.k[:, 0].numel() * self.k.element_size()
+
+    def allocate(self) -> int:
+        """An empty page of one holder. Raises CacheFull when max_pages are in use."""
+        if not self.pool.num_free and self.pool.num_pages < self.max_pages:
+            self._grow(min(2 * self.pool.num_pages, self.max_pages))
+        page = self.pool.allocate()
+        self.lengths[page] = 0
+        return page
+
+    def slots(self, page: int, first: int, count: int) -> Tensor:
+        """(count,) int64 flat slots of a page from slot `first` on."""
+        start = page * self.page_size + first
+        return torch.arange(start, start + count, device=self.k.device)
+
+    def table(self, pages: Sequence[Sequence[int]]) -> Tensor:
+        """(B, M) int32 page table of B lists of pages, padded with -1."""
+        width = max(map(len, pages), default=0)
+        rows = [[*row, *[-1] * (width - len(row))] for row in pages]
+        return torch.tensor(rows, dtype=torch.int32, device=self.k.device).view(len(pages), width)
+
+    def _grow(self, num_pages: int) -> None:
+        extra = num_pages - self.pool.num_pages
+        with torch.inference_mode(False), torch.no_grad():  # a pass may be what asks, and its tensors could not be written later
+            self.k, self.v = (torch.cat([x, x.new_zeros(x.shape[0], extra, *x.shape[2:])], 1) for x in (self.k, self.v))
+            self.lengths = torch.cat([self.lengths, self.lengths.new_zeros(extra)])
+        self.pool.grow(num_pages)
+
+
+class CachedAttention:
+    """One pass over a cache: rows see the valid slots of their pages, then each other (or, causal, those before).
+
+    slots (B, N) says where the rows' own keys and values go, -1 nowhere; None writes nothing.
+    """
+
+    def __init__(self, cache: KVCache, table: Tensor, *, causal: bool, slots: Tensor | None = None):
+        self.cache, self.table, self.causal, self.write_slots = cache, table, causal, slots
+        on_cpu = table.device.type == "cpu"
+        self.history = history_slots(table, cache.lengths, cache.page_size) if on_cpu else None
+
+    def write(self, layer: int) -> PageWrite | None:
+        if self.write_slots is None:
+            return None
+        return PageWrite(self.cache.k[layer], self.cache.v[layer], self.write_slots)
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        cache = self.cache
+        pages = PagedHistory(cache.k[layer], cache.v[layer], self.table, cache.lengths, self.history)
+        return attend(q, k, v, pages, causal=self.causal)

@@ -1,0 +1,110 @@
+"""Weights, configuration and vocabulary as one thing: a folder that is read whole or refused with a reason."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from .config import DidaConfig, LayoutConfig, ModelConfig
+from .model import Transformer
+from .text import TextTokenizer
+from .vision import VisionConfig, VisionTokenizer
+from .vocabulary import Vocabulary
+
+EMBEDDED = Path(__file__).parent / "weights"
+FORMAT = 1
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message says what came, what was wanted and what to do."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that a world model is. digest names the weights: 16 hex digits over both files."""
+
+    model: Transformer
+    vision: VisionTokenizer
+    text: TextTokenizer
+    vocabulary: Vocabulary
+    layout: LayoutConfig
+    dida: DidaConfig
+    digest: str = ""
+
+
+def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, dtype: torch.dtype = torch.float16) -> None:
+    """Write config.json, model.safetensors and vision.safetensors; weights are rounded to `dtype`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, module in (("model", checkpoint.model), ("vision", checkpoint.vision)):
+        tensors = {key: value.to(dtype).contiguous() for key, value in module.state_dict().items()}
+        save_file(tensors, folder / f"{name}.safetensors")
+    parts = {"format": FORMAT, "model": asdict(checkpoint.model.config), "vision": asdict(checkpoint.vision.config),
+             "layout": asdict(checkpoint.layout), "dida": asdict(checkpoint.dida), "words": checkpoint.text.words}  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(parts, indent=1))
+
+
+def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.device = "cpu") -> Checkpoint:
+    """Read a checkpoint in float32; None reads the embedded one. Raises CheckpointError for anything amiss."""
+    folder = EMBEDDED if folder is None else Path(folder)
+    parts = _read_config(folder)
+    try:
+        model_config = ModelConfig(**parts["model"])
+        vision_config = VisionConfig(**{key: _tuple(value) for key, value in parts["vision"].items()})
+        layout = LayoutConfig(**{key: _tuple(value) for key, value in parts["layout"].items()})
+        dida = DidaConfig(**parts["dida"])
+        text = TextTokenizer(parts["words"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'config.json'} has settings that cannot be used: {error}") from error
+    vocabulary = Vocabulary(text.size, vision_config.num_codes)
+    if model_config.vocab_size != vocabulary.size or layout.grid != vision_config.grid:
+        raise CheckpointError(f"{folder / 'config.json'} contradicts itself: vocabulary or grid of model and tokenizer differ")
+    model, vision = Transformer(model_config), VisionTokenizer(vision_config)
+    digest = hashlib.sha256()
+    for name, module in (("model", model), ("vision", vision)):
+        _load_weights(module, folder / f"{name}.safetensors", digest)
+        module.to(device).eval().requires_grad_(False)
+    vision.to(memory_format=torch.channels_last)
+    return Checkpoint(model, vision, text, vocabulary, layout, dida, digest.hexdigest()[:16])
+
+
+def _read_config(folder: Path) -> dict:
+    path = folder / "config.json"
+    try:
+        parts = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise CheckpointError(f"no checkpoint in {folder}: config.json is missing; name a folder that `roam train` wrote") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); wanted the JSON that `roam train` writes") from error
+    if not isinstance(parts, dict) or parts.get("format") != FORMAT:
+        found = parts.get("format") if isinstance(parts, dict) else None
+        raise CheckpointError(f"{path} is of format {found}, this program reads format {FORMAT}; use the matching version")
+    return parts
+
+
+def _load_weights(module: nn.Module, path: Path, digest) -> None:
+    try:
+        tensors = load_file(path)
+        digest.update(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is torn or no safetensors file ({error}); copy or train it again") from error
+    wanted = module.state_dict()
+    if missing := sorted(wanted.keys() - tensors.keys()):
+        raise CheckpointError(f"{path} lacks {len(missing)} tensors, the first is {missing[0]}; it belongs to another model")
+    if extra := sorted(tensors.keys() - wanted.keys()):
+        raise CheckpointError(f"{path} has {len(extra)} unknown tensors, the first is {extra[0]}; it belongs to another model")
+    for key, value in tensors.items():
+        if value.shape != wanted[key].shape:
+            raise CheckpointError(f"{path}: {key} has shape {tuple(value.shape)}, the configuration wants {tuple(wanted[key].shape)}")
+    module.load_state_dict({key: value.float() for key, value in tensors.items()})
+
+
+def _tuple(value):
+    return tuple(value) if isinstance(value, list) else value

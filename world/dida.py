@@ -1,0 +1,80 @@
+"""The denoising loop: turns a canvas into one frame's tokens. Knows nothing of pixels, pages or sessions.
+
+The path is p_t(x | x1) = softmax(-beta_t d(x, x1)) on the codebook's metric (URSA, arXiv 2510.24717, equations 7 to 9).
+Each step predicts every clean token at once and draws the next canvas directly at a higher noise level; the last step's
+prediction is the frame. Every canvas is a legal grid, so every token stays revisable to the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..kernels.renoise import beta_of, renoise
+from .config import DidaConfig
+
+Predict = Callable[[Tensor, Tensor, float], Tensor]  # (tokens (B, N), seeds (B,), temperature) -> clean tokens (B, N)
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """tokens (B, N) int64 codes and the noise level (B, N) float32 that each is taken to be at: 0 noise, 1 clean."""
+
+    tokens: Tensor
+    level: Tensor
+
+
+class MetricPath:
+    """Noise along the codebook's metric. codebook (V, D)."""
+
+    def __init__(self, codebook: Tensor, config: DidaConfig):
+        self.codebook, self.config = codebook, config
+
+    def noised(self, tokens: Tensor, level: Tensor, seeds: Tensor) -> Tensor:
+        """Draw x_t ~ p_t(. | tokens) at each token's own level."""
+        beta = beta_of(level, alpha=self.config.alpha, c=self.config.c)
+        return renoise(tokens, beta, self.codebook, seeds)
+
+
+def start_from_noise(path: MetricPath, shape: tuple[int, int], seeds: Tensor) -> Canvas:
+    """Uniformly random codes at level 0."""
+    tokens = torch.zeros(shape, dtype=torch.int64, device=path.codebook.device)
+    level = torch.zeros(shape, device=path.codebook.device)
+    return Canvas(path.noised(tokens, level, seeds), level)
+
+
+def start_from_frame(path: MetricPath, tokens: Tensor, seeds: Tensor) -> Canvas:
+    """The frame before, noised to the configuration's frame_level."""
+    level = torch.full(tokens.shape, path.config.frame_level, device=tokens.device)
+    return Canvas(path.noised(tokens, level, seeds), level)
+
+
+def start_from_warp(path: MetricPath, tokens: Tensor, coverage: Tensor, seeds: Tensor) -> Canvas:
+    """Carried views: tokens (B, N) at warp_level where more than half of a cell is covered, at hole_level elsewhere."""
+    levels = torch.tensor([path.config.hole_level, path.config.warp_level], device=tokens.device)
+    level = levels[(coverage > 0.5).long()]
+    return Canvas(path.noised(tokens, level, seeds), level)
+
+
+def schedule(steps: int, shift: float) -> list[float]:
+    """How far along its way to clean the canvas is before each step after the first: steps - 1 numbers in (0, 1).
+
+    URSA's time shift (section 4.2): s / (s + shift (1 - s)); a shift above 1 spends more steps at high noise.
+    """
+    return [s / (s + shift * (1 - s)) for s in (k / steps for k in range(1, steps))]
+
+
+def decode_canvas(predict: Predict, canvas: Canvas, path: MetricPath, seeds: Sequence[Tensor]) -> Tensor:
+    """Denoise a canvas in len(seeds) steps; seeds[k] (B,) int64 belongs to step k. Returns tokens (B, N)."""
+    tokens = canvas.tokens
+    marks = schedule(len(seeds), path.config.shift)
+    for step, seed in enumerate(seeds):
+        is_last = step == len(seeds) - 1
+        tokens = predict(tokens, seed, path.config.temperature if is_last else 1.0)
+        if not is_last:
+            level = canvas.level + (1 - canvas.level) * marks[step]
+            tokens = path.noised(tokens, level, seed)
+    return tokens
