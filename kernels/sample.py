@@ -57,7 +57,7 @@ def head_sample_reference(
             scores = scores + noise.mul_(temperature if heat is None else heat[chunk, None])
         token = scores.argmax(-1, keepdim=True)
         tokens[chunk] = token[:, 0]
-        confidence[chunk] = (logits.gather(1, token) - logits.logsumexp(-1, keepdim=True)).exp_()[:, 0]
+        confidence[chunk] = logits.softmax(-1).gather(1, token)[:, 0]
     return tokens.view(B, N), confidence.view(B, N)
 
 

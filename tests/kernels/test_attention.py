@@ -87,12 +87,14 @@ def test_slots_listed_once_serve_every_layer(pages):
     assert torch.equal(attend(q, k, v, past), attend(q, k, v, shared))
 
 
-def test_rows_taken_a_few_at_a_time_give_the_same(pages, monkeypatch):
-    q, k, v = fresh(1, 9)
-    whole = attend(q, k, v, history(pages, [[0, 1]]), causal=True)
-    monkeypatch.setattr(attention, "_SCORES_AT_ONCE", 100)
-    parts = attend(q, k, v, history(pages, [[0, 1]]), causal=True)
-    torch.testing.assert_close(whole, parts, rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("causal", [False, True])
+def test_products_a_few_rows_at_a_time_equal_fused_attention(pages, monkeypatch, causal):
+    q, k, v = fresh(2, 9)
+    past = history(pages, [[0, 1], [5, -1]])
+    fused = attend(q, k, v, past, causal=causal)
+    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", attention._attend_by_products)
+    monkeypatch.setattr(attention, "_SCORES_AT_ONCE", 300)
+    torch.testing.assert_close(attend(q, k, v, past, causal=causal), fused, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("B, N", [(0, 3), (2, 0)])
