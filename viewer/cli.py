@@ -94,22 +94,26 @@ def main(args: list[str] | None = None) -> None:
     """Run the command line; `args` are sys.argv's by default."""
     try:
         app(args, prog_name="roam")
-    except (ValueError, OSError) as error:
-        if not (isinstance(error, OSError) or _is_ours(error)):
+    except (ValueError, OSError, ImportError) as error:
+        if not _is_for_people(error):
             raise
         print(f"roam: {_sentence(error)}", file=sys.stderr)
         sys.exit(2)
 
 
-def _is_ours(error: Exception) -> bool:
-    """Whether the error was written for people; a library's plain ValueError is a bug and keeps its traceback."""
-    return type(error).__module__.startswith(__package__.split(".")[0] + ".")
+def _is_for_people(error: Exception) -> bool:
+    """Whether a person can mend it; a library's plain ValueError is a bug of ours and keeps its traceback."""
+    ours = __package__.split(".")[0]
+    if isinstance(error, ModuleNotFoundError):
+        return not (error.name or "").startswith(ours)
+    return isinstance(error, OSError) or type(error).__module__.startswith(ours + ".")
 
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())
+    hint = "; `roam doctor` says what mends it" if isinstance(error, ModuleNotFoundError) else ""
+    return " ".join(str(error).split()) + hint
 
 
 def _has_display() -> bool:

@@ -144,7 +144,7 @@ def shown(key: str) -> str:
 
 
 def _draw_panel(surface: pygame.Surface, rect: pygame.Rect) -> None:
-    panel = pygame.Surface(rect.size, pygame.SRCALPHA)
+    panel = pygame.Surface((max(1, rect.width), max(1, rect.height)), pygame.SRCALPHA)  # a tiny window has no room
     pygame.draw.rect(panel, _PANEL, panel.get_rect(), border_radius=8)
     pygame.draw.rect(panel, _EDGE, panel.get_rect(), width=1, border_radius=8)
     surface.blit(panel, rect)

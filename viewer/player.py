@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from ..world.action import Action, ActionError, parse_action
 from ..world.frame import Frame
@@ -24,6 +25,11 @@ from .start import Opener, Place, Start
 _SEED = re.compile(r"(?:new\s+)?(?:seed|world)\s+(\d{1,6})", re.IGNORECASE)
 _RATE_WINDOW = 20  # steps that frames/s is taken over
 _PAUSE_S = 1.0  # a longer gap between steps is a rest, not a slow model
+
+
+@runtime_checkable
+class _Settling(Protocol):
+    def settle(self) -> None: ...
 
 
 @dataclass
@@ -109,6 +115,11 @@ class Player:
             return self._typed_step(self._queue[0])
         action = self.held.take()
         return None if action is None else self._act(action)
+
+    def settle(self) -> None:
+        """Let the world do, once its frame has been shown, what it would else do when the next step waits for it."""
+        if isinstance(self.place.explorer, _Settling):
+            self.place.explorer.settle()
 
     def rewind(self, frames: int = 1) -> Frame | None:
         """Go back that many frames and forget what is queued; None (and a note) at the beginning."""

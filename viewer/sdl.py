@@ -8,15 +8,18 @@ from __future__ import annotations
 import contextlib
 import io
 
-REPAIR = "pip uninstall -y pygame pygame-ce && pip install pygame-ce"
+
+class NoPygame(ImportError):
+    """pygame is missing or broken; the message has the command that mends it."""
+
 
 try:
     with contextlib.redirect_stdout(io.StringIO()):  # its banner
         import pygame
 except ImportError as error:
-    raise ImportError(f"the window needs pygame ({error}): pip install pygame-ce") from error
+    raise NoPygame(f"the window needs pygame ({error}): pip install pygame-ce") from error
 if not hasattr(pygame, "display"):
     # what is left when one of the two distributions was uninstalled while both shared the folder
-    raise ImportError(f"pygame is there but broken: {REPAIR}")
+    raise NoPygame("pygame is there but broken: pip uninstall -y pygame pygame-ce && pip install pygame-ce")
 
-__all__ = ["REPAIR", "pygame"]
+__all__ = ["NoPygame", "pygame"]

@@ -80,12 +80,12 @@ class Place:
 class Opener:
     """Opens starts; weights are read once, when the first dream is opened.
 
-    model: a folder of weights, or None for the embedded ones.
+    model: a folder of weights, or None for the embedded ones; engine: one that has read them already.
     """
 
-    def __init__(self, model: str | Path | None = None):
+    def __init__(self, model: str | Path | None = None, *, engine: Engine | None = None):
         self.model = model
-        self._engine: Engine | None = None
+        self._engine = engine
 
     def open(self, start: Start) -> Place:
         """The place of a start. Raises a ValueError (SceneError, CheckpointError, ...) that says what is wrong."""

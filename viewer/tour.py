@@ -1,49 +1,71 @@
-"""The walk that is shown where nobody is at the keys: down the open ways, turning where they end."""
+"""The walk that is shown where nobody is at the keys: into the open, and where it ends, round to what is unseen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 from ..world.action import STEP, TURN_DEG, Action, say
 from ..world.pose import Motion, Pose
 
 STEPS = 60
-_REACH = 8  # steps that the walker looks ahead
+_REACH = 12  # steps that the walker looks ahead
+_LEG = 9  # steps after which the walker looks for another way, even where this one goes on
+_LEAST_ROOM = 2  # steps ahead that must be free, or the picture is all wall
+_TURNS = range(-11, 13)  # multiples of TURN_DEG, all round
+
+Walked = Callable[[Pose, Motion], Pose]
 
 
-def tour(start: Pose, steps: int = STEPS, *, walked: Callable[[Pose, Motion], Pose] = Pose.moved) -> list[Action]:
-    """A walk of `steps` actions from `start`, the same each time, that looks at things and bumps into none.
+def tour(start: Pose, steps: int = STEPS, *, walked: Walked = Pose.moved) -> list[Action]:
+    """A walk of `steps` actions from `start`, the same each time, that bumps into nothing.
 
     walked: the pose that a motion leads to, walls included; by default nothing stands in the way.
     """
-    pose, actions, side = start, [], 1.0
-    while len(actions) < steps:
-        motion, side = _next_motion(pose, walked, len(actions), side)
-        actions.append(Action(say(motion), motion))
-        pose = walked(pose, motion)
-    return actions
+    return [Action(say(motion), motion) for motion in islice(_motions(start, walked), steps)]
 
 
-def _next_motion(pose: Pose, walked, index: int, side: float) -> tuple[Motion, float]:
-    """The next motion and the side to turn to: ahead where there is room, in gentle bends, else round to a free way."""
-    ahead = _room(pose, walked, 0.0)
-    if ahead >= 4 and index % 12 < 8:
-        return Motion(forward=STEP), side
-    left, right = _room(pose, walked, 2 * TURN_DEG), _room(pose, walked, -2 * TURN_DEG)
-    if ahead >= 4:  # a bend, towards where there is more to see
-        side = side if left == right else (1.0 if left > right else -1.0)
-        return Motion(forward=STEP, yaw_deg=side * TURN_DEG), side
-    if index % 12 == 0:  # not in the middle of a turn, lest the walker dither
-        side = 1.0 if left >= right else -1.0
-    return Motion(yaw_deg=side * TURN_DEG), side
+def _motions(pose: Pose, walked: Walked) -> Iterator[Motion]:
+    """One leg after the other: turn to the best way, then walk it, bending into it where there is room to."""
+    passed = [pose]
+    while True:
+        turns = _best_turns(pose, walked, passed)
+        side = 1 if turns > 0 else -1
+        for _ in range(abs(turns)):
+            can_bend = _room(pose, walked) > _LEAST_ROOM
+            motion = Motion(forward=STEP if can_bend else 0.0, yaw_deg=side * TURN_DEG)
+            pose = walked(pose, motion)
+            passed.append(pose)
+            yield motion
+        for count in range(_LEG):
+            if _room(pose, walked) <= _LEAST_ROOM:
+                if count == 0 and turns == 0:  # shut in: turn on the spot
+                    pose = walked(pose, Motion(yaw_deg=TURN_DEG))
+                    yield Motion(yaw_deg=TURN_DEG)
+                break
+            pose = walked(pose, Motion(forward=STEP))
+            passed.append(pose)
+            yield Motion(forward=STEP)
 
 
-def _room(pose: Pose, walked, turn_deg: float) -> int:
-    """How many steps can be walked in that direction before something is in the way, at most _REACH."""
-    pose = pose.moved(Motion(yaw_deg=turn_deg))
+def _best_turns(pose: Pose, walked: Walked, passed: list[Pose]) -> int:
+    """How many times to turn by TURN_DEG (left is positive) towards where there is room and nobody has been yet."""
+
+    def score(turns: int) -> float:
+        heading = pose.moved(Motion(yaw_deg=turns * TURN_DEG))
+        room = _room(heading, walked)
+        end = heading.moved(Motion(forward=room * STEP))
+        newness = min(end.distance_to(other) for other in passed)
+        return room * STEP + 2 * newness - 0.12 * abs(turns)
+
+    return max(_TURNS, key=score)
+
+
+def _room(pose: Pose, walked: Walked) -> int:
+    """How many steps can be walked ahead before something is in the way, at most _REACH."""
     for count in range(_REACH):
-        there = walked(pose, Motion(forward=STEP))
-        if there.distance_to(pose.moved(Motion(forward=STEP))) > 0.02:
+        wanted = pose.moved(Motion(forward=STEP))
+        if walked(pose, Motion(forward=STEP)).distance_to(wanted) > 0.02:
             return count
-        pose = there
+        pose = wanted
     return _REACH

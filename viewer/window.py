@@ -26,8 +26,12 @@ _MOST_NOTES = 5
 _BACKGROUND = (10, 11, 14)
 
 
+class WindowError(ValueError):
+    """The display refuses a window."""
+
+
 class Window:
-    """Shows a player's walk and lets a person steer it. Raises pygame.error where no window can be opened."""
+    """Shows a player's walk and lets a person steer it. Raises WindowError where no window can be opened."""
 
     def __init__(self, player: Player, *, scale: int = 5, steps_per_s: float = STEPS_PER_S):
         self.player = player
@@ -40,7 +44,7 @@ class Window:
         self._step_s = 1 / steps_per_s
         self._next_step_s = 0.0
         self._scaled: tuple[tuple, pygame.Surface] | None = None
-        self._screen = self._open_screen(scale)
+        self._open_screen(scale)
         self._clock, self._hud = pygame.time.Clock(), Hud()
         self._note(f"{self._keys_of('help')} shows the keys, {self._keys_of('type')} opens a line to type in")
 
@@ -55,10 +59,9 @@ class Window:
         for event in pygame.event.get():
             self._handle(event)
         if self.is_open and time.monotonic() >= self._next_step_s:
-            began = time.monotonic()
-            if self.player.step() is not None:
-                self._next_step_s = began + self._step_s
+            self._step()
         self._draw()
+        self.player.settle()
 
     def close(self) -> None:
         """Free the mouse and close the window; the player stays open."""
@@ -67,17 +70,24 @@ class Window:
 
     @property
     def picture(self) -> pygame.Surface:
-        """The whole window as it is shown."""
-        return self._screen
+        """The whole window as it is shown, at its present size."""
+        return pygame.display.get_surface()
 
-    def _open_screen(self, scale: int) -> pygame.Surface:
-        pygame.display.init()
-        pygame.font.init()
+    def _open_screen(self, scale: int) -> None:
         height, width = self.player.frame.pixels.shape[:2]
-        pygame.display.set_caption("Roam")
-        screen = pygame.display.set_mode((width * scale, height * scale + STRIP_HEIGHT), pygame.RESIZABLE)
+        try:
+            pygame.display.init()
+            pygame.font.init()
+            pygame.display.set_caption("Roam")
+            pygame.display.set_mode((width * scale, height * scale + STRIP_HEIGHT), pygame.RESIZABLE)
+        except pygame.error as error:
+            raise WindowError(f"no window can be opened ({error}); `roam play --headless` needs none") from error
         pygame.key.stop_text_input()
-        return screen
+
+    def _step(self) -> None:
+        began = time.monotonic()
+        if self.player.step() is not None:
+            self._next_step_s = began + self._step_s
 
     def _handle(self, event: pygame.event.Event) -> None:
         if event.type == pygame.QUIT:
@@ -154,7 +164,7 @@ class Window:
 
     def _screenshot(self) -> None:
         path = fresh(self.player.folder, "picture", ".png")
-        pygame.image.save(self._screen, str(path))
+        pygame.image.save(self.picture, str(path))
         self._note(f"saved {path}")
 
     def _try(self, act: Callable[[], object]) -> None:
@@ -179,17 +189,17 @@ class Window:
         while self.player.notes:
             self._note(self.player.notes.pop(0))
         self.notes = [note for note in self.notes if note[0] > time.monotonic()]
-        self._screen.fill(_BACKGROUND)
-        width, height = self._screen.get_size()
+        self.picture.fill(_BACKGROUND)
+        width, height = self.picture.get_size()
         area = self._draw_frame(pygame.Rect(0, 0, width, max(1, height - STRIP_HEIGHT)))
-        self._hud.draw_strip(self._screen, pygame.Rect(0, height - STRIP_HEIGHT, width, STRIP_HEIGHT), self._status())
+        self._hud.draw_strip(self.picture, pygame.Rect(0, height - STRIP_HEIGHT, width, STRIP_HEIGHT), self._status())
         if self.is_map_shown and area.width > 2 * SIDE:
-            self._screen.blit(draw_minimap(self.player.trail), (area.right - SIDE - 12, area.top + 12))
-        self._hud.draw_notes(self._screen, area, [text for _, text in self.notes])
+            self.picture.blit(draw_minimap(self.player.trail), (area.right - SIDE - 12, area.top + 12))
+        self._hud.draw_notes(self.picture, area, [text for _, text in self.notes])
         if self.box.is_open:
-            self._hud.draw_text_box(self._screen, area, self.box)
+            self._hud.draw_text_box(self.picture, area, self.box)
         if self.is_help_shown:
-            self._hud.draw_help(self._screen, area, self.player.held.keymap.keys)
+            self._hud.draw_help(self.picture, area, self.player.held.keymap.keys)
         pygame.display.flip()
 
     def _draw_frame(self, area: pygame.Rect) -> pygame.Rect:
@@ -201,7 +211,7 @@ class Window:
         size = (max(1, int(width * factor)), max(1, int(height * factor)))
         image = self._enlarged(pixels, size)
         place = image.get_rect(center=area.center)
-        self._screen.blit(image, place)
+        self.picture.blit(image, place)
         return place
 
     def _enlarged(self, pixels: np.ndarray, size: tuple[int, int]) -> pygame.Surface:

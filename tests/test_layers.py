@@ -1,0 +1,171 @@
+"""Imports point down the layers of the design: every import statement is held against the arrows."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("world", "kernels", "scenes", "viewer", "bench")
+FLOOR = {"world.pose", "world.action", "world.frame"}
+# the order of the tree: a file may import its own row and the rows before it
+WORLD_ROWS = (
+    {"pose", "action", "frame"}, {"config", "vocabulary", "geometry"}, {"text", "vision", "ibq"},
+    {"sequence", "prompts"}, {"model"}, {"pages", "cache", "memory"}, {"dida", "autoregressive"},
+    {"checkpoint", "session", "engine", "snapshot"},
+)  # fmt: skip
+# viewer files in which the layers meet; all others know the floor and each other
+MEETING = {"viewer.cli", "viewer.play", "viewer.start", "viewer.doctor", "viewer.worlds"}
+HEAVY = {"torch", "triton", "open3d", "transformers"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import: the dotted name without `roam.` for ours, as written for others; is_lazy: inside a function."""
+
+    file: Path
+    line: int
+    target: str
+    is_ours: bool
+    is_lazy: bool
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(ROOT)}:{self.line} imports {self.target}"
+
+
+def files(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def imports(path: Path) -> Iterator[Import]:
+    tree = ast.parse(path.read_text())
+    later = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) or is_typing(n)]
+    lazy = {node for outer in later for node in ast.walk(outer)}
+    for node in ast.walk(tree):
+        for target, is_ours in targets(node, path):
+            yield Import(path, node.lineno, target, is_ours, node in lazy)
+
+
+def is_typing(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def targets(node: ast.AST, path: Path) -> list[tuple[str, bool]]:
+    if isinstance(node, ast.Import):
+        return [(alias.name, False) for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    if not node.level:
+        return [(node.module or "", False)]
+    here = path.relative_to(ROOT).parts[: -node.level]
+    base = ".".join((*here, *filter(None, [node.module])))
+    names = [f"{base}.{alias.name}".strip(".") for alias in node.names]
+    return [(name if (ROOT / name.replace(".", "/")).with_suffix(".py").exists() else base, True) for name in names]
+
+
+def all_imports(*packages: str) -> list[Import]:
+    return [found for package in packages for path in files(package) for found in imports(path)]
+
+
+def top(found: Import) -> str:
+    return found.target.split(".")[0]
+
+
+def wrong(found: list[Import]) -> str:
+    return "\n".join(map(str, found))
+
+
+def is_allowed(target: str, allowed: set[str]) -> bool:
+    return any(target == name or target.startswith(name + ".") for name in allowed)
+
+
+def test_imports_of_our_own_are_relative():
+    bad = [i for i in all_imports(*PACKAGES) if not i.is_ours and top(i) in (*PACKAGES, "roam")]
+    assert not bad, wrong(bad)
+
+
+def test_no_package_is_imported_under_a_name_that_a_published_package_has():
+    bad = [i for i in all_imports("tests", "plugins") if not i.is_ours and top(i) in ("kernels", "world")]
+    assert not bad, wrong(bad)
+
+
+def test_the_floor_knows_numpy_and_the_standard_library_only():
+    found = [i for name in FLOOR for i in imports(ROOT / (name.replace(".", "/") + ".py"))]
+    bad = [i for i in found if (i.target not in FLOOR if i.is_ours else not standard(i, {"numpy"}))]
+    assert not bad, wrong(bad)
+
+
+def standard(found: Import, others: set[str]) -> bool:
+    return top(found) in sys.stdlib_module_names or top(found) in others
+
+
+def test_kernels_know_torch_and_triton_and_each_other():
+    bad = [
+        i for i in all_imports("kernels")
+        if (top(i) != "kernels" if i.is_ours else not standard(i, {"torch", "triton", "numpy"}))
+    ]  # fmt: skip
+    assert not bad, wrong(bad)
+
+
+def test_scenes_know_the_floor_and_no_model():
+    bad = [
+        i for i in all_imports("scenes")
+        if (not is_allowed(i.target, FLOOR | {"scenes"}) if i.is_ours else top(i) in HEAVY | {"pygame", "zmq"})
+    ]  # fmt: skip
+    assert not bad, wrong(bad)
+
+
+def test_viewers_know_the_floor_and_meet_the_rest_in_the_files_named_for_it():
+    bad = [
+        i for i in all_imports("viewer")
+        if i.is_ours and module(i.file) not in MEETING and not is_allowed(i.target, FLOOR | {"viewer"})
+    ]  # fmt: skip
+    assert not bad, wrong(bad)
+
+
+def test_viewers_import_no_torch_at_module_level():
+    bad = [i for i in all_imports("viewer") if not i.is_lazy and not i.is_ours and top(i) in HEAVY]
+    # what the layers meet in is imported when a command runs, for it brings torch or numba with it
+    bad += [
+        i for i in all_imports("viewer")
+        if not i.is_lazy and i.is_ours and not is_allowed(i.target, FLOOR | {"viewer"})
+    ]  # fmt: skip
+    assert not bad, wrong(bad)
+
+
+def test_the_engine_knows_neither_scenes_nor_viewers():
+    found = [i for i in all_imports("world") if not module(i.file).startswith("world.training")]
+    bad = [
+        i for i in found if i.is_ours and (top(i) not in ("world", "kernels") or i.target.startswith("world.training"))
+    ]
+    bad += [i for i in found if not i.is_ours and top(i) in ("pygame", "zmq", "open3d")]
+    assert not bad, wrong(bad)
+
+
+def test_training_knows_the_engine_and_the_recorded_files_of_scenes():
+    allowed = {"world", "kernels", "scenes.recorder", "scenes.splits"}
+    bad = [i for i in all_imports("world/training") if i.is_ours and not is_allowed(i.target, allowed)]
+    assert not bad, wrong(bad)
+
+
+def test_files_of_the_engine_import_leftward_in_the_order_of_the_tree():
+    row = {f"world.{name}": number for number, names in enumerate(WORLD_ROWS) for name in names}
+    found = [i for path in (ROOT / "world").glob("*.py") for i in imports(path) if i.is_ours and not i.is_lazy]
+    bad = [i for i in found if row.get(i.target, -1) > row.get(module(i.file), len(row))]
+    assert not bad, wrong(bad)
+
+
+def test_importing_a_viewer_prints_nothing_and_brings_no_torch():
+    names = ("cli", "play", "window", "player", "start", "recorder", "doctor")
+    viewers = ", ".join(f"roam.viewer.{name}" for name in names)
+    code = f"import sys, {viewers}; sys.exit('torch' in sys.modules or 'numba' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,0 +1,240 @@
+"""The window, driven through its event queue under SDL's dummy driver: what is pressed is what is walked."""
+
+import av
+import pygame
+import pytest
+from roam.viewer.window import Window
+
+
+@pytest.fixture
+def window(player):
+    window = Window(player, scale=3, steps_per_s=1e6)
+    pygame.event.clear()
+    yield window
+    window.close()
+
+
+def post(kind, **values):
+    pygame.event.post(pygame.event.Event(kind, **values))
+
+
+def down(*keys):
+    for key in keys:
+        post(pygame.KEYDOWN, key=key, mod=0, unicode="")
+
+
+def up(*keys):
+    for key in keys:
+        post(pygame.KEYUP, key=key, mod=0)
+
+
+def tap(window, key):
+    down(key)
+    up(key)
+    window.tick()
+
+
+def type_in(window, sentence):
+    tap(window, pygame.K_RETURN)
+    for letter in sentence:
+        post(pygame.TEXTINPUT, text=letter)
+    tap(window, pygame.K_RETURN)
+
+
+def notes(window):
+    return [text for _, text in window.notes]
+
+
+def test_a_held_key_walks_until_it_is_let_go(window):
+    down(pygame.K_w)
+    for _ in range(3):
+        window.tick()
+    up(pygame.K_w)
+    window.tick()
+    window.tick()
+    assert [action.text for action in window.player.place.explorer.actions] == ["move forward"] * 3
+
+
+def test_arrows_turn_and_combine_with_letters(window):
+    down(pygame.K_w, pygame.K_LEFT)
+    window.tick()
+    assert window.player.words == "move forward and turn left"
+
+
+def test_a_key_tapped_between_two_looks_is_one_step(window):
+    tap(window, pygame.K_RIGHT)
+    window.tick()
+    assert window.player.frame.index == 1 and window.player.words == "turn right"
+
+
+def test_steps_wait_for_their_time_and_events_do_not(player):
+    window = Window(player, scale=3, steps_per_s=0.01)
+    down(pygame.K_w)
+    window.tick()
+    tap(window, pygame.K_p)
+    assert player.frame.index == 1 and player.is_paused
+    window.close()
+
+
+def test_typed_words_are_split_into_steps_and_receipted(window):
+    type_in(window, "turn left 90 degrees")
+    for _ in range(7):
+        window.tick()
+    assert window.player.frame.index == 6
+    assert "done: turn left 90 degrees (frame 1 to 6)" in notes(window)
+
+
+@pytest.mark.parametrize("sentence", ["jump", "open the door", "move forward 3 degrees"])
+def test_a_sentence_that_is_not_understood_stays_in_the_box_with_the_reason(window, sentence):
+    type_in(window, sentence)
+    assert window.box.is_open and window.box.text == sentence
+    assert window.box.error and "\n" not in window.box.error
+    assert window.player.frame.index == 0
+
+
+def test_letters_typed_into_the_box_do_not_walk(window):
+    tap(window, pygame.K_TAB)
+    tap(window, pygame.K_w)
+    window.tick()
+    assert window.player.frame.index == 0
+
+
+def test_opening_the_box_lets_held_keys_go(window):
+    down(pygame.K_w, pygame.K_RETURN)
+    window.tick()
+    window.tick()
+    assert window.player.frame.index == 0
+
+
+def test_the_box_remembers_what_was_typed(window):
+    type_in(window, "wait")
+    tap(window, pygame.K_RETURN)
+    tap(window, pygame.K_UP)
+    assert window.box.text == "wait"
+
+
+def test_pause_holds_the_walk(window):
+    tap(window, pygame.K_p)
+    down(pygame.K_w)
+    window.tick()
+    assert window.player.frame.index == 0
+    tap(window, pygame.K_p)
+    window.tick()
+    assert window.player.frame.index > 0
+
+
+def test_rewind_goes_back_to_the_same_frame_and_stops_at_the_beginning(window):
+    first = window.player.frame.digest
+    tap(window, pygame.K_w)
+    tap(window, pygame.K_BACKSPACE)
+    assert window.player.frame.digest == first and len(window.player.trail) == 1
+    tap(window, pygame.K_BACKSPACE)
+    assert any("cannot rewind" in note for note in notes(window))
+
+
+def test_a_save_is_loaded_back_to_the_same_frame(window):
+    tap(window, pygame.K_a)
+    tap(window, pygame.K_F5)
+    saved = window.player.frame.digest
+    tap(window, pygame.K_w)
+    tap(window, pygame.K_F9)
+    assert window.player.frame.digest == saved
+    tap(window, pygame.K_d)
+    assert window.player.frame.index == 2
+
+
+def test_loading_where_nothing_was_saved_is_a_note(window):
+    tap(window, pygame.K_F9)
+    assert any("no save" in note for note in notes(window))
+
+
+def test_a_torn_save_is_a_note_and_the_walk_goes_on(window):
+    tap(window, pygame.K_F5)
+    save = next(window.player.folder.glob("save-*"))
+    save.write_bytes(save.read_bytes()[:150])
+    tap(window, pygame.K_F9)
+    tap(window, pygame.K_w)
+    assert any("no readable scene session" in note for note in notes(window))
+    assert window.player.frame.index == 1
+
+
+def test_saves_overwrite_nothing(window):
+    tap(window, pygame.K_F5)
+    tap(window, pygame.K_F5)
+    assert len(list(window.player.folder.glob("save-*.roam"))) == 2
+
+
+def test_n_opens_the_next_seed_and_words_open_any(window):
+    tap(window, pygame.K_n)
+    assert window.player.place.start.seed == 7
+    type_in(window, "seed 12")
+    assert window.player.place.start.seed == 12 and window.player.frame.index == 0
+
+
+def test_f10_records_what_is_walked_and_its_log(window):
+    tap(window, pygame.K_F10)
+    for _ in range(4):
+        tap(window, pygame.K_w)
+    tap(window, pygame.K_F10)
+    video = next(window.player.folder.glob("walk-*.mp4"))
+    assert sum(1 for _ in av.open(str(video)).decode(video=0)) == 5
+    assert len(video.with_suffix(".jsonl").read_text().splitlines()) == 5
+
+
+def test_a_new_world_finishes_the_recording(window):
+    tap(window, pygame.K_F10)
+    tap(window, pygame.K_w)
+    tap(window, pygame.K_n)
+    assert not window.player.is_recording and any("recorded 2 frames" in note for note in notes(window))
+
+
+def test_f12_saves_the_window(window):
+    tap(window, pygame.K_F12)
+    picture = pygame.image.load(str(next(window.player.folder.glob("picture-*.png"))))
+    assert picture.get_size() == window.picture.get_size()
+
+
+def test_the_picture_is_enlarged_by_whole_pixels(window):
+    window.notes, window.is_map_shown = [], False
+    window.tick()
+    pixels = window.player.frame.pixels
+    shown = pygame.surfarray.array3d(window.picture).swapaxes(0, 1)[: 3 * 128, : 3 * 128]
+    assert (shown == pixels.repeat(3, axis=0).repeat(3, axis=1)).all()
+
+
+def test_escape_frees_the_mouse_first_and_quits_second(window):
+    post(pygame.MOUSEBUTTONDOWN, button=1, pos=(5, 5))
+    window.tick()
+    assert window.is_mouse_held
+    tap(window, pygame.K_ESCAPE)
+    assert window.is_open and not window.is_mouse_held
+    tap(window, pygame.K_ESCAPE)
+    assert not window.is_open
+
+
+def test_the_mouse_turns_only_while_it_is_held(window):
+    post(pygame.MOUSEMOTION, rel=(80, 0), pos=(5, 5), buttons=(0, 0, 0))
+    window.tick()
+    assert window.player.frame.index == 0
+    post(pygame.MOUSEBUTTONDOWN, button=1, pos=(5, 5))
+    post(pygame.MOUSEMOTION, rel=(80, 0), pos=(5, 5), buttons=(0, 0, 0))
+    window.tick()
+    assert window.player.words == "turn right"
+
+
+def test_help_and_every_panel_can_be_drawn_at_any_size(window):
+    for size in ((900, 500), (200, 120), (60, 58), (1, 1)):
+        pygame.display.set_mode(size, pygame.RESIZABLE)
+        window.player.notes.append("a long note " * 20)
+        tap(window, pygame.K_h)
+        tap(window, pygame.K_TAB)
+        window.box.error = "a reason " * 30
+        window.tick()
+        tap(window, pygame.K_ESCAPE)
+        tap(window, pygame.K_h)
+
+
+def test_the_window_closes_itself_when_the_queue_is_walked(window):
+    window.player.say("move forward 1.5 m")
+    window.run(until_idle=True)
+    assert window.player.frame.index == 5

@@ -1,0 +1,168 @@
+"""`roam doctor`: what is installed, what is missing, and the command that mends it. Repairs nothing by itself."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata, resources
+from importlib.util import find_spec
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_PYGAME_REPAIR = "pip uninstall -y pygame pygame-ce && pip install pygame-ce"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: what was found, and what to do where something is missing.
+
+    is_needed: whether walking through a dream is impossible without it.
+    """
+
+    name: str
+    found: str
+    mend: str = ""
+    is_needed: bool = False
+
+    @property
+    def is_missing(self) -> bool:
+        return bool(self.mend)
+
+
+def examine(*, has_display: bool) -> list[Finding]:
+    """Look at everything that Roam can use. Imports torch, and opens no window."""
+    checks: list[Callable[[], Finding]] = [
+        _python, lambda: _package("torch", "pip install torch", is_needed=True), _triton, _pygame,
+        lambda: _package("numba", "pip install numba", is_needed=True),
+        lambda: _package("av", "pip install av", is_needed=True), _open3d, lambda: _display(has_display),
+        _cuda, _bf16, _backend, _weights,
+    ]  # fmt: skip
+    return [check() for check in checks]
+
+
+def report(findings: list[Finding]) -> bool:
+    """Print the findings as a table, and say whether a dream can be walked through."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("", "part", "found", "to mend"):
+        table.add_column(title, overflow="fold")
+    for finding in findings:
+        mark = "[green]ok" if not finding.is_missing else ("[red]missing" if finding.is_needed else "[yellow]without")
+        table.add_row(mark, finding.name, escape(finding.found), escape(finding.mend))
+    console = Console()
+    console.print(table)
+    broken = [finding.name for finding in findings if finding.is_needed and finding.is_missing]
+    can_run = not broken
+    console.print("`roam play` can run." if can_run else f"`roam play` cannot run: mend {', '.join(broken)}.")
+    return can_run
+
+
+def warm_up() -> None:
+    """Compile the renderer and write its cache, so that the next start is quick."""
+    from ..world.action import parse_action
+    from .start import Opener, Start
+
+    for family in ("rooms", "outdoors"):
+        explorer = Opener().open(Start(truth=True, family=family)).explorer
+        explorer.step(parse_action("move forward"))
+        explorer.close()
+
+
+def _python() -> Finding:
+    mend = "" if sys.version_info >= (3, 10) else "install Python 3.10 or newer"
+    return Finding("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}", mend, True)
+
+
+def _package(name: str, mend: str, *, is_needed: bool = False) -> Finding:
+    try:
+        module = importlib.import_module(name)
+    except (ImportError, OSError) as error:  # OSError: a library of the system that a wheel wants
+        reason = "not installed" if find_spec(name) is None else f"does not import: {error}"
+        return Finding(name, reason, mend, is_needed)
+    return Finding(name, str(getattr(module, "__version__", "installed")), is_needed=is_needed)
+
+
+def _triton() -> Finding:
+    if platform.system() != "Linux":
+        return Finding("triton", "not for this system; the torch references are used")
+    return _package("triton", "pip install triton")
+
+
+def _pygame() -> Finding:
+    there = {name: metadata.version(name) for name in ("pygame-ce", "pygame") if _is_installed(name)}
+    if len(there) > 1:
+        return Finding("pygame", f"both {' and '.join(there)}, which share one folder", _PYGAME_REPAIR)
+    try:
+        from . import sdl  # noqa: F401 -- whether it imports is the question
+    except ImportError as error:
+        return Finding("pygame", str(error), _PYGAME_REPAIR)
+    return Finding("pygame", " ".join(next(iter(there.items()), ("installed", ""))))
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _open3d() -> Finding:
+    # not imported: it takes seconds, and a process with a GL context of its own
+    name = next((name for name in ("open3d", "open3d-cpu") if _is_installed(name)), None)
+    if name is None:
+        return Finding("open3d", "not installed; only the 3D map needs it", "pip install 'roam[map]'")
+    return Finding("open3d", f"{name} {metadata.version(name)}")
+
+
+def _display(has_display: bool) -> Finding:
+    if has_display:
+        return Finding("display", "yes")
+    return Finding("display", "none; `roam play` records a walk instead", "set DISPLAY, or xvfb-run roam play")
+
+
+def _cuda() -> Finding:
+    if find_spec("torch") is None:
+        return Finding("CUDA", "unknown without torch", "pip install torch")
+    import torch
+
+    if torch.cuda.is_available():
+        return Finding("CUDA", f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}")
+    if torch.version.cuda is None:
+        return Finding("CUDA", "this torch is built for the CPU; the embedded model needs no more")
+    return Finding("CUDA", "no device; the embedded model needs none")
+
+
+def _bf16() -> Finding:
+    if find_spec("torch") is None:
+        return Finding("bf16", "unknown without torch", "pip install torch")
+    import torch
+
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return Finding("bf16", "this CPU has bf16 dot products")
+    return Finding("bf16", "this CPU has no bf16 dot products; float32 is used")
+
+
+def _backend() -> Finding:
+    if find_spec("torch") is None:
+        return Finding("kernels", "unknown without torch", "pip install torch")
+    import torch
+
+    from ..kernels import backend
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Finding("kernels", f"{backend(device)} on {device}")
+
+
+def _weights() -> Finding:
+    folder = resources.files(f"{__package__.split('.')[0]}.world.weights")
+    sizes = [len(file.read_bytes()) for file in folder.iterdir() if file.name.endswith(".safetensors")]
+    if not sizes:
+        mend = "reinstall roam, or train them: roam train; until then: roam play --truth"
+        return Finding("weights", "no embedded model", mend, True)
+    return Finding("weights", f"embedded model, {len(sizes)} files, {sum(sizes) / 1e6:.1f} MB", is_needed=True)
