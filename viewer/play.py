@@ -40,9 +40,11 @@ def play_headless(order: Order) -> None:
     actions = _to_walk(player.place, script, order.frames)
     video = player.record(order.record, overwrite=order.overwrite)
     gif = None if order.record else VideoRecorder(video.with_suffix(".gif"))
-    seconds = _walk(player, actions, gif)
-    player.close()
-    written = [video, video.with_suffix(".jsonl")] + ([gif.close()] if gif else [])
+    try:
+        seconds = _walk(player, actions, gif)
+    finally:  # what was walked is kept, even where the walk could not be finished
+        player.close()
+        written = [video, video.with_suffix(".jsonl")] + ([gif.close()] if gif else [])
     rate = f", {len(actions) / seconds:.1f} frames/s" if actions else ""
     print(f"walked {len(actions) + 1} frames of {player.place.start}{rate}")
     print("wrote " + ", ".join(map(str, written)))
