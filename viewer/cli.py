@@ -79,7 +79,7 @@ def record(
 
 @app.command()
 def doctor(
-    warm: Annotated[bool, typer.Option("--warm", help="Also compile the renderer, for a quick start.")] = False,
+    warm: Annotated[bool, typer.Option("--warm", help="Also compile what a walk needs, for a quick start.")] = False,
 ) -> None:
     """Say what is installed, what is missing, and the command that mends it."""
     from .doctor import examine, report, warm_up

@@ -63,12 +63,15 @@ def report(findings: list[Finding]) -> bool:
 
 
 def warm_up() -> None:
-    """Compile the renderer and write its cache, so that the next start is quick."""
+    """Take one step in every kind of world: what that compiles is cached, so that the next start is quick."""
     from ..world.action import parse_action
     from .start import Opener, Start
 
-    for family in ("rooms", "outdoors"):
-        explorer = Opener().open(Start(truth=True, family=family)).explorer
+    starts = [Start(truth=True, family="rooms"), Start(truth=True, family="outdoors")]
+    if not _weights().is_missing:
+        starts.append(Start())
+    for start in starts:
+        explorer = Opener().open(start).explorer
         explorer.step(parse_action("move forward"))
         explorer.close()
 

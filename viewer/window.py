@@ -191,7 +191,8 @@ class Window:
         self.notes = [note for note in self.notes if note[0] > time.monotonic()]
         self.picture.fill(_BACKGROUND)
         width, height = self.picture.get_size()
-        area = self._draw_frame(pygame.Rect(0, 0, width, max(1, height - STRIP_HEIGHT)))
+        area = pygame.Rect(0, 0, width, max(1, height - STRIP_HEIGHT))
+        self._draw_frame(area)
         self._hud.draw_strip(self.picture, pygame.Rect(0, height - STRIP_HEIGHT, width, STRIP_HEIGHT), self._status())
         if self.is_map_shown and area.width > 2 * SIDE:
             self.picture.blit(draw_minimap(self.player.trail), (area.right - SIDE - 12, area.top + 12))
@@ -202,17 +203,15 @@ class Window:
             self._hud.draw_help(self.picture, area, self.player.held.keymap.keys)
         pygame.display.flip()
 
-    def _draw_frame(self, area: pygame.Rect) -> pygame.Rect:
-        """Draw the frame in the middle of `area`, enlarged by a whole factor where it fits; returns where."""
+    def _draw_frame(self, area: pygame.Rect) -> None:
+        """Draw the frame in the middle of `area`, enlarged by a whole factor where it fits."""
         pixels = self.player.frame.pixels
         height, width = pixels.shape[:2]
         factor = min(area.width / width, area.height / height)
         factor = int(factor) if factor >= 1 else factor
         size = (max(1, int(width * factor)), max(1, int(height * factor)))
         image = self._enlarged(pixels, size)
-        place = image.get_rect(center=area.center)
-        self.picture.blit(image, place)
-        return place
+        self.picture.blit(image, image.get_rect(center=area.center))
 
     def _enlarged(self, pixels: np.ndarray, size: tuple[int, int]) -> pygame.Surface:
         key = (id(pixels), self.player.frame.index, size)
