@@ -42,7 +42,7 @@ JOINERS = ("and", "then", ",", ";", "&", ".")
 
 _VERB_OF = {word: verb for verb, words in VERBS.items() for word in words}
 _DIRECTION_OF = {word: way for way, words in DIRECTIONS.items() for word in words}
-_TOKEN = re.compile(r"\d+\.\d+|\.\d+|\d+|[^\W\d_]+|[^\w\s]|_")
+_TOKEN = re.compile(r"[0-9]*\.?[0-9]+|[^\W\d_]+|[^\w\s]|_|\d+")
 MAX_TEXT = 400
 
 
@@ -148,7 +148,7 @@ def _clause_motion(clause: list[str], verb_before: str | None) -> tuple[str, Mot
             way = way if token in ("on", "straight") and way else _DIRECTION_OF[token]
         elif token in UNITS:
             unit = token
-        elif token[0].isdigit() or token[0] == ".":
+        elif token[0] in "0123456789.":
             if amount is not None:
                 raise ActionError(f"two amounts in one part of the action, the second is {token}; join parts with 'and'")
             amount = float(token)

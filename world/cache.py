@@ -9,17 +9,17 @@ from torch import Tensor
 
 from ..kernels.attention import PagedHistory, attend, history_slots
 from ..kernels.rope import PageWrite
-from .config import LayoutConfig, ModelConfig
+from .config import LayoutConfig, ModelConfig, PageConfig
 from .pages import PagePool
 
 
 class KVCache:
     """k, v (layers, pages, page_size, Hkv, D); lengths (pages,) int32 valid slots. Grows by doubling up to max_pages."""
 
-    def __init__(self, model: ModelConfig, layout: LayoutConfig, *, device: torch.device, num_pages: int = 64,
-                 max_pages: int = 16384):  # fmt: skip
+    def __init__(self, model: ModelConfig, layout: LayoutConfig | PageConfig, *, device: torch.device,
+                 num_pages: int = 64, max_pages: int = 16384, dtype: torch.dtype = torch.float32):  # fmt: skip
         shape = (model.num_hidden_layers, num_pages, layout.page_size, model.num_key_value_heads, model.head_dim)
-        self.k, self.v = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
+        self.k, self.v = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
         self.lengths = torch.zeros(num_pages, dtype=torch.int32, device=device)
         self.pool, self.page_size, self.max_pages = PagePool(num_pages), layout.page_size, max_pages
 

@@ -54,6 +54,18 @@ class LayoutConfig:
 
 
 @dataclass(frozen=True)
+class PageConfig:
+    """Pages of a plain token sequence, cut every page_size tokens; context: the most tokens that a sequence may have."""
+
+    page_size: int = 128
+    context: int = 32_768
+
+    def __post_init__(self):
+        if min(self.page_size, self.context) < 1:
+            raise ValueError(f"{self}: wanted positive sizes")
+
+
+@dataclass(frozen=True)
 class DidaConfig:
     """Discrete Diffusion Adaptation on the metric path p_t(x | x1) = softmax(-beta_t d(x, x1)), beta_t = c (t / (1-t))^alpha
     (URSA, arXiv 2510.24717, section 3). steps: denoising steps a frame; shift: URSA's time shift of the schedule;

@@ -84,8 +84,8 @@ class Engine:
         self._prefill(sessions, plans, pages)
         if len({session.decoder for session in sessions}) > 1:
             raise ValueError("sessions with different decoders cannot be stepped together")
-        decode = self._denoise if sessions[0].decoder == "dida" else self._token_by_token
-        tokens = decode(sessions, plans, pages)
+        decoders = {"dida": self._denoise, "autoregressive": self._token_by_token, "carry": self._carry}
+        tokens = decoders[sessions[0].decoder](sessions, plans, pages)
         denoise_ms = clock.lap_ms()
         frames = []
         for b, (session, action, plan) in enumerate(zip(sessions, actions, plans, strict=True)):
@@ -162,6 +162,11 @@ class Engine:
         seeds = [self._seeds(sessions, 1 + step) for step in range(self.dida.steps)]
         return decode_canvas(predict, canvas, self.path, seeds)
 
+    def _carry(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
+        """No model: the carried view, or the frame before, as the tokenizer has it."""
+        pixels = [s.frame.pixels if plan.pixels is None else plan.pixels for s, plan in zip(sessions, plans, strict=True)]
+        return self._encode(np.stack(pixels))
+
     def _start(self, session: Session, plan: Plan) -> Canvas:
         seeds = self._seeds([session], 0)
         if plan.pixels is not None:
@@ -193,6 +198,10 @@ class Engine:
         tokens = decode_autoregressive(next_token, self.layout.num_cells)
         self.cache.lengths[index] = words  # the commit pass writes the frame again, the last token's row with it
         return tokens
+
+    def encode(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels (H, W, 3) uint8 as a token grid (h, w) int32."""
+        return self._encode(pixels[None])[0].view(self.layout.grid).cpu().numpy().astype(np.int32)
 
     def show(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A token grid (h, w) as pixels (H, W, 3) uint8 and depth (H, W) float32 metres."""

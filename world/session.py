@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 REWIND_LIMIT = 120
 STARTS = ("auto", "warp", "frame", "noise")
-DECODERS = ("dida", "autoregressive")
+DECODERS = ("dida", "autoregressive", "carry")
 NUM_VIEWS = 4  # remembered views carried into a canvas, as in training
 
 
@@ -50,7 +50,8 @@ class Session:
     """An Explorer over a world model. Made by `Engine.session` and `Engine.load_session`.
 
     start: where canvases begin: carried views ("warp"), the frame before ("frame"), pure noise ("noise"), or "auto":
-    carried views where the action has a motion and the frame a pose, else the frame before.
+    carried views where the action has a motion and the frame a pose, else the frame before. decoder: "dida",
+    "autoregressive" (token by token), or "carry", which shows the carried view with no model: a baseline.
     """
 
     def __init__(self, engine: Engine, moments: list[Moment], actions: list[Action], *, seed: int, start: str = "auto",

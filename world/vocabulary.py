@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Where each kind of token lies. num_text ids for text, then the image marker, then num_codes visual ids."""
+    """Where each kind of token lies. num_text ids for text, then num_markers, the image marker first, then num_codes
+    visual ids. Emu3.5 has two markers more, image start and image end."""
 
     num_text: int
     num_codes: int
+    num_markers: int = 1
 
     @property
     def image(self) -> int:
@@ -19,7 +21,7 @@ class Vocabulary:
 
     @property
     def first_code(self) -> int:
-        return self.num_text + 1
+        return self.num_text + self.num_markers
 
     @property
     def size(self) -> int:

@@ -6,6 +6,7 @@ is its own, and the pose is the commanded one, so that training sees the errors 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,35 +35,49 @@ class Canvases:
     text: np.ndarray
 
 
-def make_canvases(walks: Walks, vision: VisionTokenizer, text: TextTokenizer, capacity: int, *,
+def make_canvases(walks: Walks, vision: VisionTokenizer, text: TextTokenizer, capacity: int, *, device: str = "cpu",
                   progress=None) -> Canvases:  # fmt: skip
+    """Canvases of every frame of every walk, made in one process a core. progress: called with the share done."""
     R, T = walks.pixels.shape[:2]
-    N = vision.config.grid[0] * vision.config.grid[1]
-    tokens, warped = np.zeros((R, T, N), np.int16), np.zeros((R, T, N), np.int16)
-    coverage, words = np.zeros((R, T, N), np.float32), np.full((R, T, capacity), -1, np.int16)
-    camera = Camera(vision.config.size, vision.config.size)
+    words = np.full((R, T, capacity), -1, np.int16)
     for r in range(R):
-        tokens[r], warped[r], coverage[r] = _one_walk(walks, r, vision, camera)
         for t, action in enumerate(walks.actions[r], 1):
             ids = text.encode(action.text)[:capacity]
             words[r, t, : len(ids)] = ids
-        if progress:
-            progress((r + 1) / R)
-    return Canvases(tokens, warped, coverage, words)
+    context = torch.multiprocessing.get_context("fork" if device == "cpu" else "spawn")
+    jobs = ((walks.pixels[r], walks.poses[r], walks.actions[r]) for r in range(R))
+    parts = []
+    with context.Pool(os.cpu_count() if device == "cpu" else 1, _prepare, (vision, device)) as pool:
+        for part in pool.imap(_one_walk, jobs, chunksize=4):
+            parts.append(part)
+            if progress:
+                progress(len(parts) / R)
+    tokens, warped, coverage = (np.stack(column) for column in zip(*parts, strict=True))
+    return Canvases(tokens.astype(np.int16), warped.astype(np.int16), coverage, words)
+
+
+_worker: dict[str, VisionTokenizer] = {}
+
+
+def _prepare(vision: VisionTokenizer, device: str) -> None:
+    torch.set_num_threads(1)
+    _worker["vision"] = vision.to(device)
 
 
 @torch.inference_mode()
-def _one_walk(walks: Walks, r: int, vision: VisionTokenizer, camera: Camera):
-    device = vision.steps.device
-    codes = vision.encode(torch.from_numpy(walks.pixels[r]).to(device))
-    pixels, depth = (part.cpu().numpy() for part in vision.decode(codes))
-    memory, warps = ViewMemory(camera), []
-    for t, pose in enumerate(walks.poses[r]):
+def _one_walk(job) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One walk's tokens (T, N), carried tokens (T, N) and coverage (T, N)."""
+    pixels, poses, actions = job
+    vision = _worker["vision"]
+    device, memory, warps = vision.steps.device, ViewMemory(Camera(vision.config.size, vision.config.size)), []
+    codes = vision.encode(torch.from_numpy(pixels).to(device))
+    shown, depth = (part.cpu().numpy() for part in vision.decode(codes))
+    for t, pose in enumerate(poses):
         if t:
             # the model is told the command, and learns from the frame what a wall made of it
-            commanded = walks.poses[r][t - 1].moved(walks.actions[r][t - 1].motion or Motion())
-            warps.append(warp(memory.choose(commanded, VIEWS), commanded, camera))
-        memory = memory.with_view(t, View(pixels[t], depth[t], pose))
+            commanded = poses[t - 1].moved(actions[t - 1].motion or Motion())
+            warps.append(warp(memory.choose(commanded, VIEWS), commanded, memory.camera))
+        memory = memory.with_view(t, View(shown[t], depth[t], pose))
     grid = vision.config.grid
     carried = vision.encode(torch.from_numpy(np.stack([w.pixels for w in warps])).to(device))
     flat = codes.flatten(1).cpu().numpy()

@@ -24,16 +24,28 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TokenizerRecipe:
-    """steps of batch frames each; peak is the top learning rate; the run is cut short after max_seconds of training,
-    its schedule fitted to the time, so that it ends cooled down on any machine."""
+    """Up to `steps` of `batch` frames each, or max_seconds of training, the schedule fitted to whichever comes first, so
+    that it ends cooled down on any machine. From polish_from of the run on, depth weighs more and counts by its
+    relative error, and the rate starts again at polish_peak."""
 
-    steps: int = 6000
+    steps: int = 5200
     batch: int = 12
     peak: float = 1.5e-3
-    max_seconds: float = 2700.0
+    max_seconds: float = 2400.0
     seed: int = 1
     gradient_weight: float = 0.6
     depth_weight: float = 0.15
+    polish_from: float = 0.77
+    polish_peak: float = 5e-4
+    polish_depth_weight: float = 0.4
+
+    def rate(self, share: float, step: int) -> float:
+        """The learning rate at that share of the run."""
+        if share < self.polish_from:
+            peak, done = self.peak, share / self.polish_from
+        else:
+            peak, done = self.polish_peak, (share - self.polish_from) / (1 - self.polish_from)
+        return learning_rate(int(done * self.steps), self.steps, peak, warmup=0) * min(1.0, (step + 1) / 100)
 
 
 def train_tokenizer(data: str | Path, folder: str | Path, recipe: TokenizerRecipe, config: VisionConfig, *,
@@ -55,10 +67,10 @@ def train_tokenizer(data: str | Path, folder: str | Path, recipe: TokenizerRecip
     total = 0.0
     while (share := max(step / recipe.steps, run.seconds / recipe.max_seconds)) < 1:
         pixels, depth = _batch(walks, np.random.default_rng([recipe.seed, step]), recipe.batch, device)
-        rate = learning_rate(int(share * recipe.steps), recipe.steps, recipe.peak) * min(1.0, (step + 1) / 100)
+        rate = recipe.rate(share, step)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = reconstruction_loss(model, pixels, depth, recipe)
+        loss = reconstruction_loss(model, pixels, depth, recipe, is_polish=share >= recipe.polish_from)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -84,13 +96,17 @@ def train_tokenizer(data: str | Path, folder: str | Path, recipe: TokenizerRecip
     return averaged
 
 
-def reconstruction_loss(model: VisionTokenizer, pixels: Tensor, depth: Tensor, recipe: TokenizerRecipe) -> Tensor:
+def reconstruction_loss(model: VisionTokenizer, pixels: Tensor, depth: Tensor, recipe: TokenizerRecipe, *,
+                        is_polish: bool = False) -> Tensor:  # fmt: skip
     """pixels (B, 3, H, W) in [-1, 1]; depth (B, H, W) metres."""
     made, log_depth = model(pixels)
     error = made - pixels
     edges = (error[..., :, 1:] - error[..., :, :-1]).abs().mean() + (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
-    far = (log_depth - depth.clamp(max=MAX_DEPTH).log()).abs().mean()
-    return 3 * error.square().mean() + error.abs().mean() + recipe.gradient_weight * edges + recipe.depth_weight * far
+    off = log_depth - depth.clamp(max=MAX_DEPTH).log()
+    far = recipe.depth_weight * off.abs().mean()
+    if is_polish:  # |d - truth| / truth, which is what depth is judged by
+        far = recipe.polish_depth_weight * (0.5 * off.abs() + 0.5 * torch.expm1(off.clamp(max=2.0)).abs()).mean()
+    return 3 * error.square().mean() + error.abs().mean() + recipe.gradient_weight * edges + far
 
 
 @torch.inference_mode()

@@ -25,6 +25,7 @@ from .banded import BandedAttention
 from .canvases import Canvases
 from .factored import FactoredCodes
 from .muon import Muon
+from .parallel import agreed, average_gradients
 from .run import Average, Run, learning_rate
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class WorldRecipe:
     """A short window first, then the one that is served; the run fits its schedule to max_seconds of training."""
 
     steps: int = 6000
-    stages: tuple[Stage, ...] = (Stage(0.6, 6, 8, 4), Stage(1.0, 3, 16, 12))
+    stages: tuple[Stage, ...] = (Stage(0.6, 6, 8, 4), Stage(1.0, 4, 16, 12))
     peak: float = 2.5e-3
     max_seconds: float = 5000.0
     seed: int = 2
@@ -135,10 +136,12 @@ class Batch:
 
 
 def train_world_model(data: Canvases, held_out: Canvases, folder: str | Path, recipe: WorldRecipe, trainer: WorldTrainer, *,
-                      progress=None) -> Transformer:  # fmt: skip
-    """Train (or go on training) in `folder`; returns the averaged model, ready to ship."""
+                      rank: int = 0, workers: int = 1, progress=None) -> None:  # fmt: skip
+    """Train (or go on training) in `folder`; with several workers, each calls this with its rank (see parallel.py).
+
+    progress: called with (share done, the log row) now and then, in the first worker.
+    """
     run = Run(folder)
-    torch.manual_seed(recipe.seed)
     optimizers = make_optimizers(trainer, recipe.peak)
     average, step = Average(trainer, 0.998), 0
     if state := run.resume():
@@ -147,28 +150,33 @@ def train_world_model(data: Canvases, held_out: Canvases, folder: str | Path, re
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
     totals = []
-    while (share := max(step / recipe.steps, run.seconds / recipe.max_seconds)) < 1:
+    while (share := agreed(max(step / recipe.steps, run.seconds / recipe.max_seconds), workers)) < 1:
         stage = recipe.stage(share)
         rate = learning_rate(int(share * recipe.steps), recipe.steps, 1.0) * min(1.0, (step + 1) / 100)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * rate
-        totals.append(_train_step(trainer, optimizers, data, recipe, stage, step))
-        average.update(trainer)
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+            group["lr"] = group["peak"] * rate
+        totals.append(_train_step(trainer, optimizers, data, recipe, stage, step, rank, workers))
         step += 1
+        if rank:
+            continue
+        average.update(trainer)
         if step % 50 == 0:
-            row = dict(zip(("canvas", "noise", "clean"), np.mean(totals, 0), strict=True), rate=rate, window=stage.window)
+            row = _row(totals, rate, stage, step, trainer, average, held_out)
             totals = []
-            is_mark = step % 250 == 0
-            row.update(evaluate(_averaged(trainer, average), held_out, stage.window) if is_mark else dict.fromkeys(MEASURES, math.nan))
-            if is_mark:
-                _save(run, step, trainer, optimizers, average)
             run.record(step, **row)
+            if step % 200 == 0:
+                _save(run, step, trainer, optimizers, average)
             if progress:
                 progress(share, row)
-    _save(run, step, trainer, optimizers, average)
-    run.draw("canvas", "noise", "clean", "warp_nats", "noise_nats", "action_nats")
-    return _averaged(trainer, average).exported()
+    if rank == 0:
+        _save(run, step, trainer, optimizers, average)
+        run.draw("canvas", "noise", "clean", "warp_nats", "noise_nats", "action_nats")
+
+
+def _row(totals: list, rate: float, stage: Stage, step: int, trainer: WorldTrainer, average: Average, held_out: Canvases) -> dict:
+    losses = dict(zip(("canvas", "noise", "clean"), np.mean(totals, 0), strict=True))
+    held = evaluate(_averaged(trainer, average), held_out, stage.window) if step % 200 == 0 else dict.fromkeys(MEASURES, math.nan)
+    return {**losses, "rate": rate, "window": stage.window, **held}
 
 
 def make_optimizers(trainer: WorldTrainer, peak: float) -> list[torch.optim.Optimizer]:
@@ -212,11 +220,12 @@ def make_batch(trainer: WorldTrainer, data: Canvases, rows: np.ndarray, starts: 
     return Batch(tokens, text, torch.stack([first, second], 2), history)
 
 
-def _train_step(trainer, optimizers, data, recipe, stage, step) -> tuple[float, float, float]:
-    rng = np.random.default_rng([recipe.seed, step])
+def _train_step(trainer, optimizers, data, recipe, stage, step, rank=0, workers=1) -> tuple[float, float, float]:
+    rng = np.random.default_rng([recipe.seed, step, rank])
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    rows = rng.integers(len(data.tokens), size=stage.walks)
-    starts = rng.integers(data.tokens.shape[1] - stage.frames + 1, size=stage.walks)
+    walks = max(1, stage.walks // workers)
+    rows = rng.integers(len(data.tokens), size=walks)
+    starts = rng.integers(data.tokens.shape[1] - stage.frames + 1, size=walks)
     batch = make_batch(trainer, data, rows, starts, stage.frames, generator, recipe.history_noise)
     noisy, clean = trainer.losses(batch.tokens, batch.text, batch.canvases, batch.history, stage.window)
     noisy, clean = noisy[:, 1:], clean[:, 1:]  # a window's first frame has no history to tell it anything
@@ -224,6 +233,7 @@ def _train_step(trainer, optimizers, data, recipe, stage, step) -> tuple[float, 
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    average_gradients(trainer.parameters(), workers)
     torch.nn.utils.clip_grad_norm_(trainer.parameters(), 1.0)
     for optimizer in optimizers:
         optimizer.step()

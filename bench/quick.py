@@ -1,0 +1,295 @@
+"""`roam bench quick`: does the dream follow its words and keep its world, how well, and how fast? Under three minutes.
+
+Test scenes that no training has seen. Beside every figure of the model stand the rows that keep it honest: a frozen
+frame, a mean picture, carried views with no model, what the tokenizer could do at best, and the truth.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..scenes.paths import poses_of, random_walk
+from ..scenes.render import FAR, render
+from ..scenes.splits import make_scene, scene_seed
+from ..world.action import Action
+from ..world.engine import Engine
+from ..world.frame import Frame
+from ..world.geometry import View, warp
+from ..world.pose import Camera
+from ..world.session import Session
+from .machine import Machine
+
+CONTEXT, STEPS = 4, 16
+STARTS = {"model, carried views": "warp", "model, frame before": "frame", "model, noise": "noise"}
+PSNR_CAP = 60.0
+GOALS = {
+    "one step over copy-last, dB": 4.0,
+    "one step over warp alone, all pixels, dB": 0.5,
+    "one step over warp alone, newly seen, dB": 2.0,
+    "rollout over copy-last, worst step from the 4th, dB": 0.0,
+    "rollout over repeated warp, worst step from the 4th, dB": 0.0,
+    "action gain with carried views, dB": 3.0,
+    "action gain from noise, dB": 1.0,
+    "tokenizer ceiling, dB": 26.0,
+    "frames/s": 10.0,
+    "DiDA times faster than token by token": 10.0,
+    "DiDA less token by token, dB": -0.5,
+}
+AT_MOST = {"depth AbsRel": 0.15, "first frame, s": 5.0, "memory, MB": 1500.0}
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A test walk with no collisions in it: frames 0 to CONTEXT - 1 are shown to the model, the rest it must dream."""
+
+    number: int
+    frames: tuple[Frame, ...]
+    actions: tuple[Action, ...]
+
+
+@dataclass
+class Tally:
+    """PSNR in dB by row and column; each entry is one frame's, capped at 60 dB; None where a column has no pixels."""
+
+    scores: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+    def add(self, row: str, truth: np.ndarray, shown: np.ndarray, seen: np.ndarray | None = None) -> None:
+        columns = {"all": None} if seen is None else {"all": None, "covered": seen, "newly seen": ~seen}
+        for column, mask in columns.items():
+            if mask is None or mask.sum() >= 64:
+                self.scores.setdefault(row, {}).setdefault(column, []).append(psnr(truth, shown, mask))
+
+    def mean(self, row: str, column: str = "all") -> float:
+        values = self.scores.get(row, {}).get(column, [])
+        return float(np.mean(values)) if values else float("nan")
+
+
+def psnr(truth: np.ndarray, shown: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """10 log10(255^2 / MSE) in dB, at most 60, over all pixels or those of mask (H, W)."""
+    error = (truth.astype(np.float64) - shown) ** 2
+    mean = error.mean() if mask is None else error[mask].mean()
+    return float(min(PSNR_CAP, 10 * np.log10(255**2 / max(mean, 1e-9))))
+
+
+def test_walk(number: int, steps: int = CONTEXT - 1 + STEPS) -> Walk:
+    """The number-th test scene's walk: the first of its random walks in which no wall is met."""
+    scene = make_scene("test", number)
+    for attempt in range(200):
+        rng = np.random.default_rng([scene_seed("test", number), attempt, 29])
+        actions = random_walk(scene, rng, steps)
+        poses = poses_of(scene, scene.spawn_pose, actions)
+        reached = zip(poses, poses[1:], actions, strict=False)
+        if all(there.distance_to(here.moved(action.motion)) < 1e-6 for here, there, action in reached):
+            break
+    views = [render(scene, pose, Camera()) for pose in poses]
+    frames = [Frame(i, v.pixels, depth=v.depth, pose=p) for i, (v, p) in enumerate(zip(views, poses, strict=True))]
+    return Walk(number, tuple(frames), tuple(actions))
+
+
+def seen_before(walk: Walk, index: int) -> np.ndarray:
+    """(H, W) bool: the pixels of a frame whose surface the context showed, by true depth: no model has a say in it."""
+    views = [View(f.pixels, f.depth, f.pose) for f in walk.frames[max(0, index - CONTEXT) : index]][::-1]
+    return warp(views, walk.frames[index].pose, Camera()).covered
+
+
+def observed(engine: Engine, walk: Walk, frames: int, **options) -> Session:
+    """A session that has been shown the walk's first `frames` frames."""
+    session = engine.session(walk.frames[0], seed=walk.number, **options)
+    for action, frame in zip(walk.actions[: frames - 1], walk.frames[1:frames], strict=True):
+        session.observe(action, frame.pixels, frame.pose)
+    return session
+
+
+def run(engine: Engine, scenes: int, out: Path, *, progress: Callable[[float], None] | None = None) -> dict:
+    """Measure everything on `scenes` test scenes; writes quick.json and quick.png into `out`; returns the report."""
+    walks = [test_walk(number) for number in range(scenes)]
+    tick = _Ticker(progress, 3 * scenes)
+    one, costs = one_step(engine, walks, tick)
+    rollouts, sheets = free_rollouts(engine, walks, tick)
+    slow = token_by_token(engine, walks, tick)
+    report = {
+        "machine": Machine.here().as_dict(), "weights": engine.checkpoint.digest, "scenes": scenes,
+        "one_step": {row: {c: one.mean(row, c) for c in columns} for row, columns in one.scores.items()},
+        "one_step_error": {row: _standard_error(columns["all"]) for row, columns in one.scores.items()},
+        "rollout": {row: [float(x) for x in curve] for row, curve in rollouts.items()},
+        "depth_abs_rel": costs["abs_rel"], "cost": costs["speed"] | slow, "dida": asdict(engine.dida),
+    }  # fmt: skip
+    report["goals"] = goals(report)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "quick.json").write_text(json.dumps(report, indent=1))
+    draw_sheet(sheets, out / "quick.png")
+    draw_curves(report, out / "quick-rollout.png")
+    return report
+
+
+def one_step(engine: Engine, walks: list[Walk], tick: Callable[[], None]) -> tuple[Tally, dict]:
+    """One frame ahead of a true context, at four places of each walk, from every start, with true and wrong words."""
+    tally, abs_rel, times = Tally(), [], []
+    mean = np.mean([walk.frames[0].pixels for walk in walks], 0)
+    for w, walk in enumerate(walks):
+        others = walks[(w + 1) % len(walks)].actions
+        sessions = {row: observed(engine, walk, CONTEXT, start=start) for row, start in STARTS.items()}
+        for index in range(CONTEXT, CONTEXT + STEPS, 4):
+            truth, action = walk.frames[index], walk.actions[index - 1]
+            seen = seen_before(walk, index)
+            wrong = _other_action(action, others, index)
+            add = lambda row, shown, truth=truth, seen=seen: tally.add(row, truth.pixels, shown, seen)  # noqa: E731
+            add("copy-last", walk.frames[index - 1].pixels)
+            add("mean picture", mean)
+            tokens = engine.encode(truth.pixels)
+            shown, depth = engine.show(tokens)
+            add("tokenizer ceiling", shown)
+            near = truth.depth < FAR
+            abs_rel.append(float((np.abs(depth - truth.depth) / truth.depth)[near].mean()))
+            add("truth", truth.pixels)
+            for row, session in sessions.items():
+                started = time.perf_counter()
+                session.settle()  # the commit pass of the frame before is part of what a frame costs
+                add(row, peek(session, action).pixels)
+                if row == "model, carried views":
+                    times.append(time.perf_counter() - started)
+                    add("warp alone", peek(session, action, decoder="carry").pixels)
+                    add("warp alone, before the tokenizer", session.plan(action).pixels)
+                add(f"{row}, wrong words", peek(session, wrong).pixels)
+                _show_true(session, walk, index, index + 4)
+        for session in sessions.values():
+            session.close()
+        tick()
+    times = sorted(times)
+    speed = {"frame_ms_median": 1e3 * times[len(times) // 2], "frame_ms_p95": 1e3 * times[int(len(times) * 0.95)]}
+    return tally, {"abs_rel": float(np.mean(abs_rel)), "speed": speed}
+
+
+def free_rollouts(engine: Engine, walks: list[Walk], tick: Callable[[], None]) -> tuple[dict[str, np.ndarray], list]:
+    """PSNR at each of 16 steps after 4 true frames, the mean over walks, and (truth, dream) pictures of the first few."""
+    curves: dict[str, list[list[float]]] = {}
+    sheets = []
+    for walk in walks:
+        truth = [frame.pixels for frame in walk.frames[CONTEXT:]]
+        rows = {"copy-last": [walk.frames[CONTEXT - 1].pixels] * STEPS}
+        rows["tokenizer ceiling"] = [engine.show(engine.encode(pixels))[0] for pixels in truth]
+        for row, options in (("model", {}), ("repeated warp alone", {"decoder": "carry"})):
+            session = observed(engine, walk, CONTEXT, **options)
+            rows[row] = [session.step(action).pixels for action in walk.actions[CONTEXT - 1 :]]
+            session.close()
+        for row, shown in rows.items():
+            curves.setdefault(row, []).append([psnr(a, b) for a, b in zip(truth, shown, strict=True)])
+        if len(sheets) < 6:
+            sheets.append((truth, rows["model"]))
+        tick()
+    return {row: np.mean(values, 0) for row, values in curves.items()}, sheets
+
+
+def token_by_token(engine: Engine, walks: list[Walk], tick: Callable[[], None]) -> dict[str, float]:
+    """The same weights decoded both ways from the same context: time of the decoding passes, and PSNR."""
+    scores, times = {"dida": [], "autoregressive": []}, {"dida": [], "autoregressive": []}
+    for walk in walks:
+        for decoder in scores:
+            session = observed(engine, walk, CONTEXT, decoder=decoder)
+            session.settle()
+            frame = session.step(walk.actions[CONTEXT - 1])
+            session.settle()
+            scores[decoder].append(psnr(walk.frames[CONTEXT].pixels, frame.pixels))
+            times[decoder].append(frame.timing.denoise_ms)
+            session.close()
+        tick()
+    return {
+        "dida_decode_ms": float(np.median(times["dida"])),
+        "token_by_token_decode_ms": float(np.median(times["autoregressive"])),
+        "dida_psnr": float(np.mean(scores["dida"])),
+        "token_by_token_psnr": float(np.mean(scores["autoregressive"])),
+    }
+
+
+def goals(report: dict) -> dict[str, dict]:
+    """Each goal with what was measured and whether it is met."""
+    one, roll, cost = report["one_step"], report["rollout"], report["cost"]
+    model, alone, noise = one["model, carried views"], one["warp alone"], one["model, noise"]
+    behind = lambda row: min(m - r for m, r in zip(roll["model"][3:], roll[row][3:], strict=True))  # noqa: E731
+    measured = {
+        "one step over copy-last, dB": model["all"] - one["copy-last"]["all"],
+        "one step over warp alone, all pixels, dB": model["all"] - alone["all"],
+        "one step over warp alone, newly seen, dB": model["newly seen"] - alone["newly seen"],
+        "rollout over copy-last, worst step from the 4th, dB": behind("copy-last"),
+        "rollout over repeated warp, worst step from the 4th, dB": behind("repeated warp alone"),
+        "action gain with carried views, dB": model["all"] - one["model, carried views, wrong words"]["all"],
+        "action gain from noise, dB": noise["all"] - one["model, noise, wrong words"]["all"],
+        "tokenizer ceiling, dB": one["tokenizer ceiling"]["all"],
+        "frames/s": 1e3 / cost["frame_ms_median"],
+        "DiDA times faster than token by token": cost["token_by_token_decode_ms"] / cost["dida_decode_ms"],
+        "DiDA less token by token, dB": cost["dida_psnr"] - cost["token_by_token_psnr"],
+        "depth AbsRel": report["depth_abs_rel"],
+    }
+    measured |= {name: cost[key] for name, key in (("first frame, s", "first_frame_s"), ("memory, MB", "memory_mb")) if key in cost}
+    return {
+        name: {"measured": value, "goal": GOALS.get(name, AT_MOST.get(name)),
+               "met": value >= GOALS[name] if name in GOALS else value <= AT_MOST[name]}
+        for name, value in measured.items()
+    }  # fmt: skip
+
+
+def draw_sheet(sheets: list, path: Path) -> None:
+    """Truth above dream, every second step, one pair of rows a walk."""
+    import cv2
+
+    rows = []
+    for truth, dream in sheets:
+        for pictures in (truth, dream):
+            rows.append(np.concatenate(pictures[::2], 1))
+        rows.append(np.full((6, rows[-1].shape[1], 3), 255, np.uint8))
+    cv2.imwrite(str(path), np.concatenate(rows[:-1], 0)[..., ::-1])
+
+
+def draw_curves(report: dict, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axis = figure.subplots()
+    for row, curve in report["rollout"].items():
+        axis.plot(range(1, len(curve) + 1), curve, marker=".", label=row)
+    axis.set(xlabel="steps after the last true frame", ylabel="PSNR, dB", title=f"{report['scenes']} test scenes")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    figure.savefig(path, dpi=110)
+
+
+def _show_true(session: Session, walk: Walk, first: int, last: int) -> None:
+    for k in range(first, min(last, len(walk.frames))):
+        session.observe(walk.actions[k - 1], walk.frames[k].pixels, walk.frames[k].pose)
+
+
+def peek(session: Session, action: Action, *, decoder: str | None = None) -> Frame:
+    """The frame that an action would lead to, without going there."""
+    twin = session.fork()
+    twin.decoder = decoder or twin.decoder
+    frame = twin.step(action)
+    twin.close()
+    return frame
+
+
+def _other_action(action: Action, others: tuple[Action, ...], index: int) -> Action:
+    """An action of another walk that means something else."""
+    choices = [other for other in (*others[index:], *others) if other.motion != action.motion]
+    return choices[0]
+
+
+def _standard_error(values: list[float]) -> float:
+    return float(np.std(values) / np.sqrt(len(values)))
+
+
+class _Ticker:
+    def __init__(self, progress: Callable[[float], None] | None, total: int):
+        self.progress, self.total, self.done = progress, total, 0
+
+    def __call__(self) -> None:
+        self.done += 1
+        if self.progress:
+            self.progress(self.done / self.total)
+
+

@@ -1,0 +1,44 @@
+"""A tiny random world model: every law of sessions must hold for any weights."""
+
+import pytest
+import torch
+from roam.scenes.explorer import SceneSession
+from roam.scenes.splits import make_scene
+from roam.world.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from roam.world.config import DidaConfig, LayoutConfig, ModelConfig
+from roam.world.engine import Engine
+from roam.world.model import Transformer
+from roam.world.text import TextTokenizer
+from roam.world.vision import VisionConfig, VisionTokenizer
+from roam.world.vocabulary import Vocabulary
+
+
+def tiny_checkpoint(window: int = 3) -> Checkpoint:
+    torch.manual_seed(0)
+    text = TextTokenizer()
+    vision = VisionTokenizer(VisionConfig(widths=(8, 8, 12), heads=2))
+    vocabulary = Vocabulary(text.size, vision.config.num_codes)
+    model = Transformer(
+        ModelConfig(vocabulary.size, 32, 48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8)
+    )
+    for weight in vision.parameters():  # at its own start it shows one grey; the laws want pictures that differ
+        weight.data.add_(torch.randn_like(weight) * 0.2)
+    layout = LayoutConfig(grid=vision.config.grid, window=window)
+    return Checkpoint(model, vision, text, vocabulary, layout, DidaConfig(hole_level=0.3))
+
+
+@pytest.fixture(scope="session")
+def checkpoint_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    save_checkpoint(tiny_checkpoint(), folder, dtype=torch.float32)
+    return folder
+
+
+@pytest.fixture
+def engine(checkpoint_folder):
+    return Engine(load_checkpoint(checkpoint_folder))
+
+
+@pytest.fixture(scope="session")
+def first_frame():
+    return SceneSession(make_scene("test", 3)).frame

@@ -1,0 +1,145 @@
+"""Poses, actions and frames: laws of motion, of the grammar, and of the errors."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from roam.world.action import Action, ActionError, paraphrases, parse_action, say, words
+from roam.world.frame import Frame, Rollout
+from roam.world.pose import Camera, Motion, Pose
+from roam.world.text import TextTokenizer
+
+metres = st.integers(-200, 200).map(lambda n: n / 100)
+degrees = st.integers(-1500, 1500).map(lambda n: n / 10)
+poses = st.builds(Pose.at, metres, metres, metres, degrees, st.floats(-50, 50))
+
+
+@given(poses, metres, metres)
+def test_stepping_and_stepping_back_returns(pose, forward, right):
+    there = pose.moved(Motion(forward=forward, right=right))
+    back = there.moved(Motion(forward=-forward, right=-right))
+    assert back.distance_to(pose) < 1e-9 and back.angle_to(pose) < 1e-4
+
+
+@given(poses, degrees)
+def test_turning_and_turning_back_returns(pose, turn):
+    assert pose.moved(Motion(yaw_deg=turn)).moved(Motion(yaw_deg=-turn)).angle_to(pose) < 1e-4
+
+
+@given(st.floats(-179, 179), st.floats(-59, 59))
+def test_a_pose_gives_back_the_angles_it_was_made_from(yaw, pitch):
+    pose = Pose.at(0, 0, 0, yaw, pitch)
+    assert pose.yaw_deg == pytest.approx(yaw, abs=1e-6) and pose.pitch_deg == pytest.approx(pitch, abs=1e-5)
+    np.testing.assert_allclose(pose.rotation @ pose.rotation.T, np.eye(3), atol=1e-12)
+
+
+def test_left_of_the_x_axis_is_the_y_axis_and_the_camera_looks_along_its_z():
+    pose = Pose.at(0, 0, 0, yaw_deg=90)
+    np.testing.assert_allclose(pose.rotation[:, 2], [0, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(pose.rotation[:, 1], [0, 0, -1], atol=1e-12)
+    assert Pose.at(0, 0, 0).moved(Motion(right=1)).position[1] == pytest.approx(-1)
+
+
+def test_pitch_stops_before_the_camera_tips_over():
+    assert Pose.at(0, 0, 0).moved(Motion(pitch_deg=500)).pitch_deg == pytest.approx(60)
+
+
+def test_a_camera_sees_its_field_of_view():
+    rays = Camera(4, 4, 90).rays
+    edge = rays[0, -1, 0] + 0.5 / Camera(4, 4, 90).focal
+    assert math.degrees(math.atan(edge)) == pytest.approx(45)
+
+
+@settings(max_examples=200)
+@given(metres, metres, degrees, degrees)
+def test_what_is_said_of_a_motion_parses_back_to_it(forward, right, yaw, pitch):
+    motion = Motion(forward, right, yaw, pitch)
+    parsed = parse_action(say(motion)).motion
+    for name in ("forward", "right", "yaw_deg", "pitch_deg"):
+        assert getattr(parsed, name) == pytest.approx(getattr(motion, name), abs=0.0051)
+
+
+@pytest.mark.parametrize(
+    "motion",
+    [Motion(), Motion(forward=0.3), Motion(forward=-0.2), Motion(right=0.4), Motion(right=-0.3), Motion(yaw_deg=15),
+     Motion(yaw_deg=-7), Motion(pitch_deg=10), Motion(pitch_deg=-15)],
+)  # fmt: skip
+def test_every_paraphrase_means_the_same(motion):
+    for text in paraphrases(motion):
+        assert parse_action(text).motion == motion, text
+
+
+@pytest.mark.parametrize(
+    ("text", "motion"),
+    [
+        ("turn left 30 degrees", Motion(yaw_deg=30)),
+        ("walk forward 1.5 m", Motion(forward=1.5)),
+        ("step back and turn right", Motion(forward=-0.3, yaw_deg=-15)),
+        ("Turn 20° to the right, then go on", Motion(forward=0.3, yaw_deg=-20)),
+        ("back up 50 cm", Motion(forward=-0.5)),
+        ("look up a little", Motion(pitch_deg=7.5)),
+        ("left", Motion(yaw_deg=15)),
+        ("turn around", Motion(yaw_deg=180)),
+        ("strafe left and right", Motion()),
+        ("stand still", Motion()),
+    ],
+)
+def test_common_sentences_mean_what_people_mean(text, motion):
+    assert parse_action(text).motion == motion
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("jmp", "unknown verb 'jmp'; known verbs: move, strafe, turn, look, wait"),
+        ("", "empty action"),
+        ("walk forward bananas", "unknown word 'bananas'; known directions"),
+        ("turn 3 m left", "turn takes degrees"),
+        ("turn", "needs a direction"),
+        ("move up", "cannot go 'up'"),
+        ("walk 1 2 m", "two amounts"),
+        ("walk 99999 m", "at most 1000"),
+        ("walk " * 200, "at most 400"),
+        ("walk turn left", "two verbs"),
+    ],
+)
+def test_what_cannot_be_understood_is_refused_with_what_is_known(text, said):
+    with pytest.raises(ActionError, match=said):
+        parse_action(text)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_either_understood_or_refused_in_words(text):
+    try:
+        assert isinstance(parse_action(text), Action)
+    except ActionError as error:
+        assert str(error)
+
+
+def test_long_commands_split_into_frame_sized_steps_that_add_up():
+    steps = parse_action("walk forward 1.5 m and turn left 40 degrees").split()
+    assert len(steps) == 5
+    total = sum((step.motion for step in steps), Motion())
+    assert total.forward == pytest.approx(1.5) and total.yaw_deg == pytest.approx(40)
+    for step in steps:
+        assert parse_action(step.text).motion.forward == pytest.approx(step.motion.forward, abs=0.0051)
+
+
+def test_every_word_of_the_grammar_is_one_token_and_other_words_are_bytes():
+    text = TextTokenizer()
+    assert all(len(text.encode(word)) == 1 for word in words() if word != ".")
+    assert text.decode(text.encode("Turn left 12.5 degrees")) == "turn left 1 2 . 5 degrees"
+    assert text.decode(text.encode("open the öffnung")) == "open the öffnung"
+
+
+def test_a_digest_tells_frames_apart_and_ignores_timing():
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    assert Frame(0, pixels).digest == Frame(0, pixels.copy()).digest != Frame(1, pixels).digest
+    assert Frame(0, pixels).digest != Frame(0, pixels + 1).digest
+
+
+def test_a_rollout_needs_one_action_between_every_two_frames():
+    with pytest.raises(ValueError, match="one action between every two"):
+        Rollout((Frame(0, np.zeros((1, 1, 3), np.uint8)),), (Action("wait", Motion()),))

@@ -1,0 +1,220 @@
+"""The laws of sessions: what is forked, rewound, saved or batched goes on exactly as it would have alone."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from roam.scenes.explorer import SceneSession
+from roam.scenes.splits import make_scene
+from roam.world.action import Action, ActionError, parse_action
+from roam.world.cache import CachedAttention
+from roam.world.engine import Engine
+from roam.world.frame import Explorer
+from roam.world.session import REWIND_LIMIT
+from roam.world.snapshot import SnapshotError
+
+WALK = [parse_action(t) for t in ("move forward", "turn left", "step back and turn right", "look up 5 degrees", "wait")]
+
+
+def digests(session, actions):
+    return [session.step(action).digest for action in actions]
+
+
+def test_the_dream_and_the_truth_keep_one_contract(engine, first_frame):
+    assert isinstance(engine.session(first_frame), Explorer)
+    assert isinstance(SceneSession(make_scene("test", 0)), Explorer)
+
+
+def test_same_seed_and_actions_give_the_same_frames_and_another_seed_others(engine, first_frame):
+    one, two, other = (digests(engine.session(first_frame, seed=s, start="noise"), WALK) for s in (5, 5, 6))
+    assert one == two
+    assert one != other
+
+
+def test_frames_depend_on_the_words_even_when_the_motion_is_the_same(engine, first_frame):
+    said = [Action(text, WALK[0].motion) for text in ("move forward", "turn around")]
+    shown = [engine.session(first_frame, start="noise").step(action).tokens for action in said]
+    assert (shown[0] != shown[1]).any()
+
+
+def test_a_fork_goes_on_as_its_parent_does_and_leaves_it_alone(engine, first_frame):
+    parent = engine.session(first_frame, seed=1)
+    digests(parent, WALK)
+    child = parent.fork()
+    ahead = digests(child, WALK)
+    assert parent.frame.index == len(WALK)
+    assert digests(parent, WALK) == ahead
+
+
+def test_a_fork_shares_pages_until_it_steps(engine, first_frame):
+    parent = engine.session(first_frame)
+    digests(parent, WALK[:2])
+    free = engine.cache.pool.num_free
+    child = parent.fork()
+    assert engine.cache.pool.num_free == free
+    child.step(WALK[0])
+    assert engine.cache.pool.num_free == free - 1
+
+
+def test_closing_every_session_frees_every_page(engine, first_frame):
+    pool = engine.cache.pool
+    parent = engine.session(first_frame)
+    digests(parent, WALK)
+    child = parent.fork()
+    child.rewind(2)
+    digests(child, WALK)
+    parent.close(), child.close()
+    assert pool.num_free == pool.num_pages
+
+
+def test_rewinding_and_stepping_again_gives_the_same_frames(engine, first_frame):
+    session = engine.session(first_frame, seed=2)
+    frames = digests(session, WALK * 2)
+    assert session.rewind(7).digest == frames[2]
+    assert digests(session, (WALK * 2)[3:]) == frames[3:]
+
+
+def test_rewinding_past_the_beginning_is_refused_and_changes_nothing(engine, first_frame):
+    session = engine.session(first_frame)
+    session.step(WALK[0])
+    with pytest.raises(ValueError, match="cannot rewind 2 frames; the last 1"):
+        session.rewind(2)
+    assert session.frame.index == 1
+
+
+def test_a_long_walk_holds_a_bounded_number_of_pages_and_rewinds_to_its_limit(engine, first_frame):
+    session = engine.session(first_frame)
+    frames = [session.frame.digest, *digests(session, [parse_action("turn left")] * (REWIND_LIMIT + 20))]
+    assert len(session.moments) <= REWIND_LIMIT + engine.layout.window + 1
+    assert session.rewind(REWIND_LIMIT).digest == frames[20]
+    assert session.step(parse_action("turn left")).digest == frames[21]
+
+
+def test_a_saved_session_goes_on_the_same_and_rewinds_the_same(engine, checkpoint_folder, first_frame, tmp_path):
+    session = engine.session(first_frame, seed=3)
+    digests(session, WALK)
+    session.save(tmp_path / "walk")
+    loaded = Engine.from_checkpoint(checkpoint_folder, device="cpu").load_session(tmp_path / "walk")
+    assert loaded.frame.digest == session.frame.digest
+    assert loaded.actions == session.actions
+    assert digests(loaded, WALK) == digests(session, WALK)
+    assert loaded.rewind(8).digest == session.rewind(8).digest
+
+
+def test_a_saved_session_goes_on_the_same_in_another_process(engine, checkpoint_folder, first_frame, tmp_path):
+    session = engine.session(first_frame, seed=4)
+    digests(session, WALK)
+    session.save(tmp_path / "walk")
+    code = (
+        "import sys; from roam.world.engine import Engine; from roam.world.action import parse_action\n"
+        "session = Engine.from_checkpoint(sys.argv[1], device='cpu').load_session(sys.argv[2])\n"
+        "print(session.step(parse_action('move forward')).digest)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, checkpoint_folder, tmp_path / "walk"], capture_output=True, text=True)
+    assert done.stdout.strip() == session.step(WALK[0]).digest, done.stderr
+
+
+def test_sessions_stepped_together_show_what_each_would_alone(engine, first_frame):
+    group = [engine.session(first_frame, seed=s, start=start) for s, start in ((1, "auto"), (2, "noise"), (3, "frame"))]
+    digests(group[1], WALK[:4])  # histories of different lengths
+    alone = [session.fork() for session in group]
+    actions = [WALK[2], WALK[0], WALK[1]]
+    together = engine.step_many(group, actions)
+    assert [f.digest for f in together] == [s.step(a).digest for s, a in zip(alone, actions, strict=True)]
+
+
+def test_words_too_long_for_a_page_are_refused_before_anything_is_taken(engine, first_frame):
+    session = engine.session(first_frame)
+    free = engine.cache.pool.num_free
+    with pytest.raises(ActionError, match="reads at most 15"):
+        session.step(Action("turn left and " * 9 + "wait", WALK[1].motion))
+    assert engine.cache.pool.num_free == free
+    assert session.step(WALK[0]).index == 1
+
+
+def test_a_true_frame_can_take_the_place_of_a_dreamt_one(engine, first_frame):
+    session = engine.session(first_frame)
+    pixels = np.full_like(first_frame.pixels, 90)
+    assert session.observe(WALK[0], pixels).tokens.tolist() == engine.encode(pixels).tolist()
+    assert session.step(WALK[1]).index == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"junk that is long enough to look at", None])
+def test_a_torn_or_foreign_save_is_refused_in_one_sentence_and_takes_no_page(engine, first_frame, tmp_path, damage):
+    session = engine.session(first_frame)
+    session.save(tmp_path / "walk")
+    whole = (tmp_path / "walk").read_bytes()
+    (tmp_path / "walk").write_bytes(whole[: len(whole) // 2] if damage is None else damage)
+    free = engine.cache.pool.num_free
+    with pytest.raises(SnapshotError, match="torn or no saved session"):
+        engine.load_session(tmp_path / "walk")
+    assert engine.cache.pool.num_free == free
+
+
+def test_a_cache_gives_what_the_same_banded_attention_gives_without_one(engine, first_frame):
+    """Hidden states of the newest frame's rows, from pages that were dropped one by one, against one pass over the whole
+    walk with a mask: page f sees pages f - window to f - 1 and, causally, itself."""
+    session = engine.session(first_frame)
+    for action in WALK:
+        session.step(action)
+    session.settle()
+    rows, positions, page_of = [], [], []
+    for index, frame in enumerate([m.frame for m in session.moments]):
+        text = engine.text.encode(WALK[index - 1].text) if index else []
+        codes = frame.tokens.flatten().astype(int) + engine.vocabulary.first_code
+        rows += [*text, engine.vocabulary.image, *codes]
+        capacity, base = engine.layout.text_capacity, index * engine.layout.page_size
+        positions += [*range(base, base + len(text)), *range(base + capacity, base + engine.layout.page_size)]
+        page_of += [index] * (len(text) + 1 + len(codes))
+    pages, order = torch.tensor(page_of), torch.arange(len(page_of))
+    gap = pages[:, None] - pages[None]
+    seen = (gap >= 0) & (gap <= engine.layout.window) & (order[:, None] >= order[None])
+    whole = _Masked(seen)
+    with torch.inference_mode():
+        engine.model(engine.model.embed(torch.tensor([rows])), torch.tensor([positions]), whole)
+    own = pages == pages[-1]
+    page = session.pages[-1]
+    for layer, (k, v) in enumerate(whole.kept):
+        count = int(engine.cache.lengths[page])
+        torch.testing.assert_close(engine.cache.k[layer, page, :count], k[0, own], atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(engine.cache.v[layer, page, :count], v[0, own], atol=2e-5, rtol=1e-4)
+
+
+class _Masked:
+    """Attention in full under a mask, keeping what a cache would."""
+
+    def __init__(self, seen):
+        self.seen, self.kept = seen, []
+
+    def write(self, layer):
+        return None
+
+    def attend(self, layer, q, k, v):
+        self.kept.append((k, v))
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=self.seen, enable_gqa=True)
+        return out.transpose(1, 2)
+
+
+def test_token_by_token_passes_see_what_the_commit_pass_writes(engine, first_frame):
+    session = engine.session(first_frame, decoder="autoregressive", seed=1)
+    frame = session.step(WALK[0])
+    page = session.pages[-1]
+    words = int(engine.cache.lengths[page])
+    before = engine.cache.k[:, page, words : words + 60].clone()
+    session.settle()
+    torch.testing.assert_close(engine.cache.k[:, page, words : words + 60], before, atol=2e-5, rtol=1e-4)
+    assert frame.tokens.shape == engine.layout.grid
+
+
+def test_attention_over_a_cache_writes_only_the_slots_it_was_given(engine):
+    page, other = engine.cache.allocate(), engine.cache.allocate()
+    engine.cache.k[:, [page, other]] = 7.0
+    attention = CachedAttention(engine.cache, engine.cache.table([[]]), causal=True, slots=engine.cache.slots(page, 3, 2)[None])
+    with torch.inference_mode():
+        engine.model(engine.model.embed(torch.tensor([[1, 2]])), torch.tensor([[0, 1]]), attention)
+    changed = (engine.cache.k != 7.0).flatten(3).any(-1)
+    assert changed[:, page, 3:5].all()
+    assert not changed[:, page, :3].any() and not changed[:, page, 5:].any() and not changed[:, other].any()

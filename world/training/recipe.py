@@ -1,0 +1,139 @@
+"""The whole recipe of the embedded model, top to bottom: record, train the tokenizer, make canvases, train the world
+model, pack. Each stage goes on where it was stopped; numbers alone scale it up.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+
+from ...scenes.recorder import record
+from ..checkpoint import Checkpoint, save_checkpoint
+from ..config import DidaConfig, LayoutConfig, ModelConfig
+from ..text import TextTokenizer
+from ..vision import VisionConfig, VisionTokenizer
+from ..vocabulary import Vocabulary
+from .canvases import Canvases, load_canvases, make_canvases, save_canvases
+from .data import load_walks
+from .parallel import launch
+from .tokenizer import TokenizerRecipe, train_tokenizer
+from .world_model import WorldRecipe, WorldTrainer, train_world_model
+
+log = logging.getLogger(__name__)
+STAGES = ("record", "tokenizer", "canvases", "world", "pack")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what comes out: data, sizes, seeds, and minutes of training."""
+
+    walks: int = 2000
+    held_out_walks: int = 64
+    frames: int = 24
+    canvas_walks: int = 1200
+    workers: int = 2
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    layout: LayoutConfig = field(default_factory=LayoutConfig)
+    dida: DidaConfig = field(default_factory=DidaConfig)
+    tokenizer: TokenizerRecipe = field(default_factory=TokenizerRecipe)
+    world: WorldRecipe = field(default_factory=WorldRecipe)
+
+
+def run_recipe(folder: str | Path, recipe: Recipe, *, stages: tuple[str, ...] = STAGES, device: str = "cpu",
+               progress=None) -> Path:  # fmt: skip
+    """Run the named stages in `folder`; returns the folder of the packed checkpoint. Raises ValueError for an unknown
+    stage, FileNotFoundError where an earlier one has not run.
+
+    progress: called with (stage, share done, a dict of figures).
+    """
+    if unknown := set(stages) - set(STAGES):
+        raise ValueError(f"unknown stage '{unknown.pop()}'; known: {', '.join(STAGES)}")
+    folder = Path(folder)
+    report = progress or (lambda stage, share, row: None)
+    for stage in (stage for stage in STAGES if stage in stages):
+        log.info("stage %s", stage)
+        _RUN[stage](folder, recipe, device, lambda share, row=None, stage=stage: report(stage, share, row or {}))
+    return folder / "checkpoint"
+
+
+def _record(folder: Path, recipe: Recipe, device: str, report) -> None:
+    for split, count in (("train", recipe.walks), ("dev", recipe.held_out_walks)):
+        record(folder / "recordings", split, count, frames=recipe.frames, progress=lambda done, all_: report(done / all_))
+
+
+def _tokenizer(folder: Path, recipe: Recipe, device: str, report) -> None:
+    train_tokenizer(folder / "recordings", folder / "tokenizer", recipe.tokenizer, recipe.vision, device=device, progress=report)
+
+
+def _canvases(folder: Path, recipe: Recipe, device: str, report) -> None:
+    vision, text = load_tokenizer(folder), TextTokenizer()
+    for split in ("dev", "train"):
+        path = folder / f"canvases-{split}.safetensors"
+        if not path.exists():
+            walks = load_walks(folder / "recordings", split, recipe.canvas_walks)
+            canvases = make_canvases(walks, vision, text, recipe.layout.text_capacity, device=device, progress=report)
+            save_canvases(canvases, path)
+
+
+def _world(folder: Path, recipe: Recipe, device: str, report) -> None:
+    launch(recipe.workers, _world_worker, folder, recipe)
+
+
+def _world_worker(rank: int, workers: int, folder: Path, recipe: Recipe) -> None:
+    trainer = make_trainer(folder, recipe)
+    show = (lambda share, row: log.info("%5.1f%% %s", 100 * share, row)) if rank == 0 else None
+    train_world_model(_load(folder, "train"), _load(folder, "dev"), folder / "world", recipe.world, trainer,
+                      rank=rank, workers=workers, progress=show)  # fmt: skip
+
+
+def _pack(folder: Path, recipe: Recipe, device: str, report) -> None:
+    """Fold the averaged weights into a checkpoint and lay the recipe, logs and curves beside it."""
+    trainer = make_trainer(folder, recipe)
+    trainer.load_state_dict(_state(folder / "world")["average"])
+    text = TextTokenizer()
+    model, vision = trainer.exported(), load_tokenizer(folder)
+    target = folder / "checkpoint"
+    checkpoint = Checkpoint(model, vision, text, Vocabulary(text.size, vision.config.num_codes), recipe.layout, recipe.dida)
+    save_checkpoint(checkpoint, target)
+    (target / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
+    for name in ("tokenizer", "world"):
+        for file in ("log.csv", "curve.png"):
+            if (folder / name / file).exists():
+                shutil.copy(folder / name / file, target / f"{name}-{file}")
+
+
+_RUN = {"record": _record, "tokenizer": _tokenizer, "canvases": _canvases, "world": _world, "pack": _pack}
+
+
+def make_trainer(folder: Path, recipe: Recipe) -> WorldTrainer:
+    text = TextTokenizer()
+    vision = load_tokenizer(folder)
+    vocabulary = Vocabulary(text.size, vision.config.num_codes)
+    torch.manual_seed(recipe.world.seed)
+    return WorldTrainer(ModelConfig(vocabulary.size), recipe.layout, recipe.dida, vocabulary, vision)
+
+
+def load_tokenizer(folder: Path) -> VisionTokenizer:
+    """The averaged tokenizer of a run, its weights rounded to the float16 that ships, so that all later stages and
+    every user see the same codes."""
+    state = _state(folder / "tokenizer")
+    config = {key: tuple(value) if isinstance(value, list) else value for key, value in state["config"].items()}
+    vision = VisionTokenizer(VisionConfig(**config))
+    vision.load_state_dict({name: value.half().float() for name, value in state["average"].items()})
+    return vision.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def _load(folder: Path, split: str) -> Canvases:
+    return load_canvases(folder / f"canvases-{split}.safetensors")
+
+
+def _state(folder: Path) -> dict:
+    path = folder / "state.pt"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; run the stage '{folder.name}' first")
+    return torch.load(path, map_location="cpu", weights_only=True)
