@@ -43,7 +43,10 @@ class Received:
 
 @dataclass
 class Walk:
-    """What the client knows of one session. owed: credits of frames that were taken and not yet granted again."""
+    """What the client knows of one session. owed: credits of frames that were taken and not yet granted again.
+
+    is_seated: the server knows that this connection has the walk; until it does, acts wait in `typed` and `held`.
+    """
 
     id: str
     token: str
@@ -51,6 +54,8 @@ class Walk:
     newest: tuple[p.FrameHead, bytes, float] | None = None
     taken: tuple[p.FrameHead, bytes, float] | None = None
     owed: int = 0
+    is_seated: bool = False
+    is_eager: bool = False  # somebody waits for a step: frames are taken as they come
     held: p.Act | None = None
     typed: dict[int, p.Act] = field(default_factory=dict)
     receipts: dict[int, p.Receipt] = field(default_factory=dict)
@@ -152,8 +157,9 @@ class Client:
         """Say what the held keys mean from now on, "" for nothing; returns the act's number."""
         act = self._act(session, "hold", text, motion)
         with self._changed:
-            self._walk(session).held = act if text or motion else None
-        self._line.send(act)
+            walk = self._walk(session)
+            walk.held = act if text or motion else None
+            self._tell(walk, act)
         return act.seq
 
     def act(self, session: str, action: Action | str) -> int:
@@ -161,8 +167,9 @@ class Client:
         action = Action(action) if isinstance(action, str) else action
         act = self._act(session, "once", action.text, action.motion)
         with self._changed:
-            self._walk(session).typed[act.seq] = act
-        self._line.send(act)
+            walk = self._walk(session)
+            walk.typed[act.seq] = act
+            self._tell(walk, act)
         return act.seq
 
     def receipt(self, session: str, seq: int, *, timeout_s: float | None = None) -> p.Receipt:
@@ -178,9 +185,19 @@ class Client:
         return receipt
 
     def step(self, session: str, action: Action, *, timeout_s: float | None = None) -> Received:
-        """Act once, and wait for the frame that comes of it."""
-        receipt = self.receipt(session, self.act(session, action), timeout_s=timeout_s)
-        return self.next_frame(session, at=receipt.frame, timeout_s=timeout_s)
+        """Act once, and wait for the frame that comes of it, or a later one where keys are held as well."""
+        walk = self._walk(session)
+        with self._changed:
+            walk.is_eager = True
+            self._take_if_any(walk)
+        try:
+            receipt = self.receipt(session, self.act(session, action), timeout_s=timeout_s)
+            self._wait(lambda: walk.failure or _index(walk.taken) >= receipt.frame, timeout_s, "no frame")
+        finally:
+            walk.is_eager = False
+        if walk.failure:
+            raise walk.failure
+        return _received(walk.taken)
 
     def latest_frame(self, session: str) -> Frame | None:
         """The newest frame, whether or not it was taken before; None before the first. Does not wait."""
@@ -200,7 +217,7 @@ class Client:
         def is_there():
             if at is None:
                 return walk.newest
-            return any(f is not None and f[0].index == at for f in (walk.newest, walk.taken))
+            return at in (_index(walk.newest), _index(walk.taken))
 
         self._wait(lambda: walk.failure or is_there(), timeout_s, "no frame")
         if walk.failure:
@@ -249,12 +266,19 @@ class Client:
     def _begin(self, view: p.View, payload: bytes = b"") -> str:
         return self._request(view, payload).session
 
+    def _tell(self, walk: Walk, message: p.Message) -> None:
+        if walk.is_seated:
+            self._line.send(message)
+
     def _request(self, message: p.Request, payload: bytes = b"") -> p.Message:
+        if isinstance(message, p.Rewind | p.Save | p.Fork):
+            walk = self._walk(message.session)
+            self._wait(lambda: walk.is_seated or walk.failure, None, "the connection did not come back")
         with self._changed:
             self._answers[message.seq] = None
             if isinstance(message, p.View):
                 self._resuming[message.seq] = Walk("", "", message)
-        self._line.send(message, payload)
+            self._line.send(message, payload)
         try:
             self._wait(lambda: self._answers[message.seq], None, f"no answer to '{message.TYPE}'")
             answer = self._answers[message.seq]
@@ -279,7 +303,7 @@ class Client:
         if walk.newest:
             walk.taken, walk.newest = walk.newest, None
         if walk.owed:
-            self._line.send(p.Credit(session=walk.id, frames=walk.owed))
+            self._tell(walk, p.Credit(session=walk.id, frames=walk.owed))
             walk.owed = 0
 
     # On the line's thread.
@@ -305,6 +329,9 @@ class Client:
                 if answer is None:
                     self._answers[seq] = ConnectionLostError("the connection broke; ask again if it was not done")
             self._resuming.clear()
+            self._line.forget_queued()
+            for walk in self._walks.values():
+                walk.is_seated = False
             self._changed.notify_all()
 
     def _refused(self, error: p.Error) -> None:
@@ -331,6 +358,8 @@ class Client:
         if walk:
             walk.newest = (head, payload, time.monotonic())
             walk.owed += 1
+            if walk.is_eager:
+                self._take_if_any(walk)
 
     def _note(self, receipt: p.Receipt) -> None:
         walk = self._walks.get(receipt.session)
@@ -340,7 +369,7 @@ class Client:
     def _fail(self, error: p.Error) -> None:
         walk = self._resuming.pop(error.seq, None)
         lost = self._walks.get(error.session) if error.code in ("unknown_session", "not_yours") else walk
-        if lost:
+        if lost and (lost is walk or lost.is_seated):
             lost.failure = ServerError(error.code, error.message)
         if error.seq in self._answers:
             self._answers[error.seq] = ServerError(error.code, error.message)
@@ -350,7 +379,7 @@ class Client:
         if walk is None:
             return
         self._walks[opened.session] = walk
-        walk.id, walk.token, walk.owed = opened.session, opened.token, 0
+        walk.id, walk.token, walk.owed, walk.is_seated = opened.session, opened.token, 0, True
         self._last_seq = max(self._last_seq, opened.last)
         for act in [*walk.typed.values(), *([walk.held] if walk.held else [])]:
             self._line.send(act)
@@ -362,6 +391,10 @@ def _view(look: Look | None, ahead: int) -> dict:
         "encoding": look.encoding, "quality": look.quality, "depth": look.depth, "tokens": look.tokens,
         "credits": ahead,
     }  # fmt: skip
+
+
+def _index(kept: tuple[p.FrameHead, bytes, float] | None) -> int:
+    return kept[0].index if kept else -1
 
 
 def _received(kept: tuple[p.FrameHead, bytes, float] | None) -> Received | None:

@@ -50,8 +50,8 @@ class Controls:
     def has_work(self) -> bool:
         return bool(self._queue) or self._held is not None
 
-    def take_in(self, act: Act, *, frame: int) -> Receipt | None:
-        """Note an act; a receipt comes back where its fate is known already. frame: the index now on show."""
+    def take_in(self, act: Act, *, frame: int) -> list[Receipt]:
+        """Note an act; returns the receipts of all whose fate is known now. frame: the index now on show."""
         commands = _commands(act)
         with self._lock:
             return self._hold(act, commands, frame) if act.mode == "hold" else self._enqueue(act, commands, frame)
@@ -90,24 +90,23 @@ class Controls:
         with self._lock:
             self.last = max(self.last, last)
 
-    def _hold(self, act: Act, commands: list[Command], frame: int) -> Receipt | None:
+    def _hold(self, act: Act, commands: list[Command], frame: int) -> list[Receipt]:
         before = self._held if self._is_held_fresh else None
         self._held = commands[0] if commands else None
         self._is_held_fresh = bool(commands)
-        if before:
-            return self._receipt(before.seq, "superseded", frame)
-        return None if commands else self._receipt(act.seq, "applied", frame)
+        receipts = [self._receipt(before.seq, "superseded", frame)] if before else []
+        return receipts if commands else [*receipts, self._receipt(act.seq, "applied", frame)]
 
-    def _enqueue(self, act: Act, commands: list[Command], frame: int) -> Receipt | None:
+    def _enqueue(self, act: Act, commands: list[Command], frame: int) -> list[Receipt]:
         if act.seq <= self.last:  # sent again after a lost connection: done, or still in the queue
             is_queued = any(c.seq == act.seq for c in self._queue)
             known = self._receipts.get(act.seq)
-            return known or (None if is_queued else self._receipt(act.seq, "applied", frame))
+            return [] if is_queued else [known or self._receipt(act.seq, "applied", frame)]
         if len(self._queue) + len(commands) > MAX_QUEUED:
             raise QueueFullError(f"{len(self._queue)} typed steps wait already; at most {MAX_QUEUED} may")
         self.last = act.seq
         self._queue.extend(commands)
-        return None
+        return []
 
     def _receipt(self, seq: int, status: str, frame: int, *, reason: str = "", is_kept: bool = False) -> Receipt:
         receipt = Receipt(session=self.session, seq=seq, status=status, frame=frame, reason=reason[:600])

@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 
 @runtime_checkable
 class Batched(Protocol):
-    """An explorer whose engine can step several at once: engine.step_many(explorers, actions) -> their frames."""
+    """An explorer whose engine serves several at once.
+
+    engine.step_many(explorers, actions) -> their frames; engine.settle(explorers): their commit passes, ahead of need.
+    """
 
     engine: Any
 
@@ -83,11 +86,18 @@ class Host:
         awake = self._awake.get(session)
         return awake is not None and isinstance(awake.explorer, Batched)
 
-    def after_step(self, session: str) -> None:
-        """What may wait until the frame has left: a snapshot when enough steps have gone by."""
-        awake = self._awake.get(session)
-        if awake and awake.unsaved >= self.snapshot_frames:
-            self._snapshot(awake)
+    def after_steps(self, sessions: Sequence[str]) -> None:
+        """What may wait until the frames have left: commit passes, and snapshots when enough steps have gone by."""
+        stepped = [self._awake[session] for session in sessions if session in self._awake]
+        by_engine: dict[int, list[Batched]] = {}
+        for awake in stepped:
+            if isinstance(awake.explorer, Batched):
+                by_engine.setdefault(id(awake.explorer.engine), []).append(awake.explorer)
+        for explorers in by_engine.values():
+            explorers[0].engine.settle(explorers)
+        for awake in stepped:
+            if awake.unsaved >= self.snapshot_frames:
+                self._snapshot(awake)
 
     def rewind(self, session: str, frames: int) -> Frame:
         awake = self._awakened(session)
@@ -163,6 +173,9 @@ class Host:
                 return self._step_together(group)
             except ActionError:  # engines refuse before they change anything: find out whose words they were
                 log.debug("a batch of %d was refused; stepping one by one", len(group))
+            except Exception as error:  # the engine failed, not the server: whoever was in the batch is told
+                log.exception("a batch of %d steps failed", len(group))
+                return {awake.meta.session: Stepped(error=error) for awake, _, _ in group}
         return {awake.meta.session: self._step_one(awake, action, seq) for awake, action, seq in group}
 
     def _step_together(self, group: list[tuple[Awake, Action, int]]) -> dict[str, Stepped]:

@@ -62,6 +62,10 @@ class Line:
         self._queue.append(p.pack(message, payload))
         self._wake()
 
+    def forget_queued(self) -> None:
+        """Drop what was not sent yet."""
+        self._queue.clear()
+
     def close(self) -> None:
         """Send what is queued, and hang up."""
         self._is_closing = True

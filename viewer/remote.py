@@ -29,6 +29,11 @@ class RemoteSession:
         """Begin a walk; `wanted` is what Client.open takes: model, world, seed, text, image, size, ahead."""
         return RemoteSession(client, client.open(look=look, **wanted))
 
+    @staticmethod
+    def resume(client: Client, token: str, *, look: Look = EXACT) -> RemoteSession:
+        """Take up a walk by its token, which `client.token(session)` tells."""
+        return RemoteSession(client, client.resume(token, look=look))
+
     @property
     def frame(self) -> Frame:
         return self._frame

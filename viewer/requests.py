@@ -162,8 +162,7 @@ class Requests:
 
     def _act(self, client: Client, message: p.Act) -> None:
         session = self._books.driven(message.session, client.id)
-        receipt = session.controls.take_in(message, frame=session.index)
-        if receipt:
+        for receipt in session.controls.take_in(message, frame=session.index):
             self._post.send(client.id, receipt)
 
     def _credit(self, client: Client, message: p.Credit) -> None:
@@ -193,13 +192,13 @@ class Requests:
     def _close(self, client: Client, message: p.Close) -> None:
         session = self._books.known(message.session)
         done = p.Done(seq=message.seq, session=session.id, index=session.index)
-        if client.id == session.driver:
-            self._forget(session)
-        elif client.id in session.viewers:
-            session.leave(client.id)
-        else:
+        if client.id not in session.viewers:
             raise p.ProtocolError("not_yours", f"you neither drive nor watch {message.session}")
-        self._post.send(client.id, done)
+        if client.id == session.driver:
+            self._forget(session, lambda _: self._post.send(client.id, done))
+        else:
+            session.leave(client.id)
+            self._post.send(client.id, done)
 
     def _ping(self, client: Client, message: p.Ping) -> None:
         self._post.send(client.id, p.Pong(clock=message.clock))
@@ -232,15 +231,15 @@ class Requests:
     def _make_room(self) -> None:
         outstayed = self._books.outstayed()
         if outstayed:
-            self._forget(outstayed)
+            self._forget(outstayed, _log_failure)
 
-    def _forget(self, session: Session) -> None:
+    def _forget(self, session: Session, then: Callable[[Any], None]) -> None:
         self._books.remove(session)
         for viewer in session.viewers:
             if viewer != session.driver:
                 text = "its driver has closed this walk"
                 self._post.send(viewer, p.Error(code="unknown_session", message=text, session=session.id))
-        self._stepper.submit(Job(lambda: self._host.forget(session.id), _log_failure))
+        self._stepper.submit(Job(lambda: self._host.forget(session.id), then))
 
 
 def _code(error: Exception) -> str:

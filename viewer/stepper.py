@@ -102,8 +102,7 @@ class Stepper:
             steps = [(job.controls.session, c.action, 0 if c.is_held or not c.is_last else c.seq) for job, c in group]
             for (job, command), stepped in zip(group, self.host.step(steps), strict=True):
                 self._give(job.then, (command, stepped))
-        for job, _ in taken:
-            self._do(Job(lambda s=job.controls.session: self.host.after_step(s), _log_failure))
+        self._do(Job(lambda: self.host.after_steps([job.controls.session for job, _ in taken]), _log_failure))
 
     def _batches(self, taken: list) -> list[list]:
         batched = [t for t in taken if self.host.is_batched(t[0].controls.session)]

@@ -1,14 +1,17 @@
-"""What a server can open. The Worlds protocol, and the true scenes behind it; here viewers and scenes meet."""
+"""What a server can open: the Worlds protocol, the true scenes and the dreams. Here viewers, scenes and engine meet."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from ..world.frame import Explorer
+
+if TYPE_CHECKING:
+    from ..world.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -44,19 +47,23 @@ class Worlds(Protocol):
 class SceneWorlds:
     """True scenes: rooms and outdoors, any seed. Needs no weights; scenes are made when first asked for."""
 
-    models = ("scene",)
-    worlds = ("rooms", "outdoors")
+    models: tuple[str, ...] = ("scene",)
+    worlds: tuple[str, ...] = ("rooms", "outdoors")
 
     def __init__(self, *, size: int = 128, largest: int = 1024):
         self.size, self.largest = size, largest
 
     def open(self, request: OpenRequest) -> Explorer:
         from ..scenes.explorer import SceneSession  # numba: slow to import, and not needed to speak the protocol
-        from ..scenes.splits import FAMILIES
+        from ..scenes.splits import make_scene
         from ..world.pose import Camera
 
-        self._check(request)
-        scene = FAMILIES[request.world or self.worlds[0]](request.seed)
+        check(request, self)
+        if request.text or request.image is not None:
+            raise ValueError("a true scene is made from its seed; it reads no text and no image")
+        if max(request.width, request.height) > self.largest:
+            raise ValueError(f"{request.width}x{request.height}; this server draws at most {self.largest} a side")
+        scene = make_scene("test", request.seed, request.world or None)
         return SceneSession(scene, camera=Camera(request.width or self.size, request.height or self.size))
 
     def load(self, path: Path) -> Explorer:
@@ -64,12 +71,45 @@ class SceneWorlds:
 
         return load_scene_session(path)
 
-    def _check(self, request: OpenRequest) -> None:
-        if request.model not in ("", *self.models):
-            raise ValueError(f"unknown model '{request.model}'; this server has: {', '.join(self.models)}")
-        if request.world not in ("", *self.worlds):
-            raise ValueError(f"unknown world '{request.world}'; this server has: {', '.join(self.worlds)}")
-        if request.text or request.image is not None:
-            raise ValueError("a true scene is made from its seed; it reads no text and no image")
-        if max(request.width, request.height) > self.largest:
-            raise ValueError(f"{request.width}x{request.height}; this server draws at most {self.largest} a side")
+
+class DreamWorlds:
+    """Dreams on one engine, begun from a true scene's first frame or from an image; the true scenes as well.
+
+    engine: a world.engine.Engine, whose sessions step together when their steps coincide.
+    """
+
+    models: tuple[str, ...] = ("dream", "scene")
+    worlds: tuple[str, ...] = SceneWorlds.worlds
+
+    def __init__(self, engine: Engine, *, scenes: SceneWorlds | None = None):
+        self.engine, self.scenes = engine, scenes or SceneWorlds()
+
+    def open(self, request: OpenRequest) -> Explorer:
+        check(request, self)
+        if request.model == "scene":
+            return self.scenes.open(request)
+        if request.text:
+            raise ValueError("this model begins with a scene or an image; it reads no text at the start")
+        if request.image is not None:
+            return self.engine.session(self._fitted(request.image), seed=request.seed)
+        truth = self.scenes.open(replace(request, model="", width=0, height=0))
+        return self.engine.session(truth.frame, seed=request.seed)
+
+    def load(self, path: Path) -> Explorer:
+        with path.open("rb") as file:
+            is_scene = b'"roam": "scene session"' in file.read(64)
+        return self.scenes.load(path) if is_scene else self.engine.load_session(path)
+
+    def _fitted(self, image: np.ndarray) -> np.ndarray:
+        """The middle square of (H, W, 3), at the size of the scenes that the model knows."""
+        from PIL import Image, ImageOps
+
+        return np.array(ImageOps.fit(Image.fromarray(image), (self.scenes.size, self.scenes.size)))
+
+
+def check(request: OpenRequest, worlds: Worlds) -> None:
+    """Raise ValueError for a model or a world that is not there."""
+    if request.model not in ("", *worlds.models):
+        raise ValueError(f"unknown model '{request.model}'; this server has: {', '.join(worlds.models)}")
+    if request.world not in ("", *worlds.worlds):
+        raise ValueError(f"unknown world '{request.world}'; this server has: {', '.join(worlds.worlds)}")

@@ -1,0 +1,121 @@
+"""How steps are taken together, what is counted, and the state of held keys and typed words by itself."""
+
+import threading
+import time
+import urllib.request
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+from roam.viewer.client import Client
+from roam.viewer.controls import Controls
+from roam.viewer.encoding import Look, decode, encode
+from roam.viewer.metrics import Metrics, MetricsPage
+from roam.viewer.protocol import Act, FrameHead
+from roam.viewer.remote import RemoteSession
+from roam.viewer.server import Server
+from roam.world.action import Action, ActionError, parse_action
+
+from .doubles import EngineWorlds, Tiny, TinyWorlds
+
+FORWARD = parse_action("move forward")
+
+
+def test_steps_that_coincide_are_taken_together_and_settled_afterwards(tmp_path):
+    worlds = EngineWorlds()
+    with Server(worlds, folder=tmp_path) as server, Client(server.address) as client:
+        walks = [RemoteSession.open(client, seed=seed) for seed in range(6)]
+        threads = [threading.Thread(target=walk.rollout, args=([FORWARD] * 10,)) for walk in walks]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [walk.frame.digest for walk in walks] == [
+            Tiny(seed).rollout([FORWARD] * 10).frames[-1].digest for seed in range(6)
+        ]
+    assert max(worlds.engine.batches) >= 3
+    assert worlds.engine.settled == sum(worlds.engine.batches) == 60
+
+
+def test_one_walker_whose_words_mean_nothing_does_not_hold_up_the_batch(tmp_path):
+    with Server(EngineWorlds(), folder=tmp_path) as server, Client(server.address) as client:
+        walks = [RemoteSession.open(client, seed=seed) for seed in range(4)]
+        for walk in walks:
+            client.hold(walk.id, "move forward")
+        for _ in range(5):
+            with pytest.raises(ActionError):
+                client.receipt(walks[0].id, client.act(walks[0].id, Action("jmp")))
+            for walk in walks:
+                client.next_frame(walk.id)
+
+
+def test_a_walk_that_is_slow_to_step_does_not_slow_the_answers(tmp_path):
+    with Server(TinyWorlds(pause_s=0.5), folder=tmp_path) as server, Client(server.address) as client:
+        session = client.open()
+        client.next_frame(session)
+        client.act(session, "move forward")
+        time.sleep(0.05)
+        began = time.monotonic()
+        client.stats()
+        assert time.monotonic() - began < 0.4
+
+
+def test_metrics_are_read_by_prometheus_itself(server, client):
+    RemoteSession.open(client).rollout([FORWARD] * 3)
+    page = MetricsPage(server.metrics_text)
+    text = urllib.request.urlopen(page.url, timeout=5).read().decode()
+    page.close()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert families["roam_steps"].samples[0].value == 3
+    assert families["roam_clients"].samples[0].value == 1
+    assert families["roam_step_ms"].samples[-1].value == 3
+
+
+def test_histograms_count_every_value_once():
+    metrics = Metrics()
+    for value in (0.5, 1, 7, 9999):
+        metrics.step_ms.add(value)
+    families = {family.name: family for family in text_string_to_metric_families(metrics.text())}
+    buckets = {s.labels["le"]: s.value for s in families["roam_step_ms"].samples if s.name.endswith("_bucket")}
+    assert (buckets["1"], buckets["5"], buckets["10"], buckets["+Inf"]) == (2, 2, 3, 4)
+
+
+acts = st.tuples(st.sampled_from(["hold", "once"]), st.sampled_from(["", "move forward", "turn left", "wait"]))
+
+
+@given(st.lists(st.one_of(acts, st.just("step")), max_size=30))
+@settings(max_examples=150, deadline=None)
+def test_every_act_has_exactly_one_receipt_once_all_is_done_and_let_go(events):
+    controls, receipts, frame, seqs = Controls("ab"), [], 0, []
+
+    def step():
+        nonlocal frame
+        command = controls.next()
+        if command:
+            frame += 1
+            receipts.append(controls.applied(command, frame))
+
+    for seq, event in enumerate([*events, ("hold", "")], start=1):
+        if event == "step":
+            step()
+        elif event != ("once", ""):
+            seqs.append(seq)
+            receipts.extend(controls.take_in(Act(seq=seq, session="ab", mode=event[0], text=event[1]), frame=frame))
+    while controls.has_work:
+        step()
+    assert sorted(receipt.seq for receipt in receipts if receipt) == seqs
+
+
+@given(
+    st.integers(1, 20), st.integers(1, 20), st.sampled_from(["", "f32", "u16mm"]), st.booleans(), st.integers(0, 2**32)
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_what_is_encoded_raw_decodes_to_the_same_frame(height, width, depth, has_tokens, seed):
+    frame = Tiny(seed, side=(height, width)).frame
+    encoded = encode(frame, Look("raw", depth=depth, tokens=has_tokens))
+    head = FrameHead(session="ab", index=frame.index, **encoded.fields)
+    seen = decode(head, bytes(encoded.payload))
+    assert seen.pixels.tobytes() == frame.pixels.tobytes()
+    assert (seen.depth is None) == (depth == "")
+    assert (seen.digest == frame.digest) == has_tokens
