@@ -20,7 +20,7 @@ from .sdl import pygame
 from .textbox import TextBox
 
 STEPS_PER_S = 10  # a faster world is held back to this, or walking would be running
-_REDRAWS_PER_S = 60
+_LOOKS_PER_S = 60
 _NOTE_S = 4.0
 _MOST_NOTES = 5
 _BACKGROUND = (10, 11, 14)
@@ -47,21 +47,23 @@ class Window:
         self._open_screen(scale)
         self._clock, self._hud = pygame.time.Clock(), Hud()
         self._note(f"{self._keys_of('help')} shows the keys, {self._keys_of('type')} opens a line to type in")
+        self._draw()
 
     def run(self, *, until_idle: bool = False) -> None:
         """Walk until the window is closed or, with `until_idle`, until nothing is queued any more."""
         while self.is_open and (self.player.queued or not until_idle):
             self.tick()
-            self._clock.tick(_REDRAWS_PER_S)
+            self._clock.tick(_LOOKS_PER_S)
 
     def tick(self) -> None:
-        """See to all events, take one step if one is wanted and due, and draw."""
-        for event in pygame.event.get():
+        """See to all events, take one step if one is wanted and due, and draw if anything has changed."""
+        events = pygame.event.get()
+        for event in events:
             self._handle(event)
-        if self.is_open and time.monotonic() >= self._next_step_s:
-            self._step()
-        self._draw()
-        self.player.settle()
+        has_stepped = self.is_open and time.monotonic() >= self._next_step_s and self._step()
+        if events or has_stepped or self._has_news():  # a model on the same cores can use what idle drawing would take
+            self._draw()
+            self.player.settle()
 
     def close(self) -> None:
         """Free the mouse and close the window; the player stays open."""
@@ -84,10 +86,16 @@ class Window:
             raise WindowError(f"no window can be opened ({error}); `roam play --headless` needs none") from error
         pygame.key.stop_text_input()
 
-    def _step(self) -> None:
+    def _step(self) -> bool:
+        """Take a step if one is wanted, and say whether one was."""
         began = time.monotonic()
-        if self.player.step() is not None:
-            self._next_step_s = began + self._step_s
+        if self.player.step() is None:
+            return False
+        self._next_step_s = began + self._step_s
+        return True
+
+    def _has_news(self) -> bool:
+        return bool(self.player.notes) or any(until < time.monotonic() for until, _ in self.notes)
 
     def _handle(self, event: pygame.event.Event) -> None:
         if event.type == pygame.QUIT:

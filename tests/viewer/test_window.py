@@ -195,8 +195,8 @@ def test_f12_saves_the_window(window):
 
 
 def test_the_picture_is_enlarged_by_whole_pixels(window):
-    window.notes, window.is_map_shown = [], False
-    window.tick()
+    window.notes = []
+    tap(window, pygame.K_F3)
     pixels = window.player.frame.pixels
     shown = pygame.surfarray.array3d(window.picture).swapaxes(0, 1)[: 3 * 128, : 3 * 128]
     assert (shown == pixels.repeat(3, axis=0).repeat(3, axis=1)).all()
