@@ -14,7 +14,7 @@ from .pages import PagePool
 
 
 class KVCache:
-    """k, v (layers, pages, page_size, Hkv, D); lengths (pages,) int32 valid slots. Grows by doubling up to max_pages."""
+    """k, v (layers, pages, page_size, Hkv, D); lengths (pages,) int32 valid slots. Doubles up to max_pages."""
 
     def __init__(self, model: ModelConfig, layout: LayoutConfig | PageConfig, *, device: torch.device,
                  num_pages: int = 64, max_pages: int = 16384, dtype: torch.dtype = torch.float32):  # fmt: skip
@@ -48,7 +48,8 @@ class KVCache:
 
     def _grow(self, num_pages: int) -> None:
         extra = num_pages - self.pool.num_pages
-        with torch.inference_mode(False), torch.no_grad():  # a pass may be what asks, and its tensors could not be written later
+        # a pass in inference mode may be what asks, and its tensors could not be written later
+        with torch.inference_mode(False), torch.no_grad():
             self.k, self.v = (torch.cat([x, x.new_zeros(x.shape[0], extra, *x.shape[2:])], 1) for x in (self.k, self.v))
             self.lengths = torch.cat([self.lengths, self.lengths.new_zeros(extra)])
         self.pool.grow(num_pages)

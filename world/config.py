@@ -55,7 +55,7 @@ class LayoutConfig:
 
 @dataclass(frozen=True)
 class PageConfig:
-    """Pages of a plain token sequence, cut every page_size tokens; context: the most tokens that a sequence may have."""
+    """Pages of a plain token sequence, cut every page_size tokens; context: the most tokens of a sequence."""
 
     page_size: int = 128
     context: int = 32_768
@@ -67,10 +67,11 @@ class PageConfig:
 
 @dataclass(frozen=True)
 class DidaConfig:
-    """Discrete Diffusion Adaptation on the metric path p_t(x | x1) = softmax(-beta_t d(x, x1)), beta_t = c (t / (1-t))^alpha
-    (URSA, arXiv 2510.24717, section 3). steps: denoising steps a frame; shift: URSA's time shift of the schedule;
-    the three *_level: noise level t at which a canvas starts, 0 pure noise and 1 taken as it is, for covered and
-    uncovered tokens of a warped view and for the frame before; temperature: of the last denoising step."""
+    """Discrete Diffusion Adaptation on the metric path p_t(x | x1) = softmax(-beta_t d(x, x1)) with
+    beta_t = c (t / (1-t))^alpha (URSA, arXiv 2510.24717, section 3). steps: denoising steps a frame; shift: URSA's
+    time shift of the schedule; the three *_level: noise level t at which a canvas starts, 0 pure noise and 1 taken as
+    it is, for covered and uncovered tokens of a warped view and for the frame before; temperature: of the last
+    denoising step."""
 
     alpha: float = 0.9
     c: float = 3.0

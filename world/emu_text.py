@@ -1,0 +1,113 @@
+"""Emu3.5's text tokenizer: byte pairs from a tiktoken file, then the control tokens, then one token a visual code.
+
+The same surface as text.TextTokenizer. Ids are those of the official tokenizer: control tokens follow the byte pairs in
+a fixed order, and what `emu3_vision_tokens.txt` lists follows them. Knows nothing of images or prompts.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+
+BPE_FILE = "emu3.tiktoken"
+VISION_FILE = "emu3_vision_tokens.txt"
+CONTROLS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|extra_{k}|>" for k in range(205)))
+IMAGE_TOKEN, IMAGE_START, IMAGE_END = "<|image token|>", "<|image start|>", "<|image end|>"
+
+# Qwen's pre-tokeniser, which the official tokenizer took over: one token a digit
+_PIECES = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_CONTROL = re.compile(r"<\|[^<|>]*\|>")
+
+
+class TokenizerError(ValueError):
+    """Tokenizer files that cannot be used; the message says which and what to do."""
+
+
+class EmuTextTokenizer:
+    """Text to ids and back. ranks: byte pairs and their ids from 0; vision: the surfaces that follow the controls."""
+
+    def __init__(self, ranks: Mapping[bytes, int], vision: Sequence[str]):
+        if sorted(ranks.values()) != [*range(len(ranks))]:
+            raise TokenizerError(f"{len(ranks)} byte pairs that are not numbered from 0 without gaps")
+        self.vision = tuple(vision)
+        self.specials = MappingProxyType({name: len(ranks) + k for k, name in enumerate((*CONTROLS, *self.vision))})
+        self._pairs = _encoding(ranks)
+        self._names = (*CONTROLS, *self.vision)
+        self._num_ranks = len(ranks)
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> EmuTextTokenizer:
+        """Read emu3.tiktoken and emu3_vision_tokens.txt. Raises TokenizerError if either is missing or torn."""
+        pairs, vision = Path(folder) / BPE_FILE, Path(folder) / VISION_FILE
+        for path in (pairs, vision):
+            if not path.is_file():
+                raise TokenizerError(f"no text tokenizer in {folder}: {path.name} is missing; copy it there")
+        try:
+            rows = [line.split() for line in pairs.read_bytes().splitlines() if line]
+            ranks = {base64.b64decode(piece, validate=True): int(rank) for piece, rank in rows}
+        except (binascii.Error, ValueError) as error:
+            raise TokenizerError(f"{pairs} is torn or no tiktoken file ({error}); copy it again") from error
+        return cls(ranks, _lines(vision))
+
+    @property
+    def size(self) -> int:
+        """How many ids stand for text or control: all before the image markers and visual tokens."""
+        return self._num_ranks + len(CONTROLS)
+
+    @cached_property
+    def num_codes(self) -> int:
+        """How many visual tokens there are."""
+        return len(self.vision) - 3
+
+    def encode(self, text: str) -> list[int]:
+        """NFC-normalised text to ids; the surface of a control token becomes that token, as officially."""
+        text, ids, start = unicodedata.normalize("NFC", text), [], 0
+        for found in _CONTROL.finditer(text):
+            if found.group() in self.specials:
+                ids += [*self._pairs.encode_ordinary(text[start : found.start()]), self.specials[found.group()]]
+                start = found.end()
+        return ids + self._pairs.encode_ordinary(text[start:])
+
+    def controls_in(self, text: str) -> list[str]:
+        """The surfaces in a text that `encode` would take for control or visual tokens."""
+        return [name for name in _CONTROL.findall(unicodedata.normalize("NFC", text)) if name in self.specials]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """ids to text, control tokens as their surfaces, broken UTF-8 as replacement characters."""
+        return b"".join(map(self.bytes_of, ids)).decode(errors="replace")
+
+    def bytes_of(self, token: int) -> bytes:
+        """One token as bytes, which may be part of a character."""
+        if token >= self._num_ranks:
+            return self._names[token - self._num_ranks].encode()
+        return self._pairs.decode_single_token_bytes(token)
+
+
+def visual_surfaces(num_codes: int) -> list[str]:
+    """What the lines of emu3_vision_tokens.txt are, for so many codes."""
+    return [IMAGE_TOKEN, IMAGE_START, IMAGE_END, *(f"<|visual token {k:06d}|>" for k in range(num_codes))]
+
+
+def _lines(path: Path) -> list[str]:
+    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if names[:3] != [IMAGE_TOKEN, IMAGE_START, IMAGE_END] or len(names) < 4:
+        raise TokenizerError(f"{path} begins with {names[:3]}; wanted the three image markers and then visual tokens")
+    return names
+
+
+def _encoding(ranks: Mapping[bytes, int]):
+    try:
+        import tiktoken
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Emu3.5's text tokenizer needs tiktoken: pip install 'roam[emu]'", name="tiktoken"
+        ) from error
+    return tiktoken.Encoding("emu3", pat_str=_PIECES, mergeable_ranks=dict(ranks), special_tokens={})
