@@ -2,8 +2,8 @@
 
 Every case first checks our result against the float32 reference, then times each way of doing it. A time stands beside
 its floor: the larger of bytes over bandwidth and operations over throughput, both measured on this machine by a plain
-copy and a plain product. Prints a table and one line of JSON, and writes bench/results/kernels-<machine>.json. On a CPU
-it takes the sizes of the embedded model, and leaves out torch.compile unless asked: it costs half a minute a case there.
+copy and a plain product. Prints a table and one line of JSON, and writes bench/results/kernels-<machine>.json. On a
+CPU it takes the embedded model's sizes, and leaves out torch.compile unless asked: that costs half a minute a case.
 """
 
 import argparse
@@ -54,7 +54,7 @@ class Sizes:
     dtype: torch.dtype
 
 
-LARGE = Sizes((8, 256, 1024, 4096), 5120, 25600, 64, 8, 128, 8, 1088, 131072, 256, torch.bfloat16)  # Emu3.5 34B, 8k past
+LARGE = Sizes((8, 256, 1024, 4096), 5120, 25600, 64, 8, 128, 8, 1088, 131072, 256, torch.bfloat16)  # Emu3.5 34B
 SMALL = Sizes((65,), 192, 576, 6, 2, 32, 12, 80, 1024, 16, torch.float32)  # the embedded model
 # Above this load other work shares the cores, and a median says more about it than about us.
 _IDLE_LOAD = 0.5
@@ -62,7 +62,7 @@ _IDLE_LOAD = 0.5
 
 @dataclass(frozen=True)
 class Machine:
-    """What runs, and what it does at best: a large copy (read and write) and a large product in the shipped dtype."""
+    """What runs, and what it does at best: a large copy (read and write) and a large product in the cases' dtype."""
 
     name: str
     device: str
