@@ -20,7 +20,7 @@ from .line import Line
 from .security import KeyPair, unlock
 
 
-class ServerError(RuntimeError):
+class ServerError(ValueError):
     """The server refused; `code` is one of protocol.ERROR_CODES."""
 
     def __init__(self, code: str, message: str):

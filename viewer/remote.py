@@ -18,7 +18,7 @@ EXACT = Look(encoding="raw", depth="f32", tokens=True)  # frames arrive as they 
 
 
 class RemoteSession:
-    """A walk that the client drives. Raises what a local explorer would: ActionError for words that cannot be done."""
+    """A walk that the client drives. Raises what a local explorer would: ActionError, ValueError."""
 
     def __init__(self, client: Client, session: str):
         self.client, self.id = client, session
@@ -49,10 +49,7 @@ class RemoteSession:
         return RemoteSession(self.client, self.client.fork(self.id))
 
     def rewind(self, frames: int) -> Frame:
-        try:
-            self._frame = self.client.rewind(self.id, frames)
-        except RuntimeError as error:
-            raise ValueError(str(error)) from error
+        self._frame = self.client.rewind(self.id, frames)
         return self._frame
 
     def save(self, path: str | Path) -> None:

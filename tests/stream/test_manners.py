@@ -138,12 +138,13 @@ def test_no_more_frames_are_made_or_sent_than_there_are_credits(wires, client):
 
 def test_credits_do_not_pile_up(wires):
     wire = wires()
-    opened = wire.open(credits=0)
+    opened = wire.open(credits=1)
+    assert wire.read_until(p.FrameHead).index == 0
     for _ in range(9):
         wire.send(p.Credit(session=opened.session, frames=16))
     wire.send(p.Act(seq=2, session=opened.session, text="move forward"))
     indices = [wire.read_until(p.FrameHead).index for _ in range(16)]
-    assert indices == list(range(16))
+    assert indices == list(range(1, 17))
     assert wire.read(timeout_s=0.2) is None
 
 
