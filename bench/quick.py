@@ -106,8 +106,10 @@ def observed(engine: Engine, walk: Walk, frames: int, **options) -> Session:
     return session
 
 
-def run(engine: Engine, scenes: int, out: Path, *, progress: Callable[[float], None] | None = None) -> dict:
-    """Measure everything on `scenes` test scenes; writes quick.json and quick.png into `out`; returns the report."""
+def run(engine: Engine, scenes: int, out: Path, *, cost: dict[str, float] | None = None,
+        progress: Callable[[float], None] | None = None) -> dict:  # fmt: skip
+    """Measure everything on `scenes` test scenes; writes quick.json and pictures into `out`; returns the report. cost:
+    what `start_cost` measured."""
     walks = [test_walk(number) for number in range(scenes)]
     tick = _Ticker(progress, 3 * scenes)
     one, costs = one_step(engine, walks, tick)
@@ -118,7 +120,7 @@ def run(engine: Engine, scenes: int, out: Path, *, progress: Callable[[float], N
         "one_step": {row: {c: one.mean(row, c) for c in columns} for row, columns in one.scores.items()},
         "one_step_error": {row: _standard_error(columns["all"]) for row, columns in one.scores.items()},
         "rollout": {row: [float(x) for x in curve] for row, curve in rollouts.items()},
-        "depth_abs_rel": costs["abs_rel"], "cost": costs["speed"] | slow, "dida": asdict(engine.dida),
+        "depth_abs_rel": costs["abs_rel"], "cost": costs["speed"] | slow | (cost or {}), "dida": asdict(engine.dida),
     }  # fmt: skip
     report["goals"] = goals(report)
     out.mkdir(parents=True, exist_ok=True)
@@ -154,8 +156,9 @@ def one_step(engine: Engine, walks: list[Walk], tick: Callable[[], None]) -> tup
                 add(row, peek(session, action).pixels)
                 if row == "model, carried views":
                     times.append(time.perf_counter() - started)
-                    add("warp alone", peek(session, action, decoder="carry").pixels)
-                    add("warp alone, before the tokenizer", session.plan(action).pixels)
+                    carried = session.plan(action).carried.pixels
+                    add("warp alone", carried)
+                    add("warp alone, through the tokenizer", engine.show(engine.encode(carried))[0])
                 add(f"{row}, wrong words", peek(session, wrong).pixels)
                 _show_true(session, walk, index, index + 4)
         for session in sessions.values():
@@ -293,3 +296,74 @@ class _Ticker:
             self.progress(self.done / self.total)
 
 
+
+
+def start_cost(weights: Path | None) -> dict[str, float]:
+    """Seconds from starting a process to its first dreamt frame, and that process's peak memory in MB after 30 more."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, time; started = time.perf_counter()\n"
+        "from roam.scenes.explorer import SceneSession; from roam.scenes.splits import make_scene\n"
+        "from roam.world.engine import Engine; from roam.world.action import parse_action\n"
+        "session = Engine.from_checkpoint(sys.argv[1] or None).session(SceneSession(make_scene('test', 0)).frame)\n"
+        "session.step(parse_action('move forward')); print('shown', flush=True)\n"
+        "for _ in range(30): session.step(parse_action('turn left'))\n"
+        "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    started = time.perf_counter()
+    with subprocess.Popen([sys.executable, "-c", code, str(weights or "")], stdout=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        seconds = time.perf_counter() - started
+        peak_kb = int(process.stdout.readline())
+    return {"first_frame_s": seconds, "memory_mb": peak_kb / 1024}
+
+
+def print_report(report: dict, console) -> None:
+    """The report as tables for people."""
+    from rich.table import Table
+
+    table = Table(title=f"One step after true frames, PSNR in dB, {report['scenes']} test scenes")
+    for heading in ("", "all pixels", "covered", "newly seen"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for row, columns in report["one_step"].items():
+        cells = [f"{columns.get(c, float('nan')):.2f}" for c in ("all", "covered", "newly seen")]
+        table.add_row(row, f"{cells[0]} ± {report['one_step_error'][row]:.2f}", *cells[1:])
+    console.print(table)
+    table = Table(title="Free rollout after 4 true frames, PSNR in dB at step")
+    marks = (1, 2, 4, 6, 8, 10, 12, 14, 16)
+    for heading in ("", *map(str, marks)):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for row, curve in report["rollout"].items():
+        table.add_row(row, *(f"{curve[mark - 1]:.2f}" for mark in marks))
+    console.print(table)
+    table = Table(title="Goals")
+    for heading in ("", "measured", "goal", "met"):
+        table.add_column(heading)
+    for name, goal in report["goals"].items():
+        sign = "at most" if name in AT_MOST else "at least"
+        table.add_row(name, f"{goal['measured']:.2f}", f"{sign} {goal['goal']:g}", "yes" if goal["met"] else "no")
+    console.print(table)
+
+
+def main(weights: Path | None = None, scenes: int = 16, out: Path = Path("roam-out/bench")) -> dict:
+    """Run, print and keep: what `roam bench quick` does."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console()
+    console.print(str(Machine.here()))
+    engine = Engine.from_checkpoint(weights)
+    cost = start_cost(weights)
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("walking", total=1.0)
+        report = run(engine, scenes, out, cost=cost, progress=lambda share: bar.update(task, completed=share))
+    print_report(report, console)
+    console.print(f"pictures and figures: {out}")
+    print(json.dumps({"bench": "quick", "goals": {name: goal["measured"] for name, goal in report["goals"].items()}}))
+    return report
+
+
+if __name__ == "__main__":
+    main()

@@ -81,6 +81,7 @@ class DidaConfig:
     hole_level: float = 0.0
     frame_level: float = 0.5
     temperature: float = 0.0
+    detail_tolerance: float = 0.6
 
     def __post_init__(self):
         levels = (self.warp_level, self.hole_level, self.frame_level)

@@ -21,8 +21,9 @@ from .cache import CachedAttention, KVCache
 from .checkpoint import Checkpoint, load_checkpoint
 from .config import DidaConfig
 from .dida import Canvas, MetricPath, decode_canvas, start_from_frame, start_from_noise, start_from_warp
+from .detail import restore_detail
 from .frame import Frame, Timing
-from .geometry import View
+from .geometry import View, Warp
 from .memory import ViewMemory
 from .pose import Camera, Pose
 from .session import Moment, Plan, Session
@@ -57,6 +58,7 @@ class Engine:
             first = Frame(0, np.asarray(first), pose=Pose.at(0, 0, 1.5))
         tokens = self._encode(first.pixels[None])
         pixels, depth = self._decode(tokens)
+        pixels = np.asarray(first.pixels) if self.dida.detail_tolerance else pixels
         camera = Camera(self.vision.config.size, self.vision.config.size)
         frame = Frame(0, pixels, tokens[0].view(self.layout.grid).cpu().numpy().astype(np.int32), depth, first.pose)
         memory = ViewMemory(camera)
@@ -90,6 +92,8 @@ class Engine:
         frames = []
         for b, (session, action, plan) in enumerate(zip(sessions, actions, plans, strict=True)):
             pixels, depth = self._decode(tokens[b : b + 1])
+            if plan.carried is not None and self.dida.detail_tolerance:
+                pixels = self._with_detail(pixels, plan.carried, tokens[b : b + 1])
             grid = tokens[b].view(self.layout.grid).cpu().numpy().astype(np.int32)
             timing = Timing(warp_ms, denoise_ms, clock.lap_ms(), commit_ms)
             frame = Frame(session.frame.index + 1, pixels, grid, depth, plan.pose, timing)
@@ -107,6 +111,7 @@ class Engine:
         tokens = self._encode(pixels[None])
         shown, depth = self._decode(tokens)
         grid = tokens[0].view(self.layout.grid).cpu().numpy().astype(np.int32)
+        shown = np.asarray(pixels) if self.dida.detail_tolerance else shown
         frame = Frame(session.frame.index + 1, shown, grid, depth, pose or plan.pose)
         session.accept(action, frame, page)
         return frame
@@ -164,19 +169,25 @@ class Engine:
 
     def _carry(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
         """No model: the carried view, or the frame before, as the tokenizer has it."""
-        pixels = [s.frame.pixels if plan.pixels is None else plan.pixels for s, plan in zip(sessions, plans, strict=True)]
+        pairs = zip(sessions, plans, strict=True)
+        pixels = [session.frame.pixels if plan.carried is None else plan.carried.pixels for session, plan in pairs]
         return self._encode(np.stack(pixels))
 
     def _start(self, session: Session, plan: Plan) -> Canvas:
         seeds = self._seeds([session], 0)
-        if plan.pixels is not None:
-            carried = self._encode(plan.pixels[None])
-            coverage = torch.from_numpy(plan.coverage).flatten()[None].to(self.device)
+        if plan.carried is not None:
+            carried = self._encode(plan.carried.pixels[None])
+            coverage = torch.from_numpy(plan.carried.coverage(self.layout.grid)).flatten()[None].to(self.device)
             return start_from_warp(self.path, carried, coverage, seeds)
         if session.start == "noise":
             return start_from_noise(self.path, (1, self.layout.num_cells), seeds)
         before = torch.from_numpy(session.frame.tokens.astype(np.int64)).flatten()[None].to(self.device)
         return start_from_frame(self.path, before, seeds)
+
+    def _with_detail(self, decoded: np.ndarray, carried: Warp, tokens: Tensor) -> np.ndarray:
+        accepted = self.path.codebook[self._encode(carried.pixels[None])]
+        distance = (self.path.codebook[tokens] - accepted).square().sum(-1).view(self.layout.grid).cpu().numpy()
+        return restore_detail(decoded, carried.pixels, carried.covered, distance, tolerance=self.dida.detail_tolerance)
 
     def _token_by_token(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
         tables = self.cache.table([[*session.history(), page] for session, page in zip(sessions, pages, strict=True)])

@@ -14,7 +14,7 @@ import numpy as np
 
 from .action import Action, ActionError
 from .frame import Frame, Rollout, walk
-from .geometry import View, warp
+from .geometry import View, Warp, warp
 from .memory import ViewMemory, visible_pages
 from .pose import Camera, Pose
 
@@ -38,12 +38,11 @@ class Moment:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a step starts from: the words' ids, the pose that the motion leads to, and a carried view or None."""
+    """What a step starts from: the words' ids, the pose that the motion leads to, and the carried view or None."""
 
     text: tuple[int, ...]
     pose: Pose | None
-    pixels: np.ndarray | None = None
-    coverage: np.ndarray | None = None
+    carried: Warp | None = None
 
 
 class Session:
@@ -158,8 +157,7 @@ class Session:
             if self.start == "warp":
                 raise ActionError(f"'{action.text}' has no motion to carry a view along; use start='auto'")
             return Plan(ids, pose)
-        carried = warp(self.memory.choose(pose, NUM_VIEWS), pose, self.camera)
-        return Plan(ids, pose, carried.pixels, carried.coverage(self.engine.layout.grid))
+        return Plan(ids, pose, warp(self.memory.choose(pose, NUM_VIEWS), pose, self.camera))
 
     def accept(self, action: Action, frame: Frame, page: int) -> None:
         """Go on from a frame whose words are in `page`; its own keys and values follow when it is settled."""

@@ -1,7 +1,8 @@
 """Turns recordings into what the world model learns from: token grids, words, and the canvases that a walker starts from.
 
-The canvases are made exactly as a session makes them: remembered frames are what the tokenizer's decoder shows, depth
-is its own, and the pose is the commanded one, so that training sees the errors that service will bring.
+The canvases are made as a session makes them: depth is the tokenizer's own and the pose is the commanded one, so that
+training sees the errors that service will bring. In every other walk the remembered pixels are the true ones, as right
+after a true frame; in the others they are what the decoder shows, as far into a dream.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def make_canvases(walks: Walks, vision: VisionTokenizer, text: TextTokenizer, ca
             ids = text.encode(action.text)[:capacity]
             words[r, t, : len(ids)] = ids
     context = torch.multiprocessing.get_context("fork" if device == "cpu" else "spawn")
-    jobs = ((walks.pixels[r], walks.poses[r], walks.actions[r]) for r in range(R))
+    jobs = ((walks.pixels[r], walks.poses[r], walks.actions[r], r % 2 == 0) for r in range(R))
     parts = []
     with context.Pool(os.cpu_count() if device == "cpu" else 1, _prepare, (vision, device)) as pool:
         for part in pool.imap(_one_walk, jobs, chunksize=4):
@@ -67,11 +68,12 @@ def _prepare(vision: VisionTokenizer, device: str) -> None:
 @torch.inference_mode()
 def _one_walk(job) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One walk's tokens (T, N), carried tokens (T, N) and coverage (T, N)."""
-    pixels, poses, actions = job
+    pixels, poses, actions, is_true = job
     vision = _worker["vision"]
     device, memory, warps = vision.steps.device, ViewMemory(Camera(vision.config.size, vision.config.size)), []
     codes = vision.encode(torch.from_numpy(pixels).to(device))
     shown, depth = (part.cpu().numpy() for part in vision.decode(codes))
+    shown = pixels if is_true else shown
     for t, pose in enumerate(poses):
         if t:
             # the model is told the command, and learns from the frame what a wall made of it

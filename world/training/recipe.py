@@ -35,7 +35,7 @@ class Recipe:
     walks: int = 2000
     held_out_walks: int = 64
     frames: int = 24
-    canvas_walks: int = 1200
+    canvas_walks: int = 900
     workers: int = 2
     vision: VisionConfig = field(default_factory=VisionConfig)
     layout: LayoutConfig = field(default_factory=LayoutConfig)

@@ -47,9 +47,9 @@ class WorldRecipe:
     """A short window first, then the one that is served; the run fits its schedule to max_seconds of training."""
 
     steps: int = 6000
-    stages: tuple[Stage, ...] = (Stage(0.6, 6, 8, 4), Stage(1.0, 4, 16, 12))
-    peak: float = 2.5e-3
-    max_seconds: float = 5000.0
+    stages: tuple[Stage, ...] = (Stage(0.6, 4, 8, 4), Stage(1.0, 2, 16, 12))
+    peak: float = 3e-3
+    max_seconds: float = 3800.0
     seed: int = 2
     history_noise: float = 0.1
     clean_weight: float = 0.25
