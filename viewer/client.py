@@ -72,7 +72,7 @@ class Client:
         name: str = "roam",
         server_key: str = "",
         keys: KeyPair | None = None,
-        timeout_s: float = 10.0,
+        timeout_s: float = 30.0,
         patience_s: float = 3.0,
     ):
         self.timeout_s = timeout_s
