@@ -28,8 +28,8 @@ class CapturedStep:
     """step(kind, *tensors), captured once for each kind and each set of shapes.
 
     kind is whatever in Python decides what the step launches (causal or not, temperature, which denoising step): it is
-    frozen into the graph. All numbers that change from call to call must come in as tensors. A graph's outputs are its
-    own buffers: the next call of the same kind and shapes overwrites them.
+    frozen into the graph. All numbers that change from call to call must come in as tensors. Outputs lie in memory that
+    the graphs share: use or copy them before the next call of any kind.
     """
 
     def __init__(self, step: Callable[..., Any]):

@@ -73,7 +73,8 @@ def quantise_rows_triton(x):
 
 def quantise_rows(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Quantise every row of x (..., C) to its own peak: (..., C) float8_e4m3fn and scales (...) float32."""
-    return quantise_rows_triton(x) if backend(x.device) == "triton" else quantise_rows_reference(x)
+    converts = backend(x.device) == "triton" and torch.cuda.get_device_capability(x.device) >= (8, 9)
+    return quantise_rows_triton(x) if converts else quantise_rows_reference(x)
 
 
 def has_fp8_products(device: torch.device | str) -> bool:

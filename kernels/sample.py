@@ -301,8 +301,9 @@ def head_sample_triton(
         threshold = _kth_largest(rows, weight, mask, sizes, grid, options, top_k)
     best, logit, top, total = torch.empty(4, R, plan.shares, dtype=torch.float32, device=device)
     code = torch.empty(R, plan.shares, dtype=torch.int32, device=device)
-    heat = temperature
-    if not isinstance(temperature, torch.Tensor):
+    if isinstance(temperature, torch.Tensor):
+        heat = temperature.float().contiguous()
+    else:
         heat = torch.full((B,), temperature, dtype=torch.float32, device=device)
     _sample_kernel[grid](
         rows,

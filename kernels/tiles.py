@@ -86,9 +86,9 @@ def _winners_kernel(
         logit = tl.sum(tl.where(chosen, tl.load(logit_ptr + place, mask=inside, other=0.0), 0.0), 1)
         tops = tl.load(top_ptr + place, mask=inside, other=float("-inf"))
         top = tl.max(tops, 1)
-        top = tl.where(top == float("-inf"), 0.0, top)  # rows past the end, and rows with nothing allowed
+        top = tl.where(rows < num_rows, top, 0.0)
         sums = tl.load(sum_ptr + place, mask=inside, other=0.0) * tl.exp(tops - top[:, None])
-        total = tl.sum(sums, 1)
+        total = tl.where(rows < num_rows, tl.sum(sums, 1), 1.0)
         tl.store(confidence_ptr + rows, tl.exp(logit - top) / total, mask=rows < num_rows)
 
 
