@@ -89,8 +89,10 @@ class MetricsPage:
         self._http = ThreadingHTTPServer((host, port), Handler)
         self._http.daemon_threads = True
         self.url = f"http://{host}:{self._http.server_address[1]}/metrics"
-        threading.Thread(target=self._http.serve_forever, name="roam-metrics", daemon=True).start()
+        self._thread = threading.Thread(target=self._http.serve_forever, name="roam-metrics", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         self._http.shutdown()
         self._http.server_close()
+        self._thread.join()

@@ -7,7 +7,6 @@ are is the Worlds' business, how they are kept the Host's, what a message asks f
 from __future__ import annotations
 
 import logging
-import signal
 import tempfile
 import threading
 import time
@@ -18,7 +17,7 @@ from ..world.action import ActionError
 from . import protocol as p
 from .controls import Command, Controls
 from .host import Host, Stepped
-from .metrics import Metrics, MetricsPage
+from .metrics import Metrics
 from .post import Post
 from .requests import Requests
 from .security import check_bind
@@ -78,9 +77,13 @@ class Server:
         self._thread.start()
         return self
 
-    def stop(self) -> None:
-        """Save every walk and end, from any thread or a signal handler; a started server has ended on return."""
+    def request_stop(self) -> None:
+        """Have `run` save every walk and end, soon; from any thread or a signal handler."""
         self._stopping.set()
+
+    def stop(self) -> None:
+        """Save every walk and end; a started server has ended on return."""
+        self.request_stop()
         if self._thread:
             self._thread.join()
 
@@ -192,18 +195,6 @@ class Server:
         self._post.close()
         if self._own_folder:
             self._own_folder.cleanup()
-
-
-def serve(server: Server, *, metrics_port: int | None = None) -> None:
-    """Run a server until SIGINT or SIGTERM, which save every walk. metrics_port: where Prometheus asks, 0 for any."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: server.stop())
-    page = MetricsPage(server.metrics_text, port=metrics_port) if metrics_port is not None else None
-    print(f"serving on {server.address}" + (f", metrics at {page.url}" if page else ""), flush=True)
-    server.run()
-    if page:
-        page.close()
-    print("every walk is saved", flush=True)
 
 
 def _log_failure(value: Any) -> None:

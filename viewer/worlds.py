@@ -107,6 +107,15 @@ class DreamWorlds:
         return np.array(ImageOps.fit(Image.fromarray(image), (self.scenes.size, self.scenes.size)))
 
 
+def open_worlds(model: str | Path | None = None, *, is_truth: bool = False) -> Worlds:
+    """What `roam serve` serves: dreams of the model in that folder (or the embedded one), or true scenes alone."""
+    if is_truth:
+        return SceneWorlds()
+    from ..world.engine import Engine
+
+    return DreamWorlds(Engine.from_checkpoint(model))
+
+
 def check(request: OpenRequest, worlds: Worlds) -> None:
     """Raise ValueError for a model or a world that is not there."""
     if request.model not in ("", *worlds.models):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import msgpack
 import pytest
 import zmq
@@ -105,6 +107,14 @@ def wires(server):
     yield make
     for wire in made:
         wire.close()
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    """Every thread of ours that a test began has ended when the test has."""
+    yield
+    left = [thread.name for thread in threading.enumerate() if thread.name.startswith("roam-")]
+    assert not left, f"still running: {left}"
 
 
 @pytest.fixture

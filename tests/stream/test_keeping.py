@@ -21,10 +21,10 @@ WALK = [parse_action(text) for text in ("move forward", "turn left", "move forwa
 ROOT = Path(__file__).parents[2]
 SERVE = """
 import sys
-from roam.viewer.server import Server, serve
+from roam.viewer.serving import serve
 from roam.viewer.sessions import Limits
 from tests.stream.doubles import TinyWorlds
-serve(Server(TinyWorlds(), sys.argv[1], folder=sys.argv[2], limits=Limits(snapshot_frames=7)))
+serve(TinyWorlds(), sys.argv[1], folder=sys.argv[2], limits=Limits(snapshot_frames=7))
 """
 
 
@@ -108,7 +108,7 @@ def test_a_request_that_the_end_of_the_server_cut_off_says_so(tmp_path):
         client.act(session, "wait")
         client.next_frame(session)
         time.sleep(0.1)
-        server._stopping.set()
+        server.request_stop()
         time.sleep(0.2)
         with pytest.raises((ConnectionLostError, TimeoutError)):
             client.stats()

@@ -1,0 +1,201 @@
+"""The same messages over WebSocket, and the page that walks, in a real browser where there is one."""
+
+import itertools
+import json
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from roam.viewer import protocol as p
+from roam.viewer.gateway import Gateway, join, split
+from roam.viewer.security import SecurityError
+from roam.world.action import parse_action
+
+from .doubles import Tiny
+
+websocket = pytest.importorskip("websockets.sync.client", reason="needs websockets: pip install 'roam[serve]'")
+from websockets.exceptions import InvalidStatus  # noqa: E402
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+
+
+@pytest.fixture
+def gateway(server):
+    with Gateway(server.address) as gateway:
+        yield gateway
+
+
+def connect(gateway, **options):
+    return websocket.connect(gateway.url.replace("http", "ws") + "ws", open_timeout=60, **options)
+
+
+def say(page, message: p.Message) -> None:
+    page.send(join(p.pack(message)))
+
+
+def read_until(page, kind):
+    while True:
+        message, payload = p.unpack(split(page.recv(timeout=60)), p.SERVER_MESSAGES)
+        if isinstance(message, kind):
+            return message, payload
+
+
+@given(st.binary(min_size=1, max_size=300), st.binary(max_size=300))
+def test_what_is_joined_splits_to_the_same(header, payload):
+    parts = [header, payload] if payload else [header]
+    assert split(join(parts)) == parts
+
+
+@pytest.mark.parametrize(
+    "message", ["text", b"", b"\1\0\0", b"\0\0\0\0", b"\5\0\0\0abcd", b"\xff\xff\xff\xff" + b"x" * 70000]
+)
+def test_what_is_no_message_does_not_split(message):
+    assert split(message) is None
+
+
+def test_a_walk_over_websocket_has_the_digests_of_the_local_one(gateway):
+    with connect(gateway) as page:
+        say(page, p.Hello(versions=(1,)))
+        assert read_until(page, p.Welcome)[0].version == 1
+        say(page, p.Open(seq=1, seed=6, credits=2))
+        session = read_until(page, p.Opened)[0].session
+        say(page, p.Act(seq=2, session=session, mode="once", text="move forward"))
+        heads = [read_until(page, p.FrameHead) for _ in range(2)]
+    frame = Tiny(6).step(parse_action("move forward"))
+    assert heads[1][0].digest == frame.digest
+    assert bytes(heads[1][1]) == frame.pixels.tobytes()
+
+
+def test_nonsense_ends_one_page_and_no_other(gateway):
+    with connect(gateway) as good, connect(gateway) as bad:
+        bad.send("hello?")
+        with pytest.raises(Exception, match="1003"):
+            bad.recv(timeout=30)
+        say(good, p.Hello(versions=(1,)))
+        assert read_until(good, p.Welcome)
+
+
+def test_pages_of_other_sites_are_refused(gateway):
+    with pytest.raises(InvalidStatus, match="403"):
+        connect(gateway, origin="https://example.org")
+
+
+def test_a_foreign_name_that_was_made_to_point_here_is_refused(gateway):
+    request = urllib.request.Request(gateway.url, headers={"Host": "example.org"})
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(request, timeout=30)
+
+
+def test_a_gateway_for_everyone_must_be_meant(server):
+    with pytest.raises(SecurityError, match="--open"):
+        Gateway(server.address, host="0.0.0.0")
+
+
+class Browser:
+    """A headless Chromium with one page, driven over its debugging socket."""
+
+    def __init__(self, url: str, folder):
+        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--window-size=600,700",
+                 "--remote-debugging-port=0", f"--user-data-dir={folder}", url]  # fmt: skip
+        self.process = subprocess.Popen([BROWSER, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        port = self._until(lambda: (folder / "DevToolsActivePort").read_text().split()[0])
+        pages = self._until(lambda: self._pages(port, url))
+        self.socket = websocket.connect(pages[0]["webSocketDebuggerUrl"], max_size=None, open_timeout=60)
+        self.numbers = itertools.count(1)
+
+    def command(self, method: str, **params) -> dict:
+        number = next(self.numbers)
+        self.socket.send(json.dumps({"id": number, "method": method, "params": params}))
+        while True:
+            answer = json.loads(self.socket.recv(timeout=60))
+            if answer.get("id") == number:
+                return answer["result"]
+
+    def value(self, expression: str):
+        return self.command("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def wait_for(self, expression: str):
+        return self._until(lambda: self.value(expression))
+
+    def key(self, code: str, is_down: bool) -> None:
+        self.command("Input.dispatchKeyEvent", type="keyDown" if is_down else "keyUp", code=code, key=code)
+
+    def close(self) -> None:
+        self.socket.close()
+        self.process.terminate()
+        self.process.wait(30)
+
+    def _pages(self, port: str, url: str) -> list:
+        listed = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=30).read())
+        return [page for page in listed if page["type"] == "page" and page["url"].startswith(url)]
+
+    def _until(self, get):
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                if value := get():
+                    return value
+            except OSError:
+                pass
+            time.sleep(0.1)
+        raise TimeoutError("the browser did not come to that within 120 s")
+
+
+@pytest.fixture
+def browser(gateway, tmp_path):
+    if BROWSER is None:
+        pytest.skip("no Chromium here; apt-get install chromium")
+    browser = Browser(gateway.url, tmp_path / "profile")
+    yield browser
+    browser.close()
+
+
+def test_the_page_walks_with_keys_words_and_touch(worlds, browser):
+    browser.wait_for("roam.index >= 0 && roam.session")
+    assert browser.value("roam.digest") == Tiny(0).frame.digest
+    drawn = browser.value(
+        "Array.from(pen.getImageData(0, 0, canvas.width, canvas.height).data).reduce((a, b) => a + b)"
+    )
+    assert drawn > 8 * 6 * 255  # more than black
+
+    browser.key("KeyW", True)
+    browser.wait_for("roam.index >= 3 && roam.action === 'move forward'")
+    browser.key("KeyW", False)
+    browser.wait_for("!heldSeq && !isHoldStale && heldText === ''")
+    time.sleep(0.5)
+    index = browser.value("roam.index")
+    time.sleep(0.5)
+    assert browser.value("roam.index") == index
+
+    browser.key("ArrowLeft", True)  # a tap: shorter than any step
+    browser.key("ArrowLeft", False)
+    browser.wait_for(f"roam.index >= {index + 1} && roam.action === 'turn left'")
+
+    browser.value("words.value = 'jmp'; document.getElementById('bar').requestSubmit()")
+    browser.wait_for("roam.note.includes(\"unknown verb 'jmp'\")")
+    browser.value("words.value = 'look up'; document.getElementById('bar').requestSubmit()")
+    browser.wait_for("roam.action === 'look up'")
+
+    browser.value("document.getElementById('walk').style.display = 'block'")
+    box = browser.value(
+        "(r => [r.left + r.width * .9, r.top + r.height / 2])(document.getElementById('walk').getBoundingClientRect())"
+    )
+    for kind in ("mousePressed", "mouseReleased"):
+        browser.command("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+    browser.wait_for("roam.action === 'strafe right'")
+
+
+def test_the_page_takes_its_walk_up_again_when_it_is_loaded_anew(browser):
+    browser.wait_for("roam.index >= 0 && roam.session")
+    browser.value("words.value = 'move forward'; document.getElementById('bar').requestSubmit()")
+    browser.wait_for("roam.index === 1")
+    session = browser.value("roam.session")
+    browser.command("Page.reload")
+    time.sleep(0.5)
+    browser.wait_for("typeof roam !== 'undefined' && roam.index === 1")
+    assert browser.value("roam.session") == session

@@ -1,0 +1,94 @@
+"""What `roam serve`, `roam gateway` and `roam keys` do: servers in the foreground until a signal, keys in a folder."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+from .gateway import Gateway
+from .metrics import MetricsPage
+from .security import KeyPair, SecurityError, add_key, list_keys, make_key, read_key
+from .server import Server
+from .sessions import Limits
+from .worlds import Worlds
+
+ADDRESS = "tcp://127.0.0.1:5555"
+WALKS = Path.home() / ".local" / "share" / "roam" / "walks"
+KEYS = Path.home() / ".config" / "roam" / "keys"
+
+
+def serve(
+    worlds: Worlds,
+    address: str = ADDRESS,
+    *,
+    folder: str | Path = WALKS,
+    keys: str | Path | None = None,
+    is_open: bool = False,
+    limits: Limits | None = None,
+    metrics_port: int | None = None,
+    page_port: int | None = None,
+) -> None:
+    """Serve walks until SIGINT or SIGTERM; then save every one.
+
+    metrics_port: where Prometheus asks; page_port: where the web page is, for servers without keys; 0 takes a free one.
+    """
+    if page_port is not None and keys:
+        raise SecurityError("a server with keys needs a gateway with a key of its own: run `roam gateway` beside it")
+    server = Server(worlds, address, folder=folder, keys=keys, is_open=is_open, limits=limits)
+    _on_signals(server.request_stop)
+    metrics = MetricsPage(server.metrics_text, port=metrics_port) if metrics_port is not None else None
+    gateway = Gateway(server.address, port=page_port).start() if page_port is not None else None
+    print(f"serving on {server.address}", flush=True)
+    if metrics:
+        print(f"metrics at {metrics.url}", flush=True)
+    if gateway:
+        print(f"walk at {gateway.url}", flush=True)
+    server.run()
+    for beside in (gateway and gateway.stop, metrics and metrics.close):
+        if beside:
+            beside()
+    print("every walk is saved", flush=True)
+
+
+def gateway(
+    server: str = ADDRESS,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    server_key: str = "",
+    keys: str | Path | None = None,
+    name: str = "gateway",
+    is_open: bool = False,
+) -> None:
+    """Serve the web page and its WebSocket until SIGINT or SIGTERM. keys, name: its own pair, for servers with keys."""
+    ending = threading.Event()
+    _on_signals(ending.set)
+    pair: KeyPair | None = read_key(keys, name) if keys else None
+    with Gateway(server, host=host, port=port, server_key=server_key, keys=pair, is_open=is_open) as running:
+        print(f"walk at {running.url}", flush=True)
+        while not ending.wait(0.5):
+            pass
+
+
+def keys_make(name: str, *, folder: str | Path = KEYS) -> None:
+    """`roam keys make NAME`: a key pair; NAME is `server` for the server's own."""
+    pair = make_key(folder, name)
+    print(f"{Path(folder) / name}.key_secret holds the secret; the public key is\n{pair.public}")
+
+
+def keys_list(*, folder: str | Path = KEYS) -> None:
+    """`roam keys list`: whom the server lets in."""
+    for name, public in list_keys(folder).items():
+        print(f"{public}  {name}")
+
+
+def keys_add(name: str, public: str, *, folder: str | Path = KEYS) -> None:
+    """`roam keys add NAME PUBLIC_KEY`: let a client in, from the server's next start on."""
+    add_key(folder, name, public)
+    print(f"{name} is let in when the server starts next")
+
+
+def _on_signals(stop) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop())
