@@ -12,7 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from .config import DidaConfig, LayoutConfig, ModelConfig
+from .config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
+from .emu_text import EmuTextTokenizer
+from .ibq import IbqTokenizer
 from .model import Transformer
 from .text import TextTokenizer
 from .vision import VisionConfig, VisionTokenizer
@@ -28,15 +30,20 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that a world model is. digest names the weights: 16 hex digits over both files."""
+    """Everything that a world model is. digest names the weights: 16 hex digits over both files.
+
+    An official Emu3.5 checkpoint (official.py) is the same with that model's tokenizers, and with `pages`, which say how
+    its plain sequences are cut and how long they may be.
+    """
 
     model: Transformer
-    vision: VisionTokenizer
-    text: TextTokenizer
+    vision: VisionTokenizer | IbqTokenizer
+    text: TextTokenizer | EmuTextTokenizer
     vocabulary: Vocabulary
     layout: LayoutConfig
     dida: DidaConfig
     digest: str = ""
+    pages: PageConfig | None = None
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, dtype: torch.dtype = torch.float16) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from .config import DidaConfig
 from .dida import Canvas, MetricPath, decode_canvas, start_from_frame, start_from_noise, start_from_warp
 from .detail import restore_detail
 from .frame import Frame, Timing
-from .geometry import View, Warp
+from .geometry import View
 from .memory import ViewMemory
 from .pose import Camera, Pose
 from .session import Moment, Plan, Session
@@ -78,7 +79,7 @@ class Engine:
     def step_many(self, sessions: Sequence[Session], actions: Sequence[Action]) -> list[Frame]:
         """One step of each session in shared passes: the same frames as each alone."""
         clock = _Clock()
-        plans = [session.plan(action) for session, action in zip(sessions, actions, strict=True)]
+        plans = [self._with_codes(session.plan(action)) for session, action in zip(sessions, actions, strict=True)]
         warp_ms = clock.lap_ms()
         self.settle(sessions)
         commit_ms = clock.lap_ms()
@@ -93,7 +94,7 @@ class Engine:
         for b, (session, action, plan) in enumerate(zip(sessions, actions, plans, strict=True)):
             pixels, depth = self._decode(tokens[b : b + 1])
             if plan.carried is not None and self.dida.detail_tolerance:
-                pixels = self._with_detail(pixels, plan.carried, tokens[b : b + 1])
+                pixels = self._with_detail(pixels, plan, tokens[b])
             grid = tokens[b].view(self.layout.grid).cpu().numpy().astype(np.int32)
             timing = Timing(warp_ms, denoise_ms, clock.lap_ms(), commit_ms)
             frame = Frame(session.frame.index + 1, pixels, grid, depth, plan.pose, timing)
@@ -169,24 +170,26 @@ class Engine:
 
     def _carry(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
         """No model: the carried view, or the frame before, as the tokenizer has it."""
-        pairs = zip(sessions, plans, strict=True)
-        pixels = [session.frame.pixels if plan.carried is None else plan.carried.pixels for session, plan in pairs]
-        return self._encode(np.stack(pixels))
+        before = [torch.from_numpy(session.frame.tokens.astype(np.int64)).flatten()[None] for session in sessions]
+        return torch.cat([b if plan.codes is None else plan.codes for b, plan in zip(before, plans, strict=True)])
+
+    def _with_codes(self, plan: Plan) -> Plan:
+        return plan if plan.carried is None else replace(plan, codes=self._encode(plan.carried.pixels[None]))
 
     def _start(self, session: Session, plan: Plan) -> Canvas:
         seeds = self._seeds([session], 0)
         if plan.carried is not None:
-            carried = self._encode(plan.carried.pixels[None])
             coverage = torch.from_numpy(plan.carried.coverage(self.layout.grid)).flatten()[None].to(self.device)
-            return start_from_warp(self.path, carried, coverage, seeds)
+            return start_from_warp(self.path, plan.codes, coverage, seeds)
         if session.start == "noise":
             return start_from_noise(self.path, (1, self.layout.num_cells), seeds)
         before = torch.from_numpy(session.frame.tokens.astype(np.int64)).flatten()[None].to(self.device)
         return start_from_frame(self.path, before, seeds)
 
-    def _with_detail(self, decoded: np.ndarray, carried: Warp, tokens: Tensor) -> np.ndarray:
-        accepted = self.path.codebook[self._encode(carried.pixels[None])]
-        distance = (self.path.codebook[tokens] - accepted).square().sum(-1).view(self.layout.grid).cpu().numpy()
+    def _with_detail(self, decoded: np.ndarray, plan: Plan, tokens: Tensor) -> np.ndarray:
+        apart = self.path.codebook[tokens] - self.path.codebook[plan.codes[0]]
+        distance = apart.square().sum(-1).view(self.layout.grid).cpu().numpy()
+        carried = plan.carried
         return restore_detail(decoded, carried.pixels, carried.covered, distance, tolerance=self.dida.detail_tolerance)
 
     def _token_by_token(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:

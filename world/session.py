@@ -19,6 +19,8 @@ from .memory import ViewMemory, visible_pages
 from .pose import Camera, Pose
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .engine import Engine
 
 REWIND_LIMIT = 120
@@ -38,11 +40,13 @@ class Moment:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a step starts from: the words' ids, the pose that the motion leads to, and the carried view or None."""
+    """What a step starts from: the words' ids, the pose that the motion leads to, the carried view or None, and the
+    codes (1, N) that the tokenizer has for it."""
 
     text: tuple[int, ...]
     pose: Pose | None
     carried: Warp | None = None
+    codes: Tensor | None = None
 
 
 class Session:

@@ -1,7 +1,7 @@
 """A session's complete state in one file: what is loaded goes on exactly as what was saved would have.
 
-Pixels and depth are not stored: the tokens decode to them again, bit for bit. Keys and values are, because a page's
-depend on pages that have long been dropped. Random state is a seed and a frame number. Nothing in the file is executed.
+Depth is not stored: the tokens decode to it again, bit for bit. Keys and values are, because a page's depend on pages
+that have long been dropped. Random state is a seed and a frame number. Nothing in the file is executed.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ def save_session(session: Session, path: str | Path) -> None:
     session.settle()
     cache, moments = session.engine.cache, session.moments
     pages = torch.tensor([moment.page for moment in moments])
-    views = {index: view for moment in moments for index, view in moment.memory.items()}
+    pictures = {index: view for moment in moments for index, view in moment.memory.items()}
+    pictures |= {moment.frame.index: moment.frame for moment in moments}
     tensors = {
         "k": cache.k[:, pages].cpu(), "v": cache.v[:, pages].cpu(), "lengths": cache.lengths[pages].cpu(),
-        "frame_index": torch.tensor([moment.frame.index for moment in moments]),
-        "frame_tokens": torch.from_numpy(np.stack([moment.frame.tokens for moment in moments])),
-        "frame_pose": torch.tensor([_pose_row(moment.frame.pose) for moment in moments], dtype=torch.float64),
-        "view_index": torch.tensor(list(views), dtype=torch.int64),
-        "view_tokens": torch.from_numpy(np.stack([view.tokens for view in views.values()])) if views else torch.zeros(0),
-        "view_pose": torch.tensor([_pose_row(view.pose) for view in views.values()], dtype=torch.float64),
+        "moments": torch.tensor([moment.frame.index for moment in moments]),
+        "index": torch.tensor(list(pictures)),
+        "tokens": torch.from_numpy(np.stack([picture.tokens for picture in pictures.values()])),
+        "pixels": torch.from_numpy(np.stack([picture.pixels for picture in pictures.values()])),
+        "pose": torch.tensor([_pose_row(picture.pose) for picture in pictures.values()], dtype=torch.float64),
     }  # fmt: skip
     meta = {
         "roam": "session", "format": FORMAT, "weights": session.engine.checkpoint.digest, "seed": str(session.seed),
@@ -81,28 +81,32 @@ def load_session(engine: Engine, path: str | Path) -> Session:
 
 def _rebuild(engine: Engine, meta: dict[str, str], held: dict[str, torch.Tensor], actions: list[Action]) -> Session:
     cache = engine.cache
-    count, expected = len(held["frame_index"]), (cache.k.shape[0], *cache.k.shape[2:])
+    count, expected = len(held["moments"]), (cache.k.shape[0], *cache.k.shape[2:])
     for name in ("k", "v"):
         if held[name].shape != (expected[0], count, *expected[1:]):
             raise SnapshotError(f"saved keys of shape {tuple(held[name].shape)}; this model wants {expected} for {count} pages")
-    camera = Camera(engine.vision.config.size, engine.vision.config.size)
-    memory = ViewMemory(camera, limit=10**9)
-    order = torch.argsort(held["view_index"]).tolist()
-    for row in order:
-        index, tokens = int(held["view_index"][row]), held["view_tokens"][row].numpy()
-        pixels, depth = engine.show(tokens)
-        memory = memory.with_view(index, View(pixels, depth, _pose(held["view_pose"][row]), tokens))
-    frames = []
-    for index, tokens, pose in zip(held["frame_index"].tolist(), held["frame_tokens"].numpy(), held["frame_pose"], strict=True):
-        pixels, depth = engine.show(tokens)
-        frames.append(Frame(index, pixels, tokens.astype(np.int32), depth, _pose(pose)))
+    frames = _frames(engine, held)
+    memory = ViewMemory(Camera(engine.vision.config.size, engine.vision.config.size), limit=10**9)
+    for index, frame in sorted(frames.items()):
+        if frame.pose is not None:
+            memory = memory.with_view(index, View(frame.pixels, frame.depth, frame.pose, frame.tokens))
     memories = [memory.only(indices, limit=VIEW_LIMIT) for indices in json.loads(meta["memories"])]
-    pages = [cache.allocate() for _ in frames]
+    shown = [frames[index] for index in held["moments"].tolist()]
+    pages = [cache.allocate() for _ in shown]
     index = torch.tensor(pages, device=cache.k.device)
     cache.k[:, index], cache.v[:, index] = held["k"].to(cache.k), held["v"].to(cache.v)
     cache.lengths[index] = held["lengths"].to(cache.lengths)
-    moments = [Moment(*parts) for parts in zip(frames, pages, memories, strict=True)]
+    moments = [Moment(*parts) for parts in zip(shown, pages, memories, strict=True)]
     return Session(engine, moments, actions, seed=int(meta["seed"]), start=meta["start"], decoder=meta["decoder"])
+
+
+def _frames(engine: Engine, held: dict[str, torch.Tensor]) -> dict[int, Frame]:
+    """Every stored picture as a frame again, by its index."""
+    rows = zip(held["index"].tolist(), held["tokens"].numpy(), held["pixels"].numpy(), held["pose"], strict=True)
+    return {
+        index: Frame(index, pixels, tokens.astype(np.int32), engine.show(tokens)[1], _pose(pose))
+        for index, tokens, pixels, pose in rows
+    }
 
 
 def _pose_row(pose: Pose | None) -> list[float]:
