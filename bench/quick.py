@@ -170,7 +170,7 @@ def one_step(engine: Engine, walks: list[Walk], tick: Callable[[], None]) -> tup
 
 
 def free_rollouts(engine: Engine, walks: list[Walk], tick: Callable[[], None]) -> tuple[dict[str, np.ndarray], list]:
-    """PSNR at each of 16 steps after 4 true frames, the mean over walks, and (truth, dream) pictures of the first few."""
+    """PSNR at each of 16 steps after 4 true frames, the mean over walks, and (truth, dream) pictures of a few."""
     curves: dict[str, list[list[float]]] = {}
     sheets = []
     for walk in walks:
@@ -229,7 +229,11 @@ def goals(report: dict) -> dict[str, dict]:
         "DiDA less token by token, dB": cost["dida_psnr"] - cost["token_by_token_psnr"],
         "depth AbsRel": report["depth_abs_rel"],
     }
-    measured |= {name: cost[key] for name, key in (("first frame, s", "first_frame_s"), ("memory, MB", "memory_mb")) if key in cost}
+    measured |= {
+        name: cost[key]
+        for name, key in (("first frame, s", "first_frame_s"), ("memory, MB", "memory_mb"))
+        if key in cost
+    }
     return {
         name: {"measured": value, "goal": GOALS.get(name, AT_MOST.get(name)),
                "met": value >= GOALS[name] if name in GOALS else value <= AT_MOST[name]}
@@ -296,8 +300,6 @@ class _Ticker:
             self.progress(self.done / self.total)
 
 
-
-
 def start_cost(weights: Path | None) -> dict[str, float]:
     """Seconds from starting a process to its first dreamt frame, and that process's peak memory in MB after 30 more."""
     import subprocess
@@ -313,7 +315,9 @@ def start_cost(weights: Path | None) -> dict[str, float]:
         "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     started = time.perf_counter()
-    with subprocess.Popen([sys.executable, "-c", code, str(weights or "")], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(weights or "")], stdout=subprocess.PIPE, text=True
+    ) as process:
         process.stdout.readline()
         seconds = time.perf_counter() - started
         peak_kb = int(process.stdout.readline())

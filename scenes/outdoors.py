@@ -45,7 +45,15 @@ def _buildings(b: SceneBuilder, half: float) -> None:
         wall = b.color((0, 1), (0.15, 0.55), (0.55, 0.9))
         scale = {BRICK: 1.2, PLASTER: 1.8, STRIPES: 1.4, WOOD: 0.9}[texture]
         thing = b.new_id()
-        b.box(x, y, 0, (width, depth, height), b.material(texture, wall, wall * 0.75, scale), yaw_deg=yaw_deg, instance=thing)
+        b.box(
+            x,
+            y,
+            0,
+            (width, depth, height),
+            b.material(texture, wall, wall * 0.75, scale),
+            yaw_deg=yaw_deg,
+            instance=thing,
+        )
         roof = b.material(PLAIN, b.color((0, 0.12), (0.2, 0.6), (0.3, 0.55)))
         b.box(x, y, height, (width + 0.4, depth + 0.4, 0.35), roof, yaw_deg=yaw_deg, instance=thing)
         door = b.material(PLAIN, b.color((0, 1), (0.3, 0.8), (0.25, 0.6)))
@@ -92,13 +100,21 @@ def _post(b: SceneBuilder, x, y):
     thing = b.new_id()
     b.cylinder(x, y, 0, 0.08, 2.3, b.material(PLAIN, (0.3, 0.3, 0.33)), instance=thing)
     sign = b.color((0, 1), (0.5, 0.9), (0.6, 0.95))
-    b.box(x, y, 1.7, (0.9, 0.12, 0.6), b.material(STRIPES, sign, sign * 0.6, 0.45), yaw_deg=b.rng.uniform(0, 180), instance=thing)
+    b.box(
+        x,
+        y,
+        1.7,
+        (0.9, 0.12, 0.6),
+        b.material(STRIPES, sign, sign * 0.6, 0.45),
+        yaw_deg=b.rng.uniform(0, 180),
+        instance=thing,
+    )
 
 
 def _kiosk(b: SceneBuilder, x, y):
     thing, side, height = b.new_id(), b.rng.uniform(1.0, 1.7), b.rng.uniform(1.2, 2.4)
     wall = b.color((0, 1), (0.35, 0.8), (0.5, 0.9))
     yaw_deg = b.rng.uniform(0, 90)
-    b.box(x, y, 0, (side, side, height), b.material(int(b.rng.choice([CHECKER, STRIPES, WOOD])), wall, wall * 0.7, side / 2),
-          yaw_deg=yaw_deg, instance=thing)  # fmt: skip
+    paint = b.material(int(b.rng.choice([CHECKER, STRIPES, WOOD])), wall, wall * 0.7, side / 2)
+    b.box(x, y, 0, (side, side, height), paint, yaw_deg=yaw_deg, instance=thing)
     b.box(x, y, height, (side + 0.3, side + 0.3, 0.15), b.material(PLAIN, wall * 0.5), yaw_deg=yaw_deg, instance=thing)

@@ -33,7 +33,7 @@ def random_walk(scene: Scene, rng: np.random.Generator, steps: int, *, start: Po
         pose = there
     if turning_back:
         actions += [_word(action.motion.scaled(-1), rng, plain) for action in reversed(actions)]
-    return (actions + [_word(Motion(), rng, plain)])[:steps]
+    return [*actions, _word(Motion(), rng, plain)][:steps]
 
 
 def repeat(text: str, times: int) -> list[Action]:

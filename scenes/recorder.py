@@ -61,7 +61,14 @@ def record(folder: str | Path, split: str, rollouts: int, *, frames: int = 24, c
     folder, camera = Path(folder), camera or Camera()
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [
-        (folder / f"{split}-{number:06d}.safetensors", split, number, min(PER_FILE, first + rollouts - number), frames, camera)
+        (
+            folder / f"{split}-{number:06d}.safetensors",
+            split,
+            number,
+            min(PER_FILE, first + rollouts - number),
+            frames,
+            camera,
+        )
         for number in range(first, first + rollouts, PER_FILE)
     ]
     missing = [job for job in jobs if not job[0].exists()]
@@ -79,7 +86,9 @@ def load_recording(path: str | Path) -> Recording:
         with safe_open(path, "np") as file:
             meta = file.metadata() or {}
             if meta.get("format") != FORMAT:
-                raise SceneError(f"{path} is no recording of format {FORMAT}; write it anew with `roam train --stage record`")
+                raise SceneError(
+                    f"{path} is no recording of format {FORMAT}; write it anew with `roam train --stage record`"
+                )
             texts = json.loads(meta["actions"])
             motions = json.loads(meta["motions"])
             poses = file.get_tensor("poses")
@@ -103,7 +112,9 @@ def load_recording(path: str | Path) -> Recording:
 def _write(path: Path, split: str, number: int, rollouts: int, frames: int, camera: Camera) -> None:
     numbers = range(number, number + rollouts)
     pixels, depth, poses, actions = zip(*(record_rollout(split, n, frames, camera) for n in numbers), strict=True)
-    motions = [[(a.motion.forward, a.motion.right, a.motion.yaw_deg, a.motion.pitch_deg) for a in walk] for walk in actions]
+    motions = [
+        [(a.motion.forward, a.motion.right, a.motion.yaw_deg, a.motion.pitch_deg) for a in walk] for walk in actions
+    ]
     meta = {
         "format": FORMAT,
         "split": split,
@@ -119,5 +130,3 @@ def _write(path: Path, split: str, number: int, rollouts: int, frames: int, came
     partial = path.with_suffix(".partial")
     save_file(arrays, partial, metadata=meta)
     partial.rename(path)  # a file under its own name is whole
-
-

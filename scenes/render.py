@@ -292,7 +292,7 @@ def _texture(kind, a, b, scale, footprint, salt):
     if kind == BRICK:
         row = math.floor(b * 2)
         joint = 1 - _pulse(a + 0.5 * (row % 2), 0.92, w) * _pulse(b * 2, 0.86, w * 2)
-        shade = _hash(int(math.floor(a + 0.5 * (row % 2))), int(row) + 977 * salt) - 0.5
+        shade = _hash(math.floor(a + 0.5 * (row % 2)), int(row) + 977 * salt) - 0.5
         return joint, 1.0 + 0.16 * shade * fade
     if kind == WOOD:
         plank = math.floor(b)

@@ -16,12 +16,12 @@ def make_rooms(seed: int) -> Scene:
     half = b.rng.uniform(3.8, 5.0)
     cut_x, cut_y = b.rng.uniform(-0.15, 0.15, 2) * half
     rooms = [
-        (x0, y0, x1, y1)
-        for x0, x1 in ((-half, cut_x), (cut_x, half))
-        for y0, y1 in ((-half, cut_y), (cut_y, half))
+        (x0, y0, x1, y1) for x0, x1 in ((-half, cut_x), (cut_x, half)) for y0, y1 in ((-half, cut_y), (cut_y, half))
     ]
     floor = b.material(
-        b.rng.choice([WOOD, CHECKER, TILES, WOOD]), *_pair(b, (0.02, 0.15), (0.2, 0.55), (0.45, 0.75)), b.rng.uniform(0.5, 0.9)
+        b.rng.choice([WOOD, CHECKER, TILES, WOOD]),
+        *_pair(b, (0.02, 0.15), (0.2, 0.55), (0.45, 0.75)),
+        b.rng.uniform(0.5, 0.9),
     )
     ceiling = b.material(PLAIN, b.color((0, 1), (0.0, 0.08), (0.85, 0.95)))
     b.box(0, 0, HEIGHT, (2 * half + 1, 2 * half + 1, 0.2), ceiling)

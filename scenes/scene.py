@@ -66,7 +66,9 @@ class Scene:
             if getattr(self, name).shape != shape:
                 raise SceneError(f"scene array '{name}' has shape {getattr(self, name).shape}, wanted {shape}")
         if n and not (self.materials.min() >= 0 and self.materials.max() < m):
-            raise SceneError(f"scene materials run from {self.materials.min()} to {self.materials.max()}, wanted 0 to {m - 1}")
+            raise SceneError(
+                f"scene materials run from {self.materials.min()} to {self.materials.max()}, wanted 0 to {m - 1}"
+            )
 
     @property
     def spawn_pose(self) -> Pose:

@@ -107,7 +107,9 @@ def say(motion: Motion) -> str:
             _phrase("turn " + ("left" if motion.yaw_deg > 0 else "right"), motion.yaw_deg, TURN_DEG, "degrees")
         )
     if motion.pitch_deg:
-        parts.append(_phrase("look " + ("up" if motion.pitch_deg > 0 else "down"), motion.pitch_deg, TURN_DEG, "degrees"))
+        parts.append(
+            _phrase("look " + ("up" if motion.pitch_deg > 0 else "down"), motion.pitch_deg, TURN_DEG, "degrees")
+        )
     return " and ".join(parts) or "wait"
 
 
@@ -150,7 +152,9 @@ def _clause_motion(clause: list[str], verb_before: str | None) -> tuple[str, Mot
             unit = token
         elif token[0] in "0123456789.":
             if amount is not None:
-                raise ActionError(f"two amounts in one part of the action, the second is {token}; join parts with 'and'")
+                raise ActionError(
+                    f"two amounts in one part of the action, the second is {token}; join parts with 'and'"
+                )
             amount = float(token)
         elif token in FILLERS:
             is_soft = is_soft or token in SOFTENERS
@@ -223,8 +227,12 @@ def paraphrases(motion: Motion) -> tuple[str, ...]:
 
     Raises ValueError for a motion along several axes: say its parts one by one.
     """
-    parts = [("forward", motion.forward, STEP, "back"), ("strafe right", motion.right, STEP, "strafe left"),
-             ("turn left", motion.yaw_deg, TURN_DEG, "turn right"), ("look up", motion.pitch_deg, TURN_DEG, "look down")]  # fmt: skip
+    parts = [
+        ("forward", motion.forward, STEP, "back"),
+        ("strafe right", motion.right, STEP, "strafe left"),
+        ("turn left", motion.yaw_deg, TURN_DEG, "turn right"),
+        ("look up", motion.pitch_deg, TURN_DEG, "look down"),
+    ]
     parts = [part for part in parts if part[1]]
     if len(parts) > 1:
         raise ValueError(f"{motion} moves along {len(parts)} axes; paraphrases are of one")

@@ -1,4 +1,4 @@
-"""Token-by-token decoding of the same weights: one causal pass a token, for comparison and for purely causal weights."""
+"""Token-by-token decoding of the same weights: one causal pass a token, to compare and for causal weights."""
 
 from __future__ import annotations
 

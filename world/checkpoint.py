@@ -32,8 +32,8 @@ class CheckpointError(ValueError):
 class Checkpoint:
     """Everything that a world model is. digest names the weights: 16 hex digits over both files.
 
-    An official Emu3.5 checkpoint (official.py) is the same with that model's tokenizers, and with `pages`, which say how
-    its plain sequences are cut and how long they may be.
+    An official Emu3.5 checkpoint (official.py) is the same with that model's tokenizers, and with `pages`, which say
+    how its plain sequences are cut and how long they may be.
     """
 
     model: Transformer
@@ -72,7 +72,9 @@ def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.dev
         raise CheckpointError(f"{folder / 'config.json'} has settings that cannot be used: {error}") from error
     vocabulary = Vocabulary(text.size, vision_config.num_codes)
     if model_config.vocab_size != vocabulary.size or layout.grid != vision_config.grid:
-        raise CheckpointError(f"{folder / 'config.json'} contradicts itself: vocabulary or grid of model and tokenizer differ")
+        raise CheckpointError(
+            f"{folder / 'config.json'} contradicts itself: vocabulary or grid of model and tokenizer differ"
+        )
     model, vision = Transformer(model_config), VisionTokenizer(vision_config)
     digest = hashlib.sha256()
     for name, module in (("model", model), ("vision", vision)):
@@ -87,12 +89,16 @@ def _read_config(folder: Path) -> dict:
     try:
         parts = json.loads(path.read_text())
     except FileNotFoundError:
-        raise CheckpointError(f"no checkpoint in {folder}: config.json is missing; name a folder that `roam train` wrote") from None
+        raise CheckpointError(
+            f"no checkpoint in {folder}: config.json is missing; name a folder that `roam train` wrote"
+        ) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); wanted the JSON that `roam train` writes") from error
     if not isinstance(parts, dict) or parts.get("format") != FORMAT:
         found = parts.get("format") if isinstance(parts, dict) else None
-        raise CheckpointError(f"{path} is of format {found}, this program reads format {FORMAT}; use the matching version")
+        raise CheckpointError(
+            f"{path} is of format {found}, this program reads format {FORMAT}; use the matching version"
+        )
     return parts
 
 
@@ -104,12 +110,18 @@ def _load_weights(module: nn.Module, path: Path, digest) -> None:
         raise CheckpointError(f"{path} is torn or no safetensors file ({error}); copy or train it again") from error
     wanted = module.state_dict()
     if missing := sorted(wanted.keys() - tensors.keys()):
-        raise CheckpointError(f"{path} lacks {len(missing)} tensors, the first is {missing[0]}; it belongs to another model")
+        raise CheckpointError(
+            f"{path} lacks {len(missing)} tensors, the first is {missing[0]}; it belongs to another model"
+        )
     if extra := sorted(tensors.keys() - wanted.keys()):
-        raise CheckpointError(f"{path} has {len(extra)} unknown tensors, the first is {extra[0]}; it belongs to another model")
+        raise CheckpointError(
+            f"{path} has {len(extra)} unknown tensors, the first is {extra[0]}; it belongs to another model"
+        )
     for key, value in tensors.items():
         if value.shape != wanted[key].shape:
-            raise CheckpointError(f"{path}: {key} has shape {tuple(value.shape)}, the configuration wants {tuple(wanted[key].shape)}")
+            raise CheckpointError(
+                f"{path}: {key} has shape {tuple(value.shape)}, the configuration wants {tuple(wanted[key].shape)}"
+            )
     module.load_state_dict({key: value.float() for key, value in tensors.items()})
 
 

@@ -1,4 +1,4 @@
-"""Puts remembered detail back into a decoded frame. A few dozen tokens cannot hold a texture; the views already seen do.
+"""Puts remembered detail back into a decoded frame: a few dozen tokens hold no texture, the views already seen do.
 
 Where a frame's codes agree with those of the view that was carried into it, the model has accepted that view, and its
 own pixels are shown; where they differ, or nothing was carried, the decoder's are. Knows nothing of models.

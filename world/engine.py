@@ -21,8 +21,8 @@ from .autoregressive import decode_autoregressive
 from .cache import CachedAttention, KVCache
 from .checkpoint import Checkpoint, load_checkpoint
 from .config import DidaConfig
-from .dida import Canvas, MetricPath, decode_canvas, start_from_frame, start_from_noise, start_from_warp
 from .detail import restore_detail
+from .dida import Canvas, MetricPath, decode_canvas, start_from_frame, start_from_noise, start_from_warp
 from .frame import Frame, Timing
 from .geometry import View
 from .memory import ViewMemory
@@ -53,7 +53,9 @@ class Engine:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         return cls(load_checkpoint(folder, device=device), dida=dida)
 
-    def session(self, first: Frame | np.ndarray, *, seed: int = 0, start: str = "auto", decoder: str = "dida") -> Session:
+    def session(
+        self, first: Frame | np.ndarray, *, seed: int = 0, start: str = "auto", decoder: str = "dida"
+    ) -> Session:
         """A walk that begins at a frame, or at pixels (H, W, 3) uint8 of unknown place, taken to be the origin."""
         if not isinstance(first, Frame):
             first = Frame(0, np.asarray(first), pose=Pose.at(0, 0, 1.5))
@@ -65,7 +67,9 @@ class Engine:
         memory = ViewMemory(camera)
         if first.pose is not None:
             memory = memory.with_view(0, View(pixels, depth, first.pose, frame.tokens))
-        session = Session(self, [Moment(frame, self.cache.allocate(), memory)], [], seed=seed, start=start, decoder=decoder)
+        session = Session(
+            self, [Moment(frame, self.cache.allocate(), memory)], [], seed=seed, start=start, decoder=decoder
+        )
         session.is_committed = False
         return session
 
@@ -138,7 +142,7 @@ class Engine:
             session.is_committed = True
 
     def _prefill(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> None:
-        """Write the words' keys and values into the new pages; shorter sentences are padded and their padding dropped."""
+        """Write the words' keys and values into the new pages; padding of shorter sentences goes nowhere."""
         L = max(len(plan.text) for plan in plans)
         if not L:
             return
@@ -148,7 +152,9 @@ class Engine:
             ids[b, : len(plan.text)] = torch.tensor(plan.text, device=self.device)
             slots[b, : len(plan.text)] = self.cache.slots(page, 0, len(plan.text))
         table = self.cache.table([session.history() for session in sessions])
-        base = torch.tensor([session.frame.index + 1 for session in sessions], device=self.device) * self.layout.page_size
+        base = (
+            torch.tensor([session.frame.index + 1 for session in sessions], device=self.device) * self.layout.page_size
+        )
         attention = CachedAttention(self.cache, table, causal=True, slots=slots)
         self.model(self.model.embed(ids), base[:, None] + torch.arange(L, device=self.device), attention)
         for plan, page in zip(plans, pages, strict=True):
@@ -265,5 +271,3 @@ def _mix(*parts: int) -> int:
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
         state ^= state >> 31
     return state >> 2
-
-

@@ -87,15 +87,18 @@ class Footprint:
 
     def report(self) -> str:
         """The plan as a few lines for people."""
+        kv = f"{self.num_pages} pages of {self.pages.page_size} tokens, {self.page / 2**20:.1f} MiB each"
         rows = [
             (f"language model, {self.precision}", self.weights),
             ("vision tokenizer, float32", self.vision_weights),
-            (f"{self.num_pages} pages of {self.pages.page_size} tokens, {self.page / 2**20:.1f} MiB each", self.num_pages * self.page),
+            (kv, self.num_pages * self.page),
             ("activations", self.activations),
             ("in all" + (f", on each of {self.num_devices} devices" if self.num_devices > 1 else ""), self.total),
         ]  # fmt: skip
         free = "unknown" if self.available is None else f"{self.available / _GIB:.2f} GiB"
-        return "\n".join(f"{size / _GIB:8.2f} GiB  {name}" for name, size in rows) + f"\n{free:>12}  free on {self.device}"
+        return (
+            "\n".join(f"{size / _GIB:8.2f} GiB  {name}" for name, size in rows) + f"\n{free:>12}  free on {self.device}"
+        )
 
     def check(self) -> None:
         """Raise DoesNotFit if the device is too small."""
@@ -122,8 +125,9 @@ class Footprint:
                 yield f"{devices} such devices", plan
                 break
         if self.precision != "fp8":
-            yield "fp8 with a context of 8192 tokens", replace(
-                self, precision="fp8", pages=replace(self.pages, context=min(8_192, self.pages.context))
+            yield (
+                "fp8 with a context of 8192 tokens",
+                replace(self, precision="fp8", pages=replace(self.pages, context=min(8_192, self.pages.context))),
             )
 
 

@@ -28,7 +28,7 @@ class _Memo:
 
 
 class ViewMemory:
-    """The views of a walk, and which of them will help to see what comes next. Never changed: `with_view` makes another.
+    """The views of a walk, and which of them help to see what comes next. Never changed: `with_view` makes another.
 
     Past `limit` views, every other one of the older half is forgotten, so choosing always costs the same.
     """

@@ -123,7 +123,7 @@ def load_transformer(folder: Path, config: ModelConfig, *, device: str, precisio
 
 
 def shards_of(folder: Path) -> dict[str, Path]:
-    """Which file holds each tensor, by the index or, without one, the only file. Raises CheckpointError if one is missing."""
+    """Which file holds each tensor, by the index or, without one, the only file; CheckpointError if one is missing."""
     index = folder / INDEX
     if not index.is_file():
         whole = folder / WHOLE
@@ -220,8 +220,9 @@ def _vocabulary(config: ModelConfig, vision: IbqConfig, words: EmuTextTokenizer)
     vocabulary = Vocabulary(words.size, words.num_codes, num_markers=3)
     if config.vocab_size != vocabulary.size or vision.num_codes != vocabulary.num_codes:
         raise CheckpointError(
-            f"the parts are of different models: config.json has a vocabulary of {config.vocab_size}, the text tokenizer "
-            f"of {vocabulary.size} with {vocabulary.num_codes} visual tokens, the vision tokenizer {vision.num_codes} codes"
+            f"the parts are of different models: config.json has a vocabulary of {config.vocab_size}, the text "
+            f"tokenizer of {vocabulary.size} with {vocabulary.num_codes} visual tokens, the vision tokenizer has "
+            f"{vision.num_codes} codes"
         )
     return vocabulary
 

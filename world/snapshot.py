@@ -84,7 +84,9 @@ def _rebuild(engine: Engine, meta: dict[str, str], held: dict[str, torch.Tensor]
     count, expected = len(held["moments"]), (cache.k.shape[0], *cache.k.shape[2:])
     for name in ("k", "v"):
         if held[name].shape != (expected[0], count, *expected[1:]):
-            raise SnapshotError(f"saved keys of shape {tuple(held[name].shape)}; this model wants {expected} for {count} pages")
+            raise SnapshotError(
+                f"saved keys of shape {tuple(held[name].shape)}; this model wants {expected} for {count} pages"
+            )
     frames = _frames(engine, held)
     memory = ViewMemory(Camera(engine.vision.config.size, engine.vision.config.size), limit=10**9)
     for index, frame in sorted(frames.items()):

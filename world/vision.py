@@ -29,7 +29,7 @@ class VisionConfig:
     def __post_init__(self):
         if self.size % 16 or min(self.levels) < 2 or math.prod(self.levels) > 4096 or self.widths[2] % self.heads:
             raise ValueError(
-                f"vision config {self}: wanted a size that 16 divides, at most 4096 codes, and heads that divide the width"
+                f"vision config {self}: wanted a size that 16 divides, at most 4096 codes, heads that divide the width"
             )
 
     @property
@@ -54,8 +54,8 @@ class VisionTokenizer(nn.Module):
             nn.Conv2d(mid, high, 3, 2, 1), _Residual(high), _ChannelNorm(high), nn.Conv2d(high, len(config.levels), 1),
         )  # fmt: skip
         self.decoder = nn.Sequential(
-            nn.Conv2d(len(config.levels), high, 3, padding=1), _Residual(high), _Attention(high, config.heads, config.grid),
-            _Residual(high), _Attention(high, config.heads, config.grid),
+            nn.Conv2d(len(config.levels), high, 3, padding=1), _Residual(high),
+            _Attention(high, config.heads, config.grid), _Residual(high), _Attention(high, config.heads, config.grid),
             nn.Conv2d(high, mid * 4, 3, padding=1), nn.PixelShuffle(2), _Residual(mid), _Residual(mid),
             nn.Conv2d(mid, low * 4, 3, padding=1), nn.PixelShuffle(2), _Residual(low), nn.SiLU(),
             nn.Conv2d(low, 4 * 16, 3, padding=1), nn.PixelShuffle(4),
@@ -105,7 +105,7 @@ class VisionTokenizer(nn.Module):
         return out[:, :3], out[:, 3] + 1.5  # most surfaces are some metres away
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Training: pixels (B, 3, H, W) -> reconstruction and log depth, gradients passed straight through the rounding."""
+        """Training: pixels (B, 3, H, W) -> reconstruction and log depth; gradients pass straight through rounding."""
         bounded = self.bounded(pixels)
         levels = (self.levels - 1).view(1, -1, 1, 1)
         rounded = torch.round((bounded + 1) / 2 * levels) / levels * 2 - 1

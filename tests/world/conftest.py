@@ -19,7 +19,9 @@ def tiny_checkpoint(window: int = 3) -> Checkpoint:
     vision = VisionTokenizer(VisionConfig(widths=(8, 8, 12), heads=2))
     vocabulary = Vocabulary(text.size, vision.config.num_codes)
     model = Transformer(
-        ModelConfig(vocabulary.size, 32, 48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8)
+        ModelConfig(
+            vocabulary.size, 32, 48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8
+        )
     )
     for weight in vision.parameters():  # at its own start it shows one grey; the laws want pictures that differ
         weight.data.add_(torch.randn_like(weight) * 0.2)

@@ -159,7 +159,10 @@ def test_a_missing_folder_is_refused_with_what_to_do(tmp_path):
         load_checkpoint(tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("make", [lambda: ModelConfig(10, num_attention_heads=5), lambda: LayoutConfig(window=0), lambda: DidaConfig(steps=0)])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: ModelConfig(10, num_attention_heads=5), lambda: LayoutConfig(window=0), lambda: DidaConfig(steps=0)],
+)
 def test_impossible_settings_are_refused_when_made(make):
     with pytest.raises(ValueError, match="wanted"):
         make()

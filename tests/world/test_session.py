@@ -112,7 +112,9 @@ def test_a_saved_session_goes_on_the_same_in_another_process(engine, checkpoint_
         "session = Engine.from_checkpoint(sys.argv[1], device='cpu').load_session(sys.argv[2])\n"
         "print(session.step(parse_action('move forward')).digest)"
     )
-    done = subprocess.run([sys.executable, "-c", code, checkpoint_folder, tmp_path / "walk"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, checkpoint_folder, tmp_path / "walk"], capture_output=True, text=True
+    )
     assert done.stdout.strip() == session.step(WALK[0]).digest, done.stderr
 
 
@@ -154,8 +156,8 @@ def test_a_torn_or_foreign_save_is_refused_in_one_sentence_and_takes_no_page(eng
 
 
 def test_a_cache_gives_what_the_same_banded_attention_gives_without_one(engine, first_frame):
-    """Hidden states of the newest frame's rows, from pages that were dropped one by one, against one pass over the whole
-    walk with a mask: page f sees pages f - window to f - 1 and, causally, itself."""
+    """The newest frame's keys and values, from pages that were dropped one by one, against one pass over the whole walk
+    with a mask: page f sees pages f - window to f - 1 and, causally, itself."""
     session = engine.session(first_frame)
     for action in WALK:
         session.step(action)
@@ -212,7 +214,9 @@ def test_token_by_token_passes_see_what_the_commit_pass_writes(engine, first_fra
 def test_attention_over_a_cache_writes_only_the_slots_it_was_given(engine):
     page, other = engine.cache.allocate(), engine.cache.allocate()
     engine.cache.k[:, [page, other]] = 7.0
-    attention = CachedAttention(engine.cache, engine.cache.table([[]]), causal=True, slots=engine.cache.slots(page, 3, 2)[None])
+    attention = CachedAttention(
+        engine.cache, engine.cache.table([[]]), causal=True, slots=engine.cache.slots(page, 3, 2)[None]
+    )
     with torch.inference_mode():
         engine.model(engine.model.embed(torch.tensor([[1, 2]])), torch.tensor([[0, 1]]), attention)
     changed = (engine.cache.k != 7.0).flatten(3).any(-1)

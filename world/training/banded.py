@@ -32,13 +32,15 @@ class BandedAttention:
         # a row that may see nothing (an unused word slot) sees itself, for softmax needs something
         own = (own & own_valid) | torch.eye(rows, dtype=torch.bool, device=valid.device)
         seen = torch.cat([earlier.expand(B, T, rows, -1), own], -1)
-        self.bias = torch.zeros(seen.shape, device=valid.device).masked_fill_(~seen, float("-inf")).flatten(0, 1)[:, None]
+        self.bias = (
+            torch.zeros(seen.shape, device=valid.device).masked_fill_(~seen, float("-inf")).flatten(0, 1)[:, None]
+        )
 
     def write(self, layer: int) -> None:
         return None
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        B, T, P = self.valid.shape
+        B, T = self.valid.shape[:2]
         keys, values = (self._keys(x.view(B, T, -1, *x.shape[2:])) for x in (k, v))
         queries = q.view(B * T, -1, *q.shape[2:]).transpose(1, 2)
         out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=self.bias, enable_gqa=True)
@@ -46,12 +48,11 @@ class BandedAttention:
 
     def _keys(self, x: Tensor) -> Tensor:
         """(B, T, rows, Hkv, D) -> (B * T, Hkv, window * P + rows, D)."""
-        B, T, P = self.valid.shape
-        earlier = self._windows(x[:, :, :P])
+        earlier = self._windows(x[:, :, : self.valid.shape[2]])
         return torch.cat([earlier, x], 2).flatten(0, 1).transpose(1, 2)
 
     def _windows(self, clean: Tensor) -> Tensor:
-        """(B, T, P, ...) -> (B, T, window * P, ...): the clean rows of the pages before each page, zeros before the first."""
-        B, T, P = clean.shape[:3]
+        """(B, T, P, ...) -> (B, T, window * P, ...): the clean rows of the pages before each; zeros before the first."""
+        B, T = clean.shape[:2]
         padded = torch.cat([clean.new_zeros(B, self.window, *clean.shape[2:]), clean[:, :-1]], 1)
         return torch.stack([padded[:, k : k + T] for k in range(self.window)], 2).flatten(2, 3)

@@ -1,4 +1,4 @@
-"""Turns recordings into what the world model learns from: token grids, words, and the canvases that a walker starts from.
+"""Turns recordings into what the world model learns from: token grids, words, and the canvases that steps start from.
 
 The canvases are made as a session makes them: depth is the tokenizer's own and the pose is the commanded one, so that
 training sees the errors that service will bring. In every other walk the remembered pixels are the true ones, as right
@@ -95,5 +95,3 @@ def save_canvases(canvases: Canvases, path: str | Path) -> None:
 
 def load_canvases(path: str | Path) -> Canvases:
     return Canvases(**load_file(path))
-
-

@@ -26,7 +26,9 @@ def load_walks(folder: str | Path, split: str, limit: int | None = None) -> Walk
     """All recorded rollouts of a split, in order of their scene numbers. Raises FileNotFoundError if there are none."""
     paths = sorted(Path(folder).glob(f"{split}-*.safetensors"))
     if not paths:
-        raise FileNotFoundError(f"no recordings of split '{split}' in {folder}; make them with `roam train --stage record`")
+        raise FileNotFoundError(
+            f"no recordings of split '{split}' in {folder}; make them with `roam train --stage record`"
+        )
     parts = []
     for path in paths:
         parts.append(load_recording(path))

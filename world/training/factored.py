@@ -1,7 +1,7 @@
 """Embedding and head for lattice codes, factored over the lattice's dimensions while training.
 
-A code's embedding is the sum of one row a dimension, and its logit the sum of one a dimension, so that every code learns
-from every other that shares a level. The sum is an ordinary embedding and head (`folded`), which is what ships.
+A code's embedding is the sum of one row a dimension, and its logit the sum of one a dimension, so that every code
+learns from every other that shares a level. The sum is an ordinary embedding and head (`folded`), which is what ships.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ class FactoredCodes(nn.Module):
     def loss(self, hidden: Tensor, digits: Tensor) -> Tensor:
         """Cross-entropy of the codes, in nats a token: hidden (..., C), digits (..., K) -> (...)."""
         parts = (hidden @ self.head.T).split(self.levels, -1)
-        losses = [F.cross_entropy(part.flatten(0, -2), digits[..., k].flatten(), reduction="none") for k, part in enumerate(parts)]
+        losses = [
+            F.cross_entropy(part.flatten(0, -2), digits[..., k].flatten(), reduction="none")
+            for k, part in enumerate(parts)
+        ]
         return sum(losses).view(hidden.shape[:-1])
 
     @torch.no_grad()

@@ -63,11 +63,15 @@ def run_recipe(folder: str | Path, recipe: Recipe, *, stages: tuple[str, ...] = 
 
 def _record(folder: Path, recipe: Recipe, device: str, report) -> None:
     for split, count in (("train", recipe.walks), ("dev", recipe.held_out_walks)):
-        record(folder / "recordings", split, count, frames=recipe.frames, progress=lambda done, all_: report(done / all_))
+        record(
+            folder / "recordings", split, count, frames=recipe.frames, progress=lambda done, all_: report(done / all_)
+        )
 
 
 def _tokenizer(folder: Path, recipe: Recipe, device: str, report) -> None:
-    train_tokenizer(folder / "recordings", folder / "tokenizer", recipe.tokenizer, recipe.vision, device=device, progress=report)
+    train_tokenizer(
+        folder / "recordings", folder / "tokenizer", recipe.tokenizer, recipe.vision, device=device, progress=report
+    )
 
 
 def _canvases(folder: Path, recipe: Recipe, device: str, report) -> None:
@@ -98,7 +102,9 @@ def _pack(folder: Path, recipe: Recipe, device: str, report) -> None:
     text = TextTokenizer()
     model, vision = trainer.exported(), load_tokenizer(folder)
     target = folder / "checkpoint"
-    checkpoint = Checkpoint(model, vision, text, Vocabulary(text.size, vision.config.num_codes), recipe.layout, recipe.dida)
+    checkpoint = Checkpoint(
+        model, vision, text, Vocabulary(text.size, vision.config.num_codes), recipe.layout, recipe.dida
+    )
     save_checkpoint(checkpoint, target)
     (target / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
     for name in ("tokenizer", "world"):

@@ -63,7 +63,9 @@ class Run:
             rows = list(csv.DictReader(file))
         figure = Figure(figsize=(4 * len(columns), 3), layout="constrained")
         for column, axis in zip(columns, figure.subplots(1, len(columns), squeeze=False)[0], strict=True):
-            points = [(int(row["step"]), float(row[column])) for row in rows if row.get(column) not in ("", "nan", None)]
+            points = [
+                (int(row["step"]), float(row[column])) for row in rows if row.get(column) not in ("", "nan", None)
+            ]
             axis.plot(*zip(*points, strict=True))
             axis.set(title=column, xlabel="step")
             axis.grid(alpha=0.3)

@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TokenizerRecipe:
-    """Up to `steps` of `batch` frames each, or max_seconds of training, the schedule fitted to whichever comes first, so
-    that it ends cooled down on any machine. From polish_from of the run on, depth weighs more and counts by its
+    """Up to `steps` of `batch` frames each, or max_seconds of training, the schedule fitted to whichever comes first,
+    so that it ends cooled down on any machine. From polish_from of the run on, depth weighs more and counts by its
     relative error, and the rate starts again at polish_peak."""
 
     steps: int = 5200
@@ -101,7 +101,9 @@ def reconstruction_loss(model: VisionTokenizer, pixels: Tensor, depth: Tensor, r
     """pixels (B, 3, H, W) in [-1, 1]; depth (B, H, W) metres."""
     made, log_depth = model(pixels)
     error = made - pixels
-    edges = (error[..., :, 1:] - error[..., :, :-1]).abs().mean() + (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
+    edges = (error[..., :, 1:] - error[..., :, :-1]).abs().mean() + (
+        error[..., 1:, :] - error[..., :-1, :]
+    ).abs().mean()
     off = log_depth - depth.clamp(max=MAX_DEPTH).log()
     far = recipe.depth_weight * off.abs().mean()
     if is_polish:  # |d - truth| / truth, which is what depth is judged by

@@ -2,8 +2,8 @@
 
 Each batch holds windows of walks. Every frame is there once clean, which trains token-by-token prediction, and in two
 noisy copies, which train DiDA: one that started from remembered views carried into the new pose, one that started from
-noise, from the frame before or from somewhere along the metric path. The loss is plain cross-entropy on the clean codes,
-with the next-token shift kept (Emu3.5, arXiv 2510.26583, section 4.3; URSA, arXiv 2510.24717).
+noise, from the frame before or from somewhere along the metric path. The loss is plain cross-entropy on the clean
+codes, with the next-token shift kept (Emu3.5, arXiv 2510.26583, section 4.3; URSA, arXiv 2510.24717).
 """
 
 from __future__ import annotations
@@ -61,7 +61,14 @@ class WorldRecipe:
 class WorldTrainer(nn.Module):
     """The transformer with its code tables factored, and the losses of one batch."""
 
-    def __init__(self, model: ModelConfig, layout: LayoutConfig, dida: DidaConfig, vocabulary: Vocabulary, vision: VisionTokenizer):
+    def __init__(
+        self,
+        model: ModelConfig,
+        layout: LayoutConfig,
+        dida: DidaConfig,
+        vocabulary: Vocabulary,
+        vision: VisionTokenizer,
+    ):
         super().__init__()
         self.layout, self.dida, self.vocabulary = layout, dida, vocabulary
         self.transformer = Transformer(model)
@@ -89,7 +96,9 @@ class WorldTrainer(nn.Module):
             out[..., k] = (noise - beta[..., None] * distance).argmax(-1)
         return torch.where((level >= 1)[..., None], digits, out)
 
-    def losses(self, tokens: Tensor, text: Tensor, canvases: Tensor, history: Tensor, window: int) -> tuple[Tensor, Tensor]:
+    def losses(
+        self, tokens: Tensor, text: Tensor, canvases: Tensor, history: Tensor, window: int
+    ) -> tuple[Tensor, Tensor]:
         """Cross-entropy in nats a token.
 
         tokens (B, T, N) int64 codes; text (B, T, L) ids, -1 past the end; canvases (B, T, COPIES, N, K) and history
@@ -106,7 +115,9 @@ class WorldTrainer(nn.Module):
         valid = torch.cat([text >= 0, torch.ones(B, T, fresh, dtype=torch.bool)], -1)
         attention = BandedAttention(valid, words=L, copies=COPIES, window=window)
         hidden = self.transformer(rows.flatten(1, 2), self._positions(B, T, L).flatten(1), attention)
-        hidden = hidden.view(B, T, L + fresh * (1 + COPIES), -1)[:, :, L:].unflatten(2, (1 + COPIES, fresh))[..., :-1, :]
+        hidden = hidden.view(B, T, L + fresh * (1 + COPIES), -1)[:, :, L:].unflatten(2, (1 + COPIES, fresh))[
+            ..., :-1, :
+        ]
         digits = self.digits(tokens)[:, :, None].expand(-1, -1, 1 + COPIES, -1, -1)
         loss = self.codes.loss(hidden, digits)
         return loss[:, :, 1:], loss[:, :, 0]
@@ -135,8 +146,8 @@ class Batch:
     history: Tensor
 
 
-def train_world_model(data: Canvases, held_out: Canvases, folder: str | Path, recipe: WorldRecipe, trainer: WorldTrainer, *,
-                      rank: int = 0, workers: int = 1, progress=None) -> None:  # fmt: skip
+def train_world_model(data: Canvases, held_out: Canvases, folder: str | Path, recipe: WorldRecipe,
+                      trainer: WorldTrainer, *, rank: int = 0, workers: int = 1, progress=None) -> None:  # fmt: skip
     """Train (or go on training) in `folder`; with several workers, each calls this with its rank (see parallel.py).
 
     progress: called with (share done, the log row) now and then, in the first worker.
@@ -173,9 +184,15 @@ def train_world_model(data: Canvases, held_out: Canvases, folder: str | Path, re
         run.draw("canvas", "noise", "clean", "warp_nats", "noise_nats", "action_nats")
 
 
-def _row(totals: list, rate: float, stage: Stage, step: int, trainer: WorldTrainer, average: Average, held_out: Canvases) -> dict:
+def _row(
+    totals: list, rate: float, stage: Stage, step: int, trainer: WorldTrainer, average: Average, held_out: Canvases
+) -> dict:
     losses = dict(zip(("canvas", "noise", "clean"), np.mean(totals, 0), strict=True))
-    held = evaluate(_averaged(trainer, average), held_out, stage.window) if step % 200 == 0 else dict.fromkeys(MEASURES, math.nan)
+    held = (
+        evaluate(_averaged(trainer, average), held_out, stage.window)
+        if step % 200 == 0
+        else dict.fromkeys(MEASURES, math.nan)
+    )
     return {**losses, "rate": rate, "window": stage.window, **held}
 
 
@@ -194,9 +211,10 @@ def make_optimizers(trainer: WorldTrainer, peak: float) -> list[torch.optim.Opti
 def make_batch(trainer: WorldTrainer, data: Canvases, rows: np.ndarray, starts: np.ndarray, frames: int,
                generator: torch.Generator, history_noise: float) -> Batch:  # fmt: skip
     """Windows of walks with their canvases: copy 0 begins from carried views, copy 1 from anything else."""
-    pick = lambda array: torch.from_numpy(  # noqa: E731
-        np.stack([array[r, s : s + frames] for r, s in zip(rows, starts, strict=True)])
-    )
+
+    def pick(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.stack([array[r, s : s + frames] for r, s in zip(rows, starts, strict=True)]))
+
     tokens, warped = pick(data.tokens).long(), pick(data.warped).long()
     coverage, text = pick(data.coverage), pick(data.text).long()
     draw = lambda *shape: torch.rand(*shape, generator=generator)  # noqa: E731
@@ -244,13 +262,18 @@ MEASURES = ("warp_nats", "hole_nats", "copy_nats", "noise_nats", "action_nats", 
 
 
 @torch.no_grad()
-def evaluate(trainer: WorldTrainer, data: Canvases, window: int, *, walks: int = 12, frames: int = 9) -> dict[str, float]:
+def evaluate(
+    trainer: WorldTrainer, data: Canvases, window: int, *, walks: int = 12, frames: int = 9
+) -> dict[str, float]:
     """Held-out cross-entropy, nats a token: from carried views, its uncovered tokens, from noise, of clean rows; and
     what true words save over shuffled ones when the canvas is noise. copy_nats is 0 where a carried token is right,
     as the share of carried tokens that are wrong."""
     generator = torch.Generator().manual_seed(0)
     tokens, warped = (torch.from_numpy(x[:walks, :frames]).long() for x in (data.tokens, data.warped))
-    coverage, text = torch.from_numpy(data.coverage[:walks, :frames]), torch.from_numpy(data.text[:walks, :frames]).long()
+    coverage, text = (
+        torch.from_numpy(data.coverage[:walks, :frames]),
+        torch.from_numpy(data.text[:walks, :frames]).long(),
+    )
     digits, carried = trainer.digits(tokens), trainer.digits(warped)
     start = trainer.noised(carried, (coverage > 0.5).float(), generator)
     noise = trainer.noised(digits, torch.zeros(tokens.shape), generator)
@@ -272,6 +295,8 @@ def _save(run: Run, step: int, trainer: WorldTrainer, optimizers, average: Avera
 
 
 def _averaged(trainer: WorldTrainer, average: Average) -> WorldTrainer:
-    twin = WorldTrainer(trainer.transformer.config, trainer.layout, trainer.dida, trainer.vocabulary, trainer._vision[0])
+    twin = WorldTrainer(
+        trainer.transformer.config, trainer.layout, trainer.dida, trainer.vocabulary, trainer._vision[0]
+    )
     twin.load_state_dict(average.weights)
     return twin.eval()
