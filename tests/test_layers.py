@@ -15,12 +15,12 @@ PACKAGES = ("world", "kernels", "scenes", "viewer", "bench")
 FLOOR = {"world.pose", "world.action", "world.frame"}
 # the order of the tree: a file may import its own row and the rows before it
 WORLD_ROWS = (
-    {"pose", "action", "frame"}, {"config", "vocabulary", "geometry"}, {"text", "vision", "ibq"},
-    {"sequence", "prompts"}, {"model"}, {"pages", "cache", "memory"}, {"dida", "autoregressive"},
-    {"checkpoint", "session", "engine", "snapshot"},
+    {"pose", "action", "frame"}, {"config", "vocabulary", "geometry"}, {"text", "emu_text", "vision", "ibq"},
+    {"sampling", "sequence", "prompts"}, {"model", "footprint", "parallel"}, {"pages", "cache", "stream", "memory"},
+    {"dida", "autoregressive"}, {"checkpoint", "official", "answer", "session", "engine", "snapshot"},
 )  # fmt: skip
 # viewer files in which the layers meet; all others know the floor and each other
-MEETING = {"viewer.cli", "viewer.play", "viewer.start", "viewer.doctor", "viewer.worlds"}
+MEETING = {"viewer.cli", "viewer.play", "viewer.start", "viewer.doctor", "viewer.worlds", "viewer.train", "viewer.generate"}
 HEAVY = {"torch", "triton", "open3d", "transformers"}
 
 

@@ -18,6 +18,9 @@ app = typer.Typer(
     help="Walk through worlds that a model dreams.",
 )  # fmt: skip
 
+bench_app = typer.Typer(no_args_is_help=True, help="Measure: quality, speed, consistency.")
+app.add_typer(bench_app, name="bench")
+
 Model = Annotated[Path | None, typer.Option(help="Folder of weights; without it, the embedded model.")]
 
 
@@ -88,6 +91,35 @@ def doctor(
         warm_up()
     if not report(examine(has_display=_has_display())):
         raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it goes on.")] = Path("runs/mine"),
+    stage: Annotated[list[str] | None, typer.Option(help="Only this stage; may be given again.")] = None,
+    walks: Annotated[int | None, typer.Option(min=8, help="Walks to record and learn from.")] = None,
+    tokenizer_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the tokenizer.")] = None,
+    world_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the world model.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that train the world model together.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Render, train the vision tokenizer, train the world model, pack: the recipe of the embedded weights."""
+    from .train import TrainOrder
+    from .train import train as run
+
+    run(TrainOrder(out, tuple(stage or ()), walks, tokenizer_minutes, world_minutes, workers, device))
+
+
+@bench_app.command()
+def quick(
+    model: Model = None,
+    scenes: Annotated[int, typer.Option(min=2, help="Test scenes to walk.")] = 16,
+    out: Annotated[Path, typer.Option(help="Folder for the report and its pictures.")] = Path("roam-out/bench"),
+) -> None:
+    """Is the dream better than a frozen frame, and how fast is it? Under three minutes."""
+    from ..bench.quick import main as run
+
+    run(model, scenes, out)
 
 
 def main(args: list[str] | None = None) -> None:

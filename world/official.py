@@ -11,6 +11,7 @@ import json
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,6 +26,9 @@ from .ibq import IbqConfig, IbqTokenizer
 from .model import Transformer
 from .vocabulary import Vocabulary
 
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
 # settings that config.json may leave out, at the values of the official code
 _DEFAULTS = {"head_dim": 128, "rms_norm_eps": 1e-5, "rope_theta": 1e6}
@@ -37,14 +41,14 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 def load_official(model: str | Path, vision: str | Path, *, text: str | Path | None = None, device: str = "cpu",
                   precision: str | None = None, context: int | None = None, available: int | None = None,
-                  say: Callable[[str], None] | None = None) -> Checkpoint:  # fmt: skip
+                  mesh: DeviceMesh | None = None, say: Callable[[str], None] | None = None) -> Checkpoint:  # fmt: skip
     """Load Emu3.5 from the official folders of the language model and the vision tokenizer.
 
     text: the folder of emu3.tiktoken, by default the model's; precision: float32, bfloat16, float16 or fp8, by default
     bfloat16 on a GPU and float32 elsewhere; context: the most tokens of a sequence, by default all that the weights
-    were trained for; available: bytes that may be used, by default all that are free. The memory plan goes through
-    `say` before anything is loaded. Raises CheckpointError or TokenizerError for files that are missing, torn or of
-    another model, DoesNotFit for a device too small.
+    were trained for; available: bytes that may be used, by default all that are free; mesh: the processes to split the
+    language model over. The memory plan goes through `say` before anything is loaded. Raises CheckpointError or
+    TokenizerError for files that are missing, torn or of another model, DoesNotFit for a device too small.
     """
     model, vision = Path(model), Path(vision)
     config, trained = read_config(model)
@@ -55,11 +59,12 @@ def load_official(model: str | Path, vision: str | Path, *, text: str | Path | N
     precision = precision or ("bfloat16" if torch.device(device).type == "cuda" else "float32")
     num_vision = sum(tensor.numel() for tensor in _on_meta(IbqTokenizer, vision_config).parameters())
     free = free_bytes(device) if available is None else available
-    plan = Footprint(config, pages, precision, vision=num_vision, device=device, available=free)
+    plan = Footprint(config, pages, precision, vision=num_vision, device=device, available=free,
+                     num_devices=mesh.size() if mesh else 1)  # fmt: skip
     if say:
         say(plan.report())
     plan.check()
-    transformer = load_transformer(model, config, device=device, precision=precision)
+    transformer = load_transformer(model, config, device=device, precision=precision, mesh=mesh)
     tokenizer = load_vision(vision, vision_config, device=device)
     return Checkpoint(transformer, tokenizer, words, vocabulary, LayoutConfig(grid=(45, 45), text_capacity=127),
                       DidaConfig(), _digest(model, vision), pages)  # fmt: skip
@@ -108,17 +113,27 @@ def read_vision_config(folder: Path) -> IbqConfig:
         raise CheckpointError(f"{path} has settings that cannot be used: {error}") from error
 
 
-def load_transformer(folder: Path, config: ModelConfig, *, device: str, precision: str) -> Transformer:
-    """Stream the shards onto the device. Keys and shapes of every shard are checked before the first one is read."""
+def load_transformer(folder: Path, config: ModelConfig, *, device: str, precision: str,
+                     mesh: DeviceMesh | None = None) -> Transformer:  # fmt: skip
+    """Stream the shards onto the device, of split tensors only this process's share. Keys and shapes of every shard are
+    checked before the first one is read. Raises CheckpointError; fp8 weights cannot be split."""
+    if mesh and precision == "fp8":
+        raise CheckpointError("fp8 weights cannot be split over processes; use precision bfloat16, or one process")
     model = _on_meta(Transformer, config)
     shards = shards_of(folder)
     found = {key: shape for path in sorted(set(shards.values())) for key, shape in _shapes_in(path).items()}
     _check(found, model, folder)
+    share = _whole
+    if mesh:
+        from .parallel import parallelise, share_of
+
+        parallelise(model, mesh)
+        share = share_of
     for path in sorted(set(shards.values())):
         with safe_open(path, "pt", device=str(device)) as shard:
             for key in shard.keys():  # noqa: SIM118
                 if not _is_buffer(key):
-                    _place(model, key, shard.get_tensor(key), precision)
+                    _place(model, key, shard.get_tensor(key), precision, share)
     return model.eval().requires_grad_(False)
 
 
@@ -166,7 +181,11 @@ def free_bytes(device: str) -> int | None:
     return int(rows["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in rows else None
 
 
-def _place(model: Transformer, key: str, tensor: Tensor, precision: str) -> None:
+def _whole(tensor: Tensor, parameter: nn.Parameter) -> Tensor:
+    return tensor
+
+
+def _place(model: Transformer, key: str, tensor: Tensor, precision: str, share: Callable) -> None:
     """Put a tensor where its key says; dense layers of the body become fp8 layers where that is wanted."""
     owner, _, leaf = key.rpartition(".")
     if precision == "fp8" and owner.endswith("_proj"):
@@ -176,7 +195,9 @@ def _place(model: Transformer, key: str, tensor: Tensor, precision: str) -> None
         setattr(holder, name, Fp8Linear.from_weight(tensor.to(torch.bfloat16)))
         return
     dtype = torch.bfloat16 if precision == "fp8" else getattr(torch, precision)
-    setattr(model.get_submodule(owner), leaf, nn.Parameter(tensor.to(dtype), requires_grad=False))
+    module = model.get_submodule(owner)
+    part = share(tensor.to(dtype), getattr(module, leaf))
+    setattr(module, leaf, nn.Parameter(part, requires_grad=False))
 
 
 def _check(found: Shapes, model: nn.Module, where: Path) -> None:

@@ -52,7 +52,7 @@ class BandedAttention:
         return torch.cat([earlier, x], 2).flatten(0, 1).transpose(1, 2)
 
     def _windows(self, clean: Tensor) -> Tensor:
-        """(B, T, P, ...) -> (B, T, window * P, ...): the clean rows of the pages before each; zeros before the first."""
+        """(B, T, P, ...) -> (B, T, window * P, ...): clean rows of the pages before each; zeros before the first."""
         B, T = clean.shape[:2]
         padded = torch.cat([clean.new_zeros(B, self.window, *clean.shape[2:]), clean[:, :-1]], 1)
         return torch.stack([padded[:, k : k + T] for k in range(self.window)], 2).flatten(2, 3)

@@ -172,7 +172,8 @@ def train_world_model(data: Canvases, held_out: Canvases, folder: str | Path, re
             continue
         average.update(trainer)
         if step % 50 == 0:
-            row = _row(totals, rate, stage, step, trainer, average, held_out)
+            averaged = _averaged(trainer, average) if step % 200 == 0 else None
+            row = _row(totals, rate, stage, averaged, held_out)
             totals = []
             run.record(step, **row)
             if step % 200 == 0:
@@ -181,18 +182,15 @@ def train_world_model(data: Canvases, held_out: Canvases, folder: str | Path, re
                 progress(share, row)
     if rank == 0:
         _save(run, step, trainer, optimizers, average)
+        last = _row(totals or [[math.nan] * 3], 0.0, recipe.stages[-1], _averaged(trainer, average), held_out)
+        run.record(step, **last)
         run.draw("canvas", "noise", "clean", "warp_nats", "noise_nats", "action_nats")
 
 
-def _row(
-    totals: list, rate: float, stage: Stage, step: int, trainer: WorldTrainer, average: Average, held_out: Canvases
-) -> dict:
+def _row(totals: list, rate: float, stage: Stage, averaged: WorldTrainer | None, held_out: Canvases) -> dict:
+    """One row of the log; held-out figures where there is an averaged model to take them of."""
     losses = dict(zip(("canvas", "noise", "clean"), np.mean(totals, 0), strict=True))
-    held = (
-        evaluate(_averaged(trainer, average), held_out, stage.window)
-        if step % 200 == 0
-        else dict.fromkeys(MEASURES, math.nan)
-    )
+    held = evaluate(averaged, held_out, stage.window) if averaged else dict.fromkeys(MEASURES, math.nan)
     return {**losses, "rate": rate, "window": stage.window, **held}
 
 

@@ -1,0 +1,159 @@
+"""The recipe from end to end at a toy size, what resuming keeps, and what the training passes may see."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from roam.scenes.explorer import SceneSession
+from roam.scenes.splits import make_scene
+from roam.world.action import parse_action
+from roam.world.config import DidaConfig, LayoutConfig, ModelConfig
+from roam.world.engine import Engine
+from roam.world.training.canvases import Canvases
+from roam.world.training.muon import orthogonal
+from roam.world.training.recipe import Recipe, load_tokenizer, make_trainer, run_recipe
+from roam.world.training.run import learning_rate
+from roam.world.training.tokenizer import TokenizerRecipe
+from roam.world.training.world_model import Stage, WorldRecipe, WorldTrainer, make_batch
+from roam.world.vision import VisionConfig, VisionTokenizer
+from roam.world.vocabulary import Vocabulary
+
+TINY = Recipe(
+    walks=8, held_out_walks=8, frames=5, canvas_walks=8, workers=1, vision=VisionConfig(widths=(8, 8, 12), heads=2),
+    tokenizer=TokenizerRecipe(steps=3, batch=2, max_seconds=1e9),
+    world=WorldRecipe(steps=3, stages=(Stage(0.5, 2, 4, 2), Stage(1.0, 1, 5, 12)), max_seconds=1e9),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return folder, run_recipe(folder, TINY)
+
+
+def test_the_recipe_ends_in_a_checkpoint_that_dreams_with_its_log_beside_it(trained):
+    _, checkpoint = trained
+    session = Engine.from_checkpoint(checkpoint, device="cpu").session(SceneSession(make_scene("dev", 0)).frame)
+    assert session.step(parse_action("turn left")).pixels.shape == (128, 128, 3)
+    for name in ("recipe.json", "tokenizer-log.csv", "tokenizer-curve.png", "world-log.csv"):
+        assert (checkpoint / name).exists(), name
+
+
+def test_training_goes_on_where_it_stopped(trained):
+    folder, _ = trained
+    longer = replace(TINY, tokenizer=replace(TINY.tokenizer, steps=5), world=replace(TINY.world, steps=5))
+    run_recipe(folder, longer, stages=("tokenizer", "world"))
+    with open(folder / "tokenizer" / "log.csv") as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == [3, 5]
+    assert torch.load(folder / "world" / "state.pt", weights_only=True)["step"] == 5
+
+
+def test_an_unknown_stage_or_one_out_of_order_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="unknown stage 'cook'"):
+        run_recipe(tmp_path, TINY, stages=("cook",))
+    with pytest.raises(FileNotFoundError, match="run the stage 'tokenizer' first"):
+        run_recipe(tmp_path, TINY, stages=("canvases",))
+
+
+def test_the_exported_tables_give_every_code_the_logits_that_training_saw(trained):
+    folder, _ = trained
+    trainer = make_trainer(folder, TINY)
+    hidden = torch.randn(1, 3, trainer.transformer.config.hidden_size)
+    trainer.codes.head.data.normal_()
+    codes = torch.randint(0, 4096, (1, 3))
+    exported = trainer.exported()
+    logits = hidden @ exported.lm_head.weight[trainer.vocabulary.visual].T
+    direct = torch.nn.functional.cross_entropy(logits[0], codes[0], reduction="none")
+    torch.testing.assert_close(trainer.codes.loss(hidden, trainer.digits(codes))[0], direct, atol=1e-3, rtol=1e-4)
+    rows = exported.model.embed_tokens.weight[trainer.vocabulary.visual][codes]
+    torch.testing.assert_close(trainer.codes.embed(trainer.digits(codes)), rows)
+
+
+@pytest.fixture
+def trainer():
+    torch.manual_seed(0)
+    vision = VisionTokenizer(VisionConfig(widths=(8, 8, 12), heads=2))
+    vocabulary = Vocabulary(320, 4096)
+    sizes = dict(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8)
+    config = ModelConfig(vocabulary.size, 32, 48, **sizes)
+    trainer = WorldTrainer(config, LayoutConfig(), DidaConfig(), vocabulary, vision)
+    trainer.codes.head.data.normal_()
+    return trainer
+
+
+def random_batch(trainer, frames=5):
+    rng = np.random.default_rng(0)
+    codes = lambda: rng.integers(0, 4096, (2, frames, 64)).astype(np.int16)  # noqa: E731
+    text = np.full((2, frames, 15), -1, np.int16)
+    text[:, :, :3] = rng.integers(0, 320, (2, frames, 3))
+    data = Canvases(codes(), codes(), rng.random((2, frames, 64)).astype(np.float32), text)
+    return make_batch(trainer, data, np.arange(2), np.zeros(2, int), frames, torch.Generator().manual_seed(1), 0.1)
+
+
+def changed(trainer, batch, other, window=2):
+    """Which (frame, copy) losses of the first walk differ between two batches; copy 2 is the clean rows."""
+    with torch.no_grad():
+        losses = [trainer.losses(b.tokens, b.text, b.canvases, b.history, window) for b in (batch, other)]
+    noisy, clean = ((a - b).abs().amax(-1) > 1e-4 for a, b in zip(*losses, strict=True))
+    return {(t, c) for t in range(noisy.shape[1]) for c in range(2) if noisy[0, t, c]} | {
+        (t, 2) for t in range(clean.shape[1]) if clean[0, t]
+    }
+
+
+def test_a_noisy_copy_is_seen_by_itself_alone(trainer):
+    batch = random_batch(trainer)
+    canvases = batch.canvases.clone()
+    canvases[0, 2, 1] = (canvases[0, 2, 1] + 1) % 8
+    assert changed(trainer, batch, replace(batch, canvases=canvases)) == {(2, 1)}
+
+
+def test_a_frame_is_seen_by_the_frames_of_the_window_after_it_and_causally_by_itself(trainer):
+    batch = random_batch(trainer)
+    history = batch.history.clone()
+    history[0, 0] = (history[0, 0] + 1) % 8
+    seen = changed(trainer, batch, replace(batch, history=history), window=1)
+    # two layers reach twice the window through the frame between
+    assert seen == {(0, 2)} | {(t, c) for t in (1, 2) for c in range(3)}
+
+
+def test_words_reach_their_own_frame_and_later_ones(trainer):
+    batch = random_batch(trainer)
+    text = batch.text.clone()
+    text[0, 1, 0] = (text[0, 1, 0] + 1) % 320
+    assert {(1, 0), (1, 1), (1, 2)} <= changed(trainer, batch, replace(batch, text=text), window=1)
+    assert not {(0, c) for c in range(3)} & changed(trainer, batch, replace(batch, text=text))
+
+
+def test_training_noise_follows_the_metric_path_exactly(trainer):
+    """Chi-square of 40,000 draws against softmax(-beta d) on one dimension's eight levels."""
+    digits = torch.full((10000, 4), 5)
+    level = torch.full((10000,), 0.6)
+    drawn = trainer.noised(digits, level, torch.Generator().manual_seed(3)).flatten()
+    points = torch.linspace(-1, 1, 8)
+    beta = 3.0 * (0.6 / 0.4) ** 0.9
+    expected = torch.softmax(-beta * (points - points[5]) ** 2, 0) * len(drawn)
+    counts = torch.bincount(drawn, minlength=8)
+    assert ((counts - expected) ** 2 / expected).sum() < 24.3  # 0.1% point of 7 degrees of freedom
+    kept = trainer.noised(digits[:5], torch.ones(5), torch.Generator())
+    assert (kept == 5).all()
+
+
+def test_muon_makes_matrices_nearly_orthogonal():
+    for shape in ((3, 8, 20), (2, 20, 8)):
+        made = orthogonal(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+        values = torch.linalg.svdvals(made)
+        assert values.min() > 0.3 and values.max() < 1.3
+
+
+def test_rates_rise_then_fall():
+    rates = [learning_rate(step, 100, 1.0, warmup=10) for step in range(101)]
+    assert rates[0] == 0.1 and max(rates) == rates[10] == 1.0 and rates[-1] == pytest.approx(0.02)
+
+
+def test_the_tokenizer_that_later_stages_use_is_the_one_that_ships(trained):
+    folder, checkpoint = trained
+    shipped = Engine.from_checkpoint(checkpoint, device="cpu").vision.state_dict()
+    for name, weight in load_tokenizer(folder).state_dict().items():
+        torch.testing.assert_close(weight, shipped[name], atol=0, rtol=0)

@@ -1,0 +1,47 @@
+"""Tensor parallelism by torch's DTensor: heads and feed-forward widths are split over processes, the rest is whole.
+
+Each process runs the same passes over its share of the heads, with a cache of its own for them; two sums a layer bring
+the shares together, so that all processes draw the same tokens from the same seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Shard
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
+from .model import Transformer
+
+
+def parallelise(model: Transformer, mesh: DeviceMesh) -> None:
+    """Split a model over a mesh of one dimension, in place; its config becomes that of one process's share.
+
+    Raises ValueError where the processes do not divide the heads and the feed-forward width.
+    """
+    config, n = model.config, mesh.size()
+    if config.num_key_value_heads % n or config.num_attention_heads % n or config.intermediate_size % n:
+        raise ValueError(
+            f"{n} processes for {config.num_attention_heads} query heads, {config.num_key_value_heads} key heads and a "
+            f"width of {config.intermediate_size}; wanted a number that divides all three"
+        )
+    plan = {f"self_attn.{name}_proj": ColwiseParallel() for name in "qkv"}
+    plan |= {f"mlp.{name}_proj": ColwiseParallel() for name in ("gate", "up")}
+    plan |= {name: RowwiseParallel() for name in ("self_attn.o_proj", "mlp.down_proj")}
+    for layer in model.model.layers:
+        parallelize_module(layer, mesh, plan)
+    model.config = replace(
+        config, num_attention_heads=config.num_attention_heads // n, num_key_value_heads=config.num_key_value_heads // n
+    )
+
+
+def share_of(tensor: Tensor, parameter: nn.Parameter) -> Tensor:
+    """This process's share of a whole tensor, as `parameter` is split; the tensor itself where it is not."""
+    if not isinstance(parameter, DTensor):
+        return tensor
+    (placement,), mesh = parameter.placements, parameter.device_mesh
+    if isinstance(placement, Shard):
+        tensor = tensor.chunk(mesh.size(), placement.dim)[mesh.get_local_rank()].clone()  # let the whole one go
+    return DTensor.from_local(tensor, mesh, parameter.placements, run_check=False)
