@@ -1,0 +1,135 @@
+"""The command line: `roam bench consistency run | report | compare | verify | leaderboard | questions`, and the same
+as `python -m roam.bench.consistency`. A Typer application, made when asked for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Does a model of a world still show the same world when one comes back?")  # fmt: skip
+Folder = Annotated[Path, typer.Argument(help="Folder of a run.")]
+
+
+@app.command()
+def run(
+    model: Annotated[
+        list[str], typer.Option(help="Model to ask; repeat, or separate by ; -- `baselines` for all rows.")
+    ] = ["embedded"],  # noqa: B006
+    tasks: Annotated[str, typer.Option(help="Tasks, separated by commas.")] = "T1,T2,T3,T4,T5,T6,T7,T8,T9,T10",
+    modes: Annotated[str, typer.Option(help="C, F or C,F; without it, each task's own.")] = "",
+    form: Annotated[str, typer.Option(help="quick, full or tiny.")] = "quick",
+    split: Annotated[str, typer.Option(help="Only the held-out split is asked.")] = "test",
+    seeds: Annotated[str, typer.Option(help="Sampling seeds, separated by commas.")] = "0",
+    scenes: Annotated[int | None, typer.Option(min=1, help="Fewer or more scenes than the form has.")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="Processes; without it, one a core.")] = None,
+    note: Annotated[str, typer.Option(help="Who runs it, and why: goes into the report.")] = "",
+    out: Annotated[Path, typer.Option(help="Folder for the results; goes on with what is there.")] = Path("roam-bench"),
+) -> None:
+    """Ask models all questions. Interrupt it whenever; the same command goes on."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from .run import run as asking
+
+    specs = [spec for part in model for spec in part.split(";")]
+    columns = (
+        TextColumn("asking"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns) as bar:
+        job = bar.add_task("", total=None)
+        lines = asking(
+            specs, out, tasks=_parts(tasks), modes=_parts(modes), form=form, split=split, scenes=scenes, note=note,
+            seeds=[int(seed) for seed in _parts(seeds)], processes=processes,
+            progress=lambda done, total, key: bar.update(job, completed=done, total=total, description=key),
+        )  # fmt: skip
+    errors = [line for line in lines if line.error]
+    print(f"{len(lines)} answers in {out}, {len(errors)} of them errors")
+    for line in errors[:3]:
+        print(f"  {line.model} {line.key}: {line.error.splitlines()[0]}")
+
+
+@app.command()
+def report(folder: Folder) -> None:
+    """Write report.html, report.md and report.json, and print the tables."""
+    from .report import report as writing
+
+    page = writing(folder)
+    print((folder / "report.md").read_text())
+    print(f"written: {page}")
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="Folder of a run, or FOLDER#MODEL.")],
+    b: Annotated[str, typer.Argument(help="Another.")],
+    metrics: Annotated[str, typer.Option(help="Metrics, separated by commas.")] = "psnr,action_strict,registered",
+) -> None:
+    """Paired differences, B less A, on the same scenes, paths and seeds."""
+    from .compare import as_markdown
+    from .compare import compare as comparing
+
+    print(as_markdown(comparing(a, b, metrics=_parts(metrics))))
+
+
+@app.command()
+def verify(
+    folder: Folder,
+    most: Annotated[int | None, typer.Option(min=1, help="Score only about so many lines again.")] = None,
+) -> None:
+    """Check completeness and questions, and score kept frames again; exit code 1 where anything differs."""
+    from .verify import verify as checking
+
+    verdict = checking(folder, most=most)
+    print(verdict)
+    if not verdict.is_sound:
+        raise typer.Exit(1)
+
+
+@app.command()
+def leaderboard(
+    reports: Annotated[list[Path], typer.Argument(help="report.json files, or folders that hold one.")],
+    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("."),
+) -> None:
+    """Make leaderboard.csv and leaderboard.md from report files."""
+    from .leaderboard import leaderboard as making
+
+    print(making(reports, out).read_text())
+
+
+@app.command()
+def questions(
+    folder: Annotated[Path, typer.Argument(help="Folder to write into.")],
+    tasks: Annotated[str, typer.Option(help="Tasks, separated by commas.")] = "T1,T2,T3,T4,T5,T6,T7,T8,T9,T10",
+    modes: Annotated[str, typer.Option(help="C, F or C,F; without it, each task's own.")] = "",
+    form: Annotated[str, typer.Option(help="quick, full or tiny.")] = "quick",
+    seeds: Annotated[str, typer.Option(help="Sampling seeds, separated by commas.")] = "0",
+) -> None:
+    """Write the questions for a model that runs elsewhere; its videos are then scored with `--model videos:FOLDER`."""
+    from .run import episodes_of, sized
+    from .videos import export
+
+    episodes = episodes_of(_parts(tasks), _parts(modes), sized(form, None), [int(seed) for seed in _parts(seeds)])
+    export(episodes, folder)
+    print(f"{len(episodes)} questions in {folder}")
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; what a person can mend becomes one sentence and exit code 2."""
+    try:
+        app(args, prog_name="roam bench consistency")
+    except (ValueError, OSError, ImportError) as error:
+        if isinstance(error, ValueError) and "roam" not in type(error).__module__:
+            raise
+        print(f"roam: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,0 +1,31 @@
+"""How long a run is: the quick form for every change, the full form for a release. Both ask the same questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Form:
+    """Sizes of a run. scenes: test scenes of each task; long_scenes: of those that walk far (T9, and gaps over 64).
+
+    turns: T1's angles in degrees; gaps: T6's, in frames; repeats: T8's steps of each action; long_frames, rest_frames:
+    the actions of T9 and of T10's rest.
+    """
+
+    name: str
+    scenes: int
+    long_scenes: int
+    turns: tuple[int, ...]
+    gaps: tuple[int, ...]
+    repeats: int
+    long_frames: int
+    rest_frames: int
+
+
+FORMS = {
+    "tiny": Form("tiny", 1, 1, (90,), (16,), 1, 48, 12),
+    "quick": Form("quick", 4, 2, (60, 120), (16, 64), 1, 200, 60),
+    "full": Form("full", 32, 8, (30, 60, 90, 120, 180), (16, 32, 64, 128, 256, 512, 1024), 2, 1000, 200),
+}
+SHORT_GAP = 64

@@ -1,0 +1,118 @@
+"""Every number of the benchmark: its unit, which way is better, and what a failure counts as. The one list of them.
+
+A frame that gives no number is counted, never dropped: a result's `value` is the mean of what is defined, and its
+`ranked` the mean with every failure at the metric's `worst`. Tables order by `ranked`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """name; unit; better: "high", "low" or "one" (a ratio to the truth); worst: what a failure counts as, None where a
+    missing number is no failure (the question did not arise); tasks: where it is primary; about: one line."""
+
+    name: str
+    unit: str
+    better: str
+    worst: float | None
+    tasks: tuple[str, ...]
+    about: str
+
+    def badness(self, value: float) -> float:
+        """A number that grows as the metric gets worse."""
+        return {"high": -value, "low": value, "one": abs(value - 1)}[self.better]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric of one episode: the mean of what is defined, or None; ranked: with failures at the worst; n defined;
+    failed; per_frame in the order of the frames measured, None where undefined."""
+
+    value: float | None
+    ranked: float | None
+    n: int
+    failed: int
+    per_frame: tuple[float | None, ...] = ()
+
+
+_ALL = ("T1", "T2", "T3", "T4", "T5", "T6", "T7", "T8", "T9", "T10")
+_RETURNS = ("T1", "T2", "T3", "T4", "T5", "T6")
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("psnr", "dB", "high", 0.0, _ALL, "PSNR at the commanded pose, on what was seen"),
+        Metric("ssim", "", "high", 0.0, (), "SSIM at the commanded pose, on what was seen"),
+        Metric("haarpsi", "", "high", 0.0, (), "HaarPSI at the commanded pose, on what was seen"),
+        Metric("psnr_recovered", "dB", "high", 0.0, (), "PSNR at the recovered pose, on what was seen"),
+        Metric("ssim_recovered", "", "high", 0.0, (), "SSIM at the recovered pose, on what was seen"),
+        Metric("haarpsi_recovered", "", "high", 0.0, (), "HaarPSI at the recovered pose, on what was seen"),
+        Metric("psnr_all", "dB", "high", 0.0, (), "PSNR at the commanded pose, on all pixels, guessed ones too"),
+        Metric("registered", "share", "high", 0.0, (), "frames whose pose in the true scene was recovered"),
+        Metric("position_error", "m", "low", 10.0, (), "distance of the recovered pose from the commanded one"),
+        Metric("angle_error", "deg", "low", 180.0, (), "angle of the recovered pose to the commanded one"),
+        Metric(
+            "action_strict", "share", "high", 0.0, ("T8",), "steps right in every component; mean over kinds of action"
+        ),
+        Metric("action_partial", "share", "high", 0.0, (), "components that are right; mean over kinds of action"),
+        Metric("own_scene", "share", "high", 0.0, (), "frames most like their own scene among 8 (chance 1/8)"),
+        Metric("objects_psnr", "dB", "high", 0.0, (), "PSNR on the things that were seen, at the commanded pose"),
+        Metric("presence", "share", "high", 0.0, ("T7",), "frames that show the hidden thing again, as it was"),
+        Metric("false_object", "share", "low", 1.0, (), "frames that show the thing where there is none"),
+        Metric("absence", "share", "high", 0.0, (), "frames that show the bare place, where there is no thing"),
+        Metric(
+            "memory_gain", "dB", "high", 0.0, (), "PSNR to what was there before, over PSNR to elsewhere; gated by pose"
+        ),
+        Metric("gate", "share", "high", 0.0, (), "revisits close enough to the commanded pose for a gain to count"),
+        Metric(
+            "warp_error",
+            "of 255",
+            "low",
+            255.0,
+            (),
+            "difference to own frame 4 back, carried by true depth; over truth's",
+        ),
+        Metric("flicker", "of 255", "low", 255.0, (), "the same to the frame just before; over the truth's own"),
+        Metric("motion_ratio", "ratio", "one", None, (), "picture change between frames, over the truth's"),
+        Metric("sharpness", "ratio", "one", None, (), "Laplacian variance over the truth's"),
+        Metric("brightness", "ratio", "one", None, (), "mean grey over the truth's"),
+        Metric("contrast", "ratio", "one", None, (), "grey deviation over the truth's"),
+        Metric("drift_slope", "dB/100 frames", "high", None, (), "slope of psnr_all over the walk"),
+        Metric(
+            "horizon",
+            "frames",
+            "high",
+            None,
+            ("T9",),
+            "first segment in which psnr is under that of the last true frame",
+        ),
+        Metric("depth_absrel", "", "low", None, (), "|depth - true| / true, on surfaces"),
+        Metric("depth_delta1", "share", "high", None, (), "pixels whose depth is within 1.25 times the truth"),
+        Metric("step_seconds", "s", "low", None, (), "median time of one step"),
+    )
+}
+HEADLINE = ("psnr", "psnr_recovered", "registered", "position_error", "angle_error", "action_strict", "own_scene",
+            "presence", "false_object", "memory_gain", "flicker", "sharpness")  # fmt: skip
+
+
+def measured(name: str, values: Sequence[float | None], *, asked: Sequence[bool] | None = None) -> Measured:
+    """Sum up one metric over frames; `asked` says where the question arose, everywhere unless told."""
+    asked = [True] * len(values) if asked is None else asked
+    defined = [value for value in values if value is not None]
+    failed = sum(1 for value, wanted in zip(values, asked, strict=True) if value is None and wanted)
+    worst = METRICS[name].worst
+    total = defined + [worst] * failed if worst is not None else defined
+    return Measured(_mean(defined), _mean(total), len(defined), failed, tuple(values))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(sum(values) / len(values)) if values else None
+
+
+def balance(parts: Sequence[float]) -> float:
+    """The harmonic mean of shares in [0, 1]: 0 as soon as one is."""
+    return 0.0 if min(parts) <= 0 else len(parts) / sum(1 / part for part in parts)

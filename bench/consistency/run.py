@@ -1,0 +1,216 @@
+"""`run`: puts every episode to every model, in processes, and writes a line for each as it comes; safe to interrupt.
+
+Episodes are shared out to the processes one by one, each with all models that still lack it, so that the truth of an
+episode is drawn once. What is in results.jsonl already is not asked again.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+from .adapters import WorldModel, open_model
+from .ask import ask, digest_of
+from .baselines import BASELINES
+from .episode import MODES, BenchError, Episode
+from .forms import FORMS, SHORT_GAP, Form
+from .results import (
+    Line,
+    Manifest,
+    append_lines,
+    load_frames,
+    machine,
+    read_lines,
+    read_manifest,
+    save_frames,
+    today,
+    write_manifest,
+)  # fmt: skip
+from .score import score
+from .tasks import SPLIT, TASKS, build
+from .truth import Truth
+
+FREE_TASKS = ("T9", "T10")  # where a walk of one's own is the point: mode F unless told otherwise
+KEPT_SCENES = 2  # whose frames are kept, for the report's pictures and for `verify`
+
+
+@dataclass(frozen=True)
+class Job:
+    """One episode and the models that are to answer it."""
+
+    folder: str
+    episode: Episode
+    models: tuple[str, ...]
+    keep_frames: bool
+
+
+def run(
+    models: Sequence[str], out: str | Path, *, tasks: Sequence[str] = tuple(TASKS), modes: Sequence[str] = (),
+    form: str = "quick", seeds: Sequence[int] = (0,), scenes: int | None = None, split: str = SPLIT,
+    processes: int | None = None, note: str = "", progress: Callable[[int, int, str], None] | None = None,
+) -> list[Line]:  # fmt: skip
+    """Ask all models all episodes and return every line of the folder, those of earlier runs too.
+
+    models: specs as `adapters.open_model` reads them; "baselines" stands for all rows that need no weights. modes: C, F
+    or both; without any, each task's own. scenes: fewer or more than the form has. progress: called with (episodes
+    done, episodes to do, what was just done).
+    """
+    if split != SPLIT:
+        raise BenchError(f"split '{split}'; the benchmark is asked on the held-out split '{SPLIT}' only")
+    specs = expand(models)
+    folder = Path(out)
+    episodes = episodes_of(tasks, modes, sized(form, scenes), seeds)
+    _announce(folder, Manifest(form, tuple(tasks), tuple(modes), tuple(seeds), specs,
+                               {e.key: e.digest for e in episodes}, machine=machine(), date=today(), note=note))  # fmt: skip
+    done = {(line.model, line.key) for line in read_lines(folder) if not line.error}
+    jobs = []
+    for episode in episodes:
+        missing = tuple(spec for spec in specs if (spec, episode.key) not in done)
+        if missing:
+            jobs.append(Job(str(folder), episode, missing, episode.number < KEPT_SCENES))
+    jobs.sort(
+        key=lambda job: -len(job.episode.actions)
+    )  # long ones first, so that no process is left with one at the end
+    for count, (job, lines, about) in enumerate(_results(jobs, processes), 1):
+        append_lines(folder, lines)
+        _learn(folder, about)
+        if progress:
+            progress(count, len(jobs), job.episode.key)
+    return read_lines(folder)
+
+
+def _jobs(folder: Path, episodes: Sequence[Episode], specs: Sequence[str]) -> list[Job]:
+    """What is still to be asked: long episodes first, so that no process is left alone with one at the end."""
+    done = {(line.model, line.key) for line in read_lines(folder) if not line.error}
+    jobs = []
+    for episode in episodes:
+        missing = tuple(spec for spec in specs if (spec, episode.key) not in done)
+        if missing:
+            jobs.append(Job(str(folder), episode, missing, episode.number < KEPT_SCENES))
+    return sorted(jobs, key=lambda job: -len(job.episode.actions))
+
+
+def expand(models: Sequence[str]) -> tuple[str, ...]:
+    """The specs that are meant, each once; "baselines" for all of them."""
+    names = [name for spec in models for name in (BASELINES if spec == "baselines" else (spec,))]
+    return tuple(dict.fromkeys(names))
+
+
+def sized(form: str, scenes: int | None) -> Form:
+    if form not in FORMS:
+        raise BenchError(f"unknown form '{form}'; known: {', '.join(FORMS)}")
+    chosen = FORMS[form]
+    return chosen if scenes is None else replace(chosen, scenes=scenes, long_scenes=min(scenes, chosen.long_scenes))
+
+
+def episodes_of(tasks: Sequence[str], modes: Sequence[str], form: Form, seeds: Sequence[int]) -> list[Episode]:
+    """Every episode of a run, the same everywhere. Sampling seeds ask the same path with another random state."""
+    if unknown := [mode for mode in modes if mode not in MODES]:
+        raise BenchError(f"unknown mode {unknown}; known: C (context), F (free)")
+    episodes = []
+    for task in tasks:
+        for mode in modes or ("F" if task in FREE_TASKS else "C",):
+            for number in range(form.long_scenes if task == "T9" else form.scenes):
+                paths = build(task, number, mode=mode, form=form)
+                far = [e for e in paths if number < form.long_scenes or (e.gap or 0) <= SHORT_GAP]
+                episodes += [replace(episode, seed=seed) for seed in seeds for episode in far]
+    return episodes
+
+
+def _announce(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest, or join it to that of a run which is being gone on with."""
+    if (folder / "manifest.json").exists():
+        before = read_manifest(folder)
+        if before.version != manifest.version or before.form != manifest.form:
+            raise BenchError(
+                f"{folder} holds a run of form '{before.form}', version {before.version}; wanted '{manifest.form}', "
+                f"version {manifest.version}: name another folder"
+            )
+        join = lambda a, b: tuple(dict.fromkeys((*a, *b)))  # noqa: E731
+        manifest = replace(
+            manifest, tasks=join(before.tasks, manifest.tasks), modes=join(before.modes, manifest.modes),
+            seeds=join(before.seeds, manifest.seeds), models=join(before.models, manifest.models),
+            asked=before.asked | manifest.asked, about=before.about, note=manifest.note or before.note,
+        )  # fmt: skip
+    write_manifest(folder, manifest)
+
+
+def _learn(folder: Path, about: dict[str, dict]) -> None:
+    """Write down what models said of themselves, once."""
+    manifest = read_manifest(folder)
+    if any(manifest.about.get(name) != said for name, said in about.items()):
+        write_manifest(folder, replace(manifest, about=manifest.about | about))
+
+
+def _results(jobs: Sequence[Job], processes: int | None):
+    """(job, lines, about) in the order in which they are done; in this process if one is asked for."""
+    count = min(processes or os.cpu_count() or 1, max(1, len(jobs)))
+    if count == 1:
+        for job in jobs:
+            yield (job, *answer(job))
+        return
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        pending = {pool.submit(answer, job): job for job in jobs}
+        try:
+            for future in as_completed(pending):
+                yield (pending[future], *future.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _one_thread() -> None:
+    """A process a core is enough: no library may start threads of its own."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[name] = "1"
+
+
+_MODELS: dict[str, WorldModel] = {}  # those that this process has open: weights are read once, not once an episode
+
+
+def answer(job: Job) -> tuple[list[Line], dict[str, dict]]:
+    """One line a model, and what the models say of themselves. A model that raises gives a line with the error in it.
+
+    A model that cannot even be opened stops the run: nobody wants a thousand lines of that.
+    """
+    truth, lines, about = Truth(job.episode), [], {}
+    for spec in job.models:
+        if spec not in _MODELS:
+            _MODELS[spec] = open_model(spec)
+        try:
+            lines.append(_answer(job, spec, _MODELS[spec], truth))
+            about[spec] = getattr(_MODELS[spec], "about", {})
+        except Exception as error:  # a model of anyone's: whatever it raises is its result
+            lines.append(replace(blank(spec, job.episode), error=f"{error!r}\n{traceback.format_exc(limit=-3)}"))
+    return lines, about
+
+
+def _answer(job: Job, spec: str, model: WorldModel, truth: Truth) -> Line:
+    answers, seconds = ask(model, truth)
+    if job.keep_frames:
+        save_frames(job.folder, spec, job.episode.key, answers)
+    values, extra = score(truth, answers, seconds=seconds)
+    return replace(blank(spec, job.episode), values=values, extra=extra, frames=digest_of(answers))
+
+
+def blank(spec: str, episode: Episode) -> Line:
+    """A line with the question and no result."""
+    return Line(spec, episode.key, episode.task, episode.variant, episode.mode, episode.number, episode.seed,
+                episode.gap, episode.digest, episode.scored)  # fmt: skip
+
+
+def rescore(folder: str | Path, episode: Episode, spec: str) -> Line | None:
+    """The line that the kept frames of an episode give now, or None where none were kept."""
+    answers = load_frames(folder, spec, episode.key)
+    if answers is None:
+        return None
+    values, extra = score(Truth(episode), answers)
+    return replace(blank(spec, episode), values=values, extra=extra, frames=digest_of(answers))
