@@ -137,7 +137,7 @@ def test_the_name_of_a_save_leads_nowhere_else(name):
 
 
 @given(st.lists(st.binary(max_size=300), max_size=3))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_bytes_at_all_are_read_or_refused(parts):
     try:
         p.unpack(parts, p.CLIENT_MESSAGES)
@@ -156,7 +156,7 @@ def test_any_bytes_at_all_are_read_or_refused(parts):
         ),
     )
 )  # fmt: skip
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_map_at_all_is_read_or_refused(header):
     try:
         p.unpack([msgpack.packb(header)], p.CLIENT_MESSAGES)

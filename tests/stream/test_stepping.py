@@ -45,7 +45,7 @@ def test_one_walker_whose_words_mean_nothing_does_not_hold_up_the_batch(tmp_path
             client.hold(walk.id, "move forward")
         for _ in range(5):
             with pytest.raises(ActionError):
-                client.receipt(walks[0].id, client.act(walks[0].id, Action("jmp")))
+                client.step(walks[0].id, Action("jmp"))
             for walk in walks:
                 client.next_frame(walk.id)
 
