@@ -18,6 +18,8 @@ app = typer.Typer(
     help="Walk through worlds that a model dreams.",
 )  # fmt: skip
 
+keys_app = typer.Typer(no_args_is_help=True, help="Key pairs for servers that not everyone may enter.")
+app.add_typer(keys_app, name="keys")
 bench_app = typer.Typer(no_args_is_help=True, help="Measure: quality, speed, consistency.")
 app.add_typer(bench_app, name="bench")
 
@@ -108,6 +110,83 @@ def train(
     from .train import train as run
 
     run(TrainOrder(out, tuple(stage or ()), walks, tokenizer_minutes, world_minutes, workers, device))
+
+
+@app.command()
+def serve(
+    address: Annotated[str, typer.Argument(help="Where to listen.")] = "tcp://127.0.0.1:5555",
+    model: Model = None,
+    truth: Annotated[bool, typer.Option("--truth", help="Serve true scenes, with no model.")] = False,
+    folder: Annotated[Path, typer.Option(help="Folder of walks that are kept.")] = Path("roam-out/walks"),
+    keys: Annotated[Path | None, typer.Option(help="Folder of keys; only those on its list get in.")] = None,
+    is_open: Annotated[bool, typer.Option("--open", help="Listen beyond this machine without keys.")] = False,
+    metrics_port: Annotated[int | None, typer.Option(min=0, help="Port of the Prometheus metrics.")] = None,
+    page_port: Annotated[int | None, typer.Option(min=0, help="Port of the web page.")] = None,
+) -> None:
+    """Let other programs walk: ZeroMQ, protocol 1 (docs/protocol.md)."""
+    from .serving import serve as run
+    from .worlds import open_worlds
+
+    worlds = open_worlds(model, is_truth=truth)
+    run(worlds, address, folder=folder, keys=keys, is_open=is_open, metrics_port=metrics_port, page_port=page_port)
+
+
+@app.command()
+def gateway(
+    server: Annotated[str, typer.Argument(help="The server to speak for.")] = "tcp://127.0.0.1:5555",
+    host: Annotated[str, typer.Option(help="Where the page listens.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, help="Port of the page and its WebSocket.")] = 8080,
+    server_key: Annotated[str, typer.Option(help="Public key of a server with keys.")] = "",
+    keys: Annotated[Path | None, typer.Option(help="Folder of keys, for servers with keys.")] = None,
+    name: Annotated[str, typer.Option(help="The gateway's own key pair.")] = "gateway",
+    is_open: Annotated[bool, typer.Option("--open", help="Listen beyond this machine.")] = False,
+) -> None:
+    """A web page that walks: the same messages over WebSocket, for browsers and headsets."""
+    from .serving import gateway as run
+
+    run(server, host=host, port=port, server_key=server_key, keys=keys, name=name, is_open=is_open)
+
+
+KeyFolder = Annotated[Path, typer.Option(help="Folder of the keys.")]
+
+
+@keys_app.command("make")
+def keys_make(name: str, folder: KeyFolder = Path("roam-keys")) -> None:
+    """Make a key pair; `server` is the server's own."""
+    from .serving import keys_make as run
+
+    run(name, folder=folder)
+
+
+@keys_app.command("list")
+def keys_list(folder: KeyFolder = Path("roam-keys")) -> None:
+    """Whom the server lets in."""
+    from .serving import keys_list as run
+
+    run(folder=folder)
+
+
+@keys_app.command("add")
+def keys_add(name: str, public: str, folder: KeyFolder = Path("roam-keys")) -> None:
+    """Let a client in, from the server's next start on."""
+    from .serving import keys_add as run
+
+    run(name, public, folder=folder)
+
+
+@app.command()
+def generate(
+    question: Annotated[str, typer.Argument(help="What to show, tell or do.")],
+    task: Annotated[str, typer.Option(help="t2i, x2i, howto, story, explore or vla.")],
+    model: Annotated[Path, typer.Option(help="Folder of the official language model.")],
+    vision_tokenizer: Annotated[Path, typer.Option(help="Folder of the official vision tokenizer.")],
+    out: Annotated[Path, typer.Option(help="Folder for pictures, text and the page.")] = Path("roam-out/story"),
+    image: Annotated[list[Path] | None, typer.Option(help="An image to go by; up to three for x2i.")] = None,
+) -> None:
+    """Text and pictures by an official Emu3.5 checkpoint."""
+    from .generate import generate as run
+
+    run(task, question, out, model=model, vision=vision_tokenizer, images=image or ())
 
 
 @bench_app.command()

@@ -2,7 +2,8 @@
 
 The path is p_t(x | x1) = softmax(-beta_t d(x, x1)) on the codebook's metric (URSA, arXiv 2510.24717, equations 7 to 9).
 Each step predicts every clean token at once and draws the next canvas directly at a higher noise level; the last step's
-prediction is the frame. Every canvas is a legal grid, so every token stays revisable to the end.
+prediction is the frame. Every token stays revisable to the end. A carried view's holes are marked as such: with random
+codes in them, a small model has to find out first which of its tokens mean anything.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Predict = Callable[[Tensor, Tensor, float], Tensor]  # (tokens (B, N), seeds (B,
 
 @dataclass(frozen=True)
 class Canvas:
-    """tokens (B, N) int64 codes and the noise level (B, N) float32 that each is taken to be at: 0 noise, 1 clean."""
+    """tokens (B, N) int64 codes, -1 in holes, and the noise level (B, N) float32 of each: 0 nothing known, 1 clean."""
 
     tokens: Tensor
     level: Tensor
@@ -53,10 +54,11 @@ def start_from_frame(path: MetricPath, tokens: Tensor, seeds: Tensor) -> Canvas:
 
 
 def start_from_warp(path: MetricPath, tokens: Tensor, coverage: Tensor, seeds: Tensor) -> Canvas:
-    """Carried views: tokens (B, N) at warp_level where more than half of a cell is covered, at hole_level elsewhere."""
-    levels = torch.tensor([path.config.hole_level, path.config.warp_level], device=tokens.device)
-    level = levels[(coverage > 0.5).long()]
-    return Canvas(path.noised(tokens, level, seeds), level)
+    """Carried views: tokens (B, N) at warp_level where more than half of a cell is covered, holes elsewhere."""
+    covered = coverage > 0.5
+    level = torch.where(covered, path.config.warp_level, 0.0)
+    noised = path.noised(tokens, torch.where(covered, level, 1.0), seeds)
+    return Canvas(torch.where(covered, noised, -1), level)
 
 
 def schedule(steps: int, shift: float) -> list[float]:

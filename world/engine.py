@@ -228,9 +228,10 @@ class Engine:
         return self._decode(torch.from_numpy(tokens.astype(np.int64)).to(self.device))
 
     def _frame_rows(self, tokens: Tensor) -> Tensor:
-        """The image marker and a grid's codes as rows: (B, N) -> (B, 1 + N, C)."""
+        """The image marker and a grid's codes as rows, holes where they are -1: (B, N) -> (B, 1 + N, C)."""
         marker = torch.full((len(tokens), 1), self.vocabulary.image, device=tokens.device)
-        return self.model.embed(torch.cat([marker, tokens + self.vocabulary.first_code], 1))
+        cells = torch.where(tokens < 0, self.vocabulary.hole, tokens + self.vocabulary.first_code)
+        return self.model.embed(torch.cat([marker, cells], 1))
 
     def _frame_positions(self, sessions: Sequence[Session], ahead: int) -> Tensor:
         index = torch.tensor([session.frame.index + ahead for session in sessions], device=self.device)

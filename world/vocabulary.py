@@ -8,16 +8,21 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Vocabulary:
     """Where each kind of token lies. num_text ids for text, then num_markers, the image marker first, then num_codes
-    visual ids. Emu3.5 has two markers more, image start and image end."""
+    visual ids. The embedded model's other marker is the hole; Emu3.5's others are image start and image end."""
 
     num_text: int
     num_codes: int
-    num_markers: int = 1
+    num_markers: int = 2
 
     @property
     def image(self) -> int:
         """The marker before a frame's first token; its hidden state predicts that token."""
         return self.num_text
+
+    @property
+    def hole(self) -> int:
+        """Stands in a canvas where nothing is known; never predicted, never part of a frame."""
+        return self.num_text + 1
 
     @property
     def first_code(self) -> int:

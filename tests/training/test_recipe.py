@@ -1,6 +1,7 @@
 """The recipe from end to end at a toy size, what resuming keeps, and what the training passes may see."""
 
 import csv
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -41,8 +42,8 @@ def test_the_recipe_ends_in_a_checkpoint_that_dreams_with_its_log_beside_it(trai
         assert (checkpoint / name).exists(), name
 
 
-def test_training_goes_on_where_it_stopped(trained):
-    folder, _ = trained
+def test_training_goes_on_where_it_stopped(trained, tmp_path):
+    folder = shutil.copytree(trained[0], tmp_path / "run")
     longer = replace(TINY, tokenizer=replace(TINY.tokenizer, steps=5), world=replace(TINY.world, steps=5))
     run_recipe(folder, longer, stages=("tokenizer", "world"))
     with open(folder / "tokenizer" / "log.csv") as file:

@@ -26,7 +26,7 @@ def tiny_checkpoint(window: int = 3) -> Checkpoint:
     for weight in vision.parameters():  # at its own start it shows one grey; the laws want pictures that differ
         weight.data.add_(torch.randn_like(weight) * 0.2)
     layout = LayoutConfig(grid=vision.config.grid, window=window)
-    return Checkpoint(model, vision, text, vocabulary, layout, DidaConfig(hole_level=0.3))
+    return Checkpoint(model, vision, text, vocabulary, layout, DidaConfig())
 
 
 @pytest.fixture(scope="session")

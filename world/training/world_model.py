@@ -101,8 +101,8 @@ class WorldTrainer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Cross-entropy in nats a token.
 
-        tokens (B, T, N) int64 codes; text (B, T, L) ids, -1 past the end; canvases (B, T, COPIES, N, K) and history
-        (B, T, N, K) digits. Returns the canvases' (B, T, COPIES, N) and the clean rows' (B, T, N).
+        tokens (B, T, N) int64 codes; text (B, T, L) ids, -1 past the end; canvases (B, T, COPIES, N, K) digits, -1 in
+        holes; history (B, T, N, K) digits. Returns the canvases' (B, T, COPIES, N) and the clean rows' (B, T, N).
         """
         B, T, N = tokens.shape
         L = max(1, int((text >= 0).sum(-1).max()))
@@ -110,7 +110,9 @@ class WorldTrainer(nn.Module):
         embed, fresh = self.transformer.embed, 1 + N
         marker = embed(torch.full((B, T, 1), self.vocabulary.image))
         clean = torch.cat([embed(text.clamp_min(0)), marker, self.codes.embed(history)], 2)
-        noisy = torch.cat([marker[:, :, None].expand(-1, -1, COPIES, -1, -1), self.codes.embed(canvases)], 3)
+        hole = embed(torch.tensor(self.vocabulary.hole))
+        cells = torch.where(canvases[..., :1] < 0, hole, self.codes.embed(canvases.clamp_min(0)))
+        noisy = torch.cat([marker[:, :, None].expand(-1, -1, COPIES, -1, -1), cells], 3)
         rows = torch.cat([clean, noisy.flatten(2, 3)], 2)
         valid = torch.cat([text >= 0, torch.ones(B, T, fresh, dtype=torch.bool)], -1)
         attention = BandedAttention(valid, words=L, copies=COPIES, window=window)
@@ -219,13 +221,13 @@ def make_batch(trainer: WorldTrainer, data: Canvases, rows: np.ndarray, starts: 
     B, T, N = tokens.shape
     digits, carried = trainer.digits(tokens), trainer.digits(warped)
     one = (B, T, 1)
-    # copy 0: covered tokens as carried, or at a high level; holes as noise, or near what surrounds them
-    sure = torch.where(draw(*one) < 0.6, torch.ones(one), 0.6 + 0.4 * draw(*one))
-    hole = torch.where(draw(*one) < 0.6, torch.zeros(one), 0.8 * draw(*one))
-    first = trainer.noised(carried, torch.where(coverage > 0.5, sure, hole), generator)
+    # copy 0: covered tokens as carried, or at a high level; holes empty, or on their way as at a later denoising step
+    sure = torch.where(draw(*one) < 0.6, torch.ones(one), 0.6 + 0.4 * draw(*one)).expand(B, T, N)
     along = trainer.noised(digits, draw(*one).expand(B, T, N), generator)
     kind = draw(*one, 1)
-    first = torch.where(kind < 0.75, first, along)
+    filling = torch.where(kind < 0.5, torch.tensor(-1), along)
+    first = torch.where((coverage > 0.5)[..., None], trainer.noised(carried, sure, generator), filling)
+    first = torch.where(kind < 0.8, first, along)
     # copy 1: pure noise, the frame before at some level, or along the path
     before = torch.cat([digits[:, :1], digits[:, :-1]], 1)
     level = torch.where(draw(*one) < 0.6, torch.zeros(one), 0.2 + 0.6 * draw(*one)).expand(B, T, N)
@@ -273,7 +275,7 @@ def evaluate(
         torch.from_numpy(data.text[:walks, :frames]).long(),
     )
     digits, carried = trainer.digits(tokens), trainer.digits(warped)
-    start = trainer.noised(carried, (coverage > 0.5).float(), generator)
+    start = torch.where((coverage > 0.5)[..., None], carried, torch.tensor(-1))
     noise = trainer.noised(digits, torch.zeros(tokens.shape), generator)
     canvases = torch.stack([start, noise], 2)
     noisy, clean = trainer.losses(tokens, text, canvases, digits, window)
