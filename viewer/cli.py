@@ -117,18 +117,20 @@ def serve(
     address: Annotated[str, typer.Argument(help="Where to listen.")] = "tcp://127.0.0.1:5555",
     model: Model = None,
     truth: Annotated[bool, typer.Option("--truth", help="Serve true scenes, with no model.")] = False,
-    folder: Annotated[Path, typer.Option(help="Folder of walks that are kept.")] = Path("roam-out/walks"),
+    folder: Annotated[Path | None, typer.Option(help="Folder of walks that are kept.")] = None,
     keys: Annotated[Path | None, typer.Option(help="Folder of keys; only those on its list get in.")] = None,
     is_open: Annotated[bool, typer.Option("--open", help="Listen beyond this machine without keys.")] = False,
     metrics_port: Annotated[int | None, typer.Option(min=0, help="Port of the Prometheus metrics.")] = None,
     page_port: Annotated[int | None, typer.Option(min=0, help="Port of the web page.")] = None,
 ) -> None:
     """Let other programs walk: ZeroMQ, protocol 1 (docs/protocol.md)."""
+    from .serving import WALKS
     from .serving import serve as run
     from .worlds import open_worlds
 
     worlds = open_worlds(model, is_truth=truth)
-    run(worlds, address, folder=folder, keys=keys, is_open=is_open, metrics_port=metrics_port, page_port=page_port)
+    ports = {"metrics_port": metrics_port, "page_port": page_port}
+    run(worlds, address, folder=folder or WALKS, keys=keys, is_open=is_open, **ports)
 
 
 @app.command()
@@ -147,31 +149,34 @@ def gateway(
     run(server, host=host, port=port, server_key=server_key, keys=keys, name=name, is_open=is_open)
 
 
-KeyFolder = Annotated[Path, typer.Option(help="Folder of the keys.")]
+KeyFolder = Annotated[Path | None, typer.Option(help="Folder of the keys.")]
 
 
 @keys_app.command("make")
-def keys_make(name: str, folder: KeyFolder = Path("roam-keys")) -> None:
+def keys_make(name: str, folder: KeyFolder = None) -> None:
     """Make a key pair; `server` is the server's own."""
+    from .serving import KEYS
     from .serving import keys_make as run
 
-    run(name, folder=folder)
+    run(name, folder=folder or KEYS)
 
 
 @keys_app.command("list")
-def keys_list(folder: KeyFolder = Path("roam-keys")) -> None:
+def keys_list(folder: KeyFolder = None) -> None:
     """Whom the server lets in."""
+    from .serving import KEYS
     from .serving import keys_list as run
 
-    run(folder=folder)
+    run(folder=folder or KEYS)
 
 
 @keys_app.command("add")
-def keys_add(name: str, public: str, folder: KeyFolder = Path("roam-keys")) -> None:
+def keys_add(name: str, public: str, folder: KeyFolder = None) -> None:
     """Let a client in, from the server's next start on."""
+    from .serving import KEYS
     from .serving import keys_add as run
 
-    run(name, public, folder=folder)
+    run(name, public, folder=folder or KEYS)
 
 
 @app.command()
