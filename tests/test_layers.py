@@ -20,7 +20,9 @@ WORLD_ROWS = (
     {"dida", "autoregressive"}, {"checkpoint", "official", "answer", "session", "engine", "snapshot"},
 )  # fmt: skip
 # viewer files in which the layers meet; all others know the floor and each other
-MEETING = {"viewer.cli", "viewer.play", "viewer.start", "viewer.doctor", "viewer.worlds", "viewer.train", "viewer.generate"}
+MEETING = {
+    "viewer.cli", "viewer.play", "viewer.start", "viewer.doctor", "viewer.worlds", "viewer.train", "viewer.generate",
+}  # fmt: skip
 HEAVY = {"torch", "triton", "open3d", "transformers"}
 
 
