@@ -116,14 +116,18 @@ class AnswerWriter:
         self._refuse_controls(instruction)
         ids = self.form.text.encode(turn(instruction, form=form))
         self.conditional.append(ids)
-        if self.unconditional and self.preset.unconditional == "all":
+        if self.unconditional is not None and self.preset.unconditional == "all":
             self.unconditional.append(ids)
         self._words_run = 0
 
     def close(self) -> None:
         """Give the pages back."""
-        for stream in filter(None, (self.conditional, self.unconditional)):
+        for stream in self._branches:
             stream.close()
+
+    @property
+    def _branches(self) -> list[TokenStream]:
+        return [stream for stream in (self.conditional, self.unconditional) if stream is not None]
 
     def _next(self, left: int) -> int:
         """The next token: forced, drawn among a few, a visual token under guidance, or a word."""
@@ -142,9 +146,8 @@ class AnswerWriter:
 
     def _draw_code(self) -> int:
         first, head = self.form.vocabulary.first_code, self.checkpoint.model.lm_head.weight
-        branches = [self.conditional, self.unconditional] if self.unconditional else [self.conditional]
-        hidden = self._advance(branches)
-        guided = dict(uncond=hidden[1], guidance=self.preset.guidance) if self.unconditional else {}
+        hidden = self._advance(self._branches)
+        guided = dict(uncond=hidden[1], guidance=self.preset.guidance) if len(hidden) == 2 else {}
         return first + self._draw(hidden[0], head[self.form.vocabulary.visual], self.preset.image, **guided)
 
     def _draw_word(self, can_begin_image: bool) -> int:
@@ -175,7 +178,7 @@ class AnswerWriter:
         self.tokens.append(token)
         self._words_run = 0 if in_image else self._words_run + 1
         self.conditional.append([token])
-        if self.unconditional and (in_image or self.preset.unconditional == "all"):
+        if self.unconditional is not None and (in_image or self.preset.unconditional == "all"):
             self.unconditional.append([token])
         for part in self.reader.read(token):
             yield self._shown(part) if isinstance(part, Picture) else part
@@ -231,7 +234,7 @@ class AnswerWriter:
         self.conditional = TokenStream(cache, context=pages.context)
         self.unconditional = TokenStream(cache, context=pages.context) if branches == 2 else None
         self.conditional.append(ids)
-        if self.unconditional:
+        if self.unconditional is not None:
             self.unconditional.append(unconditional)
 
     def _refuse_controls(self, text: str) -> None:

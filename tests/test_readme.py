@@ -1,0 +1,33 @@
+"""The README's Python runs as it stands, and the commands and files that it names exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", TEXT, re.S))
+def test_every_snippet_runs(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["frame"].pixels.shape == (128, 128, 3) and (tmp_path / "walk.roam").exists()
+
+
+def test_every_linked_file_exists():
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        assert (ROOT / target).exists(), target
+
+
+def test_every_command_named_exists():
+    from roam.viewer.cli import app, bench_app
+
+    known = {command.name or command.callback.__name__ for command in app.registered_commands}
+    known |= {group.name for group in app.registered_groups}
+    quick = {command.name or command.callback.__name__ for command in bench_app.registered_commands}
+    for command, sub in re.findall(r"`roam (\w+)(?: (\w+))?", TEXT):
+        assert command in known, command
+        assert command != "bench" or not sub or sub in quick, sub
