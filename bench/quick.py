@@ -236,7 +236,7 @@ def goals(report: dict) -> dict[str, dict]:
     }
     return {
         name: {"measured": value, "goal": GOALS.get(name, AT_MOST.get(name)),
-               "met": value >= GOALS[name] if name in GOALS else value <= AT_MOST[name]}
+               "met": value > GOALS[name] if name in GOALS else value <= AT_MOST[name]}
         for name, value in measured.items()
     }  # fmt: skip
 
