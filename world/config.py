@@ -70,8 +70,8 @@ class DidaConfig:
     """Discrete Diffusion Adaptation on the metric path p_t(x | x1) = softmax(-beta_t d(x, x1)) with
     beta_t = c (t / (1-t))^alpha (URSA, arXiv 2510.24717, section 3). steps: denoising steps a frame; shift: URSA's
     time shift of the schedule; warp_level and frame_level: noise level t at which a canvas starts, 0 pure noise and 1
-    taken as it is, for the covered tokens of a carried view and for the frame before; temperature: of the last
-    denoising step; detail_tolerance: the code distance at which a carried view's own pixels are no longer shown, 0
+    taken as it is, for the covered tokens of a carried view and for the frame before; temperature and
+    step_temperature: of the last denoising step and of those before it; detail_tolerance: the code distance at which a carried view's own pixels are no longer shown, 0
     where they never are."""
 
     alpha: float = 0.9
@@ -81,9 +81,10 @@ class DidaConfig:
     warp_level: float = 1.0
     frame_level: float = 0.5
     temperature: float = 0.0
+    step_temperature: float = 1.0
     detail_tolerance: float = 0.6
 
     def __post_init__(self):
         levels = (self.warp_level, self.frame_level)
-        if self.steps < 1 or self.temperature < 0 or not all(0 <= level <= 1 for level in levels):
+        if self.steps < 1 or min(self.temperature, self.step_temperature) < 0 or not all(0 <= level <= 1 for level in levels):
             raise ValueError(f"{self}: wanted at least one step, a temperature of at least 0 and levels from 0 to 1")

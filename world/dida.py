@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..kernels.renoise import beta_of, renoise
+from ..kernels.renoise import beta_of, renoise, squared_norms
 from .config import DidaConfig
 
 Predict = Callable[[Tensor, Tensor, float], Tensor]  # (tokens (B, N), seeds (B,), temperature) -> clean tokens (B, N)
@@ -33,11 +33,12 @@ class MetricPath:
 
     def __init__(self, codebook: Tensor, config: DidaConfig):
         self.codebook, self.config = codebook, config
+        self._squares = squared_norms(codebook)
 
     def noised(self, tokens: Tensor, level: Tensor, seeds: Tensor) -> Tensor:
         """Draw x_t ~ p_t(. | tokens) at each token's own level."""
         beta = beta_of(level, alpha=self.config.alpha, c=self.config.c)
-        return renoise(tokens, beta, self.codebook, seeds)
+        return renoise(tokens, beta, self.codebook, seeds, squares=self._squares)
 
 
 def start_from_noise(path: MetricPath, shape: tuple[int, int], seeds: Tensor) -> Canvas:
@@ -75,7 +76,7 @@ def decode_canvas(predict: Predict, canvas: Canvas, path: MetricPath, seeds: Seq
     marks = schedule(len(seeds), path.config.shift)
     for step, seed in enumerate(seeds):
         is_last = step == len(seeds) - 1
-        tokens = predict(tokens, seed, path.config.temperature if is_last else 1.0)
+        tokens = predict(tokens, seed, path.config.temperature if is_last else path.config.step_temperature)
         if not is_last:
             level = canvas.level + (1 - canvas.level) * marks[step]
             tokens = path.noised(tokens, level, seed)
