@@ -68,11 +68,14 @@ class PageConfig:
 @dataclass(frozen=True)
 class DidaConfig:
     """Discrete Diffusion Adaptation on the metric path p_t(x | x1) = softmax(-beta_t d(x, x1)) with
-    beta_t = c (t / (1-t))^alpha (URSA, arXiv 2510.24717, section 3). steps: denoising steps a frame; shift: URSA's
-    time shift of the schedule; warp_level and frame_level: noise level t at which a canvas starts, 0 pure noise and 1
-    taken as it is, for the covered tokens of a carried view and for the frame before; temperature and
-    step_temperature: of the last denoising step and of those before it; detail_tolerance: the code distance at which a carried view's own pixels are no longer shown, 0
-    where they never are."""
+    beta_t = c (t / (1-t))^alpha (URSA, arXiv 2510.24717, section 3).
+
+    steps: denoising steps a frame; shift: URSA's time shift of the schedule. warp_level and frame_level: noise level t
+    at which a canvas starts, 0 pure noise and 1 taken as it is, for the covered tokens of a carried view and for the
+    frame before. temperature and step_temperature: of the last denoising step and of those before it.
+    detail_tolerance: the code distance at which a carried view's own pixels are no longer shown, 0 where they never
+    are.
+    """
 
     alpha: float = 0.9
     c: float = 3.0
@@ -86,5 +89,6 @@ class DidaConfig:
 
     def __post_init__(self):
         levels = (self.warp_level, self.frame_level)
-        if self.steps < 1 or min(self.temperature, self.step_temperature) < 0 or not all(0 <= level <= 1 for level in levels):
-            raise ValueError(f"{self}: wanted at least one step, a temperature of at least 0 and levels from 0 to 1")
+        is_hot = min(self.temperature, self.step_temperature) >= 0
+        if self.steps < 1 or not is_hot or not all(0 <= level <= 1 for level in levels):
+            raise ValueError(f"{self}: wanted at least one step, temperatures of at least 0 and levels from 0 to 1")
