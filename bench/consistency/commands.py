@@ -20,7 +20,7 @@ def run(
         list[str], typer.Option(help="Model to ask; repeat, or separate by ; -- `baselines` for all rows.")
     ] = ["embedded"],  # noqa: B006
     tasks: Annotated[str, typer.Option(help="Tasks, separated by commas.")] = "T1,T2,T3,T4,T5,T6,T7,T8,T9,T10",
-    modes: Annotated[str, typer.Option(help="C, F or C,F; without it, each task's own.")] = "",
+    modes: Annotated[str, typer.Option(help="C (context), F (free) or C,F.")] = "C",
     form: Annotated[str, typer.Option(help="quick, full or tiny.")] = "quick",
     split: Annotated[str, typer.Option(help="Only the held-out split is asked.")] = "test",
     seeds: Annotated[str, typer.Option(help="Sampling seeds, separated by commas.")] = "0",
@@ -107,7 +107,7 @@ def leaderboard(
 def questions(
     folder: Annotated[Path, typer.Argument(help="Folder to write into.")],
     tasks: Annotated[str, typer.Option(help="Tasks, separated by commas.")] = "T1,T2,T3,T4,T5,T6,T7,T8,T9,T10",
-    modes: Annotated[str, typer.Option(help="C, F or C,F; without it, each task's own.")] = "",
+    modes: Annotated[str, typer.Option(help="C (context), F (free) or C,F.")] = "C",
     form: Annotated[str, typer.Option(help="quick, full or tiny.")] = "quick",
     seeds: Annotated[str, typer.Option(help="Sampling seeds, separated by commas.")] = "0",
 ) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...world.pose import Pose
+from .revisits import GATE, is_near
 from .truth import Truth
 
 LEAST_PIXELS = 24
@@ -28,10 +29,12 @@ class Sighting:
 
 
 def sight(picture: np.ndarray, truth: Truth, poses: Sequence[Pose]) -> Sighting | None:
-    """What a picture shows of the episode's target, seen from any of the poses it may be of.
+    """What a picture shows of the episode's target, seen from the commanded pose (the first) or close by.
 
-    None where the first, the commanded one, has the thing not in view or too like what is behind it.
+    Poses outside revisits.GATE are left out: a frozen picture that shows the thing from elsewhere shows it by no merit.
+    None where the commanded view has the thing not in it, or too like what is behind it.
     """
+    poses = [pose for pose in poses if is_near(pose, poses[0], GATE)]
     sightings = [_sight(picture, truth, pose) for pose in poses]
     if sightings[0] is None:
         return None

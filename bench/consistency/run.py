@@ -35,7 +35,6 @@ from .score import score
 from .tasks import SPLIT, TASKS, build
 from .truth import Truth
 
-FREE_TASKS = ("T9", "T10")  # where a walk of one's own is the point: mode F unless told otherwise
 KEPT_SCENES = 2  # whose frames are kept, for the report's pictures and for `verify`
 
 
@@ -50,14 +49,14 @@ class Job:
 
 
 def run(
-    models: Sequence[str], out: str | Path, *, tasks: Sequence[str] = tuple(TASKS), modes: Sequence[str] = (),
+    models: Sequence[str], out: str | Path, *, tasks: Sequence[str] = tuple(TASKS), modes: Sequence[str] = ("C",),
     form: str = "quick", seeds: Sequence[int] = (0,), scenes: int | None = None, split: str = SPLIT,
     processes: int | None = None, note: str = "", progress: Callable[[int, int, str], None] | None = None,
 ) -> list[Line]:  # fmt: skip
     """Ask all models all episodes and return every line of the folder, those of earlier runs too.
 
     models: specs as `adapters.open_model` reads them; "baselines" stands for all rows that need no weights. modes: C, F
-    or both; without any, each task's own. scenes: fewer or more than the form has. progress: called with (episodes
+    or both. scenes: fewer or more than the form has. progress: called with (episodes
     done, episodes to do, what was just done).
     """
     if split != SPLIT:
@@ -65,17 +64,10 @@ def run(
     specs = expand(models)
     folder = Path(out)
     episodes = episodes_of(tasks, modes, sized(form, scenes), seeds)
-    _announce(folder, Manifest(form, tuple(tasks), tuple(modes), tuple(seeds), specs,
-                               {e.key: e.digest for e in episodes}, machine=machine(), date=today(), note=note))  # fmt: skip
-    done = {(line.model, line.key) for line in read_lines(folder) if not line.error}
-    jobs = []
-    for episode in episodes:
-        missing = tuple(spec for spec in specs if (spec, episode.key) not in done)
-        if missing:
-            jobs.append(Job(str(folder), episode, missing, episode.number < KEPT_SCENES))
-    jobs.sort(
-        key=lambda job: -len(job.episode.actions)
-    )  # long ones first, so that no process is left with one at the end
+    asked = {episode.key: episode.digest for episode in episodes}
+    manifest = Manifest(form, tuple(tasks), tuple(modes), tuple(seeds), specs, asked)
+    _announce(folder, replace(manifest, machine=machine(), date=today(), note=note))
+    jobs = _jobs(folder, episodes, specs)
     for count, (job, lines, about) in enumerate(_results(jobs, processes), 1):
         append_lines(folder, lines)
         _learn(folder, about)
@@ -114,7 +106,7 @@ def episodes_of(tasks: Sequence[str], modes: Sequence[str], form: Form, seeds: S
         raise BenchError(f"unknown mode {unknown}; known: C (context), F (free)")
     episodes = []
     for task in tasks:
-        for mode in modes or ("F" if task in FREE_TASKS else "C",):
+        for mode in modes:
             for number in range(form.long_scenes if task == "T9" else form.scenes):
                 paths = build(task, number, mode=mode, form=form)
                 far = [e for e in paths if number < form.long_scenes or (e.gap or 0) <= SHORT_GAP]

@@ -159,20 +159,28 @@ def drift_of(looks: Looks) -> Values:
     """Slope of psnr_all a hundred frames, by least squares; and the horizon.
 
     The horizon is the first frame of the first of ten segments whose psnr on seen pixels is no better than that of the
-    last true frame held still; a walk that never falls so low has its whole length.
+    last true frame held still; a walk that never falls so low has its whole length, and one of which nothing had been
+    seen has none.
     """
     truth, episode = looks.truth, looks.truth.episode
     last_true, indices = truth.frame(episode.num_context - 1).pixels, np.array(episode.scored)
     ours = np.array([psnr(looks.pixels(t), truth.frame(t).pixels) for t in indices])
     slope = float(np.polyfit(indices, ours, 1)[0] * 100) if len(indices) >= 6 else None
-    horizon = float(indices[-1] - episode.num_context + 1)
+    return {
+        "drift_slope": measured("drift_slope", [slope]),
+        "horizon": measured("horizon", [_horizon(looks, last_true)]),
+    }
+
+
+def _horizon(looks: Looks, last_true: np.ndarray) -> float | None:
+    first, indices = looks.truth.episode.num_context, looks.truth.episode.scored
+    is_known = False
     for segment in np.array_split(indices, min(10, len(indices))):
-        margins = [_margin(looks, int(t), last_true) for t in segment]
-        margins = [margin for margin in margins if margin is not None]
+        margins = [m for m in (_margin(looks, int(t), last_true) for t in segment) if m is not None]
+        is_known |= bool(margins)
         if margins and np.mean(margins) <= 0:
-            horizon = float(segment[0] - episode.num_context)
-            break
-    return {"drift_slope": measured("drift_slope", [slope]), "horizon": measured("horizon", [horizon])}
+            return float(segment[0] - first)
+    return float(indices[-1] - first + 1) if is_known else None
 
 
 def _margin(looks: Looks, index: int, last_true: np.ndarray) -> float | None:

@@ -131,7 +131,7 @@ def long_walk(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Wa
         explore = [*turns(360)][:first]
         explore += stroll(scene, free_poses(scene, start, explore)[-1], rng, first - len(explore), home=start)
         answer = stroll(scene, free_poses(scene, start, explore)[-1], rng, form.long_frames - first, home=start)
-        every = max(4, form.long_frames // 50)
+        every = max(8, form.long_frames // 50)
         yield Walk("stroll", start, explore, answer, "walk", scored=lambda left: left % every < 2)
 
 

@@ -68,8 +68,7 @@ def verify(
 def questions_of(manifest: Manifest):
     """Today's episodes for what a manifest asked, whatever number of scenes it asked for."""
     scenes = 1 + max((int(key.split("/")[3]) for key in manifest.asked), default=0)
-    modes = manifest.modes or ("C", "F")
-    episodes = episodes_of(manifest.tasks, modes, sized(manifest.form, scenes), manifest.seeds)
+    episodes = episodes_of(manifest.tasks, manifest.modes, sized(manifest.form, scenes), manifest.seeds)
     return [episode for episode in episodes if episode.key in manifest.asked]
 
 
