@@ -1,0 +1,166 @@
+"""`roam generate`: one of Emu3.5's six tasks, streamed to the terminal and written to a folder with one page to read.
+
+The folder holds NN.png for every picture, answer.txt, thoughts.txt and index.html. Works on an iterator of events, so
+it knows the model only where `generate` opens one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .outputs import ready
+
+if TYPE_CHECKING:
+    from ..world.answer import Event
+
+MAX_PIXELS = 64_000_000
+_TITLES = {"plan": "The plan", "thought": "Thinking"}
+_STYLE = """
+:root { color-scheme: light dark }
+body { max-width: 46rem; margin: 3rem auto; padding: 0 1rem; font: 1.05rem/1.6 Georgia, serif }
+h1 { font-size: 1.3rem; font-weight: normal; font-style: italic; border-left: 3px solid #999; padding-left: 1rem }
+p { white-space: pre-wrap }
+img { width: 100%; height: auto; border-radius: 4px; margin: 1rem 0 }
+details { opacity: .75; font-size: .9rem; margin: 1rem 0 } summary { cursor: pointer }
+footer { opacity: .6; font-size: .85rem; margin-top: 3rem }
+"""
+
+
+class GenerateError(ValueError):
+    """Something that `roam generate` cannot take; the message says what to do."""
+
+
+@dataclass
+class _Story:
+    """What has been written so far: (kind, words) or ("image", file name), in order."""
+
+    parts: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, kind: str, text: str) -> None:
+        if self.parts and self.parts[-1][0] == kind != "image":
+            text = self.parts.pop()[1] + text
+        self.parts.append((kind, text))
+
+
+def generate(task: str, question: str, out: Path, *, model: Path, vision: Path, images: Iterable[Path] = (),
+             instructions: Iterable[str] = (), seed: int = 0, size: tuple[int, int] | None = None,
+             device: str | None = None, precision: str | None = None, context: int | None = None,
+             **changes) -> None:  # fmt: skip
+    """Answer one request from the official folders `model` and `vision` into the folder `out`.
+
+    images: files that the task starts from; instructions: the later turns of an interactive exploration; size: cells
+    (h, w) of the pictures to make; context: the most tokens of a sequence; changes: fields of the task's preset.
+    The memory plan is printed first. Raises an error of one sentence for whatever cannot be used.
+    """
+    import torch
+
+    from ..world.answer import AnswerWriter, Request
+    from ..world.official import load_official
+    from ..world.prompts import preset, prompt
+
+    changes |= {"stops_at_image": True} if (turns := [*instructions]) else {}
+    pixels = tuple(read_image(path) for path in images)
+    prompt(task, question, len(pixels))  # what no template takes is refused before minutes of loading
+    request = Request(task, question, pixels, preset(task, **changes), size, seed)
+    prepare(out)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    checkpoint = load_official(model, vision, device=device, precision=precision, context=context, say=print)
+    writer = AnswerWriter(checkpoint, request)
+    try:
+        write(_conversation(writer, turns), out, title=question)
+    finally:
+        writer.close()
+
+
+def _conversation(writer, turns: list[str]) -> Iterable[Event]:
+    yield from writer.events()
+    for instruction in turns:
+        writer.instruct(instruction)
+        yield from writer.events()
+
+
+def write(events: Iterable[Event], out: Path, *, title: str) -> None:
+    """Show events on the terminal as they come and write the folder; what came before a break-off is kept."""
+    from rich.console import Console
+
+    console, story = Console(highlight=False), _Story()
+    try:
+        for event in events:
+            _show(event, console)
+            _keep(event, out, story)
+    finally:
+        _write_pages(story, out, title)
+    console.print(f"\n{out / 'index.html'}", style="bold")
+
+
+def read_image(path: Path) -> np.ndarray:
+    """A picture file as (H, W, 3) uint8. Raises GenerateError for one too large or none at all."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise GenerateError(
+                    f"{path} has {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are read: make it smaller"
+                )
+            return np.asarray(image.convert("RGB"))
+    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+        raise GenerateError(f"{path} is no picture that can be read ({error}); wanted a PNG or JPEG") from error
+
+
+def prepare(out: Path) -> None:
+    """Make the folder. Raises GenerateError if it already holds an answer, OutputError if it cannot be made."""
+    if (ready(out) / "index.html").exists():
+        raise GenerateError(f"{out} already holds an answer; name another folder or remove it")
+
+
+def _show(event: Event, console) -> None:
+    name = type(event).__name__
+    if name == "Text":
+        console.print(event.text, style="" if event.kind == "text" else "dim italic", end="", markup=False)
+    elif name == "Row" and console.is_terminal:
+        console.print(f"picture {event.index + 1}: row {event.done} of {event.height}", style="cyan", end="\r")
+    elif name == "Image":
+        console.print(f"\npicture {event.index + 1}: {event.pixels.shape[1]}x{event.pixels.shape[0]}", style="cyan")
+    elif name == "End":
+        console.print(f"\n{event.reason}: {event.num_tokens} tokens in {event.num_passes} passes", style="dim")
+
+
+def _keep(event: Event, out: Path, story: _Story) -> None:
+    name = type(event).__name__
+    if name == "Text":
+        story.add(event.kind, event.text)
+    elif name == "Image":
+        from PIL import Image
+
+        file = f"{event.index + 1:02d}.png"
+        Image.fromarray(event.pixels).save(out / file)
+        story.add("image", file)
+
+
+def _write_pages(story: _Story, out: Path, title: str) -> None:
+    text = [f"[{body}]" if kind == "image" else body for kind, body in story.parts if kind in ("image", "text")]
+    (out / "answer.txt").write_text("\n\n".join(text) + "\n", encoding="utf-8")
+    thoughts = [f"{_TITLES[kind]}\n{body}" for kind, body in story.parts if kind in _TITLES]
+    (out / "thoughts.txt").write_text("\n\n".join(thoughts) + "\n", encoding="utf-8")
+    body = "\n".join(_section(kind, content) for kind, content in story.parts)
+    (out / "index.html").write_text(
+        f'<!doctype html>\n<html><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n{body}\n"
+        "<footer>Pictures and words by Emu3.5, with Roam.</footer>\n</body></html>\n",
+        encoding="utf-8",
+    )
+
+
+def _section(kind: str, content: str) -> str:
+    if kind == "image":
+        return f'<img src="{escape(content)}" alt="picture {int(content[:2])}">'
+    if kind in _TITLES:
+        return f"<details><summary>{_TITLES[kind]}</summary><p>{escape(content.strip())}</p></details>"
+    return f"<p>{escape(content.strip())}</p>" if content.strip() else ""
