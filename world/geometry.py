@@ -15,6 +15,7 @@ from numba import njit
 from .pose import Camera, Pose
 
 NEAR = 0.05
+SUPPORT = 7  # neighbours of eight without which a splatted point is spray from a blurred edge
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
     H, W = camera.height, camera.width
     pixels = np.full((H, W, 3), 128, np.float32)
     depth = np.full((H, W), np.inf, np.float32)
+    solid = np.empty_like(depth)
     covered = np.zeros((H, W), np.bool_)
     rotation, position = pose.rotation, np.asarray(pose.position)
     for view in views:
@@ -57,7 +59,8 @@ def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
         shift = rotation.T @ (np.asarray(view.pose.position) - position)
         depth.fill(np.inf)
         _splat(np.ascontiguousarray(view.depth, np.float32), turn, shift, camera.focal, depth)
-        _fetch(view.pixels, turn, shift, camera.focal, depth, covered, pixels)
+        _despeckle(depth, SUPPORT, solid)
+        _fetch(view.pixels, turn, shift, camera.focal, solid, covered, pixels)
     if not covered.all():
         _fill(pixels, covered)
     return Warp(np.clip(pixels + 0.5, 0, 255).astype(np.uint8), covered)
@@ -86,6 +89,24 @@ def _splat(source, turn, shift, focal, out):
                 for b in range(u0, u1 + 1):
                     if pz < out[a, b]:
                         out[a, b] = pz
+
+
+@njit(cache=True, nogil=True)
+def _despeckle(depth, support, out):
+    """Depth where a point stands among others, infinity where it stands alone."""
+    h, w = depth.shape
+    for v in range(h):
+        for u in range(w):
+            d, count, inside = depth[v, u], 0, 0
+            out[v, u] = np.inf
+            if not d < 1e30:
+                continue
+            for y in range(max(v - 1, 0), min(v + 2, h)):
+                for x in range(max(u - 1, 0), min(u + 2, w)):
+                    inside += 1
+                    count += depth[y, x] < 1e30
+            if (count - 1) * 8 >= support * (inside - 1):
+                out[v, u] = d
 
 
 @njit(cache=True, nogil=True, fastmath=True)
