@@ -77,11 +77,12 @@ def psnr(truth: np.ndarray, shown: np.ndarray, mask: np.ndarray | None = None) -
     return float(min(PSNR_CAP, 10 * np.log10(255**2 / max(mean, 1e-9))))
 
 
-def test_walk(number: int, steps: int = CONTEXT - 1 + STEPS) -> Walk:
-    """The number-th test scene's walk: the first of its random walks in which no wall is met."""
-    scene = make_scene("test", number)
+def test_walk(number: int, steps: int = CONTEXT - 1 + STEPS, *, split: str = "test") -> Walk:
+    """The number-th test scene's walk: the first of its random walks in which no wall is met. Settings are chosen on
+    the split "dev"."""
+    scene = make_scene(split, number)
     for attempt in range(200):
-        rng = np.random.default_rng([scene_seed("test", number), attempt, 29])
+        rng = np.random.default_rng([scene_seed(split, number), attempt, 29])
         actions = random_walk(scene, rng, steps)
         poses = poses_of(scene, scene.spawn_pose, actions)
         reached = zip(poses, poses[1:], actions, strict=False)
