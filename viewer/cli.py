@@ -56,6 +56,31 @@ def play(
 
 
 @app.command()
+def view(
+    address: Annotated[str, typer.Argument(help="The server, for instance tcp://127.0.0.1:5555.")],
+    truth: Annotated[bool, typer.Option("--truth", help="Walk the true scene, with no model.")] = False,
+    seed: Annotated[int, typer.Option(help="Number of the test scene, and seed of the dream.")] = 0,
+    family: Annotated[str | None, typer.Option(help="Kind of scene: rooms or outdoors.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Dream on from this image.")] = None,
+    load: Annotated[Path | None, typer.Option(help="Go on from a save of a walk on that server.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Record the walk to this .mp4 or .gif.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for saves, pictures and recordings.")] = Path("roam-out"),
+    size: Annotated[int, typer.Option(min=1, max=20, help="Window pixels for each pixel of a frame.")] = 5,
+    keys: Annotated[Path | None, typer.Option(help="Folder of your keys, for servers with keys.")] = None,
+    name: Annotated[str, typer.Option(help="Which of your keys.")] = "viewer",
+    server_key: Annotated[str, typer.Option(help="Public key of a server with keys.")] = "",
+    keymap: Annotated[Path | None, typer.Option(help="Key table, a JSON file.")] = None,
+) -> None:
+    """Walk through a world on a server: `roam serve` there, this window here."""
+    from . import view as viewing
+    from .start import Start
+
+    start = Start(seed, truth, family, _text(image), _text(load))
+    order = viewing.ViewOrder(address, start, server_key, keys, name, record, out)
+    viewing.view_in_window(order, keys=keymap, scale=size)
+
+
+@app.command()
 def replay(
     log: Annotated[Path, typer.Argument(help="The .jsonl file that a recording left beside it.")],
     model: Model = None,

@@ -79,6 +79,7 @@ class Client:
         self.welcome: p.Welcome | None = None
         self._refusal: p.Error | None = None
         self._last_seq = 0
+        self._is_up = False
         self._changed = threading.Condition()
         self._walks: dict[str, Walk] = {}
         self._answers: dict[int, p.Message | Exception | None] = {}
@@ -105,8 +106,18 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Hang up. Walks stay on the server, to be resumed with their tokens."""
+        """Hang up, and wake whoever waits. Walks stay on the server, to be resumed with their tokens."""
         self._line.close()
+        with self._changed:
+            for walk in self._walks.values():
+                walk.failure = walk.failure or ServerError("closed", "this client has hung up")
+            self._changed.notify_all()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the line is up and every walk on it has been taken up again, or has failed."""
+        with self._changed:
+            return self._is_up and all(walk.is_seated or walk.failure for walk in self._walks.values())
 
     # Beginning a walk: each returns the session's id.
 
@@ -310,7 +321,7 @@ class Client:
 
     def _up(self, welcome: p.Welcome) -> None:
         with self._changed:
-            self.welcome = welcome
+            self.welcome, self._is_up = welcome, True
             walks = [walk for walk in self._walks.values() if not walk.failure]
             for walk in walks:
                 self._take_up(walk)
@@ -325,6 +336,7 @@ class Client:
 
     def _down(self) -> None:
         with self._changed:
+            self._is_up = False
             for seq, answer in self._answers.items():
                 if answer is None:
                     self._answers[seq] = ConnectionLostError("the connection broke; ask again if it was not done")

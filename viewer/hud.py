@@ -16,7 +16,8 @@ _TEXT, _DIM, _WORDS, _WARNING, _RED = (232, 234, 237), (154, 160, 166), (124, 19
 HELP = {
     "forward": "walk forward", "back": "walk back", "strafe left": "step left", "strafe right": "step right",
     "turn left": "turn left", "turn right": "turn right", "look up": "look up", "look down": "look down",
-    "type": "type what to do", "pause": "pause", "rewind": "go back in time", "new world": "next world",
+    "type": "type what to do", "pause": "pause", "rewind": "go back in time", "fork": "branch off here",
+    "branch 1": "walk on in that branch", "close branch": "close this branch", "new world": "next world",
     "save": "save", "load": "load the last save", "screenshot": "save a picture", "record": "record a video",
     "hud": "hide or show the map", "help": "this page", "quit": "free the mouse, then quit",
 }  # fmt: skip
@@ -24,17 +25,22 @@ HELP = {
 
 @dataclass(frozen=True)
 class Status:
-    """What the status lines tell. words: the last that were sent; queued: steps of typed commands still to do."""
+    """What the status lines tell. words: the last that were sent; queued: steps of typed commands still to do.
+
+    key_to_frame_ms: p50 and p95 from a key event to its frame on screen, or None before the first.
+    """
 
     words: str
     frames_per_s: float
     step_ms: float
+    key_to_frame_ms: tuple[float, float] | None
     index: int
     pose: Pose | None
     world: str
     queued: int
     is_paused: bool
     is_recording: bool
+    is_cut_off: bool = False
 
 
 class Hud:
@@ -47,8 +53,7 @@ class Hud:
         """The two lines under the picture: the words sent and the speed; where the walker is and its state."""
         pygame.draw.rect(surface, _STRIP, strip)
         top, low = strip.top + 9, strip.top + 33
-        speed = f"{status.frames_per_s:.1f} frames/s   {status.step_ms:.0f} ms" if status.step_ms else ""
-        right = self._write(surface, speed, (strip.right - _PAD, top), self._large, _TEXT, from_right=True)
+        right = self._write(surface, _speed(status), (strip.right - _PAD, top + 2), self._small, _TEXT, from_right=True)
         left = strip.left + _PAD
         self._write(surface, status.words or "ready", (left, top), self._large, _WORDS, until=right.left - _PAD)
         flags = self._draw_flags(surface, (strip.right - _PAD, low), status)
@@ -82,10 +87,8 @@ class Hud:
 
     def draw_help(self, surface: pygame.Surface, area: pygame.Rect, keys: Mapping[str, tuple[str, ...]]) -> None:
         """The page that names every key."""
-        rows = [
-            (" or ".join(shown(key) for key in keys[command]), told) for command, told in HELP.items() if keys[command]
-        ]
-        rows.append(("Mouse", "click to look around"))
+        rows = [(_on_keyboard(keys[command]), told) for command, told in HELP.items()]
+        rows = [(names, told) for names, told in rows if names] + [("Mouse", "click to look around")]
         step = min(23, (area.height - 4 * _PAD) // (len(rows) + 1))
         panel = pygame.Rect(0, 0, min(430, area.width - 2 * _PAD), step * len(rows) + 2 * _PAD)
         panel.center = area.center
@@ -100,6 +103,7 @@ class Hud:
     def _draw_flags(self, surface: pygame.Surface, at: tuple[int, int], status: Status) -> int:
         """Write the states from the right; returns how far to the left they reach."""
         flags = [(f"{status.queued} to go", _WORDS)] if status.queued else []
+        flags += [("CONNECTION LOST", _RED)] if status.is_cut_off else []
         flags += [("PAUSED", _WARNING)] if status.is_paused else []
         flags += [("REC", _RED)] if status.is_recording else []
         flags.append((status.world, _DIM))
@@ -136,6 +140,21 @@ def _where(status: Status) -> str:
     x, y, _ = status.pose.position
     yaw_deg, pitch_deg = round(status.pose.yaw_deg) % 360, round(status.pose.pitch_deg)
     return f"{place}   x {x:.1f} y {y:.1f} m   heading {yaw_deg}°" + (f"   pitch {pitch_deg}°" if pitch_deg else "")
+
+
+def _speed(status: Status) -> str:
+    if not status.step_ms:
+        return ""
+    if status.key_to_frame_ms is None:
+        return f"{status.frames_per_s:.1f} frames/s   {status.step_ms:.0f} ms a step"
+    p50, p95 = status.key_to_frame_ms
+    return f"{status.frames_per_s:.1f} frames/s   key to frame {p50:.0f} ms, p95 {p95:.0f} ms"
+
+
+def _on_keyboard(keys: Sequence[str]) -> str:
+    """The names of a command's keys; the gamepad's are left out, for every gamepad has its own numbers."""
+    names = " or ".join(shown(key) for key in keys if not key.startswith("pad "))
+    return "1 to 9" if names == "1" else names
 
 
 def shown(key: str) -> str:

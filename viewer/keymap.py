@@ -1,6 +1,7 @@
 """Which key means what: a remappable table from key names to commands, and held keys as a state that becomes an Action.
 
-Knows nothing of windows: keys are names as pygame gives them ("w", "left", "f5", "page up").
+Knows nothing of windows: keys are names as pygame gives them ("w", "left", "f5", "page up"), and what gamepad.py calls
+its sticks, hats and buttons.
 """
 
 from __future__ import annotations
@@ -20,12 +21,16 @@ MOTIONS = {
     "turn left": ("yaw_deg", 1), "turn right": ("yaw_deg", -1), "look up": ("pitch_deg", 1),
     "look down": ("pitch_deg", -1),
 }  # fmt: skip
+BRANCH_KEYS = {f"branch {number}": (str(number),) for number in range(1, 10)}
 DEFAULT_KEYS = {
-    "forward": ("w", "up"), "back": ("s", "down"), "strafe left": ("a",), "strafe right": ("d",),
-    "turn left": ("left", "q"), "turn right": ("right", "e"), "look up": ("page up", "r"),
-    "look down": ("page down", "f"), "type": ("tab", "return"), "pause": ("p",), "rewind": ("backspace",),
-    "save": ("f5",), "load": ("f9",), "screenshot": ("f12",), "record": ("f10",), "new world": ("n",),
-    "help": ("h", "f1"), "hud": ("f3",), "quit": ("escape",),
+    "forward": ("w", "up", "pad axis 1 -", "pad hat up"), "back": ("s", "down", "pad axis 1 +", "pad hat down"),
+    "strafe left": ("a", "pad axis 0 -"), "strafe right": ("d", "pad axis 0 +"),
+    "turn left": ("left", "q", "pad axis 3 -", "pad hat left"),
+    "turn right": ("right", "e", "pad axis 3 +", "pad hat right"),
+    "look up": ("page up", "r", "pad axis 4 -"), "look down": ("page down", "f", "pad axis 4 +"),
+    "type": ("tab", "return"), "pause": ("p", "pad 7"), "rewind": ("backspace", "pad 1"), "fork": ("b", "pad 2"),
+    **BRANCH_KEYS, "close branch": ("x",), "save": ("f5",), "load": ("f9",), "screenshot": ("f12",),
+    "record": ("f10",), "new world": ("n", "pad 3"), "help": ("h", "f1"), "hud": ("f3",), "quit": ("escape",),
 }  # fmt: skip
 MOUSE_NOTCH_DEG = TURN_DEG / 3  # the mouse turns in notches of whole degrees, words that the model was trained on
 

@@ -1,14 +1,17 @@
-"""One walk as its walker sees it: held keys and typed words in, frames out; rewind, save, load, record, new worlds.
+"""One walk as its walker sees it: held keys and typed words in, frames out; rewind, branch, save, load, record.
 
-Has no window and knows no pygame, so the same player walks on screen, headless and in tests.
+Has no window and knows no pygame, so the same player walks on screen, headless and in tests. Steps run on a thread of
+the player's own where a window must stay awake (`begin`, `finish`), or while the caller waits (`step`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -16,15 +19,38 @@ from typing import Protocol, runtime_checkable
 from ..world.action import Action, ActionError, parse_action
 from ..world.frame import Frame
 from ..world.pose import Pose
-from .actionlog import ActionLog, Event, LogWriter, Rewind, Step
+from .actionlog import ActionLog, Event, LogWriter
+from .branch import Branch
 from .keymap import Held, Keymap
+from .latency import KeyToFrame
 from .outputs import OutputError, fresh, unused
 from .recorder import VideoRecorder
-from .start import Opener, Place, Start
+from .start import Place, Start
 
 _SEED = re.compile(r"(?:new\s+)?(?:seed|world)\s+(\d{1,6})", re.IGNORECASE)
 _RATE_WINDOW = 20  # steps that frames/s is taken over
 _PAUSE_S = 1.0  # a longer gap between steps is a rest, not a slow model
+_WAIT_S = 10.0  # how long rewinding, saving and the like wait for the step under way
+MOST_BRANCHES = 9
+
+
+class PlayerError(ValueError):
+    """What was asked for cannot be done now; the message says why."""
+
+
+class Opens(Protocol):
+    """Opens starts: Opener on this machine, RemoteOpener on another. model: the weights' folder, or None."""
+
+    model: str | Path | None
+
+    def open(self, start: Start) -> Place: ...
+
+
+class Connection(Protocol):
+    """The line to a world elsewhere."""
+
+    @property
+    def is_connected(self) -> bool: ...
 
 
 @runtime_checkable
@@ -42,6 +68,16 @@ class _Typed:
 
 
 @dataclass
+class _UnderWay:
+    """A step that has begun: its action, the typed command that it belongs to, and the frame to come."""
+
+    action: Action
+    typed: _Typed | None
+    began: float
+    frame: Future[Frame]
+
+
+@dataclass
 class _Recording:
     video: VideoRecorder
     log: LogWriter
@@ -50,31 +86,58 @@ class _Recording:
 class Player:
     """Walks through the worlds that `opener` opens, from `start` on; what it saves and records goes into `folder`.
 
-    `notes` collects sentences for the walker, newest last; whoever shows them takes them away.
+    `notes` collects sentences for the walker, newest last; whoever shows them takes them away. branches: the walk's
+    forks, of which `at` is the number of the one being walked. connection: the line to the world, if it is elsewhere.
     """
 
-    def __init__(self, opener: Opener, start: Start, *, keymap: Keymap | None = None, folder: str | Path = "roam-out"):
-        self.opener = opener
+    def __init__(
+        self,
+        opener: Opens,
+        start: Start,
+        *,
+        keymap: Keymap | None = None,
+        folder: str | Path = "roam-out",
+        connection: Connection | None = None,
+    ):
+        self.opener, self.connection = opener, connection
         self.held = Held(keymap or Keymap())
         self.folder = Path(folder)
         self.notes: list[str] = []
         self.words = ""
         self.is_paused = False
         self.step_ms = 0.0
+        self.key_to_frame = KeyToFrame()
         self._queue: deque[_Typed] = deque()
         self._times: deque[float] = deque(maxlen=_RATE_WINDOW + 1)
         self._recording: _Recording | None = None
         self._last_save: Path | None = None
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="roam-steps")
+        self._under_way: _UnderWay | None = None
         self._enter(opener.open(start))
 
     @property
     def frame(self) -> Frame:
-        return self.place.explorer.frame
+        return self.branch.explorer.frame
+
+    @property
+    def branch(self) -> Branch:
+        """The branch being walked."""
+        return self.branches[self.at]
 
     @property
     def trail(self) -> list[Pose]:
         """The poses passed since the world was opened, rewound ones left out."""
-        return [pose for pose in self._trail if pose is not None]
+        return self.branch.trail
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a step has begun that is not finished."""
+        return self._under_way is not None
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the world is elsewhere and the line to it is lost; it is taken up again by itself."""
+        return self.connection is not None and not self.connection.is_connected
 
     @property
     def is_recording(self) -> bool:
@@ -105,40 +168,105 @@ class Player:
 
     def step(self) -> Frame | None:
         """One step of what is typed or held, or None where there is nothing to do or the walk is paused."""
+        index = self.frame.index
+        if not self.begin(lambda: None):
+            return None if self.frame.index == index else self.frame
+        self.wait()
+        return self.finish()
+
+    def begin(self, on_done: Callable[[], None]) -> bool:
+        """Begin a step of what is typed or held, and say whether there is one; `on_done` runs on the step's thread.
+
+        A rewind is done at once. Does nothing while a step is under way.
+        """
+        if self._under_way:
+            return False
         if self.held.take_command("rewind"):
-            return self.rewind()
-        if self.is_paused:
+            self.key_to_frame.taken()
+            self.rewind()
+            return False
+        action, typed = (None, None) if self.is_paused else self._wanted()
+        if action is None:
+            self.key_to_frame.forget()
+            return False
+        self.key_to_frame.taken()
+        frame = self._worker.submit(self.branch.step, action)
+        self._under_way = _UnderWay(action, typed, time.perf_counter(), frame)
+        frame.add_done_callback(lambda _: on_done())
+        return True
+
+    def wait(self) -> None:
+        """Wait for the step under way."""
+        if self._under_way:
+            wait([self._under_way.frame])
+
+    def finish(self) -> Frame | None:
+        """Take in the step that was begun, if it is done; None where there is none or it was refused."""
+        step = self._under_way
+        if step is None or not step.frame.done():
             return None
-        while self._queue and not self._queue[0].steps:
-            self._queue.popleft()
-        if self._queue:
-            return self._typed_step(self._queue[0])
-        action = self.held.take()
-        return None if action is None else self._act(action)
+        self._under_way = None
+        try:
+            frame = step.frame.result()
+        except (ActionError, ConnectionError, TimeoutError, *self._refusals) as error:
+            self.notes.append(str(error))
+            if step.typed:
+                step.typed.steps.clear()
+            return None
+        self._accept(step, frame)
+        return frame
 
     def settle(self) -> None:
         """Let the world do, once its frame has been shown, what it would else do when the next step waits for it."""
-        if isinstance(self.place.explorer, _Settling):
-            self.place.explorer.settle()
+        if isinstance(self.branch.explorer, _Settling):
+            self._worker.submit(self.branch.explorer.settle)
 
     def rewind(self, frames: int = 1) -> Frame | None:
         """Go back that many frames and forget what is queued; None (and a note) at the beginning."""
-        self._queue.clear()
         try:
-            frame = self.place.explorer.rewind(frames)
-        except ValueError as error:
+            self._come_to_rest()
+            events = self.branch.rewind(frames)
+        except (ValueError, ConnectionError, TimeoutError) as error:
             self.notes.append(str(error))
             return None
-        del self._trail[max(1, len(self._trail) - frames) :]
         self.words = f"rewind {frames}"
-        self._happened(Rewind(frames, frame.digest), frame)
-        return frame
+        self._happened(events)
+        return self.frame
+
+    def fork(self) -> None:
+        """Leave this branch where it is and walk on in a new one."""
+        if len(self.branches) == MOST_BRANCHES:
+            raise PlayerError(f"there are {MOST_BRANCHES} branches already; close one first")
+        self._come_to_rest()
+        self.branches.append(self.branch.fork())
+        self.at = len(self.branches) - 1
+        self.notes.append(f"branch {self.at + 1} begins here")
+
+    def switch(self, number: int) -> None:
+        """Walk on in the branch of that number, from 0; a recording ends, for it tells one walk."""
+        if number == self.at or number >= len(self.branches):
+            return
+        self._come_to_rest()
+        self.stop_recording()
+        self.at, self.words = number, ""
+
+    def close_branch(self) -> None:
+        """Give the branch being walked back, and walk on in the one before it."""
+        if len(self.branches) == 1:
+            raise PlayerError("this is the only branch; nothing to close")
+        self._come_to_rest()
+        self.stop_recording()
+        self.branches.pop(self.at).close()
+        self.at, self.words = max(0, self.at - 1), ""
 
     def save(self) -> Path:
         """Save the walk under a fresh name. Raises OutputError where that cannot be."""
+        self._come_to_rest()
         path = fresh(self.folder, "save", ".roam")
         try:
-            self.place.explorer.save(path)
+            self.branch.explorer.save(path)
+        except (ConnectionError, TimeoutError):
+            raise
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}") from error
         self._last_save = path
@@ -150,13 +278,13 @@ class Player:
         path = path or self._last_save or max(self.folder.glob("save-*.roam"), default=None)
         if path is None:
             raise OutputError(f"there is no save in {self.folder} yet")
-        self._leave_for(self.opener.open(replace(self.place.start, truth=False, image=None, load=str(path))))
+        self._leave_for(replace(self.place.start, truth=False, image=None, load=str(path)))
         self.notes.append(f"loaded {path}")
 
     def new_world(self, seed: int | None = None) -> None:
         """Begin anew at a seed, or at the next one."""
         start = self.place.start
-        self._leave_for(self.opener.open(start.at_seed(start.seed + 1 if seed is None else seed)))
+        self._leave_for(start.at_seed(start.seed + 1 if seed is None else seed))
         self.notes.append(f"new world: {self.place.start}")
 
     def record(self, path: str | Path | None = None, *, overwrite: bool = False) -> Path:
@@ -183,37 +311,42 @@ class Player:
         """What happened since this world was opened."""
         model = self.opener.model
         return ActionLog(
-            self.place.start.as_dict(), None if model is None else str(model), self._first, tuple(self._events)
+            self.place.start.as_dict(), None if model is None else str(model), self.branch.first,
+            tuple(self.branch.events),
         )
 
     def close(self) -> None:
-        """Finish the recording and give the world back."""
+        """Finish the recording and give the world back; one that is cut off stays where it is."""
         self.stop_recording()
-        self.place.explorer.close()
+        if not self.is_cut_off:
+            self._rest(None)
+            self._close_branches()
+        self._worker.shutdown(wait=False, cancel_futures=True)
 
-    def _typed_step(self, typed: _Typed) -> Frame | None:
-        frame = self._act(typed.steps.popleft())
-        if frame is None:
+    @property
+    def _refusals(self) -> tuple[type[Exception], ...]:
+        """What a world elsewhere may answer with; a ValueError of a world at hand is a bug, and keeps its traceback."""
+        return (ValueError,) if self.connection else ()
+
+    def _wanted(self) -> tuple[Action | None, _Typed | None]:
+        """What is to be done next: the next step of a typed command, or what is held."""
+        while self._queue and not self._queue[0].steps:
             self._queue.popleft()
-            return None
+        if self._queue:
+            return self._queue[0].steps.popleft(), self._queue[0]
+        return self.held.take(), None
+
+    def _accept(self, step: _UnderWay, frame: Frame) -> None:
+        self._clock(step.began, time.perf_counter())
+        self.words = step.action.text
+        self._happened(self.branch.stepped(step.action, frame))
+        typed = step.typed
+        if typed is None:
+            return
         typed.first_index = frame.index if typed.first_index is None else typed.first_index
         if not typed.steps and typed.text:
             first = f"{typed.first_index} to " if frame.index > typed.first_index else ""
             self.notes.append(f"done: {typed.text} (frame {first}{frame.index})")
-        return frame
-
-    def _act(self, action: Action) -> Frame | None:
-        began = time.perf_counter()
-        try:
-            frame = self.place.explorer.step(action)
-        except ActionError as error:
-            self.notes.append(str(error))
-            return None
-        self._clock(began, time.perf_counter())
-        self.words = action.text
-        self._trail.append(frame.pose)
-        self._happened(Step(action, frame.digest), frame)
-        return frame
 
     def _clock(self, began: float, ended: float) -> None:
         self.step_ms = 1000 * (ended - began)
@@ -223,27 +356,45 @@ class Player:
             self._times.append(began)
         self._times.append(ended)
 
-    def _happened(self, event: Event, frame: Frame) -> None:
-        self._events.append(event)
+    def _happened(self, events: Iterable[Event]) -> None:
         if self._recording:
             try:
-                self._recording.log.add(event)
-                self._recording.video.add(frame.pixels)
+                for event in events:
+                    self._recording.log.add(event)
+                self._recording.video.add(self.frame.pixels)
             except (OutputError, OSError) as error:
                 self._recording = None
                 self.notes.append(f"the recording has ended: {error}")
 
-    def _leave_for(self, place: Place) -> None:
-        """Close the world at hand, and its recording, for another that is open already."""
+    def _come_to_rest(self) -> None:
+        """Forget what is queued and take in the step under way. Raises PlayerError where that cannot be now."""
+        if self.is_cut_off:
+            raise PlayerError("the connection is lost; this can be done when it is back")
+        self._queue.clear()
+        self._rest(_WAIT_S)
+        self.finish()
+
+    def _rest(self, timeout_s: float | None) -> None:
+        """Wait until the worker has nothing left to do."""
+        if wait([self._worker.submit(lambda: None)], timeout_s).not_done:
+            raise PlayerError(f"the step under way has not ended within {timeout_s:g} s; try again")
+
+    def _leave_for(self, start: Start) -> None:
+        """Open another world, then close the one at hand and its recording; where that fails, nothing has changed."""
+        self._come_to_rest()
+        place = self.opener.open(start)
         self.stop_recording()
-        self.place.explorer.close()
+        self._close_branches()
         self._enter(place)
+
+    def _close_branches(self) -> None:
+        for branch in self.branches:
+            with contextlib.suppress(ConnectionError, TimeoutError):  # a server that went away has closed them
+                branch.close()
 
     def _enter(self, place: Place) -> None:
         self.place = place
+        self.branches, self.at = [Branch(place.explorer)], 0
         self._queue.clear()
         self._times.clear()
         self.words, self.step_ms = "", 0.0
-        self._trail: list[Pose | None] = [place.explorer.frame.pose]
-        self._events: list[Event] = []
-        self._first = place.explorer.frame.digest

@@ -6,6 +6,7 @@ Knows no socket: everything goes through a Client.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,20 +15,31 @@ from ..world.frame import Frame, Rollout, walk
 from .client import Client
 from .encoding import Look
 
+PATIENCE_S = 30.0
 EXACT = Look(encoding="raw", depth="f32", tokens=True)  # frames arrive as they left: equal digests
 
 
-class RemoteSession:
-    """A walk that the client drives. Raises what a local explorer would: ActionError, ValueError."""
+class RemoteError(ValueError):
+    """A save that is none of a walk elsewhere."""
 
-    def __init__(self, client: Client, session: str):
-        self.client, self.id = client, session
+
+class RemoteSession:
+    """A walk that the client drives. Raises what a local explorer would: ActionError, ValueError.
+
+    patience_s: how long a step waits for its frame before it is a TimeoutError, or None for as long as it takes, a
+    lost connection that comes back included.
+    """
+
+    def __init__(self, client: Client, session: str, *, patience_s: float | None = PATIENCE_S):
+        self.client, self.id, self.patience_s = client, session, patience_s
         self._frame = client.next_frame(session).frame
 
     @staticmethod
-    def open(client: Client, *, look: Look = EXACT, **wanted) -> RemoteSession:
+    def open(
+        client: Client, *, look: Look = EXACT, patience_s: float | None = PATIENCE_S, **wanted
+    ) -> RemoteSession:
         """Begin a walk; `wanted` is what Client.open takes: model, world, seed, text, image, size, ahead."""
-        return RemoteSession(client, client.open(look=look, **wanted))
+        return RemoteSession(client, client.open(look=look, **wanted), patience_s=patience_s)
 
     @staticmethod
     def resume(client: Client, token: str, *, look: Look = EXACT) -> RemoteSession:
@@ -39,14 +51,15 @@ class RemoteSession:
         return self._frame
 
     def step(self, action: Action) -> Frame:
-        self._frame = self.client.step(self.id, action).frame
+        seconds = threading.TIMEOUT_MAX if self.patience_s is None else self.patience_s
+        self._frame = self.client.step(self.id, action, timeout_s=seconds).frame
         return self._frame
 
     def rollout(self, actions: Iterable[Action]) -> Rollout:
         return walk(self, actions)
 
     def fork(self) -> RemoteSession:
-        return RemoteSession(self.client, self.client.fork(self.id))
+        return RemoteSession(self.client, self.client.fork(self.id), patience_s=self.patience_s)
 
     def rewind(self, frames: int) -> Frame:
         self._frame = self.client.rewind(self.id, frames)
@@ -63,13 +76,15 @@ class RemoteSession:
         self.client.end(self.id)
 
 
-def load_remote(client: Client, path: str | Path, *, look: Look = EXACT) -> RemoteSession:
+def load_remote(
+    client: Client, path: str | Path, *, look: Look = EXACT, patience_s: float | None = PATIENCE_S
+) -> RemoteSession:
     """Go on from what `RemoteSession.save` wrote, with a client of the same server."""
     try:
         state = json.loads(Path(path).read_text())
         name = state["save"] if state["roam"] == "remote session" else None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no saved remote session ({error})") from error
+        raise RemoteError(f"{path} is no saved remote session ({error})") from error
     if name is None:
-        raise ValueError(f"{path} is no saved remote session")
-    return RemoteSession(client, client.load(name, look=look))
+        raise RemoteError(f"{path} is no saved remote session")
+    return RemoteSession(client, client.load(name, look=look), patience_s=patience_s)

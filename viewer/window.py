@@ -1,18 +1,21 @@
 """The window: pygame events into what a player does, and the player's frame onto the screen.
 
-Driven by the event queue alone, so that posted events are as good as a keyboard. A step runs between two looks at the
-queue: what is pressed while the model works is seen before the next step, so a key waits for one step at most.
+Driven by the event queue alone, so that posted events are as good as a keyboard. Steps run on the player's thread and
+wake the window when they end, so a slow model or a lost connection never keeps it from answering.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from .branches import draw_branches
+from .gamepad import Gamepads
 from .hud import STRIP_HEIGHT, Hud, Status, shown
-from .keymap import MOTIONS
+from .keymap import BRANCH_KEYS, MOTIONS
 from .minimap import SIDE, draw_minimap
 from .outputs import fresh
 from .player import Player
@@ -20,7 +23,8 @@ from .sdl import pygame
 from .textbox import TextBox
 
 STEPS_PER_S = 10  # a faster world is held back to this, or walking would be running
-_LOOKS_PER_S = 60
+_IDLE_S = 0.1  # how long the window sleeps where nothing happens
+_STEPPED = pygame.USEREVENT
 _NOTE_S = 4.0
 _MOST_NOTES = 5
 _BACKGROUND = (10, 11, 14)
@@ -31,9 +35,12 @@ class WindowError(ValueError):
 
 
 class Window:
-    """Shows a player's walk and lets a person steer it. Raises WindowError where no window can be opened."""
+    """Shows a player's walk and lets a person steer it. Raises WindowError where no window can be opened.
 
-    def __init__(self, player: Player, *, scale: int = 5, steps_per_s: float = STEPS_PER_S):
+    waits: whether `tick` waits for the step that it begins, which makes a walk by posted events repeatable.
+    """
+
+    def __init__(self, player: Player, *, scale: int = 5, steps_per_s: float = STEPS_PER_S, waits: bool = False):
         self.player = player
         self.box = TextBox()
         self.is_open = True
@@ -41,29 +48,38 @@ class Window:
         self.is_map_shown = True
         self.is_mouse_held = False
         self.notes: list[tuple[float, str]] = []
+        self._waits = waits
         self._step_s = 1 / steps_per_s
         self._next_step_s = 0.0
+        self._was_cut_off = False
         self._scaled: tuple[tuple, pygame.Surface] | None = None
         self._open_screen(scale)
-        self._clock, self._hud = pygame.time.Clock(), Hud()
+        self._hud, self._pads = Hud(), Gamepads()
         self._note(f"{self._keys_of('help')} shows the keys, {self._keys_of('type')} opens a line to type in")
         self._draw()
 
     def run(self, *, until_idle: bool = False) -> None:
         """Walk until the window is closed or, with `until_idle`, until nothing is queued any more."""
-        while self.is_open and (self.player.queued or not until_idle):
-            self.tick()
-            self._clock.tick(_LOOKS_PER_S)
+        while self.is_open and (self.player.queued or self.player.is_busy or not until_idle):
+            self.tick(self._next_event())
 
-    def tick(self) -> None:
-        """See to all events, take one step if one is wanted and due, and draw if anything has changed."""
-        events = pygame.event.get()
+    def tick(self, first: Sequence[pygame.event.Event] = ()) -> None:
+        """See to all events, show the step that has ended, begin one if one is wanted and due, and draw what is new."""
+        events = [*first, *pygame.event.get()]
         for event in events:
             self._handle(event)
-        has_stepped = self.is_open and time.monotonic() >= self._next_step_s and self._step()
-        if events or has_stepped or self._has_news():  # a model on the same cores can use what idle drawing would take
+        has_stepped = self._finish()
+        if self.is_open and time.monotonic() >= self._next_step_s:
+            has_stepped |= self._begin()
+        if not has_stepped and (events or self._has_news()):  # a model on the same cores can use what drawing takes
             self._draw()
-            self.player.settle()
+
+    def _next_event(self) -> list[pygame.event.Event]:
+        """Sleep until there is an event, the end of a step among them, or until the next step is due."""
+        due_s = self._next_step_s - time.monotonic()
+        idle_s = _IDLE_S if self.player.is_busy or due_s <= 0 else min(_IDLE_S, due_s)
+        event = pygame.event.wait(max(1, round(1000 * idle_s)))
+        return [] if event.type == pygame.NOEVENT else [event]
 
     def close(self) -> None:
         """Free the mouse and close the window; the player stays open."""
@@ -86,16 +102,32 @@ class Window:
             raise WindowError(f"no window can be opened ({error}); `roam play --headless` needs none") from error
         pygame.key.stop_text_input()
 
-    def _step(self) -> bool:
-        """Take a step if one is wanted, and say whether one was."""
-        began = time.monotonic()
-        if self.player.step() is None:
-            return False
+    def _begin(self) -> bool:
+        """Begin a step if one is wanted; says whether a frame was shown."""
+        began, index = time.monotonic(), self.player.frame.index
+        if not self.player.begin(_wake):
+            return index != self.player.frame.index and self._show(began)  # rewound
         self._next_step_s = began + self._step_s
+        if self._waits:
+            self.player.wait()
+        return self._waits and self._finish()
+
+    def _finish(self) -> bool:
+        """Show the step that has ended, if one has."""
+        return self.player.finish() is not None and self._show()
+
+    def _show(self, began: float | None = None) -> bool:
+        self._next_step_s = self._next_step_s if began is None else began + self._step_s
+        self._draw()
+        self.player.key_to_frame.shown()
+        self.player.settle()
         return True
 
     def _has_news(self) -> bool:
-        return bool(self.player.notes) or any(until < time.monotonic() for until, _ in self.notes)
+        is_changed, self._was_cut_off = self._was_cut_off != self.player.is_cut_off, self.player.is_cut_off
+        if is_changed:
+            self._note("the connection is lost; taking it up again" if self._was_cut_off else "connected again")
+        return is_changed or bool(self.player.notes) or any(until < time.monotonic() for until, _ in self.notes)
 
     def _handle(self, event: pygame.event.Event) -> None:
         if event.type == pygame.QUIT:
@@ -104,7 +136,7 @@ class Window:
             key = pygame.key.name(event.key)
             self._type(key) if self.box.is_open else self._press(key)
         elif event.type == pygame.KEYUP:
-            self.player.held.release(self.player.held.keymap.command(pygame.key.name(event.key)) or "")
+            self._release(pygame.key.name(event.key))
         elif event.type == pygame.TEXTINPUT and self.box.is_open:
             self.box.insert(event.text)
         elif event.type == pygame.MOUSEMOTION and self.is_mouse_held:
@@ -113,13 +145,21 @@ class Window:
             self._hold_mouse(True)
         elif event.type == pygame.WINDOWFOCUSLOST:
             self.player.held.release_all()
+        for key, is_down in self._pads.changes(event):
+            self._press(key) if is_down and not self.box.is_open else self._release(key)
 
     def _press(self, key: str) -> None:
         command = self.player.held.keymap.command(key)
         if command in MOTIONS or command == "rewind":
             self.player.held.press(command)
+            self.player.key_to_frame.pressed()
+        elif command in BRANCH_KEYS:
+            self._try(lambda: self.player.switch(int(command.split()[1]) - 1))
         elif command:
             self._commands[command]()
+
+    def _release(self, key: str) -> None:
+        self.player.held.release(self.player.held.keymap.command(key) or "")
 
     @property
     def _commands(self) -> dict[str, Callable[[], None]]:
@@ -127,6 +167,7 @@ class Window:
             "type": self._open_box, "pause": self._pause, "save": lambda: self._try(self.player.save),
             "load": lambda: self._try(self.player.load), "screenshot": lambda: self._try(self._screenshot),
             "record": lambda: self._try(self._record), "new world": lambda: self._try(self.player.new_world),
+            "fork": lambda: self._try(self.player.fork), "close branch": lambda: self._try(self.player.close_branch),
             "help": self._help, "hud": self._show_map, "quit": self._escape,
         }  # fmt: skip
 
@@ -135,8 +176,9 @@ class Window:
         if sentence is not None:
             try:
                 self.player.say(sentence)
+                self.player.key_to_frame.pressed()
                 self.box.close()
-            except ValueError as error:
+            except (ValueError, ConnectionError, TimeoutError) as error:
                 self.box.error = str(error)
         if not self.box.is_open:
             pygame.key.stop_text_input()
@@ -176,10 +218,10 @@ class Window:
         self._note(f"saved {path}")
 
     def _try(self, act: Callable[[], object]) -> None:
-        # what a walker can mend comes as a ValueError and is told; the walk goes on where it was
+        # what a walker can mend is told, and so is what a world elsewhere did not do; the walk goes on where it was
         try:
             act()
-        except ValueError as error:
+        except (ValueError, ConnectionError, TimeoutError) as error:
             self._note(str(error))
 
     def _hold_mouse(self, is_held: bool) -> None:
@@ -204,6 +246,9 @@ class Window:
         self._hud.draw_strip(self.picture, pygame.Rect(0, height - STRIP_HEIGHT, width, STRIP_HEIGHT), self._status())
         if self.is_map_shown and area.width > 2 * SIDE:
             self.picture.blit(draw_minimap(self.player.trail), (area.right - SIDE - 12, area.top + 12))
+        if len(self.player.branches) > 1:
+            frames = [branch.explorer.frame.pixels for branch in self.player.branches]
+            draw_branches(self.picture, area, frames, at=self.player.at, lift=60 if self.box.is_open else 0)
         self._hud.draw_notes(self.picture, area, [text for _, text in self.notes])
         if self.box.is_open:
             self._hud.draw_text_box(self.picture, area, self.box)
@@ -231,7 +276,15 @@ class Window:
 
     def _status(self) -> Status:
         player = self.player
+        p50, p95 = map(player.key_to_frame.percentile_ms, (50, 95))
         return Status(
-            player.words, player.frames_per_s, player.step_ms, player.frame.index, player.frame.pose,
-            str(player.place.start), player.queued, player.is_paused, player.is_recording,
+            player.words, player.frames_per_s, player.step_ms, None if p50 is None else (p50, p95),
+            player.frame.index, player.frame.pose, str(player.place.start), player.queued, player.is_paused,
+            player.is_recording, player.is_cut_off,
         )  # fmt: skip
+
+
+def _wake() -> None:
+    """Wake the window, from the thread that stepped; one that is closed meanwhile sleeps on."""
+    with contextlib.suppress(pygame.error):
+        pygame.event.post(pygame.event.Event(_STEPPED))

@@ -1,14 +1,17 @@
 """The window, driven through its event queue under SDL's dummy driver: what is pressed is what is walked."""
 
+import threading
+
 import av
 import pygame
 import pytest
 from roam.viewer.window import Window
+from roam.world.action import parse_action
 
 
 @pytest.fixture
 def window(player):
-    window = Window(player, scale=3, steps_per_s=1e6)
+    window = Window(player, scale=3, steps_per_s=1e6, waits=True)
     pygame.event.clear()
     yield window
     window.close()
@@ -68,7 +71,7 @@ def test_a_key_tapped_between_two_looks_is_one_step(window):
 
 
 def test_steps_wait_for_their_time_and_events_do_not(player):
-    window = Window(player, scale=3, steps_per_s=0.01)
+    window = Window(player, scale=3, steps_per_s=0.01, waits=True)
     down(pygame.K_w)
     window.tick()
     tap(window, pygame.K_p)
@@ -238,3 +241,86 @@ def test_the_window_closes_itself_when_the_queue_is_walked(window):
     window.player.say("move forward 1.5 m")
     window.run(until_idle=True)
     assert window.player.frame.index == 5
+
+
+def test_b_branches_off_digits_switch_and_x_closes(window):
+    tap(window, pygame.K_w)
+    tap(window, pygame.K_b)
+    tap(window, pygame.K_LEFT)
+    assert window.player.frame.index == 2
+    tap(window, pygame.K_1)
+    assert window.player.frame.index == 1 and window.player.words == ""
+    tap(window, pygame.K_2)
+    assert window.player.frame.index == 2 and len(window.player.trail) == 3
+    closed = window.player.branch.explorer
+    tap(window, pygame.K_x)
+    assert len(window.player.branches) == 1 and window.player.frame.index == 1
+    with pytest.raises(RuntimeError):
+        closed.step(parse_action("move forward"))
+    tap(window, pygame.K_x)
+    assert any("only branch" in note for note in notes(window))
+
+
+def test_branches_are_limited_and_a_new_world_closes_them_all(window):
+    for _ in range(9):
+        tap(window, pygame.K_b)
+    assert len(window.player.branches) == 9 and any("close one first" in note for note in notes(window))
+    tap(window, pygame.K_n)
+    assert len(window.player.branches) == 1
+
+
+def test_switching_branches_finishes_the_recording(window):
+    tap(window, pygame.K_F10)
+    tap(window, pygame.K_b)
+    tap(window, pygame.K_w)
+    assert window.player.is_recording
+    tap(window, pygame.K_1)
+    assert not window.player.is_recording
+
+
+def test_a_gamepads_stick_hat_and_buttons_are_keys(window):
+    post(pygame.JOYAXISMOTION, instance_id=0, axis=1, value=-0.9)
+    window.tick()
+    assert window.player.words == "move forward"
+    post(pygame.JOYAXISMOTION, instance_id=0, axis=1, value=0.1)
+    post(pygame.JOYHATMOTION, instance_id=0, hat=0, value=(1, 0))
+    window.tick()
+    assert window.player.words == "turn right"
+    post(pygame.JOYHATMOTION, instance_id=0, hat=0, value=(0, 0))
+    post(pygame.JOYBUTTONDOWN, instance_id=0, button=1)
+    post(pygame.JOYBUTTONUP, instance_id=0, button=1)
+    window.tick()
+    window.tick()
+    assert window.player.words == "rewind 1" and window.player.frame.index == 1
+
+
+def test_a_trembling_stick_is_one_press(window):
+    for value in (0.52, 0.48, 0.51, 0.45, 0.2):
+        post(pygame.JOYAXISMOTION, instance_id=0, axis=3, value=value)
+    for _ in range(3):
+        window.tick()
+    assert window.player.frame.index == 1
+
+
+def test_key_to_frame_is_measured_from_the_press_to_the_picture(window):
+    assert window.player.key_to_frame.percentile_ms(50) is None
+    tap(window, pygame.K_w)
+    tap(window, pygame.K_p)
+    tap(window, pygame.K_w)  # leads to no frame
+    assert 0 < window.player.key_to_frame.percentile_ms(50) <= window.player.key_to_frame.percentile_ms(95) < 60_000
+
+
+def test_the_window_answers_while_a_step_takes_its_time(player):
+    window, may_end = Window(player, scale=3, steps_per_s=1e6), threading.Event()
+    step = player.branch.explorer.step
+    player.branch.explorer.step = lambda action: may_end.wait(20) and step(action)
+    down(pygame.K_w)
+    window.tick()
+    tap(window, pygame.K_h)
+    assert window.is_help_shown and player.is_busy and player.frame.index == 0
+    up(pygame.K_w)
+    may_end.set()
+    player.wait()
+    window.tick()
+    assert player.frame.index == 1
+    window.close()
