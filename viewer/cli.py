@@ -13,6 +13,8 @@ from typing import Annotated
 
 import typer
 
+from ..bench.consistency.commands import app as consistency_app
+
 app = typer.Typer(
     name="roam", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Walk through worlds that a model dreams.",
@@ -22,6 +24,9 @@ keys_app = typer.Typer(no_args_is_help=True, help="Key pairs for servers that no
 app.add_typer(keys_app, name="keys")
 bench_app = typer.Typer(no_args_is_help=True, help="Measure: quality, speed, consistency.")
 app.add_typer(bench_app, name="bench")
+bench_app.add_typer(consistency_app, name="consistency")
+
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 Model = Annotated[Path | None, typer.Option(help="Folder of weights; without it, the embedded model.")]
 
@@ -42,13 +47,14 @@ def play(
     keys: Annotated[Path | None, typer.Option(help="Key table, a JSON file.")] = None,
     headless: Annotated[bool, typer.Option("--headless", help="Open no window; record a walk.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --record replace a file.")] = False,
+    mapped: Annotated[bool, typer.Option("--map", help="Grow a 3D map of this world beside the walk.")] = False,
 ) -> None:
     """Walk through a dreamed world, or a true one, with the keys; without a display, record a walk."""
     from . import play as playing
     from .start import Start
 
     start = Start(seed, truth, family, _text(image), _text(load))
-    order = playing.Order(start, model, actions, frames, record, out, overwrite)
+    order = playing.Order(start, model, actions, frames, record, out, overwrite, mapped)
     if headless or not _has_display():
         playing.play_headless(order)
     else:
@@ -219,6 +225,18 @@ def generate(
     run(task, question, out, model=model, vision=vision_tokenizer, images=image or ())
 
 
+@bench_app.command(context_settings=PASS_ON)
+def kernels(ctx: typer.Context) -> None:
+    """Every operation against its alternatives and its floor; arguments go to `python -m roam.bench.kernels`."""
+    _module("bench.kernels", ctx.args)
+
+
+@bench_app.command(context_settings=PASS_ON)
+def stream(ctx: typer.Context) -> None:
+    """Key to frame over the wire; arguments go to `python -m roam.bench.stream`."""
+    _module("bench.stream", ctx.args)
+
+
 @bench_app.command()
 def quick(
     model: Model = None,
@@ -240,6 +258,14 @@ def main(args: list[str] | None = None) -> None:
             raise
         print(f"roam: {_sentence(error)}", file=sys.stderr)
         sys.exit(2)
+
+
+def _module(name: str, args: list[str]) -> None:
+    """Run one of our modules as `python -m` would, with those arguments."""
+    import runpy
+
+    sys.argv = [name, *args]
+    runpy.run_module(f"{__package__.split('.')[0]}.{name}", run_name="__main__", alter_sys=True)
 
 
 def _is_for_people(error: Exception) -> bool:
