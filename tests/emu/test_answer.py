@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image as PictureFile
+from roam.viewer.generate import GenerateError, generate, read_image
 from roam.world.answer import AnswerWriter, End, Image, Request, Row, Text, answer
 from roam.world.config import PageConfig
 from roam.world.official import load_official
@@ -168,20 +168,26 @@ def test_draws_keep_to_top_k_and_to_what_is_allowed():
         assert {draw(hidden, head, sampling, position=k, **options) for k in range(60)} <= {*best[1:]}
 
 
-def test_generate_writes_pictures_words_and_one_page(official, tmp_path):
-    from PIL import Image as Picture
+def test_generate_writes_pictures_words_and_one_page(official, tmp_path, capsys):
+    PictureFile.fromarray(PIXELS).save(tmp_path / "a.png")
+    out, options = tmp_path / "out", SHORT | dict(max_tokens=40)
+    generate("story", "a <red> door", out, model=official[0], vision=official[1], images=[tmp_path / "a.png"],
+             size=(2, 3), device="cpu", **options)  # fmt: skip
+    page = (out / "index.html").read_text()
+    assert "a &lt;red&gt; door" in page and 'src="01.png"' in page
+    assert "GiB  language model" in capsys.readouterr().out
+    assert PictureFile.open(out / "01.png").size == (48, 32)
+    assert {"answer.txt", "thoughts.txt"} <= {path.name for path in out.iterdir()}
+    with pytest.raises(GenerateError, match="already holds an answer"):
+        generate("story", "again", out, model=official[0], vision=official[1])
 
-    Picture.fromarray(PIXELS).save(tmp_path / "a.png")
-    code = f"""
-from pathlib import Path
-from roam.viewer.generate import generate
-generate("story", "a <red> door", Path({str(tmp_path / "out")!r}), model=Path({str(official[0])!r}),
-         vision=Path({str(official[1])!r}), images=[Path({str(tmp_path / "a.png")!r})], size=(2, 3), device="cpu",
-         area=1536, max_tokens=40, text_limit=3)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    page = (tmp_path / "out" / "index.html").read_text()
-    assert "a &lt;red&gt; door" in page and 'src="01.png"' in page and "GiB  language model" in done.stdout
-    files = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"01.png", "answer.txt", "thoughts.txt", "index.html"} <= files
+
+def test_generate_refuses_a_file_that_is_no_picture(tmp_path):
+    (tmp_path / "a.png").write_text("words")
+    with pytest.raises(GenerateError, match="is no picture that can be read"):
+        read_image(tmp_path / "a.png")
+
+
+def test_without_guidance_there_is_one_branch(checkpoint):
+    writer = AnswerWriter(checkpoint, ask("t2i", guidance=1.0))
+    assert writer.unconditional is None and any(isinstance(event, Image) for event in writer.events())
