@@ -62,9 +62,9 @@ def without(scene: Scene, instance: int) -> Scene:
     return Scene(**{**vars(scene), **arrays})
 
 
-def share_of(scene: Scene, pose: Pose, instance: int) -> float:
+def share_of(scene: Scene, pose: Pose, instance: int, *, camera: Camera = _SMALL) -> float:
     """The share of the view that an instance covers."""
-    return float((render(scene, pose, _SMALL).ids == instance).mean())
+    return float((render(scene, pose, camera).ids == instance).mean())
 
 
 def face(scene: Scene, rng: np.random.Generator, instance: int) -> Pose | None:
@@ -85,4 +85,5 @@ def is_behind(scene: Scene, pose: Pose, instance: int) -> bool:
     x, y, z = (points @ pose.rotation).T
     reach = 0.8 * _SMALL.width / 2 / _SMALL.focal
     inside = (z > 0.5) & (np.abs(x) < reach * z) & (np.abs(y) < reach * z) & (z < FAR)
-    return bool(inside.all()) and share_of(scene, pose, instance) == 0.0
+    is_gone = bool(inside.all()) and share_of(scene, pose, instance) == 0.0
+    return is_gone and share_of(scene, pose, instance, camera=Camera()) == 0.0  # nor does a sliver peep out

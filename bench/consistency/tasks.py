@@ -52,7 +52,7 @@ def full_turn(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Wa
     """T2. All the way round, twice: does a circle close?"""
     for name, side in (("left", 1), ("right", -1)):
         if start := find_start(scene, rng, lambda pose: True):
-            yield Walk(f"full turn {name}", start, turns(side * 360), turns(side * 360), "second turn")
+            yield Walk(f"full turn {name}", start, turns(side * 360), turns(side * 360), "second turn", scored=in_pairs)
 
 
 def out_and_back(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
@@ -62,7 +62,7 @@ def out_and_back(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator
     if start:
         yield Walk("backwards", start, out, steps(forward=-STEP, count=5))
         # a look behind at the start, so that the way home is one that has been seen
-        yield Walk("turning round", start, [*turns(360), *out], [*turns(180), *out, *turns(180)])
+        yield Walk("turning round", start, [*turns(360), *out], [*turns(180), *out, *turns(180)], scored=in_pairs)
 
 
 def loop(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
@@ -176,6 +176,11 @@ def _episode(scene: Scene, walk: Walk, task: str, number: int, seed: int, mode: 
     phases = ("explore",) * shown + (walk.phase,) * (last + 1 - shown)
     return Episode(task, walk.variant, mode, number, seed, actions, tuple(poses), phases, num_context, tuple(scored),
                    walk.gap, walk.target, walk.is_absent)  # fmt: skip
+
+
+def in_pairs(left: int) -> bool:
+    """Every other two frames of a long way: neighbours, so that the motion between them can be told."""
+    return left % 4 < 2
 
 
 def act(motion: Motion) -> Action:
