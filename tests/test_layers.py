@@ -22,6 +22,7 @@ WORLD_ROWS = (
 # viewer files in which the layers meet; all others know the floor and each other
 MEETING = {
     "viewer.cli", "viewer.play", "viewer.start", "viewer.doctor", "viewer.worlds", "viewer.train", "viewer.generate",
+    "viewer.surfaces",
 }  # fmt: skip
 HEAVY = {"torch", "triton", "open3d", "transformers"}
 

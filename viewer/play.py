@@ -13,6 +13,8 @@ from rich.progress import Progress
 from ..world.action import Action
 from .actionlog import LogError, load_log, replay
 from .keymap import Keymap, load_keymap
+from .map3d import Map3D, check_open3d
+from .outputs import fresh
 from .player import Player
 from .recorder import VideoRecorder
 from .script import load_script
@@ -31,20 +33,25 @@ class Order:
     record: Path | None = None
     out: Path = Path("roam-out")
     overwrite: bool = False
+    is_mapped: bool = False
 
 
 def play_headless(order: Order) -> None:
     """Walk a script, or a tour where there is none; write a video of it and say where and how fast."""
+    if order.is_mapped:
+        check_open3d()
     script = load_script(order.actions) if order.actions else None
     player = Player(Opener(order.model), order.start, folder=order.out)
     actions = _to_walk(player.place, script, order.frames)
     video = player.record(order.record, overwrite=order.overwrite)
+    grown = _map(player) if order.is_mapped else None
     gif = None if order.record else VideoRecorder(video.with_suffix(".gif"))
     try:
         seconds = _walk(player, actions, gif)
     finally:  # what was walked is kept, even where the walk could not be finished
         player.close()
         written = [video, video.with_suffix(".jsonl")] + ([gif.close()] if gif else [])
+        written += [path for path in [grown and grown.close()] if path]
     rate = f", {len(actions) / seconds:.1f} frames/s" if actions else ""
     print(f"walked {len(actions) + 1} frames of {player.place.start}{rate}")
     print("wrote " + ", ".join(map(str, written)))
@@ -54,6 +61,8 @@ def play_in_window(order: Order, *, keys: Path | None, scale: int) -> None:
     """Open the window and walk until it is closed; with --frames or --actions the walk goes by itself."""
     from .window import Window
 
+    if order.is_mapped:
+        check_open3d()
     script = load_script(order.actions) if order.actions else None
     keymap = load_keymap(keys) if keys else Keymap()
     player = Player(Opener(order.model), order.start, keymap=keymap, folder=order.out)
@@ -62,11 +71,14 @@ def play_in_window(order: Order, *, keys: Path | None, scale: int) -> None:
     if order.record:
         player.record(order.record, overwrite=order.overwrite)
     window = Window(player, scale=scale)
+    grown = _map(player) if order.is_mapped else None
     try:
         window.run(until_idle=bool(order.frames))
     finally:
         player.close()
         window.close()
+        if path := grown and grown.close():
+            player.notes.append(f"saved the map {path}")
     for note in player.notes:
         print(note)
 
@@ -113,6 +125,15 @@ def _to_walk(place: Place, script: list[Action] | None, frames: int | None) -> l
             raise StartError("this world does not know where it is, so no tour can be planned: give --actions FILE")
         return tour(pose, STEPS if steps is None else steps, walked=place.walked)
     return script if steps is None else list(islice(cycle(script), steps))
+
+
+def _map(player: Player) -> Map3D:
+    """Begin a map of the world at hand, which the player's frames make grow; other worlds stay out of it."""
+    camera, here = getattr(player.place.explorer, "camera", None), player.place
+    grown = Map3D(fresh(player.folder, "map", ".ply"), camera=camera)
+    grown.show(player.frame)
+    player.watch = lambda place, frame: grown.show(frame) if place is here else None
+    return grown
 
 
 def _walk(player: Player, actions: list[Action], gif: VideoRecorder | None) -> float:

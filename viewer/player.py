@@ -107,6 +107,7 @@ class Player:
         self.is_paused = False
         self.step_ms = 0.0
         self.key_to_frame = KeyToFrame()
+        self.watch: Callable[[Place, Frame], None] | None = None  # is shown every step's frame, and must not wait
         self._queue: deque[_Typed] = deque()
         self._times: deque[float] = deque(maxlen=_RATE_WINDOW + 1)
         self._recording: _Recording | None = None
@@ -340,6 +341,8 @@ class Player:
         self._clock(step.began, time.perf_counter())
         self.words = step.action.text
         self._happened(self.branch.stepped(step.action, frame))
+        if self.watch:
+            self.watch(self.place, frame)
         typed = step.typed
         if typed is None:
             return
