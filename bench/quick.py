@@ -78,15 +78,18 @@ def psnr(truth: np.ndarray, shown: np.ndarray, mask: np.ndarray | None = None) -
 
 
 def test_walk(number: int, steps: int = CONTEXT - 1 + STEPS, *, split: str = "test") -> Walk:
-    """The number-th test scene's walk: the first of its random walks in which no wall is met. Settings are chosen on
-    the split "dev"."""
+    """The number-th test scene's walk: the first of its random walks in which no wall is met and which is not back
+    where the context ended (a frozen frame would be the truth there). Settings are chosen on the split "dev"."""
     scene = make_scene(split, number)
     for attempt in range(200):
         rng = np.random.default_rng([scene_seed(split, number), attempt, 29])
         actions = random_walk(scene, rng, steps)
         poses = poses_of(scene, scene.spawn_pose, actions)
         reached = zip(poses, poses[1:], actions, strict=False)
-        if all(there.distance_to(here.moved(action.motion)) < 1e-6 for here, there, action in reached):
+        is_free = all(there.distance_to(here.moved(action.motion)) < 1e-6 for here, there, action in reached)
+        last = poses[CONTEXT - 1]
+        returns = any(pose.distance_to(last) < 0.05 and pose.angle_to(last) < 2 for pose in poses[CONTEXT + 3 :])
+        if is_free and not returns:
             break
     views = [render(scene, pose, Camera()) for pose in poses]
     frames = [Frame(i, v.pixels, depth=v.depth, pose=p) for i, (v, p) in enumerate(zip(views, poses, strict=True))]
@@ -158,8 +161,10 @@ def one_step(engine: Engine, walks: list[Walk], tick: Callable[[], None]) -> tup
                 if row == "model, carried views":
                     times.append(time.perf_counter() - started)
                     carried = session.plan(action).carried.pixels
-                    add("warp alone", carried)
-                    add("warp alone, through the tokenizer", engine.show(engine.encode(carried))[0])
+                    add("warp alone, own pixels", carried)
+                    add("warp alone", engine.show(engine.encode(carried))[0])
+                    holes = np.where(session.plan(action).carried.covered[..., None], carried, np.uint8(128))
+                    add("warp alone, holes left", engine.show(engine.encode(holes))[0])
                 add(f"{row}, wrong words", peek(session, wrong).pixels)
                 _show_true(session, walk, index, index + 4)
         for session in sessions.values():

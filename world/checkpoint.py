@@ -53,8 +53,10 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, dtype: torch.
     for name, module in (("model", checkpoint.model), ("vision", checkpoint.vision)):
         tensors = {key: value.to(dtype).contiguous() for key, value in module.state_dict().items()}
         save_file(tensors, folder / f"{name}.safetensors")
-    parts = {"format": FORMAT, "model": asdict(checkpoint.model.config), "vision": asdict(checkpoint.vision.config),
-             "layout": asdict(checkpoint.layout), "dida": asdict(checkpoint.dida), "words": checkpoint.text.words}  # fmt: skip
+    configs = {"model": checkpoint.model.config, "vision": checkpoint.vision.config}
+    configs |= {"layout": checkpoint.layout, "dida": checkpoint.dida}
+    parts = {"format": FORMAT, **{name: asdict(config) for name, config in configs.items()}}
+    parts["words"] = checkpoint.text.words
     (folder / "config.json").write_text(json.dumps(parts, indent=1))
 
 

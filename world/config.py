@@ -72,20 +72,24 @@ class DidaConfig:
 
     steps: denoising steps a frame; shift: URSA's time shift of the schedule. warp_level and frame_level: noise level t
     at which a canvas starts, 0 pure noise and 1 taken as it is, for the covered tokens of a carried view and for the
-    frame before. temperature and step_temperature: of the last denoising step and of those before it.
+    frame before. temperature and step_temperature: of the last denoising step and of those before it. hole_trust and
+    carried_trust: how much a carried view counts as evidence beside the model when a token is picked, the beta of a
+    factor softmax(-beta d(v, carried code)), for uncovered cells (filled from their surroundings) and covered ones.
     detail_tolerance: the code distance at which a carried view's own pixels are no longer shown, 0 where they never
     are.
     """
 
     alpha: float = 0.9
     c: float = 3.0
-    steps: int = 2
+    steps: int = 1
     shift: float = 1.0
     warp_level: float = 1.0
     frame_level: float = 0.5
     temperature: float = 0.0
     step_temperature: float = 1.0
-    detail_tolerance: float = 0.6
+    hole_trust: float = 6.0
+    carried_trust: float = 20.0
+    detail_tolerance: float = 3.0
 
     def __post_init__(self):
         levels = (self.warp_level, self.frame_level)

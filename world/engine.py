@@ -42,6 +42,9 @@ class Engine:
         self.cache = KVCache(self.model.config, self.layout, device=self.device)
         self.path = MetricPath(self.vision.codebook, self.dida)
         self.head = self.model.lm_head.weight[self.vocabulary.visual]
+        # -beta |e_v - e_c|^2 is linear in (e_v, |e_v|^2), so evidence joins the head as a few more columns
+        codebook = self.path.codebook
+        self.head_and_metric = torch.cat([self.head, codebook, codebook.square().sum(-1, keepdim=True)], 1)
 
     @classmethod
     def from_checkpoint(cls, folder: str | Path | None = None, *, device: str | None = None,
@@ -166,13 +169,24 @@ class Engine:
         table = self.cache.table([[*session.history(), page] for session, page in zip(sessions, pages, strict=True)])
         positions = self._frame_positions(sessions, 1)
         attention = CachedAttention(self.cache, table, causal=False)
+        evidence = torch.cat([self._evidence(plan) for plan in plans])
 
         def predict(tokens: Tensor, seeds: Tensor, temperature: float) -> Tensor:
-            hidden = self.model(self._frame_rows(tokens), positions, attention)
-            return head_sample(hidden[:, :-1], self.head, seeds, temperature=temperature)[0]
+            hidden = self.model(self._frame_rows(tokens), positions, attention)[:, :-1]
+            rows = torch.cat([hidden, evidence], -1)
+            return head_sample(rows, self.head_and_metric, seeds, temperature=temperature)[0]
 
         seeds = [self._seeds(sessions, 1 + step) for step in range(self.dida.steps)]
         return decode_canvas(predict, canvas, self.path, seeds)
+
+    def _evidence(self, plan: Plan) -> Tensor:
+        """What the carried view says of each cell, (1, N, D + 1), as columns beside the hidden state: 2 beta e_c, -beta."""
+        N, D = self.layout.num_cells, self.path.codebook.shape[1]
+        if plan.carried is None:
+            return torch.zeros(1, N, D + 1, device=self.device)
+        coverage = torch.from_numpy(plan.carried.coverage(self.layout.grid)).flatten()[None, :, None].to(self.device)
+        beta = torch.where(coverage > 0.5, self.dida.carried_trust, self.dida.hole_trust)
+        return torch.cat([2 * beta * self.path.codebook[plan.codes], -beta], -1)
 
     def _carry(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
         """No model: the carried view, or the frame before, as the tokenizer has it."""
