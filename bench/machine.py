@@ -26,7 +26,9 @@ class Machine:
     def here() -> Machine:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-        return Machine(_cpu_name(), cores or 1, gpu, platform.python_version(), torch.__version__, torch.get_num_threads())
+        return Machine(
+            _cpu_name(), cores or 1, gpu, platform.python_version(), torch.__version__, torch.get_num_threads()
+        )
 
     @property
     def slug(self) -> str:
@@ -48,5 +50,7 @@ def _cpu_name() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     name = re.search(r"model name\s*:\s*(.+)", text)
-    best = next((flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if re.search(rf"\b{flag}\b", text)), "")
+    best = next(
+        (flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if re.search(rf"\b{flag}\b", text)), ""
+    )
     return f"{name.group(1).strip() if name else platform.machine()} {best}".strip()

@@ -56,7 +56,7 @@ def test_a_finished_run_is_sound_and_its_frames_give_its_numbers(folder):
 
 def test_a_number_that_was_bettered_by_hand_is_found_out(folder, tmp_path):
     cheat = copy_of(folder, tmp_path)
-    lines = [json.loads(text) for text in (cheat / "results.jsonl").read_text().splitlines() if text]
+    lines = [json.loads(line.as_json()) for line in read_lines(cheat)]
     for line in lines:
         line["values"]["psnr"]["value"] = 60.0
     (cheat / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
