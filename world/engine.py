@@ -180,7 +180,7 @@ class Engine:
         return decode_canvas(predict, canvas, self.path, seeds)
 
     def _evidence(self, plan: Plan) -> Tensor:
-        """What the carried view says of each cell: columns (1, N, D + 1) beside the hidden state, 2 beta e_c and -beta."""
+        """What the carried view says of each cell: (1, N, D + 1) columns beside the hidden state, 2 beta e_c, -beta."""
         N, D = self.layout.num_cells, self.path.codebook.shape[1]
         if plan.carried is None:
             return torch.zeros(1, N, D + 1, device=self.device)
