@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Form:
-    """Sizes of a run. scenes: test scenes of each task; long_scenes: of those that walk far (T9, and gaps over 64).
+    """Sizes of a run. scenes: test scenes of each task; long_scenes: of what takes long (T9, T10, and gaps over 64).
 
     turns: T1's angles in degrees; gaps: T6's, in frames; repeats: T8's steps of each action; long_frames, rest_frames:
     the actions of T9 and of T10's rest.

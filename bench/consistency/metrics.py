@@ -96,7 +96,7 @@ METRICS = {
     )
 }
 HEADLINE = ("psnr", "psnr_recovered", "registered", "position_error", "angle_error", "action_strict", "own_scene",
-            "presence", "false_object", "memory_gain", "flicker", "sharpness")  # fmt: skip
+            "presence", "false_object", "absence", "memory_gain", "flicker", "sharpness")  # fmt: skip
 
 
 def measured(name: str, values: Sequence[float | None], *, asked: Sequence[bool] | None = None) -> Measured:

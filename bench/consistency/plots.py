@@ -111,9 +111,9 @@ def _save(figure, axes: dict, path: Path) -> bool:
 
     is_drawn = any(axis.lines for axis in axes.values())
     if is_drawn:
-        axis = next(iter(axes.values()))
-        axis.legend(fontsize=7)
-        figure.tight_layout()
+        handles = max((axis.get_legend_handles_labels() for axis in axes.values()), key=lambda found: len(found[0]))
+        figure.legend(*handles, loc="lower center", ncol=4, fontsize=7)
+        figure.tight_layout(rect=(0, 0.16, 1, 1))
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
     pyplot.close(figure)

@@ -61,6 +61,7 @@ def as_markdown(
 ) -> str:
     text = ["# Consistency report", "", _head(manifest, lines), "", CAUTION, ""]
     text += ["## Balanced score", "", *_markdown(*_balance_rows(manifest, lines)), ""]
+    text += ["## What the models say of themselves", "", *_markdown(*_about_rows(manifest)), ""]
     for table in found:
         text += [f"## {_title(table)}", "", _question(table.task), "", *_markdown(*_rows(table)), ""]
         text += [f"![{name}]({name})" for name in pictures.get(table.task, ())] + [""]
@@ -82,6 +83,7 @@ def as_html(
         f"<p class=note>{html.escape(CAUTION)}</p>",
     ]
     body += ["<h2>Balanced score</h2>", _html_table(*_balance_rows(manifest, lines))]
+    body += ["<h2>What the models say of themselves</h2>", _html_table(*_about_rows(manifest))]
     for table in found:
         body += [
             f"<h2>{_title(table)}</h2>",
@@ -121,6 +123,13 @@ def _balance_rows(manifest: Manifest, lines: Sequence[Line]) -> tuple[list[str],
     names = ("score", "action", "fidelity", "permanence", "stability")
     rows = [[m, *["-" if parts[m][n] is None else f"{parts[m][n]:.3f}" for n in names]] for m in order]
     return ["model", *names], rows
+
+
+def _about_rows(manifest: Manifest) -> tuple[list[str], list[list[str]]]:
+    """Weights, window, cache bytes a frame: of every model that states any."""
+    said = {model: about for model, about in manifest.about.items() if about}
+    names = list(dict.fromkeys(name for about in said.values() for name in about))
+    return ["model", *names], [[model, *[str(about.get(name, "-")) for name in names]] for model, about in said.items()]
 
 
 def _pictures(folder: Path, manifest: Manifest, lines: Sequence[Line], found: Sequence[Table]) -> dict[str, list[str]]:

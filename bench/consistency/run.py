@@ -35,6 +35,7 @@ from .score import score
 from .tasks import SPLIT, TASKS, build
 from .truth import Truth
 
+LONG_TASKS = ("T9", "T10")
 KEPT_SCENES = 2  # whose frames are kept, for the report's pictures and for `verify`
 
 
@@ -107,7 +108,7 @@ def episodes_of(tasks: Sequence[str], modes: Sequence[str], form: Form, seeds: S
     episodes = []
     for task in tasks:
         for mode in modes:
-            for number in range(form.long_scenes if task == "T9" else form.scenes):
+            for number in range(form.long_scenes if task in LONG_TASKS else form.scenes):
                 paths = build(task, number, mode=mode, form=form)
                 far = [e for e in paths if number < form.long_scenes or (e.gap or 0) <= SHORT_GAP]
                 episodes += [replace(episode, seed=seed) for seed in seeds for episode in far]

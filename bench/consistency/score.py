@@ -21,6 +21,7 @@ from .steering import components_right, kind_of, macro
 from .truth import Truth
 
 Values = dict[str, Measured]
+BARE = 30.0  # grey levels squared of Laplacian variance
 REACH = (1.0, 20.0)  # metres and degrees from the command within which a recovered pose excuses the picture
 
 
@@ -96,7 +97,8 @@ def fidelity_of(looks: Looks) -> Values:
         note("position_error", recovered and recovered.distance_to(commanded), True)
         note("angle_error", recovered and recovered.angle_to(commanded), True)
         luma, true = grey(picture).astype(float), grey(view.pixels).astype(float)
-        note("sharpness", sharpness(picture) / max(sharpness(view.pixels), 1e-6), True)
+        has_detail = sharpness(view.pixels) > BARE  # before a bare wall the ratio is of nothing to nothing
+        note("sharpness", sharpness(picture) / sharpness(view.pixels) if has_detail else None, has_detail)
         note("brightness", luma.mean() / max(true.mean(), 1e-6), True)
         note("contrast", luma.std() / max(true.std(), 1e-6), True)
     return {name: measured(name, values, asked=asked[name]) for name, values in columns.items()}
