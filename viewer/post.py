@@ -82,12 +82,14 @@ class Post:
             while client.outbox and self._try(client.id, p.pack(client.outbox[0])):
                 client.outbox.popleft()
 
-    def drop(self, client_id: bytes, reason: str) -> None:
-        """Forget a client; what it says next is answered with hello_first."""
+    def drop(self, client_id: bytes, reason: str, *, last: p.Message | None = None) -> None:
+        """Forget a client, after a last word if its pipe has room; what it says next is answered with hello_first."""
         client = self.clients.pop(client_id, None)
         if client:
             log.info("client %r dropped: %s", client.name, reason)
             self._on_drop(client_id)
+            if last:
+                self._try(client_id, p.pack(last))
 
     def close(self) -> None:
         if self._guard:

@@ -41,17 +41,22 @@ class Requests:
         }  # fmt: skip
 
     def receive(self, client_id: bytes, parts: list[bytes]) -> None:
-        """Do what a message asks, or refuse it with a typed error; nothing that a client sends gets past this."""
+        """Do what a message asks, or refuse it with a typed error; what comes too fast waits for `catch_up`."""
         client = self._post.clients.get(client_id)
-        if client and not client.may_speak(self._limits.messages_per_s):
-            self._refuse_haste(client)
+        if client is None:
+            self._do(client_id, parts)
             return
-        message = None
-        try:
-            message, payload = p.unpack(parts, p.CLIENT_MESSAGES)
-            self._handle(client, client_id, message, payload)
-        except ValueError as error:  # ProtocolError, ActionError, StoreError and their kin are all ValueErrors
-            self.refuse(client_id, message, error)
+        client.seen_at = time.monotonic()
+        client.put_off(parts)
+        self._read_on(client)
+        if len(client.backlog) > self._limits.max_backlog or client.backlog_bytes > self._limits.max_backlog_bytes:
+            self._refuse_haste(client)
+
+    def catch_up(self) -> bool:
+        """Go on with what came too fast; says whether some of it must still wait."""
+        for client in [client for client in self._post.clients.values() if client.backlog]:
+            self._read_on(client)
+        return any(client.backlog for client in self._post.clients.values())
 
     def refuse(self, client_id: bytes, message: p.Message | None, error: Exception) -> None:
         """Tell a client that its message came to nothing; an act gets a receipt where its words were at fault."""
@@ -62,7 +67,20 @@ class Requests:
         else:
             self._post.send(client_id, p.Error(seq=seq, code=code, message=reason, session=session))
 
-    def _handle(self, client: Client | None, client_id: bytes, message: p.Message, payload: bytes) -> None:
+    def _read_on(self, client: Client) -> None:
+        while client.backlog and client.may_speak(self._limits.messages_per_s):
+            self._do(client.id, client.take_up())
+
+    def _do(self, client_id: bytes, parts: list[bytes]) -> None:
+        message = None
+        try:
+            message, payload = p.unpack(parts, p.CLIENT_MESSAGES)
+            self._handle(client_id, message, payload)
+        except ValueError as error:  # ProtocolError, ActionError, StoreError and their kin are all ValueErrors
+            self.refuse(client_id, message, error)
+
+    def _handle(self, client_id: bytes, message: p.Message, payload: bytes) -> None:
+        client = self._post.clients.get(client_id)
         if isinstance(message, p.Hello):
             self._hello(client_id, message)
         elif client is None:
@@ -74,11 +92,8 @@ class Requests:
 
     def _refuse_haste(self, client: Client) -> None:
         self._metrics.refused += 1
-        if client.is_warned:
-            return
-        client.is_warned = True
-        text = f"more than {self._limits.messages_per_s:.0f} messages a second; what is too much is not read"
-        self._post.send(client.id, p.Error(code="rate", message=text))
+        text = f"more than {self._limits.messages_per_s:.0f} messages a second for too long; say hello and begin again"
+        self._post.drop(client.id, "it spoke too fast for too long", last=p.Error(code="rate", message=text))
 
     def _hello(self, client_id: bytes, hello: p.Hello) -> None:
         version, clients = p.chosen_version(hello), self._post.clients

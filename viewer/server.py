@@ -62,7 +62,7 @@ class Server:
         self._stepper = Stepper(self._host, self._post.wake)
         self._requests = Requests(worlds, self._books, self._post, self._host, self._stepper, self.metrics)
         self._stopping, self._thread = threading.Event(), None
-        self._next_tick = time.monotonic() + TICK_S
+        self._next_tick, self._has_backlog = time.monotonic() + TICK_S, False
         for meta in self._store.metas():
             self._books.add(Session(meta.session, meta.secret, Controls(meta.session, last=meta.last), is_parked=True))
 
@@ -109,7 +109,7 @@ class Server:
         return self.metrics.text(clients=len(self._post.clients), sessions=awake, parked=parked)
 
     def _turn(self) -> None:
-        is_blocked = bool(self._books.touched) or self._post.has_outbox
+        is_blocked = bool(self._books.touched) or self._post.has_outbox or self._has_backlog
         self._post.wait(RETRY_MS if is_blocked else max(1, int((self._next_tick - time.monotonic()) * 1000)))
         self._stepper.collect()
         for _ in range(MAX_READS):
@@ -117,6 +117,7 @@ class Server:
             if received is None:
                 break
             self._requests.receive(*received)
+        self._has_backlog = self._requests.catch_up()
         self._post.empty_outboxes()
         self._look_after(self._books.touched)
         if time.monotonic() >= self._next_tick:
@@ -178,7 +179,6 @@ class Server:
     def _tick(self) -> None:
         now = time.monotonic()
         for client in list(self._post.clients.values()):
-            client.is_warned = False
             if now - client.seen_at > self.limits.patience_s:
                 self._post.drop(client.id, "it was silent for too long")
         for session in self._books.sessions.values():

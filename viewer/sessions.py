@@ -6,6 +6,7 @@ One owner, the thread with the socket; nothing here locks, steps or sends.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -26,8 +27,10 @@ class Limits:
     max_awake: int = 64  # in memory
     max_spectators: int = 64  # a session
     max_jobs: int = 8  # requests of one client that wait at the same time
-    messages_per_s: float = 4000.0  # a client
-    max_outbox: int = 256  # answers that a client who does not read may leave lying
+    messages_per_s: float = 4000.0  # a client; what comes faster waits
+    max_backlog: int = 4000  # messages of one client that may wait
+    max_backlog_bytes: int = 16 * 2**20
+    max_outbox: int = 4000  # answers that a client who does not read may leave lying
     park_s: float = 300.0
     patience_s: float = 10.0
     keep_s: float = 30 * 86400.0  # a walk that nobody took up for this long makes room for others
@@ -135,25 +138,41 @@ class Session:
 
 @dataclass
 class Client:
-    """A connection: its routing id is an address and no more. outbox: answers that its socket could not take yet."""
+    """A connection: its routing id is an address and no more.
+
+    outbox: answers that its socket could not take yet; backlog: messages that came faster than they may be read.
+    """
 
     id: bytes
     name: str = ""
     seen_at: float = field(default_factory=time.monotonic)
-    allowance: float = 1.0
-    is_warned: bool = False  # of speaking too fast
+    allowance: float = math.inf  # full at first: the greeting of a client that was held up comes all at once
+    filled_at: float = 0.0
     jobs: int = 0  # requests that the stepping thread has not answered yet
     outbox: deque[Message] = field(default_factory=deque)
+    backlog: deque[list[bytes]] = field(default_factory=deque)
+    backlog_bytes: int = 0
 
     def may_speak(self, per_s: float) -> bool:
-        """A token bucket that holds two seconds' worth."""
+        """Take one from a token bucket that holds two seconds' worth."""
         now = time.monotonic()
-        self.allowance = min(2 * per_s, self.allowance + (now - self.seen_at) * per_s)
-        self.seen_at = now
+        self.allowance = min(2 * per_s, self.allowance + (now - self.filled_at) * per_s)
+        self.filled_at = now
         if self.allowance < 1:
             return False
         self.allowance -= 1
         return True
+
+    def put_off(self, parts: list[bytes]) -> None:
+        """Have a message wait behind those that wait already."""
+        self.backlog.append(parts)
+        self.backlog_bytes += sum(map(len, parts))
+
+    def take_up(self) -> list[bytes]:
+        """The message that has waited longest."""
+        parts = self.backlog.popleft()
+        self.backlog_bytes -= sum(map(len, parts))
+        return parts
 
 
 def secret_of(token: str) -> str:

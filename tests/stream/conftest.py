@@ -44,7 +44,7 @@ class Wire:
     def raw(self, *parts: bytes) -> None:
         self.socket.send_multipart(parts)
 
-    def read(self, *, timeout_s: float = 20.0) -> p.Message | None:
+    def read(self, *, timeout_s: float = 60.0) -> p.Message | None:
         """The next message, or None when there is none for that long."""
         if not self.socket.poll(timeout_s * 1000):
             return None
@@ -52,7 +52,7 @@ class Wire:
         message, self.payload = p.unpack(self.socket.recv_multipart(), p.SERVER_MESSAGES)
         return message
 
-    def read_until(self, kind: type[p.Message], *, timeout_s: float = 20.0) -> p.Message:
+    def read_until(self, kind: type[p.Message], *, timeout_s: float = 60.0) -> p.Message:
         for _ in range(20000):
             message = self.read(timeout_s=timeout_s)
             assert message is not None, f"no {kind.TYPE} came"

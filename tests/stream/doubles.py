@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from dataclasses import astuple
 from pathlib import Path
@@ -85,24 +86,46 @@ class TinyWorlds:
         return Tiny(seed, actions, pause_s=pause_s, side=tuple(side))
 
 
+class Gate:
+    """Where a step or a settling waits until the test lets it go on; open at first. reached: one has come."""
+
+    def __init__(self):
+        self.reached = threading.Event()
+        self._is_open = threading.Event()
+        self._is_open.set()
+
+    def shut(self) -> None:
+        self.reached.clear()
+        self._is_open.clear()
+
+    def open(self) -> None:
+        self._is_open.set()
+
+    def __call__(self) -> None:
+        self.reached.set()
+        assert self._is_open.wait(60), "nobody opened the gate"
+
+
 class TinyEngine:
     """Steps many Tinies at once, and writes down how many each time and who was settled."""
 
     def __init__(self):
         self.batches: list[int] = []
         self.settled = 0
+        self.stepping, self.settling = Gate(), Gate()
 
     def step_many(self, sessions, actions) -> list[Frame]:
         for action in actions:
             if action.motion is None:
                 raise ActionError(f"'{action.text}' means nothing here")
         self.batches.append(len(sessions))
-        time.sleep(0.01)
+        self.stepping()
         for session, action in zip(sessions, actions, strict=True):
             session.actions.append(action)
         return [session.frame for session in sessions]
 
     def settle(self, sessions) -> None:
+        self.settling()
         self.settled += len(sessions)
 
 

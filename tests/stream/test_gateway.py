@@ -155,7 +155,7 @@ def browser(gateway, tmp_path):
     browser.close()
 
 
-def test_the_page_walks_with_keys_words_and_touch(worlds, browser):
+def test_the_page_walks_with_keys_words_and_touch(server, client, browser):
     browser.wait_for("roam.index >= 0 && roam.session")
     assert browser.value("roam.digest") == Tiny(0).frame.digest
     drawn = browser.value(
@@ -167,10 +167,11 @@ def test_the_page_walks_with_keys_words_and_touch(worlds, browser):
     browser.wait_for("roam.index >= 3 && roam.action === 'move forward'")
     browser.key("KeyW", False)
     browser.wait_for("!heldSeq && !isHoldStale && heldText === ''")
-    time.sleep(0.5)
-    index = browser.value("roam.index")
-    time.sleep(0.5)
-    assert browser.value("roam.index") == index
+    client.open()  # steps go in the order they were begun: what was under way has ended with this
+    index = server.metrics.steps
+    browser.wait_for(f"roam.index === {index}")
+    client.open()
+    assert server.metrics.steps == index
 
     browser.key("ArrowLeft", True)  # a tap: shorter than any step
     browser.key("ArrowLeft", False)
@@ -195,7 +196,7 @@ def test_the_page_takes_its_walk_up_again_when_it_is_loaded_anew(browser):
     browser.value("words.value = 'move forward'; document.getElementById('bar').requestSubmit()")
     browser.wait_for("roam.index === 1")
     session = browser.value("roam.session")
+    browser.value("window.isOld = true")
     browser.command("Page.reload")
-    time.sleep(0.5)
-    browser.wait_for("typeof roam !== 'undefined' && roam.index === 1")
+    browser.wait_for("!window.isOld && typeof roam !== 'undefined' && roam.index === 1")
     assert browser.value("roam.session") == session

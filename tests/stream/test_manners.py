@@ -46,7 +46,7 @@ def flood(wire, count: int, *, seed: int) -> None:
 
 @pytest.fixture
 def limits():
-    return Limits(messages_per_s=1e6, max_sessions=200)
+    return Limits(messages_per_s=1e6, max_sessions=200, patience_s=60.0)
 
 
 def check_nonsense_leaves_the_server_serving(wires, client, count: int):
@@ -158,9 +158,7 @@ def test_a_client_that_never_reads_holds_up_nobody_and_keeps_its_walk(worlds, se
         deaf.send(p.Ping())
     worlds.side = (6, 8)
     walk = RemoteSession.open(client)
-    began = time.monotonic()
     walk.rollout([FORWARD] * 20)
-    assert time.monotonic() - began < 10
     head = deaf.read_until(p.FrameHead)
     while head.skipped == 0 and head.index < 200:
         deaf.send(p.Credit(session=opened.session))
@@ -179,15 +177,15 @@ def test_clients_that_hang_up_in_the_middle_leave_their_walks_to_be_resumed(serv
     assert walk.step(FORWARD).index == index + 1
 
 
-def come_and_go(server, num_clients: int, seconds: float) -> int:
-    """Clients open, walk, and leave, some without a word, for that long; returns how many walks were taken."""
-    rng, present, walks = random.Random(3), [], 0
+def come_and_go(server, num_clients: int, *, steps: int = 0, seconds: float = 0.0) -> None:
+    """Clients open, walk, and leave, some without a word, for so many steps or so long."""
+    rng, present, done = random.Random(3), [], 0
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while done < steps or time.monotonic() < end:
+        done += 1
         if len(present) < num_clients:
             client = Client(server.address)
             present.append((client, client.open(seed=rng.randrange(100))))
-            walks += 1
         client, session = rng.choice(present)
         client.step(session, FORWARD)
         if rng.random() < 0.15:
@@ -198,18 +196,35 @@ def come_and_go(server, num_clients: int, seconds: float) -> int:
     for client, session in present:
         assert client.step(session, FORWARD).frame.index > 0
         client.close()
-    return walks
 
 
 def test_clients_come_and_go(server, client):
-    assert come_and_go(server, 6, 2.0) > 2
+    come_and_go(server, 6, steps=60)
     assert client.stats().errors == 0
 
 
 @pytest.mark.slow
 def test_sixteen_clients_come_and_go_for_a_minute(server, client):
-    assert come_and_go(server, 16, 60.0) > 16
+    come_and_go(server, 16, seconds=60.0)
     assert client.stats().errors == 0
+
+
+class TestWithLittlePatience:
+    """A server that forgets a silent client at once."""
+
+    @pytest.fixture
+    def limits(self):
+        return Limits(patience_s=0.5)
+
+    def test_a_client_that_is_silent_is_forgotten_and_told_so_when_it_speaks(self, server, wires):
+        wire = wires()
+        wire.greet()
+        end = time.monotonic() + 60
+        while "roam_clients 0" not in server.metrics_text():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        wire.send(p.Stats(seq=1))
+        assert wire.read_until(p.Error).code == "hello_first"
 
 
 class TestWithSmallLimits:
@@ -217,7 +232,9 @@ class TestWithSmallLimits:
 
     @pytest.fixture
     def limits(self):
-        return Limits(max_clients=2, max_sessions=2, max_spectators=0, patience_s=5.0, messages_per_s=200.0)
+        return Limits(
+            max_clients=2, max_sessions=2, max_spectators=0, patience_s=60.0, messages_per_s=200.0, max_backlog=300
+        )
 
     def test_one_client_too_many_is_refused(self, wires):
         a, b, c = wires(), wires(), wires()
@@ -239,20 +256,20 @@ class TestWithSmallLimits:
         wire.send(p.Watch(seq=1, session=session))
         assert wire.read_until(p.Error).code == "limit"
 
-    def test_a_client_that_is_silent_is_forgotten_and_told_so_when_it_speaks(self, wires):
+    def test_messages_faster_than_they_are_read_wait_and_are_all_answered_in_order(self, wires):
+        # the bucket began empty and the excess was dropped in silence: an `open` right after hello had no answer
         wire = wires()
         wire.greet()
-        time.sleep(7.0)
-        wire.send(p.Stats(seq=1))
-        assert wire.read_until(p.Error).code == "hello_first"
+        for seq in range(1, 601):  # at 200 a second, with two seconds' worth in hand
+            wire.send(p.Stats(seq=seq))
+        assert [wire.read_until(p.Request).seq for _ in range(600)] == list(range(1, 601))
 
-    def test_a_client_that_says_too_much_is_told_once_and_the_excess_is_not_read(self, wires):
+    def test_a_client_that_goes_on_too_fast_is_forgotten_and_told_so(self, wires, server):
         wire = wires()
         wire.greet()
-        for _ in range(2000):
+        for _ in range(3000):
             wire.send(p.Ping())
-        errors = []
-        while (message := wire.read(timeout_s=0.3)) is not None:
-            errors += [message] if isinstance(message, p.Error) else []
-        assert 1 <= len(errors) <= 8
-        assert {error.code for error in errors} == {"rate"}
+        while wire.read_until(p.Error).code != "hello_first":  # "rate" comes first where the pipe has room for it
+            wire.send(p.Ping())
+        assert server.metrics.refused == 1
+        wire.greet()

@@ -1,7 +1,6 @@
 """How steps are taken together, what is counted, and the state of held keys and typed words by itself."""
 
 import threading
-import time
 import urllib.request
 
 import pytest
@@ -17,12 +16,12 @@ from roam.viewer.remote import RemoteSession
 from roam.viewer.server import Server
 from roam.world.action import Action, ActionError, parse_action
 
-from .doubles import EngineWorlds, Tiny, TinyWorlds
+from .doubles import EngineWorlds, Tiny
 
 FORWARD = parse_action("move forward")
 
 
-def test_steps_that_coincide_are_taken_together_and_settled_afterwards(tmp_path):
+def test_walks_that_share_an_engine_have_the_digests_of_walks_alone_and_are_settled(tmp_path):
     worlds = EngineWorlds()
     with Server(worlds, folder=tmp_path) as server, Client(server.address) as client:
         walks = [RemoteSession.open(client, seed=seed) for seed in range(6)]
@@ -34,8 +33,33 @@ def test_steps_that_coincide_are_taken_together_and_settled_afterwards(tmp_path)
         assert [walk.frame.digest for walk in walks] == [
             Tiny(seed).rollout([FORWARD] * 10).frames[-1].digest for seed in range(6)
         ]
-    assert max(worlds.engine.batches) >= 3
     assert worlds.engine.settled == sum(worlds.engine.batches) == 60
+
+
+def test_steps_that_wait_at_the_same_time_are_one_call_of_the_engine(tmp_path):
+    worlds = EngineWorlds()
+    with Server(worlds, folder=tmp_path) as server, Client(server.address) as client:
+        walks = [client.open(seed=seed, ahead=2) for seed in range(6)]
+        worlds.engine.stepping.shut()
+        seqs = [client.act(walks[0], FORWARD)]
+        assert worlds.engine.stepping.reached.wait(60)
+        seqs += [client.act(walk, FORWARD) for walk in walks[1:]]
+        client.stats()  # an answer to it says that what was sent before it is with the server
+        worlds.engine.stepping.open()
+        assert [client.receipt(walk, seq).frame for walk, seq in zip(walks, seqs, strict=True)] == [1] * 6
+    assert worlds.engine.batches == [1, 5]
+
+
+def test_a_frame_leaves_before_its_commit_pass(tmp_path):
+    worlds = EngineWorlds()
+    with Server(worlds, folder=tmp_path) as server, Client(server.address) as client:
+        session = client.open(ahead=2)
+        worlds.engine.settling.shut()
+        client.act(session, FORWARD)
+        assert client.next_frame(session, at=1).head.index == 1
+        assert worlds.engine.settling.reached.wait(60) and worlds.engine.settled == 0
+        worlds.engine.settling.open()
+    assert worlds.engine.settled == 1
 
 
 def test_one_walker_whose_words_mean_nothing_does_not_hold_up_the_batch(tmp_path):
@@ -51,14 +75,15 @@ def test_one_walker_whose_words_mean_nothing_does_not_hold_up_the_batch(tmp_path
 
 
 def test_a_walk_that_is_slow_to_step_does_not_slow_the_answers(tmp_path):
-    with Server(TinyWorlds(pause_s=0.5), folder=tmp_path) as server, Client(server.address) as client:
-        session = client.open()
-        client.next_frame(session)
-        client.act(session, "move forward")
-        time.sleep(0.05)
-        began = time.monotonic()
-        client.stats()
-        assert time.monotonic() - began < 0.4
+    worlds = EngineWorlds()
+    with Server(worlds, folder=tmp_path) as server, Client(server.address) as client:
+        session = client.open(ahead=2)
+        worlds.engine.stepping.shut()
+        seq = client.act(session, FORWARD)
+        assert worlds.engine.stepping.reached.wait(60)
+        assert client.stats().steps == 0
+        worlds.engine.stepping.open()
+        assert client.receipt(session, seq).frame == 1
 
 
 def test_metrics_are_read_by_prometheus_itself(server, client):

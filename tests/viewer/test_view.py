@@ -45,7 +45,7 @@ def walk(player, text):
         player.step()
 
 
-def wait_until(is_so, seconds=20):
+def wait_until(is_so, seconds=120):
     end = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < end
