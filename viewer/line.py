@@ -20,7 +20,8 @@ from . import protocol as p
 log = logging.getLogger(__name__)
 
 PING_S = 0.5
-GREETING_S = 1.0  # how long to wait for a welcome before knocking again
+GREETING_S = 1.0  # how long to wait for a welcome before knocking again, the first time; twice as long each time after
+MOST_GREETING_S = 8.0  # each knock is one more client to a server that was only slow
 
 
 class Line:
@@ -51,6 +52,7 @@ class Line:
         self._context = zmq.Context()
         self._is_up, self._is_closing = False, False
         self._heard_at = self._pinged_at = self._greeted_at = time.monotonic()
+        self._greeting_s = GREETING_S
         self._thread = threading.Thread(target=self._run, name="roam-line", daemon=True)
 
     def start(self) -> None:
@@ -97,7 +99,7 @@ class Line:
             self._queue.append(p.pack(p.Ping(clock=now)))
             self._send_queued()
         is_silent = now - self._heard_at > self._patience_s
-        if is_silent if self._is_up else now - self._greeted_at > GREETING_S:
+        if is_silent if self._is_up else now - self._greeted_at > self._greeting_s:
             self._reconnect()
 
     def _connect(self) -> None:
@@ -119,8 +121,10 @@ class Line:
         """Begin anew with a fresh socket: what lay in the old one's pipe would reach the server before our hello."""
         if self._is_up:
             log.info("the connection to %s is lost; taking it up again", self.address)
-            self._is_up = False
+            self._is_up, self._greeting_s = False, GREETING_S
             self._on_down()
+        else:
+            self._greeting_s = min(2 * self._greeting_s, MOST_GREETING_S)
         self._socket.close(linger=0)
         self._connect()
 

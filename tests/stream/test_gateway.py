@@ -180,7 +180,8 @@ def test_the_page_walks_with_keys_words_and_touch(server, client, browser):
     browser.value("words.value = 'jmp'; document.getElementById('bar').requestSubmit()")
     browser.wait_for("roam.note.includes(\"unknown verb 'jmp'\")")
     browser.value("words.value = 'look up'; document.getElementById('bar').requestSubmit()")
-    browser.wait_for("roam.action === 'look up'")
+    browser.wait_for("roam.action === 'look up' && roam.note.startsWith('done: look up (frame ')")
+    assert browser.value("roam.latencies.length >= 3 && Math.min(...roam.latencies) > 0")
 
     browser.value("document.getElementById('walk').style.display = 'block'")
     box = browser.value(
