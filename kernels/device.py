@@ -32,12 +32,20 @@ except ImportError:
     triton: Any = _NoTriton()
     tl: Any = _NoTriton()
 
-__all__ = ["HAS_TRITON", "Chip", "backend", "block_of", "chip_of", "dot_precision", "has_half_dots", "tl", "triton"]
+__all__ = [
+    "HAS_TRITON", "Chip", "backend", "block_of", "chip_of", "dot_precision", "has_half_dots", "needs_grad", "tl",
+    "triton",
+]  # fmt: skip
 
 
 def backend(device: torch.device | str) -> str:
     """Say which implementation tensors on `device` take: "triton" on CUDA where it is installed, else "reference"."""
     return "triton" if torch.device(device).type == "cuda" and HAS_TRITON else "reference"
+
+
+def needs_grad(*tensors: torch.Tensor | None) -> bool:
+    """Whether a gradient will be asked for: the kernels have no backward pass, the references do."""
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
 def has_half_dots(tensor: torch.Tensor) -> bool:

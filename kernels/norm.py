@@ -7,7 +7,7 @@
 
 import torch
 
-from .device import backend, block_of, tl, triton
+from .device import backend, block_of, needs_grad, tl, triton
 
 
 def rms_norm_reference(x, weight, *, eps, residual=None):
@@ -93,5 +93,6 @@ def rms_norm(
             f"rms_norm: x {tuple(x.shape)}, weight {tuple(weight.shape)}, residual "
             f"{None if residual is None else tuple(residual.shape)}; wanted (..., C), (C,) and (..., C)"
         )
-    run = rms_norm_triton if backend(x.device) == "triton" else rms_norm_reference
+    is_kernel = backend(x.device) == "triton" and not needs_grad(x, weight, residual)
+    run = rms_norm_triton if is_kernel else rms_norm_reference
     return run(x, weight, eps=eps, residual=residual)

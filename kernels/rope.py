@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .device import backend, block_of, tl, triton
+from .device import backend, block_of, needs_grad, tl, triton
 from .norm import rms_norm_reference
 
 
@@ -225,7 +225,8 @@ def qk_norm_rope(
     (N, D), both halves filled. Returns new q and k in their dtype; v is only copied to the pages.
     """
     _check(q, k, v, q_weight, k_weight, cos, sin, pages)
-    run = qk_norm_rope_triton if backend(q.device) == "triton" else qk_norm_rope_reference
+    is_kernel = backend(q.device) == "triton" and not needs_grad(q, k, v, q_weight, k_weight)
+    run = qk_norm_rope_triton if is_kernel else qk_norm_rope_reference
     return run(q, k, v, q_weight, k_weight, cos, sin, eps=eps, pages=pages)
 
 

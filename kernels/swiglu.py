@@ -8,7 +8,7 @@
 import torch
 import torch.nn.functional as F
 
-from .device import backend, block_of, tl, triton
+from .device import backend, block_of, needs_grad, tl, triton
 
 
 def swiglu_reference(gate, up):
@@ -65,4 +65,5 @@ def swiglu(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
         raise ValueError(
             f"swiglu: gate {tuple(gate.shape)} {gate.dtype}, up {tuple(up.shape)} {up.dtype}; wanted two alike"
         )
-    return swiglu_triton(gate, up) if backend(gate.device) == "triton" else swiglu_reference(gate, up)
+    is_kernel = backend(gate.device) == "triton" and not needs_grad(gate, up)
+    return swiglu_triton(gate, up) if is_kernel else swiglu_reference(gate, up)

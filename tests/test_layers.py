@@ -22,7 +22,7 @@ WORLD_ROWS = (
 # viewer files in which the layers meet; all others know the floor and each other
 MEETING = {
     "viewer.cli", "viewer.play", "viewer.start", "viewer.doctor", "viewer.worlds", "viewer.train", "viewer.generate",
-    "viewer.surfaces",
+    "viewer.surfaces", "viewer.adapt",
 }  # fmt: skip
 COMMANDS = {"bench.consistency.commands"}  # Typer applications, which import their work when a command runs
 HEAVY = {"torch", "triton", "open3d", "transformers"}

@@ -144,6 +144,36 @@ def train(
 
 
 @app.command()
+def adapt(
+    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it goes on.")],
+    model: Model = None,
+    vision_tokenizer: Annotated[Path | None, typer.Option(help="Vision tokenizer of an official model.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Recorded walks, or a file of sequences.")] = None,
+    distil: Annotated[int, typer.Option(min=0, help="Walks or answers that the model draws for itself.")] = 0,
+    requests: Annotated[Path | None, typer.Option(help="What an official model answers, JSON lines.")] = None,
+    rank: Annotated[int, typer.Option(min=0, help="Of low-rank adapters; 0 trains all weights.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 2000,
+    minutes: Annotated[float, typer.Option(min=0, help="End earlier, after so long.")] = 1e9,
+    batch: Annotated[int, typer.Option(min=1, help="Sequences a step, over all processes.")] = 4,
+    rate: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 1e-3,
+    longest: Annotated[int, typer.Option(min=64, help="Tokens of an official sequence learnt at once.")] = 8192,
+    decode_steps: Annotated[int, typer.Option(min=1, help="Denoising steps a frame afterwards.")] = 8,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; on GPUs, one a card.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Give a model that draws token by token DiDA: whole frames at once, in a few steps."""
+    from ..world.training.adapt import AdaptRecipe
+    from ..world.training.adapt_run import AdaptOrder, device_of
+    from .adapt import adapt as run
+
+    is_large = vision_tokenizer is not None
+    recipe = AdaptRecipe(batch, peak=rate, rank=rank, hole_share=0.2, recompute=is_large, max_steps=steps,
+                         max_seconds=60 * minutes)  # fmt: skip
+    run(AdaptOrder(out, model, vision_tokenizer, data, distil, requests, recipe=recipe, longest=longest,
+                   decode_steps=decode_steps, workers=workers, device=device_of(device)))  # fmt: skip
+
+
+@app.command()
 def serve(
     address: Annotated[str, typer.Argument(help="Where to listen.")] = "tcp://127.0.0.1:5555",
     model: Model = None,
@@ -247,6 +277,20 @@ def quick(
     from ..bench.quick import main as run
 
     run(model, scenes, out)
+
+
+@bench_app.command()
+def adaptation(
+    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run goes on.")] = Path("runs/adaptation"),
+    recordings: Annotated[Path | None, typer.Option(help="Recorded walks; without it, they are recorded.")] = None,
+    scenes: Annotated[int, typer.Option(min=2, help="Test scenes to measure on.")] = 24,
+) -> None:
+    """Table 16 of the Emu3.5 report in miniature: train token by token, adapt, measure. 20 minutes on one core."""
+    from ..bench.adaptation import Proof
+    from ..bench.adaptation import main as run
+
+    if not run(out, recordings, Proof(scenes=scenes)):
+        raise typer.Exit(1)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Token-by-token answers of an official checkpoint: words and pictures, as they come.
+"""Answers of an official checkpoint, words and pictures, as they come: token by token, or pictures whole by DiDA.
 
 The conditional branch reads everything; the unconditional one, which only guides visual tokens, reads the images, or
 all. Both go through the model in one batch. Tokens that the grammar forces cost neither a head nor a pass of their own.
@@ -6,19 +6,23 @@ all. Both go through the model in one batch. Tokens that the grammar forces cost
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from ..kernels.sample import head_sample
 from .cache import KVCache
 from .checkpoint import Checkpoint
+from .dida import MetricPath, decode_canvas, start_from_noise
 from .ibq import smart_resize, smart_size
 from .prompts import Preset, PromptError, preset, prompt, turn, unconditional_prompt
 from .sampling import Sampling, draw
 from .sequence import AnswerReader, Format, Grammar, Picture, Text
-from .stream import ContextFull, TokenStream, advance
+from .stream import ContextFull, TokenStream, advance, canvas_states, settle
 
 
 @dataclass(frozen=True)
@@ -79,22 +83,38 @@ def answer(checkpoint: Checkpoint, request: Request) -> Iterator[Event]:
 
 
 class AnswerWriter:
-    """One conversation: `events` writes an answer, `instruct` gives the next instruction, and so on until `close`."""
+    """One conversation: `events` writes an answer, `instruct` gives the next instruction, and so on until `close`.
 
-    def __init__(self, checkpoint: Checkpoint, request: Request):
+    cache: where keys and values go, by default one made for this answer. streams: branches that hold the conversation
+    so far, if it goes on from there; then the request's task, question and images are not read.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, request: Request, *, cache: KVCache | None = None,
+                 streams: Sequence[TokenStream] | None = None):  # fmt: skip
         self.checkpoint, self.request = checkpoint, request
         self.preset = request.preset or preset(request.task)
         self.form = Format(checkpoint.text, checkpoint.vocabulary)
         self.device = checkpoint.model.lm_head.weight.device
+        self.prompt: list[int] = []  # what the answer answers, and the images that it goes by
+        self.grids: list[np.ndarray] = []
         self.tokens: list[int] = []  # the answer so far, of all turns
         self.num_passes = self.num_images = 0
         self._words_run = 0  # tokens of words since the last picture
-        self._refuse_controls(request.question)
-        question = prompt(request.task, request.question, len(request.images))
-        grids = [self._encode(pixels) for pixels in request.images]
-        self.grammar = self._grammar([grid.shape for grid in grids])
+        self._drawn: deque[int] = deque()  # codes of a picture denoised whole that are still to be taken
         self.reader = AnswerReader(self.form)
-        self._open_streams(self._ids(question, grids), self._ids(unconditional_prompt(len(grids)), grids))
+        if streams is None:
+            self._refuse_controls(request.question)
+            question = prompt(request.task, request.question, len(request.images))
+            self.grids = [self._encode(pixels) for pixels in request.images]
+            self.prompt = self._ids(question)
+            streams = self._streams(cache, self.prompt, self._ids(unconditional_prompt(len(self.grids))))
+        self.conditional, self.unconditional = (*streams, None)[:2]
+        self.grammar = self._grammar([grid.shape for grid in self.grids])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether pictures are denoised whole."""
+        return self.preset.decoder == "dida" or (self.preset.decoder == "auto" and self.checkpoint.is_adapted)
 
     def events(self) -> Iterator[Event]:
         """Write until the answer ends, a picture ends the turn, or no tokens are left."""
@@ -146,14 +166,50 @@ class AnswerWriter:
 
     def _draw_code(self) -> int:
         first, head = self.form.vocabulary.first_code, self.checkpoint.model.lm_head.weight
+        if self.is_whole and not self._drawn:
+            self._drawn.extend(self._denoised().flatten().tolist())
+        if self._drawn:
+            return first + self._drawn.popleft()
         hidden = self._advance(self._branches)
         guided = dict(uncond=hidden[1], guidance=self.preset.guidance) if len(hidden) == 2 else {}
         return first + self._draw(hidden[0], head[self.form.vocabulary.visual], self.preset.image, **guided)
+
+    def _denoised(self) -> torch.Tensor:
+        """The codes (1, N) of the picture whose header has just been written."""
+        form, model, dida = self.form, self.checkpoint.model, self.checkpoint.dida
+        head, height, width = model.lm_head.weight[form.vocabulary.visual], self.grammar.height, self.grammar.width
+        settle(model, self._branches, but=1)  # the marker is the canvas's first row, as in training
+        self.num_passes += 1
+        rows = torch.tensor(form.image_block(np.zeros((height, width)))[-height * (width + 1) - 1 : -1])
+        rows = rows.to(self.device).repeat(len(self._branches), 1)
+        is_code = rows[0] >= form.vocabulary.first_code
+        before = is_code.nonzero()[:, 0] - 1  # a row predicts the code after it
+        guided = dict(top_k=self.preset.image.top_k)
+
+        def predict(tokens: torch.Tensor, seeds: torch.Tensor, temperature: float) -> torch.Tensor:
+            rows[:, is_code] = tokens + form.vocabulary.first_code
+            hidden = canvas_states(model, self._branches, rows)[:, before]
+            self.num_passes += 1
+            if len(hidden) == 2:
+                guided.update(uncond=hidden[1:], guidance=self.preset.guidance)
+            return head_sample(hidden[:1].contiguous(), head, seeds, temperature=temperature, **guided)[0]
+
+        path = MetricPath(self.checkpoint.metric, dida)
+        seeds = [self._seed(step) for step in range(dida.steps + 1)]
+        return decode_canvas(predict, start_from_noise(path, (1, height * width), seeds[0]), path, seeds[1:])
+
+    def _seed(self, step: int) -> torch.Tensor:
+        """(1,) int64 of this picture's place in the conversation and a step of its denoising."""
+        text = f"{self.request.seed} {self.conditional.end} {step}"
+        number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")
+        return torch.tensor([number], device=self.device)
 
     def _draw_word(self, can_begin_image: bool) -> int:
         first = self.form.vocabulary.first_code
         allowed = torch.ones(first, dtype=torch.bool, device=self.device)
         allowed[list(self.form.outside_text)] = False
+        if self.preset.stops_at_image:  # what is to end with a picture does not end before it
+            allowed[[self.form.end, self.form.answer_end]] = False
         allowed[self.form.image_begin] = can_begin_image
         hidden = self._advance([self.conditional])[0]
         return self._draw(hidden, self.checkpoint.model.lm_head.weight[:first], self.preset.text, allowed=allowed)
@@ -164,7 +220,7 @@ class AnswerWriter:
         return ids[self._draw(hidden, self.checkpoint.model.lm_head.weight[ids], sampling)]
 
     def _draw(self, hidden, weight, sampling: Sampling, **options) -> int:
-        return draw(hidden, weight, sampling, seed=self.request.seed, position=len(self.conditional), **options)
+        return draw(hidden, weight, sampling, seed=self.request.seed, position=self.conditional.end, **options)
 
     def _advance(self, streams: list[TokenStream]):
         self.num_passes += 1
@@ -217,25 +273,25 @@ class AnswerWriter:
         resized = smart_resize(pixels, area=area, cell=cell)
         return vision.encode(torch.tensor(resized)[None].to(self.device))[0].cpu().numpy()
 
-    def _ids(self, pieces: list[str | int], grids: list[np.ndarray]) -> list[int]:
+    def _ids(self, pieces: list[str | int]) -> list[int]:
         ids: list[int] = []
         for piece in pieces:
-            ids += self.form.image_block(grids[piece]) if isinstance(piece, int) else self.form.text.encode(piece)
+            ids += self.form.image_block(self.grids[piece]) if isinstance(piece, int) else self.form.text.encode(piece)
         return ids
 
-    def _open_streams(self, ids: list[int], unconditional: list[int]) -> None:
+    def _streams(self, cache: KVCache | None, ids: list[int], unconditional: list[int]) -> list[TokenStream]:
         """Both branches over one cache with pages for the whole answer; only one where nothing is guided."""
         model, pages = self.checkpoint.model, self.checkpoint.pages
-        branches = 2 if self.preset.guidance != 1 else 1
-        longest = min(pages.context, len(ids) + self.preset.max_tokens)
-        most = branches * -(-pages.context // pages.page_size)
-        cache = KVCache(model.config, pages, device=self.device, dtype=model.lm_head.weight.dtype,
-                        num_pages=branches * -(-longest // pages.page_size), max_pages=most)  # fmt: skip
-        self.conditional = TokenStream(cache, context=pages.context)
-        self.unconditional = TokenStream(cache, context=pages.context) if branches == 2 else None
-        self.conditional.append(ids)
-        if self.unconditional is not None:
-            self.unconditional.append(unconditional)
+        prompts = [ids, unconditional][: 2 if self.preset.guidance != 1 else 1]
+        if cache is None:
+            longest = min(pages.context, len(ids) + self.preset.max_tokens)
+            cache = KVCache(model.config, pages, device=self.device, dtype=model.lm_head.weight.dtype,
+                            num_pages=len(prompts) * -(-longest // pages.page_size),
+                            max_pages=len(prompts) * -(-pages.context // pages.page_size))  # fmt: skip
+        streams = [TokenStream(cache, context=pages.context) for _ in prompts]
+        for stream, prompt_ids in zip(streams, prompts, strict=True):
+            stream.append(prompt_ids)
+        return streams
 
     def _refuse_controls(self, text: str) -> None:
         if found := self.form.text.controls_in(text):

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
 from .emu_text import EmuTextTokenizer
@@ -33,7 +34,8 @@ class Checkpoint:
     """Everything that a world model is. digest names the weights: 16 hex digits over both files.
 
     An official Emu3.5 checkpoint (official.py) is the same with that model's tokenizers, and with `pages`, which say
-    how its plain sequences are cut and how long they may be.
+    how its plain sequences are cut and how long they may be. is_adapted: whether the weights can denoise a whole frame,
+    which the released ones cannot before `roam adapt`.
     """
 
     model: Transformer
@@ -44,6 +46,13 @@ class Checkpoint:
     dida: DidaConfig
     digest: str = ""
     pages: PageConfig | None = None
+    is_adapted: bool = True
+
+    @property
+    def metric(self) -> Tensor:
+        """(V, D): the codebook by whose distances noise is made. IBQ's rows are normalised for it, as URSA has it."""
+        codebook = self.vision.codebook
+        return F.normalize(codebook, dim=-1) if isinstance(self.vision, IbqTokenizer) else codebook
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, dtype: torch.dtype = torch.float16) -> None:

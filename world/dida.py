@@ -62,12 +62,14 @@ def start_from_warp(path: MetricPath, tokens: Tensor, coverage: Tensor, seeds: T
     return Canvas(torch.where(covered, noised, -1), level)
 
 
-def schedule(steps: int, shift: float) -> list[float]:
-    """How far along its way to clean the canvas is before each step after the first: steps - 1 numbers in (0, 1).
+def shifted(share, shift: float):
+    """URSA's time shift (section 4.2) of a share of the way, float or array; above 1 it spends more at high noise."""
+    return share / (share + shift * (1 - share))
 
-    URSA's time shift (section 4.2): s / (s + shift (1 - s)); a shift above 1 spends more steps at high noise.
-    """
-    return [s / (s + shift * (1 - s)) for s in (k / steps for k in range(1, steps))]
+
+def schedule(steps: int, shift: float) -> list[float]:
+    """How far along its way to clean the canvas is before each step after the first: steps - 1 numbers in (0, 1)."""
+    return [shifted(k / steps, shift) for k in range(1, steps)]
 
 
 def decode_canvas(predict: Predict, canvas: Canvas, path: MetricPath, seeds: Sequence[Tensor]) -> Tensor:

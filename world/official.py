@@ -9,18 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..kernels.linear import Fp8Linear
 from .checkpoint import Checkpoint, CheckpointError
 from .config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
-from .emu_text import EmuTextTokenizer
+from .emu_text import BPE_FILE, VISION_FILE, EmuTextTokenizer
 from .footprint import Footprint
 from .ibq import IbqConfig, IbqTokenizer
 from .model import Transformer
@@ -66,8 +69,43 @@ def load_official(model: str | Path, vision: str | Path, *, text: str | Path | N
     plan.check()
     transformer = load_transformer(model, config, device=device, precision=precision, mesh=mesh)
     tokenizer = load_vision(vision, vision_config, device=device)
+    dida = _read_dida(model)
     return Checkpoint(transformer, tokenizer, words, vocabulary, LayoutConfig(grid=(45, 45), text_capacity=127),
-                      DidaConfig(), _digest(model, vision), pages)  # fmt: skip
+                      dida or DidaConfig(), _digest(model, vision), pages, is_adapted=dida is not None)  # fmt: skip
+
+
+def save_official(model: Transformer, source: str | Path, folder: str | Path, dida: DidaConfig, *,
+                  shard_bytes: int = 4 << 30) -> None:  # fmt: skip
+    """Write a model that began as the official folder `source` as such a folder, in shards of about `shard_bytes`;
+    config.json says that it is adapted, and the text tokenizer's files come along."""
+    source, folder = Path(source), Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    shards, size = [{}], 0
+    for key, tensor in model.state_dict().items():
+        if shards[-1] and size + tensor.nbytes > shard_bytes:
+            shards.append({})
+            size = 0
+        shards[-1][key] = tensor
+        size += tensor.nbytes
+    where = {}
+    for number, shard in enumerate(shards, 1):
+        name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        save_file({key: tensor.contiguous().cpu() for key, tensor in shard.items()}, folder / name, {"format": "pt"})
+        where |= dict.fromkeys(shard, name)
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}, indent=1))
+    (folder / "config.json").write_text(json.dumps({**_json(source / "config.json"), "dida": asdict(dida)}, indent=1))
+    for name in (BPE_FILE, VISION_FILE):
+        if (source / name).is_file():
+            shutil.copy(source / name, folder / name)
+
+
+def _read_dida(folder: Path) -> DidaConfig | None:
+    """How an adapted model denoises; None for one that draws token by token, as the released ones do."""
+    parts = _json(folder / "config.json").get("dida")
+    try:
+        return None if parts is None else DidaConfig(**parts)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'config.json'} has a 'dida' that cannot be used: {error}") from error
 
 
 def is_official(folder: str | Path) -> bool:

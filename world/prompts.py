@@ -14,6 +14,7 @@ TASKS = ("t2i", "x2i", "howto", "story", "explore", "vla")
 MODES = ("interactive", "free")  # of explore: a picture an instruction, or the model walks by itself
 UNCONDITIONAL = ("images", "all")
 TURNS = ("user", "span")
+DECODERS = ("auto", "dida", "autoregressive")
 MAX_IMAGES = 3
 # cells (h, w) of the pictures that the Image checkpoint was trained on; the same turned by 90 degrees
 RATIOS = {"1:1": (64, 64), "4:3": (55, 73), "16:9": (47, 85), "21:9": (41, 97), "3:2": (52, 78)}
@@ -35,7 +36,8 @@ class Preset:
     guidance: scale on visual tokens, 1 for none; area: pixels of pictures that go in; max_tokens: of the answer;
     stops_at_image: whether the first picture ends it; text_limit: words' tokens after which a picture is begun, None
     to leave that to the model. unconditional: what of its own answer the unconditional branch reads, "images" as in the
-    official transformers code or "all" as in its vLLM patch.
+    official transformers code or "all" as in its vLLM patch. decoder: "autoregressive" draws pictures token by token,
+    "dida" whole (for adapted weights), "auto" as the weights can.
     """
 
     guidance: float
@@ -46,8 +48,11 @@ class Preset:
     stops_at_image: bool = False
     text_limit: int | None = None
     unconditional: str = "images"
+    decoder: str = "auto"
 
     def __post_init__(self):
+        if self.decoder not in DECODERS:
+            raise PromptError(f"unknown decoder '{self.decoder}'; known: {', '.join(DECODERS)}")
         if self.unconditional not in UNCONDITIONAL:
             raise PromptError(f"unknown unconditional branch '{self.unconditional}'; known: {', '.join(UNCONDITIONAL)}")
 

@@ -126,7 +126,7 @@ class Grammar:
         self.is_sized = size is not None
         self._block: list[int] | None = None  # the image block being written, from its image start
         self.height = 0  # rows of the block being written, once its header is read
-        self._width = self._cells = 0  # codes a row, and codes and row ends in all
+        self.width = self._cells = 0  # codes a row, and codes and row ends in all
 
     @property
     def in_image(self) -> bool:
@@ -145,7 +145,7 @@ class Grammar:
             place = self._place()
             if place == self._cells:
                 return self.form.image_end
-            return self.form.row_end if place % (self._width + 1) == self._width else None
+            return self.form.row_end if place % (self.width + 1) == self.width else None
         choices = self.choices(10**9)
         return choices[0] if len(choices) == 1 else None
 
@@ -182,8 +182,8 @@ class Grammar:
         elif self.in_image:
             self._block.append(token)
             if token == form.codes_begin:
-                self.height, self._width = self._read_header()
-                self._cells = self.height * (self._width + 1) - 1
+                self.height, self.width = self._read_header()
+                self._cells = self.height * (self.width + 1) - 1
 
     def _read_header(self) -> tuple[int, int]:
         size = tuple(map(int, self.form.text.decode(self._block[1:-1]).split("*")))

@@ -21,16 +21,27 @@ class ContextFull(ValueError):
 
 
 class TokenStream:
-    """One growing sequence. Owns its pages and gives them back on close; positions count from 0."""
+    """One growing sequence. Owns its pages and gives them back on close.
 
-    def __init__(self, cache: KVCache, *, context: int):
+    pages, position: of a sequence that others have begun, whose pages are read and never written. position is that of
+    the next token, counted from 0; more of them than the pages hold have been dropped since.
+    """
+
+    def __init__(self, cache: KVCache, *, context: int, pages: Sequence[int] = (), position: int = 0):
         self.cache, self.context = cache, context
-        self.pages: list[int] = []
+        self.pages, self.position = [*pages], position
         self.pending: list[int] = []
-        self.written = 0
+        self.written = int(cache.lengths[self.pages].sum()) if self.pages else 0
+        self._room = 0  # free slots of the last page, which is ours
+        self._planned: list[tuple[int, int]] = []  # (page, its length once the pass under way has been made)
 
     def __len__(self) -> int:
         return self.written + len(self.pending)
+
+    @property
+    def end(self) -> int:
+        """The position after the last token, pending ones included."""
+        return self.position + len(self.pending)
 
     def append(self, tokens: Iterable[int]) -> None:
         """Put tokens at the end, to be read with the next pass. Raises ContextFull past the context."""
@@ -44,24 +55,47 @@ class TokenStream:
 
     def slots(self, count: int) -> Tensor:
         """(count,) int64 flat slots for the next tokens, in new pages where the last one is full."""
-        size = self.cache.page_size
-        while len(self.pages) * size < self.written + count:
-            self.pages.append(self.cache.allocate())
-        places = torch.arange(self.written, self.written + count)
-        return (torch.tensor(self.pages)[places // size] * size + places % size).to(self.cache.k.device)
+        size, parts, self._planned = self.cache.page_size, [], []
+        while count:
+            if not self._room:
+                self.pages.append(self.cache.allocate())
+                self._room = size
+            first, taken = size - self._room, min(count, self._room)
+            parts.append(self.cache.slots(self.pages[-1], first, taken))
+            self._planned.append((self.pages[-1], first + taken))
+            count, self._room = count - taken, self._room - taken
+        return torch.cat(parts)
 
     def commit(self, count: int) -> None:
-        """Say that the first `count` pending tokens have been written."""
-        first = self.written // self.cache.page_size
-        self.written += count
+        """Say that the first `count` pending tokens, for which slots were asked, have been written."""
+        self.written, self.position = self.written + count, self.position + count
         del self.pending[:count]
-        for number, page in enumerate(self.pages[first:], first):
-            self.cache.lengths[page] = min(self.written - number * self.cache.page_size, self.cache.page_size)
+        for page, length in self._planned:
+            self.cache.lengths[page] = length
+        self._planned = []
 
     def close(self) -> None:
         for page in self.pages:
             self.cache.pool.release(page)
         self.pages.clear()
+
+
+@torch.inference_mode()
+def settle(model: Transformer, streams: Sequence[TokenStream], *, but: int = 0) -> None:
+    """Read what is pending, all but the last `but` tokens, where nobody waits for a hidden state."""
+    for stream in streams:
+        while len(stream.pending) > but:
+            _read(model, [stream], min(len(stream.pending) - but, PREFILL_ROWS))
+
+
+@torch.inference_mode()
+def canvas_states(model: Transformer, streams: Sequence[TokenStream], rows: Tensor) -> Tensor:
+    """Hidden states (B, N, C) of token ids (B, N) that follow what each stream has read, seeing that and each other
+    without a mask. Leaves nothing behind. What is pending must be the first of the rows."""
+    cache, device = streams[0].cache, rows.device
+    start = torch.tensor([stream.position for stream in streams], device=device)
+    attention = CachedAttention(cache, cache.table([stream.pages for stream in streams]), causal=False)
+    return model(model.embed(rows), start[:, None] + torch.arange(rows.shape[1], device=device), attention)
 
 
 @torch.inference_mode()
@@ -87,7 +121,7 @@ def _read(model: Transformer, streams: Sequence[TokenStream], count: int) -> Ten
     cache, device = streams[0].cache, streams[0].cache.k.device
     ids = torch.tensor([stream.pending[:count] for stream in streams], device=device)
     slots = torch.stack([stream.slots(count) for stream in streams])
-    start = torch.tensor([stream.written for stream in streams], device=device)
+    start = torch.tensor([stream.position for stream in streams], device=device)
     positions = start[:, None] + torch.arange(count, device=device)
     attention = CachedAttention(cache, cache.table([stream.pages for stream in streams]), causal=True, slots=slots)
     hidden = model(model.embed(ids), positions, attention)

@@ -1,0 +1,54 @@
+"""Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685) on a transformer's dense layers, and their folding in.
+
+The weights stay as they are and take no gradient; what is learnt is a product of two thin matrices beside each.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class LowRank(nn.Module):
+    """A frozen dense layer and a learnt change of it, up @ down, which begins at nothing."""
+
+    def __init__(self, dense: nn.Linear, rank: int):
+        super().__init__()
+        if not 1 <= rank <= min(dense.weight.shape):
+            raise ValueError(f"rank {rank} for a layer of {tuple(dense.weight.shape)}; wanted 1 to its smaller side")
+        self.dense = dense.requires_grad_(False)
+        out_size, in_size = dense.weight.shape
+        # in float32 whatever the layer's precision: an optimiser's small steps would be rounded away
+        self.down = nn.Parameter(torch.randn(rank, in_size, device=dense.weight.device) * in_size**-0.5)
+        self.up = nn.Parameter(torch.zeros(out_size, rank, device=dense.weight.device))
+
+    @property
+    def weight(self) -> Tensor:
+        """The layer with its change, in the layer's precision."""
+        return self.dense.weight + (self.up @ self.down).to(self.dense.weight.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        change = F.linear(F.linear(x, self.down.to(x.dtype)), self.up.to(x.dtype))
+        return self.dense(x) + change.to(x.dtype)
+
+
+def add_low_rank(model: nn.Module, rank: int) -> None:
+    """Freeze a transformer and put an adapter beside every projection of its layers, in place."""
+    model.requires_grad_(False)
+    for owner, name in _projections(model, nn.Linear):
+        setattr(owner, name, LowRank(getattr(owner, name), rank))
+
+
+@torch.no_grad()
+def fold_low_rank(model: nn.Module) -> None:
+    """Make plain dense layers of adapted ones again, with the change in their weights, in place."""
+    for owner, name in _projections(model, LowRank):
+        adapted = getattr(owner, name)
+        adapted.dense.weight.copy_(adapted.weight)
+        setattr(owner, name, adapted.dense)
+
+
+def _projections(model: nn.Module, kind: type) -> list[tuple[nn.Module, str]]:
+    return [(owner, name) for owner in model.modules() for name, child in owner.named_children()
+            if name.endswith("_proj") and type(child) is kind]  # fmt: skip
