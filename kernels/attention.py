@@ -15,19 +15,18 @@ import torch.nn.functional as F
 
 from .device import Chip, backend, block_of, chip_of, dot_precision, has_half_dots, tl, triton
 
-# Score matrices are made this many elements at a time: half a megabyte of bf16 stays in a core's cache.
-_SCORES_AT_ONCE = 1 << 18
+# Score matrices are made this many elements at a time: a megabyte of bf16 stays in a core's cache.
+_SCORES_AT_ONCE = 1 << 19
 
 
 @dataclass(frozen=True)
 class HistorySlots:
-    """Where a batch's valid history lies: what the layers of one step have in common on the CPU.
+    """What the layers of one step have in common on the CPU: where the valid history of each sequence lies.
 
-    index (B, L) int64 are flat slots page * S + slot; valid (B, L) bool is None when every entry counts.
+    index holds one (L,) int64 a sequence, flat slots page * S + slot in the order of its table.
     """
 
-    index: torch.Tensor
-    valid: torch.Tensor | None
+    index: tuple[torch.Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -47,92 +46,87 @@ class PagedHistory:
 
 
 def history_slots(page_table: torch.Tensor, page_lengths: torch.Tensor, page_size: int) -> HistorySlots:
-    """List every sequence's valid slots, in order; sequences with fewer than the most are padded with slot 0."""
-    B, M = page_table.shape
+    """List every sequence's valid slots, in order."""
     pages = page_table.long()
     listed = pages.clamp(min=0)
     offsets = torch.arange(page_size, device=pages.device)
-    lengths = torch.where(pages >= 0, page_lengths.long()[listed], 0) if M and B else pages
-    index = (listed[..., None] * page_size + offsets).view(B, M * page_size)
-    inside = (offsets < lengths[..., None]).view(B, M * page_size)
-    counts = inside.sum(1)
-    L = int(counts.max()) if B else 0
-    if bool((counts == L).all()):
-        return HistorySlots(index[inside].view(B, L), None)
-    order = torch.argsort(~inside, dim=1, stable=True)[:, :L]
-    valid = inside.gather(1, order)
-    return HistorySlots(index.gather(1, order).masked_fill_(~valid, 0), valid)
+    lengths = page_lengths.long()[listed].masked_fill_(pages < 0, 0)
+    index = listed[..., None] * page_size + offsets
+    inside = offsets < lengths[..., None]
+    return HistorySlots(tuple(slots[used] for slots, used in zip(index, inside, strict=True)))
 
 
 def attend_reference(q, k, v, history=None, *, causal=False, scale=None):
-    """`attend` in plain torch: pages gathered once, and rows that hold a whole GQA group against them.
+    """`attend` in plain torch: sequence by sequence, a whole GQA group folded into rows, against pages gathered once.
 
-    In float32 torch's fused attention is the fastest on a CPU; in bf16 it gains nothing, and two bf16 products around a
-    softmax are, where the CPU has them (measured 2 to 3 times).
+    A sequence is never padded to another's length, so that it gets the same bits alone and in a batch. In float32
+    torch's fused attention is the fastest on a CPU; in bf16 it gains nothing, and two bf16 products around a softmax
+    do, where the CPU has them (measured 2 to 3 times).
     """
     B, N, H, D = q.shape
     Hkv = k.shape[2]
-    G = H // Hkv
-    if q.numel() == 0:
-        return torch.empty_like(q, memory_format=torch.contiguous_format)
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    if out.numel() == 0:
+        return out
     slots = None
     if history is not None and history.page_table.shape[1]:
         slots = history.slots or history_slots(history.page_table, history.page_lengths, history.k_pages.shape[1])
     dtype = q.dtype if has_half_dots(q) else torch.float32
-    keys = _history_then_fresh(None if slots is None else history.k_pages, slots, k).to(dtype)
-    values = _history_then_fresh(None if slots is None else history.v_pages, slots, v).to(dtype)
-    rows = q.reshape(B, N, Hkv, G, D).permute(0, 2, 1, 3, 4).reshape(B, Hkv, N * G, D).to(dtype)
-    seen = _seen(slots, N, G, causal, q.device)
-    run = F.scaled_dot_product_attention if dtype == torch.float32 else _attend_by_products
-    out = run(rows, keys, values, attn_mask=seen, scale=D**-0.5 if scale is None else scale)
-    return out.view(B, Hkv, N, G, D).permute(0, 2, 1, 3, 4).reshape(B, N, H, D).to(q.dtype)
+    run = _attend_by_products if dtype == torch.bfloat16 else _attend_fused
+    unseen = _unseen(N, H // Hkv, q.device) if causal else None
+    for b in range(B):
+        past = None if slots is None else slots.index[b]
+        keys = _history_then_fresh(None if past is None else history.k_pages, past, k[b]).to(dtype)
+        values = _history_then_fresh(None if past is None else history.v_pages, past, v[b]).to(dtype)
+        rows = q[b].unflatten(1, (Hkv, -1)).transpose(0, 1).reshape(Hkv, -1, D).to(dtype)
+        mixed = run(rows, keys, values, unseen=unseen, scale=D**-0.5 if scale is None else scale)
+        out[b] = mixed.unflatten(1, (N, -1)).transpose(0, 1).reshape(N, H, D)
+    return out
 
 
-def _attend_by_products(rows, keys, values, *, attn_mask, scale):
-    """torch's fused attention written out: rows (B, Hkv, R, D), keys and values (B, Hkv, T, D), some rows at a time."""
-    B, Hkv, R, _ = rows.shape
-    T = keys.shape[2]
-    rows, keys, values = rows.flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1)
+def _attend_fused(rows, keys, values, *, unseen, scale):
+    """Rows (Hkv, R, D) over keys and values (Hkv, T, D); unseen (R, N) bool marks what a row sees not of the last N.
+
+    Few rows are filled up to whole blocks of torch's: a product of one or two rows sums in another order, and words
+    must get the same bits whatever else is read with them.
+    """
+    R = rows.shape[1]
+    extra = -R % 32 if R < 192 else 0
+    if extra:
+        rows = F.pad(rows, (0, 0, 0, extra))
+    seen = None
+    if unseen is not None:
+        seen = F.pad(~unseen, (keys.shape[1] - unseen.shape[1], 0, 0, extra), value=True)
+    return F.scaled_dot_product_attention(rows[None], keys[None], values[None], attn_mask=seen, scale=scale)[0, :, :R]
+
+
+def _attend_by_products(rows, keys, values, *, unseen, scale):
+    """`_attend_fused` written out, some rows at a time."""
+    Hkv, R, _ = rows.shape
+    T = keys.shape[1]
     out = torch.empty_like(rows)
-    step = max(1, _SCORES_AT_ONCE // (B * Hkv * T))
+    columns = keys.transpose(1, 2)
+    step = max(1, _SCORES_AT_ONCE // (Hkv * T))
     for start in range(0, R, step):
         chunk = rows[:, start : start + step]
-        scores = chunk.new_empty(B * Hkv, chunk.shape[1], T)
-        scores = torch.baddbmm(scores, chunk, keys.transpose(1, 2), beta=0, alpha=scale).unflatten(0, (B, Hkv))
-        if attn_mask is not None:
-            scores.masked_fill_(~attn_mask.expand(-1, -1, R, -1)[:, :, start : start + step], -math.inf)
-        out[:, start : start + step] = torch.bmm(torch.softmax(scores, -1).flatten(0, 1), values)
-    return out.unflatten(0, (B, Hkv))
+        scores = torch.baddbmm(chunk.new_empty(Hkv, chunk.shape[1], T), chunk, columns, beta=0, alpha=scale)
+        if unseen is not None:
+            scores[..., T - unseen.shape[1] :].masked_fill_(unseen[start : start + step], -math.inf)
+        out[:, start : start + step] = torch.bmm(torch.softmax(scores, -1), values)
+    return out
 
 
-def _history_then_fresh(pages, slots, fresh):
-    """History and fresh rows end to end, (B, Hkv, L + N, D), with strides that products take as they are."""
-    B, N, Hkv, D = fresh.shape
-    if slots is None:
-        return fresh.transpose(1, 2)
-    L = slots.index.shape[1]
-    both = fresh.new_empty(L + N, B, Hkv, D)
-    flat = pages.view(-1, Hkv, D)  # a view or an error: a copy of the whole cache must not hide here
-    torch.index_select(flat, 0, slots.index.t().reshape(-1), out=both[:L].view(L * B, Hkv, D))
-    if slots.valid is not None:  # a padded slot may hold anything, NaN too, and 0 * NaN is NaN
-        both[:L].masked_fill_(~slots.valid.t()[:, :, None, None], 0)
-    both[L:] = fresh.transpose(0, 1)
-    return both.permute(1, 2, 0, 3)
+def _history_then_fresh(pages, index, fresh):
+    """History and fresh rows (N, Hkv, D) end to end, (Hkv, L + N, D), in one piece: products are faster so."""
+    if index is None:
+        return fresh.transpose(0, 1).contiguous()
+    flat = pages.view(-1, *fresh.shape[1:])  # a view or an error: a copy of the whole cache must not hide here
+    return torch.cat([flat.index_select(0, index), fresh.to(flat.dtype)]).transpose(0, 1).contiguous()
 
 
-def _seen(slots, N, G, causal, device):
-    """Which keys a folded row sees: a mask that broadcasts to (B, 1, N * G, L + N), None when it sees all of them."""
-    if not causal and (slots is None or slots.valid is None):
-        return None
-    L = 0 if slots is None else slots.index.shape[1]
-    fresh = torch.ones(N, N, dtype=torch.bool, device=device)
-    fresh = fresh.tril().repeat_interleave(G, 0) if causal else fresh[:1]
-    if slots is None or slots.valid is None:
-        past = fresh.new_ones(1, 1, 1, L)
-    else:
-        past = slots.valid[:, None, None]
-    rows = fresh.expand(len(past), 1, *fresh.shape)
-    return torch.cat([past.expand(-1, -1, len(fresh), -1), rows], -1)
+def _unseen(N, G, device):
+    """What folded causal rows do not see of the fresh keys: (N * G, N) bool."""
+    return torch.ones(N, N, dtype=torch.bool, device=device).triu(1).repeat_interleave(G, 0)
 
 
 @triton.jit

@@ -4,6 +4,7 @@ The kernel files take `triton` and `tl` from here. Where Triton is not installed
 definitions be read without being usable, so the package imports and the references run anywhere.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +34,8 @@ except ImportError:
     tl: Any = _NoTriton()
 
 __all__ = [
-    "HAS_TRITON", "Chip", "backend", "block_of", "chip_of", "dot_precision", "has_half_dots", "needs_grad", "tl",
-    "triton",
+    "HAS_TRITON", "Chip", "backend", "block_of", "chip_of", "dot_precision", "has_half_dots", "leave_a_core",
+    "needs_grad", "tl", "triton",
 ]  # fmt: skip
 
 
@@ -54,6 +55,16 @@ def has_half_dots(tensor: torch.Tensor) -> bool:
         return True
     supported = torch.ops.mkldnn._is_mkldnn_bf16_supported if tensor.dtype == torch.bfloat16 else None
     return bool(supported and supported())
+
+
+def leave_a_core() -> None:
+    """Keep torch off one of the cores that this process may use, if it would take them all; fewer were a choice.
+
+    Threads of one product wait for each other: where another process or a window has a core, the whole step waits.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if torch.get_num_threads() >= cores > 1:
+        torch.set_num_threads(cores - 1)
 
 
 def dot_precision(dtype: torch.dtype) -> str:

@@ -18,9 +18,9 @@ FP8_LARGEST = 448.0
 _SMALLEST_PEAK = 1e-12
 
 
-def linear(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """x (..., I) times weight (O, I) transposed, in their common dtype: (..., O)."""
-    return F.linear(x, weight)
+def linear(x: torch.Tensor, weight: "torch.Tensor | Fp8Linear") -> torch.Tensor:
+    """x (..., I) times weight (O, I) transposed: (..., O) in x's dtype, which a weight that is a tensor shares."""
+    return weight(x) if isinstance(weight, Fp8Linear) else F.linear(x, weight)
 
 
 def quantise_rows_reference(x):

@@ -6,6 +6,7 @@
 """
 
 import torch
+import torch.nn.functional as F
 
 from .device import backend, block_of, needs_grad, tl, triton
 
@@ -13,12 +14,10 @@ from .device import backend, block_of, needs_grad, tl, triton
 def rms_norm_reference(x, weight, *, eps, residual=None):
     """`rms_norm` in plain torch."""
     total = x if residual is None else x + residual
-    if total.dtype == torch.float32:  # one fused call; with nothing to cast back the order of the product is the same
-        normed = torch.nn.functional.rms_norm(total, weight.shape, weight.float(), eps)
-    else:
-        wide = total.float()
-        normed = (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(total.dtype)
-        normed = (weight * normed).to(total.dtype)
+    if total.dtype == torch.float32:  # with nothing to cast back, the product may join the same call
+        normed = F.rms_norm(total, weight.shape, weight.float(), eps)
+    else:  # torch's own is in float32 within and rounds once
+        normed = weight * F.rms_norm(total, weight.shape, None, eps)
     return normed if residual is None else (normed, total)
 
 

@@ -186,8 +186,8 @@ def renoise(
 def kinetic_jump(
     tokens: torch.Tensor,
     x1: torch.Tensor,
-    t: float,
-    dt: float,
+    t: float | torch.Tensor,
+    dt: float | torch.Tensor,
     codebook: torch.Tensor,
     seed: int | torch.Tensor,
     *,
@@ -197,18 +197,21 @@ def kinetic_jump(
 ) -> torch.Tensor:
     """One Euler step of the kinetic-optimal jump process that follows the metric path (URSA), from t to t + dt.
 
-    tokens, x1 (B, N) int64: the canvas now and the predicted clean codes. The rate of jumping to v is
-    p_t(v | x1) * beta'_t * max(0, d(x_t, x1) - d(v, x1)): only towards codes nearer to x1. A token jumps with
-    probability 1 - exp(-dt * sum of its rates), to v in proportion to v's rate; a step that reaches 1 takes x1. Plain
-    torch on every device: this is the sampler that faster ones are judged by. Returns tokens (B, N) int64.
+    tokens, x1 (B, N) int64: the canvas now and the predicted clean codes; t and dt floats, or (B, N) for a time of each
+    token's own. The rate of jumping to v is p_t(v | x1) * beta'_t * max(0, d(x_t, x1) - d(v, x1)): only towards codes
+    nearer to x1. A token jumps with probability 1 - exp(-dt * sum of its rates), to v in proportion to v's rate; a step
+    that reaches 1 takes x1. Plain torch on every device: this is the sampler that faster ones are judged by. Returns
+    tokens (B, N) int64.
     """
     B, N = tokens.shape
-    if t + dt >= 1:
-        return x1.clone()
     seed, positions = seeds_and_positions(seed, positions, B, N, tokens.device)
-    t = max(t, 1e-4)  # beta' has a pole at 0 for alpha < 1, where nothing depends on x1 yet
+    # beta' has a pole at 0 for alpha < 1, where nothing depends on x1 yet, and one at 1, which is taken apart
+    t = torch.as_tensor(t, dtype=torch.float32, device=tokens.device).expand(B, N).reshape(-1, 1)
+    dt = torch.as_tensor(dt, dtype=torch.float32, device=tokens.device).expand(B, N).reshape(-1, 1)
+    arrives = t + dt >= 1 - 1e-6
+    t = t.clamp(1e-4, 1 - 1e-4)
     beta = beta_of(t, alpha=alpha, c=c)
-    log_slope = math.log(beta * alpha / (t * (1 - t)))
+    log_slope = (beta * alpha / (t * (1 - t))).log()
     table = codebook.float()
     squares = squared_norms(codebook)
     codes = torch.arange(table.shape[0], dtype=torch.int32, device=tokens.device)
@@ -219,9 +222,9 @@ def kinetic_jump(
     for rows in torch.arange(B * N, device=tokens.device).split(max(1, _DISTANCES_AT_ONCE // len(table))):
         distances = _distances(table, squares, clean[rows])
         gain = (distances.gather(1, now[rows, None]) - distances).clamp_(min=0)
-        log_rates = torch.log_softmax(-beta * distances, -1) + log_slope + gain.log()
-        stay = torch.exp(-dt * log_rates.logsumexp(-1).exp())
+        log_rates = torch.log_softmax(-beta[rows] * distances, -1) + log_slope[rows] + gain.log()
+        stay = torch.exp(-dt[rows, 0] * log_rates.logsumexp(-1).exp())
         jumps = uniform_reference(jump_keys[rows], codes[:1])[:, 0] >= stay
         landing = (log_rates + gumbel_reference(landing_keys[rows], codes)).argmax(-1)
         out[rows] = torch.where(jumps, landing, now[rows])
-    return out.view_as(tokens)
+    return torch.where(arrives[:, 0], clean, out).view_as(tokens)

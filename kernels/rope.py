@@ -8,32 +8,53 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from .device import backend, block_of, needs_grad, tl, triton
-from .norm import rms_norm_reference
 
 
 @dataclass(frozen=True)
 class PageWrite:
     """Where a pass leaves its keys and values: k_pages, v_pages (P, S, Hkv, D) are written in place.
 
-    slots (B, N) int64 are flat, page * S + slot; -1 writes nothing. No slot may be named twice.
+    slots (B, N) int64 are flat, page * S + slot; -1 writes nothing. No slot may be named twice. kept (K,) int64 may
+    carry `kept_rows(slots)`, so that the layers of a step do not each work it out; only the reference reads it.
     """
 
     k_pages: torch.Tensor
     v_pages: torch.Tensor
     slots: torch.Tensor
+    kept: torch.Tensor | None = None
+
+
+def kept_rows(slots: torch.Tensor) -> torch.Tensor:
+    """Which of the B * N rows have a slot: (K,) int64."""
+    return (slots.reshape(-1) >= 0).nonzero()[:, 0]
 
 
 def qk_norm_rope_reference(q, k, v, q_weight, k_weight, cos, sin, *, eps, pages=None):
-    """`qk_norm_rope` in plain torch."""
-    cos, sin = cos.float().unsqueeze(-2), sin.float().unsqueeze(-2)  # one head axis, which q and k broadcast over
-    q = _rotate(rms_norm_reference(q, q_weight, eps=eps), cos, sin)
-    k = _rotate(rms_norm_reference(k, k_weight, eps=eps), cos, sin)
+    """`qk_norm_rope` in plain torch. Heads that lie side by side in one projection are taken together."""
+    H = q.shape[2]
+    heads = _side_by_side(q, k)
+    weight = torch.cat([q_weight.expand(H, -1), k_weight.expand(k.shape[2], -1)])
+    normed = F.rms_norm(heads, heads.shape[-1:], None, eps) * weight  # which comes after the cast back
+    cos, sin = cos.float().unsqueeze(-2), sin.float().unsqueeze(-2)  # one head axis, which all heads broadcast over
+    rotated = _rotate(normed, cos, sin)
+    q, k = rotated[:, :, :H], rotated[:, :, H:]
     if pages is not None:
-        _write(pages.k_pages, pages.slots, k)
-        _write(pages.v_pages, pages.slots, v)
+        _write(pages, k, v)
     return q, k
+
+
+def _side_by_side(q, k):
+    """q and k (B, N, heads, D) as one tensor: where they lie if they are neighbours in memory, else a copy."""
+    B, N, H, D = q.shape
+    neighbours = q.stride() == k.stride() and q.stride(2) == D and q.untyped_storage().data_ptr() == (
+        k.untyped_storage().data_ptr()
+    )  # fmt: skip
+    if neighbours and k.storage_offset() == q.storage_offset() + H * D:
+        return q.as_strided((B, N, H + k.shape[2], D), q.stride())
+    return torch.cat([q, k], 2)
 
 
 def _rotate(x, cos, sin):
@@ -45,13 +66,17 @@ def _rotate(x, cos, sin):
     return out.to(x.dtype)
 
 
-def _write(pages, slots, rows):
-    flat = pages.view(-1, *pages.shape[2:])
-    slots, rows = slots.reshape(-1), rows.reshape(-1, *rows.shape[2:])
-    kept = slots >= 0
-    if not bool(kept.all()):
-        slots, rows = slots[kept], rows[kept]
-    flat.index_copy_(0, slots, rows.to(flat.dtype))
+def _write(pages, k, v):
+    kept = kept_rows(pages.slots) if pages.kept is None else pages.kept
+    slots = pages.slots.reshape(-1)
+    everything = len(kept) == len(slots)
+    for target, rows in ((pages.k_pages, k), (pages.v_pages, v)):
+        rows = rows.reshape(-1, *rows.shape[2:])
+        flat = target.view(-1, *target.shape[2:])
+        if everything:
+            flat.index_copy_(0, slots, rows.to(flat.dtype))
+        elif len(kept):
+            flat.index_copy_(0, slots[kept], rows[kept].to(flat.dtype))
 
 
 @triton.jit

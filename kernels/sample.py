@@ -10,8 +10,9 @@ Knows nothing of noise levels or schedules; `weight` is whatever rows of the hea
 import math
 
 import torch
+import torch.nn.functional as F
 
-from .device import backend, block_of, tl, triton
+from .device import backend, block_of, has_half_dots, tl, triton
 from .gumbel import SAMPLE_STREAM, gumbel, gumbel_reference, row_keys, row_keys_reference, seeds_and_positions
 from .tiles import keep_best, launch_options, plan_tiles, tile_products, winners
 
@@ -30,13 +31,28 @@ def mix_guidance(hidden, uncond, guidance):
 
 
 def head_sample_reference(
-    hidden, weight, seed, *, positions, temperature, top_k=None, uncond=None, guidance=1.0, allowed=None
+    hidden,
+    weight,
+    seed,
+    *,
+    positions,
+    temperature,
+    top_k=None,
+    uncond=None,
+    guidance=1.0,
+    allowed=None,
+    has_confidence=True,
 ):
-    """`head_sample` in plain torch, a few rows of logits at a time; logits are float32 whatever the dtypes."""
+    """`head_sample` in plain torch, a few rows of logits at a time; logits are float32 whatever the dtypes.
+
+    On a CPU that has bf16 products a bf16 head is multiplied by them, and torch rounds what they give: logits that the
+    rounding makes equal are then ties.
+    """
     B, N, C = hidden.shape
     V = weight.shape[0]
-    rows = mix_guidance(hidden, uncond, guidance).reshape(B * N, C).float()
-    head = weight.float().t()
+    dtype = weight.dtype if weight.device.type == "cpu" and has_half_dots(weight) else torch.float32
+    rows = mix_guidance(hidden, uncond, guidance).reshape(B * N, C).to(dtype)
+    head = weight.to(dtype)
     keys = row_keys_reference(seed, positions, SAMPLE_STREAM).reshape(-1)
     codes = torch.arange(V, dtype=torch.int32, device=hidden.device)
     heat = temperature.repeat_interleave(N) if isinstance(temperature, torch.Tensor) else None
@@ -46,7 +62,7 @@ def head_sample_reference(
     step = max(1, _LOGITS_AT_ONCE // max(V, 1))
     for start in range(0, B * N, step):
         chunk = slice(start, min(start + step, B * N))
-        logits = rows[chunk] @ head
+        logits = F.linear(rows[chunk], head).float()
         if banned is not None:
             logits.masked_fill_(banned[torch.arange(chunk.start, chunk.stop, device=hidden.device) // N], -math.inf)
         scores = logits
@@ -57,8 +73,9 @@ def head_sample_reference(
             scores = scores + noise.mul_(temperature if heat is None else heat[chunk, None])
         token = scores.argmax(-1, keepdim=True)
         tokens[chunk] = token[:, 0]
-        confidence[chunk] = logits.softmax(-1).gather(1, token)[:, 0]
-    return tokens.view(B, N), confidence.view(B, N)
+        if has_confidence:
+            confidence[chunk] = logits.softmax(-1).gather(1, token)[:, 0]
+    return tokens.view(B, N), confidence.view(B, N) if has_confidence else None
 
 
 @triton.jit
@@ -280,7 +297,18 @@ def _sample_kernel(
 
 
 def head_sample_triton(
-    hidden, weight, seed, *, positions, temperature, top_k=None, uncond=None, guidance=1.0, allowed=None, plan=None
+    hidden,
+    weight,
+    seed,
+    *,
+    positions,
+    temperature,
+    top_k=None,
+    uncond=None,
+    guidance=1.0,
+    allowed=None,
+    has_confidence=True,
+    plan=None,
 ):
     """`head_sample` as one scan of the head, after three that count for top-k; `plan` overrides the choice of tiles."""
     B, N, C = hidden.shape
@@ -324,8 +352,8 @@ def head_sample_triton(
         HAS_THRESHOLD=threshold is not None,
         **options,
     )
-    tokens, confidence = winners(best, code, logit, top, total)
-    return tokens.view(B, N), confidence.view(B, N)
+    tokens, confidence = winners(best, code, *((logit, top, total) if has_confidence else ()))
+    return tokens.view(B, N), confidence.view(B, N) if has_confidence else None
 
 
 def _kth_largest(rows, weight, mask, sizes, grid, options, top_k):
@@ -358,20 +386,24 @@ def head_sample(
     uncond: torch.Tensor | None = None,
     guidance: float | torch.Tensor = 1.0,
     allowed: torch.Tensor | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
+    has_confidence: bool = True,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Pick a token and its confidence for every row.
 
     hidden (B, N, C), final normed states; weight (V, C), the head's rows that may be drawn; seed an int or (B,) int64;
     positions (B, N) or (N,) int64, default 0 .. N-1: a row's draw depends on its seed and position alone, so a sequence
     draws the same alone and in a batch. temperature >= 0, where 0 means argmax, for all or (B,) a sequence. top_k keeps
     the k largest logits, and all that tie with the last of them. uncond (B, N, C) are the states of the unconditional
-    branch. allowed (V,) or (B, V) bool bans codes; at least one must stay.
-    Returns tokens (B, N) int64, numbered from the first row of weight, and confidence (B, N) float32.
+    branch. allowed (V,) or (B, V) bool bans codes; at least one must stay. has_confidence False leaves confidence out,
+    which is a third of this op's work on a CPU.
+    Returns tokens (B, N) int64, numbered from the first row of weight, and confidence (B, N) float32 or None.
     """
     B, N, _ = hidden.shape
     _check(hidden, weight, temperature, top_k, uncond, allowed)
     seed, positions = seeds_and_positions(seed, positions, B, N, hidden.device)
-    options = dict(positions=positions, temperature=temperature, top_k=top_k, allowed=allowed)
+    options = dict(
+        positions=positions, temperature=temperature, top_k=top_k, allowed=allowed, has_confidence=has_confidence
+    )
     run = head_sample_triton if backend(hidden.device) == "triton" else head_sample_reference
     return run(hidden, weight, seed, uncond=uncond, guidance=guidance, **options)
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..kernels.renoise import beta_of, renoise, squared_norms
+from ..kernels.graph import CapturedStep
+from ..kernels.renoise import beta_of, kinetic_jump, renoise, squared_norms
 from .config import DidaConfig
 
 Predict = Callable[[Tensor, Tensor, float], Tensor]  # (tokens (B, N), seeds (B,), temperature) -> clean tokens (B, N)
@@ -34,9 +35,18 @@ class MetricPath:
     def __init__(self, codebook: Tensor, config: DidaConfig):
         self.codebook, self.config = codebook, config
         self._squares = squared_norms(codebook)
+        self._captured = CapturedStep(self._drawn)
 
     def noised(self, tokens: Tensor, level: Tensor, seeds: Tensor) -> Tensor:
         """Draw x_t ~ p_t(. | tokens) at each token's own level."""
+        return self._captured(("noise",), tokens, level, seeds)
+
+    def jumped(self, tokens: Tensor, clean: Tensor, level: Tensor, ahead: Tensor, seeds: Tensor) -> Tensor:
+        """Jump from a canvas at `level` towards the predicted clean codes, to level + ahead; all (B, N)."""
+        path = dict(alpha=self.config.alpha, c=self.config.c)
+        return kinetic_jump(tokens, clean, level, ahead, self.codebook, seeds, **path)
+
+    def _drawn(self, kind: tuple, tokens: Tensor, level: Tensor, seeds: Tensor) -> Tensor:
         beta = beta_of(level, alpha=self.config.alpha, c=self.config.c)
         return renoise(tokens, beta, self.codebook, seeds, squares=self._squares)
 
@@ -72,14 +82,26 @@ def schedule(steps: int, shift: float) -> list[float]:
     return [shifted(k / steps, shift) for k in range(1, steps)]
 
 
-def decode_canvas(predict: Predict, canvas: Canvas, path: MetricPath, seeds: Sequence[Tensor]) -> Tensor:
-    """Denoise a canvas in len(seeds) steps; seeds[k] (B,) int64 belongs to step k. Returns tokens (B, N)."""
-    tokens = canvas.tokens
+def decode_canvas(predict: Predict, canvas: Canvas, path: MetricPath, seeds: Sequence[Tensor], *,
+                  sampler: str = "direct") -> Tensor:  # fmt: skip
+    """Denoise a canvas in len(seeds) steps; seeds[k] (B,) int64 belongs to step k. Returns tokens (B, N).
+
+    sampler "direct" draws each next canvas around the prediction; "jump" lets the canvas jump towards it, by URSA's
+    kinetic-optimal rates: exact in the limit of many steps, and slow to leave the noise in few.
+    """
     marks = schedule(len(seeds), path.config.shift)
+    now, level, tokens = canvas.tokens, canvas.level, canvas.tokens
     for step, seed in enumerate(seeds):
         is_last = step == len(seeds) - 1
-        tokens = predict(tokens, seed, path.config.temperature if is_last else path.config.step_temperature)
-        if not is_last:
-            level = canvas.level + (1 - canvas.level) * marks[step]
-            tokens = path.noised(tokens, level, seed)
+        tokens = predict(now, seed, path.config.temperature if is_last else path.config.step_temperature)
+        if is_last:
+            break
+        ahead = canvas.level + (1 - canvas.level) * marks[step]
+        if sampler == "jump":
+            if step == 0:  # a hole is at level 0, where every code is as likely
+                now = torch.where(now < 0, path.noised(tokens, torch.zeros_like(level), seed), now)
+            now = path.jumped(now, tokens, level, ahead - level, seed)
+        else:
+            now = path.noised(tokens, ahead, seed)
+        level = ahead
     return tokens

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..kernels.sample import head_sample
+from ..kernels.device import leave_a_core
+from ..kernels.graph import CapturedStep
 from .action import Action
 from .autoregressive import decode_autoregressive
-from .cache import CachedAttention, KVCache
+from .cache import KVCache
 from .checkpoint import Checkpoint, load_checkpoint
 from .config import DidaConfig
 from .detail import restore_detail
@@ -26,6 +27,7 @@ from .dida import Canvas, MetricPath, decode_canvas, start_from_frame, start_fro
 from .frame import Frame, Timing
 from .geometry import View
 from .memory import ViewMemory
+from .passes import Evidence, Passes, Serving
 from .pose import Camera, Pose
 from .session import Moment, Plan, Session
 
@@ -33,28 +35,35 @@ from .session import Moment, Plan, Session
 class Engine:
     """One world model, ready to dream: `engine.session(first_frame)`, then `session.step(action)`."""
 
-    def __init__(self, checkpoint: Checkpoint, *, dida: DidaConfig | None = None):
-        self.checkpoint = checkpoint
-        self.model, self.vision, self.text = checkpoint.model, checkpoint.vision, checkpoint.text
-        self.layout, self.vocabulary = checkpoint.layout, checkpoint.vocabulary
+    def __init__(self, checkpoint: Checkpoint, *, dida: DidaConfig | None = None, serving: Serving | None = None):
+        """serving: how the weights are run; the checkpoint itself is left as it is. Raises ValueError for weights whose
+        sizes fp8 products cannot take."""
+        self.checkpoint, self.serving = checkpoint, serving or Serving()
+        self.text, self.layout, self.vocabulary = checkpoint.text, checkpoint.layout, checkpoint.vocabulary
         self.dida = dida or checkpoint.dida
-        self.device = next(self.model.parameters()).device
-        self.cache = KVCache(self.model.config, self.layout, device=self.device)
+        self.device = checkpoint.model.lm_head.weight.device
+        self.precision = self.serving.precision_on(self.device)
+        self.model = checkpoint.model.served(self.precision)
+        dtype = self.model.lm_head.weight.dtype
+        self.vision = checkpoint.vision.served(dtype)
+        self.cache = KVCache(self.model.config, self.layout, device=self.device, dtype=dtype)
         self.path = MetricPath(self.vision.codebook, self.dida)
-        self.head = self.model.lm_head.weight[self.vocabulary.visual]
-        # -beta |e_v - e_c|^2 is linear in (e_v, |e_v|^2), so evidence joins the head as a few more columns
-        codebook = self.path.codebook
-        self.head_and_metric = torch.cat([self.head, codebook, codebook.square().sum(-1, keepdim=True)], 1)
+        self.passes = Passes(self.model, self.cache, self.path, self.layout, self.vocabulary,
+                             guidance=self.serving.guidance)  # fmt: skip
+        self._see = CapturedStep(lambda kind, x: getattr(self.vision, kind)(x))
 
     @classmethod
     def from_checkpoint(cls, folder: str | Path | None = None, *, device: str | None = None,
-                        dida: DidaConfig | None = None) -> Engine:  # fmt: skip
+                        dida: DidaConfig | None = None, serving: Serving | None = None) -> Engine:  # fmt: skip
         """Load a checkpoint folder, or the embedded one, onto a device: CUDA where there is one unless told otherwise.
 
-        Raises CheckpointError for a folder that cannot be used.
+        On a CPU, torch is left one core fewer than there are, for whoever shows the frames: a step that waits for a
+        busy core takes ten times as long. Raises CheckpointError for a folder that cannot be used.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(load_checkpoint(folder, device=device), dida=dida)
+        if torch.device(device).type == "cpu":
+            leave_a_core()
+        return cls(load_checkpoint(folder, device=device), dida=dida, serving=serving)
 
     def session(
         self, first: Frame | np.ndarray, *, seed: int = 0, start: str = "auto", decoder: str = "dida"
@@ -90,10 +99,9 @@ class Engine:
         warp_ms = clock.lap_ms()
         self.settle(sessions)
         commit_ms = clock.lap_ms()
-        pages = [self.cache.allocate() for _ in sessions]
-        self._prefill(sessions, plans, pages)
         if len({session.decoder for session in sessions}) > 1:
             raise ValueError("sessions with different decoders cannot be stepped together")
+        pages = [self.cache.allocate() for _ in sessions]
         decoders = {"dida": self._denoise, "autoregressive": self._token_by_token, "carry": self._carry}
         tokens = decoders[sessions[0].decoder](sessions, plans, pages)
         denoise_ms = clock.lap_ms()
@@ -130,67 +138,47 @@ class Engine:
         waiting = [session for session in sessions if not session.is_committed]
         if not waiting:
             return
-        moments = [session.moments[-1] for session in waiting]
-        pages = [moment.page for moment in moments]
-        tokens = torch.stack([torch.from_numpy(moment.frame.tokens.astype(np.int64)).flatten() for moment in moments])
-        words = [int(self.cache.lengths[page]) for page in pages]
-        count = 1 + self.layout.num_cells
-        slots = torch.stack([self.cache.slots(page, first, count) for page, first in zip(pages, words, strict=True)])
-        # one page more than a step sees: its own, whose words are already there
-        table = self.cache.table([session.pages[-self.layout.window - 1 :] for session in waiting])
-        attention = CachedAttention(self.cache, table, causal=True, slots=slots)
-        self.model(self._frame_rows(tokens.to(self.device)), self._frame_positions(waiting, 0), attention)
-        for page, first, session in zip(pages, words, waiting, strict=True):
-            self.cache.lengths[page] = first + count
+        tokens = torch.stack([_codes(session.frame) for session in waiting]).to(self.device)
+        past = [session.pages[-self.layout.window - 1 : -1] for session in waiting]
+        self.passes.commit(tokens, self._index(waiting, 0), past, [session.pages[-1] for session in waiting])
+        for session in waiting:
             session.is_committed = True
 
     def _prefill(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> None:
-        """Write the words' keys and values into the new pages; padding of shorter sentences goes nowhere."""
-        L = max(len(plan.text) for plan in plans)
-        if not L:
-            return
-        ids = torch.zeros(len(plans), L, dtype=torch.int64, device=self.device)
-        slots = torch.full_like(ids, -1)
-        for b, (plan, page) in enumerate(zip(plans, pages, strict=True)):
-            ids[b, : len(plan.text)] = torch.tensor(plan.text, device=self.device)
-            slots[b, : len(plan.text)] = self.cache.slots(page, 0, len(plan.text))
-        table = self.cache.table([session.history() for session in sessions])
-        base = (
-            torch.tensor([session.frame.index + 1 for session in sessions], device=self.device) * self.layout.page_size
-        )
-        attention = CachedAttention(self.cache, table, causal=True, slots=slots)
-        self.model(self.model.embed(ids), base[:, None] + torch.arange(L, device=self.device), attention)
-        for plan, page in zip(plans, pages, strict=True):
-            self.cache.lengths[page] = len(plan.text)
+        """Write the words' keys and values into the new pages, where no canvas is read with them."""
+        past = [session.history() for session in sessions]
+        self.passes.read_words([plan.text for plan in plans], self._index(sessions, 1), past, pages)
 
     def _denoise(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
         starts = [self._start(session, plan) for session, plan in zip(sessions, plans, strict=True)]
         canvas = Canvas(torch.cat([start.tokens for start in starts]), torch.cat([start.level for start in starts]))
-        table = self.cache.table([[*session.history(), page] for session, page in zip(sessions, pages, strict=True)])
-        positions = self._frame_positions(sessions, 1)
-        attention = CachedAttention(self.cache, table, causal=False)
-        evidence = torch.cat([self._evidence(plan) for plan in plans])
+        past, index = [session.history() for session in sessions], self._index(sessions, 1)
+        evidence = self._evidence(plans)
+        words = [[plan.text for plan in plans]]  # read with the first step's canvas, and known from then on
 
         def predict(tokens: Tensor, seeds: Tensor, temperature: float) -> Tensor:
-            hidden = self.model(self._frame_rows(tokens), positions, attention)[:, :-1]
-            rows = torch.cat([hidden, evidence], -1)
-            return head_sample(rows, self.head_and_metric, seeds, temperature=temperature)[0]
+            return self.passes.denoise(words.pop() if words else None, index, past, pages, tokens, evidence, seeds,
+                                       temperature=temperature)  # fmt: skip
 
         seeds = [self._seeds(sessions, 1 + step) for step in range(self.dida.steps)]
-        return decode_canvas(predict, canvas, self.path, seeds)
+        return decode_canvas(predict, canvas, self.path, seeds, sampler=self.serving.sampler)
 
-    def _evidence(self, plan: Plan) -> Tensor:
-        """What the carried view says of each cell: (1, N, D + 1) columns beside the hidden state, 2 beta e_c, -beta."""
-        N, D = self.layout.num_cells, self.path.codebook.shape[1]
-        if plan.carried is None:
-            return torch.zeros(1, N, D + 1, device=self.device)
-        coverage = torch.from_numpy(plan.carried.coverage(self.layout.grid)).flatten()[None, :, None].to(self.device)
-        beta = torch.where(coverage > 0.5, self.dida.carried_trust, self.dida.hole_trust)
-        return torch.cat([2 * beta * self.path.codebook[plan.codes], -beta], -1)
+    def _evidence(self, plans: Sequence[Plan]) -> Evidence:
+        """What the carried views say of each cell."""
+        N = self.layout.num_cells
+        codes = torch.zeros(len(plans), N, dtype=torch.int64, device=self.device)
+        beta = torch.zeros(len(plans), N, device=self.device)
+        for b, plan in enumerate(plans):
+            if plan.carried is not None:
+                coverage = torch.from_numpy(plan.carried.coverage(self.layout.grid)).flatten().to(self.device)
+                codes[b] = plan.codes[0]
+                beta[b] = torch.where(coverage > 0.5, self.dida.carried_trust, self.dida.hole_trust)
+        return Evidence(codes, beta)
 
     def _carry(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
         """No model: the carried view, or the frame before, as the tokenizer has it."""
-        before = [torch.from_numpy(session.frame.tokens.astype(np.int64)).flatten()[None] for session in sessions]
+        self._prefill(sessions, plans, pages)
+        before = [_codes(session.frame)[None].to(self.device) for session in sessions]
         return torch.cat([b if plan.codes is None else plan.codes for b, plan in zip(before, plans, strict=True)])
 
     def _with_codes(self, plan: Plan) -> Plan:
@@ -203,7 +191,7 @@ class Engine:
             return start_from_warp(self.path, plan.codes, coverage, seeds)
         if session.start == "noise":
             return start_from_noise(self.path, (1, self.layout.num_cells), seeds)
-        before = torch.from_numpy(session.frame.tokens.astype(np.int64)).flatten()[None].to(self.device)
+        before = _codes(session.frame)[None].to(self.device)
         return start_from_frame(self.path, before, seeds)
 
     def _with_detail(self, decoded: np.ndarray, plan: Plan, tokens: Tensor) -> np.ndarray:
@@ -213,24 +201,18 @@ class Engine:
         return restore_detail(decoded, carried.pixels, carried.covered, distance, tolerance=self.dida.detail_tolerance)
 
     def _token_by_token(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
-        tables = self.cache.table([[*session.history(), page] for session, page in zip(sessions, pages, strict=True)])
-        positions = self._frame_positions(sessions, 1)
-        index = torch.tensor(pages, device=self.device)
-        words = self.cache.lengths[index].clone()
+        self._prefill(sessions, plans, pages)
+        past, index = [session.history() for session in sessions], self._index(sessions, 1)
+        own = torch.tensor(pages, device=self.device)
+        words, seeds = self.cache.lengths[own], self._seeds(sessions, 1)
 
         def next_token(before: Tensor | None, place: int) -> Tensor:
-            ids = torch.full((len(sessions),), self.vocabulary.image, device=self.device)
-            row = self.model.embed((ids if before is None else before + self.vocabulary.first_code)[:, None])
-            slots = (index * self.layout.page_size + words + place)[:, None]
-            attention = CachedAttention(self.cache, tables, causal=True, slots=slots)
-            hidden = self.model(row, positions[:, place : place + 1], attention)
-            self.cache.lengths[index] = (words + place + 1).int()
-            places = torch.full((len(sessions), 1), place, device=self.device)
-            return head_sample(hidden, self.head, self._seeds(sessions, 1), positions=places,
-                               temperature=self.dida.temperature)[0][:, 0]  # fmt: skip
+            before = torch.zeros_like(own) if before is None else before
+            return self.passes.next_token(before, place, words, index, past, pages, seeds,
+                                          temperature=self.dida.temperature)  # fmt: skip
 
         tokens = decode_autoregressive(next_token, self.layout.num_cells)
-        self.cache.lengths[index] = words  # the commit pass writes the frame again, the last token's row with it
+        self.cache.lengths[own] = words  # the commit pass writes the frame again, the last token's row with it
         return tokens
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
@@ -241,16 +223,9 @@ class Engine:
         """A token grid (h, w) as pixels (H, W, 3) uint8 and depth (H, W) float32 metres."""
         return self._decode(torch.from_numpy(tokens.astype(np.int64)).to(self.device))
 
-    def _frame_rows(self, tokens: Tensor) -> Tensor:
-        """The image marker and a grid's codes as rows, holes where they are -1: (B, N) -> (B, 1 + N, C)."""
-        marker = torch.full((len(tokens), 1), self.vocabulary.image, device=tokens.device)
-        cells = torch.where(tokens < 0, self.vocabulary.hole, tokens + self.vocabulary.first_code)
-        return self.model.embed(torch.cat([marker, cells], 1))
-
-    def _frame_positions(self, sessions: Sequence[Session], ahead: int) -> Tensor:
-        index = torch.tensor([session.frame.index + ahead for session in sessions], device=self.device)
-        fresh = torch.arange(self.layout.text_capacity, self.layout.page_size, device=self.device)
-        return index[:, None] * self.layout.page_size + fresh
+    def _index(self, sessions: Sequence[Session], ahead: int) -> Tensor:
+        """(B,) int64: the number of each session's frame on show, or of one `ahead` of it."""
+        return torch.tensor([session.frame.index + ahead for session in sessions], device=self.device)
 
     def _seeds(self, sessions: Sequence[Session], use: int) -> Tensor:
         """(B,) int64: one seed for each session's next frame and each use within it."""
@@ -259,12 +234,17 @@ class Engine:
 
     @torch.inference_mode()
     def _encode(self, pixels: np.ndarray) -> Tensor:
-        return self.vision.encode(torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)).flatten(1)
+        return self._see("encode", torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)).flatten(1)
 
     @torch.inference_mode()
     def _decode(self, tokens: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        pixels, depth = self.vision.decode(tokens.view(1, *self.layout.grid))
+        pixels, depth = self._see("decode", tokens.view(1, *self.layout.grid))
         return pixels[0].cpu().numpy(), depth[0].cpu().numpy()
+
+
+def _codes(frame: Frame) -> Tensor:
+    """A frame's codes (N,) int64."""
+    return torch.from_numpy(frame.tokens.astype(np.int64)).flatten()
 
 
 class _Clock:

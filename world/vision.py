@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..kernels.conv import serve_convolutions
+
 MIN_DEPTH, MAX_DEPTH = 0.1, 100.0
 
 
@@ -63,6 +65,11 @@ class VisionTokenizer(nn.Module):
         steps = torch.tensor([math.prod(config.levels[k + 1 :]) for k in range(len(config.levels))])
         self.register_buffer("steps", steps, persistent=False)
         self.register_buffer("levels", torch.tensor(config.levels), persistent=False)
+
+    def served(self, dtype: torch.dtype) -> VisionTokenizer:
+        """A copy to run and not to train, in `dtype` but for the last convolutions, which decide codes and depth."""
+        last = [[m for m in part if isinstance(m, nn.Conv2d)][-1] for part in (self.encoder, self.decoder)]
+        return serve_convolutions(self, dtype, wide=tuple(last))
 
     @property
     def codebook(self) -> Tensor:

@@ -64,15 +64,6 @@ def test_a_prefill_in_two_parts_equals_one(pages):
     torch.testing.assert_close(whole[:, S:], second, rtol=1e-5, atol=1e-5)
 
 
-def test_a_batch_equals_its_sequences_alone(pages):
-    table = [[0, 1, 5], [2, -1, -1], [4, 3, -1]]
-    q, k, v = fresh(3, 7)
-    together = attend(q, k, v, history(pages, table))
-    for b, listed in enumerate(table):
-        alone = attend(q[b : b + 1], k[b : b + 1], v[b : b + 1], history(pages, [listed]))
-        torch.testing.assert_close(together[b : b + 1], alone, rtol=1e-5, atol=1e-5)
-
-
 def test_the_order_of_pages_does_not_matter(pages):
     q, k, v = fresh(1, 3)
     one, other = (attend(q, k, v, history(pages, [listed])) for listed in ([0, 5, 1], [1, 0, 5]))
@@ -87,12 +78,25 @@ def test_slots_listed_once_serve_every_layer(pages):
     assert torch.equal(attend(q, k, v, past), attend(q, k, v, shared))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_sequence_gets_the_same_bits_alone_and_in_a_batch(pages, dtype, causal):
+    table = [[0, 1, 5], [2, -1, -1], [4, 3, -1]]
+    q, k, v = (x.to(dtype) for x in fresh(3, 7))
+    pages = tuple(x.to(dtype) for x in pages)
+    together = attend(q, k, v, history(pages, table), causal=causal)
+    for b, listed in enumerate(table):
+        row = slice(b, b + 1)
+        alone = attend(q[row], k[row], v[row], history(pages, [[page for page in listed if page >= 0]]), causal=causal)
+        assert torch.equal(together[row], alone)
+
+
 @pytest.mark.parametrize("causal", [False, True])
 def test_products_a_few_rows_at_a_time_equal_fused_attention(pages, monkeypatch, causal):
     q, k, v = fresh(2, 9)
     past = history(pages, [[0, 1], [5, -1]])
     fused = attend(q, k, v, past, causal=causal)
-    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", attention._attend_by_products)
+    monkeypatch.setattr(attention, "_attend_fused", attention._attend_by_products)
     monkeypatch.setattr(attention, "_SCORES_AT_ONCE", 300)
     torch.testing.assert_close(attend(q, k, v, past, causal=causal), fused, rtol=1e-5, atol=1e-5)
 
