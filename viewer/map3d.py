@@ -23,6 +23,8 @@ VOXEL_M = 0.05
 FAR_M = 12.0  # depth beyond this is too coarse to be fused, or the sky
 _LEAST_WEIGHT = 0.5  # a voxel counts from its first sight on
 _REDRAW_S = 0.5
+_BACKGROUND, _TRAIL = (0.04, 0.043, 0.055), (1.0, 0.85, 0.35)
+_FROM = (-0.5, -0.6, 0.6)  # where the first look at the map comes from: behind, the right, above
 _MEND = "pip install 'roam[map]'"
 _MEND_LINUX = "apt-get install libusb-1.0-0 libgl1 libegl1 libx11-6 libudev1"
 View = tuple[np.ndarray, np.ndarray, Pose]  # pixels (H, W, 3) uint8, depth (H, W) float32 metres, pose
@@ -38,6 +40,7 @@ class Fusion:
     def __init__(self, *, camera: Camera | None = None, voxel_m: float = VOXEL_M):
         self._o3d = o3d = load_open3d()
         self.camera, self.num_views = camera or Camera(), 0
+        self.trail: list[tuple[float, float, float]] = []
         kind = o3d.core.float32
         self._grid = o3d.t.geometry.VoxelBlockGrid(
             ("tsdf", "weight", "color"), (kind, kind, kind), ((1,), (1,), (3,)), voxel_m, 16, 4000
@@ -54,6 +57,7 @@ class Fusion:
         blocks = self._grid.compute_unique_block_coordinates(seen, lens, from_world, 1.0, FAR_M)
         self._grid.integrate(blocks, seen, color, lens, lens, from_world, 1.0, FAR_M)
         self.num_views += 1
+        self.trail.append(pose.position)
 
     def points(self) -> tuple[np.ndarray, np.ndarray]:
         """The surface so far: positions (N, 3) float32 metres in the world, colours (N, 3) float32 in [0, 1]."""
@@ -75,6 +79,21 @@ class Fusion:
         cloud.points = self._o3d.utility.Vector3dVector(positions.astype(np.float64))
         cloud.colors = self._o3d.utility.Vector3dVector(colors.astype(np.float64))
         return cloud
+
+
+    def path(self):
+        """Where the views were taken from, as a line for Open3D's windows."""
+        o3d, ends = self._o3d, [(n, n + 1) for n in range(len(self.trail) - 1)]
+        line = o3d.geometry.LineSet()
+        line.points = o3d.utility.Vector3dVector(np.array(self.trail, np.float64))
+        line.lines = o3d.utility.Vector2iVector(np.array(ends, np.int32).reshape(-1, 2))
+        line.paint_uniform_color(_TRAIL)
+        return line
+
+
+def read_points(path: str | Path) -> np.ndarray:
+    """The positions (N, 3) float64, metres, in a PLY file that `Fusion.save` wrote."""
+    return np.asarray(load_open3d().io.read_point_cloud(str(path)).points)
 
 
 class Newest:
@@ -176,7 +195,10 @@ class _Screen:
         self._window = o3d.visualization.VisualizerWithKeyCallback()
         self._is_open = self._window.create_window("Roam: the map", 800, 600)
         self._window.register_key_callback(ord("S"), lambda _: fusion.save(path) < 0)
-        self._cloud = None
+        self._shown: list = []
+        if self._is_open:
+            options = self._window.get_render_option()
+            options.background_color, options.point_size = _BACKGROUND, 4.0
 
     def turn(self, *, is_changed: bool) -> bool:
         """See to the mouse, and draw; False when the window was closed."""
@@ -188,14 +210,27 @@ class _Screen:
         return self._window.poll_events()
 
     def _redraw(self) -> None:
-        self.num_views, is_first = self._fusion.num_views, self._cloud is None
+        self.num_views = self._fusion.num_views
         positions, colors = self._fusion.points()
         if not len(positions):
             return
-        if not is_first:
-            self._window.remove_geometry(self._cloud, reset_bounding_box=False)
-        self._cloud = self._fusion.cloud(positions, colors)
-        self._window.add_geometry(self._cloud, reset_bounding_box=is_first)
+        is_first = not self._shown
+        for old in self._shown:
+            self._window.remove_geometry(old, reset_bounding_box=False)
+        self._shown = [self._fusion.cloud(positions, colors)]
+        if len(self._fusion.trail) > 1:  # Open3D complains of a line without an end at every turn
+            self._shown.append(self._fusion.path())
+        for new in self._shown:
+            self._window.add_geometry(new, reset_bounding_box=is_first)
+        if is_first:
+            self._stand_back()
+
+    def _stand_back(self) -> None:
+        view = self._window.get_view_control()
+        view.set_up((0, 0, 1))
+        view.set_front(_FROM)
+        view.set_lookat(self._fusion.trail[0])
+        view.set_zoom(1.0)
 
 
 def _lens(camera: Camera, shape: tuple[int, int]) -> np.ndarray:

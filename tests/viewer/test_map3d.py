@@ -7,9 +7,9 @@ import pytest
 from roam.scenes.explorer import SceneSession
 from roam.scenes.splits import make_scene
 from roam.viewer import map3d
-from roam.viewer.map3d import Fusion, Newest, NoOpen3D, load_open3d
+from roam.viewer.map3d import Fusion, Newest, NoOpen3D, load_open3d, read_points
 from roam.viewer.outputs import OutputError
-from roam.viewer.surfaces import distance_to_scene, median_distance
+from roam.viewer.surfaces import distance_to_scene, told
 from roam.world.action import parse_action
 
 
@@ -29,8 +29,15 @@ def test_a_walk_in_a_true_room_is_mapped_onto_its_surfaces(fusion, tmp_path):
         fusion.add(frame.pixels, frame.depth, frame.pose)
     positions, colors = fusion.points()
     assert positions.shape == colors.shape and len(positions) > 5000
-    assert median_distance(positions, room.scene) < 0.03
+    assert np.median(distance_to_scene(positions, room.scene)) < 0.03
     assert fusion.save(tmp_path / "map.ply") == len(positions)
+    said = told(positions, room.scene)
+    assert said == told(read_points(tmp_path / "map.ply"), room.scene) and f"{len(positions)} points, half" in said
+
+
+def test_a_walk_with_a_map_says_how_near_the_map_is_to_the_truth(fusion, roam):
+    code, out, _ = roam("play", "--truth", "--map", "--frames", 8)
+    assert code == 0 and "map-001.ply" in out and "of the true surfaces" in out
 
 
 def test_a_view_of_nothing_but_sky_adds_nothing_and_an_empty_map_is_not_saved(fusion, tmp_path):
