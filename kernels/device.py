@@ -1,22 +1,26 @@
 """Which implementation a device gets, and Triton as an optional import.
 
-The kernel files take `triton` and `tl` from here. Where Triton is not installed both are stand-ins that let the kernel
-definitions be read without being usable, so the package imports and the references run anywhere.
+The kernel files take `triton` and `tl` from here. Where Triton is not installed, or nothing would run it, both are
+stand-ins that let the kernel definitions be read without being usable, so the package imports and the references run
+anywhere.
 """
 
 import os
+import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 
-try:
+HAS_TRITON = find_spec("triton") is not None
+
+# Importing Triton takes a third of a second, which a walk on a CPU does without; who wants its interpreter or its
+# compiler on a CPU imports it before this package.
+if HAS_TRITON and (torch.cuda.is_available() or "triton" in sys.modules):
     import triton
     import triton.language as tl
-
-    HAS_TRITON = True
-except ImportError:
-    HAS_TRITON = False
+else:
 
     class _NoTriton:
         """Stands for a module: decorators return what they are given, every other name is None."""

@@ -7,6 +7,7 @@ the rows alone, over a paged cache, or over a training sequence with noisy copie
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,8 +64,9 @@ class Transformer(nn.Module):
         What has its dtype already and is not joined is shared, and the model itself stays as it was: save that one, for
         the served one's state dict has no official names. Raises ValueError for sizes that fp8 products cannot take.
         """
-        with torch.device("meta"):
-            served = Transformer(self.config)
+        # modules are copied, weights are not; on the meta device they would be made without any, but its first use
+        # imports half of torch's compiler
+        served = copy.deepcopy(self, {id(weight): weight for weight in self.parameters()})
         for layer, origin in zip(served.model.layers, self.model.layers, strict=True):
             layer.join(origin, precision)
         for name, _ in list(served.named_parameters()):
