@@ -11,13 +11,15 @@ import numpy as np
 
 
 def restore_detail(decoded: np.ndarray, carried: np.ndarray, covered: np.ndarray, distance: np.ndarray, *,
-                   tolerance: float) -> np.ndarray:  # fmt: skip
+                   tolerance: float) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """decoded, carried (H, W, 3) uint8; covered (H, W) bool; distance (h, w) float32, the metric distance between the
     frame's codes and the carried view's. Trust falls linearly from 1 at distance 0 to 0 at `tolerance`, and is smooth
-    over cells and at the edges of holes. Returns (H, W, 3) uint8."""
+    over cells and at the edges of holes. Returns the picture (H, W, 3) uint8 and where it shows the carried view rather
+    than the decoder's, (H, W) bool."""
     H, W = covered.shape
     trust = np.clip(1 - distance / tolerance, 0, 1).astype(np.float32)
     trust = cv2.resize(trust, (W, H), interpolation=cv2.INTER_LINEAR)
     edge = cv2.blur(covered.astype(np.float32), (5, 5))
-    weight = (trust * np.clip(2 * edge - 1, 0, 1))[..., None]
-    return (decoded + weight * (carried.astype(np.float32) - decoded) + 0.5).astype(np.uint8)
+    weight = trust * np.clip(2 * edge - 1, 0, 1)
+    mixed = decoded + weight[..., None] * (carried.astype(np.float32) - decoded)
+    return (mixed + 0.5).astype(np.uint8), weight > 0.5

@@ -20,20 +20,23 @@ from ..kernels.graph import CapturedStep
 from .action import Action
 from .autoregressive import decode_autoregressive
 from .cache import KVCache
-from .checkpoint import Checkpoint, load_checkpoint
+from .checkpoint import Checkpoint, CheckpointError, is_official, load_checkpoint
 from .config import DidaConfig
 from .detail import restore_detail
 from .dida import Canvas, MetricPath, decode_canvas, start_from_frame, start_from_noise, start_from_warp
 from .frame import Frame, Timing
-from .geometry import View
+from .geometry import View, remembered, sharpened, warp
 from .memory import ViewMemory
 from .passes import Evidence, Passes, Serving
 from .pose import Camera, Pose
-from .session import Moment, Plan, Session
+from .session import REWIND_LIMIT, Moment, Plan, Session
 
 
 class Engine:
     """One world model, ready to dream: `engine.session(first_frame)`, then `session.step(action)`."""
+
+    rewind_limit, num_pinned = REWIND_LIMIT, 0  # steps that can be undone; first moments that are never forgotten
+    reads_words = False  # whether a world can begin with words, and free words are directions
 
     def __init__(self, checkpoint: Checkpoint, *, dida: DidaConfig | None = None, serving: Serving | None = None):
         """serving: how the weights are run; the checkpoint itself is left as it is. Raises ValueError for weights whose
@@ -54,13 +57,23 @@ class Engine:
 
     @classmethod
     def from_checkpoint(cls, folder: str | Path | None = None, *, device: str | None = None,
-                        dida: DidaConfig | None = None, serving: Serving | None = None) -> Engine:  # fmt: skip
+                        dida: DidaConfig | None = None, serving: Serving | None = None,
+                        **official) -> Engine:  # fmt: skip
         """Load a checkpoint folder, or the embedded one, onto a device: CUDA where there is one unless told otherwise.
 
         On a CPU, torch is left one core fewer than there are, for whoever shows the frames: a step that waits for a
-        busy core takes ten times as long. Raises CheckpointError for a folder that cannot be used.
+        busy core takes ten times as long. For an official Emu3.5 folder the engine is an EmuEngine, which explores
+        alike; `official` then holds vision, the vision tokenizer's folder, and what EmuEngine.from_folders takes
+        besides, precision among it. Raises CheckpointError for a folder that cannot be used.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if folder is not None and is_official(folder):
+            from .explore import EmuEngine
+
+            return EmuEngine.from_folders(folder, device=device, dida=dida, **official)
+        if official:
+            name = next(iter(official))
+            raise CheckpointError(f"{folder or 'the embedded model'} is no official model, which alone takes {name}")
         if torch.device(device).type == "cpu":
             leave_a_core()
         return cls(load_checkpoint(folder, device=device), dida=dida, serving=serving)
@@ -74,16 +87,33 @@ class Engine:
         tokens = self._encode(first.pixels[None])
         pixels, depth = self._decode(tokens)
         pixels = np.asarray(first.pixels) if self.dida.detail_tolerance else pixels
+        depth = sharpened(depth, pixels)
         camera = Camera(self.vision.config.size, self.vision.config.size)
         frame = Frame(0, pixels, tokens[0].view(self.layout.grid).cpu().numpy().astype(np.int32), depth, first.pose)
         memory = ViewMemory(camera)
         if first.pose is not None:
-            memory = memory.with_view(0, View(pixels, depth, first.pose, frame.tokens))
+            memory = memory.with_view(0, View(pixels, depth, first.pose))
         session = Session(
             self, [Moment(frame, self.cache.allocate(), memory)], [], seed=seed, start=start, decoder=decoder
         )
         session.is_committed = False
         return session
+
+    @property
+    def frame_side(self) -> int:
+        """Pixels a side of a frame."""
+        return self.vision.config.size
+
+    @property
+    def num_kept(self) -> int:
+        """Moments behind the newest that a session keeps: those that can be rewound to, and what the last one sees."""
+        return self.rewind_limit + self.layout.window
+
+    def save_session(self, session: Session, path: str | Path) -> None:
+        """Write a session's complete state; see snapshot.py."""
+        from .snapshot import save_session
+
+        save_session(session, path)
 
     def load_session(self, path: str | Path) -> Session:
         """Go on from what `Session.save` wrote. Raises SnapshotError for a file that is torn or of other weights."""
@@ -108,12 +138,15 @@ class Engine:
         frames = []
         for b, (session, action, plan) in enumerate(zip(sessions, actions, plans, strict=True)):
             pixels, depth = self._decode(tokens[b : b + 1])
+            fresh = None
             if plan.carried is not None and self.dida.detail_tolerance:
-                pixels = self._with_detail(pixels, plan, tokens[b])
+                pixels, kept = self._with_detail(pixels, plan, tokens[b])
+                view = remembered(pixels, depth, plan.pose, plan.carried, kept)
+                depth, fresh = view.depth, view.fresh
             grid = tokens[b].view(self.layout.grid).cpu().numpy().astype(np.int32)
             timing = Timing(warp_ms, denoise_ms, clock.lap_ms(), commit_ms)
             frame = Frame(session.frame.index + 1, pixels, grid, depth, plan.pose, timing)
-            session.accept(action, frame, pages[b])
+            session.accept(action, frame, pages[b], fresh)
             frames.append(frame)
         return frames
 
@@ -128,7 +161,12 @@ class Engine:
         shown, depth = self._decode(tokens)
         grid = tokens[0].view(self.layout.grid).cpu().numpy().astype(np.int32)
         shown = np.asarray(pixels) if self.dida.detail_tolerance else shown
-        frame = Frame(session.frame.index + 1, shown, grid, depth, pose or plan.pose)
+        pose = pose or plan.pose
+        if pose is not None and len(session.memory):
+            # the pixels are all first-hand, but a surface that was there before stays where it was
+            known = warp(session.memory.choose(pose), pose, session.camera)
+            depth = remembered(shown, depth, pose, known, known.covered).depth
+        frame = Frame(session.frame.index + 1, shown, grid, depth, pose)
         session.accept(action, frame, page)
         return frame
 
@@ -194,7 +232,7 @@ class Engine:
         before = _codes(session.frame)[None].to(self.device)
         return start_from_frame(self.path, before, seeds)
 
-    def _with_detail(self, decoded: np.ndarray, plan: Plan, tokens: Tensor) -> np.ndarray:
+    def _with_detail(self, decoded: np.ndarray, plan: Plan, tokens: Tensor) -> tuple[np.ndarray, np.ndarray]:
         apart = self.path.codebook[tokens] - self.path.codebook[plan.codes[0]]
         distance = apart.square().sum(-1).view(self.layout.grid).cpu().numpy()
         carried = plan.carried
@@ -239,7 +277,8 @@ class Engine:
     @torch.inference_mode()
     def _decode(self, tokens: Tensor) -> tuple[np.ndarray, np.ndarray]:
         pixels, depth = self._see("decode", tokens.view(1, *self.layout.grid))
-        return pixels[0].cpu().numpy(), depth[0].cpu().numpy()
+        # float16 is finer than the decoder is sure of, and what a snapshot holds
+        return pixels[0].cpu().numpy(), depth[0].half().float().cpu().numpy()
 
 
 def _codes(frame: Frame) -> Tensor:

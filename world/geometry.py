@@ -1,7 +1,8 @@
 """Carries remembered views into a new one: what has been seen, as it would look from where the camera goes next.
 
-Depth is splatted forward with a z-buffer and colour is fetched backward, bilinearly, so that a view can be carried many
-times without falling apart. What no remembered view covers stays a hole. Knows nothing of tokens or models.
+Depth is splatted forward with a z-buffer and colour is fetched backward, bilinearly. Only what a view showed first is
+carried from it: a surface that had itself been carried comes from the view that it came from, so that nothing is
+resampled twice however long the walk. What no remembered view covers stays a hole. Knows nothing of tokens or models.
 """
 
 from __future__ import annotations
@@ -9,32 +10,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numba import njit
 
 from .pose import Camera, Pose
 
 NEAR = 0.05
+IN_FRONT = 0.85  # a later view's surface hides an earlier view's where it is nearer by more than depth is unsure of
+STEEP = 0.2  # log depth between neighbours above which they are two surfaces, or the blur between two
+LOOK = 8  # pixels to each side in which a soft edge looks for the surface that it belongs to
+RIM = 5  # pixels a side of the square by which what a view showed first is widened, so that no seam opens around it
+REACH = 12.0  # pixels, sigma of the neighbourhood that a hole's depth takes its scale from
 SUPPORT = 7  # neighbours of eight without which a splatted point is spray from a blurred edge
 
 
 @dataclass(frozen=True)
 class View:
     """A remembered view: pixels (H, W, 3) uint8, depth (H, W) float32 metres along the forward axis, and its pose;
-    tokens (h, w) int32 where the view was decoded from them."""
+    fresh (H, W) bool: what it showed first, None if everything; the rest had been carried into it from other views."""
 
     pixels: np.ndarray
     depth: np.ndarray
     pose: Pose
-    tokens: np.ndarray | None = None
+    fresh: np.ndarray | None = None
+
+    @property
+    def own_depth(self) -> np.ndarray:
+        """Depth of what is carried from this view, infinite elsewhere."""
+        return self.depth if self.fresh is None else np.where(self.fresh, self.depth, np.float32(np.inf))
 
 
 @dataclass(frozen=True)
 class Warp:
-    """A view made of others: pixels (H, W, 3) uint8, holes filled from their surroundings; covered (H, W) bool."""
+    """A view made of others: pixels (H, W, 3) uint8, holes filled from their surroundings; covered (H, W) bool; depth
+    (H, W) float32 metres where covered."""
 
     pixels: np.ndarray
     covered: np.ndarray
+    depth: np.ndarray
 
     def coverage(self, grid: tuple[int, int]) -> np.ndarray:
         """The share of covered pixels in each cell of a token grid, (h, w) float32."""
@@ -44,7 +58,8 @@ class Warp:
 
 
 def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
-    """What the views show from `pose`; an earlier view in the list wins, a later one only fills its holes.
+    """What the views show from `pose`; an earlier view in the list wins; a later one fills its holes,
+    and hides it where its surface is clearly nearer.
 
     Depth-image-based rendering as in Fehn 2004, with backward colour lookup. No views: nothing is covered.
     """
@@ -52,18 +67,74 @@ def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
     pixels = np.full((H, W, 3), 128, np.float32)
     depth = np.full((H, W), np.inf, np.float32)
     solid = np.empty_like(depth)
-    covered = np.zeros((H, W), np.bool_)
+    covered, surface = np.zeros((H, W), np.bool_), np.zeros((H, W), np.float32)
     rotation, position = pose.rotation, np.asarray(pose.position)
     for view in views:
         turn = rotation.T @ view.pose.rotation
         shift = rotation.T @ (np.asarray(view.pose.position) - position)
         depth.fill(np.inf)
-        _splat(np.ascontiguousarray(view.depth, np.float32), turn, shift, camera.focal, depth)
+        _splat(np.ascontiguousarray(view.own_depth, np.float32), turn, shift, camera.focal, depth)
         _despeckle(depth, SUPPORT, solid)
-        _fetch(view.pixels, turn, shift, camera.focal, solid, covered, pixels)
+        _fetch(view.pixels, turn, shift, camera.focal, solid, covered, pixels, surface)
     if not covered.all():
         _fill(pixels, covered)
-    return Warp(np.clip(pixels + 0.5, 0, 255).astype(np.uint8), covered)
+    return Warp(np.clip(pixels + 0.5, 0, 255).astype(np.uint8), covered, surface)
+
+
+def remembered(pixels: np.ndarray, depth: np.ndarray, pose: Pose, carried: Warp, kept: np.ndarray) -> View:
+    """A new view as memory holds it: pixels (H, W, 3) uint8 and depth (H, W) float32 as decoded, kept (H, W) bool where
+    the carried view was shown. There the carried surface stays where it was; what is new joins it without a step."""
+    whole = np.where(kept, carried.depth, joined(sharpened(depth, pixels), carried.depth, carried.covered))
+    return View(pixels, whole.astype(np.float16).astype(np.float32), pose, widened(~kept))
+
+
+def joined(depth: np.ndarray, known: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """depth (H, W), rescaled so that it meets `known` (H, W) metres at the places `where` (H, W) bool that are near."""
+    if not where.any():
+        return depth
+    ratio = np.log(np.maximum(known, NEAR) / np.maximum(depth, NEAR)).clip(-1, 1)  # more is another surface
+    ratio = np.where(where, ratio, 0.0).astype(np.float32)
+    blur = lambda image: cv2.GaussianBlur(image, (0, 0), REACH, borderType=cv2.BORDER_CONSTANT)  # noqa: E731
+    weight = where.astype(np.float32)
+    # far from anything known the scale fades into that of the whole picture
+    mean, near = float(ratio[where].mean()), blur(weight)
+    return (depth * np.exp((blur(ratio) + 0.02 * mean) / (near + 0.02))).astype(np.float32)
+
+
+def widened(mask: np.ndarray) -> np.ndarray:
+    """mask (H, W) bool and a rim around it."""
+    return cv2.dilate(mask.astype(np.uint8), np.ones((RIM, RIM), np.uint8)).astype(bool)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def sharpened(depth, pixels):
+    """depth (H, W) float32 with its soft edges made hard: a point of a slope steeper than surfaces are takes the depth of
+    the neighbour that looks most like it in pixels (H, W, 3) uint8 and is on no slope itself. A point left half way
+    between a near surface and a far one would fly off as spray as soon as the view is carried."""
+    H, W = depth.shape
+    slope = np.empty((H, W), np.float32)
+    for v in range(H):
+        for u in range(W):
+            low = high = depth[v, u]
+            for y in range(max(v - 1, 0), min(v + 2, H)):
+                for x in range(max(u - 1, 0), min(u + 2, W)):
+                    low, high = min(low, depth[y, x]), max(high, depth[y, x])
+            slope[v, u] = np.log(high / low)
+    out = depth.copy()
+    for v in range(H):
+        for u in range(W):
+            if slope[v, u] < STEEP:
+                continue
+            best = np.float32(1e9)
+            for y in range(max(v - LOOK, 0), min(v + LOOK + 1, H)):
+                for x in range(max(u - LOOK, 0), min(u + LOOK + 1, W)):
+                    apart = np.float32(0)
+                    for k in range(3):
+                        apart += abs(np.float32(pixels[v, u, k]) - np.float32(pixels[y, x, k]))
+                    cost = apart / 30 + slope[y, x] * 20 + 0.1 * ((y - v) ** 2 + (x - u) ** 2) ** 0.5
+                    if cost < best:
+                        best, out[v, u] = cost, depth[y, x]
+    return out
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -75,6 +146,8 @@ def _splat(source, turn, shift, focal, out):
         y = (v + 0.5 - H / 2) / focal
         for u in range(W):
             d = source[v, u]
+            if not d < 1e30:
+                continue
             x = (u + 0.5 - W / 2) / focal
             pz = (turn[2, 0] * x + turn[2, 1] * y + turn[2, 2]) * d + shift[2]
             if pz < NEAR:
@@ -110,15 +183,16 @@ def _despeckle(depth, support, out):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _fetch(source, turn, shift, focal, depth, covered, out):
-    """Colour for every target pixel that has a depth and no colour yet, looked up in the source bilinearly."""
+def _fetch(source, turn, shift, focal, depth, covered, out, surface):
+    """Colour for every target pixel that has a depth and no colour yet, or that of a surface farther away, looked up in
+    the source bilinearly."""
     H, W = source.shape[:2]
     h, w = depth.shape
     for v in range(h):
         y = (v + 0.5 - h / 2) / focal
         for u in range(w):
             d = depth[v, u]
-            if covered[v, u] or not d < 1e30:
+            if not d < 1e30 or (covered[v, u] and not d < IN_FRONT * surface[v, u]):
                 continue
             x = (u + 0.5 - w / 2) / focal
             qx, qy, qz = x * d - shift[0], y * d - shift[1], d - shift[2]
@@ -133,7 +207,7 @@ def _fetch(source, turn, shift, focal, depth, covered, out):
             su, sv = min(max(su, 0.0), W - 1.0), min(max(sv, 0.0), H - 1.0)
             u0, v0 = min(int(su), W - 2), min(int(sv), H - 2)
             fu, fv = su - u0, sv - v0
-            covered[v, u] = True
+            covered[v, u], surface[v, u] = True, d
             for k in range(3):
                 top = source[v0, u0, k] * (1 - fu) + source[v0, u0 + 1, k] * fu
                 low = source[v0 + 1, u0, k] * (1 - fu) + source[v0 + 1, u0 + 1, k] * fu

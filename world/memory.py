@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from .geometry import NEAR, View
 from .pose import Camera, Pose
 
 VIEW_LIMIT = 256
-_SPARSE = 8  # pixels between the surface points by which views are compared
-_CELLS = 16  # cells a side of the grid on which they are compared
+_SPARSE = 4  # pixels between the surface points by which views are compared
+_CELLS = 32  # cells a side of the grid on which they are compared
+_WORTH = 4  # cells that a view must add to be carried, and points that it must show first to be remembered
 
 
 def visible_pages(pages: Sequence[int], window: int) -> list[int]:
@@ -24,13 +26,14 @@ def visible_pages(pages: Sequence[int], window: int) -> list[int]:
 class _Memo:
     index: int
     view: View
-    points: np.ndarray  # (K, 3) float32 world coordinates of a coarse grid of the view's surface
+    points: np.ndarray  # (K, 3) float32 world coordinates of a coarse grid of what the view showed first
 
 
 class ViewMemory:
     """The views of a walk, and which of them help to see what comes next. Never changed: `with_view` makes another.
 
-    Past `limit` views, every other one of the older half is forgotten, so choosing always costs the same.
+    A view that showed nothing first is not kept, so walking where one has been costs no memory. Past `limit` views,
+    every other one of the older half is forgotten, so choosing always costs the same.
     """
 
     def __init__(self, camera: Camera, *, limit: int = VIEW_LIMIT, memos: tuple[_Memo, ...] = ()):
@@ -45,10 +48,15 @@ class ViewMemory:
         return tuple(memo.index for memo in self._memos)
 
     def with_view(self, index: int, view: View) -> ViewMemory:
-        """This memory and one view more."""
+        """This memory and one view more, if it shows anything first."""
         half = _SPARSE // 2
         rays = self.camera.rays[half::_SPARSE, half::_SPARSE].reshape(-1, 3)
         depth = view.depth[half::_SPARSE, half::_SPARSE].reshape(-1, 1)
+        if view.fresh is not None:
+            fresh = view.fresh[half::_SPARSE, half::_SPARSE].ravel()
+            rays, depth = rays[fresh], depth[fresh]
+        if len(rays) < _WORTH:
+            return self
         world = (rays * depth) @ view.pose.rotation.T + np.asarray(view.pose.position)
         memos = (*self._memos, _Memo(index, view, world.astype(np.float32)))
         if len(memos) > self.limit:
@@ -66,33 +74,54 @@ class ViewMemory:
         memos = tuple(memo for memo in self._memos if memo.index in kept)
         return ViewMemory(self.camera, limit=limit, memos=memos)
 
-    def choose(self, pose: Pose, count: int = 4) -> list[View]:
-        """The last view, then those that show most of what the ones before them leave unseen from `pose`."""
+    def choose(self, pose: Pose, count: int = 8) -> list[View]:
+        """The views that show most from `pose`, each judged by what the ones before it leave unseen; of equals the
+        latest. A view from afar has few points for what is near, so the closer one comes first."""
         if not self._memos:
             return []
-        cells = self._cells(pose)
-        chosen, seen = [len(cells) - 1], np.zeros(_CELLS**2 + 1, bool)
-        while True:
-            seen[cells[chosen[-1]]] = True
-            gains = _distinct(np.where(seen[cells], _CELLS**2, cells))
-            best = len(gains) - 1 - int(np.argmax(gains[::-1]))  # of equals, the latest
-            if len(chosen) == count or gains[best] < 4:
-                return [self._memos[index].view for index in chosen]
+        counts = np.array([len(memo.points) for memo in self._memos])
+        cells = np.empty(counts.sum(), np.int32)
+        position, rotation = np.asarray(pose.position), pose.rotation
+        _cells(np.concatenate([memo.points for memo in self._memos]), position, rotation,
+               self.camera.focal / self.camera.width, self.camera.focal / self.camera.height, cells)  # fmt: skip
+        ends = counts.cumsum()
+        chosen, seen = [], np.zeros(_CELLS**2, np.bool_)
+        while len(chosen) < count:
+            gains = _gains(cells, ends, seen)
+            best = len(gains) - 1 - int(np.argmax(gains[::-1]))
+            if gains[best] < _WORTH:
+                break
             chosen.append(best)
-
-    def _cells(self, pose: Pose) -> np.ndarray:
-        """(views, points) int: the cell that each point falls into as seen from `pose`, or _CELLS ** 2 outside."""
-        points = np.stack([memo.points for memo in self._memos]) - np.asarray(pose.position, np.float32)
-        x, y, z = np.moveaxis(points @ pose.rotation.astype(np.float32), -1, 0)
-        scale = self.camera.focal / np.maximum(z, NEAR)
-        u = np.floor((x * scale / self.camera.width + 0.5) * _CELLS).astype(int)
-        v = np.floor((y * scale / self.camera.height + 0.5) * _CELLS).astype(int)
-        inside = (z > NEAR) & (u >= 0) & (u < _CELLS) & (v >= 0) & (v < _CELLS)
-        return np.where(inside, v * _CELLS + u, _CELLS**2)
+            mine = cells[ends[best] - counts[best] : ends[best]]
+            seen[mine[mine >= 0]] = True
+        return [self._memos[index].view for index in chosen]
 
 
-def _distinct(cells: np.ndarray) -> np.ndarray:
-    """How many different cells inside the picture each row names."""
-    hit = np.zeros((len(cells), _CELLS**2 + 1), bool)
-    hit[np.arange(len(cells))[:, None], cells] = True
-    return hit[:, :-1].sum(1)
+@njit(cache=True, nogil=True)
+def _cells(points, position, rotation, scale_u, scale_v, out):
+    """The cell that each world point (K, 3) falls into as seen from a pose, or -1 outside."""
+    for k in range(len(points)):
+        x, y, z = points[k, 0] - position[0], points[k, 1] - position[1], points[k, 2] - position[2]
+        a = rotation[0, 0] * x + rotation[1, 0] * y + rotation[2, 0] * z
+        b = rotation[0, 1] * x + rotation[1, 1] * y + rotation[2, 1] * z
+        c = rotation[0, 2] * x + rotation[1, 2] * y + rotation[2, 2] * z
+        out[k] = -1
+        if c > NEAR:
+            u, v = np.floor((a / c * scale_u + 0.5) * _CELLS), np.floor((b / c * scale_v + 0.5) * _CELLS)
+            if 0 <= u < _CELLS and 0 <= v < _CELLS:
+                out[k] = v * _CELLS + u
+
+
+@njit(cache=True, nogil=True)
+def _gains(cells, ends, seen):
+    """How many cells not yet seen each view shows: cells (K,), of which view i owns those before ends[i]."""
+    gains, last = np.zeros(len(ends), np.int64), np.full(len(seen), -1)
+    start = 0
+    for i in range(len(ends)):
+        for k in range(start, ends[i]):
+            cell = cells[k]
+            if cell >= 0 and not seen[cell] and last[cell] != i:
+                last[cell] = i
+                gains[i] += 1
+        start = ends[i]
+    return gains

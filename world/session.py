@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 REWIND_LIMIT = 120
 STARTS = ("auto", "warp", "frame", "noise")
 DECODERS = ("dida", "autoregressive", "carry")
-NUM_VIEWS = 4  # remembered views carried into a canvas, as in training
+NUM_VIEWS = 8  # remembered views carried into a canvas, as in training
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class Moment:
     frame: Frame
     page: int
     memory: ViewMemory
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """The pages that go when this moment goes."""
+        return (self.page,)
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ class Plan:
 
 
 class Session:
-    """An Explorer over a world model. Made by `Engine.session` and `Engine.load_session`.
+    """An Explorer over a world model. Made by `Engine.session` and `Engine.load_session`, or by an EmuEngine's, whose
+    moments are passages of a conversation (explore.py).
 
     start: where canvases begin: carried views ("warp"), the frame before ("frame"), pure noise ("noise"), or "auto":
     carried views where the action has a motion and the frame a pose, else the frame before. decoder: "dida",
@@ -111,28 +117,26 @@ class Session:
     def fork(self) -> Session:
         """A second session at the same point; all pages are shared, for a page is never written twice."""
         self.settle()
-        for page in self.pages:
+        for page in self._held(self._moments):
             self.engine.cache.pool.share(page)
         return Session(self.engine, list(self._moments), list(self._actions), seed=self.seed, start=self.start,
                        decoder=self.decoder)  # fmt: skip
 
     def rewind(self, frames: int) -> Frame:
-        """Undo steps. Raises ValueError past the beginning, or past the last REWIND_LIMIT frames."""
-        reachable = min(REWIND_LIMIT, len(self._moments) - 1)
+        """Undo steps. Raises ValueError past the beginning, or past the engine's rewind_limit."""
+        reachable = min(self.engine.rewind_limit, len(self._moments) - 1)
         if not 0 <= frames <= reachable:
             raise ValueError(f"cannot rewind {frames} frames; the last {reachable} can be undone")
         if frames:
             self.settle()
         for _ in range(frames):
-            self.engine.cache.pool.release(self._moments.pop().page)
+            self._release([self._moments.pop()])
             self._actions.pop()
         return self.frame
 
     def save(self, path: str | Path) -> None:
-        """Write the complete state to one file; see snapshot.py."""
-        from .snapshot import save_session
-
-        save_session(self, path)
+        """Write the complete state to one file; see snapshot.py and explore.py."""
+        self.engine.save_session(self, path)
 
     def settle(self) -> None:
         """Write the newest frame's keys and values now, in idle time, instead of when the next step needs them."""
@@ -141,9 +145,12 @@ class Session:
 
     def close(self) -> None:
         if not self._is_closed:
-            for page in self.pages:
-                self.engine.cache.pool.release(page)
+            self._release(self._moments)
         self._is_closed = True
+
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed
 
     def plan(self, action: Action) -> Plan:
         """Where the action leads and what is known of the view there."""
@@ -163,21 +170,38 @@ class Session:
             return Plan(ids, pose)
         return Plan(ids, pose, warp(self.memory.choose(pose, NUM_VIEWS), pose, self.camera))
 
-    def accept(self, action: Action, frame: Frame, page: int) -> None:
-        """Go on from a frame whose words are in `page`; its own keys and values follow when it is settled."""
+    def accept(self, action: Action, frame: Frame, page: int, fresh: np.ndarray | None = None) -> None:
+        """Go on from a frame whose words are in `page`; its own keys and values follow when it is settled. fresh (H, W)
+        bool: what the frame showed first, None if everything."""
         memory = self.memory
         if frame.pose is not None and frame.depth is not None:
-            memory = memory.with_view(frame.index, View(frame.pixels, frame.depth, frame.pose, frame.tokens))
+            memory = memory.with_view(frame.index, View(frame.pixels, frame.depth, frame.pose, fresh))
         else:
             memory = memory.only(())  # where the camera is has become unknown: what was seen cannot be placed
-        self._moments.append(Moment(frame, page, memory))
+        self.extend(action, Moment(frame, page, memory))
+
+    def extend(self, action: Action, moment: Moment) -> None:
+        """Go on to a moment whose frame is not settled yet, and forget what can no longer be rewound to."""
+        self._moments.append(moment)
         self._actions.append(action)
         self.is_committed = False
         self._forget()
 
+    def settled(self, moment: Moment) -> None:
+        """Take the newest moment as it is once its frame has been committed."""
+        self._moments[-1], self.is_committed = moment, True
+
     def _forget(self) -> None:
-        """Give back what no rewind can reach: moments before the limit, but for the pages that the oldest one sees."""
-        excess = len(self._moments) - 1 - REWIND_LIMIT - self.engine.layout.window
-        for moment in self._moments[: max(0, excess)]:
-            self.engine.cache.pool.release(moment.page)
-        del self._moments[: max(0, excess)]
+        """Give back what no rewind can reach and no step will see; how much that is, the engine says."""
+        first = self.engine.num_pinned
+        excess = max(0, len(self._moments) - 1 - first - self.engine.num_kept)
+        self._release(self._moments[first : first + excess])
+        del self._moments[first : first + excess]
+
+    def _release(self, moments: Iterable[Moment]) -> None:
+        for page in self._held(moments):
+            self.engine.cache.pool.release(page)
+
+    @staticmethod
+    def _held(moments: Iterable[Moment]) -> list[int]:
+        return [page for moment in moments for page in moment.held]

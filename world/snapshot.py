@@ -1,7 +1,8 @@
 """A session's complete state in one file: what is loaded goes on exactly as what was saved would have.
 
-Depth is not stored: the tokens decode to it again, bit for bit. Keys and values are, because a page's depend on pages
-that have long been dropped. Random state is a seed and a frame number. Nothing in the file is executed.
+Keys and values are stored, because a page's depend on pages that have long been dropped; so is depth (in float16, which
+is all that frames hold), because a surface's stays that of the view that showed it first. Random state is a seed and a
+frame number. Nothing in the file is executed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .session import Moment, Session
 if TYPE_CHECKING:
     from .engine import Engine
 
-FORMAT = "1"
+FORMAT = "2"
 
 
 class SnapshotError(ValueError):
@@ -37,15 +38,19 @@ def save_session(session: Session, path: str | Path) -> None:
     session.settle()
     cache, moments = session.engine.cache, session.moments
     pages = torch.tensor([moment.page for moment in moments])
-    pictures = {index: view for moment in moments for index, view in moment.memory.items()}
-    pictures |= {moment.frame.index: moment.frame for moment in moments}
+    frames = {moment.frame.index: moment.frame for moment in moments}
+    views = {index: view for moment in moments for index, view in moment.memory.items()}
+    pictures = views | frames
     tensors = {
         "k": cache.k[:, pages].cpu(), "v": cache.v[:, pages].cpu(), "lengths": cache.lengths[pages].cpu(),
-        "moments": torch.tensor([moment.frame.index for moment in moments]),
+        "moments": torch.tensor(list(frames)),
+        "tokens": torch.from_numpy(np.stack([frame.tokens for frame in frames.values()])),
         "index": torch.tensor(list(pictures)),
-        "tokens": torch.from_numpy(np.stack([picture.tokens for picture in pictures.values()])),
         "pixels": torch.from_numpy(np.stack([picture.pixels for picture in pictures.values()])),
+        "depth": torch.from_numpy(np.stack([picture.depth.astype(np.float16) for picture in pictures.values()])),
         "pose": torch.tensor([_pose_row(picture.pose) for picture in pictures.values()], dtype=torch.float64),
+        "views": torch.tensor(list(views), dtype=torch.int64),
+        "fresh": torch.from_numpy(np.stack([_packed(view) for view in views.values()] or [np.zeros(0, np.uint8)])),
     }  # fmt: skip
     meta = {
         "roam": "session", "format": FORMAT, "weights": session.engine.checkpoint.digest, "seed": str(session.seed),
@@ -87,13 +92,16 @@ def _rebuild(engine: Engine, meta: dict[str, str], held: dict[str, torch.Tensor]
             raise SnapshotError(
                 f"saved keys of shape {tuple(held[name].shape)}; this model wants {expected} for {count} pages"
             )
-    frames = _frames(engine, held)
+    pictures = _pictures(held)
     memory = ViewMemory(Camera(engine.vision.config.size, engine.vision.config.size), limit=10**9)
-    for index, frame in sorted(frames.items()):
-        if frame.pose is not None:
-            memory = memory.with_view(index, View(frame.pixels, frame.depth, frame.pose, frame.tokens))
+    for index, row in sorted(zip(held["views"].tolist(), held["fresh"].numpy(), strict=False)):
+        pixels, depth, pose = pictures[index]
+        memory = memory.with_view(index, View(pixels, depth, pose, _unpacked(row, depth.shape)))
     memories = [memory.only(indices, limit=VIEW_LIMIT) for indices in json.loads(meta["memories"])]
-    shown = [frames[index] for index in held["moments"].tolist()]
+    shown = [
+        Frame(index, pictures[index][0], tokens.astype(np.int32), *pictures[index][1:])
+        for index, tokens in zip(held["moments"].tolist(), held["tokens"].numpy(), strict=True)
+    ]
     pages = [cache.allocate() for _ in shown]
     index = torch.tensor(pages, device=cache.k.device)
     cache.k[:, index], cache.v[:, index] = held["k"].to(cache.k), held["v"].to(cache.v)
@@ -102,13 +110,19 @@ def _rebuild(engine: Engine, meta: dict[str, str], held: dict[str, torch.Tensor]
     return Session(engine, moments, actions, seed=int(meta["seed"]), start=meta["start"], decoder=meta["decoder"])
 
 
-def _frames(engine: Engine, held: dict[str, torch.Tensor]) -> dict[int, Frame]:
-    """Every stored picture as a frame again, by its index."""
-    rows = zip(held["index"].tolist(), held["tokens"].numpy(), held["pixels"].numpy(), held["pose"], strict=True)
-    return {
-        index: Frame(index, pixels, tokens.astype(np.int32), engine.show(tokens)[1], _pose(pose))
-        for index, tokens, pixels, pose in rows
-    }
+def _pictures(held: dict[str, torch.Tensor]) -> dict[int, tuple[np.ndarray, np.ndarray, Pose | None]]:
+    """Every stored picture by its index: pixels, depth, pose."""
+    rows = zip(held["index"].tolist(), held["pixels"].numpy(), held["depth"].numpy(), held["pose"], strict=True)
+    return {index: (pixels, depth.astype(np.float32), _pose(pose)) for index, pixels, depth, pose in rows}
+
+
+def _packed(view: View) -> np.ndarray:
+    fresh = np.ones(view.depth.shape, bool) if view.fresh is None else view.fresh
+    return np.packbits(fresh)
+
+
+def _unpacked(row: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    return np.unpackbits(row, count=shape[0] * shape[1]).reshape(shape).astype(bool)
 
 
 def _pose_row(pose: Pose | None) -> list[float]:

@@ -10,6 +10,7 @@ import torch
 from roam.scenes.explorer import SceneSession
 from roam.scenes.splits import make_scene
 from roam.world.action import parse_action
+from roam.world.checkpoint import load_checkpoint
 from roam.world.config import DidaConfig, LayoutConfig, ModelConfig
 from roam.world.engine import Engine
 from roam.world.training.canvases import Canvases
@@ -155,6 +156,6 @@ def test_rates_rise_then_fall():
 
 def test_the_tokenizer_that_later_stages_use_is_the_one_that_ships(trained):
     folder, checkpoint = trained
-    shipped = Engine.from_checkpoint(checkpoint, device="cpu").vision.state_dict()
+    shipped = load_checkpoint(checkpoint).vision.state_dict()
     for name, weight in load_tokenizer(folder).state_dict().items():
         torch.testing.assert_close(weight, shipped[name], atol=0, rtol=0)

@@ -1,7 +1,7 @@
 """Views carried into new poses, and which of them are chosen."""
 
 import numpy as np
-from roam.world.geometry import View, warp
+from roam.world.geometry import View, joined, remembered, sharpened, warp
 from roam.world.memory import ViewMemory, visible_pages
 from roam.world.pose import Camera, Motion, Pose
 
@@ -34,6 +34,51 @@ def test_the_nearer_surface_wins_and_later_views_only_fill_holes():
     assert both.covered.all() and {50, 200} <= set(np.unique(both.pixels))
 
 
+def test_only_what_a_view_showed_first_is_carried_from_it():
+    left = np.zeros((64, 64), bool)
+    left[:, :32] = True
+    view = View(np.full((64, 64, 3), 90, np.uint8), np.full((64, 64), 2.0, np.float32), HERE, left)
+    carried = warp([view], HERE, CAMERA)
+    assert carried.covered[:, :30].all() and not carried.covered[:, 34:].any()
+    assert np.allclose(carried.depth[carried.covered], 2.0)
+
+
+def test_a_later_view_hides_an_earlier_one_only_where_it_is_clearly_nearer():
+    assert (warp([wall(HERE, 50, depth=5.0), wall(HERE, 200, depth=4.9)], HERE, CAMERA).pixels == 50).all()
+    assert (warp([wall(HERE, 50, depth=5.0), wall(HERE, 200, depth=2.0)], HERE, CAMERA).pixels == 200).all()
+
+
+def test_a_dreamt_view_keeps_the_surfaces_carried_into_it_and_joins_new_ones_to_them():
+    turned = HERE.moved(Motion(yaw_deg=20))
+    carried = warp([wall(HERE, 50, depth=2.0)], turned, CAMERA)
+    decoded = np.full((64, 64), 3.0, np.float32)  # a decoder that takes everything for one half farther than it is
+    view = remembered(np.full((64, 64, 3), 50, np.uint8), decoded, turned, carried, carried.covered)
+    inner = carried.covered & ~view.fresh
+    assert np.allclose(view.depth[inner], carried.depth[inner], rtol=1e-3)
+    known = carried.depth[carried.covered].mean()
+    assert abs(view.depth[~carried.covered].mean() / known - 1) < 0.2  # it was 50 % off
+    assert view.fresh[~carried.covered].all() and not view.fresh.all()
+
+
+def test_depth_far_from_anything_known_stays_sane():
+    depth, known = np.full((64, 64), 50.0, np.float32), np.full((64, 64), 0.1, np.float32)
+    where = np.zeros((64, 64), bool)
+    assert (joined(depth, known, where) == depth).all()
+    where[0, 0] = True
+    assert np.isfinite(joined(depth, known, where)).all() and joined(depth, known, where).min() > 10
+
+
+def test_a_soft_edge_between_two_surfaces_becomes_a_hard_one_where_the_picture_has_it():
+    depth = np.full((64, 64), 2.0, np.float32)
+    depth[:, 40:] = 10.0
+    depth[:, 28:40] = np.linspace(2, 10, 12, dtype=np.float32)
+    pixels = np.full((64, 64, 3), 40, np.uint8)
+    pixels[:, 34:] = 200
+    edge = sharpened(depth, pixels)
+    assert np.log(edge[:, :34].max() / 2) < 0.6 and edge[:, 36:].min() > 6
+    assert (sharpened(np.full((64, 64), 3.0, np.float32), pixels) == 3).all()
+
+
 def test_no_views_cover_nothing():
     assert not warp([], HERE, CAMERA).covered.any()
 
@@ -53,6 +98,12 @@ def test_memory_is_bounded_and_keeps_old_and_new():
         memory = memory.with_view(index, wall(HERE, 0))
     assert len(memory) <= 8 and memory.indices[-1] == 39 and memory.indices[0] < 20
     assert memory.only([39]).indices == (39,)
+
+
+def test_a_view_that_showed_nothing_first_is_not_kept():
+    memory = ViewMemory(CAMERA).with_view(0, wall(HERE, 0))
+    nothing = View(np.zeros((64, 64, 3), np.uint8), np.full((64, 64), 2.0, np.float32), HERE, np.zeros((64, 64), bool))
+    assert memory.with_view(1, nothing).indices == (0,)
 
 
 def test_a_step_sees_the_last_pages_of_its_window():

@@ -56,6 +56,15 @@ def test_a_fork_goes_on_as_its_parent_does_and_leaves_it_alone(engine, first_fra
     assert digests(parent, WALK) == ahead
 
 
+def test_turning_away_and_back_shows_what_was_seen_and_not_a_copy_of_copies(engine, first_frame):
+    session = engine.session(first_frame, decoder="carry")
+    for text in ["turn left 10 degrees"] * 12 + ["turn right 10 degrees"] * 12:
+        back = session.step(parse_action(text))
+    apart = np.abs(back.pixels.astype(int) - first_frame.pixels)[8:-8, 8:-8]
+    assert apart.mean() < 1.0
+    assert len(session.memory) < 14  # the way back showed nothing first
+
+
 def test_a_fork_shares_pages_until_it_steps(engine, first_frame):
     parent = engine.session(first_frame)
     digests(parent, WALK[:2])

@@ -1,8 +1,8 @@
 """Turns recordings into what the world model learns from: token grids, words, and the canvases that steps start from.
 
 The canvases are made as a session makes them: depth is the tokenizer's own and the pose is the commanded one, so that
-training sees the errors that service will bring. In every other walk the remembered pixels are the true ones, as right
-after a true frame; in the others they are what the decoder shows, as far into a dream.
+training sees the errors that service will bring. In every other walk all remembered pixels are true ones, as after true
+frames; in the others only what no view before has shown is new, and is what the decoder shows, as in a dream.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
-from ..geometry import View, warp
+from ..geometry import View, Warp, remembered, warp
 from ..memory import ViewMemory
-from ..pose import Camera, Motion
+from ..pose import Camera, Motion, Pose
 from ..text import TextTokenizer
 from ..vision import VisionTokenizer
 from .data import Walks
 
-VIEWS = 4  # remembered views carried into a canvas
+VIEWS = 8  # remembered views carried into a canvas, as a session does
 
 
 @dataclass(frozen=True)
@@ -73,18 +73,24 @@ def _one_walk(job) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     device, memory, warps = vision.steps.device, ViewMemory(Camera(vision.config.size, vision.config.size)), []
     codes = vision.encode(torch.from_numpy(pixels).to(device))
     shown, depth = (part.cpu().numpy() for part in vision.decode(codes))
-    shown = pixels if is_true else shown
     for t, pose in enumerate(poses):
         if t:
             # the model is told the command, and learns from the frame what a wall made of it
             commanded = poses[t - 1].moved(actions[t - 1].motion or Motion())
             warps.append(warp(memory.choose(commanded, VIEWS), commanded, memory.camera))
-        memory = memory.with_view(t, View(shown[t], depth[t], pose))
+        known = warps[-1] if t and commanded == pose else warp(memory.choose(pose, VIEWS), pose, memory.camera)
+        memory = memory.with_view(t, _view(pixels[t] if is_true else shown[t], depth[t], pose, known, is_true))
     grid = vision.config.grid
     carried = vision.encode(torch.from_numpy(np.stack([w.pixels for w in warps])).to(device))
     flat = codes.flatten(1).cpu().numpy()
     shares = np.stack([w.coverage(grid).ravel() for w in warps])
     return flat, np.concatenate([flat[:1], carried.flatten(1).cpu().numpy()]), np.concatenate([shares[:1] * 0, shares])
+
+
+def _view(pixels: np.ndarray, depth: np.ndarray, pose: Pose, known: Warp, is_true: bool) -> View:
+    """What a session remembers of a frame: a true one whole, a dreamt one where nothing had been carried to."""
+    view = remembered(pixels, depth, pose, known, known.covered)
+    return View(pixels, view.depth, pose) if is_true else view
 
 
 def save_canvases(canvases: Canvases, path: str | Path) -> None:

@@ -32,10 +32,10 @@ STAGES = ("record", "tokenizer", "canvases", "world", "pack")
 class Recipe:
     """Everything that decides what comes out: data, sizes, seeds, and minutes of training."""
 
-    walks: int = 2000
+    walks: int = 3000
     held_out_walks: int = 64
     frames: int = 24
-    canvas_walks: int = 900
+    canvas_walks: int = 2400
     workers: int = 2
     vision: VisionConfig = field(default_factory=VisionConfig)
     layout: LayoutConfig = field(default_factory=LayoutConfig)

@@ -1,4 +1,5 @@
-"""What every recipe shares: a folder with a resumable checkpoint, a CSV log and a curve, and a schedule of rates."""
+"""What every recipe shares: a folder with a resumable checkpoint, a CSV log and a curve, a schedule of rates, and the
+precision of its products."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ import time
 from pathlib import Path
 
 import torch
+
+from ...kernels.device import has_half_dots
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +81,13 @@ def learning_rate(step: int, steps: int, peak: float, *, warmup: int = 100, floo
         return peak * (step + 1) / warmup
     done = min(1.0, (step - warmup) / max(1, steps - warmup))
     return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def half_products(device: str | torch.device = "cpu") -> torch.autocast:
+    """Products in bf16 where the hardware has them, twice as fast; elsewhere a context that changes nothing. Losses,
+    optimisers and averages stay in float32 either way."""
+    probe = torch.empty(0, dtype=torch.bfloat16, device=device)
+    return torch.autocast(probe.device.type, torch.bfloat16, enabled=has_half_dots(probe))
 
 
 class Average:

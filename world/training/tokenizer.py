@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..vision import MAX_DEPTH, VisionConfig, VisionTokenizer, to_unit
 from .data import Walks, load_walks
-from .run import Average, Run, learning_rate
+from .run import Average, Run, half_products, learning_rate
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +28,16 @@ class TokenizerRecipe:
     so that it ends cooled down on any machine. From polish_from of the run on, depth weighs more and counts by its
     relative error, and the rate starts again at polish_peak."""
 
-    steps: int = 5200
+    steps: int = 14000
     batch: int = 12
     peak: float = 1.5e-3
-    max_seconds: float = 2400.0
+    max_seconds: float = 1680.0
     seed: int = 1
     gradient_weight: float = 0.6
-    depth_weight: float = 0.15
-    polish_from: float = 0.77
+    depth_weight: float = 0.25
+    polish_from: float = 0.7
     polish_peak: float = 5e-4
-    polish_depth_weight: float = 0.4
+    polish_depth_weight: float = 0.6
 
     def rate(self, share: float, step: int) -> float:
         """The learning rate at that share of the run."""
@@ -99,7 +99,8 @@ def train_tokenizer(data: str | Path, folder: str | Path, recipe: TokenizerRecip
 def reconstruction_loss(model: VisionTokenizer, pixels: Tensor, depth: Tensor, recipe: TokenizerRecipe, *,
                         is_polish: bool = False) -> Tensor:  # fmt: skip
     """pixels (B, 3, H, W) in [-1, 1]; depth (B, H, W) metres."""
-    made, log_depth = model(pixels)
+    with half_products(pixels.device):
+        made, log_depth = (part.float() for part in model(pixels))
     error = made - pixels
     edges = (error[..., :, 1:] - error[..., :, :-1]).abs().mean() + (
         error[..., 1:, :] - error[..., :-1, :]
