@@ -42,6 +42,7 @@ def report(gain):
     row = lambda value: {"all": value, "covered": value, "newly seen": value}  # noqa: E731
     names = ("model, carried views", "model, noise")
     one = {"copy-last": row(18.0), "warp alone": row(21.0), "tokenizer ceiling": row(28.0)}
+    one |= {"warp alone, holes filled": row(22.0)}
     one |= {name: row(21.0 + gain) for name in names} | {f"{name}, wrong words": row(17.0) for name in names}
     curve = {"model": [21.0 + gain] * 16, "copy-last": [15.0] * 16, "repeated warp alone": [20.5] * 16}
     cost = {"frame_ms_median": 50.0, "token_by_token_decode_ms": 300.0, "dida_decode_ms": 20.0}
