@@ -17,7 +17,8 @@ FLOOR = {"world.pose", "world.action", "world.frame"}
 WORLD_ROWS = (
     {"pose", "action", "frame"}, {"config", "vocabulary", "geometry"}, {"text", "emu_text", "vision", "ibq"},
     {"sampling", "sequence", "prompts"}, {"model", "footprint", "parallel"}, {"pages", "cache", "stream", "memory"},
-    {"dida", "autoregressive"}, {"passes"}, {"checkpoint", "official", "answer", "session", "engine", "snapshot"},
+    {"dida", "autoregressive"}, {"passes"},
+    {"checkpoint", "official", "answer", "session", "engine", "snapshot", "explore"},
 )  # fmt: skip
 # viewer files in which the layers meet; all others know the floor and each other
 MEETING = {

@@ -29,6 +29,13 @@ bench_app.add_typer(consistency_app, name="consistency")
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 Model = Annotated[Path | None, typer.Option(help="Folder of weights; without it, the embedded model.")]
+# what official Emu3.5 folders need or take besides
+Vision = Annotated[Path | None, typer.Option(help="Folder of the vision tokenizer, for official Emu3.5 folders.")]
+Precision = Annotated[str | None, typer.Option(help="Official models: float32, bfloat16, float16 or fp8.")]
+Context = Annotated[int | None, typer.Option(min=256, help="Official models: the most tokens of a sequence.")]
+Area = Annotated[int | None, typer.Option(min=256, help="Official models: pixels of a picture.")]
+Turns = Annotated[str | None, typer.Option(help="Official models: how turns are told apart, user or span.")]
+Tell = Annotated[str | None, typer.Option(help="What the world is, in words, for models that read them.")]
 
 
 @app.command()
@@ -48,13 +55,20 @@ def play(
     headless: Annotated[bool, typer.Option("--headless", help="Open no window; record a walk.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --record replace a file.")] = False,
     mapped: Annotated[bool, typer.Option("--map", help="Grow a 3D map of this world beside the walk.")] = False,
+    text: Tell = None,
+    vision_tokenizer: Vision = None,
+    precision: Precision = None,
+    context: Context = None,
+    area: Area = None,
+    turns: Turns = None,
 ) -> None:
     """Walk through a dreamed world, or a true one, with the keys; without a display, record a walk."""
     from . import play as playing
     from .start import Start
 
-    start = Start(seed, truth, family, _text(image), _text(load))
-    order = playing.Order(start, model, actions, frames, record, out, overwrite, mapped)
+    start = Start(seed, truth, family, _text(image), _text(load), text)
+    official = _official(vision_tokenizer, precision=precision, context=context, area=area, turns=turns)
+    order = playing.Order(start, model, actions, frames, record, out, overwrite, mapped, official)
     if headless or not _has_display():
         playing.play_headless(order)
     else:
@@ -76,12 +90,13 @@ def view(
     name: Annotated[str, typer.Option(help="Which of your keys.")] = "viewer",
     server_key: Annotated[str, typer.Option(help="Public key of a server with keys.")] = "",
     keymap: Annotated[Path | None, typer.Option(help="Key table, a JSON file.")] = None,
+    text: Tell = None,
 ) -> None:
     """Walk through a world on a server: `roam serve` there, this window here."""
     from . import view as viewing
     from .start import Start
 
-    start = Start(seed, truth, family, _text(image), _text(load))
+    start = Start(seed, truth, family, _text(image), _text(load), text)
     order = viewing.ViewOrder(address, start, server_key, keys, name, record, out)
     viewing.view_in_window(order, keys=keymap, scale=size)
 
@@ -90,11 +105,17 @@ def view(
 def replay(
     log: Annotated[Path, typer.Argument(help="The .jsonl file that a recording left beside it.")],
     model: Model = None,
+    vision_tokenizer: Vision = None,
+    precision: Precision = None,
+    context: Context = None,
+    area: Area = None,
+    turns: Turns = None,
 ) -> None:
     """Walk a recorded action log again and compare every frame's digest; exit code 1 where one differs."""
     from .play import replay_log
 
-    if not replay_log(log, model):
+    official = _official(vision_tokenizer, precision=precision, context=context, area=area, turns=turns)
+    if not replay_log(log, model, official):
         raise typer.Exit(1)
 
 
@@ -183,13 +204,19 @@ def serve(
     is_open: Annotated[bool, typer.Option("--open", help="Listen beyond this machine without keys.")] = False,
     metrics_port: Annotated[int | None, typer.Option(min=0, help="Port of the Prometheus metrics.")] = None,
     page_port: Annotated[int | None, typer.Option(min=0, help="Port of the web page.")] = None,
+    vision_tokenizer: Vision = None,
+    precision: Precision = None,
+    context: Context = None,
+    area: Area = None,
+    turns: Turns = None,
 ) -> None:
     """Let other programs walk: ZeroMQ, protocol 1 (docs/protocol.md)."""
     from .serving import WALKS
     from .serving import serve as run
     from .worlds import open_worlds
 
-    worlds = open_worlds(model, is_truth=truth)
+    official = _official(vision_tokenizer, precision=precision, context=context, area=area, turns=turns)
+    worlds = open_worlds(model, is_truth=truth, **official)
     ports = {"metrics_port": metrics_port, "page_port": page_port}
     run(worlds, address, folder=folder or WALKS, keys=keys, is_open=is_open, **ports)
 
@@ -248,11 +275,28 @@ def generate(
     vision_tokenizer: Annotated[Path, typer.Option(help="Folder of the official vision tokenizer.")],
     out: Annotated[Path, typer.Option(help="Folder for pictures, text and the page.")] = Path("roam-out/story"),
     image: Annotated[list[Path] | None, typer.Option(help="An image to go by; up to three for x2i.")] = None,
+    then: Annotated[list[str] | None, typer.Option(help="explore: the next instruction; may be given again.")] = None,
+    mode: Annotated[str | None, typer.Option(help="explore: interactive, or free, where the model leads.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same answer.")] = 0,
+    size: Annotated[str | None, typer.Option(help="Cells of the pictures, height*width, or a ratio: 16:9.")] = None,
+    guidance: Annotated[float | None, typer.Option(min=0, help="Scale on pictures, 1 for none.")] = None,
+    unconditional: Annotated[str | None, typer.Option(help="What guidance compares with: images or all.")] = None,
+    decoder: Annotated[str | None, typer.Option(help="auto, dida or autoregressive.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Of the answer.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    precision: Precision = None,
+    context: Context = None,
+    area: Area = None,
+    turns: Turns = None,
 ) -> None:
     """Text and pictures by an official Emu3.5 checkpoint."""
     from .generate import generate as run
 
-    run(task, question, out, model=model, vision=vision_tokenizer, images=image or ())
+    changes = dict(guidance=guidance, unconditional=unconditional, decoder=decoder, max_tokens=max_tokens, area=area,
+                   turns=turns)  # fmt: skip
+    run(task, question, out, model=model, vision=vision_tokenizer, images=image or (), instructions=then or (),
+        mode=mode, seed=seed, size=size, device=device, precision=precision, context=context,
+        **{name: value for name, value in changes.items() if value is not None})  # fmt: skip
 
 
 @bench_app.command(context_settings=PASS_ON)
@@ -302,6 +346,12 @@ def main(args: list[str] | None = None) -> None:
             raise
         print(f"roam: {_sentence(error)}", file=sys.stderr)
         sys.exit(2)
+
+
+def _official(vision: Path | None, **options) -> dict:
+    """What an official folder takes besides, as far as it was given; the plan of its memory is printed."""
+    given = {name: value for name, value in {"vision": vision, **options}.items() if value is not None}
+    return given | {"say": print} if given else {}
 
 
 def _module(name: str, args: list[str]) -> None:

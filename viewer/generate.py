@@ -49,14 +49,15 @@ class _Story:
 
 
 def generate(task: str, question: str, out: Path, *, model: Path, vision: Path, images: Iterable[Path] = (),
-             instructions: Iterable[str] = (), seed: int = 0, size: tuple[int, int] | None = None,
-             device: str | None = None, precision: str | None = None, context: int | None = None,
-             **changes) -> None:  # fmt: skip
+             instructions: Iterable[str] = (), mode: str | None = None, seed: int = 0,
+             size: tuple[int, int] | str | None = None, device: str | None = None, precision: str | None = None,
+             context: int | None = None, **changes) -> None:  # fmt: skip
     """Answer one request from the official folders `model` and `vision` into the folder `out`.
 
-    images: files that the task starts from; instructions: the later turns of an interactive exploration; size: cells
-    (h, w) of the pictures to make; context: the most tokens of a sequence; changes: fields of the task's preset.
-    The memory plan is printed first. Raises an error of one sentence for whatever cannot be used.
+    images: files that the task starts from; instructions: the later turns of an interactive exploration; mode: of an
+    exploration, put into the question's own words where it is given; size: cells (h, w) of the pictures to make, or
+    "h*w", or a ratio (prompts.py); context: the most tokens of a sequence; changes: fields of the task's preset. The
+    memory plan is printed first. Raises an error of one sentence for whatever cannot be used.
     """
     import torch
 
@@ -64,10 +65,11 @@ def generate(task: str, question: str, out: Path, *, model: Path, vision: Path, 
     from ..world.official import load_official
     from ..world.prompts import preset, prompt
 
-    changes |= {"stops_at_image": True} if (turns := [*instructions]) else {}
+    asked, turns = _question(task, question, mode, [*instructions]), [*instructions]
+    changes |= {"stops_at_image": True} if turns else {}
     pixels = tuple(read_image(path) for path in images)
-    prompt(task, question, len(pixels))  # what no template takes is refused before minutes of loading
-    request = Request(task, question, pixels, preset(task, **changes), size, seed)
+    prompt(task, asked, len(pixels))  # what no template takes is refused before minutes of loading
+    request = Request(task, asked, pixels, preset(task, **changes), cells_of(size), seed)
     prepare(out)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     checkpoint = load_official(model, vision, device=device, precision=precision, context=context, say=print)
@@ -76,6 +78,32 @@ def generate(task: str, question: str, out: Path, *, model: Path, vision: Path, 
         write(_conversation(writer, turns), out, title=question)
     finally:
         writer.close()
+
+
+def _question(task: str, question: str, mode: str | None, instructions: list[str]) -> str:
+    """What is asked: an exploration's scene in the wording of its mode, if one is named."""
+    from ..world.prompts import exploration
+
+    if task != "explore" and (mode or instructions):
+        raise GenerateError(f"--mode and --then are of the task explore; {task} takes neither")
+    return exploration(question, mode) if mode else question
+
+
+def cells_of(size: tuple[int, int] | str | None) -> tuple[int, int] | None:
+    """Cells (h, w) of a size as a person writes it. Raises GenerateError for one that no picture has."""
+    from ..world.prompts import RATIOS
+
+    if not isinstance(size, str):
+        return size
+    tall, _, wide = size.partition(":")
+    if size in RATIOS:
+        return RATIOS[size]
+    if f"{wide}:{tall}" in RATIOS:
+        return RATIOS[f"{wide}:{tall}"][::-1]
+    sides = size.split("*")
+    if len(sides) != 2 or not all(side.isdecimal() and 1 <= int(side) <= 99 for side in sides):
+        raise GenerateError(f"a size of '{size}'; wanted height*width in cells, 1 to 99 each, or {', '.join(RATIOS)}")
+    return int(sides[0]), int(sides[1])
 
 
 def _conversation(writer, turns: list[str]) -> Iterable[Event]:

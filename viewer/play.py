@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from rich.progress import Progress
 from ..world.action import Action
 from .actionlog import LogError, load_log, replay
 from .keymap import Keymap, load_keymap
-from .map3d import Map3D, check_open3d
+from .map3d import Map3D, check_open3d, read_points
 from .outputs import fresh
 from .player import Player
 from .recorder import VideoRecorder
@@ -24,7 +24,8 @@ from .tour import STEPS, tour
 
 @dataclass(frozen=True)
 class Order:
-    """What was ordered on the command line. frames counts the first frame; record: a video to write, or None."""
+    """What was ordered on the command line. frames counts the first frame; record: a video to write, or None; official:
+    what an official model needs besides its folder."""
 
     start: Start
     model: Path | None = None
@@ -34,14 +35,23 @@ class Order:
     out: Path = Path("roam-out")
     overwrite: bool = False
     is_mapped: bool = False
+    official: dict = field(default_factory=dict)
+
+    @property
+    def opener(self) -> Opener:
+        return Opener(self.model, **self.official)
+
+    def script(self) -> list[Action] | None:
+        """The actions of the file, if there is one."""
+        return load_script(self.actions, is_free=bool(self.official)) if self.actions else None
 
 
 def play_headless(order: Order) -> None:
     """Walk a script, or a tour where there is none; write a video of it and say where and how fast."""
     if order.is_mapped:
         check_open3d()
-    script = load_script(order.actions) if order.actions else None
-    player = Player(Opener(order.model), order.start, folder=order.out)
+    script = order.script()
+    player = Player(order.opener, order.start, folder=order.out)
     actions = _to_walk(player.place, script, order.frames)
     video = player.record(order.record, overwrite=order.overwrite)
     grown = _map(player) if order.is_mapped else None
@@ -51,10 +61,12 @@ def play_headless(order: Order) -> None:
     finally:  # what was walked is kept, even where the walk could not be finished
         player.close()
         written = [video, video.with_suffix(".jsonl")] + ([gif.close()] if gif else [])
-        written += [path for path in [grown and grown.close()] if path]
+        chart = grown.close() if grown else None
     rate = f", {len(actions) / seconds:.1f} frames/s" if actions else ""
     print(f"walked {len(actions) + 1} frames of {player.place.start}{rate}")
     print("wrote " + ", ".join(map(str, written)))
+    if chart:
+        print(_told(chart, player.place))
 
 
 def play_in_window(order: Order, *, keys: Path | None, scale: int) -> None:
@@ -63,30 +75,30 @@ def play_in_window(order: Order, *, keys: Path | None, scale: int) -> None:
 
     if order.is_mapped:
         check_open3d()
-    script = load_script(order.actions) if order.actions else None
+    script = order.script()
     keymap = load_keymap(keys) if keys else Keymap()
-    player = Player(Opener(order.model), order.start, keymap=keymap, folder=order.out)
+    player = Player(order.opener, order.start, keymap=keymap, folder=order.out)
     if script or order.frames:
         player.queue(_to_walk(player.place, script, order.frames))
     if order.record:
         player.record(order.record, overwrite=order.overwrite)
     window = Window(player, scale=scale)
-    grown = _map(player) if order.is_mapped else None
+    mapped, grown = player.place, _map(player) if order.is_mapped else None
     try:
         window.run(until_idle=bool(order.frames))
     finally:
         player.close()
         window.close()
-        if path := grown and grown.close():
-            player.notes.append(f"saved the map {path}")
+        if chart := grown.close() if grown else None:
+            player.notes.append(_told(chart, mapped))
     for note in player.notes:
         print(note)
 
 
-def replay_log(path: Path, model: Path | None) -> bool:
+def replay_log(path: Path, model: Path | None, official: dict) -> bool:
     """Walk a log again and say whether every digest is the same."""
     log = load_log(path)
-    explorer = Opener(model or log.model).open(Start.from_dict(log.start)).explorer
+    explorer = Opener(model or log.model, **official).open(Start.from_dict(log.start)).explorer
     try:
         for number, (then, now) in enumerate(replay(explorer, log)):
             if then != now:
@@ -130,10 +142,19 @@ def _to_walk(place: Place, script: list[Action] | None, frames: int | None) -> l
 def _map(player: Player) -> Map3D:
     """Begin a map of the world at hand, which the player's frames make grow; other worlds stay out of it."""
     camera, here = getattr(player.place.explorer, "camera", None), player.place
+    if player.frame.depth is None:
+        raise StartError("this world's frames have no depth, so no map can be grown: leave out --map")
     grown = Map3D(fresh(player.folder, "map", ".ply"), camera=camera)
     grown.show(player.frame)
     player.watch = lambda place, frame: grown.show(frame) if place is here else None
     return grown
+
+
+def _told(chart: Path, place: Place) -> str:
+    """What came of the map of that place and, where the truth is known, how near the map is to it."""
+    from .surfaces import told
+
+    return f"saved the map {chart}" + (f": {told(read_points(chart), place.scene)}" if place.scene else "")
 
 
 def _walk(player: Player, actions: list[Action], gif: VideoRecorder | None) -> float:

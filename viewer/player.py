@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from ..world.action import Action, ActionError, parse_action
+from ..world.action import Action, ActionError
 from ..world.frame import Frame
 from ..world.pose import Pose
 from .actionlog import ActionLog, Event, LogWriter
@@ -25,6 +25,7 @@ from .keymap import Held, Keymap
 from .latency import KeyToFrame
 from .outputs import OutputError, fresh, unused
 from .recorder import VideoRecorder
+from .script import steps_of
 from .start import Place, Start
 
 _SEED = re.compile(r"(?:new\s+)?(?:seed|world)\s+(\d{1,6})", re.IGNORECASE)
@@ -156,12 +157,13 @@ class Player:
         return (len(self._times) - 1) / seconds if seconds > 0 else 0.0
 
     def say(self, text: str) -> None:
-        """Take a typed command: a sentence that moves, or "seed 12". Raises ActionError, or what opening can raise."""
+        """Take a typed command: a sentence that moves, "seed 12", or any words where the world reads them. Raises
+        ActionError, or what opening can raise."""
         if seed := _SEED.fullmatch(text.strip()):
             self.new_world(int(seed[1]))
         else:
-            action = parse_action(text)
-            self._queue.append(_Typed(action.text, deque(action.split())))
+            steps = steps_of(text, is_free=self.place.reads_words)
+            self._queue.append(_Typed(" ".join(text.split()), deque(steps)))
 
     def queue(self, actions: Iterable[Action]) -> None:
         """Take actions that are frame-sized already, without receipts."""

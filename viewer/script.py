@@ -7,8 +7,21 @@ from pathlib import Path
 from ..world.action import Action, ActionError, parse_action
 
 
-def load_script(path: str | Path) -> list[Action]:
-    """A file's actions in frame-sized steps; '#' starts a comment. ActionError names the line that is wrong."""
+def steps_of(sentence: str, *, is_free: bool = False) -> list[Action]:
+    """A sentence as frame-sized steps. is_free: the world reads any words, and takes each sentence as one step."""
+    if not is_free:
+        return parse_action(sentence).split()
+    words = " ".join(sentence.split())
+    if not words:
+        raise ActionError("no words; say where to go or what to look at")
+    try:
+        return [parse_action(words)]
+    except ActionError:
+        return [Action(words)]
+
+
+def load_script(path: str | Path, *, is_free: bool = False) -> list[Action]:
+    """A file's actions in steps, as `steps_of` has them; '#' starts a comment. ActionError names the wrong line."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -19,7 +32,7 @@ def load_script(path: str | Path) -> list[Action]:
         if not sentence:
             continue
         try:
-            actions += parse_action(sentence).split()
+            actions += steps_of(sentence, is_free=is_free)
         except ActionError as error:
             raise ActionError(f"{path}, line {number}: {error}") from error
     if not actions:

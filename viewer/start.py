@@ -1,4 +1,4 @@
-"""What a walk starts from, and how that becomes an Explorer: a true scene, a dream of one, an image, or a save.
+"""What a walk starts from, and how that becomes an Explorer: a true scene, a dream of one, an image, words, or a save.
 
 Here viewers meet the engine and the scenes; both are imported when first wanted.
 """
@@ -16,6 +16,7 @@ from ..world.frame import Explorer, Frame
 from ..world.pose import Camera, Motion, Pose
 
 if TYPE_CHECKING:
+    from ..scenes.scene import Scene
     from ..world.engine import Engine
 
 _SCENE_SAVE_MARK = b'"roam": "scene session"'
@@ -29,7 +30,8 @@ class StartError(ValueError):
 class Start:
     """Where a walk begins: test scene `seed` (of `family`, or the families in turn), truly shown or dreamed on.
 
-    image: a file whose picture is the dream's first frame; load: a save to go on from, of either kind of world.
+    image: a file whose picture is the dream's first frame; load: a save to go on from, of either kind of world; text:
+    what the world is, in words, for models that read them: beside an image, or alone.
     """
 
     seed: int = 0
@@ -37,8 +39,11 @@ class Start:
     family: str | None = None
     image: str | None = None
     load: str | None = None
+    text: str | None = None
 
     def __post_init__(self):
+        if self.text and (self.truth or self.load):
+            raise StartError("words begin a dream; leave out --truth and --load")
         if self.image and self.truth:
             raise StartError("an image is dreamed on, and --truth shows a scene as it is: leave out one of the two")
         if self.image and self.load:
@@ -46,7 +51,7 @@ class Start:
 
     def at_seed(self, seed: int) -> Start:
         """The same kind of world at another seed."""
-        return replace(self, seed=seed, image=None, load=None)
+        return replace(self, seed=seed, image=None, load=None, text=None)
 
     def as_dict(self) -> dict:
         return asdict(self)
@@ -54,7 +59,8 @@ class Start:
     @staticmethod
     def from_dict(values: dict) -> Start:
         """The start that `as_dict` told of. Raises StartError for anything else."""
-        kinds = {"seed": int, "truth": bool, "family": str, "image": str, "load": str}
+        kinds = {"seed": int, "truth": bool, "family": str, "image": str, "load": str, "text": str}
+        values = {"text": None, **values}  # logs of before there were words have none
         if set(values) != {f.name for f in fields(Start)}:
             raise StartError(f"a start with the fields {', '.join(values) or 'none'}; wanted {', '.join(kinds)}")
         for name, kind in kinds.items():
@@ -65,41 +71,49 @@ class Start:
     def __str__(self) -> str:
         if self.load or self.image:
             return Path(self.load or self.image).name
+        if self.text:
+            return f"dream, {self.text[:40]}"
         return f"{'truth' if self.truth else 'dream'}, {self.family or 'scene'} {self.seed}"
 
 
 @dataclass(frozen=True)
 class Place:
-    """An opened start: the explorer, and where a motion leads from a pose as far as that is known."""
+    """An opened start: the explorer, where a motion leads from a pose as far as that is known, and whether free words
+    are directions there, one frame each."""
 
     start: Start
     explorer: Explorer
     walked: Callable[[Pose, Motion], Pose]
+    reads_words: bool = False
+    scene: Scene | None = None  # the truth that is shown or dreamed of, where there is one
 
 
 class Opener:
     """Opens starts; weights are read once, when the first dream is opened.
 
-    model: a folder of weights, or None for the embedded ones; engine: one that has read them already.
+    model: a folder of weights, or None for the embedded ones; engine: one that has read them already; official: for an
+    official folder, what Engine.from_checkpoint takes besides.
     """
 
-    def __init__(self, model: str | Path | None = None, *, engine: Engine | None = None):
+    def __init__(self, model: str | Path | None = None, *, engine: Engine | None = None, **official):
         self.model = model
-        self._engine = engine
+        self._engine, self._official = engine, official
 
     def open(self, start: Start) -> Place:
         """The place of a start. Raises a ValueError (SceneError, CheckpointError, ...) that says what is wrong."""
         if start.load:
             return self._loaded(start)
-        if start.image:
-            return Place(start, self._dream(first_frame(start.image), start.seed), Pose.moved)
+        if start.image or start.text:
+            return self._told(start)
         from ..scenes.explorer import SceneSession
         from ..scenes.splits import make_scene
 
         scene = make_scene("test", start.seed, start.family)
-        truth = SceneSession(scene)
-        explorer = truth if start.truth else self._dream(truth.frame, start.seed)
-        return Place(start, explorer, scene.walked)
+        if start.truth:
+            return Place(start, SceneSession(scene), scene.walked, scene=scene)
+        side = self.engine.frame_side
+        explorer = self.engine.session(SceneSession(scene, camera=Camera(side, side)).frame, seed=start.seed)
+        return Place(start, explorer, scene.walked, self.engine.reads_words, scene)
 
     @property
     def engine(self) -> Engine:
@@ -107,28 +121,36 @@ class Opener:
         if self._engine is None:
             from ..world.engine import Engine
 
-            self._engine = Engine.from_checkpoint(self.model, device=None)
+            self._engine = Engine.from_checkpoint(self.model, device=None, **self._official)
         return self._engine
 
-    def _dream(self, first: Frame, seed: int) -> Explorer:
-        return self.engine.session(first, seed=seed)
+    def _told(self, start: Start) -> Place:
+        """A dream that begins with an image or with words."""
+        reads_words = self.engine.reads_words
+        if start.text and not reads_words:
+            raise StartError("this model begins with a scene or an image; it reads no words at the start")
+        first = None
+        if start.image:
+            first = first_frame(start.image, None if reads_words else Camera(*[self.engine.frame_side] * 2))
+        words = {"words": start.text} if start.text else {}
+        return Place(start, self.engine.session(first, seed=start.seed, **words), Pose.moved, reads_words)
 
     def _loaded(self, start: Start) -> Place:
         if start.truth or _is_scene_save(start.load):
             from ..scenes.explorer import load_scene_session
 
             session = load_scene_session(start.load)
-            return Place(replace(start, truth=True, family=session.scene.family), session, session.scene.walked)
-        return Place(start, self.engine.load_session(start.load), Pose.moved)
+            known, scene = replace(start, truth=True, family=session.scene.family), session.scene
+            return Place(known, session, scene.walked, scene=scene)
+        return Place(start, self.engine.load_session(start.load), Pose.moved, self.engine.reads_words)
 
 
 def first_frame(path: str | Path, camera: Camera | None = None) -> Frame:
-    """An image file as the first frame of a dream: the middle square, shrunk to the model's size, at eye height."""
+    """An image file as the first frame of a dream, at eye height: its middle, fitted to a camera, or all of it."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     from ..scenes.scene import EYE_HEIGHT
 
-    camera = camera or Camera()
     try:
         with Image.open(path) as file:
             upright = ImageOps.exif_transpose(file).convert("RGB")
@@ -137,7 +159,7 @@ def first_frame(path: str | Path, camera: Camera | None = None) -> Frame:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StartError(f"cannot read the image {path}: {reason}") from error
-    fitted = ImageOps.fit(upright, (camera.width, camera.height), Image.Resampling.LANCZOS)
+    fitted = ImageOps.fit(upright, (camera.width, camera.height), Image.Resampling.LANCZOS) if camera else upright
     return Frame(0, np.array(fitted, np.uint8), pose=Pose.at(0, 0, EYE_HEIGHT))
 
 

@@ -16,6 +16,7 @@ from .player import Player
 from .remote import RemoteSession, load_remote
 from .security import KeyPair, read_key
 from .start import Place, Start
+from .worlds import EXPLORE
 
 LOOK = Look(encoding="raw", tokens=True)  # all that a frame's digest is taken over, so that a log can be replayed
 _KNOCK_S = 6.0  # how long a server may take to say welcome
@@ -54,9 +55,10 @@ class RemoteOpener:
         model = "scene" if start.truth else self.client.welcome.models[0]
         image = Path(start.image).read_bytes() if start.image else b""
         explorer = RemoteSession.open(
-            self.client, look=LOOK, patience_s=None, model=model, world=start.family or "", seed=start.seed, image=image
-        )
-        return Place(replace(start, truth=model == "scene"), explorer, Pose.moved)
+            self.client, look=LOOK, patience_s=None, model=model, world=start.family or "", seed=start.seed,
+            image=image, text=start.text or "",
+        )  # fmt: skip
+        return Place(replace(start, truth=model == "scene"), explorer, Pose.moved, model == EXPLORE)
 
 
 def view_in_window(order: ViewOrder, *, keys: Path | None, scale: int) -> None:

@@ -28,6 +28,7 @@ _STEPPED = pygame.USEREVENT
 _NOTE_S = 4.0
 _MOST_NOTES = 5
 _BACKGROUND = (10, 11, 14)
+LARGEST = 1280  # pixels a side of a window that opens
 
 
 class WindowError(ValueError):
@@ -93,6 +94,7 @@ class Window:
 
     def _open_screen(self, scale: int) -> None:
         height, width = self.player.frame.pixels.shape[:2]
+        scale = max(1, min(scale, LARGEST // max(height, width)))  # large frames are large already
         try:
             pygame.display.init()
             pygame.font.init()

@@ -13,6 +13,8 @@ from ..world.frame import Explorer
 if TYPE_CHECKING:
     from ..world.engine import Engine
 
+EXPLORE = "explore"  # the name, on the wire, of a model that reads words
+
 
 @dataclass(frozen=True)
 class OpenRequest:
@@ -73,26 +75,33 @@ class SceneWorlds:
 
 
 class DreamWorlds:
-    """Dreams on one engine, begun from a true scene's first frame or from an image; the true scenes as well.
+    """Dreams on one engine, begun from a true scene's first frame, from an image or, where the model reads them, from
+    words; the true scenes as well.
 
-    engine: a world.engine.Engine, whose sessions step together when their steps coincide.
+    engine: a world.engine.Engine, whose sessions step together when their steps coincide, or an EmuEngine.
     """
 
-    models: tuple[str, ...] = ("dream", "scene")
     worlds: tuple[str, ...] = SceneWorlds.worlds
 
     def __init__(self, engine: Engine, *, scenes: SceneWorlds | None = None):
         self.engine, self.scenes = engine, scenes or SceneWorlds()
+        self.models: tuple[str, ...] = (EXPLORE if engine.reads_words else "dream", "scene")
 
     def open(self, request: OpenRequest) -> Explorer:
         check(request, self)
         if request.model == "scene":
             return self.scenes.open(request)
-        if request.text:
+        reads_words = self.engine.reads_words
+        if request.text and not reads_words:
             raise ValueError("this model begins with a scene or an image; it reads no text at the start")
+        words = {"words": request.text} if request.text else {}
         if request.image is not None:
-            return self.engine.session(self._fitted(request.image), seed=request.seed)
-        truth = self.scenes.open(replace(request, model="", width=0, height=0))
+            image = request.image if reads_words else self._fitted(request.image)
+            return self.engine.session(image, seed=request.seed, **words)
+        if request.text:
+            return self.engine.session(seed=request.seed, **words)
+        side = self.engine.frame_side
+        truth = self.scenes.open(replace(request, model="", width=side, height=side))
         return self.engine.session(truth.frame, seed=request.seed)
 
     def load(self, path: Path) -> Explorer:
@@ -101,19 +110,20 @@ class DreamWorlds:
         return self.scenes.load(path) if is_scene else self.engine.load_session(path)
 
     def _fitted(self, image: np.ndarray) -> np.ndarray:
-        """The middle square of (H, W, 3), at the size of the scenes that the model knows."""
+        """The middle square of (H, W, 3), at the size of the model's frames."""
         from PIL import Image, ImageOps
 
-        return np.array(ImageOps.fit(Image.fromarray(image), (self.scenes.size, self.scenes.size)))
+        return np.array(ImageOps.fit(Image.fromarray(image), [self.engine.frame_side] * 2))
 
 
-def open_worlds(model: str | Path | None = None, *, is_truth: bool = False) -> Worlds:
-    """What `roam serve` serves: dreams of the model in that folder (or the embedded one), or true scenes alone."""
+def open_worlds(model: str | Path | None = None, *, is_truth: bool = False, **official) -> Worlds:
+    """What `roam serve` serves: dreams of the model in that folder (or the embedded one), or true scenes alone.
+    official: for an official folder, what Engine.from_checkpoint takes besides."""
     if is_truth:
         return SceneWorlds()
     from ..world.engine import Engine
 
-    return DreamWorlds(Engine.from_checkpoint(model))
+    return DreamWorlds(Engine.from_checkpoint(model, **official))
 
 
 def check(request: OpenRequest, worlds: Worlds) -> None:

@@ -130,23 +130,27 @@ class AnswerWriter:
         yield from self.reader.flush()
         yield self._end("length")
 
-    def instruct(self, instruction: str, *, form: str = "user") -> None:
+    def instruct(self, instruction: str, *, form: str | None = None) -> None:
         """Give the next instruction of an interactive exploration; the unconditional branch never reads it, unless it
-        reads all. Raises PromptError for an empty one, ContextFull when the walk has become too long."""
+        reads all. form: how turns are told apart, by default the preset's. Raises PromptError for an empty one,
+        ContextFull when the walk has become too long."""
         self._refuse_controls(instruction)
-        ids = self.form.text.encode(turn(instruction, form=form))
-        self.conditional.append(ids)
-        if self.unconditional is not None and self.preset.unconditional == "all":
-            self.unconditional.append(ids)
+        ids = self.form.text.encode(turn(instruction, form=form or self.preset.turns))
+        reads_all = self.preset.unconditional == "all"
+        for stream in self.branches if reads_all else self.branches[:1]:
+            is_unanswered = stream.pending[-1:] == [self.form.answer_begin]
+            if is_unanswered:  # no answer was begun, so none is ended
+                stream.take_back()
+            stream.append(ids[is_unanswered:])
         self._words_run = 0
 
     def close(self) -> None:
         """Give the pages back."""
-        for stream in self._branches:
+        for stream in self.branches:
             stream.close()
 
     @property
-    def _branches(self) -> list[TokenStream]:
+    def branches(self) -> list[TokenStream]:
         return [stream for stream in (self.conditional, self.unconditional) if stream is not None]
 
     def _next(self, left: int) -> int:
@@ -170,7 +174,7 @@ class AnswerWriter:
             self._drawn.extend(self._denoised().flatten().tolist())
         if self._drawn:
             return first + self._drawn.popleft()
-        hidden = self._advance(self._branches)
+        hidden = self._advance(self.branches)
         guided = dict(uncond=hidden[1], guidance=self.preset.guidance) if len(hidden) == 2 else {}
         return first + self._draw(hidden[0], head[self.form.vocabulary.visual], self.preset.image, **guided)
 
@@ -178,17 +182,17 @@ class AnswerWriter:
         """The codes (1, N) of the picture whose header has just been written."""
         form, model, dida = self.form, self.checkpoint.model, self.checkpoint.dida
         head, height, width = model.lm_head.weight[form.vocabulary.visual], self.grammar.height, self.grammar.width
-        settle(model, self._branches, but=1)  # the marker is the canvas's first row, as in training
+        settle(model, self.branches, but=1)  # the marker is the canvas's first row, as in training
         self.num_passes += 1
         rows = torch.tensor(form.image_block(np.zeros((height, width)))[-height * (width + 1) - 1 : -1])
-        rows = rows.to(self.device).repeat(len(self._branches), 1)
+        rows = rows.to(self.device).repeat(len(self.branches), 1)
         is_code = rows[0] >= form.vocabulary.first_code
         before = is_code.nonzero()[:, 0] - 1  # a row predicts the code after it
         guided = dict(top_k=self.preset.image.top_k)
 
         def predict(tokens: torch.Tensor, seeds: torch.Tensor, temperature: float) -> torch.Tensor:
             rows[:, is_code] = tokens + form.vocabulary.first_code
-            hidden = canvas_states(model, self._branches, rows)[:, before]
+            hidden = canvas_states(model, self.branches, rows)[:, before]
             self.num_passes += 1
             if len(hidden) == 2:
                 guided.update(uncond=hidden[1:], guidance=self.preset.guidance)

@@ -55,6 +55,14 @@ class Checkpoint:
         return F.normalize(codebook, dim=-1) if isinstance(self.vision, IbqTokenizer) else codebook
 
 
+def is_official(folder: str | Path) -> bool:
+    """Whether a folder holds a language model in the official format (official.py): a config.json with a model_type."""
+    try:
+        return "model_type" in json.loads((Path(folder) / "config.json").read_text())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, dtype: torch.dtype = torch.float16) -> None:
     """Write config.json, model.safetensors and vision.safetensors; weights are rounded to `dtype`."""
     folder = Path(folder)

@@ -108,12 +108,6 @@ def _read_dida(folder: Path) -> DidaConfig | None:
         raise CheckpointError(f"{folder / 'config.json'} has a 'dida' that cannot be used: {error}") from error
 
 
-def is_official(folder: str | Path) -> bool:
-    """Whether a folder holds a language model in the official format: a config.json with a model_type."""
-    path = Path(folder) / "config.json"
-    return path.is_file() and "model_type" in _json(path)
-
-
 def read_config(folder: Path) -> tuple[ModelConfig, int]:
     """The model's numbers and its context from config.json. Raises CheckpointError for what this engine cannot run."""
     path = folder / "config.json"

@@ -37,7 +37,7 @@ class Preset:
     stops_at_image: whether the first picture ends it; text_limit: words' tokens after which a picture is begun, None
     to leave that to the model. unconditional: what of its own answer the unconditional branch reads, "images" as in the
     official transformers code or "all" as in its vLLM patch. decoder: "autoregressive" draws pictures token by token,
-    "dida" whole (for adapted weights), "auto" as the weights can.
+    "dida" whole (for adapted weights), "auto" as the weights can. turns: how an exploration's turns are told apart.
     """
 
     guidance: float
@@ -49,8 +49,11 @@ class Preset:
     text_limit: int | None = None
     unconditional: str = "images"
     decoder: str = "auto"
+    turns: str = "user"
 
     def __post_init__(self):
+        if self.turns not in TURNS:
+            raise PromptError(f"unknown form of turns '{self.turns}'; known: {', '.join(TURNS)}")
         if self.decoder not in DECODERS:
             raise PromptError(f"unknown decoder '{self.decoder}'; known: {', '.join(DECODERS)}")
         if self.unconditional not in UNCONDITIONAL:

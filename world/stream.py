@@ -21,22 +21,28 @@ class ContextFull(ValueError):
 
 
 class TokenStream:
-    """One growing sequence. Owns its pages and gives them back on close.
+    """One growing sequence. Owns the pages that it fills and gives them back on close.
 
-    pages, position: of a sequence that others have begun, whose pages are read and never written. position is that of
-    the next token, counted from 0; more of them than the pages hold have been dropped since.
+    pages, position: of a sequence that others have begun, whose pages are read, never written and never given back.
+    position is that of the next token, counted from 0; some of those before may have been dropped since.
     """
 
     def __init__(self, cache: KVCache, *, context: int, pages: Sequence[int] = (), position: int = 0):
         self.cache, self.context = cache, context
         self.pages, self.position = [*pages], position
+        self.ids: list[int] = []  # all that was appended here
         self.pending: list[int] = []
+        self._num_borrowed = len(self.pages)
         self.written = int(cache.lengths[self.pages].sum()) if self.pages else 0
         self._room = 0  # free slots of the last page, which is ours
         self._planned: list[tuple[int, int]] = []  # (page, its length once the pass under way has been made)
 
     def __len__(self) -> int:
         return self.written + len(self.pending)
+
+    @property
+    def own_pages(self) -> list[int]:
+        return self.pages[self._num_borrowed :]
 
     @property
     def end(self) -> int:
@@ -52,6 +58,12 @@ class TokenStream:
                 "use fewer or smaller images, or load the model with a longer context"
             )
         self.pending += tokens
+        self.ids += tokens
+
+    def take_back(self) -> int:
+        """Undo the append of the last token, which must not have been read yet, and return it."""
+        self.ids.pop()
+        return self.pending.pop()
 
     def slots(self, count: int) -> Tensor:
         """(count,) int64 flat slots for the next tokens, in new pages where the last one is full."""
@@ -75,9 +87,10 @@ class TokenStream:
         self._planned = []
 
     def close(self) -> None:
-        for page in self.pages:
+        for page in self.own_pages:
             self.cache.pool.release(page)
         self.pages.clear()
+        self._num_borrowed = 0
 
 
 @torch.inference_mode()

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from roam.world.checkpoint import CheckpointError
+from roam.world.checkpoint import CheckpointError, is_official
 from roam.world.config import ModelConfig, PageConfig
 from roam.world.footprint import DoesNotFit, Footprint, num_parameters
 from roam.world.ibq import IbqTokenizer
-from roam.world.official import INDEX, is_official, load_official, load_vision, read_config, read_vision_config
+from roam.world.official import INDEX, load_official, load_vision, read_config, read_vision_config
 from safetensors.torch import load_file, save_file
 
 from .conftest import IBQ, tiny_model, write_vision

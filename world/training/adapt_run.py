@@ -16,10 +16,10 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from ..answer import Request
-from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ..checkpoint import Checkpoint, is_official, load_checkpoint, save_checkpoint
 from ..dida import MetricPath
 from ..engine import Engine
-from ..official import is_official, load_official, save_official
+from ..official import load_official, save_official
 from ..prompts import preset
 from ..sequence import Format
 from .adapt import AdaptRecipe, Learner, adapt
