@@ -306,6 +306,12 @@ def kernels(ctx: typer.Context) -> None:
 
 
 @bench_app.command(context_settings=PASS_ON)
+def rollout(ctx: typer.Context) -> None:
+    """Whole frames against their floor, and token by token; arguments go to `python -m roam.bench.rollout`."""
+    _module("bench.rollout", ctx.args)
+
+
+@bench_app.command(context_settings=PASS_ON)
 def stream(ctx: typer.Context) -> None:
     """Key to frame over the wire; arguments go to `python -m roam.bench.stream`."""
     _module("bench.stream", ctx.args)
