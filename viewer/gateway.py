@@ -1,7 +1,8 @@
 """The same messages for browsers and headsets: WebSocket to ZeroMQ, one DEALER a page, and the page itself.
 
 One binary WebSocket message is the header's length as 4 bytes, little endian, the header, the payload. The gateway
-splits and joins parts and knows no message: credits, limits and refusals are the server's.
+splits and joins parts, says goodbye for a page that was closed, and knows no other message: credits, limits and
+refusals are the server's.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 import zmq
 import zmq.asyncio
 
-from .protocol import MAX_HEADER, MAX_IMAGE, MAX_PAYLOAD
+from .protocol import MAX_HEADER, MAX_IMAGE, MAX_PAYLOAD, Goodbye, pack
 from .security import KeyPair, check_bind, is_local, unlock
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ class Gateway:
     async def _bridge(self, page) -> None:
         """Carry messages both ways until either side ends."""
         socket = self._context.socket(zmq.DEALER)
-        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.LINGER, 200)
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_PAYLOAD)
         if self._keys:
             unlock(socket, server_key=self._server_key, pair=self._keys)
@@ -136,6 +137,8 @@ class Gateway:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
+            with contextlib.suppress(zmq.Again):
+                await socket.send_multipart(pack(Goodbye(reason="the page was closed")), zmq.DONTWAIT)
             socket.close()
 
 

@@ -95,9 +95,8 @@ class Host:
                 by_engine.setdefault(id(awake.explorer.engine), []).append(awake.explorer)
         for explorers in by_engine.values():
             explorers[0].engine.settle(explorers)
-        for awake in stepped:
-            if awake.unsaved >= self.snapshot_frames:
-                self._snapshot(awake)
+        for awake in self._due(stepped):
+            self._snapshot(awake)
 
     def rewind(self, session: str, frames: int) -> Frame:
         awake = self._awakened(session)
@@ -150,6 +149,14 @@ class Host:
     def _make_room(self) -> None:
         while len(self._awake) >= self.max_awake:
             self.park(next(iter(self._awake)))
+
+    def _due(self, stepped: Sequence[Awake]) -> list[Awake]:
+        """Whose snapshot cannot wait or, where all can, whose is nearest: walks in step must not all wait at once."""
+        due = [awake for awake in stepped if awake.unsaved >= self.snapshot_frames]
+        nearest = max(stepped, key=lambda awake: awake.unsaved, default=None)
+        if not due and nearest and 2 * nearest.unsaved > self.snapshot_frames:
+            return [nearest]
+        return due
 
     def _snapshot(self, awake: Awake) -> None:
         awake.meta, awake.unsaved = self.store.snapshot(awake.meta, awake.explorer), 0

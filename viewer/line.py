@@ -82,6 +82,7 @@ class Line:
     def _run(self) -> None:
         while not self._is_closing:
             self._turn()
+        self._queue.append(p.pack(p.Goodbye()))
         self._send_queued()
         self._context.destroy(linger=200)
         self._woken.close()

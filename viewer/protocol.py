@@ -201,7 +201,7 @@ class Stats(Request):
     TYPE: ClassVar[str] = "stats"
 
 
-# Server to client.
+# Server to client; goodbye is said by both.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,7 +325,7 @@ class Error(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Goodbye(Message):
-    """The server closes; every walk is saved and can be resumed when it is back."""
+    """From a server: it closes; every walk is saved and can be resumed when it is back. From a client: it hangs up."""
 
     TYPE: ClassVar[str] = "goodbye"
     reason: str = text(200, default="")
@@ -335,7 +335,9 @@ def _by_type(*classes: type[Message]) -> dict[str, type[Message]]:
     return {c.TYPE: c for c in classes}
 
 
-CLIENT_MESSAGES = _by_type(Hello, Open, Load, Resume, Watch, Act, Credit, Fork, Rewind, Save, Close, Ping, Stats)
+CLIENT_MESSAGES = _by_type(
+    Hello, Open, Load, Resume, Watch, Act, Credit, Fork, Rewind, Save, Close, Ping, Stats, Goodbye
+)  # fmt: skip
 SERVER_MESSAGES = _by_type(Welcome, Opened, Receipt, FrameHead, Done, Pong, Statistics, Error, Goodbye)
 MESSAGES = CLIENT_MESSAGES | SERVER_MESSAGES
 

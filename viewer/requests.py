@@ -37,7 +37,7 @@ class Requests:
         self._handlers: dict[type[p.Message], Callable[[Client, Any], None]] = {
             p.Load: self._load, p.Resume: self._resume, p.Watch: self._watch, p.Act: self._act,
             p.Credit: self._credit, p.Fork: self._fork, p.Rewind: self._rewind, p.Save: self._save,
-            p.Close: self._close, p.Ping: self._ping, p.Stats: self._stats,
+            p.Close: self._close, p.Ping: self._ping, p.Stats: self._stats, p.Goodbye: self._goodbye,
         }  # fmt: skip
 
     def receive(self, client_id: bytes, parts: list[bytes]) -> None:
@@ -217,6 +217,9 @@ class Requests:
 
     def _ping(self, client: Client, message: p.Ping) -> None:
         self._post.send(client.id, p.Pong(clock=message.clock))
+
+    def _goodbye(self, client: Client, message: p.Goodbye) -> None:
+        self._post.drop(client.id, message.reason or "it hung up")
 
     def _stats(self, client: Client, message: p.Stats) -> None:
         m, awake = self._metrics, self._host.num_awake

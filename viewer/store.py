@@ -67,6 +67,7 @@ class Store:
         folder.mkdir(exist_ok=True, mode=0o700)
         meta = Meta(meta.session, meta.secret, meta.last, meta.snapshot + 1)
         explorer.save(folder / f"snapshot-{meta.snapshot}")
+        _to_disk(folder / f"snapshot-{meta.snapshot}")  # before meta.json names it: the machine may die in between
         self._close_log(meta.session)
         self._logs[meta.session] = (folder / f"log-{meta.snapshot}.jsonl").open("w", encoding="utf-8")
         _replace(folder / "meta.json", json.dumps(asdict(meta)))
@@ -161,7 +162,16 @@ def _locked(path: Path) -> TextIO:
 def _replace(path: Path, text: str) -> None:
     fresh = path.with_suffix(".new")
     fresh.write_text(text, encoding="utf-8")
+    _to_disk(fresh)
     os.replace(fresh, path)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file, or every file of a folder, would outlive the machine."""
+    for part in path.rglob("*") if path.is_dir() else [path]:
+        if part.is_file():
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
 
 
 def _remove(path: Path) -> None:

@@ -36,7 +36,8 @@ def page() -> str:
 
 
 def _table(kind: type[p.Message]) -> str:
-    side = "client to server" if kind.TYPE in p.CLIENT_MESSAGES else "server to client"
+    senders = (kind.TYPE in p.CLIENT_MESSAGES, kind.TYPE in p.SERVER_MESSAGES)
+    side = {(True, True): "both ways", (True, False): "client to server", (False, True): "server to client"}[senders]
     rows = [f"**{kind.TYPE}** ({side})\n\n| field | type | default |\n|---|---|---|"]
     for f in fields(kind):
         default = (

@@ -12,7 +12,7 @@ from roam.viewer.client import Client, ConnectionLostError
 from roam.viewer.remote import RemoteSession
 from roam.viewer.server import Server
 from roam.viewer.sessions import Limits
-from roam.viewer.store import Store, StoreError
+from roam.viewer.store import Meta, Store, StoreError
 from roam.world.action import parse_action
 
 from .doubles import Tiny, TinyWorlds
@@ -151,6 +151,23 @@ def test_a_snapshot_that_was_torn_is_not_read(tmp_path):
     (folder / "log-99.jsonl").write_text('[3, "mo')
     with Server(TinyWorlds(), folder=tmp_path) as server, Client(server.address) as client:
         assert RemoteSession.resume(client, token).frame.digest == walk.frame.digest
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="sees which file is meant by Linux's /proc")
+def test_a_snapshot_is_on_the_disk_before_it_counts(tmp_path, monkeypatch):
+    happened = []
+    sync, replace = os.fsync, os.replace
+
+    def note_sync(number):
+        happened.append(os.path.basename(os.readlink(f"/proc/self/fd/{number}")))
+        sync(number)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "replace", lambda old, new: (happened.append("meta counts"), replace(old, new)))
+    store = Store(tmp_path)
+    store.snapshot(Meta("ab", "secret"), Tiny(3))
+    store.close()
+    assert happened == ["snapshot-1", "meta.new", "meta counts"]
 
 
 def test_the_secret_of_a_walk_is_not_on_the_disk(tmp_path):

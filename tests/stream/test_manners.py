@@ -166,6 +166,17 @@ def test_a_client_that_never_reads_holds_up_nobody_and_keeps_its_walk(worlds, se
     assert head.index > 3
 
 
+def test_a_client_that_hangs_up_is_gone_at_once_and_its_keys_are_let_go(server, client, wires):
+    wire = wires()
+    opened = wire.open(credits=16)
+    wire.send(p.Act(seq=2, session=opened.session, text="move forward"))
+    wire.read_until(p.Receipt)
+    wire.send(p.Goodbye())
+    wire.send(p.Stats(seq=3))
+    assert wire.read_until(p.Error).code == "hello_first"
+    assert client.stats().clients == 1
+
+
 def test_clients_that_hang_up_in_the_middle_leave_their_walks_to_be_resumed(server, client):
     with Client(server.address) as other:
         session = other.open(seed=2, ahead=16)

@@ -89,7 +89,7 @@ def test_a_type_that_is_not_known_is_refused_with_its_seq():
 
 
 def test_a_client_cannot_say_what_servers_say():
-    assert refusal(p.pack(p.Goodbye())).code == "unknown_type"
+    assert refusal(p.pack(p.Pong())).code == "unknown_type"
 
 
 def test_a_header_beyond_64_kb_is_refused_unread():
