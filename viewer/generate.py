@@ -72,7 +72,8 @@ def generate(task: str, question: str, out: Path, *, model: Path, vision: Path, 
     request = Request(task, asked, pixels, preset(task, **changes), cells_of(size), seed)
     prepare(out)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    checkpoint = load_official(model, vision, device=device, precision=precision, context=context, say=print)
+    checkpoint = load_official(model, vision, device=device, precision=precision, context=context,
+                               area=request.preset.area, say=print)  # fmt: skip
     writer = AnswerWriter(checkpoint, request)
     try:
         write(_conversation(writer, turns), out, title=question)

@@ -281,7 +281,7 @@ class Player:
         path = path or self._last_save or max(self.folder.glob("save-*.roam"), default=None)
         if path is None:
             raise OutputError(f"there is no save in {self.folder} yet")
-        self._leave_for(replace(self.place.start, truth=False, image=None, load=str(path)))
+        self._leave_for(replace(self.place.start, truth=False, image=None, load=str(path), text=None))
         self.notes.append(f"loaded {path}")
 
     def new_world(self, seed: int | None = None) -> None:

@@ -131,7 +131,7 @@ class Opener:
             raise StartError("this model begins with a scene or an image; it reads no words at the start")
         first = None
         if start.image:
-            first = first_frame(start.image, None if reads_words else Camera(*[self.engine.frame_side] * 2))
+            first = first_frame(start.image, Camera(*[self.engine.frame_side] * 2), is_whole=reads_words)
         words = {"words": start.text} if start.text else {}
         return Place(start, self.engine.session(first, seed=start.seed, **words), Pose.moved, reads_words)
 
@@ -145,7 +145,7 @@ class Opener:
         return Place(start, self.engine.load_session(start.load), Pose.moved, self.engine.reads_words)
 
 
-def first_frame(path: str | Path, camera: Camera | None = None) -> Frame:
+def first_frame(path: str | Path, camera: Camera | None = None, *, is_whole: bool = False) -> Frame:
     """An image file as the first frame of a dream, at eye height: its middle, fitted to a camera, or all of it."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -159,7 +159,8 @@ def first_frame(path: str | Path, camera: Camera | None = None) -> Frame:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StartError(f"cannot read the image {path}: {reason}") from error
-    fitted = ImageOps.fit(upright, (camera.width, camera.height), Image.Resampling.LANCZOS) if camera else upright
+    camera = camera or Camera()
+    fitted = upright if is_whole else ImageOps.fit(upright, (camera.width, camera.height), Image.Resampling.LANCZOS)
     return Frame(0, np.array(fitted, np.uint8), pose=Pose.at(0, 0, EYE_HEIGHT))
 
 

@@ -121,10 +121,10 @@ class EmuEngine:
         """
         if vision is None:
             raise CheckpointError(f"{model} is an official model; name its vision tokenizer's folder as well")
+        drawn = explore_preset(**changes)  # what cannot be is refused before minutes of loading
         checkpoint = load_official(model, vision, device=device, precision=precision, context=context, mesh=mesh,
-                                   say=say)  # fmt: skip
-        checkpoint = replace(checkpoint, dida=dida or checkpoint.dida)
-        return cls(checkpoint, preset=explore_preset(**changes))
+                                   area=drawn.area, say=say)  # fmt: skip
+        return cls(replace(checkpoint, dida=dida or checkpoint.dida), preset=drawn)
 
     @property
     def frame_side(self) -> int:

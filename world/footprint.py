@@ -19,19 +19,24 @@ class DoesNotFit(ValueError):
     """A model larger than the device; the message says how much larger and what would fit."""
 
 
+class PrecisionError(ValueError):
+    """A precision that weights cannot be in; the message says which they can."""
+
+
 @dataclass(frozen=True)
 class Footprint:
     """The memory of one device, in bytes but for `pages`, `streams` and `num_devices`.
 
     A stream is a sequence with its own keys and values: one, or two where guidance needs an unconditional branch.
-    vision: parameters of the vision tokenizer, kept in float32; area: pixels of the largest picture; available: bytes
-    free on the device, None where that is unknown.
+    vision: parameters of the vision tokenizer, kept in float32, and vision_width its channels at full size; area:
+    pixels of the largest picture; available: bytes free on the device, None where that is unknown.
     """
 
     model: ModelConfig
     pages: PageConfig
     precision: str = "bfloat16"
     vision: int = 0
+    vision_width: int = 256
     area: int = 1_048_576
     streams: int = 2
     num_devices: int = 1
@@ -40,7 +45,7 @@ class Footprint:
 
     def __post_init__(self):
         if self.precision not in PRECISIONS:
-            raise ValueError(f"unknown precision '{self.precision}'; known: {', '.join(PRECISIONS)}")
+            raise PrecisionError(f"unknown precision '{self.precision}'; known: {', '.join(PRECISIONS)}")
 
     @property
     def activation_size(self) -> int:
@@ -74,7 +79,7 @@ class Footprint:
         heads = model.num_attention_heads + 2 * model.num_key_value_heads
         row = 6 * model.hidden_size + (3 * model.intermediate_size + 2 * heads * model.head_dim) // self.num_devices
         logits = 3 * 4 * model.vocab_size
-        picture = 5 * 4 * 256 * self.area if self.vision else 0  # five maps of 256 channels in float32
+        picture = 5 * 4 * self.vision_width * self.area if self.vision else 0  # five maps at full size in float32
         return max(PREFILL_ROWS * row * self.activation_size + logits, picture)
 
     @property

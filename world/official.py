@@ -44,14 +44,16 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 def load_official(model: str | Path, vision: str | Path, *, text: str | Path | None = None, device: str = "cpu",
                   precision: str | None = None, context: int | None = None, available: int | None = None,
-                  mesh: DeviceMesh | None = None, say: Callable[[str], None] | None = None) -> Checkpoint:  # fmt: skip
+                  mesh: DeviceMesh | None = None, area: int = Footprint.area,
+                  say: Callable[[str], None] | None = None) -> Checkpoint:  # fmt: skip
     """Load Emu3.5 from the official folders of the language model and the vision tokenizer.
 
     text: the folder of emu3.tiktoken, by default the model's; precision: float32, bfloat16, float16 or fp8, by default
     bfloat16 on a GPU and float32 elsewhere; context: the most tokens of a sequence, by default all that the weights
     were trained for; available: bytes that may be used, by default all that are free; mesh: the processes to split the
-    language model over. The memory plan goes through `say` before anything is loaded. Raises CheckpointError or
-    TokenizerError for files that are missing, torn or of another model, DoesNotFit for a device too small.
+    language model over; area: pixels of the largest picture. The memory plan goes through `say` before anything is
+    loaded. Raises CheckpointError or TokenizerError for files that are missing, torn or of another model, DoesNotFit
+    for a device too small, PrecisionError for an unknown precision.
     """
     model, vision = Path(model), Path(vision)
     config, trained = read_config(model)
@@ -62,8 +64,8 @@ def load_official(model: str | Path, vision: str | Path, *, text: str | Path | N
     precision = precision or ("bfloat16" if torch.device(device).type == "cuda" else "float32")
     num_vision = sum(tensor.numel() for tensor in _on_meta(IbqTokenizer, vision_config).parameters())
     free = free_bytes(device) if available is None else available
-    plan = Footprint(config, pages, precision, vision=num_vision, device=device, available=free,
-                     num_devices=mesh.size() if mesh else 1)  # fmt: skip
+    plan = Footprint(config, pages, precision, vision=num_vision, vision_width=vision_config.ch, area=area,
+                     device=device, available=free, num_devices=mesh.size() if mesh else 1)  # fmt: skip
     if say:
         say(plan.report())
     plan.check()

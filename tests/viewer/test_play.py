@@ -186,6 +186,8 @@ def test_an_image_becomes_its_middle_square_at_eye_height(tmp_path):
 class StubEngine:
     """Stands for a model: remembers what it was asked to dream on."""
 
+    frame_side, reads_words = 128, False
+
     def session(self, first, *, seed):
         self.asked = first.pixels, seed
         return "dream"
