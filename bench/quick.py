@@ -114,8 +114,8 @@ def observed(engine: Engine, walk: Walk, frames: int, **options) -> Session:
 
 def run(engine: Engine, scenes: int, out: Path, *, cost: dict[str, float] | None = None,
         progress: Callable[[float], None] | None = None) -> dict:  # fmt: skip
-    """Measure everything on `scenes` test scenes; writes quick.json and pictures into `out`; returns the report. cost:
-    what `start_cost` measured."""
+    """Measure everything on `scenes` test scenes; writes quick.json, quick.md and pictures into `out`; returns the
+    report. cost: what `start_cost` measured."""
     walks = [test_walk(number) for number in range(scenes)]
     tick = _Ticker(progress, 3 * scenes)
     one, costs = one_step(engine, walks, tick)
@@ -131,6 +131,7 @@ def run(engine: Engine, scenes: int, out: Path, *, cost: dict[str, float] | None
     report["goals"] = goals(report)
     out.mkdir(parents=True, exist_ok=True)
     (out / "quick.json").write_text(json.dumps(report, indent=1))
+    (out / "quick.md").write_text(markdown(report))
     draw_sheet(sheets, out / "quick.png")
     draw_curves(report, out / "quick-rollout.png")
     return report
@@ -252,6 +253,38 @@ def goals(report: dict) -> dict[str, dict]:
     }  # fmt: skip
 
 
+MARKS = (1, 2, 4, 8, 12, 16)
+
+
+def markdown(report: dict) -> str:
+    """The report as the tables that the README shows."""
+    here = report["machine"]
+    where = f"{here['cpu']}, {here['cores']} cores, {here['gpu'] or 'no GPU'}"
+    where += f"; Python {here['python']}, torch {here['torch']}"
+    columns = ("all", "covered", "newly seen")
+    head = [f"{report['scenes']} test scenes; {where}.", ""]
+    steps = [(row, *(f"{values[c]:.2f}" for c in columns)) for row, values in report["one_step"].items()]
+    walks = [(row, *(f"{curve[mark - 1]:.2f}" for mark in MARKS)) for row, curve in report["rollout"].items()]
+    aims = [
+        (name, f"{goal['measured']:.2f}", f"{_sign(name)} {goal['goal']:g}", "yes" if goal["met"] else "no")
+        for name, goal in report["goals"].items()
+    ]
+    one = _table(("one step after 4 true frames, PSNR dB", "all pixels", *columns[1:]), steps)
+    free = _table(("free rollout, PSNR dB at step", *map(str, MARKS)), walks)
+    aims = _table(("goal", "measured", "wanted", "met"), aims)
+    lines = [*head, *one, "", *free, "", *aims]
+    return "\n".join(lines) + "\n"
+
+
+def _sign(name: str) -> str:
+    return "at most" if name in AT_MOST else "at least"
+
+
+def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    cells = [heads, ("---",) * len(heads), *rows]
+    return ["| " + " | ".join(row) + " |" for row in cells]
+
+
 def draw_sheet(sheets: list, path: Path) -> None:
     """Truth above dream, every second step, one pair of rows a walk."""
     import cv2
@@ -357,8 +390,7 @@ def print_report(report: dict, console) -> None:
     for heading in ("", "measured", "goal", "met"):
         table.add_column(heading)
     for name, goal in report["goals"].items():
-        sign = "at most" if name in AT_MOST else "at least"
-        table.add_row(name, f"{goal['measured']:.2f}", f"{sign} {goal['goal']:g}", "yes" if goal["met"] else "no")
+        table.add_row(name, f"{goal['measured']:.2f}", f"{_sign(name)} {goal['goal']:g}", "yes" if goal["met"] else "no")
     console.print(table)
 
 

@@ -60,3 +60,11 @@ def test_a_good_model_meets_every_goal_and_a_bad_one_fails_each_goal_of_quality(
 def test_a_machine_names_itself():
     here = Machine.here()
     assert here.cores >= 1 and here.slug.replace("-", "").isalnum() and "torch" in str(here)
+
+
+def test_the_tables_for_people_hold_every_row_and_goal():
+    full = report(3.0) | {"scenes": 2, "machine": {"cpu": "a", "cores": 2, "gpu": None, "python": "3", "torch": "2"}}
+    full["goals"] = quick.goals(full)
+    text = quick.markdown(full)
+    assert all(f"| {name} |" in text for name in (*full["one_step"], *full["rollout"], *full["goals"]))
+    assert "no GPU" in text and "| no |" not in text
