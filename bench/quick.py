@@ -390,7 +390,8 @@ def print_report(report: dict, console) -> None:
     for heading in ("", "measured", "goal", "met"):
         table.add_column(heading)
     for name, goal in report["goals"].items():
-        table.add_row(name, f"{goal['measured']:.2f}", f"{_sign(name)} {goal['goal']:g}", "yes" if goal["met"] else "no")
+        wanted, met = f"{_sign(name)} {goal['goal']:g}", "yes" if goal["met"] else "no"
+        table.add_row(name, f"{goal['measured']:.2f}", wanted, met)
     console.print(table)
 
 
