@@ -219,7 +219,8 @@ def kinetic_jump(
     landing_keys = row_keys_reference(seed, positions, LANDING_STREAM).reshape(-1)
     now, clean = tokens.reshape(-1), x1.reshape(-1)
     out = now.clone()
-    for rows in torch.arange(B * N, device=tokens.device).split(max(1, _DISTANCES_AT_ONCE // len(table))):
+    at_once = _DISTANCES_AT_ONCE if tokens.device.type == "cpu" else _DISTANCES_AT_ONCE << 8
+    for rows in torch.arange(B * N, device=tokens.device).split(max(1, at_once // len(table))):
         distances = _distances(table, squares, clean[rows])
         gain = (distances.gather(1, now[rows, None]) - distances).clamp_(min=0)
         log_rates = torch.log_softmax(-beta[rows] * distances, -1) + log_slope[rows] + gain.log()

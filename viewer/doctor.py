@@ -157,9 +157,11 @@ def _backend() -> Finding:
     import torch
 
     from ..kernels import backend
+    from ..world.passes import Serving
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Finding("kernels", f"{backend(device)} on {device}")
+    how = {"triton": "Triton kernels, captured as graphs", "reference": "torch references"}[backend(device)]
+    return Finding("kernels", f"{how} on {device}, in {Serving().precision_on(device)}")
 
 
 def _weights() -> Finding:

@@ -93,7 +93,8 @@ class WordsThenCanvas:
     def __init__(self, cache: KVCache, table: Tensor, slots: Tensor, num_canvas: int):
         B, self.num_words = slots.shape
         padding = slots.new_full((B, num_canvas), -1)
-        self._words = CachedAttention(cache, table[:, :-1], causal=True, slots=torch.cat([slots, padding], 1))
+        before = table[:, :-1].contiguous()
+        self._words = CachedAttention(cache, before, causal=True, slots=torch.cat([slots, padding], 1))
         self._canvas = CachedAttention(cache, table, causal=False)
 
     def write(self, layer: int) -> PageWrite | None:

@@ -12,8 +12,8 @@ import pytest
 import torch
 import triton  # before the kernels, which would do without it on a CPU
 import triton.language as tl
+from roam.kernels import attention, linear, norm, renoise, rope, sample, swiglu
 from roam.kernels import gumbel as noise
-from roam.kernels import linear
 from roam.kernels.attention import AttendPlan, PagedHistory, attend_reference, attend_triton
 from roam.kernels.linear import quantise_rows_reference, quantise_rows_triton
 from roam.kernels.nearest import nearest_code_reference, nearest_code_triton
@@ -23,6 +23,12 @@ from roam.kernels.rope import PageWrite, qk_norm_rope_reference, qk_norm_rope_tr
 from roam.kernels.sample import head_sample_reference, head_sample_triton
 from roam.kernels.swiglu import swiglu_reference, swiglu_triton
 from roam.kernels.tiles import TilePlan
+from roam.world.cache import KVCache
+from roam.world.config import DidaConfig, LayoutConfig, ModelConfig
+from roam.world.dida import Canvas, MetricPath, decode_canvas
+from roam.world.model import Transformer
+from roam.world.passes import Evidence, Passes
+from roam.world.vocabulary import Vocabulary
 
 assert os.environ.get("TRITON_INTERPRET") == "1", "run by test_interpreter.py"
 
@@ -36,7 +42,8 @@ def guarded(monkeypatch):
     blocks = []
     empty = torch.empty
 
-    def poisoned(*size, dtype=torch.float32, device=None):
+    def poisoned(*size, dtype=None, device=None):
+        dtype = dtype or torch.float32
         shape = size[0] if len(size) == 1 and not isinstance(size[0], int) else size
         length = int(np.prod(shape))
         block = empty(length + 2 * GUARD, dtype=dtype, device=device)
@@ -251,6 +258,41 @@ def test_the_nearest_code_is_the_references(metric):
     assert torch.equal(
         nearest_code_triton(z, codebook, metric=metric, plan=TILES), nearest_code_reference(z, codebook, metric=metric)
     )
+
+
+def test_a_frame_through_the_kernels_is_the_references_frame(monkeypatch):
+    """The engine's passes as on CUDA: padded page tables and words, evidence, guidance."""
+    vocabulary, layout = Vocabulary(20, 48), LayoutConfig(grid=(1, 3), text_capacity=3, window=2)
+    config = ModelConfig(vocabulary.size, 32, 48, num_hidden_layers=1, num_attention_heads=4, head_dim=16)
+    model, codebook = Transformer(config).served("float32"), torch.randn(48, 4)
+    frames = []
+    for choice in ("reference", "triton"):
+        for module in (attention, norm, renoise, rope, sample, swiglu):
+            monkeypatch.setattr(module, "backend", lambda device, choice=choice: choice)
+        cache = KVCache(config, layout, device=torch.device("cpu"), num_pages=4)
+        passes = Passes(model, cache, MetricPath(codebook, DidaConfig(c=0.3)), layout, vocabulary, guidance=2.0)
+        with torch.inference_mode():
+            frames.append(every_pass(passes))
+    for one, other in zip(*frames, strict=True):
+        close(one, other)
+
+
+def every_pass(passes):
+    """Two sequences, one with a frame behind it, through two denoising steps, a commit and a token."""
+    pages = [passes.cache.allocate() for _ in range(3)]
+    past, own, index, codes = [pages[:1], []], pages[1:], torch.tensor([1, 0]), torch.arange(6).view(2, 3) * 7
+    known = Evidence(codes, torch.full((2, 3), 0.2))
+
+    def predict(canvas, seeds, heat):
+        return passes.denoise([(3, 4), (6,)], index, past, own, canvas, known, seeds, temperature=heat)
+
+    passes.commit(codes[:1], torch.tensor([0]), [[]], pages[:1])
+    canvas = Canvas(codes, torch.full((2, 3), 0.3))
+    tokens = decode_canvas(predict, canvas, passes.path, [torch.tensor([1, 2]), torch.tensor([3, 4])])
+    passes.commit(tokens, index, past, own)
+    seeds, words = torch.tensor([5, 6]), torch.tensor([2, 1], dtype=torch.int32)
+    last = passes.next_token(tokens[:, 0], 1, words, index, past, own, seeds, temperature=1.0)
+    return tokens, last, passes.cache.k, passes.cache.v, passes.cache.lengths
 
 
 def test_rows_are_quantised_to_their_peak(monkeypatch):
