@@ -1,7 +1,7 @@
 """`roam generate`: one of Emu3.5's six tasks, streamed to the terminal and written to a folder with one page to read.
 
-The folder holds NN.png for every picture, answer.txt, thoughts.txt and index.html. Works on an iterator of events, so
-it knows the model only where `generate` opens one.
+The folder holds NN.png for every picture, given-NN.png for those that it goes by, answer.txt, thoughts.txt and
+index.html. Works on an iterator of events, so it knows the model only where `generate` opens one.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ body { max-width: 46rem; margin: 3rem auto; padding: 0 1rem; font: 1.05rem/1.6 G
 h1 { font-size: 1.3rem; font-weight: normal; font-style: italic; border-left: 3px solid #999; padding-left: 1rem }
 p { white-space: pre-wrap }
 img { width: 100%; height: auto; border-radius: 4px; margin: 1rem 0 }
+.given { display: flex; gap: 1rem } .given img { max-height: 12rem; width: auto; max-width: 100%; opacity: .9 }
+.direction { font-style: italic; border-left: 3px solid #999; padding-left: 1rem; margin-top: 2.5rem }
 details { opacity: .75; font-size: .9rem; margin: 1rem 0 } summary { cursor: pointer }
 footer { opacity: .6; font-size: .85rem; margin-top: 3rem }
 """
@@ -43,7 +45,7 @@ class _Story:
     parts: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, kind: str, text: str) -> None:
-        if self.parts and self.parts[-1][0] == kind != "image":
+        if self.parts and self.parts[-1][0] == kind and kind not in ("image", "given"):
             text = self.parts.pop()[1] + text
         self.parts.append((kind, text))
 
@@ -62,21 +64,22 @@ def generate(task: str, question: str, out: Path, *, model: Path, vision: Path, 
     import torch
 
     from ..world.answer import AnswerWriter, Request
+    from ..world.explore import explore_preset
     from ..world.official import load_official
     from ..world.prompts import preset, prompt
 
     asked, turns = _question(task, question, mode, [*instructions]), [*instructions]
-    changes |= {"stops_at_image": True} if turns else {}
     pixels = tuple(read_image(path) for path in images)
     prompt(task, asked, len(pixels))  # what no template takes is refused before minutes of loading
-    request = Request(task, asked, pixels, preset(task, **changes), cells_of(size), seed)
+    drawn = explore_preset(**changes) if turns else preset(task, **changes)
+    request = Request(task, asked, pixels, drawn, cells_of(size), seed)
     prepare(out)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     checkpoint = load_official(model, vision, device=device, precision=precision, context=context,
                                area=request.preset.area, say=print)  # fmt: skip
     writer = AnswerWriter(checkpoint, request)
     try:
-        write(_conversation(writer, turns), out, title=question)
+        write(_conversation(writer, turns), out, title=question, given=pixels)
     finally:
         writer.close()
 
@@ -108,20 +111,28 @@ def cells_of(size: tuple[int, int] | str | None) -> tuple[int, int] | None:
 
 
 def _conversation(writer, turns: list[str]) -> Iterable[Event]:
+    from ..world.sequence import Text
+
     yield from writer.events()
     for instruction in turns:
         writer.instruct(instruction)
+        yield Text("direction", instruction)
         yield from writer.events()
 
 
-def write(events: Iterable[Event], out: Path, *, title: str) -> None:
-    """Show events on the terminal as they come and write the folder; what came before a break-off is kept."""
+def write(events: Iterable[Event], out: Path, *, title: str, given: Iterable[np.ndarray] = ()) -> None:
+    """Show events on the terminal as they come and write the folder; what came before a break-off is kept. given: the
+    pictures (H, W, 3) uint8 that the answer goes by."""
+    from PIL import Image
     from rich.console import Console
 
     console, story = Console(highlight=False), _Story()
+    for number, pixels in enumerate(given, 1):
+        Image.fromarray(pixels).save(out / f"given-{number:02d}.png")
+        story.add("given", f"given-{number:02d}.png")
     try:
         for event in events:
-            _show(event, console)
+            _show(event, console, before=story.parts[-1][0] if story.parts else "")
             _keep(event, out, story)
     finally:
         _write_pages(story, out, title)
@@ -149,9 +160,12 @@ def prepare(out: Path) -> None:
         raise GenerateError(f"{out} already holds an answer; name another folder or remove it")
 
 
-def _show(event: Event, console) -> None:
+def _show(event: Event, console, *, before: str) -> None:
+    """before: the kind of the part that the event follows."""
     name = type(event).__name__
     if name == "Text":
+        if before not in (event.kind, "", "image", "given"):
+            console.print("\n")
         console.print(event.text, style="" if event.kind == "text" else "dim italic", end="", markup=False)
     elif name == "Row" and console.is_terminal:
         console.print(f"picture {event.index + 1}: row {event.done} of {event.height}", style="cyan", end="\r")
@@ -174,11 +188,14 @@ def _keep(event: Event, out: Path, story: _Story) -> None:
 
 
 def _write_pages(story: _Story, out: Path, title: str) -> None:
-    text = [f"[{body}]" if kind == "image" else body for kind, body in story.parts if kind in ("image", "text")]
+    spoken = {"text": "{}", "image": "[{}]", "direction": "> {}"}
+    text = [spoken[kind].format(body) for kind, body in story.parts if kind in spoken]
     (out / "answer.txt").write_text("\n\n".join(text) + "\n", encoding="utf-8")
     thoughts = [f"{_TITLES[kind]}\n{body}" for kind, body in story.parts if kind in _TITLES]
     (out / "thoughts.txt").write_text("\n\n".join(thoughts) + "\n", encoding="utf-8")
-    body = "\n".join(_section(kind, content) for kind, content in story.parts)
+    shown = [f'<img src="{escape(file)}" alt="given">' for kind, file in story.parts if kind == "given"]
+    body = f'<div class="given">{"".join(shown)}</div>\n' if shown else ""
+    body += "\n".join(_section(kind, content) for kind, content in story.parts if kind != "given")
     (out / "index.html").write_text(
         f'<!doctype html>\n<html><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n{body}\n"
@@ -190,6 +207,8 @@ def _write_pages(story: _Story, out: Path, title: str) -> None:
 def _section(kind: str, content: str) -> str:
     if kind == "image":
         return f'<img src="{escape(content)}" alt="picture {int(content[:2])}">'
+    if kind == "direction":
+        return f'<p class="direction">{escape(content.strip())}</p>'
     if kind in _TITLES:
         return f"<details><summary>{_TITLES[kind]}</summary><p>{escape(content.strip())}</p></details>"
     return f"<p>{escape(content.strip())}</p>" if content.strip() else ""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image as PictureFile
-from roam.viewer.generate import GenerateError, generate, read_image
+from roam.viewer.generate import GenerateError, cells_of, generate, read_image
 from roam.world.answer import AnswerWriter, End, Image, Request, Row, Text, answer
 from roam.world.config import PageConfig
 from roam.world.official import load_official
@@ -180,6 +181,31 @@ def test_generate_writes_pictures_words_and_one_page(official, tmp_path, capsys)
     assert {"answer.txt", "thoughts.txt"} <= {path.name for path in out.iterdir()}
     with pytest.raises(GenerateError, match="already holds an answer"):
         generate("story", "again", out, model=official[0], vision=official[1])
+
+
+def test_the_page_of_an_exploration_shows_its_directions_and_what_it_went_by(official, tmp_path, capsys):
+    PictureFile.fromarray(PIXELS).save(tmp_path / "a.png")
+    out, options = tmp_path / "out", SHORT | dict(max_tokens=60)
+    generate("explore", "a hall", out, model=official[0], vision=official[1], images=[tmp_path / "a.png"],
+             instructions=["go <left>"], mode="interactive", size="2*3", device="cpu", **options)  # fmt: skip
+    page = (out / "index.html").read_text()
+    first, direction, second = (page.index(what) for what in ('src="01.png"', "go &lt;left&gt;", 'src="02.png"'))
+    assert page.index('src="given-01.png"') < first < direction < second
+    assert "> go <left>" in (out / "answer.txt").read_text() and "picture 2: 48x32" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("size", "cells"), [("47*85", (47, 85)), ("16:9", (47, 85)), ("9:16", (85, 47)), (None, None)])
+def test_sizes_are_written_in_cells_or_as_a_ratio(size, cells):
+    assert cells_of(size) == cells
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (dict(task="story", mode="free"), "--mode and --then are of the task explore"),
+    (dict(task="t2i", size="3x"), "a size of '3x'; wanted height"),
+])  # fmt: skip
+def test_generate_refuses_what_cannot_be_before_loading(tmp_path, options, message):
+    with pytest.raises(GenerateError, match=re.escape(message)):
+        generate(options.pop("task"), "x", tmp_path, model=tmp_path, vision=tmp_path, **options)
 
 
 def test_generate_refuses_a_file_that_is_no_picture(tmp_path):
