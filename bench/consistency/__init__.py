@@ -6,4 +6,4 @@ fidelity.py ... score.py  how an answer is measured; metrics.py lists every numb
 run.py, verify.py, report.py, compare.py, leaderboard.py     the commands; stats.py the intervals
 """
 
-VERSION = 1  # of tasks and metrics together: numbers of different versions are not compared
+VERSION = 2  # of tasks and metrics together: numbers of different versions are not compared

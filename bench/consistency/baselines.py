@@ -13,7 +13,6 @@ from ...world.memory import ViewMemory
 from ...world.pose import Pose
 from .adapters import Answer, Context, WorldModel
 from .episode import Command
-from .tasks import SPLIT
 from .truth import Truth, stranger_of
 
 
@@ -46,7 +45,9 @@ class OtherScene(TruthRow):
     """Another scene of the same family, walked as commanded: plausible, and the wrong world."""
 
     def reset(self, context: Context) -> None:
-        self._scene = make_scene(SPLIT, stranger_of(self.truth.episode.number), self.truth.scene.family)
+        self._scene = make_scene(
+            self.truth.episode.split, stranger_of(self.truth.episode.number), self.truth.scene.family
+        )
 
     def step(self, command: Command) -> Answer:
         view = render(self._scene, command.pose, self.truth.camera)

@@ -1,5 +1,5 @@
-"""The command line: `roam bench consistency run | report | compare | verify | leaderboard | questions`, and the same
-as `python -m roam.bench.consistency`. A Typer application, made when asked for."""
+"""The command line: `roam bench consistency run | release | report | compare | verify | leaderboard | questions`, and
+the same as `python -m roam.bench.consistency`. A Typer application, made when asked for."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def run(
     ] = ["embedded"],  # noqa: B006
     tasks: Annotated[str, typer.Option(help="Tasks, separated by commas.")] = "T1,T2,T3,T4,T5,T6,T7,T8,T9,T10",
     modes: Annotated[str, typer.Option(help="C (context), F (free) or C,F.")] = "C",
-    form: Annotated[str, typer.Option(help="quick, full or tiny.")] = "quick",
-    split: Annotated[str, typer.Option(help="Only the held-out split is asked.")] = "test",
+    form: Annotated[str, typer.Option(help="quick, release, full or tiny.")] = "quick",
+    split: Annotated[str, typer.Option(help="test, or dev to choose by.")] = "test",
     seeds: Annotated[str, typer.Option(help="Sampling seeds, separated by commas.")] = "0",
     scenes: Annotated[int | None, typer.Option(min=1, help="Fewer or more scenes than the form has.")] = None,
     processes: Annotated[int | None, typer.Option(min=1, help="Processes; without it, one a core.")] = None,
@@ -30,11 +30,42 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder for the results; goes on with what is there.")] = Path("roam-bench"),
 ) -> None:
     """Ask models all questions. Interrupt it whenever; the same command goes on."""
+    specs = [spec for part in model for spec in part.split(";")]
+    _ask(
+        specs, out, tasks=_parts(tasks), modes=_parts(modes), form=form, split=split, scenes=scenes, note=note,
+        seeds=[int(seed) for seed in _parts(seeds)], processes=processes,
+    )  # fmt: skip
+
+
+@app.command()
+def release(
+    publish: Annotated[Path, typer.Argument(help="Folder for what is committed: numbers and a few pictures.")],
+    model: Annotated[str, typer.Option(help="embedded, or a FOLDER/ of weights.")] = "embedded",
+    form: Annotated[str, typer.Option(help="release, full, quick or tiny.")] = "release",
+    scenes: Annotated[int | None, typer.Option(min=1, help="Fewer or more scenes than the form has.")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="Processes; without it, one a core.")] = None,
+    note: Annotated[str, typer.Option(help="Who runs it, and why: goes into the report.")] = "",
+    out: Annotated[Path, typer.Option(help="Folder for the results; goes on with what is there.")] = Path("roam-bench"),
+) -> None:
+    """Ask a model of ours, its rows with a part taken away, its tokenizer and all baselines; report; publish."""
+    from .embedded import rows_of
+    from .publish import publish as publishing
+    from .report import report as writing
+    from .tasks import TASKS
+
+    _ask([*rows_of(model), "baselines"], out, tasks=tuple(TASKS), modes=("C",), form=form, scenes=scenes,
+         processes=processes, note=note)  # fmt: skip
+    writing(out)
+    size = publishing(out, publish)
+    print(f"written: {publish}, {size / 1e6:.1f} MB; the whole page: {out / 'report.html'}")
+
+
+def _ask(models: list[str], out: Path, **how) -> None:
+    """Run with a bar, and say what went wrong."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from .run import run as asking
 
-    specs = [spec for part in model for spec in part.split(";")]
     columns = (
         TextColumn("asking"),
         BarColumn(),
@@ -44,11 +75,8 @@ def run(
     )
     with Progress(*columns) as bar:
         job = bar.add_task("", total=None)
-        lines = asking(
-            specs, out, tasks=_parts(tasks), modes=_parts(modes), form=form, split=split, scenes=scenes, note=note,
-            seeds=[int(seed) for seed in _parts(seeds)], processes=processes,
-            progress=lambda done, total, key: bar.update(job, completed=done, total=total, description=key),
-        )  # fmt: skip
+        show = lambda done, total, key: bar.update(job, completed=done, total=total, description=key)  # noqa: E731
+        lines = asking(models, out, progress=show, **how)
     errors = [line for line in lines if line.error]
     print(f"{len(lines)} answers in {out}, {len(errors)} of them errors")
     for line in errors[:3]:
@@ -69,13 +97,19 @@ def report(folder: Folder) -> None:
 def compare(
     a: Annotated[str, typer.Argument(help="Folder of a run, or FOLDER#MODEL.")],
     b: Annotated[str, typer.Argument(help="Another.")],
-    metrics: Annotated[str, typer.Option(help="Metrics, separated by commas.")] = "psnr,action_strict,registered",
+    metrics: Annotated[
+        str, typer.Option(help="Metrics, separated by commas.")
+    ] = "haarpsi,psnr,action_strict,registered",
+    out: Annotated[Path | None, typer.Option(help="Markdown file to write the table into as well.")] = None,
 ) -> None:
     """Paired differences, B less A, on the same scenes, paths and seeds."""
     from .compare import as_markdown
     from .compare import compare as comparing
 
-    print(as_markdown(comparing(a, b, metrics=_parts(metrics))))
+    table = as_markdown(comparing(a, b, metrics=_parts(metrics)))
+    if out:
+        out.write_text(f"# {b} less {a}\n\n{table}")
+    print(table)
 
 
 @app.command()

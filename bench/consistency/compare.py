@@ -16,7 +16,7 @@ from .stats import Interval, bootstrap, by_scene, holm, sign_flip
 class Comparison:
     """One metric of one task: B less A, its interval over scenes, the p-value and Holm's; pairs: episodes compared.
 
-    is_better: whether B's mean is the better one, None for a tie.
+    is_better: whether B's mean is the better one, None for a tie. before, after: the means of A and of B.
     """
 
     task: str
@@ -27,9 +27,13 @@ class Comparison:
     p: float | None
     p_holm: float | None
     is_better: bool | None
+    before: float
+    after: float
 
 
-def compare(a: str, b: str, *, metrics: Sequence[str] = ("psnr", "action_strict", "registered")) -> list[Comparison]:
+def compare(
+    a: str, b: str, *, metrics: Sequence[str] = ("haarpsi", "psnr", "action_strict", "registered")
+) -> list[Comparison]:
     """Compare "FOLDER" or "FOLDER#MODEL" with another. Failures count as the metric's worst on either side."""
     if unknown := [name for name in metrics if name not in METRICS]:
         raise BenchError(f"unknown metrics {unknown}; known: {', '.join(METRICS)}")
@@ -43,16 +47,20 @@ def compare(a: str, b: str, *, metrics: Sequence[str] = ("psnr", "action_strict"
     for task, mode in dict.fromkeys((ours[key].task, ours[key].mode) for key in keys):
         for name in metrics:
             pairs = [
-                (ours[key].scene, theirs[key].ranked(name) - ours[key].ranked(name))
+                (ours[key].scene, ours[key].ranked(name), theirs[key].ranked(name))
                 for key in keys if (ours[key].task, ours[key].mode) == (task, mode)
                 and _arises(ours[key], theirs[key], name)
             ]  # fmt: skip
             if pairs:
-                means = list(by_scene(*zip(*pairs, strict=True)).values())
-                found.append((task, mode, name, bootstrap(means), len(pairs), sign_flip(means)))
-    adjusted = holm([row[-1] for row in found])
+                scenes, a_values, b_values = zip(*pairs, strict=True)
+                ends = [list(by_scene(scenes, values).values()) for values in (a_values, b_values)]
+                means = [after - before for before, after in zip(*ends, strict=True)]
+                row = (task, mode, name, bootstrap(means), len(pairs), sign_flip(means))
+                found.append((row, [sum(end) / len(end) for end in ends]))
+    adjusted = holm([row[-1] for row, _ in found])
     return [
-        Comparison(*row, p_holm, _is_better(row[2], row[3].mean)) for row, p_holm in zip(found, adjusted, strict=True)
+        Comparison(*row, p_holm, _is_better(row[2], row[3].mean), *ends)
+        for (row, ends), p_holm in zip(found, adjusted, strict=True)
     ]
 
 
@@ -68,13 +76,17 @@ def lines_of(spec: str) -> dict[str, Line]:
 
 def as_markdown(rows: Sequence[Comparison]) -> str:
     """The comparison as a table."""
-    text = ["| task | mode | metric | B - A | 95 % | scenes | pairs | p | p (Holm) | better |", "|" + "---|" * 10]
+    text = [
+        "| task | mode | metric | A | B | B - A | 95 % | scenes | pairs | p | p (Holm) | better |",
+        "|" + "---|" * 12,
+    ]
     for r in rows:
         d = r.difference
         spread = "-" if d.low is None else f"{d.low:+.3f} to {d.high:+.3f}"
         better = {True: "B", False: "A", None: "tie"}[r.is_better]
         p, p_holm = ("-" if p is None else f"{p:.4f}" for p in (r.p, r.p_holm))
-        cells = (r.task, r.mode, r.metric, f"{d.mean:+.3f}", spread, d.scenes, r.pairs, p, p_holm, better)
+        ends = (f"{r.before:.3f}", f"{r.after:.3f}")
+        cells = (r.task, r.mode, r.metric, *ends, f"{d.mean:+.3f}", spread, d.scenes, r.pairs, p, p_holm, better)
         text.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(text) + "\n"
 

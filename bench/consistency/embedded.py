@@ -26,6 +26,7 @@ from .episode import BenchError, Command
 from .truth import Truth
 
 OPTIONS = {"memory": ("on", "off"), "actions": ("true", "shuffled"), "weights": ("trained", "untrained")}
+LESS = tuple(f"{name}={values[1]}" for name, values in OPTIONS.items())
 
 
 class Dream(WorldModel):
@@ -97,6 +98,12 @@ def open_embedded(spec: str) -> WorldModel:
         checkpoint = untrained(checkpoint)
     dream = Dream(checkpoint, memory=chosen["memory"] == "on")
     return ShuffledActions(dream) if chosen["actions"] == "shuffled" else dream
+
+
+def rows_of(model: str) -> list[str]:
+    """The specs of a model of ours, of itself with a part taken away, and of its tokenizer."""
+    folder = "" if model == "embedded" else model
+    return [model, *(f"{model}:{part}" for part in LESS), f"tokenizer:{folder}".rstrip(":")]
 
 
 def untrained(checkpoint: Checkpoint, *, seed: int = 0) -> Checkpoint:

@@ -34,7 +34,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Episode:
-    """A path through a scene of the test split, and how much of it is shown.
+    """A path through a scene of a split, and how much of it is shown.
 
     actions[i] leads from poses[i] to poses[i + 1]; phases names what each pose is for ("explore", "return", ...).
     Frames 0 to num_context - 1 are true and shown; the model gives the rest. scored: the frames that are measured.
@@ -55,6 +55,7 @@ class Episode:
     gap: int | None = None
     target: int | None = None
     is_absent: bool = False
+    split: str = "test"
 
     def __post_init__(self):
         if len(self.poses) != len(self.actions) + 1 or len(self.phases) != len(self.poses):
@@ -69,7 +70,7 @@ class Episode:
     @property
     def key(self) -> str:
         """Names the episode among all: the same key, the same question."""
-        return f"{self.task}/{self.variant}/{self.mode}/{self.number}/{self.seed}"
+        return f"{self.task}/{self.variant}/{self.mode}/{self.split}-{self.number}/{self.seed}"
 
     @property
     def commands(self) -> tuple[Command, ...]:

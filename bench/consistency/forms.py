@@ -1,4 +1,5 @@
-"""How long a run is: the quick form for every change, the full form for a release. Both ask the same questions."""
+"""How long a run is: quick for every change, release for what is published with the weights, full for a paper. All ask
+the same questions, of more or fewer scenes."""
 
 from __future__ import annotations
 
@@ -26,6 +27,7 @@ class Form:
 FORMS = {
     "tiny": Form("tiny", 1, 1, (90,), (16,), 1, 48, 12),
     "quick": Form("quick", 2, 2, (60, 120), (16, 64), 1, 200, 60),
+    "release": Form("release", 8, 2, (30, 60, 90, 120, 180), (16, 64, 256, 1024), 1, 1000, 200),
     "full": Form("full", 32, 8, (30, 60, 90, 120, 180), (16, 32, 64, 128, 256, 512, 1024), 2, 1000, 200),
 }
 SHORT_GAP = 64

@@ -49,16 +49,32 @@ def draw_drift(lines: Sequence[Line], models: Sequence[str], path: Path) -> bool
     return _save(figure, axes, path)
 
 
-def contact_sheet(truth: Truth, answers: Sequence[Answer]) -> np.ndarray:
-    """Truth above dream, (2 H + gap, columns (W + gap), 3) uint8: up to MOST_COLUMNS scored frames, evenly chosen."""
+def contact_sheet(truth: Truth, answers: Sequence[Answer], name: str = "dream") -> np.ndarray:
+    """Truth above dream, named, with the frame's number of all that were asked for; (height, width, 3) uint8. Up to
+    MOST_COLUMNS scored frames, evenly chosen."""
     scored = np.array(truth.episode.scored)
     chosen = scored[np.linspace(0, len(scored) - 1, min(MOST_COLUMNS, len(scored))).astype(int)]
     above = [truth.frame(int(t)).pixels for t in chosen]
     below = [answers[int(t) - truth.episode.num_context].pixels for t in chosen]
-    rows = [
-        np.hstack([np.pad(p, ((2, 2), (2, 2), (0, 0)), constant_values=255) for p in row]) for row in (above, below)
+    columns = [
+        np.vstack([_label(f"{t - truth.episode.num_context + 1}", 14, a.shape[1] + 4), _framed(a), _framed(b)])
+        for t, a, b in zip(chosen, above, below, strict=True)
     ]
-    return np.vstack(rows)
+    height = above[0].shape[0] + 4
+    names = [np.rot90(_label(text, 18, height)) for text in ("truth", name[:18])]
+    return np.hstack([np.vstack([np.full((14, 18, 3), 255, np.uint8), *names]), *columns])
+
+
+def _framed(picture: np.ndarray) -> np.ndarray:
+    return np.pad(picture, ((2, 2), (2, 2), (0, 0)), constant_values=255)
+
+
+def _label(text: str, height: int, width: int) -> np.ndarray:
+    """A white strip with small grey words in its middle, (height, width, 3) uint8."""
+    strip = np.full((height, width, 3), 255, np.uint8)
+    (w, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
+    where = ((width - w) // 2, height - 4)
+    return cv2.putText(strip, text, where, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (90, 90, 90), 1, cv2.LINE_AA)
 
 
 def path_from_above(line: Line, episode: Episode, *, side: int = 260) -> np.ndarray:
@@ -66,7 +82,7 @@ def path_from_above(line: Line, episode: Episode, *, side: int = 260) -> np.ndar
     wanted = [episode.poses[t] for t in line.scored]
     points = np.array([p.position[:2] for p in episode.poses])
     found = [np.array(f[:2]) for f in line.extra.get("found", ()) if f]
-    low, high = np.min([points.min(0), *found], axis=0) - 0.6, np.max([points.max(0), *found], axis=0) + 0.6
+    low, high = np.min([points.min(0), *found], axis=0) - 0.4, np.max([points.max(0), *found], axis=0) + 0.4
     scale = side / max(high - low)
     picture = np.full((side, side, 3), 255, np.uint8)
 
@@ -90,7 +106,8 @@ def path_from_above(line: Line, episode: Episode, *, side: int = 260) -> np.ndar
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 88] if path.suffix == ".jpg" else []
+    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality)
 
 
 def _axes(*names: tuple[str, str]):

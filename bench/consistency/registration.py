@@ -73,7 +73,7 @@ def features_of(picture: np.ndarray) -> Features:
 def _by_features(features: Features, truth: Truth, guess: Pose) -> Found:
     """SIFT (Lowe 2004, OpenCV), ratio test 0.8, true depth, solvePnPRansac (EPnP, 2 pixels), refined on its inliers."""
     view = truth.at(guess)
-    true = features_of(view.pixels)
+    true = truth.once("features", guess, lambda: features_of(view.pixels))
     pairs = _matches(features.descriptors, true.descriptors)
     if len(pairs) < LEAST_INLIERS:
         return Found(None)
@@ -140,13 +140,19 @@ def _by_comparison(picture: np.ndarray, truth: Truth, guesses: Sequence[Pose]) -
     wanted = _descriptor(picture, _SCAN)
     if wanted is None:
         return Found(None)
-    turned = [guess.moved(Motion(yaw_deg=degrees)) for guess in guesses for degrees in _TURNS]
-    pose = max(turned, key=lambda guess: float(wanted @ _described(_look(truth, guess, _SCAN), _SCAN)))
+    turned = [view for guess in guesses for view in truth.once("turned", guess, lambda g=guess: _turned(truth, g))]
+    pose = max(turned, key=lambda view: float(wanted @ view[1]))[0]
     for stage in (_COARSE, _FINE):
         pose, alike = align(picture, truth, pose, stage)
     if alike < LEAST_ALIKE:
         return Found(None)
     return Found(align(picture, truth, pose, _LAST)[0], "compare")
+
+
+def _turned(truth: Truth, guess: Pose) -> list[tuple[Pose, np.ndarray]]:
+    """The guess turned a little to either side, and what the truth looks like from there."""
+    poses = [guess.moved(Motion(yaw_deg=degrees)) for degrees in _TURNS]
+    return [(pose, _described(_look(truth, pose, _SCAN), _SCAN)) for pose in poses]
 
 
 @dataclass(frozen=True)

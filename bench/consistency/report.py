@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from .findings import findings, own_models, sanity
 from .metrics import HEADLINE, METRICS
 from .plots import contact_sheet, draw_drift, draw_gaps, path_from_above, write_picture
 from .results import Line, Manifest, load_frames, machine, read_lines, read_manifest, today
@@ -34,7 +35,7 @@ def report(folder: str | Path, *, draws: int = 10_000) -> Path:
     manifest, lines = read_manifest(folder), read_lines(folder)
     found = tables(lines, draws=draws)
     pictures = _pictures(folder, manifest, lines, found)
-    (folder / "report.json").write_text(json.dumps(as_data(manifest, lines, found), indent=1))
+    (folder / "report.json").write_text(json.dumps(_rounded(as_data(manifest, lines, found))))
     (folder / "report.md").write_text(as_markdown(manifest, lines, found, pictures))
     page = folder / "report.html"
     page.write_text(as_html(folder, manifest, lines, found, pictures))
@@ -52,19 +53,30 @@ def as_data(manifest: Manifest, lines: Sequence[Line], found: Sequence[Table]) -
         "errors": sum(bool(line.error) for line in lines), "reported": today(), "reported_on": machine(),
         "answers": hashlib.sha256("\n".join(answered).encode()).hexdigest()[:16],
         "balanced": {model: balanced([x for x in lines if x.model == model]) for model in manifest.models},
+        "findings": {m: findings(m, lines, found) for m in own_models(manifest.models)}, "sanity": sanity(found),
         "tables": [asdict(table) for table in found],
     }  # fmt: skip
+
+
+def _rounded(data):
+    """The same, floats to five digits: a report is read, and goes into repositories."""
+    if isinstance(data, dict):
+        return {key: _rounded(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_rounded(value) for value in data]
+    return float(f"{data:.5g}") if isinstance(data, float) else data
 
 
 def as_markdown(
     manifest: Manifest, lines: Sequence[Line], found: Sequence[Table], pictures: dict[str, list[str]]
 ) -> str:
     text = ["# Consistency report", "", _head(manifest, lines), "", CAUTION, ""]
+    text += ["## What it shows", "", *[f"- {sentence}" for sentence in _sentences(manifest, lines, found)], ""]
     text += ["## Balanced score", "", *_markdown(*_balance_rows(manifest, lines)), ""]
     text += ["## What the models say of themselves", "", *_markdown(*_about_rows(manifest)), ""]
     for table in found:
         text += [f"## {_title(table)}", "", _question(table.task), "", *_markdown(*_rows(table)), ""]
-        text += [f"![{name}]({name})" for name in pictures.get(table.task, ())] + [""]
+        text += [f"![{name}]({name})\n*{_caption(name)}*\n" for name in pictures.get(table.task, ())] + [""]
     text += [
         "## What the numbers are",
         "",
@@ -82,6 +94,8 @@ def as_html(
         f"<p>{html.escape(_head(manifest, lines))}</p>",
         f"<p class=note>{html.escape(CAUTION)}</p>",
     ]
+    told = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in _sentences(manifest, lines, found))
+    body += ["<h2>What it shows</h2>", f"<ul>{told}</ul>"]
     body += ["<h2>Balanced score</h2>", _html_table(*_balance_rows(manifest, lines))]
     body += ["<h2>What the models say of themselves</h2>", _html_table(*_about_rows(manifest))]
     for table in found:
@@ -90,8 +104,7 @@ def as_html(
             f"<p>{html.escape(_question(table.task))}</p>",
             _html_table(*_rows(table)),
         ]
-        body += [f'<figure><img src="{_inline(folder / n)}"><figcaption>{html.escape(n)}</figcaption></figure>'
-                 for n in pictures.get(table.task, ())]  # fmt: skip
+        body += [_figure(folder / name) for name in pictures.get(table.task, ())]
     about = "".join(f"<li><b>{m.name}</b> ({_unit(m.name)}): {html.escape(m.about)}</li>" for m in METRICS.values())
     body += ["<h2>What the numbers are</h2>", f"<ul>{about}</ul>"]
     return _PAGE.replace("BODY", "\n".join(body))
@@ -147,17 +160,15 @@ def _pictures(folder: Path, manifest: Manifest, lines: Sequence[Line], found: Se
             continue
         episode = questions[line.key]
         stem = f"pictures/{line.task}-{line.mode}-{''.join(c if c.isalnum() else '-' for c in line.model)}"
-        write_picture(folder / f"{stem}-sheet.png", contact_sheet(Truth(episode), answers))
+        write_picture(folder / f"{stem}-sheet.jpg", contact_sheet(Truth(episode), answers, line.model))
         write_picture(folder / f"{stem}-path.png", path_from_above(line, episode))
-        names.setdefault(line.task, []).extend([f"{stem}-sheet.png", f"{stem}-path.png"])
+        names.setdefault(line.task, []).extend([f"{stem}-sheet.jpg", f"{stem}-path.png"])
     return names
 
 
 def _shown(lines: Sequence[Line], manifest: Manifest) -> list[Line]:
-    """The longest episode of the first scene in every task and mode, of three models: no baselines if others are."""
-    from .baselines import BASELINES
-
-    own = [model for model in manifest.models if model not in BASELINES] or list(manifest.models)
+    """The longest episode of the first scene in every task and mode, of three of the models the report is about."""
+    own = own_models(manifest.models)
     best: dict[tuple, Line] = {}
     for line in lines:
         if line.model in own[:3] and not line.error:
@@ -170,10 +181,31 @@ def _shown(lines: Sequence[Line], manifest: Manifest) -> list[Line]:
 def _head(manifest: Manifest, lines: Sequence[Line]) -> str:
     errors = sum(bool(line.error) for line in lines)
     return (
-        f"Form {manifest.form}, version {manifest.version}, questions {manifest.digest}; {len(lines)} of "
-        f"{len(manifest.asked) * len(manifest.models)} answers, {errors} errors; {manifest.date}, {manifest.machine}. "
-        f"{manifest.note}"
+        f"{_split_note(manifest)}Form {manifest.form}, version {manifest.version}, questions {manifest.digest}; "
+        f"{len(lines)} of {len(manifest.asked) * len(manifest.models)} answers, {errors} errors; {manifest.date}, "
+        f"{manifest.machine}. {manifest.note}"
     ).strip()
+
+
+def _split_note(manifest: Manifest) -> str:
+    return "" if manifest.split == "test" else f"NOT A RESULT: scenes of the split '{manifest.split}', to choose by. "
+
+
+def _sentences(manifest: Manifest, lines: Sequence[Line], found: Sequence[Table]) -> list[str]:
+    own = [f"{m}: {sentence}" for m in own_models(manifest.models)[:3] for sentence in findings(m, lines, found)]
+    return [*sanity(found), *own]
+
+
+def _caption(name: str) -> str:
+    """What a picture shows, by its file's name."""
+    if name.endswith("-sheet.jpg"):
+        return "Truth above, dream below; numbers count the frames that were asked for."
+    if name.endswith("-path.png"):
+        return (
+            "From above: the commanded path grey, recovered poses and where they look red, a cross where a frame was "
+            "asked for and could not be found in the scene."
+        )
+    return "Means over scenes, bands 95 % bootstrap intervals." if "T6" in name else "Means over the frames of a bin."
 
 
 def _title(table: Table) -> str:
@@ -199,8 +231,14 @@ def _html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<div class=wide><table><tr>{top}</tr>{body}</table></div>"
 
 
+def _figure(path: Path) -> str:
+    words = html.escape(_caption(path.name))
+    return f'<figure><img src="{_inline(path)}"><figcaption>{words}</figcaption></figure>'
+
+
 def _inline(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    kind = "jpeg" if path.suffix == ".jpg" else "png"
+    return f"data:image/{kind};base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Consistency report</title><style>
@@ -208,7 +246,8 @@ body{font:15px/1.45 system-ui,sans-serif;max-width:1200px;margin:2em auto;paddin
 table{border-collapse:collapse;font-size:13px}
 td,th{padding:.25em .6em;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
 td:first-child,th:first-child{text-align:left;position:sticky;left:0;background:#fff}.wide{overflow-x:auto}.note{color:#666}
-figure{margin:1em 0}img{max-width:100%}figcaption{color:#888;font-size:12px}</style><body>
+figure{display:inline-block;vertical-align:top;margin:.5em 1em .5em 0}
+img{max-width:100%}figcaption{color:#888;font-size:12px}</style><body>
 BODY
 </body></html>
 """

@@ -76,6 +76,7 @@ class Manifest:
     date: str = ""
     note: str = ""
     version: int = VERSION
+    split: str = "test"
 
     @property
     def digest(self) -> str:

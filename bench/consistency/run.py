@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
+from ...scenes.splits import SPLITS
 from .adapters import WorldModel, open_model
 from .ask import ask, digest_of
 from .baselines import BASELINES
@@ -57,16 +58,16 @@ def run(
     """Ask all models all episodes and return every line of the folder, those of earlier runs too.
 
     models: specs as `adapters.open_model` reads them; "baselines" stands for all rows that need no weights. modes: C, F
-    or both. scenes: fewer or more than the form has. progress: called with (episodes
-    done, episodes to do, what was just done).
+    or both. scenes: fewer or more than the form has. split: "test" for results, "dev" to choose by. progress: called
+    with (episodes done, episodes to do, what was just done).
     """
-    if split != SPLIT:
-        raise BenchError(f"split '{split}'; the benchmark is asked on the held-out split '{SPLIT}' only")
+    if split not in SPLITS[1:]:
+        raise BenchError(f"split '{split}'; wanted test, which is held out, or dev, to choose by")
     specs = expand(models)
     folder = Path(out)
-    episodes = episodes_of(tasks, modes, sized(form, scenes), seeds)
+    episodes = episodes_of(tasks, modes, sized(form, scenes), seeds, split=split)
     asked = {episode.key: episode.digest for episode in episodes}
-    manifest = Manifest(form, tuple(tasks), tuple(modes), tuple(seeds), specs, asked)
+    manifest = Manifest(form, tuple(tasks), tuple(modes), tuple(seeds), specs, asked, split=split)
     _announce(folder, replace(manifest, machine=machine(), date=today(), note=note))
     jobs = _jobs(folder, episodes, specs)
     for count, (job, lines, about) in enumerate(_results(jobs, processes), 1):
@@ -101,7 +102,9 @@ def sized(form: str, scenes: int | None) -> Form:
     return chosen if scenes is None else replace(chosen, scenes=scenes, long_scenes=min(scenes, chosen.long_scenes))
 
 
-def episodes_of(tasks: Sequence[str], modes: Sequence[str], form: Form, seeds: Sequence[int]) -> list[Episode]:
+def episodes_of(
+    tasks: Sequence[str], modes: Sequence[str], form: Form, seeds: Sequence[int], *, split: str = SPLIT
+) -> list[Episode]:
     """Every episode of a run, the same everywhere. Sampling seeds ask the same path with another random state."""
     if unknown := [mode for mode in modes if mode not in MODES]:
         raise BenchError(f"unknown mode {unknown}; known: C (context), F (free)")
@@ -109,7 +112,7 @@ def episodes_of(tasks: Sequence[str], modes: Sequence[str], form: Form, seeds: S
     for task in tasks:
         for mode in modes:
             for number in range(form.long_scenes if task in LONG_TASKS else form.scenes):
-                paths = build(task, number, mode=mode, form=form)
+                paths = build(task, number, mode=mode, form=form, split=split)
                 far = [e for e in paths if number < form.long_scenes or (e.gap or 0) <= SHORT_GAP]
                 episodes += [replace(episode, seed=seed) for seed in seeds for episode in far]
     return episodes
@@ -119,10 +122,10 @@ def _announce(folder: Path, manifest: Manifest) -> None:
     """Write the manifest, or join it to that of a run which is being gone on with."""
     if (folder / "manifest.json").exists():
         before = read_manifest(folder)
-        if before.version != manifest.version or before.form != manifest.form:
+        if (before.version, before.form, before.split) != (manifest.version, manifest.form, manifest.split):
             raise BenchError(
-                f"{folder} holds a run of form '{before.form}', version {before.version}; wanted '{manifest.form}', "
-                f"version {manifest.version}: name another folder"
+                f"{folder} holds a run of form '{before.form}', split '{before.split}', version {before.version}; "
+                f"wanted '{manifest.form}', '{manifest.split}', version {manifest.version}: name another folder"
             )
         join = lambda a, b: tuple(dict.fromkeys((*a, *b)))  # noqa: E731
         manifest = replace(

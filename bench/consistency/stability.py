@@ -32,9 +32,18 @@ def _excess(frames: Callable[[int], np.ndarray], truth: Truth, before: int, afte
     own, mask = carried(frames(before), truth, before, after)
     if mask.mean() < 0.05:
         return None
-    true, _ = carried(truth.frame(before).pixels, truth, before, after)
     ours = np.abs(own - frames(after))[mask].mean()
-    return max(0.0, float(ours - np.abs(true - truth.frame(after).pixels)[mask].mean()))
+    return max(0.0, float(ours - _true_change(truth, before, after)))
+
+
+def _true_change(truth: Truth, before: int, after: int) -> float:
+    """What the truth itself differs by when it is carried so."""
+
+    def measure() -> float:
+        true, mask = carried(truth.frame(before).pixels, truth, before, after)
+        return float(np.abs(true - truth.frame(after).pixels)[mask].mean())
+
+    return truth.once(("change", before, after), truth.episode.poses[after], measure)
 
 
 def carried(pixels: np.ndarray, truth: Truth, before: int, after: int) -> tuple[np.ndarray, np.ndarray]:

@@ -67,8 +67,10 @@ def verify(
 
 def questions_of(manifest: Manifest):
     """Today's episodes for what a manifest asked, whatever number of scenes it asked for."""
-    scenes = 1 + max((int(key.split("/")[3]) for key in manifest.asked), default=0)
-    episodes = episodes_of(manifest.tasks, manifest.modes, sized(manifest.form, scenes), manifest.seeds)
+    scenes = 1 + max((int(key.split("/")[3].split("-")[1]) for key in manifest.asked), default=0)
+    episodes = episodes_of(
+        manifest.tasks, manifest.modes, sized(manifest.form, scenes), manifest.seeds, split=manifest.split
+    )
     return [episode for episode in episodes if episode.key in manifest.asked]
 
 

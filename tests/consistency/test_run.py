@@ -14,6 +14,7 @@ from roam.bench.consistency.commands import main
 from roam.bench.consistency.compare import as_markdown, compare
 from roam.bench.consistency.episode import BenchError
 from roam.bench.consistency.leaderboard import leaderboard
+from roam.bench.consistency.publish import publish
 from roam.bench.consistency.report import report
 from roam.bench.consistency.results import frames_path, read_lines, read_manifest
 from roam.bench.consistency.run import run
@@ -77,7 +78,9 @@ def test_frames_that_were_exchanged_and_lines_that_are_missing_are_found_out(fol
 def test_a_report_has_every_table_with_intervals_and_needs_no_other_file(folder):
     page = report(folder, draws=200).read_text()
     text = (folder / "report.md").read_text()
-    assert "T1, mode C" in page and "T6, mode C" in page and "data:image/png;base64" in page
+    assert "T1, mode C" in page and "T6, mode C" in page
+    assert "data:image/png;base64" in page and "data:image/jpeg;base64" in page
+    assert "The truth comes first, or ties with the first, in 2 of 2 tables" in text and "first in none" in text
     assert 'src="http' not in page and "60.00 [60.00, 60.00]" in text
     assert text.index("| truth |") < text.index("| copy-last |")
 
@@ -86,7 +89,9 @@ def test_a_comparison_is_paired_and_knows_which_way_is_better(folder):
     rows = compare(f"{folder}#copy-last", f"{folder}#truth", metrics=("psnr", "angle_error"))
     assert {row.task for row in rows} == {"T1", "T6"}
     assert all(row.is_better for row in rows) and all(row.difference.scenes == 2 for row in rows)
-    assert "| T1 | C | psnr | +" in as_markdown(rows)
+    line = next(row for row in rows if (row.task, row.metric) == ("T1", "psnr"))
+    assert line.after == 60 and line.before == pytest.approx(60 - line.difference.mean)
+    assert "| T1 | C | psnr |" in as_markdown(rows)
     with pytest.raises(BenchError, match="name one"):
         compare(str(folder), str(folder))
 
@@ -136,9 +141,15 @@ def test_a_second_seed_asks_the_same_way_with_another_random_state(tmp_path):
     assert sorted(seed for seed, _ in seeds) == [0, 1] and seeds[0][1] == seeds[1][1]
 
 
-def test_only_the_held_out_split_is_asked(tmp_path):
-    with pytest.raises(BenchError, match="held-out"):
+def test_what_was_trained_on_is_never_asked(tmp_path):
+    with pytest.raises(BenchError, match="held out"):
         run(ROWS, tmp_path, split="train")
+
+
+def test_dev_scenes_are_no_result_and_the_report_says_so(tmp_path):
+    run(("truth",), tmp_path, tasks=("T1",), form="tiny", scenes=1, processes=1, split="dev")
+    assert "NOT A RESULT" in report(tmp_path, draws=20).read_text()
+    assert verify(tmp_path).is_sound
 
 
 def test_another_form_in_the_same_folder_is_refused(folder):
@@ -172,3 +183,17 @@ def test_lines_survive_being_written_and_read(folder):
     line = read_lines(folder)[0]
     assert type(line).from_json(line.as_json()) == line
     assert replace(line, error="x").ranked("psnr") == 0
+
+
+def test_what_is_published_is_small_and_replaces_what_was_there(folder, tmp_path):
+    target = tmp_path / "published"
+    with pytest.raises(BenchError, match="run `bench consistency report"):
+        publish(tmp_path, target)
+    report(folder, draws=50)
+    (target / "pictures").mkdir(parents=True)
+    (target / "pictures" / "old.png").write_bytes(b"x")
+    assert publish(folder, target) < 1_500_000
+    assert json.loads((target / "report.json").read_text())["questions"] == read_manifest(folder).digest
+    assert not (target / "pictures" / "old.png").exists()
+    named = [part.split(")")[0] for part in (target / "report.md").read_text().split("](")[1:]]
+    assert named and all((target / name).exists() for name in named)
