@@ -13,7 +13,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from torch import Tensor
 
 from ..kernels import backend
 from ..kernels.attention import PagedHistory, attend, attend_reference
+from ..kernels.conv import ServedConv2d
+from ..kernels.device import has_half_dots
 from ..kernels.graph import CapturedStep
 from ..kernels.linear import Fp8Linear, linear
 from ..kernels.nearest import nearest_code, nearest_code_reference
@@ -55,7 +57,8 @@ class Sizes:
 
 
 LARGE = Sizes((8, 256, 1024, 4096), 5120, 25600, 64, 8, 128, 8, 1088, 131072, 256, torch.bfloat16)  # Emu3.5 34B
-SMALL = Sizes((65,), 192, 576, 6, 2, 32, 12, 80, 1024, 16, torch.float32)  # the embedded model
+SMALL = Sizes((65,), 192, 576, 6, 2, 32, 12, 80, 4096, 4, torch.float32)  # the embedded model
+CONVOLUTIONS = ((192, 8), (96, 16), (48, 32))  # channels and pixels a side of its tokenizer's
 # Above this load other work shares the cores, and a median says more about it than about us.
 _IDLE_LOAD = 0.5
 
@@ -330,6 +333,19 @@ def _fp8_gate(layer: Fp8Linear, x: Tensor, weight: Tensor) -> Callable[[], None]
     return check
 
 
+def conv_cases(bench: Bench) -> Iterator[Case]:
+    dtype = bench.sizes.dtype
+    for width, side in CONVOLUTIONS:
+        conv = torch.nn.Conv2d(width, width, 3, padding=1).to(bench.device)
+        x = bench.random(1, width, side, side).to(memory_format=torch.channels_last)
+        plain = conv.to(dtype).to(memory_format=torch.channels_last)
+        ways = {"ours": partial(ServedConv2d(conv, dtype), x), "eager": partial(plain, x)}
+        operations = 2 * side * side * 9 * width * width
+        moved = _bytes_of(x, x, plain.weight)
+        yield Case("convolution", f"{width} channels, {side} x {side}", moved, operations, ways,
+                   matches(ways["ours"], ways["eager"]))  # fmt: skip
+
+
 def graph_cases(bench: Bench) -> Iterator[Case]:
     s = bench.sizes
     x, weight, head = bench.random(1, s.rows[0], s.hidden), bench.random(s.hidden), bench.random(256, s.hidden)
@@ -353,6 +369,7 @@ CASES = {
     "renoise": renoise_cases,
     "elementwise": elementwise_cases,
     "linear": linear_cases,
+    "conv": conv_cases,
     "graph": graph_cases,
 }
 
@@ -488,7 +505,9 @@ def main(arguments: list[str] | None = None) -> None:
     cuda = device.type == "cuda"
     seconds = chosen.seconds or (1.0 if cuda else 0.3)
     compiles = cuda if chosen.compile is None else chosen.compile
-    bench = Bench(device, LARGE if cuda else SMALL, compiles, seconds)
+    half = torch.empty(0, dtype=torch.bfloat16, device=device)
+    small = replace(SMALL, dtype=torch.bfloat16 if has_half_dots(half) else torch.float32)  # as the engine runs it
+    bench = Bench(device, LARGE if cuda else small, compiles, seconds)
     with torch.no_grad():
         machine = look_at(device, bench.sizes)
         measures = [m for op in chosen.ops for case in CASES[op](bench) for m in measure(case, bench, machine)]

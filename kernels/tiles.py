@@ -137,7 +137,8 @@ def plan_tiles(num_rows: int, num_codes: int, width: int, device: torch.device, 
     block_r, block_k = block_of(num_rows, largest=128), min(64, block_of(width))
     if dtype == torch.float32:
         block_r, block_v, block_k, num_warps, num_stages = 32, 64, 32, 4, 2
-    elif block_r == 128 and chip.is_large:
+    elif block_r == 128 and chip.is_large and width > 1024:
+        # 128 registers a thread; a narrow table's scan is mostly noise, which spills then, and gains nothing by it
         block_v, num_warps, num_stages = 128, 16, 4
     else:
         block_v, num_warps, num_stages = 64 if block_r == 128 else 128, 8, 3
