@@ -84,7 +84,7 @@ def _worst(model: str, found: Sequence[Table]) -> list[str]:
         ours, theirs = (table.cells.get(row, {}).get("haarpsi") for row in (model, REFERENCE))
         if ours and theirs and ours.interval and theirs.interval:
             behind.append((ours.interval.mean - theirs.interval.mean, table, ours.interval.mean, theirs.interval.mean))
-    worst = [row for row in sorted(behind, key=lambda row: row[0])[:3] if row[0] < 0]
+    worst = [row for row in sorted(behind, key=lambda row: row[0])[:3] if row[0] < -0.005]
     if not worst:
         return []
     said = ", ".join(f"{table.task} mode {table.mode} ({a:.2f} against {b:.2f})" for _, table, a, b in worst)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,3 +117,24 @@ def test_a_video_of_the_wrong_length_is_refused(tmp_path):
     np.savez(tmp_path / "answers" / f"{name_of(ASKED)}.npz", pixels=np.zeros((2, 128, 128, 3), np.uint8))
     with pytest.raises(BenchError, match="2 frames"):
         answers_of(VideoFolder(tmp_path), Truth(ASKED))
+
+
+def snippets() -> list[str]:
+    page = Path(__file__).parents[2] / "docs" / "benchmark.md"
+    return [part.split("```")[0] for part in page.read_text().split("```python\n")[1:]]
+
+
+def test_the_pages_environment_takes_part():
+    space: dict = {}
+    exec(next(text for text in snippets() if "EnvironmentModel" in text), space)
+    answers = answers_of(space["StillModel"](), Truth(ASKED))
+    assert np.array_equal(answers[-1].pixels, Truth(ASKED).frame(ASKED.num_context - 1).pixels)
+
+
+def test_the_pages_way_to_answer_questions_elsewhere_is_scored(tmp_path):
+    export([ASKED], tmp_path)
+    space: dict = {}
+    exec(next(text for text in snippets() if "questions.json" in text), space)
+    space["answer"](tmp_path)
+    answers = answers_of(VideoFolder(tmp_path), Truth(ASKED))
+    assert np.array_equal(answers[0].pixels, Truth(ASKED).frame(ASKED.num_context - 1).pixels)
