@@ -34,11 +34,11 @@ from .quick import CONTEXT, Walk, observed, test_walk
 STEPS = (1, 2, 4, 8, 16)
 DREAMT = 4  # frames that each walk is dreamt on for
 GOALS = {
-    "DiDA, best of 1 to 16 steps, less token by token, dB": -0.3,
-    "DiDA over block decoding without the adaptation, 8 steps, dB": 1.0,
-    "DiDA over a frozen frame, dB": 0.0,
+    "DiDA in 4 steps less token by token, dB": -0.3,
+    "DiDA over block decoding without the adaptation, 4 steps, dB": 1.0,
+    "DiDA in 4 steps over a frozen frame, dB": 0.0,
     "token by token after the adaptation less before, dB": -0.3,
-    "times faster than token by token, 4 steps": 5.0,
+    "DiDA in 4 steps times faster than token by token": 5.0,
 }
 
 
@@ -171,8 +171,8 @@ def goals(rows: list[dict]) -> dict[str, dict]:
     (later,) = (row for row in rows if row["name"].endswith("after the adaptation"))
     dida = {row["steps"]: row for row in rows if row["name"] == "DiDA"}
     block = {row["steps"]: row for row in rows if row["name"].startswith("block")}
-    best = max(row["psnr"] for row in dida.values())
-    measured = (best - plain["psnr"], dida[8]["psnr"] - block[8]["psnr"], best - rows[0]["psnr"],
+    four = dida[4]["psnr"]
+    measured = (four - plain["psnr"], four - block[4]["psnr"], four - rows[0]["psnr"],
                 later["psnr"] - plain["psnr"], plain["seconds"] / dida[4]["seconds"])  # fmt: skip
     return {name: {"measured": value, "goal": GOALS[name], "met": value >= GOALS[name]}
             for name, value in zip(GOALS, measured, strict=True)}  # fmt: skip
