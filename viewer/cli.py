@@ -204,6 +204,10 @@ def serve(
     is_open: Annotated[bool, typer.Option("--open", help="Listen beyond this machine without keys.")] = False,
     metrics_port: Annotated[int | None, typer.Option(min=0, help="Port of the Prometheus metrics.")] = None,
     page_port: Annotated[int | None, typer.Option(min=0, help="Port of the web page.")] = None,
+    max_clients: Annotated[int, typer.Option(min=1, help="Connections at a time.")] = 256,
+    max_awake: Annotated[int, typer.Option(min=1, help="Walks in memory; others wait on disk.")] = 64,
+    park_s: Annotated[float, typer.Option(min=1, help="Seconds after which an idle walk goes to disk.")] = 300.0,
+    snapshot_frames: Annotated[int, typer.Option(min=1, help="Frames lost at most where the machine dies.")] = 30,
     vision_tokenizer: Vision = None,
     precision: Precision = None,
     context: Context = None,
@@ -213,12 +217,17 @@ def serve(
     """Let other programs walk: ZeroMQ, protocol 1 (docs/protocol.md)."""
     from .serving import WALKS
     from .serving import serve as run
+    from .sessions import Limits
     from .worlds import open_worlds
+
+    limits = Limits(
+        max_clients=max_clients, max_awake=max_awake, park_s=park_s, snapshot_frames=snapshot_frames
+    )  # fmt: skip
 
     official = _official(vision_tokenizer, precision=precision, context=context, area=area, turns=turns)
     worlds = open_worlds(model, is_truth=truth, **official)
     ports = {"metrics_port": metrics_port, "page_port": page_port}
-    run(worlds, address, folder=folder or WALKS, keys=keys, is_open=is_open, **ports)
+    run(worlds, address, folder=folder or WALKS, keys=keys, is_open=is_open, limits=limits, **ports)
 
 
 @app.command()

@@ -9,57 +9,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from ..world.action import Action, ActionError
 from ..world.frame import Frame
 from ..world.pose import Motion
 from . import protocol as p
-from .encoding import Look, decode
+from .encoding import Look
 from .line import Line
 from .security import KeyPair, unlock
-
-
-class ServerError(ValueError):
-    """The server refused; `code` is one of protocol.ERROR_CODES."""
-
-    def __init__(self, code: str, message: str):
-        super().__init__(f"{message} [{code}]")
-        self.code = code
+from .walk import Received, ServerError, Walk
 
 
 class ConnectionLostError(ConnectionError):
     """The line broke while a request was on its way: it may or may not have been done."""
-
-
-@dataclass(frozen=True)
-class Received:
-    """A frame and what came with it. latency_ms: from the act that led to it to its arrival, on this side's clock."""
-
-    frame: Frame
-    head: p.FrameHead
-    latency_ms: float | None
-
-
-@dataclass
-class Walk:
-    """What the client knows of one session. owed: credits of frames that were taken and not yet granted again.
-
-    is_seated: the server knows that this connection has the walk; until it does, acts wait in `typed` and `held`.
-    """
-
-    id: str
-    token: str
-    view: p.View
-    newest: tuple[p.FrameHead, bytes, float] | None = None
-    taken: tuple[p.FrameHead, bytes, float] | None = None
-    owed: int = 0
-    is_seated: bool = False
-    is_eager: bool = False  # somebody waits for a step: frames are taken as they come
-    held: p.Act | None = None
-    typed: dict[int, p.Act] = field(default_factory=dict)
-    receipts: dict[int, p.Receipt] = field(default_factory=dict)
-    failure: ServerError | None = None
 
 
 class Client:
@@ -154,9 +116,7 @@ class Client:
 
     def fork(self, session: str) -> str:
         """Begin a second walk at the same point, seen in the same way."""
-        view = self._walk(session).view
-        same = {name: getattr(view, name) for name in ("encoding", "quality", "depth", "tokens", "credits")}
-        return self._begin(p.Fork(seq=self._next_seq(), session=session, **same))
+        return self._begin(p.Fork(seq=self._next_seq(), session=session, **self._walk(session).looks))
 
     def token(self, session: str) -> str:
         """The secret with which another client may take this walk over."""
@@ -200,15 +160,15 @@ class Client:
         walk = self._walk(session)
         with self._changed:
             walk.is_eager = True
-            self._take_if_any(walk)
+            self._take(walk)
         try:
             receipt = self.receipt(session, self.act(session, action), timeout_s=timeout_s)
-            self._wait(lambda: walk.failure or _index(walk.taken) >= receipt.frame, timeout_s, "no frame")
+            self._wait(lambda: walk.failure or walk.index >= receipt.frame, timeout_s, "no frame")
         finally:
             walk.is_eager = False
         if walk.failure:
             raise walk.failure
-        return _received(walk.taken)
+        return walk.taken.received
 
     def latest_frame(self, session: str) -> Frame | None:
         """The newest frame, whether or not it was taken before; None before the first. Does not wait."""
@@ -219,29 +179,25 @@ class Client:
         """`latest_frame` with its header and latency."""
         walk = self._walk(session)
         with self._changed:
-            return self._take(walk) if walk.newest else _received(walk.taken)
+            self._take(walk)
+            return walk.taken.received if walk.taken else None
 
     def next_frame(self, session: str, *, at: int | None = None, timeout_s: float | None = None) -> Received:
         """Wait for a frame that was not taken yet (or for the one with index `at`), and take it."""
         walk = self._walk(session)
-
-        def is_there():
-            if at is None:
-                return walk.newest
-            return at in (_index(walk.newest), _index(walk.taken))
-
-        self._wait(lambda: walk.failure or is_there(), timeout_s, "no frame")
+        self._wait(lambda: walk.failure or walk.has(at), timeout_s, "no frame")
         if walk.failure:
             raise walk.failure
         with self._changed:
-            return self._take(walk) if walk.newest else _received(walk.taken)
+            self._take(walk)
+            return walk.taken.received
 
     def rewind(self, session: str, frames: int) -> Frame:
         """Undo that many steps; returns the frame then on show."""
         walk = self._walk(session)
         with self._changed:
             walk.taken = None
-            self._take_if_any(walk)
+            self._take(walk)
         done = self._request(p.Rewind(seq=self._next_seq(), session=session, frames=frames))
         return self.next_frame(session, at=done.index).frame
 
@@ -306,16 +262,9 @@ class Client:
             if not self._changed.wait_for(is_so, seconds):
                 raise TimeoutError(f"{complaint} within {seconds:g} s")
 
-    def _take(self, walk: Walk) -> Received:
-        self._take_if_any(walk)
-        return _received(walk.taken)
-
-    def _take_if_any(self, walk: Walk) -> None:
-        if walk.newest:
-            walk.taken, walk.newest = walk.newest, None
-        if walk.owed:
-            self._tell(walk, p.Credit(session=walk.id, frames=walk.owed))
-            walk.owed = 0
+    def _take(self, walk: Walk) -> None:
+        if owed := walk.take():
+            self._tell(walk, p.Credit(session=walk.id, frames=owed))
 
     # On the line's thread.
 
@@ -329,10 +278,9 @@ class Client:
 
     def _take_up(self, walk: Walk) -> None:
         self._last_seq += 1
-        view = {name: getattr(walk.view, name) for name in ("encoding", "quality", "depth", "tokens", "credits")}
         self._resuming[self._last_seq] = walk
-        again = p.Resume(seq=self._last_seq, token=walk.token, **view) if walk.token else None
-        self._line.send(again or p.Watch(seq=self._last_seq, session=walk.id, **view))
+        again = p.Resume(seq=self._last_seq, token=walk.token, **walk.looks) if walk.token else None
+        self._line.send(again or p.Watch(seq=self._last_seq, session=walk.id, **walk.looks))
 
     def _down(self) -> None:
         with self._changed:
@@ -368,15 +316,14 @@ class Client:
     def _show(self, head: p.FrameHead, payload) -> None:
         walk = self._walks.get(head.session)
         if walk:
-            walk.newest = (head, payload, time.monotonic())
-            walk.owed += 1
+            walk.show(head, payload)
             if walk.is_eager:
-                self._take_if_any(walk)
+                self._take(walk)
 
     def _note(self, receipt: p.Receipt) -> None:
         walk = self._walks.get(receipt.session)
-        if walk and walk.typed.pop(receipt.seq, None):
-            walk.receipts[receipt.seq] = receipt
+        if walk:
+            walk.note(receipt)
 
     def _fail(self, error: p.Error) -> None:
         walk = self._resuming.pop(error.seq, None)
@@ -391,9 +338,9 @@ class Client:
         if walk is None:
             return
         self._walks[opened.session] = walk
-        walk.id, walk.token, walk.owed, walk.is_seated = opened.session, opened.token, 0, True
+        walk.seat(opened)
         self._last_seq = max(self._last_seq, opened.last)
-        for act in [*walk.typed.values(), *([walk.held] if walk.held else [])]:
+        for act in walk.unfinished:
             self._line.send(act)
 
 
@@ -403,14 +350,3 @@ def _view(look: Look | None, ahead: int) -> dict:
         "encoding": look.encoding, "quality": look.quality, "depth": look.depth, "tokens": look.tokens,
         "credits": ahead,
     }  # fmt: skip
-
-
-def _index(kept: tuple[p.FrameHead, bytes, float] | None) -> int:
-    return kept[0].index if kept else -1
-
-
-def _received(kept: tuple[p.FrameHead, bytes, float] | None) -> Received | None:
-    if kept is None:
-        return None
-    head, payload, at = kept
-    return Received(decode(head, payload), head, (at - head.clock) * 1000 if head.clock else None)

@@ -137,8 +137,8 @@ class Gateway:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            with contextlib.suppress(zmq.Again):
-                await socket.send_multipart(pack(Goodbye(reason="the page was closed")), zmq.DONTWAIT)
+            with contextlib.suppress(TimeoutError):  # a server that is not there need not be told
+                await asyncio.wait_for(socket.send_multipart(pack(Goodbye(reason="the page was closed"))), 0.2)
             socket.close()
 
 

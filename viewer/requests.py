@@ -62,6 +62,7 @@ class Requests:
         """Tell a client that its message came to nothing; an act gets a receipt where its words were at fault."""
         self._metrics.errors += 1
         code, seq, session, reason = _code(error), _seq(message, error), _session(message), str(error)[:600]
+        log.debug("refused a %s with %s: %s", message.TYPE if message else "message", code, reason)
         if isinstance(message, p.Act) and code in ("bad_action", "queue_full"):
             self._post.send(client_id, p.Receipt(session=session, seq=seq, status="refused", reason=reason))
         else:
@@ -83,6 +84,8 @@ class Requests:
         client = self._post.clients.get(client_id)
         if isinstance(message, p.Hello):
             self._hello(client_id, message)
+        elif client is None and isinstance(message, p.Goodbye):
+            log.debug("goodbye from a client that was known to be gone")
         elif client is None:
             raise p.ProtocolError("hello_first", "say hello first")
         elif isinstance(message, p.Open):

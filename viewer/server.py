@@ -128,10 +128,12 @@ class Server:
         """Begin the steps that may begin, then send what may be sent: encoding overlaps with the stepping."""
         sessions = [self._books.sessions[name] for name in touched if name in self._books.sessions]
         touched.clear()
-        for session in sessions:
-            if session.wants_step:
-                session.is_stepping, session.is_parked = True, False
-                self._stepper.submit(StepJob(session.controls, lambda done, s=session: self._stepped(s, done)))
+        steps = []
+        for session in filter(lambda session: session.wants_step, sessions):
+            session.is_stepping, session.is_parked = True, False
+            steps.append(StepJob(session.controls, lambda done, s=session: self._stepped(s, done)))
+        if steps:
+            self._stepper.submit(*steps)
         for session in sessions:
             for client, viewer in list(session.viewers.items()):
                 if not self._flush(client, viewer):

@@ -49,8 +49,9 @@ class Stepper:
     def start(self) -> None:
         self._thread.start()
 
-    def submit(self, job: Job | StepJob) -> None:
-        self._jobs.put(job)
+    def submit(self, *jobs: Job | StepJob) -> None:
+        """Have these done in order; steps submitted together begin together."""
+        self._jobs.put(jobs)
 
     def collect(self) -> None:
         """Run the `then` of every outcome that is there, on the calling thread."""
@@ -60,7 +61,7 @@ class Stepper:
 
     def stop(self) -> None:
         """Finish what was submitted, save every walk, and end the thread."""
-        self._jobs.put(None)
+        self._jobs.put((None,))
         self._thread.join()
 
     def _run(self) -> None:
@@ -77,10 +78,10 @@ class Stepper:
                         self._do(job)
 
     def _waiting(self) -> list:
-        jobs = [self._jobs.get()]
+        jobs = [*self._jobs.get()]
         while True:
             try:
-                jobs.append(self._jobs.get_nowait())
+                jobs += self._jobs.get_nowait()
             except queue.Empty:
                 return jobs
 
