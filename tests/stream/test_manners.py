@@ -46,7 +46,7 @@ def flood(wire, count: int, *, seed: int) -> None:
 
 @pytest.fixture
 def limits():
-    return Limits(messages_per_s=1e6, max_sessions=200, patience_s=60.0)
+    return Limits(messages_per_s=1e6, max_sessions=20_000, patience_s=60.0)
 
 
 def check_nonsense_leaves_the_server_serving(wires, client, count: int):
