@@ -108,8 +108,8 @@ def widened(mask: np.ndarray) -> np.ndarray:
 
 @njit(cache=True, nogil=True, fastmath=True)
 def sharpened(depth, pixels):
-    """depth (H, W) float32 with its soft edges made hard: a point of a slope steeper than surfaces are takes the depth of
-    the neighbour that looks most like it in pixels (H, W, 3) uint8 and is on no slope itself. A point left half way
+    """depth (H, W) float32 with its soft edges made hard: a point of a slope steeper than surfaces are takes the depth
+    of the neighbour that looks most like it in pixels (H, W, 3) uint8 and is on no slope itself. A point left half way
     between a near surface and a far one would fly off as spray as soon as the view is carried."""
     H, W = depth.shape
     slope = np.empty((H, W), np.float32)
