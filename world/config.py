@@ -87,7 +87,7 @@ class DidaConfig:
     frame_level: float = 0.5
     temperature: float = 0.0
     step_temperature: float = 1.0
-    hole_trust: float = 6.0
+    hole_trust: float = 0.0
     carried_trust: float = 20.0
     detail_tolerance: float = 3.0
 
