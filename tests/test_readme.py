@@ -1,5 +1,6 @@
 """The README's Python runs as it stands, and the commands and files that it names exist."""
 
+import json
 import re
 from pathlib import Path
 
@@ -15,6 +16,15 @@ def test_every_snippet_runs(code, tmp_path, monkeypatch):
     names = {}
     exec(compile(code, "README.md", "exec"), names)
     assert names["frame"].pixels.shape == (128, 128, 3) and (tmp_path / "walk.roam").exists()
+
+
+def test_its_figures_are_those_that_the_quick_benchmark_left_for_the_weights_that_ship():
+    from roam.bench.quick import markdown
+    from roam.world.checkpoint import load_checkpoint
+
+    report = json.loads(next((ROOT / "bench" / "results").glob("quick-*.json")).read_text())
+    assert markdown(report) in TEXT
+    assert report["weights"] == load_checkpoint().digest
 
 
 def test_every_linked_file_exists():
