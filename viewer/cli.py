@@ -41,7 +41,7 @@ Tell = Annotated[str | None, typer.Option(help="What the world is, in words, for
 @app.command()
 def play(
     truth: Annotated[bool, typer.Option("--truth", help="Walk the true scene, with no model.")] = False,
-    seed: Annotated[int, typer.Option(help="Number of the test scene, and seed of the dream.")] = 0,
+    seed: Annotated[int, typer.Option(help="Number of the test scene, and seed of the dream.")] = 1,
     family: Annotated[str | None, typer.Option(help="Kind of scene: rooms or outdoors.")] = None,
     image: Annotated[Path | None, typer.Option(help="Dream on from this image.")] = None,
     model: Model = None,

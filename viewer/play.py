@@ -19,7 +19,7 @@ from .player import Player
 from .recorder import VideoRecorder
 from .script import load_script
 from .start import Opener, Place, Start, StartError
-from .tour import STEPS, tour
+from .tour import STEPS, outings, tour
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,8 @@ def _to_walk(place: Place, script: list[Action] | None, frames: int | None) -> l
         pose = place.explorer.frame.pose
         if pose is None:
             raise StartError("this world does not know where it is, so no tour can be planned: give --actions FILE")
-        return tour(pose, STEPS if steps is None else steps, walked=place.walked)
+        plan = tour if place.start.truth else outings
+        return plan(pose, STEPS if steps is None else steps, walked=place.walked)
     return script if steps is None else list(islice(cycle(script), steps))
 
 

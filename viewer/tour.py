@@ -1,9 +1,13 @@
-"""The walk that is shown where nobody is at the keys: into the open, and where it ends, round to what is unseen."""
+"""The walks that are shown where nobody is at the keys.
+
+Through a true scene: into the open, and where that ends, round to what is unseen. In a dream: out and home again, for a
+dream knows only what it has been shown, and its memory shows best where one has been.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import cycle, islice
 
 from ..world.action import STEP, TURN_DEG, Action, say
 from ..world.pose import Motion, Pose
@@ -12,6 +16,7 @@ STEPS = 60
 _REACH = 12  # steps that the walker looks ahead
 _LEG = 9  # steps after which the walker looks for another way, even where this one goes on
 _LEAST_ROOM = 2  # steps ahead that must be free, or the picture is all wall
+_OUTINGS = ((0, 3), (2, 0), (-2, 0), (1, 3), (-1, 3), (4, 0), (-4, 0))  # turns (left is positive), then steps ahead
 _TURNS = range(-11, 13)  # multiples of TURN_DEG, all round
 
 Walked = Callable[[Pose, Motion], Pose]
@@ -23,6 +28,21 @@ def tour(start: Pose, steps: int = STEPS, *, walked: Walked = Pose.moved) -> lis
     walked: the pose that a motion leads to, walls included; by default nothing stands in the way.
     """
     return [Action(say(motion), motion) for motion in islice(_motions(start, walked), steps)]
+
+
+def outings(start: Pose, steps: int = STEPS, *, walked: Walked = Pose.moved) -> list[Action]:
+    """A walk of `steps` actions: one way and back, then another and back, bumping into nothing; walked as in tour."""
+    return [Action(say(motion), motion) for motion in islice(_out_and_home(start, walked), steps)]
+
+
+def _out_and_home(pose: Pose, walked: Walked) -> Iterator[Motion]:
+    for turns, steps in cycle(_OUTINGS):
+        heading = pose.moved(Motion(yaw_deg=turns * TURN_DEG))
+        ahead = max(0, min(steps, _room(heading, walked) - _LEAST_ROOM))
+        side = 1 if turns > 0 else -1
+        out = [Motion(yaw_deg=side * TURN_DEG)] * abs(turns) + [Motion(forward=STEP)] * ahead
+        yield from out or [Motion()]
+        yield from (motion.scaled(-1) for motion in reversed(out))
 
 
 def _motions(pose: Pose, walked: Walked) -> Iterator[Motion]:
