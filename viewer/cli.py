@@ -344,7 +344,7 @@ def adaptation(
     recordings: Annotated[Path | None, typer.Option(help="Recorded walks; without it, they are recorded.")] = None,
     scenes: Annotated[int, typer.Option(min=2, help="Test scenes to measure on.")] = 24,
 ) -> None:
-    """Table 16 of the Emu3.5 report in miniature: train token by token, adapt, measure. 20 minutes on one core."""
+    """Table 16 of the Emu3.5 report in miniature: train token by token, adapt, measure. 40 minutes on one core."""
     from ..bench.adaptation import Proof
     from ..bench.adaptation import main as run
 
