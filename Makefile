@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
+TESTED := .venv/.ready-to-test
 
 .PHONY: play test lint setup
 play: $(STAMP)
 	$(BIN)/roam play $(ARGS)
 
-test: lint
+test: lint $(TESTED)
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(STAMP)
@@ -21,3 +22,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	$(BIN)/roam doctor --warm || true
 	touch $(STAMP)
+
+# What only tests need, and is too heavy for those who come to walk.
+$(TESTED): $(STAMP)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,panda]'
+	touch $(TESTED)

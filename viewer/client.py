@@ -19,6 +19,8 @@ from .line import Line
 from .security import KeyPair, unlock
 from .walk import Received, ServerError, Walk
 
+HUNG_UP = "this client has hung up"
+
 
 class ConnectionLostError(ConnectionError):
     """The line broke while a request was on its way: it may or may not have been done."""
@@ -41,7 +43,7 @@ class Client:
         self.welcome: p.Welcome | None = None
         self._refusal: p.Error | None = None
         self._last_seq = 0
-        self._is_up = False
+        self._is_up = self._is_closed = False
         self._changed = threading.Condition()
         self._walks: dict[str, Walk] = {}
         self._answers: dict[int, p.Message | Exception | None] = {}
@@ -71,8 +73,11 @@ class Client:
         """Hang up, and wake whoever waits. Walks stay on the server, to be resumed with their tokens."""
         self._line.close()
         with self._changed:
+            self._is_up, self._is_closed = False, True
+            for seq, answer in self._answers.items():
+                self._answers[seq] = answer or ServerError("closed", HUNG_UP)
             for walk in self._walks.values():
-                walk.failure = walk.failure or ServerError("closed", "this client has hung up")
+                walk.failure = walk.failure or ServerError("closed", HUNG_UP)
             self._changed.notify_all()
 
     @property
@@ -242,6 +247,8 @@ class Client:
             walk = self._walk(message.session)
             self._wait(lambda: walk.is_seated or walk.failure, None, "the connection did not come back")
         with self._changed:
+            if self._is_closed:
+                raise ServerError("closed", HUNG_UP)
             self._answers[message.seq] = None
             if isinstance(message, p.View):
                 self._resuming[message.seq] = Walk("", "", message)

@@ -1,5 +1,7 @@
 """What a walker on the wire can do, and that it comes out as if the world were local."""
 
+import time
+
 import numpy as np
 import pytest
 from roam.scenes.explorer import SceneSession
@@ -96,6 +98,16 @@ def test_a_world_that_cannot_be_opened_says_why(client):
     with pytest.raises(ServerError, match="no world has that seed") as caught:
         client.open(seed=666)
     assert caught.value.code == "bad_request"
+
+
+def test_a_client_that_has_hung_up_says_so_at_once(client):
+    session = client.open()
+    client.close()
+    began = time.monotonic()
+    for ask in (client.open, client.stats, lambda: client.fork(session)):
+        with pytest.raises(ServerError, match="hung up"):
+            ask()
+    assert not client.is_connected and time.monotonic() - began < 1.0
 
 
 def test_words_that_mean_nothing_raise_what_a_local_world_raises(client):

@@ -1,0 +1,192 @@
+"""A walk on a Roam server as a part of a Panda3D program: the live frame as a texture, on a card and as a relief.
+
+Never waits for the server: once a tick it looks whether something has come. Knows no model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import roam_relief  # before Panda's own: it says what to install
+from direct.showbase.DirectObject import DirectObject
+from direct.showbase.ShowBase import ShowBase
+from panda3d import core
+from roam.viewer.client import Client
+from roam.viewer.encoding import Look
+from roam.viewer.fields import FieldError
+from roam.viewer.keymap import MOTIONS, Held, Keymap
+from roam.viewer.start import Start
+from roam.viewer.view import ViewOrder, connect
+from roam.viewer.walk import ServerError
+from roam.world.action import Action, ActionError
+from roam.world.frame import Frame
+from roam.world.pose import Camera
+
+STEPS_PER_S = 10.0  # a faster world is held back to this, or walking would be running
+
+
+class RoamWorld(DirectObject):
+    """A walk in the world of that seed; `card` fills the window; `relief`, where frames have depth, hangs on `eye`.
+
+    `eye` stands under base.render where the frame was seen from, +X right, +Y forward, +Z up: put your camera under it.
+    Both sides measure in metres with +Z up, so models under base.render stand in the world, hidden by what is before
+    them. Events: "roam-frame" (index, Pose or None), "roam-error" (a sentence).
+
+    fov_deg: how wide the world's camera sees, across; frames do not tell. access, for servers with keys: keys, the Path
+    of your folder, name, which of them, and server_key. Everything is given back by `destroy`.
+    """
+
+    def __init__(
+        self,
+        base: ShowBase,
+        address: str = "tcp://127.0.0.1:5555",
+        *,
+        model: str = "",
+        world: str = "",
+        seed: int = 0,
+        fov_deg: float = 80.0,
+        steps_per_s: float = STEPS_PER_S,
+        keymap: Keymap | None = None,
+        **access,
+    ):
+        super().__init__()
+        self.base, self.fov_deg = base, fov_deg
+        self.frame: Frame | None = None
+        self.texture = _texture()
+        self.card = _card(base.render2d, self.texture)
+        self.eye = base.render.attach_new_node("roam-eye")
+        self.relief: roam_relief.Relief | None = None
+        self.wants_relief = True
+        self._held = Held(keymap or Keymap())
+        self._typed: deque[str] = deque()
+        self._act, self._due = 0, 0  # the act that has no receipt yet, and the index of the frame that the last became
+        self._step_s, self._next_at = 1 / steps_per_s, 0.0
+        self._listen()
+        wanted = {"model": model, "world": world, "seed": seed, "look": Look(depth="f32")}
+        worker = ThreadPoolExecutor(1, thread_name_prefix="roam-begin")
+        self._begun: Future = worker.submit(_begin, ViewOrder(address, Start(), **access), wanted)
+        worker.shutdown(wait=False)
+        self._task = base.task_mgr.add(self._tick, "roam-world")
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the first frame, or what was said or pressed, is still on its way."""
+        return self.frame is None or bool(self._typed or self._act) or self.frame.index < self._due
+
+    def say(self, text: str) -> None:
+        """Do what a sentence says, once, after what was said before."""
+        self._typed.append(text)
+
+    def show_relief(self, is_wanted: bool) -> None:
+        """Show the relief, where the world has depth, or the flat card."""
+        self.wants_relief = is_wanted
+        if self.relief:
+            shown, hidden = (self.relief.node, self.card) if is_wanted else (self.card, self.relief.node)
+            shown.show()
+            hidden.hide()
+
+    def destroy(self) -> None:
+        """End the walk, hang up, and take away all nodes, keys and tasks."""
+        if self.eye.is_empty():
+            return
+        self.ignore_all()
+        self.base.task_mgr.remove(self._task)
+        if not self._begun.exception():
+            client, session = self._begun.result()
+            if client.is_connected:
+                with contextlib.suppress(ServerError, ConnectionError):  # what the server has lost is over too
+                    client.end(session)
+            client.close()
+        self.card.remove_node()
+        self.eye.remove_node()
+
+    def _listen(self) -> None:
+        for command, keys in self._held.keymap.keys.items():
+            for key in keys if command in MOTIONS else ():
+                self.accept(_panda_key(key), self._held.press, [command])
+                self.accept(f"{_panda_key(key)}-up", self._held.release, [command])
+
+    def _tick(self, task) -> int:
+        if not self._begun.done():
+            return task.cont
+        failure = self._begun.exception()
+        try:
+            if not failure:
+                self._turn(*self._begun.result())
+        except (ActionError, FieldError) as error:  # words that cannot be done; the walk goes on
+            self._act = 0
+            self.base.messenger.send("roam-error", [str(error)])
+        except (ServerError, OSError) as error:
+            failure = error
+        if failure:
+            self.base.messenger.send("roam-error", [str(failure)])
+        return task.done if failure else task.cont
+
+    def _turn(self, client: Client, session: str) -> None:
+        if received := _if_there(client.next_frame, session):
+            self._show(received.frame)
+        if self._act and (receipt := _if_there(client.receipt, session, self._act)):
+            self._act, self._due = 0, receipt.frame
+        is_free = self.frame and not self._act and self.frame.index >= self._due
+        if not is_free or time.monotonic() < self._next_at:
+            return
+        if action := Action(self._typed.popleft()) if self._typed else self._held.take():
+            self._act = client.act(session, action)
+            self._next_at = time.monotonic() + self._step_s
+
+    def _show(self, frame: Frame) -> None:
+        height, width, _ = frame.pixels.shape
+        if (self.texture.get_x_size(), self.texture.get_y_size()) != (width, height):
+            self.texture.setup_2d_texture(width, height, core.Texture.T_unsigned_byte, core.Texture.F_rgb8)
+        self.texture.set_ram_image(frame.pixels[::-1, :, ::-1].tobytes())  # Panda's rows go up, its colours are BGR
+        if frame.depth is not None:
+            if self.relief is None:
+                self.relief = roam_relief.Relief(Camera(width, height, self.fov_deg), self.eye, self.texture)
+                self.show_relief(self.wants_relief)
+            self.relief.update(frame.depth)
+        if frame.pose:
+            self.eye.set_pos_quat(core.Point3(*frame.pose.position), roam_relief.quat_of(frame.pose))
+        self.frame = frame
+        self.base.messenger.send("roam-frame", [frame.index, frame.pose])
+
+
+def _begin(order: ViewOrder, wanted: dict) -> tuple[Client, str]:
+    client = connect(order)
+    try:
+        return client, client.open(**wanted)
+    except Exception:
+        client.close()
+        raise
+
+
+def _if_there(ask, *what):
+    """What the client has by now, or None."""
+    try:
+        return ask(*what, timeout_s=0)
+    except TimeoutError:
+        return None
+
+
+def _panda_key(key: str) -> str:
+    """Panda's name of a key that pygame calls so."""
+    return f"arrow_{key}" if key in ("up", "down", "left", "right") else key.replace(" ", "_")
+
+
+def _texture() -> core.Texture:
+    texture = core.Texture("roam-frame")
+    texture.set_wrap_u(core.SamplerState.WM_clamp)
+    texture.set_wrap_v(core.SamplerState.WM_clamp)
+    texture.set_minfilter(core.SamplerState.FT_linear)
+    return texture
+
+
+def _card(parent: core.NodePath, texture: core.Texture) -> core.NodePath:
+    maker = core.CardMaker("roam-card")
+    maker.set_frame_fullscreen_quad()
+    card = parent.attach_new_node(maker.generate())
+    card.set_texture(texture)
+    card.set_bin("background", 0)  # what else is drawn on the window stays in sight
+    return card

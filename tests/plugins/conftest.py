@@ -1,0 +1,78 @@
+"""What the plugins' tests share: a server of true scenes, the same walks without it, and a server of fog."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from roam.scenes.explorer import SceneSession
+from roam.scenes.splits import make_scene
+from roam.viewer.server import Server
+from roam.viewer.worlds import SceneWorlds
+from roam.world.action import parse_action
+from roam.world.frame import Frame
+
+cv2.setNumThreads(1)  # tests share the machine
+
+
+class Fog:
+    """An explorer of four by eight grey pixels, which has the depth that it is given, and no pose."""
+
+    def __init__(self, depth: np.ndarray | None):
+        self.depth, self.index = depth, 0
+
+    @property
+    def frame(self) -> Frame:
+        return Frame(self.index, np.full((4, 8, 3), 99, np.uint8), depth=self.depth)
+
+    def step(self, action) -> Frame:
+        self.index += 1
+        return self.frame
+
+    def save(self, path) -> None:
+        Path(path).touch()
+
+    def close(self) -> None:
+        pass
+
+
+class FogWorlds:
+    """Opens fogs: "thick" ones without depth, and "thin" ones whose depth is infinite or missing."""
+
+    models, worlds = ("fog",), ("thick", "thin")
+
+    def open(self, request) -> Fog:
+        thin = np.where(np.eye(4, 8, dtype=bool), np.nan, np.inf).astype(np.float32)
+        return Fog(thin if request.world == "thin" else None)
+
+    def load(self, path: Path) -> Fog:
+        return Fog(None)
+
+
+@pytest.fixture(scope="session")
+def truth():
+    """Walks a test scene without any server; told what to do, it returns the last frame."""
+
+    def walk(seed: int, *texts: str, family: str | None = None):
+        scene = SceneSession(make_scene("test", seed, family))
+        for text in texts:
+            for part in parse_action(text).split():
+                scene.step(part)
+        return scene.frame
+
+    walk(6, "move forward")  # compiled here, or the server's first step is silent for longer than clients are patient
+    return walk
+
+
+@pytest.fixture
+def server(tmp_path, truth):
+    with Server(SceneWorlds(), folder=tmp_path / "walks") as server:
+        yield server
+
+
+@pytest.fixture
+def fogs(tmp_path):
+    with Server(FogWorlds(), folder=tmp_path / "fogs") as server:
+        yield server
