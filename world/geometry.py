@@ -21,6 +21,7 @@ IN_FRONT = 0.85  # a later view's surface hides an earlier view's where it is ne
 STEEP = 0.2  # log depth between neighbours above which they are two surfaces, or the blur between two
 LOOK = 8  # pixels to each side in which a soft edge looks for the surface that it belongs to
 RIM = 5  # pixels a side of the square by which what a view showed first is widened, so that no seam opens around it
+SAME = 8  # of 255, by which carrying a view to its own place may change it
 REACH = 12.0  # pixels, sigma of the neighbourhood that a hole's depth takes its scale from
 SUPPORT = 7  # neighbours of eight without which a splatted point is spray from a blurred edge
 
@@ -86,6 +87,12 @@ def remembered(pixels: np.ndarray, depth: np.ndarray, pose: Pose, carried: Warp,
     the carried view was shown. There the carried surface stays where it was; what is new joins it without a step."""
     whole = np.where(kept, carried.depth, joined(sharpened(depth, pixels), carried.depth, carried.covered))
     return View(pixels, whole.astype(np.float16).astype(np.float32), pose, widened(~kept))
+
+
+def is_known(pixels: np.ndarray, carried: Warp) -> bool:
+    """Whether a true view, pixels (H, W, 3) uint8, shows nothing that the view carried to its place does not."""
+    differs = (np.abs(pixels.astype(np.int16) - carried.pixels) > SAME).any(-1) | ~carried.covered
+    return bool(differs.mean() < 0.001)
 
 
 def joined(depth: np.ndarray, known: np.ndarray, where: np.ndarray) -> np.ndarray:

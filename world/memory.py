@@ -15,6 +15,9 @@ VIEW_LIMIT = 256
 _SPARSE = 4  # pixels between the surface points by which views are compared
 _CELLS = 32  # cells a side of the grid on which they are compared
 _WORTH = 4  # cells that a view must add to be carried, and points that it must show first to be remembered
+_AT_ONCE = 8  # an eighth of the views is forgotten at a time, for judging them takes longer than a step may
+_JUDGED = 32  # points of a view by which it is judged
+_SAME_DEPTH, _AS_CLOSE = 1.15, 1.3  # ratios within which another view shows the same surface, and shows it as well
 
 
 def visible_pages(pages: Sequence[int], window: int) -> list[int]:
@@ -33,7 +36,7 @@ class ViewMemory:
     """The views of a walk, and which of them help to see what comes next. Never changed: `with_view` makes another.
 
     A view that showed nothing first is not kept, so walking where one has been costs no memory. Past `limit` views,
-    every other one of the older half is forgotten, so choosing always costs the same.
+    those are forgotten whose surfaces the others show as well, so choosing always costs the same.
     """
 
     def __init__(self, camera: Camera, *, limit: int = VIEW_LIMIT, memos: tuple[_Memo, ...] = ()):
@@ -60,8 +63,7 @@ class ViewMemory:
         world = (rays * depth) @ view.pose.rotation.T + np.asarray(view.pose.position)
         memos = (*self._memos, _Memo(index, view, world.astype(np.float32)))
         if len(memos) > self.limit:
-            older = self.limit // 2
-            memos = memos[:older:2] + memos[older:]
+            memos = _least_missed_dropped(memos, self.camera.focal, max(1, self.limit // _AT_ONCE))
         return ViewMemory(self.camera, limit=self.limit, memos=memos)
 
     def items(self) -> list[tuple[int, View]]:
@@ -95,6 +97,71 @@ class ViewMemory:
             mine = cells[ends[best] - counts[best] : ends[best]]
             seen[mine[mine >= 0]] = True
         return [self._memos[index].view for index in chosen]
+
+
+def _least_missed_dropped(memos: tuple[_Memo, ...], focal: float, count: int) -> tuple[_Memo, ...]:
+    """The memos without `count` of them, each the one whose surfaces the ones then left show best; never the newest."""
+    points = np.full((len(memos), _JUDGED, 3), np.nan, np.float32)
+    for row, memo in zip(points, memos, strict=True):
+        some = memo.points[:: -(-len(memo.points) // _JUDGED)]
+        row[: len(some)] = some
+    positions = np.array([memo.view.pose.position for memo in memos])
+    rotations = np.array([memo.view.pose.rotation for memo in memos])
+    depths = np.stack([memo.view.own_depth for memo in memos])
+    kept = _kept(_shown(points, positions, rotations, depths, focal), np.isfinite(points[:, :, 0]), count)
+    return tuple(memo for memo, stays in zip(memos, kept, strict=True) if stays)
+
+
+@njit(cache=True, nogil=True)
+def _shown(points, positions, rotations, depths, focal):
+    """(n, n, K) bool: whether view j shows point k of view i, points (n, K, 3), about as closely as view i itself."""
+    n, K = points.shape[:2]
+    H, W = depths.shape[1:]
+    out = np.zeros((n, n, K), np.bool_)
+    for i in range(n):
+        for k in range(K):
+            p = points[i, k]
+            if not np.isfinite(p[0]):
+                continue
+            own = np.sqrt(((p - positions[i]) ** 2).sum())
+            for j in range(n):
+                x, y, z = p[0] - positions[j, 0], p[1] - positions[j, 1], p[2] - positions[j, 2]
+                c = rotations[j, 0, 2] * x + rotations[j, 1, 2] * y + rotations[j, 2, 2] * z
+                if c < NEAR or x * x + y * y + z * z > (_AS_CLOSE * own) ** 2:
+                    continue
+                a = rotations[j, 0, 0] * x + rotations[j, 1, 0] * y + rotations[j, 2, 0] * z
+                b = rotations[j, 0, 1] * x + rotations[j, 1, 1] * y + rotations[j, 2, 1] * z
+                u, v = int(np.floor(a / c * focal + W / 2)), int(np.floor(b / c * focal + H / 2))
+                if 0 <= u < W and 0 <= v < H:
+                    d = depths[j, v, u]
+                    out[i, j, k] = d < _SAME_DEPTH * c and c < _SAME_DEPTH * d
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _kept(shown, is_point, count):
+    """(n,) bool: all views but `count`, dropped one by one. A view is missed by the sum over its points of one over the
+    number of views that show each, itself among them; of equals the older goes."""
+    n, K = is_point.shape
+    kept, views = np.ones(n, np.bool_), np.ones((n, K), np.int64)
+    for i in range(n):
+        for j in range(n):
+            if j != i:
+                views[i] += shown[i, j]
+    for _ in range(count):
+        least, worst = np.inf, 0
+        for i in range(n - 1):
+            missed = 0.0
+            for k in range(K):
+                if is_point[i, k]:
+                    missed += 1.0 / views[i, k]
+            if kept[i] and missed < least:
+                least, worst = missed, i
+        kept[worst] = False
+        for i in range(n):
+            if i != worst:
+                views[i] -= shown[i, worst]
+    return kept
 
 
 @njit(cache=True, nogil=True)

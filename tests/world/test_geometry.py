@@ -92,12 +92,22 @@ def test_memory_picks_the_last_view_then_the_one_that_shows_what_is_missing():
     assert len(memory.choose(Pose.at(0, 0, 1.5, 90))) == 2  # the others show nothing more
 
 
-def test_memory_is_bounded_and_keeps_old_and_new():
-    memory = ViewMemory(CAMERA, limit=8)
-    for index in range(40):
-        memory = memory.with_view(index, wall(HERE, 0))
-    assert len(memory) <= 8 and memory.indices[-1] == 39 and memory.indices[0] < 20
+def test_memory_is_bounded_and_forgets_what_other_views_show_as_well():
+    memory, elsewhere = ViewMemory(CAMERA, limit=8), Pose.at(0, 0, 1.5, 180)
+    memory = memory.with_view(0, wall(elsewhere, 0)).with_view(1, wall(HERE, 0))
+    for index in range(2, 40):
+        memory = memory.with_view(index, wall(HERE.moved(Motion(forward=-0.001 * index)), 0))
+    assert len(memory) <= 8 and memory.indices[0] == 0 and memory.indices[-1] == 39
+    assert len(memory.choose(elsewhere)) == 1
     assert memory.only([39]).indices == (39,)
+
+
+def test_of_a_near_and_a_far_view_of_the_same_wall_the_near_one_is_kept():
+    near, memory = HERE.moved(Motion(forward=1.0)), ViewMemory(CAMERA, limit=8)
+    memory = memory.with_view(0, wall(near, 0, depth=1.0))
+    for index in range(1, 20):
+        memory = memory.with_view(index, wall(HERE, 0))
+    assert 0 in memory.indices
 
 
 def test_a_view_that_showed_nothing_first_is_not_kept():

@@ -160,6 +160,15 @@ def test_a_true_frame_can_take_the_place_of_a_dreamt_one(engine, first_frame):
     assert session.step(WALK[1]).index == 2
 
 
+def test_a_true_frame_that_shows_nothing_new_is_not_remembered_again(engine, first_frame):
+    session, still = engine.session(first_frame), parse_action("wait")
+    seen = [first_frame.pixels, first_frame.pixels.copy(), first_frame.pixels[::-1].copy()]
+    session.observe(still, seen[1])
+    assert session.memory.indices == (0,)
+    session.observe(still, seen[2])
+    assert session.memory.indices == (0, 2)
+
+
 @pytest.mark.parametrize("damage", [b"", b"junk that is long enough to look at", None])
 def test_a_torn_or_foreign_save_is_refused_in_one_sentence_and_takes_no_page(engine, first_frame, tmp_path, damage):
     session = engine.session(first_frame)
