@@ -15,7 +15,8 @@ PACKAGES = ("world", "kernels", "scenes", "viewer", "bench")
 FLOOR = {"world.pose", "world.action", "world.frame"}
 # the order of the tree: a file may import its own row and the rows before it
 WORLD_ROWS = (
-    {"pose", "action", "frame"}, {"config", "vocabulary", "geometry"}, {"text", "emu_text", "vision", "ibq"},
+    {"pose", "action", "frame"}, {"config", "vocabulary", "geometry", "footing"}, {"text", "emu_text", "vision", "ibq"},
+    {"depth"},
     {"sampling", "sequence", "prompts"}, {"model", "footprint", "parallel"}, {"pages", "cache", "stream", "memory"},
     {"dida", "autoregressive"}, {"passes"},
     {"checkpoint", "official", "answer", "session", "engine", "snapshot", "explore"},

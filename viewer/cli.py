@@ -55,6 +55,7 @@ def play(
     headless: Annotated[bool, typer.Option("--headless", help="Open no window; record a walk.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --record replace a file.")] = False,
     mapped: Annotated[bool, typer.Option("--map", help="Grow a 3D map of this world beside the walk.")] = False,
+    ghost: Annotated[bool, typer.Option("--ghost", help="Walk through what is solid in a dream.")] = False,
     text: Tell = None,
     vision_tokenizer: Vision = None,
     precision: Precision = None,
@@ -66,7 +67,7 @@ def play(
     from . import play as playing
     from .start import Start
 
-    start = Start(seed, truth, family, _text(image), _text(load), text)
+    start = Start(seed, truth, family, _text(image), _text(load), text, ghost)
     official = _official(vision_tokenizer, precision=precision, context=context, area=area, turns=turns)
     order = playing.Order(start, model, actions, frames, record, out, overwrite, mapped, official)
     if headless or not _has_display():
@@ -208,6 +209,7 @@ def serve(
     max_awake: Annotated[int, typer.Option(min=1, help="Walks in memory; others wait on disk.")] = 64,
     park_s: Annotated[float, typer.Option(min=1, help="Seconds after which an idle walk goes to disk.")] = 300.0,
     snapshot_frames: Annotated[int, typer.Option(min=1, help="Frames lost at most where the machine dies.")] = 30,
+    ghost: Annotated[bool, typer.Option("--ghost", help="Let walkers through what is solid in a dream.")] = False,
     vision_tokenizer: Vision = None,
     precision: Precision = None,
     context: Context = None,
@@ -225,7 +227,7 @@ def serve(
     )  # fmt: skip
 
     official = _official(vision_tokenizer, precision=precision, context=context, area=area, turns=turns)
-    worlds = open_worlds(model, is_truth=truth, **official)
+    worlds = open_worlds(model, is_truth=truth, solid=not ghost, **official)
     ports = {"metrics_port": metrics_port, "page_port": page_port}
     run(worlds, address, folder=folder or WALKS, keys=keys, is_open=is_open, limits=limits, **ports)
 

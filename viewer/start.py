@@ -31,7 +31,8 @@ class Start:
     """Where a walk begins: test scene `seed` (of `family`, or the families in turn), truly shown or dreamed on.
 
     image: a file whose picture is the dream's first frame; load: a save to go on from, of either kind of world; text:
-    what the world is, in words, for models that read them: beside an image, or alone.
+    what the world is, in words, for models that read them: beside an image, or alone. ghost: walk through what is solid
+    in a dream.
     """
 
     seed: int = 0
@@ -40,12 +41,15 @@ class Start:
     image: str | None = None
     load: str | None = None
     text: str | None = None
+    ghost: bool = False
 
     def __post_init__(self):
         if self.text and (self.truth or self.load):
             raise StartError("words begin a dream; leave out --truth and --load")
         if self.image and self.truth:
             raise StartError("an image is dreamed on, and --truth shows a scene as it is: leave out one of the two")
+        if self.ghost and self.truth:
+            raise StartError("true scenes are solid for everyone: leave out --ghost or --truth")
         if self.image and self.load:
             raise StartError("a walk goes on from a save or begins with an image: leave out one of the two")
 
@@ -59,8 +63,8 @@ class Start:
     @staticmethod
     def from_dict(values: dict) -> Start:
         """The start that `as_dict` told of. Raises StartError for anything else."""
-        kinds = {"seed": int, "truth": bool, "family": str, "image": str, "load": str, "text": str}
-        values = {"text": None, **values}  # logs of before there were words have none
+        kinds = {"seed": int, "truth": bool, "family": str, "image": str, "load": str, "text": str, "ghost": bool}
+        values = {"text": None, "ghost": not values.get("truth"), **values}  # as it was before logs said
         if set(values) != {f.name for f in fields(Start)}:
             raise StartError(f"a start with the fields {', '.join(values) or 'none'}; wanted {', '.join(kinds)}")
         for name, kind in kinds.items():
@@ -112,8 +116,10 @@ class Opener:
         if start.truth:
             return Place(start, SceneSession(scene), scene.walked, scene=scene)
         side = self.engine.frame_side
-        explorer = self.engine.session(SceneSession(scene, camera=Camera(side, side)).frame, seed=start.seed)
-        return Place(start, explorer, scene.walked, self.engine.reads_words, scene)
+        explorer = self.engine.session(
+            SceneSession(scene, camera=Camera(side, side)).frame, seed=start.seed, solid=not start.ghost
+        )
+        return Place(start, explorer, _least(scene.walked, explorer.walked), self.engine.reads_words, scene)
 
     @property
     def engine(self) -> Engine:
@@ -133,7 +139,8 @@ class Opener:
         if start.image:
             first = first_frame(start.image, Camera(*[self.engine.frame_side] * 2), is_whole=reads_words)
         words = {"words": start.text} if start.text else {}
-        return Place(start, self.engine.session(first, seed=start.seed, **words), Pose.moved, reads_words)
+        explorer = self.engine.session(first, seed=start.seed, solid=not start.ghost, **words)
+        return Place(start, explorer, explorer.walked, reads_words)
 
     def _loaded(self, start: Start) -> Place:
         if start.truth or _is_scene_save(start.load):
@@ -142,7 +149,14 @@ class Opener:
             session = load_scene_session(start.load)
             known, scene = replace(start, truth=True, family=session.scene.family), session.scene
             return Place(known, session, scene.walked, scene=scene)
-        return Place(start, self.engine.load_session(start.load), Pose.moved, self.engine.reads_words)
+        explorer = self.engine.load_session(start.load)
+        explorer.is_solid = explorer.is_solid and not start.ghost
+        return Place(start, explorer, explorer.walked, self.engine.reads_words)
+
+
+def _least(*ways: Callable[[Pose, Motion], Pose]) -> Callable[[Pose, Motion], Pose]:
+    """Where a motion leads if each way may stop it."""
+    return lambda pose, motion: min((way(pose, motion) for way in ways), key=pose.distance_to)
 
 
 def first_frame(path: str | Path, camera: Camera | None = None, *, is_whole: bool = False) -> Frame:

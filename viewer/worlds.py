@@ -78,13 +78,14 @@ class DreamWorlds:
     """Dreams on one engine, begun from a true scene's first frame, from an image or, where the model reads them, from
     words; the true scenes as well.
 
-    engine: a world.engine.Engine, whose sessions step together when their steps coincide, or an EmuEngine.
+    engine: a world.engine.Engine, whose sessions step together when their steps coincide, or an EmuEngine. solid:
+    whether what has been seen stops those who walk.
     """
 
     worlds: tuple[str, ...] = SceneWorlds.worlds
 
-    def __init__(self, engine: Engine, *, scenes: SceneWorlds | None = None):
-        self.engine, self.scenes = engine, scenes or SceneWorlds()
+    def __init__(self, engine: Engine, *, scenes: SceneWorlds | None = None, solid: bool = True):
+        self.engine, self.scenes, self.solid = engine, scenes or SceneWorlds(), solid
         self.models: tuple[str, ...] = (EXPLORE if engine.reads_words else "dream", "scene")
 
     def open(self, request: OpenRequest) -> Explorer:
@@ -97,12 +98,12 @@ class DreamWorlds:
         words = {"words": request.text} if request.text else {}
         if request.image is not None:
             image = request.image if reads_words else self._fitted(request.image)
-            return self.engine.session(image, seed=request.seed, **words)
+            return self.engine.session(image, seed=request.seed, solid=self.solid, **words)
         if request.text:
             return self.engine.session(seed=request.seed, **words)
         side = self.engine.frame_side
         truth = self.scenes.open(replace(request, model="", width=side, height=side))
-        return self.engine.session(truth.frame, seed=request.seed)
+        return self.engine.session(truth.frame, seed=request.seed, solid=self.solid)
 
     def load(self, path: Path) -> Explorer:
         with path.open("rb") as file:
@@ -116,14 +117,14 @@ class DreamWorlds:
         return np.array(ImageOps.fit(Image.fromarray(image), [self.engine.frame_side] * 2))
 
 
-def open_worlds(model: str | Path | None = None, *, is_truth: bool = False, **official) -> Worlds:
+def open_worlds(model: str | Path | None = None, *, is_truth: bool = False, solid: bool = True, **official) -> Worlds:
     """What `roam serve` serves: dreams of the model in that folder (or the embedded one), or true scenes alone.
-    official: for an official folder, what Engine.from_checkpoint takes besides."""
+    solid: as DreamWorlds has it; official: for an official folder, what Engine.from_checkpoint takes besides."""
     if is_truth:
         return SceneWorlds()
     from ..world.engine import Engine
 
-    return DreamWorlds(Engine.from_checkpoint(model, **official))
+    return DreamWorlds(Engine.from_checkpoint(model, **official), solid=solid)
 
 
 def check(request: OpenRequest, worlds: Worlds) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
+from .depth import DepthConfig, DepthRefiner
 from .emu_text import EmuTextTokenizer
 from .ibq import IbqTokenizer
 from .model import Transformer
@@ -31,7 +32,8 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that a world model is. digest names the weights: 16 hex digits over both files.
+    """Everything that a world model is. digest names the weights: 16 hex digits over its files. depth:
+    corrects the tokenizer's depth by the pixels shown, None where it is taken as it is.
 
     An official Emu3.5 checkpoint (official.py) is the same with that model's tokenizers, and with `pages`, which say
     how its plain sequences are cut and how long they may be. is_adapted: whether the weights can denoise a whole frame,
@@ -47,6 +49,7 @@ class Checkpoint:
     digest: str = ""
     pages: PageConfig | None = None
     is_adapted: bool = True
+    depth: DepthRefiner | None = None
 
     @property
     def metric(self) -> Tensor:
@@ -64,13 +67,17 @@ def is_official(folder: str | Path) -> bool:
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, dtype: torch.dtype = torch.float16) -> None:
-    """Write config.json, model.safetensors and vision.safetensors; weights are rounded to `dtype`."""
+    """Write config.json, model.safetensors, vision.safetensors and, where there is one, depth.safetensors; weights are
+    rounded to `dtype`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, module in (("model", checkpoint.model), ("vision", checkpoint.vision)):
+    modules = {"model": checkpoint.model, "vision": checkpoint.vision}
+    if checkpoint.depth is not None:
+        modules["depth"] = checkpoint.depth
+    for name, module in modules.items():
         tensors = {key: value.to(dtype).contiguous() for key, value in module.state_dict().items()}
         save_file(tensors, folder / f"{name}.safetensors")
-    configs = {"model": checkpoint.model.config, "vision": checkpoint.vision.config}
+    configs = {name: module.config for name, module in modules.items()}
     configs |= {"layout": checkpoint.layout, "dida": checkpoint.dida}
     parts = {"format": FORMAT, **{name: asdict(config) for name, config in configs.items()}}
     parts["words"] = checkpoint.text.words
@@ -83,8 +90,8 @@ def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.dev
     parts = _read_config(folder)
     try:
         model_config = ModelConfig(**parts["model"])
-        vision_config = VisionConfig(**{key: _tuple(value) for key, value in parts["vision"].items()})
-        layout = LayoutConfig(**{key: _tuple(value) for key, value in parts["layout"].items()})
+        vision_config, layout = _made(VisionConfig, parts["vision"]), _made(LayoutConfig, parts["layout"])
+        depth_config = _made(DepthConfig, parts["depth"]) if "depth" in parts else None
         dida = DidaConfig(**parts["dida"])
         text = TextTokenizer(parts["words"])
     except (KeyError, TypeError, ValueError) as error:
@@ -94,13 +101,23 @@ def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.dev
         raise CheckpointError(
             f"{folder / 'config.json'} contradicts itself: vocabulary or grid of model and tokenizer differ"
         )
+    if depth_config is not None and depth_config.size != vision_config.size:
+        raise CheckpointError(
+            f"{folder / 'config.json'} contradicts itself: depth is for {depth_config.size} pixels a side, the "
+            f"tokenizer for {vision_config.size}"
+        )
     model, vision = Transformer(model_config), VisionTokenizer(vision_config)
+    modules = {"model": model, "vision": vision}
+    if depth_config is not None:
+        modules["depth"] = DepthRefiner(depth_config)
     digest = hashlib.sha256()
-    for name, module in (("model", model), ("vision", vision)):
+    for name, module in modules.items():
         _load_weights(module, folder / f"{name}.safetensors", digest)
         module.to(device).eval().requires_grad_(False)
-    vision.to(memory_format=torch.channels_last)
-    return Checkpoint(model, vision, text, vocabulary, layout, dida, digest.hexdigest()[:16])
+        if module is not model:
+            module.to(memory_format=torch.channels_last)
+    return Checkpoint(model, vision, text, vocabulary, layout, dida, digest.hexdigest()[:16],
+                      depth=modules.get("depth"))  # fmt: skip
 
 
 def _read_config(folder: Path) -> dict:
@@ -144,5 +161,6 @@ def _load_weights(module: nn.Module, path: Path, digest) -> None:
     module.load_state_dict({key: value.float() for key, value in tensors.items()})
 
 
-def _tuple(value):
-    return tuple(value) if isinstance(value, list) else value
+def _made(kind: type, settings: dict):
+    """A configuration from its JSON, which has lists for tuples."""
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})

@@ -25,11 +25,13 @@ from .config import DidaConfig
 from .detail import restore_detail
 from .dida import Canvas, MetricPath, decode_canvas, start_from_frame, start_from_noise, start_from_warp
 from .frame import Frame, Timing
-from .geometry import View, remembered, sharpened, warp
+from .geometry import View, is_known, remembered, sharpened, warp
 from .memory import ViewMemory
 from .passes import Evidence, Passes, Serving
 from .pose import Camera, Pose
-from .session import REWIND_LIMIT, Moment, Plan, Session
+from .session import NUM_VIEWS, REWIND_LIMIT, Moment, Plan, Session
+
+NEW_SHARE = 0.01  # of a frame's pixels; where fewer are new, their depth is not worth a pass
 
 
 class Engine:
@@ -49,11 +51,12 @@ class Engine:
         self.model = checkpoint.model.served(self.precision)
         dtype = self.model.lm_head.weight.dtype
         self.vision = checkpoint.vision.served(dtype)
+        self.refiner = None if checkpoint.depth is None else checkpoint.depth.served(dtype)
         self.cache = KVCache(self.model.config, self.layout, device=self.device, dtype=dtype)
         self.path = MetricPath(self.vision.codebook, self.dida)
         self.passes = Passes(self.model, self.cache, self.path, self.layout, self.vocabulary,
                              guidance=self.serving.guidance)  # fmt: skip
-        self._see = CapturedStep(lambda kind, x: getattr(self.vision, kind)(x))
+        self._see = CapturedStep(self._look)
 
     @classmethod
     def from_checkpoint(cls, folder: str | Path | None = None, *, device: str | None = None,
@@ -79,23 +82,26 @@ class Engine:
         return cls(load_checkpoint(folder, device=device), dida=dida, serving=serving)
 
     def session(
-        self, first: Frame | np.ndarray, *, seed: int = 0, start: str = "auto", decoder: str = "dida"
-    ) -> Session:
-        """A walk that begins at a frame, or at pixels (H, W, 3) uint8 of unknown place, taken to be the origin."""
+        self, first: Frame | np.ndarray, *, seed: int = 0, start: str = "auto", decoder: str = "dida",
+        solid: bool = False,
+    ) -> Session:  # fmt: skip
+        """A walk that begins at a frame, or at pixels (H, W, 3) uint8 of unknown place, taken to be the origin. solid:
+        whether what has been seen stops steps; without it the pose is always where the action says."""
         if not isinstance(first, Frame):
             first = Frame(0, np.asarray(first), pose=Pose.at(0, 0, 1.5))
         tokens = self._encode(first.pixels[None])
         pixels, depth = self._decode(tokens)
         pixels = np.asarray(first.pixels) if self.dida.detail_tolerance else pixels
-        depth = sharpened(depth, pixels)
+        depth = sharpened(self._refined(pixels, depth), pixels)
         camera = Camera(self.vision.config.size, self.vision.config.size)
         frame = Frame(0, pixels, tokens[0].view(self.layout.grid).cpu().numpy().astype(np.int32), depth, first.pose)
         memory = ViewMemory(camera)
         if first.pose is not None:
             memory = memory.with_view(0, View(pixels, depth, first.pose))
         session = Session(
-            self, [Moment(frame, self.cache.allocate(), memory)], [], seed=seed, start=start, decoder=decoder
-        )
+            self, [Moment(frame, self.cache.allocate(), memory)], [], seed=seed, start=start, decoder=decoder,
+            is_solid=solid,
+        )  # fmt: skip
         session.is_committed = False
         return session
 
@@ -141,8 +147,12 @@ class Engine:
             fresh = None
             if plan.carried is not None and self.dida.detail_tolerance:
                 pixels, kept = self._with_detail(pixels, plan, tokens[b])
+                if (~kept).mean() > NEW_SHARE:
+                    depth = self._refined(pixels, depth)
                 view = remembered(pixels, depth, plan.pose, plan.carried, kept)
                 depth, fresh = view.depth, view.fresh
+            else:
+                depth = self._refined(pixels, depth)
             grid = tokens[b].view(self.layout.grid).cpu().numpy().astype(np.int32)
             timing = Timing(warp_ms, denoise_ms, clock.lap_ms(), commit_ms)
             frame = Frame(session.frame.index + 1, pixels, grid, depth, plan.pose, timing)
@@ -161,13 +171,14 @@ class Engine:
         shown, depth = self._decode(tokens)
         grid = tokens[0].view(self.layout.grid).cpu().numpy().astype(np.int32)
         shown = np.asarray(pixels) if self.dida.detail_tolerance else shown
-        pose = pose or plan.pose
+        pose, depth, fresh = pose or plan.pose, self._refined(shown, depth), None
         if pose is not None and len(session.memory):
             # the pixels are all first-hand, but a surface that was there before stays where it was
-            known = warp(session.memory.choose(pose), pose, session.camera)
+            known = warp(session.memory.choose(pose, NUM_VIEWS), pose, session.camera)
             depth = remembered(shown, depth, pose, known, known.covered).depth
+            fresh = np.zeros_like(known.covered) if is_known(shown, known) else None
         frame = Frame(session.frame.index + 1, shown, grid, depth, pose)
-        session.accept(action, frame, page)
+        session.accept(action, frame, page, fresh)
         return frame
 
     @torch.inference_mode()
@@ -269,6 +280,16 @@ class Engine:
         """(B,) int64: one seed for each session's next frame and each use within it."""
         seeds = [_mix(session.seed, session.frame.index + 1, use) for session in sessions]
         return torch.tensor(seeds, dtype=torch.int64, device=self.device)
+
+    def _look(self, kind: str, *inputs: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        return getattr(self.refiner if kind == "refine" else self.vision, kind)(*inputs)
+
+    def _refined(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """The decoder's depth (H, W) corrected by the pixels (H, W, 3) that are shown, where there is a refiner."""
+        if self.refiner is None:
+            return depth
+        inputs = (torch.from_numpy(np.ascontiguousarray(part))[None].to(self.device) for part in (pixels, depth))
+        return self._see("refine", *inputs)[0].half().float().cpu().numpy()
 
     @torch.inference_mode()
     def _encode(self, pixels: np.ndarray) -> Tensor:

@@ -142,12 +142,13 @@ class EmuEngine:
         return self.rewind_limit
 
     def session(self, first: Frame | np.ndarray | None = None, *, words: str = "", seed: int = 0,
-                mode: str = "interactive", start: str = "auto", decoder: str | None = None) -> Session:  # fmt: skip
+                mode: str = "interactive", start: str = "auto", decoder: str | None = None,
+                solid: bool = False) -> Session:  # fmt: skip
         """A walk that begins at a picture (H, W, 3) uint8 of any size, at words alone, or at a picture with words.
 
         mode: "interactive" or, where the model is to lead, "free" (prompts.py). decoder: "dida" or "autoregressive", by
-        default as the weights can. start: as Session has it, and without a meaning here. Raises PromptError for neither
-        picture nor words, or an unknown mode.
+        default as the weights can. start, solid: as Session has them, and without a meaning here. Raises PromptError
+        for neither picture nor words, or an unknown mode.
         """
         if first is None and not words.strip():
             raise PromptError("a world needs words or a picture to begin with; say what is there")

@@ -50,6 +50,11 @@ class ViewMemory:
         """The numbers under which the remembered views were added."""
         return tuple(memo.index for memo in self._memos)
 
+    @property
+    def surface(self) -> np.ndarray:
+        """(K, 3) float32: points of all remembered surfaces in the world, a few pixels apart."""
+        return np.concatenate([memo.points for memo in self._memos] or [np.zeros((0, 3), np.float32)])
+
     def with_view(self, index: int, view: View) -> ViewMemory:
         """This memory and one view more, if it shows anything first."""
         half = _SPARSE // 2
@@ -84,7 +89,7 @@ class ViewMemory:
         counts = np.array([len(memo.points) for memo in self._memos])
         cells = np.empty(counts.sum(), np.int32)
         position, rotation = np.asarray(pose.position), pose.rotation
-        _cells(np.concatenate([memo.points for memo in self._memos]), position, rotation,
+        _cells(self.surface, position, rotation,
                self.camera.focal / self.camera.width, self.camera.focal / self.camera.height, cells)  # fmt: skip
         ends = counts.cumsum()
         chosen, seen = [], np.zeros(_CELLS**2, np.bool_)

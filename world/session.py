@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .action import Action, ActionError
+from .footing import walked
 from .frame import Frame, Rollout, walk
 from .geometry import View, Warp, warp
 from .memory import ViewMemory, visible_pages
-from .pose import Camera, Pose
+from .pose import Camera, Motion, Pose
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,14 +61,16 @@ class Session:
 
     start: where canvases begin: carried views ("warp"), the frame before ("frame"), pure noise ("noise"), or "auto":
     carried views where the action has a motion and the frame a pose, else the frame before. decoder: "dida",
-    "autoregressive" (token by token), or "carry", which shows the carried view with no model: a baseline.
+    "autoregressive" (token by token), or "carry", which shows the carried view with no model: a baseline. is_solid:
+    whether steps end at remembered surfaces (footing.py), or go wherever the action says.
     """
 
     def __init__(self, engine: Engine, moments: list[Moment], actions: list[Action], *, seed: int, start: str = "auto",
-                 decoder: str = "dida"):  # fmt: skip
+                 decoder: str = "dida", is_solid: bool = False):  # fmt: skip
         if start not in STARTS or decoder not in DECODERS:
             raise ValueError(f"start '{start}' or decoder '{decoder}' unknown; known: {STARTS} and {DECODERS}")
         self.engine, self.seed, self.start, self.decoder = engine, seed, start, decoder
+        self.is_solid = is_solid
         self._moments, self._actions = moments, actions
         self.is_committed = True
         self._is_closed = False
@@ -111,6 +114,10 @@ class Session:
         """Take a true frame into the history instead of dreaming one: pixels (H, W, 3) uint8."""
         return self.engine.observe(self, action, pixels, pose)
 
+    def walked(self, pose: Pose, motion: Motion) -> Pose:
+        """The pose that a motion leads to from a pose, as far as what has been seen decides it."""
+        return walked(self.memory.surface, pose, motion) if self.is_solid else pose.moved(motion)
+
     def rollout(self, actions: Iterable[Action]) -> Rollout:
         return walk(self, actions)
 
@@ -120,7 +127,7 @@ class Session:
         for page in self._held(self._moments):
             self.engine.cache.pool.share(page)
         return Session(self.engine, list(self._moments), list(self._actions), seed=self.seed, start=self.start,
-                       decoder=self.decoder)  # fmt: skip
+                       decoder=self.decoder, is_solid=self.is_solid)  # fmt: skip
 
     def rewind(self, frames: int) -> Frame:
         """Undo steps. Raises ValueError past the beginning, or past the engine's rewind_limit."""
@@ -163,7 +170,7 @@ class Session:
                 f"{self.engine.layout.text_capacity}: say it in several"
             )
         can_carry = action.motion is not None and self.frame.pose is not None and len(self.memory) > 0
-        pose = self.frame.pose.moved(action.motion) if can_carry else None
+        pose = self.walked(self.frame.pose, action.motion) if can_carry else None
         if self.start in ("frame", "noise") or not can_carry:
             if self.start == "warp":
                 raise ActionError(f"'{action.text}' has no motion to carry a view along; use start='auto'")

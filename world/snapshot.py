@@ -56,7 +56,7 @@ def save_session(session: Session, path: str | Path) -> None:
         "roam": "session", "format": FORMAT, "weights": session.engine.checkpoint.digest, "seed": str(session.seed),
         "start": session.start, "decoder": session.decoder, "dida": json.dumps(vars(session.engine.dida)),
         "actions": json.dumps([_action_row(action) for action in session.actions]),
-        "memories": json.dumps([moment.memory.indices for moment in moments]),
+        "solid": json.dumps(session.is_solid), "memories": json.dumps([moment.memory.indices for moment in moments]),
     }  # fmt: skip
     partial = Path(f"{path}.partial")
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=meta)
@@ -107,7 +107,8 @@ def _rebuild(engine: Engine, meta: dict[str, str], held: dict[str, torch.Tensor]
     cache.k[:, index], cache.v[:, index] = held["k"].to(cache.k), held["v"].to(cache.v)
     cache.lengths[index] = held["lengths"].to(cache.lengths)
     moments = [Moment(*parts) for parts in zip(shown, pages, memories, strict=True)]
-    return Session(engine, moments, actions, seed=int(meta["seed"]), start=meta["start"], decoder=meta["decoder"])
+    return Session(engine, moments, actions, seed=int(meta["seed"]), start=meta["start"], decoder=meta["decoder"],
+                   is_solid=json.loads(meta.get("solid", "false")))  # fmt: skip
 
 
 def _pictures(held: dict[str, torch.Tensor]) -> dict[int, tuple[np.ndarray, np.ndarray, Pose | None]]:

@@ -51,15 +51,15 @@ class VisionTokenizer(nn.Module):
         self.config = config
         low, mid, high = config.widths
         self.encoder = nn.Sequential(
-            nn.PixelUnshuffle(4), nn.Conv2d(48, low, 3, padding=1), _Residual(low),
-            nn.Conv2d(low, mid, 3, 2, 1), _Residual(mid), _Residual(mid),
-            nn.Conv2d(mid, high, 3, 2, 1), _Residual(high), _ChannelNorm(high), nn.Conv2d(high, len(config.levels), 1),
+            nn.PixelUnshuffle(4), nn.Conv2d(48, low, 3, padding=1), Residual(low),
+            nn.Conv2d(low, mid, 3, 2, 1), Residual(mid), Residual(mid),
+            nn.Conv2d(mid, high, 3, 2, 1), Residual(high), _ChannelNorm(high), nn.Conv2d(high, len(config.levels), 1),
         )  # fmt: skip
         self.decoder = nn.Sequential(
-            nn.Conv2d(len(config.levels), high, 3, padding=1), _Residual(high),
-            _Attention(high, config.heads, config.grid), _Residual(high), _Attention(high, config.heads, config.grid),
-            nn.Conv2d(high, mid * 4, 3, padding=1), nn.PixelShuffle(2), _Residual(mid), _Residual(mid),
-            nn.Conv2d(mid, low * 4, 3, padding=1), nn.PixelShuffle(2), _Residual(low), nn.SiLU(),
+            nn.Conv2d(len(config.levels), high, 3, padding=1), Residual(high),
+            Attention(high, config.heads, config.grid), Residual(high), Attention(high, config.heads, config.grid),
+            nn.Conv2d(high, mid * 4, 3, padding=1), nn.PixelShuffle(2), Residual(mid), Residual(mid),
+            nn.Conv2d(mid, low * 4, 3, padding=1), nn.PixelShuffle(2), Residual(low), nn.SiLU(),
             nn.Conv2d(low, 4 * 16, 3, padding=1), nn.PixelShuffle(4),
         )  # fmt: skip
         steps = torch.tensor([math.prod(config.levels[k + 1 :]) for k in range(len(config.levels))])
@@ -124,7 +124,7 @@ def to_unit(pixels: Tensor) -> Tensor:
     return pixels.movedim(-1, 1).float().div(127.5).sub(1).contiguous(memory_format=torch.channels_last)
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
     """Two 3x3 convolutions without normalisation, the second starting at zero, so that depth costs no stability."""
 
     def __init__(self, width: int):
@@ -147,7 +147,7 @@ class _ChannelNorm(nn.Module):
         return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6) * self.weight.view(1, -1, 1, 1)
 
 
-class _Attention(nn.Module):
+class Attention(nn.Module):
     """Attention over the whole grid with learned places, then a feed-forward layer; pre-norm."""
 
     def __init__(self, width: int, heads: int, grid: tuple[int, int]):

@@ -12,8 +12,10 @@ from roam.scenes.splits import make_scene
 from roam.world.action import parse_action
 from roam.world.checkpoint import load_checkpoint
 from roam.world.config import DidaConfig, LayoutConfig, ModelConfig
+from roam.world.depth import DepthConfig
 from roam.world.engine import Engine
 from roam.world.training.canvases import Canvases
+from roam.world.training.depth import DepthRecipe
 from roam.world.training.muon import orthogonal
 from roam.world.training.recipe import Recipe, load_tokenizer, make_trainer, run_recipe
 from roam.world.training.run import learning_rate
@@ -24,7 +26,8 @@ from roam.world.vocabulary import Vocabulary
 
 TINY = Recipe(
     walks=8, held_out_walks=8, frames=5, canvas_walks=8, workers=1, vision=VisionConfig(widths=(8, 8, 12), heads=2),
-    tokenizer=TokenizerRecipe(steps=3, batch=2, max_seconds=1e9),
+    depth=DepthConfig(widths=(8, 8, 12), heads=2), tokenizer=TokenizerRecipe(steps=3, batch=2, max_seconds=1e9),
+    refiner=DepthRecipe(steps=3, batch=2, max_seconds=1e9),
     world=WorldRecipe(steps=3, stages=(Stage(0.5, 2, 4, 2), Stage(1.0, 1, 5, 12)), max_seconds=1e9),
 )  # fmt: skip
 
@@ -39,16 +42,18 @@ def test_the_recipe_ends_in_a_checkpoint_that_dreams_with_its_log_beside_it(trai
     _, checkpoint = trained
     session = Engine.from_checkpoint(checkpoint, device="cpu").session(SceneSession(make_scene("dev", 0)).frame)
     assert session.step(parse_action("turn left")).pixels.shape == (128, 128, 3)
-    for name in ("recipe.json", "tokenizer-log.csv", "tokenizer-curve.png", "world-log.csv"):
+    for name in ("recipe.json", "tokenizer-log.csv", "tokenizer-curve.png", "depth-log.csv", "world-log.csv"):
         assert (checkpoint / name).exists(), name
 
 
 def test_training_goes_on_where_it_stopped(trained, tmp_path):
     folder = shutil.copytree(trained[0], tmp_path / "run")
-    longer = replace(TINY, tokenizer=replace(TINY.tokenizer, steps=5), world=replace(TINY.world, steps=5))
-    run_recipe(folder, longer, stages=("tokenizer", "world"))
-    with open(folder / "tokenizer" / "log.csv") as file:
-        assert [int(row["step"]) for row in csv.DictReader(file)] == [3, 5]
+    longer = replace(TINY, tokenizer=replace(TINY.tokenizer, steps=5), refiner=replace(TINY.refiner, steps=5),
+                     world=replace(TINY.world, steps=5))  # fmt: skip
+    run_recipe(folder, longer, stages=("tokenizer", "depth", "world"))
+    for name in ("tokenizer", "depth"):
+        with open(folder / name / "log.csv") as file:
+            assert [int(row["step"]) for row in csv.DictReader(file)] == [3, 5]
     assert torch.load(folder / "world" / "state.pt", weights_only=True)["step"] == 5
 
 

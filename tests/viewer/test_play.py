@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import pytest
 from PIL import Image
-from roam.viewer.start import Opener, Start, first_frame
+from roam.viewer.start import Opener, Start, StartError, first_frame
 from roam.world.pose import Pose
 
 TRUTH = ("play", "--truth", "--seed", 6)
@@ -188,25 +188,45 @@ class StubEngine:
 
     frame_side, reads_words = 128, False
 
-    def session(self, first, *, seed):
-        self.asked = first.pixels, seed
-        return "dream"
+    def session(self, first, *, seed, solid):
+        self.asked = first.pixels, seed, solid
+        return StubDream("dream")
 
     def load_session(self, path):
-        return f"dream from {path}"
+        return StubDream(f"dream from {path}")
+
+
+class StubDream(str):
+    """Stands for a session: knows whether it is solid."""
+
+    is_solid = True
+
+    def walked(self, pose, motion):
+        return pose
 
 
 def test_a_dream_begins_with_the_true_first_frame_of_its_scene():
     engine = StubEngine()
     truth = Opener().open(Start(seed=7, truth=True)).explorer.frame
     assert Opener(engine=engine).open(Start(seed=7)).explorer == "dream"
-    assert (engine.asked[0] == truth.pixels).all() and engine.asked[1] == 7
+    assert (engine.asked[0] == truth.pixels).all() and engine.asked[1:] == (7, True)
+    Opener(engine=engine).open(Start(seed=7, ghost=True))
+    assert engine.asked[2] is False
 
 
 def test_a_save_that_is_no_scene_is_the_engines_to_read(tmp_path):
     (tmp_path / "a.roam").write_bytes(b"weights and pages")
     place = Opener(engine=StubEngine()).open(Start(load=str(tmp_path / "a.roam")))
-    assert place.explorer == f"dream from {tmp_path / 'a.roam'}"
+    assert place.explorer == f"dream from {tmp_path / 'a.roam'}" and place.explorer.is_solid
+    ghost = Opener(engine=StubEngine()).open(Start(load=str(tmp_path / "a.roam"), ghost=True))
+    assert not ghost.explorer.is_solid
+
+
+def test_a_ghost_in_a_true_scene_is_refused_and_old_logs_walked_through_walls():
+    with pytest.raises(StartError, match="solid for everyone"):
+        Start(truth=True, ghost=True)
+    old = {"seed": 3, "truth": False, "family": None, "image": None, "load": None, "text": None}
+    assert Start.from_dict(old).ghost and not Start.from_dict(old | {"truth": True}).ghost
 
 
 def test_record_writes_rollouts_that_training_reads(roam):

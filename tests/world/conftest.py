@@ -6,6 +6,7 @@ from roam.scenes.explorer import SceneSession
 from roam.scenes.splits import make_scene
 from roam.world.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from roam.world.config import DidaConfig, LayoutConfig, ModelConfig
+from roam.world.depth import DepthConfig, DepthRefiner
 from roam.world.engine import Engine
 from roam.world.model import Transformer
 from roam.world.text import TextTokenizer
@@ -25,8 +26,10 @@ def tiny_checkpoint(window: int = 3) -> Checkpoint:
     )
     for weight in vision.parameters():  # at its own start it shows one grey; the laws want pictures that differ
         weight.data.add_(torch.randn_like(weight) * 0.2)
+    depth = DepthRefiner(DepthConfig(widths=(8, 8, 12), heads=2))
+    torch.nn.init.normal_(depth.out.weight, std=0.1)  # at its own start it changes nothing
     layout = LayoutConfig(grid=vision.config.grid, window=window)
-    return Checkpoint(model, vision, text, vocabulary, layout, DidaConfig())
+    return Checkpoint(model, vision, text, vocabulary, layout, DidaConfig(), depth=depth)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
 """Turns recordings into what the world model learns from: token grids, words, and the canvases that steps start from.
 
-The canvases are made as a session makes them: depth is the tokenizer's own and the pose is the commanded one, so that
-training sees the errors that service will bring. In every other walk all remembered pixels are true ones, as after true
-frames; in the others only what no view before has shown is new, and is what the decoder shows, as in a dream.
+The canvases are made as a session makes them: depth is what the model makes of a frame and the pose is the commanded
+one, so that training sees the errors that service will bring. In every other walk all remembered pixels are true ones,
+as after true frames; in the others only what no view before has shown is new, and is what the decoder shows, as in a
+dream.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
+from ..depth import DepthRefiner
 from ..geometry import View, Warp, remembered, warp
 from ..memory import ViewMemory
 from ..pose import Camera, Motion, Pose
@@ -36,8 +38,8 @@ class Canvases:
     text: np.ndarray
 
 
-def make_canvases(walks: Walks, vision: VisionTokenizer, text: TextTokenizer, capacity: int, *, device: str = "cpu",
-                  progress=None) -> Canvases:  # fmt: skip
+def make_canvases(walks: Walks, vision: VisionTokenizer, text: TextTokenizer, capacity: int, *,
+                  refiner: DepthRefiner | None = None, device: str = "cpu", progress=None) -> Canvases:  # fmt: skip
     """Canvases of every frame of every walk, made in one process a core. progress: called with the share done."""
     R, T = walks.pixels.shape[:2]
     words = np.full((R, T, capacity), -1, np.int16)
@@ -48,7 +50,7 @@ def make_canvases(walks: Walks, vision: VisionTokenizer, text: TextTokenizer, ca
     context = torch.multiprocessing.get_context("fork" if device == "cpu" else "spawn")
     jobs = ((walks.pixels[r], walks.poses[r], walks.actions[r], r % 2 == 0) for r in range(R))
     parts = []
-    with context.Pool(os.cpu_count() if device == "cpu" else 1, _prepare, (vision, device)) as pool:
+    with context.Pool(os.cpu_count() if device == "cpu" else 1, _prepare, (vision, refiner, device)) as pool:
         for part in pool.imap(_one_walk, jobs, chunksize=4):
             parts.append(part)
             if progress:
@@ -57,22 +59,26 @@ def make_canvases(walks: Walks, vision: VisionTokenizer, text: TextTokenizer, ca
     return Canvases(tokens.astype(np.int16), warped.astype(np.int16), coverage, words)
 
 
-_worker: dict[str, VisionTokenizer] = {}
+_worker: dict[str, VisionTokenizer | DepthRefiner | None] = {}
 
 
-def _prepare(vision: VisionTokenizer, device: str) -> None:
+def _prepare(vision: VisionTokenizer, refiner: DepthRefiner | None, device: str) -> None:
     torch.set_num_threads(1)
-    _worker["vision"] = vision.to(device)
+    _worker["vision"], _worker["refiner"] = vision.to(device), None if refiner is None else refiner.to(device)
 
 
 @torch.inference_mode()
 def _one_walk(job) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One walk's tokens (T, N), carried tokens (T, N) and coverage (T, N)."""
     pixels, poses, actions, is_true = job
-    vision = _worker["vision"]
+    vision, refiner = _worker["vision"], _worker["refiner"]
     device, memory, warps = vision.steps.device, ViewMemory(Camera(vision.config.size, vision.config.size)), []
-    codes = vision.encode(torch.from_numpy(pixels).to(device))
-    shown, depth = (part.cpu().numpy() for part in vision.decode(codes))
+    true = torch.from_numpy(pixels).to(device)
+    codes = vision.encode(true)
+    shown, depth = vision.decode(codes)
+    if refiner is not None:
+        depth = refiner.refine(true if is_true else shown, depth)
+    shown, depth = shown.cpu().numpy(), depth.cpu().numpy()
     for t, pose in enumerate(poses):
         if t:
             # the model is told the command, and learns from the frame what a wall made of it

@@ -1,7 +1,8 @@
 """Muon (Jordan et al. 2024; scaled as in Moonshot's arXiv 2502.16982): momentum made orthogonal, for weight matrices.
 
 torch.optim.Muon does its Newton-Schulz steps in bfloat16, one matrix at a time; on a CPU without bfloat16 products that
-costs more than the whole training step. This one works in float32 on all matrices of a shape at once.
+costs more than the whole training step. This one works on all matrices of a shape at once, and in float32 unless the
+caller's context says otherwise (run.half_products).
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from torch import Tensor
 
 
 class Muon(torch.optim.Optimizer):
-    """For 2-D parameters; updates have the root mean square 0.2 lr, so AdamW's rates and decay carry over."""
+    """For matrices, and for convolutions as matrices (O, I * h * w); updates have the root mean square 0.2 lr, so
+    AdamW's rates and decay carry over."""
 
     def __init__(self, params, lr: float, *, momentum: float = 0.95, weight_decay: float = 0.01):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
@@ -19,15 +21,15 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure=None):
         for group in self.param_groups:
-            shapes: dict[torch.Size, list[Tensor]] = {}
+            shapes: dict[tuple[int, int], list[Tensor]] = {}
             for p in group["params"]:
                 if p.grad is not None:
-                    shapes.setdefault(p.shape, []).append(p)
+                    shapes.setdefault((len(p), p[0].numel()), []).append(p)
             for shape, params in shapes.items():
-                updates = orthogonal(torch.stack([self._momentum(p, group["momentum"]) for p in params]))
+                updates = orthogonal(torch.stack([self._momentum(p, group["momentum"]).flatten(1) for p in params]))
                 rate = group["lr"] * 0.2 * max(shape) ** 0.5
                 for p, update in zip(params, updates, strict=True):
-                    p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-rate)
+                    p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.view(p.shape), alpha=-rate)
 
     def _momentum(self, p: Tensor, momentum: float) -> Tensor:
         state = self.state[p]

@@ -1,5 +1,5 @@
-"""The whole recipe of the embedded model, top to bottom: record, train the tokenizer, make canvases, train the world
-model, pack. Each stage goes on where it was stopped; numbers alone scale it up.
+"""The whole recipe of the embedded model, top to bottom: record, train the tokenizer and the depth refiner, make
+canvases, train the world model, pack. Each stage goes on where it was stopped; numbers alone scale it up.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ import torch
 from ...scenes.recorder import record
 from ..checkpoint import Checkpoint, save_checkpoint
 from ..config import DidaConfig, LayoutConfig, ModelConfig
+from ..depth import DepthConfig, DepthRefiner
 from ..text import TextTokenizer
 from ..vision import VisionConfig, VisionTokenizer
 from ..vocabulary import Vocabulary
 from .canvases import Canvases, load_canvases, make_canvases, save_canvases
 from .data import load_walks
+from .depth import DepthRecipe, train_depth
 from .parallel import launch
 from .tokenizer import TokenizerRecipe, train_tokenizer
 from .world_model import WorldRecipe, WorldTrainer, train_world_model
 
 log = logging.getLogger(__name__)
-STAGES = ("record", "tokenizer", "canvases", "world", "pack")
+STAGES = ("record", "tokenizer", "depth", "canvases", "world", "pack")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,9 @@ class Recipe:
     vision: VisionConfig = field(default_factory=VisionConfig)
     layout: LayoutConfig = field(default_factory=LayoutConfig)
     dida: DidaConfig = field(default_factory=DidaConfig)
+    depth: DepthConfig = field(default_factory=DepthConfig)
     tokenizer: TokenizerRecipe = field(default_factory=TokenizerRecipe)
+    refiner: DepthRecipe = field(default_factory=DepthRecipe)
     world: WorldRecipe = field(default_factory=WorldRecipe)
 
 
@@ -74,13 +78,21 @@ def _tokenizer(folder: Path, recipe: Recipe, device: str, report) -> None:
     )
 
 
+def _depth(folder: Path, recipe: Recipe, device: str, report) -> None:
+    train_depth(
+        folder / "recordings", folder / "depth", recipe.refiner, recipe.depth, load_tokenizer(folder), device=device,
+        progress=report,
+    )  # fmt: skip
+
+
 def _canvases(folder: Path, recipe: Recipe, device: str, report) -> None:
-    vision, text = load_tokenizer(folder), TextTokenizer()
+    vision, refiner, text = load_tokenizer(folder), load_refiner(folder), TextTokenizer()
     for split in ("dev", "train"):
         path = folder / f"canvases-{split}.safetensors"
         if not path.exists():
             walks = load_walks(folder / "recordings", split, recipe.canvas_walks)
-            canvases = make_canvases(walks, vision, text, recipe.layout.text_capacity, device=device, progress=report)
+            canvases = make_canvases(walks, vision, text, recipe.layout.text_capacity, refiner=refiner, device=device,
+                                     progress=report)  # fmt: skip
             save_canvases(canvases, path)
 
 
@@ -103,17 +115,19 @@ def _pack(folder: Path, recipe: Recipe, device: str, report) -> None:
     model, vision = trainer.exported(), load_tokenizer(folder)
     target = folder / "checkpoint"
     checkpoint = Checkpoint(
-        model, vision, text, Vocabulary(text.size, vision.config.num_codes), recipe.layout, recipe.dida
+        model, vision, text, Vocabulary(text.size, vision.config.num_codes), recipe.layout, recipe.dida,
+        depth=load_refiner(folder),
     )
     save_checkpoint(checkpoint, target)
     (target / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
-    for name in ("tokenizer", "world"):
+    for name in ("tokenizer", "depth", "world"):
         for file in ("log.csv", "curve.png"):
             if (folder / name / file).exists():
                 shutil.copy(folder / name / file, target / f"{name}-{file}")
 
 
-_RUN = {"record": _record, "tokenizer": _tokenizer, "canvases": _canvases, "world": _world, "pack": _pack}
+_RUN = {"record": _record, "tokenizer": _tokenizer, "depth": _depth, "canvases": _canvases, "world": _world,
+        "pack": _pack}  # fmt: skip
 
 
 def make_trainer(folder: Path, recipe: Recipe) -> WorldTrainer:
@@ -127,11 +141,20 @@ def make_trainer(folder: Path, recipe: Recipe) -> WorldTrainer:
 def load_tokenizer(folder: Path) -> VisionTokenizer:
     """The averaged tokenizer of a run, its weights rounded to the float16 that ships, so that all later stages and
     every user see the same codes."""
-    state = _state(folder / "tokenizer")
-    config = {key: tuple(value) if isinstance(value, list) else value for key, value in state["config"].items()}
-    vision = VisionTokenizer(VisionConfig(**config))
-    vision.load_state_dict({name: value.half().float() for name, value in state["average"].items()})
-    return vision.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return _averaged(folder / "tokenizer", VisionTokenizer, VisionConfig)
+
+
+def load_refiner(folder: Path) -> DepthRefiner:
+    """The averaged depth refiner of a run, rounded as it ships."""
+    return _averaged(folder / "depth", DepthRefiner, DepthConfig)
+
+
+def _averaged(folder: Path, kind: type, config: type):
+    state = _state(folder)
+    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in state["config"].items()}
+    module = kind(config(**settings))
+    module.load_state_dict({name: value.half().float() for name, value in state["average"].items()})
+    return module.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 def _load(folder: Path, split: str) -> Canvases:

@@ -3,6 +3,7 @@ precision of its products."""
 
 from __future__ import annotations
 
+import copy
 import csv
 import logging
 import math
@@ -103,3 +104,9 @@ class Average:
         rate = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
         for name, value in module.state_dict().items():
             self.weights[name].lerp_(value, rate) if value.is_floating_point() else self.weights[name].copy_(value)
+
+    def of(self, module: torch.nn.Module) -> torch.nn.Module:
+        """A copy of the module with the average's weights, to measure or to keep."""
+        copied = copy.deepcopy(module)
+        copied.load_state_dict(self.weights)
+        return copied.eval()

@@ -54,7 +54,8 @@ def train_tokenizer(data: str | Path, folder: str | Path, recipe: TokenizerRecip
 
     progress: called with (share done, the log row) now and then.
     """
-    run = Run(folder)
+    walks, held_out = load_walks(data, "train"), load_walks(data, "dev", 64)
+    run = Run(folder)  # whose clock starts here
     torch.manual_seed(recipe.seed)
     model = VisionTokenizer(config).to(device=device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.peak, betas=(0.9, 0.95), weight_decay=0.01)
@@ -63,10 +64,9 @@ def train_tokenizer(data: str | Path, folder: str | Path, recipe: TokenizerRecip
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         average.weights, average.updates, step = state["average"], state["updates"], state["step"]
-    walks, held_out = load_walks(data, "train"), load_walks(data, "dev", 64)
     total = 0.0
     while (share := max(step / recipe.steps, run.seconds / recipe.max_seconds)) < 1:
-        pixels, depth = _batch(walks, np.random.default_rng([recipe.seed, step]), recipe.batch, device)
+        pixels, depth = draw_frames(walks, np.random.default_rng([recipe.seed, step]), recipe.batch, device)
         rate = recipe.rate(share, step)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -81,14 +81,14 @@ def train_tokenizer(data: str | Path, folder: str | Path, recipe: TokenizerRecip
         if step % 100 == 0:
             row = {"loss": total / 100, "rate": rate, "psnr": math.nan, "abs_rel": math.nan, "codes": math.nan}
             if step % 500 == 0:
-                row.update(evaluate(_averaged(model, average), held_out, device))
+                row.update(evaluate(average.of(model), held_out, device))
                 run.save(step, model=model.state_dict(), optimizer=optimizer.state_dict(), average=average.weights,
                          updates=average.updates, config=asdict(config))  # fmt: skip
             run.record(step, **row)
             total = 0.0
             if progress:
                 progress(share, row)
-    averaged = _averaged(model, average)
+    averaged = average.of(model)
     run.record(step, loss=math.nan, rate=0.0, **evaluate(averaged, held_out, device))
     run.save(step, model=model.state_dict(), optimizer=optimizer.state_dict(), average=average.weights,
              updates=average.updates, config=asdict(config))  # fmt: skip
@@ -132,16 +132,11 @@ def evaluate(model: VisionTokenizer, walks: Walks, device: str = "cpu") -> dict[
     return {"psnr": float(np.mean(psnr)), "abs_rel": float(np.mean(abs_rel)), "codes": perplexity}
 
 
-def _batch(walks: Walks, rng: np.random.Generator, size: int, device: str) -> tuple[Tensor, Tensor]:
+def draw_frames(walks: Walks, rng: np.random.Generator, size: int, device: str) -> tuple[Tensor, Tensor]:
+    """Frames drawn at random, half of them mirrored: pixels (B, 3, H, W) in [-1, 1] and depth (B, H, W) metres."""
     R, T = walks.pixels.shape[:2]
     rows, columns = rng.integers(R, size=size), rng.integers(T, size=size)
     pixels, depth = walks.pixels[rows, columns], walks.depth[rows, columns].astype(np.float32)
     flip = rng.uniform(size=size) < 0.5  # a mirrored scene is a scene too
     pixels[flip], depth[flip] = pixels[flip, :, ::-1], depth[flip, :, ::-1]
     return to_unit(torch.from_numpy(pixels).to(device)), torch.from_numpy(depth).to(device)
-
-
-def _averaged(model: VisionTokenizer, average: Average) -> VisionTokenizer:
-    copy = VisionTokenizer(model.config)
-    copy.load_state_dict(average.weights)
-    return copy.to(next(model.parameters()).device, memory_format=torch.channels_last).eval()

@@ -1,0 +1,60 @@
+"""What stops a walker in a dream."""
+
+import math
+
+import numpy as np
+import pytest
+from roam.world.action import Action
+from roam.world.footing import BODY_RADIUS, walked
+from roam.world.geometry import View
+from roam.world.pose import Motion, Pose
+
+HERE = Pose.at(0, 0, 1.5)
+AHEAD = Motion(forward=2.0)
+
+
+def wall(x: float, *, low: float = 0.0, high: float = 2.5, angle: float = 0.0) -> np.ndarray:
+    """Points (K, 3) of a wall across the way at x metres, turned about the z axis."""
+    y, z = np.meshgrid(np.linspace(-3, 3, 61), np.linspace(low, high, 26))
+    turned = math.radians(angle)
+    return np.stack([x + y.ravel() * math.sin(turned), y.ravel() * math.cos(turned), z.ravel()], 1).astype(np.float32)
+
+
+def test_a_step_ends_before_a_wall_and_one_away_from_it_does_not():
+    assert walked(wall(1.0), HERE, AHEAD).position[0] == pytest.approx(1.0 - BODY_RADIUS, abs=0.06)
+    assert walked(wall(1.0), HERE, AHEAD.scaled(-1)) == HERE.moved(AHEAD.scaled(-1))
+    assert walked(wall(9.0), HERE, AHEAD) == HERE.moved(AHEAD)
+
+
+def test_turns_are_never_stopped_and_nothing_seen_stops_nobody():
+    turn = Motion(yaw_deg=30)
+    assert walked(wall(0.1), HERE, turn) == HERE.moved(turn)
+    assert walked(np.zeros((0, 3), np.float32), HERE, AHEAD) == HERE.moved(AHEAD)
+
+
+def test_a_slanting_wall_is_gone_along():
+    there = walked(wall(1.0, angle=30), HERE, AHEAD)
+    assert there.position[0] < 1.6 and abs(there.position[1]) > 0.2
+
+
+@pytest.mark.parametrize("points", [wall(1.0, high=0.3), wall(1.0, low=1.9), wall(1.0)[:3]])
+def test_floor_ceiling_and_specks_stop_nobody(points):
+    assert walked(points, HERE, AHEAD) == HERE.moved(AHEAD)
+
+
+def test_whoever_stands_in_a_wall_can_leave_it():
+    assert walked(wall(0.1), HERE, Motion(forward=-0.5)) == HERE.moved(Motion(forward=-0.5))
+
+
+def test_a_solid_session_stops_at_what_it_has_seen_and_remembers_that_it_is_solid(engine, first_frame, tmp_path):
+    ahead, near = Action("move forward", Motion(forward=5.0)), np.full((128, 128), 1.0, np.float32)
+    ghost, solid = (engine.session(first_frame, solid=is_solid) for is_solid in (False, True))
+    for session in (ghost, solid):
+        seen = View(first_frame.pixels, near, first_frame.pose)
+        session._moments[-1] = type(session.moments[-1])(
+            session.frame, session.pages[-1], session.memory.only(()).with_view(0, seen)
+        )
+    solid.save(tmp_path / "walk")
+    assert ghost.step(ahead).pose.distance_to(first_frame.pose) == pytest.approx(5.0)
+    for session in (solid, engine.load_session(tmp_path / "walk"), engine.load_session(tmp_path / "walk").fork()):
+        assert session.step(ahead).pose.distance_to(first_frame.pose) < 1.0
