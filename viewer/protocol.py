@@ -206,7 +206,8 @@ class Stats(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class Welcome(Message):
-    """The answer to hello: the version that both speak from here on, what can be opened, and the limits."""
+    """The answer to hello: the version that both speak from here on, what can be opened, and the limits. fov_deg: how
+    far across the frames of every world here see, by which depth becomes points; 0 where that is not known."""
 
     TYPE: ClassVar[str] = "welcome"
     version: int = whole(1, 2**31)
@@ -217,6 +218,7 @@ class Welcome(Message):
     max_image: int = whole(default=MAX_IMAGE)
     patience_s: float = real(default=10.0)
     snapshot_frames: int = whole(default=0)
+    fov_deg: float = real(default=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

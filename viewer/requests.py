@@ -107,6 +107,7 @@ class Requests:
         welcome = p.Welcome(
             version=version, server="roam", models=self._worlds.models, worlds=self._worlds.worlds,
             patience_s=self._limits.patience_s, snapshot_frames=self._limits.snapshot_frames,
+            fov_deg=getattr(self._worlds, "fov_deg", 0.0),
         )  # fmt: skip
         self._post.send(client_id, welcome)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ..world.frame import Explorer
+from ..world.pose import Camera
 
 if TYPE_CHECKING:
     from ..world.engine import Engine
@@ -33,7 +34,7 @@ class Worlds(Protocol):
     """Opens explorers for a server. ValueError refuses a request, and its message goes to the client.
 
     Called from the stepping thread only. Explorers that share an `engine` with a `step_many(sessions, actions)` are
-    stepped together when their steps coincide.
+    stepped together when their steps coincide. A `fov_deg`, if there is one, says how far across its frames see.
     """
 
     models: tuple[str, ...]
@@ -51,6 +52,7 @@ class SceneWorlds:
 
     models: tuple[str, ...] = ("scene",)
     worlds: tuple[str, ...] = ("rooms", "outdoors")
+    fov_deg = Camera().fov_deg
 
     def __init__(self, *, size: int = 128, largest: int = 1024):
         self.size, self.largest = size, largest
@@ -58,7 +60,6 @@ class SceneWorlds:
     def open(self, request: OpenRequest) -> Explorer:
         from ..scenes.explorer import SceneSession  # numba: slow to import, and not needed to speak the protocol
         from ..scenes.splits import make_scene
-        from ..world.pose import Camera
 
         check(request, self)
         if request.text or request.image is not None:
@@ -83,6 +84,7 @@ class DreamWorlds:
     """
 
     worlds: tuple[str, ...] = SceneWorlds.worlds
+    fov_deg = SceneWorlds.fov_deg
 
     def __init__(self, engine: Engine, *, scenes: SceneWorlds | None = None, solid: bool = True):
         self.engine, self.scenes, self.solid = engine, scenes or SceneWorlds(), solid

@@ -26,6 +26,7 @@ from roam.world.frame import Frame
 from roam.world.pose import Camera
 
 STEPS_PER_S = 10.0  # a faster world is held back to this, or walking would be running
+FOV_DEG = 80.0  # where nobody says
 
 
 class RoamWorld(DirectObject):
@@ -35,8 +36,8 @@ class RoamWorld(DirectObject):
     Both sides measure in metres with +Z up, so models under base.render stand in the world, hidden by what is before
     them. Events: "roam-frame" (index, Pose or None), "roam-error" (a sentence).
 
-    fov_deg: how wide the world's camera sees, across; frames do not tell. access, for servers with keys: keys, the Path
-    of your folder, name, which of them, and server_key. Everything is given back by `destroy`.
+    fov_deg: how wide the world's camera sees, across; without it, what the server says. access, for servers with keys:
+    keys, the Path of your folder, name, which of them, and server_key. Everything is given back by `destroy`.
     """
 
     def __init__(
@@ -47,13 +48,13 @@ class RoamWorld(DirectObject):
         model: str = "",
         world: str = "",
         seed: int = 0,
-        fov_deg: float = 80.0,
+        fov_deg: float | None = None,
         steps_per_s: float = STEPS_PER_S,
         keymap: Keymap | None = None,
         **access,
     ):
         super().__init__()
-        self.base, self.fov_deg = base, fov_deg
+        self.base, self._fov_deg = base, fov_deg
         self.frame: Frame | None = None
         self.texture = _texture()
         self.card = _card(base.render2d, self.texture)
@@ -75,6 +76,12 @@ class RoamWorld(DirectObject):
     def is_busy(self) -> bool:
         """Whether the first frame, or what was said or pressed, is still on its way."""
         return self.frame is None or bool(self._typed or self._act) or self.frame.index < self._due
+
+    @property
+    def fov_deg(self) -> float:
+        """How wide the world's camera sees, across."""
+        said = 0.0 if self.frame is None else self._begun.result()[0].welcome.fov_deg
+        return self._fov_deg or said or FOV_DEG
 
     def say(self, text: str) -> None:
         """Do what a sentence says, once, after what was said before."""
@@ -142,6 +149,7 @@ class RoamWorld(DirectObject):
         if (self.texture.get_x_size(), self.texture.get_y_size()) != (width, height):
             self.texture.setup_2d_texture(width, height, core.Texture.T_unsigned_byte, core.Texture.F_rgb8)
         self.texture.set_ram_image(frame.pixels[::-1, :, ::-1].tobytes())  # Panda's rows go up, its colours are BGR
+        self.frame = frame
         if frame.depth is not None:
             if self.relief is None:
                 self.relief = roam_relief.Relief(Camera(width, height, self.fov_deg), self.eye, self.texture)
@@ -149,7 +157,6 @@ class RoamWorld(DirectObject):
             self.relief.update(frame.depth)
         if frame.pose:
             self.eye.set_pos_quat(core.Point3(*frame.pose.position), roam_relief.quat_of(frame.pose))
-        self.frame = frame
         self.base.messenger.send("roam-frame", [frame.index, frame.pose])
 
 

@@ -22,7 +22,7 @@ EXAMPLES = (
     p.Stats(seq=10),
     p.Welcome(
         version=1, server="roam", models=("scene",), worlds=("rooms", "outdoors"), max_credits=16, max_image=8388608,
-        patience_s=10.0, snapshot_frames=30,
+        patience_s=10.0, snapshot_frames=30, fov_deg=80.0,
     ),
     p.Opened(seq=1, session="0123456789abcdef", token="00112233445566778899aabbccddeeff", index=4, last=5),
     p.Receipt(session="0123456789abcdef", seq=5, status="refused", frame=41, reason="unknown verb 'jmp'"),

@@ -100,6 +100,11 @@ def test_a_world_that_cannot_be_opened_says_why(client):
     assert caught.value.code == "bad_request"
 
 
+def test_a_server_says_how_far_across_its_frames_see(client):
+    assert client.welcome.fov_deg == 70.0
+    assert SceneWorlds.fov_deg == Camera().fov_deg
+
+
 def test_a_client_that_has_hung_up_says_so_at_once(client):
     session = client.open()
     client.close()
