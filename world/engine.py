@@ -172,10 +172,9 @@ class Engine:
         grid = tokens[0].view(self.layout.grid).cpu().numpy().astype(np.int32)
         shown = np.asarray(pixels) if self.dida.detail_tolerance else shown
         pose, depth, fresh = pose or plan.pose, self._refined(shown, depth), None
+        depth = sharpened(depth, shown)  # its own: errors of views apart cancel, those that are carried on add up
         if pose is not None and len(session.memory):
-            # the pixels are all first-hand, but a surface that was there before stays where it was
             known = warp(session.memory.choose(pose, NUM_VIEWS), pose, session.camera)
-            depth = remembered(shown, depth, pose, known, known.covered).depth
             fresh = np.zeros_like(known.covered) if is_known(shown, known) else None
         frame = Frame(session.frame.index + 1, shown, grid, depth, pose)
         session.accept(action, frame, page, fresh)
@@ -270,7 +269,8 @@ class Engine:
 
     def show(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A token grid (h, w) as pixels (H, W, 3) uint8 and depth (H, W) float32 metres."""
-        return self._decode(torch.from_numpy(tokens.astype(np.int64)).to(self.device))
+        pixels, depth = self._decode(torch.from_numpy(tokens.astype(np.int64)).to(self.device))
+        return pixels, self._refined(pixels, depth)
 
     def _index(self, sessions: Sequence[Session], ahead: int) -> Tensor:
         """(B,) int64: the number of each session's frame on show, or of one `ahead` of it."""

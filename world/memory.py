@@ -15,6 +15,7 @@ VIEW_LIMIT = 256
 _SPARSE = 4  # pixels between the surface points by which views are compared
 _CELLS = 32  # cells a side of the grid on which they are compared
 _WORTH = 4  # cells that a view must add to be carried, and points that it must show first to be remembered
+_FAR = 0.5  # metres, at which a view counts half
 _AT_ONCE = 8  # an eighth of the views is forgotten at a time, for judging them takes longer than a step may
 _JUDGED = 32  # points of a view by which it is judged
 _SAME_DEPTH, _AS_CLOSE = 1.15, 1.3  # ratios within which another view shows the same surface, and shows it as well
@@ -82,8 +83,8 @@ class ViewMemory:
         return ViewMemory(self.camera, limit=limit, memos=memos)
 
     def choose(self, pose: Pose, count: int = 8) -> list[View]:
-        """The views that show most from `pose`, each judged by what the ones before it leave unseen; of equals the
-        latest. A view from afar has few points for what is near, so the closer one comes first."""
+        """The views that show most from `pose`, each judged by what the ones before it leave unseen, and the less the
+        farther off it was taken, for errors of depth grow with the way that it is carried; of equals the latest."""
         if not self._memos:
             return []
         counts = np.array([len(memo.points) for memo in self._memos])
@@ -92,11 +93,14 @@ class ViewMemory:
         _cells(self.surface, position, rotation,
                self.camera.focal / self.camera.width, self.camera.focal / self.camera.height, cells)  # fmt: skip
         ends = counts.cumsum()
+        positions = np.array([memo.view.pose.position for memo in self._memos])
+        nearness = 1 / (1 + np.linalg.norm(positions - position, axis=1) / _FAR)
         chosen, seen = [], np.zeros(_CELLS**2, np.bool_)
         while len(chosen) < count:
             gains = _gains(cells, ends, seen)
-            best = len(gains) - 1 - int(np.argmax(gains[::-1]))
-            if gains[best] < _WORTH:
+            worth = np.where(gains < _WORTH, 0.0, gains * nearness)
+            best = len(worth) - 1 - int(np.argmax(worth[::-1]))
+            if not worth[best]:
                 break
             chosen.append(best)
             mine = cells[ends[best] - counts[best] : ends[best]]

@@ -17,7 +17,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from ..depth import DepthRefiner
-from ..geometry import View, Warp, remembered, warp
+from ..geometry import View, Warp, remembered, sharpened, warp
 from ..memory import ViewMemory
 from ..pose import Camera, Motion, Pose
 from ..text import TextTokenizer
@@ -94,9 +94,11 @@ def _one_walk(job) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _view(pixels: np.ndarray, depth: np.ndarray, pose: Pose, known: Warp, is_true: bool) -> View:
-    """What a session remembers of a frame: a true one whole, a dreamt one where nothing had been carried to."""
-    view = remembered(pixels, depth, pose, known, known.covered)
-    return View(pixels, view.depth, pose) if is_true else view
+    """What a session remembers of a frame: a true one whole, with a depth of its own; a dreamt one where nothing was
+    carried to."""
+    if is_true:
+        return View(pixels, sharpened(depth, pixels), pose)
+    return remembered(pixels, depth, pose, known, known.covered)
 
 
 def save_canvases(canvases: Canvases, path: str | Path) -> None:
