@@ -88,7 +88,7 @@ class DidaConfig:
     temperature: float = 0.0
     step_temperature: float = 1.0
     hole_trust: float = 0.0
-    carried_trust: float = 20.0
+    carried_trust: float = 60.0
     detail_tolerance: float = 3.0
 
     def __post_init__(self):

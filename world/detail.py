@@ -22,4 +22,4 @@ def restore_detail(decoded: np.ndarray, carried: np.ndarray, covered: np.ndarray
     edge = cv2.blur(covered.astype(np.float32), (5, 5))
     weight = trust * np.clip(2 * edge - 1, 0, 1)
     mixed = decoded + weight[..., None] * (carried.astype(np.float32) - decoded)
-    return (mixed + 0.5).astype(np.uint8), weight > 0.5
+    return (mixed + 0.5).astype(np.uint8), (weight > 0.5) & covered

@@ -18,9 +18,10 @@ _STRIDE = 0.05  # metres between the places that are tried on the way
 _SUPPORT = 4  # points without which a surface is a speck
 
 
-def walked(points: np.ndarray, pose: Pose, motion: Motion) -> Pose:
+def walked(points: np.ndarray, pose: Pose, motion: Motion, *, been: np.ndarray | None = None) -> Pose:
     """The pose that the motion leads to among surface points (K, 3) float32 in the world: steps end at surfaces, or go
-    on along them; turns are never stopped."""
+    on along them; turns are never stopped, nor is the way back. been (N, 2): where the walker has been, in metres:
+    what seems to stand there does not."""
     there = pose.moved(motion)
     start, end = np.array(pose.position), np.array(there.position)
     step = float(np.hypot(*(end - start)[:2]))
@@ -29,10 +30,25 @@ def walked(points: np.ndarray, pose: Pose, motion: Motion) -> Pose:
     near = np.abs(points[:, :2] - start[:2]).max(1) < step + BODY_RADIUS
     height = points[:, 2] - start[2]
     solid = points[near & (height > BODY_LOW) & (height < BODY_HIGH), :2]
+    if been is not None and len(solid):
+        solid = solid[_clear(np.ascontiguousarray(solid, np.float64), np.ascontiguousarray(been, np.float64))]
     x, y, is_stopped = _slide(start[0], start[1], end[0], end[1], np.ascontiguousarray(solid, np.float64))
     if not is_stopped:
         return there  # to the last bit, as if there were no solids
     return replace(there, position=(x, y, there.position[2]))
+
+
+@njit(cache=True, nogil=True)
+def _clear(solid, been):
+    """Which points (K, 2) are a body's radius from all places (N, 2)."""
+    out = np.ones(len(solid), np.bool_)
+    for k in range(len(solid)):
+        for n in range(len(been)):
+            dx, dy = solid[k, 0] - been[n, 0], solid[k, 1] - been[n, 1]
+            if dx * dx + dy * dy < BODY_RADIUS * BODY_RADIUS:
+                out[k] = False
+                break
+    return out
 
 
 @njit(cache=True, nogil=True)

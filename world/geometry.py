@@ -18,6 +18,7 @@ from .pose import Camera, Pose
 
 NEAR = 0.05
 IN_FRONT = 0.85  # a later view's surface hides an earlier view's where it is nearer by more than depth is unsure of
+APART = 0.8  # ratio of depths from which on two neighbours are of two surfaces
 STEEP = 0.2  # log depth between neighbours above which they are two surfaces, or the blur between two
 LOOK = 8  # pixels to each side in which a soft edge looks for the surface that it belongs to
 RIM = 5  # pixels a side of the square by which what a view showed first is widened, so that no seam opens around it
@@ -59,8 +60,8 @@ class Warp:
 
 
 def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
-    """What the views show from `pose`; an earlier view in the list wins; a later one fills its holes,
-    and hides it where its surface is clearly nearer.
+    """What the views show from `pose`; an earlier view in the list wins; a later one fills its holes, and hides it
+    where its surface is clearly nearer, unless the earlier one has looked through where that surface would be.
 
     Depth-image-based rendering as in Fehn 2004, with backward colour lookup. No views: nothing is covered.
     """
@@ -69,14 +70,17 @@ def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
     depth = np.full((H, W), np.inf, np.float32)
     solid = np.empty_like(depth)
     covered, surface = np.zeros((H, W), np.bool_), np.zeros((H, W), np.float32)
+    owner = np.zeros((H, W), np.int64)
     rotation, position = pose.rotation, np.asarray(pose.position)
-    for view in views:
-        turn = rotation.T @ view.pose.rotation
-        shift = rotation.T @ (np.asarray(view.pose.position) - position)
+    turns = np.array([rotation.T @ view.pose.rotation for view in views]).reshape(-1, 3, 3)
+    shifts = np.array([rotation.T @ (np.asarray(view.pose.position) - position) for view in views]).reshape(-1, 3)
+    depths = np.array([view.depth for view in views], np.float32)
+    for k, view in enumerate(views):
         depth.fill(np.inf)
-        _splat(np.ascontiguousarray(view.own_depth, np.float32), turn, shift, camera.focal, depth)
+        _splat(np.ascontiguousarray(view.own_depth, np.float32), turns[k], shifts[k], camera.focal, depth)
         _despeckle(depth, SUPPORT, solid)
-        _fetch(view.pixels, turn, shift, camera.focal, solid, covered, pixels, surface)
+        _fetch(k, view.pixels, turns, shifts, camera.focal, solid, depths, covered, owner, pixels, surface)
+    _close(pixels, covered, owner, surface)
     if not covered.all():
         _fill(pixels, covered)
     return Warp(np.clip(pixels + 0.5, 0, 255).astype(np.uint8), covered, surface)
@@ -190,10 +194,11 @@ def _despeckle(depth, support, out):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _fetch(source, turn, shift, focal, depth, covered, out, surface):
+def _fetch(index, source, turns, shifts, focal, depth, depths, covered, owner, out, surface):
     """Colour for every target pixel that has a depth and no colour yet, or that of a surface farther away, looked up in
-    the source bilinearly."""
+    the source bilinearly; owner (h, w): the view that each colour is from, depths (n, H, W) what each view saw."""
     H, W = source.shape[:2]
+    turn, shift = turns[index], shifts[index]
     h, w = depth.shape
     for v in range(h):
         y = (v + 0.5 - h / 2) / focal
@@ -202,6 +207,9 @@ def _fetch(source, turn, shift, focal, depth, covered, out, surface):
             if not d < 1e30 or (covered[v, u] and not d < IN_FRONT * surface[v, u]):
                 continue
             x = (u + 0.5 - w / 2) / focal
+            i = owner[v, u]
+            if covered[v, u] and _looked_through(x * d, y * d, d, turns[i], shifts[i], focal, depths[i]):
+                continue
             qx, qy, qz = x * d - shift[0], y * d - shift[1], d - shift[2]
             sz = turn[0, 2] * qx + turn[1, 2] * qy + turn[2, 2] * qz
             if sz < NEAR:
@@ -214,11 +222,57 @@ def _fetch(source, turn, shift, focal, depth, covered, out, surface):
             su, sv = min(max(su, 0.0), W - 1.0), min(max(sv, 0.0), H - 1.0)
             u0, v0 = min(int(su), W - 2), min(int(sv), H - 2)
             fu, fv = su - u0, sv - v0
-            covered[v, u], surface[v, u] = True, d
+            covered[v, u], surface[v, u], owner[v, u] = True, d, index
             for k in range(3):
                 top = source[v0, u0, k] * (1 - fu) + source[v0, u0 + 1, k] * fu
                 low = source[v0 + 1, u0, k] * (1 - fu) + source[v0 + 1, u0 + 1, k] * fu
                 out[v, u, k] = top * (1 - fv) + low * fv
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _looked_through(x, y, z, turn, shift, focal, depth):
+    """Whether a view with depth (H, W) saw something behind the point (x, y, z) of the target's axes."""
+    H, W = depth.shape
+    qx, qy, qz = x - shift[0], y - shift[1], z - shift[2]
+    far = turn[0, 2] * qx + turn[1, 2] * qy + turn[2, 2] * qz
+    if far < NEAR:
+        return False
+    u = int(np.floor((turn[0, 0] * qx + turn[1, 0] * qy + turn[2, 0] * qz) / far * focal + W / 2))
+    v = int(np.floor((turn[0, 1] * qx + turn[1, 1] * qy + turn[2, 1] * qz) / far * focal + H / 2))
+    return 0 <= u < W and 0 <= v < H and far < IN_FRONT * depth[v, u]
+
+
+@njit(cache=True, nogil=True)
+def _close(pixels, covered, owner, surface):
+    """Give pinholes in a surface and specks before it, single pixels of another depth and another view, what is around
+    them."""
+    h, w = covered.shape
+    depth = np.where(covered, surface, np.float32(np.inf))
+    for v in range(1, h - 1):
+        for u in range(1, w - 1):
+            like, near, far, own = 0, 0, 0, 0
+            for y in range(v - 1, v + 2):
+                for x in range(u - 1, u + 2):
+                    own += covered[v, u] and owner[y, x] == owner[v, u]
+                    if depth[y, x] < APART * depth[v, u]:
+                        near += 1
+                    elif APART * depth[y, x] > depth[v, u]:
+                        far += depth[y, x] < 1e30
+                    else:
+                        like += 1
+            if own > 3 or like > 2 or max(near, far) < 6:  # the pixel is like itself; two more make it a line
+                continue
+            total, colour = 0, np.zeros(3, np.float32)
+            summed = np.float32(0)
+            for y in range(v - 1, v + 2):
+                for x in range(u - 1, u + 2):
+                    is_near = depth[y, x] < APART * depth[v, u]
+                    is_far = APART * depth[y, x] > depth[v, u] and depth[y, x] < 1e30
+                    if is_near if near >= 6 else is_far:
+                        total += 1
+                        summed += depth[y, x]
+                        colour += pixels[y, x]
+            pixels[v, u], surface[v, u], covered[v, u] = colour / total, summed / total, True
 
 
 @njit(cache=True, nogil=True)

@@ -116,7 +116,10 @@ class Session:
 
     def walked(self, pose: Pose, motion: Motion) -> Pose:
         """The pose that a motion leads to from a pose, as far as what has been seen decides it."""
-        return walked(self.memory.surface, pose, motion) if self.is_solid else pose.moved(motion)
+        if not self.is_solid:
+            return pose.moved(motion)
+        been = [moment.frame.pose.position[:2] for moment in self._moments if moment.frame.pose is not None]
+        return walked(self.memory.surface, pose, motion, been=np.array(been).reshape(-1, 2))
 
     def rollout(self, actions: Iterable[Action]) -> Rollout:
         return walk(self, actions)

@@ -46,6 +46,14 @@ def test_whoever_stands_in_a_wall_can_leave_it():
     assert walked(wall(0.1), HERE, Motion(forward=-0.5)) == HERE.moved(Motion(forward=-0.5))
 
 
+def test_the_way_back_is_free_whatever_has_been_seen_there_since():
+    there = HERE.moved(Motion(forward=2.0))
+    been = np.array([HERE.moved(Motion(forward=0.1 * k)).position[:2] for k in range(21)])
+    back = Motion(forward=-2.0)
+    assert walked(wall(1.0), there, back).distance_to(there) < 1.0
+    assert walked(wall(1.0), there, back, been=been) == there.moved(back)
+
+
 def test_a_solid_session_stops_at_what_it_has_seen_and_remembers_that_it_is_solid(engine, first_frame, tmp_path):
     ahead, near = Action("move forward", Motion(forward=5.0)), np.full((128, 128), 1.0, np.float32)
     ghost, solid = (engine.session(first_frame, solid=is_solid) for is_solid in (False, True))

@@ -44,8 +44,16 @@ def test_only_what_a_view_showed_first_is_carried_from_it():
 
 
 def test_a_later_view_hides_an_earlier_one_only_where_it_is_clearly_nearer():
-    assert (warp([wall(HERE, 50, depth=5.0), wall(HERE, 200, depth=4.9)], HERE, CAMERA).pixels == 50).all()
-    assert (warp([wall(HERE, 50, depth=5.0), wall(HERE, 200, depth=2.0)], HERE, CAMERA).pixels == 200).all()
+    aside = HERE.moved(Motion(right=-2.0))  # from there a surface near ahead of here is out of sight
+    assert (warp([wall(aside, 50, depth=9.0), wall(HERE, 200, depth=8.9)], HERE, CAMERA).pixels[:, :40] == 50).all()
+    assert (warp([wall(aside, 50, depth=9.0), wall(HERE, 200, depth=1.0)], HERE, CAMERA).pixels == 200).all()
+
+
+def test_a_later_view_hides_nothing_where_the_earlier_one_looked_through_it():
+    assert (warp([wall(HERE, 50, depth=5.0), wall(HERE, 200, depth=2.0)], HERE, CAMERA).pixels == 50).all()
+    aside = HERE.moved(Motion(right=-1.2))
+    shown = warp([wall(aside, 50, depth=5.0), wall(HERE, 200, depth=1.0)], HERE, CAMERA).pixels[32, :, 0]
+    assert shown[8] == 50 and shown[40] == 200  # on the left the view from aside saw past it, on the right it could not
 
 
 def test_a_dreamt_view_keeps_the_surfaces_carried_into_it_and_joins_new_ones_to_them():
