@@ -154,15 +154,16 @@ def train(
     stage: Annotated[list[str] | None, typer.Option(help="Only this stage; may be given again.")] = None,
     walks: Annotated[int | None, typer.Option(min=8, help="Walks to record and learn from.")] = None,
     tokenizer_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the tokenizer.")] = None,
+    depth_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the depth refiner.")] = None,
     world_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the world model.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that train the world model together.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Render, train the vision tokenizer, train the world model, pack: the recipe of the embedded weights."""
+    """Render, train the vision tokenizer, the depth refiner, the world model, pack: the recipe of the embedded weights."""
     from .train import TrainOrder
     from .train import train as run
 
-    run(TrainOrder(out, tuple(stage or ()), walks, tokenizer_minutes, world_minutes, workers, device))
+    run(TrainOrder(out, tuple(stage or ()), walks, tokenizer_minutes, depth_minutes, world_minutes, workers, device))
 
 
 @app.command()

@@ -15,6 +15,7 @@ class TrainOrder:
     stages: tuple[str, ...] = ()
     walks: int | None = None
     tokenizer_minutes: float | None = None
+    depth_minutes: float | None = None
     world_minutes: float | None = None
     workers: int | None = None
     device: str = "cpu"
@@ -52,6 +53,8 @@ def recipe_of(order: TrainOrder):
     recipe = Recipe()
     if order.tokenizer_minutes is not None:
         recipe = replace(recipe, tokenizer=replace(recipe.tokenizer, max_seconds=60 * order.tokenizer_minutes))
+    if order.depth_minutes is not None:
+        recipe = replace(recipe, refiner=replace(recipe.refiner, max_seconds=60 * order.depth_minutes))
     if order.world_minutes is not None:
         recipe = replace(recipe, world=replace(recipe.world, max_seconds=60 * order.world_minutes))
     if order.walks is not None:

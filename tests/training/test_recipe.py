@@ -3,12 +3,14 @@
 import csv
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from roam.scenes.explorer import SceneSession
 from roam.scenes.splits import make_scene
+from roam.viewer.train import TrainOrder, recipe_of
 from roam.world.action import parse_action
 from roam.world.checkpoint import load_checkpoint
 from roam.world.config import DidaConfig, LayoutConfig, ModelConfig
@@ -55,6 +57,12 @@ def test_training_goes_on_where_it_stopped(trained, tmp_path):
         with open(folder / name / "log.csv") as file:
             assert [int(row["step"]) for row in csv.DictReader(file)] == [3, 5]
     assert torch.load(folder / "world" / "state.pt", weights_only=True)["step"] == 5
+
+
+def test_minutes_on_the_command_line_are_those_of_the_recipe():
+    recipe = recipe_of(TrainOrder(Path("run"), tokenizer_minutes=1, depth_minutes=2, world_minutes=3, walks=16))
+    assert (recipe.tokenizer.max_seconds, recipe.refiner.max_seconds, recipe.world.max_seconds) == (60, 120, 180)
+    assert recipe.canvas_walks == 16 and recipe_of(TrainOrder(Path("run"))) == Recipe()
 
 
 def test_an_unknown_stage_or_one_out_of_order_is_refused(tmp_path):
