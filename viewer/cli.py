@@ -159,7 +159,7 @@ def train(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that train the world model together.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Render, train the vision tokenizer, the depth refiner, the world model, pack: the recipe of the embedded weights."""
+    """Render, train the vision tokenizer, depth and the world model, pack: the recipe of the embedded weights."""
     from .train import TrainOrder
     from .train import train as run
 
