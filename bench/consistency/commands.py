@@ -94,6 +94,19 @@ def report(folder: Folder) -> None:
 
 
 @app.command()
+def publish(
+    folder: Folder,
+    target: Annotated[Path, typer.Argument(help="Folder for what is committed: numbers and a few pictures.")],
+) -> None:
+    """Lay a run's report out to be committed: report.md, report.json and a few pictures."""
+    from .publish import publish as publishing
+    from .report import report as writing
+
+    writing(folder)
+    print(f"written: {target}, {publishing(folder, target) / 1e6:.1f} MB")
+
+
+@app.command()
 def compare(
     a: Annotated[str, typer.Argument(help="Folder of a run, or FOLDER#MODEL.")],
     b: Annotated[str, typer.Argument(help="Another.")],
