@@ -90,8 +90,8 @@ def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.dev
     parts = _read_config(folder)
     try:
         model_config = ModelConfig(**parts["model"])
-        vision_config, layout = _made(VisionConfig, parts["vision"]), _made(LayoutConfig, parts["layout"])
-        depth_config = _made(DepthConfig, parts["depth"]) if "depth" in parts else None
+        vision_config, layout = config_from(VisionConfig, parts["vision"]), config_from(LayoutConfig, parts["layout"])
+        depth_config = config_from(DepthConfig, parts["depth"]) if "depth" in parts else None
         dida = DidaConfig(**parts["dida"])
         text = TextTokenizer(parts["words"])
     except (KeyError, TypeError, ValueError) as error:
@@ -161,6 +161,6 @@ def _load_weights(module: nn.Module, path: Path, digest) -> None:
     module.load_state_dict({key: value.float() for key, value in tensors.items()})
 
 
-def _made(kind: type, settings: dict):
+def config_from(kind: type, settings: dict):
     """A configuration from its JSON, which has lists for tuples."""
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})

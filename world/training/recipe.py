@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from ...scenes.recorder import record
-from ..checkpoint import Checkpoint, save_checkpoint
+from ..checkpoint import Checkpoint, config_from, save_checkpoint
 from ..config import DidaConfig, LayoutConfig, ModelConfig
 from ..depth import DepthConfig, DepthRefiner
 from ..text import TextTokenizer
@@ -151,8 +151,7 @@ def load_refiner(folder: Path) -> DepthRefiner:
 
 def _averaged(folder: Path, kind: type, config: type):
     state = _state(folder)
-    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in state["config"].items()}
-    module = kind(config(**settings))
+    module = kind(config_from(config, state["config"]))
     module.load_state_dict({name: value.half().float() for name, value in state["average"].items()})
     return module.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 

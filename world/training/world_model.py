@@ -1,4 +1,4 @@
-"""The second recipe: trains the world model to finish canvases, given everything seen before.
+"""The third recipe: trains the world model to finish canvases, given everything seen before.
 
 Each batch holds windows of walks. Every frame is there once clean, which trains token-by-token prediction, and in two
 noisy copies, which train DiDA: one that started from remembered views carried into the new pose, one that started from
