@@ -218,7 +218,6 @@ def serve(
     turns: Turns = None,
 ) -> None:
     """Let other programs walk: ZeroMQ, protocol 1 (docs/protocol.md)."""
-    from .serving import WALKS
     from .serving import serve as run
     from .sessions import Limits
     from .worlds import open_worlds
@@ -230,7 +229,7 @@ def serve(
     official = _official(vision_tokenizer, precision=precision, context=context, area=area, turns=turns)
     worlds = open_worlds(model, is_truth=truth, solid=not ghost, **official)
     ports = {"metrics_port": metrics_port, "page_port": page_port}
-    run(worlds, address, folder=folder or WALKS, keys=keys, is_open=is_open, limits=limits, **ports)
+    run(worlds, address, folder=folder, keys=keys, is_open=is_open, limits=limits, **ports)
 
 
 @app.command()
@@ -255,28 +254,25 @@ KeyFolder = Annotated[Path | None, typer.Option(help="Folder of the keys.")]
 @keys_app.command("make")
 def keys_make(name: str, folder: KeyFolder = None) -> None:
     """Make a key pair; `server` is the server's own."""
-    from .serving import KEYS
     from .serving import keys_make as run
 
-    run(name, folder=folder or KEYS)
+    run(name, folder=folder)
 
 
 @keys_app.command("list")
 def keys_list(folder: KeyFolder = None) -> None:
     """Whom the server lets in."""
-    from .serving import KEYS
     from .serving import keys_list as run
 
-    run(folder=folder or KEYS)
+    run(folder=folder)
 
 
 @keys_app.command("add")
 def keys_add(name: str, public: str, folder: KeyFolder = None) -> None:
     """Let a client in, from the server's next start on."""
-    from .serving import KEYS
     from .serving import keys_add as run
 
-    run(name, public, folder=folder or KEYS)
+    run(name, public, folder=folder)
 
 
 @app.command()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import platform
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata, resources
 from importlib.util import find_spec
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -41,7 +43,7 @@ def examine(*, has_display: bool) -> list[Finding]:
         _python, lambda: _package("torch", "pip install torch", is_needed=True), _triton, _pygame,
         lambda: _package("numba", "pip install numba", is_needed=True),
         lambda: _package("av", "pip install av", is_needed=True), _open3d, lambda: _display(has_display),
-        _cuda, _bf16, _backend, _weights,
+        _cuda, _bf16, _backend, _weights, _cache, _home,
     ]  # fmt: skip
     return [check() for check in checks]
 
@@ -77,7 +79,7 @@ def warm_up() -> None:
 
 
 def _python() -> Finding:
-    mend = "" if sys.version_info >= (3, 10) else "install Python 3.10 or newer"
+    mend = "" if sys.version_info >= (3, 11) else "install Python 3.11 or newer"
     return Finding("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}", mend, True)
 
 
@@ -162,6 +164,29 @@ def _backend() -> Finding:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     how = {"triton": "Triton kernels, captured as graphs", "reference": "torch references"}[backend(device)]
     return Finding("kernels", f"{how} on {device}, in {Serving().precision_on(device)}")
+
+
+def _cache() -> Finding:
+    if find_spec("numba") is None:
+        return Finding("cache", "unknown without numba", "pip install numba")
+    from ..world.compiled import cache_folder
+
+    folder = cache_folder()
+    if folder is None:
+        mend = "set NUMBA_CACHE_DIR to a folder that can be written"
+        return Finding("cache", "nowhere to keep compiled code, so every start compiles it anew", mend)
+    return Finding("cache", f"compiled code is kept in {folder}")
+
+
+def _home() -> Finding:
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = None
+    if home is None or not os.access(home, os.W_OK):
+        where = "no home folder" if home is None else f"{home} cannot be written"
+        return Finding("home", f"{where}; servers keep walks and keys there", "set HOME, or use --folder")
+    return Finding("home", str(home))
 
 
 def _weights() -> Finding:

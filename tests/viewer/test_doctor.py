@@ -6,7 +6,7 @@ from roam.viewer.doctor import Finding, examine, report
 def test_every_missing_part_has_a_command_that_mends_it():
     findings = examine(has_display=False)
     assert {"Python", "torch", "triton", "pygame", "numba", "av", "open3d", "display", "CUDA", "bf16", "kernels",
-            "weights"} == {finding.name for finding in findings}  # fmt: skip
+            "weights", "cache", "home"} == {finding.name for finding in findings}  # fmt: skip
     assert next(f for f in findings if f.name == "display").mend
 
 
