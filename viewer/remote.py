@@ -81,7 +81,7 @@ def load_remote(
 ) -> RemoteSession:
     """Go on from what `RemoteSession.save` wrote, with a client of the same server."""
     try:
-        state = json.loads(Path(path).read_text())
+        state = json.loads(Path(path).read_text(encoding="utf-8"))
         name = state["save"] if state["roam"] == "remote session" else None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RemoteError(f"{path} is no saved remote session ({error})") from error
