@@ -3,6 +3,8 @@
     y = conv2d(x, w) + b, exactly as torch's in that precision
     on a CPU oneDNN puts weights into blocks of its own before it multiplies; for small pictures, doing that on every
     call takes as long as the products (192 channels at 8x8 in bf16: 186 us a call, 96 us with weights put in order)
+    a CPU without products of that precision makes them in float32, on weights and inputs rounded to it: oneDNN does not
+    pack what it has no products for, and torch's own are 20 times slower
 """
 
 import copy
@@ -10,6 +12,8 @@ import copy
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from .device import has_half_dots
 
 
 class ServedConv2d(nn.Module):
@@ -22,7 +26,11 @@ class ServedConv2d(nn.Module):
         with torch.inference_mode(False), torch.no_grad():
             weight = conv.weight.detach().to(dtype)
             self.bias = None if conv.bias is None else conv.bias.detach().to(dtype)
-            self._dtype, self._is_packed = dtype, weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
+            self._dtype = dtype
+            self._is_packed = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
+            self._inner = dtype if has_half_dots(weight) else torch.float32  # the precision of the products
+            weight = weight.to(self._inner)
+            self.bias = None if self.bias is None else self.bias.to(self._inner)
             if self._is_packed:
                 self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(weight.to_mkldnn(), *self._shape)
             else:
@@ -31,10 +39,12 @@ class ServedConv2d(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (B, I, H, W) -> (B, O, H', W') in this layer's dtype."""
         padding, stride, dilation, groups = self._shape
-        x = x.to(self._dtype)
+        x = x.to(self._dtype).to(self._inner)
         if self._is_packed:
-            return torch.mkldnn_convolution(x, self.weight, self.bias, padding, stride, dilation, groups)
-        return F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
+            y = torch.mkldnn_convolution(x, self.weight, self.bias, padding, stride, dilation, groups)
+        else:
+            y = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
+        return y.to(self._dtype)
 
 
 def serve_convolutions(module: nn.Module, dtype: torch.dtype, *, wide: tuple[nn.Conv2d, ...] = ()) -> nn.Module:

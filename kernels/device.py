@@ -54,11 +54,20 @@ def needs_grad(*tensors: torch.Tensor | None) -> bool:
 
 
 def has_half_dots(tensor: torch.Tensor) -> bool:
-    """Whether products in this tensor's 16-bit dtype are fast where it lies; a CPU without them is 20 times slower."""
+    """Whether products in this tensor's 16-bit dtype are fast where it lies; a CPU without them is 20 times slower.
+
+    oneDNN asks the CPU itself; one that is held to an older kind's instructions (`make test-isa`) has torch's word.
+    """
     if tensor.device.type != "cpu" or tensor.dtype == torch.float32:
         return True
-    supported = torch.ops.mkldnn._is_mkldnn_bf16_supported if tensor.dtype == torch.bfloat16 else None
-    return bool(supported and supported())
+    if tensor.dtype != torch.bfloat16 or _is_held_back():
+        return False
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _is_held_back() -> bool:
+    """Whether this is a CPU with AVX-512 whose use ATEN_CPU_CAPABILITY has forbidden."""
+    return torch.cpu._is_avx512_supported() and not torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
 def leave_a_core() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,18 +18,23 @@ FORMAT = 1
 
 
 class SceneSession:
-    """Walks through a scene; frames carry true depth and pose. Collisions stop the walker, who slides along walls."""
+    """Walks through a scene; frames carry true depth and pose. Collisions stop the walker, who slides along walls.
+
+    Keeps where it has been and the frame on show; an earlier one is drawn again when somebody goes back to it, so that
+    a walk of a day needs no more memory than one of a minute.
+    """
 
     def __init__(self, scene: Scene, *, start: Pose | None = None, camera: Camera | None = None):
         self.scene = scene
         self.camera = camera or Camera()
-        self._frames = [self._look(0, start or scene.spawn_pose)]
+        self._poses = [start or scene.spawn_pose]
+        self._frame = self._look(0, self._poses[0])
         self._actions: list[Action] = []
         self._is_closed = False
 
     @property
     def frame(self) -> Frame:
-        return self._frames[-1]
+        return self._frame
 
     @property
     def actions(self) -> tuple[Action, ...]:
@@ -41,7 +47,9 @@ class SceneSession:
             raise RuntimeError("this scene session is closed; open another")
         if action.motion is None:
             raise ActionError(f"'{action.text}' is no motion; a true scene understands motions only")
-        self._frames.append(self._look(self.frame.index + 1, self.scene.walked(self.frame.pose, action.motion)))
+        pose = self.scene.walked(self._poses[-1], action.motion)
+        self._frame = self._look(len(self._poses), pose)
+        self._poses.append(pose)
         self._actions.append(action)
         return self.frame
 
@@ -51,19 +59,21 @@ class SceneSession:
     def fork(self) -> SceneSession:
         twin = SceneSession.__new__(SceneSession)
         twin.scene, twin.camera, twin._is_closed = self.scene, self.camera, False
-        twin._frames, twin._actions = list(self._frames), list(self._actions)
+        twin._frame, twin._poses, twin._actions = self._frame, list(self._poses), list(self._actions)
         return twin
 
     def rewind(self, frames: int) -> Frame:
         if not 0 <= frames <= len(self._actions):
             raise ValueError(f"cannot rewind {frames} frames; {len(self._actions)} have been walked")
-        del self._frames[len(self._frames) - frames :]
-        del self._actions[len(self._actions) - frames :]
+        if frames:
+            del self._poses[len(self._poses) - frames :]
+            del self._actions[len(self._actions) - frames :]
+            self._frame = self._look(len(self._poses) - 1, self._poses[-1])
         return self.frame
 
     def save(self, path: str | Path) -> None:
         """Write family, seed, start and actions as JSON: they rebuild the walk exactly."""
-        start = self._frames[0].pose
+        start = self._poses[0]
         state = {
             "roam": "scene session", "format": FORMAT, "family": self.scene.family, "seed": self.scene.seed,
             "camera": [self.camera.width, self.camera.height, self.camera.fov_deg],
@@ -72,10 +82,23 @@ class SceneSession:
                 [a.text, a.motion.forward, a.motion.right, a.motion.yaw_deg, a.motion.pitch_deg] for a in self._actions
             ],
         }  # fmt: skip
-        Path(path).write_text(json.dumps(state, indent=1))
+        partial = Path(f"{path}.partial")
+        try:
+            partial.write_text(json.dumps(state, indent=1), encoding="utf-8")
+            partial.replace(path)  # what was there stays until the new one is whole
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
 
     def close(self) -> None:
         self._is_closed = True
+
+    def _go(self, actions: list[Action]) -> None:
+        """Walk without looking but at the end."""
+        for action in actions:
+            self._poses.append(self.scene.walked(self._poses[-1], action.motion))
+        self._actions += actions
+        self._frame = self._look(len(self._poses) - 1, self._poses[-1])
 
     def _look(self, index: int, pose: Pose) -> Frame:
         view = render(self.scene, pose, self.camera)
@@ -85,14 +108,13 @@ class SceneSession:
 def load_scene_session(path: str | Path) -> SceneSession:
     """Go on from what `SceneSession.save` wrote. Raises SceneError for a torn or foreign file."""
     try:
-        state = json.loads(Path(path).read_text())
+        state = json.loads(Path(path).read_text(encoding="utf-8"))
         if not isinstance(state, dict) or state.get("roam") != "scene session" or state.get("format") != FORMAT:
             raise SceneError(f"{path} is no scene session of format {FORMAT}")
         scene = FAMILIES[state["family"]](int(state["seed"]))
         start = Pose(tuple(state["start"][:3]), tuple(state["start"][3:]))
         session = SceneSession(scene, start=start, camera=Camera(*state["camera"]))
-        for text, *motion in state["actions"]:
-            session.step(Action(text, Motion(*motion)))
+        session._go([Action(text, Motion(*motion)) for text, *motion in state["actions"]])
     except SceneError:
         raise
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:

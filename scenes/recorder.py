@@ -138,4 +138,4 @@ def _write(path: Path, split: str, number: int, rollouts: int, frames: int, came
     }
     partial = path.with_suffix(".partial")
     save_file(arrays, partial, metadata=meta)
-    partial.rename(path)  # a file under its own name is whole
+    partial.replace(path)  # a file under its own name is whole

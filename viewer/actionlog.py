@@ -5,6 +5,7 @@ The first line tells the start, the others are steps and rewinds in order; repla
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterable, Iterator
@@ -54,7 +55,10 @@ class ActionLog:
 
 
 class LogWriter:
-    """Appends events to a log file, each on the disk before the next, so that a crash loses no finished line."""
+    """Appends events to a log file, each on the disk before the next, so that a crash loses no finished line.
+
+    Raises OutputError where the disk takes no more.
+    """
 
     def __init__(self, path: str | Path, log: ActionLog, *, overwrite: bool = False):
         self.path = unused(path, overwrite=overwrite)
@@ -63,19 +67,28 @@ class LogWriter:
             self._file = open(self.path, "w", encoding="utf-8")  # noqa: SIM115 -- closed by close()
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror}; name another file") from error
-        self._write(head)
-        for event in log.events:
-            self.add(event)
+        try:
+            self._write(head)
+            for event in log.events:
+                self.add(event)
+        except OutputError:
+            self.close()
+            raise
 
     def add(self, event: Event) -> None:
         self._write(_line(event))
 
     def close(self) -> None:
-        self._file.close()
+        """What could not be written was told by `add`."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def _write(self, line: dict) -> None:
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
 
 
 def load_log(path: str | Path) -> ActionLog:

@@ -16,6 +16,7 @@ from ..world.pose import Motion
 from . import protocol as p
 from .encoding import Look
 from .line import Line
+from .pictures import to_send
 from .security import KeyPair, unlock
 from .walk import Received, ServerError, Walk
 
@@ -100,7 +101,9 @@ class Client:
         look: Look | None = None,
         ahead: int = 1,
     ) -> str:
-        """Begin a walk. image: a JPEG or PNG file's bytes; size: width, height; ahead: frames that may be under way."""
+        """Begin a walk. image: a picture file's bytes, made smaller here where servers take no such size; size: width,
+        height; ahead: frames that may be under way. Raises PictureError, or what the server refuses with."""
+        image = to_send(image) if image else b""
         wanted = p.Open(
             seq=self._next_seq(), model=model, world=world, seed=seed, text=text, width=size[0], height=size[1],
             **_view(look, ahead),

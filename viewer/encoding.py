@@ -5,16 +5,15 @@ Also opens the first images that clients send. Knows no socket and no session.
 
 from __future__ import annotations
 
-import io
 import time
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from ..world.frame import Frame, Timing
 from ..world.pose import Pose
+from .pictures import SENT_FORMATS, PictureError, read_picture
 from .protocol import MAX_SIDE, FrameHead, ProtocolError, View
 
 FAR_MM = 65535  # u16mm: farther than this, or no depth at all
@@ -72,14 +71,12 @@ def decode(head: FrameHead, payload: bytes | memoryview) -> Frame:
 
 
 def read_image(payload: bytes | memoryview) -> np.ndarray:
-    """A client's JPEG, PNG or WebP as (H, W, 3) uint8; its size is checked before it is decoded."""
+    """A client's JPEG, PNG or WebP as (H, W, 3) uint8, upright; its size is checked before it is decoded."""
     try:
-        image = Image.open(io.BytesIO(payload), formats=("JPEG", "PNG", "WEBP"))
-        if max(image.size) > MAX_SIDE:
-            raise ProtocolError("too_large", f"an image of {image.size}; wanted at most {MAX_SIDE} a side")
-        return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ProtocolError("bad_request", "the payload is no JPEG, PNG or WebP that can be read") from error
+        return read_picture(payload, formats=SENT_FORMATS, max_side=MAX_SIDE)
+    except PictureError as error:
+        is_large = "make it smaller" in str(error)
+        raise ProtocolError("too_large" if is_large else "bad_request", str(error)) from error
 
 
 def _pixels(frame: Frame, look: Look) -> memoryview:

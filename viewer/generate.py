@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .outputs import ready
+from .pictures import PictureError, read_picture
 
 if TYPE_CHECKING:
     from ..world.answer import Event
 
-MAX_PIXELS = 64_000_000
 _TITLES = {"plan": "The plan", "thought": "Thinking"}
 _STYLE = """
 :root { color-scheme: light dark }
@@ -140,18 +140,11 @@ def write(events: Iterable[Event], out: Path, *, title: str, given: Iterable[np.
 
 
 def read_image(path: Path) -> np.ndarray:
-    """A picture file as (H, W, 3) uint8. Raises GenerateError for one too large or none at all."""
-    from PIL import Image, UnidentifiedImageError
-
+    """A picture file as (H, W, 3) uint8, upright. Raises GenerateError for one too large or none at all."""
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise GenerateError(
-                    f"{path} has {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are read: make it smaller"
-                )
-            return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
-        raise GenerateError(f"{path} is no picture that can be read ({error}); wanted a PNG or JPEG") from error
+        return read_picture(path)
+    except PictureError as error:
+        raise GenerateError(str(error)) from error
 
 
 def prepare(out: Path) -> None:

@@ -86,7 +86,7 @@ class Hud:
         self._write(surface, hint, (at[0] + 10, at[1]), self._large, _DIM, until=panel.right - 12)
 
     def draw_help(self, surface: pygame.Surface, area: pygame.Rect, keys: Mapping[str, tuple[str, ...]]) -> None:
-        """The page that names every key."""
+        """The page that names every key, as `shown` has them."""
         rows = [(_on_keyboard(keys[command]), told) for command, told in HELP.items()]
         rows = [(names, told) for names, told in rows if names] + [("Mouse", "click to look around")]
         step = min(23, (area.height - 4 * _PAD) // (len(rows) + 1))
@@ -153,7 +153,7 @@ def _speed(status: Status) -> str:
 
 def _on_keyboard(keys: Sequence[str]) -> str:
     """The names of a command's keys; the gamepad's are left out, for every gamepad has its own numbers."""
-    names = " or ".join(shown(key) for key in keys if not key.startswith("pad "))
+    names = " or ".join(key for key in keys if not key.startswith("Pad "))
     return "1 to 9" if names == "1" else names
 
 

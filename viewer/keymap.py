@@ -41,12 +41,16 @@ class KeymapError(ValueError):
 
 @dataclass(frozen=True)
 class Keymap:
-    """The table: `keys` command -> key names, and the size of a step: metres, degrees, and degrees a mouse pixel."""
+    """The table: `keys` command -> key names, and the size of a step: metres, degrees, and degrees a mouse pixel.
+
+    printed: the names that mean what is printed on a key; the others mean its place on a US keyboard.
+    """
 
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict(DEFAULT_KEYS))
     step_m: float = STEP
     turn_deg: float = TURN_DEG
     mouse_deg_per_pixel: float = 0.2
+    printed: frozenset[str] = frozenset()
 
     def __post_init__(self):
         for name in ("step_m", "turn_deg", "mouse_deg_per_pixel"):
@@ -127,10 +131,11 @@ class Held:
 def load_keymap(path: str | Path) -> Keymap:
     """Read a table from JSON: {"keys": {"forward": ["i"], ...}, "step_m": 0.3, "turn_deg": 15}; all parts optional.
 
-    Commands that the file does not name keep their default keys, less those that the file gives away.
+    Commands that the file does not name keep their default keys, less those that the file gives away. Letters in the
+    file are those printed on the keys.
     """
     try:
-        table = json.loads(Path(path).read_text())
+        table = json.loads(Path(path).read_text(encoding="utf-8-sig"))  # some editors leave a mark before the text
     except OSError as error:
         raise KeymapError(f"cannot read the key file {path}: {error.strerror}") from error
     except ValueError as error:
@@ -138,7 +143,9 @@ def load_keymap(path: str | Path) -> Keymap:
     sizes = {"step_m", "turn_deg", "mouse_deg_per_pixel"}
     if not isinstance(table, dict) or not set(table) <= {"keys", *sizes}:
         raise KeymapError(f"the key file {path} may hold keys, {', '.join(sorted(sizes))} and nothing else")
-    return Keymap(_merged(table.pop("keys", {})), **table)
+    keys = table.pop("keys", {})
+    merged = _merged(keys)
+    return Keymap(merged, **table, printed=frozenset(key for command in keys for key in merged[command]))
 
 
 def _merged(given: object) -> dict[str, tuple[str, ...]]:

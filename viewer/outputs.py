@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 
@@ -12,7 +13,10 @@ class OutputError(ValueError):
 def fresh(folder: str | Path, stem: str, suffix: str) -> Path:
     """The first of `stem-001`, `stem-002`, ... that nothing in `folder` bears with any suffix; makes the folder."""
     folder = ready(folder)
-    taken = {path.name.split(".")[0] for path in folder.glob(f"{stem}-*")}
+    try:
+        taken = {path.name.split(".")[0] for path in folder.iterdir() if path.name.startswith(f"{stem}-")}
+    except OSError as error:
+        raise OutputError(f"cannot look into {folder}: {error.strerror}; name another folder") from error
     number = next(n for n in range(1, len(taken) + 2) if f"{stem}-{n:03d}" not in taken)
     return folder / f"{stem}-{number:03d}{suffix}"
 
@@ -35,4 +39,18 @@ def unused(path: str | Path, *, overwrite: bool = False) -> Path:
     if path.exists() and not overwrite:
         raise OutputError(f"{path} is there already; name another file or say --overwrite")
     ready(path.parent)
+    return path
+
+
+def write_whole(path: str | Path, data: bytes) -> Path:
+    """Write a file whole or not at all, and return its path. Raises OutputError."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     return path

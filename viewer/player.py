@@ -83,6 +83,15 @@ class _Recording:
     video: VideoRecorder
     log: LogWriter
 
+    def add(self, events: Iterable[Event], frame: Frame) -> None:
+        for event in events:
+            self.log.add(event)
+        self.video.add(frame.pixels)
+
+    def close(self) -> Path:
+        self.log.close()
+        return self.video.close()
+
 
 class Player:
     """Walks through the worlds that `opener` opens, from `start` on; what it saves and records goes into `folder`.
@@ -250,7 +259,7 @@ class Player:
         if number == self.at or number >= len(self.branches):
             return
         self._come_to_rest()
-        self.stop_recording()
+        self._end_recording()
         self.at, self.words = number, ""
 
     def close_branch(self) -> None:
@@ -258,7 +267,7 @@ class Player:
         if len(self.branches) == 1:
             raise PlayerError("this is the only branch; nothing to close")
         self._come_to_rest()
-        self.stop_recording()
+        self._end_recording()
         self.branches.pop(self.at).close()
         self.at, self.words = max(0, self.at - 1), ""
 
@@ -295,32 +304,43 @@ class Player:
         path = unused(path, overwrite=overwrite) if path else fresh(self.folder, "walk", ".mp4")
         log_path = unused(path.with_suffix(".jsonl"), overwrite=overwrite)
         video = VideoRecorder(path, overwrite=overwrite)
-        self._recording = _Recording(video, LogWriter(log_path, self.log, overwrite=overwrite))
+        try:
+            log = LogWriter(log_path, self.log, overwrite=overwrite)
+        except OutputError:
+            video.close()  # of no frames: it leaves no file
+            raise
+        self._recording = _Recording(video, log)
         video.add(self.frame.pixels)
         return path
 
     def stop_recording(self) -> Path | None:
-        """Finish the video, if there is one, and return its path."""
+        """Finish the video, if there is one, and return its path. Raises OutputError where it could not be written."""
         if self._recording is None:
             return None
         recording, self._recording = self._recording, None
-        recording.log.close()
-        path = recording.video.close()
+        path = recording.close()
         self.notes.append(f"recorded {recording.video.num_frames} frames to {path}")
         return path
+
+    def _end_recording(self) -> None:
+        """Finish the video on the way to something else, which goes on whatever a disk does."""
+        try:
+            self.stop_recording()
+        except OutputError as error:
+            self.notes.append(str(error))
 
     @property
     def log(self) -> ActionLog:
         """What happened since this world was opened."""
         model = self.opener.model
         return ActionLog(
-            self.place.start.as_dict(), None if model is None else str(model), self.branch.first,
+            self.place.start.as_dict(), None if model is None else str(Path(model).absolute()), self.branch.first,
             tuple(self.branch.events),
         )
 
     def close(self) -> None:
         """Finish the recording and give the world back; one that is cut off stays where it is."""
-        self.stop_recording()
+        self._end_recording()
         if not self.is_cut_off:
             self._rest(None)
             self._close_branches()
@@ -364,11 +384,11 @@ class Player:
     def _happened(self, events: Iterable[Event]) -> None:
         if self._recording:
             try:
-                for event in events:
-                    self._recording.log.add(event)
-                self._recording.video.add(self.frame.pixels)
-            except (OutputError, OSError) as error:
-                self._recording = None
+                self._recording.add(events, self.frame)
+            except OutputError as error:
+                recording, self._recording = self._recording, None
+                with contextlib.suppress(OutputError):
+                    recording.close()
                 self.notes.append(f"the recording has ended: {error}")
 
     def _come_to_rest(self) -> None:
@@ -388,7 +408,7 @@ class Player:
         """Open another world, then close the one at hand and its recording; where that fails, nothing has changed."""
         self._come_to_rest()
         place = self.opener.open(start)
-        self.stop_recording()
+        self._end_recording()
         self._close_branches()
         self._enter(place)
 

@@ -6,6 +6,7 @@ A file under its own name is whole: frames go to a hidden partial file that gets
 from __future__ import annotations
 
 import queue
+import struct
 import threading
 from collections.abc import Callable
 from fractions import Fraction
@@ -114,20 +115,26 @@ class _Mp4:
 
 
 class _Gif:
+    """Written frame by frame: Pillow's own writer keeps them all to the end."""
+
     def __init__(self, path: Path, fps: int):
-        self._path, self._ms, self._images = path, round(1000 / fps), []
-        path.touch()
+        self._file, self._ms, self._count = open(path, "wb"), round(1000 / fps), 0  # noqa: SIM115 -- closed by close()
 
     def write(self, pixels: np.ndarray) -> None:
-        from PIL import Image
+        from PIL import GifImagePlugin, Image
 
         image = Image.fromarray(_enlarged(pixels, max(1, GIF_SIDE // max(pixels.shape[:2]))))
-        self._images.append(image.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE))
+        image = image.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        if not self._count:
+            self._file.write(b"GIF89a" + struct.pack("<HHBBB", *image.size, 0x70, 0, 0))  # no colours in common
+            self._file.write(b"\x21\xff\x0bNETSCAPE2.0\x03\x01\0\0\0")  # for ever
+        for part in GifImagePlugin.getdata(image, duration=self._ms, include_color_table=True):
+            self._file.write(part)
+        self._count += 1
 
     def close(self) -> None:
-        if self._images:
-            first, *others = self._images
-            first.save(self._path, "GIF", save_all=True, append_images=others, duration=self._ms, loop=0)
+        with self._file:
+            self._file.write(b";" if self._count else b"")
 
 
 def _open_sink(path: Path, suffix: str, fps: int, *, shown: Path) -> _Sink:

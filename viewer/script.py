@@ -15,7 +15,7 @@ def steps_of(sentence: str, *, is_free: bool = False) -> list[Action]:
     if not words:
         raise ActionError("no words; say where to go or what to look at")
     try:
-        return [parse_action(words)]
+        return [Action(words, parse_action(words).motion)]  # it reads what was said, in any words
     except ActionError:
         return [Action(words)]
 
@@ -23,7 +23,7 @@ def steps_of(sentence: str, *, is_free: bool = False) -> list[Action]:
 def load_script(path: str | Path, *, is_free: bool = False) -> list[Action]:
     """A file's actions in steps, as `steps_of` has them; '#' starts a comment. ActionError names the wrong line."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ActionError(f"cannot read the actions in {path}: {getattr(error, 'strerror', None) or error}") from error
     actions: list[Action] = []

@@ -14,11 +14,13 @@ import numpy as np
 
 from ..world.frame import Explorer, Frame
 from ..world.pose import Camera, Motion, Pose
+from .pictures import PictureError, read_picture
 
 if TYPE_CHECKING:
     from ..scenes.scene import Scene
     from ..world.engine import Engine
 
+_READ_SIDE = 2048  # a photograph is no sharper in a frame
 _SCENE_SAVE_MARK = b'"roam": "scene session"'
 
 
@@ -161,20 +163,16 @@ def _least(*ways: Callable[[Pose, Motion], Pose]) -> Callable[[Pose, Motion], Po
 
 def first_frame(path: str | Path, camera: Camera | None = None, *, is_whole: bool = False) -> Frame:
     """An image file as the first frame of a dream, at eye height: its middle, fitted to a camera, or all of it."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     from ..scenes.scene import EYE_HEIGHT
 
     try:
-        with Image.open(path) as file:
-            upright = ImageOps.exif_transpose(file).convert("RGB")
-    except UnidentifiedImageError as error:
-        raise StartError(f"{path} is no image that can be read; wanted for instance a PNG or JPEG file") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise StartError(f"cannot read the image {path}: {reason}") from error
+        picture = Image.fromarray(read_picture(path, within=None if is_whole else _READ_SIDE))
+    except PictureError as error:
+        raise StartError(str(error)) from error
     camera = camera or Camera()
-    fitted = upright if is_whole else ImageOps.fit(upright, (camera.width, camera.height), Image.Resampling.LANCZOS)
+    fitted = picture if is_whole else ImageOps.fit(picture, (camera.width, camera.height), Image.Resampling.LANCZOS)
     return Frame(0, np.array(fitted, np.uint8), pose=Pose.at(0, 0, EYE_HEIGHT))
 
 

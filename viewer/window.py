@@ -7,6 +7,7 @@ wake the window when they end, so a slow model or a lost connection never keeps 
 from __future__ import annotations
 
 import contextlib
+import io
 import time
 from collections.abc import Callable, Sequence
 
@@ -15,9 +16,10 @@ import numpy as np
 from .branches import draw_branches
 from .gamepad import Gamepads
 from .hud import STRIP_HEIGHT, Hud, Status, shown
+from .keyboard import Keyboard
 from .keymap import BRANCH_KEYS, MOTIONS
 from .minimap import SIDE, draw_minimap
-from .outputs import fresh
+from .outputs import fresh, write_whole
 from .player import Player
 from .sdl import pygame
 from .textbox import TextBox
@@ -55,7 +57,7 @@ class Window:
         self._was_cut_off = False
         self._scaled: tuple[tuple, pygame.Surface] | None = None
         self._open_screen(scale)
-        self._hud, self._pads = Hud(), Gamepads()
+        self._hud, self._pads, self._keyboard = Hud(), Gamepads(), Keyboard(player.held.keymap.printed)
         self._note(f"{self._keys_of('help')} shows the keys, {self._keys_of('type')} opens a line to type in")
         self._draw()
 
@@ -135,10 +137,10 @@ class Window:
         if event.type == pygame.QUIT:
             self.is_open = False
         elif event.type == pygame.KEYDOWN:
-            key = pygame.key.name(event.key)
-            self._type(key) if self.box.is_open else self._press(key)
+            key = self._keyboard.pressed(event)
+            self._type(pygame.key.name(event.key)) if self.box.is_open else self._press(key)
         elif event.type == pygame.KEYUP:
-            self._release(pygame.key.name(event.key))
+            self._release(self._keyboard.released(event))
         elif event.type == pygame.TEXTINPUT and self.box.is_open:
             self.box.insert(event.text)
         elif event.type == pygame.MOUSEMOTION and self.is_mouse_held:
@@ -180,7 +182,7 @@ class Window:
                 self.player.say(sentence)
                 self.player.key_to_frame.pressed()
                 self.box.close()
-            except (ValueError, ConnectionError, TimeoutError) as error:
+            except (ValueError, OSError) as error:
                 self.box.error = str(error)
         if not self.box.is_open:
             pygame.key.stop_text_input()
@@ -215,15 +217,15 @@ class Window:
             self._note(f"recording to {self.player.record()}")
 
     def _screenshot(self) -> None:
-        path = fresh(self.player.folder, "picture", ".png")
-        pygame.image.save(self.picture, str(path))
-        self._note(f"saved {path}")
+        path, picture = fresh(self.player.folder, "picture", ".png"), io.BytesIO()
+        pygame.image.save(self.picture, picture, "picture.png")
+        self._note(f"saved {write_whole(path, picture.getvalue())}")
 
     def _try(self, act: Callable[[], object]) -> None:
         # what a walker can mend is told, and so is what a world elsewhere did not do; the walk goes on where it was
         try:
             act()
-        except (ValueError, ConnectionError, TimeoutError) as error:
+        except (ValueError, OSError) as error:  # a lost connection is an OSError too
             self._note(str(error))
 
     def _hold_mouse(self, is_held: bool) -> None:
@@ -235,7 +237,12 @@ class Window:
         self.notes = [*self.notes, (time.monotonic() + _NOTE_S, text)][-_MOST_NOTES:]
 
     def _keys_of(self, command: str) -> str:
-        return next(map(shown, self.player.held.keymap.keys[command]), "nothing")
+        return next(iter(self._keys()[command]), "nothing")
+
+    def _keys(self) -> dict[str, tuple[str, ...]]:
+        """Every command's keys, by what is printed on them."""
+        named = self.player.held.keymap.keys.items()
+        return {command: tuple(shown(self._keyboard.label(key)) for key in keys) for command, keys in named}
 
     def _draw(self) -> None:
         while self.player.notes:
@@ -255,7 +262,7 @@ class Window:
         if self.box.is_open:
             self._hud.draw_text_box(self.picture, area, self.box)
         if self.is_help_shown:
-            self._hud.draw_help(self.picture, area, self.player.held.keymap.keys)
+            self._hud.draw_help(self.picture, area, self._keys())
         pygame.display.flip()
 
     def _draw_frame(self, area: pygame.Rect) -> None:

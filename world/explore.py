@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from PIL import Image as PictureFile
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from .action import Action, ActionError
 from .answer import AnswerWriter, Image, Request, Text
@@ -33,7 +32,7 @@ from .pose import Camera, Pose
 from .prompts import Preset, PromptError, exploration, preset
 from .sequence import Format
 from .session import Session
-from .snapshot import SnapshotError, _action, _action_row, _pose, _pose_row
+from .snapshot import SnapshotError, _action, _action_row, _pose, _pose_row, write_whole
 from .stream import TokenStream, settle
 
 if TYPE_CHECKING:
@@ -229,9 +228,7 @@ class EmuEngine:
         tensors = {f"codes.{k}": torch.from_numpy(moment.frame.tokens) for k, moment in enumerate(moments)}
         tensors |= {f"ids.{k}.{branch}": torch.tensor([*strand.ids, strand.next], dtype=torch.int32)
                     for k, moment in enumerate(moments) for branch, strand in enumerate(moment.strands)}  # fmt: skip
-        partial = Path(f"{path}.partial")
-        save_file(tensors, partial, metadata=meta)
-        partial.rename(path)
+        write_whole(tensors, path, meta)
 
     def load_session(self, path: str | Path) -> Session:
         """Go on from what `save_session` wrote. Raises SnapshotError for a file that is torn or of other weights."""

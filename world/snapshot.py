@@ -7,7 +7,10 @@ frame number. Nothing in the file is executed.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,9 +68,24 @@ def save_session(session: Session, path: str | Path) -> None:
         "solid": json.dumps(session.is_solid), "memories": json.dumps([moment.memory.indices for moment in moments]),
         "keyframes": json.dumps([[place[page] for page in moment.held] for moment in moments]),
     }  # fmt: skip
+    write_whole({name: tensor.contiguous() for name, tensor in tensors.items()}, path, meta)
+
+
+def write_whole(tensors: dict[str, torch.Tensor], path: str | Path, meta: dict[str, str]) -> None:
+    """Write one safetensors file; what was there stays until the new one is whole. Raises OSError for a disk that is
+    full or not to be written, and leaves nothing behind."""
     partial = Path(f"{path}.partial")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=meta)
-    partial.rename(path)
+    try:
+        save_file(tensors, partial, metadata=meta)
+        partial.replace(path)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))  # the library knows the disk's error as words alone
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def load_session(engine: Engine, path: str | Path) -> Session:

@@ -102,7 +102,7 @@ def write_manifest(folder: str | Path, manifest: Manifest) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
     partial = Path(folder) / "manifest.partial"
     partial.write_text(json.dumps(asdict(manifest), indent=1))
-    partial.rename(Path(folder) / "manifest.json")
+    partial.replace(Path(folder) / "manifest.json")
 
 
 def read_lines(folder: str | Path) -> list[Line]:

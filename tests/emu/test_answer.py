@@ -210,7 +210,7 @@ def test_generate_refuses_what_cannot_be_before_loading(tmp_path, options, messa
 
 def test_generate_refuses_a_file_that_is_no_picture(tmp_path):
     (tmp_path / "a.png").write_text("words")
-    with pytest.raises(GenerateError, match="is no picture that can be read"):
+    with pytest.raises(GenerateError, match="is no image that can be read"):
         read_image(tmp_path / "a.png")
 
 

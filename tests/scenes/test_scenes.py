@@ -1,5 +1,7 @@
 """The ground-truth world: what is drawn is what is there, walls stop walkers, and splits never meet."""
 
+import weakref
+
 import numpy as np
 import pytest
 from roam.scenes.build import SceneBuilder
@@ -131,6 +133,36 @@ def test_a_scene_session_forks_rewinds_and_saves(tmp_path):
     (tmp_path / "walk.json").write_text('{"roam": "else"}')
     with pytest.raises(SceneError, match="no scene session of format"):
         load_scene_session(tmp_path / "walk.json")
+
+
+def test_a_walk_through_a_scene_keeps_where_it_was_and_not_what_it_saw():
+    session, seen = SceneSession(make_scene("dev", 5), camera=Camera(16, 16)), []
+    for text in ["move forward", "turn left"] * 5:
+        seen.append(weakref.ref(session.step(parse_action(text))))
+    digest = session.frame.digest
+    assert [ref() is None for ref in seen] == [True] * 9 + [False]
+    twin = session.fork()
+    twin.rewind(4)
+    for text in ["move forward", "turn left"] * 2:
+        twin.step(parse_action(text))
+    assert twin.frame.digest == session.frame.digest == digest
+
+
+def test_a_scene_session_that_cannot_be_saved_leaves_the_save_before(tmp_path, monkeypatch):
+    session = SceneSession(make_scene("dev", 5), camera=Camera(16, 16))
+    session.save(tmp_path / "walk.roam")
+    before = (tmp_path / "walk.roam").read_bytes()
+
+    def torn(self, data, **_):
+        with open(self, "w") as file:
+            file.write(data[:50])
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr("pathlib.Path.write_text", torn)
+    session.step(parse_action("move forward"))
+    with pytest.raises(OSError, match="No space"):
+        session.save(tmp_path / "walk.roam")
+    assert (tmp_path / "walk.roam").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
 def test_recordings_resume_and_read_back_and_their_words_lead_to_their_poses(tmp_path):

@@ -14,7 +14,7 @@ from roam.viewer.server import Server
 from roam.viewer.worlds import SceneWorlds
 from roam.world.action import Action, ActionError, parse_action
 from roam.world.frame import Explorer
-from roam.world.pose import Camera
+from roam.world.pose import Camera, Motion
 
 from .doubles import Tiny
 
@@ -125,7 +125,7 @@ def test_words_that_mean_nothing_raise_what_a_local_world_raises(client):
 def test_a_world_that_fails_refuses_the_step_and_walks_on(client):
     session = RemoteSession.open(client)
     with pytest.raises(ActionError, match="bad day"):
-        session.step(parse_action("wait 13"))
+        session.step(Action("wait 13", Motion()))
     assert session.step(WALK[0]).index == 1
 
 

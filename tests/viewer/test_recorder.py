@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from roam.viewer.outputs import OutputError
-from roam.viewer.recorder import VideoRecorder
+from roam.viewer.recorder import VideoRecorder, _Gif
 
 
 def frames(count, height=48, width=64):
@@ -28,6 +28,22 @@ def test_a_gif_holds_every_frame_and_repeats(tmp_path):
         recorder.add(pixels)
     image = Image.open(recorder.close())
     assert image.n_frames == 4 and image.info["loop"] == 0 and image.size == (256, 192)
+
+
+def test_a_gif_keeps_no_frames_and_their_colours(tmp_path):
+    sink = _Gif(tmp_path / "a.gif", 10)
+    shades = np.random.default_rng(0).integers(0, 255, (5, 1, 1, 3), dtype=np.uint8).repeat(20, 1).repeat(30, 2)
+    sizes = []
+    for pixels in shades:
+        sink.write(pixels)
+        sizes.append(sum(part.nbytes for part in vars(sink).values() if isinstance(part, np.ndarray)))
+    sink.close()
+    image = Image.open(tmp_path / "a.gif")
+    for number, pixels in enumerate(shades):
+        image.seek(number)
+        assert image.info["duration"] == 100
+        assert np.abs(np.asarray(image.convert("RGB"))[::8, ::8].astype(int) - pixels[0, 0]).max() <= 1
+    assert not any(isinstance(part, list) for part in vars(sink).values()) and not any(sizes)
 
 
 def test_the_name_appears_only_when_the_file_is_whole(tmp_path):

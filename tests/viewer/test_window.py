@@ -1,12 +1,23 @@
 """The window, driven through its event queue under SDL's dummy driver: what is pressed is what is walked."""
 
+import errno
+import json
+import os
 import threading
+from pathlib import Path
 
 import av
 import pygame
 import pytest
+from roam.viewer.keyboard import Keyboard
+from roam.viewer.keymap import load_keymap
 from roam.viewer.window import Window
-from roam.world.action import parse_action
+from roam.world.action import ActionError, parse_action
+
+try:
+    import resource
+except ImportError:
+    resource = None
 
 
 @pytest.fixture
@@ -56,6 +67,85 @@ def test_a_held_key_walks_until_it_is_let_go(window):
     window.tick()
     window.tick()
     assert [action.text for action in window.player.place.explorer.actions] == ["move forward"] * 3
+
+
+LAYOUTS = {"us": "wasd", "fr": "zqsd", "ru": "цфыв", "gr": "ςασδ", "il": "'שדג", "th": "ไฟหก", "dvorak": ",aoe"}
+PLACES = (pygame.KSCAN_W, pygame.KSCAN_A, pygame.KSCAN_S, pygame.KSCAN_D)
+
+
+def press_at(window, place, letter):
+    post(pygame.KEYDOWN, key=ord(letter), scancode=place, mod=0, unicode=letter)
+    post(pygame.KEYUP, key=ord(letter), scancode=place, mod=0)
+    window.tick()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_keys_are_where_they_are_whatever_is_printed_on_them(window, layout):
+    walked = []
+    for place, letter in zip(PLACES, LAYOUTS[layout], strict=True):
+        press_at(window, place, letter)
+        walked.append(window.player.words)
+    assert walked == ["move forward", "strafe left", "move back", "strafe right"]
+
+
+def test_a_key_held_while_the_layout_changes_is_let_go(window):
+    post(pygame.KEYDOWN, key=ord("w"), scancode=pygame.KSCAN_W, mod=0, unicode="w")
+    window.tick()
+    post(pygame.KEYUP, key=ord("ц"), scancode=pygame.KSCAN_W, mod=0)
+    window.tick()
+    assert window.player.held.take() is None
+
+
+def test_letters_of_a_key_file_are_those_printed_on_the_keys(tmp_path):
+    (tmp_path / "keys.json").write_bytes(b"\xef\xbb\xbf" + json.dumps({"keys": {"forward": ["z"]}}).encode())
+    keyboard = Keyboard(load_keymap(tmp_path / "keys.json").printed)
+    key = lambda place, letter: pygame.event.Event(pygame.KEYDOWN, key=ord(letter), scancode=place)  # noqa: E731
+    assert keyboard.pressed(key(pygame.KSCAN_W, "z")) == "z"  # a French keyboard
+    assert keyboard.pressed(key(pygame.KSCAN_Z, "w")) == ""
+    assert keyboard.pressed(key(pygame.KSCAN_A, "q")) == "a"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.ENOENT, errno.EIO])
+def test_a_disk_that_takes_no_more_is_told_and_the_walk_goes_on(window, monkeypatch, number):
+    def refuse(self, *_, **__):
+        raise OSError(number, os.strerror(number), str(self))
+
+    for name in ("write_bytes", "write_text", "mkdir"):
+        monkeypatch.setattr(Path, name, refuse)
+    for key in (pygame.K_F5, pygame.K_F12, pygame.K_F10):
+        tap(window, key)
+        assert os.strerror(number) in notes(window)[-1]
+    tap(window, pygame.K_w)
+    assert window.is_open and window.player.frame.index == 1 and not window.player.is_recording
+    monkeypatch.undo()
+    tap(window, pygame.K_F12)
+    assert [path.suffix for path in window.player.folder.iterdir()] == [".png"]
+
+
+@pytest.mark.skipif(resource is None, reason="this system has no limits of file sizes")
+def test_a_recording_that_outgrows_the_disk_ends_and_says_so(window):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    tap(window, pygame.K_F10)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (700, limits[1]))
+    try:
+        for _ in range(6):
+            tap(window, pygame.K_w)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert window.player.frame.index == 6 and not window.player.is_recording
+    assert any("the recording has ended" in note for note in notes(window))
+    assert not list(window.player.folder.glob("*.mp4"))
+
+
+def test_words_that_are_refused_change_nothing(window):
+    tap(window, pygame.K_w)
+    before = (window.player.frame, list(window.player.branch.events), window.player.place.explorer.actions)
+    for sentence in ("open the door", "trun left", "walk 1,000 m", "step forward left", "turn left to 90 degrees"):
+        with pytest.raises(ActionError):
+            window.player.say(sentence)
+        window.tick()
+    assert (window.player.frame, list(window.player.branch.events), window.player.place.explorer.actions) == before
+    assert window.player.queued == 0
 
 
 def test_arrows_turn_and_combine_with_letters(window):

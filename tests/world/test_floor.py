@@ -56,9 +56,38 @@ def test_a_camera_sees_its_field_of_view():
 @given(metres, metres, degrees, degrees)
 def test_what_is_said_of_a_motion_parses_back_to_it(forward, right, yaw, pitch):
     motion = Motion(forward, right, yaw, pitch)
-    parsed = parse_action(say(motion)).motion
-    for name in ("forward", "right", "yaw_deg", "pitch_deg"):
-        assert getattr(parsed, name) == pytest.approx(getattr(motion, name), abs=0.0051)
+    assert parse_action(say(motion)).motion == motion
+
+
+# sentences as people put them together, sense and nonsense; most are refused
+amounts = st.sampled_from(
+    ["", "2", "0.5", "0,5", "1,000", "-3", "−0.25", "three", "twenty-five", "a hundred and ten", "half a", "1½", "5."]
+)
+units = st.sampled_from(["", "m", "metres", "cm", "feet", "steps", "°", "º", "degrees", "rad", "seconds"])
+parts_of_speech = st.lists(
+    st.sampled_from(["left", "right", "back", "forward", "around", "up", "on", "straight", "a little", "to", "not"]),
+    max_size=3,
+).map(" ".join)
+clauses = st.tuples(
+    st.sampled_from(["", "move", "walk", "step", "turn", "look", "wait", "strafe", "open", "take", "go"]),
+    parts_of_speech, amounts, units, parts_of_speech, st.sampled_from(["", "!", "...", ",", "?", ";", '"']),
+).map(lambda parts: " ".join(part for part in parts if part))  # fmt: skip
+sentences = st.lists(clauses, min_size=1, max_size=3).map(" and ".join)
+
+
+@settings(max_examples=1000)
+@given(sentences)
+def test_a_sentence_is_refused_or_the_words_that_a_model_reads_mean_the_same(sentence):
+    try:
+        action = parse_action(sentence)
+    except ActionError as error:
+        assert str(error) and "\n" not in str(error)
+        return
+    again = parse_action(action.text)
+    assert again.text == action.text
+    for name, amount in vars(action.motion).items():
+        assert getattr(again.motion, name) == pytest.approx(amount, abs=0.0051)
+    assert " not " not in f" {sentence} " and "open" not in sentence
 
 
 @pytest.mark.parametrize(
@@ -84,6 +113,28 @@ def test_every_paraphrase_means_the_same(motion):
         ("turn around", Motion(yaw_deg=180)),
         ("strafe left and right", Motion()),
         ("stand still", Motion()),
+        ("move forward 1,5 m", Motion(forward=1.5)),
+        ("go 0,25 m back", Motion(forward=-0.25)),
+        ("move forward 5. m", Motion(forward=5)),
+        ("go 5. Turn left", Motion(forward=5, yaw_deg=15)),
+        ("turn left 90º", Motion(yaw_deg=90)),
+        ("move forward −0.5 m", Motion(forward=-0.5)),
+        ("turn left -30 degrees", Motion(yaw_deg=-30)),
+        ("walk forward 10 feet", Motion(forward=3.048)),
+        ("take two steps back", Motion(forward=-0.6)),
+        ("walk forward a metre", Motion(forward=1)),
+        ("one and a half metres forward", Motion(forward=1.5)),
+        ("½ m back", Motion(forward=-0.5)),
+        ("turn left one hundred and eighty degrees", Motion(yaw_deg=180)),
+        ("turn right twenty-five degrees", Motion(yaw_deg=-25)),
+        ("walk zero point two five m", Motion(forward=0.25)),
+        ("walk forward!", Motion(forward=0.3)),
+        ("“turn left…”", Motion(yaw_deg=15)),
+        ("turn left １５ degrees", Motion(yaw_deg=15)),
+        ("\ufeffturn\u200b left", Motion(yaw_deg=15)),
+        ("turn around right", Motion(yaw_deg=-180)),
+        ("straight back", Motion(forward=-0.3)),
+        ("2 m left", Motion(right=-2)),
     ],
 )
 def test_common_sentences_mean_what_people_mean(text, motion):
@@ -103,6 +154,21 @@ def test_common_sentences_mean_what_people_mean(text, motion):
         ("walk 99999 m", "at most 1000"),
         ("walk " * 200, "at most 400"),
         ("walk turn left", "two verbs"),
+        ("walk 1,000 m", "may mean 1000 or 1.000"),
+        ("walk 1.000,5 m", "no number that can be read"),
+        ("step forward left", "two directions, 'forward' and 'left'"),
+        ("turn left right 30 degrees", "two directions, 'left' and 'right'"),
+        ("turn around 90 degrees", "left or right"),
+        ("go back -1 m", "may mean either way"),
+        ("walk forward 1, 5 m", "'5 m' has no direction"),
+        ("three steps", "'3 steps' has no direction"),
+        ("walk m", "without an amount"),
+        ("walk 2-3 m", "unknown mark '-'"),
+        ("walk 2² m", "unknown word '²'"),
+        ("turn left to 90 degrees", "count from here"),
+        ("stand back", "'wait' takes no direction"),
+        ("take the lift", "unknown"),
+        ("walk 999 m and walk 999 m", "adds up to more than 1000"),
     ],
 )
 def test_what_cannot_be_understood_is_refused_with_what_is_known(text, said):
@@ -116,6 +182,12 @@ def test_any_text_is_either_understood_or_refused_in_words(text):
         assert isinstance(parse_action(text), Action)
     except ActionError as error:
         assert str(error)
+
+
+def test_a_model_reads_what_it_was_taught_whatever_was_typed():
+    assert parse_action("walk forward 1.5 m").text == "walk forward 1.5 m"
+    assert parse_action("Go 5 feet, please!").text == "move forward 1.52 metres"
+    assert parse_action("turn left 90º").text == "turn left 90 degrees"
 
 
 def test_long_commands_split_into_frame_sized_steps_that_add_up():

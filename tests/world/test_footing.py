@@ -1,12 +1,15 @@
 """What stops a walker in a dream."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from roam.world.action import Action
+from roam.world.checkpoint import load_checkpoint
+from roam.world.engine import Engine
 from roam.world.footing import BODY_RADIUS, walked
-from roam.world.geometry import View
 from roam.world.pose import Motion, Pose
 
 HERE = Pose.at(0, 0, 1.5)
@@ -54,14 +57,22 @@ def test_the_way_back_is_free_whatever_has_been_seen_there_since():
     assert walked(wall(1.0), there, back, been=been) == there.moved(back)
 
 
-def test_a_solid_session_stops_at_what_it_has_seen_and_remembers_that_it_is_solid(engine, first_frame, tmp_path):
-    ahead, near = Action("move forward", Motion(forward=5.0)), np.full((128, 128), 1.0, np.float32)
+@pytest.fixture
+def engine_that_sees_a_wall(checkpoint_folder):
+    """Whatever the picture, all of it is one metre away."""
+    checkpoint = load_checkpoint(checkpoint_folder)
+    last = [part for part in checkpoint.vision.decoder if isinstance(part, torch.nn.Conv2d)][-1]
+    with torch.no_grad():
+        last.weight[48:64] = 0  # after three colours of 16 pixels each come the depths
+        last.bias[48:64] = math.log(1.0) - 1.5
+    return Engine(replace(checkpoint, depth=None))
+
+
+def test_a_solid_session_stops_at_what_it_has_seen_and_remembers_that_it_is_solid(
+    engine_that_sees_a_wall, first_frame, tmp_path
+):
+    engine, ahead = engine_that_sees_a_wall, Action("move forward", Motion(forward=5.0))
     ghost, solid = (engine.session(first_frame, solid=is_solid) for is_solid in (False, True))
-    for session in (ghost, solid):
-        seen = View(first_frame.pixels, near, first_frame.pose)
-        session._moments[-1] = type(session.moments[-1])(
-            session.frame, session.pages[-1], session.memory.only(()).with_view(0, seen)
-        )
     solid.save(tmp_path / "walk")
     assert ghost.step(ahead).pose.distance_to(first_frame.pose) == pytest.approx(5.0)
     for session in (solid, engine.load_session(tmp_path / "walk"), engine.load_session(tmp_path / "walk").fork()):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..answer import Request
 from ..checkpoint import Checkpoint, is_official, load_checkpoint, save_checkpoint
@@ -169,10 +169,15 @@ def read_requests(path: Path, changes: dict) -> Iterator[Request]:
             continue
         try:
             asked = json.loads(line)
-            images = tuple(np.asarray(Image.open(name).convert("RGB")) for name in asked.get("images", ()))
+            images = tuple(_upright(name) for name in asked.get("images", ()))
             yield Request(asked["task"], asked["question"], images, preset(asked["task"], **changes))
         except (KeyError, TypeError, AttributeError, ValueError, UnidentifiedImageError) as error:
             raise AdaptError(f"{path}, line {number}: no request that can be answered ({error})") from error
+
+
+def _upright(name: str) -> np.ndarray:
+    with Image.open(name) as picture:
+        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
 
 
 def device_of(name: str) -> str:

@@ -1,0 +1,133 @@
+"""Pictures as people have them (photographs, scans, drawings) as pixels: upright, in sRGB, opaque, of eight bits.
+
+Every file or payload that becomes a first image is read here, so that it looks alike wherever it is given. Its size is
+looked at before it is decoded. Knows no session and no wire.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MAX_PIXELS = 64_000_000  # 192 MB decoded; above what phones take
+SENT_SIDE = 2048  # pixels a side beyond which a first image is made smaller before it is sent
+SENT_BYTES = 2 << 20
+SENT_FORMATS = ("JPEG", "PNG", "WEBP")  # what every server reads
+_NOT_READ = (OSError, ValueError, SyntaxError, EOFError, KeyError, struct.error, OverflowError)
+
+
+class PictureError(ValueError):
+    """A picture that cannot be read, or is too large; the message says which and what to do."""
+
+
+def read_picture(
+    source: str | Path | bytes | memoryview, *, name: str = "", formats: tuple[str, ...] | None = None,
+    max_side: int | None = None, within: int | None = None,
+) -> np.ndarray:  # fmt: skip
+    """A file's or payload's picture as (H, W, 3) uint8, of an animation the first.
+
+    name: what to call it in errors; formats: Pillow's names of those that are read, None for all; max_side: refuse
+    larger ones; within: make larger ones smaller, which for a JPEG is cheap. Raises PictureError.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    name = name or (str(source) if isinstance(source, str | Path) else "the payload")
+    file = io.BytesIO(source) if isinstance(source, bytes | memoryview) else source
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked here
+            with Image.open(file, formats=formats) as picture:
+                _check(picture, name, max_side, within)
+                opaque = _opaque(ImageOps.exif_transpose(picture))
+                if within and max(opaque.size) > within:
+                    opaque.thumbnail((within, within), Image.Resampling.LANCZOS)
+                return np.array(opaque, np.uint8)
+    except UnidentifiedImageError as error:
+        kind = f"{', '.join(formats[:-1])} or {formats[-1]}" if formats else "image"
+        hint = "" if formats else "; wanted for instance a PNG or JPEG file"
+        raise PictureError(f"{name} is no {kind} that can be read{hint}") from error
+    except PictureError:
+        raise
+    except (*_NOT_READ, Image.DecompressionBombError) as error:
+        raise PictureError(f"cannot read the image {name}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def to_send(payload: bytes) -> bytes:
+    """A first image as servers take them: as it is where it is small and of a kind that all read, else made smaller
+    and a JPEG. What cannot be read is left for the server to refuse, if it is small. Raises PictureError."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(payload)) as picture:
+                is_small = max(picture.size) <= SENT_SIDE and len(payload) <= SENT_BYTES
+                if is_small and picture.format in SENT_FORMATS:
+                    return payload
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"the image is too large ({error}): make it smaller") from error
+    except _NOT_READ:
+        if len(payload) <= SENT_BYTES:
+            return payload
+    pixels = read_picture(payload, name="the image", within=SENT_SIDE)
+    smaller = io.BytesIO()
+    Image.fromarray(pixels).save(smaller, "JPEG", quality=95, subsampling=0)
+    return smaller.getvalue()
+
+
+def _check(picture: Image.Image, name: str, max_side: int | None, within: int | None) -> None:
+    """Look at the size before anything is decoded."""
+    width, height = picture.size
+    if max_side and max(width, height) > max_side:
+        raise PictureError(f"{name} has {width}x{height} pixels; wanted at most {max_side} a side: make it smaller")
+    if within:
+        picture.draft("RGB", (within, within))  # a JPEG may decode to a half, a quarter or an eighth
+    if picture.size[0] * picture.size[1] > MAX_PIXELS:
+        raise PictureError(
+            f"{name} has {width}x{height} pixels; at most {MAX_PIXELS:,} are read: make it smaller"
+        )
+
+
+def _opaque(picture: Image.Image) -> Image.Image:
+    """A picture of any mode as RGB of eight bits in sRGB; what shines through is white."""
+    from PIL import Image
+
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return Image.fromarray(_eight_bits(np.asarray(picture))).convert("RGB")
+    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+        seen = picture.convert("RGBA")
+        behind = Image.new("RGBA", seen.size, "white")
+        flat = Image.alpha_composite(behind, seen).convert("RGB")
+        flat.info["icc_profile"] = picture.info.get("icc_profile")
+        return _in_srgb(flat)
+    return _in_srgb(picture)
+
+
+def _eight_bits(deep: np.ndarray) -> np.ndarray:
+    """Grey levels of more than eight bits, or of none, as (H, W) uint8."""
+    levels = np.nan_to_num(deep.astype(np.float32))
+    top = float(levels.max(initial=0))
+    largest = 1.0 if top <= 1.0 else 255.0 if top <= 255.0 else 65535.0
+    return (levels / largest * 255).round().clip(0, 255).astype(np.uint8)
+
+
+def _in_srgb(picture: Image.Image) -> Image.Image:
+    """RGB by the picture's own colour profile; one that cannot be used counts as none."""
+    profile = picture.info.get("icc_profile")
+    if not profile or picture.mode not in ("RGB", "L", "CMYK"):
+        return picture.convert("RGB")
+    from PIL import ImageCms
+
+    try:
+        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return ImageCms.profileToProfile(picture, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, *_NOT_READ):
+        return picture.convert("RGB")
