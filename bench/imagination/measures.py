@@ -19,7 +19,7 @@ from .recogniser import ABOVE, CELLS, CLASSES, GROUND, SIDE, STRUCTURE, THING, W
 LEAST, MOST = 0.15, 0.85  # shares of a frame that was never seen, between which it has a border worth judging
 WHOLE = 0.8  # from here on a frame is new as good as whole
 STRIP = 4  # pixels to each side of a border over which its jump is taken
-BANDS = 8  # of a picture's height, in which colours are compared across a border: palette and horizon at once
+BANDS, BESIDE = 8, 16  # of a picture's height; pixels: where colours are compared across a border, palette and horizon
 PROJECTED = 64  # numbers that stand for the layout of a frame's features
 PSNR_CAP, FLOOR = 60.0, 0.01  # dB; relative error of depth that nobody can walk into
 DRAWS, FOLDS, RIDGE = 500, 6, 1.0
@@ -87,7 +87,7 @@ def measure(dream: Traits, truth: Traits) -> dict[str, float | None]:
     return {
         "sharpness": sharpness(ours, true), "detail": sharpness(ours, true, 1),
         **{name: share_over(ours, true, k) for name, k in KINDS.items()},
-        "kid": kid(ours, true)[0], "auc": auc(ours, true), "diversity": diversity(ours, true),
+        "kid": kid(ours, true, draws=0)[0], "auc": auc(ours, true), "diversity": diversity(ours, true),
         "seam": seam(dream, truth), "fit": fit(dream, truth),
     }  # fmt: skip
 
@@ -121,7 +121,8 @@ def seam(dream: Traits, truth: Traits) -> float | None:
 
 
 def fit(dream: Traits, truth: Traits) -> float | None:
-    """The distance of colours, band by band of height, from what was seen to what was dreamt, over the truth's."""
+    """Whether palette and horizon go on: the distance of colours to both sides of the border, band by band of height,
+    over the truth's."""
     held = np.isfinite(dream.fit)
     if not held.any():
         return None
@@ -175,7 +176,8 @@ def kid_of_halves(truth: Traits) -> float | None:
 
 def auc(dream: Traits, truth: Traits) -> float | None:
     """How well a logistic classifier of the features tells the row from the truth in scenes that it has not learnt
-    from: the share of (dream, truth) pairs that it puts in order. 0.5 is ideal; a tie is half."""
+    from: the share of (dream, truth) pairs that it puts in order, a tie being half. 0.5 is ideal, and the least: what
+    is under it is chance."""
     scenes = np.unique(truth.scene)
     if len(scenes) < 2:
         return None
@@ -187,7 +189,7 @@ def auc(dream: Traits, truth: Traits) -> float | None:
     for k in np.unique(fold):
         score[fold == k] = x[fold == k] @ logistic(x[fold != k], y[fold != k])
     true, false = score[y == 1][:, None], score[y == 0][None]
-    return float((true > false + 1e-9).mean() + 0.5 * (np.abs(true - false) <= 1e-9).mean())
+    return max(0.5, float((true > false + 1e-9).mean() + 0.5 * (np.abs(true - false) <= 1e-9).mean()))
 
 
 def logistic(x: np.ndarray, y: np.ndarray, *, steps: int = 12) -> np.ndarray:
@@ -226,7 +228,7 @@ def reprojection(
     depth_a: np.ndarray, pose_a: Pose, depth_b: np.ndarray, pose_b: Pose, mask_b: np.ndarray
 ) -> float | None:
     """How much the depth of view b (H, W), where mask_b, disagrees with that of view a: the mean relative difference,
-    each at most 1, of what lies in a's picture. None where too little does."""
+    each at most 1, of what lies in a's picture, to within a pixel. None where too little does."""
     H, W = depth_b.shape
     camera = Camera(W, H)
     points = camera.rays[mask_b] * depth_b[mask_b][:, None]
@@ -238,8 +240,10 @@ def reprojection(
     inside = (u >= 0) & (u < W) & (v >= 0) & (v < H)
     if inside.sum() < 64:
         return None
-    wanted, found = points[inside, 2], depth_a[v[inside], u[inside]]
-    return float(np.minimum(np.abs(found - wanted) / wanted, 1).mean())
+    wanted, u, v = points[inside, 2], u[inside], v[inside]
+    around = [(dv, du) for dv in (-1, 0, 1) for du in (-1, 0, 1)]  # at an edge half a pixel decides which surface it is
+    found = [depth_a[np.clip(v + dv, 0, H - 1), np.clip(u + du, 0, W - 1)] for dv, du in around]
+    return float(np.minimum(np.abs(np.stack(found) - wanted).min(0) / wanted, 1).mean())
 
 
 def cleaned(unseen: np.ndarray) -> np.ndarray:
@@ -279,13 +283,17 @@ def _jumps(colours: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _apart(colours: np.ndarray, mask: np.ndarray) -> float:
+    """The distance of colours between the two sides of the border, BESIDE pixels wide, band by band of height."""
     H = len(mask)
+    wide = np.ones((2 * BESIDE + 1,) * 2, np.uint8)
+    inner = mask & (cv2.dilate((~mask).astype(np.uint8), wide) > 0)
+    outer = ~mask & (cv2.dilate(mask.astype(np.uint8), wide) > 0)
     distances = []
     for k in range(BANDS):
         rows = slice(k * H // BANDS, (k + 1) * H // BANDS)
-        inside = mask[rows]
-        if min(inside.mean(), (~inside).mean()) > 0.05:
-            distances.append(np.linalg.norm(colours[rows][inside].mean(0) - colours[rows][~inside].mean(0)))
+        if min(inner[rows].mean(), outer[rows].mean()) > 0.05:
+            sides = [colours[rows][side[rows]].mean(0) for side in (inner, outer)]
+            distances.append(np.linalg.norm(sides[0] - sides[1]))
     return float(np.mean(distances)) if distances else np.nan
 
 

@@ -285,7 +285,7 @@ def _block(outing: Outing, dreams: Sequence[Pictures]) -> np.ndarray:
     return np.concatenate(rows, 0)
 
 
-def sheet_of(blocks: Sequence[np.ndarray], columns: int = 2) -> np.ndarray:
+def sheet_of(blocks: Sequence[np.ndarray], columns: int = 3) -> np.ndarray:
     """The blocks side by side, (H, W, 3) uint8."""
     gap, height, width = 8, blocks[0].shape[0], blocks[0].shape[1]
     rows = -(-len(blocks) // columns)

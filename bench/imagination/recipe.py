@@ -13,6 +13,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -28,11 +29,17 @@ FIRST_SCENE = 700_000  # of the training split
 
 @dataclass(frozen=True)
 class Recipe:
-    """steps of `batch` views, `views` a scene; lr: AdamW's highest, on a cosine; dev_scenes: looked at at the end."""
+    """steps of `batch` views, `views` a scene; blurred: the share of views that are softened, by up to `blur` pixels;
+    lr: AdamW's highest, on a cosine; dev_scenes: looked at at the end.
+
+    A soft tree is a tree: how sharp it is, is measured elsewhere, and classes should not measure it again.
+    """
 
     steps: int = 700
     batch: int = 32
     views: int = 4
+    blurred: float = 0.4
+    blur: float = 2.5
     lr: float = 3e-3
     weight_decay: float = 0.02
     seed: int = 0
@@ -54,13 +61,15 @@ def views_of(scene: Scene, rng: np.random.Generator, count: int) -> tuple[np.nda
 
 
 def batch_of(recipe: Recipe, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """The views of one step: as many scenes indoors as outdoors, half of the views mirrored."""
+    """The views of one step: as many scenes indoors as outdoors, half of the views mirrored, some of them softened."""
     rng = np.random.default_rng([recipe.seed, step, 17])
     count = recipe.batch // recipe.views
     parts = [views_of(make_scene("train", FIRST_SCENE + step * count + k), rng, recipe.views) for k in range(count)]
     pixels, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
     mirrored = rng.uniform(size=len(pixels)) < 0.5
     pixels[mirrored], labels[mirrored] = pixels[mirrored, :, ::-1], labels[mirrored, :, ::-1]
+    for k in np.flatnonzero(rng.uniform(size=len(pixels)) < recipe.blurred):
+        pixels[k] = cv2.GaussianBlur(pixels[k], (0, 0), rng.uniform(0.4, recipe.blur))
     return pixels, labels
 
 

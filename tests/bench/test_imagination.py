@@ -1,4 +1,4 @@
-"""The measures of imagination: the truth ties with itself, and each damage loses on the measure that is there for it."""
+"""The measures of imagination: the truth ties with itself, each damage loses on the measure for it."""
 
 from __future__ import annotations
 
@@ -45,9 +45,7 @@ def traits_of(outings, row, *, seeds=(1,)) -> Traits:
         for seed in seeds:
             shown = row(outing, seed)
             pixels = shown.pixels if isinstance(shown, Pictures) else shown
-            parts.append(
-                traits(pixels[CHOSEN], outing.unseen[CHOSEN], CHOSEN, scene=outing.number, seed=seed)
-            )
+            parts.append(traits(pixels[CHOSEN], outing.unseen[CHOSEN], CHOSEN, scene=outing.number, seed=seed))
     return joined(parts)
 
 
