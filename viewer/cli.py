@@ -342,6 +342,22 @@ def quick(
 
 
 @bench_app.command()
+def imagine(
+    model: Model = None,
+    split: Annotated[str, typer.Option(help="test for results, dev to choose by.")] = "test",
+    scenes: Annotated[int, typer.Option(min=2, help="Scenes to turn round in.")] = 12,
+    seeds: Annotated[int, typer.Option(min=1, help="Dreams of each.")] = 2,
+    untrained: Annotated[bool, typer.Option(help="Also the row of weights that have learnt nothing.")] = True,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that share the scenes.")] = 2,
+    out: Annotated[Path, typer.Option(help="Folder for the report and its sheet.")] = Path("roam-out/imagine"),
+) -> None:
+    """What does a walker see where nothing has been seen? A table and a sheet to look at, in under three minutes."""
+    from ..bench.imagination.quick import main as run
+
+    run(model, split=split, scenes=scenes, seeds=seeds, processes=processes, out=out, is_with_untrained=untrained)
+
+
+@bench_app.command()
 def adaptation(
     out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run goes on.")] = Path("runs/adaptation"),
     recordings: Annotated[Path | None, typer.Option(help="Recorded walks; without it, they are recorded.")] = None,
