@@ -48,7 +48,15 @@ def serve(
     for beside in (gateway and gateway.stop, metrics and metrics.close):
         if beside:
             beside()
-    print("every walk is saved", flush=True)
+    print(_farewell(server.lost), flush=True)
+
+
+def _farewell(lost: list[str] | None) -> str:
+    if lost is None:
+        return "a step did not end in time: the walks are kept as their logs have them, without what it would have made"
+    if lost:
+        return f"{len(lost)} walks could not be kept to their end; the log above says why. Every other walk is saved"
+    return "every walk is saved"
 
 
 def gateway(
