@@ -79,6 +79,8 @@ class Doors:
             self.num_cut += 1
             log.info("a connection from %s is cut: %s", door.peer[0] if door.peer else "here", reason)
             with contextlib.suppress(OSError), _borrowed(fd, door.peer) as connection:
+                # a reset, not a farewell: what still comes in is not waited for
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:

@@ -39,7 +39,7 @@ class Awake:
     """An explorer in memory.
 
     newest: the number of the log that is written; unsaved, unsynced: steps since a snapshot was begun, and since the
-    log is known to be on the disk; size: bytes of the last snapshot; tried_at: when a snapshot failed last; trouble: why
+    log is known to be on the disk; size: bytes of the last snapshot; tried_at: when one failed last; trouble: why
     acts are not being kept, broken: the log in which that began, is_told: whether its walker knows.
     """
 
