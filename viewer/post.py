@@ -26,6 +26,10 @@ MAX_PARTS = 1000  # of one message; more are not read, but must be taken off the
 QUEUED_MESSAGES = 64  # of one client within ZeroMQ; what comes after waits with the sender
 
 
+class AddressError(ValueError):
+    """An address that cannot be bound; the message says why."""
+
+
 @dataclass(frozen=True)
 class Mail:
     """A message as it came: from that client, over that connection (-1 where unknown). guest: whoever it is, by key or
@@ -134,7 +138,10 @@ class Post:
         self._socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
         self._socket.setsockopt(zmq.IPV6, "[" in address)
         self._guard = guard(self._socket, keys) if keys else None
-        self._socket.bind(address)
+        try:
+            self._socket.bind(address)
+        except zmq.ZMQError as error:
+            raise AddressError(f"cannot serve on {address}: {error.strerror.lower()}; name another address") from error
         limits = self._limits
         self.doors = Doors(self._socket, Patience(
             hello_s=limits.hello_s, max_connections=limits.max_clients + limits.max_strangers,

@@ -55,7 +55,11 @@ class Server:
         self._own_folder = None if folder else tempfile.TemporaryDirectory(prefix="roam-")
         self._store = Store(folder or self._own_folder.name)
         self._books = Books(self.limits)
-        self._post = Post(address, keys, limits=self.limits, metrics=self.metrics, on_drop=self._books.leave)
+        try:
+            self._post = Post(address, keys, limits=self.limits, metrics=self.metrics, on_drop=self._books.leave)
+        except Exception:
+            self._store.close()
+            raise
         self._host = Host(
             worlds, self._store, snapshot_frames=self.limits.snapshot_frames, snapshot_bytes=self.limits.snapshot_bytes
         )
@@ -98,6 +102,11 @@ class Server:
         self.request_stop()
         if self._thread:
             self._thread.join()
+
+    def close(self) -> None:
+        """Give back a server that was never run."""
+        self._store.close()
+        self._post.close()
 
     def __enter__(self) -> Server:
         return self.start()
