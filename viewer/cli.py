@@ -196,6 +196,11 @@ def adapt(
                    decode_steps=decode_steps, workers=workers, device=device_of(device)))  # fmt: skip
 
 
+AllowOrigin = Annotated[
+    list[str] | None, typer.Option(help="Where pages may come from besides, https://NAME; may be given again.")
+]
+
+
 @app.command()
 def serve(
     address: Annotated[str, typer.Argument(help="Where to listen.")] = "tcp://127.0.0.1:5555",
@@ -204,8 +209,9 @@ def serve(
     folder: Annotated[Path | None, typer.Option(help="Folder of walks that are kept.")] = None,
     keys: Annotated[Path | None, typer.Option(help="Folder of keys; only those on its list get in.")] = None,
     is_open: Annotated[bool, typer.Option("--open", help="Listen beyond this machine without keys.")] = False,
-    metrics_port: Annotated[int | None, typer.Option(min=0, help="Port of the Prometheus metrics.")] = None,
-    page_port: Annotated[int | None, typer.Option(min=0, help="Port of the web page.")] = None,
+    metrics_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the Prometheus metrics.")] = None,
+    page_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the web page.")] = None,
+    allow_origin: AllowOrigin = None,
     max_clients: Annotated[int, typer.Option(min=1, help="Connections at a time.")] = 256,
     max_awake: Annotated[int, typer.Option(min=1, help="Walks in memory; others wait on disk.")] = 64,
     park_s: Annotated[float, typer.Option(min=1, help="Seconds after which an idle walk goes to disk.")] = 300.0,
@@ -229,7 +235,7 @@ def serve(
 
     official = _official(vision_tokenizer, precision=precision, context=context, area=area, turns=turns)
     worlds = open_worlds(model, is_truth=truth, solid=not ghost, **official)
-    ports = {"metrics_port": metrics_port, "page_port": page_port}
+    ports = {"metrics_port": metrics_port, "page_port": page_port, "allow_origins": allow_origin or ()}
     run(worlds, address, folder=folder or WALKS, keys=keys, is_open=is_open, limits=limits, **ports)
 
 
@@ -237,16 +243,18 @@ def serve(
 def gateway(
     server: Annotated[str, typer.Argument(help="The server to speak for.")] = "tcp://127.0.0.1:5555",
     host: Annotated[str, typer.Option(help="Where the page listens.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, help="Port of the page and its WebSocket.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page and its WebSocket.")] = 8080,
     server_key: Annotated[str, typer.Option(help="Public key of a server with keys.")] = "",
     keys: Annotated[Path | None, typer.Option(help="Folder of keys, for servers with keys.")] = None,
     name: Annotated[str, typer.Option(help="The gateway's own key pair.")] = "gateway",
     is_open: Annotated[bool, typer.Option("--open", help="Listen beyond this machine.")] = False,
+    allow_origin: AllowOrigin = None,
 ) -> None:
     """A web page that walks: the same messages over WebSocket, for browsers and headsets."""
     from .serving import gateway as run
 
-    run(server, host=host, port=port, server_key=server_key, keys=keys, name=name, is_open=is_open)
+    run(server, host=host, port=port, server_key=server_key, keys=keys, name=name, is_open=is_open,
+        allow_origins=allow_origin or ())  # fmt: skip
 
 
 KeyFolder = Annotated[Path | None, typer.Option(help="Folder of the keys.")]
