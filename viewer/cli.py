@@ -156,14 +156,18 @@ def train(
     tokenizer_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the tokenizer.")] = None,
     depth_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the depth refiner.")] = None,
     world_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the world model.")] = None,
+    painter_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the painter.")] = None,
+    dream_minutes: Annotated[float | None, typer.Option(min=0, help="Training time on what nobody has seen.")] = None,
+    begin: Annotated[str | None, typer.Option(help="Go on from this checkpoint; 'embedded' is the package's.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that train the world model together.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Render, train the vision tokenizer, depth and the world model, pack: the recipe of the embedded weights."""
+    """Render, train the tokenizer, depth, the world model, painter and dreams, pack: the embedded weights' recipe."""
     from .train import TrainOrder
     from .train import train as run
 
-    run(TrainOrder(out, tuple(stage or ()), walks, tokenizer_minutes, depth_minutes, world_minutes, workers, device))
+    run(TrainOrder(out, tuple(stage or ()), walks, tokenizer_minutes, depth_minutes, world_minutes, painter_minutes,
+                   dream_minutes, begin, workers, device))  # fmt: skip
 
 
 @app.command()

@@ -176,6 +176,20 @@ class Session:
             self._actions.pop()
         return self.frame
 
+    def dream_anew(self) -> Frame:
+        """Dream the part that was dreamt last again, from the next seed on: the same memory before it, the same steps
+        since. Raises ValueError where nothing that can be undone was dreamt."""
+        newest = self.keyframes[-1].number
+        since = next((k for k, moment in enumerate(reversed(self._moments)) if moment.keyframes[-1].number != newest), 0)
+        if not since or since > self.engine.rewind_limit:
+            raise ValueError("nothing was dreamt in the steps that can be undone; walk on to where nothing was seen")
+        again = self._actions[-since:]
+        self.rewind(since)
+        self.seed += 1
+        for action in again:
+            self.step(action)
+        return self.frame
+
     def save(self, path: str | Path) -> None:
         """Write the complete state to one file; see snapshot.py and explore.py."""
         self.engine.save_session(self, path)

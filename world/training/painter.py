@@ -129,12 +129,15 @@ def draw_samples(walks: Walks, vision: VisionTokenizer, rng: np.random.Generator
 
 
 def train_painter(walks: Walks, held_out: Walks, folder: str | Path, recipe: PainterRecipe, config: PainterConfig,
-                  vision: VisionTokenizer, *, progress=None) -> Painter:  # fmt: skip
-    """Train (or go on training) in `folder`; returns the averaged painter. progress: called with (share, log row)."""
+                  vision: VisionTokenizer, *, begin: Painter | None = None, progress=None) -> Painter:  # fmt: skip
+    """Train (or go on training) in `folder`; returns the averaged painter. begin: a painter to go on from, else the
+    tokenizer's decoder is. progress: called with (share done, the log row) now and then."""
     run = Run(folder)
     torch.manual_seed(recipe.seed)
     model = Painter(config).to(memory_format=torch.channels_last)
     model.begin_as(vision)
+    if begin is not None:
+        model.load_state_dict(begin.state_dict())
     judge = Judge().to(memory_format=torch.channels_last)
     optimizers = make_painter_optimizers(model, judge, recipe)
     average, step = Average(model, 0.998), 0

@@ -87,6 +87,13 @@ class WorldTrainer(nn.Module):
                 elif "embed_tokens" in name or "lm_head" in name:
                     weight.normal_(std=1.0 if "embed" in name else 0.0)
 
+    @torch.no_grad()
+    def begin_as(self, model: Transformer) -> None:
+        """Take the weights of a transformer that ships."""
+        self.transformer.load_state_dict(model.state_dict())
+        tables = (model.model.embed_tokens.weight, model.lm_head.weight)
+        self.codes.unfold(*(table[self.vocabulary.visual] for table in tables))
+
     def digits(self, codes: Tensor) -> Tensor:
         return self._vision[0].digits(codes)
 
