@@ -180,7 +180,8 @@ class Session:
         """Dream the part that was dreamt last again, from the next seed on: the same memory before it, the same steps
         since. Raises ValueError where nothing that can be undone was dreamt."""
         newest = self.keyframes[-1].number
-        since = next((k for k, moment in enumerate(reversed(self._moments)) if moment.keyframes[-1].number != newest), 0)
+        numbers = [moment.keyframes[-1].number for moment in reversed(self._moments)]
+        since = next((k for k, number in enumerate(numbers) if number != newest), 0)
         if not since or since > self.engine.rewind_limit:
             raise ValueError("nothing was dreamt in the steps that can be undone; walk on to where nothing was seen")
         again = self._actions[-since:]
