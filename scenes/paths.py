@@ -36,6 +36,36 @@ def random_walk(scene: Scene, rng: np.random.Generator, steps: int, *, start: Po
     return [*actions, _word(Motion(), rng, plain)][:steps]
 
 
+def keyframe_walk(scene: Scene, rng: np.random.Generator, count: int, *, start: Pose) -> list[Action]:
+    """`count` strides that each show much that is new: turns of 20 to 75 degrees that mostly go on the same way,
+    strides of 0.6 to 2.4 metres, now and then a usual step. Said as `say` says them."""
+    pose, actions, side = start, [], float(rng.choice([-1, 1]))
+    while len(actions) < count:
+        if rng.uniform() < 0.25:
+            side = -side
+        motion = _stride(rng, side)
+        there = scene.walked(pose, motion)
+        if there.distance_to(pose.moved(motion)) > 0.05:
+            motion = Motion(yaw_deg=side * float(round(rng.uniform(30, 70))))
+            there = scene.walked(pose, motion)
+        actions.append(Action(say(motion), motion))
+        pose = there
+    return actions
+
+
+def _stride(rng: np.random.Generator, side: float) -> Motion:
+    kind = rng.uniform()
+    if kind < 0.55:
+        return Motion(yaw_deg=side * float(round(rng.uniform(20, 75))))
+    if kind < 0.75:
+        ahead = round(rng.uniform(0.6, 2.4), 1)
+        return Motion(forward=ahead, yaw_deg=side * float(round(rng.uniform(0, 50))))
+    if kind < 0.9:
+        return Motion(forward=-round(rng.uniform(0.6, 1.8), 1)) if rng.uniform() < 0.5 else (
+            Motion(right=side * round(rng.uniform(0.5, 1.5), 1)))  # fmt: skip
+    return _draw(str(rng.choice(_KINDS, p=_ODDS)), Pose.at(0, 0, 0), rng, True)
+
+
 def repeat(text: str, times: int) -> list[Action]:
     """The same sentence `times` times over."""
     return [parse_action(text)] * times

@@ -18,13 +18,14 @@ from safetensors.numpy import save_file
 
 from ..world.action import Action
 from ..world.pose import Camera, Motion, Pose
-from .paths import poses_of, random_walk
+from .paths import keyframe_walk, poses_of, random_walk
 from .render import render
 from .scene import SceneError
 from .splits import make_scene, scene_seed
 
 PER_FILE = 8
 FORMAT = "1"
+WALKS = {"steps": 17, "keyframes": 18}  # what a walk adds to its scene's seed
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,18 @@ class Recording:
     actions: list[list[Action]]
 
 
-def record_rollout(split: str, number: int, frames: int, camera: Camera):
-    """One random walk through one scene: pixels, depth, poses and actions, the same for the same arguments."""
+def record_rollout(split: str, number: int, frames: int, camera: Camera, walk: str = "steps"):
+    """One random walk through one scene: pixels, depth, poses and actions, the same for the same arguments. walk:
+    "steps" as a person takes them, or "keyframes", from some place, each of which shows much that is new."""
     scene = make_scene(split, number)
-    rng = np.random.default_rng([scene_seed(split, number), 17])
+    rng = np.random.default_rng([scene_seed(split, number), WALKS[walk]])
     start = scene.spawn_pose
-    actions = random_walk(scene, rng, frames - 1, start=start)
+    if walk == "keyframes":
+        start = poses_of(scene, start, random_walk(scene, rng, int(rng.integers(0, 12)), start=start, plain=True))[-1]
+        start = start.moved(Motion(yaw_deg=rng.uniform(-180, 180)))
+        actions = keyframe_walk(scene, rng, frames - 1, start=start)
+    else:
+        actions = random_walk(scene, rng, frames - 1, start=start)
     poses = poses_of(scene, start, actions)
     views = [render(scene, pose, camera) for pose in poses]
     pixels = np.stack([view.pixels for view in views])
@@ -53,8 +60,9 @@ def record_rollout(split: str, number: int, frames: int, camera: Camera):
 
 
 def record(folder: str | Path, split: str, rollouts: int, *, frames: int = 24, camera: Camera | None = None,
-           first: int = 0, workers: int | None = None, progress=None) -> list[Path]:  # fmt: skip
+           first: int = 0, walk: str = "steps", workers: int | None = None, progress=None) -> list[Path]:  # fmt: skip
     """Record `rollouts` scenes of a split into `folder`; files that are there already are kept. Returns all files.
+    walk: see record_rollout.
 
     progress: called with (files done, files wanted) after each.
     """
@@ -68,6 +76,7 @@ def record(folder: str | Path, split: str, rollouts: int, *, frames: int = 24, c
             min(PER_FILE, first + rollouts - number),
             frames,
             camera,
+            walk,
         )
         for number in range(first, first + rollouts, PER_FILE)
     ]
@@ -109,9 +118,9 @@ def load_recording(path: str | Path) -> Recording:
         raise SceneError(f"{path} is no readable recording ({error}); delete it and record again") from error
 
 
-def _write(path: Path, split: str, number: int, rollouts: int, frames: int, camera: Camera) -> None:
+def _write(path: Path, split: str, number: int, rollouts: int, frames: int, camera: Camera, walk: str) -> None:
     numbers = range(number, number + rollouts)
-    pixels, depth, poses, actions = zip(*(record_rollout(split, n, frames, camera) for n in numbers), strict=True)
+    pixels, depth, poses, actions = zip(*(record_rollout(split, n, frames, camera, walk) for n in numbers), strict=True)
     motions = [
         [(a.motion.forward, a.motion.right, a.motion.yaw_deg, a.motion.pitch_deg) for a in walk] for walk in actions
     ]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..world.action import ActionError
 from ..world.compiled import njit
 from ..world.pose import Motion, Pose
 
@@ -21,6 +22,7 @@ GROUND_ID = 1  # instance id of the ground; 0 is the sky
 EYE_HEIGHT = 1.5
 BODY_RADIUS = 0.3
 BODY_LOW, BODY_HIGH = 0.25, 1.7  # a walker steps over what is lower and under what is higher (metres)
+LONGEST = 1000.0  # metres of one step; its places are tried one by one
 FORMAT = 1
 
 
@@ -83,8 +85,14 @@ class Scene:
         return abs(px - x) + abs(py - y) < 1e-9
 
     def walked(self, pose: Pose, motion: Motion) -> Pose:
-        """The pose that a walker reaches: solids stop it and it slides along them; turns are never blocked."""
+        """The pose that a walker reaches: solids stop it and it slides along them; turns are never blocked.
+
+        Raises ActionError for a step longer than LONGEST.
+        """
         there = pose.moved(motion)
+        step = pose.distance_to(there)
+        if not step <= LONGEST:  # nor a number that is none
+            raise ActionError(f"a step of {step:g} m; at most {LONGEST:g} are walked at once")
         x, y = _slide(
             pose.position[0], pose.position[1], there.position[0], there.position[1], self.half_extent,
             self.shapes, self.centers, self.halves, self.yaws,

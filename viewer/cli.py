@@ -185,18 +185,22 @@ def train(
     tokenizer_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the tokenizer.")] = None,
     depth_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the depth refiner.")] = None,
     world_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the world model.")] = None,
+    painter_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the painter.")] = None,
+    dream_minutes: Annotated[float | None, typer.Option(min=0, help="Training time on what nobody has seen.")] = None,
+    begin: Annotated[str | None, typer.Option(help="Go on from this checkpoint; 'embedded' is the package's.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that train the world model together.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Render, train the vision tokenizer, depth and the world model, pack: the recipe of the embedded weights."""
+    """Render, train the tokenizer, depth, the world model, painter and dreams, pack: the embedded weights' recipe."""
     from .train import TrainOrder
     from .train import train as run
 
-    numbers = (walks, tokenizer_minutes, depth_minutes, world_minutes, workers)
+    numbers = (walks, tokenizer_minutes, depth_minutes, world_minutes, painter_minutes, dream_minutes, begin, workers)
     if out is None and not stage and all(number is None for number in numbers):
-        raise OutputError("training takes two hours on two cores: say where to, for instance --out runs/mine")
+        raise OutputError("training takes hours on two cores: say where to, for instance --out runs/mine")
     out = out or Path("runs/mine")
-    run(TrainOrder(out, tuple(stage or ()), walks, tokenizer_minutes, depth_minutes, world_minutes, workers, device))
+    run(TrainOrder(out, tuple(stage or ()), walks, tokenizer_minutes, depth_minutes, world_minutes, painter_minutes,
+                   dream_minutes, begin, workers, device))  # fmt: skip
 
 
 @app.command()
@@ -229,6 +233,11 @@ def adapt(
                    decode_steps=decode_steps, workers=workers, device=device_of(device)))  # fmt: skip
 
 
+AllowOrigin = Annotated[
+    list[str] | None, typer.Option(help="Where pages may come from besides, https://NAME; may be given again.")
+]
+
+
 @app.command()
 def serve(
     address: Annotated[str, typer.Argument(help="Where to listen.")] = "tcp://127.0.0.1:5555",
@@ -237,8 +246,9 @@ def serve(
     folder: Annotated[Path | None, typer.Option(help="Folder of walks that are kept.")] = None,
     keys: Annotated[Path | None, typer.Option(help="Folder of keys; only those on its list get in.")] = None,
     is_open: Annotated[bool, typer.Option("--open", help="Listen beyond this machine without keys.")] = False,
-    metrics_port: Annotated[int | None, typer.Option(min=0, help="Port of the Prometheus metrics.")] = None,
-    page_port: Annotated[int | None, typer.Option(min=0, help="Port of the web page.")] = None,
+    metrics_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the Prometheus metrics.")] = None,
+    page_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the web page.")] = None,
+    allow_origin: AllowOrigin = None,
     max_clients: Annotated[int, typer.Option(min=1, help="Connections at a time.")] = 256,
     max_awake: Annotated[int, typer.Option(min=1, help="Walks in memory; others wait on disk.")] = 64,
     park_s: Annotated[float, typer.Option(min=1, help="Seconds after which an idle walk goes to disk.")] = 300.0,
@@ -261,7 +271,7 @@ def serve(
 
     official = _official(vision_tokenizer, precision=precision, context=context, area=area, turns=turns)
     worlds = open_worlds(model, is_truth=truth, solid=not ghost, **official)
-    ports = {"metrics_port": metrics_port, "page_port": page_port}
+    ports = {"metrics_port": metrics_port, "page_port": page_port, "allow_origins": allow_origin or ()}
     run(worlds, address, folder=folder, keys=keys, is_open=is_open, limits=limits, **ports)
 
 
@@ -269,16 +279,18 @@ def serve(
 def gateway(
     server: Annotated[str, typer.Argument(help="The server to speak for.")] = "tcp://127.0.0.1:5555",
     host: Annotated[str, typer.Option(help="Where the page listens.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, help="Port of the page and its WebSocket.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page and its WebSocket.")] = 8080,
     server_key: Annotated[str, typer.Option(help="Public key of a server with keys.")] = "",
     keys: Annotated[Path | None, typer.Option(help="Folder of keys, for servers with keys.")] = None,
     name: Annotated[str, typer.Option(help="The gateway's own key pair.")] = "gateway",
     is_open: Annotated[bool, typer.Option("--open", help="Listen beyond this machine.")] = False,
+    allow_origin: AllowOrigin = None,
 ) -> None:
     """A web page that walks: the same messages over WebSocket, for browsers and headsets."""
     from .serving import gateway as run
 
-    run(server, host=host, port=port, server_key=server_key, keys=keys, name=name, is_open=is_open)
+    run(server, host=host, port=port, server_key=server_key, keys=keys, name=name, is_open=is_open,
+        allow_origins=allow_origin or ())  # fmt: skip
 
 
 KeyFolder = Annotated[Path | None, typer.Option(help="Folder of the keys.")]
@@ -368,6 +380,22 @@ def quick(
     from ..bench.quick import main as run
 
     run(model, scenes, out)
+
+
+@bench_app.command()
+def imagine(
+    model: Model = None,
+    split: Annotated[str, typer.Option(help="test for results, dev to choose by.")] = "test",
+    scenes: Annotated[int, typer.Option(min=2, help="Scenes to turn round in.")] = 12,
+    seeds: Annotated[int, typer.Option(min=1, help="Dreams of each.")] = 2,
+    untrained: Annotated[bool, typer.Option(help="Also the row of weights that have learnt nothing.")] = True,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that share the scenes.")] = 2,
+    out: Annotated[Path, typer.Option(help="Folder for the report and its sheet.")] = Path("roam-out/imagine"),
+) -> None:
+    """What does a walker see where nothing has been seen? A table and a sheet to look at, in under three minutes."""
+    from ..bench.imagination.quick import main as run
+
+    run(model, split=split, scenes=scenes, seeds=seeds, processes=processes, out=out, is_with_untrained=untrained)
 
 
 @bench_app.command()

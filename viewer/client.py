@@ -47,6 +47,7 @@ class Client:
         self._is_up = self._is_closed = False
         self._changed = threading.Condition()
         self._walks: dict[str, Walk] = {}
+        self._saved: dict[str, str] = {}  # the token of the walk that was saved, by the save's name
         self._answers: dict[int, p.Message | Exception | None] = {}
         self._resuming: dict[int, Walk] = {}
         opener = (lambda s: unlock(s, server_key=server_key, pair=keys)) if keys else None
@@ -110,9 +111,11 @@ class Client:
         )  # fmt: skip
         return self._begin(wanted, image)
 
-    def load(self, name: str, *, look: Look | None = None, ahead: int = 1) -> str:
-        """Begin a walk where the save of that name stood."""
-        return self._begin(p.Load(seq=self._next_seq(), name=name, **_view(look, ahead)))
+    def load(self, name: str, *, token: str = "", look: Look | None = None, ahead: int = 1) -> str:
+        """Begin a walk where the save of that name stood. token: that of the walk that was saved, where this client did
+        not save it."""
+        token = token or self._saved.get(name, "")
+        return self._begin(p.Load(seq=self._next_seq(), name=name, token=token, **_view(look, ahead)))
 
     def resume(self, token: str, *, look: Look | None = None, ahead: int = 1) -> str:
         """Take up a walk that another connection began."""
@@ -211,7 +214,9 @@ class Client:
 
     def save(self, session: str, name: str) -> int:
         """Keep the walk on the server under that name; returns the index of the frame it stands at."""
-        return self._request(p.Save(seq=self._next_seq(), session=session, name=name)).index
+        index = self._request(p.Save(seq=self._next_seq(), session=session, name=name)).index
+        self._saved[name] = self.token(session)
+        return index
 
     def end(self, session: str) -> None:
         """Close the walk and forget it, or stop watching it."""

@@ -10,9 +10,9 @@ import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
-from ..world.action import Action, ActionError, parse_action, say
+from ..world.action import STEP, TURN_DEG, Action, ActionError, parse_action, say
 from ..world.pose import Motion
-from .protocol import Act, Receipt
+from .protocol import MAX_STEP_M, MAX_TURN_DEG, Act, Receipt
 
 MAX_QUEUED = 512  # steps, not sentences
 MAX_REMEMBERED = 256  # receipts that a resumed client may ask for again
@@ -36,10 +36,11 @@ class QueueFullError(ValueError):
 
 
 class Controls:
-    """The commands of one session. last: the highest seq of a once that was taken in."""
+    """The commands of one session. last: the highest seq of a once that was taken in; reads_words: whether its world
+    reads words of its own, so that what is no motion is not refused here."""
 
-    def __init__(self, session: str, *, last: int = 0):
-        self.session, self.last = session, last
+    def __init__(self, session: str, *, last: int = 0, reads_words: bool = False):
+        self.session, self.last, self.reads_words = session, last, reads_words
         self._lock = threading.Lock()
         self._held: Command | None = None
         self._is_held_fresh = False
@@ -52,7 +53,7 @@ class Controls:
 
     def take_in(self, act: Act, *, frame: int) -> list[Receipt]:
         """Note an act; returns the receipts of all whose fate is known now. frame: the index now on show."""
-        commands = _commands(act)
+        commands = _commands(act, reads_words=self.reads_words)
         with self._lock:
             return self._hold(act, commands, frame) if act.mode == "hold" else self._enqueue(act, commands, frame)
 
@@ -117,8 +118,9 @@ class Controls:
         return receipt
 
 
-def _commands(act: Act) -> list[Command]:
-    """The steps that an act stands for. A typed sentence is split into frame-sized ones; an exact motion never is."""
+def _commands(act: Act, *, reads_words: bool) -> list[Command]:
+    """The steps that an act stands for. A typed sentence is split into frame-sized ones; an exact motion never is.
+    Raises ActionError for what nobody here understands: what a walk is told must mean something to it."""
     is_held, doubt, words = act.mode == "hold", "", " ".join(act.text.split())
     if not words and not act.motion:
         if is_held:
@@ -129,9 +131,22 @@ def _commands(act: Act) -> list[Command]:
         actions = [Action(words or say(motion), motion)]
     else:
         try:
-            action = parse_action(words)
-            actions = [action] if is_held else action.split()
+            actions = _split(parse_action(words), is_held=is_held)
         except ActionError as error:
+            if not reads_words:
+                raise
             actions, doubt = [Action(words)], str(error)
     now, end = time.monotonic(), len(actions) - 1
     return [Command(a, act.seq, act.clock, now, is_held, i == end, doubt) for i, a in enumerate(actions)]
+
+
+def _split(action: Action, *, is_held: bool) -> list[Action]:
+    m = action.motion
+    far = max(abs(m.forward), abs(m.right)) if m else 0.0
+    turn = max(abs(m.yaw_deg), abs(m.pitch_deg)) if m else 0.0
+    longest_m, longest_deg = (MAX_STEP_M, MAX_TURN_DEG) if is_held else (MAX_QUEUED * STEP, MAX_QUEUED * TURN_DEG)
+    if not (far <= longest_m and turn <= longest_deg):
+        raise QueueFullError(
+            f"'{action.text[:60]}' is too much at once; at most {longest_m:g} metres and {longest_deg:g} degrees"
+        )
+    return [action] if is_held else action.split()

@@ -1,6 +1,7 @@
 """The kinds of value that a message's header may hold, each with its limits: what protocol.py is made of.
 
-A kind is a dataclass field whose check turns an unpacked value into a good one or raises FieldError. Knows no message.
+A kind is a dataclass field whose check turns an unpacked value into a good one or raises FieldError; its `range` says
+in words what the check takes, for the page that documents the protocol. Knows no message.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import MISSING, field
 from typing import Any
 
 MAX_WHOLE = 2**63 - 1
+MAX_REAL = 1e15  # of a number that says no range of its own: clocks, times, counts
 HEX = re.compile(r"[0-9a-f]*\Z")
 NAME = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9_.-]*)?\Z")
 
@@ -28,12 +30,12 @@ def whole(low: int = 0, high: int = MAX_WHOLE, *, default: Any = MISSING) -> Any
             raise FieldError(f"{_shown(value)}; wanted a whole number from {low} to {high}")
         return value
 
-    return _kind(check, default)
+    return _kind(check, default, _span(low, high))
 
 
-def real(*, default: Any = MISSING) -> Any:
-    """A finite number."""
-    return _kind(_finite, default)
+def real(low: float = -MAX_REAL, high: float = MAX_REAL, *, default: Any = MISSING) -> Any:
+    """A number from low to high."""
+    return _kind(lambda value: _within(value, low, high), default, _span(low, high))
 
 
 def flag(*, default: Any = MISSING) -> Any:
@@ -44,7 +46,7 @@ def flag(*, default: Any = MISSING) -> Any:
             raise FieldError(f"{_shown(value)}; wanted true or false")
         return value
 
-    return _kind(check, default)
+    return _kind(check, default, "")
 
 
 def text(longest: int, *, pattern: re.Pattern | None = None, default: Any = MISSING) -> Any:
@@ -56,7 +58,8 @@ def text(longest: int, *, pattern: re.Pattern | None = None, default: Any = MISS
             raise FieldError(f"{_shown(value)}; wanted a text of at most {longest} characters{wanted}")
         return value
 
-    return _kind(check, default)
+    shown = f", like {pattern.pattern}".removesuffix("\\Z") if pattern else ""
+    return _kind(check, default, f"at most {longest} characters{shown}")
 
 
 def choice(*known: str, default: Any = MISSING) -> Any:
@@ -67,18 +70,22 @@ def choice(*known: str, default: Any = MISSING) -> Any:
             raise FieldError(f"{_shown(value)}; wanted one of: {', '.join(map(repr, known))}")
         return value
 
-    return _kind(check, default)
+    return _kind(check, default, ", ".join(map(repr, known)))
 
 
-def numbers(*lengths: int, default: Any = MISSING) -> Any:
-    """A list of finite numbers of one of these lengths."""
+def numbers(*lengths: int, most: tuple[float, ...] | float = MAX_REAL, default: Any = MISSING) -> Any:
+    """A list of numbers of one of these lengths, each from -most to most; `most` may say it for each place."""
+    bounds = most if isinstance(most, tuple) else (most,) * max(lengths)
 
     def check(value):
         if not isinstance(value, tuple) or len(value) not in lengths:
             raise FieldError(f"{_shown(value)}; wanted a list of {' or '.join(map(str, lengths))} numbers")
-        return tuple(_finite(v) for v in value)
+        return tuple(_within(v, -bound, bound) for v, bound in zip(value, bounds, strict=False))
 
-    return _kind(check, default)
+    shown = ", ".join(f"±{bound:g}" for bound in dict.fromkeys(bounds))
+    if isinstance(most, tuple):
+        shown = ", ".join(f"±{bound:g}" for bound in most)
+    return _kind(check, default, f"{' or '.join(map(str, lengths))} numbers, {shown}")
 
 
 def wholes(most: int, high: int, *, default: Any = MISSING) -> Any:
@@ -91,7 +98,7 @@ def wholes(most: int, high: int, *, default: Any = MISSING) -> Any:
             raise FieldError(f"{_shown(value)}; wanted whole numbers from 0 to {high}")
         return value
 
-    return _kind(check, default)
+    return _kind(check, default, f"at most {most}, each {_span(0, high)}")
 
 
 def texts(most: int, longest: int, *, default: Any = MISSING) -> Any:
@@ -104,17 +111,22 @@ def texts(most: int, longest: int, *, default: Any = MISSING) -> Any:
             raise FieldError(f"{_shown(value)}; wanted texts of at most {longest} characters")
         return value
 
-    return _kind(check, default)
+    return _kind(check, default, f"at most {most}, each at most {longest} characters")
 
 
-def _kind(check: Callable[[Any], Any], default: Any) -> Any:
-    return field(default=default, metadata={"check": check})
+def _kind(check: Callable[[Any], Any], default: Any, span: str) -> Any:
+    return field(default=default, metadata={"check": check, "range": span})
 
 
-def _finite(value):
-    if type(value) not in (int, float) or not -1e300 < value < 1e300 or math.isnan(value):
-        raise FieldError(f"{_shown(value)}; wanted a finite number")
+def _within(value, low: float, high: float) -> float:
+    if type(value) not in (int, float) or math.isnan(value) or not low <= value <= high:
+        raise FieldError(f"{_shown(value)}; wanted a number from {low:g} to {high:g}")
     return float(value)
+
+
+def _span(low: float, high: float) -> str:
+    names = {MAX_WHOLE: "2^63-1", 2**31: "2^31"}
+    return f"{low:g} to {names.get(high, f'{high:.12g}')}"
 
 
 def _shown(value) -> str:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+REQUEST_S = 5.0
+MAX_REQUESTS = 16  # at a time
 BUCKETS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
@@ -69,11 +71,40 @@ def _histogram_lines(name: str, histogram: Histogram) -> list[str]:
     return [*lines, f"{name}_sum {histogram.total}", f"{name}_count {seen}"]
 
 
+class MetricsError(ValueError):
+    """A port that the metrics cannot have."""
+
+
+class _Http(ThreadingHTTPServer):
+    """A thread a request, of which there are only so many."""
+
+    def __init__(self, *arguments):
+        self._room = threading.BoundedSemaphore(MAX_REQUESTS)
+        super().__init__(*arguments)
+
+    def process_request(self, request, client_address):
+        if self._room.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request, client_address):
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+    def handle_error(self, request, client_address):
+        """A scraper that hangs up is not news."""
+
+
 class MetricsPage:
     """Serves `render()` at http://host:port/metrics from a thread of its own; port 0 takes a free one."""
 
     def __init__(self, render: Callable[[], str], *, host: str = "127.0.0.1", port: int = 0):
         class Handler(BaseHTTPRequestHandler):
+            timeout = REQUEST_S  # of a connection that says nothing
+
             def do_GET(self):
                 is_known = self.path == "/metrics"
                 body = render().encode() if is_known else b"see /metrics\n"
@@ -86,7 +117,12 @@ class MetricsPage:
             def log_message(self, *_arguments):
                 """Scrapes are not news."""
 
-        self._http = ThreadingHTTPServer((host, port), Handler)
+        if not 0 <= port <= 65535:
+            raise MetricsError(f"port {port} for the metrics; wanted 0 to 65535")
+        try:
+            self._http = _Http((host, port), Handler)
+        except OSError as error:
+            raise MetricsError(f"the metrics cannot be on port {port} ({error.strerror}); name another") from error
         self._http.daemon_threads = True
         self.url = f"http://{host}:{self._http.server_address[1]}/metrics"
         self._thread = threading.Thread(target=self._http.serve_forever, name="roam-metrics", daemon=True)

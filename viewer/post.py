@@ -6,18 +6,39 @@ Answers that a client's pipe cannot take yet lie in its outbox, in order; frames
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import zmq
 
 from . import protocol as p
+from .doors import Doors, Patience
 from .metrics import Metrics
 from .security import guard
 from .sessions import Client, Limits
 
 log = logging.getLogger(__name__)
+
+MAX_PARTS = 1000  # of one message; more are not read, but must be taken off the line
+QUEUED_MESSAGES = 64  # of one client within ZeroMQ; what comes after waits with the sender
+
+
+class AddressError(ValueError):
+    """An address that cannot be bound; the message says why."""
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A message as it came: from that client, over that connection (-1 where unknown). guest: whoever it is, by key or
+    by address, for quotas."""
+
+    client: bytes
+    parts: list[bytes]
+    connection: int = -1
+    guest: str = ""
 
 
 class Post:
@@ -31,7 +52,7 @@ class Post:
         self._limits, self._metrics, self._on_drop = limits, metrics, on_drop
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
-        self._guard = None
+        self._guard, self.doors = None, None
         try:
             self._bind(address, keys)
         except Exception:
@@ -51,14 +72,25 @@ class Post:
         with contextlib.suppress(zmq.Again):  # a full pipe wakes as well
             self._waker.send(b"", zmq.DONTWAIT)
 
-    def receive(self) -> tuple[bytes, list[bytes]] | None:
+    def receive(self) -> Mail | None:
         """The next message and whom it is from, or None."""
         try:
-            client, *parts = self._socket.recv_multipart(zmq.DONTWAIT)
+            head = self._socket.recv(zmq.DONTWAIT, copy=False)
         except zmq.Again:
             return None
+        parts, count, is_more = [], 0, head.more
+        while is_more:
+            part = self._socket.recv(zmq.DONTWAIT)
+            count, is_more = count + 1, self._socket.getsockopt(zmq.RCVMORE)
+            if count <= 3:  # one more than a message has: it is refused by their number
+                parts.append(part)
         self._metrics.messages += 1
-        return client, parts
+        client = head.bytes
+        mail = Mail(client, parts, _connection(head), _guest(head))
+        self.doors.heard(mail.connection, is_guest=client in self.clients)
+        if count > MAX_PARTS:
+            self.doors.cut(mail.connection, f"a message of {count} parts")
+        return mail
 
     @property
     def has_outbox(self) -> bool:
@@ -92,6 +124,8 @@ class Post:
                 self._try(client_id, p.pack(last))
 
     def close(self) -> None:
+        if self.doors:
+            self.doors.close()
         if self._guard:
             self._guard.stop()
         self._context.destroy(linger=300)
@@ -100,9 +134,19 @@ class Post:
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # without it a full pipe swallows frames in silence
         self._socket.setsockopt(zmq.MAXMSGSIZE, p.MAX_IMAGE)
         self._socket.setsockopt(zmq.SNDHWM, 2 * p.MAX_CREDITS)
+        self._socket.setsockopt(zmq.RCVHWM, QUEUED_MESSAGES)
         self._socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        self._socket.setsockopt(zmq.IPV6, "[" in address)
         self._guard = guard(self._socket, keys) if keys else None
-        self._socket.bind(address)
+        try:
+            self._socket.bind(address)
+        except zmq.ZMQError as error:
+            raise AddressError(f"cannot serve on {address}: {error.strerror.lower()}; name another address") from error
+        limits = self._limits
+        self.doors = Doors(self._socket, Patience(
+            hello_s=limits.hello_s, max_connections=limits.max_clients + limits.max_strangers,
+            max_from_one=limits.max_connections_each,
+        ))  # fmt: skip
         self._woken, self._waker = self._context.socket(zmq.PAIR), self._context.socket(zmq.PAIR)
         self._woken.bind("inproc://wake")
         self._waker.connect("inproc://wake")
@@ -130,3 +174,19 @@ class Post:
         client.outbox.append(message)
         if len(client.outbox) > self._limits.max_outbox:
             self.drop(client.id, "it does not read its answers")
+
+
+def _connection(head: zmq.Frame) -> int:
+    try:
+        return int(head.get("__fd"))
+    except (zmq.ZMQError, ValueError, TypeError):
+        return -1
+
+
+def _guest(head: zmq.Frame) -> str:
+    """Whoever sent it: a key where clients have keys, else an address; not to be read from what is kept of it."""
+    for name in ("User-Id", "Peer-Address"):
+        with contextlib.suppress(zmq.ZMQError):
+            if value := head.get(name):
+                return hashlib.sha256(f"{name} {value}".encode()).hexdigest()[:16]
+    return ""

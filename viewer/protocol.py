@@ -21,10 +21,13 @@ MAX_PAYLOAD = 64 * 1024 * 1024  # a frame, server to client
 MAX_IMAGE = 8 * 1024 * 1024  # a first image, client to server
 MAX_SIDE = 4096
 MAX_CREDITS = 16
+MAX_STEP_M = 30.0  # of one step, forward and to the right
+MAX_TURN_DEG = 360.0  # of one step, left and up
+MAX_PLACE_M = 1e9  # how far from its world's origin a walk may come
 
 ERROR_CODES = (
     "malformed", "unknown_type", "version", "hello_first", "too_large", "rate", "limit", "unknown_session", "not_yours",
-    "bad_request", "bad_action", "not_found", "queue_full", "closing", "internal",
+    "bad_request", "bad_action", "not_found", "queue_full", "storage", "closing", "internal",
 )  # fmt: skip
 
 
@@ -104,10 +107,12 @@ class Open(View):
 
 @dataclass(frozen=True, kw_only=True)
 class Load(View):
-    """Begin a walk where a saved one stood. The save itself stays as it is."""
+    """Begin a walk where a saved one stood. The save itself stays as it is. token: that of the walk that was saved, or
+    "" for any of those that this connection has opened or resumed."""
 
     TYPE: ClassVar[str] = "load"
     name: str = text(64, pattern=NAME)
+    token: str = text(64, pattern=HEX, default="")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +135,8 @@ class Watch(View):
 class Act(Message):
     """hold: what the held keys say, until the next hold; "" for none. once: typed words, queued, one step each.
 
-    motion: forward, right (metres), yaw left, pitch up (degrees), or empty: then the server reads it from the text.
+    motion: forward, right (metres), yaw left, pitch up (degrees), or empty: then the server reads it from the text, and
+    refuses what it cannot read unless the walk's model reads words of its own.
     seq counts up; a once whose seq was seen before is receipted again, not done again. clock: the client's, echoed.
     """
 
@@ -139,7 +145,9 @@ class Act(Message):
     session: str = session_id()
     mode: str = choice("hold", "once", default="hold")
     text: str = text(MAX_TEXT, default="")
-    motion: tuple[float, ...] = numbers(0, 4, default=())
+    motion: tuple[float, ...] = numbers(
+        0, 4, most=(MAX_STEP_M, MAX_STEP_M, MAX_TURN_DEG, MAX_TURN_DEG), default=()
+    )
     clock: float = real(default=0.0)
 
 
@@ -171,7 +179,7 @@ class Rewind(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class Save(Request):
-    """Write the walk under a name of one's own choice, on the server."""
+    """Write the walk under a name of one's own choice, on the server; it belongs to whoever holds the walk's token."""
 
     TYPE: ClassVar[str] = "save"
     session: str = session_id()
@@ -216,9 +224,9 @@ class Welcome(Message):
     worlds: tuple[str, ...] = texts(256, 120, default=())
     max_credits: int = whole(default=MAX_CREDITS)
     max_image: int = whole(default=MAX_IMAGE)
-    patience_s: float = real(default=10.0)
+    patience_s: float = real(low=0, default=10.0)
     snapshot_frames: int = whole(default=0)
-    fov_deg: float = real(default=0.0)
+    fov_deg: float = real(0, 180, default=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,15 +277,15 @@ class FrameHead(Message):
     depth_bytes: int = whole(0, MAX_PAYLOAD, default=0)
     grid: tuple[int, ...] = wholes(2, MAX_SIDE, default=())
     token_bytes: int = whole(0, MAX_PAYLOAD, default=0)
-    pose: tuple[float, ...] = numbers(0, 7, default=())
+    pose: tuple[float, ...] = numbers(0, 7, most=(*[MAX_PLACE_M] * 3, 2, 2, 2, 2), default=())
     digest: str = text(64, pattern=HEX, default="")
-    queue_ms: float = real(default=0.0)
-    step_ms: float = real(default=0.0)
-    warp_ms: float = real(default=0.0)
-    denoise_ms: float = real(default=0.0)
-    decode_ms: float = real(default=0.0)
-    commit_ms: float = real(default=0.0)
-    encode_ms: float = real(default=0.0)
+    queue_ms: float = real(low=0, default=0.0)
+    step_ms: float = real(low=0, default=0.0)
+    warp_ms: float = real(low=0, default=0.0)
+    denoise_ms: float = real(low=0, default=0.0)
+    decode_ms: float = real(low=0, default=0.0)
+    commit_ms: float = real(low=0, default=0.0)
+    encode_ms: float = real(low=0, default=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,7 +310,7 @@ class Statistics(Request):
     """Counts since the server began, and now: sessions awake and parked, clients; step_ms over the last 512 steps."""
 
     TYPE: ClassVar[str] = "statistics"
-    uptime_s: float = real(default=0.0)
+    uptime_s: float = real(low=0, default=0.0)
     clients: int = whole(default=0)
     sessions: int = whole(default=0)
     parked: int = whole(default=0)
@@ -310,8 +318,8 @@ class Statistics(Request):
     frames_sent: int = whole(default=0)
     frames_skipped: int = whole(default=0)
     errors: int = whole(default=0)
-    step_p50_ms: float = real(default=0.0)
-    step_p95_ms: float = real(default=0.0)
+    step_p50_ms: float = real(low=0, default=0.0)
+    step_p95_ms: float = real(low=0, default=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

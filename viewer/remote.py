@@ -6,6 +6,7 @@ Knows no socket: everything goes through a Client.
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -66,10 +67,13 @@ class RemoteSession:
         return self._frame
 
     def save(self, path: str | Path) -> None:
-        """Save on the server under the path's name, and write at `path` where that is; `load_remote` takes it."""
+        """Save on the server under the path's name, and write at `path` where that is; `load_remote` takes it. The file
+        holds the walk's token, without which nobody can load the save."""
         name = Path(path).name.lstrip(".")
         self.client.save(self.id, name)
-        Path(path).write_text(json.dumps({"roam": "remote session", "save": name}))
+        state = {"roam": "remote session", "save": name, "token": self.client.token(self.id)}
+        with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(json.dumps(state))
 
     def close(self) -> None:
         """End the walk on the server; the client stays connected."""
@@ -83,8 +87,9 @@ def load_remote(
     try:
         state = json.loads(Path(path).read_text(encoding="utf-8"))
         name = state["save"] if state["roam"] == "remote session" else None
+        token = str(state.get("token", ""))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RemoteError(f"{path} is no saved remote session ({error})") from error
     if name is None:
         raise RemoteError(f"{path} is no saved remote session")
-    return RemoteSession(client, client.load(name, look=look), patience_s=patience_s)
+    return RemoteSession(client, client.load(name, token=token, look=look), patience_s=patience_s)

@@ -17,6 +17,7 @@ import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 
 KEY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+MAX_IPC = 100  # bytes of the path of a Unix socket that every system takes
 KEY = re.compile(r"[!-~]{40}\Z")
 
 
@@ -70,12 +71,37 @@ def add_key(folder: str | Path, name: str, public: str) -> None:
 
 def check_bind(address: str, *, has_keys: bool, is_open: bool = False) -> None:
     """Refuse an address that others can reach unless clients need keys, or its openness is meant (is_open)."""
+    check_address(address)
     if has_keys or is_open or is_local(address):
         return
     raise SecurityError(
         f"{address} can be reached from other machines; give a folder of keys (roam keys), "
         "bind 127.0.0.1, or say --open if anyone may walk here"
     )
+
+
+def check_address(address: str) -> None:
+    """Raise SecurityError for what cannot be the address of a server."""
+    parts = urlsplit(address)
+    if parts.scheme == "ipc" and address.removeprefix("ipc://"):
+        if len(address.removeprefix("ipc://").encode()) > MAX_IPC:
+            raise SecurityError(f"'{address[:60]}...' is too long for an ipc address; at most {MAX_IPC} bytes of path")
+        return
+    try:
+        is_tcp = parts.scheme == "tcp" and bool(parts.hostname) and parts.port is not None
+    except ValueError:  # a port that is no number, or none that there is
+        is_tcp = False
+    if not is_tcp or parts.path or parts.query:
+        raise SecurityError(f"'{address[:100]}' is no address of a server; wanted for instance tcp://127.0.0.1:5555")
+
+
+def reachable(address: str) -> str:
+    """Where a client on this machine finds a server that was bound to that address."""
+    everywhere = {"tcp://0.0.0.0:": "tcp://127.0.0.1:", "tcp://*:": "tcp://127.0.0.1:", "tcp://[::]:": "tcp://[::1]:"}
+    for bound, here in everywhere.items():
+        if address.startswith(bound):
+            return here + address.removeprefix(bound)
+    return address
 
 
 def is_local(address: str) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from .gateway import Gateway
 from .metrics import MetricsPage
@@ -28,18 +31,32 @@ def serve(
     limits: Limits | None = None,
     metrics_port: int | None = None,
     page_port: int | None = None,
+    allow_origins: Sequence[str] = (),
 ) -> None:
     """Serve walks until SIGINT or SIGTERM; then save every one. folder: where, by default one at home.
 
-    metrics_port: where Prometheus asks; page_port: where the web page is, for servers without keys; 0 takes a free one.
+    metrics_port: where Prometheus asks; page_port: where the web page is, for servers without keys, on the same host as
+    the server; 0 takes a free one. allow_origins: as Gateway has it.
     """
     if page_port is not None and keys:
         raise SecurityError("a server with keys needs a gateway with a key of its own: run `roam gateway` beside it")
     folder = folder or _at_home(".local/share/roam/walks")
+    raise_file_limit()
     server = Server(worlds, address, folder=folder, keys=keys, is_open=is_open, limits=limits)
     _on_signals(server.request_stop)
-    metrics = MetricsPage(server.metrics_text, port=metrics_port) if metrics_port is not None else None
-    gateway = Gateway(server.address, port=page_port).start() if page_port is not None else None
+    metrics = gateway = None
+    try:
+        if metrics_port is not None:
+            metrics = MetricsPage(server.metrics_text, port=metrics_port)
+        if page_port is not None:
+            host = urlsplit(address).hostname if is_open and address.startswith("tcp:") else None
+            gateway = Gateway(
+                server.address, host=host or "127.0.0.1", port=page_port, is_open=is_open, allow_origins=allow_origins
+            ).start()
+    except BaseException:
+        metrics and metrics.close()
+        server.close()
+        raise
     print(f"serving on {server.address}", flush=True)
     if metrics:
         print(f"metrics at {metrics.url}", flush=True)
@@ -49,7 +66,15 @@ def serve(
     for beside in (gateway and gateway.stop, metrics and metrics.close):
         if beside:
             beside()
-    print("every walk is saved", flush=True)
+    print(_farewell(server.lost), flush=True)
+
+
+def _farewell(lost: list[str] | None) -> str:
+    if lost is None:
+        return "a step did not end in time: the walks are kept as their logs have them, without what it would have made"
+    if lost:
+        return f"{len(lost)} walks could not be kept to their end; the log above says why. Every other walk is saved"
+    return "every walk is saved"
 
 
 def gateway(
@@ -61,12 +86,16 @@ def gateway(
     keys: str | Path | None = None,
     name: str = "gateway",
     is_open: bool = False,
+    allow_origins: Sequence[str] = (),
 ) -> None:
     """Serve the web page and its WebSocket until SIGINT or SIGTERM. keys, name: its own pair, for servers with keys."""
     ending = threading.Event()
     _on_signals(ending.set)
     pair: KeyPair | None = read_key(keys, name) if keys else None
-    with Gateway(server, host=host, port=port, server_key=server_key, keys=pair, is_open=is_open) as running:
+    bridge = Gateway(
+        server, host=host, port=port, server_key=server_key, keys=pair, is_open=is_open, allow_origins=allow_origins
+    )
+    with bridge as running:
         print(f"walk at {running.url}", flush=True)
         while not ending.wait(0.5):
             pass
@@ -97,6 +126,19 @@ def _at_home(folder: str) -> Path:
         return Path.home() / folder
     except RuntimeError as error:
         raise OutputError("this user has no home folder: name a folder with --folder") from error
+
+
+def raise_file_limit() -> None:
+    """Have as many descriptors as the system lets us: every connection takes one."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _on_signals(stop) -> None:

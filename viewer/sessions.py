@@ -16,6 +16,7 @@ from ..world.frame import Frame
 from .controls import Command, Controls
 from .encoding import Encoded, Look, encode
 from .protocol import MAX_CREDITS, FrameHead, Message, ProtocolError, View
+from .stepper import ENGINE
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,15 @@ class Limits:
     """What one server allows. Times in seconds."""
 
     max_clients: int = 256
+    max_strangers: int = 64  # connections that have not said hello
+    max_connections_each: int = 64  # from one other machine
+    hello_s: float = 10.0  # how long a connection may be silent before it has said hello
     max_sessions: int = 1024  # stored
+    max_driven: int = 128  # by one client at a time
+    max_kept_each: int = 512  # stored, of one key or address
+    opens_per_s: float = 4.0  # walks begun by one key or address, after the first hundred
+    max_picture_bytes: int = 64 * 2**20  # of pictures that wait to be opened, all together
+    max_refusals: int = 5000  # of messages without hello, then the connection is cut
     max_awake: int = 64  # in memory
     max_spectators: int = 64  # a session
     max_jobs: int = 8  # requests of one client that wait at the same time
@@ -34,7 +43,9 @@ class Limits:
     park_s: float = 300.0
     patience_s: float = 10.0
     keep_s: float = 30 * 86400.0  # a walk that nobody took up for this long makes room for others
+    unused_s: float = 60.0  # a walk in which nothing was done makes room after this long
     snapshot_frames: int = 30
+    snapshot_bytes: int = 2**20  # a frame, in the long run: larger snapshots are taken less often
 
 
 @dataclass
@@ -105,7 +116,8 @@ class Viewer:
 
 @dataclass
 class Session:
-    """A walk. is_stepping: the stepping thread has a step of it, or will."""
+    """A walk. is_stepping: a step of it is being made, or will be; jobs: other work on it that is not done yet;
+    is_used: whether anything was ever done in it; guest: whoever began it, for quotas."""
 
     id: str
     secret: str
@@ -115,7 +127,17 @@ class Session:
     latest: Published | None = None
     is_stepping: bool = False
     is_parked: bool = False
+    is_parking: bool = False
+    is_alone: bool = False
+    is_used: bool = False
+    jobs: int = 0
+    guest: str = ""
     active_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def strand(self) -> str:
+        """Where work on this walk is done (stepper.py)."""
+        return self.id if self.is_alone else ENGINE
 
     @property
     def index(self) -> int:
@@ -124,7 +146,7 @@ class Session:
     @property
     def wants_step(self) -> bool:
         """Whether there is something to do, somebody driving, and room for the frame that would come of it."""
-        if self.is_stepping or self.driver is None or not self.controls.has_work:
+        if self.is_stepping or self.jobs or self.driver is None or not self.controls.has_work:
             return False
         return self.viewers[self.driver].has_room
 
@@ -148,7 +170,9 @@ class Client:
     seen_at: float = field(default_factory=time.monotonic)
     allowance: float = math.inf  # full at first: the greeting of a client that was held up comes all at once
     filled_at: float = 0.0
-    jobs: int = 0  # requests that the stepping thread has not answered yet
+    guest: str = ""
+    jobs: int = 0  # requests that are not answered yet
+    secrets: deque[str] = field(default_factory=lambda: deque(maxlen=256))  # of the walks that it has held
     outbox: deque[Message] = field(default_factory=deque)
     backlog: deque[list[bytes]] = field(default_factory=deque)
     backlog_bytes: int = 0
@@ -236,11 +260,21 @@ class Books:
         for session in self.sessions.values():
             session.leave(client)
 
-    def outstayed(self) -> Session | None:
-        """Where the books are full: the walk that must make room; ProtocolError if none has lain long enough."""
-        if len(self.sessions) < self.limits.max_sessions:
+    def driven_by(self, client: bytes) -> int:
+        return sum(session.driver == client for session in self.sessions.values())
+
+    def outstayed(self, guest: str = "") -> Session | None:
+        """Where the books are full, for everyone or for that guest: the walk that must make room. ProtocolError where
+        none may be taken away."""
+        theirs = [session for session in self.sessions.values() if session.guest == guest]
+        is_full = len(self.sessions) >= self.limits.max_sessions
+        if not is_full and len(theirs) < self.limits.max_kept_each:
             return None
-        oldest = min(self.sessions.values(), key=lambda s: (s.driver is not None, s.active_at))
-        if oldest.driver is not None or time.monotonic() - oldest.active_at < self.limits.keep_s:
-            raise ProtocolError("limit", f"{len(self.sessions)} walks are kept here; no more: close some")
-        return oldest
+        now = time.monotonic()
+        left = [session for session in (self.sessions.values() if is_full else theirs) if session.driver is None]
+        unused = [session for session in left if not session.is_used and now - session.active_at > self.limits.unused_s]
+        old = [session for session in left if now - session.active_at > self.limits.keep_s]
+        if not unused and not old:
+            held = f"{len(self.sessions)} walks are kept here" if is_full else f"{len(theirs)} of your walks are kept"
+            raise ProtocolError("limit", f"{held}; no more: close some")
+        return min(unused or old, key=lambda session: session.active_at)

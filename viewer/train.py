@@ -9,7 +9,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class TrainOrder:
-    """Where to train, which stages, and the numbers that scale the recipe; None keeps the recipe's own."""
+    """Where to train, which stages, and the numbers that scale the recipe; None keeps the recipe's own. begin: the
+    checkpoint that the run goes on from, "embedded" for the one in the package."""
 
     out: Path
     stages: tuple[str, ...] = ()
@@ -17,6 +18,9 @@ class TrainOrder:
     tokenizer_minutes: float | None = None
     depth_minutes: float | None = None
     world_minutes: float | None = None
+    painter_minutes: float | None = None
+    dream_minutes: float | None = None
+    begin: str | None = None
     workers: int | None = None
     device: str = "cpu"
 
@@ -27,6 +31,7 @@ def train(order: TrainOrder) -> Path:
     from rich.logging import RichHandler
     from rich.progress import Progress, TimeElapsedColumn
 
+    from ..world.checkpoint import EMBEDDED
     from ..world.training.recipe import STAGES, run_recipe
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
@@ -40,8 +45,9 @@ def train(order: TrainOrder) -> Path:
             figures = " ".join(f"{key} {value:.3g}" for key, value in row.items() if value == value)
             bar.update(tasks[stage], completed=share, description=f"{stage} {figures}")
 
-        stages = order.stages or STAGES
-        folder = run_recipe(order.out, recipe_of(order), stages=stages, device=order.device, progress=show)
+        begin = EMBEDDED if order.begin == "embedded" else order.begin
+        stages = order.stages or (STAGES if begin is None else STAGES[STAGES.index("keyframes") :])
+        folder = run_recipe(order.out, recipe_of(order), stages=stages, begin=begin, device=order.device, progress=show)
     console.print(f"checkpoint: {folder}; walk in it with: roam play --model {folder}")
     return folder
 
@@ -57,7 +63,13 @@ def recipe_of(order: TrainOrder):
         recipe = replace(recipe, refiner=replace(recipe.refiner, max_seconds=60 * order.depth_minutes))
     if order.world_minutes is not None:
         recipe = replace(recipe, world=replace(recipe.world, max_seconds=60 * order.world_minutes))
+    if order.painter_minutes is not None:
+        recipe = replace(recipe, painting=replace(recipe.painting, max_seconds=60 * order.painter_minutes))
+    if order.dream_minutes is not None:
+        recipe = replace(recipe, dream=replace(recipe.dream, max_seconds=60 * order.dream_minutes))
     if order.walks is not None:
+        recipe = replace(recipe, keyframe_walks=min(order.walks, recipe.keyframe_walks),
+                         keyframe_canvas_walks=min(order.walks, recipe.keyframe_canvas_walks))  # fmt: skip
         recipe = replace(recipe, walks=order.walks, canvas_walks=min(order.walks, recipe.canvas_walks))
         recipe = replace(recipe, held_out_walks=min(recipe.held_out_walks, order.walks))
     return replace(recipe, workers=order.workers or recipe.workers)

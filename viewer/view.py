@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import zmq
 
@@ -14,7 +13,8 @@ from .encoding import Look
 from .keymap import Keymap, load_keymap
 from .player import Player
 from .remote import RemoteSession, load_remote
-from .security import KeyPair, read_key
+from .security import KeyPair, SecurityError, read_key
+from .security import check_address as check_server
 from .start import Place, Start
 from .worlds import EXPLORE
 
@@ -101,10 +101,7 @@ def connect(order: ViewOrder) -> Client:
 
 def check_address(address: str) -> None:
     """Raise ViewError for what is no address of a server."""
-    parts = urlsplit(address)
     try:
-        is_tcp = parts.scheme == "tcp" and bool(parts.hostname) and parts.port is not None
-    except ValueError:  # a port that is no number
-        is_tcp = False
-    if not is_tcp and not (parts.scheme == "ipc" and address.removeprefix("ipc://")):
-        raise ViewError(f"'{address}' is no address of a server; wanted for instance tcp://127.0.0.1:5555")
+        check_server(address)
+    except SecurityError as error:
+        raise ViewError(str(error)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -33,8 +34,12 @@ class OpenRequest:
 class Worlds(Protocol):
     """Opens explorers for a server. ValueError refuses a request, and its message goes to the client.
 
-    Called from the stepping thread only. Explorers that share an `engine` with a `step_many(sessions, actions)` are
-    stepped together when their steps coincide. A `fov_deg`, if there is one, says how far across its frames see.
+    Called from the engine's thread only. Explorers that share an `engine` with a `step_many(sessions, actions)` are
+    stepped together when their steps coincide. Four things may be there besides. `fov_deg` says how far across its
+    frames see. `reads_words` says that what is no motion still means something ("open the door"); without it, a server
+    refuses such words. `prepare(request)` does what of an opening can be done on any thread, and returns a function
+    that does the rest on the engine's. `is_alone(what)`, of an OpenRequest or of a file that `save` wrote, says that
+    the explorer shares nothing with others: then all that is done with it may be done on any thread, in order.
     """
 
     models: tuple[str, ...]
@@ -56,6 +61,13 @@ class SceneWorlds:
 
     def __init__(self, *, size: int = 128, largest: int = 1024):
         self.size, self.largest = size, largest
+
+    def is_alone(self, _what: OpenRequest | Path) -> bool:
+        return True
+
+    def prepare(self, request: OpenRequest) -> Callable[[], Explorer]:
+        explorer = self.open(request)
+        return lambda: explorer
 
     def open(self, request: OpenRequest) -> Explorer:
         from ..scenes.explorer import SceneSession  # numba: slow to import, and not needed to speak the protocol
@@ -89,28 +101,37 @@ class DreamWorlds:
     def __init__(self, engine: Engine, *, scenes: SceneWorlds | None = None, solid: bool = True):
         self.engine, self.scenes, self.solid = engine, scenes or SceneWorlds(), solid
         self.models: tuple[str, ...] = (EXPLORE if engine.reads_words else "dream", "scene")
+        self.reads_words = engine.reads_words
+
+    def is_alone(self, what: OpenRequest | Path) -> bool:
+        return what.model == "scene" if isinstance(what, OpenRequest) else _is_scene(what)
 
     def open(self, request: OpenRequest) -> Explorer:
+        return self.prepare(request)()
+
+    def prepare(self, request: OpenRequest) -> Callable[[], Explorer]:
         check(request, self)
         if request.model == "scene":
-            return self.scenes.open(request)
+            return self.scenes.prepare(request)
+        if request.width or request.height:
+            side = self.engine.frame_side
+            if (request.width or side, request.height or side) != (side, side):
+                raise ValueError(f"{request.width}x{request.height}; dreams have {side}x{side}: leave the size out")
         reads_words = self.engine.reads_words
         if request.text and not reads_words:
             raise ValueError("this model begins with a scene or an image; it reads no text at the start")
         words = {"words": request.text} if request.text else {}
         if request.image is not None:
             image = request.image if reads_words else self._fitted(request.image)
-            return self.engine.session(image, seed=request.seed, solid=self.solid, **words)
+            return lambda: self.engine.session(image, seed=request.seed, solid=self.solid, **words)
         if request.text:
-            return self.engine.session(seed=request.seed, **words)
+            return lambda: self.engine.session(seed=request.seed, **words)
         side = self.engine.frame_side
-        truth = self.scenes.open(replace(request, model="", width=side, height=side))
-        return self.engine.session(truth.frame, seed=request.seed, solid=self.solid)
+        first = self.scenes.open(replace(request, model="", width=side, height=side)).frame
+        return lambda: self.engine.session(first, seed=request.seed, solid=self.solid)
 
     def load(self, path: Path) -> Explorer:
-        with path.open("rb") as file:
-            is_scene = b'"roam": "scene session"' in file.read(64)
-        return self.scenes.load(path) if is_scene else self.engine.load_session(path)
+        return self.scenes.load(path) if _is_scene(path) else self.engine.load_session(path)
 
     def _fitted(self, image: np.ndarray) -> np.ndarray:
         """The middle square of (H, W, 3), at the size of the model's frames."""
@@ -127,6 +148,13 @@ def open_worlds(model: str | Path | None = None, *, is_truth: bool = False, soli
     from ..world.engine import Engine
 
     return DreamWorlds(Engine.from_checkpoint(model, **official), solid=solid)
+
+
+def _is_scene(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b'"roam": "scene session"' in file.read(64)
 
 
 def check(request: OpenRequest, worlds: Worlds) -> None:

@@ -18,6 +18,7 @@ from .depth import DepthConfig, DepthRefiner
 from .emu_text import EmuTextTokenizer
 from .ibq import IbqTokenizer
 from .model import Transformer
+from .painter import Painter, PainterConfig
 from .text import TextTokenizer
 from .vision import VisionConfig, VisionTokenizer
 from .vocabulary import Vocabulary
@@ -33,7 +34,8 @@ class CheckpointError(ValueError):
 @dataclass(frozen=True)
 class Checkpoint:
     """Everything that a world model is. digest names the weights: 16 hex digits over its files. depth:
-    corrects the tokenizer's depth by the pixels shown, None where it is taken as it is.
+    corrects the tokenizer's depth by the pixels shown, None where it is taken as it is. painter: shows dreamt tokens
+    beside what was seen; without one nothing is dreamt, and whole frames are decoded.
 
     An official Emu3.5 checkpoint (official.py) is the same with that model's tokenizers, and with `pages`, which say
     how its plain sequences are cut and how long they may be. is_adapted: whether the weights can denoise a whole frame,
@@ -50,6 +52,7 @@ class Checkpoint:
     pages: PageConfig | None = None
     is_adapted: bool = True
     depth: DepthRefiner | None = None
+    painter: Painter | None = None
 
     @property
     def metric(self) -> Tensor:
@@ -67,13 +70,15 @@ def is_official(folder: str | Path) -> bool:
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, dtype: torch.dtype = torch.float16) -> None:
-    """Write config.json, model.safetensors, vision.safetensors and, where there is one, depth.safetensors; weights are
-    rounded to `dtype`."""
+    """Write config.json, model.safetensors, vision.safetensors and, where there are such, depth.safetensors and
+    painter.safetensors; weights are rounded to `dtype`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     modules = {"model": checkpoint.model, "vision": checkpoint.vision}
     if checkpoint.depth is not None:
         modules["depth"] = checkpoint.depth
+    if checkpoint.painter is not None:
+        modules["painter"] = checkpoint.painter
     for name, module in modules.items():
         tensors = {key: value.to(dtype).contiguous() for key, value in module.state_dict().items()}
         save_file(tensors, folder / f"{name}.safetensors")
@@ -92,6 +97,7 @@ def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.dev
         model_config = ModelConfig(**parts["model"])
         vision_config, layout = config_from(VisionConfig, parts["vision"]), config_from(LayoutConfig, parts["layout"])
         depth_config = config_from(DepthConfig, parts["depth"]) if "depth" in parts else None
+        painter_config = config_from(PainterConfig, parts["painter"]) if "painter" in parts else None
         dida = DidaConfig(**parts["dida"])
         text = TextTokenizer(parts["words"])
     except (KeyError, TypeError, ValueError) as error:
@@ -106,10 +112,16 @@ def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.dev
             f"{folder / 'config.json'} contradicts itself: depth is for {depth_config.size} pixels a side, the "
             f"tokenizer for {vision_config.size}"
         )
+    if painter_config is not None and (painter_config.size, painter_config.channels) != (
+        vision_config.size, len(vision_config.levels)
+    ):  # fmt: skip
+        raise CheckpointError(f"{folder / 'config.json'} contradicts itself: its painter is for other pictures")
     model, vision = Transformer(model_config), VisionTokenizer(vision_config)
     modules = {"model": model, "vision": vision}
     if depth_config is not None:
         modules["depth"] = DepthRefiner(depth_config)
+    if painter_config is not None:
+        modules["painter"] = Painter(painter_config)
     digest = hashlib.sha256()
     for name, module in modules.items():
         _load_weights(module, folder / f"{name}.safetensors", digest)
@@ -117,7 +129,7 @@ def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.dev
         if module is not model:
             module.to(memory_format=torch.channels_last)
     return Checkpoint(model, vision, text, vocabulary, layout, dida, digest.hexdigest()[:16],
-                      depth=modules.get("depth"))  # fmt: skip
+                      depth=modules.get("depth"), painter=modules.get("painter"))  # fmt: skip
 
 
 def _read_config(folder: Path) -> dict:

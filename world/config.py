@@ -76,7 +76,7 @@ class DidaConfig:
     carried_trust: how much a carried view counts as evidence beside the model when a token is picked, the beta of a
     factor softmax(-beta d(v, carried code)), for uncovered cells (filled from their surroundings) and covered ones.
     detail_tolerance: the code distance at which a carried view's own pixels are no longer shown, 0 where they never
-    are.
+    are. dream_steps and dream_temperature: of what nobody has seen, where there is a painter (dreamer.py).
     """
 
     alpha: float = 0.9
@@ -90,9 +90,11 @@ class DidaConfig:
     hole_trust: float = 0.0
     carried_trust: float = 60.0
     detail_tolerance: float = 3.0
+    dream_steps: int = 8
+    dream_temperature: float = 1.0
 
     def __post_init__(self):
         levels = (self.warp_level, self.frame_level)
-        is_hot = min(self.temperature, self.step_temperature) >= 0
-        if self.steps < 1 or not is_hot or not all(0 <= level <= 1 for level in levels):
+        is_hot = min(self.temperature, self.step_temperature, self.dream_temperature) >= 0
+        if min(self.steps, self.dream_steps) < 1 or not is_hot or not all(0 <= level <= 1 for level in levels):
             raise ValueError(f"{self}: wanted at least one step, temperatures of at least 0 and levels from 0 to 1")

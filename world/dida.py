@@ -4,13 +4,19 @@ The path is p_t(x | x1) = softmax(-beta_t d(x, x1)) on the codebook's metric (UR
 Each step predicts every clean token at once and draws the next canvas directly at a higher noise level; the last step's
 prediction is the frame. Every token stays revisable to the end. A carried view's holes are marked as such: with random
 codes in them, a small model has to find out first which of its tokens mean anything.
+
+What nobody has seen is decoded on the path's two ends alone, a hole at level 0 or a code at level 1 (masked diffusion,
+MaskGIT, arXiv 2202.04200, section 3.2), in an order that has nothing to do with confidence: the surest cells are sky
+and wall, and where those come first nothing else fits any more.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -104,4 +110,41 @@ def decode_canvas(predict: Predict, canvas: Canvas, path: MetricPath, seeds: Seq
         else:
             now = path.noised(tokens, ahead, seed)
         level = ahead
+    return tokens
+
+
+def reveal_order(grid: tuple[int, int], seed: int) -> np.ndarray:
+    """(h * w,) int64: the cells of a grid in a low-discrepancy order that the seed shifts, so that cells decided in the
+    same step are far apart (Halton-MaskGIT, arXiv 2503.17076)."""
+    (h, w), rng = grid, np.random.default_rng(seed)
+    shift, count = rng.uniform(size=2), 24 * h * w
+    points = np.stack([_van_der_corput(count, 2), _van_der_corput(count, 3)], 1)
+    rows, columns = ((points + shift) % 1 * grid).astype(np.int64).T
+    cells, first = np.unique(rows * w + columns, return_index=True)
+    rest = np.setdiff1d(np.arange(h * w), cells)
+    return np.concatenate([cells[np.argsort(first)], rest])
+
+
+def _van_der_corput(count: int, base: int) -> np.ndarray:
+    """The first `count` numbers of the sequence in that base, in [0, 1)."""
+    left, out, scale = np.arange(1, count + 1), np.zeros(count), 1.0
+    while left.any():
+        scale /= base
+        out += scale * (left % base)
+        left //= base
+    return out
+
+
+def decode_holes(predict: Predict, tokens: Tensor, orders: Tensor, seeds: Sequence[Tensor], *,
+                 temperature: float) -> Tensor:  # fmt: skip
+    """Fill the holes of canvases in len(seeds) steps: tokens (B, N) int64, -1 in holes; orders (B, N) int64, the cells
+    in the order in which they are decided. What is no hole stays. After step k of S a share cos(pi k / 2S) of the holes
+    is left. Returns tokens (B, N)."""
+    steps, holes = len(seeds), tokens < 0
+    rank = torch.empty_like(orders)
+    rank.scatter_(1, orders, holes.gather(1, orders).cumsum(1) - 1)  # a hole's place among the holes
+    for step, seed in enumerate(seeds, 1):
+        predicted = predict(tokens, seed, temperature)
+        done = torch.ceil(holes.sum(1) * (1 - math.cos(math.pi / 2 * step / steps)) - 1e-6)
+        tokens = torch.where((tokens < 0) & (rank < done[:, None]), predicted, tokens)
     return tokens

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,21 +17,20 @@ from torch import Tensor
 
 from ..kernels.device import leave_a_core
 from ..kernels.graph import CapturedStep
-from .action import Action
+from .action import Action, say
 from .autoregressive import decode_autoregressive
 from .cache import KVCache
 from .checkpoint import Checkpoint, CheckpointError, is_official, load_checkpoint
 from .config import DidaConfig
 from .detail import restore_detail
 from .dida import Canvas, MetricPath, decode_canvas, start_from_frame, start_from_noise, start_from_warp
+from .dreamer import SPECK, Asked, Dream, Dreamer, strides_ahead, without_specks
 from .frame import Frame, Timing
-from .geometry import View, is_known, remembered, sharpened, warp
+from .geometry import View, Warp, is_known, remembered, sharpened, warp
 from .memory import ViewMemory
 from .passes import Evidence, Passes, Serving
 from .pose import Camera, Pose
-from .session import NUM_VIEWS, REWIND_LIMIT, Moment, Plan, Session
-
-NEW_SHARE = 0.01  # of a frame's pixels; where fewer are new, their depth is not worth a pass
+from .session import NUM_VIEWS, REWIND_LIMIT, Keyframe, Moment, Plan, Prepared, Session, view_index
 
 
 class Engine:
@@ -57,6 +56,10 @@ class Engine:
         self.passes = Passes(self.model, self.cache, self.path, self.layout, self.vocabulary,
                              guidance=self.serving.guidance)  # fmt: skip
         self._see = CapturedStep(self._look)
+        self.dreamer = None
+        if checkpoint.painter is not None:
+            self.dreamer = Dreamer(self.passes, self.vision, checkpoint.painter.served(dtype),
+                                   steps=self.dida.dream_steps, temperature=self.dida.dream_temperature)  # fmt: skip
 
     @classmethod
     def from_checkpoint(cls, folder: str | Path | None = None, *, device: str | None = None,
@@ -97,11 +100,9 @@ class Engine:
         frame = Frame(0, pixels, tokens[0].view(self.layout.grid).cpu().numpy().astype(np.int32), depth, first.pose)
         memory = ViewMemory(camera)
         if first.pose is not None:
-            memory = memory.with_view(0, View(pixels, depth, first.pose))
-        session = Session(
-            self, [Moment(frame, self.cache.allocate(), memory)], [], seed=seed, start=start, decoder=decoder,
-            is_solid=solid,
-        )  # fmt: skip
+            memory = memory.with_view(view_index(0), View(pixels, depth, first.pose))
+        moment = Moment(frame, (Keyframe(self.cache.allocate(), 0, frame.tokens),), memory)
+        session = Session(self, [moment], [], seed=seed, start=start, decoder=decoder, is_solid=solid)
         session.is_committed = False
         return session
 
@@ -112,8 +113,8 @@ class Engine:
 
     @property
     def num_kept(self) -> int:
-        """Moments behind the newest that a session keeps: those that can be rewound to, and what the last one sees."""
-        return self.rewind_limit + self.layout.window
+        """Moments behind the newest that a session keeps: those that can be rewound to; each holds what it sees."""
+        return self.rewind_limit
 
     def save_session(self, session: Session, path: str | Path) -> None:
         """Write a session's complete state; see snapshot.py."""
@@ -131,23 +132,117 @@ class Engine:
     def step_many(self, sessions: Sequence[Session], actions: Sequence[Action]) -> list[Frame]:
         """One step of each session in shared passes: the same frames as each alone."""
         clock = _Clock()
-        plans = [self._with_codes(session.plan(action)) for session, action in zip(sessions, actions, strict=True)]
+        plans = [session.plan(action) for session, action in zip(sessions, actions, strict=True)]
         warp_ms = clock.lap_ms()
-        self.settle(sessions)
-        commit_ms = clock.lap_ms()
         if len({session.decoder for session in sessions}) > 1:
             raise ValueError("sessions with different decoders cannot be stepped together")
+        walks = list(zip(sessions, actions, plans, strict=True))
+        can_dream = [self.dreamer is not None and session.decoder == "dida" and plan.carried is not None
+                     for session, _, plan in walks]  # fmt: skip
+        drawn = [walk for walk, is_drawn in zip(walks, can_dream, strict=True) if is_drawn]
+        whole = [walk for walk, is_drawn in zip(walks, can_dream, strict=True) if not is_drawn]
+        frames = {}
+        for draw, group in ((self._imagine, drawn), (self._redraw, whole)):
+            made = draw(group, clock, warp_ms) if group else []
+            frames |= {id(session): frame for (session, _, _), frame in zip(group, made, strict=True)}
+        return [frames[id(session)] for session in sessions]
+
+    def _imagine(self, walks: Sequence[Walk], clock: _Clock, warp_ms: float) -> list[Frame]:
+        """Steps of sessions that have views to carry: what was seen is shown as it was, what nobody has seen is dreamt,
+        first the keyframe that the step leads to, then what that has left open. Nothing new needs no pass."""
+        states = [_Imagined(session, session.memory, plan.carried) for session, _, plan in walks]
+        ahead = [k for k, (_, _, plan) in enumerate(walks) if _open(plan.carried) > SPECK]
+        self.settle([walks[k][0] for k in ahead])
+        commit_ms = clock.lap_ms()
+        for k, prepared in zip(ahead, self._keyframes([walks[k] for k in ahead]), strict=True):
+            session, _, plan = walks[k]
+            states[k] = self._with_keyframe(states[k], plan, prepared)
+        left = [k for k in ahead if states[k].shown is None and _open(states[k].carried) > SPECK]
+        scratch = [self.cache.allocate() for _ in left]
+        asked = [self._asked(walks[k][0], walks[k][2].pose, states[k].carried, walks[k][2].text, page, 1)
+                 for k, page in zip(left, scratch, strict=True)]  # fmt: skip
+        for k, dream in zip(left, self.dreamer.dream(asked), strict=True):
+            states[k].memory = states[k].memory.with_view(view_index(walks[k][0].frame.index + 1), dream.view)
+            states[k].shown = dream
+        for page in scratch:
+            self.cache.pool.release(page)
+        denoise_ms, frames = clock.lap_ms(), []
+        for (session, action, plan), state in zip(walks, states, strict=True):
+            if state.shown is None:
+                seen = without_specks(state.carried)
+                pixels, depth, tokens = seen.pixels, seen.depth.astype(np.float16).astype(np.float32), None
+            else:
+                view, tokens = state.shown.view, state.shown.tokens
+                pixels, depth = view.pixels, view.depth
+            timing = Timing(warp_ms, denoise_ms, clock.lap_ms(), commit_ms)
+            frame = Frame(session.frame.index + 1, pixels, tokens, depth, plan.pose, timing)
+            session.accept(action, frame, state.keyframe, state.memory)
+            frames.append(frame)
+        return frames
+
+    @torch.inference_mode()
+    def prepare(self, session: Session, action: Action) -> None:
+        """Dream now what a step by `action` would have to dream first; see Session.prepare."""
+        if self.dreamer is None or session.decoder != "dida":
+            return
+        plan = session.plan(action)
+        if plan.carried is not None and _open(plan.carried) > SPECK:
+            self.settle([session])
+            session.keep_prepared(self._keyframes([(session, action, plan)])[0])
+
+    def _keyframes(self, walks: Sequence[Walk]) -> list[Prepared]:
+        """The keyframe that each step leads to, dreamt now or before."""
+        made = [session.take_prepared(action) for session, action, _ in walks]
+        missing = [k for k, prepared in enumerate(made) if prepared is None]
+        pages = [self.cache.allocate() for _ in missing]
+        asked = [self._asked_ahead(*walks[k], page) for k, page in zip(missing, pages, strict=True)]
+        for k, page, dream in zip(missing, pages, self.dreamer.dream(asked), strict=True):
+            made[k] = Prepared(walks[k][1], page, dream)
+        return made
+
+    def _asked_ahead(self, session: Session, action: Action, plan: Plan, page: int) -> Asked:
+        count = strides_ahead(action.motion)
+        if count == 1:
+            return self._asked(session, plan.pose, plan.carried, plan.text, page, 0)
+        motion = action.motion.scaled(count)
+        pose = session.walked(session.frame.pose, motion)
+        carried = warp(session.memory.choose(pose, NUM_VIEWS), pose, session.camera)
+        words = tuple(self.text.encode(say(motion)))[: self.layout.text_capacity]
+        return self._asked(session, pose, carried, words, page, 0)
+
+    def _asked(self, session: Session, pose: Pose, carried: Warp, words: tuple[int, ...], page: int, use: int) -> Asked:
+        number = session.keyframes[-1].number + 1
+        seed = _mix(session.seed, session.frame.index + 1, use)
+        return Asked(pose, carried, words, tuple(session.history()), page, number, seed)
+
+    def _with_keyframe(self, state: _Imagined, plan: Plan, prepared: Prepared) -> _Imagined:
+        session, dream = state.session, prepared.dream
+        keyframe = Keyframe(prepared.page, session.keyframes[-1].number + 1, dream.tokens)
+        index, is_here = session.frame.index + 1, dream.view.pose == plan.pose
+        memory = state.memory.with_view(view_index(index, is_ahead=not is_here), dream.view)
+        if is_here:
+            return _Imagined(session, memory, state.carried, keyframe, dream)
+        carried = warp(memory.choose(plan.pose, NUM_VIEWS), plan.pose, session.camera)
+        return _Imagined(session, memory, carried, keyframe)
+
+    def _redraw(self, walks: Sequence[Walk], clock: _Clock, warp_ms: float) -> list[Frame]:
+        """Steps that decode a whole frame: where no view can be carried, without a painter, or by another decoder."""
+        sessions = [session for session, _, _ in walks]
+        plans = [self._with_codes(plan) for _, _, plan in walks]
+        warp_ms += clock.lap_ms()
+        self.settle(sessions)
+        commit_ms = clock.lap_ms()
         pages = [self.cache.allocate() for _ in sessions]
         decoders = {"dida": self._denoise, "autoregressive": self._token_by_token, "carry": self._carry}
         tokens = decoders[sessions[0].decoder](sessions, plans, pages)
         denoise_ms = clock.lap_ms()
         frames = []
-        for b, (session, action, plan) in enumerate(zip(sessions, actions, plans, strict=True)):
+        for b, ((session, action, _), plan) in enumerate(zip(walks, plans, strict=True)):
             pixels, depth = self._decode(tokens[b : b + 1])
             fresh = None
             if plan.carried is not None and self.dida.detail_tolerance:
                 pixels, kept = self._with_detail(pixels, plan, tokens[b])
-                if (~kept).mean() > NEW_SHARE:
+                if (~kept).mean() > SPECK:
                     depth = self._refined(pixels, depth)
                 view = remembered(pixels, depth, plan.pose, plan.carried, kept)
                 depth, fresh = view.depth, view.fresh
@@ -156,7 +251,8 @@ class Engine:
             grid = tokens[b].view(self.layout.grid).cpu().numpy().astype(np.int32)
             timing = Timing(warp_ms, denoise_ms, clock.lap_ms(), commit_ms)
             frame = Frame(session.frame.index + 1, pixels, grid, depth, plan.pose, timing)
-            session.accept(action, frame, pages[b], fresh)
+            keyframe = Keyframe(pages[b], session.keyframes[-1].number + 1, grid)
+            session.accept(action, frame, keyframe, session.remembering(frame, fresh))
             frames.append(frame)
         return frames
 
@@ -177,30 +273,31 @@ class Engine:
             known = warp(session.memory.choose(pose, NUM_VIEWS), pose, session.camera)
             fresh = np.zeros_like(known.covered) if is_known(shown, known) else None
         frame = Frame(session.frame.index + 1, shown, grid, depth, pose)
-        session.accept(action, frame, page, fresh)
+        keyframe = Keyframe(page, session.keyframes[-1].number + 1, grid)
+        session.accept(action, frame, keyframe, session.remembering(frame, fresh))
         return frame
 
     @torch.inference_mode()
     def settle(self, sessions: Sequence[Session]) -> None:
-        """Commit: one causal clean pass over the newest frame of every session that has one outstanding."""
+        """Commit: one causal clean pass over the newest keyframe of every session that has one outstanding."""
         waiting = [session for session in sessions if not session.is_committed]
         if not waiting:
             return
-        tokens = torch.stack([_codes(session.frame) for session in waiting]).to(self.device)
+        tokens = torch.stack([_codes(session.keyframes[-1].tokens) for session in waiting]).to(self.device)
         past = [session.pages[-self.layout.window - 1 : -1] for session in waiting]
-        self.passes.commit(tokens, self._index(waiting, 0), past, [session.pages[-1] for session in waiting])
+        self.passes.commit(tokens, self._numbers(waiting, 0), past, [session.pages[-1] for session in waiting])
         for session in waiting:
             session.is_committed = True
 
     def _prefill(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> None:
         """Write the words' keys and values into the new pages, where no canvas is read with them."""
         past = [session.history() for session in sessions]
-        self.passes.read_words([plan.text for plan in plans], self._index(sessions, 1), past, pages)
+        self.passes.read_words([plan.text for plan in plans], self._numbers(sessions, 1), past, pages)
 
     def _denoise(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
         starts = [self._start(session, plan) for session, plan in zip(sessions, plans, strict=True)]
         canvas = Canvas(torch.cat([start.tokens for start in starts]), torch.cat([start.level for start in starts]))
-        past, index = [session.history() for session in sessions], self._index(sessions, 1)
+        past, index = [session.history() for session in sessions], self._numbers(sessions, 1)
         evidence = self._evidence(plans)
         words = [[plan.text for plan in plans]]  # read with the first step's canvas, and known from then on
 
@@ -226,7 +323,7 @@ class Engine:
     def _carry(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
         """No model: the carried view, or the frame before, as the tokenizer has it."""
         self._prefill(sessions, plans, pages)
-        before = [_codes(session.frame)[None].to(self.device) for session in sessions]
+        before = [self._shown_codes(session) for session in sessions]
         return torch.cat([b if plan.codes is None else plan.codes for b, plan in zip(before, plans, strict=True)])
 
     def _with_codes(self, plan: Plan) -> Plan:
@@ -239,7 +336,7 @@ class Engine:
             return start_from_warp(self.path, plan.codes, coverage, seeds)
         if session.start == "noise":
             return start_from_noise(self.path, (1, self.layout.num_cells), seeds)
-        before = _codes(session.frame)[None].to(self.device)
+        before = self._shown_codes(session)
         return start_from_frame(self.path, before, seeds)
 
     def _with_detail(self, decoded: np.ndarray, plan: Plan, tokens: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -250,7 +347,7 @@ class Engine:
 
     def _token_by_token(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
         self._prefill(sessions, plans, pages)
-        past, index = [session.history() for session in sessions], self._index(sessions, 1)
+        past, index = [session.history() for session in sessions], self._numbers(sessions, 1)
         own = torch.tensor(pages, device=self.device)
         words, seeds = self.cache.lengths[own], self._seeds(sessions, 1)
 
@@ -272,9 +369,15 @@ class Engine:
         pixels, depth = self._decode(torch.from_numpy(tokens.astype(np.int64)).to(self.device))
         return pixels, self._refined(pixels, depth)
 
-    def _index(self, sessions: Sequence[Session], ahead: int) -> Tensor:
-        """(B,) int64: the number of each session's frame on show, or of one `ahead` of it."""
-        return torch.tensor([session.frame.index + ahead for session in sessions], device=self.device)
+    def _numbers(self, sessions: Sequence[Session], ahead: int) -> Tensor:
+        """(B,) int64: the number of each session's newest keyframe, or of one `ahead` of it."""
+        return torch.tensor([session.keyframes[-1].number + ahead for session in sessions], device=self.device)
+
+    def _shown_codes(self, session: Session) -> Tensor:
+        """The codes (1, N) of the frame on show, which has none yet where memory showed it."""
+        if session.frame.tokens is None:
+            return self._encode(session.frame.pixels[None])
+        return _codes(session.frame.tokens)[None].to(self.device)
 
     def _seeds(self, sessions: Sequence[Session], use: int) -> Tensor:
         """(B,) int64: one seed for each session's next frame and each use within it."""
@@ -302,9 +405,29 @@ class Engine:
         return pixels[0].cpu().numpy(), depth[0].half().float().cpu().numpy()
 
 
-def _codes(frame: Frame) -> Tensor:
-    """A frame's codes (N,) int64."""
-    return torch.from_numpy(frame.tokens.astype(np.int64)).flatten()
+def _codes(tokens: np.ndarray) -> Tensor:
+    """A token grid's codes (N,) int64."""
+    return torch.from_numpy(tokens.astype(np.int64)).flatten()
+
+
+def _open(carried: Warp) -> float:
+    """The share of a view that nobody has seen."""
+    return float(1 - carried.covered.mean())
+
+
+@dataclass
+class _Imagined:
+    """A step on its way: what is remembered and what that shows at the pose asked for; the keyframe that it made; the
+    dream that is shown, None where the carried view is."""
+
+    session: Session
+    memory: ViewMemory
+    carried: Warp
+    keyframe: Keyframe | None = None
+    shown: Dream | None = None
+
+
+Walk = tuple[Session, Action, Plan]
 
 
 class _Clock:

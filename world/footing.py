@@ -9,24 +9,28 @@ from dataclasses import replace
 
 import numpy as np
 
+from .action import ActionError
 from .compiled import njit
 from .pose import Motion, Pose
 
 BODY_RADIUS = 0.25  # metres; less than a true walker's, for depth is not exact and a gap that is wide enough must stay
 BODY_LOW, BODY_HIGH = -1.1, 0.2  # metres above the eye
 _STRIDE = 0.05  # metres between the places that are tried on the way
+LONGEST = 1000.0  # metres of one step; its places are tried one by one
 _SUPPORT = 4  # points without which a surface is a speck
 
 
 def walked(points: np.ndarray, pose: Pose, motion: Motion, *, been: np.ndarray | None = None) -> Pose:
     """The pose that the motion leads to among surface points (K, 3) float32 in the world: steps end at surfaces, or go
     on along them; turns are never stopped, nor is the way back. been (N, 2): where the walker has been, in metres:
-    what seems to stand there does not."""
+    what seems to stand there does not. Raises ActionError for a step longer than LONGEST."""
     there = pose.moved(motion)
     start, end = np.array(pose.position), np.array(there.position)
     step = float(np.hypot(*(end - start)[:2]))
     if not step:
         return there
+    if not step <= LONGEST:  # nor a number that is none
+        raise ActionError(f"a step of {step:g} m; at most {LONGEST:g} are walked at once")
     near = np.abs(points[:, :2] - start[:2]).max(1) < step + BODY_RADIUS
     height = points[:, 2] - start[2]
     solid = points[near & (height > BODY_LOW) & (height < BODY_HIGH), :2]

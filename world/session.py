@@ -22,6 +22,7 @@ from .pose import Camera, Motion, Pose
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .dreamer import Dream
     from .engine import Engine
 
 REWIND_LIMIT = 120
@@ -30,18 +31,33 @@ DECODERS = ("dida", "autoregressive", "carry")
 NUM_VIEWS = 8  # remembered views carried into a canvas, as in training
 
 
+def view_index(frame_index: int, *, is_ahead: bool = False) -> int:
+    """The number in memory of a frame's own view, or of the keyframe that was dreamt ahead of it."""
+    return 2 * frame_index + is_ahead
+
+
+@dataclass(frozen=True)
+class Keyframe:
+    """A page of the walk: its number in the cache and in the walk, and the tokens (h, w) int32 that it holds."""
+
+    page: int
+    number: int
+    tokens: np.ndarray
+
+
 @dataclass(frozen=True)
 class Moment:
-    """A frame with all that stepping on from it needs: its page and the views remembered by then."""
+    """A frame with all that stepping on from it needs: the views remembered by then, and the keyframes that the next
+    step sees, oldest first, with one more for the newest to be committed with what it saw."""
 
     frame: Frame
-    page: int
+    keyframes: tuple[Keyframe, ...]
     memory: ViewMemory
 
     @property
     def held(self) -> tuple[int, ...]:
-        """The pages that go when this moment goes."""
-        return (self.page,)
+        """The pages that this moment holds, each of them once more."""
+        return tuple(keyframe.page for keyframe in self.keyframes)
 
 
 @dataclass(frozen=True)
@@ -53,6 +69,15 @@ class Plan:
     pose: Pose | None
     carried: Warp | None = None
     codes: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A dream made before it was needed: the action that needs it, its page, and what was dreamt."""
+
+    action: Action
+    page: int
+    dream: Dream
 
 
 class Session:
@@ -72,6 +97,7 @@ class Session:
         self.engine, self.seed, self.start, self.decoder = engine, seed, start, decoder
         self.is_solid = is_solid
         self._moments, self._actions = moments, actions
+        self._prepared: Prepared | None = None
         self.is_committed = True
         self._is_closed = False
 
@@ -98,9 +124,14 @@ class Session:
         return self.memory.camera
 
     @property
+    def keyframes(self) -> tuple[Keyframe, ...]:
+        """The newest keyframes, oldest first."""
+        return self._moments[-1].keyframes
+
+    @property
     def pages(self) -> list[int]:
-        """The pages of all moments, oldest first."""
-        return [moment.page for moment in self._moments]
+        """The pages of the newest keyframes, oldest first."""
+        return [keyframe.page for keyframe in self.keyframes]
 
     def history(self) -> list[int]:
         """The pages that the next step sees."""
@@ -139,9 +170,25 @@ class Session:
             raise ValueError(f"cannot rewind {frames} frames; the last {reachable} can be undone")
         if frames:
             self.settle()
+            self._drop_prepared()
         for _ in range(frames):
             self._release([self._moments.pop()])
             self._actions.pop()
+        return self.frame
+
+    def dream_anew(self) -> Frame:
+        """Dream the part that was dreamt last again, from the next seed on: the same memory before it, the same steps
+        since. Raises ValueError where nothing that can be undone was dreamt."""
+        newest = self.keyframes[-1].number
+        numbers = [moment.keyframes[-1].number for moment in reversed(self._moments)]
+        since = next((k for k, number in enumerate(numbers) if number != newest), 0)
+        if not since or since > self.engine.rewind_limit:
+            raise ValueError("nothing was dreamt in the steps that can be undone; walk on to where nothing was seen")
+        again = self._actions[-since:]
+        self.rewind(since)
+        self.seed += 1
+        for action in again:
+            self.step(action)
         return self.frame
 
     def save(self, path: str | Path) -> None:
@@ -153,8 +200,32 @@ class Session:
         if not self.is_committed:
             self.engine.settle([self])
 
+    def prepare(self) -> None:
+        """In idle time: settle, and dream what the same action once more would have to dream. A step that needs it
+        takes it, and comes out as it would have without."""
+        self.settle()
+        if self._prepared is None and self._actions and not self._is_closed:
+            self.engine.prepare(self, self._actions[-1])
+
+    def keep_prepared(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+
+    def take_prepared(self, action: Action) -> Prepared | None:
+        """What was prepared for an action, if anything; its page is the caller's from now on."""
+        prepared = self._prepared
+        if prepared is None or prepared.action != action:
+            return None
+        self._prepared = None
+        return prepared
+
+    def _drop_prepared(self) -> None:
+        if self._prepared is not None:
+            self.engine.cache.pool.release(self._prepared.page)
+            self._prepared = None
+
     def close(self) -> None:
         if not self._is_closed:
+            self._drop_prepared()
             self._release(self._moments)
         self._is_closed = True
 
@@ -180,21 +251,31 @@ class Session:
             return Plan(ids, pose)
         return Plan(ids, pose, warp(self.memory.choose(pose, NUM_VIEWS), pose, self.camera))
 
-    def accept(self, action: Action, frame: Frame, page: int, fresh: np.ndarray | None = None) -> None:
-        """Go on from a frame whose words are in `page`; its own keys and values follow when it is settled. fresh (H, W)
-        bool: what the frame showed first, None if everything."""
-        memory = self.memory
-        if frame.pose is not None and frame.depth is not None:
-            memory = memory.with_view(frame.index, View(frame.pixels, frame.depth, frame.pose, fresh))
-        else:
-            memory = memory.only(())  # where the camera is has become unknown: what was seen cannot be placed
-        self.extend(action, Moment(frame, page, memory))
+    def accept(self, action: Action, frame: Frame, keyframe: Keyframe | None, memory: ViewMemory) -> None:
+        """Go on to a frame with what is remembered by then. keyframe: the one that the step made, if it made one; its
+        words are in its page, its own keys and values follow when it is settled."""
+        keyframes = self.keyframes
+        for page in self._moments[-1].held:
+            self.engine.cache.pool.share(page)
+        if keyframe is not None:
+            keyframes, gone = (*keyframes, keyframe), keyframes[: -self.engine.layout.window]
+            keyframes = keyframes[len(gone) :]
+            for old in gone:
+                self.engine.cache.pool.release(old.page)
+        self.extend(action, Moment(frame, keyframes, memory), is_committed=keyframe is None)
 
-    def extend(self, action: Action, moment: Moment) -> None:
-        """Go on to a moment whose frame is not settled yet, and forget what can no longer be rewound to."""
+    def remembering(self, frame: Frame, fresh: np.ndarray | None) -> ViewMemory:
+        """The memory with a frame's own view. fresh (H, W) bool: what it showed first, None if everything."""
+        if frame.pose is None or frame.depth is None:
+            return self.memory.only(())  # where the camera is has become unknown: what was seen cannot be placed
+        return self.memory.with_view(view_index(frame.index), View(frame.pixels, frame.depth, frame.pose, fresh))
+
+    def extend(self, action: Action, moment: Moment, *, is_committed: bool = False) -> None:
+        """Go on to a moment, whose newest page is mostly not settled yet, and forget what no rewind can reach."""
+        self._drop_prepared()
         self._moments.append(moment)
         self._actions.append(action)
-        self.is_committed = False
+        self.is_committed = is_committed
         self._forget()
 
     def settled(self, moment: Moment) -> None:

@@ -24,12 +24,12 @@ from .frame import Frame
 from .geometry import View
 from .memory import VIEW_LIMIT, ViewMemory
 from .pose import Camera, Motion, Pose
-from .session import Moment, Session
+from .session import Keyframe, Moment, Session, view_index
 
 if TYPE_CHECKING:
     from .engine import Engine
 
-FORMAT = "2"
+FORMAT = "3"
 
 
 class SnapshotError(ValueError):
@@ -40,14 +40,20 @@ def save_session(session: Session, path: str | Path) -> None:
     """Write `session` to `path`, whole or not at all."""
     session.settle()
     cache, moments = session.engine.cache, session.moments
-    pages = torch.tensor([moment.page for moment in moments])
-    frames = {moment.frame.index: moment.frame for moment in moments}
+    keyframes = {keyframe.page: keyframe for moment in moments for keyframe in moment.keyframes}
+    pages, place = torch.tensor(list(keyframes)), {page: k for k, page in enumerate(keyframes)}
+    frames = {view_index(moment.frame.index): moment.frame for moment in moments}
     views = {index: view for moment in moments for index, view in moment.memory.items()}
     pictures = views | frames
+    nothing = np.zeros(session.engine.layout.grid, np.int32)
     tensors = {
         "k": cache.k[:, pages].cpu(), "v": cache.v[:, pages].cpu(), "lengths": cache.lengths[pages].cpu(),
-        "moments": torch.tensor(list(frames)),
-        "tokens": torch.from_numpy(np.stack([frame.tokens for frame in frames.values()])),
+        "numbers": torch.tensor([keyframe.number for keyframe in keyframes.values()]),
+        "grids": torch.from_numpy(np.stack([keyframe.tokens for keyframe in keyframes.values()])),
+        "moments": torch.tensor([moment.frame.index for moment in moments]),
+        "has_tokens": torch.tensor([frame.tokens is not None for frame in frames.values()]),
+        "tokens": torch.from_numpy(np.stack([nothing if frame.tokens is None else frame.tokens
+                                             for frame in frames.values()])),
         "index": torch.tensor(list(pictures)),
         "pixels": torch.from_numpy(np.stack([picture.pixels for picture in pictures.values()])),
         "depth": torch.from_numpy(np.stack([picture.depth.astype(np.float16) for picture in pictures.values()])),
@@ -60,6 +66,7 @@ def save_session(session: Session, path: str | Path) -> None:
         "start": session.start, "decoder": session.decoder, "dida": json.dumps(vars(session.engine.dida)),
         "actions": json.dumps([_action_row(action) for action in session.actions]),
         "solid": json.dumps(session.is_solid), "memories": json.dumps([moment.memory.indices for moment in moments]),
+        "keyframes": json.dumps([[place[page] for page in moment.held] for moment in moments]),
     }  # fmt: skip
     write_whole({name: tensor.contiguous() for name, tensor in tensors.items()}, path, meta)
 
@@ -104,7 +111,7 @@ def load_session(engine: Engine, path: str | Path) -> Session:
 
 def _rebuild(engine: Engine, meta: dict[str, str], held: dict[str, torch.Tensor], actions: list[Action]) -> Session:
     cache = engine.cache
-    count, expected = len(held["moments"]), (cache.k.shape[0], *cache.k.shape[2:])
+    count, expected = len(held["numbers"]), (cache.k.shape[0], *cache.k.shape[2:])
     for name in ("k", "v"):
         if held[name].shape != (expected[0], count, *expected[1:]):
             raise SnapshotError(
@@ -116,15 +123,31 @@ def _rebuild(engine: Engine, meta: dict[str, str], held: dict[str, torch.Tensor]
         pixels, depth, pose = pictures[index]
         memory = memory.with_view(index, View(pixels, depth, pose, _unpacked(row, depth.shape)))
     memories = [memory.only(indices, limit=VIEW_LIMIT) for indices in json.loads(meta["memories"])]
-    shown = [
-        Frame(index, pictures[index][0], tokens.astype(np.int32), *pictures[index][1:])
-        for index, tokens in zip(held["moments"].tolist(), held["tokens"].numpy(), strict=True)
-    ]
-    pages = [cache.allocate() for _ in shown]
+    shown = []
+    for index, tokens, has in zip(held["moments"].tolist(), held["tokens"].numpy(), held["has_tokens"], strict=True):
+        pixels, depth, pose = pictures[view_index(index)]
+        shown.append(Frame(index, pixels, tokens.astype(np.int32) if has else None, depth, pose))
+    seen = [tuple(places) for places in json.loads(meta["keyframes"])]
+    if len(memories) != len(shown) or len(seen) != len(shown) or not all(map(len, seen)):
+        raise SnapshotError("saved moments, memories and keyframes differ in number; nothing was loaded")
+    if not all(0 <= place < count for places in seen for place in places):
+        raise SnapshotError(f"saved moments name keyframes beyond the {count} that are there; nothing was loaded")
+    pages = [cache.allocate() for _ in range(count)]
     index = torch.tensor(pages, device=cache.k.device)
     cache.k[:, index], cache.v[:, index] = held["k"].to(cache.k), held["v"].to(cache.v)
     cache.lengths[index] = held["lengths"].to(cache.lengths)
-    moments = [Moment(*parts) for parts in zip(shown, pages, memories, strict=True)]
+    keyframes = [
+        Keyframe(page, number, grid.astype(np.int32))
+        for page, number, grid in zip(pages, held["numbers"].tolist(), held["grids"].numpy(), strict=True)
+    ]
+    for page in (pages[place] for places in seen for place in places):
+        cache.pool.share(page)
+    for page in pages:  # the moments hold them now
+        cache.pool.release(page)
+    moments = [
+        Moment(frame, tuple(keyframes[place] for place in places), memory)
+        for frame, places, memory in zip(shown, seen, memories, strict=True)
+    ]
     return Session(engine, moments, actions, seed=int(meta["seed"]), start=meta["start"], decoder=meta["decoder"],
                    is_solid=json.loads(meta.get("solid", "false")))  # fmt: skip
 

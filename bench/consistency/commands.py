@@ -11,6 +11,7 @@ import typer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Does a model of a world still show the same world when one comes back?")  # fmt: skip
+ALL_TASKS = "T1,T2,T3,T4,T5,T6,T7,T8,T9,T10,T11"
 Folder = Annotated[Path, typer.Argument(help="Folder of a run.")]
 
 
@@ -19,7 +20,7 @@ def run(
     model: Annotated[
         list[str], typer.Option(help="Model to ask; repeat, or separate by ; -- `baselines` for all rows.")
     ] = ["embedded"],  # noqa: B006
-    tasks: Annotated[str, typer.Option(help="Tasks, separated by commas.")] = "T1,T2,T3,T4,T5,T6,T7,T8,T9,T10",
+    tasks: Annotated[str, typer.Option(help="Tasks, separated by commas.")] = ALL_TASKS,
     modes: Annotated[str, typer.Option(help="C (context), F (free) or C,F.")] = "C",
     form: Annotated[str, typer.Option(help="quick, release, full or tiny.")] = "quick",
     split: Annotated[str, typer.Option(help="test, or dev to choose by.")] = "test",
@@ -153,7 +154,7 @@ def leaderboard(
 @app.command()
 def questions(
     folder: Annotated[Path, typer.Argument(help="Folder to write into.")],
-    tasks: Annotated[str, typer.Option(help="Tasks, separated by commas.")] = "T1,T2,T3,T4,T5,T6,T7,T8,T9,T10",
+    tasks: Annotated[str, typer.Option(help="Tasks, separated by commas.")] = ALL_TASKS,
     modes: Annotated[str, typer.Option(help="C (context), F (free) or C,F.")] = "C",
     form: Annotated[str, typer.Option(help="quick, full or tiny.")] = "quick",
     seeds: Annotated[str, typer.Option(help="Sampling seeds, separated by commas.")] = "0",

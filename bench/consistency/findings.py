@@ -8,6 +8,7 @@ from .baselines import BASELINES, FROZEN
 from .metrics import METRICS
 from .results import Line
 from .summary import Table, balanced, cell, curve_over_gaps, curve_over_time
+from .unseen import imagined
 
 REFERENCE = "depth-warp"
 WEAK = 0.5  # share of right steps under which an action is called badly followed
@@ -17,7 +18,7 @@ ENOUGH = 0.5  # share of frames that must still be found for a walk to count as 
 def findings(model: str, lines: Sequence[Line], found: Sequence[Table]) -> list[str]:
     """Sentences about one model, the plainest first; only what the lines can show."""
     mine = [line for line in lines if line.model == model and not line.error]
-    parts = (_gaps(mine, model), _walk(mine, model), _worst(model, found), _things(mine), _actions(mine),
+    parts = (_unseen(mine), _gaps(mine, model), _walk(mine, model), _worst(model, found), _things(mine), _actions(mine),
              _less(model, lines), _seeds(mine))  # fmt: skip
     return [sentence for part in parts for sentence in part]
 
@@ -47,6 +48,33 @@ def _is_first(table: Table, model: str) -> bool:
     if best is None or ours is None or best.interval is None or ours.interval is None:
         return table.models[0] == model
     return table.models[0] == model or abs(best.interval.mean - ours.interval.mean) < 1e-9
+
+
+def _unseen(mine: Sequence[Line]) -> list[str]:
+    """What a walker sees where nothing had been seen, in one sentence a mode."""
+    said = []
+    for mode in dict.fromkeys(line.mode for line in mine if line.task == "T11"):
+        found = imagined([line for line in mine if line.mode == mode])
+        sharp, things = found.get("unseen_sharpness"), found.get("unseen_things")
+        if sharp is None or things is None:
+            continue
+        look = "as good as sharp" if 0.75 <= sharp <= 1.25 else "soft" if sharp < 0.75 else "noisy"
+        much = "hardly any things" if things < 0.3 else "few things" if things < 0.6 else "things about" \
+            if things <= 1.5 else "too many things"  # fmt: skip
+        apart = found.get("diversity")
+        seeds = (
+            ""
+            if apart is None
+            else ", the same with every seed"
+            if apart < 0.05
+            else (f", {apart:.2f} times as different with another seed as two true places are")
+        )
+        said.append(
+            f"Where nothing had been seen (T11, mode {mode}) a walker sees a {look} place with {much}{seeds}: "
+            f"sharpness {sharp:.2f}, things {things:.2f}, walls and houses {found['unseen_structure']:.2f} of the "
+            f"truth's; a classifier tells it from the truth with AUC {found['auc']:.2f}."
+        )
+    return said
 
 
 def _gaps(mine: Sequence[Line], model: str) -> list[str]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from . import VERSION
 from .episode import BenchError
 
-COLUMNS = ("model", "score", "action", "fidelity", "permanence", "stability", "form", "questions", "weights", "run by",
-           "date", "machine", "complete")  # fmt: skip
+COLUMNS = ("model", "score", "action", "fidelity", "permanence", "stability", "imagination", "form", "questions",
+           "weights", "run by", "date", "machine", "complete")  # fmt: skip
 
 
 def leaderboard(reports: Sequence[str | Path], out: str | Path) -> Path:

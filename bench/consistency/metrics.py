@@ -92,11 +92,24 @@ METRICS = {
         ),
         Metric("depth_absrel", "", "low", None, (), "|depth - true| / true, on surfaces"),
         Metric("depth_delta1", "share", "high", None, (), "pixels whose depth is within 1.25 times the truth"),
+        Metric("imagination", "share", "high", 0.0, ("T11",), "how much what is dreamt is like true places; see T11"),
+        Metric("unseen_sharpness", "ratio", "one", None, (), "gradient where nothing was seen, over the truth's"),
+        Metric("unseen_things", "ratio", "one", None, (), "pixels of things where nothing was seen, over the truth's"),
+        Metric("unseen_structure", "ratio", "one", None, (), "pixels of walls and houses there, over the truth's"),
+        Metric("auc", "", "low", 1.0, (), "how well a classifier tells dreamt from true frames; 0.5 is not at all"),
+        Metric("kid", "", "low", None, (), "kernel distance of the features of dreamt frames to those of true ones"),
+        Metric("diversity", "ratio", "high", 0.0, (), "two dreams of a place apart, over two true places apart"),
+        Metric("seam", "ratio", "one", None, (), "jump across the border of what was seen, over the truth's there"),
+        Metric("fit", "ratio", "one", None, (), "colours beside that border apart, by height, over the truth's"),
+        Metric("persistence", "dB", "high", None, (), "PSNR of own frames when a dreamt place is looked at again"),
+        Metric("misfit", "ratio", "low", None, (), "own depths of a dreamt place apart, over the truth's"),
         Metric("step_seconds", "s", "low", None, (), "median time of one step"),
     )
 }
 HEADLINE = ("haarpsi", "psnr", "psnr_recovered", "registered", "position_error", "angle_error", "action_strict",
-            "own_scene", "presence", "false_object", "absence", "memory_gain", "flicker", "sharpness")  # fmt: skip
+            "own_scene", "presence", "false_object", "absence", "memory_gain", "flicker", "sharpness",
+            "imagination", "unseen_sharpness", "unseen_things", "unseen_structure", "auc", "kid", "diversity", "seam",
+            "fit", "persistence", "misfit")  # fmt: skip
 
 
 def measured(name: str, values: Sequence[float | None], *, asked: Sequence[bool] | None = None) -> Measured:

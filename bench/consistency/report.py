@@ -133,7 +133,7 @@ def _rows(table: Table) -> tuple[list[str], list[list[str]]]:
 def _balance_rows(manifest: Manifest, lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
     parts = {model: balanced([x for x in lines if x.model == model]) for model in manifest.models}
     order = sorted(parts, key=lambda model: -(parts[model]["score"] or -1))
-    names = ("score", "action", "fidelity", "permanence", "stability")
+    names = ("score", "action", "fidelity", "permanence", "stability", "imagination")
     rows = [[m, *["-" if parts[m][n] is None else f"{parts[m][n]:.3f}" for n in names]] for m in order]
     return ["model", *names], rows
 
@@ -161,8 +161,10 @@ def _pictures(folder: Path, manifest: Manifest, lines: Sequence[Line], found: Se
         episode = questions[line.key]
         stem = f"pictures/{line.task}-{line.mode}-{''.join(c if c.isalnum() else '-' for c in line.model)}"
         write_picture(folder / f"{stem}-sheet.jpg", contact_sheet(Truth(episode), answers, line.model))
-        write_picture(folder / f"{stem}-path.png", path_from_above(line, episode))
-        names.setdefault(line.task, []).extend([f"{stem}-sheet.jpg", f"{stem}-path.png"])
+        names.setdefault(line.task, []).append(f"{stem}-sheet.jpg")
+        if "found" in line.extra:
+            write_picture(folder / f"{stem}-path.png", path_from_above(line, episode))
+            names[line.task].append(f"{stem}-path.png")
     return names
 
 

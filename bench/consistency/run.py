@@ -37,6 +37,7 @@ from .tasks import SPLIT, TASKS, build
 from .truth import Truth
 
 LONG_TASKS = ("T9", "T10")
+TWICE = ("T11",)  # asked with two seeds at least
 KEPT_SCENES = 2  # whose frames are kept, for the report's pictures and for `verify`
 
 
@@ -114,8 +115,14 @@ def episodes_of(
             for number in range(form.long_scenes if task in LONG_TASKS else form.scenes):
                 paths = build(task, number, mode=mode, form=form, split=split)
                 far = [e for e in paths if number < form.long_scenes or (e.gap or 0) <= SHORT_GAP]
-                episodes += [replace(episode, seed=seed) for seed in seeds for episode in far]
+                asked = two_of(seeds) if task in TWICE else seeds
+                episodes += [replace(episode, seed=seed) for seed in asked for episode in far]
     return episodes
+
+
+def two_of(seeds: Sequence[int]) -> Sequence[int]:
+    """At least two seeds: whether dreams differ cannot be told from one."""
+    return seeds if len(seeds) > 1 else (seeds[0], seeds[0] + 1)
 
 
 def _announce(folder: Path, manifest: Manifest) -> None:
@@ -163,8 +170,10 @@ def _results(jobs: Sequence[Job], processes: int | None):
 def _one_thread() -> None:
     """A process a core is enough: no library may start threads of its own."""
     import cv2
+    import torch
 
     cv2.setNumThreads(1)
+    torch.set_num_threads(1)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = "1"
 

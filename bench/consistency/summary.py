@@ -10,6 +10,7 @@ from ...world.action import ActionError, parse_action
 from .metrics import METRICS, balance
 from .results import Line
 from .stats import Interval, bootstrap, by_scene
+from .unseen import imagined
 
 STEADY = 10.0  # grey levels of flicker over the truth's own that halve the stability part
 
@@ -59,27 +60,39 @@ def cell(lines: Sequence[Line], name: str, *, draws: int = 10_000) -> Cell:
 
 def _table(lines: Sequence[Line], draws: int) -> Table:
     task, mode = lines[0].task, lines[0].mode
-    names = [name for name in METRICS if any(name in line.values for line in lines)]
     models = list(dict.fromkeys(line.model for line in lines))
-    cells = {m: {name: cell([x for x in lines if x.model == m], name, draws=draws) for name in names} for m in models}
+    mine = {model: [line for line in lines if line.model == model] for model in models}
+    together = {model: imagined(mine[model]) for model in models}  # what is no property of one episode
+    held = {name for line in lines for name in line.values} | {name for found in together.values() for name in found}
+    names = [name for name in METRICS if name in held]
+    cells = {m: {n: cell(mine[m], n, draws=draws) for n in names if n not in together[m]} for m in models}
+    for model, found in together.items():
+        cells[model] |= {name: _whole(mine[model], value) for name, value in found.items()}
     primary = [name for name in names if task in METRICS[name].tasks]
     # the task's own question comes before picture quality, which every task asks
     primary.sort(key=lambda name: len(METRICS[name].tasks))
-    models.sort(key=lambda model: [_badness(cells[model][name], name) for name in primary])
+    models.sort(key=lambda model: [_badness(cells[model].get(name), name) for name in primary])
     return Table(
         task, mode, tuple(models), cells, len({line.key for line in lines}), len({line.scene for line in lines})
     )
 
 
-def _badness(number: Cell, name: str) -> float:
-    return math.inf if number.interval is None else METRICS[name].badness(number.interval.mean)
+def _whole(lines: Sequence[Line], value: float) -> Cell:
+    """A number of all lines together."""
+    scenes = len({line.scene for line in lines})
+    return Cell(Interval(value, None, None, scenes), value, len(lines), 0, sum(len(line.scored) for line in lines))
+
+
+def _badness(number: Cell | None, name: str) -> float:
+    return math.inf if number is None or number.interval is None else METRICS[name].badness(number.interval.mean)
 
 
 def balanced(lines: Sequence[Line]) -> dict[str, float | None]:
     """Parts in [0, 1] of one model's balanced score, and "score", their harmonic mean: 0 if any part is.
 
     action: strict accuracy in T8 over actions that move; fidelity: HaarPSI on seen pixels in T1 to T6, failures 0;
-    permanence: presence in T7; stability: 1 / (1 + flicker excess / STEADY) over all tasks. None without those tasks.
+    permanence: presence in T7; stability: 1 / (1 + flicker excess / STEADY) over all tasks; imagination: of T11, what
+    is dreamt where nothing was seen (unseen.py). None without those tasks.
     """
     moving = [line for line in lines if line.task == "T8" and not _is_still(line.variant)]
     returns = [line for line in lines if line.task in ("T1", "T2", "T3", "T4", "T5", "T6")]
@@ -88,6 +101,7 @@ def balanced(lines: Sequence[Line]) -> dict[str, float | None]:
         "action": _mean(moving, "action_strict"), "fidelity": _mean(returns, "haarpsi"),
         "permanence": _mean([line for line in lines if line.task == "T7"], "presence"),
         "stability": None if flicker is None else 1 / (1 + flicker / STEADY),
+        "imagination": imagined(lines).get("imagination"),
     }  # fmt: skip
     whole = None if None in parts.values() else balance(list(parts.values()))
     return {**parts, "score": whole}

@@ -1,4 +1,4 @@
-"""The ten tasks as paths: each is a list of walks, the first part of which is explored and the rest dreamt.
+"""The eleven tasks as paths: each is a list of walks, the first part of which is explored and the rest dreamt.
 
 A task's function takes a scene, a random generator and a Form, and gives its Walks; `build` makes them Episodes.
 """
@@ -17,8 +17,10 @@ from ...world.pose import Motion, Pose
 from .episode import FREE_FRAMES, MODES, BenchError, Episode
 from .forms import FORMS, Form
 from .places import face, find_start, free_poses, is_behind, share_of, things, without
+from .ways import far_places, hidden_places, way_to
 
 SPLIT = "test"
+FAR_STEPS = 60  # of a stroll to where nothing was shown
 
 
 @dataclass(frozen=True)
@@ -146,9 +148,31 @@ def rest(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
         )  # fmt: skip
 
 
+def unseen(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+    """T11. A glance, then away from all that it showed: what is dreamt where nothing has been seen?
+
+    Half a turn to the left; to the right, and on through another full turn; to the nearest place that cannot be seen
+    from the start, through a door or round a house; 60 steps away. Two dreams of each.
+    """
+    glance = [*turns(15), *turns(-30), *turns(15)]
+    if start := find_start(scene, rng, lambda pose: True):
+        yield Walk("half turn left", start, glance, turns(180), "unseen")
+        round_again = 360 // TURN_DEG  # frames between a look and the same look again
+        yield Walk("one turn and a half right", start, glance, turns(-540), "unseen",
+                   scored=lambda left: left < 6 or left >= round_again)  # fmt: skip
+    way: list[Action] | None = None
+    for _ in range(12):
+        start = find_start(scene, rng, lambda pose: round(pose.yaw_deg) % 90 == 0)
+        if start and (way := way_out_of_sight(scene, start)):
+            yield Walk("out of sight", start, glance, [*way, *turns(45)], "unseen", scored=lambda left: left < 12)
+            break
+    if start and (path := far_stroll(scene, start, rng, FAR_STEPS)):
+        yield Walk("far stroll", start, glance, path, "unseen", scored=lambda left: left % 5 == 0)
+
+
 TASKS: dict[str, Callable[[Scene, np.random.Generator, Form], Iterator[Walk]]] = {
     "T1": turn_return, "T2": full_turn, "T3": out_and_back, "T4": loop, "T5": offset_revisit,
-    "T6": gap_sweep, "T7": permanence, "T8": action_grid, "T9": long_walk, "T10": rest,
+    "T6": gap_sweep, "T7": permanence, "T8": action_grid, "T9": long_walk, "T10": rest, "T11": unseen,
 }  # fmt: skip
 
 
@@ -269,3 +293,26 @@ def stroll(scene: Scene, pose: Pose, rng: np.random.Generator, count: int, *, ho
         pose = there[-1]
         path.append(act(motion))
     return path
+
+
+def way_out_of_sight(scene: Scene, start: Pose) -> list[Action] | None:
+    """Plain steps to the nearest place that cannot be seen from the start, and on a little; None where there is none
+    within reach. The start looks along an axis of the world."""
+    places = hidden_places(scene, start)
+    return way_to(scene, start, places[0]) if places else None
+
+
+def far_stroll(scene: Scene, start: Pose, rng: np.random.Generator, count: int) -> list[Action] | None:
+    """`count` plain steps to the farthest places that can be walked to, one after the other."""
+    path: list[Action] = []
+    pose = start
+    for _ in range(8):
+        places = far_places(scene, pose, [start, pose])
+        way = way_to(scene, pose, places[int(rng.integers(min(4, len(places))))]) if places else None
+        if not way:
+            break
+        path += way
+        pose = free_poses(scene, pose, way)[-1]
+        if len(path) >= count:
+            return path[:count]
+    return None

@@ -69,6 +69,7 @@ class TinyWorlds:
 
     models = ("tiny",)
     worlds = ("meadow",)
+    reads_words = True
     fov_deg = 70.0
 
     def __init__(self, *, pause_s: float = 0.0, side: tuple[int, int] = (6, 8)):

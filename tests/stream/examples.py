@@ -7,7 +7,7 @@ VIEW = dict(encoding="jpeg", quality=80, depth="f32", tokens=True, credits=2)
 EXAMPLES = (
     p.Hello(versions=(2, 1), client="walker"),
     p.Open(seq=1, model="scene", world="rooms", seed=7, text="a room", width=128, height=96, **VIEW),
-    p.Load(seq=2, name="by-the-door", **VIEW),
+    p.Load(seq=2, name="by-the-door", token="00112233445566778899aabbccddeeff", **VIEW),
     p.Resume(seq=3, token="00112233445566778899aabbccddeeff", **VIEW),
     p.Watch(seq=4, session="0123456789abcdef", **VIEW),
     p.Act(

@@ -38,12 +38,12 @@ def page() -> str:
 def _table(kind: type[p.Message]) -> str:
     senders = (kind.TYPE in p.CLIENT_MESSAGES, kind.TYPE in p.SERVER_MESSAGES)
     side = {(True, True): "both ways", (True, False): "client to server", (False, True): "server to client"}[senders]
-    rows = [f"**{kind.TYPE}** ({side})\n\n| field | type | default |\n|---|---|---|"]
+    rows = [f"**{kind.TYPE}** ({side})\n\n| field | type | range | default |\n|---|---|---|---|"]
     for f in fields(kind):
         default = (
             "" if f.default is MISSING else f"`{list(f.default) if isinstance(f.default, tuple) else f.default!r}`"
         )
-        rows.append(f"| {f.name} | {f.type} | {default} |")
+        rows.append(f"| {f.name} | {f.type} | {f.metadata['range'].replace('|', ' ')} | {default} |")
     return re.sub(r"tuple\[(\w+), \.\.\.\]", r"list of \1", "\n".join(rows))
 
 

@@ -13,7 +13,9 @@ from .golden import golden_bytes, page, written_bytes
 names = st.text("abcXYZ09_-", min_size=1, max_size=64)
 hexes = st.text("0123456789abcdef", min_size=1, max_size=64)
 wholes = st.integers(0, 2**63 - 1)
-reals = st.floats(-1e299, 1e299)
+reals = st.floats(-1e15, 1e15)
+steps = st.tuples(*[st.floats(-30, 30)] * 2, *[st.floats(-360, 360)] * 2)
+places = st.tuples(*[st.floats(-1e9, 1e9)] * 3, *[st.floats(-1, 1)] * 4)
 texts = st.text(max_size=100)
 views = {
     "seq": wholes, "encoding": st.sampled_from(["raw", "jpeg"]), "quality": st.integers(1, 100),
@@ -26,7 +28,7 @@ messages = st.one_of(
     st.builds(p.Resume, token=hexes, **views),
     st.builds(
         p.Act, seq=wholes, session=hexes, mode=st.sampled_from(["hold", "once"]), text=texts,
-        motion=st.one_of(st.just(()), st.tuples(reals, reals, reals, reals)), clock=reals,
+        motion=st.one_of(st.just(()), steps), clock=reals,
     ),
     st.builds(p.Credit, session=hexes, frames=st.integers(1, 16)),
     st.builds(p.Rewind, seq=wholes, session=hexes, frames=wholes),
@@ -35,7 +37,7 @@ messages = st.one_of(
     st.builds(
         p.FrameHead, session=hexes, index=wholes, width=st.integers(1, 4096), height=st.integers(1, 4096),
         encoding=st.sampled_from(["raw", "jpeg"]), pixel_bytes=st.integers(0, 9**7), clock=reals,
-        pose=st.one_of(st.just(()), st.tuples(*[reals] * 7)), grid=st.tuples(st.integers(0, 64), st.integers(0, 64)),
+        pose=st.one_of(st.just(()), places), grid=st.tuples(st.integers(0, 64), st.integers(0, 64)),
     ),
 )  # fmt: skip
 

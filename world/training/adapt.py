@@ -91,7 +91,7 @@ class Learner(nn.Module):
         for layer in self.transformer.model.layers:
             vars(layer).pop("forward", None)  # what `recompute_layers` put there
         if self.codes is not None:
-            embedding, head = self.codes.folded(self._vision[0])
+            embedding, head = self.codes.folded()
             self.transformer.model.embed_tokens.weight[self.vocabulary.visual] = embedding
             self.transformer.lm_head.weight[self.vocabulary.visual] = head
             self.codes = None

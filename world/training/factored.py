@@ -1,16 +1,19 @@
-"""Embedding and head for lattice codes, factored over the lattice's dimensions while training.
+"""Embedding and head for lattice codes while training: a table factored over the lattice's dimensions, and a free one.
 
 A code's embedding is the sum of one row a dimension, and its logit the sum of one a dimension, so that every code
-learns from every other that shares a level. The sum is an ordinary embedding and head (`folded`), which is what ships.
+learns from every other that shares a level. Alone, that makes the distribution of a code the product of independent
+distributions of its digits: its arg-max is good and a draw between two things is a code of neither. The free table adds
+a row of each code's own, which makes the distribution joint. The sum of both is an ordinary embedding and head
+(`folded`), which is what ships.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from ..vision import VisionTokenizer
 
 
 class FactoredCodes(nn.Module):
@@ -21,11 +24,18 @@ class FactoredCodes(nn.Module):
         self.levels = levels
         self.embedding = nn.Parameter(torch.randn(sum(levels), hidden_size) * len(levels) ** -0.5)
         self.head = nn.Parameter(torch.zeros(sum(levels), hidden_size))
+        codes = torch.cartesian_prod(*(torch.arange(n) for n in levels)).view(-1, len(levels))
+        self.free_embedding = nn.Parameter(torch.zeros(len(codes), hidden_size))
+        self.free_head = nn.Parameter(torch.zeros(len(codes), hidden_size))
+        self.register_buffer("_digits", codes, persistent=False)
+        self.register_buffer("_steps", torch.tensor([math.prod(levels[k + 1 :]) for k in range(len(levels))]),
+                             persistent=False)  # fmt: skip
         self.register_buffer("offsets", torch.tensor([sum(levels[:k]) for k in range(len(levels))]), persistent=False)
 
     def embed(self, digits: Tensor) -> Tensor:
         """digits (..., K) int64 -> (..., C)."""
-        return F.embedding(digits + self.offsets, self.embedding).sum(-2)
+        factored = F.embedding(digits + self.offsets, self.embedding).sum(-2)
+        return factored + F.embedding((digits * self._steps).sum(-1), self.free_embedding)
 
     def loss(self, hidden: Tensor, digits: Tensor) -> Tensor:
         """Cross-entropy of the codes, in nats a token: hidden (..., C), digits (..., K) -> (...)."""
@@ -36,8 +46,23 @@ class FactoredCodes(nn.Module):
         ]
         return sum(losses).view(hidden.shape[:-1])
 
+    def joint_loss(self, hidden: Tensor, codes: Tensor) -> Tensor:
+        """Cross-entropy of the codes under the joint distribution, in nats: hidden (M, C), codes (M,) -> (M,)."""
+        return F.cross_entropy(hidden @ self._rows(self.head, self.free_head).T, codes, reduction="none")
+
     @torch.no_grad()
-    def folded(self, vision: VisionTokenizer) -> tuple[Tensor, Tensor]:
+    def folded(self) -> tuple[Tensor, Tensor]:
         """Embedding and head rows of every code, (V, C) each."""
-        digits = vision.digits(torch.arange(vision.config.num_codes, device=self.head.device)) + self.offsets
-        return self.embedding[digits].sum(1), self.head[digits].sum(1)
+        return self._rows(self.embedding, self.free_embedding), self._rows(self.head, self.free_head)
+
+    @torch.no_grad()
+    def unfold(self, embedding: Tensor, head: Tensor) -> None:
+        """Take the rows of every code, (V, C) each, as they ship: the best factored part of them, and the rest."""
+        chosen = F.one_hot(self._digits + self.offsets, sum(self.levels)).sum(1).to(embedding.dtype)
+        for factored, free, rows in ((self.embedding, self.free_embedding, embedding),
+                                     (self.head, self.free_head, head)):  # fmt: skip
+            factored.copy_(torch.linalg.pinv(chosen) @ rows)
+            free.copy_(rows - chosen @ factored)
+
+    def _rows(self, factored: Tensor, free: Tensor) -> Tensor:
+        return F.embedding(self._digits + self.offsets, factored).sum(1) + free

@@ -1,5 +1,7 @@
 """The whole recipe of the embedded model, top to bottom: record, train the tokenizer and the depth refiner, make
-canvases, train the world model, pack. Each stage goes on where it was stopped; numbers alone scale it up.
+canvases, train the world model; then what it takes to dream: record keyframes, train the painter, train the world
+model on holes; pack. Each stage goes on where it was stopped; numbers alone scale it up. A run can also begin with the
+weights of a checkpoint, and has then just the last stages.
 """
 
 from __future__ import annotations
@@ -13,21 +15,26 @@ from pathlib import Path
 import torch
 
 from ...scenes.recorder import record
-from ..checkpoint import Checkpoint, config_from, save_checkpoint
+from ..checkpoint import Checkpoint, config_from, load_checkpoint, save_checkpoint
 from ..config import DidaConfig, LayoutConfig, ModelConfig
 from ..depth import DepthConfig, DepthRefiner
+from ..painter import Painter, PainterConfig
 from ..text import TextTokenizer
 from ..vision import VisionConfig, VisionTokenizer
 from ..vocabulary import Vocabulary
 from .canvases import Canvases, load_canvases, make_canvases, save_canvases
 from .data import load_walks
 from .depth import DepthRecipe, train_depth
+from .dream import DreamRecipe, train_dream
+from .painter import PainterRecipe, train_painter
 from .parallel import launch
 from .tokenizer import TokenizerRecipe, train_tokenizer
 from .world_model import WorldRecipe, WorldTrainer, train_world_model
 
 log = logging.getLogger(__name__)
-STAGES = ("record", "tokenizer", "depth", "canvases", "world", "pack")
+STAGES = ("record", "tokenizer", "depth", "canvases", "world", "keyframes", "painter", "dream", "pack")
+BEGIN = "begin"  # the folder of the checkpoint that a run goes on from
+FIRST_KEYFRAMES = 3000  # the number of the first scene of which keyframes are recorded
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,9 @@ class Recipe:
     frames: int = 24
     canvas_walks: int = 2400
     workers: int = 2
+    keyframe_walks: int = 4800
+    keyframe_canvas_walks: int = 2400
+    keyframes: int = 6
     vision: VisionConfig = field(default_factory=VisionConfig)
     layout: LayoutConfig = field(default_factory=LayoutConfig)
     dida: DidaConfig = field(default_factory=DidaConfig)
@@ -46,19 +56,26 @@ class Recipe:
     tokenizer: TokenizerRecipe = field(default_factory=TokenizerRecipe)
     refiner: DepthRecipe = field(default_factory=DepthRecipe)
     world: WorldRecipe = field(default_factory=WorldRecipe)
+    painter: PainterConfig = field(default_factory=PainterConfig)
+    painting: PainterRecipe = field(default_factory=PainterRecipe)
+    dream: DreamRecipe = field(default_factory=DreamRecipe)
 
 
-def run_recipe(folder: str | Path, recipe: Recipe, *, stages: tuple[str, ...] = STAGES, device: str = "cpu",
-               progress=None) -> Path:  # fmt: skip
+def run_recipe(folder: str | Path, recipe: Recipe, *, stages: tuple[str, ...] = STAGES, begin: str | Path | None = None,
+               device: str = "cpu", progress=None) -> Path:  # fmt: skip
     """Run the named stages in `folder`; returns the folder of the packed checkpoint. Raises ValueError for an unknown
     stage, FileNotFoundError where an earlier one has not run.
 
+    begin: a checkpoint whose weights the run goes on from, instead of from its own earlier stages. It is copied into
+    the folder, so that later calls need not name it.
     progress: called with (stage, share done, a dict of figures).
     """
     if unknown := set(stages) - set(STAGES):
         raise ValueError(f"unknown stage '{unknown.pop()}'; known: {', '.join(STAGES)}")
     folder = Path(folder)
     report = progress or (lambda stage, share, row: None)
+    if begin is not None and not (folder / BEGIN).exists():
+        save_checkpoint(load_checkpoint(begin), folder / BEGIN)
     for stage in (stage for stage in STAGES if stage in stages):
         log.info("stage %s", stage)
         _RUN[stage](folder, recipe, device, lambda share, row=None, stage=stage: report(stage, share, row or {}))
@@ -107,27 +124,62 @@ def _world_worker(rank: int, workers: int, folder: Path, recipe: Recipe) -> None
                       rank=rank, workers=workers, progress=show)  # fmt: skip
 
 
+def _keyframes(folder: Path, recipe: Recipe, device: str, report) -> None:
+    for split, count, first in (("train", recipe.keyframe_walks, FIRST_KEYFRAMES), ("dev", recipe.held_out_walks, 0)):
+        record(folder / "keyframes", split, count, frames=recipe.keyframes, first=first, walk="keyframes",
+               progress=lambda done, all_: report(0.5 * done / all_))  # fmt: skip
+    vision, text = load_tokenizer(folder), TextTokenizer()
+    for split in ("dev", "train"):
+        path = folder / f"keyframe-canvases-{split}.safetensors"
+        if not path.exists():
+            walks = load_walks(folder / "keyframes", split, recipe.keyframe_canvas_walks)
+            canvases = make_canvases(walks, vision, text, recipe.layout.text_capacity, is_rendered=True, device=device,
+                                     progress=lambda share: report(0.5 + 0.5 * share))  # fmt: skip
+            save_canvases(canvases, path)
+
+
+def _painter(folder: Path, recipe: Recipe, device: str, report) -> None:
+    begun = load_checkpoint(folder / BEGIN).painter if (folder / BEGIN).exists() else None
+    train_painter(load_walks(folder / "keyframes", "train"), load_walks(folder / "keyframes", "dev"),
+                  folder / "painter", recipe.painting, recipe.painter, load_tokenizer(folder), begin=begun,
+                  progress=report)  # fmt: skip
+
+
+def _dream(folder: Path, recipe: Recipe, device: str, report) -> None:
+    trainer = make_trainer(folder, recipe)
+    if (folder / BEGIN).exists():
+        trainer.begin_as(load_checkpoint(folder / BEGIN).model)
+    else:
+        trainer.load_state_dict(_state(folder / "world")["average"])
+    held = (load_canvases(folder / f"keyframe-canvases-{split}.safetensors") for split in ("train", "dev"))
+    train_dream(*held, folder / "dream", recipe.dream, trainer, progress=report)
+
+
 def _pack(folder: Path, recipe: Recipe, device: str, report) -> None:
     """Fold the averaged weights into a checkpoint and lay the recipe, logs and curves beside it."""
     trainer = make_trainer(folder, recipe)
-    trainer.load_state_dict(_state(folder / "world")["average"])
+    last = "dream" if (folder / "dream" / "state.pt").exists() or (folder / BEGIN).exists() else "world"
+    trainer.load_state_dict(_state(folder / last)["average"])
     text = TextTokenizer()
     model, vision = trainer.exported(), load_tokenizer(folder)
+    painter = None
+    if (folder / "painter" / "state.pt").exists():
+        painter = _averaged(folder / "painter", Painter, PainterConfig)
     target = folder / "checkpoint"
     checkpoint = Checkpoint(
         model, vision, text, Vocabulary(text.size, vision.config.num_codes), recipe.layout, recipe.dida,
-        depth=load_refiner(folder),
-    )
+        depth=load_refiner(folder), painter=painter,
+    )  # fmt: skip
     save_checkpoint(checkpoint, target)
     (target / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
-    for name in ("tokenizer", "depth", "world"):
+    for name in ("tokenizer", "depth", "world", "painter", "dream"):
         for file in ("log.csv", "curve.png"):
             if (folder / name / file).exists():
                 shutil.copy(folder / name / file, target / f"{name}-{file}")
 
 
 _RUN = {"record": _record, "tokenizer": _tokenizer, "depth": _depth, "canvases": _canvases, "world": _world,
-        "pack": _pack}  # fmt: skip
+        "keyframes": _keyframes, "painter": _painter, "dream": _dream, "pack": _pack}  # fmt: skip
 
 
 def make_trainer(folder: Path, recipe: Recipe) -> WorldTrainer:
@@ -141,11 +193,15 @@ def make_trainer(folder: Path, recipe: Recipe) -> WorldTrainer:
 def load_tokenizer(folder: Path) -> VisionTokenizer:
     """The averaged tokenizer of a run, its weights rounded to the float16 that ships, so that all later stages and
     every user see the same codes."""
+    if (folder / BEGIN).exists():
+        return load_checkpoint(folder / BEGIN).vision
     return _averaged(folder / "tokenizer", VisionTokenizer, VisionConfig)
 
 
 def load_refiner(folder: Path) -> DepthRefiner:
     """The averaged depth refiner of a run, rounded as it ships."""
+    if (folder / BEGIN).exists():
+        return load_checkpoint(folder / BEGIN).depth
     return _averaged(folder / "depth", DepthRefiner, DepthConfig)
 
 

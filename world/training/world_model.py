@@ -87,6 +87,13 @@ class WorldTrainer(nn.Module):
                 elif "embed_tokens" in name or "lm_head" in name:
                     weight.normal_(std=1.0 if "embed" in name else 0.0)
 
+    @torch.no_grad()
+    def begin_as(self, model: Transformer) -> None:
+        """Take the weights of a transformer that ships."""
+        self.transformer.load_state_dict(model.state_dict())
+        tables = (model.model.embed_tokens.weight, model.lm_head.weight)
+        self.codes.unfold(*(table[self.vocabulary.visual] for table in tables))
+
     def digits(self, codes: Tensor) -> Tensor:
         return self._vision[0].digits(codes)
 
@@ -109,7 +116,14 @@ class WorldTrainer(nn.Module):
         tokens (B, T, N) int64 codes; text (B, T, L) ids, -1 past the end; canvases (B, T, COPIES, N, K) digits, -1 in
         holes; history (B, T, N, K) digits. Returns the canvases' (B, T, COPIES, N) and the clean rows' (B, T, N).
         """
-        B, T, N = tokens.shape
+        digits = self.digits(tokens)[:, :, None].expand(-1, -1, 1 + canvases.shape[2], -1, -1)
+        loss = self.codes.loss(self.hidden(text, canvases, history, window), digits)
+        return loss[:, :, 1:], loss[:, :, 0]
+
+    def hidden(self, text: Tensor, canvases: Tensor, history: Tensor, window: int) -> Tensor:
+        """What the head reads for every cell: arguments as `losses` takes them, with any number of copies in canvases
+        (B, T, copies, N, K) -> (B, T, 1 + copies, N, C) float32, the clean rows first."""
+        B, T, copies, N, _ = canvases.shape
         L = max(1, int((text >= 0).sum(-1).max()))
         text = text[..., :L]
         embed, fresh = self.transformer.embed, 1 + N
@@ -117,22 +131,19 @@ class WorldTrainer(nn.Module):
         clean = torch.cat([embed(text.clamp_min(0)), marker, self.codes.embed(history)], 2)
         hole = embed(torch.tensor(self.vocabulary.hole))
         cells = torch.where(canvases[..., :1] < 0, hole, self.codes.embed(canvases.clamp_min(0)))
-        noisy = torch.cat([marker[:, :, None].expand(-1, -1, COPIES, -1, -1), cells], 3)
+        noisy = torch.cat([marker[:, :, None].expand(-1, -1, copies, -1, -1), cells], 3)
         rows = torch.cat([clean, noisy.flatten(2, 3)], 2)
         valid = torch.cat([text >= 0, torch.ones(B, T, fresh, dtype=torch.bool)], -1)
-        attention = BandedAttention(valid, words=L, copies=COPIES, window=window)
+        attention = BandedAttention(valid, words=L, copies=copies, window=window)
         with half_products(rows.device):
-            hidden = self.transformer(rows.flatten(1, 2), self._positions(B, T, L).flatten(1), attention)
-        hidden = hidden.float().view(B, T, L + fresh * (1 + COPIES), -1)[:, :, L:].unflatten(2, (1 + COPIES, fresh))[
+            hidden = self.transformer(rows.flatten(1, 2), self._positions(B, T, L, copies).flatten(1), attention)
+        return hidden.float().view(B, T, L + fresh * (1 + copies), -1)[:, :, L:].unflatten(2, (1 + copies, fresh))[
             ..., :-1, :
         ]
-        digits = self.digits(tokens)[:, :, None].expand(-1, -1, 1 + COPIES, -1, -1)
-        loss = self.codes.loss(hidden, digits)
-        return loss[:, :, 1:], loss[:, :, 0]
 
-    def _positions(self, B: int, T: int, L: int) -> Tensor:
+    def _positions(self, B: int, T: int, L: int, copies: int) -> Tensor:
         fresh = torch.arange(self.layout.text_capacity, self.layout.page_size)
-        rows = torch.cat([torch.arange(L), *[fresh] * (1 + COPIES)])
+        rows = torch.cat([torch.arange(L), *[fresh] * (1 + copies)])
         return (torch.arange(T)[:, None] * self.layout.page_size + rows).expand(B, -1, -1)
 
     @torch.no_grad()
@@ -140,7 +151,7 @@ class WorldTrainer(nn.Module):
         """The transformer as it ships: code tables folded into ordinary embedding and head rows."""
         model = Transformer(self.transformer.config)
         model.load_state_dict(self.transformer.state_dict())
-        embedding, head = self.codes.folded(self._vision[0])
+        embedding, head = self.codes.folded()
         model.model.embed_tokens.weight[self.vocabulary.visual] = embedding
         model.lm_head.weight[self.vocabulary.visual] = head
         return model.eval()

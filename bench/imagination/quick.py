@@ -1,0 +1,312 @@
+"""`roam bench imagine`: what does a walker see where nothing has been seen? Under three minutes on two cores.
+
+One true frame, then half a turn on the spot; the last six of twelve frames show only what was never seen, the first
+four show where it meets what was. Beside the model stand the truth, the truth through the tokenizer, and the rows that
+must lose. With it comes a sheet to look at: no number stands for opening the frames.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from ...world.checkpoint import load_checkpoint
+from ...world.engine import Engine
+from ..machine import Machine
+from .measures import (
+    FLOOR,
+    PSNR_CAP,
+    Traits,
+    joined,
+    kid,
+    kid_of_halves,
+    measure,
+    persistence,
+    reprojection,
+    traits,
+    whole,
+)
+from .rows import SEEDED, WITHOUT_MODEL, Pictures, dreamt, through_tokenizer
+from .walks import BORDERS, SCORED, TURNS, Outing, half_turn, turn
+
+CEILING, MODEL, UNTRAINED = "truth through tokenizer", "model", "untrained weights"
+LASTING = 4  # scenes in which the model turns on through a full circle
+APART = 2  # frames between two views whose depths are held against each other
+SHOWN = (3, 6, 9, 12)  # frames on the sheet
+DRAWN = 12  # scenes on the sheet
+# what the dream has to reach: lowest and highest
+GOALS: dict[str, tuple[float | None, float | None]] = {
+    "sharpness": (0.75, 1.25), "things": (0.6, 1.5), "structure": (0.7, 1.3), "auc": (None, 0.80),
+    "diversity": (0.5, None), "seam": (None, 1.5), "fit": (None, 1.5), "persistence": (40.0, None),
+}  # fmt: skip
+COLUMNS = {
+    "sharpness": "sharpness", "detail": "Laplacian", "things": "things", "structure": "structure", "auc": "AUC",
+    "kid": "KID", "diversity": "diversity", "seam": "seam", "fit": "fit", "persistence": "persistence, dB",
+    "reprojection": "depth",
+}  # fmt: skip
+
+
+@dataclass
+class Answers:
+    """What one row showed: its traits by walk and seed, and how its depths disagree."""
+
+    traits: list[Traits]
+    misfits: list[float]
+    lasting: list[float]
+
+    @staticmethod
+    def none() -> Answers:
+        return Answers([], [], [])
+
+    def add(self, outing: Outing, pictures: Pictures, seed: int) -> None:
+        chosen = [*BORDERS, *SCORED]
+        pixels, unseen = pictures.pixels[chosen], outing.unseen[chosen]
+        self.traits.append(traits(pixels, unseen, chosen, scene=outing.number, seed=seed))
+        if pictures.depth is not None:
+            self.misfits += misfits(outing, pictures.depth)
+
+
+def misfits(outing: Outing, depth: np.ndarray) -> list[float]:
+    """The disagreement of depth (n + 1, H, W) between views APART frames from each other, where nothing was seen."""
+    found = []
+    for index in SCORED[APART:]:
+        a, b = index - APART, index
+        value = reprojection(depth[a], outing.poses[a], depth[b], outing.poses[b], outing.unseen[b])
+        found += [] if value is None else [value]
+    return found
+
+
+@dataclass(frozen=True)
+class Visit:
+    """All that one scene gave: every row's answers, a block of the sheet, and seconds a step of the model's."""
+
+    rows: dict[str, Answers]
+    block: np.ndarray
+    seconds: float
+
+
+def visit(engine: Engine, number: int, *, split: str, seeds: int, untrained: Engine | None = None) -> Visit:
+    """Ask every row what lies behind the first view of a scene."""
+    outing = half_turn(number, split=split)
+    names = ("truth", CEILING, MODEL, *([UNTRAINED] if untrained else []), *WITHOUT_MODEL)
+    rows = {name: Answers.none() for name in names}
+    rows["truth"].add(outing, Pictures(outing.pixels, np.stack([view.depth for view in outing.views])), 0)
+    rows[CEILING].add(outing, through_tokenizer(engine, outing), 0)
+    dreams, steps = [], []
+    for seed in range(1, seeds + 1):
+        is_long = seed == 1 and number < LASTING
+        before = time.perf_counter()
+        dream, later = dreamt(engine, outing, seed, more=_on(outing) if is_long else ())
+        steps.append((time.perf_counter() - before) / (TURNS + len(later)))
+        dreams.append(dream)
+        rows[MODEL].add(outing, dream, seed)
+        if is_long:
+            again = np.stack([frame.pixels for frame in later[-len(SCORED) :]])
+            rows[MODEL].lasting.append(persistence(dream.pixels[list(SCORED)], again))
+        if untrained:
+            rows[UNTRAINED].add(outing, dreamt(untrained, outing, seed)[0], seed)
+    for name, row in WITHOUT_MODEL.items():
+        for seed in range(1, (seeds if name in SEEDED else 1) + 1):
+            rows[name].add(outing, row(outing, seed), seed)
+    return Visit(rows, _block(outing, dreams), float(np.median(steps)))
+
+
+def report_of(visits: Sequence[Visit], *, seeds: int) -> dict:
+    """The measures of all rows over all scenes visited, and the goals."""
+    rows = {name: Answers.none() for name in visits[0].rows}
+    for one in visits:
+        for name, answers in one.rows.items():
+            rows[name].traits.extend(answers.traits)
+            rows[name].misfits.extend(answers.misfits)
+            rows[name].lasting.extend(answers.lasting)
+    report = summary(rows, seeds=seeds)
+    report["step_ms"] = 1e3 * float(np.median([one.seconds for one in visits]))
+    report["goals"] = goals(report["rows"][MODEL])
+    return report
+
+
+def summary(rows: dict[str, Answers], *, seeds: int) -> dict:
+    """Every measure of every row. A row that no seed changes shows the same place with every seed: no diversity."""
+    true = joined(rows["truth"].traits)
+    misfit = np.mean(rows["truth"].misfits) if rows["truth"].misfits else None
+    table = {}
+    for name, answers in rows.items():
+        ours = joined(answers.traits)
+        table[name] = measure(ours, true)
+        table[name]["kid_interval"] = list(kid(whole(ours), whole(true))[1:])
+        table[name]["persistence"] = float(np.mean(answers.lasting)) if answers.lasting else None
+        has_depth = bool(answers.misfits) and misfit is not None
+        table[name]["reprojection"] = _over(float(np.mean(answers.misfits)), misfit) if has_depth else None
+        if name == "truth":  # there is one truth: other true scenes are what diversity is measured by
+            table[name] |= {"diversity": 1.0, "persistence": PSNR_CAP}
+        elif table[name]["diversity"] is None and seeds > 1:
+            table[name]["diversity"] = 0.0
+    return {"rows": table, "kid_of_halves": kid_of_halves(true)}
+
+
+def goals(row: dict[str, float | None]) -> dict[str, dict]:
+    """Each goal with what was measured and whether it is met."""
+    found = {}
+    for name, (low, high) in GOALS.items():
+        value = row.get(name)
+        met = value is not None and (low is None or value >= low) and (high is None or value <= high)
+        found[name] = {"measured": value, "wanted": _wanted(low, high), "met": bool(met)}
+    return found
+
+
+def markdown(report: dict) -> str:
+    """The report as the tables that people read."""
+    here = report["machine"]
+    where = f"{here['cpu']}, {here['cores']} cores, {here['gpu'] or 'no GPU'}"
+    halves = _said(report["kid_of_halves"], 3)
+    lines = [
+        f"{report['scenes']} {report['split']} scenes, {report['seeds']} seeds; {where}; weights {report['weights']}; "
+        f"a step took {report['step_ms']:.0f} ms. KID between two halves of the truth: {halves}.", "",
+        "| never seen before, over the truth's | " + " | ".join(COLUMNS.values()) + " |",
+        "|" + " --- |" * (len(COLUMNS) + 1),
+    ]  # fmt: skip
+    for name, row in report["rows"].items():
+        lines.append(f"| {name} | " + " | ".join(_cell(column, row) for column in COLUMNS) + " |")
+    lines += ["", "| goal | measured | wanted | met |", "| --- | --- | --- | --- |"]
+    for name, goal in report["goals"].items():
+        met = "yes" if goal["met"] else "no"
+        lines.append(f"| {COLUMNS[name]} | {_said(goal['measured'])} | {goal['wanted']} | {met} |")
+    return "\n".join(lines) + "\n"
+
+
+def print_report(report: dict, console) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"Where nothing was seen: {report['scenes']} {report['split']} scenes, {report['seeds']} seeds")
+    for heading in ("", *COLUMNS.values()):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, row in report["rows"].items():
+        table.add_row(name, *(_cell(column, row).split(" [")[0] for column in COLUMNS))
+    console.print(table)
+    console.print(f"KID between two halves of the truth: {_said(report['kid_of_halves'], 3)}; "
+                  f"a step took {report['step_ms']:.0f} ms; {report['seconds']:.0f} s in all")  # fmt: skip
+    table = Table(title="Goals")
+    for heading in ("", "measured", "wanted", "met"):
+        table.add_column(heading)
+    for name, goal in report["goals"].items():
+        table.add_row(COLUMNS[name], _said(goal["measured"]), goal["wanted"], "yes" if goal["met"] else "no")
+    console.print(table)
+
+
+def main(model: Path | None = None, *, split: str = "test", scenes: int = 12, seeds: int = 2, processes: int = 2,
+         out: Path = Path("roam-out/imagine"), is_with_untrained: bool = True) -> dict:  # fmt: skip
+    """Run, print and keep: what `roam bench imagine` does."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console()
+    console.width = max(console.width, 140)
+    console.print(str(Machine.here()))
+    started, visits = time.perf_counter(), []
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("imagining", total=scenes)
+        for one in _visits(model, scenes, processes, split=split, seeds=seeds, is_with_untrained=is_with_untrained):
+            visits.append(one)
+            bar.update(task, completed=len(visits))
+    checkpoint = load_checkpoint(model)
+    report = {
+        "bench": "imagine", "machine": Machine.here().as_dict(), "weights": checkpoint.digest,
+        "dida": asdict(checkpoint.dida), "split": split, "scenes": scenes, "seeds": seeds,
+        "seconds": time.perf_counter() - started, **report_of(visits, seeds=seeds),
+    }  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"imagine-{split}.json").write_text(json.dumps(report, indent=1))
+    (out / f"imagine-{split}.md").write_text(markdown(report))
+    sheet = sheet_of([one.block for one in visits[:DRAWN]])
+    cv2.imwrite(str(out / f"imagine-{split}.png"), sheet[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    print_report(report, console)
+    console.print(f"tables, figures and the sheet: {out}")
+    print(json.dumps({"bench": "imagine", "split": split, **{k: g["measured"] for k, g in report["goals"].items()}}))
+    return report
+
+
+def _visits(model: Path | None, scenes: int, processes: int, *, is_with_untrained: bool, **how) -> Iterator[Visit]:
+    """Every scene in its order, in this process or in several, each with engines of its own."""
+    if processes < 2:
+        _open(model, is_with_untrained)
+        yield from (_visited(number, **how) for number in range(scenes))
+        return
+    opened = (model, is_with_untrained)
+    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_open, initargs=opened) as pool:
+        yield from pool.map(partial(_visited, **how), range(scenes))
+
+
+_ENGINES: list[Engine | None] = []  # the model's and the untrained one's, of this process
+
+
+def _open(model: Path | None, is_with_untrained: bool) -> None:
+    from ..consistency.embedded import untrained
+
+    cv2.setNumThreads(1)
+    engine = Engine.from_checkpoint(model, device="cpu")
+    torch.set_num_threads(1)
+    _ENGINES[:] = [engine, Engine(untrained(engine.checkpoint)) if is_with_untrained else None]
+
+
+def _visited(number: int, **how) -> Visit:
+    engine, untrained = _ENGINES
+    return visit(engine, number, untrained=untrained, **how)
+
+
+def _on(outing: Outing) -> list:
+    """On round the circle, until what was dreamt has been looked at again."""
+    side = 1 if outing.actions[0].motion.yaw_deg > 0 else -1
+    return [turn(side)] * (2 * TURNS)
+
+
+def _over(value: float, true: float) -> float:
+    """A disagreement over the truth's own, neither taken as less than nobody notices."""
+    return max(value, FLOOR) / max(float(true), FLOOR)
+
+
+def _block(outing: Outing, dreams: Sequence[Pictures]) -> np.ndarray:
+    """Truth above the dreams: the frame that was shown, then some that follow."""
+    rows = []
+    for pixels in (outing.pixels, *(dream.pixels for dream in dreams[:2])):
+        first = pixels[0] if not rows else np.full_like(pixels[0], 255)
+        tiles = [np.pad(tile, ((1, 1), (1, 1), (0, 0)), constant_values=255)
+                 for tile in (first, *(pixels[k] for k in SHOWN))]  # fmt: skip
+        rows.append(np.concatenate(tiles, 1))
+    return np.concatenate(rows, 0)
+
+
+def sheet_of(blocks: Sequence[np.ndarray], columns: int = 3) -> np.ndarray:
+    """The blocks side by side, (H, W, 3) uint8."""
+    gap, height, width = 8, blocks[0].shape[0], blocks[0].shape[1]
+    rows = -(-len(blocks) // columns)
+    out = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    for k, block in enumerate(blocks):
+        y, x = k // columns * (height + gap), k % columns * (width + gap)
+        out[y : y + height, x : x + width] = block
+    return out
+
+
+def _cell(name: str, row: dict) -> str:
+    text = _said(row.get(name), 3 if name == "kid" else 2)
+    low, high = row.get("kid_interval", (None, None))
+    return f"{text} [{low:.3f}, {high:.3f}]" if name == "kid" and low is not None else text
+
+
+def _said(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _wanted(low: float | None, high: float | None) -> str:
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}"
+    return f"at least {low:g}" if low is not None else f"at most {high:g}"

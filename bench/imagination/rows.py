@@ -1,0 +1,149 @@
+"""Who is asked to imagine: the model, the truth, and rows that are plausible, blurred, noisy or made without a model.
+
+A row gives the pictures of an outing, and depth where it has any. Rows that are no walkers of their own get what was
+seen for nothing: only the part that was never seen is theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+
+from ...scenes.render import render
+from ...scenes.splits import SPLIT_SIZE, make_scene
+from ...world.action import Action
+from ...world.frame import Frame
+from ...world.geometry import View, warp, widened
+from ...world.memory import ViewMemory
+from ...world.pose import Camera
+from .recipe import FIRST_SCENE, views_of
+from .recogniser import recognise
+from .walks import Outing
+
+BLUR, NOISE = 2.0, 25.0  # pixels; grey levels
+BANK_SCENES, BANK_VIEWS = 64, 4  # training views among which the nearest is looked for
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a row shows on an outing, from the first frame on: pixels (n + 1, H, W, 3) uint8 and depth (n + 1, H, W)
+    float32 metres, or None."""
+
+    pixels: np.ndarray
+    depth: np.ndarray | None = None
+
+
+Row = Callable[[Outing, int], Pictures]
+
+
+def truth(outing: Outing, seed: int) -> Pictures:
+    return Pictures(outing.pixels, np.stack([view.depth for view in outing.views]))
+
+
+def blurred(outing: Outing, seed: int) -> Pictures:
+    return _pasted(outing, [cv2.GaussianBlur(view.pixels, (0, 0), BLUR) for view in outing.views])
+
+
+def noisy(outing: Outing, seed: int) -> Pictures:
+    rng = np.random.default_rng([outing.number, seed, 7])
+    grain = rng.normal(0, NOISE, outing.pixels.shape)
+    return _pasted(outing, np.clip(outing.pixels + grain, 0, 255).astype(np.uint8))
+
+
+def mean_colour(outing: Outing, seed: int) -> Pictures:
+    """The mean colour of what was shown, where nothing was."""
+    colour = outing.views[0].pixels.mean((0, 1)).round().astype(np.uint8)
+    return _pasted(outing, np.broadcast_to(colour, outing.pixels.shape))
+
+
+def frozen(outing: Outing, seed: int) -> Pictures:
+    """The one true frame again, where nothing was seen."""
+    return _pasted(outing, np.broadcast_to(outing.views[0].pixels, outing.pixels.shape))
+
+
+def other_scene(outing: Outing, seed: int) -> Pictures:
+    """Another scene of the family from the same poses, another with every seed: plausible, in the wrong place."""
+    number = (outing.number + SPLIT_SIZE // 2 + 2 * seed) % SPLIT_SIZE
+    scene = make_scene("train", number, outing.scene.family)
+    return _pasted(outing, [render(scene, pose, Camera()).pixels for pose in outing.poses])
+
+
+def nearest_training_view(outing: Outing, seed: int) -> Pictures:
+    """The training view whose colours and features are nearest to what was shown, pasted in wherever nothing was."""
+    pixels, described = _bank()
+    best = int(np.linalg.norm(described - _described(outing.views[0].pixels[None]), axis=1).argmin())
+    return _pasted(outing, np.broadcast_to(pixels[best], outing.pixels.shape))
+
+
+def carried(outing: Outing, seed: int) -> Pictures:
+    """No model: what was seen is carried along by its TRUE depth, holes filled with the nearest colour and taken for
+    seen from then on; its own pixels, through no tokenizer. The strongest row without a model."""
+    camera, first = Camera(), outing.views[0]
+    memory = ViewMemory(camera).with_view(0, View(first.pixels, first.depth, outing.poses[0]))
+    pixels, depths = [first.pixels], [first.depth]
+    for index, pose in enumerate(outing.poses[1:], 1):
+        shown = warp(memory.choose(pose), pose, camera)
+        depth = _filled(shown.depth, shown.covered)
+        memory = memory.with_view(index, View(shown.pixels, depth, pose, widened(~shown.covered)))
+        pixels.append(shown.pixels)
+        depths.append(depth)
+    return Pictures(np.stack(pixels), np.stack(depths))
+
+
+def dreamt(engine, outing: Outing, seed: int, *, more: Sequence[Action] = ()) -> tuple[Pictures, list[Frame]]:
+    """An engine's dream of an outing from its one true frame, and the frames of `more` actions after it."""
+    session = engine.session(outing.first, seed=seed)
+    frames = [session.frame, *(session.step(action) for action in outing.actions)]
+    later = [session.step(action) for action in more]
+    session.close()
+    depth = None if any(f.depth is None for f in frames) else np.stack([f.depth for f in frames])
+    return Pictures(np.stack([f.pixels for f in frames]), depth), later
+
+
+def through_tokenizer(engine, outing: Outing) -> Pictures:
+    """The truth there and back through an engine's tokenizer: the ceiling of all that it can show."""
+    shown = [engine.show(engine.encode(view.pixels)) for view in outing.views]
+    pasted = _pasted(outing, [pixels for pixels, _ in shown])
+    return Pictures(pasted.pixels, np.stack([depth for _, depth in shown]))
+
+
+def _pasted(outing: Outing, pictures) -> Pictures:
+    return Pictures(np.where(outing.unseen[..., None], np.stack(list(pictures)), outing.pixels))
+
+
+def _filled(depth: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """depth (H, W) metres, holes with that of the nearest pixel that is covered."""
+    if covered.all() or not covered.any():
+        return np.where(covered, depth, np.float32(3.0))
+    _, labels = cv2.distanceTransformWithLabels((~covered).astype(np.uint8), cv2.DIST_L2, 5,
+                                                labelType=cv2.DIST_LABEL_PIXEL)  # fmt: skip
+    table = np.zeros(labels.max() + 1, np.float32)
+    table[labels[covered]] = depth[covered]
+    return table[labels]
+
+
+@cache
+def _bank() -> tuple[np.ndarray, np.ndarray]:
+    """Training views, (n, H, W, 3) uint8, and what they are told apart by."""
+    rng = np.random.default_rng(11)
+    scenes = [make_scene("train", FIRST_SCENE - 1 - k) for k in range(BANK_SCENES)]
+    pixels = np.concatenate([views_of(scene, rng, BANK_VIEWS)[0] for scene in scenes])
+    return pixels, _described(pixels)
+
+
+def _described(pixels: np.ndarray) -> np.ndarray:
+    """(n, D): colours of a coarse grid and features of the whole picture, weighing about the same."""
+    colours = np.stack([cv2.resize(p, (4, 4), interpolation=cv2.INTER_AREA) for p in pixels]).reshape(len(pixels), -1)
+    features = recognise(pixels)[1].mean((1, 2))
+    return np.concatenate([colours / 255.0, features / max(1.0, float(np.sqrt(features.shape[1])))], 1)
+
+
+WITHOUT_MODEL: dict[str, Row] = {
+    "warp, holes filled, own pixels": carried, "other scene": other_scene, "blurred truth": blurred, "noise": noisy,
+    "nearest training view": nearest_training_view, "frozen": frozen, "mean colour": mean_colour,
+}  # fmt: skip
+SEEDED = ("other scene", "noise")  # rows without a model that a seed changes

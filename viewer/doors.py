@@ -1,0 +1,164 @@
+"""Who stands at a server's door: watches the connections under its socket, and cuts those that ZeroMQ alone would bear.
+
+A message is seen only once it is whole, and it may have any number of parts: a connection that never ends one would
+fill the memory. So what has come in is counted where the system says it (TCP_INFO, on Linux), from one whole message to
+the next; a connection that says nothing is closed in the end, one more than there is room for at once. Knows no
+message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.05
+BYTES_RECEIVED = 128  # where in Linux's struct tcp_info the u64 tcpi_bytes_received lies
+
+
+@dataclass(frozen=True)
+class Patience:
+    """What is borne. Bytes of a message that is not whole: before a connection has said hello, and after; seconds
+    without hello, and without any message; connections in all, and from one address that is not this machine's."""
+
+    stranger_bytes: int = 256 * 1024
+    guest_bytes: int = 12 * 2**20
+    hello_s: float = 10.0
+    idle_s: float = 90.0
+    max_connections: int = 320
+    max_from_one: int = 64
+
+
+@dataclass
+class _Door:
+    peer: tuple
+    heard_at: float
+    seen_bytes: int = 0
+    is_guest: bool = False
+
+
+class Doors:
+    """Watches a bound ROUTER's connections from a thread of its own. `heard` and `cut` may be called by any."""
+
+    def __init__(self, router: zmq.Socket, patience: Patience):
+        self._patience = patience
+        self._doors: dict[int, _Door] = {}
+        self.num_cut = 0
+        self._monitor = router.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED)
+        self._router, self._ending = router, threading.Event()
+        self._thread = threading.Thread(target=self._run, name="roam-doors", daemon=True)
+        self._thread.start()
+
+    @property
+    def num_connections(self) -> int:
+        return len(self._doors)
+
+    def heard(self, fd: int, *, is_guest: bool = False) -> None:
+        """A whole message has come over that connection; is_guest: from somebody who has said hello."""
+        door = self._doors.get(fd)
+        if door:
+            door.heard_at, door.is_guest = time.monotonic(), is_guest
+            with contextlib.suppress(OSError), _borrowed(fd, door.peer) as connection:
+                door.seen_bytes = _bytes_received(connection)
+
+    def cut(self, fd: int, reason: str) -> None:
+        """End a connection."""
+        door = self._doors.pop(fd, None)
+        if door:
+            self.num_cut += 1
+            log.info("a connection from %s is cut: %s", door.peer[0] if door.peer else "here", reason)
+            with contextlib.suppress(OSError), _borrowed(fd, door.peer) as connection:
+                # a reset, not a farewell: what still comes in is not waited for
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._ending.set()
+        self._thread.join()
+        self._router.disable_monitor()
+        self._monitor.close(linger=0)
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            try:
+                self._take_events()
+                self._look()
+            except zmq.ContextTerminated:
+                return
+            except Exception:  # the watch goes on
+                log.exception("the connections could not be looked after")
+
+    def _take_events(self) -> None:
+        timeout_ms = int(LOOK_S * 1000)
+        for _ in range(100):
+            if not self._monitor.poll(timeout_ms):
+                return
+            timeout_ms = 0
+            event = parse_monitor_message(self._monitor.recv_multipart())
+            if event["event"] == zmq.EVENT_ACCEPTED:
+                self._enter(int(event["value"]))
+            else:
+                self._doors.pop(int(event["value"]), None)
+
+    def _enter(self, fd: int) -> None:
+        try:
+            with _borrowed(fd) as connection:
+                peer = connection.getpeername()
+        except OSError:  # gone already, or no TCP
+            return
+        self._doors[fd] = _Door(peer if isinstance(peer, tuple) else (), time.monotonic())
+        counts = Counter(door.peer[0] for door in list(self._doors.values()) if door.peer)
+        if len(self._doors) > self._patience.max_connections:
+            self.cut(fd, f"{len(self._doors)} connections are open")
+        elif peer and not _is_here(peer) and counts[peer[0]] > self._patience.max_from_one:
+            self.cut(fd, f"{counts[peer[0]]} connections from one address")
+
+    def _look(self) -> None:
+        now, patience = time.monotonic(), self._patience
+        for fd, door in list(self._doors.items()):
+            most = patience.guest_bytes if door.is_guest else patience.stranger_bytes
+            silent_s = now - door.heard_at
+            if silent_s > (patience.idle_s if door.is_guest else patience.hello_s):
+                self.cut(fd, f"silent for {silent_s:.0f} s")
+                continue
+            try:
+                with _borrowed(fd, door.peer) as connection:
+                    came = _bytes_received(connection) - door.seen_bytes
+            except OSError:
+                continue
+            if came > most:
+                self.cut(fd, f"{came} bytes of a message that does not end")
+
+
+@contextlib.contextmanager
+def _borrowed(fd: int, peer: tuple | None = None):
+    """The socket behind a descriptor of ZeroMQ's; OSError where it is another connection's by now."""
+    connection = socket.socket(fileno=os.dup(fd))
+    try:
+        if peer and connection.getpeername() != peer:
+            raise OSError("another connection")
+        yield connection
+    finally:
+        connection.close()
+
+
+def _bytes_received(connection: socket.socket) -> int:
+    if not hasattr(socket, "TCP_INFO") or connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return 0
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_RECEIVED + 8)
+    return struct.unpack_from("Q", info, BYTES_RECEIVED)[0] if len(info) >= BYTES_RECEIVED + 8 else 0
+
+
+def _is_here(peer: tuple) -> bool:
+    return peer[0].startswith("127.") or peer[0] in ("::1", "::ffff:127.0.0.1")

@@ -1,0 +1,128 @@
+"""Dreams what nobody has seen: holes of a carried view become tokens by DiDA, tokens become pixels and depth beside
+what is known. Knows nothing of sessions: a dream is asked for with all that it depends on, so that it is the same
+whenever it is dreamt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..kernels.graph import CapturedStep
+from .dida import decode_holes, reveal_order
+from .geometry import View, Warp, sharpened, widened
+from .painter import Painter
+from .passes import Passes
+from .pose import Motion, Pose
+from .vision import VisionTokenizer
+
+AHEAD_DEG, AHEAD = 45.0, 1.0  # how far on, in degrees or metres, a keyframe is dreamt ahead of a step that needs one
+SPECK = 0.01  # share of a view up to which holes are filled from beside, as no thing fits into them
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A dream to be dreamt: at a pose, with what is known there and its codes (1, N); words: ids that lead there; past:
+    pages seen; page: where the words go; number: the page's place in the walk; seed."""
+
+    pose: Pose
+    carried: Warp
+    words: tuple[int, ...]
+    past: tuple[int, ...]
+    page: int
+    number: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Dream:
+    """tokens (h, w) int32, and the view as it is remembered, fresh where it was dreamt."""
+
+    tokens: np.ndarray
+    view: View
+
+
+def strides_ahead(motion: Motion) -> int:
+    """How many times a motion is made to reach its keyframe. A turn of 15 degrees opens one column of cells and a bit;
+    three of them open what things fit into. On the way forward holes open beside what stands near, and there alone."""
+    turn, side = abs(motion.yaw_deg), max(abs(motion.right), -motion.forward)
+    strides = [1.0]
+    if turn:
+        strides.append(AHEAD_DEG / turn)
+    if side > 0:
+        strides.append(AHEAD / side)
+    if abs(motion.pitch_deg) or motion.forward > 0:
+        return max(1, round(min(strides[1:], default=1.0))) if turn else 1
+    return max(1, round(min(strides[1:], default=1.0)))
+
+
+class Dreamer:
+    """Runs the passes and the painter of one model over asked dreams."""
+
+    def __init__(self, passes: Passes, vision: VisionTokenizer, painter: Painter, *, steps: int, temperature: float):
+        """vision and painter as they are served."""
+        self.passes, self.vision, self.painter = passes, vision, painter
+        self.steps, self.temperature = steps, temperature
+        self.grid = passes.layout.grid
+        self._see = CapturedStep(self._look)
+
+    def dream(self, asked: Sequence[Asked]) -> list[Dream]:
+        """Dream together what was asked for; each comes out as it would alone."""
+        if not asked:
+            return []
+        codes = torch.cat([self._see("encode", self._tensor(one.carried.pixels)[None]).flatten(1) for one in asked])
+        holes = torch.stack([self._tensor(one.carried.coverage(self.grid) <= 0.5).flatten() for one in asked])
+        tokens = self._decoded(asked, torch.where(holes, -1, codes))
+        return [self._painted(one, tokens[b]) for b, one in enumerate(asked)]
+
+    def _decoded(self, asked: Sequence[Asked], canvas: Tensor) -> Tensor:
+        device = self.passes.device
+        orders = torch.stack([torch.from_numpy(reveal_order(self.grid, one.seed)).to(device) for one in asked])
+        seeds = [torch.tensor([one.seed + 1 + step for one in asked], device=device) for step in range(self.steps)]
+        numbers = torch.tensor([one.number for one in asked], device=device)
+        past, pages = [one.past for one in asked], [one.page for one in asked]
+        words = [[one.words for one in asked]]  # read with the first step's canvas, and known from then on
+
+        def predict(tokens: Tensor, seeds: Tensor, temperature: float) -> Tensor:
+            return self.passes.denoise(words.pop() if words else None, numbers, past, pages, tokens, None, seeds,
+                                       temperature=temperature)  # fmt: skip
+
+        return decode_holes(predict, canvas, orders, seeds, temperature=self.temperature)
+
+    def _painted(self, one: Asked, tokens: Tensor) -> Dream:
+        carried, (h, w) = one.carried, self.grid
+        H, W = carried.covered.shape
+        noise = np.random.default_rng(one.seed).standard_normal((1, 1, H, W), dtype=np.float32)
+        points = self.vision.points(tokens.view(1, h, w)).movedim(-1, 1)
+        known = (self._tensor(part)[None] for part in (carried.pixels, carried.depth, carried.covered))
+        pixels, depth = self._see("paint", points, *known, self._tensor(noise))
+        pixels = pixels[0].cpu().numpy()
+        depth = sharpened(depth[0].float().cpu().numpy(), pixels)
+        depth = np.where(carried.covered, carried.depth, depth).astype(np.float16).astype(np.float32)
+        view = View(pixels, depth, one.pose, widened(~carried.covered))
+        return Dream(tokens.view(h, w).cpu().numpy().astype(np.int32), view)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.passes.device)
+
+    def _look(self, kind: str, *inputs: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        return self.painter.paint(*inputs) if kind == "paint" else self.vision.encode(*inputs)
+
+
+def without_specks(carried: Warp) -> Warp:
+    """A carried view whose last holes have depth too, that of the nearest covered pixel; colour they have already."""
+    if carried.covered.all():
+        return carried
+    if not carried.covered.any():
+        return Warp(carried.pixels, carried.covered, np.full_like(carried.depth, 100.0))
+    _, nearest = cv2.distanceTransformWithLabels(
+        (~carried.covered).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    of_label = np.zeros(int(nearest.max()) + 1, np.float32)
+    of_label[nearest[carried.covered]] = carried.depth[carried.covered]
+    return Warp(carried.pixels, carried.covered, np.where(carried.covered, carried.depth, of_label[nearest]))

@@ -1,0 +1,195 @@
+"""The recipe by which the world model learns to dream: it goes on from the trained model, on what nobody has seen.
+
+A sample is a keyframe: a view much of which no view before has shown. Cells that earlier views cover hold what was
+carried there; of the others some are given, as in the middle of decoding, and the rest are asked for. That is masked
+diffusion (MaskGIT, arXiv 2202.04200, section 3.1; here with random orders), the metric path's two ends: level 0, where
+nothing is known, and level 1. The loss is cross-entropy under the joint distribution of codes, of the cells asked for
+alone. A keyframe is asked in several canvases at once, which share its history. A share of the canvases and the clean
+rows go on with what the model could do before: whole frames from noise or from the frame before, and token by token.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .canvases import Canvases
+from .muon import Muon
+from .run import Average, Run, learning_rate
+from .world_model import WorldTrainer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DreamRecipe:
+    """steps and max_seconds: whichever ends first. walks: a batch; copies: canvases a keyframe, the last of which is a
+    whole frame's in `whole` of the cases. Probabilities: hidden, that more of the carried view is taken away, from one
+    side; tired, that given cells of a canvas are hurt, each with `hurt`, and that a history is. clean_weight: of the
+    clean rows' loss, taken of one row in `clean_every`."""
+
+    steps: int = 40_000
+    walks: int = 2
+    copies: int = 4
+    peak: float = 2e-3
+    max_seconds: float = 6000.0
+    seed: int = 5
+    whole: float = 0.3
+    hidden: float = 0.25
+    tired: float = 0.4
+    hurt: float = 0.1
+    clean_weight: float = 0.1
+    clean_every: int = 4
+    average: float = 0.998
+
+
+@dataclass(frozen=True)
+class DreamBatch:
+    """tokens (B, T, N) codes; text (B, T, L); canvases (B, T, copies, N, K) digits, -1 where asked; asked
+    (B, T, copies, N) bool; history (B, T, N, K) digits."""
+
+    tokens: Tensor
+    text: Tensor
+    canvases: Tensor
+    asked: Tensor
+    history: Tensor
+
+
+def make_dream_batch(trainer: WorldTrainer, data: Canvases, rows: np.ndarray, recipe: DreamRecipe,
+                     generator: torch.Generator) -> DreamBatch:  # fmt: skip
+    """Canvases of the walks `rows`, as in the middle of decoding."""
+    tokens, warped = (torch.from_numpy(x[rows]).long() for x in (data.tokens, data.warped))
+    covered = torch.from_numpy(data.coverage[rows]) > 0.5
+    text = torch.from_numpy(data.text[rows]).long()
+    draw = lambda *shape: torch.rand(*shape, generator=generator)  # noqa: E731
+    (B, T, N), C, (h, w) = tokens.shape, recipe.copies, trainer.layout.grid
+    digits, carried = trainer.digits(tokens), trainer.digits(warped)
+    # a side of the carried view is hidden: everything beyond a column, left or right
+    column = torch.arange(w).expand(h, w).flatten()
+    edge, is_left = torch.floor(draw(B, T, C, 1) * (w + 1)), draw(B, T, C, 1) < 0.5
+    gone = torch.where(is_left, column < edge, column >= edge) & (draw(B, T, C, 1) < recipe.hidden)
+    known = covered[:, :, None] & ~gone
+    # how much of the rest is asked for: MaskGIT's cosine of a uniform time
+    share = torch.cos(draw(B, T, C, 1) * math.pi / 2)
+    asked = (draw(B, T, C, N) < share) & ~known
+    tired = draw(B, T, C, 1) < recipe.tired
+    hurt = tired & (draw(B, T, C, N) < recipe.hurt)
+    cells = torch.where(known[..., None], carried[:, :, None], digits[:, :, None])
+    cells = torch.where(hurt[..., None], trainer.noised(cells, torch.full(hurt.shape, 0.8), generator), cells)
+    cells = torch.where(asked[..., None], torch.tensor(-1), cells)
+    # whole frames: from noise or from the frame before
+    before = torch.cat([digits[:, :1], digits[:, :-1]], 1)
+    level = torch.where(draw(B, T, 1) < 0.5, torch.zeros(B, T, 1), draw(B, T, 1)).expand(B, T, N)
+    whole = trainer.noised(torch.where((draw(B, T, 1, 1) < 0.5), before, digits), level, generator)
+    is_whole = draw(B, T, 1) < recipe.whole
+    cells[:, :, -1] = torch.where(is_whole[..., None], whole, cells[:, :, -1])
+    asked[:, :, -1] |= is_whole
+    worn = (draw(B, 1, 1) < recipe.tired) & (draw(B, T, N) < recipe.hurt)
+    history = torch.where(worn[..., None], trainer.noised(digits, torch.full((B, T, N), 0.8), generator), digits)
+    return DreamBatch(tokens, text, cells, asked, history)
+
+
+def train_dream(data: Canvases, held_out: Canvases, folder: str | Path, recipe: DreamRecipe, trainer: WorldTrainer, *,
+                progress=None) -> None:  # fmt: skip
+    """Train (or go on training) a trainer whose weights can already be those of a model. progress: called with (share
+    done, the log row) now and then."""
+    run = Run(folder)
+    optimizers = make_dream_optimizers(trainer, recipe.peak)
+    average, step = Average(trainer, recipe.average), 0
+    if state := run.resume():
+        trainer.load_state_dict(state["model"])
+        average.weights, average.updates, step = state["average"], state["updates"], state["step"]
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+
+    def save() -> None:
+        run.save(step, model=trainer.state_dict(), average=average.weights, updates=average.updates,
+                 optimizers=[optimizer.state_dict() for optimizer in optimizers])  # fmt: skip
+
+    totals = []
+    while (share := max(step / recipe.steps, run.seconds / recipe.max_seconds)) < 1:
+        rate = learning_rate(int(share * recipe.steps), recipe.steps, 1.0, warmup=0) * min(1.0, (step + 1) / 50)
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+            group["lr"] = group["peak"] * rate
+        totals.append(_dream_step(trainer, optimizers, data, recipe, step))
+        average.update(trainer)
+        step += 1
+        if step % 50 == 0:
+            row = dict(zip(("asked", "clean"), np.mean(totals, 0), strict=True)) | {"rate": rate}
+            held = evaluate_dream(average.of(trainer), held_out) if step % 200 == 0 else {}
+            run.record(step, **row, **{name: held.get(name, math.nan) for name in MEASURES})
+            totals = []
+            if held:
+                save()
+            if progress:
+                progress(share, row | held)
+    save()
+    run.record(step, asked=math.nan, clean=math.nan, rate=0.0, **evaluate_dream(average.of(trainer), held_out))
+    run.draw("asked", "clean", *MEASURES)
+
+
+def make_dream_optimizers(trainer: WorldTrainer, peak: float) -> list[torch.optim.Optimizer]:
+    """Muon for the layers' matrices, AdamW for tables and norms."""
+    matrices = [p for name, p in trainer.named_parameters() if ".layers." in name and p.ndim == 2]
+    held = {id(p) for p in matrices}
+    others = [p for p in trainer.parameters() if id(p) not in held]
+    pair = [Muon(matrices, lr=peak), torch.optim.AdamW(others, lr=peak, betas=(0.9, 0.98), weight_decay=0.0)]
+    for optimizer in pair:
+        for group in optimizer.param_groups:
+            group["peak"] = peak
+    return pair
+
+
+def _dream_step(trainer: WorldTrainer, optimizers, data: Canvases, recipe: DreamRecipe, step: int) -> tuple:
+    rng = np.random.default_rng([recipe.seed, step])
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    rows = rng.integers(len(data.tokens), size=recipe.walks)
+    batch = make_dream_batch(trainer, data, rows, recipe, generator)
+    asked, clean = dream_losses(trainer, batch, recipe, generator)
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    (asked + recipe.clean_weight * clean).backward()
+    torch.nn.utils.clip_grad_norm_(trainer.parameters(), 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
+    return asked.item(), clean.item()
+
+
+def dream_losses(trainer: WorldTrainer, batch: DreamBatch, recipe: DreamRecipe, generator) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy in nats a token: of the cells asked for, and of clean rows that have a history."""
+    hidden = trainer.hidden(batch.text, batch.canvases, batch.history, trainer.layout.window)
+    tokens = batch.tokens[:, :, None].expand(batch.asked.shape)
+    asked = trainer.codes.joint_loss(hidden[:, :, 1:][batch.asked], tokens[batch.asked]).mean()
+    some = torch.rand(batch.tokens.shape, generator=generator) < 1 / recipe.clean_every
+    some[:, 0] = False
+    return asked, trainer.codes.joint_loss(hidden[:, :, 0][some], batch.tokens[some]).mean()
+
+
+MEASURES = ("hole_nats", "half_nats", "first_nats")
+
+
+@torch.no_grad()
+def evaluate_dream(trainer: WorldTrainer, data: Canvases, *, walks: int = 24) -> dict[str, float]:
+    """Held-out cross-entropy in nats a token, later keyframes: of holes with nothing in them given, and with half
+    given; first_nats: of a frame of which nothing is known, half given."""
+    generator = torch.Generator().manual_seed(0)
+    tokens, warped = (torch.from_numpy(x[:walks]).long() for x in (data.tokens, data.warped))
+    holes = torch.from_numpy(data.coverage[:walks]) <= 0.5
+    text = torch.from_numpy(data.text[:walks]).long()
+    half = holes & (torch.rand(holes.shape, generator=generator) < 0.5)
+    digits, carried = trainer.digits(tokens), trainer.digits(warped)
+    asked = torch.stack([holes, half], 2)
+    cells = torch.where(holes[..., None], digits, carried)[:, :, None]
+    canvases = torch.where(asked[..., None], torch.tensor(-1), cells)
+    hidden = trainer.hidden(text, canvases, digits, trainer.layout.window)[:, :, 1:]
+    nats = torch.full(asked.shape, math.nan)
+    nats[asked] = trainer.codes.joint_loss(hidden[asked], tokens[:, :, None].expand(asked.shape)[asked])
+    later, first = nats[:, 1:], nats[:, :1]
+    parts = (later[:, :, 0], later[:, :, 1], first[:, :, 1])
+    return dict(zip(MEASURES, (part.nanmean().item() for part in parts), strict=True))
