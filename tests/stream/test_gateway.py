@@ -18,7 +18,7 @@ from roam.world.action import parse_action
 
 from .doubles import Tiny
 
-websocket = pytest.importorskip("websockets.sync.client", reason="needs websockets: pip install 'roam[serve]'")
+websocket = pytest.importorskip("websockets.sync.client", reason="needs websockets: pip install 'roam-worlds[serve]'")
 from websockets.exceptions import InvalidStatus  # noqa: E402
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
