@@ -42,7 +42,7 @@ class Mail:
 
 
 class Post:
-    """A bound ROUTER socket, used by one thread only; `wake` is the one call that another thread may make.
+    """A bound ROUTER socket, used by one thread only; `wake` is the one call that others may make, one at a time.
 
     on_drop is told of every client that is gone, by its routing id.
     """
@@ -68,8 +68,8 @@ class Post:
                 self._woken.recv(zmq.DONTWAIT)
 
     def wake(self) -> None:
-        """End a `wait`; from the one other thread that holds this end of the pipe."""
-        with contextlib.suppress(zmq.Again):  # a full pipe wakes as well
+        """End a `wait`; from one other thread at a time."""
+        with contextlib.suppress(zmq.ZMQError):  # a full pipe wakes as well; one that is closed, nobody any more
             self._waker.send(b"", zmq.DONTWAIT)
 
     def receive(self) -> Mail | None:
