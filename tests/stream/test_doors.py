@@ -81,6 +81,24 @@ def test_a_message_of_thousands_of_parts_is_refused_and_its_connection_cut(serve
     assert RemoteSession.open(client).step(FORWARD).index == 1
 
 
+def test_whoever_takes_the_routing_id_of_one_who_is_gone_does_not_get_its_walk(server, wires):
+    walker, thief = wires(routing_id=b"walker"), None
+    session = walker.open(credits=4).session
+    walker.close()
+    for _ in range(50):  # until the server's socket has let go of the id
+        time.sleep(0.05)
+        thief = wires(routing_id=b"walker")
+        thief.send(p.Act(seq=2, session=session, mode="once", text="move forward"))
+        answer = thief.read(timeout_s=0.5)
+        if answer is not None:
+            break
+        thief.close()
+    assert isinstance(answer, p.Error) and answer.code == "hello_first"
+    thief.greet()
+    thief.send(p.Act(seq=3, session=session, mode="once", text="move forward"))
+    assert thief.read_until(p.Error).code == "not_yours"
+
+
 class TestWithLittlePatience:
     @pytest.fixture
     def limits(self):
