@@ -1,15 +1,23 @@
 # Sets up its own .venv, then runs: `make play` walks, `make test` checks, `make lint` only reads the code.
+# `make test-isa` runs what computes as on older processors, which this one is held to.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 TESTED := .venv/.ready-to-test
+NUMERIC := tests/kernels tests/world
 
-.PHONY: play test lint setup
+.PHONY: play test test-isa lint setup
 play: $(STAMP)
+	@echo "Opening a world; with no screen it walks by itself. Escape quits, H shows the keys."
 	$(BIN)/roam play $(ARGS)
 
 test: lint $(TESTED)
 	$(BIN)/python -m pytest $(ARGS)
+
+# AVX2 without bf16, as most laptops have; then no vector instructions at all, as far as torch lets itself be held.
+test-isa: $(TESTED)
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest $(NUMERIC) $(ARGS)
+	ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest tests/kernels $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -18,12 +26,14 @@ setup: $(STAMP)
 
 # The doctor compiles the renderer once, so that the first start is quick; what it finds missing stops no set-up.
 $(STAMP): pyproject.toml constraints.txt
+	@echo "Setting up .venv, once: up to a gigabyte of packages, some minutes. What is being fetched is told below."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --progress-bar on -c constraints.txt -e '.[dev]'
+	@echo "Compiling what a walk needs, once: up to two minutes."
 	$(BIN)/roam doctor --warm || true
 	touch $(STAMP)
 
 # What only tests need, and is too heavy for those who come to walk.
 $(TESTED): $(STAMP)
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,panda]'
+	$(BIN)/python -m pip install --progress-bar on -c constraints.txt -e '.[dev,panda]'
 	touch $(TESTED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -84,7 +85,7 @@ class SceneSession:
         }  # fmt: skip
         partial = Path(f"{path}.partial")
         try:
-            partial.write_text(json.dumps(state, indent=1), encoding="utf-8")
+            partial.write_text(json.dumps(state | {"sum": _sum(state)}, indent=1), encoding="utf-8")
             partial.replace(path)  # what was there stays until the new one is whole
         finally:
             with contextlib.suppress(OSError):
@@ -111,6 +112,8 @@ def load_scene_session(path: str | Path) -> SceneSession:
         state = json.loads(Path(path).read_text(encoding="utf-8"))
         if not isinstance(state, dict) or state.get("roam") != "scene session" or state.get("format") != FORMAT:
             raise SceneError(f"{path} is no scene session of format {FORMAT}")
+        if state.pop("sum", None) not in (None, _sum(state)):  # the first saves had none
+            raise SceneError(f"{path} is not what was saved: its disk has erred, or it was changed; nothing was loaded")
         scene = FAMILIES[state["family"]](int(state["seed"]))
         start = Pose(tuple(state["start"][:3]), tuple(state["start"][3:]))
         session = SceneSession(scene, start=start, camera=Camera(*state["camera"]))
@@ -120,3 +123,8 @@ def load_scene_session(path: str | Path) -> SceneSession:
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise SceneError(f"{path} is no readable scene session ({error}); wanted a file that saving wrote") from error
     return session
+
+
+def _sum(state: dict) -> str:
+    """A digest of all that a save holds."""
+    return hashlib.blake2b(json.dumps(state, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from ..world.compiled import njit
 from ..world.pose import Camera, Pose
 from .scene import BOX, BRICK, CHECKER, CYLINDER, GRASS, GROUND_ID, PLAIN, PLASTER, STRIPES, TILES, WOOD, Scene
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
 from ..world.action import ActionError
+from ..world.compiled import njit
 from ..world.pose import Motion, Pose
 
 BOX, CYLINDER, ELLIPSOID = 0, 1, 2

@@ -13,9 +13,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("world", "kernels", "scenes", "viewer", "bench")
 FLOOR = {"world.pose", "world.action", "world.frame"}
+COMPILED = "world.compiled"  # beside the floor: whatever compiles for the CPU does so by it
 # the order of the tree: a file may import its own row and the rows before it
 WORLD_ROWS = (
-    {"pose", "action", "frame"}, {"config", "vocabulary", "geometry", "footing"}, {"text", "emu_text", "vision", "ibq"},
+    {"pose", "action", "frame", "compiled"}, {"config", "vocabulary", "geometry", "footing"},
+    {"text", "emu_text", "vision", "ibq"},
     {"depth"},
     {"sampling", "sequence", "prompts"}, {"model", "footprint", "parallel"}, {"pages", "cache", "stream", "memory"},
     {"dida", "autoregressive"}, {"passes"},
@@ -127,10 +129,16 @@ def test_kernels_know_torch_and_triton_and_each_other():
     assert not bad, wrong(bad)
 
 
+def test_what_is_compiled_for_the_cpu_goes_through_one_file():
+    bad = [i for i in all_imports(*PACKAGES) if top(i) == "numba" and not i.is_ours and module(i.file) != COMPILED]
+    assert not bad, wrong(bad)
+
+
 def test_scenes_know_the_floor_and_no_model():
+    known = FLOOR | {"scenes", COMPILED}
     bad = [
         i for i in all_imports("scenes")
-        if (not is_allowed(i.target, FLOOR | {"scenes"}) if i.is_ours else top(i) in HEAVY | {"pygame", "zmq"})
+        if (not is_allowed(i.target, known) if i.is_ours else top(i) in HEAVY | {"pygame", "zmq"})
     ]  # fmt: skip
     assert not bad, wrong(bad)
 

@@ -6,14 +6,19 @@ ours and of the operating system become one sentence on stderr and exit code 2.
 
 from __future__ import annotations
 
-import os
+import contextlib
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..bench.consistency.commands import app as consistency_app
+from .display import missing_display
+from .outputs import OutputError
 
 app = typer.Typer(
     name="roam", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -26,6 +31,7 @@ bench_app = typer.Typer(no_args_is_help=True, help="Measure: quality, speed, con
 app.add_typer(bench_app, name="bench")
 bench_app.add_typer(consistency_app, name="consistency")
 
+DISTRIBUTION = "roam-worlds"  # what it is called where it is installed from
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 Model = Annotated[Path | None, typer.Option(help="Folder of weights; without it, the embedded model.")]
@@ -36,6 +42,24 @@ Context = Annotated[int | None, typer.Option(min=256, help="Official models: the
 Area = Annotated[int | None, typer.Option(min=256, help="Official models: pixels of a picture.")]
 Turns = Annotated[str | None, typer.Option(help="Official models: how turns are told apart, user or span.")]
 Tell = Annotated[str | None, typer.Option(help="What the world is, in words, for models that read them.")]
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"roam {version(DISTRIBUTION)}")
+        except PackageNotFoundError:  # a checkout on the path
+            print("roam, not installed")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
+) -> None:
+    """Walk through worlds that a model dreams."""
 
 
 @app.command()
@@ -70,7 +94,12 @@ def play(
     start = Start(seed, truth, family, _text(image), _text(load), text, ghost)
     official = _official(vision_tokenizer, precision=precision, context=context, area=area, turns=turns)
     order = playing.Order(start, model, actions, frames, record, out, overwrite, mapped, official)
-    if headless or not _has_display():
+    missing = None if headless else missing_display()
+    if headless or missing:
+        if keys:
+            raise OutputError(f"--keys is for a window, and there is none ({missing or '--headless'}): leave it out")
+        if missing and missing != "no display":
+            print(f"{missing}, so no window can be opened; walking without one", file=sys.stderr)
         playing.play_headless(order)
     else:
         playing.play_in_window(order, keys=keys, scale=size)
@@ -144,13 +173,13 @@ def doctor(
 
     if warm:
         warm_up()
-    if not report(examine(has_display=_has_display())):
+    if not report(examine(missing=missing_display())):
         raise typer.Exit(1)
 
 
 @app.command()
 def train(
-    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it goes on.")] = Path("runs/mine"),
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; an interrupted run in it goes on.")] = None,
     stage: Annotated[list[str] | None, typer.Option(help="Only this stage; may be given again.")] = None,
     walks: Annotated[int | None, typer.Option(min=8, help="Walks to record and learn from.")] = None,
     tokenizer_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the tokenizer.")] = None,
@@ -166,6 +195,10 @@ def train(
     from .train import TrainOrder
     from .train import train as run
 
+    numbers = (walks, tokenizer_minutes, depth_minutes, world_minutes, painter_minutes, dream_minutes, begin, workers)
+    if out is None and not stage and all(number is None for number in numbers):
+        raise OutputError("training takes hours on two cores: say where to, for instance --out runs/mine")
+    out = out or Path("runs/mine")
     run(TrainOrder(out, tuple(stage or ()), walks, tokenizer_minutes, depth_minutes, world_minutes, painter_minutes,
                    dream_minutes, begin, workers, device))  # fmt: skip
 
@@ -228,7 +261,6 @@ def serve(
     turns: Turns = None,
 ) -> None:
     """Let other programs walk: ZeroMQ, protocol 1 (docs/protocol.md)."""
-    from .serving import WALKS
     from .serving import serve as run
     from .sessions import Limits
     from .worlds import open_worlds
@@ -240,7 +272,7 @@ def serve(
     official = _official(vision_tokenizer, precision=precision, context=context, area=area, turns=turns)
     worlds = open_worlds(model, is_truth=truth, solid=not ghost, **official)
     ports = {"metrics_port": metrics_port, "page_port": page_port, "allow_origins": allow_origin or ()}
-    run(worlds, address, folder=folder or WALKS, keys=keys, is_open=is_open, limits=limits, **ports)
+    run(worlds, address, folder=folder, keys=keys, is_open=is_open, limits=limits, **ports)
 
 
 @app.command()
@@ -267,28 +299,25 @@ KeyFolder = Annotated[Path | None, typer.Option(help="Folder of the keys.")]
 @keys_app.command("make")
 def keys_make(name: str, folder: KeyFolder = None) -> None:
     """Make a key pair; `server` is the server's own."""
-    from .serving import KEYS
     from .serving import keys_make as run
 
-    run(name, folder=folder or KEYS)
+    run(name, folder=folder)
 
 
 @keys_app.command("list")
 def keys_list(folder: KeyFolder = None) -> None:
     """Whom the server lets in."""
-    from .serving import KEYS
     from .serving import keys_list as run
 
-    run(folder=folder or KEYS)
+    run(folder=folder)
 
 
 @keys_app.command("add")
 def keys_add(name: str, public: str, folder: KeyFolder = None) -> None:
     """Let a client in, from the server's next start on."""
-    from .serving import KEYS
     from .serving import keys_add as run
 
-    run(name, public, folder=folder or KEYS)
+    run(name, public, folder=folder)
 
 
 @app.command()
@@ -384,14 +413,35 @@ def adaptation(
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line; `args` are sys.argv's by default."""
+    """Run the command line; `args` are sys.argv's by default. A signal to end ends it as an error does: what is half
+    written is finished or removed."""
     try:
-        app(args, prog_name="roam")
+        with _ending_on_signals():
+            app(args, prog_name="roam")
     except (ValueError, OSError, ImportError) as error:
         if not _is_for_people(error):
             raise
         print(f"roam: {_sentence(error)}", file=sys.stderr)
         sys.exit(2)
+
+
+@contextlib.contextmanager
+def _ending_on_signals() -> Iterator[None]:
+    """TERM and HUP as exceptions, where nobody has said otherwise; servers say otherwise."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    names = ("SIGTERM", "SIGHUP") if threading.current_thread() is threading.main_thread() else ()
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    mine = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in mine:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _official(vision: Path | None, **options) -> dict:
@@ -421,13 +471,6 @@ def _sentence(error: Exception) -> str:
         return f"{error.filename}: {error.strerror}"
     hint = "; `roam doctor` says what mends it" if isinstance(error, ModuleNotFoundError) else ""
     return " ".join(str(error).split()) + hint
-
-
-def _has_display() -> bool:
-    """Whether a window can be opened; naming SDL's driver is taken as knowing."""
-    if sys.platform != "linux":
-        return True
-    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"))
 
 
 def _text(path: Path | None) -> str | None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import os
 import platform
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata, resources
 from importlib.util import find_spec
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from .map3d import MEND_LINUX, why_not_open3d
 
 _PYGAME_REPAIR = "pip uninstall -y pygame pygame-ce && pip install pygame-ce"
 
@@ -35,13 +39,14 @@ class Finding:
         return bool(self.mend)
 
 
-def examine(*, has_display: bool) -> list[Finding]:
-    """Look at everything that Roam can use. Imports torch, and opens no window."""
+def examine(*, missing: str | None) -> list[Finding]:
+    """Look at everything that Roam can use. Imports torch, and opens no window. missing: why no window can be opened,
+    or None."""
     checks: list[Callable[[], Finding]] = [
         _python, lambda: _package("torch", "pip install torch", is_needed=True), _triton, _pygame,
         lambda: _package("numba", "pip install numba", is_needed=True),
-        lambda: _package("av", "pip install av", is_needed=True), _open3d, lambda: _display(has_display),
-        _cuda, _bf16, _backend, _weights,
+        lambda: _package("av", "pip install av", is_needed=True), _open3d, lambda: _display(missing),
+        _cuda, _bf16, _backend, _weights, _cache, _home,
     ]  # fmt: skip
     return [check() for check in checks]
 
@@ -77,7 +82,7 @@ def warm_up() -> None:
 
 
 def _python() -> Finding:
-    mend = "" if sys.version_info >= (3, 10) else "install Python 3.10 or newer"
+    mend = "" if sys.version_info >= (3, 11) else "install Python 3.11 or newer"
     return Finding("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}", mend, True)
 
 
@@ -116,17 +121,18 @@ def _is_installed(name: str) -> bool:
 
 
 def _open3d() -> Finding:
-    # not imported: it takes seconds, and a process with a GL context of its own
     name = next((name for name in ("open3d", "open3d-cpu") if _is_installed(name)), None)
     if name is None:
-        return Finding("open3d", "not installed; only the 3D map needs it", "pip install 'roam[map]'")
+        return Finding("open3d", "not installed; only the 3D map needs it", "pip install 'roam-worlds[map]'")
+    if told := why_not_open3d():
+        return Finding("open3d", f"{name} {metadata.version(name)}, {told}", MEND_LINUX)
     return Finding("open3d", f"{name} {metadata.version(name)}")
 
 
-def _display(has_display: bool) -> Finding:
-    if has_display:
+def _display(missing: str | None) -> Finding:
+    if missing is None:
         return Finding("display", "yes")
-    return Finding("display", "none; `roam play` records a walk instead", "set DISPLAY, or xvfb-run roam play")
+    return Finding("display", f"{missing}; `roam play` records a walk instead", "set DISPLAY, or xvfb-run roam play")
 
 
 def _cuda() -> Finding:
@@ -146,7 +152,9 @@ def _bf16() -> Finding:
         return Finding("bf16", "unknown without torch", "pip install torch")
     import torch
 
-    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    from ..kernels.device import has_half_dots
+
+    if has_half_dots(torch.empty(0, dtype=torch.bfloat16)):
         return Finding("bf16", "this CPU has bf16 dot products")
     return Finding("bf16", "this CPU has no bf16 dot products; float32 is used")
 
@@ -164,10 +172,33 @@ def _backend() -> Finding:
     return Finding("kernels", f"{how} on {device}, in {Serving().precision_on(device)}")
 
 
+def _cache() -> Finding:
+    if find_spec("numba") is None:
+        return Finding("cache", "unknown without numba", "pip install numba")
+    from ..world.compiled import cache_folder
+
+    folder = cache_folder()
+    if folder is None:
+        mend = "set NUMBA_CACHE_DIR to a folder that can be written"
+        return Finding("cache", "nowhere to keep compiled code, so every start compiles it anew", mend)
+    return Finding("cache", f"compiled code is kept in {folder}")
+
+
+def _home() -> Finding:
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = None
+    if home is None or not os.access(home, os.W_OK):
+        where = "no home folder" if home is None else f"{home} cannot be written"
+        return Finding("home", f"{where}; servers keep walks and keys there", "set HOME, or use --folder")
+    return Finding("home", str(home))
+
+
 def _weights() -> Finding:
     folder = resources.files(f"{__package__.split('.')[0]}.world.weights")
     sizes = [len(file.read_bytes()) for file in folder.iterdir() if file.name.endswith(".safetensors")]
     if not sizes:
-        mend = "reinstall roam, or train them: roam train; until then: roam play --truth"
+        mend = "reinstall roam-worlds, or train them: roam train --out runs/mine; until then: roam play --truth"
         return Finding("weights", "no embedded model", mend, True)
     return Finding("weights", f"embedded model, {len(sizes)} files, {sum(sizes) / 1e6:.1f} MB", is_needed=True)

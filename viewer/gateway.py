@@ -104,7 +104,7 @@ class Gateway:
         try:
             from websockets.asyncio.server import serve
         except ImportError as error:
-            raise GatewayError("the gateway needs websockets: pip install 'roam[serve]'") from error
+            raise GatewayError("the gateway needs websockets: pip install 'roam-worlds[serve]'") from error
         self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
         self._context = zmq.Context()
         answer = serve(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..world.action import STEP, TURN_DEG, Action, say
 from ..world.pose import Motion
+from .texts import TextError, read_text
 
 # command: (axis of Motion, sign); two commands on one axis exclude each other and the last one pressed counts
 MOTIONS = {
@@ -135,9 +136,9 @@ def load_keymap(path: str | Path) -> Keymap:
     file are those printed on the keys.
     """
     try:
-        table = json.loads(Path(path).read_text(encoding="utf-8-sig"))  # some editors leave a mark before the text
-    except OSError as error:
-        raise KeymapError(f"cannot read the key file {path}: {error.strerror}") from error
+        table = json.loads(read_text(path))
+    except (OSError, TextError) as error:
+        raise KeymapError(f"cannot read the key file {path}: {getattr(error, 'strerror', None) or error}") from error
     except ValueError as error:
         raise KeymapError(f"the key file {path} is not JSON: {error}") from error
     sizes = {"step_m", "turn_deg", "mouse_deg_per_pixel"}

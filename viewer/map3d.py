@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import queue
+import subprocess
+import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +20,7 @@ import numpy as np
 from ..world.frame import Frame
 from ..world.pose import Camera, Pose
 from .outputs import OutputError
+from .progress import waiting
 
 VOXEL_M = 0.05
 FAR_M = 12.0  # depth beyond this is too coarse to be fused, or the sky
@@ -25,8 +28,8 @@ _LEAST_WEIGHT = 0.5  # a voxel counts from its first sight on
 _REDRAW_S = 0.5
 _BACKGROUND, _TRAIL = (0.04, 0.043, 0.055), (1.0, 0.85, 0.35)
 _FROM = (-0.5, -0.6, 0.6)  # where the first look at the map comes from: behind, the right, above
-_MEND = "pip install 'roam[map]'"
-_MEND_LINUX = "apt-get install libusb-1.0-0 libgl1 libegl1 libx11-6 libudev1"
+_MEND = "pip install 'roam-worlds[map]'"
+MEND_LINUX = "apt-get install libusb-1.0-0 libgl1 libegl1 libx11-6 libudev1"
 View = tuple[np.ndarray, np.ndarray, Pose]  # pixels (H, W, 3) uint8, depth (H, W) float32 metres, pose
 
 
@@ -124,6 +127,10 @@ class Map3D:
 
     def __init__(self, path: str | Path, *, camera: Camera | None = None):
         check_open3d()
+        with waiting("opening the map"):
+            told = why_not_open3d()
+        if told:
+            raise NoOpen3D(f"the 3D map needs Open3D, {told}: {MEND_LINUX}")
         context = multiprocessing.get_context("spawn")
         self.path = Path(path)
         self._newest, self._ending = Newest(context), context.Event()
@@ -157,13 +164,26 @@ def check_open3d() -> None:
         raise NoOpen3D(f"the 3D map needs Open3D: {_MEND}")
 
 
+def why_not_open3d(timeout_s: float = 120.0) -> str | None:
+    """Why Open3D does not load, or None where it does: tried in a process of its own, for it takes seconds and a GL
+    context."""
+    code = "import importlib; importlib.import_module('open3d')"
+    try:
+        run = [sys.executable, "-c", code]
+        done = subprocess.run(run, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired:
+        return f"which does not load within {timeout_s:g} s"
+    last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+    return f"which does not load: {last}" if done.returncode else None
+
+
 def load_open3d():
     """The module open3d. Raises NoOpen3D with the command that mends it."""
     check_open3d()
     try:
         import open3d
     except (ImportError, OSError) as error:  # OSError: a library of the system that the wheel wants
-        raise NoOpen3D(f"Open3D does not load ({error}): {_MEND_LINUX}") from error
+        raise NoOpen3D(f"Open3D does not load ({error}): {MEND_LINUX}") from error
     return open3d
 
 

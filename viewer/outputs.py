@@ -42,10 +42,15 @@ def unused(path: str | Path, *, overwrite: bool = False) -> Path:
     return path
 
 
+def partial_of(path: Path) -> Path:
+    """Where a file is written until it is whole: hidden beside it, and no longer than names may be."""
+    return path.with_name(f".{path.name[:60]}.partial")
+
+
 def write_whole(path: str | Path, data: bytes) -> Path:
     """Write a file whole or not at all, and return its path. Raises OutputError."""
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_of(path)
     try:
         partial.write_bytes(data)
         partial.replace(path)

@@ -14,12 +14,15 @@ from ..world.action import Action
 from .actionlog import LogError, load_log, replay
 from .keymap import Keymap, load_keymap
 from .map3d import Map3D, check_open3d, read_points
-from .outputs import fresh
+from .outputs import OutputError, fresh
 from .player import Player
+from .progress import counted, waiting
 from .recorder import VideoRecorder
 from .script import load_script
 from .start import Opener, Place, Start, StartError
 from .tour import STEPS, outings, tour
+
+OPENING = "opening the world; the first time, what it needs is compiled, which takes up to a minute"
 
 
 @dataclass(frozen=True)
@@ -51,17 +54,25 @@ def play_headless(order: Order) -> None:
     if order.is_mapped:
         check_open3d()
     script = order.script()
-    player = Player(order.opener, order.start, folder=order.out)
+    with waiting(OPENING):
+        player = Player(order.opener, order.start, folder=order.out)
     actions = _to_walk(player.place, script, order.frames)
     video = player.record(order.record, overwrite=order.overwrite)
     grown = _map(player) if order.is_mapped else None
     gif = None if order.record else VideoRecorder(video.with_suffix(".gif"))
+    chart = None
     try:
         seconds = _walk(player, actions, gif)
     finally:  # what was walked is kept, even where the walk could not be finished
+        is_kept = player.is_recording
         player.close()
-        written = [video, video.with_suffix(".jsonl")] + ([gif.close()] if gif else [])
-        chart = grown.close() if grown else None
+        written = [path for path in (video, video.with_suffix(".jsonl")) if path.exists()]
+        try:
+            written += [gif.close()] if gif else []
+        finally:
+            chart = grown.close() if grown else None
+    if not is_kept or not video.exists():
+        raise OutputError(player.notes[-1])
     rate = f", {len(actions) / seconds:.1f} frames/s" if actions else ""
     print(f"walked {len(actions) + 1} frames of {player.place.start}{rate}")
     print("wrote " + ", ".join(map(str, written)))
@@ -77,7 +88,8 @@ def play_in_window(order: Order, *, keys: Path | None, scale: int) -> None:
         check_open3d()
     script = order.script()
     keymap = load_keymap(keys) if keys else Keymap()
-    player = Player(order.opener, order.start, keymap=keymap, folder=order.out)
+    with waiting(OPENING):
+        player = Player(order.opener, order.start, keymap=keymap, folder=order.out)
     if script or order.frames:
         player.queue(_to_walk(player.place, script, order.frames))
     if order.record:
@@ -98,9 +110,10 @@ def play_in_window(order: Order, *, keys: Path | None, scale: int) -> None:
 def replay_log(path: Path, model: Path | None, official: dict) -> bool:
     """Walk a log again and say whether every digest is the same."""
     log = load_log(path)
-    explorer = Opener(model or log.model, **official).open(Start.from_dict(log.start)).explorer
+    with waiting(OPENING):
+        explorer = Opener(model or log.model, **official).open(Start.from_dict(log.start)).explorer
     try:
-        for number, (then, now) in enumerate(replay(explorer, log)):
+        for number, (then, now) in enumerate(counted(replay(explorer, log), "replayed", len(log.events) + 1)):
             if then != now:
                 print(f"line {number + 1} of {path} differs: digest {then} then, {now} now")
                 return False
@@ -136,7 +149,8 @@ def _to_walk(place: Place, script: list[Action] | None, frames: int | None) -> l
         if pose is None:
             raise StartError("this world does not know where it is, so no tour can be planned: give --actions FILE")
         plan = tour if place.start.truth else outings
-        return plan(pose, STEPS if steps is None else steps, walked=place.walked)
+        steps = STEPS if steps is None else steps
+        return list(counted(plan(pose, steps, walked=place.walked), "planning the walk, step", steps))
     return script if steps is None else list(islice(cycle(script), steps))
 
 
@@ -164,7 +178,7 @@ def _walk(player: Player, actions: list[Action], gif: VideoRecorder | None) -> f
         gif.add(player.frame.pixels)
     began = time.perf_counter()
     player.queue(actions)
-    for _ in actions:
+    for _ in counted(actions, "walked", len(actions)):
         frame = player.step()
         if frame is None:
             raise StartError(player.notes[-1])

@@ -5,6 +5,7 @@ A file under its own name is whole: frames go to a hidden partial file that gets
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import struct
 import threading
@@ -15,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from .outputs import OutputError, unused
+from .outputs import OutputError, partial_of, unused
 
 FPS = 10
 MP4_SIDE, GIF_SIDE = 512, 256  # frames are enlarged by a whole factor up to about this many pixels
@@ -34,7 +35,7 @@ class VideoRecorder:
         if suffix not in (".mp4", ".gif"):
             raise OutputError(f"cannot record to {self.path}: wanted a name that ends in .mp4 or .gif")
         self.num_frames = 0
-        self._partial = self.path.with_name(f".{self.path.name}.partial")
+        self._partial = partial_of(self.path)
         self._sink = _open_sink(self._partial, suffix, fps, shown=self.path)
         self._queue: queue.Queue[np.ndarray | None] = queue.Queue(_BACKLOG)
         self._failure: Exception | None = None
@@ -56,13 +57,17 @@ class VideoRecorder:
         if self._failure:
             raise self._torn()
         if self.num_frames:
-            self._partial.replace(self.path)
+            try:
+                self._partial.replace(self.path)
+            except OSError as error:
+                raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
         else:
             self._partial.unlink(missing_ok=True)
         return self.path
 
     def _torn(self) -> OutputError:
-        self._partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._partial.unlink(missing_ok=True)
         return OutputError(f"recording to {self.path} failed: {self._failure}")
 
     def _work(self) -> None:
@@ -90,7 +95,8 @@ class _Mp4:
         import av
 
         self._av = av
-        self._file = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
+        # a name with a colon is no protocol
+        self._file = av.open(f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"})
         self._fps, self._stream, self._count, self._factor = fps, None, 0, 1
 
     def write(self, pixels: np.ndarray) -> None:

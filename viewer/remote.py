@@ -85,7 +85,7 @@ def load_remote(
 ) -> RemoteSession:
     """Go on from what `RemoteSession.save` wrote, with a client of the same server."""
     try:
-        state = json.loads(Path(path).read_text())
+        state = json.loads(Path(path).read_text(encoding="utf-8"))
         name = state["save"] if state["roam"] == "remote session" else None
         token = str(state.get("token", ""))
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..world.action import Action, ActionError, parse_action
+from .texts import TextError, read_text
 
 
 def steps_of(sentence: str, *, is_free: bool = False) -> list[Action]:
@@ -23,8 +24,8 @@ def steps_of(sentence: str, *, is_free: bool = False) -> list[Action]:
 def load_script(path: str | Path, *, is_free: bool = False) -> list[Action]:
     """A file's actions in steps, as `steps_of` has them; '#' starts a comment. ActionError names the wrong line."""
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).splitlines()
+    except (OSError, TextError) as error:
         raise ActionError(f"cannot read the actions in {path}: {getattr(error, 'strerror', None) or error}") from error
     actions: list[Action] = []
     for number, line in enumerate(lines, 1):

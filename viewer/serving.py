@@ -11,21 +11,21 @@ from urllib.parse import urlsplit
 
 from .gateway import Gateway
 from .metrics import MetricsPage
+from .outputs import OutputError
 from .security import KeyPair, SecurityError, add_key, list_keys, make_key, read_key
 from .server import Server
 from .sessions import Limits
 from .worlds import Worlds
 
 ADDRESS = "tcp://127.0.0.1:5555"
-WALKS = Path.home() / ".local" / "share" / "roam" / "walks"
-KEYS = Path.home() / ".config" / "roam" / "keys"
+KEYS = ".config/roam/keys"  # at home
 
 
 def serve(
     worlds: Worlds,
     address: str = ADDRESS,
     *,
-    folder: str | Path = WALKS,
+    folder: str | Path | None = None,
     keys: str | Path | None = None,
     is_open: bool = False,
     limits: Limits | None = None,
@@ -33,13 +33,14 @@ def serve(
     page_port: int | None = None,
     allow_origins: Sequence[str] = (),
 ) -> None:
-    """Serve walks until SIGINT or SIGTERM; then save every one.
+    """Serve walks until SIGINT or SIGTERM; then save every one. folder: where, by default one at home.
 
     metrics_port: where Prometheus asks; page_port: where the web page is, for servers without keys, on the same host as
     the server; 0 takes a free one. allow_origins: as Gateway has it.
     """
     if page_port is not None and keys:
         raise SecurityError("a server with keys needs a gateway with a key of its own: run `roam gateway` beside it")
+    folder = folder or _at_home(".local/share/roam/walks")
     raise_file_limit()
     server = Server(worlds, address, folder=folder, keys=keys, is_open=is_open, limits=limits)
     _on_signals(server.request_stop)
@@ -100,22 +101,31 @@ def gateway(
             pass
 
 
-def keys_make(name: str, *, folder: str | Path = KEYS) -> None:
+def keys_make(name: str, *, folder: str | Path | None = None) -> None:
     """`roam keys make NAME`: a key pair; NAME is `server` for the server's own."""
+    folder = folder or _at_home(KEYS)
     pair = make_key(folder, name)
     print(f"{Path(folder) / name}.key_secret holds the secret; the public key is\n{pair.public}")
 
 
-def keys_list(*, folder: str | Path = KEYS) -> None:
+def keys_list(*, folder: str | Path | None = None) -> None:
     """`roam keys list`: whom the server lets in."""
-    for name, public in list_keys(folder).items():
+    for name, public in list_keys(folder or _at_home(KEYS)).items():
         print(f"{public}  {name}")
 
 
-def keys_add(name: str, public: str, *, folder: str | Path = KEYS) -> None:
+def keys_add(name: str, public: str, *, folder: str | Path | None = None) -> None:
     """`roam keys add NAME PUBLIC_KEY`: let a client in, from the server's next start on."""
-    add_key(folder, name, public)
+    add_key(folder or _at_home(KEYS), name, public)
     print(f"{name} is let in when the server starts next")
+
+
+def _at_home(folder: str) -> Path:
+    """A folder in the home of who runs this. Raises OutputError for a user without one, as containers have."""
+    try:
+        return Path.home() / folder
+    except RuntimeError as error:
+        raise OutputError("this user has no home folder: name a folder with --folder") from error
 
 
 def raise_file_limit() -> None:

@@ -22,17 +22,17 @@ _TURNS = range(-11, 13)  # multiples of TURN_DEG, all round
 Walked = Callable[[Pose, Motion], Pose]
 
 
-def tour(start: Pose, steps: int = STEPS, *, walked: Walked = Pose.moved) -> list[Action]:
-    """A walk of `steps` actions from `start`, the same each time, that bumps into nothing.
+def tour(start: Pose, steps: int = STEPS, *, walked: Walked = Pose.moved) -> Iterator[Action]:
+    """A walk of `steps` actions from `start`, the same each time, that bumps into nothing; planned as it is asked for.
 
     walked: the pose that a motion leads to, walls included; by default nothing stands in the way.
     """
-    return [Action(say(motion), motion) for motion in islice(_motions(start, walked), steps)]
+    return (Action(say(motion), motion) for motion in islice(_motions(start, walked), steps))
 
 
-def outings(start: Pose, steps: int = STEPS, *, walked: Walked = Pose.moved) -> list[Action]:
+def outings(start: Pose, steps: int = STEPS, *, walked: Walked = Pose.moved) -> Iterator[Action]:
     """A walk of `steps` actions: one way and back, then another and back, bumping into nothing; walked as in tour."""
-    return [Action(say(motion), motion) for motion in islice(_out_and_home(start, walked), steps)]
+    return (Action(say(motion), motion) for motion in islice(_out_and_home(start, walked), steps))
 
 
 def _out_and_home(pose: Pose, walked: Walked) -> Iterator[Motion]:

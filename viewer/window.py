@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import time
 from collections.abc import Callable, Sequence
 
@@ -104,6 +105,9 @@ class Window:
             pygame.display.set_mode((width * scale, height * scale + STRIP_HEIGHT), pygame.RESIZABLE)
         except pygame.error as error:
             raise WindowError(f"no window can be opened ({error}); `roam play --headless` needs none") from error
+        if pygame.display.get_driver() == "offscreen" and not os.environ.get("SDL_VIDEODRIVER"):
+            pygame.display.quit()  # SDL's last resort, which nobody sees
+            raise WindowError("no window can be opened (no display lets us in); `roam play --headless` needs none")
         pygame.key.stop_text_input()
 
     def _begin(self) -> bool:

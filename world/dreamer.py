@@ -64,10 +64,11 @@ def strides_ahead(motion: Motion) -> int:
 class Dreamer:
     """Runs the passes and the painter of one model over asked dreams."""
 
-    def __init__(self, passes: Passes, vision: VisionTokenizer, painter: Painter, *, steps: int, temperature: float):
-        """vision and painter as they are served."""
+    def __init__(self, passes: Passes, vision: VisionTokenizer, painter: Painter, *, steps: int, temperature: float,
+                 pull: float = 1.0):  # fmt: skip
+        """vision and painter as they are served. pull: guidance towards what is known; see Passes.denoise."""
         self.passes, self.vision, self.painter = passes, vision, painter
-        self.steps, self.temperature = steps, temperature
+        self.steps, self.temperature, self.pull = steps, temperature, pull
         self.grid = passes.layout.grid
         self._see = CapturedStep(self._look)
 
@@ -81,7 +82,7 @@ class Dreamer:
         return [self._painted(one, tokens[b]) for b, one in enumerate(asked)]
 
     def _decoded(self, asked: Sequence[Asked], canvas: Tensor) -> Tensor:
-        device = self.passes.device
+        device, holes = self.passes.device, canvas < 0
         orders = torch.stack([torch.from_numpy(reveal_order(self.grid, one.seed)).to(device) for one in asked])
         seeds = [torch.tensor([one.seed + 1 + step for one in asked], device=device) for step in range(self.steps)]
         numbers = torch.tensor([one.number for one in asked], device=device)
@@ -90,7 +91,8 @@ class Dreamer:
 
         def predict(tokens: Tensor, seeds: Tensor, temperature: float) -> Tensor:
             return self.passes.denoise(words.pop() if words else None, numbers, past, pages, tokens, None, seeds,
-                                       temperature=temperature)  # fmt: skip
+                                       temperature=temperature, apart=torch.where(holes, tokens, -1),
+                                       pull=self.pull)  # fmt: skip
 
         return decode_holes(predict, canvas, orders, seeds, temperature=self.temperature)
 

@@ -108,6 +108,6 @@ def _encoding(ranks: Mapping[bytes, int]):
         import tiktoken
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "Emu3.5's text tokenizer needs tiktoken: pip install 'roam[emu]'", name="tiktoken"
+            "Emu3.5's text tokenizer needs tiktoken: pip install 'roam-worlds[emu]'", name="tiktoken"
         ) from error
     return tiktoken.Encoding("emu3", pat_str=_PIECES, mergeable_ranks=dict(ranks), special_tokens={})

@@ -59,7 +59,8 @@ class Engine:
         self.dreamer = None
         if checkpoint.painter is not None:
             self.dreamer = Dreamer(self.passes, self.vision, checkpoint.painter.served(dtype),
-                                   steps=self.dida.dream_steps, temperature=self.dida.dream_temperature)  # fmt: skip
+                                   steps=self.dida.dream_steps, temperature=self.dida.dream_temperature,
+                                   pull=self.dida.dream_guidance)  # fmt: skip
 
     @classmethod
     def from_checkpoint(cls, folder: str | Path | None = None, *, device: str | None = None,

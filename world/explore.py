@@ -32,7 +32,7 @@ from .pose import Camera, Pose
 from .prompts import Preset, PromptError, exploration, preset
 from .sequence import Format
 from .session import Session
-from .snapshot import SnapshotError, _action, _action_row, _pose, _pose_row, write_whole
+from .snapshot import SnapshotError, _action, _action_row, _pose, _pose_row, tensors_of, write_whole
 from .stream import TokenStream, settle
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ class EmuEngine:
                         f"{path} was saved with weights {meta['weights']}, these are {self.checkpoint.digest}; load "
                         "the model that it was walked with"
                     )
-                held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                held = tensors_of(file, meta, path)
             actions = [_action(row) for row in json.loads(meta["actions"])]
             passages = [self._stored(k, told, held) for k, told in enumerate(json.loads(meta["passages"]))]
             moments: list[Passage] = []

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numba import njit
 
 from .action import ActionError
+from .compiled import njit
 from .pose import Motion, Pose
 
 BODY_RADIUS = 0.25  # metres; less than a true walker's, for depth is not exact and a gap that is wide enough must stay

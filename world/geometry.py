@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numba import njit
 
+from .compiled import njit
 from .pose import Camera, Pose
 
 NEAR = 0.05

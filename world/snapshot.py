@@ -8,6 +8,7 @@ frame number. Nothing in the file is executed.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -76,7 +77,7 @@ def write_whole(tensors: dict[str, torch.Tensor], path: str | Path, meta: dict[s
     full or not to be written, and leaves nothing behind."""
     partial = Path(f"{path}.partial")
     try:
-        save_file(tensors, partial, metadata=meta)
+        save_file(tensors, partial, metadata=meta | {"sum": _sum(tensors, meta)})
         partial.replace(path)
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))  # the library knows the disk's error as words alone
@@ -86,6 +87,23 @@ def write_whole(tensors: dict[str, torch.Tensor], path: str | Path, meta: dict[s
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def tensors_of(file, meta: dict[str, str], path: str | Path) -> dict[str, torch.Tensor]:
+    """All tensors of an open file that `write_whole` wrote. Raises SnapshotError where one bit of it has changed."""
+    held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if meta.get("sum") != _sum(held, {name: value for name, value in meta.items() if name != "sum"}):
+        raise SnapshotError(f"{path} is not what was saved: its disk has erred, or it was changed; nothing was loaded")
+    return held
+
+
+def _sum(tensors: dict[str, torch.Tensor], meta: dict[str, str]) -> str:
+    """A digest of all that a file holds."""
+    hasher = hashlib.blake2b(json.dumps(sorted(meta.items())).encode(), digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        hasher.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return hasher.hexdigest()
 
 
 def load_session(engine: Engine, path: str | Path) -> Session:
@@ -100,7 +118,7 @@ def load_session(engine: Engine, path: str | Path) -> Session:
                     f"{path} was saved with weights {meta['weights']}, these are {engine.checkpoint.digest}; "
                     "load the model that it was walked with"
                 )
-            held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            held = tensors_of(file, meta, path)
         actions = [_action(row) for row in json.loads(meta["actions"])]
         return _rebuild(engine, meta, held, actions)
     except SnapshotError:

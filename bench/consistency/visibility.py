@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ...world.compiled import njit
 from ...world.pose import Camera, Pose
 
 NEAR = 0.05

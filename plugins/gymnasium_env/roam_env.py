@@ -30,7 +30,7 @@ COMMANDS = (
     "wait",
 )  # fmt: skip
 FAR = 100.0  # metres; depth ends here, so that the sky is a number too
-SEEDS = 1_000_000  # a reset without a seed draws one below this: a server has as many true scenes
+SEEDS = 1_000_000  # worlds of a server; beyond, and without a seed, the seed draws one
 STARTS = ("model", "world", "text", "image")
 
 Observation = dict[str, np.ndarray]
@@ -81,7 +81,7 @@ class RoamEnv(gymnasium.Env[Observation, int | str]):
             raise
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict]:
-        """Begin a walk in the world of that seed, or of a drawn one.
+        """Begin a walk in the world of that seed, or of a drawn one: any seed begins a walk, and the same one the same.
 
         options: where it is to begin instead of where the environment was told: "model", "world", "text" (words that
         a model reads) or "image" (the bytes of a JPEG or PNG file).
@@ -89,8 +89,8 @@ class RoamEnv(gymnasium.Env[Observation, int | str]):
         super().reset(seed=seed)
         wanted = self._wanted | _checked(options or {})
         self._leave()
-        drawn = int(self.np_random.integers(SEEDS)) if seed is None else seed
-        self.walk = RemoteSession.open(self._client, seed=drawn, **wanted)
+        world = int(self.np_random.integers(SEEDS)) if seed is None or seed >= SEEDS else int(seed)
+        self.walk = RemoteSession.open(self._client, seed=world, **wanted)
         return self._seen(self.walk.frame)
 
     def step(self, action: int | str) -> tuple[Observation, float, bool, bool, dict]:

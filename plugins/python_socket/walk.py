@@ -119,7 +119,10 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--out", help="write the last frame as a PPM image")
     wanted = parser.parse_args()
-    head, pixels = walk(Walker(wanted.host, wanted.port), wanted.words, wanted.seed)
+    try:
+        head, pixels = walk(Walker(wanted.host, wanted.port), wanted.words, wanted.seed)
+    except OSError as error:
+        raise SystemExit(f"no server answers at {wanted.host}:{wanted.port}: {error}") from error
     print(head["index"], head["digest"])
     if wanted.out:
         with open(wanted.out, "wb") as file:

@@ -167,3 +167,14 @@ def test_the_snippets_of_its_page_run(server):
         exec(code.replace(f'"{ID}"', f'"{ID}", address="{server.address}"'), names)
     names["env"].close()
     assert len(snippets) == 2 and names["observation"]["depth"].shape == (128, 128)
+
+
+@pytest.mark.parametrize("seed", [999_999, 1_000_000, 33_247_589, 2**31 - 1, 2**32 - 1])
+def test_any_seed_that_a_trainer_draws_begins_a_walk_and_the_same_one_the_same(make, seed):
+    env = make()
+    assert env.reset(seed=seed)[1]["digest"] == env.reset(seed=seed)[1]["digest"]
+
+
+def test_large_seeds_begin_different_walks(make):
+    env = make()
+    assert len({env.reset(seed=seed)[1]["digest"] for seed in (10**6, 10**6 + 1, 10**7, 2**32 - 1)}) == 4

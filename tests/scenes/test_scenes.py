@@ -165,6 +165,16 @@ def test_a_scene_session_that_cannot_be_saved_leaves_the_save_before(tmp_path, m
     assert (tmp_path / "walk.roam").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_bit_that_flips_in_a_scene_session_is_noticed(tmp_path):
+    session, path = SceneSession(make_scene("dev", 5), camera=Camera(16, 16)), tmp_path / "walk.roam"
+    session.step(parse_action("walk forward 0.21 m"))
+    session.save(path)
+    assert load_scene_session(path).frame.digest == session.frame.digest
+    path.write_text(path.read_text().replace("0.21,", "0.23,"))
+    with pytest.raises(SceneError, match="not what was saved"):
+        load_scene_session(path)
+
+
 def test_recordings_resume_and_read_back_and_their_words_lead_to_their_poses(tmp_path):
     camera = Camera(32, 32)
     paths = record(tmp_path, "dev", 10, frames=5, camera=camera, workers=2)

@@ -69,3 +69,12 @@ def test_without_open3d_the_map_is_one_sentence_with_the_pip_line(monkeypatch):
     monkeypatch.setattr(map3d, "find_spec", lambda name: None)
     with pytest.raises(NoOpen3D, match="pip install"):
         map3d.Map3D("map.ply")
+
+
+def test_an_open3d_that_does_not_load_is_one_sentence_before_the_walk(monkeypatch, tmp_path):
+    (tmp_path / "open3d.py").write_text("raise OSError('libusb-1.0.so.0: cannot open shared object file')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(map3d, "find_spec", lambda name: name)
+    with pytest.raises(NoOpen3D, match=r"libusb-1.0.so.0.*: apt-get install") as error:
+        map3d.Map3D(tmp_path / "map.ply")
+    assert "\n" not in str(error.value)

@@ -1,11 +1,16 @@
 """The command line, run in-process: what is promised is written, and bad input ends in one sentence and exit code 2."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import av
 import pytest
 from PIL import Image
+from roam.viewer.player import Player
 from roam.viewer.start import Opener, Start, StartError, first_frame
 from roam.world.pose import Pose
 
@@ -234,3 +239,56 @@ def test_record_writes_rollouts_that_training_reads(roam):
 
     assert roam("record", "walks", "--rollouts", 1, "--frames", 2, "--split", "dev", "--workers", 1)[0] == 0
     assert load_recording(next(Path("walks").iterdir())).pixels.shape == (1, 2, 128, 128, 3)
+
+
+def test_the_version_is_told(roam):
+    code, out, _ = roam("--version")
+    assert code == 0 and out.startswith("roam ") and out.strip() != "roam"
+
+
+def test_bare_train_asks_where_to_instead_of_beginning_two_hours_of_work(roam):
+    assert "--out" in refused(roam, "train")
+
+
+def test_keys_for_a_window_that_there_is_none_of_are_refused(roam):
+    assert "leave it out" in refused(roam, "play", "--truth", "--keys", "keys.json")
+
+
+def test_a_full_disk_is_no_success(roam, monkeypatch):
+    monkeypatch.setattr("roam.viewer.recorder._Mp4.write", disk_full)
+    code, out, err = roam("play", "--truth", "--frames", "4")
+    assert code == 2 and "No space left" in err and "Traceback" not in err
+    assert ".mp4" not in out and not list(Path("roam-out").glob("*.mp4"))
+
+
+def disk_full(*_):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_a_walk_that_is_ended_by_a_signal_keeps_what_was_walked(tmp_path, number):
+    args = ["play", "--truth", "--headless", "--actions", "a.txt", "--frames", "100000"]
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell's & had it ignored
+    code += f"from roam.viewer.cli import main; main({args})"
+    run = [sys.executable, "-c", code]
+    (tmp_path / "a.txt").write_text("turn left\n")
+    walk = subprocess.Popen(run, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "roam-out" / "walk-001.jsonl"
+    for _ in range(600):
+        if log.exists() and log.read_text().count("\n") > 5:
+            break
+        time.sleep(0.1)
+    walk.send_signal(getattr(signal, number))
+    _, said = walk.communicate(timeout=60)
+    assert walk.returncode != 0 and "Traceback" not in said
+    assert (tmp_path / "roam-out" / "walk-001.mp4").stat().st_size > 1000
+
+
+def test_a_log_names_its_weights_wherever_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    opener = Opener()
+    opener.model = "weights"
+    player = Player(opener, Start(seed=1, truth=True), folder=tmp_path)
+    assert player.log.model == str(tmp_path / "weights")
+    player.close()

@@ -46,6 +46,16 @@ def test_a_gif_keeps_no_frames_and_their_colours(tmp_path):
     assert not any(isinstance(part, list) for part in vars(sink).values()) and not any(sizes)
 
 
+@pytest.mark.parametrize("name", ["12:30", "100%d", "-o", "#1 ü 走", " a ", "x" * 240, "http://x".replace("/", "")])
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+def test_any_name_of_a_file_is_one(tmp_path, name, suffix):
+    recorder = VideoRecorder(tmp_path / f"{name}{suffix}")
+    for pixels in frames(2):
+        recorder.add(pixels)
+    assert recorder.close().stat().st_size > 100
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}{suffix}"]
+
+
 def test_the_name_appears_only_when_the_file_is_whole(tmp_path):
     recorder = VideoRecorder(tmp_path / "a.mp4")
     recorder.add(frames(1)[0])

@@ -4,11 +4,32 @@ import errno
 
 import pytest
 import torch
-from roam.world.snapshot import write_whole
+from roam.world.action import parse_action
+from roam.world.snapshot import SnapshotError, write_whole
 
-resource = pytest.importorskip("resource", reason="this system has no limits of file sizes")
+try:
+    import resource
+except ImportError:
+    resource = None
 
 
+
+def test_a_bit_that_flips_anywhere_in_a_save_is_noticed(engine, first_frame, tmp_path):
+    path, torn = tmp_path / "walk.roam", tmp_path / "torn.roam"
+    session = engine.session(first_frame)
+    session.step(parse_action("move forward"))
+    session.save(path)
+    whole = path.read_bytes()
+    assert engine.load_session(path).frame.digest == session.frame.digest
+    for place in [*range(12), *range(12, len(whole), len(whole) // 60), len(whole) - 1]:
+        data = bytearray(whole)
+        data[place] ^= 1 << place % 8
+        torn.write_bytes(data)
+        with pytest.raises(SnapshotError):
+            engine.load_session(torn)
+
+
+@pytest.mark.skipif(resource is None, reason="this system has no limits of file sizes")
 def test_a_full_disk_is_told_and_what_was_there_stays(tmp_path):
     path = tmp_path / "walk.roam"
     write_whole({"a": torch.zeros(3)}, path, {})

@@ -1,0 +1,51 @@
+"""Signs of life on the error stream, for what takes longer than a person waits without asking.
+
+Whoever is quick is never told of; a terminal gets one line that changes, a file a line now and then.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TextIO, TypeVar
+
+FIRST_S = 2.0  # of silence
+_EVERY_S, _EVERY_LINE_S = 0.5, 10.0
+Thing = TypeVar("Thing")
+
+
+def counted(things: Iterable[Thing], what: str, total: int, *, out: TextIO | None = None) -> Iterator[Thing]:
+    """The things, and how many of them have been, told from FIRST_S on."""
+    out = out or sys.stderr
+    is_terminal, told_s, is_told = out.isatty(), time.monotonic() + FIRST_S, False
+    for number, thing in enumerate(things):
+        if time.monotonic() >= told_s:
+            _tell(out, f"{what}: {number} of {total}", is_terminal)
+            told_s, is_told = time.monotonic() + (_EVERY_S if is_terminal else _EVERY_LINE_S), True
+        yield thing
+    if is_told and is_terminal:
+        _tell(out, "", is_terminal)
+
+
+@contextmanager
+def waiting(what: str, *, out: TextIO | None = None) -> Iterator[None]:
+    """Tell what is waited for, once it takes longer than FIRST_S."""
+    out = out or sys.stderr
+    timer = threading.Timer(FIRST_S, lambda: print(f"{what} ...", file=out, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _tell(out: TextIO, line: str, is_terminal: bool) -> None:
+    if is_terminal:
+        out.write(f"\r\x1b[K{line}")
+    else:
+        out.write(f"{line}\n")
+    out.flush()

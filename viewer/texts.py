@@ -1,0 +1,26 @@
+"""Text files as other programs leave them: UTF-8 with or without a mark before it, UTF-16 with one, any line ends."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+MAX_BYTES = 1 << 20
+
+
+class TextError(ValueError):
+    """A file that holds no text; the message says what was wanted."""
+
+
+def read_text(path: str | Path) -> str:
+    """What a person wrote into a file. Raises TextError, or OSError for one that cannot be opened."""
+    with open(path, "rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise TextError(f"it is larger than {MAX_BYTES >> 20} MB")
+    kind = next((kind for mark, kind in _MARKS.items() if data.startswith(mark)), "utf-8")
+    try:
+        return data.decode(kind)
+    except UnicodeDecodeError as error:
+        raise TextError("it is neither UTF-8 nor UTF-16; save it as UTF-8") from error
