@@ -342,7 +342,8 @@ class Client:
 
     def _fail(self, error: p.Error) -> None:
         walk = self._resuming.pop(error.seq, None)
-        lost = self._walks.get(error.session) if error.code in ("unknown_session", "not_yours") else walk
+        is_over = error.code in ("unknown_session", "not_yours") or (error.code == "internal" and not error.seq)
+        lost = self._walks.get(error.session) if is_over else walk
         if lost and (lost is walk or lost.is_seated):
             lost.failure = ServerError(error.code, error.message)
         if error.seq in self._answers:

@@ -49,13 +49,15 @@ class _Door:
 
 
 class Doors:
-    """Watches a bound ROUTER's connections from a thread of its own. `heard` and `cut` may be called by any."""
+    """Watches a bound ROUTER's connections. The ROUTER's thread takes the events of `monitor`; what is behind them is
+    looked at from a thread of its own."""
 
     def __init__(self, router: zmq.Socket, patience: Patience):
         self._patience = patience
         self._doors: dict[int, _Door] = {}
-        self.num_cut = 0
-        self._monitor = router.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED)
+        self._numbers: dict[int, int] = {}
+        self.num_cut = self._num_accepted = 0
+        self.monitor = router.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED)
         self._router, self._ending = router, threading.Event()
         self._thread = threading.Thread(target=self._run, name="roam-doors", daemon=True)
         self._thread.start()
@@ -63,6 +65,19 @@ class Doors:
     @property
     def num_connections(self) -> int:
         return len(self._doors)
+
+    def number(self, fd: int) -> int:
+        """Which connection that is or, if it has ended, was: descriptors are used again, these numbers are not."""
+        return self._numbers.get(fd, 0)
+
+    def take_events(self) -> None:
+        """Note who has come and gone. A connection's coming is known here before its first message is read."""
+        while self.monitor.poll(0):
+            event = parse_monitor_message(self.monitor.recv_multipart())
+            if event["event"] == zmq.EVENT_ACCEPTED:
+                self._enter(int(event["value"]))
+            else:
+                self._doors.pop(int(event["value"]), None)
 
     def heard(self, fd: int, *, is_guest: bool = False) -> None:
         """A whole message has come over that connection; is_guest: from somebody who has said hello."""
@@ -87,31 +102,18 @@ class Doors:
         self._ending.set()
         self._thread.join()
         self._router.disable_monitor()
-        self._monitor.close(linger=0)
+        self.monitor.close(linger=0)
 
     def _run(self) -> None:
-        while not self._ending.is_set():
+        while not self._ending.wait(LOOK_S):
             try:
-                self._take_events()
                 self._look()
-            except zmq.ContextTerminated:
-                return
             except Exception:  # the watch goes on
                 log.exception("the connections could not be looked after")
 
-    def _take_events(self) -> None:
-        timeout_ms = int(LOOK_S * 1000)
-        for _ in range(100):
-            if not self._monitor.poll(timeout_ms):
-                return
-            timeout_ms = 0
-            event = parse_monitor_message(self._monitor.recv_multipart())
-            if event["event"] == zmq.EVENT_ACCEPTED:
-                self._enter(int(event["value"]))
-            else:
-                self._doors.pop(int(event["value"]), None)
-
     def _enter(self, fd: int) -> None:
+        self._num_accepted += 1
+        self._numbers[fd] = self._num_accepted
         try:
             with _borrowed(fd) as connection:
                 peer = connection.getpeername()

@@ -32,17 +32,18 @@ class AddressError(ValueError):
 
 @dataclass(frozen=True)
 class Mail:
-    """A message as it came: from that client, over that connection (-1 where unknown). guest: whoever it is, by key or
-    by address, for quotas."""
+    """A message as it came, from that client, over that connection: a descriptor, or -1, and its number (doors.py).
+    guest: whoever it is, by key or by address, for quotas."""
 
     client: bytes
     parts: list[bytes]
     connection: int = -1
+    number: int = 0
     guest: str = ""
 
 
 class Post:
-    """A bound ROUTER socket, used by one thread only; `wake` is the one call that another thread may make.
+    """A bound ROUTER socket, used by one thread only; `wake` is the one call that others may make, one at a time.
 
     on_drop is told of every client that is gone, by its routing id.
     """
@@ -63,13 +64,14 @@ class Post:
     def wait(self, milliseconds: int) -> None:
         """Until a message comes, another thread wakes us, or time is up."""
         self._poller.poll(milliseconds)
+        self.doors.take_events()
         with contextlib.suppress(zmq.Again):
             while True:
                 self._woken.recv(zmq.DONTWAIT)
 
     def wake(self) -> None:
-        """End a `wait`; from the one other thread that holds this end of the pipe."""
-        with contextlib.suppress(zmq.Again):  # a full pipe wakes as well
+        """End a `wait`; from one other thread at a time."""
+        with contextlib.suppress(zmq.ZMQError):  # a full pipe wakes as well; one that is closed, nobody any more
             self._waker.send(b"", zmq.DONTWAIT)
 
     def receive(self) -> Mail | None:
@@ -85,8 +87,9 @@ class Post:
             if count <= 3:  # one more than a message has: it is refused by their number
                 parts.append(part)
         self._metrics.messages += 1
-        client = head.bytes
-        mail = Mail(client, parts, _connection(head), _guest(head))
+        self.doors.take_events()
+        client, connection = head.bytes, _connection(head)
+        mail = Mail(client, parts, connection, self.doors.number(connection), _guest(head))
         self.doors.heard(mail.connection, is_guest=client in self.clients)
         if count > MAX_PARTS:
             self.doors.cut(mail.connection, f"a message of {count} parts")
@@ -153,6 +156,7 @@ class Post:
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._woken, zmq.POLLIN)
+        self._poller.register(self.doors.monitor, zmq.POLLIN)
 
     def _try(self, client_id: bytes, parts: list) -> bool:
         try:

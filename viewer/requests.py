@@ -55,6 +55,9 @@ class Requests:
     def receive(self, mail: Mail) -> None:
         """Do what a message asks, or refuse it with a typed error; what comes too fast waits for `catch_up`."""
         client = self._post.clients.get(mail.client)
+        if client and client.number != mail.number:  # a routing id is no proof of who one is
+            self._post.drop(client.id, "its routing id came over another connection")
+            client = None
         if client is None:
             self._meet(mail)
             return
@@ -85,7 +88,7 @@ class Requests:
         self._do(mail.client, mail.parts)
         client = self._post.clients.get(mail.client)
         if client:
-            client.guest = mail.guest
+            client.guest, client.number = mail.guest, mail.number
             self._refusals.pop(mail.connection, None)
             self._post.doors.heard(mail.connection, is_guest=True)
             return

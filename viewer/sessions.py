@@ -171,6 +171,7 @@ class Client:
     allowance: float = math.inf  # full at first: the greeting of a client that was held up comes all at once
     filled_at: float = 0.0
     guest: str = ""
+    number: int = 0  # of its connection
     jobs: int = 0  # requests that are not answered yet
     secrets: deque[str] = field(default_factory=lambda: deque(maxlen=256))  # of the walks that it has held
     outbox: deque[Message] = field(default_factory=deque)

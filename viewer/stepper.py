@@ -80,7 +80,7 @@ class Stepper:
         self._changed = threading.Condition()
         self._steps: deque[StepJob] = deque()
         self._tasks: deque[Task] = deque()
-        self._is_stopping = False
+        self._is_stopping = self._is_abandoned = False
         self._stepped_at, self._rested_at = 0.0, 0.0
         self._beside = Beside()
         self._thread = threading.Thread(target=self._run, name="roam-stepper", daemon=True)
@@ -129,7 +129,8 @@ class Stepper:
             self._is_stopping = True
             self._changed.notify()
         self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        self._is_abandoned = self._thread.is_alive()
+        return not self._is_abandoned
 
     def _put(self, strand: str, task: Task) -> None:
         if strand != ENGINE:
@@ -157,7 +158,8 @@ class Stepper:
         for task in self._tasks:
             task.give_up()
         self._beside.stop()
-        self.lost = self.host.close()
+        if not self._is_abandoned:  # else the folder may be another server's by now
+            self.lost = self.host.close()
 
     def _next(self) -> tuple[list[StepJob], Task | None]:
         """The steps that wait, or a task that may have its turn; neither at the end."""

@@ -76,7 +76,8 @@ class DidaConfig:
     carried_trust: how much a carried view counts as evidence beside the model when a token is picked, the beta of a
     factor softmax(-beta d(v, carried code)), for uncovered cells (filled from their surroundings) and covered ones.
     detail_tolerance: the code distance at which a carried view's own pixels are no longer shown, 0 where they never
-    are. dream_steps and dream_temperature: of what nobody has seen, where there is a painter (dreamer.py).
+    are. dream_steps, dream_temperature and dream_guidance (1 for none, at half the work): of what nobody has seen,
+    where there is a painter (dreamer.py).
     """
 
     alpha: float = 0.9
@@ -92,6 +93,7 @@ class DidaConfig:
     detail_tolerance: float = 3.0
     dream_steps: int = 8
     dream_temperature: float = 1.0
+    dream_guidance: float = 1.0
 
     def __post_init__(self):
         levels = (self.warp_level, self.frame_level)

@@ -95,10 +95,13 @@ class Passes:
 
     def denoise(self, words: Sequence[Sequence[int]] | None, index: Tensor, past: Sequence[Sequence[int]],
                 own: Sequence[int], canvas: Tensor, evidence: Evidence | None, seeds: Tensor, *,
-                temperature: float) -> Tensor:  # fmt: skip
+                temperature: float, apart: Tensor | None = None, pull: float = 1.0) -> Tensor:  # fmt: skip
         """One denoising step: canvas (B, N) int64 codes, -1 in holes, to predicted codes (B, N); seeds (B,) int64.
 
         words are written into the sequences' own pages in the same pass; None says that they are there already.
+        apart (B, N): the canvas without what was carried into it. With a pull other than 1 it is read as well, with no
+        words and no pages before it, and the prediction is moved away from that one's (classifier-free guidance, Ho and
+        Salimans 2022, arXiv 2207.12598), at twice the work; not together with evidence.
         """
         B = len(own)
         ids, slots, counts = self._words([()] * B if words is None else words, own)
@@ -108,7 +111,9 @@ class Passes:
         inputs = [ids, slots, counts, self._pages(own), index, self.cache.table(pages), canvas, seeds]
         if evidence is not None:
             inputs += [evidence.codes, evidence.beta]
-        return self._call(("denoise", temperature), *inputs)
+        elif apart is not None and pull != 1:
+            inputs.append(apart)
+        return self._call(("denoise", temperature, pull), *inputs)
 
     def commit(self, tokens: Tensor, index: Tensor, past: Sequence[Sequence[int]], own: Sequence[int]) -> None:
         """Write the keys and values of clean frames (B, N) behind the words in their own pages."""
@@ -144,14 +149,18 @@ class Passes:
         return hidden[:, -1]
 
     def _denoise(self, ids, slots, counts, own, index, table, canvas, seeds, *rest):
-        *evidence, temperature = rest
+        *others, temperature, pull = rest
+        evidence, apart = (others, canvas) if len(others) != 1 else ((), others[0])
         self.cache.lengths.index_copy_(0, own, counts)
         B, L = ids.shape
-        is_guided = self.guidance != 1
+        guidance = self.guidance if apart is canvas else pull
+        is_guided = guidance != 1
         if is_guided:  # the second half reads no words, and writes none
             unread = torch.cat([table[:, :-1], torch.full_like(table[:, -1:], -1)], 1)
+            if apart is not canvas:
+                unread = torch.full_like(table, -1)
             table, slots = torch.cat([table, unread]), torch.cat([slots, torch.full_like(slots, -1)])
-            ids, index, canvas = (torch.cat([x, x]) for x in (ids, index, canvas))
+            ids, index, canvas = torch.cat([ids, ids]), torch.cat([index, index]), torch.cat([canvas, apart])
         rows = torch.cat([self.model.embed(ids), self._frame_rows(canvas)], 1)
         positions = torch.cat([self._word_positions(index, L), self._frame_positions(index)], 1)
         hidden = self.model(rows, positions, WordsThenCanvas(self.cache, table, slots, rows.shape[1] - L))[:, L:-1]
@@ -159,7 +168,7 @@ class Passes:
         if evidence:
             known, head = self._known(*evidence), self._head_with_columns()
             hidden = torch.cat([hidden, torch.cat([known, known]) if is_guided else known], -1)
-        options = dict(uncond=hidden[B:], guidance=self.guidance) if is_guided else {}
+        options = dict(uncond=hidden[B:], guidance=guidance) if is_guided else {}
         return head_sample(hidden[:B], head, seeds, temperature=temperature, has_confidence=False, **options)[0]
 
     def _commit(self, tokens, words, own, index, table):

@@ -262,7 +262,8 @@ class Session:
             keyframes = keyframes[len(gone) :]
             for old in gone:
                 self.engine.cache.pool.release(old.page)
-        self.extend(action, Moment(frame, keyframes, memory), is_committed=keyframe is None)
+        is_committed = keyframe is None and self.is_committed  # what the newest keyframe owes, it still owes
+        self.extend(action, Moment(frame, keyframes, memory), is_committed=is_committed)
 
     def remembering(self, frame: Frame, fresh: np.ndarray | None) -> ViewMemory:
         """The memory with a frame's own view. fresh (H, W) bool: what it showed first, None if everything."""

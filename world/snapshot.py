@@ -137,7 +137,7 @@ def _rebuild(engine: Engine, meta: dict[str, str], held: dict[str, torch.Tensor]
             )
     pictures = _pictures(held)
     memory = ViewMemory(Camera(engine.vision.config.size, engine.vision.config.size), limit=10**9)
-    for index, row in sorted(zip(held["views"].tolist(), held["fresh"].numpy(), strict=False)):
+    for index, row in zip(held["views"].tolist(), held["fresh"].numpy(), strict=False):  # in the order of remembering
         pixels, depth, pose = pictures[index]
         memory = memory.with_view(index, View(pixels, depth, pose, _unpacked(row, depth.shape)))
     memories = [memory.only(indices, limit=VIEW_LIMIT) for indices in json.loads(meta["memories"])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import cv2
@@ -23,14 +24,14 @@ from roam.bench.imagination.measures import (
     whole,
 )
 from roam.bench.imagination.recogniser import ABOVE, GROUND, STRUCTURE, THING, WEIGHTS, labels_of, recognise
-from roam.bench.imagination.rows import WITHOUT_MODEL, Pictures
+from roam.bench.imagination.rows import SEEDED, WITHOUT_MODEL, Pictures
 from roam.bench.imagination.walks import BORDERS, SCORED, half_turn
 from roam.scenes.render import render
 from roam.scenes.splits import make_scene
 from roam.world.pose import Camera, Motion, Pose
 
 CHOSEN = [*BORDERS, *SCORED]
-SCENES = 8
+SCENES = 6
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +55,15 @@ def true(outings):
     return traits_of(outings, lambda outing, seed: outing.pixels)
 
 
+def twice(first: Traits, name: str, outings) -> Traits:
+    """A row with two seeds; most show the same with every seed."""
+    again = replace(first, seed=first.seed + 1)
+    return joined([first, traits_of(outings, WITHOUT_MODEL[name], seeds=(2,)) if name in SEEDED else again])
+
+
 @pytest.fixture(scope="module")
 def table(outings, true):
-    rows = {name: traits_of(outings, row, seeds=(1, 2)) for name, row in WITHOUT_MODEL.items()}
+    rows = {name: twice(traits_of(outings, row), name, outings) for name, row in WITHOUT_MODEL.items()}
     return {name: measure(row, true) for name, row in rows.items()} | {"truth": measure(true, true)}
 
 
@@ -82,7 +89,7 @@ def test_no_row_is_better_than_the_truth(table):
         ("frozen", lambda m: m["seam"] > 1.5 and m["diversity"] == 0),
         ("nearest training view", lambda m: m["seam"] > 1.5 and m["diversity"] == 0),
         ("other scene", lambda m: m["seam"] > 1.5 and m["fit"] > 1.3),
-        ("warp, holes filled, own pixels", lambda m: m["sharpness"] < 0.75 and m["things"] < 0.6),
+        ("warp, holes filled, own pixels", lambda m: m["sharpness"] < 0.75 and m["auc"] > 0.7),
     ],
 )
 def test_each_row_that_is_no_dream_loses_on_the_measure_that_is_there_for_it(table, row, fails):
@@ -95,7 +102,7 @@ def test_another_true_scene_looks_as_true_as_the_truth_and_is_as_diverse(table):
 
 
 def test_more_blur_is_less_sharp_and_farther_from_the_truth(outings, true):
-    rows = [traits_of(outings, lambda o, s, b=b: WITHOUT_MODEL_BLUR(o, b)) for b in (0.8, 2.0, 5.0)]
+    rows = [traits_of(outings, lambda o, s, b=b: softened(o, b)) for b in (0.8, 2.0, 5.0)]
     for name in ("sharpness", "detail"):
         values = [1.0, *(measure(row, true)[name] for row in rows)]
         assert all(a > b for a, b in pairwise(values)), (name, values)
@@ -103,7 +110,7 @@ def test_more_blur_is_less_sharp_and_farther_from_the_truth(outings, true):
     assert values[0] < values[2], values
 
 
-def WITHOUT_MODEL_BLUR(outing, sigma):
+def softened(outing, sigma):
     pixels = np.stack([cv2.GaussianBlur(p, (0, 0), sigma) for p in outing.pixels])
     return np.where(outing.unseen[..., None], pixels, outing.pixels)
 

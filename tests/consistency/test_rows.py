@@ -19,7 +19,7 @@ BEST = ("psnr", "ssim", "haarpsi", "psnr_all", "registered", "action_strict", "a
         "flicker", "warp_error", "horizon")  # fmt: skip
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [task for task in TASKS if task != "T11"])  # whose numbers are of many episodes
 def test_the_truth_is_first_and_a_frozen_picture_never(task):
     truth = Truth(episode(task, **ASKED[task]))
     best = scored("truth", truth)

@@ -96,17 +96,23 @@ def client(server):
 
 
 @pytest.fixture
-def wires(server):
-    """Makes bare sockets to the server, and closes them at the end."""
+def wire_to():
+    """Makes bare sockets to any server, and closes them at the end."""
     made: list[Wire] = []
 
-    def make(**options) -> Wire:
+    def make(server: Server, **options) -> Wire:
         made.append(Wire(server.address, **options))
         return made[-1]
 
     yield make
     for wire in made:
         wire.close()
+
+
+@pytest.fixture
+def wires(server, wire_to):
+    """Makes bare sockets to the server, and closes them at the end."""
+    return lambda **options: wire_to(server, **options)
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+import socket
 import subprocess
 import time
 import urllib.error
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from roam.viewer import protocol as p
 from roam.viewer.gateway import Gateway, join, split
+from roam.viewer.remote import RemoteSession
 from roam.viewer.security import SecurityError
 from roam.world.action import parse_action
 
@@ -201,3 +203,148 @@ def test_the_page_takes_its_walk_up_again_when_it_is_loaded_anew(browser):
     browser.command("Page.reload")
     browser.wait_for("!window.isOld && typeof roam !== 'undefined' && roam.index === 1")
     assert browser.value("roam.session") == session
+
+
+def say_words(browser, text: str) -> None:
+    """Type a sentence as a person does: Enter, the letters, Enter."""
+    for kind in ("rawKeyDown", "keyUp"):
+        browser.command("Input.dispatchKeyEvent", type=kind, code="Enter", key="Enter", windowsVirtualKeyCode=13)
+    browser.wait_for("document.activeElement === words")
+    browser.command("Input.insertText", text=text)
+    for kind in ("keyDown", "keyUp"):
+        browser.command(
+            "Input.dispatchKeyEvent", type=kind, code="Enter", key="Enter", windowsVirtualKeyCode=13, text="\r"
+        )
+
+
+def click(browser, name: str) -> None:
+    browser.value(f"document.getElementById('{name}').click()")
+
+
+def test_the_page_walks_by_what_a_person_types(browser):
+    browser.wait_for("roam.index >= 0 && isDriving")
+    say_words(browser, "turn left")
+    browser.wait_for("roam.action === 'turn left' && roam.note.startsWith('done: turn left')")
+    say_words(browser, "jmp left")
+    browser.wait_for("roam.note.includes('jmp')")
+    assert browser.value("roam.index") == 1
+
+
+def test_a_page_whose_walk_is_taken_offers_it_back(server, client, browser):
+    browser.wait_for("roam.index >= 0 && isDriving")
+    RemoteSession.resume(client, browser.value("token")).step(parse_action("move forward"))
+    browser.wait_for("!isDriving && !document.getElementById('retake').hidden")
+    click(browser, "retake")
+    browser.wait_for("isDriving && roam.index === 1 && document.getElementById('retake').hidden")
+    say_words(browser, "look up")
+    browser.wait_for("roam.index === 2")
+
+
+def test_a_page_notices_within_ten_seconds_that_its_line_is_deaf(browser):
+    browser.wait_for("roam.index >= 0 && isDriving")
+    browser.value("window.deaf = socket; socket.onmessage = () => {}; socket.onclose = null")
+    began = time.monotonic()
+    browser.wait_for("socket !== window.deaf && isDriving")
+    assert time.monotonic() - began < 10
+    say_words(browser, "move forward")
+    browser.wait_for("roam.index === 1")
+
+
+def test_the_page_walks_where_a_site_may_keep_nothing(browser):
+    browser.wait_for("roam.index >= 0 && isDriving")
+    forbid = "for (const name of ['sessionStorage', 'localStorage'])"
+    forbid += " Object.defineProperty(window, name, { get() { throw new DOMException('no', 'SecurityError'); } });"
+    browser.command("Page.enable")
+    browser.command("Page.addScriptToEvaluateOnNewDocument", source=forbid)
+    browser.value("window.isOld = true")
+    browser.command("Page.reload")
+    browser.wait_for("!window.isOld && typeof roam !== 'undefined' && roam.index >= 0 && isDriving")
+    click(browser, "save")
+    browser.wait_for("roam.note.startsWith('saved')")
+
+
+def test_the_page_leaves_no_walk_lying(server, browser):
+    browser.wait_for("roam.index >= 0 && isDriving")
+    for _ in range(3):
+        before = browser.value("roam.session")
+        click(browser, "fresh")
+        browser.wait_for(f"isDriving && roam.session !== '{before}'")
+    end = time.monotonic() + 30
+    while len(server._books.sessions) > 1 and time.monotonic() < end:
+        time.sleep(0.05)
+    assert len(server._books.sessions) == 1
+
+
+def test_the_page_saves_loads_forks_and_can_be_watched(server, client, gateway, browser):
+    browser.wait_for("roam.index >= 0 && isDriving")
+    say_words(browser, "move forward")
+    browser.wait_for("roam.index === 1")
+    digest = browser.value("roam.digest")
+    click(browser, "save")
+    browser.wait_for("roam.note.startsWith('saved')")
+    click(browser, "fork")
+    browser.wait_for("!document.getElementById('other').hidden")
+    token = browser.value("document.getElementById('other').href").split("#")[1]
+    assert RemoteSession.resume(client, token).frame.digest == digest
+    say_words(browser, "turn left")
+    browser.wait_for("roam.index === 2")
+    click(browser, "load")
+    browser.wait_for(f"isDriving && roam.index === 1 && roam.digest === '{digest}'")
+
+    walk = RemoteSession.open(client, seed=5)
+    browser.command("Page.navigate", url=f"{gateway.url}?watch={walk.id}")
+    browser.wait_for("typeof roam !== 'undefined' && roam.note === 'you watch this walk' && roam.index === 0")
+    walk.step(parse_action("move forward"))
+    browser.wait_for(f"roam.digest === '{walk.frame.digest}'")
+    assert browser.value("isDriving") is False
+
+
+def test_the_page_has_landmarks_a_heading_and_zooms(browser):
+    browser.wait_for("roam.index >= 0")
+    assert browser.value("['h1', 'header', 'main', 'footer'].every(tag => document.querySelectorAll(tag).length === 1)")
+    assert browser.value("!/user-scalable=no|max/.test(document.querySelector('meta[name=viewport]').content)")
+    unnamed = "[...document.querySelectorAll('input, select, button')].filter(e => !(e.labels?.length || e.ariaLabel"
+    assert browser.value(unnamed + " || e.textContent.trim())).length") == 0
+    assert browser.value("document.getElementById('world').options.length") == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "origin", "is_let_in"),
+    [
+        ({"Host": "127.0.0.1:8080"}, "http://127.0.0.1:9999", True),  # a proxy on this machine
+        ({"Host": "127.0.0.1:8080"}, "https://walks.example", True),  # named
+        ({"Host": "walks.example"}, "https://walks.example", True),
+        ({"Host": "127.0.0.1:8080", "X-Forwarded-Host": "some.example"}, "https://some.example", True),
+        ({"Host": "127.0.0.1:8080"}, "https://evil.example", False),
+        ({"Host": "127.0.0.1:8080"}, "null", False),  # a sandboxed frame of anybody's
+        ({"Host": "evil.example"}, "http://evil.example", False),
+    ],
+)
+def test_pages_come_from_where_they_may(server, headers, origin, is_let_in):
+    with Gateway(server.address, allow_origins=["https://walks.example"]) as gateway:
+        host, port = gateway.url.removeprefix("http://").strip("/").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as line:
+            lines = ["GET /some/path/ws HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+            lines += [f"Origin: {origin}", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
+            lines += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", ""]
+            line.sendall("\r\n".join(lines).encode())
+            assert line.recv(100).split()[1] == (b"101" if is_let_in else b"403")
+
+
+def test_a_page_that_was_refused_can_ask_why(gateway):
+    why = urllib.request.urlopen(f"{gateway.url}why?origin=https://evil.example", timeout=30).read().decode()
+    assert "--allow-origin https://evil.example" in why
+
+
+@pytest.mark.parametrize(
+    ("server", "options"), [("nonsense", {}), ("tcp://127.0.0.1", {}), ("tcp://127.0.0.1:5555", {"port": 99999})]
+)
+def test_a_gateway_that_cannot_be_says_so_in_a_sentence(server, options):
+    with pytest.raises(ValueError, match="wanted"):
+        Gateway(server, **options)
+
+
+def test_a_page_s_port_that_is_taken_is_said_in_a_sentence(gateway):
+    port = int(gateway.url.split(":")[2].strip("/"))
+    with pytest.raises(ValueError, match="name another port"):
+        Gateway("tcp://127.0.0.1:5555", port=port).start()

@@ -1,5 +1,7 @@
 """A tiny random world model: every law of sessions must hold for any weights."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from roam.scenes.explorer import SceneSession
@@ -9,6 +11,7 @@ from roam.world.config import DidaConfig, LayoutConfig, ModelConfig
 from roam.world.depth import DepthConfig, DepthRefiner
 from roam.world.engine import Engine
 from roam.world.model import Transformer
+from roam.world.painter import Painter, PainterConfig
 from roam.world.text import TextTokenizer
 from roam.world.vision import VisionConfig, VisionTokenizer
 from roam.world.vocabulary import Vocabulary
@@ -32,10 +35,26 @@ def tiny_checkpoint(window: int = 3) -> Checkpoint:
     return Checkpoint(model, vision, text, vocabulary, layout, DidaConfig(), depth=depth)
 
 
+def dreaming_checkpoint() -> Checkpoint:
+    """The same with a painter, which makes something of every input."""
+    tiny = tiny_checkpoint()
+    painter = Painter(PainterConfig(widths=(8, 8, 12), heads=2))
+    for weight in painter.parameters():
+        weight.data.add_(torch.randn_like(weight) * 0.1)
+    return replace(tiny, painter=painter, dida=DidaConfig(dream_steps=3))
+
+
 @pytest.fixture(scope="session")
 def checkpoint_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     save_checkpoint(tiny_checkpoint(), folder, dtype=torch.float32)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dreaming_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dreaming")
+    save_checkpoint(dreaming_checkpoint(), folder, dtype=torch.float32)
     return folder
 
 

@@ -1,0 +1,266 @@
+"""The laws of dreaming: what nobody has seen is drawn by the seed and by nothing else, and is then remembered like all
+that was seen. In float32, a tiny random model, bit for bit."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from roam.world.action import parse_action
+from roam.world.config import DidaConfig
+from roam.world.dida import decode_holes, reveal_order
+from roam.world.dreamer import strides_ahead
+from roam.world.engine import Engine
+from roam.world.painter import Known, Painter, PainterConfig
+from roam.world.passes import Serving
+from roam.world.pose import Motion
+from roam.world.vision import VisionConfig, VisionTokenizer
+
+LEFT, RIGHT, ON, BACK, WORDS = (
+    parse_action(text) for text in ("turn left", "turn right", "move forward", "step back", "step back and turn right")
+)
+WALK = [LEFT, LEFT, BACK, WORDS, RIGHT, ON]
+
+
+@pytest.fixture
+def engine(dreaming_folder):
+    return Engine.from_checkpoint(dreaming_folder, device="cpu", serving=Serving(precision="float32"))
+
+
+@pytest.fixture
+def asked(engine, monkeypatch):
+    """The dreams that the engine is asked for, as it is asked for them."""
+    dreams, dream = [], engine.dreamer.dream
+
+    def note(those, **options):
+        dreams.extend(those)
+        return dream(those, **options)
+
+    monkeypatch.setattr(engine.dreamer, "dream", note)
+    return dreams
+
+
+def digests(session, actions=WALK):
+    return [session.step(action).digest for action in actions]
+
+
+def keys(session):
+    """Every key and value that the next step may read."""
+    session.settle()
+    cache, pages = session.engine.cache, torch.tensor(session.history())
+    lengths = cache.lengths[pages].tolist()
+    return [cache.k[:, page, :count].clone() for page, count in zip(pages.tolist(), lengths, strict=True)]
+
+
+def test_same_seed_and_actions_give_the_same_dream_and_another_seed_another(engine, first_frame):
+    one, two, other = (digests(engine.session(first_frame, seed=seed), WALK[:3]) for seed in (5, 5, 6))
+    assert one == two
+    assert one != other
+
+
+def test_a_dream_goes_on_the_same_after_save_and_load_fork_and_rewind(engine, dreaming_folder, first_frame, tmp_path):
+    session = engine.session(first_frame, seed=1)
+    digests(session, WALK[:3])
+    session.save(tmp_path / "walk")
+    loaded = Engine.from_checkpoint(dreaming_folder, device="cpu", serving=Serving(precision="float32")).load_session(
+        tmp_path / "walk"
+    )
+    forked = session.fork()
+    assert loaded.memory.indices == session.memory.indices  # the order decides between views that show as much
+    ahead = digests(session, WALK[2:])
+    assert digests(loaded, WALK[2:]) == ahead
+    assert digests(forked, WALK[2:]) == ahead
+    session.rewind(4)
+    assert digests(session, WALK[2:]) == ahead
+
+
+def test_dreams_stepped_together_are_those_of_each_alone(engine, first_frame):
+    group = [engine.session(first_frame, seed=seed) for seed in (1, 2, 3)]
+    digests(group[1], WALK[:2])  # the next step of this one needs no dream
+    alone = [session.fork() for session in group]
+    actions = [WORDS, RIGHT, LEFT]
+    together = engine.step_many(group, actions)
+    assert [frame.digest for frame in together] == [s.step(a).digest for s, a in zip(alone, actions, strict=True)]
+
+
+def test_preparing_at_any_moment_changes_nothing_and_spares_the_dream_that_it_made(engine, first_frame, asked):
+    plain = engine.session(first_frame, seed=4)
+    wanted, held = digests(plain), keys(plain)
+    for places in ({1}, {2, 4}, set(range(1, len(WALK) + 1))):
+        session = engine.session(first_frame, seed=4)
+        for place, action in enumerate(WALK, 1):
+            assert session.step(action).digest == wanted[place - 1]
+            for _ in range(2 * (place in places)):
+                session.prepare()
+        assert all(map(torch.equal, keys(session), held))
+    session = engine.session(first_frame, seed=4)
+    session.step(ON)
+    session.prepare()
+    count = len(asked)
+    assert session.step(ON).digest and len(asked) - count <= 1  # what it leaves open, if it leaves something open
+
+
+def test_what_was_prepared_and_not_wanted_gives_its_page_back(engine, first_frame):
+    pool, session = engine.cache.pool, engine.session(first_frame)
+    session.step(BACK)
+    session.prepare()
+    session.step(WORDS)
+    session.prepare()
+    session.rewind(1)
+    session.prepare()
+    session.close()
+    assert pool.num_free == pool.num_pages
+
+
+def test_a_keyframe_is_committed_after_a_covered_step_too(engine, first_frame):
+    """A step that memory covers makes no keyframe, and what the newest one owes was forgotten with it."""
+    quick, slow = (engine.session(first_frame, seed=2) for _ in range(2))
+    for action in (LEFT, LEFT, RIGHT):
+        quick.step(action)
+        slow.step(action)
+        slow.settle()
+    assert all(map(torch.equal, keys(quick), keys(slow)))
+    assert digests(quick, [WORDS]) == digests(slow, [WORDS])
+
+
+def test_what_memory_covers_is_shown_without_any_network(engine, first_frame, monkeypatch):
+    session = engine.session(first_frame)
+    session.step(LEFT)
+
+    def run(*_):
+        raise AssertionError("a network ran")
+
+    for part, name in ((engine.passes, "_run"), (engine, "_look"), (engine.dreamer, "_look")):
+        monkeypatch.setattr(part, name, run)
+    monkeypatch.setattr(engine.passes, "step", run)
+    monkeypatch.setattr(engine, "_see", run)
+    monkeypatch.setattr(engine.dreamer, "_see", run)
+    assert session.step(RIGHT).tokens is None
+
+
+def test_what_was_dreamt_is_there_again_after_a_full_turn(engine, first_frame):
+    session = engine.session(first_frame, seed=3)
+    quarter = parse_action("turn left 90 degrees")
+    dreamt = [session.step(quarter).pixels for _ in range(4)]
+    again = [session.step(quarter).pixels for _ in range(4)]
+    for before, now in zip(dreamt, again, strict=True):
+        assert np.abs(before.astype(int) - now)[8:-8, 8:-8].mean() < 2.0
+
+
+def test_dreaming_anew_changes_what_was_dreamt_last_and_keeps_what_was_seen(engine, first_frame, tmp_path):
+    session = engine.session(first_frame, seed=1)
+    shown = session.step(LEFT)
+    seen = session.moments[0].memory
+    anew = session.dream_anew()
+    assert (session.frame.index, session.frame.pose, session.actions) == (1, shown.pose, (LEFT,))
+    assert (anew.pixels != shown.pixels).any()
+    assert session.moments[0].memory is seen and session.moments[0].frame.pixels is not None
+    known = session.moments[0].memory.items()[0][1]
+    assert (known.pixels == first_frame.pixels).all()
+    carried = engine.session(first_frame).plan(LEFT).carried
+    assert (anew.pixels[carried.covered] == carried.pixels[carried.covered]).mean() > 0.98
+    fresh = engine.session(first_frame, seed=2)
+    assert fresh.step(LEFT).digest == anew.digest  # the next seed's dream
+
+
+def test_dreaming_anew_walks_again_what_was_walked_since(engine, first_frame):
+    session = engine.session(first_frame, seed=1)
+    before = digests(session, [LEFT, LEFT, RIGHT])
+    session.dream_anew()
+    assert session.actions == (LEFT, LEFT, RIGHT) and session.frame.digest != before[-1]
+    session.rewind(3)
+    assert session.frame.index == 0
+
+
+def test_dreaming_anew_where_nothing_was_dreamt_is_refused(engine, first_frame):
+    with pytest.raises(ValueError, match="nothing was dreamt"):
+        engine.session(first_frame).dream_anew()
+
+
+@pytest.mark.parametrize("grid", [(8, 8), (1, 3), (16, 9)])
+def test_an_order_names_every_cell_once_and_is_the_seeds(grid):
+    orders = [reveal_order(grid, seed) for seed in (0, 0, 1)]
+    assert sorted(orders[0]) == list(range(math.prod(grid)))
+    assert (orders[0] == orders[1]).all()
+    assert grid == (1, 3) or (orders[0] != orders[2]).any()
+
+
+@pytest.mark.parametrize("steps", [1, 3, 8])
+def test_holes_are_filled_in_as_many_steps_as_there_are_and_given_cells_stay(steps):
+    tokens = torch.randint(0, 50, (3, 20), generator=torch.Generator().manual_seed(0))
+    tokens[0, ::2], tokens[1] = -1, -1
+    left = []
+
+    def predict(now, seed, temperature):
+        left.append((now < 0).sum(1).tolist())
+        return torch.full_like(now, 77)
+
+    orders = torch.stack([torch.from_numpy(reveal_order((4, 5), seed)) for seed in range(3)])
+    filled = decode_holes(predict, tokens, orders, [torch.zeros(3)] * steps, temperature=1.0)
+    given = tokens >= 0
+    assert (filled[given] == tokens[given]).all() and (filled[~given] == 77).all()
+    assert len(left) == steps and left[0] == [10, 20, 0]
+    assert all(a > b for a, b in zip([row[1] for row in left], [row[1] for row in left[1:]], strict=False))
+
+
+def test_a_canvas_is_filled_alone_as_it_is_in_a_batch():
+    tokens = torch.full((2, 20), -1)
+    tokens[1, :13] = 4
+    orders = torch.stack([torch.from_numpy(reveal_order((4, 5), seed)) for seed in (3, 4)])
+    predict = lambda now, seed, _: now * 3 + (now < 0).sum(1, keepdim=True) + seed[:, None]  # noqa: E731
+    seeds = [torch.tensor([k, 10 * k]) for k in range(4)]
+    both = decode_holes(predict, tokens, orders, seeds, temperature=1.0)
+    for b in range(2):
+        own = [seed[b : b + 1] for seed in seeds]
+        assert (decode_holes(predict, tokens[b : b + 1], orders[b : b + 1], own, temperature=1.0)[0] == both[b]).all()
+
+
+@pytest.mark.parametrize("motion, count", [
+    (Motion(yaw_deg=15), 3), (Motion(yaw_deg=-15), 3), (Motion(yaw_deg=90), 1), (Motion(forward=0.3), 1),
+    (Motion(forward=-0.25), 4), (Motion(right=0.5), 2), (Motion(pitch_deg=10), 1), (Motion(), 1),
+    (Motion(forward=0.3, yaw_deg=15), 3), (Motion(forward=-0.5, yaw_deg=5), 2),
+])  # fmt: skip
+def test_a_keyframe_lies_as_far_ahead_as_things_need(motion, count):
+    assert strides_ahead(motion) == count
+
+
+@pytest.fixture
+def vision():
+    torch.manual_seed(0)
+    return VisionTokenizer(VisionConfig(widths=(8, 8, 12), heads=2))
+
+
+def test_a_painter_begins_as_the_decoder(vision):
+    painter = Painter(PainterConfig(widths=(8, 8, 12), heads=2))
+    painter.begin_as(vision)
+    codes = torch.randint(0, vision.config.num_codes, (2, 8, 8), generator=torch.Generator().manual_seed(1))
+    nothing = Known(torch.zeros(2, 3, 128, 128), torch.zeros(2, 128, 128), torch.zeros(2, 128, 128, dtype=torch.bool))
+    points = vision.points(codes).movedim(-1, 1)
+    with torch.inference_mode():
+        pixels, depth = painter.paint(points, torch.zeros(2, 128, 128, 3, dtype=torch.uint8), torch.ones(2, 128, 128),
+                                      nothing.where, torch.randn(2, 1, 128, 128))  # fmt: skip
+        wanted, wanted_depth = vision.decode(codes)
+    assert (pixels.int() - wanted.int()).abs().max() <= 1
+    torch.testing.assert_close(depth, wanted_depth, atol=1e-3, rtol=1e-3)
+
+
+def test_what_is_known_stays_as_it_is_when_painted(vision):
+    painter = Painter(PainterConfig(widths=(8, 8, 12), heads=2))
+    rng = np.random.default_rng(0)
+    pixels = torch.from_numpy(rng.integers(0, 256, (1, 128, 128, 3), dtype=np.uint8))
+    depth = torch.from_numpy(rng.uniform(0.01, 300, (1, 128, 128)).astype(np.float32))  # beyond what a decoder says
+    where = torch.from_numpy(rng.random((1, 128, 128)) < 0.5)
+    made, made_depth = painter.paint(torch.zeros(1, 4, 8, 8), pixels, depth, where, torch.randn(1, 1, 128, 128))
+    assert (made[where] == pixels[where]).all() and (made_depth[where] == depth[where]).all()
+    assert (made[~where] != pixels[~where]).any()
+
+
+def test_the_steps_and_the_temperature_of_dreams_are_those_that_were_asked_for(dreaming_folder, first_frame):
+    dida = DidaConfig(dream_steps=2, dream_temperature=0.0)
+    engine = Engine.from_checkpoint(dreaming_folder, device="cpu", dida=dida, serving=Serving(precision="float32"))
+    heats, denoise = [], engine.passes.denoise
+    engine.passes.denoise = lambda *args, temperature, **rest: (
+        heats.append(temperature), denoise(*args, temperature=temperature, **rest)
+    )[1]  # fmt: skip
+    engine.session(first_frame).step(WORDS)
+    assert heats and len(heats) % 2 == 0 and set(heats) == {0.0}
