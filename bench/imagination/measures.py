@@ -333,8 +333,9 @@ def _distances(rows: Traits) -> list[float]:
 
 def _standardised(rows: Traits, truth: Traits) -> tuple[np.ndarray, np.ndarray]:
     """The scenes and the features, in deviations of the truth's."""
-    mean, deviation = truth.features.mean(0), truth.features.std(0)
-    return rows.scene, (rows.features - mean) / (deviation + 0.05 * deviation.mean() + 1e-6)
+    true = truth.features.astype(np.float64)
+    mean, deviation = true.mean(0), true.std(0)
+    return rows.scene, (rows.features.astype(np.float64) - mean) / (deviation + 0.05 * deviation.mean() + 1e-6)
 
 
 def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:

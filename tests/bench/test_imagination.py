@@ -141,7 +141,7 @@ def is_thing(scene):
     return labels_of(scene, np.unique(scene.ids)) == THING
 
 
-def test_kid_is_unbiased_and_a_row_without_diversity_repeats_itself(true):
+def test_the_truth_against_itself_is_no_distance_away(true):
     half = kid_of_halves(true)
     value, low, high = kid(whole(true), whole(true), draws=50)
     assert value == pytest.approx(0, abs=1e-9) and low <= high and half is not None
