@@ -18,12 +18,25 @@ def test_every_snippet_runs(code, tmp_path, monkeypatch):
     assert names["frame"].pixels.shape == (128, 128, 3) and (tmp_path / "walk.roam").exists()
 
 
-def test_its_figures_are_those_that_the_quick_benchmark_left_for_the_weights_that_ship():
+def report_of(pattern):
+    return json.loads(next((ROOT / "bench" / "results").glob(pattern)).read_text())
+
+
+def test_its_figures_are_those_that_imagining_left_for_the_weights_that_ship():
+    from roam.bench.imagination.quick import markdown
+    from roam.world.checkpoint import load_checkpoint
+
+    report = report_of("imagine-test.json")
+    assert markdown(report).strip() in TEXT and report["split"] == "test"
+    assert report["weights"] == load_checkpoint().digest
+
+
+def test_the_page_of_figures_has_those_that_the_quick_benchmark_left_for_the_weights_that_ship():
     from roam.bench.quick import markdown
     from roam.world.checkpoint import load_checkpoint
 
-    report = json.loads(next((ROOT / "bench" / "results").glob("quick-*.json")).read_text())
-    assert markdown(report) in TEXT
+    report = report_of("quick-*.json")
+    assert markdown(report).strip() in (ROOT / "docs" / "figures.md").read_text()
     assert report["weights"] == load_checkpoint().digest
 
 

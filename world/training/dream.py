@@ -46,7 +46,7 @@ class DreamRecipe:
     hurt: float = 0.1
     clean_weight: float = 0.1
     clean_every: int = 4
-    average: float = 0.998
+    average: float = 0.995
 
 
 @dataclass(frozen=True)
