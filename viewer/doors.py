@@ -46,6 +46,7 @@ class _Door:
     heard_at: float
     seen_bytes: int = 0
     is_guest: bool = False
+    has_spoken: bool = False  # since it was looked at last
 
 
 class Doors:
@@ -83,9 +84,7 @@ class Doors:
         """A whole message has come over that connection; is_guest: from somebody who has said hello."""
         door = self._doors.get(fd)
         if door:
-            door.heard_at, door.is_guest = time.monotonic(), is_guest
-            with contextlib.suppress(OSError), _borrowed(fd, door.peer) as connection:
-                door.seen_bytes = _bytes_received(connection)
+            door.heard_at, door.is_guest, door.has_spoken = time.monotonic(), is_guest, True
 
     def cut(self, fd: int, reason: str) -> None:
         """End a connection."""
@@ -136,9 +135,12 @@ class Doors:
                 continue
             try:
                 with _borrowed(fd, door.peer) as connection:
-                    came = _bytes_received(connection) - door.seen_bytes
+                    received = _bytes_received(connection)
             except OSError:
                 continue
+            if door.has_spoken:  # what comes from here on is the next message
+                door.has_spoken, door.seen_bytes = False, received
+            came = received - door.seen_bytes
             if came > most:
                 self.cut(fd, f"{came} bytes of a message that does not end")
 

@@ -360,10 +360,10 @@ class Host:
 
 
 def _frozen(explorer: Explorer) -> Explorer:
-    """A twin that stays as the explorer is now; the explorer itself where there can be none, or none is needed."""
+    """A twin that stays as the explorer is now; the explorer itself where there can be none."""
     try:
         return explorer.fork()
-    except ValueError:
+    except Exception:  # a world that has no forks says so in its own way; it is written at once, then
         return explorer
 
 

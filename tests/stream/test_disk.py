@@ -199,3 +199,27 @@ def test_a_frame_that_cannot_be_sent_ends_its_own_walk_alone(tmp_path):
             bad.step(FORWARD)
         assert good.rollout([FORWARD] * 5).frames[-1].index == 5
         assert isinstance(client.stats(), p.Statistics)
+
+
+class Forkless(Tiny):
+    """A world that cannot be in two places."""
+
+    def fork(self):
+        raise NotImplementedError
+
+
+class ForklessWorlds(TinyWorlds):
+    def open(self, request):
+        return Forkless(request.seed)
+
+
+def test_a_world_without_forks_is_kept_as_well(tmp_path):
+    limits = Limits(snapshot_frames=2)
+    with Server(ForklessWorlds(), folder=tmp_path, limits=limits) as server, Client(server.address) as client:
+        walk = RemoteSession.open(client, seed=1)
+        walk.rollout([FORWARD] * 5)
+        client.save(walk.id, "here")
+        token = client.token(walk.id)
+        assert walk.step(FORWARD).index == 6
+    with Server(ForklessWorlds(), folder=tmp_path) as server, Client(server.address) as client:
+        assert RemoteSession.resume(client, token).frame.digest == walk.frame.digest

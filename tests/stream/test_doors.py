@@ -27,7 +27,10 @@ class Raw:
         self.socket.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32))
         seen = b""
         while len(seen) < 64:
-            seen += self.socket.recv(64 - len(seen))
+            some = self.socket.recv(64 - len(seen))
+            if not some:
+                raise ConnectionError("cut before it could greet")
+            seen += some
         self.socket.sendall(frame(b"\x05READY\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER", command=True))
 
     def is_cut(self, within_s: float = 10.0) -> bool:

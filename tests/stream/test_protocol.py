@@ -1,5 +1,7 @@
 """Protocol 1 packs and unpacks the same, to the same bytes for ever, and refuses everything else by name."""
 
+from dataclasses import fields
+
 import msgpack
 import pytest
 from hypothesis import given, settings
@@ -164,3 +166,19 @@ def test_any_map_at_all_is_read_or_refused(header):
         p.unpack([msgpack.packb(header)], p.CLIENT_MESSAGES)
     except p.ProtocolError as error:
         assert error.code in p.ERROR_CODES
+
+
+NUMBERS = [
+    (example, f) for example in EXAMPLES for f in fields(example)
+    if str(f.type).startswith(("int", "float", "tuple[int", "tuple[float"))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("example", "f"), NUMBERS, ids=[f"{e.TYPE}.{f.name}" for e, f in NUMBERS])
+@pytest.mark.parametrize("beyond", [-(2**62), 2**64, 9e299, float("nan"), float("-inf")])
+def test_every_number_of_every_message_has_a_range_that_the_page_tells(example, f, beyond):
+    assert f.metadata["range"]
+    value = getattr(example, f.name)
+    wrong = (beyond,) * len(value) if isinstance(value, tuple) else beyond
+    with pytest.raises(FieldError):
+        type(example)(**{one.name: getattr(example, one.name) for one in fields(example)} | {f.name: wrong})
