@@ -213,7 +213,7 @@ class _Screen:
         o3d = load_open3d()
         self._fusion, self.num_views = fusion, 0
         self._window = o3d.visualization.VisualizerWithKeyCallback()
-        self._is_open = self._window.create_window("Roam: the map", 800, 600)
+        self._is_open = self._window.create_window("Roam: the map", 800, 600, left=720, top=60)  # beside the walk
         self._window.register_key_callback(ord("S"), lambda _: fusion.save(path) < 0)
         self._shown: list = []
         if self._is_open:

@@ -203,7 +203,7 @@ class Player:
         if self._under_way:
             return False
         if self.held.take_command("rewind"):
-            self.key_to_frame.taken()
+            self.key_to_frame.forget()  # it shows what was there already
             self.rewind()
             return False
         action, typed = (None, None) if self.is_paused else self._wanted()

@@ -142,5 +142,6 @@ def raise_file_limit() -> None:
 
 
 def _on_signals(stop) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop())
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # a terminal that closes ends a server as Ctrl-C does
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: stop())

@@ -24,6 +24,7 @@ from ..kernels.graph import CapturedStep
 from ..kernels.renoise import beta_of, kinetic_jump, renoise, squared_norms
 from .config import DidaConfig
 
+AT_ONCE = 4  # holes that are worth a step of their own
 Predict = Callable[[Tensor, Tensor, float], Tensor]  # (tokens (B, N), seeds (B,), temperature) -> clean tokens (B, N)
 
 
@@ -137,14 +138,17 @@ def _van_der_corput(count: int, base: int) -> np.ndarray:
 
 def decode_holes(predict: Predict, tokens: Tensor, orders: Tensor, seeds: Sequence[Tensor], *,
                  temperature: float) -> Tensor:  # fmt: skip
-    """Fill the holes of canvases in len(seeds) steps: tokens (B, N) int64, -1 in holes; orders (B, N) int64, the cells
-    in the order in which they are decided. What is no hole stays. After step k of S a share cos(pi k / 2S) of the holes
-    is left. Returns tokens (B, N)."""
-    steps, holes = len(seeds), tokens < 0
+    """Fill the holes of canvases in at most len(seeds) steps: tokens (B, N) int64, -1 in holes; orders (B, N) int64,
+    the cells in the order in which they are decided. What is no hole stays. A canvas takes a step for every AT_ONCE
+    holes, if that is fewer; after step k of S a share cos(pi k / 2S) of its holes is left. Returns tokens (B, N)."""
+    holes = tokens < 0
+    counts = holes.sum(1)
+    steps = (-(-counts // AT_ONCE)).clamp(1, len(seeds))
     rank = torch.empty_like(orders)
     rank.scatter_(1, orders, holes.gather(1, orders).cumsum(1) - 1)  # a hole's place among the holes
-    for step, seed in enumerate(seeds, 1):
+    for step, seed in enumerate(seeds[: int(steps.max())], 1):
         predicted = predict(tokens, seed, temperature)
-        done = torch.ceil(holes.sum(1) * (1 - math.cos(math.pi / 2 * step / steps)) - 1e-6)
+        share = 1 - torch.cos(math.pi / 2 * (step / steps).clamp(max=1).double())
+        done = torch.ceil(counts * share - 1e-6)
         tokens = torch.where((tokens < 0) & (rank < done[:, None]), predicted, tokens)
     return tokens

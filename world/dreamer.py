@@ -85,7 +85,16 @@ class Dreamer:
         holes = torch.stack([self._tensor(one.carried.coverage(self.grid) <= 0.5).flatten() for one in asked])
         tokens = self._decoded(asked, torch.where(holes, -1, codes), stop)
         _go_on_unless(stop)
-        return [self._painted(one, tokens[b]) for b, one in enumerate(asked)]
+        return [self._painted(one.pose, one.carried, one.seed, tokens[b]) for b, one in enumerate(asked)]
+
+    def touch_up(self, pose: Pose, carried: Warp, seed: int) -> Dream:
+        """Paint what is open in a view all of whose cells are mostly known: as `dream`, with nothing to decide."""
+        codes = self._see("encode", self._tensor(carried.pixels)[None]).flatten(1)
+        return self._painted(pose, carried, seed, codes[0])
+
+    def is_decided(self, carried: Warp) -> bool:
+        """Whether every cell of a view is mostly known."""
+        return bool((carried.coverage(self.grid) > 0.5).all())
 
     def _decoded(self, asked: Sequence[Asked], canvas: Tensor, stop: Callable[[], bool] | None) -> Tensor:
         device, holes = self.passes.device, canvas < 0
@@ -103,17 +112,16 @@ class Dreamer:
 
         return decode_holes(predict, canvas, orders, seeds, temperature=self.temperature)
 
-    def _painted(self, one: Asked, tokens: Tensor) -> Dream:
-        carried, (h, w) = one.carried, self.grid
-        H, W = carried.covered.shape
-        noise = np.random.default_rng(one.seed).standard_normal((1, 1, H, W), dtype=np.float32)
+    def _painted(self, pose: Pose, carried: Warp, seed: int, tokens: Tensor) -> Dream:
+        (h, w), (H, W) = self.grid, carried.covered.shape
+        noise = np.random.default_rng(seed).standard_normal((1, 1, H, W), dtype=np.float32)
         points = self.vision.points(tokens.view(1, h, w)).movedim(-1, 1)
         known = (self._tensor(part)[None] for part in (carried.pixels, carried.depth, carried.covered))
         pixels, depth = self._see("paint", points, *known, self._tensor(noise))
         pixels = pixels[0].cpu().numpy()
         depth = sharpened(depth[0].float().cpu().numpy(), pixels)
         depth = np.where(carried.covered, carried.depth, depth).astype(np.float16).astype(np.float32)
-        view = View(pixels, depth, one.pose, widened(~carried.covered))
+        view = View(pixels, depth, pose, widened(~carried.covered))
         return Dream(tokens.view(h, w).cpu().numpy().astype(np.int32), view)
 
     def _tensor(self, array: np.ndarray) -> Tensor:

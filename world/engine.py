@@ -174,23 +174,28 @@ class Engine:
 
     def _imagine(self, walks: Sequence[Walk], clock: _Clock, warp_ms: float) -> list[Frame]:
         """Steps of sessions that have views to carry: what was seen is shown as it was, what nobody has seen is dreamt,
-        first the keyframe that the step leads to, then what that has left open. Nothing new needs no pass."""
+        first the keyframe that the step leads to, then what that has left open. Where nothing is new no network runs,
+        where just the rims of things are, the painter alone."""
         states = [_Imagined(session, session.memory, plan.carried) for session, _, plan in walks]
-        ahead = [k for k, (_, _, plan) in enumerate(walks) if _open(plan.carried) > SPECK]
+        ahead = [k for k, (_, _, plan) in enumerate(walks) if self._is_open(plan.carried)]
         self.settle([walks[k][0] for k in ahead])
         commit_ms = clock.lap_ms()
         for k, prepared in zip(ahead, self._keyframes([walks[k] for k in ahead]), strict=True):
             session, _, plan = walks[k]
             states[k] = self._with_keyframe(states[k], plan, prepared)
-        left = [k for k in ahead if states[k].shown is None and _open(states[k].carried) > SPECK]
+        left = [k for k in ahead if states[k].shown is None and self._is_open(states[k].carried)]
         scratch = [self.cache.allocate() for _ in left]
         asked = [self._asked(walks[k][0], walks[k][2].pose, states[k].carried, walks[k][2].text, page, 1)
                  for k, page in zip(left, scratch, strict=True)]  # fmt: skip
-        for k, dream in zip(left, self.dreamer.dream(asked), strict=True):
-            states[k].memory = states[k].memory.with_view(view_index(walks[k][0].frame.index + 1), dream.view)
-            states[k].shown = dream
+        dreams = dict(zip(left, self.dreamer.dream(asked), strict=True))
         for page in scratch:
             self.cache.pool.release(page)
+        for k, ((session, _, plan), state) in enumerate(zip(walks, states, strict=True)):
+            if state.shown is None and k not in dreams and _open(state.carried) > SPECK:
+                dreams[k] = self.dreamer.touch_up(plan.pose, state.carried, self._seed(session, 1))
+            if k in dreams:
+                state.shown = dreams[k]
+                state.memory = state.memory.with_view(view_index(session.frame.index + 1), dreams[k].view)
         denoise_ms, frames = clock.lap_ms(), []
         for (session, action, plan), state in zip(walks, states, strict=True):
             if state.shown is None:
@@ -211,10 +216,14 @@ class Engine:
         if self.dreamer is None or session.decoder != "dida":
             return
         plan = session.plan(action)
-        if plan.carried is not None and _open(plan.carried) > SPECK:
+        if plan.carried is not None and self._is_open(plan.carried):
             self.settle([session])
             with contextlib.suppress(DreamStopped):
                 session.keep_prepared(self._keyframes([(session, action, plan)], stop=stop)[0])
+
+    def _is_open(self, carried: Warp) -> bool:
+        """Whether a view has room for things that nobody has seen."""
+        return _open(carried) > SPECK and not self.dreamer.is_decided(carried)
 
     def _keyframes(self, walks: Sequence[Walk], *, stop: Callable[[], bool] | None = None) -> list[Prepared]:
         """The keyframe that each step leads to, dreamt now or before."""
@@ -244,8 +253,11 @@ class Engine:
 
     def _asked(self, session: Session, pose: Pose, carried: Warp, words: tuple[int, ...], page: int, use: int) -> Asked:
         number = session.keyframes[-1].number + 1
-        seed = _mix(session.seed, session.frame.index + 1, use)
-        return Asked(pose, carried, words, tuple(session.history()), page, number, seed)
+        return Asked(pose, carried, words, tuple(session.history()), page, number, self._seed(session, use))
+
+    @staticmethod
+    def _seed(session: Session, use: int) -> int:
+        return _mix(session.seed, session.frame.index + 1, use)
 
     def _with_keyframe(self, state: _Imagined, plan: Plan, prepared: Prepared) -> _Imagined:
         session, dream = state.session, prepared.dream

@@ -36,7 +36,7 @@ from .measures import (
     traits,
     whole,
 )
-from .rows import SEEDED, WITHOUT_MODEL, Pictures, dreamt, through_tokenizer
+from .rows import SEEDED, WITHOUT_MODEL, Pictures, dreamt, through_tokenizer, truth
 from .walks import BORDERS, SCORED, TURNS, Outing, half_turn, turn
 
 CEILING, MODEL, UNTRAINED = "truth through tokenizer", "model", "untrained weights"
@@ -100,7 +100,7 @@ def visit(engine: Engine, number: int, *, split: str, seeds: int, untrained: Eng
     outing = half_turn(number, split=split)
     names = ("truth", CEILING, MODEL, *([UNTRAINED] if untrained else []), *WITHOUT_MODEL)
     rows = {name: Answers.none() for name in names}
-    rows["truth"].add(outing, Pictures(outing.pixels, np.stack([view.depth for view in outing.views])), 0)
+    rows["truth"].add(outing, truth(outing, 0), 0)
     rows[CEILING].add(outing, through_tokenizer(engine, outing), 0)
     dreams, steps = [], []
     for seed in range(1, seeds + 1):

@@ -285,6 +285,16 @@ def test_a_walk_that_is_ended_by_a_signal_keeps_what_was_walked(tmp_path, number
     assert (tmp_path / "roam-out" / "walk-001.mp4").stat().st_size > 1000
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
+def test_a_server_whose_terminal_closes_saves_every_walk(tmp_path):
+    run = [sys.executable, "-m", "roam.viewer.cli", "serve", "tcp://127.0.0.1:0", "--truth", "--folder", "walks"]
+    server = subprocess.Popen(run, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert server.stdout.readline().startswith("serving on tcp://127.0.0.1:")
+    server.send_signal(signal.SIGHUP)
+    said, _ = server.communicate(timeout=60)
+    assert server.returncode == 0 and "every walk is saved" in said
+
+
 def test_a_log_names_its_weights_wherever_it_is_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     opener = Opener()

@@ -392,6 +392,14 @@ def test_a_trembling_stick_is_one_press(window):
     assert window.player.frame.index == 1
 
 
+def test_key_to_frame_counts_no_rewinds(window):
+    for key in (pygame.K_w, pygame.K_w):
+        tap(window, key)
+    counted = len(window.player.key_to_frame._ms)
+    tap(window, pygame.K_BACKSPACE)
+    assert window.player.frame.index == 1 and len(window.player.key_to_frame._ms) == counted
+
+
 def test_key_to_frame_is_measured_from_the_press_to_the_picture(window):
     assert window.player.key_to_frame.percentile_ms(50) is None
     tap(window, pygame.K_w)
