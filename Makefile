@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 TESTED := .venv/.ready-to-test
-NUMERIC := tests/kernels tests/world
+NUMERIC := tests/kernels $(addprefix tests/world/test_,depth.py dreaming.py geometry.py parts.py passes.py session.py)
 
 .PHONY: play test test-isa lint setup
 play: $(STAMP)

@@ -31,6 +31,11 @@ class Fog:
         self.index += 1
         return self.frame
 
+    def fork(self) -> Fog:
+        twin = Fog(self.depth)
+        twin.index = self.index
+        return twin
+
     def save(self, path) -> None:
         Path(path).touch()
 

@@ -280,8 +280,8 @@ def test_a_walk_that_is_ended_by_a_signal_keeps_what_was_walked(tmp_path, number
             break
         time.sleep(0.1)
     walk.send_signal(getattr(signal, number))
-    _, said = walk.communicate(timeout=60)
-    assert walk.returncode != 0 and "Traceback" not in said
+    _, said = walk.communicate(timeout=240)
+    assert walk.returncode != 0 and "Traceback" not in said, said
     assert (tmp_path / "roam-out" / "walk-001.mp4").stat().st_size > 1000
 
 
@@ -291,7 +291,7 @@ def test_a_server_whose_terminal_closes_saves_every_walk(tmp_path):
     server = subprocess.Popen(run, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     assert server.stdout.readline().startswith("serving on tcp://127.0.0.1:")
     server.send_signal(signal.SIGHUP)
-    said, _ = server.communicate(timeout=60)
+    said, _ = server.communicate(timeout=240)
     assert server.returncode == 0 and "every walk is saved" in said
 
 
