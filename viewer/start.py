@@ -190,8 +190,8 @@ class Opener:
                     "model has no painter to dream the rest: leave out --fov, and its middle fills the frame"
                 )
             first, seen = first_frame(start.image, camera), None
-        options = {} if seen is None or seen.all() else {"seen": seen}
-        explorer = self.engine.session(first, seed=start.session_seed, solid=not start.ghost, **options)
+        known = {} if seen is None or seen.all() else {"seen": seen}
+        explorer = self.engine.session(first, seed=start.session_seed, solid=not start.ghost, photograph=True, **known)
         return Place(start, explorer, explorer.walked)
 
     def _loaded(self, start: Start) -> Place:

@@ -126,8 +126,10 @@ class DreamWorlds:
             raise ValueError("this model begins with a scene or an image; it reads no text at the start")
         words = {"words": request.text} if request.text else {}
         if request.image is not None:
-            image = request.image if reads_words else self._fitted(request.image)
-            return lambda: self.engine.session(image, seed=request.seed, solid=self.solid, **words)
+            if reads_words:
+                return lambda: self.engine.session(request.image, seed=request.seed, solid=self.solid, **words)
+            image = self._fitted(request.image)
+            return lambda: self.engine.session(image, seed=request.seed, solid=self.solid, photograph=True)
         if request.text:
             return lambda: self.engine.session(seed=request.seed, **words)
         side = self.engine.frame_side

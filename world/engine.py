@@ -25,6 +25,7 @@ from .checkpoint import Checkpoint, CheckpointError, is_official, load_checkpoin
 from .config import DidaConfig
 from .detail import restore_detail
 from .dida import Canvas, MetricPath, decode_canvas, start_from_frame, start_from_noise, start_from_warp
+from .doubt import calmed, doubt
 from .dreamer import SPECK, Asked, Dream, Dreamer, DreamStopped, strides_ahead, without_specks
 from .frame import Frame, Timing
 from .geometry import View, Warp, is_known, remembered, sharpened, warp
@@ -101,12 +102,13 @@ class Engine:
 
     def session(
         self, first: Frame | np.ndarray, *, seed: int = 0, start: str = "auto", decoder: str = "dida",
-        solid: bool = False, seen: np.ndarray | None = None,
+        solid: bool = False, seen: np.ndarray | None = None, photograph: bool = False,
     ) -> Session:  # fmt: skip
         """A walk that begins at a frame, or at pixels (H, W, 3) uint8 of unknown place, taken to be the origin. solid:
         whether what has been seen stops steps; without it the pose is always where the action says. seen (H, W) bool:
-        where the first frame is known, if not everywhere; the rest is dreamt at once. Raises ValueError for that where
-        the model has no painter."""
+        where the first frame is known, if not everywhere; the rest is dreamt at once. photograph: whether it may be
+        unlike what training showed, so that its depth is smoothed as far as the model is unsure of it (doubt.py).
+        Raises ValueError for a frame known in part where the model has no painter."""
         if seen is not None and self.dreamer is None:
             raise ValueError("a first frame that is known in part; this model has no painter to dream the rest")
         if not isinstance(first, Frame):
@@ -115,6 +117,8 @@ class Engine:
         pixels, depth = self._decode(tokens)
         pixels = np.asarray(first.pixels) if self.dida.detail_tolerance else pixels
         depth = sharpened(self._refined(pixels, depth), pixels)
+        if photograph:
+            depth = self._calmed(pixels, depth)
         camera = Camera(self.vision.config.size, self.vision.config.size)
         page, grid = self.cache.allocate(), tokens[0].view(self.layout.grid).cpu().numpy().astype(np.int32)
         if seen is not None:
@@ -130,6 +134,13 @@ class Engine:
         session = Session(self, [moment], [], seed=seed, start=start, decoder=decoder, is_solid=solid)
         session.is_committed = False
         return session
+
+    def _calmed(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        mirrored = np.ascontiguousarray(pixels[:, ::-1])
+        decoded, other = self._decode(self._encode(mirrored[None]))
+        shown = mirrored if self.dida.detail_tolerance else decoded
+        other = sharpened(self._refined(shown, other), shown)
+        return calmed(depth, doubt(depth, other[:, ::-1])).astype(np.float16).astype(np.float32)
 
     @property
     def frame_side(self) -> int:

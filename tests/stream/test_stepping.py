@@ -17,7 +17,7 @@ from roam.viewer.remote import RemoteSession
 from roam.viewer.server import Server
 from roam.world.action import Action, ActionError, parse_action
 
-from .doubles import EngineWorlds, Tiny
+from .doubles import EngineWorlds, Tiny, TinyOnEngine
 
 FORWARD = parse_action("move forward")
 
@@ -51,6 +51,40 @@ def test_steps_that_wait_at_the_same_time_are_one_call_of_the_engine(tmp_path):
         worlds.engine.stepping.open()
         assert [client.receipt(walk, seq).frame for walk, seq in zip(walks, seqs, strict=True)] == [1] * 6
     assert worlds.engine.batches == [1, 5]
+
+
+class Preparer(TinyOnEngine):
+    """Prepares until it is told to stop."""
+
+    def prepare(self, *, stop) -> None:
+        self.engine.preparing.set()
+        end = time.monotonic() + 60
+        while not stop() and time.monotonic() < end:
+            time.sleep(0.001)
+        self.engine.num_prepared += 1
+
+
+class PreparingWorlds(EngineWorlds):
+    def open(self, request):
+        explorer = Preparer(request.seed)
+        explorer.engine = self.engine
+        return explorer
+
+
+def test_what_comes_next_is_prepared_where_nobody_waits_and_given_up_for_whoever_comes(tmp_path):
+    worlds = PreparingWorlds()
+    worlds.engine.preparing, worlds.engine.num_prepared = threading.Event(), 0
+    with Server(worlds, folder=tmp_path) as server, Client(server.address) as client:
+        walks = [RemoteSession.open(client, seed=seed) for seed in range(2)]
+        assert not worlds.engine.preparing.is_set()  # nothing has been done that could be done once more
+        for number, walk in enumerate(walks * 2):
+            worlds.engine.preparing.clear()
+            walk.step(FORWARD)
+            assert worlds.engine.preparing.wait(60) and worlds.engine.num_prepared >= number
+        walks[0].fork().close()  # other work comes first too
+        assert [walk.frame.digest for walk in walks] == [
+            Tiny(seed).rollout([FORWARD] * 2).frames[-1].digest for seed in range(2)
+        ]
 
 
 def test_a_frame_leaves_before_its_commit_pass(tmp_path):

@@ -116,6 +116,15 @@ def test_where_nothing_is_dreamt_dreaming_anew_is_a_note(player, dreamer, model)
     whole.close()
 
 
+def test_a_walk_on_a_server_says_that_it_cannot_be_dreamt_anew(dreamer, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(dreamer, "connection", object())
+        for ask in (dreamer.dream_anew, lambda: dreamer.say("dream anew")):
+            with pytest.raises(ValueError, match="on a server cannot be dreamt anew"):
+                ask()
+    assert dreamer.queued == 0
+
+
 def test_what_is_prepared_changes_no_frame_and_another_step_has_it_given_up(dreamer, model):
     twin = Player(Opener(engine=dreamer.opener.engine), Start(seed=3))
     stops, prepare = [], dreamer.branch.explorer.prepare
