@@ -20,9 +20,8 @@ import torch
 from torch import Tensor
 
 from .canvases import Canvases
-from .muon import Muon
 from .run import Average, Run, learning_rate
-from .world_model import WorldTrainer
+from .world_model import WorldTrainer, make_optimizers
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +99,7 @@ def train_dream(data: Canvases, held_out: Canvases, folder: str | Path, recipe: 
     """Train (or go on training) a trainer whose weights can already be those of a model. progress: called with (share
     done, the log row) now and then."""
     run = Run(folder)
-    optimizers = make_dream_optimizers(trainer, recipe.peak)
+    optimizers = make_optimizers(trainer, recipe.peak)
     average, step = Average(trainer, recipe.average), 0
     if state := run.resume():
         trainer.load_state_dict(state["model"])
@@ -132,18 +131,6 @@ def train_dream(data: Canvases, held_out: Canvases, folder: str | Path, recipe: 
     save()
     run.record(step, asked=math.nan, clean=math.nan, rate=0.0, **evaluate_dream(average.of(trainer), held_out))
     run.draw("asked", "clean", *MEASURES)
-
-
-def make_dream_optimizers(trainer: WorldTrainer, peak: float) -> list[torch.optim.Optimizer]:
-    """Muon for the layers' matrices, AdamW for tables and norms."""
-    matrices = [p for name, p in trainer.named_parameters() if ".layers." in name and p.ndim == 2]
-    held = {id(p) for p in matrices}
-    others = [p for p in trainer.parameters() if id(p) not in held]
-    pair = [Muon(matrices, lr=peak), torch.optim.AdamW(others, lr=peak, betas=(0.9, 0.98), weight_decay=0.0)]
-    for optimizer in pair:
-        for group in optimizer.param_groups:
-            group["peak"] = peak
-    return pair
 
 
 def _dream_step(trainer: WorldTrainer, optimizers, data: Canvases, recipe: DreamRecipe, step: int) -> tuple:
