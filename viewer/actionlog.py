@@ -1,6 +1,7 @@
 """The action log beside a recording: what was done, and the digest of every frame that came of it, one JSON a line.
 
-The first line tells the start, the others are steps and rewinds in order; replaying them must give the same digests.
+The first line tells the start, the others are steps, rewinds and dreams anew in order; replaying them must give the
+same digests.
 """
 
 from __future__ import annotations
@@ -9,16 +10,24 @@ import contextlib
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from ..world.action import Action
-from ..world.frame import Explorer
+from ..world.frame import Explorer, Frame
 from ..world.pose import Motion
 from .outputs import OutputError, unused
 
 FORMAT = 1
 MAX_BYTES = 256 << 20
+
+
+@runtime_checkable
+class Dreaming(Protocol):
+    """An explorer that can dream otherwise what it dreamt last (world/session.py)."""
+
+    def dream_anew(self) -> Frame: ...
 
 
 class LogError(ValueError):
@@ -41,17 +50,26 @@ class Rewind:
     digest: str
 
 
-Event = Step | Rewind
+@dataclass(frozen=True)
+class Anew:
+    """What was dreamt last was dreamt again, and the digest of the frame then on show."""
+
+    digest: str
+
+
+Event = Step | Rewind | Anew
 
 
 @dataclass(frozen=True)
 class ActionLog:
-    """A whole log: the start as its plain fields, the weights (None: the embedded ones), the first frame's digest."""
+    """A whole log: the start as its plain fields, the weights (None: the embedded ones), the first frame's digest;
+    dreams: how unseen places were dreamt, where that was asked for: dream_steps, dream_temperature."""
 
     start: dict
     model: str | None
     first: str
     events: tuple[Event, ...]
+    dreams: dict = field(default_factory=dict)
 
 
 class LogWriter:
@@ -63,6 +81,7 @@ class LogWriter:
     def __init__(self, path: str | Path, log: ActionLog, *, overwrite: bool = False):
         self.path = unused(path, overwrite=overwrite)
         head = {"roam": "action log", "format": FORMAT, "start": log.start, "model": log.model, "first": log.first}
+        head |= {"dreams": log.dreams} if log.dreams else {}
         try:
             self._file = open(self.path, "w", encoding="utf-8")  # noqa: SIM115 -- closed by close()
         except OSError as error:
@@ -103,15 +122,24 @@ def load_log(path: str | Path) -> ActionLog:
     if head.get("roam") != "action log" or head.get("format") != FORMAT or not isinstance(head.get("start"), dict):
         raise LogError(f"{path} is no action log of format {FORMAT}; wanted the .jsonl file beside a recording")
     events = tuple(_event(_parsed(line, path, number), path, number) for number, line in enumerate(lines[1:], 2))
-    return ActionLog(head["start"], head.get("model"), str(head.get("first")), events)
+    return ActionLog(head["start"], head.get("model"), str(head.get("first")), events, _dreams(head, path))
 
 
 def replay(explorer: Explorer, log: ActionLog) -> Iterator[tuple[str, str]]:
     """Do again what the log tells; yields (digest then, digest now) for the first frame and after each event."""
     yield log.first, explorer.frame.digest
     for event in log.events:
-        frame = explorer.step(event.action) if isinstance(event, Step) else explorer.rewind(event.frames)
-        yield event.digest, frame.digest
+        yield event.digest, _done_again(explorer, event).digest
+
+
+def _done_again(explorer: Explorer, event: Event) -> Frame:
+    if isinstance(event, Step):
+        return explorer.step(event.action)
+    if isinstance(event, Rewind):
+        return explorer.rewind(event.frames)
+    if not isinstance(explorer, Dreaming):
+        raise LogError("the log dreams anew, and this world is none that is dreamt")
+    return explorer.dream_anew()
 
 
 def first_difference(pairs: Iterable[tuple[str, str]]) -> int | None:
@@ -120,6 +148,8 @@ def first_difference(pairs: Iterable[tuple[str, str]]) -> int | None:
 
 
 def _line(event: Event) -> dict:
+    if isinstance(event, Anew):
+        return {"anew": True, "digest": event.digest}
     if isinstance(event, Rewind):
         return {"rewind": event.frames, "digest": event.digest}
     m = event.action.motion
@@ -137,8 +167,18 @@ def _parsed(line: str, path: str | Path, number: int) -> dict:
     return value
 
 
+def _dreams(head: dict, path: str | Path) -> dict:
+    dreams = head.get("dreams", {})
+    kinds = {"dream_steps": int, "dream_temperature": (int, float)}
+    if not isinstance(dreams, dict) or not all(isinstance(v, kinds.get(k, ())) for k, v in dreams.items()):
+        raise LogError(f"{path}: dreams of {dreams!r}; wanted dream_steps and dream_temperature, both numbers")
+    return dreams
+
+
 def _event(line: dict, path: str | Path, number: int) -> Event:
     try:
+        if line.get("anew") is True:
+            return Anew(str(line["digest"]))
         if "rewind" in line:
             return Rewind(int(line["rewind"]), str(line["digest"]))
         motion = None if line["motion"] is None else Motion(*map(float, line["motion"]))
@@ -146,4 +186,4 @@ def _event(line: dict, path: str | Path, number: int) -> Event:
             raise ValueError("a motion that is not finite")
         return Step(Action(str(line["text"]), motion), str(line["digest"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise LogError(f"{path}, line {number}: no step and no rewind ({error})") from error
+        raise LogError(f"{path}, line {number}: no step, no rewind and no dream anew ({error})") from error

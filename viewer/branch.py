@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..world.action import Action
 from ..world.frame import Explorer, Frame
 from ..world.pose import Pose
-from .actionlog import Event, Rewind, Step
+from .actionlog import Anew, Dreaming, Event, Rewind, Step
 
 
 class Branch:
@@ -33,6 +33,21 @@ class Branch:
         events: list[Event] = [self._forget(forgotten)] if 0 < forgotten < len(self._passed) else []
         self._passed.append((frame.digest, frame.pose))
         return self._note([*events, Step(action, frame.digest)])
+
+    def dream_anew(self) -> Frame:
+        """Have the explorer dream its last dream anew and nothing else, on any thread; then say `dreamt_anew`.
+        Raises ValueError where it has none."""
+        if not isinstance(self.explorer, Dreaming):
+            raise ValueError("this world is shown as it is: there is no dream to dream anew")
+        return self.explorer.dream_anew()
+
+    def dreamt_anew(self, frame: Frame) -> list[Event]:
+        """Note that; other walls may have ended other steps, so the poses passed are taken anew as well."""
+        for moment in self.explorer.moments:
+            place = moment.frame.index - self._first_index
+            if 0 <= place < len(self._passed):
+                self._passed[place] = (moment.frame.digest, moment.frame.pose)
+        return self._note([Anew(frame.digest)])
 
     def rewind(self, frames: int) -> list[Event]:
         """Go back; returns the event that this is. Raises ValueError past the beginning."""

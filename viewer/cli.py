@@ -41,6 +41,8 @@ Precision = Annotated[str | None, typer.Option(help="Official models: float32, b
 Context = Annotated[int | None, typer.Option(min=256, help="Official models: the most tokens of a sequence.")]
 Area = Annotated[int | None, typer.Option(min=256, help="Official models: pixels of a picture.")]
 Turns = Annotated[str | None, typer.Option(help="Official models: how turns are told apart, user or span.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Steps in which what nobody has seen is dreamt.")]
+Heat = Annotated[float | None, typer.Option(min=0, help="How freely that is drawn; 0 takes what is likeliest.")]
 Tell = Annotated[str | None, typer.Option(help="What the world is, in words, for models that read them.")]
 
 
@@ -66,6 +68,9 @@ def about(
 def play(
     truth: Annotated[bool, typer.Option("--truth", help="Walk the true scene, with no model.")] = False,
     seed: Annotated[int, typer.Option(help="Number of the test scene, and seed of the dream.")] = 1,
+    dream_seed: Annotated[int | None, typer.Option(help="Another dream of the same scene or image.")] = None,
+    steps: Steps = None,
+    temperature: Heat = None,
     family: Annotated[str | None, typer.Option(help="Kind of scene: rooms or outdoors.")] = None,
     image: Annotated[Path | None, typer.Option(help="Dream on from this image.")] = None,
     model: Model = None,
@@ -78,6 +83,7 @@ def play(
     keys: Annotated[Path | None, typer.Option(help="Key table, a JSON file.")] = None,
     headless: Annotated[bool, typer.Option("--headless", help="Open no window; record a walk.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --record replace a file.")] = False,
+    fov: Annotated[float | None, typer.Option(help="Degrees across that --image shows, if its file is silent.")] = None,
     mapped: Annotated[bool, typer.Option("--map", help="Grow a 3D map of this world beside the walk.")] = False,
     ghost: Annotated[bool, typer.Option("--ghost", help="Walk through what is solid in a dream.")] = False,
     text: Tell = None,
@@ -91,9 +97,10 @@ def play(
     from . import play as playing
     from .start import Start
 
-    start = Start(seed, truth, family, _text(image), _text(load), text, ghost)
+    start = Start(seed, truth, family, _text(image), _text(load), text, ghost, dream_seed, fov)
     official = _official(vision_tokenizer, precision=precision, context=context, area=area, turns=turns)
-    order = playing.Order(start, model, actions, frames, record, out, overwrite, mapped, official)
+    dreams = _dreams(steps, temperature)
+    order = playing.Order(start, model, actions, frames, record, out, overwrite, mapped, official, dreams)
     missing = None if headless else missing_display()
     if headless or missing:
         if keys:
@@ -254,6 +261,8 @@ def serve(
     park_s: Annotated[float, typer.Option(min=1, help="Seconds after which an idle walk goes to disk.")] = 300.0,
     snapshot_frames: Annotated[int, typer.Option(min=1, help="Frames lost at most where the machine dies.")] = 30,
     ghost: Annotated[bool, typer.Option("--ghost", help="Let walkers through what is solid in a dream.")] = False,
+    steps: Steps = None,
+    temperature: Heat = None,
     vision_tokenizer: Vision = None,
     precision: Precision = None,
     context: Context = None,
@@ -270,7 +279,7 @@ def serve(
     )  # fmt: skip
 
     official = _official(vision_tokenizer, precision=precision, context=context, area=area, turns=turns)
-    worlds = open_worlds(model, is_truth=truth, solid=not ghost, **official)
+    worlds = open_worlds(model, is_truth=truth, solid=not ghost, dreams=_dreams(steps, temperature), **official)
     ports = {"metrics_port": metrics_port, "page_port": page_port, "allow_origins": allow_origin or ()}
     run(worlds, address, folder=folder, keys=keys, is_open=is_open, limits=limits, **ports)
 
@@ -448,6 +457,12 @@ def _official(vision: Path | None, **options) -> dict:
     """What an official folder takes besides, as far as it was given; the plan of its memory is printed."""
     given = {name: value for name, value in {"vision": vision, **options}.items() if value is not None}
     return given | {"say": print} if given else {}
+
+
+def _dreams(steps: int | None, temperature: float | None) -> dict:
+    """How unseen places are dreamt, as Engine.from_checkpoint has it, as far as it was said."""
+    given = {"dream_steps": steps, "dream_temperature": temperature}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _module(name: str, args: list[str]) -> None:

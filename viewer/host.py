@@ -34,6 +34,13 @@ class Batched(Protocol):
     engine: Any
 
 
+@runtime_checkable
+class Preparing(Protocol):
+    """An explorer that can do ahead what its next step would else have to (world/session.py)."""
+
+    def prepare(self, *, stop: Callable[[], bool]) -> None: ...
+
+
 @dataclass
 class Awake:
     """An explorer in memory.
@@ -76,6 +83,7 @@ class Host:
         self.snapshot_frames, self.snapshot_bytes = snapshot_frames, snapshot_bytes
         self.beside: Callable[[Awake, Callable[[], Any], Callable[[Any], None]], None] = _at_once
         self._awake: dict[str, Awake] = {}
+        self._unprepared: dict[str, None] = {}  # walks on engines that stepped last, the newest at the end
         self._disk = threading.Lock()  # one snapshot is written at a time
 
     @property
@@ -145,6 +153,8 @@ class Host:
         by_engine: dict[int, list[Batched]] = {}
         for awake in stepped:
             if isinstance(awake.explorer, Batched):
+                self._unprepared.pop(awake.meta.session, None)
+                self._unprepared[awake.meta.session] = None
                 by_engine.setdefault(id(awake.explorer.engine), []).append(awake.explorer)
         for explorers in by_engine.values():
             explorers[0].engine.settle(explorers)
@@ -154,6 +164,16 @@ class Host:
                 self.beside(awake, lambda a=awake: self.store.sync(a.meta.session), lambda _: None)
             if self._is_due(awake):
                 self._snapshot(awake)
+
+    def prepare(self, stop: Callable[[], bool]) -> bool:
+        """Have the walk that stepped last dream ahead of its next step, in idle time; stop: asked often, whether there
+        is something better to do. Says whether there was such a walk. It changes no frame, just when it is made."""
+        while self._unprepared:
+            awake = self._awake.get(self._unprepared.popitem()[0])
+            if awake is not None and isinstance(awake.explorer, Preparing):
+                awake.explorer.prepare(stop=stop)
+                return True
+        return False
 
     def rewind(self, session: str, frames: int) -> Frame:
         awake = self._known(session)

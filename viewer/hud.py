@@ -16,7 +16,8 @@ _TEXT, _DIM, _WORDS, _WARNING, _RED = (232, 234, 237), (154, 160, 166), (124, 19
 HELP = {
     "forward": "walk forward", "back": "walk back", "strafe left": "step left", "strafe right": "step right",
     "turn left": "turn left", "turn right": "turn right", "look up": "look up", "look down": "look down",
-    "type": "type what to do", "pause": "pause", "rewind": "go back in time", "fork": "branch off here",
+    "type": "type what to do", "pause": "pause", "rewind": "go back in time",
+    "dream anew": "dream the unseen anew", "fork": "branch off here",
     "branch 1": "walk on in that branch", "close branch": "close this branch", "new world": "next world",
     "save": "save", "load": "load the last save", "screenshot": "save a picture", "record": "record a video",
     "hud": "hide or show the map", "help": "this page", "quit": "free the mouse, then quit",

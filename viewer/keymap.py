@@ -29,7 +29,8 @@ DEFAULT_KEYS = {
     "turn left": ("left", "q", "pad axis 3 -", "pad hat left"),
     "turn right": ("right", "e", "pad axis 3 +", "pad hat right"),
     "look up": ("page up", "r", "pad axis 4 -"), "look down": ("page down", "f", "pad axis 4 +"),
-    "type": ("tab", "return"), "pause": ("p", "pad 7"), "rewind": ("backspace", "pad 1"), "fork": ("b", "pad 2"),
+    "type": ("tab", "return"), "pause": ("p", "pad 7"), "rewind": ("backspace", "pad 1"),
+    "dream anew": ("v", "pad 0"), "fork": ("b", "pad 2"),
     **BRANCH_KEYS, "close branch": ("x",), "save": ("f5",), "load": ("f9",), "screenshot": ("f12",),
     "record": ("f10",), "new world": ("n", "pad 3"), "help": ("h", "f1"), "hud": ("f3",), "quit": ("escape",),
 }  # fmt: skip

@@ -7,6 +7,7 @@ looked at before it is decoded. Knows no session and no wire.
 from __future__ import annotations
 
 import io
+import math
 import struct
 import warnings
 from pathlib import Path
@@ -21,6 +22,8 @@ MAX_PIXELS = 64_000_000  # 192 MB decoded; above what phones take
 SENT_SIDE = 2048  # pixels a side beyond which a first image is made smaller before it is sent
 SENT_BYTES = 2 << 20
 SENT_FORMATS = ("JPEG", "PNG", "WEBP")  # what every server reads
+_EXIF, _FOCAL_35MM, _ORIENTATION = 0x8769, 0xA405, 0x0112
+_FILM_DIAGONAL_MM = math.hypot(36, 24)
 _NOT_READ = (OSError, ValueError, SyntaxError, EOFError, KeyError, struct.error, OverflowError)
 
 
@@ -58,6 +61,26 @@ def read_picture(
         raise
     except (*_NOT_READ, Image.DecompressionBombError) as error:
         raise PictureError(f"cannot read the image {name}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def degrees_across(path: str | Path) -> float | None:
+    """How many degrees a photograph shows from side to side, upright, by what its camera wrote beside it (Exif's focal
+    length on 35 mm film, which goes by the diagonal); None where nothing is written."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                exif, (width, height) = picture.getexif(), picture.size
+                focal_mm = float(exif.get_ifd(_EXIF).get(_FOCAL_35MM) or 0)
+                if exif.get(_ORIENTATION) in (5, 6, 7, 8):
+                    width, height = height, width
+    except (*_NOT_READ, TypeError, ZeroDivisionError, Image.DecompressionBombError):
+        return None
+    if not 2 <= focal_mm <= 3000:
+        return None
+    return math.degrees(2 * math.atan(_FILM_DIAGONAL_MM / 2 * width / math.hypot(width, height) / focal_mm))
 
 
 def to_send(payload: bytes) -> bytes:

@@ -10,7 +10,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from ..world.action import Action
 from .actionlog import LogError, load_log, replay
 from .keymap import Keymap, load_keymap
 from .map3d import Map3D, check_open3d, read_points
@@ -18,7 +17,7 @@ from .outputs import OutputError, fresh
 from .player import Player
 from .progress import counted, waiting
 from .recorder import VideoRecorder
-from .script import load_script
+from .script import Deed, load_script
 from .start import Opener, Place, Start, StartError
 from .stopping import Stopping
 from .tour import STEPS, outings, tour
@@ -29,7 +28,7 @@ OPENING = "opening the world; the first time, what it needs is compiled, which t
 @dataclass(frozen=True)
 class Order:
     """What was ordered on the command line. frames counts the first frame; record: a video to write, or None; official:
-    what an official model needs besides its folder."""
+    what an official model needs besides its folder; dreams: how unseen places are dreamt, where that was said."""
 
     start: Start
     model: Path | None = None
@@ -40,12 +39,17 @@ class Order:
     overwrite: bool = False
     is_mapped: bool = False
     official: dict = field(default_factory=dict)
+    dreams: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.dreams and self.start.truth:
+            raise StartError("a true scene is not dreamt: leave out --steps, --temperature or --truth")
 
     @property
     def opener(self) -> Opener:
-        return Opener(self.model, **self.official)
+        return Opener(self.model, dreams=self.dreams, **self.official)
 
-    def script(self) -> list[Action] | None:
+    def script(self) -> list[Deed] | None:
         """The actions of the file, if there is one."""
         return load_script(self.actions, is_free=bool(self.official)) if self.actions else None
 
@@ -118,7 +122,7 @@ def replay_log(path: Path, model: Path | None, official: dict) -> bool:
     """Walk a log again and say whether every digest is the same."""
     log = load_log(path)
     with waiting(OPENING):
-        explorer = Opener(model or log.model, **official).open(Start.from_dict(log.start)).explorer
+        explorer = Opener(model or log.model, dreams=log.dreams, **official).open(Start.from_dict(log.start)).explorer
     try:
         for number, (then, now) in enumerate(counted(replay(explorer, log), "replayed", len(log.events) + 1)):
             if then != now:
@@ -148,7 +152,7 @@ def record_rollouts(folder: Path, split: str, rollouts: int, *, frames: int, fir
     print(f"{rollouts} rollouts in {len(paths)} files in {folder}, {time.perf_counter() - began:.1f} s")
 
 
-def _to_walk(place: Place, script: list[Action] | None, frames: int | None) -> list[Action]:
+def _to_walk(place: Place, script: list[Deed] | None, frames: int | None) -> list[Deed]:
     """The script, or else a tour, cut or repeated to so many frames, the first of which needs no action."""
     steps = None if frames is None else frames - 1
     if script is None:
@@ -179,7 +183,7 @@ def _told(chart: Path, place: Place) -> str:
     return f"saved the map {chart}" + (f": {told(read_points(chart), place.scene)}" if place.scene else "")
 
 
-def _walk(player: Player, actions: list[Action], gif: VideoRecorder | None, stop: Stopping) -> float:
+def _walk(player: Player, actions: list[Deed], gif: VideoRecorder | None, stop: Stopping) -> float:
     """Walk all the actions, or until somebody asks to stop, and return the seconds that it took."""
     if gif:
         gif.add(player.frame.pixels)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -19,13 +20,13 @@ from typing import Protocol, runtime_checkable
 from ..world.action import Action, ActionError
 from ..world.frame import Frame
 from ..world.pose import Pose
-from .actionlog import ActionLog, Event, LogWriter
+from .actionlog import ActionLog, Dreaming, Event, LogWriter
 from .branch import Branch
 from .keymap import Held, Keymap
 from .latency import KeyToFrame
 from .outputs import OutputError, fresh, unused
 from .recorder import VideoRecorder
-from .script import steps_of
+from .script import Deed, DreamAnew, steps_of
 from .start import Place, Start
 
 _SEED = re.compile(r"(?:new\s+)?(?:seed|world)\s+(\d{1,6})", re.IGNORECASE)
@@ -41,9 +42,11 @@ class PlayerError(ValueError):
 
 
 class Opens(Protocol):
-    """Opens starts: Opener on this machine, RemoteOpener on another. model: the weights' folder, or None."""
+    """Opens starts: Opener on this machine, RemoteOpener on another. model: the weights' folder, or None; dreams: how
+    unseen places are dreamt, where that was asked for."""
 
     model: str | Path | None
+    dreams: dict
 
     def open(self, start: Start) -> Place: ...
 
@@ -56,8 +59,11 @@ class Connection(Protocol):
 
 
 @runtime_checkable
-class _Settling(Protocol):
-    def settle(self) -> None: ...
+class _Preparing(Protocol):
+    @property
+    def actions(self) -> tuple[Action, ...]: ...
+
+    def prepare(self, *, stop: Callable[[], bool]) -> None: ...
 
 
 @dataclass
@@ -65,15 +71,15 @@ class _Typed:
     """A typed command on its way: the steps still to do, and the frame that its first step led to."""
 
     text: str
-    steps: deque[Action]
+    steps: deque[Deed]
     first_index: int | None = None
 
 
 @dataclass
 class _UnderWay:
-    """A step that has begun: its action, the typed command that it belongs to, and the frame to come."""
+    """A step (or a dream anew) that has begun, the typed command that it belongs to, and the frame to come."""
 
-    action: Action
+    action: Deed
     typed: _Typed | None
     began: float
     frame: Future[Frame]
@@ -125,6 +131,7 @@ class Player:
         self._last_save: Path | None = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="roam-steps")
         self._under_way: _UnderWay | None = None
+        self._ahead: tuple[Action | None, threading.Event] = (None, threading.Event())
         self._enter(opener.open(start))
 
     @property
@@ -173,9 +180,11 @@ class Player:
             self.new_world(int(seed[1]))
         else:
             steps = steps_of(text, is_free=self.place.reads_words)
+            if DreamAnew() in steps:
+                self._check_dreams()
             self._queue.append(_Typed(" ".join(text.split()), deque(steps)))
 
-    def queue(self, actions: Iterable[Action]) -> None:
+    def queue(self, actions: Iterable[Deed]) -> None:
         """Take actions that are frame-sized already, without receipts."""
         self._queue.append(_Typed("", deque(actions)))
 
@@ -203,7 +212,12 @@ class Player:
             self.key_to_frame.forget()
             return False
         self.key_to_frame.taken()
-        frame = self._worker.submit(self.branch.step, action)
+        prepared_for, give_up = self._ahead
+        if action != prepared_for:
+            give_up.set()
+        is_anew = isinstance(action, DreamAnew)
+        branch = self.branch
+        frame = self._worker.submit(branch.dream_anew) if is_anew else self._worker.submit(branch.step, action)
         self._under_way = _UnderWay(action, typed, time.perf_counter(), frame)
         frame.add_done_callback(lambda _: on_done())
         return True
@@ -221,7 +235,7 @@ class Player:
         self._under_way = None
         try:
             frame = step.frame.result()
-        except (ActionError, ConnectionError, TimeoutError, *self._refusals) as error:
+        except (ActionError, ConnectionError, TimeoutError, *self._refusals(step.action)) as error:
             self.notes.append(str(error))
             if step.typed:
                 step.typed.steps.clear()
@@ -230,9 +244,26 @@ class Player:
         return frame
 
     def settle(self) -> None:
-        """Let the world do, once its frame has been shown, what it would else do when the next step waits for it."""
-        if isinstance(self.branch.explorer, _Settling):
-            self._worker.submit(self.branch.explorer.settle)
+        """Let the world do, once its frame has been shown, what it would else do when the next step waits for it: its
+        commit pass, and the dream that the same step once more would need. Another step has that given up, and waits
+        for one pass of it at most; no frame changes by it."""
+        explorer = self.branch.explorer
+        if isinstance(explorer, _Preparing):
+            actions, give_up = explorer.actions, threading.Event()
+            self._ahead = (actions[-1] if actions else None, give_up)
+            self._worker.submit(explorer.prepare, stop=give_up.is_set)
+
+    def dream_anew(self) -> None:
+        """Have what was dreamt last dreamt again, from the next seed on, before anything else is done. Raises
+        PlayerError where nothing is dreamt, or not on this machine."""
+        self._check_dreams()
+        self._queue.appendleft(_Typed("", deque([DreamAnew()])))
+
+    def _check_dreams(self) -> None:
+        if self.connection:
+            raise PlayerError("a walk on a server cannot be dreamt anew from here")
+        if not isinstance(self.branch.explorer, Dreaming):
+            raise PlayerError("this world is shown as it is: there is no dream to dream anew")
 
     def rewind(self, frames: int = 1) -> Frame | None:
         """Go back that many frames and forget what is queued; None (and a note) at the beginning."""
@@ -336,24 +367,25 @@ class Player:
         model = self.opener.model
         return ActionLog(
             self.place.start.as_dict(), None if model is None else str(Path(model).absolute()), self.branch.first,
-            tuple(self.branch.events),
+            tuple(self.branch.events), self.opener.dreams,
         )
 
     def close(self) -> None:
         """Finish the recording and give the world back; one that is cut off stays where it is."""
         self._end_recording()
+        self._ahead[1].set()
         if not self.is_cut_off:
             with contextlib.suppress(PlayerError):  # a step that hangs holds nobody up for ever
                 self._rest(_CLOSING_S)
             self._close_branches()
         self._worker.shutdown(wait=False, cancel_futures=True)
 
-    @property
-    def _refusals(self) -> tuple[type[Exception], ...]:
-        """What a world elsewhere may answer with; a ValueError of a world at hand is a bug, and keeps its traceback."""
-        return (ValueError,) if self.connection else ()
+    def _refusals(self, deed: Deed) -> tuple[type[Exception], ...]:
+        """What a world elsewhere may answer with, or one that has nothing to dream anew; else a ValueError of a world
+        at hand is a bug, and keeps its traceback."""
+        return (ValueError,) if self.connection or isinstance(deed, DreamAnew) else ()
 
-    def _wanted(self) -> tuple[Action | None, _Typed | None]:
+    def _wanted(self) -> tuple[Deed | None, _Typed | None]:
         """What is to be done next: the next step of a typed command, or what is held."""
         while self._queue and not self._queue[0].steps:
             self._queue.popleft()
@@ -362,6 +394,11 @@ class Player:
         return self.held.take(), None
 
     def _accept(self, step: _UnderWay, frame: Frame) -> None:
+        if isinstance(step.action, DreamAnew):
+            self.words = "dream anew"
+            self.notes.append("what was dreamt last is dreamt anew; what was seen before stays")
+            self._happened(self.branch.dreamt_anew(frame))
+            return
         self._clock(step.began, time.perf_counter())
         self.words = step.action.text
         self._happened(self.branch.stepped(step.action, frame))
@@ -398,6 +435,7 @@ class Player:
         if self.is_cut_off:
             raise PlayerError("the connection is lost; this can be done when it is back")
         self._queue.clear()
+        self._ahead[1].set()
         self._rest(_WAIT_S)
         self.finish()
 

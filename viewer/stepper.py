@@ -81,7 +81,7 @@ class Stepper:
         self._steps: deque[StepJob] = deque()
         self._tasks: deque[Task] = deque()
         self._is_stopping = self._is_abandoned = False
-        self._stepped_at, self._rested_at = 0.0, 0.0
+        self._stepped_at, self._rested_at, self._may_prepare = 0.0, 0.0, False
         self._beside = Beside()
         self._thread = threading.Thread(target=self._run, name="roam-stepper", daemon=True)
 
@@ -150,11 +150,13 @@ class Stepper:
             steps, task = self._next()
             if steps:
                 self._step(steps)
-                self._stepped_at = time.monotonic()
+                self._stepped_at, self._may_prepare = time.monotonic(), True
             elif task:
                 self._advance(task)
-            else:
+            elif self._is_stopping:
                 break
+            else:
+                self._prepare()
         for task in self._tasks:
             task.give_up()
         self._beside.stop()
@@ -162,7 +164,8 @@ class Stepper:
             self.lost = self.host.close()
 
     def _next(self) -> tuple[list[StepJob], Task | None]:
-        """The steps that wait, or a task that may have its turn; neither at the end."""
+        """The steps that wait, or a task that may have its turn; neither at the end, or where there is time to prepare
+        what comes next."""
         with self._changed:
             while not self._is_stopping:
                 if self._steps:
@@ -173,8 +176,18 @@ class Stepper:
                 rest_s = self._rested_at - now if now - self._stepped_at < WALKING_S else 0.0
                 if self._tasks and rest_s <= 0:
                     return [], self._tasks.popleft()
+                if self._may_prepare and not self._tasks:
+                    break
                 self._changed.wait(rest_s if self._tasks else None)
         return [], None
+
+    def _prepare(self) -> None:
+        """Use the time in which nobody waits; whoever comes waits for one pass of a network at most."""
+        has_work = lambda: bool(self._steps or self._tasks or self._is_stopping)  # noqa: E731
+        try:
+            self._may_prepare = self.host.prepare(has_work)
+        except Exception:  # the step itself will tell its walker
+            log.exception("a step could not be prepared")
 
     def _advance(self, task: Task) -> None:
         began = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import zmq
 
@@ -45,6 +46,7 @@ class RemoteOpener:
     """Opens starts on a server. model is None: the weights are the server's."""
 
     model = None
+    dreams: ClassVar[dict] = {}
 
     def __init__(self, client: Client):
         self.client = client

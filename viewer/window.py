@@ -175,7 +175,8 @@ class Window:
             "type": self._open_box, "pause": self._pause, "save": lambda: self._try(self.player.save),
             "load": lambda: self._try(self.player.load), "screenshot": lambda: self._try(self._screenshot),
             "record": lambda: self._try(self._record), "new world": lambda: self._try(self.player.new_world),
-            "fork": lambda: self._try(self.player.fork), "close branch": lambda: self._try(self.player.close_branch),
+            "dream anew": lambda: self._try(self.player.dream_anew), "fork": lambda: self._try(self.player.fork),
+            "close branch": lambda: self._try(self.player.close_branch),
             "help": self._help, "hud": self._show_map, "quit": self._escape,
         }  # fmt: skip
 

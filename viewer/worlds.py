@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 EXPLORE = "explore"  # the name, on the wire, of a model that reads words
 
 
+class WorldsError(ValueError):
+    """Worlds that cannot be served as they were asked for."""
+
+
 @dataclass(frozen=True)
 class OpenRequest:
     """What a client asked for; empty texts and zero sizes mean the world's own. image (H, W, 3) uint8 or None."""
@@ -140,14 +144,18 @@ class DreamWorlds:
         return np.array(ImageOps.fit(Image.fromarray(image), [self.engine.frame_side] * 2))
 
 
-def open_worlds(model: str | Path | None = None, *, is_truth: bool = False, solid: bool = True, **official) -> Worlds:
+def open_worlds(model: str | Path | None = None, *, is_truth: bool = False, solid: bool = True,
+                dreams: dict | None = None, **official) -> Worlds:  # fmt: skip
     """What `roam serve` serves: dreams of the model in that folder (or the embedded one), or true scenes alone.
-    solid: as DreamWorlds has it; official: for an official folder, what Engine.from_checkpoint takes besides."""
+    solid: as DreamWorlds has it; dreams: dream_steps and dream_temperature, where they are not the model's own;
+    official: for an official folder, what Engine.from_checkpoint takes besides. Raises WorldsError."""
     if is_truth:
+        if dreams:
+            raise WorldsError("a true scene is not dreamt: leave out --steps, --temperature or --truth")
         return SceneWorlds()
     from ..world.engine import Engine
 
-    return DreamWorlds(Engine.from_checkpoint(model, **official), solid=solid)
+    return DreamWorlds(Engine.from_checkpoint(model, **(dreams or {}), **official), solid=solid)
 
 
 def _is_scene(path: Path) -> bool:

@@ -5,7 +5,7 @@ whenever it is dreamt.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -47,6 +47,10 @@ class Dream:
     view: View
 
 
+class DreamStopped(Exception):
+    """A dream that was given up, for whoever asked for it had better things to do."""
+
+
 def strides_ahead(motion: Motion) -> int:
     """How many times a motion is made to reach its keyframe. A turn of 15 degrees opens one column of cells and a bit;
     three of them open what things fit into. On the way forward holes open beside what stands near, and there alone."""
@@ -72,13 +76,15 @@ class Dreamer:
         self.grid = passes.layout.grid
         self._see = CapturedStep(self._look)
 
-    def dream(self, asked: Sequence[Asked]) -> list[Dream]:
-        """Dream together what was asked for; each comes out as it would alone."""
+    def dream(self, asked: Sequence[Asked], *, stop: Callable[[], bool] | None = None) -> list[Dream]:
+        """Dream together what was asked for; each comes out as it would alone. stop: asked before every pass, whether
+        to give up with DreamStopped."""
         if not asked:
             return []
         codes = torch.cat([self._see("encode", self._tensor(one.carried.pixels)[None]).flatten(1) for one in asked])
         holes = torch.stack([self._tensor(one.carried.coverage(self.grid) <= 0.5).flatten() for one in asked])
-        tokens = self._decoded(asked, torch.where(holes, -1, codes))
+        tokens = self._decoded(asked, torch.where(holes, -1, codes), stop)
+        _go_on_unless(stop)
         return [self._painted(one.pose, one.carried, one.seed, tokens[b]) for b, one in enumerate(asked)]
 
     def touch_up(self, pose: Pose, carried: Warp, seed: int) -> Dream:
@@ -90,7 +96,7 @@ class Dreamer:
         """Whether every cell of a view is mostly known."""
         return bool((carried.coverage(self.grid) > 0.5).all())
 
-    def _decoded(self, asked: Sequence[Asked], canvas: Tensor) -> Tensor:
+    def _decoded(self, asked: Sequence[Asked], canvas: Tensor, stop: Callable[[], bool] | None) -> Tensor:
         device, holes = self.passes.device, canvas < 0
         orders = torch.stack([torch.from_numpy(reveal_order(self.grid, one.seed)).to(device) for one in asked])
         seeds = [torch.tensor([one.seed + 1 + step for one in asked], device=device) for step in range(self.steps)]
@@ -99,6 +105,7 @@ class Dreamer:
         words = [[one.words for one in asked]]  # read with the first step's canvas, and known from then on
 
         def predict(tokens: Tensor, seeds: Tensor, temperature: float) -> Tensor:
+            _go_on_unless(stop)
             return self.passes.denoise(words.pop() if words else None, numbers, past, pages, tokens, None, seeds,
                                        temperature=temperature, apart=torch.where(holes, tokens, -1),
                                        pull=self.pull)  # fmt: skip
@@ -122,6 +129,11 @@ class Dreamer:
 
     def _look(self, kind: str, *inputs: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         return self.painter.paint(*inputs) if kind == "paint" else self.vision.encode(*inputs)
+
+
+def _go_on_unless(stop: Callable[[], bool] | None) -> None:
+    if stop is not None and stop():
+        raise DreamStopped
 
 
 def without_specks(carried: Warp) -> Warp:

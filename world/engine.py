@@ -6,8 +6,9 @@ causal commit pass writes the frame's keys and values.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from .checkpoint import Checkpoint, CheckpointError, is_official, load_checkpoin
 from .config import DidaConfig
 from .detail import restore_detail
 from .dida import Canvas, MetricPath, decode_canvas, start_from_frame, start_from_noise, start_from_warp
-from .dreamer import SPECK, Asked, Dream, Dreamer, strides_ahead, without_specks
+from .dreamer import SPECK, Asked, Dream, Dreamer, DreamStopped, strides_ahead, without_specks
 from .frame import Frame, Timing
 from .geometry import View, Warp, is_known, remembered, sharpened, warp
 from .memory import ViewMemory
@@ -65,16 +66,22 @@ class Engine:
     @classmethod
     def from_checkpoint(cls, folder: str | Path | None = None, *, device: str | None = None,
                         dida: DidaConfig | None = None, serving: Serving | None = None,
+                        dream_steps: int | None = None, dream_temperature: float | None = None,
                         **official) -> Engine:  # fmt: skip
         """Load a checkpoint folder, or the embedded one, onto a device: CUDA where there is one unless told otherwise.
 
         On a CPU, torch is left one core fewer than there are, for whoever shows the frames: a step that waits for a
-        busy core takes ten times as long. For an official Emu3.5 folder the engine is an EmuEngine, which explores
-        alike; `official` then holds vision, the vision tokenizer's folder, and what EmuEngine.from_folders takes
-        besides, precision among it. Raises CheckpointError for a folder that cannot be used.
+        busy core takes ten times as long. dream_steps and dream_temperature: in how many steps, and how freely, what
+        nobody has seen is dreamt; None leaves it as the checkpoint or dida has it. For an official Emu3.5 folder the
+        engine is an EmuEngine, which explores alike; `official` then holds vision, the vision tokenizer's folder, and
+        what EmuEngine.from_folders takes besides, precision among it. Raises CheckpointError for a folder that cannot
+        be used, and for steps or a temperature of dreams where the model has no painter.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        dreams = {"dream_steps": dream_steps, "dream_temperature": dream_temperature}
+        dreams = {name: value for name, value in dreams.items() if value is not None}
         if folder is not None and is_official(folder):
+            _check_dreams(dreams, has_painter=False)
             from .explore import EmuEngine
 
             return EmuEngine.from_folders(folder, device=device, dida=dida, **official)
@@ -83,14 +90,25 @@ class Engine:
             raise CheckpointError(f"{folder or 'the embedded model'} is no official model, which alone takes {name}")
         if torch.device(device).type == "cpu":
             leave_a_core()
-        return cls(load_checkpoint(folder, device=device), dida=dida, serving=serving)
+        checkpoint = load_checkpoint(folder, device=device)
+        _check_dreams(dreams, has_painter=checkpoint.painter is not None)
+        return cls(checkpoint, dida=replace(dida or checkpoint.dida, **dreams), serving=serving)
+
+    @property
+    def dreams_anew(self) -> bool:
+        """Whether what nobody has seen is dreamt apart from what has been, so that it can be dreamt otherwise."""
+        return self.dreamer is not None
 
     def session(
         self, first: Frame | np.ndarray, *, seed: int = 0, start: str = "auto", decoder: str = "dida",
-        solid: bool = False,
+        solid: bool = False, seen: np.ndarray | None = None,
     ) -> Session:  # fmt: skip
         """A walk that begins at a frame, or at pixels (H, W, 3) uint8 of unknown place, taken to be the origin. solid:
-        whether what has been seen stops steps; without it the pose is always where the action says."""
+        whether what has been seen stops steps; without it the pose is always where the action says. seen (H, W) bool:
+        where the first frame is known, if not everywhere; the rest is dreamt at once. Raises ValueError for that where
+        the model has no painter."""
+        if seen is not None and self.dreamer is None:
+            raise ValueError("a first frame that is known in part; this model has no painter to dream the rest")
         if not isinstance(first, Frame):
             first = Frame(0, np.asarray(first), pose=Pose.at(0, 0, 1.5))
         tokens = self._encode(first.pixels[None])
@@ -98,11 +116,17 @@ class Engine:
         pixels = np.asarray(first.pixels) if self.dida.detail_tolerance else pixels
         depth = sharpened(self._refined(pixels, depth), pixels)
         camera = Camera(self.vision.config.size, self.vision.config.size)
-        frame = Frame(0, pixels, tokens[0].view(self.layout.grid).cpu().numpy().astype(np.int32), depth, first.pose)
+        page, grid = self.cache.allocate(), tokens[0].view(self.layout.grid).cpu().numpy().astype(np.int32)
+        if seen is not None:
+            known, pose = Warp(pixels, np.asarray(seen, bool), depth), first.pose or Pose.at(0, 0, 1.5)
+            with torch.inference_mode():
+                dream = self.dreamer.dream([Asked(pose, known, (), (), page, 0, _mix(seed, 0, 0))])[0]
+            pixels, depth, grid = dream.view.pixels, dream.view.depth, dream.tokens
+        frame = Frame(0, pixels, grid, depth, first.pose)
         memory = ViewMemory(camera)
         if first.pose is not None:
             memory = memory.with_view(view_index(0), View(pixels, depth, first.pose))
-        moment = Moment(frame, (Keyframe(self.cache.allocate(), 0, frame.tokens),), memory)
+        moment = Moment(frame, (Keyframe(page, 0, grid),), memory)
         session = Session(self, [moment], [], seed=seed, start=start, decoder=decoder, is_solid=solid)
         session.is_committed = False
         return session
@@ -187,26 +211,33 @@ class Engine:
         return frames
 
     @torch.inference_mode()
-    def prepare(self, session: Session, action: Action) -> None:
+    def prepare(self, session: Session, action: Action, *, stop: Callable[[], bool] | None = None) -> None:
         """Dream now what a step by `action` would have to dream first; see Session.prepare."""
         if self.dreamer is None or session.decoder != "dida":
             return
         plan = session.plan(action)
         if plan.carried is not None and self._is_open(plan.carried):
             self.settle([session])
-            session.keep_prepared(self._keyframes([(session, action, plan)])[0])
+            with contextlib.suppress(DreamStopped):
+                session.keep_prepared(self._keyframes([(session, action, plan)], stop=stop)[0])
 
     def _is_open(self, carried: Warp) -> bool:
         """Whether a view has room for things that nobody has seen."""
         return _open(carried) > SPECK and not self.dreamer.is_decided(carried)
 
-    def _keyframes(self, walks: Sequence[Walk]) -> list[Prepared]:
+    def _keyframes(self, walks: Sequence[Walk], *, stop: Callable[[], bool] | None = None) -> list[Prepared]:
         """The keyframe that each step leads to, dreamt now or before."""
         made = [session.take_prepared(action) for session, action, _ in walks]
         missing = [k for k, prepared in enumerate(made) if prepared is None]
         pages = [self.cache.allocate() for _ in missing]
         asked = [self._asked_ahead(*walks[k], page) for k, page in zip(missing, pages, strict=True)]
-        for k, page, dream in zip(missing, pages, self.dreamer.dream(asked), strict=True):
+        try:
+            dreams = self.dreamer.dream(asked, stop=stop)
+        except DreamStopped:
+            for page in pages:
+                self.cache.pool.release(page)
+            raise
+        for k, page, dream in zip(missing, pages, dreams, strict=True):
             made[k] = Prepared(walks[k][1], page, dream)
         return made
 
@@ -416,6 +447,14 @@ class Engine:
         pixels, depth = self._see("decode", tokens.view(1, *self.layout.grid))
         # float16 is finer than the decoder is sure of, and what a snapshot holds
         return pixels[0].cpu().numpy(), depth[0].half().float().cpu().numpy()
+
+
+def _check_dreams(dreams: dict, *, has_painter: bool) -> None:
+    if dreams and not has_painter:
+        raise CheckpointError(
+            "this model has no painter and dreams nothing apart, so steps and a temperature of dreams would change "
+            "nothing: leave them out"
+        )
 
 
 def _codes(tokens: np.ndarray) -> Tensor:

@@ -125,6 +125,8 @@ class EmuEngine:
                                    area=drawn.area, say=say)  # fmt: skip
         return cls(replace(checkpoint, dida=dida or checkpoint.dida), preset=drawn)
 
+    dreams_anew = False  # every frame is drawn whole
+
     @property
     def frame_side(self) -> int:
         """Pixels a side of a square first frame; others keep their aspect, at the same area."""

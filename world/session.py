@@ -5,7 +5,7 @@ The session owns its pages and gives them back on close; the tensors behind them
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -179,6 +179,8 @@ class Session:
     def dream_anew(self) -> Frame:
         """Dream the part that was dreamt last again, from the next seed on: the same memory before it, the same steps
         since. Raises ValueError where nothing that can be undone was dreamt."""
+        if not self.engine.dreams_anew:
+            raise ValueError("this model draws every frame whole and keeps no dream apart: nothing can be dreamt anew")
         newest = self.keyframes[-1].number
         numbers = [moment.keyframes[-1].number for moment in reversed(self._moments)]
         since = next((k for k, number in enumerate(numbers) if number != newest), 0)
@@ -200,12 +202,12 @@ class Session:
         if not self.is_committed:
             self.engine.settle([self])
 
-    def prepare(self) -> None:
+    def prepare(self, *, stop: Callable[[], bool] | None = None) -> None:
         """In idle time: settle, and dream what the same action once more would have to dream. A step that needs it
-        takes it, and comes out as it would have without."""
+        takes it, and comes out as it would have without. stop: asked between the passes, whether to leave it be."""
         self.settle()
-        if self._prepared is None and self._actions and not self._is_closed:
-            self.engine.prepare(self, self._actions[-1])
+        if self._prepared is None and self._actions and not self._is_closed and self.engine.dreams_anew:
+            self.engine.prepare(self, self._actions[-1], stop=stop)
 
     def keep_prepared(self, prepared: Prepared) -> None:
         self._prepared = prepared

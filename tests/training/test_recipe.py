@@ -16,9 +16,13 @@ from roam.world.checkpoint import load_checkpoint
 from roam.world.config import DidaConfig, LayoutConfig, ModelConfig
 from roam.world.depth import DepthConfig
 from roam.world.engine import Engine
+from roam.world.painter import PainterConfig
 from roam.world.training.canvases import Canvases
 from roam.world.training.depth import DepthRecipe
+from roam.world.training.dream import DreamRecipe, make_dream_batch
+from roam.world.training.factored import FactoredCodes
 from roam.world.training.muon import orthogonal
+from roam.world.training.painter import PainterRecipe
 from roam.world.training.recipe import Recipe, load_tokenizer, make_trainer, run_recipe
 from roam.world.training.run import learning_rate
 from roam.world.training.tokenizer import TokenizerRecipe
@@ -31,6 +35,9 @@ TINY = Recipe(
     depth=DepthConfig(widths=(8, 8, 12), heads=2), tokenizer=TokenizerRecipe(steps=3, batch=2, max_seconds=1e9),
     refiner=DepthRecipe(steps=3, batch=2, max_seconds=1e9),
     world=WorldRecipe(steps=3, stages=(Stage(0.5, 2, 4, 2), Stage(1.0, 1, 5, 12)), max_seconds=1e9),
+    keyframe_walks=8, keyframe_canvas_walks=8, keyframes=3, painter=PainterConfig(widths=(8, 8, 12), heads=2),
+    painting=PainterRecipe(steps=3, batch=2, max_seconds=1e9, adversarial_from=0.5),
+    dream=DreamRecipe(steps=3, walks=2, copies=2, max_seconds=1e9),
 )  # fmt: skip
 
 
@@ -42,21 +49,37 @@ def trained(tmp_path_factory):
 
 def test_the_recipe_ends_in_a_checkpoint_that_dreams_with_its_log_beside_it(trained):
     _, checkpoint = trained
-    session = Engine.from_checkpoint(checkpoint, device="cpu").session(SceneSession(make_scene("dev", 0)).frame)
+    engine = Engine.from_checkpoint(checkpoint, device="cpu")
+    session = engine.session(SceneSession(make_scene("dev", 0)).frame)
     assert session.step(parse_action("turn left")).pixels.shape == (128, 128, 3)
-    for name in ("recipe.json", "tokenizer-log.csv", "tokenizer-curve.png", "depth-log.csv", "world-log.csv"):
+    assert engine.dreamer is not None
+    for name in ("recipe.json", "tokenizer-log.csv", "tokenizer-curve.png", "depth-log.csv", "world-log.csv",
+                 "painter-log.csv", "painter-curve.png", "dream-log.csv", "dream-curve.png"):  # fmt: skip
         assert (checkpoint / name).exists(), name
 
 
 def test_training_goes_on_where_it_stopped(trained, tmp_path):
     folder = shutil.copytree(trained[0], tmp_path / "run")
     longer = replace(TINY, tokenizer=replace(TINY.tokenizer, steps=5), refiner=replace(TINY.refiner, steps=5),
-                     world=replace(TINY.world, steps=5))  # fmt: skip
-    run_recipe(folder, longer, stages=("tokenizer", "depth", "world"))
-    for name in ("tokenizer", "depth"):
+                     world=replace(TINY.world, steps=5), painting=replace(TINY.painting, steps=5),
+                     dream=replace(TINY.dream, steps=5))  # fmt: skip
+    run_recipe(folder, longer, stages=("tokenizer", "depth", "world", "painter", "dream"))
+    for name in ("tokenizer", "depth", "painter", "dream"):
         with open(folder / name / "log.csv") as file:
             assert [int(row["step"]) for row in csv.DictReader(file)] == [3, 5]
     assert torch.load(folder / "world" / "state.pt", weights_only=True)["step"] == 5
+
+
+def test_a_run_that_begins_with_a_checkpoint_has_its_last_stages_alone(trained, tmp_path):
+    folder, checkpoint = trained
+    shutil.copytree(folder / "keyframes", tmp_path / "keyframes")
+    for path in folder.glob("keyframe-canvases-*"):
+        shutil.copy(path, tmp_path)
+    again = run_recipe(tmp_path, TINY, stages=("painter", "dream", "pack"), begin=checkpoint)
+    begun, done = load_checkpoint(checkpoint), load_checkpoint(again)
+    for name, weight in begun.vision.state_dict().items():
+        torch.testing.assert_close(done.vision.state_dict()[name], weight, atol=0, rtol=0)
+    assert done.painter is not None and done.digest != begun.digest
 
 
 def test_minutes_on_the_command_line_are_those_of_the_recipe():
@@ -153,6 +176,56 @@ def test_training_noise_follows_the_metric_path_exactly(trainer):
     assert ((counts - expected) ** 2 / expected).sum() < 24.3  # 0.1% point of 7 degrees of freedom
     kept = trainer.noised(digits[:5], torch.ones(5), torch.Generator())
     assert (kept == 5).all()
+
+
+def test_the_joint_distribution_is_that_of_the_folded_head():
+    torch.manual_seed(0)
+    codes = FactoredCodes((3, 2, 4), 10)
+    for weight in codes.parameters():
+        torch.nn.init.normal_(weight)
+    hidden, wanted = torch.randn(5, 10), torch.tensor([0, 3, 7, 20, 23])
+    _, head = codes.folded()
+    direct = torch.nn.functional.cross_entropy(hidden @ head.T, wanted, reduction="none")
+    torch.testing.assert_close(codes.joint_loss(hidden, wanted), direct)
+    codes.free_head.data.zero_()  # factored alone, it is the sum over digits
+    digits = codes._digits[wanted]
+    torch.testing.assert_close(codes.joint_loss(hidden, wanted), codes.loss(hidden, digits), atol=1e-4, rtol=1e-4)
+
+
+def test_tables_that_are_unfolded_fold_to_the_same_rows():
+    torch.manual_seed(0)
+    codes, rows = FactoredCodes((3, 2, 4), 10), (torch.randn(24, 10), torch.randn(24, 10))
+    codes.unfold(*rows)
+    for made, wanted in zip(codes.folded(), rows, strict=True):
+        torch.testing.assert_close(made, wanted, atol=1e-5, rtol=1e-4)
+    # the free part is what no factored table can say: it is orthogonal to all that one could
+    chosen = torch.nn.functional.one_hot(codes._digits + codes.offsets, 9).sum(1).float()
+    assert (chosen.T @ codes.free_head).abs().max() < 1e-4
+
+
+def test_a_dream_asks_for_what_nothing_covers_and_is_given_the_rest(trainer):
+    rng, recipe = np.random.default_rng(0), DreamRecipe(whole=0, tired=0, hidden=0, copies=3)
+    codes = lambda: rng.integers(0, 4096, (2, 4, 64)).astype(np.int16)  # noqa: E731
+    text = np.full((2, 4, 15), -1, np.int16)
+    data = Canvases(codes(), codes(), rng.random((2, 4, 64)).astype(np.float32), text)
+    batch = make_dream_batch(trainer, data, np.arange(2), recipe, torch.Generator().manual_seed(1))
+    covered = (torch.from_numpy(data.coverage) > 0.5)[:, :, None].expand(batch.asked.shape)
+    carried, own = (trainer.digits(torch.from_numpy(x).long())[:, :, None].expand(batch.canvases.shape)
+                    for x in (data.warped, data.tokens))  # fmt: skip
+    assert not (batch.asked & covered).any() and batch.asked.any() and (~batch.asked & ~covered).any()
+    assert (batch.canvases[batch.asked] == -1).all()
+    assert (batch.canvases[covered] == carried[covered]).all()
+    given = ~batch.asked & ~covered
+    assert (batch.canvases[given] == own[given]).all()
+    assert (batch.history == trainer.digits(batch.tokens)).all()
+
+
+def test_of_whole_frames_every_cell_is_asked_for_and_none_is_a_hole(trainer):
+    rng, recipe = np.random.default_rng(0), DreamRecipe(whole=1, copies=2)
+    codes = lambda: rng.integers(0, 4096, (2, 4, 64)).astype(np.int16)  # noqa: E731
+    data = Canvases(codes(), codes(), rng.random((2, 4, 64)).astype(np.float32), np.full((2, 4, 15), -1, np.int16))
+    batch = make_dream_batch(trainer, data, np.arange(2), recipe, torch.Generator().manual_seed(1))
+    assert batch.asked[:, :, -1].all() and (batch.canvases[:, :, -1] >= 0).all()
 
 
 def test_muon_makes_matrices_nearly_orthogonal():
