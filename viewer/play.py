@@ -19,6 +19,7 @@ from .progress import counted, waiting
 from .recorder import VideoRecorder
 from .script import Deed, load_script
 from .start import Opener, Place, Start, StartError
+from .stopping import Stopping
 from .tour import STEPS, outings, tour
 
 OPENING = "opening the world; the first time, what it needs is compiled, which takes up to a minute"
@@ -64,9 +65,10 @@ def play_headless(order: Order) -> None:
     video = player.record(order.record, overwrite=order.overwrite)
     grown = _map(player) if order.is_mapped else None
     gif = None if order.record else VideoRecorder(video.with_suffix(".gif"))
-    chart = None
+    chart, stop = None, Stopping()
     try:
-        seconds = _walk(player, actions, gif)
+        with stop:
+            seconds = _walk(player, actions, gif, stop)
     finally:  # what was walked is kept, even where the walk could not be finished
         is_kept = player.is_recording
         player.close()
@@ -77,11 +79,13 @@ def play_headless(order: Order) -> None:
             chart = grown.close() if grown else None
     if not is_kept or not video.exists():
         raise OutputError(player.notes[-1])
-    rate = f", {len(actions) / seconds:.1f} frames/s" if actions else ""
-    print(f"walked {len(actions) + 1} frames of {player.place.start}{rate}")
+    walked = len(player.branch.events)
+    rate = f", {walked / seconds:.1f} frames/s" if walked else ""
+    print(f"walked {walked + 1} frames of {player.place.start}{rate}")
     print("wrote " + ", ".join(map(str, written)))
     if chart:
         print(_told(chart, player.place))
+    stop.leave()
 
 
 def play_in_window(order: Order, *, keys: Path | None, scale: int) -> None:
@@ -100,8 +104,10 @@ def play_in_window(order: Order, *, keys: Path | None, scale: int) -> None:
         player.record(order.record, overwrite=order.overwrite)
     window = Window(player, scale=scale)
     mapped, grown = player.place, _map(player) if order.is_mapped else None
+    stop = Stopping()
     try:
-        window.run(until_idle=bool(order.frames))
+        with stop:
+            window.run(until_idle=bool(order.frames), stop=lambda: stop.is_asked)
     finally:
         player.close()
         window.close()
@@ -109,6 +115,7 @@ def play_in_window(order: Order, *, keys: Path | None, scale: int) -> None:
             player.notes.append(_told(chart, mapped))
     for note in player.notes:
         print(note)
+    stop.leave()
 
 
 def replay_log(path: Path, model: Path | None, official: dict) -> bool:
@@ -176,8 +183,8 @@ def _told(chart: Path, place: Place) -> str:
     return f"saved the map {chart}" + (f": {told(read_points(chart), place.scene)}" if place.scene else "")
 
 
-def _walk(player: Player, actions: list[Deed], gif: VideoRecorder | None) -> float:
-    """Walk all the actions and return the seconds that it took."""
+def _walk(player: Player, actions: list[Deed], gif: VideoRecorder | None, stop: Stopping) -> float:
+    """Walk all the actions, or until somebody asks to stop, and return the seconds that it took."""
     if gif:
         gif.add(player.frame.pixels)
     began = time.perf_counter()
@@ -186,6 +193,8 @@ def _walk(player: Player, actions: list[Deed], gif: VideoRecorder | None) -> flo
         frame = player.step()
         if frame is None:
             raise StartError(player.notes[-1])
+        if stop.is_asked:
+            break
         if gif:
             gif.add(frame.pixels)
     return time.perf_counter() - began

@@ -33,6 +33,7 @@ _SEED = re.compile(r"(?:new\s+)?(?:seed|world)\s+(\d{1,6})", re.IGNORECASE)
 _RATE_WINDOW = 20  # steps that frames/s is taken over
 _PAUSE_S = 1.0  # a longer gap between steps is a rest, not a slow model
 _WAIT_S = 10.0  # how long rewinding, saving and the like wait for the step under way
+_CLOSING_S = 60.0  # how long closing does
 MOST_BRANCHES = 9
 
 
@@ -374,7 +375,8 @@ class Player:
         self._end_recording()
         self._ahead[1].set()
         if not self.is_cut_off:
-            self._rest(None)
+            with contextlib.suppress(PlayerError):  # a step that hangs holds nobody up for ever
+                self._rest(_CLOSING_S)
             self._close_branches()
         self._worker.shutdown(wait=False, cancel_futures=True)
 

@@ -17,6 +17,7 @@ from .remote import RemoteSession, load_remote
 from .security import KeyPair, SecurityError, read_key
 from .security import check_address as check_server
 from .start import Place, Start
+from .stopping import Stopping
 from .worlds import EXPLORE
 
 LOOK = Look(encoding="raw", tokens=True)  # all that a frame's digest is taken over, so that a log can be replayed
@@ -73,13 +74,16 @@ def view_in_window(order: ViewOrder, *, keys: Path | None, scale: int) -> None:
         if order.record:
             player.record(order.record)
         window = Window(player, scale=scale)
+        stop = Stopping()
         try:
-            window.run()
+            with stop:
+                window.run(stop=lambda: stop.is_asked)
         finally:
             player.close()
             window.close()
     for note in player.notes:
         print(note)
+    stop.leave()
 
 
 def connect(order: ViewOrder) -> Client:

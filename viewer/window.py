@@ -62,9 +62,9 @@ class Window:
         self._note(f"{self._keys_of('help')} shows the keys, {self._keys_of('type')} opens a line to type in")
         self._draw()
 
-    def run(self, *, until_idle: bool = False) -> None:
-        """Walk until the window is closed or, with `until_idle`, until nothing is queued any more."""
-        while self.is_open and (self.player.queued or self.player.is_busy or not until_idle):
+    def run(self, *, until_idle: bool = False, stop: Callable[[], bool] = lambda: False) -> None:
+        """Walk until the window is closed, until `stop` says so or, with `until_idle`, until nothing is queued."""
+        while self.is_open and not stop() and (self.player.queued or self.player.is_busy or not until_idle):
             self.tick(self._next_event())
 
     def tick(self, first: Sequence[pygame.event.Event] = ()) -> None:
