@@ -294,7 +294,8 @@ class Engine:
         frames = []
         for b, ((session, action, _), plan) in enumerate(zip(walks, plans, strict=True)):
             pixels, depth = self._decode(tokens[b : b + 1])
-            fresh = None
+            # what words without a motion show is not remembered: they must not cost what was seen
+            fresh = np.zeros(depth.shape, bool) if action.motion is None else None
             if plan.carried is not None and self.dida.detail_tolerance:
                 pixels, kept = self._with_detail(pixels, plan, tokens[b])
                 if (~kept).mean() > SPECK:

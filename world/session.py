@@ -247,6 +247,8 @@ class Session:
             )
         can_carry = action.motion is not None and self.frame.pose is not None and len(self.memory) > 0
         pose = self.walked(self.frame.pose, action.motion) if can_carry else None
+        if action.motion is None:
+            pose = self.frame.pose  # words that move nobody
         if self.start in ("frame", "noise") or not can_carry:
             if self.start == "warp":
                 raise ActionError(f"'{action.text}' has no motion to carry a view along; use start='auto'")

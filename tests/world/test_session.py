@@ -169,6 +169,15 @@ def test_a_true_frame_that_shows_nothing_new_is_not_remembered_again(engine, fir
     assert session.memory.indices == (0, 4)  # numbers of views, two a frame
 
 
+def test_words_without_a_motion_cost_neither_pose_nor_memory(engine, first_frame):
+    session = engine.session(first_frame)
+    session.step(WALK[0])
+    pose, remembered = session.frame.pose, session.memory.indices
+    frame = session.step(Action("open the door", None))
+    assert frame.pose == pose and session.memory.indices == remembered
+    assert session.step(WALK[1]).pose is not None
+
+
 @pytest.mark.parametrize("damage", [b"", b"junk that is long enough to look at", None])
 def test_a_torn_or_foreign_save_is_refused_in_one_sentence_and_takes_no_page(engine, first_frame, tmp_path, damage):
     session = engine.session(first_frame)
