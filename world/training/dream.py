@@ -37,7 +37,7 @@ class DreamRecipe:
     walks: int = 2
     copies: int = 4
     peak: float = 2e-3
-    max_seconds: float = 6000.0
+    max_seconds: float = 5500.0
     seed: int = 5
     whole: float = 0.3
     hidden: float = 0.25

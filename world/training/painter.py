@@ -44,7 +44,7 @@ class PainterRecipe:
     batch: int = 6
     peak: float = 5e-4
     judge_peak: float = 4e-4
-    max_seconds: float = 6000.0
+    max_seconds: float = 4700.0
     seed: int = 6
     gradient_weight: float = 0.5
     depth_weight: float = 0.3

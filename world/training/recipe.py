@@ -46,7 +46,7 @@ class Recipe:
     frames: int = 24
     canvas_walks: int = 2400
     workers: int = 2
-    keyframe_walks: int = 4800
+    keyframe_walks: int = 3200
     keyframe_canvas_walks: int = 2400
     keyframes: int = 6
     vision: VisionConfig = field(default_factory=VisionConfig)
