@@ -270,6 +270,7 @@ def disk_full(*_):
 def test_a_walk_that_is_ended_by_a_signal_keeps_what_was_walked(tmp_path, number):
     args = ["play", "--truth", "--headless", "--actions", "a.txt", "--frames", "100000"]
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell's & had it ignored
+    code += "signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # and so had nohup
     code += f"from roam.viewer.cli import main; main({args})"
     run = [sys.executable, "-c", code]
     (tmp_path / "a.txt").write_text("turn left\n")
