@@ -164,7 +164,7 @@ def test_the_program_draws_for_two_eyes_with_no_display(server, truth, tmp_path)
 
 def test_the_program_says_in_a_sentence_why_it_draws_nothing(server, tmp_path):
     done = run(tmp_path, server.address, "--do", "jmp", "--screenshot", "walk.png")
-    assert done.returncode == 1 and done.stderr.strip().split("\n")[-1].startswith("'jmp' is no motion")
+    assert done.returncode == 1 and done.stderr.strip().split("\n")[-1].startswith("unknown verb 'jmp'; known verbs")
     assert not (tmp_path / "walk.png").exists()
 
 
