@@ -141,6 +141,9 @@ def diversity(dream: Traits, truth: Traits) -> float | None:
     once = truth.where(truth.seed == truth.seed.min())
     for (_, _), rows in _groups(once, lambda t: (t.scene % 2, t.index)):
         places += _distances(rows)
+    if not places:  # of no family are there two scenes: then of any
+        for _, rows in _groups(once, lambda t: (np.zeros_like(t.index), t.index)):
+            places += _distances(rows)
     return float(np.mean(between) / np.mean(places)) if between and places else None
 
 

@@ -96,6 +96,12 @@ def test_each_row_that_is_no_dream_loses_on_the_measure_that_is_there_for_it(tab
     assert fails(table[row]), table[row]
 
 
+def test_two_dreams_of_two_scenes_are_diverse_though_no_family_has_two(outings, true):
+    other = lambda outing, seed: outings[(outing.number + seed) % SCENES].pixels  # noqa: E731
+    dream = traits_of(outings[:2], other, seeds=(1, 2))
+    assert measure(dream, true.where(true.scene < 2))["diversity"] > 0.5
+
+
 def test_another_true_scene_looks_as_true_as_the_truth_and_is_as_diverse(table):
     other = table["other scene"]
     assert 0.7 < other["sharpness"] < 1.4 and 0.5 < other["diversity"] < 1.5
