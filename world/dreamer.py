@@ -55,14 +55,11 @@ def strides_ahead(motion: Motion) -> int:
     """How many times a motion is made to reach its keyframe. A turn of 15 degrees opens one column of cells and a bit;
     three of them open what things fit into. On the way forward holes open beside what stands near, and there alone."""
     turn, side = abs(motion.yaw_deg), max(abs(motion.right), -motion.forward)
-    strides = [1.0]
-    if turn:
-        strides.append(AHEAD_DEG / turn)
-    if side > 0:
-        strides.append(AHEAD / side)
-    if abs(motion.pitch_deg) or motion.forward > 0:
-        return max(1, round(min(strides[1:], default=1.0))) if turn else 1
-    return max(1, round(min(strides[1:], default=1.0)))
+    if not turn and (motion.pitch_deg or motion.forward > 0):
+        return 1
+    reaches = [AHEAD_DEG / turn] if turn else []
+    reaches += [AHEAD / side] if side > 0 else []
+    return max(1, round(min(reaches, default=1.0)))
 
 
 class Dreamer:
