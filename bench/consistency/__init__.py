@@ -6,4 +6,4 @@ fidelity.py ... score.py, unseen.py   how an answer is measured; metrics.py list
 run.py, verify.py, report.py, compare.py, leaderboard.py     the commands; stats.py the intervals
 """
 
-VERSION = 3  # of tasks and metrics together: numbers of different versions are not compared
+VERSION = 4  # of tasks and metrics together: numbers of different versions are not compared
