@@ -8,8 +8,8 @@ import torch
 from ..checkpoint import Checkpoint
 from ..dreamer import Asked, Dreamer
 from ..engine import Engine
-from ..painter import Painter, PainterConfig
 from ..pose import Pose
+from ..tokens.painter import Painter, PainterConfig
 from .data import Walks
 from .painter import dreamt_glimpse
 
