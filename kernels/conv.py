@@ -21,7 +21,8 @@ class ServedConv2d(nn.Module):
 
     def __init__(self, conv: nn.Conv2d, dtype: torch.dtype):
         super().__init__()
-        self._shape = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
+        padding, stride, dilation = ([int(n) for n in part] for part in (conv.padding, conv.stride, conv.dilation))
+        self._shape = (padding, stride, dilation, conv.groups)
         # outside of inference mode: an engine made there must be usable elsewhere
         with torch.inference_mode(False), torch.no_grad():
             weight = conv.weight.detach().to(dtype)

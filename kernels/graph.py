@@ -72,7 +72,7 @@ class _CudaGraphs:
     """Captures on CUDA into one memory pool for all graphs, which never run at the same time."""
 
     def __init__(self):
-        self._pool: tuple | None = None
+        self._pool: Any = None  # of the graphs captured so far, which share it
 
     def capture(self, step: Step, kind: Hashable, buffers: tuple[torch.Tensor, ...]) -> tuple[Callable[[], None], Any]:
         side = torch.cuda.Stream()

@@ -80,7 +80,7 @@ class SceneSession:
             "roam": "scene session", "format": FORMAT, "family": self.scene.family, "seed": self.scene.seed,
             "camera": [self.camera.width, self.camera.height, self.camera.fov_deg],
             "start": pose_row(start),
-            "actions": [[action.text, *motion_row(action.motion)] for action in self._actions],
+            "actions": [[action.text, *motion_row(action.known_motion)] for action in self._actions],
         }  # fmt: skip
         partial = Path(f"{path}.partial")
         try:
@@ -96,7 +96,7 @@ class SceneSession:
     def _go(self, actions: list[Action]) -> None:
         """Walk without looking but at the end."""
         for action in actions:
-            self._poses.append(self.scene.walked(self._poses[-1], action.motion))
+            self._poses.append(self.scene.walked(self._poses[-1], action.known_motion))
         self._actions += actions
         self._frame = self._look(len(self._poses) - 1, self._poses[-1])
 

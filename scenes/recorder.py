@@ -122,7 +122,7 @@ def load_recording(path: str | Path) -> Recording:
 def _write(path: Path, split: str, number: int, rollouts: int, frames: int, camera: Camera, walk: str) -> None:
     numbers = range(number, number + rollouts)
     pixels, depth, poses, actions = zip(*(record_rollout(split, n, frames, camera, walk) for n in numbers), strict=True)
-    motions = [[motion_row(action.motion) for action in walk] for walk in actions]
+    motions = [[motion_row(action.known_motion) for action in walk] for walk in actions]
     meta = {
         "format": FORMAT,
         "split": split,

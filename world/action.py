@@ -91,6 +91,13 @@ class Action:
     text: str
     motion: Motion | None = None
 
+    @property
+    def known_motion(self) -> Motion:
+        """The motion, where words without one mean nothing. Raises ActionError for those."""
+        if self.motion is None:
+            raise ActionError(f"'{self.text[:60]}' is no motion; say one, for instance 'move forward'")
+        return self.motion
+
     def split(self) -> list[Action]:
         """The same walk in frame-sized steps of at most about STEP metres or TURN_DEG degrees each.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from ...world.action import Action, ActionError
 from ...world.frame import Frame
@@ -26,6 +27,9 @@ HUNG_UP = "this client has hung up"
 
 class ConnectionLostError(ConnectionError):
     """The line broke while a request was on its way: it may or may not have been done."""
+
+
+M = TypeVar("M", bound=p.Message)
 
 
 class Client:
@@ -180,7 +184,7 @@ class Client:
             walk.is_eager = False
         if walk.failure:
             raise walk.failure
-        return walk.taken.received
+        return self._received(walk)
 
     def latest_frame(self, session: str) -> Frame | None:
         """The newest frame, whether or not it was taken before; None before the first. Does not wait."""
@@ -202,7 +206,7 @@ class Client:
             raise walk.failure
         with self._changed:
             self._take(walk)
-            return walk.taken.received
+            return self._received(walk)
 
     def rewind(self, session: str, frames: int) -> Frame:
         """Undo that many steps; returns the frame then on show."""
@@ -210,12 +214,12 @@ class Client:
         with self._changed:
             walk.taken = None
             self._take(walk)
-        done = self._request(p.Rewind(seq=self._next_seq(), session=session, frames=frames))
+        done = self._request(p.Rewind(seq=self._next_seq(), session=session, frames=frames), p.Done)
         return self.next_frame(session, at=done.index).frame
 
     def save(self, session: str, name: str) -> int:
         """Keep the walk on the server under that name; returns the index of the frame it stands at."""
-        index = self._request(p.Save(seq=self._next_seq(), session=session, name=name)).index
+        index = self._request(p.Save(seq=self._next_seq(), session=session, name=name), p.Done).index
         self._saved[name] = self.token(session)
         return index
 
@@ -223,10 +227,16 @@ class Client:
         """Close the walk and forget it, or stop watching it."""
         with self._changed:
             self._walks.pop(session, None)
-        self._request(p.Close(seq=self._next_seq(), session=session))
+        self._request(p.Close(seq=self._next_seq(), session=session), p.Done)
 
     def stats(self) -> p.Statistics:
-        return self._request(p.Stats(seq=self._next_seq()))
+        return self._request(p.Stats(seq=self._next_seq()), p.Statistics)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """What the server opens, as its welcome told."""
+        assert self.welcome is not None, "a client stands once it was welcomed"
+        return self.welcome.models
 
     # Within.
 
@@ -244,14 +254,20 @@ class Client:
             raise ServerError("unknown_session", f"this client has no walk '{session}'")
         return self._walks[session]
 
+    @staticmethod
+    def _received(walk: Walk) -> Received:
+        assert walk.taken is not None, "a frame was waited for, and taken"
+        return walk.taken.received
+
     def _begin(self, view: p.View, payload: bytes = b"") -> str:
-        return self._request(view, payload).session
+        return self._request(view, p.Opened, payload).session
 
     def _tell(self, walk: Walk, message: p.Message) -> None:
         if walk.is_seated:
             self._line.send(message)
 
-    def _request(self, message: p.Request, payload: bytes = b"") -> p.Message:
+    def _request(self, message: p.Request, wanted: type[M], payload: bytes = b"") -> M:
+        """Ask, and wait for the answer, which is of the kind `wanted`. Raises what the server refused it with."""
         if isinstance(message, p.Rewind | p.Save | p.Fork):
             walk = self._walk(message.session)
             self._wait(lambda: walk.is_seated or walk.failure, None, "the connection did not come back")
@@ -270,6 +286,8 @@ class Client:
                 self._answers.pop(message.seq)
         if isinstance(answer, Exception):
             raise answer
+        if not isinstance(answer, wanted):
+            raise ServerError("protocol", f"'{answer and answer.TYPE}' answers '{message.TYPE}'; wanted {wanted.TYPE}")
         return answer
 
     def _wait(self, is_so: Callable, timeout_s: float | None, complaint: str) -> None:

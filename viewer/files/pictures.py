@@ -151,6 +151,7 @@ def _in_srgb(picture: Image.Image) -> Image.Image:
 
     try:
         own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        return ImageCms.profileToProfile(picture, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        shown = ImageCms.profileToProfile(picture, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        return shown or picture.convert("RGB")
     except (ImageCms.PyCMSError, *_NOT_READ):
         return picture.convert("RGB")

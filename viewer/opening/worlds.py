@@ -144,7 +144,8 @@ class DreamWorlds:
         """The middle square of (H, W, 3), at the size of the model's frames."""
         from PIL import Image, ImageOps
 
-        return np.array(ImageOps.fit(Image.fromarray(image), [self.engine.frame_side] * 2))
+        side = self.engine.frame_side
+        return np.array(ImageOps.fit(Image.fromarray(image), (side, side)))
 
 
 def open_worlds(model: str | Path | None = None, *, is_truth: bool = False, solid: bool = True,

@@ -14,6 +14,7 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -111,7 +112,7 @@ class Newest:
         with contextlib.suppress(queue.Full):
             self._queue.put_nowait(thing)
 
-    def get(self, timeout_s: float) -> object | None:
+    def get(self, timeout_s: float) -> Any:
         """The newest thing, or None where none comes in time."""
         with contextlib.suppress(queue.Empty):
             return self._queue.get(timeout=timeout_s)

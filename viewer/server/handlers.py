@@ -111,7 +111,7 @@ class Requests:
         except Exception as error:  # ProtocolError, ActionError and their kin; and what else one message may run into
             self.refuse(client_id, message, error)
 
-    def _handle(self, client_id: bytes, message: p.Message, payload: bytes) -> None:
+    def _handle(self, client_id: bytes, message: p.Message, payload: bytes | memoryview) -> None:
         client = self._post.clients.get(client_id)
         if isinstance(message, p.Hello):
             self._hello(client_id, message)
@@ -142,7 +142,7 @@ class Requests:
         )  # fmt: skip
         self._post.send(client_id, welcome)
 
-    def _open(self, client: Client, message: p.Open, payload: bytes) -> None:
+    def _open(self, client: Client, message: p.Open, payload: bytes | memoryview) -> None:
         if self._picture_bytes + len(payload) > self._limits.max_picture_bytes:
             raise p.ProtocolError("limit", "many pictures are being opened; ask again in a moment")
         wanted = OpenRequest(

@@ -10,6 +10,7 @@ import logging
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class Server:
         check_bind(address, has_keys=keys is not None, is_open=is_open)
         self.limits, self.metrics = limits or Limits(), Metrics()
         self._own_folder = None if folder else tempfile.TemporaryDirectory(prefix="roam-")
-        self._store = Store(folder or self._own_folder.name)
+        self._store = Store(self._own_folder.name if self._own_folder else folder)
         self._books = Books(self.limits)
         try:
             self._post = Post(address, keys, limits=self.limits, metrics=self.metrics, on_drop=self._books.leave)
@@ -65,7 +66,8 @@ class Server:
         )
         self._stepper = Stepper(self._host, self._post.wake)
         self._requests = Requests(worlds, self._books, self._post, self._host, self._stepper, self.metrics)
-        self._stopping, self._thread = threading.Event(), None
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
         self._next_tick, self._has_backlog = time.monotonic() + TICK_S, False
         self.lost: list[str] | None = []  # after the end: walks that were not kept; None where it could not be seen to
         for meta in self._store.metas():
@@ -161,7 +163,7 @@ class Server:
                 self._awaken(session)
                 continue
             session.is_stepping = True
-            steps.append(StepJob(session.controls, lambda done, s=session: self._stepped(s, done), session.strand))
+            steps.append(StepJob(session.controls, partial(self._stepped, session), session.strand))
         if steps:
             self._stepper.step(*steps)
         for session in sessions:
@@ -212,10 +214,12 @@ class Server:
         self.metrics.steps += 1
         self.metrics.step_ms.add(stepped.step_ms)
         self.metrics.queue_ms.add(queue_ms)
-        receipt = session.controls.applied(command, stepped.frame.index)
+        frame = stepped.frame
+        assert frame is not None, "a step that was not refused has a frame"
+        receipt = session.controls.applied(command, frame.index)
         if receipt and session.driver:
             self._post.send(session.driver, receipt)
-        self._books.publish(session, Published(session.id, stepped.frame, command, queue_ms, stepped.step_ms))
+        self._books.publish(session, Published(session.id, frame, command, queue_ms, stepped.step_ms))
 
     def _refused(self, session: Session, command: Command, error: Exception) -> None:
         is_understood = isinstance(error, ActionError)

@@ -12,8 +12,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .command_queue import Command, Controls
@@ -41,7 +42,8 @@ class Task:
     exception that it came to."""
 
     def __init__(self, work: Callable[[], Any], done: Callable[[Any], None]):
-        self._work, self._done, self._slices = work, done, None
+        self._work, self._done = work, done
+        self._slices: Generator | None = None
 
     def advance(self) -> bool:
         """Do some of it; whether that was all."""
@@ -93,7 +95,7 @@ class Stepper:
         """Take these steps; those of the engine that are submitted together begin together."""
         for job in jobs:
             if job.strand != ENGINE:
-                self._beside.submit(job.strand, Task(lambda j=job: self._step([j]), _log_failure))
+                self._beside.submit(job.strand, Task(partial(self._step, [job]), _log_failure))
         with self._changed:
             self._steps.extend(job for job in jobs if job.strand == ENGINE)
             self._changed.notify()

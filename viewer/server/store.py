@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, TextIO
@@ -165,7 +165,7 @@ class Store:
 
     def restored(
         self, session: str, load: Callable[[Path], Explorer], *, say: Callable[[Explorer], None] = lambda _: None
-    ) -> Iterator[None]:
+    ) -> Generator[None, None, tuple[Meta, Explorer, int]]:
         """Take a walk up as it stood after the last act logged, one act at a time; returns its Meta and explorer. Logs
         on from there. `say` is told of the explorer as soon as there is one, to close it where this is given up."""
         meta = self.meta(session)

@@ -49,7 +49,7 @@ def encode(frame: Frame, look: Look) -> Encoded:
     described = {
         "width": width, "height": height, "encoding": look.encoding, "pixel_bytes": len(parts[0]),
         "depth": look.depth if len(parts[1]) else "", "depth_bytes": len(parts[1]),
-        "grid": frame.tokens.shape if len(parts[2]) else (), "token_bytes": len(parts[2]),
+        "grid": () if frame.tokens is None or not len(parts[2]) else frame.tokens.shape, "token_bytes": len(parts[2]),
         "pose": tuple(pose_row(frame.pose)) if frame.pose else (),
     }  # fmt: skip
     payload = parts[0] if len(parts[0]) == sum(map(len, parts)) else b"".join(parts)
@@ -103,7 +103,7 @@ def _tokens(frame: Frame, is_wanted: bool) -> memoryview | bytes:
 
 
 def _bytes(array: np.ndarray) -> memoryview:
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _read_pixels(head: FrameHead, payload: memoryview) -> np.ndarray:
