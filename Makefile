@@ -7,7 +7,7 @@ TESTED := .venv/.ready-to-test
 NUMERIC := tests/kernels tests/world/spatial $(addprefix tests/world/,tokens/test_depth.py transformer/test_passes.py \
 	test_dreaming.py test_session.py)
 
-.PHONY: play test test-isa lint setup
+.PHONY: play test test-isa lint docs setup
 play: $(STAMP)
 	@echo "Opening a world; with no screen it walks by itself. Escape quits, H shows the keys."
 	$(BIN)/roam play $(ARGS)
@@ -22,6 +22,14 @@ test-isa: $(TESTED)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	mkdir -p build/types && ln -sfn ../.. build/types/roam
+	$(BIN)/mypy -p roam.kernels -p roam.scenes -p roam.world -p roam.viewer
+
+# API reference pages from the docstrings, in build/docs
+docs: $(STAMP)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m pdoc -o build/docs roam.world roam.kernels roam.scenes roam.viewer roam.bench
 
 setup: $(STAMP)
 

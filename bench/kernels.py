@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ..kernels import backend
 from ..kernels.attention import PagedHistory, attend, attend_reference
-from ..kernels.conv import ServedConv2d
+from ..kernels.conv import ServedConv2d, channels_last
 from ..kernels.device import has_half_dots
 from ..kernels.graph import CapturedStep
 from ..kernels.linear import Fp8Linear, linear
@@ -338,7 +338,7 @@ def conv_cases(bench: Bench) -> Iterator[Case]:
     for width, side in CONVOLUTIONS:
         conv = torch.nn.Conv2d(width, width, 3, padding=1).to(bench.device)
         x = bench.random(1, width, side, side).to(memory_format=torch.channels_last)
-        plain = conv.to(dtype).to(memory_format=torch.channels_last)
+        plain = channels_last(conv.to(dtype))
         ways = {"ours": partial(ServedConv2d(conv, dtype), x), "eager": partial(plain, x)}
         operations = 2 * side * side * 9 * width * width
         moved = _bytes_of(x, x, plain.weight)

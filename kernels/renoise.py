@@ -8,6 +8,7 @@ The codebook is taken as it comes: a checkpoint whose path is defined on normali
 """
 
 import math
+from typing import overload
 
 import torch
 
@@ -29,6 +30,10 @@ from .tiles import keep_best, launch_options, plan_tiles, tile_products, winners
 _DISTANCES_AT_ONCE = 1 << 17
 
 
+@overload
+def beta_of(t: float, *, alpha: float, c: float) -> float: ...
+@overload
+def beta_of(t: torch.Tensor, *, alpha: float, c: float) -> torch.Tensor: ...
 def beta_of(t: float | torch.Tensor, *, alpha: float, c: float) -> float | torch.Tensor:
     """c * (t / (1 - t)) ** alpha for a noise level t in [0, 1]: 0 at 0 (all noise), inf at 1 (clean)."""
     if isinstance(t, torch.Tensor):

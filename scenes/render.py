@@ -66,9 +66,7 @@ def _cast(eye, rotation, focal, shapes, centers, halves, yaws, ids, materials, t
             nearest[v, u] = min(t, FAR)
             face[v, u] = 4
     for i in range(count):
-        _cast_solid(
-            i, shapes[i], eye, rotation, focal, centers[i], halves[i], trig[i], bounds[i], nearest, hit, face
-        )
+        _cast_solid(i, shapes[i], eye, rotation, focal, centers[i], halves[i], trig[i], bounds[i], nearest, hit, face)
     color, total = np.empty(3), np.empty(3)
     for v in range(height):
         for u in range(width):
@@ -164,9 +162,7 @@ def _cast_solid(i, shape, eye, rotation, focal, center, half, trig, bound, neare
         rx, ry, rz = bx * y + fx, by * y + fy, bz * y + fz
         for u in range(bound[0], bound[2]):
             x = (u + 0.5 - width / 2) / focal
-            t, side = _hit_local(
-                shape, ox, oy, oz, ax * x + rx, ay * x + ry, az * x + rz, h0, h1, h2, nearest[v, u]
-            )
+            t, side = _hit_local(shape, ox, oy, oz, ax * x + rx, ay * x + ry, az * x + rz, h0, h1, h2, nearest[v, u])
             if t < nearest[v, u]:
                 nearest[v, u], hit[v, u], face[v, u] = t, i, side
 

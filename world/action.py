@@ -308,8 +308,8 @@ def _clause_motion(clause: list[str | float], verb_before: str | None) -> tuple[
         raise ActionError(f"'{_shown(clause)}' has no direction; say for instance '{_EXAMPLES[verb_before or 'move']}'")
     if is_taken:
         verb = "move"
-    elif token := _missing_verb(verb, way, verb_before, unit):
-        verb = token
+    elif missing := _missing_verb(verb, way, verb_before, unit):
+        verb = missing
     else:
         verb = verb or verb_before
     if verb is None:

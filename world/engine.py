@@ -30,6 +30,7 @@ from .spatial.view_memory import ViewMemory
 from .spatial.warp import View, Warp, is_known, remembered, sharpened, warp
 from .tokens.detail import restore_detail
 from .tokens.doubt import calmed, doubt
+from .tokens.vision import VisionTokenizer
 from .transformer.autoregressive import decode_autoregressive
 from .transformer.cache import KVCache
 from .transformer.dida import Canvas, MetricPath, decode_canvas, start_from_frame, start_from_noise, start_from_warp
@@ -46,20 +47,23 @@ class Engine:
         """serving: how the weights are run; the checkpoint itself is left as it is. Raises ValueError for weights whose
         sizes fp8 products cannot take."""
         self.checkpoint, self.serving = checkpoint, serving or Serving()
+        vision = checkpoint.vision
+        if not isinstance(vision, VisionTokenizer):
+            raise CheckpointError("an official checkpoint where one of ours is wanted: EmuEngine is what runs it")
         self.text, self.layout, self.vocabulary = checkpoint.text, checkpoint.layout, checkpoint.vocabulary
         self.dida = dida or checkpoint.dida
         self.device = checkpoint.model.lm_head.weight.device
         self.precision = self.serving.precision_on(self.device)
         self.model = checkpoint.model.served(self.precision)
         dtype = self.model.lm_head.weight.dtype
-        self.vision = checkpoint.vision.served(dtype)
+        self.vision = vision.served(dtype)
         self.refiner = None if checkpoint.depth is None else checkpoint.depth.served(dtype)
         self.cache = KVCache(self.model.config, self.layout, device=self.device, dtype=dtype)
         self.path = MetricPath(self.vision.codebook, self.dida)
         self.passes = Passes(self.model, self.cache, self.path, self.layout, self.vocabulary,
                              guidance=self.serving.guidance)  # fmt: skip
         self._see = CapturedStep(self._look)
-        self.dreamer = None
+        self.dreamer: Dreamer | None = None
         if checkpoint.painter is not None:
             self.dreamer = Dreamer(self.passes, self.vision, checkpoint.painter.served(dtype),
                                    steps=self.dida.dream_steps, temperature=self.dida.dream_temperature,
@@ -92,6 +96,11 @@ class Engine:
         return cls(checkpoint, dida=dida, serving=serving)
 
     @property
+    def _dreamer(self) -> Dreamer:
+        assert self.dreamer is not None, "asked only where there is a painter"
+        return self.dreamer
+
+    @property
     def dreams_anew(self) -> bool:
         """Whether what nobody has seen is dreamt apart from what has been, so that it can be dreamt otherwise."""
         return self.dreamer is not None
@@ -108,7 +117,7 @@ class Engine:
         model does not read, and for a frame known in part where it has no painter."""
         if words or first is None:
             raise ValueError("this model begins with a frame or an image; it reads no words at the start")
-        if seen is not None and self.dreamer is None:
+        if seen is not None and not self.dreams_anew:
             raise ValueError("a first frame that is known in part; this model has no painter to dream the rest")
         if not isinstance(first, Frame):
             first = Frame(0, np.asarray(first), pose=Pose.at(0, 0, 1.5))
@@ -123,7 +132,7 @@ class Engine:
         if seen is not None:
             known, pose = Warp(pixels, np.asarray(seen, bool), depth), first.pose or Pose.at(0, 0, 1.5)
             with torch.inference_mode():
-                dream = self.dreamer.dream([Asked(pose, known, (), (), page, 0, _mix(seed, 0, 0))])[0]
+                dream = self._dreamer.dream([Asked(pose, known, (), (), page, 0, _mix(seed, 0, 0))])[0]
             pixels, depth, grid = dream.view.pixels, dream.view.depth, dream.tokens
         frame = Frame(0, pixels, grid, depth, first.pose)
         memory = ViewMemory(camera)
@@ -171,7 +180,7 @@ class Engine:
                      for session, _, plan in walks]  # fmt: skip
         drawn = [walk for walk, is_drawn in zip(walks, can_dream, strict=True) if is_drawn]
         whole = [walk for walk, is_drawn in zip(walks, can_dream, strict=True) if not is_drawn]
-        frames = {}
+        frames: dict[int, Frame] = {}
         for draw, group in ((self._imagine, drawn), (self._redraw, whole)):
             made = draw(group, clock, warp_ms) if group else []
             frames |= {id(session): frame for (session, _, _), frame in zip(group, made, strict=True)}
@@ -181,8 +190,8 @@ class Engine:
         """Steps of sessions that have views to carry: what was seen is shown as it was, what nobody has seen is dreamt,
         first the keyframe that the step leads to, then what that has left open. Where nothing is new no network runs,
         where just the rims of things are, the painter alone."""
-        states = [_Imagined(session, session.memory, plan.carried) for session, _, plan in walks]
-        ahead = [k for k, (_, _, plan) in enumerate(walks) if self._is_open(plan.carried)]
+        states = [_Imagined(session, session.memory, plan.there[1]) for session, _, plan in walks]
+        ahead = [k for k, (_, _, plan) in enumerate(walks) if self._is_open(plan.there[1])]
         self.settle([walks[k][0] for k in ahead])
         commit_ms = clock.lap_ms()
         for k, prepared in zip(ahead, self._keyframes([walks[k] for k in ahead]), strict=True):
@@ -190,14 +199,14 @@ class Engine:
             states[k] = self._with_keyframe(states[k], plan, prepared)
         left = [k for k in ahead if states[k].shown is None and self._is_open(states[k].carried)]
         scratch = [self.cache.allocate() for _ in left]
-        asked = [self._asked(walks[k][0], walks[k][2].pose, states[k].carried, walks[k][2].text, page, 1)
+        asked = [self._asked(walks[k][0], walks[k][2].there[0], states[k].carried, walks[k][2].text, page, 1)
                  for k, page in zip(left, scratch, strict=True)]  # fmt: skip
-        dreams = dict(zip(left, self.dreamer.dream(asked), strict=True))
+        dreams = dict(zip(left, self._dreamer.dream(asked), strict=True))
         for page in scratch:
             self.cache.pool.release(page)
         for k, ((session, _, plan), state) in enumerate(zip(walks, states, strict=True)):
             if state.shown is None and k not in dreams and _open(state.carried) > SPECK:
-                dreams[k] = self.dreamer.touch_up(plan.pose, state.carried, self._seed(session, 1))
+                dreams[k] = self._dreamer.touch_up(plan.there[0], state.carried, self._seed(session, 1))
             if k in dreams:
                 state.shown = dreams[k]
                 state.memory = state.memory.with_view(view_index(session.frame.index + 1), dreams[k].view)
@@ -228,7 +237,7 @@ class Engine:
 
     def _is_open(self, carried: Warp) -> bool:
         """Whether a view has room for things that nobody has seen."""
-        return _open(carried) > SPECK and not self.dreamer.is_decided(carried)
+        return _open(carried) > SPECK and not self._dreamer.is_decided(carried)
 
     def _keyframes(self, walks: Sequence[Step], *, stop: Callable[[], bool] | None = None) -> list[Prepared]:
         """The keyframe that each step leads to, dreamt now or before."""
@@ -237,21 +246,21 @@ class Engine:
         pages = [self.cache.allocate() for _ in missing]
         asked = [self._asked_ahead(*walks[k], page) for k, page in zip(missing, pages, strict=True)]
         try:
-            dreams = self.dreamer.dream(asked, stop=stop)
+            dreams = self._dreamer.dream(asked, stop=stop)
         except DreamStopped:
             for page in pages:
                 self.cache.pool.release(page)
             raise
         for k, page, dream in zip(missing, pages, dreams, strict=True):
             made[k] = Prepared(walks[k][1], page, dream)
-        return made
+        return [prepared for prepared in made if prepared is not None]
 
     def _asked_ahead(self, session: Session, action: Action, plan: Plan, page: int) -> Asked:
-        count = strides_ahead(action.motion)
-        if count == 1:
-            return self._asked(session, plan.pose, plan.carried, plan.text, page, 0)
-        motion = action.motion.scaled(count)
-        pose = session.walked(session.frame.pose, motion)
+        count, here = strides_ahead(action.known_motion), session.frame.pose
+        if count == 1 or here is None:
+            return self._asked(session, *plan.there, plan.text, page, 0)
+        motion = action.known_motion.scaled(count)
+        pose = session.walked(here, motion)
         carried = warp(session.memory.choose(pose, NUM_VIEWS), pose, session.camera)
         words = tuple(self.text.encode(say(motion)))[: self.layout.text_capacity]
         return self._asked(session, pose, carried, words, page, 0)
@@ -271,7 +280,7 @@ class Engine:
         memory = state.memory.with_view(view_index(index, is_ahead=not is_here), dream.view)
         if is_here:
             return _Imagined(session, memory, state.carried, keyframe, dream)
-        carried = warp(memory.choose(plan.pose, NUM_VIEWS), plan.pose, session.camera)
+        carried = warp(memory.choose(plan.there[0], NUM_VIEWS), plan.there[0], session.camera)
         return _Imagined(session, memory, carried, keyframe)
 
     def _redraw(self, walks: Sequence[Step], clock: _Clock, warp_ms: float) -> list[Frame]:
@@ -294,7 +303,7 @@ class Engine:
                 pixels, kept = self._with_detail(pixels, plan, tokens[b])
                 if (~kept).mean() > SPECK:
                     depth = self._refined(pixels, depth)
-                view = remembered(pixels, depth, plan.pose, plan.carried, kept)
+                view = remembered(pixels, depth, *plan.there, kept)
                 depth, fresh = view.depth, view.fresh
             else:
                 depth = self._refined(pixels, depth)
@@ -364,7 +373,7 @@ class Engine:
         codes = torch.zeros(len(plans), N, dtype=torch.int64, device=self.device)
         beta = torch.zeros(len(plans), N, device=self.device)
         for b, plan in enumerate(plans):
-            if plan.carried is not None:
+            if plan.carried is not None and plan.codes is not None:
                 coverage = torch.from_numpy(plan.carried.coverage(self.layout.grid)).flatten().to(self.device)
                 codes[b] = plan.codes[0]
                 beta[b] = torch.where(coverage > 0.5, self.dida.carried_trust, self.dida.hole_trust)
@@ -381,7 +390,7 @@ class Engine:
 
     def _start(self, session: Session, plan: Plan) -> Canvas:
         seeds = self._seeds([session], 0)
-        if plan.carried is not None:
+        if plan.carried is not None and plan.codes is not None:
             coverage = torch.from_numpy(plan.carried.coverage(self.layout.grid)).flatten()[None].to(self.device)
             return start_from_warp(self.path, plan.codes, coverage, seeds)
         if session.start == "noise":
@@ -390,9 +399,10 @@ class Engine:
         return start_from_frame(self.path, before, seeds)
 
     def _with_detail(self, decoded: np.ndarray, plan: Plan, tokens: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        assert plan.codes is not None, "a carried view has codes by then"
         apart = self.path.codebook[tokens] - self.path.codebook[plan.codes[0]]
         distance = apart.square().sum(-1).view(self.layout.grid).cpu().numpy()
-        carried = plan.carried
+        _, carried = plan.there
         return restore_detail(decoded, carried.pixels, carried.covered, distance, tolerance=self.dida.detail_tolerance)
 
     def _token_by_token(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:

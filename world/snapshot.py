@@ -54,7 +54,7 @@ def save_session(session: Session, path: str | Path) -> None:
                                              for frame in frames.values()])),
         "index": torch.tensor(list(pictures)),
         "pixels": torch.from_numpy(np.stack([picture.pixels for picture in pictures.values()])),
-        "depth": torch.from_numpy(np.stack([picture.depth.astype(np.float16) for picture in pictures.values()])),
+        "depth": torch.from_numpy(np.stack([_depth_of(picture).astype(np.float16) for picture in pictures.values()])),
         "pose": torch.tensor([pose_row(picture.pose) for picture in pictures.values()], dtype=torch.float64),
         "views": torch.tensor(list(views), dtype=torch.int64),
         "fresh": torch.from_numpy(np.stack([_packed(view) for view in views.values()] or [np.zeros(0, np.uint8)])),
@@ -137,6 +137,8 @@ def _rebuild(engine: SessionEngine, meta: dict[str, str], held: dict[str, torch.
     memory = ViewMemory(Camera(engine.frame_side, engine.frame_side), limit=10**9)
     for index, row in zip(held["views"].tolist(), held["fresh"].numpy(), strict=False):  # in the order of remembering
         pixels, depth, pose = pictures[index]
+        if pose is None:
+            raise SnapshotError("a saved view has no pose; nothing was loaded")
         memory = memory.with_view(index, View(pixels, depth, pose, _unpacked(row, depth.shape)))
     memories = [memory.only(indices, limit=VIEW_LIMIT) for indices in json.loads(meta["memories"])]
     shown = []
@@ -172,6 +174,11 @@ def _pictures(held: dict[str, torch.Tensor]) -> dict[int, tuple[np.ndarray, np.n
     """Every stored picture by its index: pixels, depth, pose."""
     rows = zip(held["index"].tolist(), held["pixels"].numpy(), held["depth"].numpy(), held["pose"], strict=True)
     return {index: (pixels, depth.astype(np.float32), pose_of(pose.tolist())) for index, pixels, depth, pose in rows}
+
+
+def _depth_of(picture: View | Frame) -> np.ndarray:
+    assert picture.depth is not None, "a session's pictures have depth"
+    return picture.depth
 
 
 def _packed(view: View) -> np.ndarray:

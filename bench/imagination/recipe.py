@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from ...kernels.conv import channels_last
 from ...scenes.render import render
 from ...scenes.scene import EYE_HEIGHT, Scene
 from ...scenes.splits import make_scene
@@ -76,7 +77,7 @@ def batch_of(recipe: Recipe, step: int) -> tuple[np.ndarray, np.ndarray]:
 def train(recipe: Recipe, log: Path) -> Recogniser:
     """The network after all steps; a line of the log every 25."""
     torch.manual_seed(recipe.seed)
-    network = Recogniser().to(memory_format=torch.channels_last)
+    network = channels_last(Recogniser())
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     started, losses, right = time.perf_counter(), [], []
     with open(log, "w", newline="") as file:

@@ -13,7 +13,6 @@ except ImportError:
     resource = None
 
 
-
 def test_a_bit_that_flips_anywhere_in_a_save_is_noticed(engine, first_frame, tmp_path):
     path, torn = tmp_path / "walk.roam", tmp_path / "torn.roam"
     session = engine.session(first_frame)

@@ -114,9 +114,7 @@ def _check(picture: Image.Image, name: str, max_side: int | None, within: int | 
     if within:
         picture.draft("RGB", (within, within))  # a JPEG may decode to a half, a quarter or an eighth
     if picture.size[0] * picture.size[1] > MAX_PIXELS:
-        raise PictureError(
-            f"{name} has {width}x{height} pixels; at most {MAX_PIXELS:,} are read: make it smaller"
-        )
+        raise PictureError(f"{name} has {width}x{height} pixels; at most {MAX_PIXELS:,} are read: make it smaller")
 
 
 def _opaque(picture: Image.Image) -> Image.Image:

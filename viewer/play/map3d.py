@@ -84,7 +84,6 @@ class Fusion:
         cloud.colors = self._o3d.utility.Vector3dVector(colors.astype(np.float64))
         return cloud
 
-
     def path(self):
         """Where the views were taken from, as a line for Open3D's windows."""
         o3d, ends = self._o3d, [(n, n + 1) for n in range(len(self.trail) - 1)]

@@ -368,8 +368,11 @@ class Player:
         """What happened since this world was opened."""
         model = self.opener.model
         return ActionLog(
-            self.place.start.as_dict(), None if model is None else str(Path(model).absolute()), self.branch.first,
-            tuple(self.branch.events), self.opener.dreams,
+            self.place.start.as_dict(),
+            None if model is None else str(Path(model).absolute()),
+            self.branch.first,
+            tuple(self.branch.events),
+            self.opener.dreams,
         )
 
     def close(self) -> None:

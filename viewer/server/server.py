@@ -54,7 +54,7 @@ class Server:
         check_bind(address, has_keys=keys is not None, is_open=is_open)
         self.limits, self.metrics = limits or Limits(), Metrics()
         self._own_folder = None if folder else tempfile.TemporaryDirectory(prefix="roam-")
-        self._store = Store(self._own_folder.name if self._own_folder else folder)
+        self._store = Store(folder or (self._own_folder.name if self._own_folder else ""))
         self._books = Books(self.limits)
         try:
             self._post = Post(address, keys, limits=self.limits, metrics=self.metrics, on_drop=self._books.leave)

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -43,7 +43,7 @@ class Task:
 
     def __init__(self, work: Callable[[], Any], done: Callable[[Any], None]):
         self._work, self._done = work, done
-        self._slices: Generator | None = None
+        self._slices: Any = None  # the generator that the work returned, if it did
 
     def advance(self) -> bool:
         """Do some of it; whether that was all."""

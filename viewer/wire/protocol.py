@@ -145,9 +145,7 @@ class Act(Message):
     session: str = session_id()
     mode: str = choice("hold", "once", default="hold")
     text: str = text(MAX_TEXT, default="")
-    motion: tuple[float, ...] = numbers(
-        0, 4, most=(MAX_STEP_M, MAX_STEP_M, MAX_TURN_DEG, MAX_TURN_DEG), default=()
-    )
+    motion: tuple[float, ...] = numbers(0, 4, most=(MAX_STEP_M, MAX_STEP_M, MAX_TURN_DEG, MAX_TURN_DEG), default=())
     clock: float = real(default=0.0)
 
 

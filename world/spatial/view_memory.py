@@ -95,7 +95,8 @@ class ViewMemory:
         ends = counts.cumsum()
         positions = np.array([memo.view.pose.position for memo in self._memos])
         nearness = 1 / (1 + np.linalg.norm(positions - position, axis=1) / _FAR)
-        chosen, seen = [], np.zeros(_CELLS**2, np.bool_)
+        chosen: list[int] = []
+        seen = np.zeros(_CELLS**2, np.bool_)
         while len(chosen) < count:
             gains = _gains(cells, ends, seen)
             worth = np.where(gains < _WORTH, 0.0, gains * nearness)

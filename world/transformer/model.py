@@ -54,6 +54,7 @@ class Transformer(nn.Module):
         delta = None
         for index, layer in enumerate(self.model.layers):
             rows, delta = layer(index, rows, delta, cos, sin, attention)
+        assert delta is not None, "a model has layers"
         return rms_norm(delta, self.model.norm.weight, eps=self.config.rms_norm_eps, residual=rows)[0]
 
     @torch.no_grad()
@@ -68,6 +69,7 @@ class Transformer(nn.Module):
         # imports half of torch's compiler
         served = copy.deepcopy(self, {id(weight): weight for weight in self.parameters()})
         for layer, origin in zip(served.model.layers, self.model.layers, strict=True):
+            assert isinstance(layer, _Layer) and isinstance(origin, _Layer)
             layer.join(origin, precision)
         for name, _ in list(served.named_parameters()):
             owner, _, leaf = name.rpartition(".")
