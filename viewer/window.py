@@ -134,8 +134,12 @@ class Window:
     def _has_news(self) -> bool:
         is_changed, self._was_cut_off = self._was_cut_off != self.player.is_cut_off, self.player.is_cut_off
         if is_changed:
-            self._note("the connection is lost; taking it up again" if self._was_cut_off else "connected again")
+            self._note(self._lost() if self._was_cut_off else "connected again")
         return is_changed or bool(self.player.notes) or any(until < time.monotonic() for until, _ in self.notes)
+
+    def _lost(self) -> str:
+        said = self.player.farewell
+        return f"goodbye from the server: {said}" if said else "the connection is lost; taking it up again"
 
     def _handle(self, event: pygame.event.Event) -> None:
         if event.type == pygame.QUIT:
