@@ -302,8 +302,8 @@ def report(outcomes: list[Outcome], seed: int, unfit: list[str], whys: dict[str,
         "# Damages that the tests notice",
         "",
         f"`make mutants SEED={seed}` (tests/mutation.py) at {commit.strip()}: {len(outcomes)} small damages to "
-        f"viewer/, plugins/ and the page, drawn by that seed, each alone in a copy of the tree; against it ran the {MOST_FILES} "
-        "test files that have most to do with it, until one failed.",
+        "viewer/, plugins/ and the page, drawn by that seed, each alone in a copy of the tree; against it ran the "
+        f"{MOST_FILES} test files that have most to do with it, until one failed.",
         "",
         f"**{len(killed)} of {len(outcomes)} were noticed, {len(killed) / len(outcomes):.0%}.**",
     ]
