@@ -3,7 +3,7 @@
 `make mutants` samples by a seed and writes docs/mutation.md. It takes an hour on a busy machine and is no part of the
 suite. Each damaged file stands in a copy of the tree; against it run the few test files that have most to do with it,
 until one fails: what others might notice besides is not counted. They run in a child that is forked once the heavy
-libraries are imported. Test files that fail without any damage are left out, and named.
+libraries are imported. A test that fails without the damage as well notices nothing: it is left out, and named.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import ast
 import contextlib
 import copy
+import itertools
 import json
 import os
 import random
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,8 +31,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = Path("viewer/web/index.html")
 DAMAGED, BORROWED = ("viewer", "plugins", "tests"), ("world", "kernels", "scenes", "bench")
 HEAVY = ("torch", "numba", "cv2", "PIL.Image", "av", "zmq", "msgpack", "hypothesis", "websockets.sync.client", "pytest")
-MOST_FILES = 5  # test files that run for one damage
-INFINITY = float("inf")
+MOST_FILES = 4  # test files that run for one damage
 LIMIT_S = 900.0  # tests that take longer hang; the machine may be busy
 OPPOSITE = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -145,7 +145,8 @@ def sample(seed: int, num_python: int, num_page: int) -> list[Mutant]:
     rng = random.Random(seed)
     places = rng.sample([place for path in files for place in python_places(path)], num_python)
     chosen = [python_mutant(*place) for place in places] + rng.sample(list(page_mutants(PAGE)), num_page)
-    return sorted(chosen, key=lambda mutant: (mutant.path, mutant.line))
+    rng.shuffle(chosen)  # so that a run that ends early has tried a fair sample too
+    return chosen
 
 
 def concerned(path: str) -> list[str]:
@@ -218,13 +219,14 @@ def copied(folder: Path) -> Path:
     return root
 
 
-def failing(root: Path, tests: list[str], *, pick: str = "") -> str:
-    """Run tests in a child until one fails: its name, "" where all pass, "hang" where they do not end."""
+def failing(root: Path, tests: list[str], *, but: Sequence[str] = ()) -> str:
+    """Run tests in a child until one fails: its name, "" where all pass, "hang" where they do not end. but: left out.
+    """
     log = root.parent / "log"
     child = os.fork()
     if not child:
         os.setsid()
-        _run_tests(root, tests, log, pick)  # never comes back
+        _run_tests(root, tests, log, but)  # never comes back
     status, end = None, time.monotonic() + LIMIT_S
     while status is None and time.monotonic() < end:
         done, code = os.waitpid(child, os.WNOHANG)
@@ -241,7 +243,7 @@ def failing(root: Path, tests: list[str], *, pick: str = "") -> str:
     return failed[0] if failed else f"{tests[0]} (no test can run)"
 
 
-def _run_tests(root: Path, tests: list[str], log: Path, pick: str) -> None:
+def _run_tests(root: Path, tests: list[str], log: Path, but: Sequence[str]) -> None:
     import pytest
 
     os.chdir(root)
@@ -250,7 +252,7 @@ def _run_tests(root: Path, tests: list[str], log: Path, pick: str) -> None:
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(out, 1)
     os.dup2(out, 2)
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-rfE", *(["-k", pick] if pick else [])]
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-rfE", *(f"--deselect={test}" for test in but)]
     os._exit(int(pytest.main([*options, *tests])))
 
 
@@ -261,41 +263,40 @@ def _end_group(leader: int) -> None:
 
 
 class Ground:
-    """Which test files pass without any damage; each is run once, when it is first wanted."""
+    """Which tests pass without any damage, found out when one of them has failed with some."""
 
     def __init__(self, root: Path):
-        self._root, self._seconds = root, {}
+        self._root, self._passes = root, {}
 
     @property
     def unfit(self) -> list[str]:
-        return [test for test, seconds in self._seconds.items() if seconds == INFINITY]
+        return [test for test, passes in self._passes.items() if not passes]
 
-    def fit(self, tests: list[str]) -> list[str]:
-        """Those of the tests that pass, the quickest first."""
-        for test in tests:
-            if test not in self._seconds:
-                began, failed = time.monotonic(), failing(self._root, [test])
-                self._seconds[test] = INFINITY if failed else time.monotonic() - began
-                print(f"  {test}: {failed or 'passes'}, {time.monotonic() - began:.0f} s", flush=True)
-        return sorted((test for test in tests if self._seconds[test] < INFINITY), key=self._seconds.__getitem__)
+    def noticed(self, path: Path, damaged: str, tests: list[str]) -> str:
+        """The test that fails with that damage, and without it passes; "" where there is none."""
+        whole = path.read_text(encoding="utf-8")
+        while True:
+            path.write_text(damaged, encoding="utf-8")
+            try:
+                test = failing(self._root, tests, but=self.unfit)
+            finally:
+                path.write_text(whole, encoding="utf-8")
+            if test not in self._passes and "::" in test:
+                self._passes[test] = not failing(self._root, [test])
+            if self._passes.get(test, True):
+                return test
 
 
 def try_out(mutant: Mutant, root: Path, ground: Ground) -> Outcome:
-    whole = (root / mutant.path).read_text(encoding="utf-8")
-    tests = ground.fit(concerned(mutant.path))
-    began, noticed = time.monotonic(), ""
-    (root / mutant.path).write_text(mutant.text, encoding="utf-8")
-    try:
-        noticed = failing(root, tests) if tests else ""
-    finally:
-        (root / mutant.path).write_text(whole, encoding="utf-8")
-    return Outcome(
-        mutant.path, mutant.line, mutant.before, mutant.after, noticed, round(time.monotonic() - began, 1)
-    )  # fmt: skip
+    began = time.monotonic()
+    noticed = ground.noticed(root / mutant.path, mutant.text, concerned(mutant.path))
+    seconds = round(time.monotonic() - began, 1)
+    return Outcome(mutant.path, mutant.line, mutant.before, mutant.after, noticed, seconds)
 
 
 def report(outcomes: list[Outcome], seed: int, unfit: list[str], whys: dict[str, str]) -> str:
     """The page of docs: what was sampled, what noticed it, what nothing did."""
+    outcomes = sorted(outcomes, key=lambda outcome: (outcome.path, outcome.line))
     killed = [outcome for outcome in outcomes if outcome.noticed]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
     lines = [
@@ -332,6 +333,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--python", type=int, default=56, help="damages to Python files")
     parser.add_argument("--page", type=int, default=8, help="damages to the page")
+    parser.add_argument("--minutes", type=float, default=1e9, help="end after so long, with what was tried")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "mutation.md")
     parser.add_argument("--results", type=Path, help="what is tried goes here, a line each; what is here is not redone")
     parser.add_argument("--whys", type=Path, help="reasons for what stays unnoticed: JSON, 'PATH BEFORE -> AFTER': why")
@@ -349,11 +351,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="roam-mutants-") as folder:
         root = copied(Path(folder))
         ground, outcomes = Ground(root), []
-        for mutant in mutants:
+        end = time.monotonic() + 60 * order.minutes
+        for mutant in itertools.takewhile(lambda _: time.monotonic() < end, mutants):
             outcome = done.get((mutant.path, mutant.line, mutant.before, mutant.after)) or try_out(mutant, root, ground)
             outcomes.append(outcome)
             print(f"{mutant}: {outcome.noticed or 'NOT NOTICED'} ({outcome.seconds:.0f} s)", flush=True)
-            if order.results:
+            if order.results and outcome not in done.values():
                 with order.results.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(asdict(outcome)) + "\n")
     whys = json.loads(order.whys.read_text(encoding="utf-8")) if order.whys else {}

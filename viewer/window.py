@@ -18,7 +18,7 @@ from .branches import draw_branches
 from .gamepad import Gamepads
 from .hud import STRIP_HEIGHT, Hud, Status, shown
 from .keyboard import Keyboard
-from .keymap import BRANCH_KEYS, MOTIONS
+from .keymap import BRANCH_KEYS, MOTIONS, KeymapError
 from .minimap import SIDE, draw_minimap
 from .outputs import fresh, write_whole
 from .player import Player
@@ -39,7 +39,8 @@ class WindowError(ValueError):
 
 
 class Window:
-    """Shows a player's walk and lets a person steer it. Raises WindowError where no window can be opened.
+    """Shows a player's walk and lets a person steer it. Raises WindowError where no window can be opened, KeymapError
+    for keys that no keyboard has.
 
     waits: whether `tick` waits for the step that it begins, which makes a walk by posted events repeatable.
     """
@@ -59,6 +60,7 @@ class Window:
         self._scaled: tuple[tuple, pygame.Surface] | None = None
         self._open_screen(scale)
         self._hud, self._pads, self._keyboard = Hud(), Gamepads(), Keyboard(player.held.keymap.printed)
+        self._check_keys()
         self._note(f"{self._keys_of('help')} shows the keys, {self._keys_of('type')} opens a line to type in")
         self._draw()
 
@@ -109,6 +111,14 @@ class Window:
             pygame.display.quit()  # SDL's last resort, which nobody sees
             raise WindowError("no window can be opened (no display lets us in); `roam play --headless` needs none")
         pygame.key.stop_text_input()
+
+    def _check_keys(self) -> None:
+        if unknown := self._keyboard.unknown():
+            pygame.display.quit()
+            raise KeymapError(
+                f"no key is called '{unknown[0]}'; keys are called for instance 'w', 'space', 'left shift', 'page up', "
+                "'pad 0', 'pad axis 1 -', 'pad hat up'"
+            )
 
     def _begin(self) -> bool:
         """Begin a step if one is wanted; says whether a frame was shown."""

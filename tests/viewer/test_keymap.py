@@ -113,3 +113,17 @@ def test_a_bad_key_file_is_refused_in_one_sentence(tmp_path, table, said):
 def test_a_missing_key_file_is_refused(tmp_path):
     with pytest.raises(KeymapError, match="cannot read the key file"):
         load_keymap(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('{"keys": {"forward": ["i"]}, "keys": {"back": ["k"]}}', "says 'keys' twice"),
+        ('{"keys": {"forward": ["i"], "forward": ["k"]}}', "says 'forward' twice"),
+        ("[" * 100_000, "not JSON"),
+        ('{"step_m": 1e-300}', "wanted a number from 0.01 to 90"),  # nobody would come to move
+    ],
+)
+def test_what_would_be_lost_without_a_word_is_refused(tmp_path, table, said):
+    with pytest.raises(KeymapError, match=said):
+        load_keymap(write(tmp_path, table))
