@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from roam.scenes.explorer import SceneSession, load_scene_session
 from roam.scenes.splits import make_scene
-from roam.viewer.store import DEVICES, NameRefusedError, Store
+from roam.viewer.server.store import DEVICES, NameRefusedError, Store
 from roam.world.action import parse_action
 
 ROOT = Path(__file__).parents[1]
@@ -66,12 +66,13 @@ def test_every_text_is_read_and_written_as_utf_8():
     texts = [(where, call) for where, call in opened if "b'" not in ast.unparse(call)]
     assert named and texts
     wrong = [where for where, call in (*named, *texts) if "encoding" not in keywords(call)]
-    assert {where.split(":")[0] for where in wrong} <= {"viewer/keymap.py", "viewer/script.py"}  # texts.read_text
+    ours = {"viewer/play/keymap.py", "viewer/play/script.py"}  # texts.read_text
+    assert {where.split(":")[0] for where in wrong} <= ours
 
 
 def test_nothing_is_renamed_onto_what_may_be_there():
     # Windows refuses that; replace does it everywhere. The store removes what was there, for a folder, first
-    assert {where.split(":")[0] for where, call in calls("rename") if len(call.args) == 1} == {"viewer/store.py"}
+    assert {where.split(":")[0] for where, call in calls("rename") if len(call.args) == 1} == {"viewer/server/store.py"}
 
 
 def test_what_only_posix_has_is_used_only_where_it_is():

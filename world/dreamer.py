@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from ..kernels.graph import CapturedStep
-from .dida import decode_holes, reveal_order
-from .geometry import View, Warp, sharpened, widened
-from .painter import Painter
-from .passes import Passes
 from .pose import Motion, Pose
-from .vision import VisionTokenizer
+from .spatial.warp import View, Warp, sharpened, widened
+from .tokens.painter import Painter
+from .tokens.vision import VisionTokenizer
+from .transformer.dida import decode_holes, reveal_order
+from .transformer.passes import Passes
 
 AHEAD_DEG, AHEAD = 45.0, 1.0  # how far on, in degrees or metres, a keyframe is dreamt ahead of a step that needs one
 SPECK = 0.01  # share of a view up to which holes are filled from beside, as no thing fits into them
@@ -78,11 +78,15 @@ class Dreamer:
         to give up with DreamStopped."""
         if not asked:
             return []
-        codes = torch.cat([self._see("encode", self._tensor(one.carried.pixels)[None]).flatten(1) for one in asked])
-        holes = torch.stack([self._tensor(one.carried.coverage(self.grid) <= 0.5).flatten() for one in asked])
-        tokens = self._decoded(asked, torch.where(holes, -1, codes), stop)
+        tokens = self.decide(asked, stop=stop)
         _go_on_unless(stop)
         return [self._painted(one.pose, one.carried, one.seed, tokens[b]) for b, one in enumerate(asked)]
+
+    def decide(self, asked: Sequence[Asked], *, stop: Callable[[], bool] | None = None) -> Tensor:
+        """What stands in the views asked for, and how it looks not yet: tokens (B, N). stop: as in `dream`."""
+        codes = torch.cat([self._see("encode", self._tensor(one.carried.pixels)[None]).flatten(1) for one in asked])
+        holes = torch.stack([self._tensor(one.carried.coverage(self.grid) <= 0.5).flatten() for one in asked])
+        return self._decoded(asked, torch.where(holes, -1, codes), stop)
 
     def touch_up(self, pose: Pose, carried: Warp, seed: int) -> Dream:
         """Paint what is open in a view all of whose cells are mostly known: as `dream`, with nothing to decide."""
