@@ -101,7 +101,7 @@ def test_a_key_file_gives_a_key_away_and_leaves_the_others(tmp_path):
 @pytest.mark.parametrize("table, said", [
     ("{torn", "is not JSON"), ({"kees": {}}, "may hold keys"), ({"keys": {"fly": ["x"]}}, "unknown command 'fly'"),
     ({"keys": {"back": "s"}}, "wanted a list"), ({"keys": {"back": ["x"], "forward": ["x"]}}, "means both"),
-    ({"turn_deg": -3}, "wanted a number above 0"), ({"step_m": "far"}, "wanted a number above 0"),
+    ({"turn_deg": -3}, "wanted a number from 0.01"), ({"step_m": "far"}, "wanted a number from 0.01"),
     ([], "may hold keys"),
 ])  # fmt: skip
 def test_a_bad_key_file_is_refused_in_one_sentence(tmp_path, table, said):
