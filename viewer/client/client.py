@@ -13,6 +13,7 @@ from collections.abc import Callable
 from ...world.action import Action, ActionError
 from ...world.frame import Frame
 from ...world.pose import Motion
+from ...world.records import motion_row
 from ..files.pictures import to_send
 from ..wire import protocol as p
 from ..wire.encoding import Look
@@ -236,7 +237,7 @@ class Client:
             return self._last_seq
 
     def _act(self, session: str, mode: str, text: str, motion: Motion | None) -> p.Act:
-        exact = (motion.forward, motion.right, motion.yaw_deg, motion.pitch_deg) if motion else ()
+        exact = tuple(motion_row(motion)) if motion else ()
         return p.Act(seq=self._next_seq(), session=session, mode=mode, text=text, motion=exact, clock=time.monotonic())
 
     def _walk(self, session: str) -> Walk:

@@ -22,7 +22,7 @@ from typing import BinaryIO, TextIO
 
 from ...world.action import Action
 from ...world.frame import Explorer
-from ...world.pose import Motion
+from ...world.records import motion_of, motion_row
 
 FORMAT = 1
 
@@ -139,7 +139,7 @@ class Store:
         """Note what has been done. Handed to the system at once, so it outlives the process. Where that fails, the log
         ends before this act, and takes no more until it is turned."""
         m = done.action.motion if done.action else None
-        motion = [m.forward, m.right, m.yaw_deg, m.pitch_deg] if m else None
+        motion = motion_row(m) if m else None
         line = [done.seq, done.action.text, motion] if done.action else [0, "", None, done.rewound]
         data = (json.dumps(line) + "\n").encode()
         log = self._logs.get(session)
@@ -261,7 +261,7 @@ def _read_log(path: Path) -> list[Done]:
     done = []
     for line in path.read_text(encoding="utf-8").split("\n")[:-1]:  # an act torn by a power cut has no line end
         seq, text, motion, *rewound = json.loads(line)
-        action = None if rewound else Action(text, Motion(*motion) if motion else None)
+        action = None if rewound else Action(text, motion_of(motion) if motion else None)
         done.append(Done(action, seq, *rewound))
     return done
 
