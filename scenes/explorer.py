@@ -119,8 +119,9 @@ def load_scene_session(path: str | Path) -> SceneSession:
         session._go([Action(text, motion_of(motion)) for text, *motion in state["actions"]])
     except SceneError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise SceneError(f"{path} is no readable scene session ({error}); wanted a file that saving wrote") from error
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SceneError(f"{path} is no readable scene session ({reason}); wanted a file that saving wrote") from error
     return session
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 from pathlib import Path
@@ -28,6 +29,7 @@ from .spatial.view_memory import VIEW_LIMIT, ViewMemory
 from .spatial.warp import View
 
 FORMAT = "3"
+log = logging.getLogger(__name__)
 
 
 class SnapshotError(ValueError):
@@ -117,11 +119,20 @@ def load_session(engine: SessionEngine, path: str | Path) -> Session:
                 )
             held = tensors_of(file, meta, path)
         actions = [action_of(row) for row in json.loads(meta["actions"])]
-        return _rebuild(engine, meta, held, actions)
+        session = _rebuild(engine, meta, held, actions)
+        _tell_of_other_dreams(json.loads(meta["dida"]), vars(engine.dida), path)
+        return session
     except SnapshotError:
         raise
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
         raise SnapshotError(f"{path} is torn or no saved session ({error}); nothing was loaded") from error
+
+
+def _tell_of_other_dreams(before: dict, now: dict, path: str | Path) -> None:
+    """What is seen stays; what is dreamt from here on is what these settings dream."""
+    names = ("dream_steps", "dream_temperature", "dream_guidance")
+    if other := [f"{name} {before.get(name)}, now {now[name]}" for name in names if before.get(name) != now[name]]:
+        log.warning("%s was dreamt with %s: what comes now is dreamt as it would be now", path, "; ".join(other))
 
 
 def _rebuild(engine: SessionEngine, meta: dict[str, str], held: dict[str, torch.Tensor],

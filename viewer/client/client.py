@@ -47,6 +47,7 @@ class Client:
     ):
         self.timeout_s = timeout_s
         self.welcome: p.Welcome | None = None
+        self.farewell = ""  # what the server said when it hung up, until it is back
         self._refusal: p.Error | None = None
         self._last_seq = 0
         self._is_up = self._is_closed = False
@@ -304,7 +305,7 @@ class Client:
 
     def _up(self, welcome: p.Welcome) -> None:
         with self._changed:
-            self.welcome, self._is_up = welcome, True
+            self.welcome, self._is_up, self.farewell = welcome, True, ""
             walks = [walk for walk in self._walks.values() if not walk.failure]
             for walk in walks:
                 self._take_up(walk)
@@ -343,6 +344,8 @@ class Client:
                 self._fail(message)
             elif isinstance(message, p.Opened):
                 self._opened(message)
+            elif isinstance(message, p.Goodbye):
+                self.farewell = message.reason
             if isinstance(message, p.Request) and message.seq in self._answers:
                 self._answers[message.seq] = message
             self._changed.notify_all()

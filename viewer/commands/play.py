@@ -45,6 +45,8 @@ class Order:
     def __post_init__(self):
         if self.dreams and self.start.truth:
             raise StartError("a true scene is not dreamt: leave out --steps, --temperature or --truth")
+        if self.start.truth and (self.model or self.official.given):
+            raise StartError("a true scene needs no model: leave out --truth, or --model and what is said of it")
 
     @property
     def opener(self) -> Opener:

@@ -157,6 +157,8 @@ def open_worlds(model: str | Path | None = None, *, is_truth: bool = False, soli
     if is_truth:
         if dreams:
             raise WorldsError("a true scene is not dreamt: leave out --steps, --temperature or --truth")
+        if model or (official and official.given):
+            raise WorldsError("true scenes need no model: leave out --truth, or --model and what is said of it")
         return SceneWorlds()
     from ...world.opening import open_engine
 

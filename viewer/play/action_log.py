@@ -170,7 +170,7 @@ def _line(event: Event) -> dict:
 def _parsed(line: str, path: str | Path, number: int) -> dict:
     try:
         value = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LogError(f"{path}, line {number}: no JSON; the log is torn or no action log") from error
     if not isinstance(value, dict):
         raise LogError(f"{path}, line {number}: wanted a table, got {type(value).__name__}")

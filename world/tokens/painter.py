@@ -73,9 +73,9 @@ class Painter(nn.Module):
             nn.Conv2d(4 + 6, config.fine, 3, padding=1), nn.SiLU(), nn.Conv2d(config.fine, config.fine, 3, padding=1),
             nn.SiLU(), nn.Conv2d(config.fine, 4, 3, padding=1),
         ) if config.fine else None  # fmt: skip
-        for last in (self.join0, self.join1, self.join2, *([] if self.fine is None else self.fine[-1:])):
-            assert isinstance(last, nn.Conv2d)
-            zero(last)
+        for last in (self.join0, self.join1, self.join2, None if self.fine is None else self.fine[-1]):
+            if isinstance(last, nn.Conv2d):
+                zero(last)
 
     @torch.no_grad()
     def go_on_from(self, other: Painter) -> None:
