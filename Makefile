@@ -28,7 +28,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	mkdir -p build/types && ln -sfn ../.. build/types/roam
-	$(BIN)/mypy -p roam.kernels -p roam.scenes -p roam.world -p roam.viewer
+	$(BIN)/mypy -p roam.kernels -p roam.scenes -p roam.world -p roam.viewer -p roam.bench
 
 # API reference pages from the docstrings, in build/docs
 docs: $(STAMP)

@@ -49,7 +49,8 @@ class Recipe:
 
 def views_of(scene: Scene, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
     """`count` true views from where a walker can stand: pixels (n, 128, 128, 3) uint8 and classes (n, 64, 64)."""
-    pixels, labels = [], []
+    pixels: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
     while len(pixels) < count:
         x, y = rng.uniform(-scene.half_extent, scene.half_extent, 2)
         if not scene.is_free(x, y):

@@ -69,7 +69,7 @@ class Transformer(nn.Module):
         # imports half of torch's compiler
         served = copy.deepcopy(self, {id(weight): weight for weight in self.parameters()})
         for layer, origin in zip(served.model.layers, self.model.layers, strict=True):
-            assert isinstance(layer, _Layer) and isinstance(origin, _Layer)
+            assert isinstance(layer, Layer) and isinstance(origin, Layer)
             layer.join(origin, precision)
         for name, _ in list(served.named_parameters()):
             owner, _, leaf = name.rpartition(".")
@@ -82,7 +82,7 @@ class _Body(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = _Norm(config.hidden_size)
 
 
@@ -126,7 +126,7 @@ class _Joined:
     down: Dense
 
 
-class _Layer(nn.Module):
+class Layer(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
@@ -150,7 +150,7 @@ class _Layer(nn.Module):
         normed, rows = rms_norm(mixed, self.post_attention_layernorm.weight, eps=eps, residual=rows)
         return rows, self._fed_forward(normed)
 
-    def join(self, origin: _Layer, precision: str) -> None:
+    def join(self, origin: Layer, precision: str) -> None:
         """Take the dense weights of another layer, joined and in that precision, in place of this one's own."""
 
         def joined(*parts: nn.Linear) -> Dense:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
 from ....scenes.render import View, render
+from ....scenes.scene import Scene
 from ....scenes.splits import SPLIT_SIZE, make_scene
 from ....world.pose import Camera, Pose
 from .episode import Episode
@@ -26,7 +27,7 @@ class Truth:
     def __init__(self, episode: Episode, *, camera: Camera | None = None):
         self.episode, self.camera = episode, camera or Camera()
         self.full_scene = make_scene(episode.split, episode.number)
-        self.scene = without(self.full_scene, episode.target) if episode.is_absent else self.full_scene
+        self.scene = self._bare_scene() if episode.is_absent else self.full_scene
         self.things = np.array(things(self.scene))
         self._views: OrderedDict[Pose, View] = OrderedDict()
         self._strangers: list[View] | None = None
@@ -58,7 +59,7 @@ class Truth:
             return make()
         if (name, pose) not in self._known:
             self._known[name, pose] = make()
-        return self._known[name, pose]
+        return cast(T, self._known[name, pose])  # under a name lies what that name makes
 
     def seen(self, pose: Pose) -> np.ndarray:
         """(H, W) bool: which pixels of the view from `pose` show a surface that a shown frame showed."""
@@ -66,8 +67,12 @@ class Truth:
 
     def with_and_without(self, pose: Pose) -> tuple[View, View]:
         """The view with the target and the view without it, whichever of the two is true."""
-        scenes = self.full_scene, without(self.full_scene, self.episode.target)
-        return self.once("pair", pose, lambda: tuple(render(scene, pose, self.camera) for scene in scenes))
+        full, bare = self.full_scene, self._bare_scene()
+        return self.once("pair", pose, lambda: (render(full, pose, self.camera), render(bare, pose, self.camera)))
+
+    def _bare_scene(self) -> Scene:
+        assert self.episode.target is not None, "asked of episodes with a target"
+        return without(self.full_scene, self.episode.target)
 
     def strangers(self) -> list[View]:
         """Views of NUM_STRANGERS other scenes of the family: what a plausible but wrong world looks like."""
