@@ -21,7 +21,7 @@ _SKY, _GROUND = -2, -1
 
 
 @dataclass(frozen=True)
-class View:
+class TrueView:
     """What a camera sees: pixels (H, W, 3) uint8; depth (H, W) float32 metres along its forward axis, FAR where
     there is only sky; ids (H, W) int32, 0 the sky, 1 the ground."""
 
@@ -30,7 +30,7 @@ class View:
     ids: np.ndarray
 
 
-def render(scene: Scene, pose: Pose, camera: Camera) -> View:
+def render(scene: Scene, pose: Pose, camera: Camera) -> TrueView:
     """Cast one frame of `scene` as seen from `pose`."""
     height, width = camera.height, camera.width
     pixels = np.empty((height, width, 3), np.uint8)
@@ -41,7 +41,7 @@ def render(scene: Scene, pose: Pose, camera: Camera) -> View:
         scene.ids, scene.materials, scene.textures, scene.colors, scene.scales, scene.ground, scene.sky,
         scene.light / np.linalg.norm(scene.light), scene.haze, pixels, depth, ids,
     )  # fmt: skip
-    return View(pixels, depth, ids)
+    return TrueView(pixels, depth, ids)
 
 
 @njit(cache=True, nogil=True, fastmath=True)

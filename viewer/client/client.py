@@ -19,8 +19,8 @@ from ..files.pictures import to_send
 from ..wire import protocol as p
 from ..wire.encoding import Look
 from ..wire.security import KeyPair, unlock
-from .connection import Line
-from .walk_state import Received, ServerError, Walk
+from .connection import Connection
+from .walk_state import Received, ServerError, WalkState
 
 HUNG_UP = "this client has hung up"
 
@@ -52,16 +52,16 @@ class Client:
         self._last_seq = 0
         self._is_up = self._is_closed = False
         self._changed = threading.Condition()
-        self._walks: dict[str, Walk] = {}
+        self._walks: dict[str, WalkState] = {}
         self._saved: dict[str, str] = {}  # the token of the walk that was saved, by the save's name
         self._answers: dict[int, p.Message | Exception | None] = {}
-        self._resuming: dict[int, Walk] = {}
+        self._resuming: dict[int, WalkState] = {}
         opener = (lambda s: unlock(s, server_key=server_key, pair=keys)) if keys else None
-        self._line = Line(
+        self._connection = Connection(
             address, name=name, patience_s=patience_s, unlock=opener, on_up=self._up, on_down=self._down,
             on_message=self._hear, on_refused=self._refused,
         )  # fmt: skip
-        self._line.start()
+        self._connection.start()
         try:
             self._wait(lambda: self.welcome or self._refusal, timeout_s, f"no answer from {address}; does a server run "
                        "there, and does it let this key in?")  # fmt: skip
@@ -79,7 +79,7 @@ class Client:
 
     def close(self) -> None:
         """Hang up, and wake whoever waits. Walks stay on the server, to be resumed with their tokens."""
-        self._line.close()
+        self._connection.close()
         with self._changed:
             self._is_up, self._is_closed = False, True
             for seq, answer in self._answers.items():
@@ -250,22 +250,22 @@ class Client:
         exact = tuple(motion_row(motion)) if motion else ()
         return p.Act(seq=self._next_seq(), session=session, mode=mode, text=text, motion=exact, clock=time.monotonic())
 
-    def _walk(self, session: str) -> Walk:
+    def _walk(self, session: str) -> WalkState:
         if session not in self._walks:
             raise ServerError("unknown_session", f"this client has no walk '{session}'")
         return self._walks[session]
 
     @staticmethod
-    def _received(walk: Walk) -> Received:
+    def _received(walk: WalkState) -> Received:
         assert walk.taken is not None, "a frame was waited for, and taken"
         return walk.taken.received
 
-    def _begin(self, view: p.View, payload: bytes = b"") -> str:
+    def _begin(self, view: p.Viewing, payload: bytes = b"") -> str:
         return self._request(view, p.Opened, payload).session
 
-    def _tell(self, walk: Walk, message: p.Message) -> None:
+    def _tell(self, walk: WalkState, message: p.Message) -> None:
         if walk.is_seated:
-            self._line.send(message)
+            self._connection.send(message)
 
     def _request(self, message: p.Request, wanted: type[M], payload: bytes = b"") -> M:
         """Ask, and wait for the answer, which is of the kind `wanted`. Raises what the server refused it with."""
@@ -276,9 +276,9 @@ class Client:
             if self._is_closed:
                 raise ServerError("closed", HUNG_UP)
             self._answers[message.seq] = None
-            if isinstance(message, p.View):
-                self._resuming[message.seq] = Walk("", "", message)
-            self._line.send(message, payload)
+            if isinstance(message, p.Viewing):
+                self._resuming[message.seq] = WalkState("", "", message)
+            self._connection.send(message, payload)
         try:
             self._wait(lambda: self._answers[message.seq], None, f"no answer to '{message.TYPE}'")
             answer = self._answers[message.seq]
@@ -297,7 +297,7 @@ class Client:
             if not self._changed.wait_for(is_so, seconds):
                 raise TimeoutError(f"{complaint} within {seconds:g} s")
 
-    def _take(self, walk: Walk) -> None:
+    def _take(self, walk: WalkState) -> None:
         if owed := walk.take():
             self._tell(walk, p.Credit(session=walk.id, frames=owed))
 
@@ -311,11 +311,11 @@ class Client:
                 self._take_up(walk)
             self._changed.notify_all()
 
-    def _take_up(self, walk: Walk) -> None:
+    def _take_up(self, walk: WalkState) -> None:
         self._last_seq += 1
         self._resuming[self._last_seq] = walk
         again = p.Resume(seq=self._last_seq, token=walk.token, **walk.looks) if walk.token else None
-        self._line.send(again or p.Watch(seq=self._last_seq, session=walk.id, **walk.looks))
+        self._connection.send(again or p.Watch(seq=self._last_seq, session=walk.id, **walk.looks))
 
     def _down(self) -> None:
         with self._changed:
@@ -324,7 +324,7 @@ class Client:
                 if answer is None:
                     self._answers[seq] = ConnectionLostError("the connection broke; ask again if it was not done")
             self._resuming.clear()
-            self._line.forget_queued()
+            self._connection.forget_queued()
             for walk in self._walks.values():
                 walk.is_seated = False
             self._changed.notify_all()
@@ -379,7 +379,7 @@ class Client:
         walk.seat(opened)
         self._last_seq = max(self._last_seq, opened.last)
         for act in walk.unfinished:
-            self._line.send(act)
+            self._connection.send(act)
 
 
 def _view(look: Look | None, ahead: int) -> dict:

@@ -45,7 +45,7 @@ class Arrived:
 
 
 @dataclass
-class Walk:
+class WalkState:
     """One session. view: how its frames were asked for; owed: credits of frames that came and were not granted again.
 
     is_seated: the server knows that this connection has the walk; until it does, acts wait in `typed` and `held`.
@@ -54,7 +54,7 @@ class Walk:
 
     id: str
     token: str
-    view: p.View
+    view: p.Viewing
     newest: Arrived | None = None
     taken: Arrived | None = None
     owed: int = 0

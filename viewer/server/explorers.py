@@ -75,7 +75,7 @@ class Stepped:
     trouble: str = ""
 
 
-class Host:
+class Explorers:
     """The explorers of one server. beside(work, then): runs slow work apart, and what follows it in its walk's order;
     without it, snapshots are written at once."""
 

@@ -17,7 +17,7 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from ..wire import protocol as p
 from ..wire.security import guard
-from .connection_watch import Doors, Patience
+from .connection_watch import ConnectionWatch, Patience
 from .metrics import Metrics
 from .registry import Client, Limits
 
@@ -43,7 +43,7 @@ class Mail:
     guest: str = ""
 
 
-class Post:
+class ServerSocket:
     """A bound ROUTER socket, used by one thread only; `wake` is the one call that others may make, one at a time.
 
     on_drop is told of every client that is gone, by its routing id.
@@ -55,7 +55,7 @@ class Post:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._guard: ThreadAuthenticator | None = None
-        self._doors: Doors | None = None
+        self._doors: ConnectionWatch | None = None
         try:
             self._bind(address, keys)
         except Exception:
@@ -64,7 +64,7 @@ class Post:
         self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     @property
-    def doors(self) -> Doors:
+    def doors(self) -> ConnectionWatch:
         """Who is connected underneath."""
         assert self._doors is not None, "a socket that stands is bound"
         return self._doors
@@ -154,7 +154,7 @@ class Post:
         except zmq.ZMQError as error:
             raise AddressError(f"cannot serve on {address}: {error.strerror.lower()}; name another address") from error
         limits = self._limits
-        self._doors = Doors(self._socket, Patience(
+        self._doors = ConnectionWatch(self._socket, Patience(
             hello_s=limits.hello_s, max_connections=limits.max_clients + limits.max_strangers,
             max_from_one=limits.max_connections_each,
         ))  # fmt: skip

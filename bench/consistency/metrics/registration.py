@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ....scenes.render import FAR, View, render
+from ....scenes.render import FAR, TrueView, render
 from ....scenes.scene import EYE_HEIGHT
 from ....world.pose import MAX_PITCH_DEG, Camera, Motion, Pose
 from ..questions.truth import Truth
@@ -193,7 +193,7 @@ def align(picture: np.ndarray, truth: Truth, pose: Pose, stage: _Stage) -> tuple
     return pose, alike
 
 
-def _gauss_newton(target: np.ndarray, view: View, pose: Pose, stage: _Stage, fov_deg: float) -> np.ndarray:
+def _gauss_newton(target: np.ndarray, view: TrueView, pose: Pose, stage: _Stage, fov_deg: float) -> np.ndarray:
     """Metres forward and right, degrees left and up by which the view's pose should move to look like the target."""
     here = _normal(view.pixels, stage)
     rise = (target + here) / 2
@@ -226,11 +226,11 @@ def _flow(drift: np.ndarray, rays: np.ndarray, depth: np.ndarray, focal: float) 
     return tuple(focal * (drift[..., k] - rays[..., k] * drift[..., 2]) for k in (0, 1))
 
 
-def _look(truth: Truth, pose: Pose, stage: _Stage) -> View:
+def _look(truth: Truth, pose: Pose, stage: _Stage) -> TrueView:
     return render(truth.scene, pose, Camera(stage.side, stage.side, truth.camera.fov_deg))
 
 
-def _described(view: View, stage: _Stage) -> np.ndarray:
+def _described(view: TrueView, stage: _Stage) -> np.ndarray:
     described = _descriptor(view.pixels, stage)
     return np.zeros(5 * stage.side**2) if described is None else described
 
