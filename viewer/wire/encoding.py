@@ -14,14 +14,14 @@ import numpy as np
 from ...world.frame import Frame, Timing
 from ...world.records import pose_of, pose_row
 from ..files.pictures import SENT_FORMATS, PictureError, read_picture
-from .protocol import MAX_SIDE, FrameHead, ProtocolError, View
+from .protocol import MAX_SIDE, FrameHead, ProtocolError, Viewing
 
 FAR_MM = 65535  # u16mm: farther than this, or no depth at all
 
 
 @dataclass(frozen=True)
 class Look:
-    """How one viewer wants its frames: the part of a View that encoding reads."""
+    """How one viewer wants its frames: the part of a Viewing that encoding reads."""
 
     encoding: str = "raw"
     quality: int = 85
@@ -29,7 +29,7 @@ class Look:
     tokens: bool = False
 
     @staticmethod
-    def of(view: View) -> Look:
+    def of(view: Viewing) -> Look:
         return Look(view.encoding, view.quality, view.depth, view.tokens)
 
 
