@@ -67,7 +67,7 @@ class WalkState:
 
     @property
     def looks(self) -> dict:
-        """The fields of a View that ask for frames in the same way."""
+        """The fields of a Viewing that ask for frames in the same way."""
         return {name: getattr(self.view, name) for name in ("encoding", "quality", "depth", "tokens", "credits")}
 
     @property

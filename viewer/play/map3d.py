@@ -31,7 +31,7 @@ _BACKGROUND, _TRAIL = (0.04, 0.043, 0.055), (1.0, 0.85, 0.35)
 _FROM = (-0.5, -0.6, 0.6)  # where the first look at the map comes from: behind, the right, above
 _MEND = "pip install 'roam-worlds[map]'"
 MEND_LINUX = "apt-get install libusb-1.0-0 libgl1 libegl1 libx11-6 libudev1"
-View = tuple[np.ndarray, np.ndarray, Pose]  # pixels (H, W, 3) uint8, depth (H, W) float32 metres, pose
+Sight = tuple[np.ndarray, np.ndarray, Pose]  # pixels (H, W, 3) uint8, depth (H, W) float32 metres, pose
 
 
 class NoOpen3D(ImportError):
