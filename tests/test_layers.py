@@ -21,7 +21,8 @@ WORLD_ROWS = (
     {"tokens"},
     {"emu.sampling", "emu.sequence", "emu.prompts", "emu.memory_plan"},
     {"transformer.model", "transformer.tensor_parallel"}, {"transformer.pages", "transformer.cache"},
-    {"emu.token_stream", "transformer.dida", "transformer.autoregressive"}, {"transformer.passes"}, {"dreamer"},
+    {"emu.token_stream", "transformer.dida", "transformer.autoregressive"}, {"transformer.passes"},
+    {"dreamer", "frame_codec"},
     {"checkpoint"}, {"emu.checkpoint", "emu.answer"}, {"session"}, {"snapshot"}, {"engine", "emu.engine"}, {"opening"},
     {"training"}, {"adaptation"},
 )  # fmt: skip

@@ -17,19 +17,17 @@ import torch
 from torch import Tensor
 
 from ..kernels.device import leave_a_core
-from ..kernels.graph import CapturedStep
 from .action import Action, say
 from .checkpoint import Checkpoint, CheckpointError, is_official, load_checkpoint
 from .config import DidaConfig
 from .dreamer import SPECK, Asked, Dream, Dreamer, DreamStopped, strides_ahead, without_specks
 from .frame import Frame, Timing
+from .frame_codec import FrameCodec
 from .pose import Camera, Pose
 from .session import NUM_VIEWS, REWIND_LIMIT, Keyframe, Moment, Plan, Prepared, Session, view_index
 from .snapshot import load_session, save_session
 from .spatial.view_memory import ViewMemory
-from .spatial.warp import View, Warp, is_known, remembered, sharpened, warp
-from .tokens.detail import restore_detail
-from .tokens.doubt import calmed, doubt
+from .spatial.warp import View, Warp, is_known, remembered, warp
 from .tokens.vision import VisionTokenizer
 from .transformer.autoregressive import decode_autoregressive
 from .transformer.cache import KVCache
@@ -56,13 +54,13 @@ class Engine:
         self.precision = self.serving.precision_on(self.device)
         self.model = checkpoint.model.served(self.precision)
         dtype = self.model.lm_head.weight.dtype
+        refiner = None if checkpoint.depth is None else checkpoint.depth.served(dtype)
         self.vision = vision.served(dtype)
-        self.refiner = None if checkpoint.depth is None else checkpoint.depth.served(dtype)
+        self.codec = FrameCodec(self.vision, refiner, detail_tolerance=self.dida.detail_tolerance)
         self.cache = KVCache(self.model.config, self.layout, device=self.device, dtype=dtype)
         self.path = MetricPath(self.vision.codebook, self.dida)
         self.passes = Passes(self.model, self.cache, self.path, self.layout, self.vocabulary,
                              guidance=self.serving.guidance)  # fmt: skip
-        self._see = CapturedStep(self._look)
         self.dreamer: Dreamer | None = None
         if checkpoint.painter is not None:
             self.dreamer = Dreamer(self.passes, self.vision, checkpoint.painter.served(dtype),
@@ -121,14 +119,8 @@ class Engine:
             raise ValueError("a first frame that is known in part; this model has no painter to dream the rest")
         if not isinstance(first, Frame):
             first = Frame(0, np.asarray(first), pose=Pose.at(0, 0, 1.5))
-        tokens = self._encode(first.pixels[None])
-        pixels, depth = self._decode(tokens)
-        pixels = np.asarray(first.pixels) if self.dida.detail_tolerance else pixels
-        depth = sharpened(self._refined(pixels, depth), pixels)
-        if photograph:
-            depth = self._calmed(pixels, depth)
-        camera = Camera(self.vision.config.size, self.vision.config.size)
-        page, grid = self.cache.allocate(), tokens[0].view(self.layout.grid).cpu().numpy().astype(np.int32)
+        grid, pixels, depth = self.codec.taken_in(first.pixels, is_photograph=photograph)
+        camera, page = Camera(self.frame_side, self.frame_side), self.cache.allocate()
         if seen is not None:
             known, pose = Warp(pixels, np.asarray(seen, bool), depth), first.pose or Pose.at(0, 0, 1.5)
             with torch.inference_mode():
@@ -141,13 +133,6 @@ class Engine:
         moment = Moment(frame, (Keyframe(page, 0, grid),), memory)
         return Session(self, [moment], [], seed=seed, start=start, decoder=decoder or "dida", is_solid=solid,
                        is_committed=False)  # fmt: skip
-
-    def _calmed(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        mirrored = np.ascontiguousarray(pixels[:, ::-1])
-        decoded, other = self._decode(self._encode(mirrored[None]))
-        shown = mirrored if self.dida.detail_tolerance else decoded
-        other = sharpened(self._refined(shown, other), shown)
-        return calmed(depth, doubt(depth, other[:, ::-1])).astype(np.float16).astype(np.float32)
 
     @property
     def frame_side(self) -> int:
@@ -296,18 +281,20 @@ class Engine:
         denoise_ms = clock.lap_ms()
         frames = []
         for b, ((session, action, _), plan) in enumerate(zip(walks, plans, strict=True)):
-            pixels, depth = self._decode(tokens[b : b + 1])
+            pixels, depth = self.codec.decoded(tokens[b : b + 1])
             # what words without a motion show is not remembered: they must not cost what was seen
             fresh = np.zeros(depth.shape, bool) if action.motion is None else None
             if plan.carried is not None and self.dida.detail_tolerance:
-                pixels, kept = self._with_detail(pixels, plan, tokens[b])
+                assert plan.codes is not None, "a carried view has codes by then"
+                carried = plan.carried
+                pixels, kept = self.codec.with_detail(pixels, tokens[b], carried.pixels, carried.covered, plan.codes[0])
                 if (~kept).mean() > SPECK:
-                    depth = self._refined(pixels, depth)
+                    depth = self.codec.refined(pixels, depth)
                 view = remembered(pixels, depth, *plan.there, kept)
                 depth, fresh = view.depth, view.fresh
             else:
-                depth = self._refined(pixels, depth)
-            grid = tokens[b].view(self.layout.grid).cpu().numpy().astype(np.int32)
+                depth = self.codec.refined(pixels, depth)
+            grid = self.codec.grid(tokens[b])
             timing = Timing(warp_ms, denoise_ms, clock.lap_ms(), commit_ms)
             frame = Frame(session.frame.index + 1, pixels, grid, depth, plan.pose, timing)
             keyframe = Keyframe(pages[b], session.keyframes[-1].number + 1, grid)
@@ -322,12 +309,8 @@ class Engine:
         session.settle()
         page = self.cache.allocate()
         self._prefill([session], [plan], [page])
-        tokens = self._encode(pixels[None])
-        shown, depth = self._decode(tokens)
-        grid = tokens[0].view(self.layout.grid).cpu().numpy().astype(np.int32)
-        shown = np.asarray(pixels) if self.dida.detail_tolerance else shown
-        pose, depth, fresh = pose or plan.pose, self._refined(shown, depth), None
-        depth = sharpened(depth, shown)  # its own: errors of views apart cancel, those that are carried on add up
+        grid, shown, depth = self.codec.taken_in(pixels)
+        pose, fresh = pose or plan.pose, None
         if pose is not None and len(session.memory):
             known = warp(session.memory.choose(pose, NUM_VIEWS), pose, session.camera)
             fresh = np.zeros_like(known.covered) if is_known(shown, known) else None
@@ -386,7 +369,7 @@ class Engine:
         return torch.cat([b if plan.codes is None else plan.codes for b, plan in zip(before, plans, strict=True)])
 
     def _with_codes(self, plan: Plan) -> Plan:
-        return plan if plan.carried is None else replace(plan, codes=self._encode(plan.carried.pixels[None]))
+        return plan if plan.carried is None else replace(plan, codes=self.codec.codes(plan.carried.pixels[None]))
 
     def _start(self, session: Session, plan: Plan) -> Canvas:
         seeds = self._seeds([session], 0)
@@ -397,13 +380,6 @@ class Engine:
             return start_from_noise(self.path, (1, self.layout.num_cells), seeds)
         before = self._shown_codes(session)
         return start_from_frame(self.path, before, seeds)
-
-    def _with_detail(self, decoded: np.ndarray, plan: Plan, tokens: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        assert plan.codes is not None, "a carried view has codes by then"
-        apart = self.path.codebook[tokens] - self.path.codebook[plan.codes[0]]
-        distance = apart.square().sum(-1).view(self.layout.grid).cpu().numpy()
-        _, carried = plan.there
-        return restore_detail(decoded, carried.pixels, carried.covered, distance, tolerance=self.dida.detail_tolerance)
 
     def _token_by_token(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
         self._prefill(sessions, plans, pages)
@@ -422,12 +398,12 @@ class Engine:
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels (H, W, 3) uint8 as a token grid (h, w) int32."""
-        return self._encode(pixels[None])[0].view(self.layout.grid).cpu().numpy().astype(np.int32)
+        return self.codec.grid(self.codec.codes(pixels[None])[0])
 
     def show(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A token grid (h, w) as pixels (H, W, 3) uint8 and depth (H, W) float32 metres."""
-        pixels, depth = self._decode(torch.from_numpy(tokens.astype(np.int64)).to(self.device))
-        return pixels, self._refined(pixels, depth)
+        pixels, depth = self.codec.decoded(torch.from_numpy(tokens.astype(np.int64)).to(self.device))
+        return pixels, self.codec.refined(pixels, depth)
 
     def _numbers(self, sessions: Sequence[Session], ahead: int) -> Tensor:
         """(B,) int64: the number of each session's newest keyframe, or of one `ahead` of it."""
@@ -436,33 +412,13 @@ class Engine:
     def _shown_codes(self, session: Session) -> Tensor:
         """The codes (1, N) of the frame on show, which has none yet where memory showed it."""
         if session.frame.tokens is None:
-            return self._encode(session.frame.pixels[None])
+            return self.codec.codes(session.frame.pixels[None])
         return _codes(session.frame.tokens)[None].to(self.device)
 
     def _seeds(self, sessions: Sequence[Session], use: int) -> Tensor:
         """(B,) int64: one seed for each session's next frame and each use within it."""
         seeds = [_mix(session.seed, session.frame.index + 1, use) for session in sessions]
         return torch.tensor(seeds, dtype=torch.int64, device=self.device)
-
-    def _look(self, kind: str, *inputs: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        return getattr(self.refiner if kind == "refine" else self.vision, kind)(*inputs)
-
-    def _refined(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        """The decoder's depth (H, W) corrected by the pixels (H, W, 3) that are shown, where there is a refiner."""
-        if self.refiner is None:
-            return depth
-        inputs = (torch.from_numpy(np.ascontiguousarray(part))[None].to(self.device) for part in (pixels, depth))
-        return self._see("refine", *inputs)[0].half().float().cpu().numpy()
-
-    @torch.inference_mode()
-    def _encode(self, pixels: np.ndarray) -> Tensor:
-        return self._see("encode", torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)).flatten(1)
-
-    @torch.inference_mode()
-    def _decode(self, tokens: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        pixels, depth = self._see("decode", tokens.view(1, *self.layout.grid))
-        # float16 is finer than the decoder is sure of, and what a snapshot holds
-        return pixels[0].cpu().numpy(), depth[0].half().float().cpu().numpy()
 
 
 def available_device() -> str:
