@@ -61,7 +61,7 @@ class FrameCodec:
     def with_detail(self, pixels: np.ndarray, codes: Tensor, carried: np.ndarray, covered: np.ndarray,
                     carried_codes: Tensor) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
         """Decoded pixels (H, W, 3) with those of a carried view wherever the codes (N,) have kept it; and where that
-        is, (H, W) bool. covered (H, W) bool: where the view is known; carried_codes (N,): what the tokenizer has for it."""
+        is, (H, W) bool. covered (H, W) bool: where the view is known; carried_codes (N,): its codes."""
         codebook = self._codebook
         distance = (codebook[codes] - codebook[carried_codes]).square().sum(-1)
         return restore_detail(pixels, carried, covered, distance.view(self.vision.config.grid).cpu().numpy(),
