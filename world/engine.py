@@ -158,11 +158,18 @@ class Engine:
 
         save_session(session, path)
 
-    def load_session(self, path: str | Path) -> Session:
-        """Go on from what `Session.save` wrote. Raises SnapshotError for a file that is torn or of other weights."""
+    def save_changes(self, session: Session, path: str | Path, before: Session) -> bool:
+        """Write what has changed in a session since it was saved; see snapshot.py."""
+        from .snapshot import save_changes
+
+        return save_changes(session, path, before)
+
+    def load_session(self, path: str | Path, *changes: str | Path) -> Session:
+        """Go on from what `Session.save` wrote, and `Session.save_changes` after it. Raises SnapshotError for a file
+        that is torn, of other weights, or does not follow the one before."""
         from .snapshot import load_session
 
-        return load_session(self, path)
+        return load_session(self, path, *changes)
 
     @torch.inference_mode()
     def step_many(self, sessions: Sequence[Session], actions: Sequence[Action]) -> list[Frame]:

@@ -197,6 +197,16 @@ class Session:
         """Write the complete state to one file; see snapshot.py and explore.py."""
         self.engine.save_session(self, path)
 
+    @property
+    def saves_changes(self) -> bool:
+        """Whether the engine has files of changes."""
+        return hasattr(self.engine, "save_changes")
+
+    def save_changes(self, path: str | Path, before: Session) -> bool:
+        """Write what has changed since `before`, a fork of this session, was saved, to a file that is loaded after that
+        one's. False, and nothing is written, where the two have nothing in common any more."""
+        return self.engine.save_changes(self, path, before)
+
     def settle(self) -> None:
         """Write the newest frame's keys and values now, in idle time, instead of when the next step needs them."""
         if not self.is_committed:

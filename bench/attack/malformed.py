@@ -52,18 +52,19 @@ def _beside_a_walk(level: str, served: Served, attack) -> list[Finding]:
         times, before_mb = [time.monotonic()], served.memory_mb
         time.sleep(QUIET_S)
         times.append(time.monotonic())
-        tally = attack()
-        times.append(time.monotonic())
+        done = attack()
+        times += [done.began, done.ended]
         time.sleep(QUIET_S)
         times.append(time.monotonic())
         after_mb = served.memory_mb if served.is_alive else float("nan")
-    quiet = walker.latencies(*times[:2]) + walker.latencies(*times[2:])
-    attacked = walker.latencies(*times[1:3])
+    quiet = walker.latencies(*times[:2]) + walker.latencies(*times[3:])
+    attacked, tally = walker.latencies(*times[2:4]), done.value
     p95s = {"quiet_p95_ms": percentile(quiet, 95), "attacked_p95_ms": percentile(attacked, 95)}
     medians = {"quiet_p50_ms": percentile(quiet, 50), "attacked_p50_ms": percentile(attacked, 50)}
     has_failed = not served.is_alive or walker.failure is not None
     return [
-        Finding.at_most(f"{level}: crashes", int(has_failed), 0, "", messages=tally.sent, seconds=times[2] - times[1]),
+        Finding.at_most(f"{level}: crashes", int(has_failed), 0, "", messages=tally.sent,
+                        seconds=done.ended - done.began),
         Finding.at_most(f"{level}: messages without an answer", tally.owed - tally.answered, 0, "", owed=tally.owed),
         Finding.at_most(f"{level}: a walker's p95, attacked / quiet", p95s["attacked_p95_ms"] / p95s["quiet_p95_ms"],
                         P95_FACTOR, "times", **p95s, **medians),

@@ -16,6 +16,7 @@ import zmq
 from ...viewer import protocol as p
 from ...viewer.client import Client, ConnectionLostError, ServerError
 from ...viewer.encoding import Look
+from ...viewer.progress import counted
 from ...world.action import parse_action
 from .apart import apart
 from .findings import Finding
@@ -45,7 +46,7 @@ def never_reads(address: str, _page: str, seconds: float) -> int:
     return count
 
 
-def half_open(address: str, _page: str, seconds: float) -> int:
+def comes_and_says_nothing(address: str, _page: str, seconds: float) -> int:
     """Comes, greets or does not, and says nothing more; comes anew when it is cut."""
     lines = _Lines(urlsplit(address).port, 100)
 
@@ -60,7 +61,7 @@ def half_open(address: str, _page: str, seconds: float) -> int:
     return count
 
 
-def slow_loris(address: str, page: str, seconds: float) -> int:
+def speaks_a_byte_at_a_time(address: str, page: str, seconds: float) -> int:
     """Says a greeting, or a request for the page, a byte at a time."""
     ports = [urlsplit(address).port, urlsplit(page).port]
     lines = [_Lines(port, 60) for port in ports]
@@ -78,13 +79,13 @@ def slow_loris(address: str, page: str, seconds: float) -> int:
     return count
 
 
-def hoards(address: str, _page: str, seconds: float) -> int:
+def hoards_walks(address: str, _page: str, seconds: float) -> int:
     """Opens walks, as many and as fast as it is let, and drives none."""
     with _client(address) as client:
         return _until(seconds, 0.0, lambda: client.open(seed=1, ahead=0))
 
 
-def hoards_lines(address: str, _page: str, seconds: float) -> int:
+def hoards_connections(address: str, _page: str, seconds: float) -> int:
     """Holds as many connections as it can get, all of which have said hello."""
     context = zmq.Context()
     dealers = [context.socket(zmq.DEALER) for _ in range(400)]
@@ -97,7 +98,7 @@ def hoards_lines(address: str, _page: str, seconds: float) -> int:
     return len(dealers)
 
 
-def large_frames(address: str, _page: str, seconds: float) -> int:
+def walks_at_1024(address: str, _page: str, seconds: float) -> int:
     """Walks at 1024 x 1024 with depth, as fast as it can."""
     with _client(address) as client:
         session = client.open(seed=3, size=(1024, 1024), look=Look("jpeg", depth="f32"), ahead=16)
@@ -125,7 +126,7 @@ def loads(address: str, _page: str, seconds: float) -> int:
         return _until(seconds, 0.0, lambda: client.end(client.load("here")))
 
 
-def forks_and_rewinds(address: str, _page: str, seconds: float) -> int:
+def forks_and_goes_back(address: str, _page: str, seconds: float) -> int:
     """Forks, walks, goes back, closes."""
     with _client(address) as client:
         session = client.open(seed=2)
@@ -145,7 +146,7 @@ def opens(address: str, _page: str, seconds: float) -> int:
         return _until(seconds, 0.0, lambda: client.end(client.open(seed=next(seeds) % 20)))
 
 
-def pictures(address: str, _page: str, seconds: float) -> int:
+def begins_with_picture_bombs(address: str, _page: str, seconds: float) -> int:
     """Begins walks with pictures of 16 million pixels in 50 kB, eight at a time."""
     bomb = _picture_of(4096)
     with contextlib.ExitStack() as stack:
@@ -171,7 +172,7 @@ def walks(address: str, _page: str, seconds: float) -> int:
         return _until(seconds, 0.0, lambda: client.step(session, KEYS[next(keys) % len(KEYS)]))
 
 
-def pings(address: str, _page: str, seconds: float) -> int:
+def floods_with_pings(address: str, _page: str, seconds: float) -> int:
     """Sends small messages as fast as they go out."""
     context = zmq.Context()
     dealer = context.socket(zmq.DEALER)
@@ -192,7 +193,7 @@ def pings(address: str, _page: str, seconds: float) -> int:
     return 100 * count
 
 
-def endless(address: str, _page: str, seconds: float) -> int:
+def sends_endless_messages(address: str, _page: str, seconds: float) -> int:
     """Says hello, then sends one message that never ends, and comes anew when it is cut."""
     hello = p.pack(p.Hello(versions=(1,)))[0]
     ready = b"\x04\x19\x05READY\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER"
@@ -209,16 +210,17 @@ def endless(address: str, _page: str, seconds: float) -> int:
 
 
 TRUTH: tuple[Hostile, ...] = (
-    never_reads, half_open, slow_loris, hoards, hoards_lines, large_frames, saves, loads, forks_and_rewinds, opens,
-    pings, endless,
+    never_reads, comes_and_says_nothing, speaks_a_byte_at_a_time, hoards_walks, hoards_connections, walks_at_1024,
+    saves, loads, forks_and_goes_back, opens, floods_with_pings, sends_endless_messages,
 )  # fmt: skip
-DREAM: tuple[Hostile, ...] = (walks, opens, pictures, saves, loads, forks_and_rewinds)
+DREAM: tuple[Hostile, ...] = (walks, opens, begins_with_picture_bombs, saves, loads, forks_and_goes_back)
 
 
 def measure(*, seconds: float, is_truth: bool) -> list[Finding]:
     """Each of them for so long, and as long without before and after."""
     world, findings = ("truth", "dream")[not is_truth], []
-    for hostile in TRUTH if is_truth else DREAM:
+    ways = TRUTH if is_truth else DREAM
+    for hostile in counted(ways, f"{world}: ways to trouble a neighbour", len(ways)):
         with Served(is_truth=is_truth, has_page=True) as served, Walker(served.address) as walker:
             walker.wait_for(20)
             findings.append(_beside(hostile, served, walker, seconds, world))
@@ -229,22 +231,19 @@ def _beside(hostile: Hostile, served: Served, walker: Walker, seconds: float, wo
     times, before_mb = [time.monotonic()], served.memory_mb
     time.sleep(seconds)
     times.append(time.monotonic())
-    apart(_long, hostile, served.address, served.page, seconds)
-    times.append(time.monotonic())
+    done = apart(hostile, served.address, served.page, seconds)
     after_mb = served.memory_mb
+    times.append(time.monotonic())
     time.sleep(seconds)
     times.append(time.monotonic())
     quiet = (walker.rate(*times[:2]) + walker.rate(*times[2:])) / 2
-    during = walker.rate(*times[1:3])
-    kind = f"{world}, {' '.join((hostile.__doc__ or '').split())} The walker's rate, during / quiet"
+    during = walker.rate(done.began, done.ended)
+    kind = f"{world}, beside one that {hostile.__name__.replace('_', ' ')}: the walker's rate, during / quiet"
     return Finding.at_least(
-        kind, during / quiet if served.is_alive else 0.0, KEPT_RATE, "times", quiet_per_s=quiet,
-        during_per_s=during, seconds=times[2] - times[1], memory_mb=[before_mb, after_mb],
+        kind, during / quiet if served.is_alive else 0.0, KEPT_RATE, "times", quiet_per_s=quiet, during_per_s=during,
+        seconds=done.ended - done.began, acts=done.value, memory_mb=[before_mb, after_mb],
+        what=" ".join((hostile.__doc__ or "").split()),
     )  # fmt: skip
-
-
-def _long(hostile: Hostile, address: str, page: str, seconds: float) -> int:
-    return hostile(address, page, seconds)
 
 
 def _until(seconds: float, pause_s: float, act: Callable[[], object]) -> int:
