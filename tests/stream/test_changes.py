@@ -8,6 +8,7 @@ from roam.viewer.client import Client
 from roam.viewer.remote import RemoteSession
 from roam.viewer.server import Server
 from roam.viewer.sessions import Limits
+from roam.viewer.stepper import Stepper
 from roam.world.action import Action, parse_action
 from roam.world.pose import Motion
 
@@ -57,17 +58,16 @@ class LargeWorlds(TinyWorlds):
 
 @pytest.fixture
 def eager(monkeypatch):
-    """Every step takes long to do again."""
+    """Every step takes long to do again, and every snapshot is written before the next."""
     monkeypatch.setattr("roam.viewer.host.REDO_MS", 0.0)
+    monkeypatch.setattr(Stepper, "_write_beside", lambda _self, _awake, work, then: then(work()))
 
 
 def walked(tmp_path, actions=WALK * 4, **limits):
     """Walk on a server that is killed then; returns the walk's token, its folder and the digest on show."""
     with Server(LargeWorlds(), folder=tmp_path, limits=Limits(**limits)) as server, Client(server.address) as client:
         walk = RemoteSession.open(client, seed=4)
-        for action in actions:
-            walk.step(action)
-            time.sleep(0.01)  # a snapshot is written beside the steps
+        walk.rollout(actions)
         token = client.token(walk.id)
         server._host.close = list
     return token, tmp_path / "sessions" / walk.id, walk.frame.digest
@@ -108,7 +108,8 @@ def test_changes_never_outgrow_the_whole_snapshot_and_two_whole_ones_are_kept(ea
     assert changes <= 1.2 * max(path.stat().st_size for path in folder.glob("snapshot-*"))
 
 
-def test_steps_that_are_soon_done_again_wait_for_their_number(tmp_path):
+def test_steps_that_are_soon_done_again_wait_for_their_number(tmp_path, monkeypatch):
+    monkeypatch.setattr("roam.viewer.host.REDO_MS", 1e9)
     _, folder, _ = walked(tmp_path, WALK * 4, snapshot_frames=30)
     assert names(folder, "snapshot") == ["snapshot-1"] and not names(folder, "changes")
 
