@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 
-from ...viewer.client import Client
-from ...viewer.encoding import Look
+from ...viewer.client.client import Client
+from ...viewer.wire.encoding import Look
 from .findings import Finding
 from .served import Served
 from .walkers import KEYS

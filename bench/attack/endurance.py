@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import statistics
 
-from ...viewer.client import Client
-from ...viewer.encoding import Look
-from ...viewer.progress import counted
+from ...viewer.client.client import Client
+from ...viewer.play.progress import counted
+from ...viewer.wire.encoding import Look
 from .findings import Finding
 from .served import Served
 from .walkers import KEYS

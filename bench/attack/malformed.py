@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import zmq
 
-from ...viewer import protocol as p
-from ...viewer.gateway import join
+from ...viewer.server.gateway import join
+from ...viewer.wire import protocol as p
 from . import nonsense
 from .apart import apart
 from .findings import Finding

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 import zmq
 
-from ...viewer import protocol as p
-from ...viewer.client import Client, ConnectionLostError, ServerError
-from ...viewer.encoding import Look
-from ...viewer.progress import counted
+from ...viewer.client.client import Client, ConnectionLostError, ServerError
+from ...viewer.play.progress import counted
+from ...viewer.wire import protocol as p
+from ...viewer.wire.encoding import Look
 from ...world.action import parse_action
 from .apart import apart
 from .findings import Finding

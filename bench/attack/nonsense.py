@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 
 import msgpack
 
-from ...viewer import protocol as p
+from ...viewer.wire import protocol as p
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
 JUNK = [None, -1, 2**64 - 1, "x" * 500, b"\xff", [1, [2]], {"a": 1}, 1e308, True, "act", "open", "hello", [], -0.5]

@@ -6,8 +6,8 @@ import threading
 import time
 from dataclasses import dataclass
 
-from ...viewer.client import Client
-from ...viewer.encoding import Look
+from ...viewer.client.client import Client
+from ...viewer.wire.encoding import Look
 from ...world.action import parse_action
 
 KEYS = [parse_action(text) for text in ("move forward", "turn left", "move forward", "turn right", "strafe left")]
