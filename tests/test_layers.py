@@ -22,7 +22,7 @@ WORLD_ROWS = (
     {"emu.sampling", "emu.sequence", "emu.prompts", "emu.memory_plan"},
     {"transformer.model", "transformer.tensor_parallel"}, {"transformer.pages", "transformer.cache"},
     {"emu.token_stream", "transformer.dida", "transformer.autoregressive"}, {"transformer.passes"}, {"dreamer"},
-    {"checkpoint"}, {"emu.checkpoint", "emu.answer"}, {"session", "engine", "snapshot", "emu.engine"},
+    {"checkpoint"}, {"emu.checkpoint", "emu.answer"}, {"session", "engine", "changes", "snapshot", "emu.engine"},
     {"training"}, {"adaptation"},
 )  # fmt: skip
 # where in a viewer the layers meet; all other files know the floor and each other

@@ -27,7 +27,7 @@ def parts(wanted: argparse.Namespace) -> dict[str, Callable[[], list[Finding]]]:
         "neighbours-truth": partial(neighbours.measure, seconds=wanted.seconds, is_truth=True),
         "neighbours-dream": partial(neighbours.measure, seconds=wanted.seconds, is_truth=False),
         "kill-truth": partial(killed.measure, walkers=wanted.walkers, frames=60, is_truth=True),
-        "kill-dream": partial(killed.measure, walkers=wanted.walkers, frames=60, is_truth=False),
+        "kill-dream": partial(killed.measure, walkers=wanted.walkers, frames=40, is_truth=False),
         "crowd": partial(crowd.measure, clients=8, minutes=wanted.minutes),
         "long-truth": partial(endurance.measure, frames=wanted.frames, is_truth=True),
         "long-dream": partial(endurance.measure, frames=wanted.frames, is_truth=False),

@@ -80,6 +80,12 @@ class Served:
         return _status(self._process.pid, "VmRSS") / 1024
 
     @property
+    def cpu_s(self) -> float:
+        """Seconds of a processor that it has had, on all its threads: what others take of the machine is not in it."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
     def written_mb(self) -> float:
         """What it has had written to disk so far."""
         text = Path(f"/proc/{self._process.pid}/io").read_text()
