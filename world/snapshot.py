@@ -15,7 +15,6 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,13 +24,11 @@ from safetensors.torch import save_file
 from .action import Action
 from .changes import Laid, changes_since, digest_of
 from .frame import Frame
-from .pose import Camera, Motion, Pose
-from .session import Keyframe, Moment, Session, view_index
+from .pose import Camera, Pose
+from .records import action_of, action_row, pose_of, pose_row
+from .session import Keyframe, Moment, Session, SessionEngine, view_index
 from .spatial.view_memory import VIEW_LIMIT, ViewMemory
 from .spatial.warp import View
-
-if TYPE_CHECKING:
-    from .engine import Engine
 
 FORMAT = "3"
 
@@ -49,7 +46,7 @@ def save_session(session: Session, path: str | Path) -> None:
     place = {page: k for k, page in enumerate(keyframes)}
     meta = _told(session, moments) | {
         "roam": "session", "format": FORMAT,
-        "actions": json.dumps([_action_row(action) for action in session.actions]),
+        "actions": json.dumps([action_row(action) for action in session.actions]),
         "keyframes": json.dumps([[place[page] for page in moment.held] for moment in moments]),
     }  # fmt: skip
     write_whole(_tensors(session.engine, moments, list(keyframes.values()), views), path, meta)
@@ -67,7 +64,7 @@ def save_changes(session: Session, path: str | Path, before: Session) -> bool:
         "roam": "session changes", "format": FORMAT,
         "first": str(session.moments[0].frame.index), "kept": str(base.frame.index),
         "kept_digest": digest_of(base.frame.pixels), "kept_actions": str(count),
-        "actions": json.dumps([_action_row(action) for action in session.actions[count:]]),
+        "actions": json.dumps([action_row(action) for action in session.actions[count:]]),
         "keyframes": json.dumps([[keyframe.number for keyframe in moment.keyframes] for moment in changes.moments]),
     }  # fmt: skip
     write_whole(_tensors(session.engine, changes.moments, changes.keyframes, changes.views), path, meta)
@@ -75,10 +72,10 @@ def save_changes(session: Session, path: str | Path, before: Session) -> bool:
 
 
 def _tensors(
-    engine: Engine, moments: Sequence[Moment], keyframes: Sequence[Keyframe], views: dict[int, View]
+    engine: SessionEngine, moments: Sequence[Moment], keyframes: Sequence[Keyframe], views: dict[int, View]
 ) -> dict[str, torch.Tensor]:
     """The frames of these moments, these keyframes with their pages, and these views, as a file has them."""
-    cache, size = engine.cache, engine.vision.config.size
+    cache, size = engine.cache, engine.frame_side
     pages = torch.tensor([keyframe.page for keyframe in keyframes], dtype=torch.int64)
     frames = {view_index(moment.frame.index): moment.frame for moment in moments}
     pictures, nothing = views | frames, np.zeros(engine.layout.grid, np.int32)
@@ -93,7 +90,7 @@ def _tensors(
         "pixels": _stacked([picture.pixels for picture in pictures.values()], np.zeros((size, size, 3), np.uint8)),
         "depth": _stacked([picture.depth.astype(np.float16) for picture in pictures.values()],
                           np.zeros((size, size), np.float16)),
-        "pose": torch.tensor([_pose_row(picture.pose) for picture in pictures.values()],
+        "pose": torch.tensor([pose_row(picture.pose) for picture in pictures.values()],
                              dtype=torch.float64).view(-1, 7),
         "views": torch.tensor(list(views), dtype=torch.int64),
         "fresh": _stacked([_packed(view) for view in views.values()], np.zeros(-(-size * size // 8), np.uint8)),
@@ -149,7 +146,7 @@ def _sum(tensors: dict[str, torch.Tensor], meta: dict[str, str]) -> str:
     return hasher.hexdigest()
 
 
-def load_session(engine: Engine, path: str | Path, *changes: str | Path) -> Session:
+def load_session(engine: SessionEngine, path: str | Path, *changes: str | Path) -> Session:
     """Read what `save_session` wrote, and what `save_changes` wrote after it, in order. Raises SnapshotError, and takes
     no pages, if anything is amiss."""
     try:
@@ -159,7 +156,7 @@ def load_session(engine: Engine, path: str | Path, *changes: str | Path) -> Sess
             for change in changes:
                 laid.lay(*_read(engine, change, "session changes"))
             held, meta = laid.whole()
-        actions = [_action(row) for row in json.loads(meta["actions"])]
+        actions = [action_of(row) for row in json.loads(meta["actions"])]
         return _rebuild(engine, meta, held, actions)
     except SnapshotError:
         raise
@@ -167,7 +164,7 @@ def load_session(engine: Engine, path: str | Path, *changes: str | Path) -> Sess
         raise SnapshotError(f"{path} is torn or no saved session ({error}); nothing was loaded") from error
 
 
-def _read(engine: Engine, path: str | Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def _read(engine: SessionEngine, path: str | Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """A file's tensors, and what it says of them."""
     with safe_open(path, "pt") as file:
         meta = file.metadata() or {}
@@ -181,7 +178,8 @@ def _read(engine: Engine, path: str | Path, kind: str) -> tuple[dict[str, torch.
         return tensors_of(file, meta, path), meta
 
 
-def _rebuild(engine: Engine, meta: dict[str, str], held: dict[str, torch.Tensor], actions: list[Action]) -> Session:
+def _rebuild(engine: SessionEngine, meta: dict[str, str], held: dict[str, torch.Tensor],
+             actions: list[Action]) -> Session:  # fmt: skip
     cache = engine.cache
     count, expected = len(held["numbers"]), (cache.k.shape[0], *cache.k.shape[2:])
     for name in ("k", "v"):
@@ -190,7 +188,7 @@ def _rebuild(engine: Engine, meta: dict[str, str], held: dict[str, torch.Tensor]
                 f"saved keys of shape {tuple(held[name].shape)}; this model wants {expected} for {count} pages"
             )
     pictures = _pictures(held)
-    memory = ViewMemory(Camera(engine.vision.config.size, engine.vision.config.size), limit=10**9)
+    memory = ViewMemory(Camera(engine.frame_side, engine.frame_side), limit=10**9)
     for index, row in zip(held["views"].tolist(), held["fresh"].numpy(), strict=False):  # in the order of remembering
         pixels, depth, pose = pictures[index]
         memory = memory.with_view(index, View(pixels, depth, pose, _unpacked(row, depth.shape)))
@@ -227,7 +225,7 @@ def _rebuild(engine: Engine, meta: dict[str, str], held: dict[str, torch.Tensor]
 def _pictures(held: dict[str, torch.Tensor]) -> dict[int, tuple[np.ndarray, np.ndarray, Pose | None]]:
     """Every stored picture by its index: pixels, depth, pose."""
     rows = zip(held["index"].tolist(), held["pixels"].numpy(), held["depth"].numpy(), held["pose"], strict=True)
-    return {index: (pixels, depth.astype(np.float32), _pose(pose)) for index, pixels, depth, pose in rows}
+    return {index: (pixels, depth.astype(np.float32), pose_of(pose.tolist())) for index, pixels, depth, pose in rows}
 
 
 def _packed(view: View) -> np.ndarray:
@@ -237,22 +235,3 @@ def _packed(view: View) -> np.ndarray:
 
 def _unpacked(row: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return np.unpackbits(row, count=shape[0] * shape[1]).reshape(shape).astype(bool)
-
-
-def _pose_row(pose: Pose | None) -> list[float]:
-    return [float("nan")] * 7 if pose is None else [*pose.position, *pose.wxyz]
-
-
-def _pose(row: torch.Tensor) -> Pose | None:
-    values = row.tolist()
-    return None if values[0] != values[0] else Pose(tuple(values[:3]), tuple(values[3:]))
-
-
-def _action_row(action: Action) -> list:
-    motion = action.motion
-    return [action.text, None if motion is None else [motion.forward, motion.right, motion.yaw_deg, motion.pitch_deg]]
-
-
-def _action(row: list) -> Action:
-    text, motion = row
-    return Action(text, None if motion is None else Motion(*motion))

@@ -26,16 +26,22 @@ from typing import BinaryIO, Protocol, TextIO, runtime_checkable
 
 from ...world.action import Action
 from ...world.frame import Explorer
-from ...world.pose import Motion
+from ...world.records import motion_of, motion_row
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 MAX_SAVES = 64  # of one owner
+# what Windows takes for a device, whatever ends the name
+DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 
 
 class StoreError(ValueError):
     """A walk that is not here or cannot be read; the message says which."""
+
+
+class NameRefusedError(ValueError):
+    """A name that no save may have; the message says why."""
 
 
 class FullError(ValueError):
@@ -187,7 +193,7 @@ class Store:
         try:
             told = json.loads((self._session(session) / "meta.json").read_text(encoding="utf-8"))
             meta = Meta(**told | {"chain": tuple(told.get("chain", ()))})
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise StoreError(f"no walk '{session}' that can be read here") from error
         if meta.session != session or meta.format != FORMAT:
             raise StoreError(f"the walk '{session}' is of format {meta.format}; wanted {FORMAT}")
@@ -257,8 +263,7 @@ class Store:
 
     def save(self, owner: str, name: str, explorer: Explorer) -> None:
         """Write a named save of an owner's; an older one of that name is replaced once the new one is whole."""
-        if not name:
-            raise StoreError("a save needs a name of letters, digits, '.', '_' or '-'")
+        _check_name(name)
         folder = self.folder / "saves" / owner[:32]
         folder.mkdir(exist_ok=True, mode=0o700)
         whole, fresh, old = folder / name, folder / f".{name}.new", folder / f".{name}.old"
@@ -310,10 +315,17 @@ def finished(steps: Iterator[None]):
             return end.value
 
 
+def _check_name(name: str) -> None:
+    if not name:
+        raise NameRefusedError("a save needs a name of letters, digits, '.', '_' or '-'")
+    if name.endswith(".") or name.split(".")[0].lower() in DEVICES:  # the folder may come to lie on another system
+        raise NameRefusedError(f"no save can be called '{name}': some systems have no such files; choose another name")
+
+
 def _line(done: Done) -> bytes:
     """A line of a log, with a sum by which a bit that flips is noticed."""
     m = done.action.motion if done.action else None
-    motion = [m.forward, m.right, m.yaw_deg, m.pitch_deg] if m else None
+    motion = motion_row(m) if m else None
     data = json.dumps([done.seq, done.action.text, motion] if done.action else [0, "", None, done.rewound]).encode()
     return b"%s\t%08x\n" % (data, zlib.crc32(data))
 
@@ -329,7 +341,7 @@ def _read_log(path: Path) -> tuple[list[Done], bool]:
             seq, text, motion, *rewound = json.loads(data)
         except ValueError:
             return done, False
-        action = None if rewound else Action(text, Motion(*motion) if motion else None)
+        action = None if rewound else Action(text, motion_of(motion) if motion else None)
         done.append(Done(action, seq, *rewound))
     return done, True
 
