@@ -93,7 +93,7 @@ class Laid:
         if not self._shown or self._shown[-1].index != kept or self._digest(kept) != meta["kept_digest"]:
             raise ChangesError(f"these changes go on from frame {kept}, which is not what is there")
         self._actions = self._actions[:count] + json.loads(meta["actions"])
-        self._meta = self._meta | {name: meta[name] for name in ("seed", "start", "decoder", "solid")}
+        self._meta = self._meta | {name: meta[name] for name in ("seed", "start", "decoder", "solid", "dida")}
         self._add(held, json.loads(meta["keyframes"]), json.loads(meta["memories"]))
 
     def whole(self) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from .spatial.view_memory import VIEW_LIMIT, ViewMemory
 from .spatial.warp import View
 
 FORMAT = "3"
+log = logging.getLogger(__name__)
 
 
 class SnapshotError(ValueError):
@@ -157,7 +159,9 @@ def load_session(engine: SessionEngine, path: str | Path, *changes: str | Path) 
                 laid.lay(*_read(engine, change, "session changes"))
             held, meta = laid.whole()
         actions = [action_of(row) for row in json.loads(meta["actions"])]
-        return _rebuild(engine, meta, held, actions)
+        session = _rebuild(engine, meta, held, actions)
+        _tell_of_other_dreams(json.loads(meta["dida"]), vars(engine.dida), path)
+        return session
     except SnapshotError:
         raise
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
@@ -176,6 +180,13 @@ def _read(engine: SessionEngine, path: str | Path, kind: str) -> tuple[dict[str,
                 "load the model that it was walked with"
             )
         return tensors_of(file, meta, path), meta
+
+
+def _tell_of_other_dreams(before: dict, now: dict, path: str | Path) -> None:
+    """What is seen stays; what is dreamt from here on is what these settings dream."""
+    names = ("dream_steps", "dream_temperature", "dream_guidance")
+    if other := [f"{name} {before.get(name)}, now {now[name]}" for name in names if before.get(name) != now[name]]:
+        log.warning("%s was dreamt with %s: what comes now is dreamt as it would be now", path, "; ".join(other))
 
 
 def _rebuild(engine: SessionEngine, meta: dict[str, str], held: dict[str, torch.Tensor],

@@ -51,7 +51,7 @@ class PainterRecipe:
     batch: int = 4
     dreamt: int = 4
     peak: float = 5e-4
-    judge_peak: float = 4e-4
+    judge_peak: float = 1e-3
     max_seconds: float = 4700.0
     seed: int = 6
     gradient_weight: float = 0.5
@@ -59,7 +59,7 @@ class PainterRecipe:
     adversarial_weight: float = 0.03
     matching_weight: float = 0.5
     adversarial_from: float = 0.04
-    dreamt_adversarial_weight: float = 0.06
+    dreamt_adversarial_weight: float = 0.1
     kept_weight: float = 1.0
     known_weight: float = 0.15
     tired: float = 0.4
