@@ -73,7 +73,7 @@ class StillWorlds:
     def open(self, request: OpenRequest) -> Still:
         return Still(request.width or 512)
 
-    def load(self, path: Path) -> Still:
+    def load(self, path: Path, *_changes: Path) -> Still:
         return Still(int(path.read_text()))
 
 

@@ -87,7 +87,7 @@ class SceneWorlds:
         scene = make_scene("test", request.seed, request.world or None)
         return SceneSession(scene, camera=Camera(request.width or self.size, request.height or self.size))
 
-    def load(self, path: Path) -> Explorer:
+    def load(self, path: Path, *_changes: Path) -> Explorer:
         from ...scenes.explorer import load_scene_session
 
         return load_scene_session(path)

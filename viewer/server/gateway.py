@@ -234,7 +234,7 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def join(parts: list[bytes]) -> bytes:
+def join(parts: Sequence[bytes | memoryview]) -> bytes:
     """A message's parts as one binary WebSocket message."""
     return b"".join([len(parts[0]).to_bytes(4, "little"), *parts])
 
