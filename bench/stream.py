@@ -64,7 +64,7 @@ class Still:
         """Holds nothing."""
 
 
-class StillWorlds:
+class StillWorlds(Worlds):
     """Opens Still explorers of the size asked for."""
 
     models: tuple[str, ...] = ("still",)

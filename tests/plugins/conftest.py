@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from roam.scenes.explorer import SceneSession
 from roam.scenes.splits import make_scene
-from roam.viewer.opening.worlds import SceneWorlds
+from roam.viewer.opening.worlds import SceneWorlds, Worlds
 from roam.viewer.server.server import Server
 from roam.world.action import parse_action
 from roam.world.frame import Frame
@@ -43,7 +43,7 @@ class Fog:
         pass
 
 
-class FogWorlds:
+class FogWorlds(Worlds):
     """Opens fogs: "thick" ones without depth, and "thin" ones whose depth is infinite or missing."""
 
     models, worlds = ("fog",), ("thick", "thin")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,28 +38,39 @@ class OpenRequest:
 
 
 class Worlds(Protocol):
-    """Opens explorers for a server. ValueError refuses a request, and its message goes to the client.
+    """Opens explorers for a server: subclass it. ValueError refuses a request, and its message goes to the client.
 
-    Called from the engine's thread only. Explorers that share an `engine` with a `step_many(sessions, actions)` are
-    stepped together when their steps coincide. Four things may be there besides. `fov_deg` says how far across its
-    frames see. `reads_words` says that what is no motion still means something ("open the door"); without it, a server
-    refuses such words. `prepare(request)` does what of an opening can be done on any thread, and returns a function
-    that does the rest on the engine's. `is_alone(what)`, of an OpenRequest or of a file that `save` wrote, says that
-    the explorer shares nothing with others: then all that is done with it may be done on any thread, in order.
+    Called from the engine's thread only. Explorers that share an engine (server/explorers.py, Batched) are stepped
+    together when their steps coincide. models, worlds: what may be asked for by name. fov_deg: how far across frames
+    see, 0 where nobody knows. reads_words: whether what is no motion still means something ("open the door"); without
+    it, a server refuses such words.
     """
 
     models: tuple[str, ...]
     worlds: tuple[str, ...]
+    fov_deg: float = 0.0
+    reads_words: bool = False
 
+    @abstractmethod
     def open(self, request: OpenRequest) -> Explorer:
         """A new explorer at its first frame."""
 
+    def prepare(self, request: OpenRequest) -> Callable[[], Explorer]:
+        """Do what of an opening can be done on any thread; returns a function that does the rest on the engine's."""
+        return lambda: self.open(request)
+
+    def is_alone(self, what: OpenRequest | Path) -> bool:
+        """Whether an explorer, by its request or by a file that `save` wrote, shares nothing with others: then all that
+        is done with it may be done on any thread, in order."""
+        return False
+
+    @abstractmethod
     def load(self, path: Path, *changes: Path) -> Explorer:
         """Go on from what that explorer's `save` wrote; changes: what its `save_changes` wrote after it, for explorers
         that have that (store.py)."""
 
 
-class SceneWorlds:
+class SceneWorlds(Worlds):
     """True scenes: rooms and outdoors, any seed. Needs no weights; scenes are made when first asked for."""
 
     models: tuple[str, ...] = ("scene",)
@@ -68,7 +80,7 @@ class SceneWorlds:
     def __init__(self, *, size: int = 128, largest: int = 1024):
         self.size, self.largest = size, largest
 
-    def is_alone(self, _what: OpenRequest | Path) -> bool:
+    def is_alone(self, what: OpenRequest | Path) -> bool:
         return True
 
     def prepare(self, request: OpenRequest) -> Callable[[], Explorer]:
@@ -93,7 +105,7 @@ class SceneWorlds:
         return load_scene_session(path)
 
 
-class DreamWorlds:
+class DreamWorlds(Worlds):
     """Dreams on one engine, begun from a true scene's first frame, from an image or, where the model reads them, from
     words; the true scenes as well.
 

@@ -27,14 +27,21 @@ REDO_MS = 250.0  # of steps that a killed server would have to do again: a snaps
 LONGEST_CHAIN = 64  # files of changes after a whole one, which they also never outgrow
 
 
+class SteppingEngine(Protocol):
+    """What steps several explorers at once."""
+
+    def step_many(self, sessions: Sequence[Any], actions: Sequence[Action]) -> list[Frame]:
+        """One step of each. Raises before any has moved."""
+
+    def settle(self, sessions: Sequence[Any]) -> None:
+        """Their commit passes, ahead of need."""
+
+
 @runtime_checkable
 class Batched(Protocol):
-    """An explorer whose engine serves several at once.
+    """An explorer whose engine serves several at once."""
 
-    engine.step_many(explorers, actions) -> their frames; engine.settle(explorers): their commit passes, ahead of need.
-    """
-
-    engine: Any
+    engine: SteppingEngine
 
 
 @runtime_checkable

@@ -146,7 +146,7 @@ class Handlers:
         welcome = p.Welcome(
             version=version, server="roam", models=self._worlds.models, worlds=self._worlds.worlds,
             patience_s=self._limits.patience_s, snapshot_frames=self._limits.snapshot_frames,
-            fov_deg=getattr(self._worlds, "fov_deg", 0.0),
+            fov_deg=self._worlds.fov_deg,
         )  # fmt: skip
         self._wire.send(client_id, welcome)
 
@@ -156,12 +156,11 @@ class Handlers:
         wanted = OpenRequest(
             message.model, message.world, message.seed, message.text, None, message.width, message.height
         )
-        is_alone = getattr(self._worlds, "is_alone", _never)(wanted)
-        prepare = getattr(self._worlds, "prepare", None) or (lambda request: lambda: self._worlds.open(request))
+        is_alone = self._worlds.is_alone(wanted)
 
         def prepared(_: Any) -> Callable[[], Explorer]:
             image = read_image(payload) if payload else None
-            return prepare(replace(wanted, image=image))
+            return self._worlds.prepare(replace(wanted, image=image))
 
         self._picture_bytes += len(payload)
         opening = f"opening for {client.id.hex()}"
@@ -173,7 +172,7 @@ class Handlers:
         owners = [secret_of(message.token)] if message.token else list(client.secrets)
 
         path = self._explorers.store.find_save(owners, message.name)
-        is_alone = getattr(self._worlds, "is_alone", _never)(path)
+        is_alone = self._worlds.is_alone(path)
         self._begin(client, message, [], lambda _: self._worlds.load(path), is_alone=is_alone)
 
     def _fork(self, client: Client, message: p.Fork) -> None:
@@ -217,7 +216,7 @@ class Handlers:
             if client.id not in self._wire.clients:  # nobody will ever know the token
                 self._stepper.submit(strand, lambda: explorers.forget(name), _log_failure)
                 return
-            reads_words = getattr(self._worlds, "reads_words", False) and not is_alone
+            reads_words = self._worlds.reads_words and not is_alone
             controls = CommandQueue(name, reads_words=reads_words)
             session = self._registry.add(
                 ServedWalk(name, meta.secret, controls, is_alone=is_alone, guest=client.guest, is_used=frame.index > 0)
@@ -483,10 +482,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ValueError):
         return _PATH.sub(lambda found: Path(found.group()).name, str(error))[:600]
     return f"the world failed ({type(error).__name__}); the server's log says how"
-
-
-def _never(_what: OpenRequest | Path) -> bool:
-    return False
 
 
 def _close_both(explorer: Explorer, twin: Explorer) -> None:

@@ -77,7 +77,7 @@ class Server:
 
     def _kept(self, meta: Meta) -> ServedWalk:
         """A walk that the folder holds, as it goes into the books."""
-        reads_words = getattr(self._explorers.worlds, "reads_words", False) and not meta.is_alone
+        reads_words = self._explorers.worlds.reads_words and not meta.is_alone
         controls = CommandQueue(meta.session, last=meta.last, reads_words=reads_words)
         active_at = time.monotonic() - self._store.idle_s(meta.session)
         is_used = not self._store.is_unused(meta.session)

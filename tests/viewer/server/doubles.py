@@ -10,7 +10,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
-from roam.viewer.opening.worlds import OpenRequest
+from roam.viewer.opening.worlds import OpenRequest, Worlds
 from roam.world.action import Action, ActionError
 from roam.world.frame import Frame, walk
 from roam.world.pose import Motion, Pose
@@ -64,7 +64,7 @@ class Tiny:
         self.is_closed = True
 
 
-class TinyWorlds:
+class TinyWorlds(Worlds):
     """Opens Tiny explorers and remembers them. A seed of 666 cannot be opened."""
 
     models = ("tiny",)
