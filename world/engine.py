@@ -347,11 +347,12 @@ class Engine:
         canvas = Canvas(torch.cat([start.tokens for start in starts]), torch.cat([start.level for start in starts]))
         past, index = [session.history() for session in sessions], self._numbers(sessions, 1)
         evidence = self._evidence(plans)
-        words = [[plan.text for plan in plans]]  # read with the first step's canvas, and known from then on
+        unread: list[tuple[int, ...]] | None = [plan.text for plan in plans]  # until the first step reads them
 
         def predict(tokens: Tensor, seeds: Tensor, temperature: float) -> Tensor:
-            return self.passes.denoise(words.pop() if words else None, index, past, pages, tokens, evidence, seeds,
-                                       temperature=temperature)  # fmt: skip
+            nonlocal unread
+            words, unread = unread, None
+            return self.passes.denoise(words, index, past, pages, tokens, evidence, seeds, temperature=temperature)
 
         seeds = [self._seeds(sessions, 1 + step) for step in range(self.dida.steps)]
         return decode_canvas(predict, canvas, self.path, seeds, sampler=self.serving.sampler)
