@@ -275,9 +275,7 @@ def serve(
     from .opening.worlds import open_worlds
     from .server.registry import Limits
 
-    limits = Limits(
-        max_clients=max_clients, max_awake=max_awake, park_s=park_s, snapshot_frames=snapshot_frames
-    )  # fmt: skip
+    limits = Limits(max_clients=max_clients, max_awake=max_awake, park_s=park_s, snapshot_frames=snapshot_frames)
 
     official = OfficialOptions(vision_tokenizer, precision, context, area, turns)
     worlds = open_worlds(model, is_truth=truth, solid=not ghost, dreams=_dreams(steps, temperature), official=official,

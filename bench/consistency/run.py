@@ -35,7 +35,7 @@ from .results import (
     save_frames,
     today,
     write_manifest,
-)  # fmt: skip
+)
 
 LONG_TASKS = ("T9", "T10")
 TWICE = ("T11",)  # asked with two seeds at least

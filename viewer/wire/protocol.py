@@ -345,7 +345,7 @@ def _by_type(*classes: type[Message]) -> dict[str, type[Message]]:
 
 CLIENT_MESSAGES = _by_type(
     Hello, Open, Load, Resume, Watch, Act, Credit, Fork, Rewind, Save, Close, Ping, Stats, Goodbye
-)  # fmt: skip
+)
 SERVER_MESSAGES = _by_type(Welcome, Opened, Receipt, FrameHead, Done, Pong, Statistics, Error, Goodbye)
 MESSAGES = CLIENT_MESSAGES | SERVER_MESSAGES
 

@@ -42,8 +42,7 @@ def recorded_walks(folder: str | Path, split: str, limit: int | None = None) -> 
             yield pixels, actions
 
 
-def walk_sequences(walks: Iterable[RecordedWalk], checkpoint: Checkpoint,
-                   layout: WalkLayout) -> Iterator[np.ndarray]:  # fmt: skip
+def walk_sequences(walks: Iterable[RecordedWalk], checkpoint: Checkpoint, layout: WalkLayout) -> Iterator[np.ndarray]:
     """Recorded walks as ids, by a checkpoint's own tokenizers."""
     device = checkpoint.model.lm_head.weight.device
     for pixels, actions in walks:

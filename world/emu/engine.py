@@ -257,8 +257,7 @@ class EmuEngine:
                 held = tensors_of(file, meta, path)
             actions = [action_of(row) for row in json.loads(meta["actions"])]
             passages = [self._stored(k, told, held) for k, told in enumerate(json.loads(meta["passages"]))]
-            session = Session(self, [], actions, seed=int(meta["seed"]), start=meta["start"],
-                              decoder=meta["decoder"])  # fmt: skip
+            session = Session(self, [], actions, seed=int(meta["seed"]), start=meta["start"], decoder=meta["decoder"])
         except SnapshotError:
             raise
         except (OSError, SafetensorError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:

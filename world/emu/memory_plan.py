@@ -99,7 +99,7 @@ class Footprint:
             (kv, self.num_pages * self.page),
             ("activations", self.activations),
             ("in all" + (f", on each of {self.num_devices} devices" if self.num_devices > 1 else ""), self.total),
-        ]  # fmt: skip
+        ]
         free = "unknown" if self.available is None else f"{self.available / _GIB:.2f} GiB"
         return (
             "\n".join(f"{size / _GIB:8.2f} GiB  {name}" for name, size in rows) + f"\n{free:>12}  free on {self.device}"

@@ -48,9 +48,9 @@ def compare(
         for name in metrics:
             pairs = [
                 (ours[key].scene, ours[key].ranked(name), theirs[key].ranked(name))
-                for key in keys if (ours[key].task, ours[key].mode) == (task, mode)
-                and _arises(ours[key], theirs[key], name)
-            ]  # fmt: skip
+                for key in keys
+                if (ours[key].task, ours[key].mode) == (task, mode) and _arises(ours[key], theirs[key], name)
+            ]
             if pairs:
                 scenes, a_values, b_values = zip(*pairs, strict=True)
                 ends = [list(by_scene(scenes, values).values()) for values in (a_values, b_values)]

@@ -171,7 +171,7 @@ def test_every_act_has_exactly_one_receipt_once_all_is_done_and_let_go(events):
 
 @given(
     st.integers(1, 20), st.integers(1, 20), st.sampled_from(["", "f32", "u16mm"]), st.booleans(), st.integers(0, 2**32)
-)  # fmt: skip
+)
 @settings(max_examples=60, deadline=None)
 def test_what_is_encoded_raw_decodes_to_the_same_frame(height, width, depth, has_tokens, seed):
     frame = Tiny(seed, side=(height, width)).frame
