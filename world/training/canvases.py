@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -66,7 +67,7 @@ def make_canvases(walks: Walks, vision: VisionTokenizer, text: TextTokenizer, ca
     return Canvases(tokens.astype(np.int16), warped.astype(np.int16), coverage, words)
 
 
-_worker: dict[str, VisionTokenizer | DepthRefiner | None] = {}
+_worker: dict[str, Any] = {}  # the networks of a process, put there when it begins
 
 
 def _prepare(vision: VisionTokenizer, refiner: DepthRefiner | None, device: str) -> None:

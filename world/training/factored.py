@@ -44,11 +44,11 @@ class FactoredCodes(nn.Module):
     def loss(self, hidden: Tensor, digits: Tensor) -> Tensor:
         """Cross-entropy of the codes, in nats a token: hidden (..., C), digits (..., K) -> (...)."""
         parts = (hidden @ self.head.T).split(self.levels, -1)
-        losses = [
+        losses: list[Tensor] = [
             F.cross_entropy(part.flatten(0, -2), digits[..., k].flatten(), reduction="none")
             for k, part in enumerate(parts)
         ]
-        return sum(losses).view(hidden.shape[:-1])
+        return sum(losses[1:], losses[0]).view(hidden.shape[:-1])
 
     def joint_loss(self, hidden: Tensor, codes: Tensor) -> Tensor:
         """Cross-entropy of the codes under the joint distribution, in nats: hidden (M, C), codes (M,) -> (M,)."""

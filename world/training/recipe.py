@@ -148,8 +148,8 @@ def _dream(folder: Path, recipe: Recipe, device: str, report) -> None:
         trainer.begin_as(load_checkpoint(folder / BEGIN).model)
     else:
         trainer.load_state_dict(_state(folder / "world")["average"])
-    held = (load_canvases(folder / f"keyframe-canvases-{split}.safetensors") for split in ("train", "dev"))
-    train_dream(*held, folder / "dream", recipe.dream, trainer, progress=report)
+    train, dev = (load_canvases(folder / f"keyframe-canvases-{split}.safetensors") for split in ("train", "dev"))
+    train_dream(train, dev, folder / "dream", recipe.dream, trainer, progress=report)
 
 
 def _dreams(folder: Path, recipe: Recipe, device: str, report) -> None:
@@ -214,12 +214,14 @@ def load_tokenizer(folder: Path) -> VisionTokenizer:
     """The averaged tokenizer of a run, its weights rounded to the float16 that ships, so that all later stages and
     every user see the same codes."""
     if (folder / BEGIN).exists():
-        return load_checkpoint(folder / BEGIN).vision
+        vision = load_checkpoint(folder / BEGIN).vision
+        assert isinstance(vision, VisionTokenizer), "a folder of ours has our tokenizer"
+        return vision
     return _averaged(folder / "tokenizer", VisionTokenizer, VisionConfig)
 
 
-def load_refiner(folder: Path) -> DepthRefiner:
-    """The averaged depth refiner of a run, rounded as it ships."""
+def load_refiner(folder: Path) -> DepthRefiner | None:
+    """The averaged depth refiner of a run, rounded as it ships; None where it began with a model that has none."""
     if (folder / BEGIN).exists():
         return load_checkpoint(folder / BEGIN).depth
     return _averaged(folder / "depth", DepthRefiner, DepthConfig)
