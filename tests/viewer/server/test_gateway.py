@@ -295,6 +295,7 @@ def test_the_page_saves_loads_forks_and_can_be_watched(server, client, gateway, 
     browser.wait_for("roam.index === 2")
     click(browser, "load")
     browser.wait_for(f"isDriving && roam.index === 1 && roam.digest === '{digest}'")
+    assert browser.value("document.getElementById('other').hidden && !document.querySelector('#other').offsetWidth")
 
     walk = RemoteSession.open(client, seed=5)
     browser.command("Page.navigate", url=f"{gateway.url}?watch={walk.id}")
@@ -376,6 +377,16 @@ def test_a_world_is_chosen_with_the_keys(two_worlds, worlds, browser):
     click(browser, "fresh")
     browser.wait_for(f"isDriving && roam.session !== '{before}'")
     assert worlds.opened[-1].world == "sea" and worlds.opened[-1].seed > 0
+
+
+def test_keys_that_a_server_refuses_are_not_dead_for_good(browser):
+    browser.wait_for("roam.index >= 0 && isDriving")
+    refused = "{ type: 'error', code: 'limit', message: 'too much at once', seq: heldSeq, session: roam.session }"
+    browser.value(f"heldSeq = 7; hear({refused})")
+    assert browser.value("roam.note") == "too much at once"
+    browser.key("KeyW", True)
+    browser.wait_for("roam.index >= 1")
+    browser.key("KeyW", False)
 
 
 def test_a_page_shows_a_servers_goodbye_and_walks_on_when_it_is_back(worlds, tmp_path):
