@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = Path("viewer/web/index.html")
 DAMAGED, BORROWED = ("viewer", "plugins", "tests"), ("world", "kernels", "scenes", "bench")
 HEAVY = ("torch", "numba", "cv2", "PIL.Image", "av", "zmq", "msgpack", "hypothesis", "websockets.sync.client", "pytest")
-MOST_FILES = 4  # test files that run for one damage
+MOST_FILES = 2  # test files that run for one damage
 LIMIT_S = 900.0  # tests that take longer hang; the machine may be busy
 OPPOSITE = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
