@@ -55,6 +55,10 @@ class Mutant:
     after: str
     text: str
 
+    @property
+    def place(self) -> tuple[str, int, str, str]:
+        return self.path, self.line, self.before, self.after
+
     def __str__(self) -> str:
         return f"{self.path}:{self.line} `{self.before}` became `{self.after}`"
 
@@ -340,6 +344,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e9, help="end after so long, with what was tried")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "mutation.md")
     parser.add_argument("--results", type=Path, help="what is tried goes here, a line each; what is here is not redone")
+    parser.add_argument("--again", action="store_true", help="try anew what --results has as unnoticed, and no more")
     parser.add_argument("--whys", type=Path, help="reasons for what stays unnoticed: JSON, 'PATH BEFORE -> AFTER': why")
     parser.add_argument("--list", action="store_true", help="print the sample and try nothing")
     order = parser.parse_args()
@@ -348,6 +353,9 @@ def main() -> None:
         print("\n".join(f"{mutant}  [{' '.join(concerned(mutant.path))}]" for mutant in mutants))
         return
     done = _read(order.results)
+    if order.again:
+        mutants = [mutant for mutant in mutants if mutant.place in done]
+        done = {place: outcome for place, outcome in done.items() if outcome.noticed}
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     for name in HEAVY:
@@ -357,7 +365,7 @@ def main() -> None:
         ground, outcomes = Ground(root), []
         end = time.monotonic() + 60 * order.minutes
         for mutant in itertools.takewhile(lambda _: time.monotonic() < end, mutants):
-            outcome = done.get((mutant.path, mutant.line, mutant.before, mutant.after)) or try_out(mutant, root, ground)
+            outcome = done.get(mutant.place) or try_out(mutant, root, ground)
             outcomes.append(outcome)
             print(f"{mutant}: {outcome.noticed or 'NOT NOTICED'} ({outcome.seconds:.0f} s)", flush=True)
             if order.results and outcome not in done.values():
