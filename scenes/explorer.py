@@ -12,7 +12,7 @@ from pathlib import Path
 from ..world.action import Action, ActionError
 from ..world.frame import Frame, Rollout, walk
 from ..world.pose import Camera, Pose
-from ..world.records import motion_of, motion_row, pose_of, pose_row
+from ..world.records import known_pose_of, motion_of, motion_row, pose_row
 from .render import render
 from .scene import Scene, SceneError
 from .splits import FAMILIES
@@ -83,7 +83,7 @@ class SceneSession:
             "roam": "scene session", "format": FORMAT, "family": self.scene.family, "seed": self.scene.seed,
             "camera": [self.camera.width, self.camera.height, self.camera.fov_deg],
             "start": pose_row(start),
-            "actions": [[action.text, *motion_row(action.motion)] for action in self._actions],
+            "actions": [[action.text, *motion_row(action.known_motion)] for action in self._actions],
         }  # fmt: skip
         partial = Path(f"{path}.partial")
         try:
@@ -99,7 +99,7 @@ class SceneSession:
     def _go(self, actions: list[Action]) -> None:
         """Walk without looking but at the end."""
         for action in actions:
-            self._poses.append(self.scene.walked(self._poses[-1], action.motion))
+            self._poses.append(self.scene.walked(self._poses[-1], action.known_motion))
         self._actions += actions
         self._frame = self._look(len(self._poses) - 1, self._poses[-1])
 
@@ -137,8 +137,8 @@ def _whole(value: object) -> int:
 
 
 def _pose(row: list) -> Pose:
-    pose = pose_of(row)
-    if pose is None or max(map(abs, pose.position)) > FARTHEST_M or not abs(math.hypot(*pose.wxyz) - 1) < 1e-3:
+    pose = known_pose_of(row)
+    if max(map(abs, pose.position)) > FARTHEST_M or not abs(math.hypot(*pose.wxyz) - 1) < 1e-3:
         raise ValueError(f"{str(row)[:80]} where a pose was wanted")
     return pose
 
