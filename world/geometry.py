@@ -15,16 +15,14 @@ import numpy as np
 
 from .compiled import njit
 from .pose import Camera, Pose
+from .surfaces import APART, NEAR, draw, is_one
 
-NEAR = 0.05
 IN_FRONT = 0.85  # a later view's surface hides an earlier view's where it is nearer by more than depth is unsure of
-APART = 0.8  # ratio of depths from which on two neighbours are of two surfaces
 STEEP = 0.2  # log depth between neighbours above which they are two surfaces, or the blur between two
 LOOK = 8  # pixels to each side in which a soft edge looks for the surface that it belongs to
 RIM = 5  # pixels a side of the square by which what a view showed first is widened, so that no seam opens around it
 SAME = 8  # of 255, by which carrying a view to its own place may change it
 REACH = 12.0  # pixels, sigma of the neighbourhood that a hole's depth takes its scale from
-SUPPORT = 7  # neighbours of eight without which a splatted point is spray from a blurred edge
 
 
 @dataclass(frozen=True)
@@ -67,8 +65,7 @@ def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
     """
     H, W = camera.height, camera.width
     pixels = np.full((H, W, 3), 128, np.float32)
-    depth = np.full((H, W), np.inf, np.float32)
-    solid = np.empty_like(depth)
+    nearness = np.empty((H, W), np.float32)
     covered, surface = np.zeros((H, W), np.bool_), np.zeros((H, W), np.float32)
     owner = np.zeros((H, W), np.int64)
     rotation, position = pose.rotation, np.asarray(pose.position)
@@ -76,10 +73,9 @@ def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
     shifts = np.array([rotation.T @ (np.asarray(view.pose.position) - position) for view in views]).reshape(-1, 3)
     depths = np.array([view.depth for view in views], np.float32)
     for k, view in enumerate(views):
-        depth.fill(np.inf)
-        _splat(np.ascontiguousarray(view.own_depth, np.float32), turns[k], shifts[k], camera.focal, depth)
-        _despeckle(depth, SUPPORT, solid)
-        _fetch(k, view.pixels, turns, shifts, camera.focal, solid, depths, covered, owner, pixels, surface)
+        nearness.fill(0)
+        draw((1 / view.own_depth).astype(np.float32), turns[k], shifts[k], camera.focal, nearness)
+        _fetch(k, view.pixels, turns, shifts, camera.focal, nearness, depths, covered, owner, pixels, surface)
     _close(pixels, covered, owner, surface)
     if not covered.all():
         _fill(pixels, covered)
@@ -149,62 +145,20 @@ def sharpened(depth, pixels):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _splat(source, turn, shift, focal, out):
-    """Nearest depth of the source's points in the target; each point covers the square its pixel grows to."""
-    H, W = source.shape
-    h, w = out.shape
-    for v in range(H):
-        y = (v + 0.5 - H / 2) / focal
-        for u in range(W):
-            d = source[v, u]
-            if not d < 1e30:
-                continue
-            x = (u + 0.5 - W / 2) / focal
-            pz = (turn[2, 0] * x + turn[2, 1] * y + turn[2, 2]) * d + shift[2]
-            if pz < NEAR:
-                continue
-            px = (turn[0, 0] * x + turn[0, 1] * y + turn[0, 2]) * d + shift[0]
-            py = (turn[1, 0] * x + turn[1, 1] * y + turn[1, 2]) * d + shift[1]
-            cu, cv = px / pz * focal + w / 2, py / pz * focal + h / 2
-            reach = min(max(0.75, 0.6 * d / pz), 3.0)
-            u0, u1 = max(int(np.ceil(cu - reach - 0.5)), 0), min(int(np.floor(cu + reach - 0.5)), w - 1)
-            v0, v1 = max(int(np.ceil(cv - reach - 0.5)), 0), min(int(np.floor(cv + reach - 0.5)), h - 1)
-            for a in range(v0, v1 + 1):
-                for b in range(u0, u1 + 1):
-                    if pz < out[a, b]:
-                        out[a, b] = pz
-
-
-@njit(cache=True, nogil=True)
-def _despeckle(depth, support, out):
-    """Depth where a point stands among others, infinity where it stands alone."""
-    h, w = depth.shape
-    for v in range(h):
-        for u in range(w):
-            d, count, inside = depth[v, u], 0, 0
-            out[v, u] = np.inf
-            if not d < 1e30:
-                continue
-            for y in range(max(v - 1, 0), min(v + 2, h)):
-                for x in range(max(u - 1, 0), min(u + 2, w)):
-                    inside += 1
-                    count += depth[y, x] < 1e30
-            if (count - 1) * 8 >= support * (inside - 1):
-                out[v, u] = d
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _fetch(index, source, turns, shifts, focal, depth, depths, covered, owner, out, surface):
+def _fetch(index, source, turns, shifts, focal, nearness, depths, covered, owner, out, surface):
     """Colour for every target pixel that has a depth and no colour yet, or that of a surface farther away, looked up in
     the source bilinearly; owner (h, w): the view that each colour is from, depths (n, H, W) what each view saw."""
     H, W = source.shape[:2]
     turn, shift = turns[index], shifts[index]
-    h, w = depth.shape
+    h, w = nearness.shape
+    own = depths[index]
     for v in range(h):
         y = (v + 0.5 - h / 2) / focal
         for u in range(w):
-            d = depth[v, u]
-            if not d < 1e30 or (covered[v, u] and not d < IN_FRONT * surface[v, u]):
+            if not nearness[v, u] > 0:
+                continue
+            d = 1 / nearness[v, u]
+            if (covered[v, u] and not d < IN_FRONT * surface[v, u]):
                 continue
             x = (u + 0.5 - w / 2) / focal
             i = owner[v, u]
@@ -223,10 +177,17 @@ def _fetch(index, source, turns, shifts, focal, depth, depths, covered, owner, o
             u0, v0 = min(int(su), W - 2), min(int(sv), H - 2)
             fu, fv = su - u0, sv - v0
             covered[v, u], surface[v, u], owner[v, u] = True, d, index
-            for k in range(3):
-                top = source[v0, u0, k] * (1 - fu) + source[v0, u0 + 1, k] * fu
-                low = source[v0 + 1, u0, k] * (1 - fu) + source[v0 + 1, u0 + 1, k] * fu
-                out[v, u, k] = top * (1 - fv) + low * fv
+            total, red, green, blue = 0.0, 0.0, 0.0, 0.0
+            for k in range(4):  # of the four around, those that are of this surface; the nearest is
+                a, b = v0 + k // 2, u0 + k % 2
+                share = (fv if k // 2 else 1 - fv) * (fu if k % 2 else 1 - fu)
+                if share < 0.25 and not is_one(1 / own[a, b], 1 / sz):
+                    continue
+                total += share
+                red += share * source[a, b, 0]
+                green += share * source[a, b, 1]
+                blue += share * source[a, b, 2]
+            out[v, u, 0], out[v, u, 1], out[v, u, 2] = red / total, green / total, blue / total
 
 
 @njit(cache=True, nogil=True, fastmath=True)
