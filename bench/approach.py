@@ -21,11 +21,11 @@ from ..world.action import Action, say
 from ..world.dreamer import without_specks
 from ..world.engine import Engine
 from ..world.frame import Frame
-from ..world.geometry import View as Seen
-from ..world.geometry import warp
+from ..world.spatial.warp import View as Seen
+from ..world.spatial.warp import warp
 from ..world.pose import Camera, Motion, Pose
-from .consistency.places import find_start, free_poses, things
-from .consistency.visibility import reveal
+from .consistency.questions.places import find_start, free_poses, things
+from .consistency.questions.visibility import reveal
 from .machine import Machine
 
 STRIDE = 0.4  # metres of a step
