@@ -26,7 +26,7 @@ from .frame import Frame, Timing
 from .pose import Camera, Pose
 from .session import NUM_VIEWS, REWIND_LIMIT, Keyframe, Moment, Plan, Prepared, Session, view_index
 from .spatial.view_memory import ViewMemory
-from .spatial.warp import View, Warp, is_known, remembered, sharpened, warp
+from .spatial.warp import View, Warp, is_known, remembered, smoothed, warp
 from .tokens.detail import restore_detail
 from .tokens.doubt import calmed, doubt
 from .transformer.autoregressive import decode_autoregressive
@@ -116,9 +116,7 @@ class Engine:
         tokens = self._encode(first.pixels[None])
         pixels, depth = self._decode(tokens)
         pixels = np.asarray(first.pixels) if self.dida.detail_tolerance else pixels
-        depth = sharpened(self._refined(pixels, depth), pixels)
-        if photograph:
-            depth = self._calmed(pixels, depth)
+        depth = self._seen_depth(pixels, depth, is_photograph=photograph)
         camera = Camera(self.vision.config.size, self.vision.config.size)
         page, grid = self.cache.allocate(), tokens[0].view(self.layout.grid).cpu().numpy().astype(np.int32)
         if seen is not None:
@@ -135,12 +133,17 @@ class Engine:
         session.is_committed = False
         return session
 
-    def _calmed(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    def _seen_depth(self, pixels: np.ndarray, decoded: np.ndarray, *, is_photograph: bool = False) -> np.ndarray:
+        """The depth (H, W) of true pixels (H, W, 3): the mean of what the model makes of them and of their mirror
+        image, which is nearer the truth than either; calmed, for a photograph, as far as the two differ."""
         mirrored = np.ascontiguousarray(pixels[:, ::-1])
-        decoded, other = self._decode(self._encode(mirrored[None]))
-        shown = mirrored if self.dida.detail_tolerance else decoded
-        other = sharpened(self._refined(shown, other), shown)
-        return calmed(depth, doubt(depth, other[:, ::-1])).astype(np.float16).astype(np.float32)
+        shown, other = self._decode(self._encode(mirrored[None]))
+        shown = mirrored if self.dida.detail_tolerance else shown
+        one, other = self._refined(pixels, decoded), np.ascontiguousarray(self._refined(shown, other)[:, ::-1])
+        depth = smoothed(np.sqrt(one * other), np.ascontiguousarray(pixels))
+        if is_photograph:
+            depth = calmed(depth, doubt(one, other))
+        return depth.astype(np.float16).astype(np.float32)
 
     @property
     def frame_side(self) -> int:
@@ -202,7 +205,7 @@ class Engine:
         for page in scratch:
             self.cache.pool.release(page)
         for k, ((session, _, plan), state) in enumerate(zip(walks, states, strict=True)):
-            if state.shown is None and k not in dreams and _open(state.carried) > SPECK:
+            if state.shown is None and k not in dreams and state.carried.open > SPECK:
                 dreams[k] = self.dreamer.touch_up(plan.pose, state.carried, self._seed(session, 1))
             if k in dreams:
                 state.shown = dreams[k]
@@ -234,7 +237,7 @@ class Engine:
 
     def _is_open(self, carried: Warp) -> bool:
         """Whether a view has room for things that nobody has seen."""
-        return _open(carried) > SPECK and not self.dreamer.is_decided(carried)
+        return carried.open > SPECK and not self.dreamer.is_decided(carried)
 
     def _keyframes(self, walks: Sequence[Walk], *, stop: Callable[[], bool] | None = None) -> list[Prepared]:
         """The keyframe that each step leads to, dreamt now or before."""
@@ -323,8 +326,8 @@ class Engine:
         shown, depth = self._decode(tokens)
         grid = tokens[0].view(self.layout.grid).cpu().numpy().astype(np.int32)
         shown = np.asarray(pixels) if self.dida.detail_tolerance else shown
-        pose, depth, fresh = pose or plan.pose, self._refined(shown, depth), None
-        depth = sharpened(depth, shown)  # its own: errors of views apart cancel, those that are carried on add up
+        # its own depth: errors of views apart cancel, those that are carried on add up
+        pose, depth, fresh = pose or plan.pose, self._seen_depth(shown, depth), None
         if pose is not None and len(session.memory):
             known = warp(session.memory.choose(pose, NUM_VIEWS), pose, session.camera)
             fresh = np.zeros_like(known.covered) if is_known(shown, known) else None
@@ -472,11 +475,6 @@ def _check_dreams(dreams: dict, *, has_painter: bool) -> None:
 def _codes(tokens: np.ndarray) -> Tensor:
     """A token grid's codes (N,) int64."""
     return torch.from_numpy(tokens.astype(np.int64)).flatten()
-
-
-def _open(carried: Warp) -> float:
-    """The share of a view that nobody has seen."""
-    return float(1 - carried.covered.mean())
 
 
 @dataclass
