@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 
 from ..world.action import Action
 from ..world.pose import Camera, Motion, Pose
+from ..world.records import motion_of, motion_row, pose_of
 from .paths import keyframe_walk, poses_of, random_walk
 from .render import render
 from .scene import SceneError
@@ -106,9 +107,9 @@ def load_recording(path: str | Path) -> Recording:
                 tuple(json.loads(meta["numbers"])),
                 file.get_tensor("pixels"),
                 file.get_tensor("depth"),
-                [[Pose(tuple(row[:3]), tuple(row[3:])) for row in walk.tolist()] for walk in poses],
+                [[pose_of(row) for row in walk.tolist()] for walk in poses],
                 [
-                    [Action(text, Motion(*motion)) for text, motion in zip(*walk, strict=True)]
+                    [Action(text, motion_of(motion)) for text, motion in zip(*walk, strict=True)]
                     for walk in zip(texts, motions, strict=True)
                 ],
             )
@@ -121,9 +122,7 @@ def load_recording(path: str | Path) -> Recording:
 def _write(path: Path, split: str, number: int, rollouts: int, frames: int, camera: Camera, walk: str) -> None:
     numbers = range(number, number + rollouts)
     pixels, depth, poses, actions = zip(*(record_rollout(split, n, frames, camera, walk) for n in numbers), strict=True)
-    motions = [
-        [(a.motion.forward, a.motion.right, a.motion.yaw_deg, a.motion.pitch_deg) for a in walk] for walk in actions
-    ]
+    motions = [[motion_row(action.motion) for action in walk] for walk in actions]
     meta = {
         "format": FORMAT,
         "split": split,

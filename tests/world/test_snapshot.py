@@ -1,10 +1,12 @@
 """A save that a disk refuses is told as what it is, and the save before it stays."""
 
 import errno
+from dataclasses import replace
 
 import pytest
 import torch
 from roam.world.action import parse_action
+from roam.world.engine import Engine
 from roam.world.snapshot import SnapshotError, write_whole
 
 try:
@@ -12,6 +14,15 @@ try:
 except ImportError:
     resource = None
 
+
+def test_a_walk_that_was_dreamt_otherwise_goes_on_and_that_is_told(engine, first_frame, tmp_path, caplog):
+    session = engine.session(first_frame)
+    session.save(tmp_path / "walk.roam")
+    engine.load_session(tmp_path / "walk.roam")
+    assert not caplog.records
+    other = Engine(engine.checkpoint, dida=replace(engine.dida, dream_steps=3))
+    assert other.load_session(tmp_path / "walk.roam").frame.digest == session.frame.digest
+    assert f"dream_steps {engine.dida.dream_steps}, now 3" in caplog.text
 
 
 def test_a_bit_that_flips_anywhere_in_a_save_is_noticed(engine, first_frame, tmp_path):

@@ -157,7 +157,8 @@ def _dreams(folder: Path, recipe: Recipe, device: str, report) -> None:
     if not path.exists():
         checkpoint = _unpainted(folder, recipe)
         walks = load_walks(folder / "keyframes", "train")
-        save_file({"tokens": dream_codes(checkpoint, walks, recipe.dreams, progress=report)}, path)
+        codes = dream_codes(checkpoint, walks, recipe.dreams, recipe.painting, progress=report)
+        save_file({"tokens": codes}, path)
 
 
 def _painter(folder: Path, recipe: Recipe, device: str, report) -> None:
@@ -175,7 +176,7 @@ def _pack(folder: Path, recipe: Recipe, device: str, report) -> None:
     if (folder / "painter" / "state.pt").exists():
         checkpoint = replace(checkpoint, painter=_averaged(folder / "painter", Painter, PainterConfig))
     save_checkpoint(checkpoint, target)
-    (target / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
+    (target / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1), encoding="utf-8")
     for name in ("tokenizer", "depth", "world", "painter", "dream"):
         for file in ("log.csv", "curve.png"):
             if (folder / name / file).exists():
