@@ -159,7 +159,8 @@ def smoothed(depth, pixels):
     is linear in inverse depth, is fitted to the points that look like it in pixels (H, W, 3) uint8 and are about as far
     (moving least squares; Levin 1998). What is wavy comes near as waves, and what is between two surfaces as spray."""
     H, W = depth.shape
-    log, inverse, out = np.log(depth), 1 / depth, np.empty((H, W), np.float32)
+    inverse, out = _in_company(1 / depth, pixels), np.empty((H, W), np.float32)
+    log = -np.log(inverse)
     fall, unlike, apart = 2 / (LOOK * LOOK), 0.5 / LIKE**2, 0.5 / STEEP**2
     for v in range(H):
         for u in range(W):
@@ -183,6 +184,32 @@ def smoothed(depth, pixels):
             p, q, r = xx * yy - xy * xy, x1 * yy - xy * y1, x1 * xy - xx * y1
             plane = (d1 * p - x1 * (dx * yy - xy * dy) + y1 * (dx * xy - xx * dy)) / (n * p - x1 * q + y1 * r)
             out[v, u] = 1 / min(max(plane, 0.5 * inverse[v, u]), 2 * inverse[v, u])
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _in_company(inverse, pixels):
+    """Inverse depth (H, W) in which a point that is of one surface with none of its neighbours, or with one, is where
+    the neighbour is that looks most like it: alone it would be a speck."""
+    H, W = inverse.shape
+    out = inverse.copy()
+    for v in range(1, H - 1):
+        for u in range(1, W - 1):
+            company, least = 0, 1e9
+            for k in range(9):
+                y, x = v - 1 + k // 3, u - 1 + k % 3
+                if k == 4:
+                    continue
+                if is_one(inverse[y, x], inverse[v, u]):
+                    company += 1
+                    continue
+                unlike = 0.0
+                for i in range(3):
+                    unlike += abs(np.float32(pixels[v, u, i]) - np.float32(pixels[y, x, i]))
+                if unlike < least:
+                    least, out[v, u] = unlike, inverse[y, x]
+            if company > 1:
+                out[v, u] = inverse[v, u]
     return out
 
 

@@ -175,6 +175,15 @@ def test_a_rim_is_no_room_for_anything_and_a_gap_is():
     assert abs(seen() - 12 / 64) < 1e-6
 
 
+def test_a_point_that_hangs_in_the_air_alone_goes_to_what_it_looks_like():
+    depth, pixels = np.full((64, 64), 8.0, np.float32), np.full((64, 64, 3), 90, np.uint8)
+    depth[20, 20] = depth[40, 30] = depth[40, 31] = 2.0
+    depth[:, 50] = 2.0  # a post of a pixel's width is a post
+    pixels[:, 50] = 200
+    even = smoothed(depth, pixels)
+    assert (np.abs(np.delete(even, 50, 1) - 8) < 0.5).all() and (even[8:-8, 50] < 2.5).all()
+
+
 def test_smoothing_evens_a_wavy_wall_and_keeps_its_edge():
     rng = np.random.default_rng(0)
     across = np.arange(64)[None] * np.ones((64, 1))
