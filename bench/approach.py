@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..scenes.render import FAR, View, render
+from ..scenes.render import FAR, TrueView, render
 from ..scenes.scene import GROUND_ID, Scene
 from ..scenes.splits import make_scene, scene_seed
 from ..world.action import Action, say
@@ -24,8 +24,7 @@ from ..world.dreamer import without_specks
 from ..world.engine import Engine
 from ..world.frame import Frame
 from ..world.pose import Camera, Motion, Pose
-from ..world.spatial.warp import View as Seen
-from ..world.spatial.warp import warp
+from ..world.spatial.warp import View, warp
 from .consistency.questions.places import find_start, free_poses, things
 from .consistency.questions.visibility import reveal
 from .machine import Machine
@@ -45,7 +44,7 @@ class Approach:
     number: int
     actions: tuple[Action, ...]
     poses: tuple[Pose, ...]
-    views: tuple[View, ...]
+    views: tuple[TrueView, ...]
     seen: np.ndarray
 
 
@@ -116,12 +115,12 @@ def answers(engine: Engine, walk: Approach) -> dict[str, list[Frame]]:
     own = session.frame.depth
     model = [session.frame] + [session.step(action) for action in walk.actions]
     session.close()
-    rows = {"truth": [], "frozen": [], "true depth": [], "memory alone": []}
+    rows: dict[str, list[Frame]] = {"truth": [], "frozen": [], "true depth": [], "memory alone": []}
     for index, (view, pose) in enumerate(zip(walk.views, walk.poses, strict=True)):
         rows["truth"].append(Frame(index, view.pixels, depth=view.depth, pose=pose))
         rows["frozen"].append(Frame(index, first.pixels, depth=first.depth, pose=pose))
         for row, depth in (("true depth", first.depth), ("memory alone", own)):
-            carried = without_specks(warp([Seen(first.pixels, depth, begin)], pose, Camera()))
+            carried = without_specks(warp([View(first.pixels, depth, begin)], pose, Camera()))
             rows[row].append(Frame(index, carried.pixels, depth=carried.depth, pose=pose))
     return rows | {"model": model}
 
@@ -146,7 +145,8 @@ def run(engine: Engine, scenes: int, out: Path, *, split: str = "dev",
         progress: Callable[[float], None] | None = None) -> dict:  # fmt: skip
     """Walk up to something in each scene; writes approach.json, approach.md and a sheet into `out`; returns the
     report: the mean over walks of each row's measures, sharpness over the truth's."""
-    walks, rows, sheet = _walks(scenes, split), {}, []
+    walks, sheet = _walks(scenes, split), []
+    rows: dict[str, list[np.ndarray]] = {}
     for done, walk in enumerate(walks, 1):
         shown = answers(engine, walk)
         for row, frames in shown.items():

@@ -47,7 +47,7 @@ def test_it_learns_an_edge_that_the_pixels_show_and_the_depth_does_not():
 def fine(engine, pixels):
     """The depth of pixels (H, W, 3) as the refiner corrects it."""
     _, coarse = Engine(replace(engine.checkpoint, depth=None)).show(engine.encode(pixels))
-    refined = engine.refiner.refine(torch.from_numpy(pixels)[None], torch.from_numpy(coarse)[None])
+    refined = engine.codec.refiner.refine(torch.from_numpy(pixels)[None], torch.from_numpy(coarse)[None])
     return refined[0].half().float().numpy()
 
 
