@@ -59,6 +59,8 @@ def approach(number: int, *, split: str = "dev") -> Approach:
         raise ValueError(f"scene {number} of {split}: nothing to walk up to was found")
     actions = _way(scene, start, wanted)
     poses = free_poses(scene, start, actions)
+    if poses is None:
+        raise ValueError(f"scene {number} of {split}: something stands in the way")
     views = tuple(render(scene, pose, Camera()) for pose in poses)
     first = views[0].depth[None], poses[0].rotation[None], np.array([poses[0].position])
     seen = [reveal(view.depth, pose, *first, Camera()) for view, pose in zip(views, poses, strict=True)]
@@ -113,6 +115,7 @@ def answers(engine: Engine, walk: Approach) -> dict[str, list[Frame]]:
     first, begin = walk.views[0], walk.poses[0]
     session = engine.session(Frame(0, first.pixels, pose=begin), seed=walk.number)
     own = session.frame.depth
+    assert own is not None, "our models have depth"
     model = [session.frame] + [session.step(action) for action in walk.actions]
     session.close()
     rows: dict[str, list[Frame]] = {"truth": [], "frozen": [], "true depth": [], "memory alone": []}
@@ -196,7 +199,8 @@ def draw_sheet(sheet: list[list[list[np.ndarray]]], path: Path) -> None:
 
 def _walks(count: int, split: str) -> list[Approach]:
     """The first scenes of a split in which there is something to walk up to."""
-    walks, number = [], 0
+    walks: list[Approach] = []
+    number = 0
     while len(walks) < count and number < 4 * count + 8:
         with contextlib.suppress(ValueError):
             walks.append(approach(number, split=split))

@@ -203,7 +203,7 @@ def _in_company(inverse, pixels):
                 if is_one(inverse[y, x], inverse[v, u]):
                     company += 1
                     continue
-                unlike = 0.0
+                unlike: float | np.float32 = 0.0
                 for i in range(3):
                     unlike += abs(np.float32(pixels[v, u, i]) - np.float32(pixels[y, x, i]))
                 if unlike < least:
