@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -203,7 +204,7 @@ def _in_company(inverse, pixels):
                 if is_one(inverse[y, x], inverse[v, u]):
                     company += 1
                     continue
-                unlike: float | np.float32 = 0.0
+                unlike: Any = 0.0
                 for i in range(3):
                     unlike += abs(np.float32(pixels[v, u, i]) - np.float32(pixels[y, x, i]))
                 if unlike < least:
