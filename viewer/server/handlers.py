@@ -419,7 +419,8 @@ class Requests:
         return self._num_opening
 
     def _make_room(self, guest: str) -> None:
-        outstayed = self._books.outstayed(guest)
+        kept_bytes = self._host.kept_bytes(session.id for session in self._books.of(guest))
+        outstayed = self._books.outstayed(guest, kept_bytes=kept_bytes)
         if outstayed:
             self._forget(outstayed, _log_failure)
 

@@ -70,6 +70,7 @@ class Server:
         self.lost: list[str] | None = []  # after the end: walks that were not kept; None where it could not be seen to
         for meta in self._store.metas():
             self._books.add(self._kept(meta))
+            self._host.know(meta)
 
     def _kept(self, meta: Meta) -> Session:
         """A walk that the folder holds, as it goes into the books."""
