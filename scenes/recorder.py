@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from ..world.action import Action
 from ..world.pose import Camera, Motion, Pose
-from ..world.records import motion_of, motion_row, pose_of
+from ..world.records import known_pose_of, motion_of, motion_row
 from .paths import keyframe_walk, poses_of, random_walk
 from .render import render
 from .scene import SceneError
@@ -107,7 +107,7 @@ def load_recording(path: str | Path) -> Recording:
                 tuple(json.loads(meta["numbers"])),
                 file.get_tensor("pixels"),
                 file.get_tensor("depth"),
-                [[pose_of(row) for row in walk.tolist()] for walk in poses],
+                [[known_pose_of(row) for row in walk.tolist()] for walk in poses],
                 [
                     [Action(text, motion_of(motion)) for text, motion in zip(*walk, strict=True)]
                     for walk in zip(texts, motions, strict=True)
@@ -122,7 +122,7 @@ def load_recording(path: str | Path) -> Recording:
 def _write(path: Path, split: str, number: int, rollouts: int, frames: int, camera: Camera, walk: str) -> None:
     numbers = range(number, number + rollouts)
     pixels, depth, poses, actions = zip(*(record_rollout(split, n, frames, camera, walk) for n in numbers), strict=True)
-    motions = [[motion_row(action.motion) for action in walk] for walk in actions]
+    motions = [[motion_row(action.known_motion) for action in walk] for walk in actions]
     meta = {
         "format": FORMAT,
         "split": split,

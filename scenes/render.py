@@ -21,7 +21,7 @@ _SKY, _GROUND = -2, -1
 
 
 @dataclass(frozen=True)
-class View:
+class TrueView:
     """What a camera sees: pixels (H, W, 3) uint8; depth (H, W) float32 metres along its forward axis, FAR where
     there is only sky; ids (H, W) int32, 0 the sky, 1 the ground."""
 
@@ -30,7 +30,7 @@ class View:
     ids: np.ndarray
 
 
-def render(scene: Scene, pose: Pose, camera: Camera) -> View:
+def render(scene: Scene, pose: Pose, camera: Camera) -> TrueView:
     """Cast one frame of `scene` as seen from `pose`."""
     height, width = camera.height, camera.width
     pixels = np.empty((height, width, 3), np.uint8)
@@ -41,7 +41,7 @@ def render(scene: Scene, pose: Pose, camera: Camera) -> View:
         scene.ids, scene.materials, scene.textures, scene.colors, scene.scales, scene.ground, scene.sky,
         scene.light / np.linalg.norm(scene.light), scene.haze, pixels, depth, ids,
     )  # fmt: skip
-    return View(pixels, depth, ids)
+    return TrueView(pixels, depth, ids)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -66,9 +66,7 @@ def _cast(eye, rotation, focal, shapes, centers, halves, yaws, ids, materials, t
             nearest[v, u] = min(t, FAR)
             face[v, u] = 4
     for i in range(count):
-        _cast_solid(
-            i, shapes[i], eye, rotation, focal, centers[i], halves[i], trig[i], bounds[i], nearest, hit, face
-        )
+        _cast_solid(i, shapes[i], eye, rotation, focal, centers[i], halves[i], trig[i], bounds[i], nearest, hit, face)
     color, total = np.empty(3), np.empty(3)
     for v in range(height):
         for u in range(width):
@@ -164,9 +162,7 @@ def _cast_solid(i, shape, eye, rotation, focal, center, half, trig, bound, neare
         rx, ry, rz = bx * y + fx, by * y + fy, bz * y + fz
         for u in range(bound[0], bound[2]):
             x = (u + 0.5 - width / 2) / focal
-            t, side = _hit_local(
-                shape, ox, oy, oz, ax * x + rx, ay * x + ry, az * x + rz, h0, h1, h2, nearest[v, u]
-            )
+            t, side = _hit_local(shape, ox, oy, oz, ax * x + rx, ay * x + ry, az * x + rz, h0, h1, h2, nearest[v, u])
             if t < nearest[v, u]:
                 nearest[v, u], hit[v, u], face[v, u] = t, i, side
 
