@@ -1,4 +1,4 @@
-"""The true scene as an Explorer: what a dream should look like, and the way to test every viewer without weights."""
+"""A true place as an Explorer: what a dream should look like, and the way to test every viewer without weights."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from ..world.frame import Frame, Rollout, walk
 from ..world.pose import Camera, Motion, Pose
 from .render import render
 from .scene import Scene, SceneError
-from .splits import FAMILIES
+from .worlds import Place, place_of, told
 
 FORMAT = 1
 
 
 class SceneSession:
-    """Walks through a scene; frames carry true depth and pose. Collisions stop the walker, who slides along walls.
+    """Walks through a scene, or another place (worlds.py); frames carry true depth and pose. Collisions stop the
+    walker, who slides along walls.
 
     Keeps where it has been and the frame on show; an earlier one is drawn again when somebody goes back to it, so that
     a walk of a day needs no more memory than one of a minute.
     """
 
-    def __init__(self, scene: Scene, *, start: Pose | None = None, camera: Camera | None = None):
+    def __init__(self, scene: Scene | Place, *, start: Pose | None = None, camera: Camera | None = None):
         self.scene = scene
         self.camera = camera or Camera()
         self._poses = [start or scene.spawn_pose]
@@ -73,10 +74,10 @@ class SceneSession:
         return self.frame
 
     def save(self, path: str | Path) -> None:
-        """Write family, seed, start and actions as JSON: they rebuild the walk exactly."""
+        """Write which place it is, start and actions as JSON: they rebuild the walk exactly."""
         start = self._poses[0]
         state = {
-            "roam": "scene session", "format": FORMAT, "family": self.scene.family, "seed": self.scene.seed,
+            "roam": "scene session", "format": FORMAT, **told(self.scene),
             "camera": [self.camera.width, self.camera.height, self.camera.fov_deg],
             "start": [*start.position, *start.wxyz],
             "actions": [
@@ -114,7 +115,7 @@ def load_scene_session(path: str | Path) -> SceneSession:
             raise SceneError(f"{path} is no scene session of format {FORMAT}")
         if state.pop("sum", None) not in (None, _sum(state)):  # the first saves had none
             raise SceneError(f"{path} is not what was saved: its disk has erred, or it was changed; nothing was loaded")
-        scene = FAMILIES[state["family"]](int(state["seed"]))
+        scene = place_of(state)
         start = Pose(tuple(state["start"][:3]), tuple(state["start"][3:]))
         session = SceneSession(scene, start=start, camera=Camera(*state["camera"]))
         session._go([Action(text, Motion(*motion)) for text, *motion in state["actions"]])

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..world.compiled import njit
 from ..world.pose import Camera, Pose
 from .scene import BOX, BRICK, CHECKER, CYLINDER, GRASS, GROUND_ID, PLAIN, PLASTER, STRIPES, TILES, WOOD, Scene
+
+if TYPE_CHECKING:
+    from .worlds import Place
 
 FAR = 100.0  # metres: the depth of the sky, and of anything beyond
 NEAR = 0.05
@@ -30,8 +34,10 @@ class View:
     ids: np.ndarray
 
 
-def render(scene: Scene, pose: Pose, camera: Camera) -> View:
-    """Cast one frame of `scene` as seen from `pose`."""
+def render(scene: Scene | Place, pose: Pose, camera: Camera) -> View:
+    """One frame of `scene` as seen from `pose`, cast here; other places than scenes draw themselves."""
+    if not isinstance(scene, Scene):
+        return scene.view(pose, camera)
     height, width = camera.height, camera.width
     pixels = np.empty((height, width, 3), np.uint8)
     depth = np.empty((height, width), np.float32)

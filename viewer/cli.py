@@ -43,6 +43,7 @@ Area = Annotated[int | None, typer.Option(min=256, help="Official models: pixels
 Turns = Annotated[str | None, typer.Option(help="Official models: how turns are told apart, user or span.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps in which what nobody has seen is dreamt.")]
 Heat = Annotated[float | None, typer.Option(min=0, help="How freely that is drawn; 0 takes what is likeliest.")]
+World = Annotated[str | None, typer.Argument(help="A world by name: doom:E1M1, doom:FILE.wad:MAP01.")]
 Tell = Annotated[str | None, typer.Option(help="What the world is, in words, for models that read them.")]
 
 
@@ -66,6 +67,7 @@ def about(
 
 @app.command()
 def play(
+    world: World = None,
     truth: Annotated[bool, typer.Option("--truth", help="Walk the true scene, with no model.")] = False,
     seed: Annotated[int, typer.Option(help="Number of the test scene, and seed of the dream.")] = 1,
     dream_seed: Annotated[int | None, typer.Option(help="Another dream of the same scene or image.")] = None,
@@ -97,7 +99,7 @@ def play(
     from . import play as playing
     from .start import Start
 
-    start = Start(seed, truth, family, _text(image), _text(load), text, ghost, dream_seed, fov)
+    start = Start(seed, truth, family, _text(image), _text(load), text, ghost, dream_seed, fov, world)
     official = _official(vision_tokenizer, precision=precision, context=context, area=area, turns=turns)
     dreams = _dreams(steps, temperature)
     order = playing.Order(start, model, actions, frames, record, out, overwrite, mapped, official, dreams)

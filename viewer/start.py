@@ -37,7 +37,7 @@ class Start:
     image: a file whose picture is the dream's first frame; load: a save to go on from, of either kind of world; text:
     what the world is, in words, for models that read them: beside an image, or alone. ghost: walk through what is solid
     in a dream. dream_seed: which dream of it, None for `seed`. fov_deg: how many degrees across the image shows, None
-    for what its file says.
+    for what its file says. world: a world that others made, by its name ("doom:E1M1"), instead of a scene.
     """
 
     seed: int = 0
@@ -49,8 +49,11 @@ class Start:
     ghost: bool = False
     dream_seed: int | None = None
     fov_deg: float | None = None
+    world: str | None = None
 
     def __post_init__(self):
+        if self.world and (self.image or self.load or self.text or self.family):
+            raise StartError(f"{self.world} is a world to begin in: leave out --image, --load, --text and --family")
         if self.text and (self.truth or self.load):
             raise StartError("words begin a dream; leave out --truth and --load")
         if self.image and self.truth:
@@ -72,7 +75,11 @@ class Start:
         return self.seed if self.dream_seed is None else self.dream_seed
 
     def at_seed(self, seed: int) -> Start:
-        """The same kind of world at another seed."""
+        """The same kind of world at another seed; of worlds with names, the one that comes next."""
+        if self.world:
+            from ..scenes.worlds import following
+
+            return replace(self, world=following(self.world), dream_seed=None)
         return replace(self, seed=seed, image=None, load=None, text=None, dream_seed=None, fov_deg=None)
 
     def as_dict(self) -> dict:
@@ -82,9 +89,10 @@ class Start:
     def from_dict(values: dict) -> Start:
         """The start that `as_dict` told of. Raises StartError for anything else."""
         kinds = {"seed": int, "truth": bool, "family": str, "image": str, "load": str, "text": str, "ghost": bool,
-                 "dream_seed": int, "fov_deg": float}  # fmt: skip
+                 "dream_seed": int, "fov_deg": float, "world": str}  # fmt: skip
         # as it was before logs said
-        values = {"text": None, "ghost": not values.get("truth"), "dream_seed": None, "fov_deg": None, **values}
+        values = {"text": None, "ghost": not values.get("truth"), "dream_seed": None, "fov_deg": None, "world": None,
+                  **values}  # fmt: skip
         if set(values) != {f.name for f in fields(Start)}:
             raise StartError(f"a start with the fields {', '.join(values) or 'none'}; wanted {', '.join(kinds)}")
         for name, kind in kinds.items():
@@ -97,6 +105,8 @@ class Start:
             return Path(self.load or self.image).name
         if self.text:
             return f"dream, {self.text[:40]}"
+        if self.world:
+            return f"{'truth' if self.truth else 'dream'}, {self.world}"
         return f"{'truth' if self.truth else 'dream'}, {self.family or 'scene'} {self.seed}"
 
 
@@ -136,6 +146,8 @@ class Opener:
         from ..scenes.explorer import SceneSession
         from ..scenes.splits import make_scene
 
+        if start.world:
+            return self._named(start)
         scene = make_scene("test", start.seed, start.family)
         if start.truth:
             return Place(start, SceneSession(scene), scene.walked, scene=scene)
@@ -144,6 +156,19 @@ class Opener:
             SceneSession(scene, camera=Camera(side, side)).frame, seed=start.session_seed, solid=not start.ghost
         )
         return Place(start, explorer, _least(scene.walked, explorer.walked), self.engine.reads_words, scene)
+
+    def _named(self, start: Start) -> Place:
+        """A world that others made, or a dream that begins with what is seen where one enters it."""
+        from ..scenes.explorer import SceneSession
+        from ..scenes.worlds import open_place
+
+        place = open_place(start.world)
+        if start.truth:
+            return Place(start, SceneSession(place), place.walked)
+        side = self.engine.frame_side
+        first = SceneSession(place, camera=Camera(side, side)).frame
+        explorer = self.engine.session(first, seed=start.session_seed, solid=not start.ghost)
+        return Place(start, explorer, explorer.walked, self.engine.reads_words)
 
     @property
     def engine(self) -> Engine:
@@ -197,10 +222,12 @@ class Opener:
     def _loaded(self, start: Start) -> Place:
         if start.truth or _is_scene_save(start.load):
             from ..scenes.explorer import load_scene_session
+            from ..scenes.scene import Scene
 
             session = load_scene_session(start.load)
-            known, scene = replace(start, truth=True, family=session.scene.family), session.scene
-            return Place(known, session, scene.walked, scene=scene)
+            scene = session.scene if isinstance(session.scene, Scene) else None
+            known = replace(start, truth=True, family=scene.family if scene else None)
+            return Place(known, session, session.scene.walked, scene=scene)
         explorer = self.engine.load_session(start.load)
         explorer.is_solid = explorer.is_solid and not start.ghost
         return Place(start, explorer, explorer.walked, self.engine.reads_words)
