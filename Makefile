@@ -4,7 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 TESTED := .venv/.ready-to-test
-NUMERIC := tests/kernels $(addprefix tests/world/test_,depth.py dreaming.py geometry.py parts.py passes.py session.py)
+NUMERIC := tests/kernels tests/world/spatial $(addprefix tests/world/,tokens/test_depth.py transformer/test_passes.py \
+	test_dreaming.py test_session.py)
 
 .PHONY: play test test-isa lint setup
 play: $(STAMP)

@@ -19,15 +19,15 @@ import numpy as np
 import torch
 
 from ..scenes.recorder import record
+from ..world.adaptation.data import distilled_walks, recorded_walks, walk_sequences
+from ..world.adaptation.samples import WalkLayout, load_sequences, save_sequences
+from ..world.adaptation.train import AdaptRecipe, Learner, adapt
 from ..world.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ..world.config import DidaConfig, LayoutConfig, ModelConfig
-from ..world.dida import MetricPath
 from ..world.engine import Engine
-from ..world.model import Transformer
-from ..world.training.adapt import AdaptRecipe, Learner, adapt
-from ..world.training.adapt_data import distilled_walks, recorded_walks, walk_sequences
-from ..world.training.adapt_samples import WalkLayout, load_sequences, save_sequences
-from .consistency.fidelity import haarpsi, psnr
+from ..world.transformer.dida import MetricPath
+from ..world.transformer.model import Transformer
+from .consistency.metrics.fidelity import haarpsi, psnr
 from .machine import Machine
 from .quick import CONTEXT, Walk, observed, test_walk
 

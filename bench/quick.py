@@ -20,9 +20,9 @@ from ..scenes.splits import make_scene, scene_seed
 from ..world.action import Action
 from ..world.engine import Engine
 from ..world.frame import Frame
-from ..world.geometry import View, warp
 from ..world.pose import Camera
 from ..world.session import Session
+from ..world.spatial.warp import View, warp
 from .machine import Machine
 
 CONTEXT, STEPS = 4, 16

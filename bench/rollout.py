@@ -30,15 +30,15 @@ from rich.table import Table
 from torch import Tensor
 
 from ..kernels.linear import has_fp8_products, linear
-from ..world.cache import KVCache
 from ..world.checkpoint import load_checkpoint
 from ..world.config import DidaConfig, LayoutConfig, ModelConfig
-from ..world.dida import Canvas, MetricPath, decode_canvas
+from ..world.emu.memory_plan import num_parameters
 from ..world.engine import Engine
-from ..world.footprint import num_parameters
-from ..world.model import DTYPES, Transformer
-from ..world.passes import Passes, Serving
-from ..world.vocabulary import Vocabulary
+from ..world.tokens.vocabulary import Vocabulary
+from ..world.transformer.cache import KVCache
+from ..world.transformer.dida import Canvas, MetricPath, decode_canvas
+from ..world.transformer.model import DTYPES, Transformer
+from ..world.transformer.passes import Passes, Serving
 from .kernels import RESULTS, peak_mb, times_ms
 from .machine import Machine
 

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..viewer.client import Client
-from ..viewer.encoding import Look
-from ..viewer.remote import EXACT, RemoteSession
-from ..viewer.server import Server
-from ..viewer.worlds import DreamWorlds, OpenRequest, SceneWorlds, Worlds
+from ..viewer.client.client import Client
+from ..viewer.client.remote_session import EXACT, RemoteSession
+from ..viewer.opening.worlds import DreamWorlds, OpenRequest, SceneWorlds, Worlds
+from ..viewer.server.server import Server
+from ..viewer.wire.encoding import Look
 from ..world.action import Action, parse_action
 from ..world.frame import Frame, walk
 from ..world.pose import Pose

@@ -17,8 +17,8 @@ from typing import Annotated
 import typer
 
 from ..bench.consistency.commands import app as consistency_app
-from .display import missing_display
-from .outputs import OutputError
+from .files.outputs import OutputError
+from .window.display import missing_display
 
 app = typer.Typer(
     name="roam", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -96,8 +96,8 @@ def play(
     turns: Turns = None,
 ) -> None:
     """Walk through a dreamed world, or a true one, with the keys; without a display, record a walk."""
-    from . import play as playing
-    from .start import Start
+    from .commands import play as playing
+    from .opening.start import Start
 
     start = Start(seed, truth, family, _text(image), _text(load), text, ghost, dream_seed, fov, world)
     official = _official(vision_tokenizer, precision=precision, context=context, area=area, turns=turns)
@@ -132,8 +132,8 @@ def view(
     text: Tell = None,
 ) -> None:
     """Walk through a world on a server: `roam serve` there, this window here."""
-    from . import view as viewing
-    from .start import Start
+    from .commands import view as viewing
+    from .opening.start import Start
 
     start = Start(seed, truth, family, _text(image), _text(load), text)
     order = viewing.ViewOrder(address, start, server_key, keys, name, record, out)
@@ -151,7 +151,7 @@ def replay(
     turns: Turns = None,
 ) -> None:
     """Walk a recorded action log again and compare every frame's digest; exit code 1 where one differs."""
-    from .play import replay_log
+    from .commands.play import replay_log
 
     official = _official(vision_tokenizer, precision=precision, context=context, area=area, turns=turns)
     if not replay_log(log, model, official):
@@ -168,7 +168,7 @@ def record(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; without it, one a core.")] = None,
 ) -> None:
     """Record walks through true scenes, for training; what is there already is kept."""
-    from .play import record_rollouts
+    from .commands.play import record_rollouts
 
     record_rollouts(folder, split, rollouts, frames=frames, first=first, workers=workers)
 
@@ -178,7 +178,7 @@ def doctor(
     warm: Annotated[bool, typer.Option("--warm", help="Also compile what a walk needs, for a quick start.")] = False,
 ) -> None:
     """Say what is installed, what is missing, and the command that mends it."""
-    from .doctor import examine, report, warm_up
+    from .commands.doctor import examine, report, warm_up
 
     if warm:
         warm_up()
@@ -201,8 +201,8 @@ def train(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Render, train the tokenizer, depth, the world model, painter and dreams, pack: the embedded weights' recipe."""
-    from .train import TrainOrder
-    from .train import train as run
+    from .commands.train import TrainOrder
+    from .commands.train import train as run
 
     numbers = (walks, tokenizer_minutes, depth_minutes, world_minutes, painter_minutes, dream_minutes, begin, workers)
     if out is None and not stage and all(number is None for number in numbers):
@@ -231,9 +231,9 @@ def adapt(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Give a model that draws token by token DiDA: whole frames at once, in a few steps."""
-    from ..world.training.adapt import AdaptRecipe
-    from ..world.training.adapt_run import AdaptOrder, device_of
-    from .adapt import adapt as run
+    from ..world.adaptation.run import AdaptOrder, device_of
+    from ..world.adaptation.train import AdaptRecipe
+    from .commands.adapt import adapt as run
 
     is_large = vision_tokenizer is not None
     recipe = AdaptRecipe(batch, peak=rate, rank=rank, hole_share=0.2, recompute=is_large, max_steps=steps,
@@ -272,9 +272,9 @@ def serve(
     turns: Turns = None,
 ) -> None:
     """Let other programs walk: ZeroMQ, protocol 1 (docs/protocol.md)."""
-    from .serving import serve as run
-    from .sessions import Limits
-    from .worlds import open_worlds
+    from .commands.serve import serve as run
+    from .opening.worlds import open_worlds
+    from .server.registry import Limits
 
     limits = Limits(
         max_clients=max_clients, max_awake=max_awake, park_s=park_s, snapshot_frames=snapshot_frames
@@ -298,7 +298,7 @@ def gateway(
     allow_origin: AllowOrigin = None,
 ) -> None:
     """A web page that walks: the same messages over WebSocket, for browsers and headsets."""
-    from .serving import gateway as run
+    from .commands.serve import gateway as run
 
     run(server, host=host, port=port, server_key=server_key, keys=keys, name=name, is_open=is_open,
         allow_origins=allow_origin or ())  # fmt: skip
@@ -310,7 +310,7 @@ KeyFolder = Annotated[Path | None, typer.Option(help="Folder of the keys.")]
 @keys_app.command("make")
 def keys_make(name: str, folder: KeyFolder = None) -> None:
     """Make a key pair; `server` is the server's own."""
-    from .serving import keys_make as run
+    from .commands.serve import keys_make as run
 
     run(name, folder=folder)
 
@@ -318,7 +318,7 @@ def keys_make(name: str, folder: KeyFolder = None) -> None:
 @keys_app.command("list")
 def keys_list(folder: KeyFolder = None) -> None:
     """Whom the server lets in."""
-    from .serving import keys_list as run
+    from .commands.serve import keys_list as run
 
     run(folder=folder)
 
@@ -326,7 +326,7 @@ def keys_list(folder: KeyFolder = None) -> None:
 @keys_app.command("add")
 def keys_add(name: str, public: str, folder: KeyFolder = None) -> None:
     """Let a client in, from the server's next start on."""
-    from .serving import keys_add as run
+    from .commands.serve import keys_add as run
 
     run(name, public, folder=folder)
 
@@ -354,7 +354,7 @@ def generate(
     turns: Turns = None,
 ) -> None:
     """Text and pictures by an official Emu3.5 checkpoint."""
-    from .generate import generate as run
+    from .commands.generate import generate as run
 
     changes = dict(guidance=guidance, unconditional=unconditional, decoder=decoder, max_tokens=max_tokens, area=area,
                    turns=turns)  # fmt: skip

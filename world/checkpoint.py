@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
-from .depth import DepthConfig, DepthRefiner
-from .emu_text import EmuTextTokenizer
-from .ibq import IbqTokenizer
-from .model import Transformer
-from .painter import Painter, PainterConfig
-from .text import TextTokenizer
-from .vision import VisionConfig, VisionTokenizer
-from .vocabulary import Vocabulary
+from .emu.ibq import IbqTokenizer
+from .emu.text import EmuTextTokenizer
+from .tokens.depth import DepthConfig, DepthRefiner
+from .tokens.painter import Painter, PainterConfig
+from .tokens.text import TextTokenizer
+from .tokens.vision import VisionConfig, VisionTokenizer
+from .tokens.vocabulary import Vocabulary
+from .transformer.model import Transformer
 
 EMBEDDED = Path(__file__).parent / "weights"
 FORMAT = 1
@@ -37,9 +37,9 @@ class Checkpoint:
     corrects the tokenizer's depth by the pixels shown, None where it is taken as it is. painter: shows dreamt tokens
     beside what was seen; without one nothing is dreamt, and whole frames are decoded.
 
-    An official Emu3.5 checkpoint (official.py) is the same with that model's tokenizers, and with `pages`, which say
-    how its plain sequences are cut and how long they may be. is_adapted: whether the weights can denoise a whole frame,
-    which the released ones cannot before `roam adapt`.
+    An official Emu3.5 checkpoint (emu/checkpoint.py) is the same with that model's tokenizers, and with `pages`, which
+    say how its plain sequences are cut and how long they may be. is_adapted: whether the weights can denoise a whole
+    frame, which the released ones cannot before `roam adapt`.
     """
 
     model: Transformer
@@ -62,7 +62,7 @@ class Checkpoint:
 
 
 def is_official(folder: str | Path) -> bool:
-    """Whether a folder holds a language model in the official format (official.py): a config.json with a model_type."""
+    """Whether a folder holds a language model in the official format: a config.json with a model_type."""
     try:
         return "model_type" in json.loads((Path(folder) / "config.json").read_text())
     except (OSError, ValueError, TypeError):

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from ..kernels.graph import CapturedStep
-from .dida import decode_holes, reveal_order
-from .geometry import View, Warp, sharpened, widened
-from .painter import Painter
-from .passes import Passes
 from .pose import Motion, Pose
-from .vision import VisionTokenizer
+from .spatial.warp import View, Warp, sharpened, widened
+from .tokens.painter import Painter
+from .tokens.vision import VisionTokenizer
+from .transformer.dida import decode_holes, reveal_order
+from .transformer.passes import Passes
 
 AHEAD_DEG, AHEAD = 45.0, 1.0  # how far on, in degrees or metres, a keyframe is dreamt ahead of a step that needs one
 SPECK = 0.01  # share of a view up to which holes are filled from beside, as no thing fits into them

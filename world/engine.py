@@ -19,20 +19,20 @@ from torch import Tensor
 from ..kernels.device import leave_a_core
 from ..kernels.graph import CapturedStep
 from .action import Action, say
-from .autoregressive import decode_autoregressive
-from .cache import KVCache
 from .checkpoint import Checkpoint, CheckpointError, is_official, load_checkpoint
 from .config import DidaConfig
-from .detail import restore_detail
-from .dida import Canvas, MetricPath, decode_canvas, start_from_frame, start_from_noise, start_from_warp
-from .doubt import calmed, doubt
 from .dreamer import SPECK, Asked, Dream, Dreamer, DreamStopped, strides_ahead, without_specks
 from .frame import Frame, Timing
-from .geometry import View, Warp, is_known, remembered, sharpened, warp
-from .memory import ViewMemory
-from .passes import Evidence, Passes, Serving
 from .pose import Camera, Pose
 from .session import NUM_VIEWS, REWIND_LIMIT, Keyframe, Moment, Plan, Prepared, Session, view_index
+from .spatial.view_memory import ViewMemory
+from .spatial.warp import View, Warp, is_known, remembered, sharpened, warp
+from .tokens.detail import restore_detail
+from .tokens.doubt import calmed, doubt
+from .transformer.autoregressive import decode_autoregressive
+from .transformer.cache import KVCache
+from .transformer.dida import Canvas, MetricPath, decode_canvas, start_from_frame, start_from_noise, start_from_warp
+from .transformer.passes import Evidence, Passes, Serving
 
 
 class Engine:
@@ -83,7 +83,7 @@ class Engine:
         dreams = {name: value for name, value in dreams.items() if value is not None}
         if folder is not None and is_official(folder):
             _check_dreams(dreams, has_painter=False)
-            from .explore import EmuEngine
+            from .emu.engine import EmuEngine
 
             return EmuEngine.from_folders(folder, device=device, dida=dida, **official)
         if official:
@@ -107,8 +107,8 @@ class Engine:
         """A walk that begins at a frame, or at pixels (H, W, 3) uint8 of unknown place, taken to be the origin. solid:
         whether what has been seen stops steps; without it the pose is always where the action says. seen (H, W) bool:
         where the first frame is known, if not everywhere; the rest is dreamt at once. photograph: whether it may be
-        unlike what training showed, so that its depth is smoothed as far as the model is unsure of it (doubt.py).
-        Raises ValueError for a frame known in part where the model has no painter."""
+        unlike what training showed, so that its depth is smoothed as far as the model is unsure of it
+        (tokens/doubt.py). Raises ValueError for a frame known in part where the model has no painter."""
         if seen is not None and self.dreamer is None:
             raise ValueError("a first frame that is known in part; this model has no painter to dream the rest")
         if not isinstance(first, Frame):

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .action import Action, ActionError
-from .footing import walked
 from .frame import Frame, Rollout, walk
-from .geometry import View, Warp, warp
-from .memory import ViewMemory, visible_pages
 from .pose import Camera, Motion, Pose
+from .spatial.collision import walked
+from .spatial.view_memory import ViewMemory, visible_pages
+from .spatial.warp import View, Warp, warp
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,12 +82,12 @@ class Prepared:
 
 class Session:
     """An Explorer over a world model. Made by `Engine.session` and `Engine.load_session`, or by an EmuEngine's, whose
-    moments are passages of a conversation (explore.py).
+    moments are passages of a conversation (emu/engine.py).
 
     start: where canvases begin: carried views ("warp"), the frame before ("frame"), pure noise ("noise"), or "auto":
     carried views where the action has a motion and the frame a pose, else the frame before. decoder: "dida",
     "autoregressive" (token by token), or "carry", which shows the carried view with no model: a baseline. is_solid:
-    whether steps end at remembered surfaces (footing.py), or go wherever the action says.
+    whether steps end at remembered surfaces (spatial/collision.py), or go wherever the action says.
     """
 
     def __init__(self, engine: Engine, moments: list[Moment], actions: list[Action], *, seed: int, start: str = "auto",
@@ -194,7 +194,7 @@ class Session:
         return self.frame
 
     def save(self, path: str | Path) -> None:
-        """Write the complete state to one file; see snapshot.py and explore.py."""
+        """Write the complete state to one file; see snapshot.py and emu/engine.py."""
         self.engine.save_session(self, path)
 
     def settle(self) -> None:

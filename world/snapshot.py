@@ -22,10 +22,10 @@ from safetensors.torch import save_file
 
 from .action import Action
 from .frame import Frame
-from .geometry import View
-from .memory import VIEW_LIMIT, ViewMemory
 from .pose import Camera, Motion, Pose
 from .session import Keyframe, Moment, Session, view_index
+from .spatial.view_memory import VIEW_LIMIT, ViewMemory
+from .spatial.warp import View
 
 if TYPE_CHECKING:
     from .engine import Engine

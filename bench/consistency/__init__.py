@@ -1,9 +1,10 @@
 """The consistency benchmark: does a model of a world still show the same world when one comes back?
 
-episode.py, tasks.py      what is walked: held-out scenes by seed, commanded poses, what was seen
-adapters.py, baselines.py, embedded.py, gym.py, videos.py    who is asked
-fidelity.py ... score.py, unseen.py   how an answer is measured; metrics.py lists every number, its unit and worst value
-run.py, verify.py, report.py, compare.py, leaderboard.py     the commands; stats.py the intervals
+questions/   what is walked: held-out scenes by seed, commanded poses, what was seen
+models/      who is asked: adapters for any model, the rows that every table has, our own model, videos made elsewhere
+metrics/     how an answer is measured; definitions.py lists every number, its unit and worst value
+report/      from lines to pages: intervals, tables, pictures, comparisons, the leaderboard, the check of a run
+run.py, ask.py, results.py, commands.py     a run, one question, the files of a run, the command line
 """
 
 VERSION = 3  # of tasks and metrics together: numbers of different versions are not compared

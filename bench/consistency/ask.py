@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .adapters import Answer, Context, WorldModel
-from .episode import BenchError
-from .truth import Truth
+from .models.adapters import Answer, Context, WorldModel
+from .questions.episode import BenchError
+from .questions.truth import Truth
 
 
 def ask(model: WorldModel, truth: Truth) -> tuple[list[Answer], list[float]]:

@@ -49,10 +49,10 @@ def release(
     out: Annotated[Path, typer.Option(help="Folder for the results; goes on with what is there.")] = Path("roam-bench"),
 ) -> None:
     """Ask a model of ours, its rows with a part taken away, its tokenizer and all baselines; report; publish."""
-    from .embedded import rows_of
-    from .publish import publish as publishing
-    from .report import report as writing
-    from .tasks import TASKS
+    from .models.embedded import rows_of
+    from .questions.tasks import TASKS
+    from .report.page import report as writing
+    from .report.publish import publish as publishing
 
     _ask([*rows_of(model), "baselines"], out, tasks=tuple(TASKS), modes=("C",), form=form, scenes=scenes,
          processes=processes, note=note)  # fmt: skip
@@ -87,7 +87,7 @@ def _ask(models: list[str], out: Path, **how) -> None:
 @app.command()
 def report(folder: Folder) -> None:
     """Write report.html, report.md and report.json, and print the tables."""
-    from .report import report as writing
+    from .report.page import report as writing
 
     page = writing(folder)
     print((folder / "report.md").read_text())
@@ -100,8 +100,8 @@ def publish(
     target: Annotated[Path, typer.Argument(help="Folder for what is committed: numbers and a few pictures.")],
 ) -> None:
     """Lay a run's report out to be committed: report.md, report.json and a few pictures."""
-    from .publish import publish as publishing
-    from .report import report as writing
+    from .report.page import report as writing
+    from .report.publish import publish as publishing
 
     writing(folder)
     print(f"written: {target}, {publishing(folder, target) / 1e6:.1f} MB")
@@ -117,8 +117,8 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Markdown file to write the table into as well.")] = None,
 ) -> None:
     """Paired differences, B less A, on the same scenes, paths and seeds."""
-    from .compare import as_markdown
-    from .compare import compare as comparing
+    from .report.compare import as_markdown
+    from .report.compare import compare as comparing
 
     table = as_markdown(comparing(a, b, metrics=_parts(metrics)))
     if out:
@@ -132,7 +132,7 @@ def verify(
     most: Annotated[int | None, typer.Option(min=1, help="Score only about so many lines again.")] = None,
 ) -> None:
     """Check completeness and questions, and score kept frames again; exit code 1 where anything differs."""
-    from .verify import verify as checking
+    from .report.verify import verify as checking
 
     verdict = checking(folder, most=most)
     print(verdict)
@@ -146,7 +146,7 @@ def leaderboard(
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("."),
 ) -> None:
     """Make leaderboard.csv and leaderboard.md from report files."""
-    from .leaderboard import leaderboard as making
+    from .report.leaderboard import leaderboard as making
 
     print(making(reports, out).read_text())
 
@@ -160,8 +160,8 @@ def questions(
     seeds: Annotated[str, typer.Option(help="Sampling seeds, separated by commas.")] = "0",
 ) -> None:
     """Write the questions for a model that runs elsewhere; its videos are then scored with `--model videos:FOLDER`."""
+    from .models.videos import export
     from .run import episodes_of, sized
-    from .videos import export
 
     episodes = episodes_of(_parts(tasks), _parts(modes), sized(form, None), [int(seed) for seed in _parts(seeds)])
     export(episodes, folder)

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from . import VERSION
-from .adapters import Answer
-from .episode import BenchError
-from .metrics import METRICS, Measured
+from .metrics.definitions import METRICS, Measured
+from .models.adapters import Answer
+from .questions.episode import BenchError
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,14 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from ...scenes.splits import SPLITS
-from .adapters import WorldModel, open_model
 from .ask import ask, digest_of
-from .baselines import BASELINES
-from .episode import MODES, BenchError, Episode
-from .forms import FORMS, SHORT_GAP, Form
+from .metrics.score import score
+from .models.adapters import WorldModel, open_model
+from .models.baselines import BASELINES
+from .questions.episode import MODES, BenchError, Episode
+from .questions.forms import FORMS, SHORT_GAP, Form
+from .questions.tasks import SPLIT, TASKS, build
+from .questions.truth import Truth
 from .results import (
     Line,
     Manifest,
@@ -32,9 +35,6 @@ from .results import (
     today,
     write_manifest,
 )  # fmt: skip
-from .score import score
-from .tasks import SPLIT, TASKS, build
-from .truth import Truth
 
 LONG_TASKS = ("T9", "T10")
 TWICE = ("T11",)  # asked with two seeds at least

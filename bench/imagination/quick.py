@@ -250,7 +250,7 @@ _ENGINES: list[Engine | None] = []  # the model's and the untrained one's, of th
 
 
 def _open(model: Path | None, is_with_untrained: bool) -> None:
-    from ..consistency.embedded import untrained
+    from ..consistency.models.embedded import untrained
 
     cv2.setNumThreads(1)
     engine = Engine.from_checkpoint(model, device="cpu")

@@ -17,9 +17,9 @@ from ...scenes.render import render
 from ...scenes.splits import SPLIT_SIZE, make_scene
 from ...world.action import Action
 from ...world.frame import Frame
-from ...world.geometry import View, warp, widened
-from ...world.memory import ViewMemory
 from ...world.pose import Camera
+from ...world.spatial.view_memory import ViewMemory
+from ...world.spatial.warp import View, warp, widened
 from .recipe import FIRST_SCENE, views_of
 from .recogniser import recognise
 from .walks import Outing

@@ -16,8 +16,8 @@ from ...scenes.splits import make_scene, scene_seed
 from ...world.action import TURN_DEG, Action, parse_action, say
 from ...world.frame import Frame
 from ...world.pose import Camera, Motion, Pose
-from ..consistency.places import find_start, free_poses
-from ..consistency.visibility import reveal
+from ..consistency.questions.places import find_start, free_poses
+from ..consistency.questions.visibility import reveal
 from .measures import cleaned
 
 TURNS = 12  # steps of TURN_DEG: half way round

@@ -8,7 +8,7 @@ import argparse
 import time
 
 import gymnasium
-from roam.viewer.recorder import VideoRecorder
+from roam.viewer.play.video import VideoRecorder
 from roam.world.frame import Frame
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from roam.viewer.client import Client
-from roam.viewer.remote import RemoteSession
-from roam.viewer.start import Start
-from roam.viewer.view import ViewOrder, connect
-from roam.viewer.walk import ServerError
+from roam.viewer.client.client import Client
+from roam.viewer.client.remote_session import RemoteSession
+from roam.viewer.client.walk_state import ServerError
+from roam.viewer.commands.view import ViewOrder, connect
+from roam.viewer.opening.start import Start
 from roam.world.action import Action
 from roam.world.frame import Frame
 

@@ -14,13 +14,13 @@ import roam_relief  # before Panda's own: it says what to install
 from direct.showbase.DirectObject import DirectObject
 from direct.showbase.ShowBase import ShowBase
 from panda3d import core
-from roam.viewer.client import Client
-from roam.viewer.encoding import Look
-from roam.viewer.fields import FieldError
-from roam.viewer.keymap import MOTIONS, Held, Keymap
-from roam.viewer.start import Start
-from roam.viewer.view import ViewOrder, connect
-from roam.viewer.walk import ServerError
+from roam.viewer.client.client import Client
+from roam.viewer.client.walk_state import ServerError
+from roam.viewer.commands.view import ViewOrder, connect
+from roam.viewer.opening.start import Start
+from roam.viewer.play.keymap import MOTIONS, Held, Keymap
+from roam.viewer.wire.encoding import Look
+from roam.viewer.wire.fields import FieldError
 from roam.world.action import Action, ActionError
 from roam.world.frame import Frame
 from roam.world.pose import Camera

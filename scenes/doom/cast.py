@@ -65,8 +65,8 @@ def _crosses(ax, ay, bx, by, x, y, size):
 def cast(eye, rotation, focal, ends, front, back, middles, floors, ceilings, is_open, first, lines, low, columns, rows,
          cell, out_depth, out_ids, out_middle, out_line):  # fmt: skip
     """Depth and kind of what every pixel sees: out_depth (H, W) float32; out_ids (H, W) int32, 0 sky, 1 floor,
-    2 ceiling, 3 + the line's number a wall. out_middle (H, W) float32: the depth of the first picture that one can see past, FAR
-    where there is none, and out_line (H, W) int32 its line."""
+    2 ceiling, 3 + the line's number a wall. out_middle (H, W) float32: the depth of the first picture that one can see
+    past, FAR where there is none, and out_line (H, W) int32 its line."""
     height, width = out_depth.shape
     for v in range(height):
         y = (v + 0.5 - height / 2) / focal

@@ -56,7 +56,7 @@ class DoomEngine:
         self._start()
 
     def shot(self, x: float, y: float, z: float, yaw_deg: float, pitch_deg: float) -> Shot:
-        """What is seen from (x, y, z), the height of the eyes above a floor, all in Doom's units."""
+        """What is seen from the whole units nearest to (x, y); z is the height at which the eyes will settle there."""
         pitch_deg = max(-MOST_DOWN_DEG, min(MOST_UP_DEG, pitch_deg))
         try:
             return self._shot(x, y, z, yaw_deg, pitch_deg)
@@ -120,7 +120,7 @@ class DoomEngine:
 
     def _shot(self, x: float, y: float, z: float, yaw_deg: float, pitch_deg: float) -> Shot:
         game, now = self._game, self._where()
-        game.send_game_command(f"warp {x:.5f} {y:.5f}")
+        game.send_game_command(f"warp {round(x)} {round(y)}")
         right = (now[3] - yaw_deg + 180) % 360 - 180
         self._press(right, pitch_deg + now[4])
         heights: list[float] = []

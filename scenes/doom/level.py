@@ -103,23 +103,24 @@ class DoomLevel:
             self._engine = None
 
     def _seen(self, shot: Shot, pose: Pose, camera: Camera) -> View:
-        places = _places_in_shot(camera, round(pose.pitch_deg, 4), round(shot.pitch_deg, 4))
-        fine = _places_in_shot(
-            Camera(camera.width * _SAMPLES, camera.height * _SAMPLES, camera.fov_deg), round(pose.pitch_deg, 4),
-            round(shot.pitch_deg, 4),
-        )  # fmt: skip
-        drawn = cv2.remap(shot.pixels, *fine, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        pixels = cv2.resize(drawn, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
-        engine_depth, labels = (
-            cv2.remap(plane, *places, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-            for plane in (shot.depth, shot.labels)
-        )
+        """A camera's view from a pose, of what the engine drew from the whole units nearest to it."""
         depth, ids, middle, line = self.cast(pose, camera)
         yaw = np.radians(pose.yaw_deg)
         level = np.array([np.cos(yaw), np.sin(yaw), 0])
-        ahead = camera.rays @ (pose.rotation.T @ level).astype(np.float32)  # metres along the level for one along the axis
+        off = np.array(pose.position) - np.array(shot.eye) * UNIT
+        moved = (float(off @ [np.sin(yaw), -np.cos(yaw), 0]), float(off @ level), float(off[2]))
+        fine = Camera(camera.width * _SAMPLES, camera.height * _SAMPLES, camera.fov_deg)
+        places = _places(fine, pose, shot, np.repeat(np.repeat(depth, _SAMPLES, 0), _SAMPLES, 1), moved)
+        drawn = cv2.remap(shot.pixels, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        pixels = cv2.resize(drawn, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
+        coarse = [part[_SAMPLES // 2 :: _SAMPLES, _SAMPLES // 2 :: _SAMPLES] for part in places]
+        engine_depth, labels = (
+            cv2.remap(plane, *coarse, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+            for plane in (shot.depth, shot.labels)
+        )
+        ahead = _axes(camera, round(pose.pitch_deg, 4))[1]  # metres along the level for one along the camera's axis
         # a picture that one sees past is there where the engine's own depth, right for walls alone, says so
-        seen = engine_depth * np.float32(_LEVEL * UNIT) / np.maximum(ahead, 1e-6)
+        seen = engine_depth * np.float32(_LEVEL * UNIT) / ahead
         off = np.abs(seen - middle)
         is_close = off < _NEAR_ENOUGH[0] + _NEAR_ENOUGH[1] * middle
         is_nearer = np.where(ids > CEILING_ID, off < np.abs(seen - depth), is_close)
@@ -146,7 +147,7 @@ class DoomLevel:
             away = float(np.array([x * UNIT - pose.position[0], y * UNIT - pose.position[1]]) @ level[:2])
             if away <= 0 or not where.any():
                 continue
-            depth[where] = np.maximum(away / np.maximum(ahead[where], 1e-6), 1e-3)
+            depth[where] = np.maximum(away / ahead[where], 1e-3)
             ids[where] = FIRST_THING + int(np.abs(self._places - (x, y)).sum(1).argmin())
 
 
@@ -176,7 +177,10 @@ def source_of(name: str) -> Source:
         raise SceneError(f"'{name}' names no map; say for instance doom:E1M1, doom:MAP07 or doom:FILE.wad:MAP01")
     if path:
         file = Path(path).absolute()
-        if read_wad(file).kind == "IWAD":
+        wad = read_wad(file)
+        if wad.kind == "IWAD":
+            if missing := {"PLAYPAL", "TEXTURE1", "PNAMES"} - {lump for lump, _, _ in wad.lumps}:
+                raise SceneError(f"{file.name} calls itself a whole game and lacks {', '.join(sorted(missing))}")
             return Source(file, None, level)
         return Source(freedoom(level), file, level)
     return Source(freedoom(level), None, level)
@@ -195,15 +199,24 @@ def _digest(level: Map) -> str:
     return hasher.hexdigest()[:16]
 
 
-@lru_cache(maxsize=64)
-def _places_in_shot(camera: Camera, pitch_deg: float, shot_pitch_deg: float) -> tuple[np.ndarray, np.ndarray]:
+def _places(camera: Camera, pose: Pose, shot: Shot, depth: np.ndarray, moved: tuple[float, float, float]):
     """Where in the engine's picture each pixel of a camera lies: columns and rows (H, W) float32. The engine's picture
-    stands upright, whatever it looks at: it is moved up or down by the tangent of its look."""
+    stands upright, whatever it looks at: it is moved up or down by the tangent of its look.
+
+    depth (H, W): metres; moved: how far the camera is from where the engine drew, to the right, ahead and up.
+    """
+    right, level, up = _axes(camera, round(pose.pitch_deg, 4))
+    away = np.maximum(level * depth + np.float32(moved[1]), 1e-3)
+    columns = WIDTH / 2 + _FOCAL * (right * depth + moved[0]) / away - 0.5
+    rows = HEIGHT / 2 - _FOCAL * ((up * depth + moved[2]) / away - np.tan(np.radians(shot.pitch_deg))) - 0.5
+    return columns.astype(np.float32), rows.astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def _axes(camera: Camera, pitch_deg: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How far to the right, along the level and up each pixel's ray goes (H, W) for one metre along the axis."""
     pitch = np.radians(pitch_deg)
     right, down, ahead = np.moveaxis(camera.rays, -1, 0)
-    level = ahead * np.cos(pitch) + down * np.sin(pitch)
+    level = np.maximum(ahead * np.cos(pitch) + down * np.sin(pitch), 1e-3)
     up = ahead * np.sin(pitch) - down * np.cos(pitch)
-    level = np.maximum(level, 1e-3)
-    columns = WIDTH / 2 + _FOCAL * right / level - 0.5
-    rows = HEIGHT / 2 - _FOCAL * (up / level - np.tan(np.radians(shot_pitch_deg))) - 0.5
-    return columns.astype(np.float32), rows.astype(np.float32)
+    return right, level.astype(np.float32), up.astype(np.float32)

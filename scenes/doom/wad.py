@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..scene import SceneError
-from .things import MONSTERS
+from .things import MONSTERS, PLAYER
 
 LUMPS = ("THINGS", "LINEDEFS", "SIDEDEFS", "VERTEXES", "SEGS", "SSECTORS", "NODES", "SECTORS", "REJECT", "BLOCKMAP")
 NONE = 0xFFFF  # a side that a line does not have
@@ -31,6 +31,7 @@ _KINDS = {
 _DOORS_BEHIND = {1, 26, 27, 28, 31, 32, 33, 34, 117, 118}
 _DOORS_TAGGED = {2, 4, 29, 46, 61, 63, 86, 90, 99, 103, 105, 106, 108, 109, 111, 112, 114, 115, *range(133, 138)}
 _GENERAL_DOORS = range(0x3800, 0x4000)  # Boom's: the last bits say by what, 6 and 7 from the line itself
+_AT_MEDIUM, _IN_COMPANY = 2, 16  # flags of things: there at the usual skill, there for several players only
 _LEDGE = 4  # units that an open door leaves of itself under the ceiling
 
 
@@ -118,7 +119,9 @@ def stilled(level: Map) -> Map:
         if beside:
             sectors["ceiling"][door] = max(sectors["ceiling"][door], min(beside) - _LEDGE)
     sectors["special"], lines["special"], lines["tag"] = 0, 0, 0
-    return replace(level, sectors=sectors, lines=lines, things=level.things[~np.isin(level.things["type"], MONSTERS)])
+    things = level.things[~np.isin(level.things["type"], MONSTERS)]
+    is_there = (things["flags"] & _AT_MEDIUM > 0) & (things["flags"] & _IN_COMPANY == 0)
+    return replace(level, sectors=sectors, lines=lines, things=things[is_there | (things["type"] == PLAYER)])
 
 
 def doors(level: Map) -> list[int]:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from roam.bench import rollout
 from roam.bench.rollout import EMU, EMU_WORDS, Peaks, Work, check, draw, random_model, step_work
-from roam.world import model as model_module
-from roam.world.footprint import num_parameters
+from roam.world.emu.memory_plan import num_parameters
+from roam.world.transformer import model as model_module
 
 H200 = Peaks(4800.0, {"bfloat16": 800.0, "fp8": 1600.0})
 CPU = torch.device("cpu")

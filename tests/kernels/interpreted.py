@@ -23,12 +23,12 @@ from roam.kernels.rope import PageWrite, qk_norm_rope_reference, qk_norm_rope_tr
 from roam.kernels.sample import head_sample_reference, head_sample_triton
 from roam.kernels.swiglu import swiglu_reference, swiglu_triton
 from roam.kernels.tiles import TilePlan
-from roam.world.cache import KVCache
 from roam.world.config import DidaConfig, LayoutConfig, ModelConfig
-from roam.world.dida import Canvas, MetricPath, decode_canvas
-from roam.world.model import Transformer
-from roam.world.passes import Evidence, Passes
-from roam.world.vocabulary import Vocabulary
+from roam.world.tokens.vocabulary import Vocabulary
+from roam.world.transformer.cache import KVCache
+from roam.world.transformer.dida import Canvas, MetricPath, decode_canvas
+from roam.world.transformer.model import Transformer
+from roam.world.transformer.passes import Evidence, Passes
 
 assert os.environ.get("TRITON_INTERPRET") == "1", "run by test_interpreter.py"
 

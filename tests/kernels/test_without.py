@@ -17,7 +17,7 @@ import numpy as np, torch
 from roam.kernels.device import HAS_TRITON
 from roam.world.action import parse_action
 from roam.world.engine import Engine
-from roam.world.passes import Serving
+from roam.world.transformer.passes import Serving
 engine = Engine.from_checkpoint(serving=Serving(precision="PRECISION"))
 session = engine.session(np.full((128, 128, 3), 90, np.uint8))
 print(HAS_TRITON, torch.get_num_threads(), session.step(parse_action("turn left")).index)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from roam.scenes.explorer import SceneSession
 from roam.scenes.splits import make_scene
-from roam.viewer.server import Server
-from roam.viewer.worlds import SceneWorlds
+from roam.viewer.opening.worlds import SceneWorlds
+from roam.viewer.server.server import Server
 from roam.world.action import parse_action
 from roam.world.frame import Frame
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from roam.viewer.walk import ServerError
+from roam.viewer.client.walk_state import ServerError
 from roam.world.action import ActionError
 
 gymnasium = pytest.importorskip("gymnasium", reason="the plugin needs gymnasium")
@@ -125,7 +125,7 @@ def test_environments_of_a_vector_share_a_server(server):
 
 
 def test_what_cannot_be_done_is_refused_in_a_sentence_and_the_walk_goes_on(make):
-    from roam.viewer.view import ViewError
+    from roam.viewer.commands.view import ViewError
 
     env = make()
     env.reset(seed=6)

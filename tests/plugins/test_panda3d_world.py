@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from roam.viewer.client import Client
+from roam.viewer.client.client import Client
 
 core = pytest.importorskip("panda3d.core", reason="the plugin needs panda3d")
 FOLDER = Path(__file__).parents[2] / "plugins" / "panda3d_world"

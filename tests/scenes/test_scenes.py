@@ -12,8 +12,8 @@ from roam.scenes.render import FAR, render
 from roam.scenes.scene import BODY_RADIUS, EYE_HEIGHT, PLAIN, SceneError, load_scene
 from roam.scenes.splits import FAMILIES, SPLITS, make_scene, scene_seed
 from roam.world.action import Action, ActionError, parse_action
-from roam.world.geometry import View, warp
 from roam.world.pose import Camera, Motion, Pose
+from roam.world.spatial.warp import View, warp
 
 
 def one_box():

@@ -6,8 +6,8 @@ os.environ["SDL_VIDEODRIVER"] = "dummy"
 
 import pytest
 from roam.viewer.cli import main
-from roam.viewer.player import Player
-from roam.viewer.start import Opener, Start
+from roam.viewer.opening.start import Opener, Start
+from roam.viewer.play.player import Player
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def player(tmp_path):
 def roam(tmp_path, monkeypatch, capsys):
     """Runs a command line in an empty folder with no display; returns (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("roam.viewer.progress.FIRST_S", 1e6)  # a busy machine's waits are not what is tested
+    monkeypatch.setattr("roam.viewer.play.progress.FIRST_S", 1e6)  # a busy machine's waits are not what is tested
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
 

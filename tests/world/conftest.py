@@ -8,13 +8,13 @@ from roam.scenes.explorer import SceneSession
 from roam.scenes.splits import make_scene
 from roam.world.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from roam.world.config import DidaConfig, LayoutConfig, ModelConfig
-from roam.world.depth import DepthConfig, DepthRefiner
 from roam.world.engine import Engine
-from roam.world.model import Transformer
-from roam.world.painter import Painter, PainterConfig
-from roam.world.text import TextTokenizer
-from roam.world.vision import VisionConfig, VisionTokenizer
-from roam.world.vocabulary import Vocabulary
+from roam.world.tokens.depth import DepthConfig, DepthRefiner
+from roam.world.tokens.painter import Painter, PainterConfig
+from roam.world.tokens.text import TextTokenizer
+from roam.world.tokens.vision import VisionConfig, VisionTokenizer
+from roam.world.tokens.vocabulary import Vocabulary
+from roam.world.transformer.model import Transformer
 
 
 def tiny_checkpoint(window: int = 3) -> Checkpoint:

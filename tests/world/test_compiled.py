@@ -48,7 +48,8 @@ def test_without_any_folder_it_compiles_and_keeps_nothing(nowhere, monkeypatch):
 @pytest.mark.skipif(os.name != "posix", reason="HOME")
 def test_no_folder_named_after_a_missing_home_is_made(tmp_path):
     env = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}
-    code = "from roam.scenes.splits import make_scene; import roam.viewer.serving; make_scene('test', 1).is_free(0, 0)"
+    code = "from roam.scenes.splits import make_scene; import roam.viewer.commands.serve; "
+    code += "make_scene('test', 1).is_free(0, 0)"
     for home in ({}, {"HOME": "/nonexistent"}):
         run = [sys.executable, "-c", code]
         done = subprocess.run(run, env=env | home, cwd=tmp_path, capture_output=True, text=True)

@@ -9,13 +9,13 @@ import torch
 from roam.world.action import parse_action
 from roam.world.checkpoint import CheckpointError
 from roam.world.config import DidaConfig
-from roam.world.dida import decode_holes, reveal_order
 from roam.world.dreamer import strides_ahead
 from roam.world.engine import Engine
-from roam.world.painter import Known, Painter, PainterConfig
-from roam.world.passes import Serving
 from roam.world.pose import Motion
-from roam.world.vision import VisionConfig, VisionTokenizer
+from roam.world.tokens.painter import Known, Painter, PainterConfig
+from roam.world.tokens.vision import VisionConfig, VisionTokenizer
+from roam.world.transformer.dida import decode_holes, reveal_order
+from roam.world.transformer.passes import Serving
 
 LEFT, RIGHT, ON, BACK, WORDS = (
     parse_action(text) for text in ("turn left", "turn right", "move forward", "step back", "step back and turn right")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from roam.world.action import Action, ActionError, paraphrases, parse_action, say, words
 from roam.world.frame import Frame, Rollout
 from roam.world.pose import Camera, Motion, Pose
-from roam.world.text import TextTokenizer
+from roam.world.tokens.text import TextTokenizer
 
 metres = st.integers(-200, 200).map(lambda n: n / 100)
 degrees = st.integers(-1500, 1500).map(lambda n: n / 10)

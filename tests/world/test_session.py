@@ -9,13 +9,13 @@ import torch
 from roam.scenes.explorer import SceneSession
 from roam.scenes.splits import make_scene
 from roam.world.action import Action, ActionError, parse_action
-from roam.world.cache import CachedAttention
 from roam.world.checkpoint import load_checkpoint
 from roam.world.engine import Engine
 from roam.world.frame import Explorer
-from roam.world.passes import Serving
 from roam.world.session import REWIND_LIMIT
 from roam.world.snapshot import SnapshotError
+from roam.world.transformer.cache import CachedAttention
+from roam.world.transformer.passes import Serving
 
 WALK = [parse_action(t) for t in ("move forward", "turn left", "step back and turn right", "look up 5 degrees", "wait")]
 

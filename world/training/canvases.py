@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
-from ..depth import DepthRefiner
-from ..geometry import View, Warp, remembered, sharpened, warp
-from ..memory import ViewMemory
 from ..pose import Camera, Motion, Pose
-from ..text import TextTokenizer
-from ..vision import MAX_DEPTH, VisionTokenizer
+from ..spatial.view_memory import ViewMemory
+from ..spatial.warp import View, Warp, remembered, sharpened, warp
+from ..tokens.depth import DepthRefiner
+from ..tokens.text import TextTokenizer
+from ..tokens.vision import MAX_DEPTH, VisionTokenizer
 from .data import Walks
 
 VIEWS = 8  # remembered views carried into a canvas, as a session does

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..depth import DepthConfig, DepthRefiner
-from ..vision import MAX_DEPTH, MIN_DEPTH, VisionTokenizer
+from ..tokens.depth import DepthConfig, DepthRefiner
+from ..tokens.vision import MAX_DEPTH, MIN_DEPTH, VisionTokenizer
 from .data import Walks, load_walks
 from .muon import Muon
 from .run import Average, Run, half_products, learning_rate

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ..geometry import View, sharpened, warp
-from ..painter import USUAL_DEPTH, Known, Painter, PainterConfig
 from ..pose import Camera
-from ..vision import MAX_DEPTH, MIN_DEPTH, VisionTokenizer, to_unit
+from ..spatial.warp import View, sharpened, warp
+from ..tokens.painter import USUAL_DEPTH, Known, Painter, PainterConfig
+from ..tokens.vision import MAX_DEPTH, MIN_DEPTH, VisionTokenizer, to_unit
 from .canvases import scaled_off
 from .data import Walks
 from .muon import Muon

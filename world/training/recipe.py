@@ -17,11 +17,11 @@ import torch
 from ...scenes.recorder import record
 from ..checkpoint import Checkpoint, config_from, load_checkpoint, save_checkpoint
 from ..config import DidaConfig, LayoutConfig, ModelConfig
-from ..depth import DepthConfig, DepthRefiner
-from ..painter import Painter, PainterConfig
-from ..text import TextTokenizer
-from ..vision import VisionConfig, VisionTokenizer
-from ..vocabulary import Vocabulary
+from ..tokens.depth import DepthConfig, DepthRefiner
+from ..tokens.painter import Painter, PainterConfig
+from ..tokens.text import TextTokenizer
+from ..tokens.vision import VisionConfig, VisionTokenizer
+from ..tokens.vocabulary import Vocabulary
 from .canvases import Canvases, load_canvases, make_canvases, save_canvases
 from .data import load_walks
 from .depth import DepthRecipe, train_depth

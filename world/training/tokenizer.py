@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..vision import MAX_DEPTH, VisionConfig, VisionTokenizer, to_unit
+from ..tokens.vision import MAX_DEPTH, VisionConfig, VisionTokenizer, to_unit
 from .data import Walks, load_walks
 from .run import Average, Run, half_products, learning_rate
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from ..config import DidaConfig, LayoutConfig, ModelConfig
-from ..model import Transformer
-from ..vision import VisionTokenizer
-from ..vocabulary import Vocabulary
+from ..tokens.vision import VisionTokenizer
+from ..tokens.vocabulary import Vocabulary
+from ..transformer.model import Transformer
 from .banded import BandedAttention
 from .canvases import Canvases
 from .factored import FactoredCodes

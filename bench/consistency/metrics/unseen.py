@@ -1,0 +1,139 @@
+"""T11: what is dreamt where nothing had been seen. Each episode keeps the traits of its frames, dreamt and true; the
+measures are of all episodes of a model together, for a distribution is no property of one walk.
+
+Knows the measures of `bench/imagination`, and no model.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ....world.pose import Pose
+from ...imagination.measures import FLOOR, Traits, cleaned, joined, measure, persistence, reprojection, traits
+from ...imagination.recogniser import CLASSES, WIDTH
+from ..models.adapters import Answer
+from ..questions.truth import Truth
+from ..results import Line
+from .definitions import Measured, balance, measured
+
+VARIANTS = ("half turn left", "one turn and a half right", "out of sight", "far stroll")
+GIVEN = ("truth", "tokenizer")  # rows that no seed can change: they are not asked for diversity
+LEAST = 0.02  # of a share of the imagination part, so that rows without any can still be told apart
+APART = 2  # frames between two views whose depths are held against each other
+LEAST_NEW = 0.5  # of a frame that must never have been seen for its depth and its lasting to be asked about
+_COLUMNS = (("weight", 1), ("shares", len(CLASSES)), ("features", WIDTH), ("layout", 64), ("edges", 2), ("seam", 2), ("fit", 1))  # fmt: skip  # noqa: E501
+
+
+def unseen_of(truth: Truth, answers: Sequence[Answer]) -> tuple[dict[str, Measured], dict]:
+    """Lasting and depth of one episode's dreamt places, and the traits of its scored frames, dreamt and true."""
+    episode = truth.episode
+    masks = {index: never_seen(truth, episode.poses[index]) for index in episode.scored}
+    true = np.stack([truth.frame(index).pixels for index in episode.scored])
+    ours = np.stack([answers[index - episode.num_context].pixels for index in episode.scored])
+    unseen = np.stack(list(masks.values()))
+    # what joins is what was seen, as it was, and what was dreamt beside it
+    pasted = np.where(unseen[..., None], ours, true)
+    walk = 1000 * VARIANTS.index(episode.variant)
+    index = [walk + len(episode.actions) - t for t in episode.scored]
+    about = dict(scene=episode.number, seed=episode.seed)
+    same = truth.once("traits", episode.poses[episode.scored[0]], lambda: traits(true, unseen, index, **about))
+    values = {"persistence": measured("persistence", _lasting(truth, answers, masks))}
+    if any(misfit := _misfits(truth, answers, masks)):
+        values["misfit"] = measured("misfit", misfit)
+    return values, {"index": index, "dream": _packed(traits(pasted, unseen, index, **about)), "true": _packed(same)}
+
+
+def never_seen(truth: Truth, pose: Pose) -> np.ndarray:
+    """(H, W) bool: the pixels whose surface no shown frame showed, without the specks that rounding leaves."""
+    return truth.once("never seen", pose, lambda: cleaned(~truth.seen(pose)))
+
+
+def imagined(lines: Sequence[Line]) -> dict[str, float]:
+    """Every measure of one model over its T11 lines, and "imagination", a share in [0, 1]; empty without any."""
+    asked = [line for line in lines if line.task == "T11"]
+    held = [line for line in asked if not line.error]
+    if not asked:
+        return {}
+    if not held:
+        return {"imagination": 0.0}
+    dream = joined([_unpacked(line, "dream") for line in held])
+    true = joined([_unpacked(line, "true") for line in held])
+    found = {_NAMES[name]: value for name, value in measure(dream, true).items() if name in _NAMES}
+    if held[0].model.partition(":")[0] in GIVEN:
+        found["diversity"] = None
+    elif found.get("diversity") is None and len({line.seed for line in held}) > 1:
+        found["diversity"] = 0.0
+    for name in ("persistence", "misfit"):
+        values = [line.values[name].value for line in held if name in line.values]
+        found[name] = _mean([value for value in values if value is not None])
+    found = {name: value for name, value in found.items() if value is not None}
+    return found | {"imagination": part(found) * len(held) / len(asked)}
+
+
+_NAMES = {"sharpness": "unseen_sharpness", "things": "unseen_things", "structure": "unseen_structure", "auc": "auc",
+          "kid": "kid", "diversity": "diversity", "seam": "seam", "fit": "fit"}  # fmt: skip
+
+
+def part(found: dict[str, float]) -> float:
+    """The harmonic mean of shares: how near sharpness, things and structure are to the truth's, how little a classifier
+    tells, how different two dreams are, how well they join. Each is at least LEAST; what was not asked is left out."""
+    near: Callable[[float], float] = lambda ratio: min(ratio, 1 / ratio) if ratio > 0 else 0.0  # noqa: E731
+    under: Callable[[float], float] = lambda ratio: min(1.0, 1 / max(ratio, 1e-9))  # noqa: E731
+    rules = {
+        "unseen_sharpness": near, "unseen_things": near, "unseen_structure": near, "auc": lambda x: 2 * (1 - x),
+        "diversity": lambda x: min(1.0, x), "seam": under, "fit": under,
+    }  # fmt: skip
+    return balance([max(LEAST, rule(found[name])) for name, rule in rules.items() if name in found] or [LEAST])
+
+
+def _lasting(truth: Truth, answers: Sequence[Answer], masks: dict[int, np.ndarray]) -> list[float]:
+    """PSNR of own frames whenever the very same look comes again."""
+    episode, found, first = truth.episode, [], {}
+    for index in episode.scored:
+        pose = episode.poses[index]
+        place = (*np.round(pose.position, 3), *np.round(np.asarray(pose.rotation).ravel(), 3) + 0.0)
+        own = answers[index - episode.num_context].pixels
+        if place in first and masks[index].mean() >= LEAST_NEW:
+            found.append(persistence(first[place][None], own[None]))
+        first.setdefault(place, own)
+    return found
+
+
+def _misfits(truth: Truth, answers: Sequence[Answer], masks: dict[int, np.ndarray]) -> list[float]:
+    """How much own depths of new places disagree between near frames, over the truth's own disagreement."""
+    episode, found = truth.episode, []
+    for index, mask in masks.items():
+        before, shown = index - APART, episode.num_context
+        if before < shown or mask.mean() < LEAST_NEW or answers[index - shown].depth is None:
+            continue
+        poses = episode.poses[before], episode.poses[index]
+        own = [answers[k - shown].depth for k in (before, index)]
+        true = [truth.frame(k).depth for k in (before, index)]
+        ours, theirs = (reprojection(a, poses[0], b, poses[1], mask) for a, b in (own, true))
+        if ours is not None and theirs is not None:
+            found.append(max(ours, FLOOR) / max(theirs, FLOOR))
+    return found
+
+
+def _packed(rows: Traits) -> str:
+    """The traits of an episode's frames in half precision, as text."""
+    parts = [getattr(rows, name).reshape(len(rows.weight), size) for name, size in _COLUMNS]
+    return base64.b64encode(np.concatenate(parts, 1).astype("<f2").tobytes()).decode()
+
+
+def _unpacked(line: Line, name: str) -> Traits:
+    n = len(line.extra["index"])
+    held = np.frombuffer(base64.b64decode(line.extra[name]), "<f2").reshape(n, -1).astype(np.float64)
+    ends = np.cumsum([size for _, size in _COLUMNS])
+    parts = dict(zip([name for name, _ in _COLUMNS], np.split(held, ends[:-1], axis=1), strict=True))
+    parts |= {name: parts[name][:, 0] for name in ("weight", "fit")}
+    return Traits(
+        scene=np.full(n, line.scene), seed=np.full(n, line.seed), index=np.asarray(line.extra["index"]), **parts
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None

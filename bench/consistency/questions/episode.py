@@ -1,0 +1,94 @@
+"""One question put to a model: true frames to look at, then actions to dream on from. Plain data, nothing rendered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from ....world.action import Action
+from ....world.pose import Pose
+
+MODES = ("C", "F")
+FREE_FRAMES = 4  # true frames that mode F begins with
+
+
+class BenchError(ValueError):
+    """A request to the benchmark that cannot be met; the message says what came and what was wanted."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a model is asked to do next, said three ways: words, motion, and the pose that the motion leads to.
+
+    A model may read whichever it understands; `pose` is what the simulator reaches, collisions resolved.
+    """
+
+    action: Action
+    pose: Pose
+
+    @property
+    def text(self) -> str:
+        return self.action.text
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A path through a scene of a split, and how much of it is shown.
+
+    actions[i] leads from poses[i] to poses[i + 1]; phases names what each pose is for ("explore", "return", ...).
+    Frames 0 to num_context - 1 are true and shown; the model gives the rest. scored: the frames that are measured.
+    gap: frames between leaving a view and coming back to it, or None. target: instance id of the object that T7 hides,
+    or None; is_absent: the object was taken out of the scene, and the path is as if it were there.
+    """
+
+    task: str
+    variant: str
+    mode: str
+    number: int
+    seed: int
+    actions: tuple[Action, ...]
+    poses: tuple[Pose, ...]
+    phases: tuple[str, ...]
+    num_context: int
+    scored: tuple[int, ...]
+    gap: int | None = None
+    target: int | None = None
+    is_absent: bool = False
+    split: str = "test"
+
+    def __post_init__(self):
+        if len(self.poses) != len(self.actions) + 1 or len(self.phases) != len(self.poses):
+            raise BenchError(
+                f"{self.key}: {len(self.poses)} poses and {len(self.phases)} phases, {len(self.actions)} actions"
+            )
+        if not 1 <= self.num_context < len(self.poses) or not self.scored or min(self.scored) < self.num_context:
+            raise BenchError(
+                f"{self.key}: {self.num_context} true frames of {len(self.poses)}, scored {self.scored[:3]}"
+            )
+
+    @property
+    def key(self) -> str:
+        """Names the episode among all: the same key, the same question."""
+        return f"{self.task}/{self.variant}/{self.mode}/{self.split}-{self.number}/{self.seed}"
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """What the model is asked for, in order: frames num_context to the end."""
+        first = self.num_context - 1
+        return tuple(Command(a, p) for a, p in zip(self.actions[first:], self.poses[first + 1 :], strict=True))
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits over everything that is asked: actions, poses to a micrometre, and what is scored."""
+        poses = [[round(x, 6) + 0.0 for x in (*p.position, *p.wxyz)] for p in self.poses]
+        parts = [
+            self.key,
+            [a.text for a in self.actions],
+            poses,
+            self.num_context,
+            self.scored,
+            self.target,
+            self.is_absent,
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

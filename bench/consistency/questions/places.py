@@ -1,0 +1,89 @@
+"""Where an episode can begin: places from which a path is free and the view is worth remembering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ....scenes.render import FAR, render
+from ....scenes.scene import EYE_HEIGHT, GROUND_ID, Scene
+from ....world.action import Action
+from ....world.pose import Camera, Motion, Pose
+
+TRIES = 400
+_SMALL = Camera(32, 32)
+
+
+def free_poses(scene: Scene, start: Pose, actions: Sequence[Action]) -> list[Pose] | None:
+    """The poses that the actions lead through, or None where anything is in the way."""
+    poses = [start]
+    for action in actions:
+        motion = action.motion or Motion()
+        there = scene.walked(poses[-1], motion)
+        if there.distance_to(poses[-1].moved(motion)) > 1e-3:
+            return None
+        poses.append(there)
+    return poses
+
+
+def find_start(scene: Scene, rng: np.random.Generator, is_good: Callable[[Pose], bool]) -> Pose | None:
+    """A random free pose with an open view that `is_good`; None where TRIES draws found none."""
+    for _ in range(TRIES):
+        x, y = rng.uniform(-scene.half_extent, scene.half_extent, 2)
+        pose = Pose.at(x, y, EYE_HEIGHT, float(rng.integers(24) * 15))
+        if scene.is_free(x, y, 0.45) and is_good(pose) and has_view(scene, pose):
+            return pose
+    return None
+
+
+def has_view(scene: Scene, pose: Pose) -> bool:
+    """Whether there is something to see: no wall at the nose, and several things in view."""
+    view = render(scene, pose, _SMALL)
+    return float(np.median(view.depth)) > 1.2 and len(np.unique(view.ids)) >= 4
+
+
+def things(scene: Scene) -> list[int]:
+    """Instance ids of what could be carried away: neither ground nor sky, and no wall, ceiling or house."""
+    ids = []
+    for instance in np.unique(scene.ids):
+        solids = scene.ids == instance
+        low = (scene.centers - scene.halves)[solids].min(0)
+        high = (scene.centers + scene.halves)[solids].max(0)
+        if instance > GROUND_ID and max(high[:2] - low[:2]) < 3.0 and low[2] < 2.0:
+            ids.append(int(instance))
+    return ids
+
+
+def without(scene: Scene, instance: int) -> Scene:
+    """The scene after that thing has been carried away."""
+    kept = scene.ids != instance
+    arrays = {name: getattr(scene, name)[kept] for name in ("shapes", "centers", "halves", "yaws", "ids", "materials")}
+    return Scene(**{**vars(scene), **arrays})
+
+
+def share_of(scene: Scene, pose: Pose, instance: int, *, camera: Camera = _SMALL) -> float:
+    """The share of the view that an instance covers."""
+    return float((render(scene, pose, camera).ids == instance).mean())
+
+
+def face(scene: Scene, rng: np.random.Generator, instance: int) -> Pose | None:
+    """A free pose some metres from an instance that looks at it and sees it well."""
+    center = scene.centers[scene.ids == instance].mean(0)
+    for _ in range(40):
+        angle, distance = rng.uniform(-np.pi, np.pi), rng.uniform(1.4, 3.2)
+        x, y = center[0] + distance * np.cos(angle), center[1] + distance * np.sin(angle)
+        pose = Pose.at(x, y, EYE_HEIGHT, float(np.degrees(angle)) + 180.0 + rng.uniform(-8, 8))
+        if scene.is_free(x, y, 0.35) and 0.03 < share_of(scene, pose, instance) < 0.35 and has_view(scene, pose):
+            return pose
+    return None
+
+
+def is_behind(scene: Scene, pose: Pose, instance: int) -> bool:
+    """Whether something stands between the camera and an instance that would otherwise be well in the picture."""
+    points = scene.centers[scene.ids == instance] - np.asarray(pose.position)
+    x, y, z = (points @ pose.rotation).T
+    reach = 0.8 * _SMALL.width / 2 / _SMALL.focal
+    inside = (z > 0.5) & (np.abs(x) < reach * z) & (np.abs(y) < reach * z) & (z < FAR)
+    is_gone = bool(inside.all()) and share_of(scene, pose, instance) == 0.0
+    return is_gone and share_of(scene, pose, instance, camera=Camera()) == 0.0  # nor does a sliver peep out

@@ -1,0 +1,100 @@
+"""What an episode should look like: true views at any pose, and what the shown frames have revealed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import TypeVar
+
+import numpy as np
+
+from ....scenes.render import View, render
+from ....scenes.splits import SPLIT_SIZE, make_scene
+from ....world.pose import Camera, Pose
+from .episode import Episode
+from .places import find_start, things, without
+from .visibility import reveal
+
+KEPT_VIEWS = 1100  # of an episode: the longest walk's, so that all models are held against views drawn once
+T = TypeVar("T")
+NUM_STRANGERS = 7
+
+
+class Truth:
+    """The scene of an episode, drawn when asked. What depends on the truth alone is worked out once for all models."""
+
+    def __init__(self, episode: Episode, *, camera: Camera | None = None):
+        self.episode, self.camera = episode, camera or Camera()
+        self.full_scene = make_scene(episode.split, episode.number)
+        self.scene = without(self.full_scene, episode.target) if episode.is_absent else self.full_scene
+        self.things = np.array(things(self.scene))
+        self._views: OrderedDict[Pose, View] = OrderedDict()
+        self._strangers: list[View] | None = None
+        self._shown: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self._known: dict[Hashable, object] = {}
+        self._commanded = frozenset(episode.poses)
+
+    def at(self, pose: Pose) -> View:
+        """The true view from a pose; the last few are kept."""
+        if pose not in self._views:
+            self._views[pose] = render(self.scene, pose, self.camera)
+            if len(self._views) > KEPT_VIEWS:
+                self._views.popitem(last=False)
+        self._views.move_to_end(pose)
+        return self._views[pose]
+
+    def frame(self, index: int) -> View:
+        """The true view at the commanded pose of a frame."""
+        return self.at(self.episode.poses[index])
+
+    def shown(self) -> list[np.ndarray]:
+        """The true frames that a model is given, (H, W, 3) uint8 each."""
+        return [self.frame(index).pixels for index in range(self.episode.num_context)]
+
+    def once(self, name: Hashable, pose: Pose, make: Callable[[], T]) -> T:
+        """What `make` gives, which depends on the truth at `pose` alone. Kept for commanded poses: those come again
+        with every model, recovered ones do not."""
+        if pose not in self._commanded:
+            return make()
+        if (name, pose) not in self._known:
+            self._known[name, pose] = make()
+        return self._known[name, pose]
+
+    def seen(self, pose: Pose) -> np.ndarray:
+        """(H, W) bool: which pixels of the view from `pose` show a surface that a shown frame showed."""
+        return self.once("seen", pose, lambda: reveal(self.at(pose).depth, pose, *self._shown_depth(), self.camera))
+
+    def with_and_without(self, pose: Pose) -> tuple[View, View]:
+        """The view with the target and the view without it, whichever of the two is true."""
+        scenes = self.full_scene, without(self.full_scene, self.episode.target)
+        return self.once("pair", pose, lambda: tuple(render(scene, pose, self.camera) for scene in scenes))
+
+    def strangers(self) -> list[View]:
+        """Views of NUM_STRANGERS other scenes of the family: what a plausible but wrong world looks like."""
+        if self._strangers is None:
+            numbers = [stranger_of(self.episode.number, k) for k in range(NUM_STRANGERS)]
+            scenes = [make_scene(self.episode.split, number, self.scene.family) for number in numbers]
+            poses = [find_start(scene, np.random.default_rng(k), lambda pose: True) for k, scene in enumerate(scenes)]
+            self._strangers = [
+                render(scene, pose or scene.spawn_pose, self.camera) for scene, pose in zip(scenes, poses, strict=True)
+            ]
+        return self._strangers
+
+    def _shown_depth(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if self._shown is None:
+            # a glance about passes the same poses often; each counts once
+            rounded = {
+                (*np.round(p.position, 3), *np.round(p.wxyz, 4)): p
+                for p in self.episode.poses[: self.episode.num_context]
+            }
+            poses = list(rounded.values())
+            self._shown = (
+                np.stack([self.at(pose).depth for pose in poses]), np.stack([pose.rotation for pose in poses]),
+                np.array([pose.position for pose in poses]),
+            )  # fmt: skip
+        return self._shown
+
+
+def stranger_of(number: int, k: int = 0) -> int:
+    """The number of another scene of the split, of the same family, far from those that are asked about."""
+    return (number + SPLIT_SIZE // 2 + 2 * k) % SPLIT_SIZE

@@ -1,0 +1,119 @@
+"""Ways that a walker can take on a grid of plain steps: to places that cannot be seen from the start, or far ones.
+
+Steps are straight on by STEP and turns by a right angle, in the usual small turns. Knows scenes and no model.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+
+import numpy as np
+
+from ....scenes.scene import BODY_RADIUS, Scene
+from ....world.action import STEP, TURN_DEG, Action, parse_action, say
+from ....world.pose import Motion, Pose
+from .places import things, without
+
+Cell = tuple[int, int]
+CLEARANCE = BODY_RADIUS + 0.02
+TURNING = round(90 / TURN_DEG)  # steps that a right angle takes
+SPARSE = 2  # cells between the places that are looked at
+SIGHT = 0.1  # metres between the points of a line of sight
+NEAREST, FARTHEST = 5, 400  # cells of a way, at least and at most
+_AROUND = ((1, 0), (0, 1), (-1, 0), (0, -1))
+
+
+def hidden_places(scene: Scene, start: Pose) -> list[Cell]:
+    """Places that no straight line from the start reaches: those in other rooms; where there is no wall between any two
+    places, those behind a thing. The nearest on foot first."""
+    costs = _walked(scene, start)
+    near = sorted((cost, cell) for cell, cost in costs.items() if abs(cell[0]) + abs(cell[1]) >= NEAREST)[::SPARSE]
+    for before in (_bare(scene), scene):
+        if hidden := [cell for _, cell in near if not _is_in_sight(before, start, cell)]:
+            return hidden[:1]
+    return []
+
+
+def far_places(scene: Scene, start: Pose, left: Sequence[Pose]) -> list[Cell]:
+    """Places that can be walked to, the farthest from all of `left` first."""
+    seen = np.array([pose.position[:2] for pose in left])
+    costs = _walked(scene, start)
+    apart = {cell: float(np.linalg.norm(seen - _place(start, cell), axis=1).min()) for cell in costs}
+    return sorted(apart, key=lambda cell: (-round(apart[cell], 3), cell))[: 8 * SPARSE : SPARSE]
+
+
+def way_to(scene: Scene, start: Pose, goal: Cell) -> list[Action] | None:
+    """Plain steps and turns from a pose to a cell, with as few turns as the shortest way has; None where none leads."""
+    before: dict[tuple[Cell, int], tuple[Cell, int] | None] = {((0, 0), 0): None}
+    costs, waiting, free = {((0, 0), 0): 0}, [(0, (0, 0), 0)], {}
+    while waiting:
+        cost, cell, facing = heapq.heappop(waiting)
+        if cell == goal:
+            return _actions(before, (cell, facing))
+        if cost > costs[cell, facing]:
+            continue
+        ahead = cell[0] + _AROUND[facing][0], cell[1] + _AROUND[facing][1]
+        steps = [((cell, (facing + side) % 4), TURNING) for side in (1, -1)]
+        if _is_free(scene, start, ahead, free):
+            steps.append(((ahead, facing), 1))
+        for state, price in steps:
+            if cost + price < costs.get(state, FARTHEST):
+                costs[state], before[state] = cost + price, (cell, facing)
+                heapq.heappush(waiting, (cost + price, *state))
+    return None
+
+
+def _actions(before: dict, state: tuple[Cell, int]) -> list[Action]:
+    path: list[Action] = []
+    while (previous := before[state]) is not None:
+        if previous[0] != state[0]:
+            path.append(_act(Motion(forward=STEP)))
+        else:
+            side = 1 if (state[1] - previous[1]) % 4 == 1 else -1
+            path += [_act(Motion(yaw_deg=side * 90 / TURNING))] * TURNING
+        state = previous
+    return path[::-1]
+
+
+def _act(motion: Motion) -> Action:
+    return parse_action(say(motion))
+
+
+def _walked(scene: Scene, start: Pose) -> dict[Cell, int]:
+    """Every cell that can be reached, and over how many others."""
+    costs, waiting, free = {(0, 0): 0}, [(0, 0)], {}
+    for cell in waiting:
+        for step in _AROUND:
+            there = cell[0] + step[0], cell[1] + step[1]
+            if there not in costs and _is_free(scene, start, there, free):
+                costs[there] = costs[cell] + 1
+                waiting.append(there)
+    return costs
+
+
+def _is_free(scene: Scene, start: Pose, cell: Cell, known: dict[Cell, bool]) -> bool:
+    if cell not in known:
+        known[cell] = scene.is_free(*_place(start, cell), CLEARANCE)
+    return known[cell]
+
+
+def _place(start: Pose, cell: Cell) -> np.ndarray:
+    """The x and y of a cell: so many steps ahead of the start, and to its left."""
+    yaw = np.radians(start.yaw_deg)
+    ahead, left = np.array([np.cos(yaw), np.sin(yaw)]), np.array([-np.sin(yaw), np.cos(yaw)])
+    return np.asarray(start.position[:2]) + STEP * (cell[0] * ahead + cell[1] * left)
+
+
+def _bare(scene: Scene) -> Scene:
+    """The scene without anything that could be carried away."""
+    for instance in things(scene):
+        scene = without(scene, instance)
+    return scene
+
+
+def _is_in_sight(scene: Scene, start: Pose, cell: Cell) -> bool:
+    """Whether a thin straight line leads there, at the height of a body."""
+    here, there = np.asarray(start.position[:2]), _place(start, cell)
+    count = int(np.ceil(np.linalg.norm(there - here) / SIGHT))
+    return all(scene.is_free(*(here + (there - here) * k / count), 0.02) for k in range(1, count))

@@ -1,0 +1,40 @@
+"""The doctor names what is missing and the command that mends it; it fails only where a dream cannot run."""
+
+from roam.viewer.commands import doctor
+from roam.viewer.commands.doctor import Finding, examine, report
+
+
+def test_every_missing_part_has_a_command_that_mends_it():
+    findings = examine(missing="no display")
+    assert {"Python", "torch", "triton", "pygame", "numba", "av", "open3d", "display", "CUDA", "bf16", "kernels",
+            "weights", "cache", "home"} == {finding.name for finding in findings}  # fmt: skip
+    assert next(f for f in findings if f.name == "display").mend
+
+
+def test_without_a_needed_part_the_doctor_says_no(capsys):
+    assert not report([Finding("weights", "none", "roam train", is_needed=True)])
+    assert "mend weights" in capsys.readouterr().out
+
+
+def test_what_is_merely_nice_to_have_does_not_stop_the_doctor(capsys):
+    mend = "pip install 'roam-worlds[map]'"
+    assert report([Finding("open3d", "none", mend), Finding("torch", "2.13", is_needed=True)])
+    assert "pip install 'roam-worlds[map]'" in capsys.readouterr().out
+
+
+def test_an_open3d_that_does_not_load_is_told_with_what_mends_it(monkeypatch):
+    monkeypatch.setattr(doctor, "_is_installed", lambda name: name == "open3d")
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: "0.19")
+    monkeypatch.setattr(doctor, "why_not_open3d", lambda: "which does not load: libusb-1.0.so.0: cannot open")
+    found = doctor._open3d()
+    assert "libusb" in found.found and "apt-get install libusb" in found.mend
+
+
+def test_a_user_without_a_home_is_told(monkeypatch):
+    def refuse():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(doctor.Path, "home", refuse)
+    assert "--folder" in doctor._home().mend
+    monkeypatch.setattr("roam.world.compiled._FOLDER", None)
+    assert "NUMBA_CACHE_DIR" in doctor._cache().mend

@@ -1,0 +1,120 @@
+"""Pictures of every kind that people have become the same pixels; what cannot is refused before memory is spent."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+from roam.viewer.commands.generate import read_image as for_generate
+from roam.viewer.files.pictures import SENT_BYTES, SENT_SIDE, PictureError, read_picture, to_send
+from roam.viewer.opening.start import first_frame
+from roam.viewer.wire.encoding import read_image as over_the_wire
+from roam.viewer.wire.protocol import ProtocolError
+
+ORIENTATION = 0x0112
+
+
+def scene() -> Image.Image:
+    """A tall picture whose corners all differ."""
+    y, x = np.mgrid[:96, :64]
+    return Image.fromarray(np.stack([x * 4, y * 2, (x + y) % 64 * 2], -1).astype(np.uint8))
+
+
+def written(picture: Image.Image, kind: str = "PNG", **options) -> bytes:
+    data = io.BytesIO()
+    picture.save(data, kind, **options)
+    return data.getvalue()
+
+
+def off(seen: np.ndarray, picture: Image.Image) -> float:
+    wanted = np.asarray(picture.convert("RGB"), float)
+    assert seen.dtype == np.uint8 and seen.shape == wanted.shape
+    return float(np.abs(seen - wanted).mean())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_is_upright_wherever_it_is_given(orientation, tmp_path):
+    back = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the transposition that the mark undoes
+    lying = scene().transpose(back[orientation]) if orientation in back else scene()
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = tmp_path / "phone.jpg"
+    path.write_bytes(written(lying, "JPEG", exif=exif, quality=95))
+    assert off(over_the_wire(path.read_bytes()), scene()) < 4
+    assert off(for_generate(path), scene()) < 4
+    middle = scene().crop((0, 16, 64, 80)).resize((128, 128), Image.Resampling.LANCZOS)
+    assert off(first_frame(path).pixels, middle) < 6
+
+
+def test_sixteen_bits_keep_their_shades():
+    shades = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    seen = read_picture(written(Image.fromarray(shades)))
+    assert off(seen, Image.fromarray((shades / 257).round().astype(np.uint8))) < 0.6
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_shines_through_is_white_and_not_what_an_editor_left_there(mode):
+    clear = Image.new(mode, (8, 8), 3 if mode == "P" else (0,) * len(mode))
+    if mode == "P":
+        clear.putpalette([9] * 768)
+    assert (read_picture(written(clear, **({"transparency": 3} if mode == "P" else {}))) == 255).all()
+
+
+def test_a_colour_profile_is_kept_to_where_it_is_one():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert off(read_picture(written(scene(), icc_profile=profile)), scene()) < 1.5
+    assert off(read_picture(written(scene(), icc_profile=profile[:40])), scene()) == 0
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "WEBP"])
+def test_many_formats_are_read_and_of_an_animation_the_first_picture(kind):
+    later = {} if kind == "BMP" else {"save_all": True, "append_images": [Image.new("RGB", (64, 96), "red")] * 3}
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    assert off(read_picture(written(scene(), kind, **later, **lossless)), scene()) < 8
+    assert off(over_the_wire(to_send(written(scene(), kind, **later))), scene()) < 12
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG that says it is huge, in a few bytes."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = {b"IHDR": head, b"IDAT": zlib.compress(b"\0" * 1000), b"IEND": b""}
+    told = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks.items())
+    return b"\x89PNG\r\n\x1a\n" + b"".join(told)
+
+
+@pytest.mark.parametrize("side", [12_000, 60_000])
+def test_a_picture_that_is_a_bomb_is_refused_by_its_head(side, tmp_path):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(bomb(side, side))
+    for read in (read_picture, for_generate, first_frame, lambda path: to_send(path.read_bytes())):
+        with pytest.raises(ValueError) as refused:
+            read(path)
+        assert "\n" not in str(refused.value)
+    with pytest.raises(ProtocolError):
+        over_the_wire(bomb(side, side))
+
+
+def test_large_photographs_are_made_smaller_before_they_are_sent():
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (1500, 2000, 3), dtype=np.uint8))
+    heavy, wide = written(noise, "JPEG", quality=100), written(Image.new("RGB", (5000, 3000), "teal"), "JPEG")
+    assert len(heavy) > SENT_BYTES
+    for photo in (heavy, wide):
+        sent = to_send(photo)
+        assert len(sent) < 8 << 20 and max(over_the_wire(sent).shape) <= SENT_SIDE
+    small = written(scene())
+    assert to_send(small) is small
+
+
+def test_what_is_no_picture_is_refused_by_name(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("words")
+    with pytest.raises(PictureError, match=r"notes\.txt is no image that can be read"):
+        read_picture(path)
+    with pytest.raises(PictureError, match=r"cannot read the image .*missing"):
+        read_picture(tmp_path / "missing.png")
+    with pytest.raises(PictureError):
+        read_picture(written(scene())[:200], name="a torn one")
+    with pytest.raises(PictureError):
+        to_send(b"words" * SENT_BYTES)

@@ -1,0 +1,32 @@
+"""Files of sentences and keys are read as any editor saves them."""
+
+import codecs
+
+import pytest
+from roam.viewer.play.keymap import KeymapError, load_keymap
+from roam.viewer.play.script import load_script
+from roam.world.action import ActionError
+
+TEXT = "move forward  # a start\nturn left 30°\nlook up\n"
+KINDS = {
+    "utf-8": b"", "utf-8 with a mark": codecs.BOM_UTF8, "utf-16-le": codecs.BOM_UTF16_LE,
+    "utf-16-be": codecs.BOM_UTF16_BE,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_actions_are_read_from_any_editor(tmp_path, kind, end):
+    path = tmp_path / "walk.txt"
+    path.write_bytes(KINDS[kind] + TEXT.replace("\n", end).encode(kind.split()[0]))
+    assert [action.motion.yaw_deg for action in load_script(path)] == [0, 15, 15, 0]
+
+
+@pytest.mark.parametrize("data", [TEXT.encode("cp1252"), bytes(range(128, 256)), b"x" * (2 << 20)])
+def test_what_is_no_text_is_one_sentence(tmp_path, data):
+    path = tmp_path / "walk.txt"
+    path.write_bytes(data)
+    for read, error in ((load_script, ActionError), (load_keymap, KeymapError)):
+        with pytest.raises(error, match=r"cannot read .*walk\.txt") as refused:
+            read(path)
+        assert "\n" not in str(refused.value)

@@ -1,0 +1,45 @@
+"""What takes long shows that it lives; what is quick says nothing."""
+
+import io
+import time
+
+import pytest
+from roam.viewer.play import progress
+from roam.viewer.play.progress import counted, waiting
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(progress, "FIRST_S", 0.02)
+    monkeypatch.setattr(progress, "_EVERY_S", 0.02)
+    monkeypatch.setattr(progress, "_EVERY_LINE_S", 0.02)
+
+
+@pytest.mark.parametrize("kind", [io.StringIO, Terminal])
+def test_slow_things_are_counted_aloud(impatient, kind):
+    out = kind()
+    for _ in counted(range(5), "walked", 5, out=out):
+        time.sleep(0.03)
+    said = out.getvalue()
+    assert "walked: 2 of 5" in said and ("\r" in said) == out.isatty()
+    assert said.endswith("\x1b[K" if out.isatty() else "\n")
+
+
+def test_quick_things_say_nothing():
+    out = Terminal()
+    assert list(counted(iter("abc"), "walked", 3, out=out)) == ["a", "b", "c"]
+    with waiting("opening", out=out):
+        pass
+    assert out.getvalue() == ""
+
+
+def test_a_wait_is_told_while_it_lasts(impatient):
+    out = io.StringIO()
+    with waiting("opening", out=out):
+        time.sleep(0.1)
+        assert out.getvalue() == "opening ...\n"

@@ -1,0 +1,129 @@
+"""What the stream's tests share: a server of tiny worlds, a client of it, and a bare socket that speaks to it."""
+
+from __future__ import annotations
+
+import threading
+
+import msgpack
+import pytest
+import zmq
+from roam.viewer.client.client import Client
+from roam.viewer.server.registry import Limits
+from roam.viewer.server.server import Server
+from roam.viewer.wire import protocol as p
+
+from .doubles import TinyWorlds
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: soaks that take minutes; run them with -m slow")
+
+
+def pytest_collection_modifyitems(config, items):
+    if "slow" not in config.getoption("-m"):
+        skip = pytest.mark.skip(reason="a soak of minutes; run it with -m slow")
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(skip)
+
+
+class Wire:
+    """A DEALER that sends anything and reads messages: what a client in another language might do."""
+
+    def __init__(self, address: str, **options):
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.DEALER)
+        self.socket.linger = 0
+        for name, value in options.items():
+            setattr(self.socket, name, value)
+        self.socket.connect(address)
+
+    def send(self, message: p.Message, payload: bytes = b"") -> None:
+        self.socket.send_multipart(p.pack(message, payload))
+
+    def raw(self, *parts: bytes) -> None:
+        self.socket.send_multipart(parts)
+
+    def read(self, *, timeout_s: float = 60.0) -> p.Message | None:
+        """The next message, or None when there is none for that long."""
+        if not self.socket.poll(timeout_s * 1000):
+            return None
+        self.payload = b""
+        message, self.payload = p.unpack(self.socket.recv_multipart(), p.SERVER_MESSAGES)
+        return message
+
+    def read_until(self, kind: type[p.Message], *, timeout_s: float = 60.0) -> p.Message:
+        for _ in range(20000):
+            message = self.read(timeout_s=timeout_s)
+            assert message is not None, f"no {kind.TYPE} came"
+            if isinstance(message, kind):
+                return message
+        raise AssertionError(f"20000 messages and no {kind.TYPE}")
+
+    def greet(self) -> p.Welcome:
+        self.send(p.Hello(versions=(1,), client="wire"))
+        return self.read_until(p.Welcome)
+
+    def open(self, **wanted) -> p.Opened:
+        self.greet()
+        self.send(p.Open(seq=1, **wanted))
+        return self.read_until(p.Opened)
+
+    def close(self) -> None:
+        self.context.destroy(linger=0)
+
+
+@pytest.fixture
+def limits() -> Limits:
+    return Limits()
+
+
+@pytest.fixture
+def worlds() -> TinyWorlds:
+    return TinyWorlds()
+
+
+@pytest.fixture
+def server(worlds, limits, tmp_path):
+    with Server(worlds, folder=tmp_path / "walks", limits=limits) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server):
+    with Client(server.address) as client:
+        yield client
+
+
+@pytest.fixture
+def wire_to():
+    """Makes bare sockets to any server, and closes them at the end."""
+    made: list[Wire] = []
+
+    def make(server: Server, **options) -> Wire:
+        made.append(Wire(server.address, **options))
+        return made[-1]
+
+    yield make
+    for wire in made:
+        wire.close()
+
+
+@pytest.fixture
+def wires(server, wire_to):
+    """Makes bare sockets to the server, and closes them at the end."""
+    return lambda **options: wire_to(server, **options)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    """Every thread of ours that a test began has ended when the test has."""
+    yield
+    left = [thread.name for thread in threading.enumerate() if thread.name.startswith("roam-")]
+    assert not left, f"still running: {left}"
+
+
+@pytest.fixture
+def header():
+    """Packs any map as a header."""
+    return lambda **values: msgpack.packb(values)

@@ -1,0 +1,153 @@
+"""A tiny world for the stream's tests: eight by six pixels that are a hash of all that was done, and its Worlds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+from roam.viewer.opening.worlds import OpenRequest
+from roam.world.action import Action, ActionError
+from roam.world.frame import Frame, walk
+from roam.world.pose import Motion, Pose
+
+
+class Tiny:
+    """An explorer whose frames depend on its seed and every action. Understands motions and "open the door"."""
+
+    def __init__(
+        self, seed: int, actions: tuple[Action, ...] = (), *, pause_s: float = 0.0, side: tuple[int, int] = (6, 8)
+    ):
+        self.seed, self.actions, self.pause_s, self.side = seed, list(actions), pause_s, side
+        self.is_closed = False
+
+    @property
+    def frame(self) -> Frame:
+        done = repr((self.seed, [(a.text, a.motion) for a in self.actions]))
+        rng = np.random.default_rng(int.from_bytes(hashlib.sha256(done.encode()).digest()[:8], "little"))
+        pixels = rng.integers(0, 256, (*self.side, 3), np.uint8)
+        tokens = rng.integers(0, 99, (2, 3), np.int32)
+        depth = rng.random(self.side, np.float32) * 50
+        return Frame(len(self.actions), pixels, tokens, depth, Pose.at(len(self.actions), 0, 1.5))
+
+    def step(self, action: Action) -> Frame:
+        assert not self.is_closed
+        if action.motion is None and action.text != "open the door":
+            raise ActionError(f"'{action.text}' means nothing here")
+        if action.text == "wait 13":
+            raise RuntimeError("this world has a bad day")
+        time.sleep(self.pause_s)
+        self.actions.append(action)
+        return self.frame
+
+    def rollout(self, actions):
+        return walk(self, actions)
+
+    def fork(self) -> Tiny:
+        return type(self)(self.seed, tuple(self.actions), pause_s=self.pause_s, side=self.side)
+
+    def rewind(self, frames: int) -> Frame:
+        if not 0 <= frames <= len(self.actions):
+            raise ValueError(f"cannot rewind {frames} frames; {len(self.actions)} have been walked")
+        del self.actions[len(self.actions) - frames :]
+        return self.frame
+
+    def save(self, path) -> None:
+        rows = [[a.text, *(astuple(a.motion) if a.motion else ())] for a in self.actions]
+        Path(path).write_text(json.dumps([self.seed, self.pause_s, self.side, rows]))
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class TinyWorlds:
+    """Opens Tiny explorers and remembers them. A seed of 666 cannot be opened."""
+
+    models = ("tiny",)
+    worlds = ("meadow",)
+    reads_words = True
+    fov_deg = 70.0
+
+    def __init__(self, *, pause_s: float = 0.0, side: tuple[int, int] = (6, 8)):
+        self.pause_s, self.side = pause_s, side
+        self.opened: list[OpenRequest] = []
+
+    def open(self, request: OpenRequest) -> Tiny:
+        if request.seed == 666:
+            raise ValueError("no world has that seed")
+        self.opened.append(request)
+        return Tiny(request.seed, pause_s=self.pause_s, side=self.side)
+
+    def load(self, path: Path) -> Tiny:
+        seed, pause_s, side, rows = json.loads(path.read_text())
+        actions = tuple(Action(text, Motion(*motion) if motion else None) for text, *motion in rows)
+        return Tiny(seed, actions, pause_s=pause_s, side=tuple(side))
+
+
+class Gate:
+    """Where a step or a settling waits until the test lets it go on; open at first. reached: one has come."""
+
+    def __init__(self):
+        self.reached = threading.Event()
+        self._is_open = threading.Event()
+        self._is_open.set()
+
+    def shut(self) -> None:
+        self.reached.clear()
+        self._is_open.clear()
+
+    def open(self) -> None:
+        self._is_open.set()
+
+    def __call__(self) -> None:
+        self.reached.set()
+        assert self._is_open.wait(60), "nobody opened the gate"
+
+
+class TinyEngine:
+    """Steps many Tinies at once, and writes down how many each time and who was settled."""
+
+    def __init__(self):
+        self.batches: list[int] = []
+        self.settled = 0
+        self.stepping, self.settling = Gate(), Gate()
+
+    def step_many(self, sessions, actions) -> list[Frame]:
+        for action in actions:
+            if action.motion is None:
+                raise ActionError(f"'{action.text}' means nothing here")
+        self.batches.append(len(sessions))
+        self.stepping()
+        for session, action in zip(sessions, actions, strict=True):
+            session.actions.append(action)
+        return [session.frame for session in sessions]
+
+    def settle(self, sessions) -> None:
+        self.settling()
+        self.settled += len(sessions)
+
+
+class TinyOnEngine(Tiny):
+    """A Tiny that steps through an engine, as a dream does."""
+
+    engine: TinyEngine
+
+    def step(self, action: Action) -> Frame:
+        return self.engine.step_many([self], [action])[0]
+
+
+class EngineWorlds(TinyWorlds):
+    """Opens Tinies that share one engine."""
+
+    def __init__(self):
+        super().__init__()
+        self.engine = TinyEngine()
+
+    def open(self, request: OpenRequest) -> TinyOnEngine:
+        explorer = TinyOnEngine(request.seed)
+        explorer.engine = self.engine
+        return explorer

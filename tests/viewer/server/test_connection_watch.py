@@ -1,0 +1,130 @@
+"""What stands before a server's door: endless messages, silence, crowds, and those who never say hello."""
+
+import socket
+import struct
+import time
+
+import pytest
+from roam.viewer.client.remote_session import RemoteSession
+from roam.viewer.server.registry import Limits
+from roam.viewer.wire import protocol as p
+from roam.world.action import parse_action
+
+FORWARD = parse_action("move forward")
+needs_counts = pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="the system does not say what came in")
+
+
+def frame(body: bytes, *, more: bool = False, command: bool = False) -> bytes:
+    return bytes([2 | more | command << 2]) + struct.pack(">Q", len(body)) + body
+
+
+class Raw:
+    """A plain socket that speaks ZMTP as a DEALER."""
+
+    def __init__(self, server):
+        host, port = server.address.removeprefix("tcp://").split(":")
+        self.socket = socket.create_connection((host, int(port)), timeout=10)
+        self.socket.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32))
+        seen = b""
+        while len(seen) < 64:
+            some = self.socket.recv(64 - len(seen))
+            if not some:
+                raise ConnectionError("cut before it could greet")
+            seen += some
+        self.socket.sendall(frame(b"\x05READY\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER", command=True))
+
+    def is_cut(self, within_s: float = 10.0) -> bool:
+        self.socket.settimeout(within_s)
+        try:
+            while self.socket.recv(65536):
+                pass
+            return True
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
+
+    def flood(self, data: bytes, count: int) -> int:
+        """How many of these could be sent."""
+        for sent in range(count):
+            try:
+                self.socket.sendall(data)
+            except OSError:
+                return sent
+        return count
+
+
+@needs_counts
+@pytest.mark.parametrize("part", [frame(bytes(1 << 18), more=True), frame(b"", more=True) * 3000])
+def test_a_message_that_never_ends_cuts_its_connection_and_no_other(server, client, part):
+    walk = RemoteSession.open(client)
+    raw = Raw(server)
+    raw.flood(part, 400)
+    assert raw.is_cut()
+    assert server._post.doors.num_cut == 1
+    assert walk.step(FORWARD).index == 1
+
+
+@needs_counts
+def test_a_guest_may_send_a_large_picture_but_no_endless_message(server, client):
+    raw = Raw(server)
+    raw.socket.sendall(frame(p.pack(p.Hello(versions=(1,)))[0]))
+    raw.socket.sendall(frame(p.pack(p.Open(seq=1))[0], more=True) + frame(bytes(p.MAX_IMAGE)))
+    time.sleep(0.3)
+    assert server._post.doors.num_cut == 0
+    assert raw.flood(frame(bytes(1 << 20), more=True), 100) < 100 or raw.is_cut()
+    assert RemoteSession.open(client).step(FORWARD).index == 1
+
+
+def test_a_message_of_thousands_of_parts_is_refused_and_its_connection_cut(server, client):
+    raw = Raw(server)
+    raw.socket.sendall(frame(p.pack(p.Hello(versions=(1,)))[0]))
+    raw.socket.sendall(frame(b"", more=True) * 3000 + frame(b""))
+    assert raw.is_cut()
+    assert RemoteSession.open(client).step(FORWARD).index == 1
+
+
+def test_whoever_takes_the_routing_id_of_one_who_is_gone_does_not_get_its_walk(server, wires):
+    walker, thief = wires(routing_id=b"walker"), None
+    session = walker.open(credits=4).session
+    walker.close()
+    for _ in range(50):  # until the server's socket has let go of the id
+        time.sleep(0.05)
+        thief = wires(routing_id=b"walker")
+        thief.send(p.Act(seq=2, session=session, mode="once", text="move forward"))
+        answer = thief.read(timeout_s=0.5)
+        if answer is not None:
+            break
+        thief.close()
+    assert isinstance(answer, p.Error) and answer.code == "hello_first"
+    thief.greet()
+    thief.send(p.Act(seq=3, session=session, mode="once", text="move forward"))
+    assert thief.read_until(p.Error).code == "not_yours"
+
+
+class TestWithLittlePatience:
+    @pytest.fixture
+    def limits(self):
+        return Limits(hello_s=0.4, max_clients=4, max_strangers=3, max_refusals=200)
+
+    def test_a_connection_that_says_nothing_is_closed(self, server, client):
+        raw = Raw(server)
+        assert raw.is_cut(5)
+        assert client.stats().clients == 1
+
+    def test_connections_beyond_the_limit_are_closed_at_once(self, server, client):
+        raws = [Raw(server) for _ in range(4)]
+        for _ in range(20):
+            try:
+                raws.append(Raw(server))
+            except OSError:  # cut before it could greet
+                continue
+        time.sleep(0.3)
+        assert server._post.doors.num_connections <= 7
+        assert RemoteSession.open(client).step(FORWARD).index == 1
+
+    def test_who_goes_on_without_hello_is_cut(self, server, client):
+        raw = Raw(server)
+        raw.flood(frame(p.pack(p.Stats(seq=1))[0]), 500)
+        assert raw.is_cut()
+        assert RemoteSession.open(client).step(FORWARD).index == 1

@@ -1,0 +1,350 @@
+"""The same messages over WebSocket, and the page that walks, in a real browser where there is one."""
+
+import itertools
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from roam.viewer.client.remote_session import RemoteSession
+from roam.viewer.server.gateway import Gateway, join, split
+from roam.viewer.wire import protocol as p
+from roam.viewer.wire.security import SecurityError
+from roam.world.action import parse_action
+
+from .doubles import Tiny
+
+websocket = pytest.importorskip("websockets.sync.client", reason="needs websockets: pip install 'roam-worlds[serve]'")
+from websockets.exceptions import InvalidStatus  # noqa: E402
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+
+
+@pytest.fixture
+def gateway(server):
+    with Gateway(server.address) as gateway:
+        yield gateway
+
+
+def connect(gateway, **options):
+    return websocket.connect(gateway.url.replace("http", "ws") + "ws", open_timeout=60, **options)
+
+
+def say(page, message: p.Message) -> None:
+    page.send(join(p.pack(message)))
+
+
+def read_until(page, kind):
+    while True:
+        message, payload = p.unpack(split(page.recv(timeout=60)), p.SERVER_MESSAGES)
+        if isinstance(message, kind):
+            return message, payload
+
+
+@given(st.binary(min_size=1, max_size=300), st.binary(max_size=300))
+def test_what_is_joined_splits_to_the_same(header, payload):
+    parts = [header, payload] if payload else [header]
+    assert split(join(parts)) == parts
+
+
+@pytest.mark.parametrize(
+    "message", ["text", b"", b"\1\0\0", b"\0\0\0\0", b"\5\0\0\0abcd", b"\xff\xff\xff\xff" + b"x" * 70000]
+)
+def test_what_is_no_message_does_not_split(message):
+    assert split(message) is None
+
+
+def test_a_walk_over_websocket_has_the_digests_of_the_local_one(gateway):
+    with connect(gateway) as page:
+        say(page, p.Hello(versions=(1,)))
+        assert read_until(page, p.Welcome)[0].version == 1
+        say(page, p.Open(seq=1, seed=6, credits=2))
+        session = read_until(page, p.Opened)[0].session
+        say(page, p.Act(seq=2, session=session, mode="once", text="move forward"))
+        heads = [read_until(page, p.FrameHead) for _ in range(2)]
+    frame = Tiny(6).step(parse_action("move forward"))
+    assert heads[1][0].digest == frame.digest
+    assert bytes(heads[1][1]) == frame.pixels.tobytes()
+
+
+def test_nonsense_ends_one_page_and_no_other(gateway):
+    with connect(gateway) as good, connect(gateway) as bad:
+        bad.send("hello?")
+        with pytest.raises(Exception, match="1003"):
+            bad.recv(timeout=30)
+        say(good, p.Hello(versions=(1,)))
+        assert read_until(good, p.Welcome)
+
+
+def test_pages_of_other_sites_are_refused(gateway):
+    with pytest.raises(InvalidStatus, match="403"):
+        connect(gateway, origin="https://example.org")
+
+
+def test_a_foreign_name_that_was_made_to_point_here_is_refused(gateway):
+    request = urllib.request.Request(gateway.url, headers={"Host": "example.org"})
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(request, timeout=30)
+
+
+def test_a_gateway_for_everyone_must_be_meant(server):
+    with pytest.raises(SecurityError, match="--open"):
+        Gateway(server.address, host="0.0.0.0")
+
+
+class Browser:
+    """A headless Chromium with one page, driven over its debugging socket."""
+
+    def __init__(self, url: str, folder):
+        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--window-size=600,700",
+                 "--remote-debugging-port=0", f"--user-data-dir={folder}", url]  # fmt: skip
+        self.process = subprocess.Popen([BROWSER, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        port = self._until(lambda: (folder / "DevToolsActivePort").read_text().split()[0])
+        pages = self._until(lambda: self._pages(port, url))
+        self.socket = websocket.connect(pages[0]["webSocketDebuggerUrl"], max_size=None, open_timeout=60)
+        self.numbers = itertools.count(1)
+
+    def command(self, method: str, **params) -> dict:
+        number = next(self.numbers)
+        self.socket.send(json.dumps({"id": number, "method": method, "params": params}))
+        while True:
+            answer = json.loads(self.socket.recv(timeout=60))
+            if answer.get("id") == number:
+                return answer["result"]
+
+    def value(self, expression: str):
+        return self.command("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def wait_for(self, expression: str):
+        return self._until(lambda: self.value(expression))
+
+    def key(self, code: str, is_down: bool) -> None:
+        self.command("Input.dispatchKeyEvent", type="keyDown" if is_down else "keyUp", code=code, key=code)
+
+    def close(self) -> None:
+        self.socket.close()
+        self.process.terminate()
+        self.process.wait(30)
+
+    def _pages(self, port: str, url: str) -> list:
+        listed = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=30).read())
+        return [page for page in listed if page["type"] == "page" and page["url"].startswith(url)]
+
+    def _until(self, get):
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                if value := get():
+                    return value
+            except OSError:
+                pass
+            time.sleep(0.1)
+        raise TimeoutError("the browser did not come to that within 120 s")
+
+
+@pytest.fixture
+def browser(gateway, tmp_path):
+    if BROWSER is None:
+        pytest.skip("no Chromium here; apt-get install chromium")
+    browser = Browser(gateway.url, tmp_path / "profile")
+    yield browser
+    browser.close()
+
+
+def test_the_page_walks_with_keys_words_and_touch(server, client, browser):
+    browser.wait_for("roam.index >= 0 && roam.session")
+    assert browser.value("roam.digest") == Tiny(0).frame.digest
+    drawn = browser.value(
+        "Array.from(pen.getImageData(0, 0, canvas.width, canvas.height).data).reduce((a, b) => a + b)"
+    )
+    assert drawn > 8 * 6 * 255  # more than black
+
+    browser.key("KeyW", True)
+    browser.wait_for("roam.index >= 3 && roam.action === 'move forward'")
+    browser.key("KeyW", False)
+    browser.wait_for("!heldSeq && !isHoldStale && heldText === ''")
+    client.open()  # steps go in the order they were begun: what was under way has ended with this
+    index = server.metrics.steps
+    browser.wait_for(f"roam.index === {index}")
+    client.open()
+    assert server.metrics.steps == index
+
+    browser.key("ArrowLeft", True)  # a tap: shorter than any step
+    browser.key("ArrowLeft", False)
+    browser.wait_for(f"roam.index >= {index + 1} && roam.action === 'turn left'")
+
+    browser.value("words.value = 'jmp'; document.getElementById('bar').requestSubmit()")
+    browser.wait_for("roam.note.includes(\"unknown verb 'jmp'\")")
+    browser.value("words.value = 'look up'; document.getElementById('bar').requestSubmit()")
+    browser.wait_for("roam.action === 'look up' && roam.note.startsWith('done: look up (frame ')")
+    assert browser.value("roam.latencies.length >= 3 && Math.min(...roam.latencies) > 0")
+
+    browser.value("document.getElementById('walk').style.display = 'block'")
+    box = browser.value(
+        "(r => [r.left + r.width * .9, r.top + r.height / 2])(document.getElementById('walk').getBoundingClientRect())"
+    )
+    for kind in ("mousePressed", "mouseReleased"):
+        browser.command("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+    browser.wait_for("roam.action === 'strafe right'")
+
+
+def test_the_page_takes_its_walk_up_again_when_it_is_loaded_anew(browser):
+    browser.wait_for("roam.index >= 0 && roam.session")
+    browser.value("words.value = 'move forward'; document.getElementById('bar').requestSubmit()")
+    browser.wait_for("roam.index === 1")
+    session = browser.value("roam.session")
+    browser.value("window.isOld = true")
+    browser.command("Page.reload")
+    browser.wait_for("!window.isOld && typeof roam !== 'undefined' && roam.index === 1")
+    assert browser.value("roam.session") == session
+
+
+def say_words(browser, text: str) -> None:
+    """Type a sentence as a person does: Enter, the letters, Enter."""
+    for kind in ("rawKeyDown", "keyUp"):
+        browser.command("Input.dispatchKeyEvent", type=kind, code="Enter", key="Enter", windowsVirtualKeyCode=13)
+    browser.wait_for("document.activeElement === words")
+    browser.command("Input.insertText", text=text)
+    for kind in ("keyDown", "keyUp"):
+        browser.command(
+            "Input.dispatchKeyEvent", type=kind, code="Enter", key="Enter", windowsVirtualKeyCode=13, text="\r"
+        )
+
+
+def click(browser, name: str) -> None:
+    browser.value(f"document.getElementById('{name}').click()")
+
+
+def test_the_page_walks_by_what_a_person_types(browser):
+    browser.wait_for("roam.index >= 0 && isDriving")
+    say_words(browser, "turn left")
+    browser.wait_for("roam.action === 'turn left' && roam.note.startsWith('done: turn left')")
+    say_words(browser, "jmp left")
+    browser.wait_for("roam.note.includes('jmp')")
+    assert browser.value("roam.index") == 1
+
+
+def test_a_page_whose_walk_is_taken_offers_it_back(server, client, browser):
+    browser.wait_for("roam.index >= 0 && isDriving")
+    RemoteSession.resume(client, browser.value("token")).step(parse_action("move forward"))
+    browser.wait_for("!isDriving && !document.getElementById('retake').hidden")
+    click(browser, "retake")
+    browser.wait_for("isDriving && roam.index === 1 && document.getElementById('retake').hidden")
+    say_words(browser, "look up")
+    browser.wait_for("roam.index === 2")
+
+
+def test_a_page_notices_within_ten_seconds_that_its_line_is_deaf(browser):
+    browser.wait_for("roam.index >= 0 && isDriving")
+    browser.value("window.deaf = socket; socket.onmessage = () => {}; socket.onclose = null")
+    began = time.monotonic()
+    browser.wait_for("socket !== window.deaf && isDriving")
+    assert time.monotonic() - began < 10
+    say_words(browser, "move forward")
+    browser.wait_for("roam.index === 1")
+
+
+def test_the_page_walks_where_a_site_may_keep_nothing(browser):
+    browser.wait_for("roam.index >= 0 && isDriving")
+    forbid = "for (const name of ['sessionStorage', 'localStorage'])"
+    forbid += " Object.defineProperty(window, name, { get() { throw new DOMException('no', 'SecurityError'); } });"
+    browser.command("Page.enable")
+    browser.command("Page.addScriptToEvaluateOnNewDocument", source=forbid)
+    browser.value("window.isOld = true")
+    browser.command("Page.reload")
+    browser.wait_for("!window.isOld && typeof roam !== 'undefined' && roam.index >= 0 && isDriving")
+    click(browser, "save")
+    browser.wait_for("roam.note.startsWith('saved')")
+
+
+def test_the_page_leaves_no_walk_lying(server, browser):
+    browser.wait_for("roam.index >= 0 && isDriving")
+    for _ in range(3):
+        before = browser.value("roam.session")
+        click(browser, "fresh")
+        browser.wait_for(f"isDriving && roam.session !== '{before}'")
+    end = time.monotonic() + 30
+    while len(server._books.sessions) > 1 and time.monotonic() < end:
+        time.sleep(0.05)
+    assert len(server._books.sessions) == 1
+
+
+def test_the_page_saves_loads_forks_and_can_be_watched(server, client, gateway, browser):
+    browser.wait_for("roam.index >= 0 && isDriving")
+    say_words(browser, "move forward")
+    browser.wait_for("roam.index === 1")
+    digest = browser.value("roam.digest")
+    click(browser, "save")
+    browser.wait_for("roam.note.startsWith('saved')")
+    click(browser, "fork")
+    browser.wait_for("!document.getElementById('other').hidden")
+    token = browser.value("document.getElementById('other').href").split("#")[1]
+    assert RemoteSession.resume(client, token).frame.digest == digest
+    say_words(browser, "turn left")
+    browser.wait_for("roam.index === 2")
+    click(browser, "load")
+    browser.wait_for(f"isDriving && roam.index === 1 && roam.digest === '{digest}'")
+
+    walk = RemoteSession.open(client, seed=5)
+    browser.command("Page.navigate", url=f"{gateway.url}?watch={walk.id}")
+    browser.wait_for("typeof roam !== 'undefined' && roam.note === 'you watch this walk' && roam.index === 0")
+    walk.step(parse_action("move forward"))
+    browser.wait_for(f"roam.digest === '{walk.frame.digest}'")
+    assert browser.value("isDriving") is False
+
+
+def test_the_page_has_landmarks_a_heading_and_zooms(browser):
+    browser.wait_for("roam.index >= 0")
+    assert browser.value("['h1', 'header', 'main', 'footer'].every(tag => document.querySelectorAll(tag).length === 1)")
+    assert browser.value("!/user-scalable=no|max/.test(document.querySelector('meta[name=viewport]').content)")
+    unnamed = "[...document.querySelectorAll('input, select, button')].filter(e => !(e.labels?.length || e.ariaLabel"
+    assert browser.value(unnamed + " || e.textContent.trim())).length") == 0
+    assert browser.value("document.getElementById('world').options.length") == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "origin", "is_let_in"),
+    [
+        ({"Host": "127.0.0.1:8080"}, "http://127.0.0.1:9999", True),  # a proxy on this machine
+        ({"Host": "127.0.0.1:8080"}, "https://walks.example", True),  # named
+        ({"Host": "walks.example"}, "https://walks.example", True),
+        ({"Host": "127.0.0.1:8080", "X-Forwarded-Host": "some.example"}, "https://some.example", True),
+        ({"Host": "127.0.0.1:8080"}, "https://evil.example", False),
+        ({"Host": "127.0.0.1:8080"}, "null", False),  # a sandboxed frame of anybody's
+        ({"Host": "evil.example"}, "http://evil.example", False),
+    ],
+)
+def test_pages_come_from_where_they_may(server, headers, origin, is_let_in):
+    with Gateway(server.address, allow_origins=["https://walks.example"]) as gateway:
+        host, port = gateway.url.removeprefix("http://").strip("/").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as line:
+            lines = ["GET /some/path/ws HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+            lines += [f"Origin: {origin}", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
+            lines += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", ""]
+            line.sendall("\r\n".join(lines).encode())
+            assert line.recv(100).split()[1] == (b"101" if is_let_in else b"403")
+
+
+def test_a_page_that_was_refused_can_ask_why(gateway):
+    why = urllib.request.urlopen(f"{gateway.url}why?origin=https://evil.example", timeout=30).read().decode()
+    assert "--allow-origin https://evil.example" in why
+
+
+@pytest.mark.parametrize(
+    ("server", "options"), [("nonsense", {}), ("tcp://127.0.0.1", {}), ("tcp://127.0.0.1:5555", {"port": 99999})]
+)
+def test_a_gateway_that_cannot_be_says_so_in_a_sentence(server, options):
+    with pytest.raises(ValueError, match="wanted"):
+        Gateway(server, **options)
+
+
+def test_a_page_s_port_that_is_taken_is_said_in_a_sentence(gateway):
+    port = int(gateway.url.split(":")[2].strip("/"))
+    with pytest.raises(ValueError, match="name another port"):
+        Gateway("tcp://127.0.0.1:5555", port=port).start()

@@ -1,0 +1,104 @@
+"""Who gets in: loopback by default, keys anywhere else, and nobody whose key is not on the list."""
+
+import stat
+
+import pytest
+from roam.viewer.client.client import Client
+from roam.viewer.client.remote_session import RemoteSession
+from roam.viewer.server.server import Server
+from roam.viewer.wire.security import (
+    KeyPair,
+    SecurityError,
+    add_key,
+    check_bind,
+    is_local,
+    list_keys,
+    make_key,
+    read_key,
+)
+
+from .doubles import TinyWorlds
+
+
+@pytest.fixture
+def keys(tmp_path):
+    folder = tmp_path / "keys"
+    make_key(folder, "server")
+    return folder
+
+
+def let_in(folder, name: str) -> KeyPair:
+    pair = make_key(folder, name)
+    add_key(folder, name, pair.public)
+    return pair
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:5", "tcp://localhost:5", "tcp://[::1]:5", "ipc:///tmp/x"])
+def test_addresses_of_this_machine_need_no_keys(address):
+    assert is_local(address)
+    check_bind(address, has_keys=False)
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://0.0.0.0:5", "tcp://*:5", "tcp://192.168.1.9:5", "tcp://example.org:5", "tcp://[::]:5"]
+)
+def test_addresses_that_others_reach_need_keys_or_to_be_meant(address):
+    with pytest.raises(SecurityError, match="--open"):
+        check_bind(address, has_keys=False)
+    check_bind(address, has_keys=True)
+    check_bind(address, has_keys=False, is_open=True)
+
+
+def test_a_server_refuses_an_open_address_before_it_binds(tmp_path):
+    with pytest.raises(SecurityError):
+        Server(TinyWorlds(), "tcp://0.0.0.0:0", folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_key_on_the_list_walks(keys, tmp_path):
+    pair = let_in(keys, "ann")
+    server_key = read_key(keys, "server").public
+    with (
+        Server(TinyWorlds(), folder=tmp_path / "walks", keys=keys) as server,
+        Client(server.address, server_key=server_key, keys=pair) as client,
+    ):
+        assert RemoteSession.open(client).frame.index == 0
+
+
+def test_wrong_keys_and_no_keys_see_no_answer(keys, tmp_path):
+    ann, eve = let_in(keys, "ann"), make_key(tmp_path / "others", "eve")
+    server_key = read_key(keys, "server").public
+    with Server(TinyWorlds(), folder=tmp_path / "walks", keys=keys) as server:
+        for wrong in ({}, {"server_key": server_key, "keys": eve}, {"server_key": eve.public, "keys": ann}):
+            with pytest.raises(TimeoutError, match="does it let this key in"):
+                Client(server.address, timeout_s=0.5, **wrong)
+        with Client(server.address, server_key=server_key, keys=ann) as client:
+            assert client.stats().clients == 1
+
+
+def test_a_server_whose_list_is_empty_does_not_start(keys, tmp_path):
+    with pytest.raises(SecurityError, match="lets nobody in"):
+        Server(TinyWorlds(), folder=tmp_path / "walks", keys=keys)
+
+
+def test_the_list_names_who_is_let_in(keys):
+    ann, bob = let_in(keys, "ann"), let_in(keys, "bob")
+    assert list_keys(keys) == {"ann": ann.public, "bob": bob.public}
+
+
+def test_secret_keys_are_their_owners_alone_and_not_overwritten(keys):
+    path = keys / "server.key_secret"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with pytest.raises(SecurityError, match="exists"):
+        make_key(keys, "server")
+
+
+@pytest.mark.parametrize("name", ["../up", "", "a b", "a" * 65])
+def test_the_name_of_a_key_leads_nowhere_else(keys, name):
+    with pytest.raises(SecurityError, match="no name"):
+        add_key(keys, name, "x" * 40)
+
+
+def test_what_is_no_public_key_is_refused(keys):
+    with pytest.raises(SecurityError, match="no public key"):
+        add_key(keys, "ann", "hello")

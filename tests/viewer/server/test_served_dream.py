@@ -1,0 +1,73 @@
+"""The dream that ships, served: what people get, and not a double."""
+
+import threading
+import time
+
+import pytest
+from roam.viewer.client.client import Client
+from roam.viewer.client.remote_session import RemoteSession
+from roam.viewer.opening.worlds import DreamWorlds, OpenRequest
+from roam.viewer.server.registry import Limits
+from roam.viewer.server.server import Server
+from roam.world.action import ActionError, parse_action
+from roam.world.engine import Engine
+
+WALK = [parse_action(text) for text in ("move forward", "turn left 15 degrees", "move back", "turn right 15 degrees")]
+
+
+@pytest.fixture(scope="module")
+def dreams() -> DreamWorlds:
+    return DreamWorlds(Engine.from_checkpoint())
+
+
+def test_a_served_dream_is_the_local_one_and_a_misspelt_word_costs_it_nothing(dreams, tmp_path):
+    local = dreams.open(OpenRequest(seed=7)).rollout(WALK)
+    with Server(dreams, folder=tmp_path) as server, Client(server.address, timeout_s=120.0) as client:
+        walk = RemoteSession.open(client, seed=7, patience_s=120.0)
+        seen = [walk.frame.digest]
+        for action in WALK:
+            for words in ("trun left", "open the door"):
+                with pytest.raises(ActionError):
+                    client.receipt(walk.id, client.act(walk.id, words))
+            seen.append(walk.step(action).digest)
+        assert walk.frame.pose is not None and walk.frame.depth is not None
+    assert seen == [frame.digest for frame in local.frames]
+
+
+def test_a_dream_goes_on_in_another_server_as_it_would_have_while_snapshots_are_written(dreams, tmp_path):
+    local = dreams.open(OpenRequest(seed=3)).rollout(WALK * 3)
+    limits = Limits(snapshot_frames=2)
+    with Server(dreams, folder=tmp_path, limits=limits) as server, Client(server.address, timeout_s=120.0) as client:
+        walk = RemoteSession.open(client, seed=3, patience_s=120.0)
+        walk.rollout(WALK)
+        fork = walk.fork()
+        client.save(walk.id, "here")
+        walk.rollout(WALK)
+        assert fork.step(WALK[0]).digest == local.frames[5].digest
+        token = client.token(walk.id)
+    with Server(dreams, folder=tmp_path, limits=limits) as server, Client(server.address, timeout_s=120.0) as client:
+        walk = RemoteSession.resume(client, token)
+        assert walk.frame.digest == local.frames[8].digest
+        assert [frame.digest for frame in walk.rollout(WALK).frames[1:]] == [f.digest for f in local.frames[9:]]
+        assert client.next_frame(client.load("here")).head.index == 4
+
+
+def test_every_page_is_given_back_when_walks_are_closed(dreams, tmp_path):
+    pool = dreams.engine.cache.pool
+    before = pool.num_pages - pool.num_free
+    limits = Limits(snapshot_frames=2)
+    with Server(dreams, folder=tmp_path, limits=limits) as server, Client(server.address, timeout_s=120.0) as client:
+        walks = [RemoteSession.open(client, seed=seed, patience_s=120.0) for seed in range(2)]
+        threads = [threading.Thread(target=walk.rollout, args=(WALK,)) for walk in walks]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        client.save(walks[0].id, "one")
+        walks[0].fork().close()
+        for walk in walks:
+            walk.close()
+        end = time.monotonic() + 20
+        while pool.num_pages - pool.num_free > before and time.monotonic() < end:
+            time.sleep(0.05)
+        assert pool.num_pages - pool.num_free == before

@@ -1,0 +1,235 @@
+"""Nobody's work stands in everybody's way: openings, pictures, large walks and the disk beside the steps of others."""
+
+import threading
+import time
+
+import pytest
+from roam.viewer.client.client import Client
+from roam.viewer.client.remote_session import RemoteSession
+from roam.viewer.opening.worlds import OpenRequest
+from roam.viewer.server.registry import Limits
+from roam.viewer.server.server import Server
+from roam.viewer.server.store import Store
+from roam.viewer.server.strands import Beside
+from roam.world.action import parse_action
+
+from .doubles import EngineWorlds, Tiny, TinyWorlds
+
+FORWARD = parse_action("move forward")
+
+
+def steps_in(walk: RemoteSession, seconds: float) -> int:
+    end, count = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        walk.step(FORWARD)
+        count += 1
+    return count
+
+
+class AloneWorlds(TinyWorlds):
+    """Tinies that share nothing; those of seed 9 take a third of a second a step, and so does their opening."""
+
+    def is_alone(self, _what):
+        return True
+
+    def prepare(self, request):
+        explorer = Tiny(request.seed, pause_s=0.3 if request.seed == 9 else 0.01)
+        time.sleep(explorer.pause_s)
+        return lambda: explorer
+
+
+def test_walks_that_take_long_leave_the_others_their_rate(tmp_path):
+    with Server(AloneWorlds(), folder=tmp_path) as server, Client(server.address) as client:
+        walk = RemoteSession.open(client, seed=1)
+        quiet = steps_in(walk, 1.0)
+        for _ in range(3):
+            client.hold(client.open(seed=9, ahead=16), "move forward")
+        time.sleep(0.7)  # how long each takes is known by then
+        assert steps_in(walk, 2.0) >= quiet  # at half the rate at least
+
+
+def test_openings_leave_who_walks_half_the_time(tmp_path):
+    class Slow(EngineWorlds):
+        def open(self, request):
+            explorer = super().open(request)
+            time.sleep(0.1 if request.seed == 9 else 0.0)  # on the engine's thread
+            return explorer
+
+    worlds = Slow()
+    worlds.engine.stepping = lambda: time.sleep(0.01)
+    with Server(worlds, folder=tmp_path) as server, Client(server.address) as client:
+        walk = RemoteSession.open(client, seed=1)
+        quiet = steps_in(walk, 1.0)
+        openers = [threading.Thread(target=client.open, kwargs={"seed": 9}) for _ in range(8)]
+        for opener in openers:
+            opener.start()
+        busy = steps_in(walk, 1.4)
+        for opener in openers:
+            opener.join()
+        assert busy >= 0.35 * 1.4 * quiet  # half, less what the machine's other work takes
+
+
+def test_what_is_prepared_beside_does_not_hold_up_the_engine(tmp_path):
+    class Slow(EngineWorlds):
+        def prepare(self, request):
+            time.sleep(1.0 if request.seed == 9 else 0.0)
+            return lambda: self.open(request)
+
+    with Server(Slow(), folder=tmp_path) as server, Client(server.address) as client:
+        walk = RemoteSession.open(client, seed=1)
+        opener = threading.Thread(target=client.open, kwargs={"seed": 9})
+        opener.start()
+        began = time.monotonic()
+        walk.rollout([FORWARD] * 10)
+        took = time.monotonic() - began
+        opener.join()
+        assert took < 0.9
+
+
+def test_a_slow_disk_holds_up_no_steps(tmp_path, monkeypatch):
+    write, writing = Store.write, threading.Event()
+
+    def slow(store, meta, explorer):
+        if meta.snapshot > 1:
+            writing.set()
+            time.sleep(1.5)
+        return write(store, meta, explorer)
+
+    monkeypatch.setattr(Store, "write", slow)
+    limits = Limits(snapshot_frames=3)
+    with Server(EngineWorlds(), folder=tmp_path, limits=limits) as server, Client(server.address) as client:
+        walk = RemoteSession.open(client, seed=1)
+        began = time.monotonic()
+        walk.rollout([FORWARD] * 30)
+        assert time.monotonic() - began < 1.4
+        assert writing.wait(10)
+
+
+def test_a_large_snapshot_is_taken_less_often(tmp_path, monkeypatch):
+    taken, write = [], Store.write
+
+    def noted(store, meta, explorer):
+        taken.append(meta.snapshot)
+        write(store, meta, explorer)
+        return 10_000_000
+
+    monkeypatch.setattr(Store, "write", noted)
+    limits = Limits(snapshot_frames=4, snapshot_bytes=1_000_000)
+    with Server(TinyWorlds(), folder=tmp_path, limits=limits) as server, Client(server.address) as client:
+        RemoteSession.open(client, seed=1).rollout([FORWARD] * 25)
+    assert len(taken) in (3, 4)  # at the start, after 10 and 20 steps, and at the end
+
+
+class KeptWorlds(EngineWorlds):
+    """Worlds on an engine, whose walks come back from the disk on it; a step takes 20 ms."""
+
+    def __init__(self):
+        super().__init__()
+        self.engine.stepping = lambda: time.sleep(0.02)
+
+    def load(self, path):
+        explorer, read = self.open(OpenRequest()), super().load(path)
+        explorer.seed, explorer.actions = read.seed, read.actions
+        return explorer
+
+
+def test_a_walk_is_taken_up_act_by_act_while_others_walk(tmp_path):
+    limits = Limits(snapshot_frames=10_000)
+    with Server(KeptWorlds(), folder=tmp_path, limits=limits) as server, Client(server.address) as client:
+        walk = RemoteSession.open(client, seed=1)
+        walk.rollout([FORWARD] * 60)
+        token = client.token(walk.id)
+        server._host.close = list  # killed: no snapshot at the end
+    taken = {}
+    with Server(KeptWorlds(), folder=tmp_path, limits=limits) as server, Client(server.address) as client:
+        other = RemoteSession.open(client, seed=2)
+        taker = threading.Thread(target=lambda: taken.update(walk=RemoteSession.resume(client, token)))
+        taker.start()
+        count = 0
+        while taker.is_alive():  # sixty steps, twice as long for sharing the engine
+            other.step(FORWARD)
+            count += 1
+        assert count >= 20
+        assert taken["walk"].frame.digest == walk.frame.digest
+
+
+def test_a_step_that_never_ends_does_not_keep_the_server_from_ending(tmp_path, monkeypatch):
+    worlds = EngineWorlds()
+    server = Server(worlds, folder=tmp_path).start()
+    stop = server._stepper.stop
+    monkeypatch.setattr(server._stepper, "stop", lambda: stop(timeout_s=0.5))
+    with Client(server.address) as client:
+        session = client.open(ahead=2)
+        worlds.engine.stepping.shut()
+        client.act(session, FORWARD)
+        assert worlds.engine.stepping.reached.wait(60)
+        began = time.monotonic()
+        server.stop()
+        assert time.monotonic() - began < 5
+    assert server.lost is None  # nobody says that every walk is saved
+    worlds.engine.stepping.open()
+    server._stepper._thread.join(30)
+
+
+class Piece:
+    """Work that takes so long, and writes down that it was done."""
+
+    def __init__(self, name, seconds, done):
+        self.name, self.seconds, self.done = name, seconds, done
+
+    def advance(self):
+        time.sleep(self.seconds)
+        self.done.append(self.name)
+        return True
+
+    def give_up(self):
+        self.done.append(f"not {self.name}")
+
+
+@pytest.fixture
+def beside():
+    made = Beside(2)
+    made.start()
+    yield made
+    made.stop()
+
+
+def wait_until(is_so, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_work_of_one_strand_is_done_in_order(beside):
+    done = []
+    for number in range(50):
+        beside.submit("one", Piece(number, 0, done))
+    wait_until(lambda: len(done) == 50)
+    assert done == list(range(50))
+
+
+def test_long_work_leaves_a_thread_to_the_rest(beside):
+    done = []
+    for strand in ("a", "b", "c"):
+        beside.submit(strand, Piece(strand, 0.15, done))
+    wait_until(lambda: len(done) == 3)  # now they are known to be long
+    for strand in ("a", "b", "c"):
+        beside.submit(strand, Piece(strand, 0.4, done))
+    time.sleep(0.05)
+    began = time.monotonic()
+    beside.submit("short", Piece("short", 0, done))
+    wait_until(lambda: "short" in done)
+    assert time.monotonic() - began < 0.3
+
+
+def test_what_waits_at_the_end_is_given_up():
+    beside, done = Beside(2), []
+    beside.submit("one", Piece("one", 0, done))
+    beside.start()
+    wait_until(lambda: done == ["one"])
+    for number in range(3):
+        beside.submit("slow", Piece(number, 0.3, done))
+    time.sleep(0.05)
+    beside.stop()
+    assert done[1:] == [0, "not 1", "not 2"]

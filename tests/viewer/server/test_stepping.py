@@ -1,0 +1,183 @@
+"""How steps are taken together, what is counted, and the state of held keys and typed words by itself."""
+
+import threading
+import time
+import urllib.request
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+from roam.viewer.client.client import Client
+from roam.viewer.client.remote_session import RemoteSession
+from roam.viewer.server.command_queue import Controls
+from roam.viewer.server.metrics import Metrics, MetricsPage
+from roam.viewer.server.server import Server
+from roam.viewer.wire.encoding import Look, decode, encode
+from roam.viewer.wire.protocol import Act, FrameHead
+from roam.world.action import Action, ActionError, parse_action
+
+from .doubles import EngineWorlds, Tiny, TinyOnEngine
+
+FORWARD = parse_action("move forward")
+
+
+def test_walks_that_share_an_engine_have_the_digests_of_walks_alone_and_are_settled(tmp_path):
+    worlds = EngineWorlds()
+    with Server(worlds, folder=tmp_path) as server, Client(server.address) as client:
+        walks = [RemoteSession.open(client, seed=seed) for seed in range(6)]
+        threads = [threading.Thread(target=walk.rollout, args=([FORWARD] * 10,)) for walk in walks]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [walk.frame.digest for walk in walks] == [
+            Tiny(seed).rollout([FORWARD] * 10).frames[-1].digest for seed in range(6)
+        ]
+    assert worlds.engine.settled == sum(worlds.engine.batches) == 60
+
+
+def test_steps_that_wait_at_the_same_time_are_one_call_of_the_engine(tmp_path):
+    worlds = EngineWorlds()
+    with Server(worlds, folder=tmp_path) as server, Client(server.address) as client:
+        walks = [client.open(seed=seed, ahead=2) for seed in range(6)]
+        worlds.engine.stepping.shut()
+        seqs = [client.act(walks[0], FORWARD)]
+        assert worlds.engine.stepping.reached.wait(60)
+        seqs += [client.act(walk, FORWARD) for walk in walks[1:]]
+        while sum(session.is_stepping for session in list(server._books.sessions.values())) < 6:
+            time.sleep(0.01)
+        client.stats()  # read in the turn after the one that saw the last act, whose step is submitted by then
+        worlds.engine.stepping.open()
+        assert [client.receipt(walk, seq).frame for walk, seq in zip(walks, seqs, strict=True)] == [1] * 6
+    assert worlds.engine.batches == [1, 5]
+
+
+class Preparer(TinyOnEngine):
+    """Prepares until it is told to stop."""
+
+    def prepare(self, *, stop) -> None:
+        self.engine.preparing.set()
+        end = time.monotonic() + 60
+        while not stop() and time.monotonic() < end:
+            time.sleep(0.001)
+        self.engine.num_prepared += 1
+
+
+class PreparingWorlds(EngineWorlds):
+    def open(self, request):
+        explorer = Preparer(request.seed)
+        explorer.engine = self.engine
+        return explorer
+
+
+def test_what_comes_next_is_prepared_where_nobody_waits_and_given_up_for_whoever_comes(tmp_path):
+    worlds = PreparingWorlds()
+    worlds.engine.preparing, worlds.engine.num_prepared = threading.Event(), 0
+    with Server(worlds, folder=tmp_path) as server, Client(server.address) as client:
+        walks = [RemoteSession.open(client, seed=seed) for seed in range(2)]
+        assert not worlds.engine.preparing.is_set()  # nothing has been done that could be done once more
+        for number, walk in enumerate(walks * 2):
+            worlds.engine.preparing.clear()
+            walk.step(FORWARD)
+            assert worlds.engine.preparing.wait(60) and worlds.engine.num_prepared >= number
+        walks[0].fork().close()  # other work comes first too
+        assert [walk.frame.digest for walk in walks] == [
+            Tiny(seed).rollout([FORWARD] * 2).frames[-1].digest for seed in range(2)
+        ]
+
+
+def test_a_frame_leaves_before_its_commit_pass(tmp_path):
+    worlds = EngineWorlds()
+    with Server(worlds, folder=tmp_path) as server, Client(server.address) as client:
+        session = client.open(ahead=2)
+        worlds.engine.settling.shut()
+        client.act(session, FORWARD)
+        assert client.next_frame(session, at=1).head.index == 1
+        assert worlds.engine.settling.reached.wait(60) and worlds.engine.settled == 0
+        worlds.engine.settling.open()
+    assert worlds.engine.settled == 1
+
+
+def test_one_walker_whose_words_mean_nothing_does_not_hold_up_the_batch(tmp_path):
+    with Server(EngineWorlds(), folder=tmp_path) as server, Client(server.address) as client:
+        walks = [RemoteSession.open(client, seed=seed) for seed in range(4)]
+        for walk in walks:
+            client.hold(walk.id, "move forward")
+        for _ in range(5):
+            with pytest.raises(ActionError):
+                client.step(walks[0].id, Action("jmp"))
+            for walk in walks:
+                client.next_frame(walk.id)
+
+
+def test_a_walk_that_is_slow_to_step_does_not_slow_the_answers(tmp_path):
+    worlds = EngineWorlds()
+    with Server(worlds, folder=tmp_path) as server, Client(server.address) as client:
+        session = client.open(ahead=2)
+        worlds.engine.stepping.shut()
+        seq = client.act(session, FORWARD)
+        assert worlds.engine.stepping.reached.wait(60)
+        assert client.stats().steps == 0
+        worlds.engine.stepping.open()
+        assert client.receipt(session, seq).frame == 1
+
+
+def test_metrics_are_read_by_prometheus_itself(server, client):
+    RemoteSession.open(client).rollout([FORWARD] * 3)
+    page = MetricsPage(server.metrics_text)
+    text = urllib.request.urlopen(page.url, timeout=5).read().decode()
+    page.close()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert families["roam_steps"].samples[0].value == 3
+    assert families["roam_clients"].samples[0].value == 1
+    assert families["roam_step_ms"].samples[-1].value == 3
+
+
+def test_histograms_count_every_value_once():
+    metrics = Metrics()
+    for value in (0.5, 1, 7, 9999):
+        metrics.step_ms.add(value)
+    families = {family.name: family for family in text_string_to_metric_families(metrics.text())}
+    buckets = {s.labels["le"]: s.value for s in families["roam_step_ms"].samples if s.name.endswith("_bucket")}
+    assert (buckets["1"], buckets["5"], buckets["10"], buckets["+Inf"]) == (2, 2, 3, 4)
+
+
+acts = st.tuples(st.sampled_from(["hold", "once"]), st.sampled_from(["", "move forward", "turn left", "wait"]))
+
+
+@given(st.lists(st.one_of(acts, st.just("step")), max_size=30))
+@settings(max_examples=150, deadline=None)
+def test_every_act_has_exactly_one_receipt_once_all_is_done_and_let_go(events):
+    controls, receipts, frame, seqs = Controls("ab"), [], 0, []
+
+    def step():
+        nonlocal frame
+        command = controls.next()
+        if command:
+            frame += 1
+            receipts.append(controls.applied(command, frame))
+
+    for seq, event in enumerate([*events, ("hold", "")], start=1):
+        if event == "step":
+            step()
+        elif event != ("once", ""):
+            seqs.append(seq)
+            receipts.extend(controls.take_in(Act(seq=seq, session="ab", mode=event[0], text=event[1]), frame=frame))
+    while controls.has_work:
+        step()
+    assert sorted(receipt.seq for receipt in receipts if receipt) == seqs
+
+
+@given(
+    st.integers(1, 20), st.integers(1, 20), st.sampled_from(["", "f32", "u16mm"]), st.booleans(), st.integers(0, 2**32)
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_what_is_encoded_raw_decodes_to_the_same_frame(height, width, depth, has_tokens, seed):
+    frame = Tiny(seed, side=(height, width)).frame
+    encoded = encode(frame, Look("raw", depth=depth, tokens=has_tokens))
+    head = FrameHead(session="ab", index=frame.index, **encoded.fields)
+    seen = decode(head, bytes(encoded.payload))
+    assert seen.pixels.tobytes() == frame.pixels.tobytes()
+    assert (seen.depth is None) == (depth == "")
+    assert (seen.digest == frame.digest) == has_tokens

@@ -1,0 +1,219 @@
+"""Answers of a tiny random checkpoint in the official format, for all six tasks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PictureFile
+from roam.viewer.commands.generate import GenerateError, cells_of, generate, read_image
+from roam.world.config import PageConfig
+from roam.world.emu.answer import AnswerWriter, End, Image, Request, Row, Text, answer
+from roam.world.emu.checkpoint import load_official
+from roam.world.emu.prompts import MAX_IMAGES, TASKS, PromptError, preset
+from roam.world.emu.sampling import Sampling, draw, nucleus
+from roam.world.emu.token_stream import ContextFull, TokenStream, advance
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+# the likeliest word each time: a random model would soon draw the end
+SHORT = dict(area=32 * 48, max_tokens=120, text_limit=3, text=Sampling(top_k=1))
+NUM_IMAGES = {"t2i": 0, "x2i": MAX_IMAGES}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(official):
+    return load_official(*official, context=1024)
+
+
+def ask(task: str, **changes) -> Request:
+    images = (PIXELS,) * NUM_IMAGES.get(task, 1)
+    return Request(task, "a red door", images, preset(task, **SHORT | changes), size=(2, 3))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_answers_with_pictures_of_the_wanted_size_and_an_end(checkpoint, task):
+    events = [*answer(checkpoint, replace(ask(task, max_tokens=40, text=preset(task).text), question="a hall"))]
+    pictures = [event for event in events if isinstance(event, Image)]
+    assert pictures and all(picture.codes.shape == (2, 3) for picture in pictures[: 1 if task == "x2i" else None])
+    assert pictures[0].pixels.shape == (32, 48, 3) and isinstance(events[-1], End)
+    if task in ("t2i", "x2i"):
+        assert events[-1].reason == "image" and len(pictures) == 1
+    assert any(isinstance(event, Row) for event in events)
+
+
+def test_the_same_seed_gives_the_same_answer_and_another_seed_another(checkpoint):
+    one, same, other = (words_and_codes(checkpoint, replace(ask("story"), seed=seed)) for seed in (1, 1, 2))
+    assert one == same != other
+
+
+def words_and_codes(checkpoint, request: Request) -> list:
+    events = answer(checkpoint, request)
+    return [event.text if isinstance(event, Text) else event.codes.tolist() for event in events
+            if isinstance(event, Text | Image)]  # fmt: skip
+
+
+@pytest.mark.parametrize("unconditional", ["images", "all"])
+def test_the_unconditional_branch_reads_pictures_alone_or_everything(checkpoint, unconditional):
+    writer = AnswerWriter(checkpoint, ask("story", unconditional=unconditional))
+    before = len(writer.unconditional)
+    events = [*writer.events()]
+    pictures = [event for event in events if isinstance(event, Image)]
+    blocks = sum(writer.form.block_length(*picture.codes.shape) for picture in pictures)
+    begun = writer.reader.rows is not None  # a picture that the end of tokens cut off
+    read = len(writer.unconditional) - before
+    assert read == events[-1].num_tokens if unconditional == "all" else (read > blocks if begun else read == blocks)
+    assert len(writer.conditional) > len(writer.unconditional)
+    writer.close()
+
+
+def test_guidance_by_batched_branches_equals_guidance_computed_from_whole_sequences(checkpoint):
+    request = ask("t2i", image=Sampling(temperature=0.0), guidance=4.0)
+    writer, model = AnswerWriter(checkpoint, request), checkpoint.model
+    both = [[*writer.conditional.pending], [*writer.unconditional.pending]]
+    picture = next(event for event in writer.events() if isinstance(event, Image))
+    block = writer.form.image_block(picture.codes)
+    writer.close()
+    first = writer.form.vocabulary.first_code
+    head_end = block.index(writer.form.codes_begin) + 1
+    spoken = writer.tokens[: -len(block)]
+    for place in range(head_end, len(block)):
+        if block[place] < first:
+            continue
+        states = [whole_state(checkpoint, [*prefix, *part, *block[:place]])
+                  for prefix, part in zip(both, (spoken, []), strict=True)]  # fmt: skip
+        cond, uncond = ((model.lm_head(state)).log_softmax(-1) for state in states)
+        assert int((uncond + 4.0 * (cond - uncond))[first:].argmax()) == block[place] - first
+
+
+def whole_state(checkpoint, ids: list[int]) -> torch.Tensor:
+    """The last hidden state of a sequence read at once, through a cache of its own."""
+    from roam.world.transformer.cache import KVCache
+
+    cache = KVCache(checkpoint.model.config, PageConfig(page_size=512), device=torch.device("cpu"), num_pages=2)
+    stream = TokenStream(cache, context=1024)
+    stream.append(ids)
+    return advance(checkpoint.model, [stream])[0]
+
+
+def test_streams_read_together_have_the_states_of_streams_read_alone(checkpoint):
+    from roam.world.transformer.cache import KVCache
+
+    cache = KVCache(checkpoint.model.config, PageConfig(page_size=8), device=torch.device("cpu"), num_pages=1)
+    long, short = TokenStream(cache, context=99), TokenStream(cache, context=99)
+    long.append(range(30))
+    short.append(range(40, 53))
+    hidden = advance(checkpoint.model, [long, short])
+    wanted = torch.stack([whole_state(checkpoint, [*range(30)]), whole_state(checkpoint, [*range(40, 53)])])
+    assert torch.allclose(hidden, wanted, atol=1e-5)
+    long.close()
+    short.close()
+    assert cache.pool.num_free == cache.pool.num_pages
+
+
+def test_forced_tokens_cost_no_pass_of_their_own(checkpoint):
+    end = [*answer(checkpoint, ask("t2i"))][-1]
+    # one pass a word and one a code; header, row ends and image end ride along
+    assert end.num_passes == SHORT["text_limit"] + 6 and end.num_tokens == SHORT["text_limit"] + len("<2*3>012|345>")
+
+
+def test_an_exploration_goes_on_with_each_instruction_until_it_is_closed(checkpoint):
+    writer = AnswerWriter(checkpoint, ask("explore", stops_at_image=True))
+    seen = []
+    for instruction in (None, "turn left", "walk to the window"):
+        if instruction:
+            writer.instruct(instruction, form="span" if seen else "user")
+        seen += [event.index for event in writer.events() if isinstance(event, Image)]
+    writer.close()
+    assert seen == [0, 1, 2]
+
+
+def test_a_size_left_to_the_model_is_kept_for_later_pictures(checkpoint):
+    request = replace(ask("story", max_tokens=450), images=(), size=None)
+    shapes = {event.codes.shape for event in answer(checkpoint, request) if isinstance(event, Image)}
+    assert len(shapes) == 1 and min(shapes.pop()) >= 10
+
+
+@pytest.mark.parametrize(("change", "error", "message"), [
+    (dict(task="fly"), PromptError, "unknown task 'fly'"),
+    (dict(question="x<|image start|>"), PromptError, r"control token '<\|image start\|>'"),
+    (dict(question="so much " * 300), ContextFull, r"a sequence of \d+ tokens; the context holds 1024"),
+    (dict(images=(np.zeros((40, 40, 4), np.uint8),)), PromptError, r"an image of shape \(40, 40, 4\)"),
+])  # fmt: skip
+def test_what_cannot_be_answered_is_refused_in_one_sentence_before_the_first_event(checkpoint, change, error, message):
+    with pytest.raises(error, match=message):
+        next(answer(checkpoint, replace(ask("story"), **change)))
+
+
+def test_an_image_too_large_for_the_context_is_refused(checkpoint):
+    with pytest.raises(ContextFull, match="fewer or smaller images"):
+        next(answer(checkpoint, ask("story", area=1024 * 1024)))
+
+
+def test_the_nucleus_is_the_fewest_likeliest_tokens_that_reach_top_p():
+    logits = torch.tensor([0.5, 0.2, 0.15, 0.1, 0.05]).log()[torch.tensor([3, 0, 4, 1, 2])]
+    assert nucleus(logits, Sampling(top_p=0.69)).tolist() == [False, True, False, True, False]
+    assert nucleus(logits, Sampling(top_p=0.71)).tolist() == [False, True, False, True, True]
+    assert nucleus(logits, Sampling(top_k=1, top_p=0.99)).sum() == 1
+
+
+def test_draws_keep_to_top_k_and_to_what_is_allowed():
+    hidden, head = torch.randn(8, generator=torch.manual_seed(0)), torch.randn(20, 8, generator=torch.manual_seed(1))
+    best = (head @ hidden).topk(4).indices.tolist()
+    allowed = torch.ones(20, dtype=torch.bool)
+    allowed[best[0]] = False
+    options = dict(seed=3, allowed=allowed)
+    for sampling in (Sampling(top_k=3), Sampling(top_k=3, top_p=0.999)):
+        assert {draw(hidden, head, sampling, position=k, **options) for k in range(60)} <= {*best[1:]}
+
+
+def test_generate_writes_pictures_words_and_one_page(official, tmp_path, capsys):
+    PictureFile.fromarray(PIXELS).save(tmp_path / "a.png")
+    out, options = tmp_path / "out", SHORT | dict(max_tokens=40)
+    generate("story", "a <red> door", out, model=official[0], vision=official[1], images=[tmp_path / "a.png"],
+             size=(2, 3), device="cpu", **options)  # fmt: skip
+    page = (out / "index.html").read_text()
+    assert "a &lt;red&gt; door" in page and 'src="01.png"' in page
+    assert "GiB  language model" in capsys.readouterr().out
+    assert PictureFile.open(out / "01.png").size == (48, 32)
+    assert {"answer.txt", "thoughts.txt"} <= {path.name for path in out.iterdir()}
+    with pytest.raises(GenerateError, match="already holds an answer"):
+        generate("story", "again", out, model=official[0], vision=official[1])
+
+
+def test_the_page_of_an_exploration_shows_its_directions_and_what_it_went_by(official, tmp_path, capsys):
+    PictureFile.fromarray(PIXELS).save(tmp_path / "a.png")
+    out, options = tmp_path / "out", SHORT | dict(max_tokens=60)
+    generate("explore", "a hall", out, model=official[0], vision=official[1], images=[tmp_path / "a.png"],
+             instructions=["go <left>"], mode="interactive", size="2*3", device="cpu", **options)  # fmt: skip
+    page = (out / "index.html").read_text()
+    first, direction, second = (page.index(what) for what in ('src="01.png"', "go &lt;left&gt;", 'src="02.png"'))
+    assert page.index('src="given-01.png"') < first < direction < second
+    assert "> go <left>" in (out / "answer.txt").read_text() and "picture 2: 48x32" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("size", "cells"), [("47*85", (47, 85)), ("16:9", (47, 85)), ("9:16", (85, 47)), (None, None)])
+def test_sizes_are_written_in_cells_or_as_a_ratio(size, cells):
+    assert cells_of(size) == cells
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (dict(task="story", mode="free"), "--mode and --then are of the task explore"),
+    (dict(task="t2i", size="3x"), "a size of '3x'; wanted height"),
+])  # fmt: skip
+def test_generate_refuses_what_cannot_be_before_loading(tmp_path, options, message):
+    with pytest.raises(GenerateError, match=re.escape(message)):
+        generate(options.pop("task"), "x", tmp_path, model=tmp_path, vision=tmp_path, **options)
+
+
+def test_generate_refuses_a_file_that_is_no_picture(tmp_path):
+    (tmp_path / "a.png").write_text("words")
+    with pytest.raises(GenerateError, match="is no image that can be read"):
+        read_image(tmp_path / "a.png")
+
+
+def test_without_guidance_there_is_one_branch(checkpoint):
+    writer = AnswerWriter(checkpoint, ask("t2i", guidance=1.0))
+    assert writer.unconditional is None and any(isinstance(event, Image) for event in writer.events())

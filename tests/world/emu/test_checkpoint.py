@@ -1,0 +1,166 @@
+"""Loading official folders: what comes out, the plan beforehand, and one clear sentence for everything amiss."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from roam.world.checkpoint import CheckpointError, is_official
+from roam.world.config import ModelConfig, PageConfig
+from roam.world.emu.checkpoint import INDEX, load_official, load_vision, read_config, read_vision_config
+from roam.world.emu.ibq import IbqTokenizer
+from roam.world.emu.memory_plan import DoesNotFit, Footprint, num_parameters
+from safetensors.torch import load_file, save_file
+
+from .conftest import IBQ, tiny_model, write_vision
+
+OFFICIAL = ModelConfig(282_926, 5120, 25_600, 64, 64, 8, 128, 1e-6, 1e6)
+GIB = 2**30
+
+
+@pytest.fixture
+def copied(official, tmp_path):
+    """A copy of the model's folder to damage, and the vision folder."""
+    return shutil.copytree(official[0], tmp_path / "model"), official[1]
+
+
+def test_a_folder_loads_to_the_weights_that_were_written(official):
+    said = []
+    loaded = load_official(*official, say=said.append)
+    wanted = tiny_model().state_dict()
+    assert all(torch.equal(value, wanted[key]) for key, value in loaded.model.state_dict().items())
+    assert (loaded.vocabulary.size, loaded.vocabulary.num_markers) == (loaded.model.config.vocab_size, 3)
+    assert loaded.pages == PageConfig(context=4096) and is_official(official[0])
+    assert "language model, float32" in said[0] and "free on cpu" in said[0]
+
+
+def test_the_vision_tokenizer_loads_alike_from_a_ckpt_with_yaml_and_from_safetensors_with_json(official, tmp_path):
+    write_vision(tmp_path, ckpt=False)
+    pixels = torch.randint(0, 256, (1, 32, 32, 3), dtype=torch.uint8)
+    assert read_vision_config(tmp_path) == read_vision_config(official[1]) == IBQ
+    one, other = (load_vision(folder, IBQ, device="cpu") for folder in (tmp_path, official[1]))
+    assert torch.equal(one.encode(pixels), other.encode(pixels))
+
+
+def test_fp8_weights_give_nearly_the_same_states(official, copied):
+    # fp8 wants sides that 16 divides, which this model has
+    plain, small = load_official(*official), load_official(*copied, precision="fp8")
+    ids, places = torch.arange(40)[None], torch.arange(40)[None]
+    wanted = plain.model(plain.model.embed(ids), places, Alone())
+    got = small.model(small.model.embed(ids), places, Alone()).float()
+    assert torch.nn.functional.cosine_similarity(got, wanted, dim=-1).min() > 0.98
+
+
+def test_settings_left_out_take_the_official_defaults(copied):
+    path = copied[0] / "config.json"
+    parts = json.loads(path.read_text())
+    for name in ("rms_norm_eps", "rope_theta", "head_dim", "max_position_embeddings"):
+        del parts[name]
+    path.write_text(json.dumps(parts))
+    config, context = read_config(copied[0])
+    assert (config.rms_norm_eps, config.rope_theta, config.head_dim, context) == (1e-5, 1e6, 128, 32_768)
+
+
+def test_a_torn_shard_is_named(copied):
+    shard = copied[0] / "model-00002-of-00002.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    refused(copied, r"model-00002-of-00002\.safetensors is torn")
+
+
+def test_a_missing_shard_is_named(copied):
+    (copied[0] / "model-00001-of-00002.safetensors").unlink()
+    refused(copied, r"model-00001-of-00002\.safetensors is missing, and model\.safetensors\.index\.json lists")
+
+
+def test_missing_and_unknown_tensors_and_wrong_shapes_are_named(copied):
+    shard = copied[0] / "model-00001-of-00002.safetensors"
+    whole = load_file(shard)
+    key = next(key for key in whole if key.endswith("q_norm.weight"))
+    save_file({name: value for name, value in whole.items() if name != key}, shard)
+    refused(copied, rf"lacks 1 tensors: {key}")
+    save_file(whole | {"model.layers.9.extra": torch.zeros(1)}, shard)
+    refused(copied, r"has unknown 1 tensors: model\.layers\.9\.extra")
+    save_file(whole | {key: torch.zeros(5)}, shard)
+    refused(copied, rf"{key} has shape \(5,\), the configuration wants \(8,\)")
+    save_file(whole | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.zeros(4)}, shard)
+    load_official(*copied)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused_unexecuted(official, tmp_path):
+    folder = shutil.copytree(official[1], tmp_path / "vision")
+    (folder / "model.ckpt").write_bytes(pickle.dumps({"state_dict": Trap()}))
+    refused((official[0], folder), r"model\.ckpt is torn or holds more than tensors, and is not executed")
+
+
+def test_parts_of_different_models_are_refused(copied):
+    path = copied[0] / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"vocab_size": 999}))
+    refused(copied, r"different models: config\.json has a vocabulary of 999")
+
+
+def test_settings_that_this_engine_lacks_are_refused(copied):
+    path = copied[0] / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rope_scaling": {"type": "yarn"}}))
+    refused(copied, "rope_scaling")
+    (copied[0] / INDEX).unlink()
+    path.unlink()
+    refused(copied, r"config\.json is missing")
+
+
+def test_the_plan_of_the_official_model_has_its_parameters_and_256_kib_a_token():
+    plan = Footprint(OFFICIAL, PageConfig(), vision=455_336_963)
+    assert sum(num_parameters(OFFICIAL)) == 34_103_460_864
+    assert plan.weights == 2 * 34_103_460_864 and plan.vision_weights == 4 * 455_336_963
+    assert plan.page == 128 * 256 * 1024 and plan.num_pages * plan.page == 16 * GIB
+
+
+def test_the_plan_counts_what_the_tiny_model_really_has():
+    assert sum(num_parameters(tiny_model().config)) == sum(p.numel() for p in tiny_model().parameters())
+
+
+def test_what_does_not_fit_is_refused_before_loading_with_what_would(copied):
+    plan = Footprint(OFFICIAL, PageConfig(), vision=455_336_963, device="cuda:0", available=79 * GIB)
+    with pytest.raises(DoesNotFit, match=r"needs \d+\.\d GiB and cuda:0 has 79\.0 GiB free; .*fit: precision fp8"):
+        plan.check()
+    with pytest.raises(DoesNotFit, match=r"a context of \d+ tokens .*; 2 such devices"):
+        plan.check()
+    with pytest.raises(DoesNotFit, match="nothing smaller fits"):
+        replace(plan, available=2 * GIB).check()
+    (copied[0] / "model-00002-of-00002.safetensors").write_bytes(b"never read")
+    with pytest.raises(DoesNotFit):
+        load_official(*copied, available=1000)
+
+
+def test_the_ibq_keys_missing_from_a_ckpt_are_named(official, tmp_path):
+    folder = shutil.copytree(official[1], tmp_path / "vision")
+    weights = IbqTokenizer(IBQ).state_dict()
+    del weights["quant_conv.bias"]
+    torch.save(weights, folder / "model.ckpt")
+    refused((official[0], folder), r"lacks 1 tensors: quant_conv\.bias")
+
+
+def refused(folders, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_official(*folders)
+    assert "\n" not in str(caught.value)
+
+
+class Trap:
+    """Unpickling it would end the test run."""
+
+    def __reduce__(self):
+        return exit, (3,)
+
+
+class Alone:
+    def write(self, layer):
+        return None
+
+    def attend(self, layer, q, k, v):
+        from roam.kernels.attention import attend
+
+        return attend(q, k, v, causal=True)

@@ -1,0 +1,128 @@
+"""Views carried into new poses, and which of them are chosen."""
+
+import numpy as np
+from roam.world.pose import Camera, Motion, Pose
+from roam.world.spatial.view_memory import ViewMemory, visible_pages
+from roam.world.spatial.warp import View, joined, remembered, sharpened, warp
+
+CAMERA = Camera(64, 64)
+HERE = Pose.at(0, 0, 1.5)
+
+
+def wall(pose, shade, depth=2.0):
+    return View(np.full((64, 64, 3), shade, np.uint8), np.full((64, 64), depth, np.float32), pose)
+
+
+def test_a_view_carried_nowhere_is_itself():
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    carried = warp([View(pixels, np.full((64, 64), 3.0, np.float32), HERE)], HERE, CAMERA)
+    assert carried.covered.all() and np.abs(carried.pixels.astype(int) - pixels).max() <= 1
+
+
+def test_turning_left_uncovers_the_left_and_says_so():
+    carried = warp([wall(HERE, 100)], HERE.moved(Motion(yaw_deg=20)), CAMERA)
+    coverage = carried.coverage((8, 8))
+    assert coverage[4, 0] == 0 and coverage[4, -1] == 1
+    assert (carried.pixels == 100).all()  # holes take the colour of what is next to them
+
+
+def test_the_nearer_surface_wins_and_later_views_only_fill_holes():
+    near, far = wall(HERE, 50, depth=1.0), wall(HERE, 200, depth=5.0)
+    assert (warp([near, far], HERE, CAMERA).pixels == 50).all()
+    turned = HERE.moved(Motion(yaw_deg=30))
+    both = warp([wall(HERE, 50), wall(turned, 200)], turned, CAMERA)
+    assert both.covered.all() and {50, 200} <= set(np.unique(both.pixels))
+
+
+def test_only_what_a_view_showed_first_is_carried_from_it():
+    left = np.zeros((64, 64), bool)
+    left[:, :32] = True
+    view = View(np.full((64, 64, 3), 90, np.uint8), np.full((64, 64), 2.0, np.float32), HERE, left)
+    carried = warp([view], HERE, CAMERA)
+    assert carried.covered[:, :30].all() and not carried.covered[:, 34:].any()
+    assert np.allclose(carried.depth[carried.covered], 2.0)
+
+
+def test_a_later_view_hides_an_earlier_one_only_where_it_is_clearly_nearer():
+    aside = HERE.moved(Motion(right=-2.0))  # from there a surface near ahead of here is out of sight
+    assert (warp([wall(aside, 50, depth=9.0), wall(HERE, 200, depth=8.9)], HERE, CAMERA).pixels[:, :40] == 50).all()
+    assert (warp([wall(aside, 50, depth=9.0), wall(HERE, 200, depth=1.0)], HERE, CAMERA).pixels == 200).all()
+
+
+def test_a_later_view_hides_nothing_where_the_earlier_one_looked_through_it():
+    assert (warp([wall(HERE, 50, depth=5.0), wall(HERE, 200, depth=2.0)], HERE, CAMERA).pixels == 50).all()
+    aside = HERE.moved(Motion(right=-1.2))
+    shown = warp([wall(aside, 50, depth=5.0), wall(HERE, 200, depth=1.0)], HERE, CAMERA).pixels[32, :, 0]
+    assert shown[8] == 50 and shown[40] == 200  # on the left the view from aside saw past it, on the right it could not
+
+
+def test_a_dreamt_view_keeps_the_surfaces_carried_into_it_and_joins_new_ones_to_them():
+    turned = HERE.moved(Motion(yaw_deg=20))
+    carried = warp([wall(HERE, 50, depth=2.0)], turned, CAMERA)
+    decoded = np.full((64, 64), 3.0, np.float32)  # a decoder that takes everything for one half farther than it is
+    view = remembered(np.full((64, 64, 3), 50, np.uint8), decoded, turned, carried, carried.covered)
+    inner = carried.covered & ~view.fresh
+    assert np.allclose(view.depth[inner], carried.depth[inner], rtol=1e-3)
+    known = carried.depth[carried.covered].mean()
+    assert abs(view.depth[~carried.covered].mean() / known - 1) < 0.2  # it was 50 % off
+    assert view.fresh[~carried.covered].all() and not view.fresh.all()
+
+
+def test_depth_far_from_anything_known_stays_sane():
+    depth, known = np.full((64, 64), 50.0, np.float32), np.full((64, 64), 0.1, np.float32)
+    where = np.zeros((64, 64), bool)
+    assert (joined(depth, known, where) == depth).all()
+    where[0, 0] = True
+    assert np.isfinite(joined(depth, known, where)).all() and joined(depth, known, where).min() > 10
+
+
+def test_a_soft_edge_between_two_surfaces_becomes_a_hard_one_where_the_picture_has_it():
+    depth = np.full((64, 64), 2.0, np.float32)
+    depth[:, 40:] = 10.0
+    depth[:, 28:40] = np.linspace(2, 10, 12, dtype=np.float32)
+    pixels = np.full((64, 64, 3), 40, np.uint8)
+    pixels[:, 34:] = 200
+    edge = sharpened(depth, pixels)
+    assert np.log(edge[:, :34].max() / 2) < 0.6 and edge[:, 36:].min() > 6
+    assert (sharpened(np.full((64, 64), 3.0, np.float32), pixels) == 3).all()
+
+
+def test_no_views_cover_nothing():
+    assert not warp([], HERE, CAMERA).covered.any()
+
+
+def test_memory_picks_the_last_view_then_the_one_that_shows_what_is_missing():
+    memory = ViewMemory(CAMERA)
+    for index, yaw in enumerate((0, 60, 180, 120)):
+        memory = memory.with_view(index, wall(Pose.at(0, 0, 1.5, yaw), index))
+    chosen = memory.choose(Pose.at(0, 0, 1.5, 90), count=2)
+    assert [int(view.pixels[0, 0, 0]) for view in chosen] == [3, 1]
+    assert len(memory.choose(Pose.at(0, 0, 1.5, 90))) == 2  # the others show nothing more
+
+
+def test_memory_is_bounded_and_forgets_what_other_views_show_as_well():
+    memory, elsewhere = ViewMemory(CAMERA, limit=8), Pose.at(0, 0, 1.5, 180)
+    memory = memory.with_view(0, wall(elsewhere, 0)).with_view(1, wall(HERE, 0))
+    for index in range(2, 40):
+        memory = memory.with_view(index, wall(HERE.moved(Motion(forward=-0.001 * index)), 0))
+    assert len(memory) <= 8 and memory.indices[0] == 0 and memory.indices[-1] == 39
+    assert len(memory.choose(elsewhere)) == 1
+    assert memory.only([39]).indices == (39,)
+
+
+def test_of_a_near_and_a_far_view_of_the_same_wall_the_near_one_is_kept():
+    near, memory = HERE.moved(Motion(forward=1.0)), ViewMemory(CAMERA, limit=8)
+    memory = memory.with_view(0, wall(near, 0, depth=1.0))
+    for index in range(1, 20):
+        memory = memory.with_view(index, wall(HERE, 0))
+    assert 0 in memory.indices
+
+
+def test_a_view_that_showed_nothing_first_is_not_kept():
+    memory = ViewMemory(CAMERA).with_view(0, wall(HERE, 0))
+    nothing = View(np.zeros((64, 64, 3), np.uint8), np.full((64, 64), 2.0, np.float32), HERE, np.zeros((64, 64), bool))
+    assert memory.with_view(1, nothing).indices == (0,)
+
+
+def test_a_step_sees_the_last_pages_of_its_window():
+    assert visible_pages([3, 1, 4, 1, 5], 2) == [1, 5] and visible_pages([3], 12) == [3]

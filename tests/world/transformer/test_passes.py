@@ -1,0 +1,200 @@
+"""Passes are functions of tensors: what is captured and replayed, padded, batched or read together changes nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from roam.kernels.graph import CapturedStep
+from roam.scenes.explorer import SceneSession
+from roam.scenes.splits import make_scene
+from roam.world.action import Action, parse_action
+from roam.world.checkpoint import load_checkpoint
+from roam.world.engine import Engine
+from roam.world.transformer.dida import Canvas, MetricPath, decode_canvas
+from roam.world.transformer.passes import Evidence, Serving
+
+WALK = [parse_action(t) for t in ("move forward", "turn left", "step back and turn right", "look up 5 degrees", "wait")]
+
+
+def served(folder, **serving):
+    return Engine(load_checkpoint(folder), serving=Serving(**serving))
+
+
+def replayed(step, kind, buffers):
+    """A double of CUDA's capture: runs the step as often as warming up does, and later only on its own buffers."""
+    for _ in range(2):
+        step(kind, *buffers)
+    outputs = step(kind, *buffers)
+    return lambda: outputs.copy_(step(kind, *buffers)), outputs
+
+
+def with_replays(engine):
+    engine.passes.step = CapturedStep(engine.passes._run, capture=replayed)
+    engine.path._captured = CapturedStep(engine.path._drawn, capture=replayed)
+    return engine
+
+
+def digests(session, actions):
+    return [session.step(action).digest for action in actions]
+
+
+@pytest.mark.parametrize("decoder", ["dida", "autoregressive"])
+def test_a_walk_replayed_from_captures_is_the_walk_itself(checkpoint_folder, first_frame, decoder):
+    plain, captured = served(checkpoint_folder), with_replays(served(checkpoint_folder))
+    for engine in (plain, captured):
+        engine.dida = engine.path.config = replace(engine.dida, steps=3)
+    walks = [digests(engine.session(first_frame, decoder=decoder), WALK * 2) for engine in (plain, captured)]
+    assert walks[0] == walks[1]
+
+
+def test_a_longer_walk_captures_nothing_new(checkpoint_folder, first_frame):
+    engine = with_replays(served(checkpoint_folder))
+    session = engine.session(first_frame)
+    digests(session, WALK[:2] + WALK[:2])
+    count = len(engine.passes.step)
+    digests(session, WALK[:2] * 4)
+    assert len(engine.passes.step) == count <= 4  # a commit, and the canvas with sentences of each length
+
+
+def test_captures_are_forgotten_when_the_pages_move(checkpoint_folder, first_frame):
+    engine = with_replays(served(checkpoint_folder))
+    session, alone = engine.session(first_frame, seed=4), served(checkpoint_folder).session(first_frame, seed=4)
+    expected = digests(alone, WALK)
+    got = digests(session, WALK[:2])
+    held = [engine.cache.allocate() for _ in range(engine.cache.pool.num_free + 1)]
+    assert engine.cache.num_moves == 1 and held
+    assert got + digests(session, WALK[2:]) == expected
+
+
+def test_words_read_with_the_canvas_are_words_read_before_it(checkpoint_folder):
+    results = []
+    for together in (True, False):
+        engine = served(checkpoint_folder)
+        passes, cache = engine.passes, engine.cache
+        words, own, index = [[3, 4, 5], [6]], [cache.allocate(), cache.allocate()], torch.tensor([1, 1])
+        canvas = torch.arange(2 * 64).view(2, 64) * 31
+        seeds, past = torch.tensor([1, 2]), [[], []]
+        if not together:
+            passes.read_words(words, index, past, own)
+        tokens = passes.denoise(words if together else None, index, past, own, canvas, None, seeds, temperature=1.0)
+        results.append((tokens, cache.lengths[own], cache.k[:, own, :3]))
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+    assert results[0][1].tolist() == [3, 1]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_batch_leaves_the_same_bits_in_the_cache_as_each_alone(checkpoint_folder, first_frame, precision):
+    engine = served(checkpoint_folder, precision=precision)
+    group = [engine.session(first_frame, seed=s, start=start) for s, start in ((1, "auto"), (2, "noise"), (3, "frame"))]
+    digests(group[1], WALK[:4])  # histories of different lengths
+    alone = [session.fork() for session in group]
+    actions = [WALK[2], WALK[0], Action("a")]
+    together = engine.step_many(group, actions)
+    assert [f.digest for f in together] == [s.step(a).digest for s, a in zip(alone, actions, strict=True)]
+    engine.settle(group)
+    for one, other in zip(group, alone, strict=True):
+        other.settle()
+        length = engine.cache.lengths[one.pages[-1]]
+        assert length == engine.cache.lengths[other.pages[-1]]
+        assert torch.equal(engine.cache.k[:, one.pages[-1], :length], engine.cache.k[:, other.pages[-1], :length])
+
+
+def test_guidance_of_one_is_none_and_of_zero_hears_no_words(checkpoint_folder, first_frame):
+    def tokens(guidance, text):
+        session = served(checkpoint_folder, guidance=guidance).session(first_frame, start="noise", seed=2)
+        return session.step(Action(text)).tokens
+
+    assert (tokens(0.0, "move forward") == tokens(0.0, "turn around")).all()
+    assert (tokens(3.0, "move forward") != tokens(3.0, "turn around")).any()
+    assert (tokens(3.0, "move forward") != tokens(1.0, "move forward")).any()
+
+
+def test_a_served_model_is_the_model_and_leaves_it_alone(checkpoint_folder):
+    model = load_checkpoint(checkpoint_folder).model
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    rows, positions = model.embed(torch.arange(12)[None]), torch.arange(12)[None]
+    exact = model(rows, positions, _Alone())
+    torch.testing.assert_close(model.served("float32")(rows, positions, _Alone()), exact, rtol=1e-5, atol=1e-5)
+    for precision, tolerance in (("bfloat16", 0.02), ("fp8", 0.08)):  # 8 and 3 bits of mantissa, through two layers
+        lower = model.served(precision)
+        got = lower(lower.embed(torch.arange(12)[None]), positions, _Alone()).float()
+        error = ((got - exact).norm() / exact.norm()).item()
+        assert 0 < error < tolerance
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+
+
+class _Alone:
+    """Rows that see each other and nothing else."""
+
+    def write(self, layer):
+        return None
+
+    def attend(self, layer, q, k, v):
+        rows = (x.transpose(1, 2) for x in (q, k, v))
+        return torch.nn.functional.scaled_dot_product_attention(*rows, enable_gqa=True).transpose(1, 2)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_evidence_that_weighs_much_decides_and_in_any_precision(checkpoint_folder, precision):
+    engine = served(checkpoint_folder, precision=precision)
+    codes = torch.randint(0, 4096, (1, 64))
+    page = engine.cache.allocate()
+    for beta, decides in ((1000.0, True), (0.0, False)):
+        evidence = Evidence(codes, torch.full((1, 64), beta))
+        tokens = engine.passes.denoise([[1]], torch.tensor([1]), [[]], [page], torch.zeros_like(codes), evidence,
+                                       torch.tensor([1]), temperature=0.0)  # fmt: skip
+        assert (tokens == codes).all() == decides
+
+
+@pytest.mark.parametrize("precision, agree", [("bfloat16", 0.9), ("fp8", 0.8)])
+def test_the_embedded_model_dreams_nearly_the_same_in_fewer_bits(precision, agree):
+    """Of four scenes together: one frame has so few tokens that a handful decides."""
+    checkpoint = load_checkpoint()
+    engines = [Engine(checkpoint, serving=Serving(precision=p)) for p in ("float32", precision)]
+    same = []
+    for number in range(3, 7):
+        first = SceneSession(make_scene("test", number)).frame
+        exact, lower = (engine.session(first, start="noise").step(WALK[0]).tokens for engine in engines)
+        same.append(exact == lower)
+    assert np.mean(same) >= agree
+
+
+def test_fp8_walks_and_says_its_precision(checkpoint_folder, first_frame):
+    engine = served(checkpoint_folder, precision="fp8")
+    assert engine.precision == "fp8" and engine.cache.k.dtype == torch.bfloat16
+    assert engine.session(first_frame).step(WALK[0]).index == 1
+
+
+@pytest.mark.parametrize("serving", [dict(precision="int3"), dict(sampler="fast"), dict(guidance=-1.0)])
+def test_ways_of_serving_that_do_not_exist_are_refused(serving):
+    with pytest.raises(ValueError, match="wanted a precision of"):
+        Serving(**serving)
+
+
+def test_jumps_keep_clean_tokens_end_on_the_prediction_and_come_nearer_each_step(engine):
+    path = MetricPath(engine.vision.codebook, engine.dida)
+    target, level = torch.randint(0, 4096, (1, 256)), torch.zeros(1, 256)
+    level[:, :16] = 1.0
+    canvas = Canvas(torch.where(level > 0, target, -1), level)
+    apart = []
+
+    def predict(tokens, seeds, temperature):
+        known = tokens.clamp(min=0)
+        apart.append((path.codebook[known] - path.codebook[target]).square().sum(-1)[:, 16:].mean().item())
+        assert (tokens[:, :16] == target[:, :16]).all()
+        return target
+
+    seeds = [torch.tensor([k]) for k in range(8)]
+    assert (decode_canvas(predict, canvas, path, seeds, sampler="jump") == target).all()
+    assert apart[1:] == sorted(apart[1:], reverse=True) and apart[-1] < apart[1] / 2
+
+
+def test_the_jumping_sampler_dreams_reproducibly_and_otherwise(checkpoint_folder, first_frame):
+    def walk(sampler):
+        engine = served(checkpoint_folder, sampler=sampler)
+        engine.dida = engine.path.config = replace(engine.dida, steps=3)
+        return digests(engine.session(first_frame, start="noise"), WALK[:2])
+
+    assert walk("jump") == walk("jump") != walk("direct")

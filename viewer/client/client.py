@@ -1,0 +1,368 @@
+"""A blocking client of protocol 1: open walks, act, take frames; walks are resumed by themselves when a server returns.
+
+Any number of threads may use one Client; the socket is its line's alone. A frame's credit goes back to the server when
+the frame is taken, so a program that stops looking stops the walk, and no frame is ever stale.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from ...world.action import Action, ActionError
+from ...world.frame import Frame
+from ...world.pose import Motion
+from ..files.pictures import to_send
+from ..wire import protocol as p
+from ..wire.encoding import Look
+from ..wire.security import KeyPair, unlock
+from .connection import Line
+from .walk_state import Received, ServerError, Walk
+
+HUNG_UP = "this client has hung up"
+
+
+class ConnectionLostError(ConnectionError):
+    """The line broke while a request was on its way: it may or may not have been done."""
+
+
+class Client:
+    """A connection to a server at `address`. server_key and keys (wire/security.py) where the server wants them."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        name: str = "roam",
+        server_key: str = "",
+        keys: KeyPair | None = None,
+        timeout_s: float = 30.0,
+        patience_s: float = 3.0,
+    ):
+        self.timeout_s = timeout_s
+        self.welcome: p.Welcome | None = None
+        self._refusal: p.Error | None = None
+        self._last_seq = 0
+        self._is_up = self._is_closed = False
+        self._changed = threading.Condition()
+        self._walks: dict[str, Walk] = {}
+        self._saved: dict[str, str] = {}  # the token of the walk that was saved, by the save's name
+        self._answers: dict[int, p.Message | Exception | None] = {}
+        self._resuming: dict[int, Walk] = {}
+        opener = (lambda s: unlock(s, server_key=server_key, pair=keys)) if keys else None
+        self._line = Line(
+            address, name=name, patience_s=patience_s, unlock=opener, on_up=self._up, on_down=self._down,
+            on_message=self._hear, on_refused=self._refused,
+        )  # fmt: skip
+        self._line.start()
+        try:
+            self._wait(lambda: self.welcome or self._refusal, timeout_s, f"no answer from {address}; does a server run "
+                       "there, and does it let this key in?")  # fmt: skip
+            if self._refusal:
+                raise ServerError(self._refusal.code, self._refusal.message)
+        except Exception:
+            self.close()
+            raise
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_error) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up, and wake whoever waits. Walks stay on the server, to be resumed with their tokens."""
+        self._line.close()
+        with self._changed:
+            self._is_up, self._is_closed = False, True
+            for seq, answer in self._answers.items():
+                self._answers[seq] = answer or ServerError("closed", HUNG_UP)
+            for walk in self._walks.values():
+                walk.failure = walk.failure or ServerError("closed", HUNG_UP)
+            self._changed.notify_all()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the line is up and every walk on it has been taken up again, or has failed."""
+        with self._changed:
+            return self._is_up and all(walk.is_seated or walk.failure for walk in self._walks.values())
+
+    # Beginning a walk: each returns the session's id.
+
+    def open(
+        self,
+        *,
+        model: str = "",
+        world: str = "",
+        seed: int = 0,
+        text: str = "",
+        image: bytes = b"",
+        size: tuple[int, int] = (0, 0),
+        look: Look | None = None,
+        ahead: int = 1,
+    ) -> str:
+        """Begin a walk. image: a picture file's bytes, made smaller here where servers take no such size; size: width,
+        height; ahead: frames that may be under way. Raises PictureError, or what the server refuses with."""
+        image = to_send(image) if image else b""
+        wanted = p.Open(
+            seq=self._next_seq(), model=model, world=world, seed=seed, text=text, width=size[0], height=size[1],
+            **_view(look, ahead),
+        )  # fmt: skip
+        return self._begin(wanted, image)
+
+    def load(self, name: str, *, token: str = "", look: Look | None = None, ahead: int = 1) -> str:
+        """Begin a walk where the save of that name stood. token: that of the walk that was saved, where this client did
+        not save it."""
+        token = token or self._saved.get(name, "")
+        return self._begin(p.Load(seq=self._next_seq(), name=name, token=token, **_view(look, ahead)))
+
+    def resume(self, token: str, *, look: Look | None = None, ahead: int = 1) -> str:
+        """Take up a walk that another connection began."""
+        return self._begin(p.Resume(seq=self._next_seq(), token=token, **_view(look, ahead)))
+
+    def watch(self, session: str, *, look: Look | None = None, ahead: int = 1) -> str:
+        """See a walk that somebody else drives."""
+        return self._begin(p.Watch(seq=self._next_seq(), session=session, **_view(look, ahead)))
+
+    def fork(self, session: str) -> str:
+        """Begin a second walk at the same point, seen in the same way."""
+        return self._begin(p.Fork(seq=self._next_seq(), session=session, **self._walk(session).looks))
+
+    def token(self, session: str) -> str:
+        """The secret with which another client may take this walk over."""
+        return self._walk(session).token
+
+    # Walking.
+
+    def hold(self, session: str, text: str, motion: Motion | None = None) -> int:
+        """Say what the held keys mean from now on, "" for nothing; returns the act's number."""
+        act = self._act(session, "hold", text, motion)
+        with self._changed:
+            walk = self._walk(session)
+            walk.held = act if text or motion else None
+            self._tell(walk, act)
+        return act.seq
+
+    def act(self, session: str, action: Action | str) -> int:
+        """Queue one action, to be done once; returns its number, for `receipt`."""
+        action = Action(action) if isinstance(action, str) else action
+        act = self._act(session, "once", action.text, action.motion)
+        with self._changed:
+            walk = self._walk(session)
+            walk.typed[act.seq] = act
+            self._tell(walk, act)
+        return act.seq
+
+    def receipt(self, session: str, seq: int, *, timeout_s: float | None = None) -> p.Receipt:
+        """Wait for what became of an act. Raises ActionError where it was refused."""
+        walk = self._walk(session)
+        self._wait(lambda: walk.failure or seq in walk.receipts, timeout_s, f"no receipt for act {seq}")
+        if walk.failure:
+            raise walk.failure
+        with self._changed:
+            receipt = walk.receipts.pop(seq)
+        if receipt.status == "refused":
+            raise ActionError(receipt.reason)
+        return receipt
+
+    def step(self, session: str, action: Action, *, timeout_s: float | None = None) -> Received:
+        """Act once, and wait for the frame that comes of it, or a later one where keys are held as well."""
+        walk = self._walk(session)
+        with self._changed:
+            walk.is_eager = True
+            self._take(walk)
+        try:
+            receipt = self.receipt(session, self.act(session, action), timeout_s=timeout_s)
+            self._wait(lambda: walk.failure or walk.index >= receipt.frame, timeout_s, "no frame")
+        finally:
+            walk.is_eager = False
+        if walk.failure:
+            raise walk.failure
+        return walk.taken.received
+
+    def latest_frame(self, session: str) -> Frame | None:
+        """The newest frame, whether or not it was taken before; None before the first. Does not wait."""
+        received = self.latest(session)
+        return received.frame if received else None
+
+    def latest(self, session: str) -> Received | None:
+        """`latest_frame` with its header and latency."""
+        walk = self._walk(session)
+        with self._changed:
+            self._take(walk)
+            return walk.taken.received if walk.taken else None
+
+    def next_frame(self, session: str, *, at: int | None = None, timeout_s: float | None = None) -> Received:
+        """Wait for a frame that was not taken yet (or for the one with index `at`), and take it."""
+        walk = self._walk(session)
+        self._wait(lambda: walk.failure or walk.has(at), timeout_s, "no frame")
+        if walk.failure:
+            raise walk.failure
+        with self._changed:
+            self._take(walk)
+            return walk.taken.received
+
+    def rewind(self, session: str, frames: int) -> Frame:
+        """Undo that many steps; returns the frame then on show."""
+        walk = self._walk(session)
+        with self._changed:
+            walk.taken = None
+            self._take(walk)
+        done = self._request(p.Rewind(seq=self._next_seq(), session=session, frames=frames))
+        return self.next_frame(session, at=done.index).frame
+
+    def save(self, session: str, name: str) -> int:
+        """Keep the walk on the server under that name; returns the index of the frame it stands at."""
+        index = self._request(p.Save(seq=self._next_seq(), session=session, name=name)).index
+        self._saved[name] = self.token(session)
+        return index
+
+    def end(self, session: str) -> None:
+        """Close the walk and forget it, or stop watching it."""
+        with self._changed:
+            self._walks.pop(session, None)
+        self._request(p.Close(seq=self._next_seq(), session=session))
+
+    def stats(self) -> p.Statistics:
+        return self._request(p.Stats(seq=self._next_seq()))
+
+    # Within.
+
+    def _next_seq(self) -> int:
+        with self._changed:
+            self._last_seq += 1
+            return self._last_seq
+
+    def _act(self, session: str, mode: str, text: str, motion: Motion | None) -> p.Act:
+        exact = (motion.forward, motion.right, motion.yaw_deg, motion.pitch_deg) if motion else ()
+        return p.Act(seq=self._next_seq(), session=session, mode=mode, text=text, motion=exact, clock=time.monotonic())
+
+    def _walk(self, session: str) -> Walk:
+        if session not in self._walks:
+            raise ServerError("unknown_session", f"this client has no walk '{session}'")
+        return self._walks[session]
+
+    def _begin(self, view: p.View, payload: bytes = b"") -> str:
+        return self._request(view, payload).session
+
+    def _tell(self, walk: Walk, message: p.Message) -> None:
+        if walk.is_seated:
+            self._line.send(message)
+
+    def _request(self, message: p.Request, payload: bytes = b"") -> p.Message:
+        if isinstance(message, p.Rewind | p.Save | p.Fork):
+            walk = self._walk(message.session)
+            self._wait(lambda: walk.is_seated or walk.failure, None, "the connection did not come back")
+        with self._changed:
+            if self._is_closed:
+                raise ServerError("closed", HUNG_UP)
+            self._answers[message.seq] = None
+            if isinstance(message, p.View):
+                self._resuming[message.seq] = Walk("", "", message)
+            self._line.send(message, payload)
+        try:
+            self._wait(lambda: self._answers[message.seq], None, f"no answer to '{message.TYPE}'")
+            answer = self._answers[message.seq]
+        finally:
+            with self._changed:
+                self._answers.pop(message.seq)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _wait(self, is_so: Callable, timeout_s: float | None, complaint: str) -> None:
+        seconds = self.timeout_s if timeout_s is None else timeout_s
+        with self._changed:
+            if not self._changed.wait_for(is_so, seconds):
+                raise TimeoutError(f"{complaint} within {seconds:g} s")
+
+    def _take(self, walk: Walk) -> None:
+        if owed := walk.take():
+            self._tell(walk, p.Credit(session=walk.id, frames=owed))
+
+    # On the line's thread.
+
+    def _up(self, welcome: p.Welcome) -> None:
+        with self._changed:
+            self.welcome, self._is_up = welcome, True
+            walks = [walk for walk in self._walks.values() if not walk.failure]
+            for walk in walks:
+                self._take_up(walk)
+            self._changed.notify_all()
+
+    def _take_up(self, walk: Walk) -> None:
+        self._last_seq += 1
+        self._resuming[self._last_seq] = walk
+        again = p.Resume(seq=self._last_seq, token=walk.token, **walk.looks) if walk.token else None
+        self._line.send(again or p.Watch(seq=self._last_seq, session=walk.id, **walk.looks))
+
+    def _down(self) -> None:
+        with self._changed:
+            self._is_up = False
+            for seq, answer in self._answers.items():
+                if answer is None:
+                    self._answers[seq] = ConnectionLostError("the connection broke; ask again if it was not done")
+            self._resuming.clear()
+            self._line.forget_queued()
+            for walk in self._walks.values():
+                walk.is_seated = False
+            self._changed.notify_all()
+
+    def _refused(self, error: p.Error) -> None:
+        with self._changed:
+            self._refusal = error
+            self._changed.notify_all()
+
+    def _hear(self, message: p.Message, payload) -> None:
+        with self._changed:
+            if isinstance(message, p.FrameHead):
+                self._show(message, payload)
+            elif isinstance(message, p.Receipt):
+                self._note(message)
+            elif isinstance(message, p.Error):
+                self._fail(message)
+            elif isinstance(message, p.Opened):
+                self._opened(message)
+            if isinstance(message, p.Request) and message.seq in self._answers:
+                self._answers[message.seq] = message
+            self._changed.notify_all()
+
+    def _show(self, head: p.FrameHead, payload) -> None:
+        walk = self._walks.get(head.session)
+        if walk:
+            walk.show(head, payload)
+            if walk.is_eager:
+                self._take(walk)
+
+    def _note(self, receipt: p.Receipt) -> None:
+        walk = self._walks.get(receipt.session)
+        if walk:
+            walk.note(receipt)
+
+    def _fail(self, error: p.Error) -> None:
+        walk = self._resuming.pop(error.seq, None)
+        is_over = error.code in ("unknown_session", "not_yours") or (error.code == "internal" and not error.seq)
+        lost = self._walks.get(error.session) if is_over else walk
+        if lost and (lost is walk or lost.is_seated):
+            lost.failure = ServerError(error.code, error.message)
+        if error.seq in self._answers:
+            self._answers[error.seq] = ServerError(error.code, error.message)
+
+    def _opened(self, opened: p.Opened) -> None:
+        walk = self._resuming.pop(opened.seq, None)
+        if walk is None:
+            return
+        self._walks[opened.session] = walk
+        walk.seat(opened)
+        self._last_seq = max(self._last_seq, opened.last)
+        for act in walk.unfinished:
+            self._line.send(act)
+
+
+def _view(look: Look | None, ahead: int) -> dict:
+    look = look or Look()
+    return {
+        "encoding": look.encoding, "quality": look.quality, "depth": look.depth, "tokens": look.tokens,
+        "credits": ahead,
+    }  # fmt: skip

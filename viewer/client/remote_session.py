@@ -1,0 +1,95 @@
+"""A walk on a server as an Explorer, so that whatever shows or measures a local world takes a remote one.
+
+Knows no socket: everything goes through a Client.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from ...world.action import Action
+from ...world.frame import Frame, Rollout, walk
+from ..wire.encoding import Look
+from .client import Client
+
+PATIENCE_S = 30.0
+EXACT = Look(encoding="raw", depth="f32", tokens=True)  # frames arrive as they left: equal digests
+
+
+class RemoteError(ValueError):
+    """A save that is none of a walk elsewhere."""
+
+
+class RemoteSession:
+    """A walk that the client drives. Raises what a local explorer would: ActionError, ValueError.
+
+    patience_s: how long a step waits for its frame before it is a TimeoutError, or None for as long as it takes, a
+    lost connection that comes back included.
+    """
+
+    def __init__(self, client: Client, session: str, *, patience_s: float | None = PATIENCE_S):
+        self.client, self.id, self.patience_s = client, session, patience_s
+        self._frame = client.next_frame(session).frame
+
+    @staticmethod
+    def open(
+        client: Client, *, look: Look = EXACT, patience_s: float | None = PATIENCE_S, **wanted
+    ) -> RemoteSession:
+        """Begin a walk; `wanted` is what Client.open takes: model, world, seed, text, image, size, ahead."""
+        return RemoteSession(client, client.open(look=look, **wanted), patience_s=patience_s)
+
+    @staticmethod
+    def resume(client: Client, token: str, *, look: Look = EXACT) -> RemoteSession:
+        """Take up a walk by its token, which `client.token(session)` tells."""
+        return RemoteSession(client, client.resume(token, look=look))
+
+    @property
+    def frame(self) -> Frame:
+        return self._frame
+
+    def step(self, action: Action) -> Frame:
+        seconds = threading.TIMEOUT_MAX if self.patience_s is None else self.patience_s
+        self._frame = self.client.step(self.id, action, timeout_s=seconds).frame
+        return self._frame
+
+    def rollout(self, actions: Iterable[Action]) -> Rollout:
+        return walk(self, actions)
+
+    def fork(self) -> RemoteSession:
+        return RemoteSession(self.client, self.client.fork(self.id), patience_s=self.patience_s)
+
+    def rewind(self, frames: int) -> Frame:
+        self._frame = self.client.rewind(self.id, frames)
+        return self._frame
+
+    def save(self, path: str | Path) -> None:
+        """Save on the server under the path's name, and write at `path` where that is; `load_remote` takes it. The file
+        holds the walk's token, without which nobody can load the save."""
+        name = Path(path).name.lstrip(".")
+        self.client.save(self.id, name)
+        state = {"roam": "remote session", "save": name, "token": self.client.token(self.id)}
+        with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(json.dumps(state))
+
+    def close(self) -> None:
+        """End the walk on the server; the client stays connected."""
+        self.client.end(self.id)
+
+
+def load_remote(
+    client: Client, path: str | Path, *, look: Look = EXACT, patience_s: float | None = PATIENCE_S
+) -> RemoteSession:
+    """Go on from what `RemoteSession.save` wrote, with a client of the same server."""
+    try:
+        state = json.loads(Path(path).read_text(encoding="utf-8"))
+        name = state["save"] if state["roam"] == "remote session" else None
+        token = str(state.get("token", ""))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RemoteError(f"{path} is no saved remote session ({error})") from error
+    if name is None:
+        raise RemoteError(f"{path} is no saved remote session")
+    return RemoteSession(client, client.load(name, token=token, look=look), patience_s=patience_s)

@@ -1,0 +1,107 @@
+"""What a client knows of one walk on a server: its newest frame, the credits that it owes, acts without a receipt.
+
+Locks nothing and sends nothing: that is the client's business (client.py).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from ...world.frame import Frame
+from ..wire import protocol as p
+from ..wire.encoding import decode
+
+
+class ServerError(ValueError):
+    """The server refused; `code` is one of protocol.ERROR_CODES."""
+
+    def __init__(self, code: str, message: str):
+        super().__init__(f"{message} [{code}]")
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Received:
+    """A frame and what came with it. latency_ms: from the act that led to it to its arrival, on this side's clock."""
+
+    frame: Frame
+    head: p.FrameHead
+    latency_ms: float | None
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A frame message as it came, at that time of this side's clock; it is decoded when somebody looks at it."""
+
+    head: p.FrameHead
+    payload: bytes | memoryview
+    at: float = field(default_factory=time.monotonic)
+
+    @property
+    def received(self) -> Received:
+        latency_ms = (self.at - self.head.clock) * 1000 if self.head.clock else None
+        return Received(decode(self.head, self.payload), self.head, latency_ms)
+
+
+@dataclass
+class Walk:
+    """One session. view: how its frames were asked for; owed: credits of frames that came and were not granted again.
+
+    is_seated: the server knows that this connection has the walk; until it does, acts wait in `typed` and `held`.
+    is_eager: somebody waits for a step, and frames are taken as they come. failure: why there will be no more frames.
+    """
+
+    id: str
+    token: str
+    view: p.View
+    newest: Arrived | None = None
+    taken: Arrived | None = None
+    owed: int = 0
+    is_seated: bool = False
+    is_eager: bool = False
+    held: p.Act | None = None
+    typed: dict[int, p.Act] = field(default_factory=dict)
+    receipts: dict[int, p.Receipt] = field(default_factory=dict)
+    failure: ServerError | None = None
+
+    @property
+    def looks(self) -> dict:
+        """The fields of a View that ask for frames in the same way."""
+        return {name: getattr(self.view, name) for name in ("encoding", "quality", "depth", "tokens", "credits")}
+
+    @property
+    def index(self) -> int:
+        """The index of the frame taken last, -1 before the first."""
+        return self.taken.head.index if self.taken else -1
+
+    @property
+    def unfinished(self) -> list[p.Act]:
+        """What a server that comes back must be told again: typed words without a receipt, then what is held."""
+        return [*self.typed.values(), *([self.held] if self.held else [])]
+
+    def has(self, index: int | None) -> bool:
+        """Whether a frame waits that was not taken yet or, where an index is given, whether that frame is here."""
+        if index is None:
+            return self.newest is not None
+        return index == self.index or (self.newest is not None and index == self.newest.head.index)
+
+    def show(self, head: p.FrameHead, payload: bytes | memoryview) -> None:
+        """A frame has come; one that waits untaken has had its day."""
+        self.newest = Arrived(head, payload)
+        self.owed += 1
+
+    def take(self) -> int:
+        """Take the newest frame, if there is one; returns the credits to grant for what came."""
+        if self.newest:
+            self.taken, self.newest = self.newest, None
+        owed, self.owed = self.owed, 0
+        return owed
+
+    def note(self, receipt: p.Receipt) -> None:
+        if self.typed.pop(receipt.seq, None):
+            self.receipts[receipt.seq] = receipt
+
+    def seat(self, opened: p.Opened) -> None:
+        """The server has this walk ready for this connection; credits of the one before are void."""
+        self.id, self.token, self.owed, self.is_seated = opened.session, opened.token, 0, True

@@ -1,0 +1,204 @@
+"""`roam doctor`: what is installed, what is missing, and the command that mends it. Repairs nothing by itself."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata, resources
+from importlib.util import find_spec
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..play.map3d import MEND_LINUX, why_not_open3d
+
+_PYGAME_REPAIR = "pip uninstall -y pygame pygame-ce && pip install pygame-ce"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: what was found, and what to do where something is missing.
+
+    is_needed: whether walking through a dream is impossible without it.
+    """
+
+    name: str
+    found: str
+    mend: str = ""
+    is_needed: bool = False
+
+    @property
+    def is_missing(self) -> bool:
+        return bool(self.mend)
+
+
+def examine(*, missing: str | None) -> list[Finding]:
+    """Look at everything that Roam can use. Imports torch, and opens no window. missing: why no window can be opened,
+    or None."""
+    checks: list[Callable[[], Finding]] = [
+        _python, lambda: _package("torch", "pip install torch", is_needed=True), _triton, _pygame,
+        lambda: _package("numba", "pip install numba", is_needed=True),
+        lambda: _package("av", "pip install av", is_needed=True), _open3d, lambda: _display(missing),
+        _cuda, _bf16, _backend, _weights, _cache, _home,
+    ]  # fmt: skip
+    return [check() for check in checks]
+
+
+def report(findings: list[Finding]) -> bool:
+    """Print the findings as a table, and say whether a dream can be walked through."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("", "part", "found", "to mend"):
+        table.add_column(title, overflow="fold")
+    for finding in findings:
+        mark = "[green]ok" if not finding.is_missing else ("[red]missing" if finding.is_needed else "[yellow]without")
+        table.add_row(mark, finding.name, escape(finding.found), escape(finding.mend))
+    console = Console()
+    console.print(table)
+    broken = [finding.name for finding in findings if finding.is_needed and finding.is_missing]
+    can_run = not broken
+    console.print("`roam play` can run." if can_run else f"`roam play` cannot run: mend {', '.join(broken)}.")
+    return can_run
+
+
+def warm_up() -> None:
+    """Take one step in every kind of world: what that compiles is cached, so that the next start is quick."""
+    from ...world.action import parse_action
+    from ..opening.start import Opener, Start
+
+    starts = [Start(truth=True, family="rooms"), Start(truth=True, family="outdoors")]
+    if not _weights().is_missing:
+        starts.append(Start())
+    for start in starts:
+        explorer = Opener().open(start).explorer
+        explorer.step(parse_action("move forward"))
+        explorer.close()
+
+
+def _python() -> Finding:
+    mend = "" if sys.version_info >= (3, 11) else "install Python 3.11 or newer"
+    return Finding("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}", mend, True)
+
+
+def _package(name: str, mend: str, *, is_needed: bool = False) -> Finding:
+    try:
+        module = importlib.import_module(name)
+    except (ImportError, OSError) as error:  # OSError: a library of the system that a wheel wants
+        reason = "not installed" if find_spec(name) is None else f"does not import: {error}"
+        return Finding(name, reason, mend, is_needed)
+    return Finding(name, str(getattr(module, "__version__", "installed")), is_needed=is_needed)
+
+
+def _triton() -> Finding:
+    if platform.system() != "Linux":
+        return Finding("triton", "not for this system; the torch references are used")
+    return _package("triton", "pip install triton")
+
+
+def _pygame() -> Finding:
+    there = {name: metadata.version(name) for name in ("pygame-ce", "pygame") if _is_installed(name)}
+    if len(there) > 1:
+        return Finding("pygame", f"both {' and '.join(there)}, which share one folder", _PYGAME_REPAIR)
+    try:
+        from ..window import sdl  # noqa: F401 -- whether it imports is the question
+    except ImportError as error:
+        return Finding("pygame", str(error), _PYGAME_REPAIR)
+    return Finding("pygame", " ".join(next(iter(there.items()), ("installed", ""))))
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _open3d() -> Finding:
+    name = next((name for name in ("open3d", "open3d-cpu") if _is_installed(name)), None)
+    if name is None:
+        return Finding("open3d", "not installed; only the 3D map needs it", "pip install 'roam-worlds[map]'")
+    if told := why_not_open3d():
+        return Finding("open3d", f"{name} {metadata.version(name)}, {told}", MEND_LINUX)
+    return Finding("open3d", f"{name} {metadata.version(name)}")
+
+
+def _display(missing: str | None) -> Finding:
+    if missing is None:
+        return Finding("display", "yes")
+    return Finding("display", f"{missing}; `roam play` records a walk instead", "set DISPLAY, or xvfb-run roam play")
+
+
+def _cuda() -> Finding:
+    if find_spec("torch") is None:
+        return Finding("CUDA", "unknown without torch", "pip install torch")
+    import torch
+
+    if torch.cuda.is_available():
+        return Finding("CUDA", f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}")
+    if torch.version.cuda is None:
+        return Finding("CUDA", "this torch is built for the CPU; the embedded model needs no more")
+    return Finding("CUDA", "no device; the embedded model needs none")
+
+
+def _bf16() -> Finding:
+    if find_spec("torch") is None:
+        return Finding("bf16", "unknown without torch", "pip install torch")
+    import torch
+
+    from ...kernels.device import has_half_dots
+
+    if has_half_dots(torch.empty(0, dtype=torch.bfloat16)):
+        return Finding("bf16", "this CPU has bf16 dot products")
+    return Finding("bf16", "this CPU has no bf16 dot products; float32 is used")
+
+
+def _backend() -> Finding:
+    if find_spec("torch") is None:
+        return Finding("kernels", "unknown without torch", "pip install torch")
+    import torch
+
+    from ...kernels import backend
+    from ...world.transformer.passes import Serving
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    how = {"triton": "Triton kernels, captured as graphs", "reference": "torch references"}[backend(device)]
+    return Finding("kernels", f"{how} on {device}, in {Serving().precision_on(device)}")
+
+
+def _cache() -> Finding:
+    if find_spec("numba") is None:
+        return Finding("cache", "unknown without numba", "pip install numba")
+    from ...world.compiled import cache_folder
+
+    folder = cache_folder()
+    if folder is None:
+        mend = "set NUMBA_CACHE_DIR to a folder that can be written"
+        return Finding("cache", "nowhere to keep compiled code, so every start compiles it anew", mend)
+    return Finding("cache", f"compiled code is kept in {folder}")
+
+
+def _home() -> Finding:
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = None
+    if home is None or not os.access(home, os.W_OK):
+        where = "no home folder" if home is None else f"{home} cannot be written"
+        return Finding("home", f"{where}; servers keep walks and keys there", "set HOME, or use --folder")
+    return Finding("home", str(home))
+
+
+def _weights() -> Finding:
+    folder = resources.files(f"{__package__.split('.')[0]}.world.weights")
+    sizes = [len(file.read_bytes()) for file in folder.iterdir() if file.name.endswith(".safetensors")]
+    if not sizes:
+        mend = "reinstall roam-worlds, or train them: roam train --out runs/mine; until then: roam play --truth"
+        return Finding("weights", "no embedded model", mend, True)
+    return Finding("weights", f"embedded model, {len(sizes)} files, {sum(sizes) / 1e6:.1f} MB", is_needed=True)

@@ -1,0 +1,147 @@
+"""What `roam serve`, `roam gateway` and `roam keys` do: servers in the foreground until a signal, keys in a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ..files.outputs import OutputError
+from ..opening.worlds import Worlds
+from ..server.gateway import Gateway
+from ..server.metrics import MetricsPage
+from ..server.registry import Limits
+from ..server.server import Server
+from ..wire.security import KeyPair, SecurityError, add_key, list_keys, make_key, read_key
+
+ADDRESS = "tcp://127.0.0.1:5555"
+KEYS = ".config/roam/keys"  # at home
+
+
+def serve(
+    worlds: Worlds,
+    address: str = ADDRESS,
+    *,
+    folder: str | Path | None = None,
+    keys: str | Path | None = None,
+    is_open: bool = False,
+    limits: Limits | None = None,
+    metrics_port: int | None = None,
+    page_port: int | None = None,
+    allow_origins: Sequence[str] = (),
+) -> None:
+    """Serve walks until SIGINT or SIGTERM; then save every one. folder: where, by default one at home.
+
+    metrics_port: where Prometheus asks; page_port: where the web page is, for servers without keys, on the same host as
+    the server; 0 takes a free one. allow_origins: as Gateway has it.
+    """
+    if page_port is not None and keys:
+        raise SecurityError("a server with keys needs a gateway with a key of its own: run `roam gateway` beside it")
+    folder = folder or _at_home(".local/share/roam/walks")
+    raise_file_limit()
+    server = Server(worlds, address, folder=folder, keys=keys, is_open=is_open, limits=limits)
+    _on_signals(server.request_stop)
+    metrics = gateway = None
+    try:
+        if metrics_port is not None:
+            metrics = MetricsPage(server.metrics_text, port=metrics_port)
+        if page_port is not None:
+            host = urlsplit(address).hostname if is_open and address.startswith("tcp:") else None
+            gateway = Gateway(
+                server.address, host=host or "127.0.0.1", port=page_port, is_open=is_open, allow_origins=allow_origins
+            ).start()
+    except BaseException:
+        metrics and metrics.close()
+        server.close()
+        raise
+    print(f"serving on {server.address}", flush=True)
+    if metrics:
+        print(f"metrics at {metrics.url}", flush=True)
+    if gateway:
+        print(f"walk at {gateway.url}", flush=True)
+    server.run()
+    for beside in (gateway and gateway.stop, metrics and metrics.close):
+        if beside:
+            beside()
+    print(_farewell(server.lost), flush=True)
+
+
+def _farewell(lost: list[str] | None) -> str:
+    if lost is None:
+        return "a step did not end in time: the walks are kept as their logs have them, without what it would have made"
+    if lost:
+        return f"{len(lost)} walks could not be kept to their end; the log above says why. Every other walk is saved"
+    return "every walk is saved"
+
+
+def gateway(
+    server: str = ADDRESS,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    server_key: str = "",
+    keys: str | Path | None = None,
+    name: str = "gateway",
+    is_open: bool = False,
+    allow_origins: Sequence[str] = (),
+) -> None:
+    """Serve the web page and its WebSocket until SIGINT or SIGTERM. keys, name: its own pair, for servers with keys."""
+    ending = threading.Event()
+    _on_signals(ending.set)
+    pair: KeyPair | None = read_key(keys, name) if keys else None
+    bridge = Gateway(
+        server, host=host, port=port, server_key=server_key, keys=pair, is_open=is_open, allow_origins=allow_origins
+    )
+    with bridge as running:
+        print(f"walk at {running.url}", flush=True)
+        while not ending.wait(0.5):
+            pass
+
+
+def keys_make(name: str, *, folder: str | Path | None = None) -> None:
+    """`roam keys make NAME`: a key pair; NAME is `server` for the server's own."""
+    folder = folder or _at_home(KEYS)
+    pair = make_key(folder, name)
+    print(f"{Path(folder) / name}.key_secret holds the secret; the public key is\n{pair.public}")
+
+
+def keys_list(*, folder: str | Path | None = None) -> None:
+    """`roam keys list`: whom the server lets in."""
+    for name, public in list_keys(folder or _at_home(KEYS)).items():
+        print(f"{public}  {name}")
+
+
+def keys_add(name: str, public: str, *, folder: str | Path | None = None) -> None:
+    """`roam keys add NAME PUBLIC_KEY`: let a client in, from the server's next start on."""
+    add_key(folder or _at_home(KEYS), name, public)
+    print(f"{name} is let in when the server starts next")
+
+
+def _at_home(folder: str) -> Path:
+    """A folder in the home of who runs this. Raises OutputError for a user without one, as containers have."""
+    try:
+        return Path.home() / folder
+    except RuntimeError as error:
+        raise OutputError("this user has no home folder: name a folder with --folder") from error
+
+
+def raise_file_limit() -> None:
+    """Have as many descriptors as the system lets us: every connection takes one."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _on_signals(stop) -> None:
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # a terminal that closes ends a server as Ctrl-C does
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: stop())

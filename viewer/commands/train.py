@@ -1,0 +1,75 @@
+"""`roam train` in a terminal: builds the recipe from a few numbers and shows how far each stage is."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class TrainOrder:
+    """Where to train, which stages, and the numbers that scale the recipe; None keeps the recipe's own. begin: the
+    checkpoint that the run goes on from, "embedded" for the one in the package."""
+
+    out: Path
+    stages: tuple[str, ...] = ()
+    walks: int | None = None
+    tokenizer_minutes: float | None = None
+    depth_minutes: float | None = None
+    world_minutes: float | None = None
+    painter_minutes: float | None = None
+    dream_minutes: float | None = None
+    begin: str | None = None
+    workers: int | None = None
+    device: str = "cpu"
+
+
+def train(order: TrainOrder) -> Path:
+    """Run the recipe, resuming what has begun; returns the folder of the checkpoint."""
+    from rich.console import Console
+    from rich.logging import RichHandler
+    from rich.progress import Progress, TimeElapsedColumn
+
+    from ...world.checkpoint import EMBEDDED
+    from ...world.training.recipe import STAGES, run_recipe
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
+    console = Console()
+    with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=console) as bar:
+        tasks = {}
+
+        def show(stage: str, share: float, row: dict) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=1.0)
+            figures = " ".join(f"{key} {value:.3g}" for key, value in row.items() if value == value)
+            bar.update(tasks[stage], completed=share, description=f"{stage} {figures}")
+
+        begin = EMBEDDED if order.begin == "embedded" else order.begin
+        stages = order.stages or (STAGES if begin is None else STAGES[STAGES.index("keyframes") :])
+        folder = run_recipe(order.out, recipe_of(order), stages=stages, begin=begin, device=order.device, progress=show)
+    console.print(f"checkpoint: {folder}; walk in it with: roam play --model {folder}")
+    return folder
+
+
+def recipe_of(order: TrainOrder):
+    """The recipe with the order's numbers in it."""
+    from ...world.training.recipe import Recipe
+
+    recipe = Recipe()
+    if order.tokenizer_minutes is not None:
+        recipe = replace(recipe, tokenizer=replace(recipe.tokenizer, max_seconds=60 * order.tokenizer_minutes))
+    if order.depth_minutes is not None:
+        recipe = replace(recipe, refiner=replace(recipe.refiner, max_seconds=60 * order.depth_minutes))
+    if order.world_minutes is not None:
+        recipe = replace(recipe, world=replace(recipe.world, max_seconds=60 * order.world_minutes))
+    if order.painter_minutes is not None:
+        recipe = replace(recipe, painting=replace(recipe.painting, max_seconds=60 * order.painter_minutes))
+    if order.dream_minutes is not None:
+        recipe = replace(recipe, dream=replace(recipe.dream, max_seconds=60 * order.dream_minutes))
+    if order.walks is not None:
+        recipe = replace(recipe, keyframe_walks=min(order.walks, recipe.keyframe_walks),
+                         keyframe_canvas_walks=min(order.walks, recipe.keyframe_canvas_walks))  # fmt: skip
+        recipe = replace(recipe, walks=order.walks, canvas_walks=min(order.walks, recipe.canvas_walks))
+        recipe = replace(recipe, held_out_walks=min(recipe.held_out_walks, order.walks))
+    return replace(recipe, workers=order.workers or recipe.workers)

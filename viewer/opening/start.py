@@ -1,0 +1,294 @@
+"""What a walk starts from, and how that becomes an Explorer: a true scene, a dream of one, an image, words, or a save.
+
+Here viewers meet the engine and the scenes; both are imported when first wanted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...world.frame import Explorer, Frame
+from ...world.pose import Camera, Motion, Pose
+from ..files.pictures import PictureError, degrees_across, read_picture
+
+if TYPE_CHECKING:
+    from ...scenes.scene import Scene
+    from ...world.engine import Engine
+
+_LEAST_SHOWN = 0.2  # of a frame's side, that a photograph must fill
+_READ_SIDE = 2048  # a photograph is no sharper in a frame
+_SCENE_SAVE_MARK = b'"roam": "scene session"'
+
+
+class StartError(ValueError):
+    """A start that cannot be made: an image that cannot be read, parts that contradict each other."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a walk begins: test scene `seed` (of `family`, or the families in turn), truly shown or dreamed on.
+
+    image: a file whose picture is the dream's first frame; load: a save to go on from, of either kind of world; text:
+    what the world is, in words, for models that read them: beside an image, or alone. ghost: walk through what is solid
+    in a dream. dream_seed: which dream of it, None for `seed`. fov_deg: how many degrees across the image shows, None
+    for what its file says. world: a world that others made, by its name ("doom:E1M1"), instead of a scene.
+    """
+
+    seed: int = 0
+    truth: bool = False
+    family: str | None = None
+    image: str | None = None
+    load: str | None = None
+    text: str | None = None
+    ghost: bool = False
+    dream_seed: int | None = None
+    fov_deg: float | None = None
+    world: str | None = None
+
+    def __post_init__(self):
+        if self.world and (self.image or self.load or self.text or self.family):
+            raise StartError(f"{self.world} is a world to begin in: leave out --image, --load, --text and --family")
+        if self.text and (self.truth or self.load):
+            raise StartError("words begin a dream; leave out --truth and --load")
+        if self.image and self.truth:
+            raise StartError("an image is dreamed on, and --truth shows a scene as it is: leave out one of the two")
+        if self.ghost and self.truth:
+            raise StartError("true scenes are solid for everyone: leave out --ghost or --truth")
+        if self.image and self.load:
+            raise StartError("a walk goes on from a save or begins with an image: leave out one of the two")
+        if self.dream_seed is not None and (self.truth or self.load):
+            raise StartError("a true scene has no dream, and a save goes on with its own: leave out --dream-seed")
+        if self.fov_deg is not None and not self.image:
+            raise StartError("--fov says how much an image shows: give --image, or leave it out")
+        if self.fov_deg is not None and not 1 <= self.fov_deg <= 170:
+            raise StartError(f"a field of view of {self.fov_deg:g} degrees; wanted 1 to 170")
+
+    @property
+    def session_seed(self) -> int:
+        """The seed of the dream."""
+        return self.seed if self.dream_seed is None else self.dream_seed
+
+    def at_seed(self, seed: int) -> Start:
+        """The same kind of world at another seed; of worlds with names, the one that comes next."""
+        if self.world:
+            from ...scenes.worlds import following
+
+            return replace(self, world=following(self.world), dream_seed=None)
+        return replace(self, seed=seed, image=None, load=None, text=None, dream_seed=None, fov_deg=None)
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict) -> Start:
+        """The start that `as_dict` told of. Raises StartError for anything else."""
+        kinds = {"seed": int, "truth": bool, "family": str, "image": str, "load": str, "text": str, "ghost": bool,
+                 "dream_seed": int, "fov_deg": float, "world": str}  # fmt: skip
+        # as it was before logs said
+        values = {"text": None, "ghost": not values.get("truth"), "dream_seed": None, "fov_deg": None, "world": None,
+                  **values}  # fmt: skip
+        if set(values) != {f.name for f in fields(Start)}:
+            raise StartError(f"a start with the fields {', '.join(values) or 'none'}; wanted {', '.join(kinds)}")
+        for name, kind in kinds.items():
+            if not (isinstance(values[name], kind) or (values[name] is None and kind is not bool and name != "seed")):
+                raise StartError(f"a start whose '{name}' is {values[name]!r}; wanted {kind.__name__}")
+        return Start(**values)
+
+    def __str__(self) -> str:
+        if self.load or self.image:
+            return Path(self.load or self.image).name
+        if self.text:
+            return f"dream, {self.text[:40]}"
+        if self.world:
+            return f"{'truth' if self.truth else 'dream'}, {self.world}"
+        return f"{'truth' if self.truth else 'dream'}, {self.family or 'scene'} {self.seed}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """An opened start: the explorer, where a motion leads from a pose as far as that is known, and whether free words
+    are directions there, one frame each."""
+
+    start: Start
+    explorer: Explorer
+    walked: Callable[[Pose, Motion], Pose]
+    reads_words: bool = False
+    scene: Scene | None = None  # the truth that is shown or dreamed of, where there is one
+
+
+class Opener:
+    """Opens starts; weights are read once, when the first dream is opened.
+
+    model: a folder of weights, or None for the embedded ones; engine: one that has read them already; official: for an
+    official folder, what Engine.from_checkpoint takes besides. dreams: dream_steps and dream_temperature, where they
+    are not the model's own.
+    """
+
+    def __init__(self, model: str | Path | None = None, *, engine: Engine | None = None, dreams: dict | None = None,
+                 **official):  # fmt: skip
+        self.model, self.dreams = model, dreams or {}
+        self._engine, self._official = engine, official
+
+    def open(self, start: Start) -> Place:
+        """The place of a start. Raises a ValueError (SceneError, CheckpointError, ...) that says what is wrong."""
+        if start.load:
+            return self._loaded(start)
+        if start.image or start.text:
+            return self._told(start)
+        if not start.truth:
+            self._check_dreams(start)
+        from ...scenes.explorer import SceneSession
+        from ...scenes.splits import make_scene
+
+        if start.world:
+            return self._named(start)
+        scene = make_scene("test", start.seed, start.family)
+        if start.truth:
+            return Place(start, SceneSession(scene), scene.walked, scene=scene)
+        side = self.engine.frame_side
+        explorer = self.engine.session(
+            SceneSession(scene, camera=Camera(side, side)).frame, seed=start.session_seed, solid=not start.ghost
+        )
+        return Place(start, explorer, _least(scene.walked, explorer.walked), self.engine.reads_words, scene)
+
+    def _named(self, start: Start) -> Place:
+        """A world that others made, or a dream that begins with what is seen where one enters it."""
+        from ...scenes.explorer import SceneSession
+        from ...scenes.worlds import open_place
+
+        place = open_place(start.world)
+        if start.truth:
+            return Place(start, SceneSession(place), place.walked)
+        side = self.engine.frame_side
+        first = SceneSession(place, camera=Camera(side, side)).frame
+        explorer = self.engine.session(first, seed=start.session_seed, solid=not start.ghost)
+        return Place(start, explorer, explorer.walked, self.engine.reads_words)
+
+    @property
+    def engine(self) -> Engine:
+        """The model behind the dreams."""
+        if self._engine is None:
+            from ...world.engine import Engine
+
+            self._engine = Engine.from_checkpoint(self.model, device=None, **self.dreams, **self._official)
+        return self._engine
+
+    def _check_dreams(self, start: Start) -> None:
+        """Raise StartError for a seed of dreams where nothing is left to it."""
+        if start.dream_seed is not None and not (self.engine.dreams_anew or self.engine.reads_words):
+            raise StartError("this model has no painter and shows what it is surest of: leave out --dream-seed")
+
+    def _told(self, start: Start) -> Place:
+        """A dream that begins with an image or with words."""
+        self._check_dreams(start)
+        reads_words = self.engine.reads_words
+        if start.text and not reads_words:
+            raise StartError("this model begins with a scene or an image; it reads no words at the start")
+        first = None
+        if start.image and reads_words:
+            if start.fov_deg is not None:
+                raise StartError("this model takes an image whole, whatever it shows: leave out --fov")
+            first = first_frame(start.image, is_whole=True)
+        elif start.image:
+            return self._photographed(start)
+        words = {"words": start.text} if start.text else {}
+        explorer = self.engine.session(first, seed=start.session_seed, solid=not start.ghost, **words)
+        return Place(start, explorer, explorer.walked, reads_words)
+
+    def _photographed(self, start: Start) -> Place:
+        """A dream that begins with what a camera saw; what a frame shows beyond it is the dream's first part."""
+        camera, fov_deg = Camera(*[self.engine.frame_side] * 2), start.fov_deg or degrees_across(start.image)
+        if fov_deg is None:
+            first, seen = first_frame(start.image, camera), None
+        else:
+            first, seen = photograph(start.image, camera, fov_deg)
+        if seen is not None and not seen.all() and not self.engine.dreams_anew:
+            if start.fov_deg is not None:
+                raise StartError(
+                    f"{Path(start.image).name} shows less than the {camera.fov_deg:g} degrees of a frame, and this "
+                    "model has no painter to dream the rest: leave out --fov, and its middle fills the frame"
+                )
+            first, seen = first_frame(start.image, camera), None
+        known = {} if seen is None or seen.all() else {"seen": seen}
+        explorer = self.engine.session(first, seed=start.session_seed, solid=not start.ghost, photograph=True, **known)
+        return Place(start, explorer, explorer.walked)
+
+    def _loaded(self, start: Start) -> Place:
+        if start.truth or _is_scene_save(start.load):
+            from ...scenes.explorer import load_scene_session
+            from ...scenes.scene import Scene
+
+            session = load_scene_session(start.load)
+            scene = session.scene if isinstance(session.scene, Scene) else None
+            known = replace(start, truth=True, family=scene.family if scene else None)
+            return Place(known, session, session.scene.walked, scene=scene)
+        explorer = self.engine.load_session(start.load)
+        explorer.is_solid = explorer.is_solid and not start.ghost
+        return Place(start, explorer, explorer.walked, self.engine.reads_words)
+
+
+def _least(*ways: Callable[[Pose, Motion], Pose]) -> Callable[[Pose, Motion], Pose]:
+    """Where a motion leads if each way may stop it."""
+    return lambda pose, motion: min((way(pose, motion) for way in ways), key=pose.distance_to)
+
+
+def first_frame(path: str | Path, camera: Camera | None = None, *, is_whole: bool = False) -> Frame:
+    """An image file as the first frame of a dream, at eye height: its middle square, taken for what a camera sees, or
+    all of it."""
+    from PIL import Image, ImageOps
+
+    from ...scenes.scene import EYE_HEIGHT
+
+    try:
+        picture = Image.fromarray(read_picture(path, within=None if is_whole else _READ_SIDE))
+    except PictureError as error:
+        raise StartError(str(error)) from error
+    camera = camera or Camera()
+    fitted = picture if is_whole else ImageOps.fit(picture, (camera.width, camera.height), Image.Resampling.LANCZOS)
+    return Frame(0, np.array(fitted, np.uint8), pose=Pose.at(0, 0, EYE_HEIGHT))
+
+
+def photograph(path: str | Path, camera: Camera, fov_deg: float) -> tuple[Frame, np.ndarray]:
+    """A photograph that shows fov_deg from side to side as the first frame of a dream: at its true scale in the middle
+    of what the camera sees, cut where it shows more. Returns the frame and where (H, W) bool the photograph is in it;
+    the rest has the colours of its edge. Raises StartError for one that shows hardly anything of a frame."""
+    from PIL import Image
+
+    from ...scenes.scene import EYE_HEIGHT
+
+    try:
+        picture = Image.fromarray(read_picture(path, within=_READ_SIDE))
+    except PictureError as error:
+        raise StartError(str(error)) from error
+    scale = camera.focal / (picture.width / 2 / math.tan(math.radians(fov_deg) / 2))  # frame pixels for one of its own
+    sides, spans = [], []
+    for whole, shown in ((picture.width, camera.width), (picture.height, camera.height)):
+        low = max(0, round(shown / 2 - whole / 2 * scale))
+        sides.append((low, shown - low))
+        spans.append([min(max((edge - shown / 2) / scale + whole / 2, 0), whole) for edge in (low, shown - low)])
+    (left, right), (top, bottom) = sides
+    if min(right - left, bottom - top) < camera.width * _LEAST_SHOWN:
+        raise StartError(
+            f"{Path(path).name} shows {fov_deg:.0f} degrees from side to side, and a frame {camera.fov_deg:g}: too "
+            "little to begin with. Say with --fov what it is taken for"
+        )
+    box = (spans[0][0], spans[1][0], spans[0][1], spans[1][1])
+    fitted = np.array(picture.resize((right - left, bottom - top), Image.Resampling.LANCZOS, box=box), np.uint8)
+    seen = np.zeros((camera.height, camera.width), bool)
+    seen[top:bottom, left:right] = True
+    around = ((top, camera.height - bottom), (left, camera.width - right), (0, 0))
+    return Frame(0, np.pad(fitted, around, mode="edge"), pose=Pose.at(0, 0, EYE_HEIGHT)), seen
+
+
+def _is_scene_save(path: str | Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return _SCENE_SAVE_MARK in file.read(64)
+    except OSError as error:
+        raise StartError(f"cannot read the save {path}: {error.strerror}") from error

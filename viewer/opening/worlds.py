@@ -1,0 +1,175 @@
+"""What a server can open: the Worlds protocol, the true scenes and the dreams. Here viewers, scenes and engine meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from ...world.frame import Explorer
+from ...world.pose import Camera
+
+if TYPE_CHECKING:
+    from ...world.engine import Engine
+
+EXPLORE = "explore"  # the name, on the wire, of a model that reads words
+
+
+class WorldsError(ValueError):
+    """Worlds that cannot be served as they were asked for."""
+
+
+@dataclass(frozen=True)
+class OpenRequest:
+    """What a client asked for; empty texts and zero sizes mean the world's own. image (H, W, 3) uint8 or None."""
+
+    model: str = ""
+    world: str = ""
+    seed: int = 0
+    text: str = ""
+    image: np.ndarray | None = None
+    width: int = 0
+    height: int = 0
+
+
+class Worlds(Protocol):
+    """Opens explorers for a server. ValueError refuses a request, and its message goes to the client.
+
+    Called from the engine's thread only. Explorers that share an `engine` with a `step_many(sessions, actions)` are
+    stepped together when their steps coincide. Four things may be there besides. `fov_deg` says how far across its
+    frames see. `reads_words` says that what is no motion still means something ("open the door"); without it, a server
+    refuses such words. `prepare(request)` does what of an opening can be done on any thread, and returns a function
+    that does the rest on the engine's. `is_alone(what)`, of an OpenRequest or of a file that `save` wrote, says that
+    the explorer shares nothing with others: then all that is done with it may be done on any thread, in order.
+    """
+
+    models: tuple[str, ...]
+    worlds: tuple[str, ...]
+
+    def open(self, request: OpenRequest) -> Explorer:
+        """A new explorer at its first frame."""
+
+    def load(self, path: Path) -> Explorer:
+        """Go on from what that explorer's `save` wrote."""
+
+
+class SceneWorlds:
+    """True scenes: rooms and outdoors, any seed. Needs no weights; scenes are made when first asked for."""
+
+    models: tuple[str, ...] = ("scene",)
+    worlds: tuple[str, ...] = ("rooms", "outdoors")
+    fov_deg = Camera().fov_deg
+
+    def __init__(self, *, size: int = 128, largest: int = 1024):
+        self.size, self.largest = size, largest
+
+    def is_alone(self, _what: OpenRequest | Path) -> bool:
+        return True
+
+    def prepare(self, request: OpenRequest) -> Callable[[], Explorer]:
+        explorer = self.open(request)
+        return lambda: explorer
+
+    def open(self, request: OpenRequest) -> Explorer:
+        from ...scenes.explorer import SceneSession  # numba: slow to import, and not needed to speak the protocol
+        from ...scenes.splits import make_scene
+
+        check(request, self)
+        if request.text or request.image is not None:
+            raise ValueError("a true scene is made from its seed; it reads no text and no image")
+        if max(request.width, request.height) > self.largest:
+            raise ValueError(f"{request.width}x{request.height}; this server draws at most {self.largest} a side")
+        scene = make_scene("test", request.seed, request.world or None)
+        return SceneSession(scene, camera=Camera(request.width or self.size, request.height or self.size))
+
+    def load(self, path: Path) -> Explorer:
+        from ...scenes.explorer import load_scene_session
+
+        return load_scene_session(path)
+
+
+class DreamWorlds:
+    """Dreams on one engine, begun from a true scene's first frame, from an image or, where the model reads them, from
+    words; the true scenes as well.
+
+    engine: a world.engine.Engine, whose sessions step together when their steps coincide, or an EmuEngine. solid:
+    whether what has been seen stops those who walk.
+    """
+
+    worlds: tuple[str, ...] = SceneWorlds.worlds
+    fov_deg = SceneWorlds.fov_deg
+
+    def __init__(self, engine: Engine, *, scenes: SceneWorlds | None = None, solid: bool = True):
+        self.engine, self.scenes, self.solid = engine, scenes or SceneWorlds(), solid
+        self.models: tuple[str, ...] = (EXPLORE if engine.reads_words else "dream", "scene")
+        self.reads_words = engine.reads_words
+
+    def is_alone(self, what: OpenRequest | Path) -> bool:
+        return what.model == "scene" if isinstance(what, OpenRequest) else _is_scene(what)
+
+    def open(self, request: OpenRequest) -> Explorer:
+        return self.prepare(request)()
+
+    def prepare(self, request: OpenRequest) -> Callable[[], Explorer]:
+        check(request, self)
+        if request.model == "scene":
+            return self.scenes.prepare(request)
+        if request.width or request.height:
+            side = self.engine.frame_side
+            if (request.width or side, request.height or side) != (side, side):
+                raise ValueError(f"{request.width}x{request.height}; dreams have {side}x{side}: leave the size out")
+        reads_words = self.engine.reads_words
+        if request.text and not reads_words:
+            raise ValueError("this model begins with a scene or an image; it reads no text at the start")
+        words = {"words": request.text} if request.text else {}
+        if request.image is not None:
+            if reads_words:
+                return lambda: self.engine.session(request.image, seed=request.seed, solid=self.solid, **words)
+            image = self._fitted(request.image)
+            return lambda: self.engine.session(image, seed=request.seed, solid=self.solid, photograph=True)
+        if request.text:
+            return lambda: self.engine.session(seed=request.seed, **words)
+        side = self.engine.frame_side
+        first = self.scenes.open(replace(request, model="", width=side, height=side)).frame
+        return lambda: self.engine.session(first, seed=request.seed, solid=self.solid)
+
+    def load(self, path: Path) -> Explorer:
+        return self.scenes.load(path) if _is_scene(path) else self.engine.load_session(path)
+
+    def _fitted(self, image: np.ndarray) -> np.ndarray:
+        """The middle square of (H, W, 3), at the size of the model's frames."""
+        from PIL import Image, ImageOps
+
+        return np.array(ImageOps.fit(Image.fromarray(image), [self.engine.frame_side] * 2))
+
+
+def open_worlds(model: str | Path | None = None, *, is_truth: bool = False, solid: bool = True,
+                dreams: dict | None = None, **official) -> Worlds:  # fmt: skip
+    """What `roam serve` serves: dreams of the model in that folder (or the embedded one), or true scenes alone.
+    solid: as DreamWorlds has it; dreams: dream_steps and dream_temperature, where they are not the model's own;
+    official: for an official folder, what Engine.from_checkpoint takes besides. Raises WorldsError."""
+    if is_truth:
+        if dreams:
+            raise WorldsError("a true scene is not dreamt: leave out --steps, --temperature or --truth")
+        return SceneWorlds()
+    from ...world.engine import Engine
+
+    return DreamWorlds(Engine.from_checkpoint(model, **(dreams or {}), **official), solid=solid)
+
+
+def _is_scene(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b'"roam": "scene session"' in file.read(64)
+
+
+def check(request: OpenRequest, worlds: Worlds) -> None:
+    """Raise ValueError for a model or a world that is not there."""
+    if request.model not in ("", *worlds.models):
+        raise ValueError(f"unknown model '{request.model}'; this server has: {', '.join(worlds.models)}")
+    if request.world not in ("", *worlds.worlds):
+        raise ValueError(f"unknown world '{request.world}'; this server has: {', '.join(worlds.worlds)}")

@@ -1,0 +1,189 @@
+"""The action log beside a recording: what was done, and the digest of every frame that came of it, one JSON a line.
+
+The first line tells the start, the others are steps, rewinds and dreams anew in order; replaying them must give the
+same digests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from ...world.action import Action
+from ...world.frame import Explorer, Frame
+from ...world.pose import Motion
+from ..files.outputs import OutputError, unused
+
+FORMAT = 1
+MAX_BYTES = 256 << 20
+
+
+@runtime_checkable
+class Dreaming(Protocol):
+    """An explorer that can dream otherwise what it dreamt last (world/session.py)."""
+
+    def dream_anew(self) -> Frame: ...
+
+
+class LogError(ValueError):
+    """An action log that cannot be read; the message says where it goes wrong."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: the action, and the digest of the frame that it led to."""
+
+    action: Action
+    digest: str
+
+
+@dataclass(frozen=True)
+class Rewind:
+    """`frames` steps undone, and the digest of the frame then on show."""
+
+    frames: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Anew:
+    """What was dreamt last was dreamt again, and the digest of the frame then on show."""
+
+    digest: str
+
+
+Event = Step | Rewind | Anew
+
+
+@dataclass(frozen=True)
+class ActionLog:
+    """A whole log: the start as its plain fields, the weights (None: the embedded ones), the first frame's digest;
+    dreams: how unseen places were dreamt, where that was asked for: dream_steps, dream_temperature."""
+
+    start: dict
+    model: str | None
+    first: str
+    events: tuple[Event, ...]
+    dreams: dict = field(default_factory=dict)
+
+
+class LogWriter:
+    """Appends events to a log file, each on the disk before the next, so that a crash loses no finished line.
+
+    Raises OutputError where the disk takes no more.
+    """
+
+    def __init__(self, path: str | Path, log: ActionLog, *, overwrite: bool = False):
+        self.path = unused(path, overwrite=overwrite)
+        head = {"roam": "action log", "format": FORMAT, "start": log.start, "model": log.model, "first": log.first}
+        head |= {"dreams": log.dreams} if log.dreams else {}
+        try:
+            self._file = open(self.path, "w", encoding="utf-8")  # noqa: SIM115 -- closed by close()
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror}; name another file") from error
+        try:
+            self._write(head)
+            for event in log.events:
+                self.add(event)
+        except OutputError:
+            self.close()
+            raise
+
+    def add(self, event: Event) -> None:
+        self._write(_line(event))
+
+    def close(self) -> None:
+        """What could not be written was told by `add`."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def _write(self, line: dict) -> None:
+        try:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
+
+
+def load_log(path: str | Path) -> ActionLog:
+    """Read what a LogWriter wrote. Raises LogError for a torn or foreign file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(MAX_BYTES)
+    except (OSError, UnicodeDecodeError) as error:
+        raise LogError(f"cannot read the action log {path}: {getattr(error, 'strerror', None) or error}") from error
+    lines = text.splitlines()
+    head = _parsed(lines[0] if lines else "", path, 1)
+    if head.get("roam") != "action log" or head.get("format") != FORMAT or not isinstance(head.get("start"), dict):
+        raise LogError(f"{path} is no action log of format {FORMAT}; wanted the .jsonl file beside a recording")
+    events = tuple(_event(_parsed(line, path, number), path, number) for number, line in enumerate(lines[1:], 2))
+    return ActionLog(head["start"], head.get("model"), str(head.get("first")), events, _dreams(head, path))
+
+
+def replay(explorer: Explorer, log: ActionLog) -> Iterator[tuple[str, str]]:
+    """Do again what the log tells; yields (digest then, digest now) for the first frame and after each event."""
+    yield log.first, explorer.frame.digest
+    for event in log.events:
+        yield event.digest, _done_again(explorer, event).digest
+
+
+def _done_again(explorer: Explorer, event: Event) -> Frame:
+    if isinstance(event, Step):
+        return explorer.step(event.action)
+    if isinstance(event, Rewind):
+        return explorer.rewind(event.frames)
+    if not isinstance(explorer, Dreaming):
+        raise LogError("the log dreams anew, and this world is none that is dreamt")
+    return explorer.dream_anew()
+
+
+def first_difference(pairs: Iterable[tuple[str, str]]) -> int | None:
+    """The number of the first pair that differs, or None."""
+    return next((number for number, (then, now) in enumerate(pairs) if then != now), None)
+
+
+def _line(event: Event) -> dict:
+    if isinstance(event, Anew):
+        return {"anew": True, "digest": event.digest}
+    if isinstance(event, Rewind):
+        return {"rewind": event.frames, "digest": event.digest}
+    m = event.action.motion
+    motion = None if m is None else [m.forward, m.right, m.yaw_deg, m.pitch_deg]
+    return {"text": event.action.text, "motion": motion, "digest": event.digest}
+
+
+def _parsed(line: str, path: str | Path, number: int) -> dict:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        raise LogError(f"{path}, line {number}: no JSON; the log is torn or no action log") from error
+    if not isinstance(value, dict):
+        raise LogError(f"{path}, line {number}: wanted a table, got {type(value).__name__}")
+    return value
+
+
+def _dreams(head: dict, path: str | Path) -> dict:
+    dreams = head.get("dreams", {})
+    kinds = {"dream_steps": int, "dream_temperature": (int, float)}
+    if not isinstance(dreams, dict) or not all(isinstance(v, kinds.get(k, ())) for k, v in dreams.items()):
+        raise LogError(f"{path}: dreams of {dreams!r}; wanted dream_steps and dream_temperature, both numbers")
+    return dreams
+
+
+def _event(line: dict, path: str | Path, number: int) -> Event:
+    try:
+        if line.get("anew") is True:
+            return Anew(str(line["digest"]))
+        if "rewind" in line:
+            return Rewind(int(line["rewind"]), str(line["digest"]))
+        motion = None if line["motion"] is None else Motion(*map(float, line["motion"]))
+        if motion and not all(map(math.isfinite, vars(motion).values())):
+            raise ValueError("a motion that is not finite")
+        return Step(Action(str(line["text"]), motion), str(line["digest"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise LogError(f"{path}, line {number}: no step, no rewind and no dream anew ({error})") from error

@@ -1,0 +1,465 @@
+"""One walk as its walker sees it: held keys and typed words in, frames out; rewind, branch, save, load, record.
+
+Has no window and knows no pygame, so the same player walks on screen, headless and in tests. Steps run on a thread of
+the player's own where a window must stay awake (`begin`, `finish`), or while the caller waits (`step`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from ...world.action import Action, ActionError
+from ...world.frame import Frame
+from ...world.pose import Pose
+from ..files.outputs import OutputError, fresh, unused
+from ..opening.start import Place, Start
+from .action_log import ActionLog, Dreaming, Event, LogWriter
+from .branch import Branch
+from .keymap import Held, Keymap
+from .latency import KeyToFrame
+from .script import Deed, DreamAnew, steps_of
+from .video import VideoRecorder
+
+_SEED = re.compile(r"(?:new\s+)?(?:seed|world)\s+(\d{1,6})", re.IGNORECASE)
+_RATE_WINDOW = 20  # steps that frames/s is taken over
+_PAUSE_S = 1.0  # a longer gap between steps is a rest, not a slow model
+_WAIT_S = 10.0  # how long rewinding, saving and the like wait for the step under way
+_CLOSING_S = 60.0  # how long closing does
+MOST_BRANCHES = 9
+
+
+class PlayerError(ValueError):
+    """What was asked for cannot be done now; the message says why."""
+
+
+class Opens(Protocol):
+    """Opens starts: Opener on this machine, RemoteOpener on another. model: the weights' folder, or None; dreams: how
+    unseen places are dreamt, where that was asked for."""
+
+    model: str | Path | None
+    dreams: dict
+
+    def open(self, start: Start) -> Place: ...
+
+
+class Connection(Protocol):
+    """The line to a world elsewhere."""
+
+    @property
+    def is_connected(self) -> bool: ...
+
+
+@runtime_checkable
+class _Preparing(Protocol):
+    @property
+    def actions(self) -> tuple[Action, ...]: ...
+
+    def prepare(self, *, stop: Callable[[], bool]) -> None: ...
+
+
+@dataclass
+class _Typed:
+    """A typed command on its way: the steps still to do, and the frame that its first step led to."""
+
+    text: str
+    steps: deque[Deed]
+    first_index: int | None = None
+
+
+@dataclass
+class _UnderWay:
+    """A step (or a dream anew) that has begun, the typed command that it belongs to, and the frame to come."""
+
+    action: Deed
+    typed: _Typed | None
+    began: float
+    frame: Future[Frame]
+
+
+@dataclass
+class _Recording:
+    video: VideoRecorder
+    log: LogWriter
+
+    def add(self, events: Iterable[Event], frame: Frame) -> None:
+        for event in events:
+            self.log.add(event)
+        self.video.add(frame.pixels)
+
+    def close(self) -> Path:
+        self.log.close()
+        return self.video.close()
+
+
+class Player:
+    """Walks through the worlds that `opener` opens, from `start` on; what it saves and records goes into `folder`.
+
+    `notes` collects sentences for the walker, newest last; whoever shows them takes them away. branches: the walk's
+    forks, of which `at` is the number of the one being walked. connection: the line to the world, if it is elsewhere.
+    """
+
+    def __init__(
+        self,
+        opener: Opens,
+        start: Start,
+        *,
+        keymap: Keymap | None = None,
+        folder: str | Path = "roam-out",
+        connection: Connection | None = None,
+    ):
+        self.opener, self.connection = opener, connection
+        self.held = Held(keymap or Keymap())
+        self.folder = Path(folder)
+        self.notes: list[str] = []
+        self.words = ""
+        self.is_paused = False
+        self.step_ms = 0.0
+        self.key_to_frame = KeyToFrame()
+        self.watch: Callable[[Place, Frame], None] | None = None  # is shown every step's frame, and must not wait
+        self._queue: deque[_Typed] = deque()
+        self._times: deque[float] = deque(maxlen=_RATE_WINDOW + 1)
+        self._recording: _Recording | None = None
+        self._last_save: Path | None = None
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="roam-steps")
+        self._under_way: _UnderWay | None = None
+        self._ahead: tuple[Action | None, threading.Event] = (None, threading.Event())
+        self._enter(opener.open(start))
+
+    @property
+    def frame(self) -> Frame:
+        return self.branch.explorer.frame
+
+    @property
+    def branch(self) -> Branch:
+        """The branch being walked."""
+        return self.branches[self.at]
+
+    @property
+    def trail(self) -> list[Pose]:
+        """The poses passed since the world was opened, rewound ones left out."""
+        return self.branch.trail
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a step has begun that is not finished."""
+        return self._under_way is not None
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the world is elsewhere and the line to it is lost; it is taken up again by itself."""
+        return self.connection is not None and not self.connection.is_connected
+
+    @property
+    def is_recording(self) -> bool:
+        return self._recording is not None
+
+    @property
+    def queued(self) -> int:
+        """Steps of typed commands that are still to be done."""
+        return sum(len(typed.steps) for typed in self._queue)
+
+    @property
+    def frames_per_s(self) -> float:
+        """Frames a second while walking; 0 before there is anything to measure."""
+        seconds = self._times[-1] - self._times[0] if len(self._times) > 1 else 0.0
+        return (len(self._times) - 1) / seconds if seconds > 0 else 0.0
+
+    def say(self, text: str) -> None:
+        """Take a typed command: a sentence that moves, "seed 12", or any words where the world reads them. Raises
+        ActionError, or what opening can raise."""
+        if seed := _SEED.fullmatch(text.strip()):
+            self.new_world(int(seed[1]))
+        else:
+            steps = steps_of(text, is_free=self.place.reads_words)
+            if DreamAnew() in steps:
+                self._check_dreams()
+            self._queue.append(_Typed(" ".join(text.split()), deque(steps)))
+
+    def queue(self, actions: Iterable[Deed]) -> None:
+        """Take actions that are frame-sized already, without receipts."""
+        self._queue.append(_Typed("", deque(actions)))
+
+    def step(self) -> Frame | None:
+        """One step of what is typed or held, or None where there is nothing to do or the walk is paused."""
+        index = self.frame.index
+        if not self.begin(lambda: None):
+            return None if self.frame.index == index else self.frame
+        self.wait()
+        return self.finish()
+
+    def begin(self, on_done: Callable[[], None]) -> bool:
+        """Begin a step of what is typed or held, and say whether there is one; `on_done` runs on the step's thread.
+
+        A rewind is done at once. Does nothing while a step is under way.
+        """
+        if self._under_way:
+            return False
+        if self.held.take_command("rewind"):
+            self.key_to_frame.forget()  # it shows what was there already
+            self.rewind()
+            return False
+        action, typed = (None, None) if self.is_paused else self._wanted()
+        if action is None:
+            self.key_to_frame.forget()
+            return False
+        self.key_to_frame.taken()
+        prepared_for, give_up = self._ahead
+        if action != prepared_for:
+            give_up.set()
+        is_anew = isinstance(action, DreamAnew)
+        branch = self.branch
+        frame = self._worker.submit(branch.dream_anew) if is_anew else self._worker.submit(branch.step, action)
+        self._under_way = _UnderWay(action, typed, time.perf_counter(), frame)
+        frame.add_done_callback(lambda _: on_done())
+        return True
+
+    def wait(self) -> None:
+        """Wait for the step under way."""
+        if self._under_way:
+            wait([self._under_way.frame])
+
+    def finish(self) -> Frame | None:
+        """Take in the step that was begun, if it is done; None where there is none or it was refused."""
+        step = self._under_way
+        if step is None or not step.frame.done():
+            return None
+        self._under_way = None
+        try:
+            frame = step.frame.result()
+        except (ActionError, ConnectionError, TimeoutError, *self._refusals(step.action)) as error:
+            self.notes.append(str(error))
+            if step.typed:
+                step.typed.steps.clear()
+            return None
+        self._accept(step, frame)
+        return frame
+
+    def settle(self) -> None:
+        """Let the world do, once its frame has been shown, what it would else do when the next step waits for it: its
+        commit pass, and the dream that the same step once more would need. Another step has that given up, and waits
+        for one pass of it at most; no frame changes by it."""
+        explorer = self.branch.explorer
+        if isinstance(explorer, _Preparing):
+            actions, give_up = explorer.actions, threading.Event()
+            self._ahead = (actions[-1] if actions else None, give_up)
+            self._worker.submit(explorer.prepare, stop=give_up.is_set)
+
+    def dream_anew(self) -> None:
+        """Have what was dreamt last dreamt again, from the next seed on, before anything else is done. Raises
+        PlayerError where nothing is dreamt, or not on this machine."""
+        self._check_dreams()
+        self._queue.appendleft(_Typed("", deque([DreamAnew()])))
+
+    def _check_dreams(self) -> None:
+        if self.connection:
+            raise PlayerError("a walk on a server cannot be dreamt anew from here")
+        if not isinstance(self.branch.explorer, Dreaming):
+            raise PlayerError("this world is shown as it is: there is no dream to dream anew")
+
+    def rewind(self, frames: int = 1) -> Frame | None:
+        """Go back that many frames and forget what is queued; None (and a note) at the beginning."""
+        try:
+            self._come_to_rest()
+            events = self.branch.rewind(frames)
+        except (ValueError, ConnectionError, TimeoutError) as error:
+            self.notes.append(str(error))
+            return None
+        self.words = f"rewind {frames}"
+        self._happened(events)
+        return self.frame
+
+    def fork(self) -> None:
+        """Leave this branch where it is and walk on in a new one."""
+        if len(self.branches) == MOST_BRANCHES:
+            raise PlayerError(f"there are {MOST_BRANCHES} branches already; close one first")
+        self._come_to_rest()
+        self.branches.append(self.branch.fork())
+        self.at = len(self.branches) - 1
+        self.notes.append(f"branch {self.at + 1} begins here")
+
+    def switch(self, number: int) -> None:
+        """Walk on in the branch of that number, from 0; a recording ends, for it tells one walk."""
+        if number == self.at or number >= len(self.branches):
+            return
+        self._come_to_rest()
+        self._end_recording()
+        self.at, self.words = number, ""
+
+    def close_branch(self) -> None:
+        """Give the branch being walked back, and walk on in the one before it."""
+        if len(self.branches) == 1:
+            raise PlayerError("this is the only branch; nothing to close")
+        self._come_to_rest()
+        self._end_recording()
+        self.branches.pop(self.at).close()
+        self.at, self.words = max(0, self.at - 1), ""
+
+    def save(self) -> Path:
+        """Save the walk under a fresh name. Raises OutputError where that cannot be."""
+        self._come_to_rest()
+        path = fresh(self.folder, "save", ".roam")
+        try:
+            self.branch.explorer.save(path)
+        except (ConnectionError, TimeoutError):
+            raise
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+        self._last_save = path
+        self.notes.append(f"saved {path}")
+        return path
+
+    def load(self, path: str | Path | None = None) -> None:
+        """Go on from a save: this one, or the last one made, or the newest in the folder."""
+        path = path or self._last_save or max(self.folder.glob("save-*.roam"), default=None)
+        if path is None:
+            raise OutputError(f"there is no save in {self.folder} yet")
+        self._leave_for(replace(self.place.start, truth=False, image=None, load=str(path), text=None))
+        self.notes.append(f"loaded {path}")
+
+    def new_world(self, seed: int | None = None) -> None:
+        """Begin anew at a seed, or at the next one."""
+        start = self.place.start
+        self._leave_for(start.at_seed(start.seed + 1 if seed is None else seed))
+        self.notes.append(f"new world: {self.place.start}")
+
+    def record(self, path: str | Path | None = None, *, overwrite: bool = False) -> Path:
+        """Start a video and, beside it, an action log of the whole walk so far; by default under a fresh name."""
+        path = unused(path, overwrite=overwrite) if path else fresh(self.folder, "walk", ".mp4")
+        log_path = unused(path.with_suffix(".jsonl"), overwrite=overwrite)
+        video = VideoRecorder(path, overwrite=overwrite)
+        try:
+            log = LogWriter(log_path, self.log, overwrite=overwrite)
+        except OutputError:
+            video.close()  # of no frames: it leaves no file
+            raise
+        self._recording = _Recording(video, log)
+        video.add(self.frame.pixels)
+        return path
+
+    def stop_recording(self) -> Path | None:
+        """Finish the video, if there is one, and return its path. Raises OutputError where it could not be written."""
+        if self._recording is None:
+            return None
+        recording, self._recording = self._recording, None
+        path = recording.close()
+        self.notes.append(f"recorded {recording.video.num_frames} frames to {path}")
+        return path
+
+    def _end_recording(self) -> None:
+        """Finish the video on the way to something else, which goes on whatever a disk does."""
+        try:
+            self.stop_recording()
+        except OutputError as error:
+            self.notes.append(str(error))
+
+    @property
+    def log(self) -> ActionLog:
+        """What happened since this world was opened."""
+        model = self.opener.model
+        return ActionLog(
+            self.place.start.as_dict(), None if model is None else str(Path(model).absolute()), self.branch.first,
+            tuple(self.branch.events), self.opener.dreams,
+        )
+
+    def close(self) -> None:
+        """Finish the recording and give the world back; one that is cut off stays where it is."""
+        self._end_recording()
+        self._ahead[1].set()
+        if not self.is_cut_off:
+            with contextlib.suppress(PlayerError):  # a step that hangs holds nobody up for ever
+                self._rest(_CLOSING_S)
+            self._close_branches()
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def _refusals(self, deed: Deed) -> tuple[type[Exception], ...]:
+        """What a world elsewhere may answer with, or one that has nothing to dream anew; else a ValueError of a world
+        at hand is a bug, and keeps its traceback."""
+        return (ValueError,) if self.connection or isinstance(deed, DreamAnew) else ()
+
+    def _wanted(self) -> tuple[Deed | None, _Typed | None]:
+        """What is to be done next: the next step of a typed command, or what is held."""
+        while self._queue and not self._queue[0].steps:
+            self._queue.popleft()
+        if self._queue:
+            return self._queue[0].steps.popleft(), self._queue[0]
+        return self.held.take(), None
+
+    def _accept(self, step: _UnderWay, frame: Frame) -> None:
+        if isinstance(step.action, DreamAnew):
+            self.words = "dream anew"
+            self.notes.append("what was dreamt last is dreamt anew; what was seen before stays")
+            self._happened(self.branch.dreamt_anew(frame))
+            return
+        self._clock(step.began, time.perf_counter())
+        self.words = step.action.text
+        self._happened(self.branch.stepped(step.action, frame))
+        if self.watch:
+            self.watch(self.place, frame)
+        typed = step.typed
+        if typed is None:
+            return
+        typed.first_index = frame.index if typed.first_index is None else typed.first_index
+        if not typed.steps and typed.text:
+            first = f"{typed.first_index} to " if frame.index > typed.first_index else ""
+            self.notes.append(f"done: {typed.text} (frame {first}{frame.index})")
+
+    def _clock(self, began: float, ended: float) -> None:
+        self.step_ms = 1000 * (ended - began)
+        if self._times and began - self._times[-1] > _PAUSE_S:
+            self._times.clear()
+        if not self._times:
+            self._times.append(began)
+        self._times.append(ended)
+
+    def _happened(self, events: Iterable[Event]) -> None:
+        if self._recording:
+            try:
+                self._recording.add(events, self.frame)
+            except OutputError as error:
+                recording, self._recording = self._recording, None
+                with contextlib.suppress(OutputError):
+                    recording.close()
+                self.notes.append(f"the recording has ended: {error}")
+
+    def _come_to_rest(self) -> None:
+        """Forget what is queued and take in the step under way. Raises PlayerError where that cannot be now."""
+        if self.is_cut_off:
+            raise PlayerError("the connection is lost; this can be done when it is back")
+        self._queue.clear()
+        self._ahead[1].set()
+        self._rest(_WAIT_S)
+        self.finish()
+
+    def _rest(self, timeout_s: float | None) -> None:
+        """Wait until the worker has nothing left to do."""
+        if wait([self._worker.submit(lambda: None)], timeout_s).not_done:
+            raise PlayerError(f"the step under way has not ended within {timeout_s:g} s; try again")
+
+    def _leave_for(self, start: Start) -> None:
+        """Open another world, then close the one at hand and its recording; where that fails, nothing has changed."""
+        self._come_to_rest()
+        place = self.opener.open(start)
+        self._end_recording()
+        self._close_branches()
+        self._enter(place)
+
+    def _close_branches(self) -> None:
+        for branch in self.branches:
+            with contextlib.suppress(ConnectionError, TimeoutError):  # a server that went away has closed them
+                branch.close()
+
+    def _enter(self, place: Place) -> None:
+        self.place = place
+        self.branches, self.at = [Branch(place.explorer)], 0
+        self._queue.clear()
+        self._times.clear()
+        self.words, self.step_ms = "", 0.0

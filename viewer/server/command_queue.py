@@ -1,0 +1,152 @@
+"""What a walker is told to do next: held keys as a state, typed words as a queue, and the receipts of both.
+
+Shared by the thread that reads the socket and the thread that steps, so every method takes the lock. Knows no socket.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+
+from ...world.action import STEP, TURN_DEG, Action, ActionError, parse_action, say
+from ...world.pose import Motion
+from ..wire.protocol import MAX_STEP_M, MAX_TURN_DEG, Act, Receipt
+
+MAX_QUEUED = 512  # steps, not sentences
+MAX_REMEMBERED = 256  # receipts that a resumed client may ask for again
+
+
+@dataclass(frozen=True)
+class Command:
+    """One step to take: `is_last` where it finishes its act. doubt: why the words could not be read as a motion."""
+
+    action: Action
+    seq: int
+    clock: float
+    arrived: float
+    is_held: bool
+    is_last: bool = True
+    doubt: str = ""
+
+
+class QueueFullError(ValueError):
+    """More typed steps than the queue holds."""
+
+
+class Controls:
+    """The commands of one session. last: the highest seq of a once that was taken in; reads_words: whether its world
+    reads words of its own, so that what is no motion is not refused here."""
+
+    def __init__(self, session: str, *, last: int = 0, reads_words: bool = False):
+        self.session, self.last, self.reads_words = session, last, reads_words
+        self._lock = threading.Lock()
+        self._held: Command | None = None
+        self._is_held_fresh = False
+        self._queue: deque[Command] = deque()
+        self._receipts: OrderedDict[int, Receipt] = OrderedDict()
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._queue) or self._held is not None
+
+    def take_in(self, act: Act, *, frame: int) -> list[Receipt]:
+        """Note an act; returns the receipts of all whose fate is known now. frame: the index now on show."""
+        commands = _commands(act, reads_words=self.reads_words)
+        with self._lock:
+            return self._hold(act, commands, frame) if act.mode == "hold" else self._enqueue(act, commands, frame)
+
+    def next(self) -> Command | None:
+        """The command for a step that begins now: a typed one if there is one, else what is held."""
+        with self._lock:
+            return self._queue.popleft() if self._queue else self._held
+
+    def applied(self, command: Command, frame: int) -> Receipt | None:
+        """Note that a command became that frame; returns the receipt that is due, if any."""
+        with self._lock:
+            if command.is_held:
+                is_due = self._is_held_fresh and self._held is command
+                self._is_held_fresh = self._is_held_fresh and not is_due
+            else:
+                is_due = command.is_last
+            return self._receipt(command.seq, "applied", frame, is_kept=not command.is_held) if is_due else None
+
+    def refused(self, command: Command, frame: int, reason: str) -> Receipt:
+        """Note that a command cannot be done: the rest of its act is dropped, a held one is let go."""
+        with self._lock:
+            if command.is_held:
+                self._held = None if self._held is command else self._held
+            else:
+                self._queue = deque(c for c in self._queue if c.seq != command.seq)
+            return self._receipt(command.seq, "refused", frame, reason=reason, is_kept=not command.is_held)
+
+    def release(self) -> None:
+        """Let every held key go: whoever held it is no longer there."""
+        with self._lock:
+            self._held, self._is_held_fresh = None, False
+
+    def set_last(self, last: int) -> None:
+        """Go on counting from a restored walk's last once."""
+        with self._lock:
+            self.last = max(self.last, last)
+
+    def _hold(self, act: Act, commands: list[Command], frame: int) -> list[Receipt]:
+        before = self._held if self._is_held_fresh else None
+        self._held = commands[0] if commands else None
+        self._is_held_fresh = bool(commands)
+        receipts = [self._receipt(before.seq, "superseded", frame)] if before else []
+        return receipts if commands else [*receipts, self._receipt(act.seq, "applied", frame)]
+
+    def _enqueue(self, act: Act, commands: list[Command], frame: int) -> list[Receipt]:
+        if act.seq <= self.last:  # sent again after a lost connection: done, or still in the queue
+            is_queued = any(c.seq == act.seq for c in self._queue)
+            known = self._receipts.get(act.seq)
+            return [] if is_queued else [known or self._receipt(act.seq, "applied", frame)]
+        if len(self._queue) + len(commands) > MAX_QUEUED:
+            raise QueueFullError(f"{len(self._queue)} typed steps wait already; at most {MAX_QUEUED} may")
+        self.last = act.seq
+        self._queue.extend(commands)
+        return []
+
+    def _receipt(self, seq: int, status: str, frame: int, *, reason: str = "", is_kept: bool = False) -> Receipt:
+        receipt = Receipt(session=self.session, seq=seq, status=status, frame=frame, reason=reason[:600])
+        if is_kept:
+            self._receipts[seq] = receipt
+            if len(self._receipts) > MAX_REMEMBERED:
+                self._receipts.popitem(last=False)
+        return receipt
+
+
+def _commands(act: Act, *, reads_words: bool) -> list[Command]:
+    """The steps that an act stands for. A typed sentence is split into frame-sized ones; an exact motion never is.
+    Raises ActionError for what nobody here understands: what a walk is told must mean something to it."""
+    is_held, doubt, words = act.mode == "hold", "", " ".join(act.text.split())
+    if not words and not act.motion:
+        if is_held:
+            return []
+        raise ActionError("typed words without a word; say for instance 'move forward'")
+    if act.motion:
+        motion = Motion(*act.motion)
+        actions = [Action(words or say(motion), motion)]
+    else:
+        try:
+            actions = _split(parse_action(words), is_held=is_held)
+        except ActionError as error:
+            if not reads_words:
+                raise
+            actions, doubt = [Action(words)], str(error)
+    now, end = time.monotonic(), len(actions) - 1
+    return [Command(a, act.seq, act.clock, now, is_held, i == end, doubt) for i, a in enumerate(actions)]
+
+
+def _split(action: Action, *, is_held: bool) -> list[Action]:
+    m = action.motion
+    far = max(abs(m.forward), abs(m.right)) if m else 0.0
+    turn = max(abs(m.yaw_deg), abs(m.pitch_deg)) if m else 0.0
+    longest_m, longest_deg = (MAX_STEP_M, MAX_TURN_DEG) if is_held else (MAX_QUEUED * STEP, MAX_QUEUED * TURN_DEG)
+    if not (far <= longest_m and turn <= longest_deg):
+        raise QueueFullError(
+            f"'{action.text[:60]}' is too much at once; at most {longest_m:g} metres and {longest_deg:g} degrees"
+        )
+    return [action] if is_held else action.split()

@@ -1,0 +1,385 @@
+"""Keeps explorers: opens, steps, forks, rewinds, saves and parks them, and snapshots them to a Store as they go.
+
+All work on one walk runs in order (stepper.py), that on different walks on several threads; what shares an engine runs
+on one. A disk that fails costs a walk its keeping and nothing else. Knows no socket and no message.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+from ...world.action import Action, ActionError
+from ...world.frame import Explorer, Frame
+from ..opening.worlds import Worlds
+from .store import Done, Meta, Store, StoreError
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 5.0  # how soon after a disk failed it is tried again
+LONGEST_FACTOR = 4  # a large snapshot may be put off for so many times snapshot_frames
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """An explorer whose engine serves several at once.
+
+    engine.step_many(explorers, actions) -> their frames; engine.settle(explorers): their commit passes, ahead of need.
+    """
+
+    engine: Any
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """An explorer that can do ahead what its next step would else have to (world/session.py)."""
+
+    def prepare(self, *, stop: Callable[[], bool]) -> None: ...
+
+
+@dataclass
+class Awake:
+    """An explorer in memory.
+
+    newest: the number of the log that is written; unsaved, unsynced: steps since a snapshot was begun, and since the
+    log is known to be on the disk; size: bytes of the last snapshot; tried_at: when one failed last; trouble: why
+    acts are not being kept, broken: the log in which that began, is_told: whether its walker knows.
+    """
+
+    explorer: Explorer
+    meta: Meta
+    newest: int = 0
+    unsaved: int = 0
+    unsynced: int = 0
+    size: int = 0
+    is_writing: bool = False
+    trouble: OSError | None = None
+    broken: int = 0
+    is_told: bool = False
+    tried_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """A step's outcome: the frame and how long it took, or the error. error is an ActionError if the words were bad;
+    trouble says, once, why what is done from here on is not kept."""
+
+    frame: Frame | None = None
+    step_ms: float = 0.0
+    error: Exception | None = None
+    trouble: str = ""
+
+
+class Host:
+    """The explorers of one server. beside(work, then): runs slow work apart, and what follows it in its walk's order;
+    without it, snapshots are written at once."""
+
+    def __init__(self, worlds: Worlds, store: Store, *, snapshot_frames: int = 30, snapshot_bytes: int = 1 << 20):
+        self.worlds, self.store = worlds, store
+        self.snapshot_frames, self.snapshot_bytes = snapshot_frames, snapshot_bytes
+        self.beside: Callable[[Awake, Callable[[], Any], Callable[[Any], None]], None] = _at_once
+        self._awake: dict[str, Awake] = {}
+        self._unprepared: dict[str, None] = {}  # walks on engines that stepped last, the newest at the end
+        self._disk = threading.Lock()  # one snapshot is written at a time
+
+    @property
+    def num_awake(self) -> int:
+        return len(self._awake)
+
+    def begin(self, meta: Meta, explorer: Explorer) -> tuple[Awake, Explorer]:
+        """Take a new explorer in, which `write_first` must then write to the disk, with its twin."""
+        return Awake(explorer, meta), _frozen(explorer)
+
+    def write_first(self, awake: Awake, twin: Explorer) -> None:
+        """Write a new walk to the disk: from there on it is kept. Raises OSError where it cannot be."""
+        try:
+            with self._disk:
+                awake.meta = self.store.turn(awake.meta, 1)
+                awake.newest, awake.size = 1, self.store.write(awake.meta, twin)
+        except BaseException:
+            self.store.forget(awake.meta.session)
+            raise
+
+    def seat(self, awake: Awake, twin: Explorer) -> Frame:
+        """Enter a walk that has been written."""
+        _let_go(twin, awake.explorer)
+        self._awake[awake.meta.session] = awake
+        return awake.explorer.frame
+
+    def awaken(self, session: str) -> Iterator[None]:
+        """Bring a walk back from disk if need be, one act at a time; returns the frame on show and the last once's
+        seq."""
+        if session not in self._awake:
+            opened: list[Explorer] = []
+            try:
+                meta, explorer, newest = yield from self.store.restored(session, self.worlds.load, say=opened.append)
+            except GeneratorExit:
+                opened and opened[0].close()
+                raise
+            except StoreError:
+                raise
+            except Exception as error:  # whatever the world's loader or an act of old raises
+                log.exception("session %s cannot be taken up", session)
+                for explorer in opened:
+                    explorer.close()
+                raise StoreError(f"this walk cannot be taken up again ({type(error).__name__})") from error
+            self._awake[session] = Awake(explorer, meta, newest=newest, unsaved=max(0, newest - meta.snapshot))
+        awake = self._awake[session]
+        return awake.explorer.frame, awake.meta.last
+
+    def fork(self, session: str) -> Explorer:
+        return self._known(session).explorer.fork()
+
+    def step(self, steps: Sequence[tuple[str, Action, int]]) -> list[Stepped]:
+        """Step several awake sessions, those on one engine together. steps: (session, action, seq of a typed act or
+        0)."""
+        outcomes: dict[str, Stepped] = {}
+        for group in self._groups(steps, outcomes):
+            outcomes.update(self._step_group(group))
+        return [outcomes[session] for session, _, _ in steps]
+
+    def is_batched(self, session: str) -> bool:
+        """Whether that walk is awake and shares an engine that can step many at once."""
+        awake = self._awake.get(session)
+        return awake is not None and isinstance(awake.explorer, Batched)
+
+    def after_steps(self, sessions: Sequence[str]) -> None:
+        """What may wait until the frames have left: commit passes, and snapshots when enough steps have gone by."""
+        stepped = [self._awake[session] for session in sessions if session in self._awake]
+        by_engine: dict[int, list[Batched]] = {}
+        for awake in stepped:
+            if isinstance(awake.explorer, Batched):
+                self._unprepared.pop(awake.meta.session, None)
+                self._unprepared[awake.meta.session] = None
+                by_engine.setdefault(id(awake.explorer.engine), []).append(awake.explorer)
+        for explorers in by_engine.values():
+            explorers[0].engine.settle(explorers)
+        for awake in stepped:
+            if awake.unsynced >= self.snapshot_frames:
+                awake.unsynced = 0
+                self.beside(awake, lambda a=awake: self.store.sync(a.meta.session), lambda _: None)
+            if self._is_due(awake):
+                self._snapshot(awake)
+
+    def prepare(self, stop: Callable[[], bool]) -> bool:
+        """Have the walk that stepped last dream ahead of its next step, in idle time; stop: asked often, whether there
+        is something better to do. Says whether there was such a walk. It changes no frame, just when it is made."""
+        while self._unprepared:
+            awake = self._awake.get(self._unprepared.popitem()[0])
+            if awake is not None and isinstance(awake.explorer, Preparing):
+                awake.explorer.prepare(stop=stop)
+                return True
+        return False
+
+    def rewind(self, session: str, frames: int) -> Frame:
+        awake = self._known(session)
+        frame = awake.explorer.rewind(frames)
+        if frames:
+            self._note(awake, Done(None, rewound=frames))
+        return frame
+
+    def save(self, session: str, secret: str, name: str) -> tuple[int, Explorer | None]:
+        """A twin of the walk as it stands, for `write_save`, and its frame's index; a walk that has no twins is saved
+        at once."""
+        explorer = self._known(session).explorer
+        twin = _frozen(explorer)
+        if twin is explorer:
+            self.write_save(secret, name, twin)
+            return explorer.frame.index, None
+        return explorer.frame.index, twin
+
+    def write_save(self, secret: str, name: str, twin: Explorer) -> None:
+        with self._disk:
+            self.store.save(secret, name, twin)
+
+    def freeze(self, session: str) -> tuple[Awake, Meta, Explorer] | None:
+        """Begin the snapshot of a walk that is to be parked; None where there is nothing new to write."""
+        awake = self._awake.get(session)
+        if awake is None or awake.is_writing or not (awake.unsaved or awake.trouble):
+            return None
+        try:
+            return awake, *self._turned(awake)
+        except OSError:
+            if awake.trouble:
+                raise
+            return None  # its log has everything
+
+    def park(self, session: str) -> bool:
+        """Give back a walk's memory; the next request for it brings it back. A walk whose acts are not kept stays."""
+        awake = self._awake.get(session)
+        if awake is None:
+            return True
+        if awake.trouble or awake.is_writing:
+            return False
+        del self._awake[session]
+        self.store.release(session)
+        awake.explorer.close()
+        return True
+
+    def forget(self, session: str) -> None:
+        awake = self._awake.pop(session, None)
+        if awake:
+            awake.explorer.close()
+        self.store.forget(session)
+
+    def close(self, *, patience_s: float = 5.0) -> list[str]:
+        """Save and close every walk, whatever becomes of the others; returns the walks that could not be kept. Those
+        whose acts are all in their logs are kept without a snapshot where that takes too long."""
+        lost, end = [], time.monotonic() + patience_s
+        for session, awake in sorted(self._awake.items(), key=lambda item: item[1].trouble is None):
+            try:
+                if awake.trouble or (awake.unsaved and time.monotonic() < end):
+                    self._snapshot(awake, at_once=True)
+                self.store.sync(session)
+            except Exception as error:  # at shutdown the other walks must still be saved
+                log.exception("session %s could not be saved", session)
+                awake.trouble = awake.trouble or OSError(str(error))
+            lost += [session] if awake.trouble else []
+            self.store.release(session)
+            awake.explorer.close()
+        self._awake.clear()
+        return lost
+
+    def written(self, awake: Awake, meta: Meta, twin: Explorer) -> int:
+        """Write the snapshot that `freeze` began; on any thread."""
+        with self._disk:
+            return self.store.write(meta, twin)
+
+    def noted(self, awake: Awake, meta: Meta, twin: Explorer, value: int | Exception) -> None:
+        """Take note of what became of a snapshot; in its walk's order."""
+        awake.is_writing = False
+        _let_go(twin, awake.explorer)
+        if isinstance(value, Exception):
+            log.error("a snapshot of session %s failed: %s", meta.session, value)
+            awake.tried_at = time.monotonic()
+            awake.unsaved += 1
+            return
+        awake.size, awake.meta = value, replace(awake.meta, snapshot=meta.snapshot)
+        if awake.trouble and meta.snapshot > awake.broken:
+            log.warning("session %s is kept again", meta.session)
+            awake.trouble, awake.is_told = None, False
+
+    def _known(self, session: str) -> Awake:
+        if session not in self._awake:
+            raise StoreError(f"the walk '{session}' is not awake")
+        return self._awake[session]
+
+    def _is_due(self, awake: Awake) -> bool:
+        """Whether a snapshot is: after some steps, more of them where it is large, for the log keeps what was done."""
+        if awake.is_writing or (awake.tried_at and time.monotonic() - awake.tried_at < RETRY_S):
+            return False
+        wanted = min(max(1, awake.size // self.snapshot_bytes), LONGEST_FACTOR * self.snapshot_frames)
+        return bool(awake.trouble) or awake.unsaved >= max(self.snapshot_frames, wanted)
+
+    def _turned(self, awake: Awake) -> tuple[Meta, Explorer]:
+        """A log that begins now, and the twin that is its snapshot."""
+        number = awake.newest + (2 if awake.trouble else 1)  # a gap: what was lost must not be stepped over
+        twin = _frozen(awake.explorer)
+        try:
+            meta = self.store.turn(awake.meta, number)
+        except BaseException:
+            _let_go(twin, awake.explorer)
+            raise
+        awake.newest, awake.unsaved, awake.unsynced, awake.is_writing = number, 0, 0, True
+        return meta, twin
+
+    def _snapshot(self, awake: Awake, *, at_once: bool = False) -> None:
+        try:
+            meta, twin = self._turned(awake)
+        except OSError as error:  # the log before goes on
+            log.error("a snapshot of session %s failed: %s", awake.meta.session, error)
+            awake.tried_at = time.monotonic()
+            return
+        run = _at_once if at_once or twin is awake.explorer else self.beside
+        run(awake, lambda: self.written(awake, meta, twin), lambda value: self.noted(awake, meta, twin, value))
+
+    def _groups(self, steps, outcomes: dict[str, Stepped]) -> list[list[tuple[Awake, Action, int]]]:
+        """The steps grouped by engine; those of a walk that is not there any more get an error as outcome."""
+        groups: dict[int, list] = {}
+        for session, action, seq in steps:
+            awake = self._awake.get(session)
+            if awake is None:
+                outcomes[session] = Stepped(error=StoreError(f"the walk '{session}' is not awake"))
+                continue
+            shared = awake.explorer.engine if isinstance(awake.explorer, Batched) else awake
+            groups.setdefault(id(shared), []).append((awake, action, seq))
+        return list(groups.values())
+
+    def _step_group(self, group: list[tuple[Awake, Action, int]]) -> dict[str, Stepped]:
+        if len(group) > 1:
+            try:
+                return self._step_together(group)
+            except Exception as error:  # engines refuse before they change anything: find out whose step it was
+                level = logging.DEBUG if isinstance(error, ActionError) else logging.ERROR
+                log.log(level, "a batch of %d was refused; stepping one by one: %s", len(group), error)
+        return {awake.meta.session: self._step_one(awake, action, seq) for awake, action, seq in group}
+
+    def _step_together(self, group: list[tuple[Awake, Action, int]]) -> dict[str, Stepped]:
+        began = time.perf_counter()
+        engine = group[0][0].explorer.engine
+        frames = engine.step_many([awake.explorer for awake, _, _ in group], [action for _, action, _ in group])
+        step_ms = (time.perf_counter() - began) * 1000
+        return {
+            awake.meta.session: self._stepped(awake, action, seq, frame, step_ms)
+            for (awake, action, seq), frame in zip(group, frames, strict=True)
+        }
+
+    def _step_one(self, awake: Awake, action: Action, seq: int) -> Stepped:
+        began = time.perf_counter()
+        try:
+            frame = awake.explorer.step(action)
+        except Exception as error:  # one walk's failure is its own: the server and the others go on
+            if not isinstance(error, ActionError):
+                log.exception("a step of session %s failed", awake.meta.session)
+            return Stepped(error=error)
+        return self._stepped(awake, action, seq, frame, (time.perf_counter() - began) * 1000)
+
+    def _stepped(self, awake: Awake, action: Action, seq: int, frame: Frame, step_ms: float) -> Stepped:
+        self._note(awake, Done(action, seq))
+        trouble = "" if awake.is_told or not awake.trouble else _said(awake.trouble)
+        awake.is_told = awake.is_told or bool(trouble)
+        return Stepped(frame, step_ms, trouble=trouble)
+
+    def _note(self, awake: Awake, done: Done) -> None:
+        awake.meta = replace(awake.meta, last=max(awake.meta.last, done.seq))
+        awake.unsaved, awake.unsynced = awake.unsaved + 1, awake.unsynced + 1
+        try:
+            self.store.log(awake.meta.session, done)
+        except OSError as error:
+            self._is_in_trouble(awake, error)
+
+    def _is_in_trouble(self, awake: Awake, error: OSError) -> None:
+        if not awake.trouble:
+            log.error("the acts of session %s are not kept: %s", awake.meta.session, error)
+            awake.trouble = error
+        awake.broken = awake.newest
+
+
+def _frozen(explorer: Explorer) -> Explorer:
+    """A twin that stays as the explorer is now; the explorer itself where there can be none."""
+    try:
+        return explorer.fork()
+    except Exception:  # a world that has no forks says so in its own way; it is written at once, then
+        return explorer
+
+
+def _let_go(twin: Explorer, explorer: Explorer | None) -> None:
+    if twin is not explorer:
+        twin.close()
+
+
+def _said(error: OSError) -> str:
+    reason = error.strerror or type(error).__name__
+    return f"what you do is not being kept ({reason}); the walk goes on, and is kept again when the disk can take it"
+
+
+def _at_once(_awake: Awake, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+    try:
+        value = work()
+    except Exception as error:
+        value = error
+    then(value)

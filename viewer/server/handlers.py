@@ -1,0 +1,487 @@
+"""What each message from a client does: one method a message. Slow work goes to the stepping thread, answers come back.
+
+Runs on the thread that owns the socket. Knows neither how frames are sent nor when steps are taken (server.py).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import re
+import secrets
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...world.action import ActionError
+from ...world.frame import Explorer, Frame
+from ..opening.worlds import OpenRequest, Worlds
+from ..wire import protocol as p
+from ..wire.encoding import read_image
+from .command_queue import Controls, QueueFullError
+from .explorers import Host
+from .metrics import Metrics
+from .registry import Books, Client, Published, Session, Viewer, secret_of
+from .socket import Mail, Post
+from .stepper import DISK, ENGINE, Stepper
+from .store import FullError, Meta, StoreError
+
+log = logging.getLogger(__name__)
+
+FIRST_OPENS = 100  # walks that a guest may begin at once, before `opens_per_s` counts
+_PATH = re.compile(r"(?<![\w/.:])(?:/[\w.+-]+){2,}")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EACCES)
+
+
+class Requests:
+    """Answers the messages of clients."""
+
+    def __init__(self, worlds: Worlds, books: Books, post: Post, host: Host, stepper: Stepper, metrics: Metrics):
+        self._worlds, self._books, self._post = worlds, books, post
+        self._host, self._stepper, self._metrics = host, stepper, metrics
+        self._limits = books.limits
+        self._refusals: Counter[int] = Counter()  # by connection, of those that have not said hello
+        self._opens: OrderedDict[str, tuple[float, float]] = OrderedDict()  # by guest: walks still allowed, and when
+        self._picture_bytes = self._num_opening = 0
+        self._handlers: dict[type[p.Message], Callable[[Client, Any], None]] = {
+            p.Load: self._load, p.Resume: self._resume, p.Watch: self._watch, p.Act: self._act,
+            p.Credit: self._credit, p.Fork: self._fork, p.Rewind: self._rewind, p.Save: self._save,
+            p.Close: self._close, p.Ping: self._ping, p.Stats: self._stats, p.Goodbye: self._goodbye,
+        }  # fmt: skip
+
+    def receive(self, mail: Mail) -> None:
+        """Do what a message asks, or refuse it with a typed error; what comes too fast waits for `catch_up`."""
+        client = self._post.clients.get(mail.client)
+        if client and client.number != mail.number:  # a routing id is no proof of who one is
+            self._post.drop(client.id, "its routing id came over another connection")
+            client = None
+        if client is None:
+            self._meet(mail)
+            return
+        client.seen_at = time.monotonic()
+        client.put_off(mail.parts)
+        self._read_on(client)
+        if len(client.backlog) > self._limits.max_backlog or client.backlog_bytes > self._limits.max_backlog_bytes:
+            self._refuse_haste(client)
+
+    def catch_up(self) -> bool:
+        """Go on with what came too fast; says whether some of it must still wait."""
+        for client in [client for client in self._post.clients.values() if client.backlog]:
+            self._read_on(client)
+        return any(client.backlog for client in self._post.clients.values())
+
+    def refuse(self, client_id: bytes, message: p.Message | None, error: Exception) -> None:
+        """Tell a client that its message came to nothing; an act gets a receipt where its words were at fault."""
+        self._metrics.errors += 1
+        code, seq, session, reason = _code(error), _seq(message, error), _session(message), _reason(error)
+        log.debug("refused a %s with %s: %s", message.TYPE if message else "message", code, reason)
+        if isinstance(message, p.Act) and code in ("bad_action", "queue_full"):
+            self._post.send(client_id, p.Receipt(session=session, seq=seq, status="refused", reason=reason))
+        else:
+            self._post.send(client_id, p.Error(seq=seq, code=code, message=reason, session=session))
+
+    def _meet(self, mail: Mail) -> None:
+        """Hear somebody who has not said hello; who goes on without it is not heard any more."""
+        self._do(mail.client, mail.parts)
+        client = self._post.clients.get(mail.client)
+        if client:
+            client.guest, client.number = mail.guest, mail.number
+            self._refusals.pop(mail.connection, None)
+            self._post.doors.heard(mail.connection, is_guest=True)
+            return
+        self._refusals[mail.connection] += 1
+        if self._refusals[mail.connection] >= self._limits.max_refusals:
+            del self._refusals[mail.connection]
+            self._post.doors.cut(mail.connection, "it goes on without hello")
+        if len(self._refusals) > 10_000:
+            self._refusals.clear()
+
+    def _read_on(self, client: Client) -> None:
+        while client.backlog and client.may_speak(self._limits.messages_per_s):
+            self._do(client.id, client.take_up())
+
+    def _do(self, client_id: bytes, parts: list[bytes]) -> None:
+        message = None
+        try:
+            message, payload = p.unpack(parts, p.CLIENT_MESSAGES)
+            self._handle(client_id, message, payload)
+        except Exception as error:  # ProtocolError, ActionError and their kin; and what else one message may run into
+            self.refuse(client_id, message, error)
+
+    def _handle(self, client_id: bytes, message: p.Message, payload: bytes) -> None:
+        client = self._post.clients.get(client_id)
+        if isinstance(message, p.Hello):
+            self._hello(client_id, message)
+        elif client is None and isinstance(message, p.Goodbye):
+            log.debug("goodbye from a client that was known to be gone")
+        elif client is None:
+            raise p.ProtocolError("hello_first", "say hello first")
+        elif isinstance(message, p.Open):
+            self._open(client, message, payload)
+        else:
+            self._handlers[type(message)](client, message)
+
+    def _refuse_haste(self, client: Client) -> None:
+        self._metrics.refused += 1
+        text = f"more than {self._limits.messages_per_s:.0f} messages a second for too long; say hello and begin again"
+        self._post.drop(client.id, "it spoke too fast for too long", last=p.Error(code="rate", message=text))
+
+    def _hello(self, client_id: bytes, hello: p.Hello) -> None:
+        version, clients = p.chosen_version(hello), self._post.clients
+        if client_id not in clients and len(clients) >= self._limits.max_clients:
+            raise p.ProtocolError("limit", f"{len(clients)} clients are connected; no more are let in")
+        clients.setdefault(client_id, Client(client_id, hello.client))
+        log.info("hello from %r", hello.client)
+        welcome = p.Welcome(
+            version=version, server="roam", models=self._worlds.models, worlds=self._worlds.worlds,
+            patience_s=self._limits.patience_s, snapshot_frames=self._limits.snapshot_frames,
+            fov_deg=getattr(self._worlds, "fov_deg", 0.0),
+        )  # fmt: skip
+        self._post.send(client_id, welcome)
+
+    def _open(self, client: Client, message: p.Open, payload: bytes) -> None:
+        if self._picture_bytes + len(payload) > self._limits.max_picture_bytes:
+            raise p.ProtocolError("limit", "many pictures are being opened; ask again in a moment")
+        wanted = OpenRequest(
+            message.model, message.world, message.seed, message.text, None, message.width, message.height
+        )
+        is_alone = getattr(self._worlds, "is_alone", _never)(wanted)
+        prepare = getattr(self._worlds, "prepare", None) or (lambda request: lambda: self._worlds.open(request))
+
+        def prepared(_: Any) -> Callable[[], Explorer]:
+            image = read_image(payload) if payload else None
+            return prepare(replace(wanted, image=image))
+
+        self._picture_bytes += len(payload)
+        opening = f"opening for {client.id.hex()}"
+        self._begin(
+            client, message, [(opening, prepared)], lambda begin: begin(), is_alone=is_alone, payload_bytes=len(payload)
+        )
+
+    def _load(self, client: Client, message: p.Load) -> None:
+        owners = [secret_of(message.token)] if message.token else list(client.secrets)
+
+        path = self._host.store.find_save(owners, message.name)
+        is_alone = getattr(self._worlds, "is_alone", _never)(path)
+        self._begin(client, message, [], lambda _: self._worlds.load(path), is_alone=is_alone)
+
+    def _fork(self, client: Client, message: p.Fork) -> None:
+        source = self._books.driven(message.session, client.id)
+        self._begin(client, message, [], lambda _: self._host.fork(source.id), is_alone=source.is_alone, of=source)
+
+    def _begin(
+        self,
+        client: Client,
+        message: p.View,
+        before: list,
+        make: Callable[[Any], Explorer],
+        *,
+        is_alone: bool,
+        of: Session | None = None,
+        payload_bytes: int = 0,
+    ) -> None:
+        """Make a walk, and enter it in the books once it stands and is on the disk. before: links (stepper.py) that
+        lead to what `make` is given; of: the walk whose fork it is."""
+        name, token = secrets.token_hex(8), secrets.token_hex(16)
+        strand = of.strand if of else name if is_alone else ENGINE
+        meta = Meta(name, secret_of(token), is_alone=is_alone, guest=client.guest)
+        host, free = self._host, [payload_bytes]
+
+        def written(pair: tuple) -> tuple:
+            try:
+                host.write_first(*pair)
+            except Exception as error:
+                return (*pair, error)
+            return (*pair, None)
+
+        def seated(made: tuple) -> Frame:
+            awake, twin, error = made
+            if error:
+                _close_both(awake.explorer, twin)
+                raise error
+            return host.seat(awake, twin)
+
+        def then(frame: Frame) -> None:
+            self._num_opening -= 1
+            if client.id not in self._post.clients:  # nobody will ever know the token
+                self._stepper.submit(strand, lambda: host.forget(name), _log_failure)
+                return
+            reads_words = getattr(self._worlds, "reads_words", False) and not is_alone
+            controls = Controls(name, reads_words=reads_words)
+            session = self._books.add(
+                Session(name, meta.secret, controls, is_alone=is_alone, guest=client.guest, is_used=frame.index > 0)
+            )
+            client.secrets.append(meta.secret)
+            self._post.send(client.id, p.Opened(seq=message.seq, session=name, token=token, index=frame.index))
+            self._books.seat(session, client.id, message, frame)
+
+        def failed() -> None:
+            self._num_opening -= 1
+
+        def settled() -> None:
+            self._picture_bytes -= free.pop() if free else 0
+
+        links = [*before, (strand, lambda value: host.begin(meta, make(value))), (DISK, written), (strand, seated)]
+        try:
+            if self._books.driven_by(client.id) + client.jobs >= self._limits.max_driven:
+                raise p.ProtocolError("limit", f"you drive {self._limits.max_driven} walks; close some, or let some go")
+            self._count_opening(client.guest)
+            self._make_room(client.guest)
+            self._num_opening += 1
+            try:
+                self._ask(client, message, links, then, of=of, failed=failed, settled=settled)
+            except ValueError:
+                failed()
+                raise
+        except ValueError:
+            settled()
+            raise
+
+    def _count_opening(self, guest: str) -> None:
+        now = time.monotonic()
+        allowed, since = self._opens.pop(guest, (FIRST_OPENS, now))
+        allowed = min(FIRST_OPENS, allowed + (now - since) * self._limits.opens_per_s)
+        self._opens[guest] = max(0.0, allowed - 1), now
+        if len(self._opens) > 4096:
+            self._opens.popitem(last=False)
+        if allowed < 1:
+            raise p.ProtocolError("limit", f"more than {self._limits.opens_per_s:g} walks a second; wait a moment")
+
+    def _resume(self, client: Client, message: p.Resume) -> None:
+        session = self._books.with_token(message.token)
+        session.active_at = time.monotonic()
+
+        def then(woken: tuple[Frame, int]) -> None:
+            frame, last = woken
+            self._unseat(session, client.id)
+            session.controls.set_last(last)
+            session.is_parked = False
+            if client.id not in self._post.clients:
+                return
+            client.secrets.append(session.secret)
+            opened = p.Opened(
+                seq=message.seq, session=session.id, token=message.token, index=frame.index, last=session.controls.last
+            )
+            self._post.send(client.id, opened)
+            self._books.seat(session, client.id, message, frame)
+
+        self._ask(client, message, [], then, of=session)
+
+    def _unseat(self, session: Session, client_id: bytes) -> None:
+        before = session.driver
+        if before and before != client_id:
+            session.leave(before)
+            text = "this walk was resumed from another connection"
+            self._post.send(before, p.Error(code="not_yours", message=text, session=session.id))
+
+    def _watch(self, client: Client, message: p.Watch) -> None:
+        session = self._books.known(message.session)
+        if client.id == session.driver:
+            raise p.ProtocolError("bad_request", "you drive this walk already; its frames come to you")
+        if len(session.viewers) > self._limits.max_spectators:
+            raise p.ProtocolError("limit", f"{self._limits.max_spectators} watch this walk already")
+
+        def seat(viewer: Viewer) -> None:
+            session.viewers[client.id] = viewer
+            self._post.send(client.id, p.Opened(seq=message.seq, session=session.id, index=session.index))
+            if session.latest:
+                viewer.show(session.latest)
+            self._books.touched.add(session.id)
+
+        def then(woken: tuple[Frame, int]) -> None:
+            session.is_parked = False
+            if session.latest is None:
+                session.latest = Published(session.id, woken[0])
+            if client.id in self._post.clients and client.id != session.driver:
+                seat(Viewer.of(message, is_driver=False))
+
+        if session.latest:
+            seat(Viewer.of(message, is_driver=False))
+        else:  # nobody has seen it since the server began: bring it back to show where it stands
+            self._ask(client, message, [], then, of=session)
+
+    def _act(self, client: Client, message: p.Act) -> None:
+        session = self._books.driven(message.session, client.id)
+        for receipt in session.controls.take_in(message, frame=session.index):
+            self._post.send(client.id, receipt)
+
+    def _credit(self, client: Client, message: p.Credit) -> None:
+        session = self._books.known(message.session)
+        if client.id not in session.viewers:
+            raise p.ProtocolError("not_yours", f"you neither drive nor watch {message.session}")
+        session.viewers[client.id].grant(message.frames)
+        self._books.touched.add(session.id)
+
+    def _rewind(self, client: Client, message: p.Rewind) -> None:
+        session = self._books.driven(message.session, client.id)
+
+        def then(frame: Frame) -> None:
+            self._post.send(client.id, p.Done(seq=message.seq, session=session.id, index=frame.index))
+            self._books.publish(session, Published(session.id, frame))
+
+        links = [(session.strand, lambda _: self._host.rewind(session.id, message.frames))]
+        self._ask(client, message, links, then, of=session)
+
+    def _save(self, client: Client, message: p.Save) -> None:
+        session = self._books.driven(message.session, client.id)
+        host = self._host
+
+        def write(made: tuple[int, Explorer | None]) -> tuple:
+            index, twin = made
+            try:
+                if twin is not None:
+                    host.write_save(session.secret, message.name, twin)
+            except Exception as error:
+                return index, twin, error
+            return index, twin, None
+
+        def end(written: tuple) -> int:
+            index, twin, error = written
+            if twin is not None:
+                twin.close()
+            if error:
+                raise error
+            return index
+
+        def then(index: int) -> None:
+            self._post.send(client.id, p.Done(seq=message.seq, session=session.id, index=index))
+
+        save = (session.strand, lambda _: host.save(session.id, session.secret, message.name))
+        self._ask(client, message, [save, (DISK, write), (session.strand, end)], then, of=session)
+
+    def _close(self, client: Client, message: p.Close) -> None:
+        session = self._books.known(message.session)
+        done = p.Done(seq=message.seq, session=session.id, index=session.index)
+        if client.id not in session.viewers:
+            raise p.ProtocolError("not_yours", f"you neither drive nor watch {message.session}")
+        if client.id == session.driver:
+            self._forget(session, lambda _: self._post.send(client.id, done))
+        else:
+            session.leave(client.id)
+            self._post.send(client.id, done)
+
+    def _ping(self, client: Client, message: p.Ping) -> None:
+        self._post.send(client.id, p.Pong(clock=message.clock))
+
+    def _goodbye(self, client: Client, message: p.Goodbye) -> None:
+        self._post.drop(client.id, message.reason or "it hung up")
+
+    def _stats(self, client: Client, message: p.Stats) -> None:
+        m, awake = self._metrics, self._host.num_awake
+        answer = p.Statistics(
+            seq=message.seq, uptime_s=time.monotonic() - m.began, clients=len(self._post.clients), sessions=awake,
+            parked=max(0, len(self._books.sessions) - awake), steps=m.steps, frames_sent=m.frames_sent,
+            frames_skipped=m.frames_skipped, errors=m.errors, step_p50_ms=m.step_ms.percentile(50),
+            step_p95_ms=m.step_ms.percentile(95),
+        )  # fmt: skip
+        self._post.send(client.id, answer)
+
+    def _ask(
+        self,
+        client: Client,
+        message: p.Message,
+        links: list,
+        then: Callable[[Any], None],
+        *,
+        of: Session | None = None,
+        failed: Callable[[], None] = lambda: None,
+        settled: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Have slow work done (stepper.py has the links); `then` gets its value, the client its error. of: the walk
+        that it is about, which is brought back from disk first, and takes no step meanwhile."""
+        if client.jobs >= self._limits.max_jobs:
+            raise p.ProtocolError("limit", f"{client.jobs} of your requests are being worked on; wait for one")
+        client.jobs += 1
+        if of:
+            of.jobs += 1
+            links = [(of.strand, lambda _: self._host.awaken(of.id)), *links]
+
+        def finish(value: Any) -> None:
+            client.jobs -= 1
+            settled()
+            if of:
+                of.jobs -= 1
+                self._books.touched.add(of.id)
+            if isinstance(value, Exception):
+                failed()
+                self.refuse(client.id, message, value)
+            else:
+                then(value)
+
+        self._stepper.chain(links, finish)
+
+    @property
+    def num_opening(self) -> int:
+        """Walks that are being begun and stand in no book yet."""
+        return self._num_opening
+
+    def _make_room(self, guest: str) -> None:
+        outstayed = self._books.outstayed(guest)
+        if outstayed:
+            self._forget(outstayed, _log_failure)
+
+    def _forget(self, session: Session, then: Callable[[Any], None]) -> None:
+        self._books.remove(session)
+        for viewer in session.viewers:
+            if viewer != session.driver:
+                text = "its driver has closed this walk"
+                self._post.send(viewer, p.Error(code="unknown_session", message=text, session=session.id))
+        self._stepper.submit(session.strand, lambda: self._host.forget(session.id), then)
+
+
+def _code(error: Exception) -> str:
+    codes = {
+        QueueFullError: "queue_full",
+        ActionError: "bad_action",
+        StoreError: "not_found",
+        FullError: "limit",
+        ValueError: "bad_request",
+    }
+    if isinstance(error, p.ProtocolError):
+        return error.code
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        log.error("the disk: %s", error)
+        return "storage"
+    for kind, code in codes.items():
+        if isinstance(error, kind):
+            return code
+    log.error("a request failed", exc_info=error)
+    return "internal"
+
+
+def _seq(message: p.Message | None, error: Exception) -> int:
+    if isinstance(message, p.Request | p.Act):
+        return message.seq
+    return error.seq if isinstance(error, p.ProtocolError) else 0
+
+
+def _session(message: p.Message | None) -> str:
+    has_session = p.Act | p.Credit | p.Fork | p.Rewind | p.Save | p.Close | p.Watch
+    return message.session if isinstance(message, has_session) else ""
+
+
+def _log_failure(value: Any) -> None:
+    if isinstance(value, Exception):
+        log.error("a walk could not be put away", exc_info=value)
+
+
+def _reason(error: Exception) -> str:
+    """What a client is told: never where the server keeps things, nor what only its log should say."""
+    if isinstance(error, OSError):
+        return f"the server's disk: {error.strerror or type(error).__name__}"
+    if isinstance(error, ValueError):
+        return _PATH.sub(lambda found: Path(found.group()).name, str(error))[:600]
+    return f"the world failed ({type(error).__name__}); the server's log says how"
+
+
+def _never(_what: OpenRequest | Path) -> bool:
+    return False
+
+
+def _close_both(explorer: Explorer, twin: Explorer) -> None:
+    if twin is not explorer:
+        twin.close()
+    explorer.close()

@@ -1,0 +1,281 @@
+"""A server's books: who is connected, which walks there are, who sees them, and how many frames each may be sent.
+
+One owner, the thread with the socket; nothing here locks, steps or sends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ...world.frame import Frame
+from ..wire.encoding import Encoded, Look, encode
+from ..wire.protocol import MAX_CREDITS, FrameHead, Message, ProtocolError, View
+from .command_queue import Command, Controls
+from .stepper import ENGINE
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one server allows. Times in seconds."""
+
+    max_clients: int = 256
+    max_strangers: int = 64  # connections that have not said hello
+    max_connections_each: int = 64  # from one other machine
+    hello_s: float = 10.0  # how long a connection may be silent before it has said hello
+    max_sessions: int = 1024  # stored
+    max_driven: int = 128  # by one client at a time
+    max_kept_each: int = 512  # stored, of one key or address
+    opens_per_s: float = 4.0  # walks begun by one key or address, after the first hundred
+    max_picture_bytes: int = 64 * 2**20  # of pictures that wait to be opened, all together
+    max_refusals: int = 5000  # of messages without hello, then the connection is cut
+    max_awake: int = 64  # in memory
+    max_spectators: int = 64  # a session
+    max_jobs: int = 8  # requests of one client that wait at the same time
+    messages_per_s: float = 4000.0  # a client; what comes faster waits
+    max_backlog: int = 4000  # messages of one client that may wait
+    max_backlog_bytes: int = 16 * 2**20
+    max_outbox: int = 4000  # answers that a client who does not read may leave lying
+    park_s: float = 300.0
+    patience_s: float = 10.0
+    keep_s: float = 30 * 86400.0  # a walk that nobody took up for this long makes room for others
+    unused_s: float = 60.0  # a walk in which nothing was done makes room after this long
+    snapshot_frames: int = 30
+    snapshot_bytes: int = 2**20  # a frame, in the long run: larger snapshots are taken less often
+
+
+@dataclass
+class Published:
+    """A frame as it goes to every viewer, encoded once for each way of looking."""
+
+    session: str
+    frame: Frame
+    command: Command | None = None
+    queue_ms: float = 0.0
+    step_ms: float = 0.0
+    encoded: dict[Look, Encoded] = field(default_factory=dict)
+
+    @cached_property
+    def digest(self) -> str:
+        return self.frame.digest
+
+    def message(self, look: Look, skipped: int) -> tuple[FrameHead, bytes | memoryview]:
+        """The frame message for one viewer."""
+        if look not in self.encoded:
+            self.encoded[look] = encode(self.frame, look)
+        done, timing, command = self.encoded[look], self.frame.timing, self.command
+        head = FrameHead(
+            session=self.session, index=self.frame.index, skipped=skipped, digest=self.digest,
+            action=command.action.text[:400] if command else "", seq=command.seq if command else 0,
+            clock=command.clock if command else 0.0, queue_ms=self.queue_ms, step_ms=self.step_ms,
+            warp_ms=timing.warp_ms, denoise_ms=timing.denoise_ms, decode_ms=timing.decode_ms,
+            commit_ms=timing.commit_ms, **done.fields,
+        )  # fmt: skip
+        return head, done.payload
+
+
+@dataclass
+class Viewer:
+    """One client's sight of one walk. waiting: frames not sent yet, all of a driver's, the newest of others'."""
+
+    look: Look
+    credits: int
+    is_driver: bool
+    waiting: deque[Published] = field(default_factory=deque)
+    skipped: int = 0
+
+    @staticmethod
+    def of(view: View, *, is_driver: bool) -> Viewer:
+        return Viewer(Look.of(view), view.credits, is_driver)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a frame made now could leave at once when it is done."""
+        return self.credits > len(self.waiting)
+
+    def grant(self, frames: int) -> None:
+        self.credits = min(MAX_CREDITS, self.credits + frames)
+
+    def show(self, published: Published) -> None:
+        if not self.is_driver:
+            self.keep_newest(room=0)
+        self.waiting.append(published)
+
+    def keep_newest(self, room: int = 1) -> int:
+        """Drop all but the newest `room` frames; returns how many went."""
+        dropped = max(0, len(self.waiting) - room)
+        for _ in range(dropped):
+            self.waiting.popleft()
+        self.skipped += dropped
+        return dropped
+
+
+@dataclass
+class Session:
+    """A walk. is_stepping: a step of it is being made, or will be; jobs: other work on it that is not done yet;
+    is_used: whether anything was ever done in it; guest: whoever began it, for quotas."""
+
+    id: str
+    secret: str
+    controls: Controls
+    driver: bytes | None = None
+    viewers: dict[bytes, Viewer] = field(default_factory=dict)
+    latest: Published | None = None
+    is_stepping: bool = False
+    is_parked: bool = False
+    is_parking: bool = False
+    is_alone: bool = False
+    is_used: bool = False
+    jobs: int = 0
+    guest: str = ""
+    active_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def strand(self) -> str:
+        """Where work on this walk is done (stepper.py)."""
+        return self.id if self.is_alone else ENGINE
+
+    @property
+    def index(self) -> int:
+        return self.latest.frame.index if self.latest else 0
+
+    @property
+    def wants_step(self) -> bool:
+        """Whether there is something to do, somebody driving, and room for the frame that would come of it."""
+        if self.is_stepping or self.jobs or self.driver is None or not self.controls.has_work:
+            return False
+        return self.viewers[self.driver].has_room
+
+    def leave(self, client: bytes) -> None:
+        """A client no longer sees or drives this walk."""
+        self.viewers.pop(client, None)
+        if self.driver == client:
+            self.driver = None
+            self.controls.release()
+
+
+@dataclass
+class Client:
+    """A connection: its routing id is an address and no more.
+
+    outbox: answers that its socket could not take yet; backlog: messages that came faster than they may be read.
+    """
+
+    id: bytes
+    name: str = ""
+    seen_at: float = field(default_factory=time.monotonic)
+    allowance: float = math.inf  # full at first: the greeting of a client that was held up comes all at once
+    filled_at: float = 0.0
+    guest: str = ""
+    number: int = 0  # of its connection
+    jobs: int = 0  # requests that are not answered yet
+    secrets: deque[str] = field(default_factory=lambda: deque(maxlen=256))  # of the walks that it has held
+    outbox: deque[Message] = field(default_factory=deque)
+    backlog: deque[list[bytes]] = field(default_factory=deque)
+    backlog_bytes: int = 0
+
+    def may_speak(self, per_s: float) -> bool:
+        """Take one from a token bucket that holds two seconds' worth."""
+        now = time.monotonic()
+        self.allowance = min(2 * per_s, self.allowance + (now - self.filled_at) * per_s)
+        self.filled_at = now
+        if self.allowance < 1:
+            return False
+        self.allowance -= 1
+        return True
+
+    def put_off(self, parts: list[bytes]) -> None:
+        """Have a message wait behind those that wait already."""
+        self.backlog.append(parts)
+        self.backlog_bytes += sum(map(len, parts))
+
+    def take_up(self) -> list[bytes]:
+        """The message that has waited longest."""
+        parts = self.backlog.popleft()
+        self.backlog_bytes -= sum(map(len, parts))
+        return parts
+
+
+def secret_of(token: str) -> str:
+    """What is kept of a token: enough to know it again, not to use it."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class Books:
+    """Every walk there is, by public id and by what is kept of its token. touched: walks to look after this turn."""
+
+    def __init__(self, limits: Limits):
+        self.limits = limits
+        self.sessions: dict[str, Session] = {}
+        self.touched: set[str] = set()
+        self._by_secret: dict[str, Session] = {}
+
+    def add(self, session: Session) -> Session:
+        self.sessions[session.id] = self._by_secret[session.secret] = session
+        return session
+
+    def remove(self, session: Session) -> None:
+        self.sessions.pop(session.id, None)
+        self._by_secret.pop(session.secret, None)
+
+    def with_token(self, token: str) -> Session:
+        session = self._by_secret.get(secret_of(token))
+        if session is None:
+            raise ProtocolError("unknown_session", "no walk has that token; it was closed, or is kept elsewhere")
+        return session
+
+    def known(self, name: str) -> Session:
+        if name not in self.sessions:
+            raise ProtocolError("unknown_session", f"no walk '{name}' here")
+        return self.sessions[name]
+
+    def driven(self, name: str, client: bytes) -> Session:
+        """The walk of that id, if that client drives it."""
+        session = self.known(name)
+        if session.driver != client:
+            raise ProtocolError("not_yours", f"you do not drive {name}; resume it with its token")
+        session.active_at = time.monotonic()
+        self.touched.add(name)
+        return session
+
+    def seat(self, session: Session, client: bytes, view: View, frame: Frame) -> None:
+        """Let a client drive, and show it the frame there is."""
+        session.driver = client
+        session.viewers[client] = Viewer.of(view, is_driver=True)
+        session.active_at = time.monotonic()
+        self.publish(session, Published(session.id, frame))
+
+    def publish(self, session: Session, published: Published) -> None:
+        """Give a frame to everyone who sees the walk."""
+        session.latest = published
+        for viewer in session.viewers.values():
+            viewer.show(published)
+        self.touched.add(session.id)
+
+    def leave(self, client: bytes) -> None:
+        """A client is gone from wherever it was."""
+        for session in self.sessions.values():
+            session.leave(client)
+
+    def driven_by(self, client: bytes) -> int:
+        return sum(session.driver == client for session in self.sessions.values())
+
+    def outstayed(self, guest: str = "") -> Session | None:
+        """Where the books are full, for everyone or for that guest: the walk that must make room. ProtocolError where
+        none may be taken away."""
+        theirs = [session for session in self.sessions.values() if session.guest == guest]
+        is_full = len(self.sessions) >= self.limits.max_sessions
+        if not is_full and len(theirs) < self.limits.max_kept_each:
+            return None
+        now = time.monotonic()
+        left = [session for session in (self.sessions.values() if is_full else theirs) if session.driver is None]
+        unused = [session for session in left if not session.is_used and now - session.active_at > self.limits.unused_s]
+        old = [session for session in left if now - session.active_at > self.limits.keep_s]
+        if not unused and not old:
+            held = f"{len(self.sessions)} walks are kept here" if is_full else f"{len(theirs)} of your walks are kept"
+            raise ProtocolError("limit", f"{held}; no more: close some")
+        return min(unused or old, key=lambda session: session.active_at)

@@ -1,0 +1,196 @@
+"""The server's socket: who is connected, what comes in, and sending that never waits for a slow reader.
+
+Answers that a client's pipe cannot take yet lie in its outbox, in order; frames are simply not sent then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import zmq
+
+from ..wire import protocol as p
+from ..wire.security import guard
+from .connection_watch import Doors, Patience
+from .metrics import Metrics
+from .registry import Client, Limits
+
+log = logging.getLogger(__name__)
+
+MAX_PARTS = 1000  # of one message; more are not read, but must be taken off the line
+QUEUED_MESSAGES = 64  # of one client within ZeroMQ; what comes after waits with the sender
+
+
+class AddressError(ValueError):
+    """An address that cannot be bound; the message says why."""
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A message as it came, from that client, over that connection: a descriptor, or -1, and its number
+    (connection_watch.py). guest: whoever it is, by key or by address, for quotas."""
+
+    client: bytes
+    parts: list[bytes]
+    connection: int = -1
+    number: int = 0
+    guest: str = ""
+
+
+class Post:
+    """A bound ROUTER socket, used by one thread only; `wake` is the one call that others may make, one at a time.
+
+    on_drop is told of every client that is gone, by its routing id.
+    """
+
+    def __init__(self, address: str, keys: str | Path | None, *, limits: Limits, metrics: Metrics, on_drop: Callable):
+        self.clients: dict[bytes, Client] = {}
+        self._limits, self._metrics, self._on_drop = limits, metrics, on_drop
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._guard, self.doors = None, None
+        try:
+            self._bind(address, keys)
+        except Exception:
+            self.close()
+            raise
+        self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def wait(self, milliseconds: int) -> None:
+        """Until a message comes, another thread wakes us, or time is up."""
+        self._poller.poll(milliseconds)
+        self.doors.take_events()
+        with contextlib.suppress(zmq.Again):
+            while True:
+                self._woken.recv(zmq.DONTWAIT)
+
+    def wake(self) -> None:
+        """End a `wait`; from one other thread at a time."""
+        with contextlib.suppress(zmq.ZMQError):  # a full pipe wakes as well; one that is closed, nobody any more
+            self._waker.send(b"", zmq.DONTWAIT)
+
+    def receive(self) -> Mail | None:
+        """The next message and whom it is from, or None."""
+        try:
+            head = self._socket.recv(zmq.DONTWAIT, copy=False)
+        except zmq.Again:
+            return None
+        parts, count, is_more = [], 0, head.more
+        while is_more:
+            part = self._socket.recv(zmq.DONTWAIT)
+            count, is_more = count + 1, self._socket.getsockopt(zmq.RCVMORE)
+            if count <= 3:  # one more than a message has: it is refused by their number
+                parts.append(part)
+        self._metrics.messages += 1
+        self.doors.take_events()
+        client, connection = head.bytes, _connection(head)
+        mail = Mail(client, parts, connection, self.doors.number(connection), _guest(head))
+        self.doors.heard(mail.connection, is_guest=client in self.clients)
+        if count > MAX_PARTS:
+            self.doors.cut(mail.connection, f"a message of {count} parts")
+        return mail
+
+    @property
+    def has_outbox(self) -> bool:
+        return any(client.outbox for client in self.clients.values())
+
+    def send(self, client_id: bytes, message: p.Message) -> None:
+        """Send an answer, now or when the client's pipe has room. A client who lets too many lie is dropped."""
+        client = self.clients.get(client_id)
+        must_wait = client is not None and bool(client.outbox)
+        is_sent = not must_wait and self._try(client_id, p.pack(message))
+        if client and not is_sent:
+            self._leave_lying(client, message)
+
+    def send_frame(self, client_id: bytes, head: p.FrameHead, payload: bytes | memoryview) -> bool:
+        """Whether the frame could be sent now."""
+        client = self.clients.get(client_id)
+        return client is not None and not client.outbox and self._try(client_id, p.pack(head, payload))
+
+    def empty_outboxes(self) -> None:
+        for client in list(self.clients.values()):
+            while client.outbox and self._try(client.id, p.pack(client.outbox[0])):
+                client.outbox.popleft()
+
+    def drop(self, client_id: bytes, reason: str, *, last: p.Message | None = None) -> None:
+        """Forget a client, after a last word if its pipe has room; what it says next is answered with hello_first."""
+        client = self.clients.pop(client_id, None)
+        if client:
+            log.info("client %r dropped: %s", client.name, reason)
+            self._on_drop(client_id)
+            if last:
+                self._try(client_id, p.pack(last))
+
+    def close(self) -> None:
+        if self.doors:
+            self.doors.close()
+        if self._guard:
+            self._guard.stop()
+        self._context.destroy(linger=300)
+
+    def _bind(self, address: str, keys: str | Path | None) -> None:
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # without it a full pipe swallows frames in silence
+        self._socket.setsockopt(zmq.MAXMSGSIZE, p.MAX_IMAGE)
+        self._socket.setsockopt(zmq.SNDHWM, 2 * p.MAX_CREDITS)
+        self._socket.setsockopt(zmq.RCVHWM, QUEUED_MESSAGES)
+        self._socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        self._socket.setsockopt(zmq.IPV6, "[" in address)
+        self._guard = guard(self._socket, keys) if keys else None
+        try:
+            self._socket.bind(address)
+        except zmq.ZMQError as error:
+            raise AddressError(f"cannot serve on {address}: {error.strerror.lower()}; name another address") from error
+        limits = self._limits
+        self.doors = Doors(self._socket, Patience(
+            hello_s=limits.hello_s, max_connections=limits.max_clients + limits.max_strangers,
+            max_from_one=limits.max_connections_each,
+        ))  # fmt: skip
+        self._woken, self._waker = self._context.socket(zmq.PAIR), self._context.socket(zmq.PAIR)
+        self._woken.bind("inproc://wake")
+        self._waker.connect("inproc://wake")
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._woken, zmq.POLLIN)
+        self._poller.register(self.doors.monitor, zmq.POLLIN)
+
+    def _try(self, client_id: bytes, parts: list) -> bool:
+        try:
+            # the routing id is what finds the pipe full; once it is taken, the rest is too
+            self._socket.send(client_id, zmq.DONTWAIT | zmq.SNDMORE)
+            for part in parts[:-1]:
+                self._socket.send(part, zmq.DONTWAIT | zmq.SNDMORE)
+            self._socket.send(parts[-1], zmq.DONTWAIT, copy=len(parts) == 1)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            self.drop(client_id, "its connection is gone")
+        self._metrics.bytes_sent += sum(map(len, parts))
+        return True
+
+    def _leave_lying(self, client: Client, message: p.Message) -> None:
+        client.outbox.append(message)
+        if len(client.outbox) > self._limits.max_outbox:
+            self.drop(client.id, "it does not read its answers")
+
+
+def _connection(head: zmq.Frame) -> int:
+    try:
+        return int(head.get("__fd"))
+    except (zmq.ZMQError, ValueError, TypeError):
+        return -1
+
+
+def _guest(head: zmq.Frame) -> str:
+    """Whoever sent it: a key where clients have keys, else an address; not to be read from what is kept of it."""
+    for name in ("User-Id", "Peer-Address"):
+        with contextlib.suppress(zmq.ZMQError):
+            if value := head.get(name):
+                return hashlib.sha256(f"{name} {value}".encode()).hexdigest()[:16]
+    return ""

@@ -1,0 +1,233 @@
+"""Runs a Host's work apart from the socket and hands the outcomes back; the socket's thread submits and collects.
+
+Work is in strands: that of one strand is done in order, one at a time. ENGINE is the strand of all that shares an
+engine; it has a thread of its own, on which steps that wait at the same time go together, and everything else takes
+turns with them: it gets half of the time where somebody walks. All other strands share a few threads (strands.py).
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .command_queue import Command, Controls
+from .explorers import Awake, Host, Stepped
+from .strands import Beside
+
+log = logging.getLogger(__name__)
+
+ENGINE, DISK = "engine", "disk"
+WALKING_S = 0.5  # since the last step: somebody walks
+MOST_REST_S = 2.0
+
+
+@dataclass(frozen=True)
+class StepJob:
+    """One step of a session. The command is asked for when the step begins, so that the newest held keys count."""
+
+    controls: Controls
+    then: Callable[[tuple[Command, Stepped] | None], None]
+    strand: str = ENGINE
+
+
+class Task:
+    """A piece of work: where it returns a generator, that is run as well, a slice at a time. done: the value, or the
+    exception that it came to."""
+
+    def __init__(self, work: Callable[[], Any], done: Callable[[Any], None]):
+        self._work, self._done, self._slices = work, done, None
+
+    def advance(self) -> bool:
+        """Do some of it; whether that was all."""
+        try:
+            value = self._begun() if self._slices is None else next(self._slices)
+        except StopIteration as end:
+            self._done(end.value)
+            return True
+        except Exception as error:  # a world may raise anything; whoever asked gets it as a typed error
+            self._done(error)
+            return True
+        if self._slices is None:
+            self._done(value)
+        return self._slices is None
+
+    def give_up(self) -> None:
+        if self._slices is not None:
+            self._slices.close()
+
+    def _begun(self) -> Any:
+        value = self._work()
+        if inspect.isgenerator(value):
+            self._slices = value
+        return value
+
+
+class Stepper:
+    """Runs work on its own threads. wake is called after each outcome, by one thread at a time; it must not block."""
+
+    def __init__(self, host: Host, wake: Callable[[], None]):
+        self.host = host
+        self.lost: list[str] | None = None  # walks that could not be kept at the end; None: the end was not reached
+        host.beside = self._write_beside
+        self._wake, self._giving = wake, threading.Lock()
+        self._outcomes: deque[tuple[Callable, Any]] = deque()
+        self._changed = threading.Condition()
+        self._steps: deque[StepJob] = deque()
+        self._tasks: deque[Task] = deque()
+        self._is_stopping = self._is_abandoned = False
+        self._stepped_at, self._rested_at, self._may_prepare = 0.0, 0.0, False
+        self._beside = Beside()
+        self._thread = threading.Thread(target=self._run, name="roam-stepper", daemon=True)
+
+    def start(self) -> None:
+        self._beside.start()
+        self._thread.start()
+
+    def step(self, *jobs: StepJob) -> None:
+        """Take these steps; those of the engine that are submitted together begin together."""
+        for job in jobs:
+            if job.strand != ENGINE:
+                self._beside.submit(job.strand, Task(lambda j=job: self._step([j]), _log_failure))
+        with self._changed:
+            self._steps.extend(job for job in jobs if job.strand == ENGINE)
+            self._changed.notify()
+
+    def submit(self, strand: str, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Have work done in a strand; `then` gets its value, or the exception, when outcomes are collected."""
+        self.chain([(strand, lambda _: work())], then)
+
+    def chain(self, links: Sequence[tuple[str, Callable[[Any], Any]]], then: Callable[[Any], None]) -> None:
+        """Have work done in several strands one after the other, each given the value before; an exception ends it."""
+
+        def run(number: int, value: Any) -> None:
+            if number == len(links) or isinstance(value, Exception):
+                self._give(then, value)
+                return
+            strand, work = links[number]
+            self._put(strand, Task(lambda: work(value), lambda next_value: run(number + 1, next_value)))
+
+        run(0, None)
+
+    def collect(self) -> None:
+        """Run the `then` of every outcome that is there, on the calling thread."""
+        while self._outcomes:
+            then, value = self._outcomes.popleft()
+            try:
+                then(value)
+            except Exception:  # what one walk's outcome runs into is no other's business
+                log.exception("an outcome could not be dealt with")
+
+    def stop(self, *, timeout_s: float = 20.0) -> bool:
+        """Finish what has begun, save every walk, and end the threads; False where something does not end."""
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify()
+        self._thread.join(timeout_s)
+        self._is_abandoned = self._thread.is_alive()
+        return not self._is_abandoned
+
+    def _put(self, strand: str, task: Task) -> None:
+        if strand != ENGINE:
+            self._beside.submit(strand, task)
+            return
+        with self._changed:
+            self._tasks.append(task)
+            self._changed.notify()
+
+    def _write_beside(self, awake: Awake, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        strand = awake.meta.session if awake.meta.is_alone else ENGINE
+        noted = lambda value: self._put(strand, Task(lambda: then(value), _log_failure))  # noqa: E731
+        self._beside.submit(DISK, Task(work, noted))
+
+    def _run(self) -> None:
+        while True:
+            steps, task = self._next()
+            if steps:
+                self._step(steps)
+                self._stepped_at, self._may_prepare = time.monotonic(), True
+            elif task:
+                self._advance(task)
+            elif self._is_stopping:
+                break
+            else:
+                self._prepare()
+        for task in self._tasks:
+            task.give_up()
+        self._beside.stop()
+        if not self._is_abandoned:  # else the folder may be another server's by now
+            self.lost = self.host.close()
+
+    def _next(self) -> tuple[list[StepJob], Task | None]:
+        """The steps that wait, or a task that may have its turn; neither at the end, or where there is time to prepare
+        what comes next."""
+        with self._changed:
+            while not self._is_stopping:
+                if self._steps:
+                    steps = list(self._steps)
+                    self._steps.clear()
+                    return steps, None
+                now = time.monotonic()
+                rest_s = self._rested_at - now if now - self._stepped_at < WALKING_S else 0.0
+                if self._tasks and rest_s <= 0:
+                    return [], self._tasks.popleft()
+                if self._may_prepare and not self._tasks:
+                    break
+                self._changed.wait(rest_s if self._tasks else None)
+        return [], None
+
+    def _prepare(self) -> None:
+        """Use the time in which nobody waits; whoever comes waits for one pass of a network at most."""
+        has_work = lambda: bool(self._steps or self._tasks or self._is_stopping)  # noqa: E731
+        try:
+            self._may_prepare = self.host.prepare(has_work)
+        except Exception:  # the step itself will tell its walker
+            log.exception("a step could not be prepared")
+
+    def _advance(self, task: Task) -> None:
+        began = time.monotonic()
+        if not task.advance():
+            with self._changed:
+                self._tasks.appendleft(task)
+        now = time.monotonic()
+        self._rested_at = now + min(now - began, MOST_REST_S)
+
+    def _step(self, jobs: list[StepJob]) -> None:
+        taken = [(job, job.controls.next()) for job in jobs]
+        for job, command in taken:
+            if command is None:
+                self._give(job.then, None)
+        taken = [(job, command) for job, command in taken if command]
+        # each alone unless engines batch: the first frame leaves while the second is being made
+        for group in self._batches(taken):
+            steps = [(job.controls.session, c.action, 0 if c.is_held or not c.is_last else c.seq) for job, c in group]
+            for (job, command), stepped in zip(group, self._stepped(steps), strict=True):
+                self._give(job.then, (command, stepped))
+        Task(lambda: self.host.after_steps([job.controls.session for job, _ in taken]), _log_failure).advance()
+
+    def _stepped(self, steps: list) -> list[Stepped]:
+        try:
+            return self.host.step(steps)
+        except Exception as error:  # told to those who walked; the thread goes on for all others
+            log.exception("%d steps failed", len(steps))
+            return [Stepped(error=error)] * len(steps)
+
+    def _batches(self, taken: list) -> list[list]:
+        batched = [t for t in taken if self.host.is_batched(t[0].controls.session)]
+        single = [[t] for t in taken if not self.host.is_batched(t[0].controls.session)]
+        return single + ([batched] if batched else [])
+
+    def _give(self, then: Callable, value: Any) -> None:
+        with self._giving:
+            self._outcomes.append((then, value))
+            self._wake()
+
+
+def _log_failure(value: Any) -> None:
+    if isinstance(value, Exception):
+        log.error("work in the background failed", exc_info=value)

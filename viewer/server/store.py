@@ -1,0 +1,296 @@
+"""Where a server keeps walks: a snapshot and a log of the acts since, so that a killed server loses no frame it sent.
+
+sessions/ID/meta.json names the snapshot that counts; snapshot-N is what Explorer.save wrote, a file or a folder, and
+log-N.jsonl holds the acts after it, log-N+1.jsonl those after that, for as long as the numbers go on without a gap: so
+a newer snapshot can be written while its walk goes on, and one that fails costs nothing. meta.json is replaced in one
+stroke, last, so that a torn snapshot is never read. saves/OWNER/NAME are named saves of the walks of one owner.
+Knows no socket; one process owns a folder at a time. Different walks may be kept from different threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+from ...world.action import Action
+from ...world.frame import Explorer
+from ...world.pose import Motion
+
+FORMAT = 1
+
+
+MAX_SAVES = 64  # of one owner
+
+
+class StoreError(ValueError):
+    """A walk that is not here or cannot be read; the message says which."""
+
+
+class FullError(ValueError):
+    """More than one owner may keep; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What is known of a walk beside its snapshot. secret: SHA-256 of its token; last: the last once's seq; is_alone:
+    whether it shares nothing with other walks; guest: whose guest began it, for quotas (registry.py)."""
+
+    session: str
+    secret: str
+    last: int = 0
+    snapshot: int = 0
+    format: int = FORMAT
+    is_alone: bool = False
+    guest: str = ""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A line of a log: an action done with that seq, or steps rewound."""
+
+    action: Action | None
+    seq: int = 0
+    rewound: int = 0
+
+
+class Store:
+    """Walks on disk under one folder, which it makes readable by its owner only."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        for part in ("sessions", "saves"):
+            (self.folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._logs: dict[str, BinaryIO] = {}
+        self._lock = _locked(self.folder / "lock")
+
+    def close(self) -> None:
+        for session in list(self._logs):
+            self.release(session)
+        self._lock.close()
+
+    def metas(self) -> list[Meta]:
+        """Every walk that can be taken up again; folders without a readable meta.json are passed over."""
+        found = []
+        for path in sorted((self.folder / "sessions").iterdir()):
+            with contextlib.suppress(StoreError):
+                found.append(self.meta(path.name))
+        return found
+
+    def idle_s(self, session: str) -> float:
+        """Seconds since anything was kept of a walk, over restarts of the server."""
+        paths = list(self._session(session).iterdir())
+        return max(0.0, time.time() - max((path.stat().st_mtime for path in paths), default=0.0))
+
+    def is_unused(self, session: str) -> bool:
+        """Whether nothing was ever done in a walk: it has its first snapshot, and no act."""
+        folder = self._session(session)
+        is_first = self.meta(session).snapshot == 1
+        return is_first and not any(path.stat().st_size for path in folder.glob("log-*.jsonl"))
+
+    def snapshot(self, meta: Meta, explorer: Explorer) -> Meta:
+        """Write the explorer's whole state at once; what is logged afterwards follows this snapshot."""
+        meta = self.turn(meta, meta.snapshot + 1)
+        self.write(meta, explorer)
+        return meta
+
+    def turn(self, meta: Meta, number: int) -> Meta:
+        """Log to log-NUMBER from here on: `write` is to make the snapshot of this moment, soon. What was there before
+        goes on to count until then. number: the next one, or the one after it where acts in between were lost."""
+        folder = self._session(meta.session)
+        folder.mkdir(exist_ok=True, mode=0o700)
+        fresh = (folder / f"log-{number}.jsonl").open("wb", buffering=0)
+        self.release(meta.session)
+        self._logs[meta.session] = fresh
+        return replace(meta, snapshot=number)
+
+    def write(self, meta: Meta, explorer: Explorer) -> int:
+        """Write the snapshot that the log was turned for, and have it count; returns its size in bytes. Where that
+        fails, nothing has changed."""
+        folder = self._session(meta.session)
+        path = folder / f"snapshot-{meta.snapshot}"
+        try:
+            explorer.save(path)
+            _to_disk(path)  # before meta.json names it: the machine may die in between
+            _replace(folder / "meta.json", json.dumps(asdict(meta)))
+        except BaseException:
+            for torn in (path, path.with_name(f"{path.name}.partial"), folder / "meta.new"):
+                with contextlib.suppress(OSError):
+                    _remove(torn)
+            raise
+        with contextlib.suppress(OSError):
+            self._drop_older(folder, meta.snapshot)
+        return _size(path)
+
+    def log(self, session: str, done: Done) -> None:
+        """Note what has been done. Handed to the system at once, so it outlives the process. Where that fails, the log
+        ends before this act, and takes no more until it is turned."""
+        m = done.action.motion if done.action else None
+        motion = [m.forward, m.right, m.yaw_deg, m.pitch_deg] if m else None
+        line = [done.seq, done.action.text, motion] if done.action else [0, "", None, done.rewound]
+        data = (json.dumps(line) + "\n").encode()
+        log = self._logs.get(session)
+        if log is None:
+            raise OSError(errno.EIO, "the log of this walk is broken off")
+        try:
+            if log.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            self.release(session)
+            raise
+
+    def sync(self, session: str) -> None:
+        """Wait until what was logged would outlive the machine."""
+        log = self._logs.get(session)
+        if log:
+            with contextlib.suppress(ValueError):  # closed in between, by a turn
+                os.fsync(log.fileno())
+
+    def meta(self, session: str) -> Meta:
+        """What is known of a walk that is kept here."""
+        try:
+            meta = Meta(**json.loads((self._session(session) / "meta.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise StoreError(f"no walk '{session}' that can be read here") from error
+        if meta.session != session or meta.format != FORMAT:
+            raise StoreError(f"the walk '{session}' is of format {meta.format}; wanted {FORMAT}")
+        return meta
+
+    def restored(
+        self, session: str, load: Callable[[Path], Explorer], *, say: Callable[[Explorer], None] = lambda _: None
+    ) -> Iterator[None]:
+        """Take a walk up as it stood after the last act logged, one act at a time; returns its Meta and explorer. Logs
+        on from there. `say` is told of the explorer as soon as there is one, to close it where this is given up."""
+        meta = self.meta(session)
+        last, end = meta.last, meta.snapshot
+        explorer = load(self._session(session) / f"snapshot-{meta.snapshot}")
+        say(explorer)
+        while (path := self._session(session) / f"log-{end}.jsonl").exists():
+            for done in _read_log(path):
+                yield
+                explorer.step(done.action) if done.action else explorer.rewind(done.rewound)
+                last = max(last, done.seq)
+            end += 1
+        self.turn(meta, end)  # never on in a log whose end may be torn
+        return replace(meta, last=last), explorer, end
+
+    def forget(self, session: str) -> None:
+        self.release(session)
+        shutil.rmtree(self._session(session), ignore_errors=True)
+
+    def release(self, session: str) -> None:
+        """Close what is open for a walk."""
+        log = self._logs.pop(session, None)
+        if log:
+            with contextlib.suppress(OSError):
+                log.close()
+
+    def save(self, owner: str, name: str, explorer: Explorer) -> None:
+        """Write a named save of an owner's; an older one of that name is replaced once the new one is whole."""
+        if not name:
+            raise StoreError("a save needs a name of letters, digits, '.', '_' or '-'")
+        folder = self.folder / "saves" / owner[:32]
+        folder.mkdir(exist_ok=True, mode=0o700)
+        whole, fresh, old = folder / name, folder / f".{name}.new", folder / f".{name}.old"
+        if not whole.exists() and sum(not path.name.startswith(".") for path in folder.iterdir()) >= MAX_SAVES:
+            raise FullError(f"{MAX_SAVES} saves of this walk are kept; save under one of their names")
+        try:
+            _remove(fresh)
+            explorer.save(fresh)
+            _to_disk(fresh)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                _remove(fresh)
+            raise
+        if whole.is_dir():  # a folder cannot be replaced in one stroke
+            _remove(old)
+            whole.rename(old)
+        os.replace(fresh, whole)
+        _remove(old)
+
+    def find_save(self, owners: Iterable[str], name: str) -> Path:
+        """The newest save of that name that one of these owners made."""
+        folders = [self.folder / "saves" / owner[:32] for owner in owners]
+        found = [folder / name for folder in folders if name and (folder / name).exists()]
+        if not found:
+            raise StoreError(
+                f"no save named '{name}' of a walk that you hold; give the token of the walk it was made in"
+            )
+        return max(found, key=lambda path: path.stat().st_mtime)
+
+    def _session(self, session: str) -> Path:
+        return self.folder / "sessions" / session
+
+    def _drop_older(self, folder: Path, snapshot: int) -> None:
+        for path in folder.iterdir():
+            number = path.name.partition("-")[2].partition(".")[0]
+            is_log = path.name.startswith("log-") and number.isdigit() and int(number) >= snapshot
+            if path.name not in ("meta.json", f"snapshot-{snapshot}") and not is_log:
+                _remove(path)
+
+
+def finished(steps: Iterator[None]):
+    """What a generator returns, once it is run to its end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def _read_log(path: Path) -> list[Done]:
+    done = []
+    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:  # an act torn by a power cut has no line end
+        seq, text, motion, *rewound = json.loads(line)
+        action = None if rewound else Action(text, Motion(*motion) if motion else None)
+        done.append(Done(action, seq, *rewound))
+    return done
+
+
+def _size(path: Path) -> int:
+    parts = path.rglob("*") if path.is_dir() else [path]
+    return sum(part.stat().st_size for part in parts if part.is_file())
+
+
+def _locked(path: Path) -> TextIO:
+    """An open file that only one process may hold; the system lets go of it when the process dies, however it dies."""
+    held = path.open("w", encoding="utf-8")
+    try:
+        import fcntl
+
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # Windows: two servers on one folder are then the user's to avoid
+        pass
+    except OSError as error:
+        held.close()
+        raise StoreError(f"{path.parent} belongs to a server that runs already; name another folder") from error
+    return held
+
+
+def _replace(path: Path, text: str) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text, encoding="utf-8")
+    _to_disk(fresh)
+    os.replace(fresh, path)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file, or every file of a folder, would outlive the machine."""
+    for part in path.rglob("*") if path.is_dir() else [path]:
+        if part.is_file():
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,412 @@
+"""Protocol 1: what travels between viewer and server, one frozen dataclass a message; docs/protocol.md has the prose.
+
+A message is [msgpack header] or [msgpack header][raw payload]. Limits are enforced before anything is unpacked, unknown
+keys are ignored, nothing is unpickled. Knows no socket, no session and no world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from typing import ClassVar
+
+import msgpack
+
+from ...world.action import MAX_TEXT
+from .fields import HEX, MAX_WHOLE, NAME, FieldError, choice, flag, numbers, real, text, texts, whole, wholes
+
+VERSION = 1
+MAX_HEADER = 64 * 1024
+MAX_PAYLOAD = 64 * 1024 * 1024  # a frame, server to client
+MAX_IMAGE = 8 * 1024 * 1024  # a first image, client to server
+MAX_SIDE = 4096
+MAX_CREDITS = 16
+MAX_STEP_M = 30.0  # of one step, forward and to the right
+MAX_TURN_DEG = 360.0  # of one step, left and up
+MAX_PLACE_M = 1e9  # how far from its world's origin a walk may come
+
+ERROR_CODES = (
+    "malformed", "unknown_type", "version", "hello_first", "too_large", "rate", "limit", "unknown_session", "not_yours",
+    "bad_request", "bad_action", "not_found", "queue_full", "storage", "closing", "internal",
+)  # fmt: skip
+
+
+class ProtocolError(ValueError):
+    """A message that cannot be used: `code` is one of ERROR_CODES, `seq` that of the message where it could be read."""
+
+    def __init__(self, code: str, message: str, *, seq: int = 0):
+        super().__init__(message)
+        self.code, self.seq = code, seq
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """What every message is. TYPE names it on the wire; MAX_PAYLOAD is how many raw bytes may follow its header.
+
+    Making one checks every field and raises FieldError, so that neither side can send what the other would refuse.
+    """
+
+    TYPE: ClassVar[str] = ""
+    MAX_PAYLOAD: ClassVar[int] = 0
+
+    def __post_init__(self):
+        for f in fields(self):
+            try:
+                object.__setattr__(self, f.name, f.metadata["check"](getattr(self, f.name)))
+            except FieldError as error:
+                raise FieldError(f"{self.TYPE}.{f.name} is {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(Message):
+    """A message that is answered: the answer, or the error, has the same seq. Clients count seq up from 1."""
+
+    seq: int = whole()
+
+
+@dataclass(frozen=True, kw_only=True)
+class View(Request):
+    """A request that ends in frames: how they are to look on the wire, and how many may come at first."""
+
+    encoding: str = choice("raw", "jpeg", default="raw")
+    quality: int = whole(1, 100, default=85)
+    depth: str = choice("", "f32", "u16mm", default="")
+    tokens: bool = flag(default=False)
+    credits: int = whole(0, MAX_CREDITS, default=1)
+
+
+def session_id(**options):
+    return text(64, pattern=HEX, **options)
+
+
+# Client to server.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hello(Message):
+    """The first message on a connection: the versions that the client speaks, best first, and its name for logs."""
+
+    TYPE: ClassVar[str] = "hello"
+    versions: tuple[int, ...] = wholes(16, 2**31)
+    client: str = text(120, default="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Open(View):
+    """Begin a walk. world: a family of scenes or "", the server's first; the payload, if any, is a first image."""
+
+    TYPE: ClassVar[str] = "open"
+    MAX_PAYLOAD: ClassVar[int] = MAX_IMAGE
+    model: str = text(120, default="")
+    world: str = text(120, default="")
+    seed: int = whole(default=0)
+    text: str = text(MAX_TEXT, default="")
+    width: int = whole(0, MAX_SIDE, default=0)
+    height: int = whole(0, MAX_SIDE, default=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load(View):
+    """Begin a walk where a saved one stood. The save itself stays as it is. token: that of the walk that was saved, or
+    "" for any of those that this connection has opened or resumed."""
+
+    TYPE: ClassVar[str] = "load"
+    name: str = text(64, pattern=NAME)
+    token: str = text(64, pattern=HEX, default="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume(View):
+    """Take up one's own walk on a new connection. Whoever holds the token drives; the connection before loses it."""
+
+    TYPE: ClassVar[str] = "resume"
+    token: str = text(64, pattern=HEX)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch(View):
+    """See somebody's walk without driving it."""
+
+    TYPE: ClassVar[str] = "watch"
+    session: str = session_id()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Act(Message):
+    """hold: what the held keys say, until the next hold; "" for none. once: typed words, queued, one step each.
+
+    motion: forward, right (metres), yaw left, pitch up (degrees), or empty: then the server reads it from the text, and
+    refuses what it cannot read unless the walk's model reads words of its own.
+    seq counts up; a once whose seq was seen before is receipted again, not done again. clock: the client's, echoed.
+    """
+
+    TYPE: ClassVar[str] = "act"
+    seq: int = whole()
+    session: str = session_id()
+    mode: str = choice("hold", "once", default="hold")
+    text: str = text(MAX_TEXT, default="")
+    motion: tuple[float, ...] = numbers(
+        0, 4, most=(MAX_STEP_M, MAX_STEP_M, MAX_TURN_DEG, MAX_TURN_DEG), default=()
+    )
+    clock: float = real(default=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credit(Message):
+    """The client can take this many frames more."""
+
+    TYPE: ClassVar[str] = "credit"
+    session: str = session_id()
+    frames: int = whole(1, MAX_CREDITS, default=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fork(View):
+    """Begin a second walk at the same point; answered by its own `opened`."""
+
+    TYPE: ClassVar[str] = "fork"
+    session: str = session_id()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewind(Request):
+    """Undo this many steps; the frame then on show is sent when credit allows."""
+
+    TYPE: ClassVar[str] = "rewind"
+    session: str = session_id()
+    frames: int = whole(0, MAX_WHOLE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Save(Request):
+    """Write the walk under a name of one's own choice, on the server; it belongs to whoever holds the walk's token."""
+
+    TYPE: ClassVar[str] = "save"
+    session: str = session_id()
+    name: str = text(64, pattern=NAME)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Close(Request):
+    """End the walk and forget it (its driver), or stop watching (a spectator)."""
+
+    TYPE: ClassVar[str] = "close"
+    session: str = session_id()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ping(Message):
+    """I am here. A client that is silent for the `patience_s` of `welcome` is taken for gone."""
+
+    TYPE: ClassVar[str] = "ping"
+    clock: float = real(default=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stats(Request):
+    """How is the server?"""
+
+    TYPE: ClassVar[str] = "stats"
+
+
+# Server to client; goodbye is said by both.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Welcome(Message):
+    """The answer to hello: the version that both speak from here on, what can be opened, and the limits. fov_deg: how
+    far across the frames of every world here see, by which depth becomes points; 0 where that is not known."""
+
+    TYPE: ClassVar[str] = "welcome"
+    version: int = whole(1, 2**31)
+    server: str = text(120, default="")
+    models: tuple[str, ...] = texts(256, 120, default=())
+    worlds: tuple[str, ...] = texts(256, 120, default=())
+    max_credits: int = whole(default=MAX_CREDITS)
+    max_image: int = whole(default=MAX_IMAGE)
+    patience_s: float = real(low=0, default=10.0)
+    snapshot_frames: int = whole(default=0)
+    fov_deg: float = real(0, 180, default=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened(Request):
+    """A walk stands ready. token: the secret that resumes it, empty for spectators. last: the last once's seq."""
+
+    TYPE: ClassVar[str] = "opened"
+    session: str = session_id()
+    token: str = text(64, pattern=HEX, default="")
+    index: int = whole(default=0)
+    last: int = whole(default=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt(Message):
+    """What became of an act: applied in that frame, superseded by a later hold, or refused for the reason given."""
+
+    TYPE: ClassVar[str] = "receipt"
+    session: str = session_id()
+    seq: int = whole()
+    status: str = choice("applied", "superseded", "refused")
+    frame: int = whole(default=0)
+    reason: str = text(600, default="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameHead(Message):
+    """A frame; its payload is the pixels, then the depth, then the tokens, of the byte counts given.
+
+    action, seq, clock: the act that led here, its number and its clock. skipped: frames that this viewer did not get
+    since its last. pose: x, y, z metres, then w, x, y, z, or empty. digest: Frame.digest of the frame before encoding.
+    Times: queue_ms from the act's arrival to its step, step_ms of the world, encode_ms; warp to commit are its parts.
+    """
+
+    TYPE: ClassVar[str] = "frame"
+    MAX_PAYLOAD: ClassVar[int] = MAX_PAYLOAD
+    session: str = session_id()
+    index: int = whole()
+    action: str = text(MAX_TEXT, default="")
+    seq: int = whole(default=0)
+    clock: float = real(default=0.0)
+    skipped: int = whole(default=0)
+    width: int = whole(1, MAX_SIDE)
+    height: int = whole(1, MAX_SIDE)
+    encoding: str = choice("raw", "jpeg")
+    pixel_bytes: int = whole(0, MAX_PAYLOAD)
+    depth: str = choice("", "f32", "u16mm", default="")
+    depth_bytes: int = whole(0, MAX_PAYLOAD, default=0)
+    grid: tuple[int, ...] = wholes(2, MAX_SIDE, default=())
+    token_bytes: int = whole(0, MAX_PAYLOAD, default=0)
+    pose: tuple[float, ...] = numbers(0, 7, most=(*[MAX_PLACE_M] * 3, 2, 2, 2, 2), default=())
+    digest: str = text(64, pattern=HEX, default="")
+    queue_ms: float = real(low=0, default=0.0)
+    step_ms: float = real(low=0, default=0.0)
+    warp_ms: float = real(low=0, default=0.0)
+    denoise_ms: float = real(low=0, default=0.0)
+    decode_ms: float = real(low=0, default=0.0)
+    commit_ms: float = real(low=0, default=0.0)
+    encode_ms: float = real(low=0, default=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done(Request):
+    """A rewind, save or close has happened; index is that of the frame then on show."""
+
+    TYPE: ClassVar[str] = "done"
+    session: str = session_id()
+    index: int = whole(default=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pong(Message):
+    """The answer to ping; clock is the ping's own."""
+
+    TYPE: ClassVar[str] = "pong"
+    clock: float = real(default=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics(Request):
+    """Counts since the server began, and now: sessions awake and parked, clients; step_ms over the last 512 steps."""
+
+    TYPE: ClassVar[str] = "statistics"
+    uptime_s: float = real(low=0, default=0.0)
+    clients: int = whole(default=0)
+    sessions: int = whole(default=0)
+    parked: int = whole(default=0)
+    steps: int = whole(default=0)
+    frames_sent: int = whole(default=0)
+    frames_skipped: int = whole(default=0)
+    errors: int = whole(default=0)
+    step_p50_ms: float = real(low=0, default=0.0)
+    step_p95_ms: float = real(low=0, default=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Error(Message):
+    """A refusal; seq is that of the refused message, or 0 where it could not be read. The connection lives on."""
+
+    TYPE: ClassVar[str] = "error"
+    seq: int = whole(default=0)
+    code: str = text(40)
+    message: str = text(600, default="")
+    session: str = session_id(default="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goodbye(Message):
+    """From a server: it closes; every walk is saved and can be resumed when it is back. From a client: it hangs up."""
+
+    TYPE: ClassVar[str] = "goodbye"
+    reason: str = text(200, default="")
+
+
+def _by_type(*classes: type[Message]) -> dict[str, type[Message]]:
+    return {c.TYPE: c for c in classes}
+
+
+CLIENT_MESSAGES = _by_type(
+    Hello, Open, Load, Resume, Watch, Act, Credit, Fork, Rewind, Save, Close, Ping, Stats, Goodbye
+)  # fmt: skip
+SERVER_MESSAGES = _by_type(Welcome, Opened, Receipt, FrameHead, Done, Pong, Statistics, Error, Goodbye)
+MESSAGES = CLIENT_MESSAGES | SERVER_MESSAGES
+
+
+def pack(message: Message, payload: bytes | memoryview = b"") -> list[bytes | memoryview]:
+    """The parts to send: [header], or [header, payload] where there is a payload."""
+    header = {"v": VERSION, "type": message.TYPE}
+    header.update((f.name, getattr(message, f.name)) for f in fields(message))
+    packed = msgpack.packb(header, use_bin_type=True)
+    return [packed, payload] if len(payload) else [packed]
+
+
+def unpack(parts: Sequence, known: Mapping[str, type[Message]]) -> tuple[Message, bytes | memoryview]:
+    """The message in these parts and its payload (b"" for none). Raises ProtocolError on anything else.
+
+    parts: bytes-like, header first; known: CLIENT_MESSAGES on a server, SERVER_MESSAGES on a client.
+    """
+    if not 1 <= len(parts) <= 2:
+        raise ProtocolError("malformed", f"a message of {len(parts)} parts; wanted a header and at most one payload")
+    header = _read_header(parts[0])
+    payload = parts[1] if len(parts) == 2 else b""
+    seq = header.get("seq")
+    seq = seq if type(seq) is int and 0 <= seq <= MAX_WHOLE else 0
+    kind = known.get(header["type"])
+    if kind is None:
+        raise ProtocolError("unknown_type", f"unknown type {header['type'][:40]!r}; known: {', '.join(known)}", seq=seq)
+    if len(payload) > kind.MAX_PAYLOAD:
+        message = f"{len(payload)} bytes after a {kind.TYPE}; wanted at most {kind.MAX_PAYLOAD}"
+        raise ProtocolError("too_large", message, seq=seq)
+    return _built(kind, header, seq), payload
+
+
+def chosen_version(hello: Hello) -> int:
+    """The version to speak with that client. Raises ProtocolError where there is none."""
+    if VERSION not in hello.versions:
+        raise ProtocolError("version", f"the client speaks {list(hello.versions)}; this server speaks {VERSION}")
+    return VERSION
+
+
+def _read_header(part) -> dict:
+    if len(part) > MAX_HEADER:
+        raise ProtocolError("too_large", f"a header of {len(part)} bytes; wanted at most {MAX_HEADER}")
+    try:
+        header = msgpack.unpackb(
+            part, raw=False, use_list=False, strict_map_key=True, max_str_len=8192, max_bin_len=0,
+            max_array_len=512, max_map_len=128, max_ext_len=0,
+        )  # fmt: skip
+    except (msgpack.UnpackException, ValueError) as error:
+        raise ProtocolError("malformed", f"the header is no msgpack within limits ({str(error)[:200]})") from error
+    if not isinstance(header, dict) or not isinstance(header.get("type"), str):
+        raise ProtocolError("malformed", "the header is no map with a 'type'; see docs/protocol.md")
+    return header
+
+
+def _built(kind: type[Message], header: dict, seq: int) -> Message:
+    missing = [f.name for f in fields(kind) if f.default is MISSING and f.name not in header]
+    if missing:
+        raise ProtocolError("malformed", f"{kind.TYPE} without '{missing[0]}'", seq=seq)
+    try:
+        return kind(**{f.name: header[f.name] for f in fields(kind) if f.name in header})
+    except FieldError as error:
+        raise ProtocolError("malformed", str(error), seq=seq) from error

@@ -1,0 +1,187 @@
+"""`roam adapt` from folder to folder: gather sequences, adapt in one or several processes, write a checkpoint that
+denoises whole frames. Takes our own checkpoints and official Emu3.5 folders; goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..checkpoint import Checkpoint, is_official, load_checkpoint, save_checkpoint
+from ..emu.answer import Request
+from ..emu.checkpoint import load_official, save_official
+from ..emu.prompts import preset
+from ..emu.sequence import Format
+from ..engine import Engine
+from ..training.parallel import launch
+from ..transformer.dida import MetricPath
+from .data import distilled_answers, distilled_walks, recorded_walks, walk_sequences
+from .samples import AnswerLayout, WalkLayout, load_sequences, save_sequences
+from .train import AdaptRecipe, Learner, adapt
+
+log = logging.getLogger(__name__)
+SEQUENCES = "sequences.safetensors"
+HELD_OUT = 8  # sequences that are measured and not learnt from, at most a fifth of all
+DISTIL_TEMPERATURE = 0.7  # of our own models' walks; official answers are drawn as their task's preset says
+
+
+class AdaptError(ValueError):
+    """An adaptation that cannot be done; the message says what came and what was wanted."""
+
+
+@dataclass(frozen=True)
+class AdaptOrder:
+    """What to adapt, on what, and how.
+
+    model: a checkpoint's folder, None for the embedded one; vision: the vision tokenizer's folder, for official models;
+    data: a folder of recorded walks (our own models) or a file of sequences; distil: how many walks or answers the
+    model draws itself, and learns from; requests: what official models answer, a JSON object a line with task, question
+    and perhaps images; changes: fields of the tasks' presets; limit: walks of `data`; frames, longest: frames or tokens
+    of a sequence learnt at once; decode_steps: denoising steps a frame that the result is served with.
+    """
+
+    out: Path
+    model: Path | None = None
+    vision: Path | None = None
+    data: Path | None = None
+    distil: int = 0
+    requests: Path | None = None
+    changes: dict = field(default_factory=dict)
+    limit: int | None = None
+    recipe: AdaptRecipe = AdaptRecipe()  # noqa: RUF009 -- frozen
+    frames: int = 8
+    longest: int = 8192
+    decode_steps: int = 8
+    workers: int = 1
+    device: str = "cpu"
+    precision: str | None = None
+
+    @property
+    def is_official(self) -> bool:
+        return self.model is not None and is_official(self.model)
+
+
+def run_adaptation(order: AdaptOrder, *, show: Callable[[str, float, dict], None] | None = None) -> Path:
+    """Do what is ordered; returns the folder of the adapted checkpoint. show: called with (part, share done, figures),
+    in the first process. Raises AdaptError, or what loading and reading raise."""
+    show = show or (lambda part, share, row: None)
+    if order.precision == "fp8":
+        raise AdaptError("fp8 weights cannot be adapted; use bfloat16 with low-rank adapters")
+    if order.is_official and order.vision is None:
+        raise AdaptError(f"{order.model} is an official model; name its vision tokenizer's folder as well")
+    path = order.out / SEQUENCES
+    if not path.exists():
+        found = [*_gathered(order, lambda share: show("drawing its own", share, {}))]
+        if not found:
+            raise AdaptError(
+                "nothing to learn from; name recorded walks or a file of sequences, or have it draw its own"
+            )
+        save_sequences(found, path)
+    launch(order.workers, _work, order, show if order.workers == 1 else None)
+    return order.out / "checkpoint"
+
+
+def _work(rank: int, workers: int, order: AdaptOrder, show) -> None:
+    checkpoint = _loaded(order, rank)
+    sequences, layout = load_sequences(order.out / SEQUENCES), _layout(order, checkpoint)
+    count = min(HELD_OUT, len(sequences) // 5)
+    dida = replace(checkpoint.dida, steps=order.decode_steps, shift=order.recipe.shift)
+    # a vocabulary of two markers has one for holes, which canvases from carried views have
+    has_holes = checkpoint.vocabulary.num_markers == 2
+    recipe = replace(order.recipe, hole_share=order.recipe.hole_share if has_holes else 0.0)
+    model = checkpoint.model.requires_grad_(True)
+    learner = Learner(model, checkpoint.vocabulary)
+    report = show or (lambda part, share, row: log.info("%5.1f%% %s", 100 * share, row))
+    adapt(learner, sequences[count:], sequences[:count] or sequences, layout, MetricPath(checkpoint.metric, dida),
+          recipe, order.out / "run", rank=rank, workers=workers,
+          progress=lambda share, row: report("adapting", share, row))  # fmt: skip
+    if rank:
+        return
+    target = order.out / "checkpoint"
+    if order.is_official:
+        save_official(learner.folded(), order.model, target, dida)
+    else:
+        save_checkpoint(replace(checkpoint, model=learner.folded(), dida=dida), target)
+
+
+def _loaded(order: AdaptOrder, rank: int = 0) -> Checkpoint:
+    device = f"cuda:{rank}" if order.device == "cuda" else order.device
+    if order.is_official:
+        # an optimiser's small steps are lost in 16 bits; adapters have float32 of their own
+        precision = order.precision or ("bfloat16" if order.recipe.rank and order.device == "cuda" else "float32")
+        return load_official(order.model, order.vision, device=device, precision=precision, say=log.info)
+    return load_checkpoint(order.model, device=device)
+
+
+def _layout(order: AdaptOrder, checkpoint: Checkpoint) -> WalkLayout | AnswerLayout:
+    if order.is_official:
+        return AnswerLayout(Format(checkpoint.text, checkpoint.vocabulary), longest=order.longest)
+    return WalkLayout(checkpoint.layout, checkpoint.vocabulary, frames=order.frames)
+
+
+def _gathered(order: AdaptOrder, tick) -> Iterator[np.ndarray]:
+    """The sequences to learn from: those given, then the model's own."""
+    if order.data and order.data.is_file():
+        yield from load_sequences(order.data)
+    if order.is_official:
+        if order.data and not order.data.is_file():
+            raise AdaptError(f"{order.data} is no file of sequences, which is what an official model learns from")
+        yield from _own_answers(order, tick) if order.distil else ()
+        return
+    checkpoint = _loaded(order)
+    layout, walks = _layout(order, checkpoint), order.data is not None and order.data.is_dir()
+    if walks:
+        yield from walk_sequences(recorded_walks(order.data, "train", order.limit), checkpoint, layout)
+    if order.distil:
+        if not walks:
+            raise AdaptError("a walk of its own begins at a recorded frame; name a folder that `roam record` wrote")
+        begun = [(pixels[: order.frames], actions[: order.frames - 1])
+                 for pixels, actions in recorded_walks(order.data, "train", order.distil)]  # fmt: skip
+        yield from distilled_walks(Engine(checkpoint), begun, layout, temperature=DISTIL_TEMPERATURE,
+                                   seed=order.recipe.seed, progress=tick)  # fmt: skip
+
+
+def _own_answers(order: AdaptOrder, tick) -> Iterator[np.ndarray]:
+    if order.requests is None:
+        raise AdaptError("answers of its own need requests: a file with a JSON object a line, of task and question")
+    asked = [*read_requests(order.requests, order.changes)]
+    if not asked:
+        raise AdaptError(f"{order.requests} holds no request; wanted a JSON object a line, of task and question")
+    numbered = enumerate(islice(cycle(asked), order.distil))
+    chosen = [replace(request, seed=order.recipe.seed + number) for number, request in numbered]
+    for number, ids in enumerate(distilled_answers(_loaded(order), chosen), 1):
+        tick(number / order.distil)
+        yield ids
+
+
+def read_requests(path: Path, changes: dict) -> Iterator[Request]:
+    """Requests from a file of JSON lines; changes: fields of every preset. Raises AdaptError naming the line."""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            asked = json.loads(line)
+            images = tuple(_upright(name) for name in asked.get("images", ()))
+            yield Request(asked["task"], asked["question"], images, preset(asked["task"], **changes))
+        except (KeyError, TypeError, AttributeError, ValueError, UnidentifiedImageError) as error:
+            raise AdaptError(f"{path}, line {number}: no request that can be answered ({error})") from error
+
+
+def _upright(name: str) -> np.ndarray:
+    with Image.open(name) as picture:
+        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+
+
+def device_of(name: str) -> str:
+    """cpu or cuda. Raises AdaptError for CUDA where there is none."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise AdaptError("no CUDA device here; use --device cpu")
+    return name

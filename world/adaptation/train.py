@@ -1,0 +1,248 @@
+"""DiDA's adaptation: gives a model that draws token by token the denoising of whole frames, and keeps what it could.
+
+Every batch holds clean sequences and noisy copies of their pictures (samples.py) under one mask (mask.py).
+Copies are noised along the codebook's metric path with URSA's time shift, each at a level of its own; the model is not
+told the level. The loss is plain cross-entropy on the clean tokens, with the next-token shift kept (Emu3.5, arXiv
+2510.26583, section 4.3; URSA, arXiv 2510.24717). With no copies at all the same loop trains token by token alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint as recompute
+
+from ..tokens.vision import VisionTokenizer
+from ..tokens.vocabulary import Vocabulary
+from ..training.factored import FactoredCodes
+from ..training.muon import Muon
+from ..training.parallel import agreed, average_gradients
+from ..training.run import Run, half_products, learning_rate
+from ..transformer.dida import MetricPath
+from ..transformer.model import Transformer
+from .lora import add_low_rank, fold_low_rank
+from .mask import CopyAttention
+from .samples import Batch, SampleLayout, make_batch
+
+log = logging.getLogger(__name__)
+LOGITS_AT_ONCE = 1 << 25  # of a head's logits that are kept for the backward pass; more are made again
+LEVELS = (0.0, 0.3, 0.6)  # noise levels at which held-out sequences are measured
+
+
+@dataclass(frozen=True)
+class AdaptRecipe:
+    """Numbers of an adaptation; it ends after max_steps steps or max_seconds of training, whichever is first.
+
+    batch: sequences a step, over all processes; copies: noisy copies of each picture, 0 to train token by token only;
+    shift: URSA's time shift in training; clean_weight: of the clean rows' loss; peak: learning rate; rank: of low-rank
+    adapters, 0 to train all weights; hole_share: copies with marked holes, for models whose canvases have them;
+    recompute: make each layer's activations again in the backward pass, for large models: a third slower, far smaller.
+    """
+
+    batch: int = 4
+    copies: int = 1
+    shift: float = 3.0
+    clean_weight: float = 0.25
+    peak: float = 1e-3
+    rank: int = 0
+    hole_share: float = 0.0
+    recompute: bool = False
+    max_steps: int = 100_000
+    max_seconds: float = 3600.0
+    seed: int = 0
+
+    def __post_init__(self):
+        if min(self.batch, self.max_steps) < 1 or min(self.copies, self.rank) < 0 or self.shift <= 0:
+            raise ValueError(f"{self}: wanted a batch and steps of at least 1, no negative counts and a positive shift")
+
+
+class Learner(nn.Module):
+    """A transformer with its losses. vision: where its lattice is to factor the code tables (training/factored.py),
+    which is how a small model learns them quickly from nothing; None learns the tables as they are."""
+
+    def __init__(self, transformer: Transformer, vocabulary: Vocabulary, *, vision: VisionTokenizer | None = None):
+        super().__init__()
+        self.transformer, self.vocabulary = transformer, vocabulary
+        self.codes = FactoredCodes(vision.config.levels, transformer.config.hidden_size) if vision else None
+        self._vision = [vision]  # in a list: its weights are none of ours
+
+    def forward(self, batch: Batch, window: int | None) -> tuple[Tensor, Tensor]:
+        """Cross-entropy in nats of every target, of noisy rows (M,) and of clean ones (K,)."""
+        attention = CopyAttention(batch.places, window=window)
+        hidden = self.transformer(self._embedded(batch.ids), batch.positions, attention)
+        return tuple(
+            self._losses(hidden[rows], batch.targets[rows])
+            for rows in ((batch.targets >= 0) & batch.is_noisy, (batch.targets >= 0) & ~batch.is_noisy)
+        )
+
+    @torch.no_grad()
+    def folded(self) -> Transformer:
+        """The transformer as it is served: adapters and factored tables folded into ordinary weights, in place."""
+        fold_low_rank(self.transformer)
+        for layer in self.transformer.model.layers:
+            vars(layer).pop("forward", None)  # what `recompute_layers` put there
+        if self.codes is not None:
+            embedding, head = self.codes.folded()
+            self.transformer.model.embed_tokens.weight[self.vocabulary.visual] = embedding
+            self.transformer.lm_head.weight[self.vocabulary.visual] = head
+            self.codes = None
+        return self.transformer.eval().requires_grad_(False)
+
+    def _embedded(self, ids: Tensor) -> Tensor:
+        rows = self.transformer.embed(ids)
+        if self.codes is None:
+            return rows
+        first = self.vocabulary.first_code
+        codes = self.codes.embed(self._vision[0].digits((ids - first).clamp_min(0)))
+        return torch.where((ids >= first)[..., None], codes, rows)
+
+    def _losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Codes among codes, as they are drawn; words among all tokens. hidden (M, C), targets (M,) -> (M,)."""
+        first, head = self.vocabulary.first_code, self.transformer.lm_head.weight
+        is_code = targets >= first
+        losses = hidden.new_zeros(len(targets), dtype=torch.float32)
+        if self.codes is not None:
+            digits = self._vision[0].digits(targets[is_code] - first)
+            losses[is_code] = self.codes.loss(hidden[is_code], digits).float()
+        else:
+            losses[is_code] = _cross_entropy(hidden[is_code], head[self.vocabulary.visual], targets[is_code] - first)
+        losses[~is_code] = _cross_entropy(hidden[~is_code], head, targets[~is_code])
+        return losses
+
+
+def _cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+    """(M,) float32. Where all logits would not fit, they are made in parts, and again in the backward pass."""
+    if not len(targets):
+        return hidden.new_zeros(0, dtype=torch.float32)
+    part = max(1, LOGITS_AT_ONCE // len(head))
+    if len(targets) <= part:
+        return _cross_entropy_part(hidden, head, targets)
+    parts = [recompute(_cross_entropy_part, h, head, t, use_reentrant=False)
+             for h, t in zip(hidden.split(part), targets.split(part), strict=True)]  # fmt: skip
+    return torch.cat(parts)
+
+
+def _cross_entropy_part(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(F.linear(hidden.to(head.dtype), head).float(), targets, reduction="none")
+
+
+def recompute_layers(model: Transformer) -> None:
+    """Have every layer keep its inputs alone for the backward pass, in place."""
+    for layer in model.model.layers:
+        layer.forward = partial(recompute, layer.forward, use_reentrant=False)
+
+
+def adapt(learner: Learner, sequences: Sequence[np.ndarray], held_out: Sequence[np.ndarray], layout: SampleLayout,
+          path: MetricPath, recipe: AdaptRecipe, folder: str | Path, *, rank: int = 0, workers: int = 1,
+          progress=None) -> None:  # fmt: skip
+    """Adapt `learner` in place on sequences of ids, or go on where a run in `folder` stopped.
+
+    With several workers each process calls this with its rank (training/parallel.py) and the same learner; gradients
+    are averaged. progress: called with (share done, the log row) now and then, in the first process.
+    """
+    if recipe.rank:
+        add_low_rank(learner.transformer, recipe.rank)
+    if recipe.recompute:
+        recompute_layers(learner.transformer)
+    learner.train()
+    run, step = Run(folder), 0
+    optimizers = make_optimizers(learner, recipe)
+    if state := run.resume():
+        learner.load_state_dict(state["learnt"], strict=False)
+        step = state["step"]
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+    totals: list[tuple[float, float]] = []
+    while (share := agreed(max(step / recipe.max_steps, run.seconds / recipe.max_seconds), workers)) < 1:
+        rate = learning_rate(int(share * 10_000), 10_000, 1.0, warmup=0) * min(1.0, (step + 1) / 50)
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+            group["lr"] = recipe.peak * rate
+        totals.append(_train_step(learner, optimizers, sequences, layout, path, recipe, step, rank, workers))
+        step += 1
+        if rank == 0 and step % 50 == 0:
+            row = _means(totals, recipe) | {"rate": rate}
+            totals = []
+            run.record(step, **row, **dict.fromkeys(measures(recipe), math.nan))
+            if progress:
+                progress(share, row)
+            if step % 200 == 0:
+                _save(run, step, learner, optimizers)
+    if rank == 0:
+        run.record(step, **_means(totals, recipe), rate=0.0, **evaluate(learner, held_out, layout, path, recipe))
+        _save(run, step, learner, optimizers)
+        run.draw(*(("noisy", "clean") if recipe.copies else ("clean",)))
+
+
+def make_optimizers(learner: Learner, recipe: AdaptRecipe) -> list[torch.optim.Optimizer]:
+    """Muon for the layers' matrices and AdamW for tables and norms; AdamW alone for adapters."""
+    learnt = [(name, p) for name, p in learner.named_parameters() if p.requires_grad]
+    matrices = [p for name, p in learnt if ".layers." in name and p.ndim == 2 and not recipe.rank]
+    held = {id(p) for p in matrices}
+    others = [p for _, p in learnt if id(p) not in held]
+    adam = torch.optim.AdamW(others, lr=recipe.peak, betas=(0.9, 0.98), weight_decay=0.0)
+    return [Muon(matrices, lr=recipe.peak), adam] if matrices else [adam]
+
+
+def _train_step(learner, optimizers, sequences, layout, path, recipe, step, rank, workers) -> tuple[float, float]:
+    rng = np.random.default_rng([recipe.seed, step, rank])
+    count = max(1, recipe.batch // workers)
+    samples = [layout.read(sequences[k], rng) for k in rng.integers(len(sequences), size=count)]
+    batch = make_batch(samples, layout.vocabulary, path, rng, copies=recipe.copies, shift=recipe.shift,
+                       hole_share=recipe.hole_share)  # fmt: skip
+    with half_products(batch.ids.device):
+        noisy, clean = learner(batch, layout.window)
+    means = [part.mean() if len(part) else part.sum() for part in (noisy, clean)]
+    loss = means[0] + recipe.clean_weight * means[1] if recipe.copies else means[1]
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    learnt = [p for p in learner.parameters() if p.requires_grad]
+    average_gradients(learnt, workers)
+    torch.nn.utils.clip_grad_norm_(learnt, 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
+    return means[0].item(), means[1].item()
+
+
+def _means(totals: list[tuple[float, float]], recipe: AdaptRecipe) -> dict[str, float]:
+    noisy, clean = np.mean(totals, 0) if totals else (math.nan, math.nan)
+    return {"noisy": float(noisy) if recipe.copies else math.nan, "clean": float(clean)}
+
+
+def measures(recipe: AdaptRecipe) -> tuple[str, ...]:
+    return ("clean_nats", *(f"nats_at_{level}" for level in LEVELS if recipe.copies))
+
+
+@torch.no_grad()
+def evaluate(learner: Learner, held_out: Sequence[np.ndarray], layout: SampleLayout, path: MetricPath,
+             recipe: AdaptRecipe, *, count: int = 8) -> dict[str, float]:  # fmt: skip
+    """Held-out cross-entropy, nats a token: token by token, and of whole pictures from each of LEVELS."""
+    learner.eval()
+    out: dict[str, list[float]] = {name: [] for name in measures(recipe)}
+    for number, ids in enumerate(held_out[:count]):
+        for level in LEVELS if recipe.copies else (None,):
+            rng = np.random.default_rng([recipe.seed, number])
+            batch = make_batch([layout.read(ids, rng)], layout.vocabulary, path, rng, copies=int(level is not None),
+                               level=level)  # fmt: skip
+            with half_products(batch.ids.device):
+                noisy, clean = learner(batch, layout.window)
+            if level is not None:
+                out[f"nats_at_{level}"].append(noisy.mean().item())
+        out["clean_nats"].append(clean.mean().item())
+    learner.train()
+    return {name: float(np.mean(values)) if values else math.nan for name, values in out.items()}
+
+
+def _save(run: Run, step: int, learner: Learner, optimizers) -> None:
+    learnt = {name for name, p in learner.named_parameters() if p.requires_grad}
+    run.save(step, learnt={name: value for name, value in learner.state_dict().items() if name in learnt},
+             optimizers=[optimizer.state_dict() for optimizer in optimizers])  # fmt: skip

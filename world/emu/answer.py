@@ -1,0 +1,302 @@
+"""Answers of an official checkpoint, words and pictures, as they come: token by token, or pictures whole by DiDA.
+
+The conditional branch reads everything; the unconditional one, which only guides visual tokens, reads the images, or
+all. Both go through the model in one batch. Tokens that the grammar forces cost neither a head nor a pass of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ...kernels.sample import head_sample
+from ..checkpoint import Checkpoint
+from ..transformer.cache import KVCache
+from ..transformer.dida import MetricPath, decode_canvas, start_from_noise
+from .ibq import smart_resize, smart_size
+from .prompts import Preset, PromptError, preset, prompt, turn, unconditional_prompt
+from .sampling import Sampling, draw
+from .sequence import AnswerReader, Format, Grammar, Picture, Text
+from .token_stream import ContextFull, TokenStream, advance, canvas_states, settle
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked. images: (H, W, 3) uint8 each; preset None takes the task's own; size: cells (h, w) of the pictures
+    to make, None to keep a reference's size or let the model choose; seed: same seed, same answer."""
+
+    task: str
+    question: str
+    images: tuple[np.ndarray, ...] = ()
+    preset: Preset | None = None
+    size: tuple[int, int] | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture of the answer. index counts from 0; codes (h, w) int32; pixels (16h, 16w, 3) uint8."""
+
+    index: int
+    codes: np.ndarray
+    pixels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Row:
+    """Progress: `done` of the `height` rows of picture `index` are drawn."""
+
+    index: int
+    done: int
+    height: int
+
+
+@dataclass(frozen=True)
+class End:
+    """The answer, or this turn of it, is over. reason: "finished" (the model said so), "image" (a picture ended it) or
+    "length" (no tokens left). num_tokens of the answer; num_passes of the model, prompt included."""
+
+    reason: str
+    num_tokens: int
+    num_passes: int
+
+
+Event = Text | Image | Row | End
+
+
+def answer(checkpoint: Checkpoint, request: Request) -> Iterator[Event]:
+    """Answer a request, event by event; the last is an End.
+
+    Raises PromptError for a task, image count or request that no template takes, ContextFull for a prompt longer than
+    the context, before the first event.
+    """
+    writer = AnswerWriter(checkpoint, request)
+    try:
+        yield from writer.events()
+    finally:
+        writer.close()
+
+
+class AnswerWriter:
+    """One conversation: `events` writes an answer, `instruct` gives the next instruction, and so on until `close`.
+
+    cache: where keys and values go, by default one made for this answer. streams: branches that hold the conversation
+    so far, if it goes on from there; then the request's task, question and images are not read.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, request: Request, *, cache: KVCache | None = None,
+                 streams: Sequence[TokenStream] | None = None):  # fmt: skip
+        self.checkpoint, self.request = checkpoint, request
+        self.preset = request.preset or preset(request.task)
+        self.form = Format(checkpoint.text, checkpoint.vocabulary)
+        self.device = checkpoint.model.lm_head.weight.device
+        self.prompt: list[int] = []  # what the answer answers, and the images that it goes by
+        self.grids: list[np.ndarray] = []
+        self.tokens: list[int] = []  # the answer so far, of all turns
+        self.num_passes = self.num_images = 0
+        self._words_run = 0  # tokens of words since the last picture
+        self._drawn: deque[int] = deque()  # codes of a picture denoised whole that are still to be taken
+        self.reader = AnswerReader(self.form)
+        if streams is None:
+            self._refuse_controls(request.question)
+            question = prompt(request.task, request.question, len(request.images))
+            self.grids = [self._encode(pixels) for pixels in request.images]
+            self.prompt = self._ids(question)
+            streams = self._streams(cache, self.prompt, self._ids(unconditional_prompt(len(self.grids))))
+        self.conditional, self.unconditional = (*streams, None)[:2]
+        self.grammar = self._grammar([grid.shape for grid in self.grids])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether pictures are denoised whole."""
+        return self.preset.decoder == "dida" or (self.preset.decoder == "auto" and self.checkpoint.is_adapted)
+
+    def events(self) -> Iterator[Event]:
+        """Write until the answer ends, a picture ends the turn, or no tokens are left."""
+        left = self._budget()
+        while left > 0:
+            token = self._next(left)
+            left -= 1
+            yield from self._take(token)
+            if token == self.form.end:
+                return (yield self._end("finished"))
+            if token == self.form.image_end and self.preset.stops_at_image:
+                return (yield self._end("image"))
+        yield from self.reader.flush()
+        yield self._end("length")
+
+    def instruct(self, instruction: str, *, form: str | None = None) -> None:
+        """Give the next instruction of an interactive exploration; the unconditional branch never reads it, unless it
+        reads all. form: how turns are told apart, by default the preset's. Raises PromptError for an empty one,
+        ContextFull when the walk has become too long."""
+        self._refuse_controls(instruction)
+        ids = self.form.text.encode(turn(instruction, form=form or self.preset.turns))
+        reads_all = self.preset.unconditional == "all"
+        for stream in self.branches if reads_all else self.branches[:1]:
+            is_unanswered = stream.pending[-1:] == [self.form.answer_begin]
+            if is_unanswered:  # no answer was begun, so none is ended
+                stream.take_back()
+            stream.append(ids[is_unanswered:])
+        self._words_run = 0
+
+    def close(self) -> None:
+        """Give the pages back."""
+        for stream in self.branches:
+            stream.close()
+
+    @property
+    def branches(self) -> list[TokenStream]:
+        return [stream for stream in (self.conditional, self.unconditional) if stream is not None]
+
+    def _next(self, left: int) -> int:
+        """The next token: forced, drawn among a few, a visual token under guidance, or a word."""
+        grammar, form = self.grammar, self.form
+        if (forced := grammar.forced()) is not None:
+            return forced
+        if grammar.wants_code:
+            return self._draw_code()
+        if grammar.in_image:
+            return self._draw_among(grammar.choices(left))
+        can_begin = grammar.can_begin_image(left)
+        limit = self.preset.text_limit
+        if limit is not None and self._words_run >= limit and can_begin:
+            return form.image_begin
+        return self._draw_word(can_begin)
+
+    def _draw_code(self) -> int:
+        first, head = self.form.vocabulary.first_code, self.checkpoint.model.lm_head.weight
+        if self.is_whole and not self._drawn:
+            self._drawn.extend(self._denoised().flatten().tolist())
+        if self._drawn:
+            return first + self._drawn.popleft()
+        hidden = self._advance(self.branches)
+        guided = dict(uncond=hidden[1], guidance=self.preset.guidance) if len(hidden) == 2 else {}
+        return first + self._draw(hidden[0], head[self.form.vocabulary.visual], self.preset.image, **guided)
+
+    def _denoised(self) -> torch.Tensor:
+        """The codes (1, N) of the picture whose header has just been written."""
+        form, model, dida = self.form, self.checkpoint.model, self.checkpoint.dida
+        head, height, width = model.lm_head.weight[form.vocabulary.visual], self.grammar.height, self.grammar.width
+        settle(model, self.branches, but=1)  # the marker is the canvas's first row, as in training
+        self.num_passes += 1
+        rows = torch.tensor(form.image_block(np.zeros((height, width)))[-height * (width + 1) - 1 : -1])
+        rows = rows.to(self.device).repeat(len(self.branches), 1)
+        is_code = rows[0] >= form.vocabulary.first_code
+        before = is_code.nonzero()[:, 0] - 1  # a row predicts the code after it
+        guided = dict(top_k=self.preset.image.top_k)
+
+        def predict(tokens: torch.Tensor, seeds: torch.Tensor, temperature: float) -> torch.Tensor:
+            rows[:, is_code] = tokens + form.vocabulary.first_code
+            hidden = canvas_states(model, self.branches, rows)[:, before]
+            self.num_passes += 1
+            if len(hidden) == 2:
+                guided.update(uncond=hidden[1:], guidance=self.preset.guidance)
+            return head_sample(hidden[:1].contiguous(), head, seeds, temperature=temperature, **guided)[0]
+
+        path = MetricPath(self.checkpoint.metric, dida)
+        seeds = [self._seed(step) for step in range(dida.steps + 1)]
+        return decode_canvas(predict, start_from_noise(path, (1, height * width), seeds[0]), path, seeds[1:])
+
+    def _seed(self, step: int) -> torch.Tensor:
+        """(1,) int64 of this picture's place in the conversation and a step of its denoising."""
+        text = f"{self.request.seed} {self.conditional.end} {step}"
+        number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")
+        return torch.tensor([number], device=self.device)
+
+    def _draw_word(self, can_begin_image: bool) -> int:
+        first = self.form.vocabulary.first_code
+        allowed = torch.ones(first, dtype=torch.bool, device=self.device)
+        allowed[list(self.form.outside_text)] = False
+        if self.preset.stops_at_image:  # what is to end with a picture does not end before it
+            allowed[[self.form.end, self.form.answer_end]] = False
+        allowed[self.form.image_begin] = can_begin_image
+        hidden = self._advance([self.conditional])[0]
+        return self._draw(hidden, self.checkpoint.model.lm_head.weight[:first], self.preset.text, allowed=allowed)
+
+    def _draw_among(self, ids: list[int]) -> int:
+        sampling = Sampling(temperature=self.preset.image.temperature)
+        hidden = self._advance([self.conditional])[0]
+        return ids[self._draw(hidden, self.checkpoint.model.lm_head.weight[ids], sampling)]
+
+    def _draw(self, hidden, weight, sampling: Sampling, **options) -> int:
+        return draw(hidden, weight, sampling, seed=self.request.seed, position=self.conditional.end, **options)
+
+    def _advance(self, streams: list[TokenStream]):
+        self.num_passes += 1
+        return advance(self.checkpoint.model, streams)
+
+    def _take(self, token: int) -> Iterator[Event]:
+        """Append a token to the branches that read it, and say what it completes."""
+        was_in_image = self.grammar.in_image
+        self.grammar.accept(token)
+        in_image = was_in_image or self.grammar.in_image
+        self.tokens.append(token)
+        self._words_run = 0 if in_image else self._words_run + 1
+        self.conditional.append([token])
+        if self.unconditional is not None and (in_image or self.preset.unconditional == "all"):
+            self.unconditional.append([token])
+        for part in self.reader.read(token):
+            yield self._shown(part) if isinstance(part, Picture) else part
+        if was_in_image and token == self.form.row_end:
+            rows = len(self.reader.rows) - 1
+            yield Row(self.num_images, rows, self.grammar.height)
+
+    def _shown(self, picture: Picture) -> Image:
+        codes = torch.from_numpy(picture.codes.astype(np.int64))[None].to(self.device)
+        pixels = self.checkpoint.vision.decode(codes)[0][0].cpu().numpy()
+        self.num_images += 1
+        return Image(self.num_images - 1, picture.codes, pixels)
+
+    def _end(self, reason: str) -> End:
+        return End(reason, len(self.tokens), self.num_passes)
+
+    def _budget(self) -> int:
+        return min(self.preset.max_tokens, self.conditional.context - len(self.conditional))
+
+    def _grammar(self, shapes: list[tuple[int, int]]) -> Grammar:
+        """One reference fixes the size of what is made; of several, none does, and sizes may differ (official code)."""
+        size = self.request.size or (shapes[0] if len(shapes) == 1 else None)
+        return Grammar(self.form, size=size, keeps_size=len(shapes) <= 1)
+
+    def _encode(self, pixels: np.ndarray) -> np.ndarray:
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+            raise PromptError(f"an image of shape {pixels.shape} and {pixels.dtype}; wanted (H, W, 3) uint8")
+        vision, context = self.checkpoint.vision, self.checkpoint.pages.context
+        cell, area = vision.config.cell, self.preset.area
+        height, width = (side // cell for side in smart_size(*pixels.shape[:2], area=area, cell=cell))
+        if (needed := self.form.block_length(height, width)) > context:
+            raise ContextFull(
+                f"an image of {height}x{width} cells takes {needed} tokens; the context holds {context}: use fewer or "
+                f"smaller images, here of fewer than {area} pixels"
+            )
+        resized = smart_resize(pixels, area=area, cell=cell)
+        return vision.encode(torch.tensor(resized)[None].to(self.device))[0].cpu().numpy()
+
+    def _ids(self, pieces: list[str | int]) -> list[int]:
+        ids: list[int] = []
+        for piece in pieces:
+            ids += self.form.image_block(self.grids[piece]) if isinstance(piece, int) else self.form.text.encode(piece)
+        return ids
+
+    def _streams(self, cache: KVCache | None, ids: list[int], unconditional: list[int]) -> list[TokenStream]:
+        """Both branches over one cache with pages for the whole answer; only one where nothing is guided."""
+        model, pages = self.checkpoint.model, self.checkpoint.pages
+        prompts = [ids, unconditional][: 2 if self.preset.guidance != 1 else 1]
+        if cache is None:
+            longest = min(pages.context, len(ids) + self.preset.max_tokens)
+            cache = KVCache(model.config, pages, device=self.device, dtype=model.lm_head.weight.dtype,
+                            num_pages=len(prompts) * -(-longest // pages.page_size),
+                            max_pages=len(prompts) * -(-pages.context // pages.page_size))  # fmt: skip
+        streams = [TokenStream(cache, context=pages.context) for _ in prompts]
+        for stream, prompt_ids in zip(streams, prompts, strict=True):
+            stream.append(prompt_ids)
+        return streams
+
+    def _refuse_controls(self, text: str) -> None:
+        if found := self.form.text.controls_in(text):
+            raise PromptError(f"the request contains the control token '{found[0]}'; write it without")

@@ -1,0 +1,319 @@
+"""Official Emu3.5 folders as a Checkpoint: sharded safetensors, the tiktoken vocabulary, the IBQ autoencoder.
+
+Everything is checked from the headers first: keys, shapes, memory. Then each shard streams straight to its device, one
+tensor at a time. Nothing is unpickled but tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ...kernels.linear import Fp8Linear
+from ..checkpoint import Checkpoint, CheckpointError
+from ..config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
+from ..tokens.vocabulary import Vocabulary
+from ..transformer.model import Transformer
+from .ibq import IbqConfig, IbqTokenizer
+from .memory_plan import Footprint
+from .text import BPE_FILE, VISION_FILE, EmuTextTokenizer
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
+# settings that config.json may leave out, at the values of the official code
+_DEFAULTS = {"head_dim": 128, "rms_norm_eps": 1e-5, "rope_theta": 1e6}
+_DEFAULT_CONTEXT = 32_768
+_MODEL_SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+                "num_key_value_heads")  # fmt: skip
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def load_official(model: str | Path, vision: str | Path, *, text: str | Path | None = None, device: str = "cpu",
+                  precision: str | None = None, context: int | None = None, available: int | None = None,
+                  mesh: DeviceMesh | None = None, area: int = Footprint.area,
+                  say: Callable[[str], None] | None = None) -> Checkpoint:  # fmt: skip
+    """Load Emu3.5 from the official folders of the language model and the vision tokenizer.
+
+    text: the folder of emu3.tiktoken, by default the model's; precision: float32, bfloat16, float16 or fp8, by default
+    bfloat16 on a GPU and float32 elsewhere; context: the most tokens of a sequence, by default all that the weights
+    were trained for; available: bytes that may be used, by default all that are free; mesh: the processes to split the
+    language model over; area: pixels of the largest picture. The memory plan goes through `say` before anything is
+    loaded. Raises CheckpointError or TokenizerError for files that are missing, torn or of another model, DoesNotFit
+    for a device too small, PrecisionError for an unknown precision.
+    """
+    model, vision = Path(model), Path(vision)
+    config, trained = read_config(model)
+    vision_config = read_vision_config(vision)
+    words = EmuTextTokenizer.from_folder(text or model)
+    vocabulary = _vocabulary(config, vision_config, words)
+    pages = PageConfig(context=min(context or trained, trained))
+    precision = precision or ("bfloat16" if torch.device(device).type == "cuda" else "float32")
+    num_vision = sum(tensor.numel() for tensor in _on_meta(IbqTokenizer, vision_config).parameters())
+    free = free_bytes(device) if available is None else available
+    plan = Footprint(config, pages, precision, vision=num_vision, vision_width=vision_config.ch, area=area,
+                     device=device, available=free, num_devices=mesh.size() if mesh else 1)  # fmt: skip
+    if say:
+        say(plan.report())
+    plan.check()
+    transformer = load_transformer(model, config, device=device, precision=precision, mesh=mesh)
+    tokenizer = load_vision(vision, vision_config, device=device)
+    dida = _read_dida(model)
+    return Checkpoint(transformer, tokenizer, words, vocabulary, LayoutConfig(grid=(45, 45), text_capacity=127),
+                      dida or DidaConfig(), _digest(model, vision), pages, is_adapted=dida is not None)  # fmt: skip
+
+
+def save_official(model: Transformer, source: str | Path, folder: str | Path, dida: DidaConfig, *,
+                  shard_bytes: int = 4 << 30) -> None:  # fmt: skip
+    """Write a model that began as the official folder `source` as such a folder, in shards of about `shard_bytes`;
+    config.json says that it is adapted, and the text tokenizer's files come along."""
+    source, folder = Path(source), Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    shards, size = [{}], 0
+    for key, tensor in model.state_dict().items():
+        if shards[-1] and size + tensor.nbytes > shard_bytes:
+            shards.append({})
+            size = 0
+        shards[-1][key] = tensor
+        size += tensor.nbytes
+    where = {}
+    for number, shard in enumerate(shards, 1):
+        name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        save_file({key: tensor.contiguous().cpu() for key, tensor in shard.items()}, folder / name, {"format": "pt"})
+        where |= dict.fromkeys(shard, name)
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}, indent=1))
+    (folder / "config.json").write_text(json.dumps({**_json(source / "config.json"), "dida": asdict(dida)}, indent=1))
+    for name in (BPE_FILE, VISION_FILE):
+        if (source / name).is_file():
+            shutil.copy(source / name, folder / name)
+
+
+def _read_dida(folder: Path) -> DidaConfig | None:
+    """How an adapted model denoises; None for one that draws token by token, as the released ones do."""
+    parts = _json(folder / "config.json").get("dida")
+    try:
+        return None if parts is None else DidaConfig(**parts)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'config.json'} has a 'dida' that cannot be used: {error}") from error
+
+
+def read_config(folder: Path) -> tuple[ModelConfig, int]:
+    """The model's numbers and its context from config.json. Raises CheckpointError for what this engine cannot run."""
+    path = folder / "config.json"
+    parts = _json(path)
+    for name in ("rope_scaling", "attention_bias", "tie_word_embeddings"):
+        if parts.get(name):
+            raise CheckpointError(f"{path} sets {name} to {parts[name]}; this engine runs Emu3.5, which has none")
+    wanted = {name: parts[name] for name in (*_MODEL_SIZES, *_DEFAULTS) if name in parts}
+    try:
+        return ModelConfig(**{**_DEFAULTS, **wanted}), int(parts.get("max_position_embeddings", _DEFAULT_CONTEXT))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} has settings that cannot be used: {error}") from error
+
+
+def read_vision_config(folder: Path) -> IbqConfig:
+    """The autoencoder's numbers from config.yaml (ddconfig at any depth) or a flat config.json."""
+    path = folder / "config.yaml"
+    if path.is_file():
+        import yaml
+
+        try:
+            parts = yaml.safe_load(path.read_text())
+        except yaml.YAMLError as error:
+            raise CheckpointError(f"{path} is torn or no YAML ({error}); copy it again") from error
+    else:
+        path = folder / "config.json"
+        parts = _json(path)
+    outer = _holder_of("ddconfig", parts) or parts
+    flat = {**outer, **outer.get("ddconfig", {})}
+    flat["n_embed"] = flat.get("n_embed", flat.get("codebook_size", IbqConfig.n_embed))
+    known = {name: value for name, value in flat.items() if name in IbqConfig.__dataclass_fields__}
+    try:
+        return IbqConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} has settings that cannot be used: {error}") from error
+
+
+def load_transformer(folder: Path, config: ModelConfig, *, device: str, precision: str,
+                     mesh: DeviceMesh | None = None) -> Transformer:  # fmt: skip
+    """Stream the shards onto the device, of split tensors only this process's share. Keys and shapes of every shard are
+    checked before the first one is read. Raises CheckpointError; fp8 weights cannot be split."""
+    if mesh and precision == "fp8":
+        raise CheckpointError("fp8 weights cannot be split over processes; use precision bfloat16, or one process")
+    model = _on_meta(Transformer, config)
+    shards = shards_of(folder)
+    found = {key: shape for path in sorted(set(shards.values())) for key, shape in _shapes_in(path).items()}
+    _check(found, model, folder)
+    share = _whole
+    if mesh:
+        from ..transformer.tensor_parallel import parallelise, share_of
+
+        parallelise(model, mesh)
+        share = share_of
+    for path in sorted(set(shards.values())):
+        with safe_open(path, "pt", device=str(device)) as shard:
+            for key in shard.keys():  # noqa: SIM118
+                if not _is_buffer(key):
+                    _place(model, key, shard.get_tensor(key), precision, share)
+    return model.eval().requires_grad_(False)
+
+
+def shards_of(folder: Path) -> dict[str, Path]:
+    """Which file holds each tensor, by the index or, without one, the only file; CheckpointError if one is missing."""
+    index = folder / INDEX
+    if not index.is_file():
+        whole = folder / WHOLE
+        if not whole.is_file():
+            raise CheckpointError(f"no weights in {folder}: wanted {INDEX} with its shards, or {WHOLE}")
+        return dict.fromkeys(_shapes_in(whole), whole)
+    where = _json(index).get("weight_map", {})
+    for name in sorted(set(where.values())):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder / name} is missing, and {INDEX} lists tensors in it; download it again")
+    return {key: folder / name for key, name in where.items()}
+
+
+def load_vision(folder: Path, config: IbqConfig, *, device: str) -> IbqTokenizer:
+    """The autoencoder in float32, from model.safetensors or model.ckpt, which is read as tensors and never executed."""
+    whole, pickled = folder / WHOLE, folder / "model.ckpt"
+    model = _on_meta(IbqTokenizer, config)
+    if whole.is_file():
+        found = _shapes_in(whole)
+        _check(found, model, whole)
+        with safe_open(whole, "pt", device=str(device)) as file:
+            weights = {key: file.get_tensor(key) for key in found}
+    elif pickled.is_file():
+        weights = _unpickled(pickled)
+        _check({key: tuple(value.shape) for key, value in weights.items()}, model, pickled)
+    else:
+        raise CheckpointError(f"no vision tokenizer in {folder}: wanted {WHOLE} or model.ckpt beside its configuration")
+    model.load_state_dict({key: value.to(device, torch.float32) for key, value in weights.items()}, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def free_bytes(device: str) -> int | None:
+    """Bytes free on a device, None where the system does not say."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.is_file():
+        return None
+    rows = dict(line.split(":") for line in meminfo.read_text().splitlines() if ":" in line)
+    return int(rows["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in rows else None
+
+
+def _whole(tensor: Tensor, parameter: nn.Parameter) -> Tensor:
+    return tensor
+
+
+def _place(model: Transformer, key: str, tensor: Tensor, precision: str, share: Callable) -> None:
+    """Put a tensor where its key says; dense layers of the body become fp8 layers where that is wanted."""
+    owner, _, leaf = key.rpartition(".")
+    if precision == "fp8" and owner.endswith("_proj"):
+        outer, _, name = owner.rpartition(".")
+        holder = model.get_submodule(outer)
+        delattr(holder, name)
+        setattr(holder, name, Fp8Linear.from_weight(tensor.to(torch.bfloat16)))
+        return
+    dtype = torch.bfloat16 if precision == "fp8" else getattr(torch, precision)
+    module = model.get_submodule(owner)
+    part = share(tensor.to(dtype), getattr(module, leaf))
+    setattr(module, leaf, nn.Parameter(part, requires_grad=False))
+
+
+def _check(found: Shapes, model: nn.Module, where: Path) -> None:
+    """Hold what files have against what the model wants, and name what differs."""
+    wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    extra = sorted(key for key in found.keys() - wanted.keys() if not _is_buffer(key))
+    for what, keys in (("lacks", sorted(wanted.keys() - found.keys())), ("has unknown", extra)):
+        if keys:
+            named = ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
+            raise CheckpointError(f"{where} {what} {len(keys)} tensors: {named}; it is of another model or incomplete")
+    for key, shape in wanted.items():
+        if found[key] != shape:
+            raise CheckpointError(f"{where}: {key} has shape {found[key]}, the configuration wants {shape}")
+
+
+def _shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
+    try:
+        with safe_open(path, "pt") as shard:
+            return {key: tuple(shard.get_slice(key).get_shape()) for key in shard.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is torn or no safetensors file ({error}); download it again") from error
+
+
+def _unpickled(path: Path) -> dict[str, Tensor]:
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is torn or holds more than tensors, and is not executed ({str(error).splitlines()[0]}); "
+            "download it again"
+        ) from error
+    held = held.get("state_dict", held) if isinstance(held, dict) else {}
+    return {key: value for key, value in held.items() if isinstance(value, Tensor)}
+
+
+def _is_buffer(key: str) -> bool:
+    return key.endswith("rotary_emb.inv_freq")  # older exports have it; angles are computed here
+
+
+def _vocabulary(config: ModelConfig, vision: IbqConfig, words: EmuTextTokenizer) -> Vocabulary:
+    vocabulary = Vocabulary(words.size, words.num_codes, num_markers=3)
+    if config.vocab_size != vocabulary.size or vision.num_codes != vocabulary.num_codes:
+        raise CheckpointError(
+            f"the parts are of different models: config.json has a vocabulary of {config.vocab_size}, the text "
+            f"tokenizer of {vocabulary.size} with {vocabulary.num_codes} visual tokens, the vision tokenizer has "
+            f"{vision.num_codes} codes"
+        )
+    return vocabulary
+
+
+def _on_meta(kind: type[nn.Module], config: ModelConfig | IbqConfig) -> nn.Module:
+    with torch.device("meta"):
+        return kind(config)
+
+
+def _digest(*folders: Path) -> str:
+    """16 hex digits over configurations, indices and the sizes of weight files: hashing 68 GB would take minutes."""
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in folders for path in folder.iterdir()):
+        if path.suffix in (".json", ".yaml"):
+            digest.update(path.read_bytes())
+        elif path.suffix in (".safetensors", ".ckpt"):
+            digest.update(f"{path.name} {path.stat().st_size}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _holder_of(name: str, parts: object) -> dict | None:
+    """The first mapping, however deep, that has the key."""
+    if not isinstance(parts, dict):
+        return None
+    if name in parts:
+        return parts
+    return next((held for value in parts.values() if (held := _holder_of(name, value))), None)
+
+
+def _json(path: Path) -> dict:
+    try:
+        parts = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing; name a folder in the official format") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); download it again") from error
+    if not isinstance(parts, dict):
+        raise CheckpointError(f"{path} holds no settings; download it again")
+    return parts

@@ -1,0 +1,361 @@
+"""Explorations by an official model behind the Session of the embedded one: a direction in words, then a picture.
+
+A step continues one conversation of the explore task: the direction, what the model thinks, the picture. What a step
+adds, in the branch that reads all and in the unconditional one, is a passage with pages of its own, so forks share and
+rewinds drop them whole. When the context is full, the oldest passages but the first, which sets the scene, are no
+longer seen; positions go on, for rotary ones are relative. How turns are told apart is not published (prompts.py).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image as PictureFile
+from safetensors import SafetensorError, safe_open
+
+from ..action import Action, ActionError
+from ..checkpoint import Checkpoint, CheckpointError
+from ..config import DidaConfig
+from ..frame import Frame, Timing
+from ..pose import Camera, Pose
+from ..session import Session
+from ..snapshot import SnapshotError, _action, _action_row, _pose, _pose_row, tensors_of, write_whole
+from ..spatial.view_memory import ViewMemory
+from ..transformer.cache import KVCache
+from .answer import AnswerWriter, Image, Request, Text
+from .checkpoint import free_bytes, load_official
+from .prompts import Preset, PromptError, exploration, preset
+from .sequence import Format
+from .token_stream import TokenStream, settle
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+FORMAT = "1"
+THOUGHT_LIMIT = 384  # tokens of words after which a step's picture is begun
+TURN_LIMIT = 256  # tokens of a direction
+PLACE = "the place in the picture"
+_ORIGIN = Pose.at(0, 0, 1.5)
+
+
+@dataclass(frozen=True)
+class Strand:
+    """What one branch reads of a passage: its ids, the pages that hold the first `written` of them, the position after
+    the last, and the token that comes then: the next step needs its state, and so reads it, as its first."""
+
+    ids: tuple[int, ...]
+    next: int
+    pages: tuple[int, ...]
+    written: int
+    end: int
+
+    @staticmethod
+    def of(stream: TokenStream) -> Strand:
+        *ids, last = stream.ids
+        return Strand(tuple(ids), last, tuple(stream.own_pages), len(stream.ids) - len(stream.pending), stream.end - 1)
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A moment of an exploration: a frame, and what each branch reads of the step that led to it. words: what the model
+    said and thought before the picture."""
+
+    frame: Frame
+    strands: tuple[Strand, ...]
+    words: str = ""
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """The pages that go when this passage goes."""
+        return tuple(page for strand in self.strands for page in strand.pages)
+
+    @property
+    def memory(self) -> ViewMemory:
+        """Of no views: pictures without depth cannot be carried."""
+        height, width = self.frame.pixels.shape[:2]
+        return ViewMemory(Camera(width, height))
+
+
+class EmuEngine:
+    """An official checkpoint, ready to explore: `engine.session(picture, words="a hall")`, then `session.step(action)`.
+
+    preset: how pictures and words are drawn; max_pages: of the cache, which sessions share, by default what the device
+    has memory for. Actions are said to the model as they are worded; one that stands still ("wait") says nothing, and
+    the model goes on by itself.
+    """
+
+    reads_words, num_pinned = True, 1  # the first passage sets the scene, and is always seen
+
+    def __init__(self, checkpoint: Checkpoint, *, preset: Preset | None = None, max_pages: int | None = None):
+        self.checkpoint, self.preset = checkpoint, preset or explore_preset()
+        self.model, self.vision, self.text = checkpoint.model, checkpoint.vision, checkpoint.text
+        self.dida, self.pages = checkpoint.dida, checkpoint.pages
+        self.form = Format(checkpoint.text, checkpoint.vocabulary)
+        self.device = self.model.lm_head.weight.device
+        num_branches = 2 if self.preset.guidance != 1 else 1
+        one_session = num_branches * (-(-self.pages.context // self.pages.page_size) + self.num_kept + 2)
+        self.cache = KVCache(self.model.config, self.pages, device=self.device, num_pages=min(64, one_session),
+                             dtype=self.model.lm_head.weight.dtype)  # fmt: skip
+        free = free_bytes(str(self.device))
+        # growing holds the old tensors beside the new ones for a moment
+        room = one_session if free is None else free // 2 // self.cache.bytes_per_page
+        self.cache.max_pages = max_pages or max(one_session, room)
+
+    @classmethod
+    def from_folders(cls, model: str | Path, vision: str | Path | None = None, *, device: str = "cpu",
+                     dida: DidaConfig | None = None, precision: str | None = None, context: int | None = None,
+                     mesh: DeviceMesh | None = None, say: Callable[[str], None] | None = None,
+                     **changes) -> EmuEngine:  # fmt: skip
+        """Load official folders (checkpoint.py). changes: fields of the preset (prompts.py), for instance the area of a
+        frame, 720 x 720 pixels unless told otherwise. The memory plan goes through `say` first.
+
+        Raises CheckpointError without a vision tokenizer, and what load_official raises.
+        """
+        if vision is None:
+            raise CheckpointError(f"{model} is an official model; name its vision tokenizer's folder as well")
+        drawn = explore_preset(**changes)  # what cannot be is refused before minutes of loading
+        checkpoint = load_official(model, vision, device=device, precision=precision, context=context, mesh=mesh,
+                                   area=drawn.area, say=say)  # fmt: skip
+        return cls(replace(checkpoint, dida=dida or checkpoint.dida), preset=drawn)
+
+    dreams_anew = False  # every frame is drawn whole
+
+    @property
+    def frame_side(self) -> int:
+        """Pixels a side of a square first frame; others keep their aspect, at the same area."""
+        return round(self.preset.area**0.5)
+
+    @property
+    def rewind_limit(self) -> int:
+        """Steps that can be undone: about as many as the context holds."""
+        return max(1, self.pages.context // (self.preset.area // self.vision.config.cell**2))
+
+    @property
+    def num_kept(self) -> int:
+        """Passages behind the newest, beside the first, that a session keeps."""
+        return self.rewind_limit
+
+    def session(self, first: Frame | np.ndarray | None = None, *, words: str = "", seed: int = 0,
+                mode: str = "interactive", start: str = "auto", decoder: str | None = None,
+                solid: bool = False) -> Session:  # fmt: skip
+        """A walk that begins at a picture (H, W, 3) uint8 of any size, at words alone, or at a picture with words.
+
+        mode: "interactive" or, where the model is to lead, "free" (prompts.py). decoder: "dida" or "autoregressive", by
+        default as the weights can. start, solid: as Session has them, and without a meaning here. Raises PromptError
+        for neither picture nor words, or an unknown mode.
+        """
+        if first is None and not words.strip():
+            raise PromptError("a world needs words or a picture to begin with; say what is there")
+        pixels = first.pixels if isinstance(first, Frame) else first
+        images = () if pixels is None else (np.asarray(pixels),)
+        question = exploration(words.strip() or PLACE, mode)
+        request = Request("explore", question, images, self._preset(decoder), seed=seed)
+        writer = AnswerWriter(self.checkpoint, request, cache=self.cache)
+        if images:
+            codes = writer.grids[0].astype(np.int32)
+            frame, said = Frame(0, self.show(codes)[0], codes), ""
+        else:
+            frame, said = self._drawn(writer, 0)
+        frame = replace(frame, pose=first.pose if isinstance(first, Frame) else _ORIGIN)
+        decoder = "dida" if writer.is_whole else "autoregressive"
+        session = Session(self, [_passage(frame, writer, said)], [], seed=seed, start=start, decoder=decoder)
+        session.is_committed = False
+        return session
+
+    def step_many(self, sessions: Sequence[Session], actions: Sequence[Action]) -> list[Frame]:
+        """One step of each session, one after the other: their words and pictures are of different lengths.
+
+        Raises ActionError for a direction that cannot be said, before any session has moved.
+        """
+        for action in actions:
+            self._direction(action)
+        return [self._step(session, action) for session, action in zip(sessions, actions, strict=True)]
+
+    def observe(self, session: Session, action: Action, pixels: np.ndarray, pose: Pose | None = None) -> Frame:
+        """Take a true picture (H, W, 3) uint8 into a session's history: what `step` would have dreamt is given."""
+        writer, (h, w) = self._resumed(session, action), session.frame.tokens.shape
+        cell = self.vision.config.cell
+        fitted = PictureFile.fromarray(np.asarray(pixels)).resize((w * cell, h * cell), PictureFile.Resampling.BICUBIC)
+        codes = self.encode(np.asarray(fitted))
+        for stream in writer.branches:
+            stream.append(self.form.image_block(codes))
+        frame = Frame(session.frame.index + 1, self.show(codes)[0], codes, None, pose or _moved(session.frame, action))
+        session.extend(action, _passage(frame, writer))
+        return frame
+
+    def settle(self, sessions: Sequence[Session]) -> None:
+        """Read what the newest passage of each session has not been read of: after a picture that was denoised whole,
+        that is the causal pass over it."""
+        for session in sessions:
+            if session.is_committed:
+                continue
+            *before, passage = session.moments
+            strands = []
+            for branch, strand in enumerate(passage.strands):
+                stream = self._stream([*self._seen(before), passage], branch)
+                settle(self.model, [stream], but=1)
+                pages = (*strand.pages, *stream.own_pages)
+                strands.append(replace(strand, pages=pages, written=len(strand.ids)))
+            session.settled(replace(passage, strands=tuple(strands)))
+
+    def encode(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels (H, W, 3) uint8, of whole cells a side, as a token grid (h, w) int32."""
+        with torch.inference_mode():
+            return self.vision.encode(torch.tensor(pixels)[None].to(self.device))[0].cpu().numpy().astype(np.int32)
+
+    def show(self, tokens: np.ndarray) -> tuple[np.ndarray, None]:
+        """A token grid (h, w) as pixels (16h, 16w, 3) uint8, and None where other engines give depth."""
+        codes = torch.from_numpy(tokens.astype(np.int64))[None].to(self.device)
+        with torch.inference_mode():
+            return self.vision.decode(codes)[0][0].cpu().numpy(), None
+
+    def save_session(self, session: Session, path: str | Path) -> None:
+        """Write a session's state to one file: the ids and pictures of all that it keeps. Keys and values, a quarter
+        of a megabyte a token at full size, are made again from the ids."""
+        moments = session.moments
+        told = [{"index": moment.frame.index, "pose": _pose_row(moment.frame.pose), "words": moment.words,
+                 "ends": [strand.end for strand in moment.strands]} for moment in moments]  # fmt: skip
+        meta = {
+            "roam": "exploration", "format": FORMAT, "weights": self.checkpoint.digest, "seed": str(session.seed),
+            "start": session.start, "decoder": session.decoder, "passages": json.dumps(told),
+            "actions": json.dumps([_action_row(action) for action in session.actions]),
+        }  # fmt: skip
+        tensors = {f"codes.{k}": torch.from_numpy(moment.frame.tokens) for k, moment in enumerate(moments)}
+        tensors |= {f"ids.{k}.{branch}": torch.tensor([*strand.ids, strand.next], dtype=torch.int32)
+                    for k, moment in enumerate(moments) for branch, strand in enumerate(moment.strands)}  # fmt: skip
+        write_whole(tensors, path, meta)
+
+    def load_session(self, path: str | Path) -> Session:
+        """Go on from what `save_session` wrote. Raises SnapshotError for a file that is torn or of other weights."""
+        try:
+            with safe_open(path, "pt") as file:
+                meta = file.metadata() or {}
+                if meta.get("roam") != "exploration" or meta.get("format") != FORMAT:
+                    raise SnapshotError(f"{path} is no saved exploration of format {FORMAT}; wanted what saving wrote")
+                if meta["weights"] != self.checkpoint.digest:
+                    raise SnapshotError(
+                        f"{path} was saved with weights {meta['weights']}, these are {self.checkpoint.digest}; load "
+                        "the model that it was walked with"
+                    )
+                held = tensors_of(file, meta, path)
+            actions = [_action(row) for row in json.loads(meta["actions"])]
+            passages = [self._stored(k, told, held) for k, told in enumerate(json.loads(meta["passages"]))]
+            moments: list[Passage] = []
+            session = Session(self, moments, actions, seed=int(meta["seed"]), start=meta["start"],
+                              decoder=meta["decoder"])  # fmt: skip
+        except SnapshotError:
+            raise
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
+            raise SnapshotError(f"{path} is torn or no saved exploration ({error}); nothing was loaded") from error
+        for passage in passages:
+            moments.append(passage)
+            session.is_committed = False
+            self.settle([session])
+        return session
+
+    def _step(self, session: Session, action: Action) -> Frame:
+        began = time.perf_counter()
+        self.settle([session])
+        settled = time.perf_counter()
+        writer = self._resumed(session, action)
+        try:
+            frame, said = self._drawn(writer, session.frame.index + 1)
+        except BaseException:
+            writer.close()
+            raise
+        timing = Timing(denoise_ms=1e3 * (time.perf_counter() - settled), commit_ms=1e3 * (settled - began))
+        frame = replace(frame, pose=_moved(session.frame, action), timing=timing)
+        session.extend(action, _passage(frame, writer, said))
+        return frame
+
+    def _drawn(self, writer: AnswerWriter, index: int) -> tuple[Frame, str]:
+        said = []
+        for event in writer.events():
+            if isinstance(event, Image):
+                return Frame(index, event.pixels, event.codes), "".join(said)
+            if isinstance(event, Text):
+                said.append(event.text)
+        raise ActionError("no room is left for another picture; rewind, or begin another world")
+
+    def _resumed(self, session: Session, action: Action) -> AnswerWriter:
+        """A writer that goes on after a session's newest passage, told where to go."""
+        if session.is_closed:
+            raise RuntimeError("this session is closed; open another")
+        self.settle([session])
+        seen, size = self._seen(session.moments), session.frame.tokens.shape
+        streams = [self._stream(seen, branch) for branch in range(len(seen[-1].strands))]
+        request = Request("explore", "", preset=self._preset(session.decoder), size=size, seed=session.seed)
+        writer = AnswerWriter(self.checkpoint, request, streams=streams)
+        if direction := self._direction(action):
+            writer.instruct(direction)
+        return writer
+
+    def _direction(self, action: Action) -> str:
+        """What an action says to the model, nothing where it stands still. Raises ActionError if it cannot be said."""
+        text = action.text.strip()
+        if not text or (action.motion is not None and action.motion.is_still):
+            return ""
+        if found := self.text.controls_in(text):
+            raise ActionError(f"a direction with the control token '{found[0]}'; write it without")
+        if (count := len(self.text.encode(text))) > TURN_LIMIT:
+            raise ActionError(f"a direction of {count} tokens; at most {TURN_LIMIT} are read: say it in several")
+        return text
+
+    def _seen(self, moments: Sequence[Passage]) -> list[Passage]:
+        """The passages that the step after them sees: the first, and as many of the last as leave room for the step."""
+        if not moments:
+            return []
+        first, *others = moments
+        h, w = first.frame.tokens.shape
+        room = self.pages.context - TURN_LIMIT - THOUGHT_LIMIT - self.form.block_length(h, w)
+        room -= len(first.strands[0].ids)
+        seen: list[Passage] = []
+        for passage in reversed(others):
+            room -= len(passage.strands[0].ids)
+            if room < 0 and seen:
+                break
+            seen.append(passage)
+        return [first, *reversed(seen)]
+
+    def _stream(self, seen: Sequence[Passage], branch: int) -> TokenStream:
+        """One branch of the passages as a stream to go on with; what has not been read of the last one is pending."""
+        strands = [passage.strands[branch] for passage in seen]
+        last = strands[-1]
+        unread = last.ids[last.written :]
+        pages = [page for strand in strands for page in strand.pages]
+        stream = TokenStream(self.cache, context=self.pages.context, pages=pages, position=last.end - len(unread))
+        stream.append([*unread, last.next])
+        return stream
+
+    def _preset(self, decoder: str | None) -> Preset:
+        return replace(self.preset, decoder=decoder or self.preset.decoder)
+
+    def _stored(self, k: int, told: dict, held: dict[str, torch.Tensor]) -> Passage:
+        codes = held[f"codes.{k}"].numpy().astype(np.int32)
+        frame = Frame(told["index"], self.show(codes)[0], codes, None, _pose(torch.tensor(told["pose"])))
+        strands = []
+        for branch, end in enumerate(told["ends"]):
+            *ids, last = held[f"ids.{k}.{branch}"].tolist()
+            strands.append(Strand(tuple(ids), last, (), 0, end))
+        return Passage(frame, tuple(strands), told["words"])
+
+
+def explore_preset(**changes) -> Preset:
+    """The task's preset for walks: a step ends with its picture, and begins it after so many words at the latest."""
+    return preset("explore", **{"stops_at_image": True, "text_limit": THOUGHT_LIMIT} | changes)
+
+
+def _passage(frame: Frame, writer: AnswerWriter, said: str = "") -> Passage:
+    return Passage(frame, tuple(map(Strand.of, writer.branches)), said)
+
+
+def _moved(before: Frame, action: Action) -> Pose | None:
+    """Where an action was to lead, as far as that is known: what the model made of it is in the picture alone."""
+    return None if before.pose is None or action.motion is None else before.pose.moved(action.motion)

@@ -1,0 +1,145 @@
+"""How much memory a model will take before any of it is loaded, and what would fit if it does not.
+
+Plain arithmetic on the configuration; reads no weights and touches no device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from ..config import ModelConfig, PageConfig
+
+PRECISIONS = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8": 1}  # bytes of one weight of a dense layer
+PREFILL_ROWS = 1024  # rows of a prompt that go through the model at once
+_GIB = 2**30
+
+
+class DoesNotFit(ValueError):
+    """A model larger than the device; the message says how much larger and what would fit."""
+
+
+class PrecisionError(ValueError):
+    """A precision that weights cannot be in; the message says which they can."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The memory of one device, in bytes but for `pages`, `streams` and `num_devices`.
+
+    A stream is a sequence with its own keys and values: one, or two where guidance needs an unconditional branch.
+    vision: parameters of the vision tokenizer, kept in float32, and vision_width its channels at full size; area:
+    pixels of the largest picture; available: bytes free on the device, None where that is unknown.
+    """
+
+    model: ModelConfig
+    pages: PageConfig
+    precision: str = "bfloat16"
+    vision: int = 0
+    vision_width: int = 256
+    area: int = 1_048_576
+    streams: int = 2
+    num_devices: int = 1
+    device: str = "cpu"
+    available: int | None = None
+
+    def __post_init__(self):
+        if self.precision not in PRECISIONS:
+            raise PrecisionError(f"unknown precision '{self.precision}'; known: {', '.join(PRECISIONS)}")
+
+    @property
+    def activation_size(self) -> int:
+        """Bytes of one number that flows through the model, and of embeddings, head and cache."""
+        return 4 if self.precision == "float32" else 2
+
+    @property
+    def weights(self) -> int:
+        dense, rest = num_parameters(self.model)
+        return dense * PRECISIONS[self.precision] // self.num_devices + rest * self.activation_size
+
+    @property
+    def vision_weights(self) -> int:
+        return 4 * self.vision
+
+    @property
+    def page(self) -> int:
+        """Bytes of one page of keys and values in all layers."""
+        model = self.model
+        numbers = 2 * model.num_hidden_layers * self.pages.page_size * model.num_key_value_heads * model.head_dim
+        return numbers * self.activation_size // self.num_devices
+
+    @property
+    def num_pages(self) -> int:
+        return self.streams * -(-self.pages.context // self.pages.page_size)
+
+    @property
+    def activations(self) -> int:
+        """The larger of a prefill's rows and a picture's decoding, for they are never held at once."""
+        model = self.model
+        heads = model.num_attention_heads + 2 * model.num_key_value_heads
+        row = 6 * model.hidden_size + (3 * model.intermediate_size + 2 * heads * model.head_dim) // self.num_devices
+        logits = 3 * 4 * model.vocab_size
+        picture = 5 * 4 * self.vision_width * self.area if self.vision else 0  # five maps at full size in float32
+        return max(PREFILL_ROWS * row * self.activation_size + logits, picture)
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.vision_weights + self.num_pages * self.page + self.activations
+
+    @property
+    def fits(self) -> bool:
+        return self.available is None or self.total <= self.available
+
+    def report(self) -> str:
+        """The plan as a few lines for people."""
+        kv = f"{self.num_pages} pages of {self.pages.page_size} tokens, {self.page / 2**20:.1f} MiB each"
+        rows = [
+            (f"language model, {self.precision}", self.weights),
+            ("vision tokenizer, float32", self.vision_weights),
+            (kv, self.num_pages * self.page),
+            ("activations", self.activations),
+            ("in all" + (f", on each of {self.num_devices} devices" if self.num_devices > 1 else ""), self.total),
+        ]  # fmt: skip
+        free = "unknown" if self.available is None else f"{self.available / _GIB:.2f} GiB"
+        return (
+            "\n".join(f"{size / _GIB:8.2f} GiB  {name}" for name, size in rows) + f"\n{free:>12}  free on {self.device}"
+        )
+
+    def check(self) -> None:
+        """Raise DoesNotFit if the device is too small."""
+        if self.fits:
+            return
+        others = "; ".join(f"{name} ({plan.total / _GIB:.1f} GiB)" for name, plan in self._smaller() if plan.fits)
+        raise DoesNotFit(
+            f"the model needs {self.total / _GIB:.1f} GiB and {self.device} has {self.available / _GIB:.1f} GiB free; "
+            + (f"what would fit: {others}" if others else "nothing smaller fits either: use a device with more memory")
+        )
+
+    def _smaller(self) -> Iterator[tuple[str, Footprint]]:
+        for precision in ("bfloat16", "fp8"):
+            if PRECISIONS[precision] < PRECISIONS[self.precision]:
+                yield f"precision {precision}", replace(self, precision=precision)
+        for context in (24_576, 16_384, 8_192, 4_096):
+            plan = replace(self, pages=replace(self.pages, context=context))
+            if context < self.pages.context and plan.fits:
+                yield f"a context of {context} tokens", plan
+                break
+        for devices in (2, 4, 8):
+            plan = replace(self, num_devices=devices)
+            if self.model.num_key_value_heads % devices == 0 and plan.fits:
+                yield f"{devices} such devices", plan
+                break
+        if self.precision != "fp8":
+            yield (
+                "fp8 with a context of 8192 tokens",
+                replace(self, precision="fp8", pages=replace(self.pages, context=min(8_192, self.pages.context))),
+            )
+
+
+def num_parameters(model: ModelConfig) -> tuple[int, int]:
+    """How many parameters dense layers hold, and how many everything else does."""
+    C, D = model.hidden_size, model.head_dim
+    q, kv = model.num_attention_heads * D, model.num_key_value_heads * D
+    dense = 2 * C * (q + kv) + 3 * C * model.intermediate_size
+    rest = 2 * model.vocab_size * C + C + model.num_hidden_layers * 2 * (C + D)
+    return model.num_hidden_layers * dense, rest

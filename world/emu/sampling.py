@@ -1,0 +1,59 @@
+"""Differential sampling: text and pictures are drawn with settings of their own, through the one sampler in kernels.
+
+Top-p is turned into a mask of what may be drawn, in the official order: temperature, then top-k, then top-p.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...kernels.sample import head_sample, mix_guidance
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """temperature 0 takes the most likely token; top_k None and top_p 1 keep everything."""
+
+    top_k: int | None = None
+    top_p: float = 1.0
+    temperature: float = 1.0
+
+    def __post_init__(self):
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or (self.top_k is not None and self.top_k < 1):
+            raise ValueError(f"{self}: wanted a temperature of at least 0, a top_k of at least 1 and a top_p in (0, 1]")
+
+
+def draw(hidden: Tensor, weight: Tensor, sampling: Sampling, *, seed: int, position: int, uncond: Tensor | None = None,
+         guidance: float = 1.0, allowed: Tensor | None = None) -> int:  # fmt: skip
+    """One row of `weight` for one hidden state.
+
+    hidden, uncond (C,); weight (V, C), the head's rows that may be drawn; allowed (V,) bool. The draw depends on seed
+    and position alone. Guidance acts on the hidden states: the head is linear, so that is guidance on log-probabilities
+    but for a constant. With top_p below 1 the head is applied twice, which only text asks for.
+    """
+    if sampling.top_p < 1 and sampling.temperature > 0:
+        mixed = mix_guidance(hidden, uncond, guidance)
+        logits = F.linear(mixed.to(weight.dtype), weight).float()
+        if allowed is not None:
+            logits = logits.masked_fill(~allowed, -torch.inf)
+        allowed = nucleus(logits, sampling)
+    positions = torch.full((1, 1), position, dtype=torch.int64, device=hidden.device)
+    token, _ = head_sample(
+        hidden.view(1, 1, -1), weight, seed, positions=positions, temperature=sampling.temperature,
+        top_k=sampling.top_k, uncond=None if uncond is None else uncond.view(1, 1, -1), guidance=guidance,
+        allowed=allowed,
+    )  # fmt: skip
+    return int(token)
+
+
+def nucleus(logits: Tensor, sampling: Sampling) -> Tensor:
+    """logits (V,) float32 -> (V,) bool: of the top_k, the fewest likeliest that together have top_p."""
+    count = min(sampling.top_k or len(logits), len(logits))
+    values, order = logits.topk(count)
+    chances = (values / sampling.temperature).softmax(-1)
+    kept = chances.cumsum(-1) - chances < sampling.top_p
+    return torch.zeros_like(logits, dtype=torch.bool).index_fill_(0, order[kept], True)

@@ -1,0 +1,203 @@
+"""What a step may draw on: the pages that it sees, and the remembered views that are carried into the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..compiled import njit
+from ..pose import Camera, Pose
+from .warp import NEAR, View
+
+VIEW_LIMIT = 256
+_SPARSE = 4  # pixels between the surface points by which views are compared
+_CELLS = 32  # cells a side of the grid on which they are compared
+_WORTH = 4  # cells that a view must add to be carried, and points that it must show first to be remembered
+_FAR = 0.5  # metres, at which a view counts half
+_AT_ONCE = 8  # an eighth of the views is forgotten at a time, for judging them takes longer than a step may
+_JUDGED = 32  # points of a view by which it is judged
+_SAME_DEPTH, _AS_CLOSE = 1.15, 1.3  # ratios within which another view shows the same surface, and shows it as well
+
+
+def visible_pages(pages: Sequence[int], window: int) -> list[int]:
+    """The pages that the step after them sees: the last `window`. Training uses the same rule, so dropping is exact."""
+    return list(pages[-window:])
+
+
+@dataclass(frozen=True)
+class _Memo:
+    index: int
+    view: View
+    points: np.ndarray  # (K, 3) float32 world coordinates of a coarse grid of what the view showed first
+
+
+class ViewMemory:
+    """The views of a walk, and which of them help to see what comes next. Never changed: `with_view` makes another.
+
+    A view that showed nothing first is not kept, so walking where one has been costs no memory. Past `limit` views,
+    those are forgotten whose surfaces the others show as well, so choosing always costs the same.
+    """
+
+    def __init__(self, camera: Camera, *, limit: int = VIEW_LIMIT, memos: tuple[_Memo, ...] = ()):
+        self.camera, self.limit, self._memos = camera, limit, memos
+
+    def __len__(self) -> int:
+        return len(self._memos)
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """The numbers under which the remembered views were added."""
+        return tuple(memo.index for memo in self._memos)
+
+    @property
+    def surface(self) -> np.ndarray:
+        """(K, 3) float32: points of all remembered surfaces in the world, a few pixels apart."""
+        return np.concatenate([memo.points for memo in self._memos] or [np.zeros((0, 3), np.float32)])
+
+    def with_view(self, index: int, view: View) -> ViewMemory:
+        """This memory and one view more, if it shows anything first."""
+        half = _SPARSE // 2
+        rays = self.camera.rays[half::_SPARSE, half::_SPARSE].reshape(-1, 3)
+        depth = view.depth[half::_SPARSE, half::_SPARSE].reshape(-1, 1)
+        if view.fresh is not None:
+            fresh = view.fresh[half::_SPARSE, half::_SPARSE].ravel()
+            rays, depth = rays[fresh], depth[fresh]
+        if len(rays) < _WORTH:
+            return self
+        world = (rays * depth) @ view.pose.rotation.T + np.asarray(view.pose.position)
+        memos = (*self._memos, _Memo(index, view, world.astype(np.float32)))
+        if len(memos) > self.limit:
+            memos = _least_missed_dropped(memos, self.camera.focal, max(1, self.limit // _AT_ONCE))
+        return ViewMemory(self.camera, limit=self.limit, memos=memos)
+
+    def items(self) -> list[tuple[int, View]]:
+        """The remembered views with their numbers, oldest first."""
+        return [(memo.index, memo.view) for memo in self._memos]
+
+    def only(self, indices: Sequence[int], *, limit: int = VIEW_LIMIT) -> ViewMemory:
+        """This memory with just the views of those numbers."""
+        kept = set(indices)
+        memos = tuple(memo for memo in self._memos if memo.index in kept)
+        return ViewMemory(self.camera, limit=limit, memos=memos)
+
+    def choose(self, pose: Pose, count: int = 8) -> list[View]:
+        """The views that show most from `pose`, each judged by what the ones before it leave unseen, and the less the
+        farther off it was taken, for errors of depth grow with the way that it is carried; of equals the latest."""
+        if not self._memos:
+            return []
+        counts = np.array([len(memo.points) for memo in self._memos])
+        cells = np.empty(counts.sum(), np.int32)
+        position, rotation = np.asarray(pose.position), pose.rotation
+        _cells(self.surface, position, rotation,
+               self.camera.focal / self.camera.width, self.camera.focal / self.camera.height, cells)  # fmt: skip
+        ends = counts.cumsum()
+        positions = np.array([memo.view.pose.position for memo in self._memos])
+        nearness = 1 / (1 + np.linalg.norm(positions - position, axis=1) / _FAR)
+        chosen, seen = [], np.zeros(_CELLS**2, np.bool_)
+        while len(chosen) < count:
+            gains = _gains(cells, ends, seen)
+            worth = np.where(gains < _WORTH, 0.0, gains * nearness)
+            best = len(worth) - 1 - int(np.argmax(worth[::-1]))
+            if not worth[best]:
+                break
+            chosen.append(best)
+            mine = cells[ends[best] - counts[best] : ends[best]]
+            seen[mine[mine >= 0]] = True
+        return [self._memos[index].view for index in chosen]
+
+
+def _least_missed_dropped(memos: tuple[_Memo, ...], focal: float, count: int) -> tuple[_Memo, ...]:
+    """The memos without `count` of them, each the one whose surfaces the ones then left show best; never the newest."""
+    points = np.full((len(memos), _JUDGED, 3), np.nan, np.float32)
+    for row, memo in zip(points, memos, strict=True):
+        some = memo.points[:: -(-len(memo.points) // _JUDGED)]
+        row[: len(some)] = some
+    positions = np.array([memo.view.pose.position for memo in memos])
+    rotations = np.array([memo.view.pose.rotation for memo in memos])
+    depths = np.stack([memo.view.own_depth for memo in memos])
+    kept = _kept(_shown(points, positions, rotations, depths, focal), np.isfinite(points[:, :, 0]), count)
+    return tuple(memo for memo, stays in zip(memos, kept, strict=True) if stays)
+
+
+@njit(cache=True, nogil=True)
+def _shown(points, positions, rotations, depths, focal):
+    """(n, n, K) bool: whether view j shows point k of view i, points (n, K, 3), about as closely as view i itself."""
+    n, K = points.shape[:2]
+    H, W = depths.shape[1:]
+    out = np.zeros((n, n, K), np.bool_)
+    for i in range(n):
+        for k in range(K):
+            p = points[i, k]
+            if not np.isfinite(p[0]):
+                continue
+            own = np.sqrt(((p - positions[i]) ** 2).sum())
+            for j in range(n):
+                x, y, z = p[0] - positions[j, 0], p[1] - positions[j, 1], p[2] - positions[j, 2]
+                c = rotations[j, 0, 2] * x + rotations[j, 1, 2] * y + rotations[j, 2, 2] * z
+                if c < NEAR or x * x + y * y + z * z > (_AS_CLOSE * own) ** 2:
+                    continue
+                a = rotations[j, 0, 0] * x + rotations[j, 1, 0] * y + rotations[j, 2, 0] * z
+                b = rotations[j, 0, 1] * x + rotations[j, 1, 1] * y + rotations[j, 2, 1] * z
+                u, v = int(np.floor(a / c * focal + W / 2)), int(np.floor(b / c * focal + H / 2))
+                if 0 <= u < W and 0 <= v < H:
+                    d = depths[j, v, u]
+                    out[i, j, k] = d < _SAME_DEPTH * c and c < _SAME_DEPTH * d
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _kept(shown, is_point, count):
+    """(n,) bool: all views but `count`, dropped one by one. A view is missed by the sum over its points of one over the
+    number of views that show each, itself among them; of equals the older goes."""
+    n, K = is_point.shape
+    kept, views = np.ones(n, np.bool_), np.ones((n, K), np.int64)
+    for i in range(n):
+        for j in range(n):
+            if j != i:
+                views[i] += shown[i, j]
+    for _ in range(count):
+        least, worst = np.inf, 0
+        for i in range(n - 1):
+            missed = 0.0
+            for k in range(K):
+                if is_point[i, k]:
+                    missed += 1.0 / views[i, k]
+            if kept[i] and missed < least:
+                least, worst = missed, i
+        kept[worst] = False
+        for i in range(n):
+            if i != worst:
+                views[i] -= shown[i, worst]
+    return kept
+
+
+@njit(cache=True, nogil=True)
+def _cells(points, position, rotation, scale_u, scale_v, out):
+    """The cell that each world point (K, 3) falls into as seen from a pose, or -1 outside."""
+    for k in range(len(points)):
+        x, y, z = points[k, 0] - position[0], points[k, 1] - position[1], points[k, 2] - position[2]
+        a = rotation[0, 0] * x + rotation[1, 0] * y + rotation[2, 0] * z
+        b = rotation[0, 1] * x + rotation[1, 1] * y + rotation[2, 1] * z
+        c = rotation[0, 2] * x + rotation[1, 2] * y + rotation[2, 2] * z
+        out[k] = -1
+        if c > NEAR:
+            u, v = np.floor((a / c * scale_u + 0.5) * _CELLS), np.floor((b / c * scale_v + 0.5) * _CELLS)
+            if 0 <= u < _CELLS and 0 <= v < _CELLS:
+                out[k] = v * _CELLS + u
+
+
+@njit(cache=True, nogil=True)
+def _gains(cells, ends, seen):
+    """How many cells not yet seen each view shows: cells (K,), of which view i owns those before ends[i]."""
+    gains, last = np.zeros(len(ends), np.int64), np.full(len(seen), -1)
+    start = 0
+    for i in range(len(ends)):
+        for k in range(start, ends[i]):
+            cell = cells[k]
+            if cell >= 0 and not seen[cell] and last[cell] != i:
+                last[cell] = i
+                gains[i] += 1
+        start = ends[i]
+    return gains

@@ -1,0 +1,187 @@
+"""The transformer: Emu3.5's architecture at any size, one class for training, prefill, denoising and commit.
+
+Pre-RMSNorm, grouped-query attention with QK-norm before half-split RoPE, SwiGLU, untied head, no biases; the state-dict
+names are the official ones. What rows see is not decided here: every pass hands in an `Attention`, which attends over
+the rows alone, over a paged cache, or over a training sequence with noisy copies.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ...kernels.linear import Fp8Linear, linear
+from ...kernels.norm import rms_norm
+from ...kernels.rope import PageWrite, qk_norm_rope
+from ...kernels.swiglu import swiglu
+from ..config import ModelConfig
+
+
+class Attention(Protocol):
+    """What the rows of one pass attend to."""
+
+    def write(self, layer: int) -> PageWrite | None:
+        """Where this pass leaves a layer's keys and values, or None."""
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q (B, N, H, D); k, v (B, N, Hkv, D), normed and rotated -> (B, N, H, D)."""
+
+
+# what dense layers may be in, and the dtype of everything else
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "fp8": torch.bfloat16}
+
+
+class Transformer(nn.Module):
+    """Token ids to hidden states; the head is applied by whoever needs it, to the rows that need it."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.model = _Body(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """ids (B, N) int64 -> (B, N, C)."""
+        return self.model.embed_tokens(ids)
+
+    def forward(self, rows: Tensor, positions: Tensor, attention: Attention) -> Tensor:
+        """rows (B, N, C) embeddings, positions (B, N) int64 -> final normed hidden states (B, N, C)."""
+        cos, sin = rotary_angles(positions, self.config)
+        delta = None
+        for index, layer in enumerate(self.model.layers):
+            rows, delta = layer(index, rows, delta, cos, sin, attention)
+        return rms_norm(delta, self.model.norm.weight, eps=self.config.rms_norm_eps, residual=rows)[0]
+
+    @torch.no_grad()
+    def served(self, precision: str) -> Transformer:
+        """This model as it is run and no longer trained: weights in a precision of DTYPES, and products that read
+        the same rows joined into one; with "fp8" the dense layers are quantised and the rest is bfloat16.
+
+        What has its dtype already and is not joined is shared, and the model itself stays as it was: save that one, for
+        the served one's state dict has no official names. Raises ValueError for sizes that fp8 products cannot take.
+        """
+        # modules are copied, weights are not; on the meta device they would be made without any, but its first use
+        # imports half of torch's compiler
+        served = copy.deepcopy(self, {id(weight): weight for weight in self.parameters()})
+        for layer, origin in zip(served.model.layers, self.model.layers, strict=True):
+            layer.join(origin, precision)
+        for name, _ in list(served.named_parameters()):
+            owner, _, leaf = name.rpartition(".")
+            weight = self.get_parameter(name).detach().to(DTYPES[precision])
+            setattr(served.get_submodule(owner), leaf, nn.Parameter(weight, requires_grad=False))
+        return served.eval()
+
+
+class _Body(nn.Module):
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
+        self.norm = _Norm(config.hidden_size)
+
+
+class _Norm(nn.Module):
+    """Holds an RMSNorm's weight under its official name; the arithmetic is the kernel's."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+
+
+class _SelfAttention(nn.Module):
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        C, D = config.hidden_size, config.head_dim
+        self.q_proj = nn.Linear(C, config.num_attention_heads * D, bias=False)
+        self.k_proj = nn.Linear(C, config.num_key_value_heads * D, bias=False)
+        self.v_proj = nn.Linear(C, config.num_key_value_heads * D, bias=False)
+        self.o_proj = nn.Linear(config.num_attention_heads * D, C, bias=False)
+        self.q_norm, self.k_norm = _Norm(D), _Norm(D)
+
+
+class _MLP(nn.Module):
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+
+Dense = Tensor | Fp8Linear
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """A served layer's products: of queries, keys and values one, of gate and up one. Weights (out, in)."""
+
+    qkv: Dense
+    out: Dense
+    gate_up: Dense
+    down: Dense
+
+
+class _Layer(nn.Module):
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.joined: _Joined | None = None
+        self.input_layernorm, self.post_attention_layernorm = _Norm(config.hidden_size), _Norm(config.hidden_size)
+        self.self_attn, self.mlp = _SelfAttention(config), _MLP(config)
+
+    def forward(self, index: int, rows: Tensor, delta: Tensor | None, cos: Tensor, sin: Tensor, attention: Attention):
+        """The residual stream and what is still to be added to it, so that each sum joins the norm that follows."""
+        eps, parts = self.config.rms_norm_eps, self.self_attn
+        if delta is None:
+            normed = rms_norm(rows, self.input_layernorm.weight, eps=eps)
+        else:
+            normed, rows = rms_norm(delta, self.input_layernorm.weight, eps=eps, residual=rows)
+        q, k, v = self._queries_keys_values(normed)
+        q, k = qk_norm_rope(
+            q, k, v, parts.q_norm.weight, parts.k_norm.weight, cos, sin, eps=eps, pages=attention.write(index)
+        )
+        mixed = attention.attend(index, q, k, v).flatten(2)
+        mixed = parts.o_proj(mixed) if self.joined is None else linear(mixed, self.joined.out)
+        normed, rows = rms_norm(mixed, self.post_attention_layernorm.weight, eps=eps, residual=rows)
+        return rows, self._fed_forward(normed)
+
+    def join(self, origin: _Layer, precision: str) -> None:
+        """Take the dense weights of another layer, joined and in that precision, in place of this one's own."""
+
+        def joined(*parts: nn.Linear) -> Dense:
+            weight = torch.cat([part.weight.detach() for part in parts]).to(DTYPES[precision])
+            return Fp8Linear.from_weight(weight) if precision == "fp8" else weight
+
+        attn, mlp = origin.self_attn, origin.mlp
+        self.joined = _Joined(joined(attn.q_proj, attn.k_proj, attn.v_proj), joined(attn.o_proj),
+                              joined(mlp.gate_proj, mlp.up_proj), joined(mlp.down_proj))  # fmt: skip
+        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+            delattr(self.self_attn, name)
+        for name in ("gate_proj", "up_proj", "down_proj"):
+            delattr(self.mlp, name)
+
+    def _queries_keys_values(self, normed: Tensor) -> tuple[Tensor, ...]:
+        """normed (B, N, C) -> q (B, N, H, D), k and v (B, N, Hkv, D)."""
+        D, parts = self.config.head_dim, self.self_attn
+        if self.joined is None:
+            return tuple(part(normed).unflatten(-1, (-1, D)) for part in (parts.q_proj, parts.k_proj, parts.v_proj))
+        H, Hkv = self.config.num_attention_heads, self.config.num_key_value_heads
+        return linear(normed, self.joined.qkv).unflatten(-1, (-1, D)).split((H, Hkv, Hkv), 2)
+
+    def _fed_forward(self, normed: Tensor) -> Tensor:
+        if self.joined is None:
+            return self.mlp.down_proj(swiglu(self.mlp.gate_proj(normed), self.mlp.up_proj(normed)))
+        gate, up = linear(normed, self.joined.gate_up).chunk(2, -1)
+        return linear(swiglu(gate, up), self.joined.down)
+
+
+def rotary_angles(positions: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
+    """positions (B, N) int64 -> cos, sin (B, N, D) float32, half-split (both halves alike). Angles are made in float64:
+    a long walk reaches positions at which float32 angles are wrong."""
+    half = torch.arange(0, config.head_dim, 2, dtype=torch.float64, device=positions.device) / config.head_dim
+    angles = positions[..., None].double() / config.rope_theta**half
+    angles = torch.cat([angles, angles], -1)
+    return angles.cos().float(), angles.sin().float()
