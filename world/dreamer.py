@@ -78,11 +78,15 @@ class Dreamer:
         to give up with DreamStopped."""
         if not asked:
             return []
-        codes = torch.cat([self._see("encode", self._tensor(one.carried.pixels)[None]).flatten(1) for one in asked])
-        holes = torch.stack([self._tensor(one.carried.coverage(self.grid) <= 0.5).flatten() for one in asked])
-        tokens = self._decoded(asked, torch.where(holes, -1, codes), stop)
+        tokens = self.decide(asked, stop=stop)
         _go_on_unless(stop)
         return [self._painted(one.pose, one.carried, one.seed, tokens[b]) for b, one in enumerate(asked)]
+
+    def decide(self, asked: Sequence[Asked], *, stop: Callable[[], bool] | None = None) -> Tensor:
+        """What stands in the views asked for, and how it looks not yet: tokens (B, N). stop: as in `dream`."""
+        codes = torch.cat([self._see("encode", self._tensor(one.carried.pixels)[None]).flatten(1) for one in asked])
+        holes = torch.stack([self._tensor(one.carried.coverage(self.grid) <= 0.5).flatten() for one in asked])
+        return self._decoded(asked, torch.where(holes, -1, codes), stop)
 
     def touch_up(self, pose: Pose, carried: Warp, seed: int) -> Dream:
         """Paint what is open in a view all of whose cells are mostly known: as `dream`, with nothing to decide."""

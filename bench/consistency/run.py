@@ -100,7 +100,9 @@ def sized(form: str, scenes: int | None) -> Form:
     if form not in FORMS:
         raise BenchError(f"unknown form '{form}'; known: {', '.join(FORMS)}")
     chosen = FORMS[form]
-    return chosen if scenes is None else replace(chosen, scenes=scenes, long_scenes=min(scenes, chosen.long_scenes))
+    if scenes is None:
+        return chosen
+    return replace(chosen, scenes=scenes, long_scenes=min(scenes, chosen.long_scenes), unseen_scenes=scenes)
 
 
 def episodes_of(
@@ -112,12 +114,19 @@ def episodes_of(
     episodes = []
     for task in tasks:
         for mode in modes:
-            for number in range(form.long_scenes if task in LONG_TASKS else form.scenes):
+            for number in range(_scenes_of(task, form)):
                 paths = build(task, number, mode=mode, form=form, split=split)
                 far = [e for e in paths if number < form.long_scenes or (e.gap or 0) <= SHORT_GAP]
+                far = far if number < form.scenes else far[:1]  # of scenes beyond, T11's half turn alone
                 asked = two_of(seeds) if task in TWICE else seeds
                 episodes += [replace(episode, seed=seed) for seed in asked for episode in far]
     return episodes
+
+
+def _scenes_of(task: str, form: Form) -> int:
+    if task in TWICE:
+        return max(form.scenes, form.unseen_scenes)
+    return form.long_scenes if task in LONG_TASKS else form.scenes
 
 
 def two_of(seeds: Sequence[int]) -> Sequence[int]:

@@ -25,12 +25,14 @@ _DECODER = ("first", "near1", "whole1", "near2", "whole2", "up2", None, "mid1", 
 
 @dataclass(frozen=True)
 class PainterConfig:
-    """size: pixels a side; channels: of a code's lattice point; widths: at 1/4, 1/8 and 1/16 size."""
+    """size: pixels a side; channels: of a code's lattice point; widths: at 1/4, 1/8 and 1/16 size; fine: at full size,
+    0 for no layers there."""
 
     size: int = 128
     channels: int = 4
     widths: tuple[int, int, int] = (48, 96, 192)
     heads: int = 6
+    fine: int = 0
 
     def __post_init__(self):
         if self.size % 16 or self.widths[2] % self.heads:
@@ -66,9 +68,21 @@ class Painter(nn.Module):
         self.up1 = nn.Conv2d(mid, low * 4, 3, padding=1)
         self.low1, self.low2 = Residual(low), Residual(low)
         self.out = nn.Conv2d(low, 4 * 16, 3, padding=1)
-        for join in (self.join0, self.join1, self.join2):
-            nn.init.zeros_(join.weight)
-            nn.init.zeros_(join.bias)
+        # what four by four pixels made from one place cannot: lines that cross from one such block into the next
+        self.fine = nn.Sequential(
+            nn.Conv2d(4 + 6, config.fine, 3, padding=1), nn.SiLU(), nn.Conv2d(config.fine, config.fine, 3, padding=1),
+            nn.SiLU(), nn.Conv2d(config.fine, 4, 3, padding=1),
+        ) if config.fine else None  # fmt: skip
+        for last in (self.join0, self.join1, self.join2, *(self.fine[-1:] if config.fine else ())):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    @torch.no_grad()
+    def go_on_from(self, other: Painter) -> None:
+        """Take another painter's weights; layers that it has not stay as they are, and change nothing yet."""
+        missing, unknown = self.load_state_dict(other.state_dict(), strict=False)
+        if unknown or any(not name.startswith("fine.") for name in missing):
+            raise ValueError(f"a painter of {other.config} cannot go on as one of {self.config}")
 
     @torch.no_grad()
     def begin_as(self, vision: VisionTokenizer) -> None:
@@ -79,7 +93,7 @@ class Painter(nn.Module):
 
     def served(self, dtype: torch.dtype) -> Painter:
         """A copy to run and not to train, in `dtype` but for the last convolution, which decides depth."""
-        return serve_convolutions(self, dtype, wide=(self.out,))
+        return serve_convolutions(self, dtype, wide=(self.out if self.fine is None else self.fine[-1],))
 
     def forward(self, points: Tensor, known: Known, noise: Tensor) -> tuple[Tensor, Tensor]:
         """points (B, D, h, w); noise (B, 1, H, W), normal -> what is painted everywhere, over what is known too."""
@@ -94,6 +108,8 @@ class Painter(nn.Module):
         x = self.mid2(self.mid1(F.pixel_shuffle(self.up2(x), 2) + self.join1(mid)))
         x = self.low2(self.low1(F.pixel_shuffle(self.up1(x), 2) + self.join0(low)))
         out = F.pixel_shuffle(self.out(F.silu(x)), 4)
+        if self.fine is not None:
+            out = out + self.fine(torch.cat([out, seen.to(out.dtype)], 1).contiguous(memory_format=torch.channels_last))
         return out[:, :3], out[:, 3] + USUAL_DEPTH
 
     @torch.inference_mode()

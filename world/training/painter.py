@@ -2,17 +2,21 @@
 
 A sample is a frame of a walk by keyframes, with what one to three frames before it show from there, their depth off as
 estimates are. Cells that those cover have the codes of the carried view, the others the frame's own, sometimes hurt, as
-a dream's are. What is painted is held to the true frame (pixels, gradients, log depth) and to a small patch
-discriminator, which sees the finished view with its depth (hinge loss, Lim and Ye 2017, arXiv 1705.02894, and feature
-matching, Wang et al. 2018, arXiv 1711.11585): of the many views that the codes allow the mean is a blur, and a blur is
-what it learns to tell.
+a dream's are. What is painted is held to the true frame (pixels, gradients, log depth) and to two small patch
+discriminators, which see the finished view with its depth, whole and at half its size (hinge loss, Lim and Ye 2017,
+arXiv 1705.02894; feature matching and several sizes, Wang et al. 2018, arXiv 1711.11585): of the many views that the
+codes allow the mean is a blur, and a blur is what they learn to tell.
+
+Codes that are dreamt fit together less well than a frame's own. So some of the samples have the codes that the model
+dreams beside what is known: there is no truth to hold those to, only the discriminators, and, in the mean over eight by
+eight pixels, what the tokenizer's decoder makes of the codes, so that what was dreamt stays what it is.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,7 +27,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ..pose import Camera
-from ..spatial.warp import View, sharpened, warp
+from ..spatial.warp import View, Warp, sharpened, warp
 from ..tokens.painter import USUAL_DEPTH, Known, Painter, PainterConfig
 from ..tokens.vision import MAX_DEPTH, MIN_DEPTH, VisionTokenizer, to_unit
 from .canvases import scaled_off
@@ -32,16 +36,20 @@ from .muon import Muon
 from .run import Average, Run, half_products, learning_rate
 
 log = logging.getLogger(__name__)
+KEPT = 8
 
 
 @dataclass(frozen=True)
 class PainterRecipe:
-    """steps and max_seconds: whichever ends first. Weights of the losses: gradient and depth beside pixels' 1,
-    adversarial and matching from the share `adversarial_from` on; known_weight of a pixel that is known beside one that
-    is not. Probabilities: tired, that codes of holes are hurt, each with `hurt`, by steps of the lattice."""
+    """steps and max_seconds: whichever ends first. batch: samples with a truth; dreamt: samples with dreamt codes.
+    Weights of the losses: gradient and depth beside pixels' 1; adversarial and matching, which grow until the
+    share `adversarial_from`; dreamt_adversarial_weight and kept_weight, of samples with dreamt codes; known_weight
+    of a pixel that is known beside one that is not. Probabilities: tired, that codes of holes are hurt, each with
+    `hurt`, by steps of the lattice."""
 
     steps: int = 30_000
-    batch: int = 6
+    batch: int = 4
+    dreamt: int = 4
     peak: float = 5e-4
     judge_peak: float = 4e-4
     max_seconds: float = 4700.0
@@ -51,6 +59,8 @@ class PainterRecipe:
     adversarial_weight: float = 0.03
     matching_weight: float = 0.5
     adversarial_from: float = 0.04
+    dreamt_adversarial_weight: float = 0.06
+    kept_weight: float = 1.0
     known_weight: float = 0.15
     tired: float = 0.4
     hurt: float = 0.25
@@ -77,6 +87,19 @@ class Judge(nn.Module):
         return features, self.score(x)
 
 
+class Judges(nn.Module):
+    """Two discriminators: of the whole view, and of it at half its size, where straight walls are told from wavy."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = nn.ModuleList([Judge(), Judge()])
+
+    def forward(self, view: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """View (B, 5, H, W) -> features of both, and scores of both."""
+        found = [judge(part) for judge, part in zip(self.sizes, (view, F.avg_pool2d(view, 2)), strict=True)]
+        return [feature for features, _ in found for feature in features], [score for _, score in found]
+
+
 @dataclass(frozen=True)
 class Sample:
     """pixels (B, 3, H, W) in [-1, 1] and log_depth (B, H, W): the truth; points (B, D, h, w); known; noise."""
@@ -88,29 +111,44 @@ class Sample:
     noise: Tensor
 
 
+@dataclass(frozen=True)
+class Glimpse:
+    """A frame of a walk and what is known of it: pixels (H, W, 3) uint8, depth (H, W) metres; carried, with what frames
+    before it show from there."""
+
+    pixels: np.ndarray
+    depth: np.ndarray
+    carried: Warp
+
+
+def draw_glimpse(walks: Walks, rng: np.random.Generator) -> Glimpse:
+    """A frame drawn at random, mirrored or not."""
+    R, T, H, W = walks.pixels.shape[:4]
+    r, t = int(rng.integers(R)), int(rng.integers(1, T))
+    before = [s for s in range(max(0, t - 3), t) if s == t - 1 or rng.uniform() < 0.6]
+    views = []
+    for s in before:
+        shown = walks.pixels[r, s]
+        off = scaled_off(walks.depth[r, s : s + 1], rng)[0] if rng.uniform() < 0.7 else walks.depth[r, s]
+        views.append(View(shown, sharpened(off.astype(np.float32), shown), walks.poses[r][s]))
+    seen = warp(views, walks.poses[r][t], Camera(W, H))
+    parts = (walks.pixels[r, t], walks.depth[r, t].astype(np.float32), seen.pixels, seen.covered, seen.depth)
+    if rng.uniform() < 0.5:
+        parts = tuple(np.ascontiguousarray(part[:, ::-1]) for part in parts)
+    return Glimpse(parts[0], parts[1], Warp(*parts[2:]))
+
+
+def dreamt_glimpse(walks: Walks, number: int) -> Glimpse:
+    """The number-th glimpse of those that codes are dreamt beside."""
+    return draw_glimpse(walks, np.random.default_rng([23, number]))
+
+
 def draw_samples(walks: Walks, vision: VisionTokenizer, rng: np.random.Generator, recipe: PainterRecipe,
                  size: int) -> Sample:  # fmt: skip
     """Frames drawn at random, half of them mirrored, with what frames before them show from there."""
-    R, T, H, W = walks.pixels.shape[:4]
-    grid, camera = vision.config.grid, Camera(W, H)
-    pixels, depth, carried, carried_depth, covered, shares = [], [], [], [], [], []
-    for _ in range(size):
-        r, t = int(rng.integers(R)), int(rng.integers(1, T))
-        before = [s for s in range(max(0, t - 3), t) if s == t - 1 or rng.uniform() < 0.6]
-        views = []
-        for s in before:
-            shown = walks.pixels[r, s]
-            off = scaled_off(walks.depth[r, s : s + 1], rng)[0] if rng.uniform() < 0.7 else walks.depth[r, s]
-            views.append(View(shown, sharpened(off.astype(np.float32), shown), walks.poses[r][s]))
-        seen = warp(views, walks.poses[r][t], camera)
-        parts = (walks.pixels[r, t], walks.depth[r, t].astype(np.float32), seen.pixels, seen.depth, seen.covered)
-        if rng.uniform() < 0.5:
-            parts = tuple(np.ascontiguousarray(part[:, ::-1]) for part in parts)
-        for column, part in zip((pixels, depth, carried, carried_depth, covered), parts, strict=True):
-            column.append(part)
-        shares.append(parts[4].reshape(grid[0], H // grid[0], grid[1], W // grid[1]).mean((1, 3)))
-    truth = torch.from_numpy(np.stack(pixels))
-    filled, where = torch.from_numpy(np.stack(carried)), torch.from_numpy(np.stack(covered))
+    glimpses = [draw_glimpse(walks, rng) for _ in range(size)]
+    truth = torch.from_numpy(np.stack([one.pixels for one in glimpses]))
+    filled = torch.from_numpy(np.stack([one.carried.pixels for one in glimpses]))
     with torch.inference_mode():
         codes = vision.encode(torch.cat([truth, filled]))
     own, guessed = codes.clone().chunk(2)  # a clone, for inference tensors cannot be saved for a backward pass
@@ -121,24 +159,54 @@ def draw_samples(walks: Walks, vision: VisionTokenizer, rng: np.random.Generator
     moved = (digits + jump).clamp(torch.zeros_like(levels), levels - 1)
     digits = torch.where(torch.from_numpy(hurt)[..., None], moved, digits)
     own = (digits * vision.steps).sum(-1)
-    codes = torch.where(torch.from_numpy(np.stack(shares)) > 0.5, guessed, own)
-    as_log = lambda metres: torch.from_numpy(np.stack(metres)).clamp(MIN_DEPTH, MAX_DEPTH).log()  # noqa: E731
-    noise = torch.from_numpy(rng.standard_normal((size, 1, H, W), dtype=np.float32))
-    return Sample(to_unit(truth), as_log(depth), vision.points(codes).movedim(-1, 1),
-                  Known(to_unit(filled), as_log(carried_depth), where), noise)  # fmt: skip
+    shares = torch.from_numpy(np.stack([one.carried.coverage(vision.config.grid) for one in glimpses]))
+    return as_sample(glimpses, torch.where(shares > 0.5, guessed, own), vision, rng)
+
+
+def draw_dreamt(walks: Walks, dreamt: np.ndarray, vision: VisionTokenizer, rng: np.random.Generator,
+                size: int) -> Sample:  # fmt: skip
+    """As draw_samples, of glimpses that codes (n, h, w) were dreamt beside: what is known of those is true, and what
+    else the truth was is not what the codes say."""
+    numbers = rng.integers(len(dreamt), size=size)
+    codes = torch.from_numpy(dreamt[numbers].astype(np.int64))
+    return as_sample([dreamt_glimpse(walks, int(number)) for number in numbers], codes, vision, rng)
+
+
+def as_sample(glimpses: list[Glimpse], codes: Tensor, vision: VisionTokenizer, rng: np.random.Generator) -> Sample:
+    """Glimpses with codes (B, h, w), and noise."""
+    stacked = lambda name: torch.from_numpy(np.stack([getattr(one.carried, name) for one in glimpses]))  # noqa: E731
+    as_log = lambda metres: metres.clamp(MIN_DEPTH, MAX_DEPTH).log()  # noqa: E731
+    truth = torch.from_numpy(np.stack([one.pixels for one in glimpses]))
+    depth = torch.from_numpy(np.stack([one.depth for one in glimpses]))
+    noise = torch.from_numpy(rng.standard_normal((len(glimpses), 1, *depth.shape[1:]), dtype=np.float32))
+    known = Known(to_unit(stacked("pixels")), as_log(stacked("depth")), stacked("covered"))
+    return Sample(to_unit(truth), as_log(depth), vision.points(codes).movedim(-1, 1), known, noise)
+
+
+def _together(a: Sample, b: Sample) -> Sample:
+    known = Known(*(_joined(getattr(a.known, f.name), getattr(b.known, f.name)) for f in fields(Known)))
+    parts = (_joined(getattr(a, name), getattr(b, name)) for name in ("pixels", "log_depth", "points"))
+    return Sample(*parts, known, _joined(a.noise, b.noise))
+
+
+def _joined(a: Tensor, b: Tensor) -> Tensor:
+    both = torch.cat([a, b])
+    return both.contiguous(memory_format=torch.channels_last) if both.ndim == 4 else both
 
 
 def train_painter(walks: Walks, held_out: Walks, folder: str | Path, recipe: PainterRecipe, config: PainterConfig,
-                  vision: VisionTokenizer, *, begin: Painter | None = None, progress=None) -> Painter:  # fmt: skip
-    """Train (or go on training) in `folder`; returns the averaged painter. begin: a painter to go on from, else the
-    tokenizer's decoder is. progress: called with (share done, the log row) now and then."""
+                  vision: VisionTokenizer, dreamt: np.ndarray, *, begin: Painter | None = None,
+                  progress=None) -> Painter:  # fmt: skip
+    """Train (or go on training) in `folder`; returns the averaged painter. dreamt (n, h, w): codes that were dreamt
+    beside the first n dreamt_glimpses of the walks. begin: a painter to go on from, else the tokenizer's decoder is.
+    progress: called with (share done, the log row) now and then."""
     run = Run(folder)
     torch.manual_seed(recipe.seed)
     model = Painter(config).to(memory_format=torch.channels_last)
     model.begin_as(vision)
     if begin is not None:
-        model.load_state_dict(begin.state_dict())
-    judge = Judge().to(memory_format=torch.channels_last)
+        model.go_on_from(begin)
+    judge = Judges().to(memory_format=torch.channels_last)
     optimizers = make_painter_optimizers(model, judge, recipe)
     average, step = Average(model, 0.998), 0
     if state := run.resume():
@@ -158,8 +226,11 @@ def train_painter(walks: Walks, held_out: Walks, folder: str | Path, recipe: Pai
         rate = learning_rate(int(share * recipe.steps), recipe.steps, 1.0, warmup=0) * min(1.0, (step + 1) / 50)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = group["peak"] * rate
-        sample = draw_samples(walks, vision, np.random.default_rng([recipe.seed, step]), recipe, recipe.batch)
-        totals.append(_painter_step(model, judge, optimizers, sample, recipe, share >= recipe.adversarial_from))
+        rng = np.random.default_rng([recipe.seed, step])
+        true = draw_samples(walks, vision, rng, recipe, recipe.batch)
+        dreams = draw_dreamt(walks, dreamt, vision, rng, recipe.dreamt)
+        ramp = min(1.0, share / recipe.adversarial_from)
+        totals.append(_painter_step(model, judge, optimizers, vision, true, dreams, recipe, ramp))
         average.update(model)
         step += 1
         if step % 50 == 0:
@@ -174,11 +245,11 @@ def train_painter(walks: Walks, held_out: Walks, folder: str | Path, recipe: Pai
     save()
     kept = average.of(model)
     run.record(step, **dict.fromkeys(LOSSES, math.nan), rate=0.0, **evaluate_painter(kept, vision, held_out, recipe))
-    run.draw("pixels", "judged", *MEASURES)
+    run.draw("pixels", "judged", "dreamt_adversarial", *MEASURES)
     return kept
 
 
-LOSSES = ("pixels", "gradients", "depth", "adversarial", "matching", "judged")
+LOSSES = ("pixels", "gradients", "depth", "kept", "adversarial", "dreamt_adversarial", "matching", "judged")
 
 
 def make_painter_optimizers(model: Painter, judge: Judge, recipe: PainterRecipe) -> list[torch.optim.Optimizer]:
@@ -196,52 +267,77 @@ def make_painter_optimizers(model: Painter, judge: Judge, recipe: PainterRecipe)
     return made
 
 
-def _painter_step(model: Painter, judge: Judge, optimizers, sample: Sample, recipe: PainterRecipe,
-                  is_judged: bool) -> dict[str, float]:  # fmt: skip
+def _painter_step(model: Painter, judge: Judges, optimizers, vision: VisionTokenizer, true: Sample, dreams: Sample,
+                  recipe: PainterRecipe, ramp: float) -> dict[str, float]:  # fmt: skip
+    sample, count = _together(true, dreams), len(true.pixels)
     known = sample.known.where
     with half_products():
         made, made_depth = (part.float() for part in model(sample.points, sample.known, sample.noise))
-    weight = torch.where(known, recipe.known_weight, 1.0)
-    mean = lambda loss: (weight * loss).sum() / weight.sum()  # noqa: E731
     # as it will be shown: what is known stays, here at its true value, so that only the seam is judged
     pixels = torch.where(known[:, None], sample.pixels, made)
     log_depth = torch.where(known, sample.log_depth, made_depth)
-    losses = {
-        "pixels": mean((made - sample.pixels).abs().mean(1)),
-        "gradients": _gradient_loss(pixels, sample.pixels),
-        "depth": mean((made_depth - sample.log_depth).abs()) + _gradient_loss(log_depth, sample.log_depth),
-    }
-    loss = losses["pixels"] + recipe.gradient_weight * losses["gradients"] + recipe.depth_weight * losses["depth"]
-    judged = dict.fromkeys(("adversarial", "matching", "judged"), torch.tensor(0.0))
-    if is_judged:
-        view = lambda p, d: torch.cat([p, (d[:, None] - USUAL_DEPTH) / 2, known[:, None].float()], 1)  # noqa: E731
-        true, shown = view(sample.pixels, sample.log_depth), view(pixels, log_depth)
-        near = F.interpolate(F.max_pool2d((~known)[:, None].float(), 17, 1, 8), scale_factor=1 / 8, mode="area")
-        over = lambda score: (near * score).sum() / near.sum().clamp_min(1)  # noqa: E731
-        with half_products():
-            _, real_score = judge(true)
-            _, made_score = judge(shown.detach())
-        judged["judged"] = over(F.relu(1 - real_score.float())) + over(F.relu(1 + made_score.float()))
-        optimizers[-1].zero_grad(set_to_none=True)
-        judged["judged"].backward()
-        optimizers[-1].step()
-        judge.requires_grad_(False)
-        with half_products():
-            with torch.no_grad():
-                features, _ = judge(true)
-            made_features, score = judge(shown)
-        judge.requires_grad_(True)
-        judged["adversarial"] = -over(score.float())
-        judged["matching"] = sum(
-            (a.float() - b.float()).abs().mean() for a, b in zip(features, made_features, strict=True)
-        )
-        loss = loss + recipe.adversarial_weight * judged["adversarial"] + recipe.matching_weight * judged["matching"]
+    losses = _true_losses(true, made[:count], made_depth[:count], pixels[:count], log_depth[:count], recipe)
+    losses["kept"] = _kept_loss(vision, dreams, made[count:], made_depth[count:])
+    near = F.max_pool2d((~known)[:, None].float(), 17, 1, 8)  # judged is what is painted, and around it
+    view = lambda p, d: torch.cat([p, (d[:, None] - USUAL_DEPTH) / 2, known[:, None].float()], 1)  # noqa: E731
+    real, shown = view(sample.pixels, sample.log_depth)[:count], view(pixels, log_depth)
+    with half_products():
+        _, real_scores = judge(real)
+        _, made_scores = judge(shown.detach())
+    losses["judged"] = _over([F.relu(1 - score.float()) for score in real_scores], near[:count])
+    losses["judged"] = losses["judged"] + _over([F.relu(1 + score.float()) for score in made_scores], near)
+    optimizers[-1].zero_grad(set_to_none=True)
+    losses["judged"].backward()
+    optimizers[-1].step()
+    judge.requires_grad_(False)
+    with half_products():
+        with torch.no_grad():
+            features, _ = judge(real)
+        made_features, scores = judge(shown)
+    judge.requires_grad_(True)
+    losses["adversarial"] = -_over([score[:count].float() for score in scores], near[:count])
+    losses["dreamt_adversarial"] = -_over([score[count:].float() for score in scores], near[count:])
+    losses["matching"] = sum(
+        (a.float() - b[:count].float()).abs().mean() for a, b in zip(features, made_features, strict=True)
+    ) / len(scores)
+    weights = {"pixels": 1.0, "gradients": recipe.gradient_weight, "depth": recipe.depth_weight,
+               "kept": recipe.kept_weight, "adversarial": ramp * recipe.adversarial_weight,
+               "dreamt_adversarial": ramp * recipe.dreamt_adversarial_weight,
+               "matching": ramp * recipe.matching_weight}  # fmt: skip
     model.zero_grad(set_to_none=True)
-    loss.backward()
+    sum(weight * losses[name] for name, weight in weights.items()).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer in optimizers[:-1]:
         optimizer.step()
-    return {name: value.item() for name, value in (losses | judged).items()}
+    return {name: losses[name].item() for name in LOSSES}
+
+
+def _true_losses(true: Sample, made: Tensor, made_depth: Tensor, pixels: Tensor, log_depth: Tensor,
+                 recipe: PainterRecipe) -> dict[str, Tensor]:  # fmt: skip
+    """Of what is painted (made), and of the view as it will be shown (pixels, log_depth), against the truth."""
+    weight = torch.where(true.known.where, recipe.known_weight, 1.0)
+    mean = lambda loss: (weight * loss).sum() / weight.sum()  # noqa: E731
+    return {
+        "pixels": mean((made - true.pixels).abs().mean(1)),
+        "gradients": _gradient_loss(pixels, true.pixels),
+        "depth": mean((made_depth - true.log_depth).abs()) + _gradient_loss(log_depth, true.log_depth),
+    }
+
+
+def _kept_loss(vision: VisionTokenizer, dreams: Sample, made: Tensor, made_depth: Tensor) -> Tensor:
+    """How far what is painted is from what the decoder makes of the codes, in the mean over KEPT by KEPT pixels."""
+    with torch.no_grad():
+        meant, meant_depth = vision.decode_points(dreams.points)
+    off = torch.cat([made - meant, (made_depth - meant_depth)[:, None] / 2], 1)
+    hole = F.avg_pool2d((~dreams.known.where)[:, None].float(), KEPT)
+    return (F.avg_pool2d(off, KEPT).abs().mean(1, keepdim=True) * hole).sum() / hole.sum().clamp_min(1)
+
+
+def _over(scores: list[Tensor], near: Tensor) -> Tensor:
+    """The mean of scores (B, 1, h, w) of several sizes over a share of pixels (B, 1, H, W)."""
+    shares = [F.interpolate(near, size=score.shape[-2:], mode="area") for score in scores]
+    means = [(share * score).sum() / share.sum().clamp_min(1) for share, score in zip(shares, scores, strict=True)]
+    return sum(means) / len(means)
 
 
 def _gradient_loss(made: Tensor, truth: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The whole recipe of the embedded model, top to bottom: record, train the tokenizer and the depth refiner, make
-canvases, train the world model; then what it takes to dream: record keyframes, train the painter, train the world
-model on holes; pack. Each stage goes on where it was stopped; numbers alone scale it up. A run can also begin with the
-weights of a checkpoint, and has then just the last stages.
+canvases, train the world model; then what it takes to dream: record keyframes, train the world model on holes, dream
+beside what keyframes show, train the painter on that; pack. Each stage goes on where it was stopped; numbers alone
+scale it up. A run can also begin with the weights of a checkpoint, and has then just the last stages.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
+from safetensors.numpy import load_file, save_file
 
 from ...scenes.recorder import record
 from ..checkpoint import Checkpoint, config_from, load_checkpoint, save_checkpoint
@@ -26,14 +27,16 @@ from .canvases import Canvases, load_canvases, make_canvases, save_canvases
 from .data import load_walks
 from .depth import DepthRecipe, train_depth
 from .dream import DreamRecipe, train_dream
+from .dreams import dream_codes
 from .painter import PainterRecipe, train_painter
 from .parallel import launch
 from .tokenizer import TokenizerRecipe, train_tokenizer
 from .world_model import WorldRecipe, WorldTrainer, train_world_model
 
 log = logging.getLogger(__name__)
-STAGES = ("record", "tokenizer", "depth", "canvases", "world", "keyframes", "painter", "dream", "pack")
+STAGES = ("record", "tokenizer", "depth", "canvases", "world", "keyframes", "dream", "dreams", "painter", "pack")
 BEGIN = "begin"  # the folder of the checkpoint that a run goes on from
+DREAMS = "dreams.safetensors"
 FIRST_KEYFRAMES = 3000  # the number of the first scene of which keyframes are recorded
 
 
@@ -49,6 +52,7 @@ class Recipe:
     keyframe_walks: int = 3200
     keyframe_canvas_walks: int = 2400
     keyframes: int = 6
+    dreams: int = 2400
     vision: VisionConfig = field(default_factory=VisionConfig)
     layout: LayoutConfig = field(default_factory=LayoutConfig)
     dida: DidaConfig = field(default_factory=DidaConfig)
@@ -56,7 +60,7 @@ class Recipe:
     tokenizer: TokenizerRecipe = field(default_factory=TokenizerRecipe)
     refiner: DepthRecipe = field(default_factory=DepthRecipe)
     world: WorldRecipe = field(default_factory=WorldRecipe)
-    painter: PainterConfig = field(default_factory=PainterConfig)
+    painter: PainterConfig = field(default_factory=lambda: PainterConfig(fine=16))
     painting: PainterRecipe = field(default_factory=PainterRecipe)
     dream: DreamRecipe = field(default_factory=DreamRecipe)
 
@@ -138,13 +142,6 @@ def _keyframes(folder: Path, recipe: Recipe, device: str, report) -> None:
             save_canvases(canvases, path)
 
 
-def _painter(folder: Path, recipe: Recipe, device: str, report) -> None:
-    begun = load_checkpoint(folder / BEGIN).painter if (folder / BEGIN).exists() else None
-    train_painter(load_walks(folder / "keyframes", "train"), load_walks(folder / "keyframes", "dev"),
-                  folder / "painter", recipe.painting, recipe.painter, load_tokenizer(folder), begin=begun,
-                  progress=report)  # fmt: skip
-
-
 def _dream(folder: Path, recipe: Recipe, device: str, report) -> None:
     trainer = make_trainer(folder, recipe)
     if (folder / BEGIN).exists():
@@ -155,21 +152,28 @@ def _dream(folder: Path, recipe: Recipe, device: str, report) -> None:
     train_dream(*held, folder / "dream", recipe.dream, trainer, progress=report)
 
 
+def _dreams(folder: Path, recipe: Recipe, device: str, report) -> None:
+    path = folder / DREAMS
+    if not path.exists():
+        checkpoint = _unpainted(folder, recipe)
+        walks = load_walks(folder / "keyframes", "train")
+        save_file({"tokens": dream_codes(checkpoint, walks, recipe.dreams, progress=report)}, path)
+
+
+def _painter(folder: Path, recipe: Recipe, device: str, report) -> None:
+    if not (folder / DREAMS).exists():
+        raise FileNotFoundError(f"no {folder / DREAMS}; run the stage 'dreams' first")
+    begun = load_checkpoint(folder / BEGIN).painter if (folder / BEGIN).exists() else None
+    train_painter(load_walks(folder / "keyframes", "train"), load_walks(folder / "keyframes", "dev"),
+                  folder / "painter", recipe.painting, recipe.painter, load_tokenizer(folder),
+                  load_file(folder / DREAMS)["tokens"], begin=begun, progress=report)  # fmt: skip
+
+
 def _pack(folder: Path, recipe: Recipe, device: str, report) -> None:
     """Fold the averaged weights into a checkpoint and lay the recipe, logs and curves beside it."""
-    trainer = make_trainer(folder, recipe)
-    last = "dream" if (folder / "dream" / "state.pt").exists() or (folder / BEGIN).exists() else "world"
-    trainer.load_state_dict(_state(folder / last)["average"])
-    text = TextTokenizer()
-    model, vision = trainer.exported(), load_tokenizer(folder)
-    painter = None
+    checkpoint, target = _unpainted(folder, recipe), folder / "checkpoint"
     if (folder / "painter" / "state.pt").exists():
-        painter = _averaged(folder / "painter", Painter, PainterConfig)
-    target = folder / "checkpoint"
-    checkpoint = Checkpoint(
-        model, vision, text, Vocabulary(text.size, vision.config.num_codes), recipe.layout, recipe.dida,
-        depth=load_refiner(folder), painter=painter,
-    )  # fmt: skip
+        checkpoint = replace(checkpoint, painter=_averaged(folder / "painter", Painter, PainterConfig))
     save_checkpoint(checkpoint, target)
     (target / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
     for name in ("tokenizer", "depth", "world", "painter", "dream"):
@@ -178,8 +182,23 @@ def _pack(folder: Path, recipe: Recipe, device: str, report) -> None:
                 shutil.copy(folder / name / file, target / f"{name}-{file}")
 
 
+def _unpainted(folder: Path, recipe: Recipe) -> Checkpoint:
+    """The newest weights of a run, without a painter: those of the dream, else those that it began with."""
+    trainer, text, vision = make_trainer(folder, recipe), TextTokenizer(), load_tokenizer(folder)
+    if (folder / "dream" / "state.pt").exists():
+        trainer.load_state_dict(_state(folder / "dream")["average"])
+        model = trainer.exported()
+    elif (folder / BEGIN).exists():
+        model = load_checkpoint(folder / BEGIN).model
+    else:
+        trainer.load_state_dict(_state(folder / "world")["average"])
+        model = trainer.exported()
+    vocabulary = Vocabulary(text.size, vision.config.num_codes)
+    return Checkpoint(model, vision, text, vocabulary, recipe.layout, recipe.dida, depth=load_refiner(folder))
+
+
 _RUN = {"record": _record, "tokenizer": _tokenizer, "depth": _depth, "canvases": _canvases, "world": _world,
-        "keyframes": _keyframes, "painter": _painter, "dream": _dream, "pack": _pack}  # fmt: skip
+        "keyframes": _keyframes, "dream": _dream, "dreams": _dreams, "painter": _painter, "pack": _pack}  # fmt: skip
 
 
 def make_trainer(folder: Path, recipe: Recipe) -> WorldTrainer:

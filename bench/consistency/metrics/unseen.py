@@ -78,15 +78,22 @@ _NAMES = {"sharpness": "unseen_sharpness", "things": "unseen_things", "structure
 
 
 def part(found: dict[str, float]) -> float:
-    """The harmonic mean of shares: how near sharpness, things and structure are to the truth's, how little a classifier
-    tells, how different two dreams are, how well they join. Each is at least LEAST; what was not asked is left out."""
+    """The harmonic mean of three shares: how little a classifier tells; how near sharpness, things and structure are to
+    the truth's; how well it joins what was seen and how different two dreams are. The second and third are harmonic
+    means themselves. Each share is at least LEAST, and what was not asked is left out.
+
+    A classifier counts as much as all amounts together: weights that have learnt nothing are sharp, full of things and
+    different with every seed, and look like nothing at all.
+    """
     near: Callable[[float], float] = lambda ratio: min(ratio, 1 / ratio) if ratio > 0 else 0.0  # noqa: E731
     under: Callable[[float], float] = lambda ratio: min(1.0, 1 / max(ratio, 1e-9))  # noqa: E731
-    rules = {
-        "unseen_sharpness": near, "unseen_things": near, "unseen_structure": near, "auc": lambda x: 2 * (1 - x),
-        "diversity": lambda x: min(1.0, x), "seam": under, "fit": under,
-    }  # fmt: skip
-    return balance([max(LEAST, rule(found[name])) for name, rule in rules.items() if name in found] or [LEAST])
+    groups = (
+        {"auc": lambda x: 2 * (1 - x)},
+        {"unseen_sharpness": near, "unseen_things": near, "unseen_structure": near},
+        {"diversity": lambda x: min(1.0, x), "seam": under, "fit": under},
+    )
+    held = [[max(LEAST, rule(found[name])) for name, rule in rules.items() if name in found] for rules in groups]
+    return balance([balance(shares) for shares in held if shares] or [LEAST])
 
 
 def _lasting(truth: Truth, answers: Sequence[Answer], masks: dict[int, np.ndarray]) -> list[float]:

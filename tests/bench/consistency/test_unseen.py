@@ -7,7 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from roam.bench.consistency.metrics.definitions import METRICS
+from roam.bench.consistency.metrics.definitions import METRICS, balance
 from roam.bench.consistency.metrics.unseen import LEAST, VARIANTS, imagined, never_seen, part
 from roam.bench.consistency.models.adapters import Answer
 from roam.bench.consistency.models.baselines import OtherScene, TruthRow
@@ -159,8 +159,23 @@ def line_values():
 def test_the_part_is_harmonic_and_what_is_missing_is_not_asked():
     good = {"unseen_sharpness": 1.0, "unseen_things": 1.0, "auc": 0.5, "seam": 0.4}
     assert part(good) == 1 and part({}) == pytest.approx(LEAST)
-    assert part(good | {"diversity": 0.0}) < 0.1 < part(good | {"diversity": 0.5}) < 1
+    assert part(good | {"diversity": 0.0}) < 0.15 < part(good | {"diversity": 0.5}) < 1
     assert part(good | {"unseen_things": 2.0}) == part(good | {"unseen_things": 0.5})
+
+
+def test_weights_that_have_learnt_nothing_score_low_however_much_they_show():
+    untrained = {"unseen_sharpness": 1.07, "unseen_things": 1.04, "unseen_structure": 1.55, "auc": 0.98,
+                 "diversity": 0.76, "seam": 1.19, "fit": 1.3}  # fmt: skip
+    assert balance([1.0, 1.0, 1.0, 1.0, part(untrained)]) < 0.4
+    assert part(untrained | {"auc": 0.7}) > 0.7
+
+
+def test_half_turns_are_asked_in_more_scenes_than_all_else():
+    form = replace(TINY, unseen_scenes=5)
+    asked = episodes_of(("T11",), ("C",), form, (0,))
+    assert {e.number for e in asked} == set(range(5))
+    assert {e.variant for e in asked if e.number > 0} == {VARIANTS[0]}
+    assert {e.number for e in episodes_of(("T1",), ("C",), form, (0,))} == {0}
 
 
 def test_a_model_that_raises_has_no_imagination_where_it_did(lines):
