@@ -82,6 +82,8 @@ class DoomEngine:
             game.set_doom_game_path(str(self._game_wad))
             game.set_doom_scenario_path(f"{folder}/level.wad")
             game.set_doom_config_path(os.devnull)
+            if os.name == "posix":
+                game.set_vizdoom_path(str(_elsewhere(Path(vizdoom.__file__).parent / "vizdoom", Path(folder))))
             if self._added:
                 game.add_game_args(f'-file "{self._added}"')
             game.set_doom_map(self._level.name)
@@ -156,6 +158,14 @@ class DoomEngine:
         return (vizdoom.ViZDoomUnexpectedExitException, vizdoom.ViZDoomErrorException,
                 vizdoom.ViZDoomIsNotRunningException, vizdoom.SharedMemoryException,
                 vizdoom.MessageQueueException)  # fmt: skip
+
+
+def _elsewhere(engine: Path, folder: Path) -> Path:
+    """A command that runs the engine in that folder: it leaves files where it runs."""
+    command = folder / "engine"
+    command.write_text(f'#!/bin/sh\ncd "{folder}" && exec "{engine}" "$@"\n')
+    command.chmod(0o700)
+    return command
 
 
 def import_vizdoom():

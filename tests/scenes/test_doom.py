@@ -121,12 +121,14 @@ def test_an_engine_that_was_killed_is_started_anew(level):
     assert (level.view(level.spawn_pose, CAMERA).pixels == before.pixels).all()
 
 
-def test_a_level_in_a_file_of_its_own_is_walked_like_any(tmp_path):
+def test_a_level_in_a_file_of_its_own_is_walked_like_any_and_leaves_nothing_about(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     level = read_map(read_wad(freedoom("E1M2")), "E1M2")
     write_wad(level, tmp_path / "mine.wad")
     mine = open_level(f"doom:{tmp_path}/mine.wad:E1M2")
     assert mine.digest == open_level("doom:E1M2").digest
     assert mine.view(mine.spawn_pose, CAMERA).pixels.std() > 5
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.wad"]
     mine.close()
 
 
