@@ -142,7 +142,10 @@ def view(
 
 @app.command()
 def replay(
-    log: Annotated[Path, typer.Argument(help="The .jsonl file that a recording left beside it.")],
+    log: Annotated[Path, typer.Argument(help="The .jsonl file beside a video, or a folder of recordings.")],
+    split: Annotated[str, typer.Option(help="Of a folder: train, dev or test.")] = "train",
+    rollout: Annotated[int, typer.Option(min=0, help="Of a folder: which of its walks.")] = 0,
+    out: Annotated[Path, typer.Option(help="Of a folder: where the video goes.")] = Path("roam-out"),
     model: Model = None,
     vision_tokenizer: Vision = None,
     precision: Precision = None,
@@ -150,9 +153,14 @@ def replay(
     area: Area = None,
     turns: Turns = None,
 ) -> None:
-    """Walk a recorded action log again and compare every frame's digest; exit code 1 where one differs."""
+    """Walk an action log again and compare every digest, exit code 1 where one differs; or show a recorded walk."""
     from .commands.play import replay_log
 
+    if log.is_dir():
+        from .commands.record import show_recorded
+
+        show_recorded(log, split, rollout, out)
+        return
     official = _official(vision_tokenizer, precision=precision, context=context, area=area, turns=turns)
     if not replay_log(log, model, official):
         raise typer.Exit(1)
@@ -166,11 +174,14 @@ def record(
     frames: Annotated[int, typer.Option(min=2, help="Frames of each walk.")] = 24,
     first: Annotated[int, typer.Option(min=0, help="Number of the first scene.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; without it, one a core.")] = None,
+    world: Annotated[str, typer.Option(help="Whose: scenes, doom, doom:FILE.wad.")] = "scenes",
+    keyframes: Annotated[int, typer.Option(min=0, help="Besides, so many walks by strides, to learn to dream.")] = 0,
 ) -> None:
-    """Record walks through true scenes, for training; what is there already is kept."""
-    from .commands.play import record_rollouts
+    """Record walks through true worlds, for training; what is there already is kept."""
+    from .commands.record import RecordOrder
+    from .commands.record import record as run
 
-    record_rollouts(folder, split, rollouts, frames=frames, first=first, workers=workers)
+    run(RecordOrder(folder, world, split, rollouts, frames, first, keyframes, workers))
 
 
 @app.command()
@@ -199,17 +210,19 @@ def train(
     begin: Annotated[str | None, typer.Option(help="Go on from this checkpoint; 'embedded' is the package's.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that train the world model together.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    data: Annotated[Path | None, typer.Option(help="Learn from these recordings of `roam record`.")] = None,
 ) -> None:
     """Render, train the tokenizer, depth, the world model, painter and dreams, pack: the embedded weights' recipe."""
     from .commands.train import TrainOrder
     from .commands.train import train as run
 
-    numbers = (walks, tokenizer_minutes, depth_minutes, world_minutes, painter_minutes, dream_minutes, begin, workers)
+    numbers = (walks, tokenizer_minutes, depth_minutes, world_minutes, painter_minutes, dream_minutes, begin, workers,
+               data)  # fmt: skip
     if out is None and not stage and all(number is None for number in numbers):
         raise OutputError("training takes hours on two cores: say where to, for instance --out runs/mine")
     out = out or Path("runs/mine")
     run(TrainOrder(out, tuple(stage or ()), walks, tokenizer_minutes, depth_minutes, world_minutes, painter_minutes,
-                   dream_minutes, begin, workers, device))  # fmt: skip
+                   dream_minutes, begin, workers, device, data))  # fmt: skip
 
 
 @app.command()

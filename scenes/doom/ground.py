@@ -64,6 +64,12 @@ class Ground:
         return bool(cast.can_stand(x, y, floor, clearance, self.ends, self.front, self.back, self.blocks, self.floors,
                                    self.ceilings, self.solids, *self.grid))  # fmt: skip
 
+    def went(self, x: float, y: float, floor: float, to_x: float, to_y: float) -> tuple[float, float, float]:
+        """Where a walker whose feet are at (x, y, floor) gets to on the way to a place: x, y and the floor there."""
+        steps = math.ceil(math.hypot(to_x - x, to_y - y) / _SUBSTEP)
+        return cast.slide(x, y, floor, to_x, to_y, steps, RADIUS, self.ends, self.front, self.back, self.blocks,
+                          self.floors, self.ceilings, self.solids, *self.grid)  # fmt: skip
+
     def walked(self, pose: Pose, motion: Motion) -> Pose:
         """The pose that a walker reaches: walls, ledges and solid things stop it, and it slides along walls; it goes
         up and down with the floor. Looks end at MOST_LOOK_DEG. Raises ActionError for a step longer than LONGEST."""
@@ -74,11 +80,7 @@ class Ground:
             raise ActionError(f"a step of {far:g} m; at most {LONGEST:g} are walked at once")
         pitch = max(-MOST_LOOK_DEG, min(MOST_LOOK_DEG, there.pitch_deg))
         if far:
-            floor = z - EYE
-            x, y, floor = cast.slide(
-                x, y, floor, *there.position[:2], math.ceil(far / _SUBSTEP), RADIUS, self.ends, self.front, self.back,
-                self.blocks, self.floors, self.ceilings, self.solids, *self.grid,
-            )  # fmt: skip
+            x, y, floor = self.went(x, y, z - EYE, *there.position[:2])
             z = floor + EYE
         if pitch == there.pitch_deg:
             return Pose((float(x), float(y), float(z)), there.wxyz)

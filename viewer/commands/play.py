@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import Progress
-
 from ..files.outputs import OutputError, fresh
 from ..opening.start import Opener, Place, Start, StartError
 from ..play.action_log import LogError, load_log, replay
@@ -136,20 +133,6 @@ def replay_log(path: Path, model: Path | None, official: dict) -> bool:
         explorer.close()
     print(f"replayed {len(log.events) + 1} frames of {path}: every digest is the same")
     return True
-
-
-def record_rollouts(folder: Path, split: str, rollouts: int, *, frames: int, first: int, workers: int | None) -> None:
-    """Record rollouts for training, with a progress bar."""
-    from ...scenes.recorder import record
-
-    began = time.perf_counter()
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task(f"recording {split}", total=None)
-        paths = record(
-            folder, split, rollouts, frames=frames, first=first, workers=workers,
-            progress=lambda done, wanted: bar.update(task, completed=done, total=wanted),
-        )  # fmt: skip
-    print(f"{rollouts} rollouts in {len(paths)} files in {folder}, {time.perf_counter() - began:.1f} s")
 
 
 def _to_walk(place: Place, script: list[Deed] | None, frames: int | None) -> list[Deed]:
