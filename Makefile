@@ -1,5 +1,6 @@
 # Sets up its own .venv, then runs: `make play` walks, `make test` checks, `make lint` only reads the code.
-# `make test-isa` runs what computes as on older processors, which this one is held to.
+# `make test-isa` runs what computes as on older processors, which this one is held to. `make mutants` damages the code
+# and counts how much of that the tests notice, which takes an hour or two.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
@@ -7,7 +8,7 @@ TESTED := .venv/.ready-to-test
 NUMERIC := tests/kernels tests/world/spatial $(addprefix tests/world/,tokens/test_depth.py transformer/test_passes.py \
 	test_dreaming.py test_session.py)
 
-.PHONY: play test test-isa lint setup
+.PHONY: play test test-isa mutants lint setup
 play: $(STAMP)
 	@echo "Opening a world; with no screen it walks by itself. Escape quits, H shows the keys."
 	$(BIN)/roam play $(ARGS)
@@ -19,6 +20,9 @@ test: lint $(TESTED)
 test-isa: $(TESTED)
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest $(NUMERIC) $(ARGS)
 	ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest tests/kernels $(ARGS)
+
+mutants: $(TESTED)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation.py --seed $(or $(SEED),1) --whys tests/mutation.json $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -439,7 +439,7 @@ def look_at(device: torch.device, sizes: Sizes) -> Machine:
 
 def _cpu_name() -> str:
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
@@ -516,7 +516,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(json.dumps(report))
     chosen.results.mkdir(parents=True, exist_ok=True)
     slug = "-".join("".join(c if c.isalnum() else " " for c in machine.name.lower()).split())
-    (chosen.results / f"kernels-{slug}.json").write_text(json.dumps(report, indent=1) + "\n")
+    (chosen.results / f"kernels-{slug}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

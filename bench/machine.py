@@ -46,7 +46,7 @@ class Machine:
 def _cpu_name() -> str:
     """The processor's name with the vector instructions that matter."""
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return platform.processor() or platform.machine()
     name = re.search(r"model name\s*:\s*(.+)", text)

@@ -448,7 +448,7 @@ def draw(files: list[Path], target: Path) -> None:
     """The roofline of every machine that there are results of: operations a second over operations a byte."""
     from matplotlib.figure import Figure
 
-    reports = [json.loads(path.read_text()) for path in files]
+    reports = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     figure = Figure(figsize=(7, 4.4 * len(reports)), layout="constrained")
     for axis, report in zip(np.atleast_1d(figure.subplots(len(reports))), reports, strict=True):
         bandwidth, machine = report["peaks"]["bandwidth_gb_s"], report["machine"]
@@ -524,7 +524,8 @@ def main(arguments: list[str] | None = None) -> None:
     }  # fmt: skip
     print(json.dumps(report))
     chosen.results.mkdir(parents=True, exist_ok=True)
-    (chosen.results / f"rollout-{Machine.here().slug}.json").write_text(json.dumps(report, indent=1) + "\n")
+    path = chosen.results / f"rollout-{Machine.here().slug}.json"
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     draw(sorted(chosen.results.glob("rollout-*.json")), chosen.results / "rollout.png")
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ..world.action import Action, ActionError
 from ..world.frame import Frame, Rollout, walk
-from ..world.pose import Camera, Motion, Pose
+from ..world.pose import Camera, Pose
+from ..world.records import motion_of, motion_row, pose_of, pose_row
 from .render import render
 from .scene import Scene, SceneError
 from .worlds import Place, place_of, told
@@ -79,10 +80,8 @@ class SceneSession:
         state = {
             "roam": "scene session", "format": FORMAT, **told(self.scene),
             "camera": [self.camera.width, self.camera.height, self.camera.fov_deg],
-            "start": [*start.position, *start.wxyz],
-            "actions": [
-                [a.text, a.motion.forward, a.motion.right, a.motion.yaw_deg, a.motion.pitch_deg] for a in self._actions
-            ],
+            "start": pose_row(start),
+            "actions": [[action.text, *motion_row(action.motion)] for action in self._actions],
         }  # fmt: skip
         partial = Path(f"{path}.partial")
         try:
@@ -116,13 +115,14 @@ def load_scene_session(path: str | Path) -> SceneSession:
         if state.pop("sum", None) not in (None, _sum(state)):  # the first saves had none
             raise SceneError(f"{path} is not what was saved: its disk has erred, or it was changed; nothing was loaded")
         scene = place_of(state)
-        start = Pose(tuple(state["start"][:3]), tuple(state["start"][3:]))
+        start = pose_of(state["start"])
         session = SceneSession(scene, start=start, camera=Camera(*state["camera"]))
-        session._go([Action(text, Motion(*motion)) for text, *motion in state["actions"]])
+        session._go([Action(text, motion_of(motion)) for text, *motion in state["actions"]])
     except SceneError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise SceneError(f"{path} is no readable scene session ({error}); wanted a file that saving wrote") from error
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SceneError(f"{path} is no readable scene session ({reason}); wanted a file that saving wrote") from error
     return session
 
 

@@ -19,7 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..world.action import Action
-from ..world.pose import Camera, Motion, Pose
+from ..world.pose import Camera, Pose
+from ..world.records import action_of, motion_row, pose_of, pose_row
 from .manifest import FileNote, begun, sha256, write_manifest
 from .scene import SceneError
 from .sources import SCENES, Walked, open_source
@@ -114,8 +115,8 @@ def load_recording(path: str | Path) -> Recording:
         numbers = tuple(json.loads(meta["numbers"]))
         return Recording(
             meta["split"], numbers, arrays["pixels"], arrays.get("depth"),
-            poses and [[Pose(tuple(row[:3]), tuple(row[3:])) for row in walk] for walk in poses],
-            [[Action(text, motion and Motion(*motion)) for text, motion in zip(*walk, strict=True)]
+            poses and [[pose_of(row) for row in walk] for walk in poses],
+            [[action_of(row) for row in zip(*walk, strict=True)]
              for walk in zip(json.loads(meta["actions"]), json.loads(meta["motions"]), strict=True)],
             tuple(json.loads(meta["worlds"])) if "worlds" in meta else tuple(map(str, numbers)),
         )  # fmt: skip
@@ -139,8 +140,7 @@ def _mapped(path: Path) -> dict[str, np.ndarray]:
 
 def write_rollouts(path: Path, split: str, numbers: range, walks: list[Walked]) -> None:
     """Write rollouts of one length into a file, whole or not at all. Raises SceneError where it cannot be written."""
-    motions = [[a.motion and (a.motion.forward, a.motion.right, a.motion.yaw_deg, a.motion.pitch_deg)
-                for a in walk.actions] for walk in walks]  # fmt: skip
+    motions = [[action.motion and motion_row(action.motion) for action in walk.actions] for walk in walks]
     meta = {
         "format": FORMAT,
         "split": split,
@@ -153,7 +153,7 @@ def write_rollouts(path: Path, split: str, numbers: range, walks: list[Walked]) 
     if all(walk.depth is not None for walk in walks):
         arrays["depth"] = np.stack([walk.depth for walk in walks])
     if all(walk.poses is not None for walk in walks):
-        arrays["poses"] = np.array([[(*p.position, *p.wxyz) for p in walk.poses] for walk in walks])
+        arrays["poses"] = np.array([[pose_row(pose) for pose in walk.poses] for walk in walks])
     partial = path.with_suffix(".partial")
     try:
         save_file(arrays, partial, metadata=meta)

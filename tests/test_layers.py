@@ -12,17 +12,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("world", "kernels", "scenes", "viewer", "bench")
-FLOOR = {"world.pose", "world.action", "world.frame"}
+FLOOR = {"world.pose", "world.action", "world.frame", "world.records", "world.options"}
 COMPILED = "world.compiled"  # beside the floor: whatever compiles for the CPU does so by it
 # the order of the tree: a file may import its own row and the rows before it
 WORLD_ROWS = (
-    {"pose", "action", "frame", "compiled"}, {"config", "tokens.vocabulary", "spatial"},
+    {"pose", "action", "frame", "records", "options", "compiled"}, {"config", "tokens.vocabulary", "spatial"},
     {"tokens.text", "tokens.vision", "emu.text", "emu.ibq"},
     {"tokens"},
     {"emu.sampling", "emu.sequence", "emu.prompts", "emu.memory_plan"},
     {"transformer.model", "transformer.tensor_parallel"}, {"transformer.pages", "transformer.cache"},
     {"emu.token_stream", "transformer.dida", "transformer.autoregressive"}, {"transformer.passes"}, {"dreamer"},
-    {"checkpoint"}, {"emu.checkpoint", "emu.answer"}, {"session", "engine", "snapshot", "emu.engine"},
+    {"checkpoint"}, {"emu.checkpoint", "emu.answer"}, {"session"}, {"snapshot"}, {"engine", "emu.engine"}, {"opening"},
     {"training"}, {"adaptation"},
 )  # fmt: skip
 # where in a viewer the layers meet; all other files know the floor and each other
@@ -189,6 +189,33 @@ def test_files_of_the_engine_import_leftward_in_the_order_of_the_tree():
     found = [i for i in all_imports("world") if i.is_ours and not i.is_lazy and top(i) == "world"]
     bad = [i for i in found if row(i.target) > row(module(i.file))]
     assert not bad, wrong(bad)
+
+
+def test_no_files_import_each_other_in_a_circle_not_even_late_or_for_types():
+    known = {module(path): path for package in PACKAGES for path in files(package)}
+    open_names: list[str] = []
+    done: set[str] = set()
+
+    def visit(name: str) -> None:
+        assert name not in open_names, " -> ".join([*open_names[open_names.index(name) :], name])
+        if name in done or name not in known:
+            return
+        open_names.append(name)
+        for found in imports(known[name]):
+            if found.is_ours:
+                visit(found.target)
+        done.add(open_names.pop())
+
+    for name in known:
+        visit(name)
+
+
+def test_every_folder_of_code_is_a_package_of_at_most_sixteen_files():
+    folders = {path.parent for package in PACKAGES for path in files(package)}
+    for folder in folders:
+        names = [path.name for path in folder.glob("*.py")]
+        assert "__init__.py" in names, f"{folder} has no __init__.py, so an installed copy would lack it"
+        assert len(names) - 1 <= 16, f"{folder} holds {len(names) - 1} files: sort them into folders"
 
 
 def test_importing_a_viewer_prints_nothing_and_brings_no_torch():

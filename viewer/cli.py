@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from ..bench.consistency.commands import app as consistency_app
+from ..world.options import OfficialOptions
 from .files.outputs import OutputError
 from .window.display import missing_display
 
@@ -100,7 +101,7 @@ def play(
     from .opening.start import Start
 
     start = Start(seed, truth, family, _text(image), _text(load), text, ghost, dream_seed, fov, world)
-    official = _official(vision_tokenizer, precision=precision, context=context, area=area, turns=turns)
+    official = OfficialOptions(vision_tokenizer, precision, context, area, turns)
     dreams = _dreams(steps, temperature)
     order = playing.Order(start, model, actions, frames, record, out, overwrite, mapped, official, dreams)
     missing = None if headless else missing_display()
@@ -161,7 +162,7 @@ def replay(
 
         show_recorded(log, split, rollout, out)
         return
-    official = _official(vision_tokenizer, precision=precision, context=context, area=area, turns=turns)
+    official = OfficialOptions(vision_tokenizer, precision, context, area, turns)
     if not replay_log(log, model, official):
         raise typer.Exit(1)
 
@@ -293,8 +294,9 @@ def serve(
         max_clients=max_clients, max_awake=max_awake, park_s=park_s, snapshot_frames=snapshot_frames
     )  # fmt: skip
 
-    official = _official(vision_tokenizer, precision=precision, context=context, area=area, turns=turns)
-    worlds = open_worlds(model, is_truth=truth, solid=not ghost, dreams=_dreams(steps, temperature), **official)
+    official = OfficialOptions(vision_tokenizer, precision, context, area, turns)
+    worlds = open_worlds(model, is_truth=truth, solid=not ghost, dreams=_dreams(steps, temperature), official=official,
+                         say=print)  # fmt: skip
     ports = {"metrics_port": metrics_port, "page_port": page_port, "allow_origins": allow_origin or ()}
     run(worlds, address, folder=folder, keys=keys, is_open=is_open, limits=limits, **ports)
 
@@ -466,12 +468,6 @@ def _ending_on_signals() -> Iterator[None]:
     finally:
         for number in mine:
             signal.signal(number, signal.SIG_DFL)
-
-
-def _official(vision: Path | None, **options) -> dict:
-    """What an official folder takes besides, as far as it was given; the plan of its memory is printed."""
-    given = {name: value for name, value in {"vision": vision, **options}.items() if value is not None}
-    return given | {"say": print} if given else {}
 
 
 def _dreams(steps: int | None, temperature: float | None) -> dict:

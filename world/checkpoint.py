@@ -64,7 +64,7 @@ class Checkpoint:
 def is_official(folder: str | Path) -> bool:
     """Whether a folder holds a language model in the official format: a config.json with a model_type."""
     try:
-        return "model_type" in json.loads((Path(folder) / "config.json").read_text())
+        return "model_type" in json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):
         return False
 
@@ -86,7 +86,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, dtype: torch.
     configs |= {"layout": checkpoint.layout, "dida": checkpoint.dida}
     parts = {"format": FORMAT, **{name: asdict(config) for name, config in configs.items()}}
     parts["words"] = checkpoint.text.words
-    (folder / "config.json").write_text(json.dumps(parts, indent=1))
+    (folder / "config.json").write_text(json.dumps(parts, indent=1), encoding="utf-8")
 
 
 def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.device = "cpu") -> Checkpoint:
@@ -135,7 +135,7 @@ def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.dev
 def _read_config(folder: Path) -> dict:
     path = folder / "config.json"
     try:
-        parts = json.loads(path.read_text())
+        parts = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(
             f"no checkpoint in {folder}: config.json is missing; name a folder that `roam train` wrote"

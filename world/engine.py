@@ -25,6 +25,7 @@ from .dreamer import SPECK, Asked, Dream, Dreamer, DreamStopped, strides_ahead, 
 from .frame import Frame, Timing
 from .pose import Camera, Pose
 from .session import NUM_VIEWS, REWIND_LIMIT, Keyframe, Moment, Plan, Prepared, Session, view_index
+from .snapshot import load_session, save_session
 from .spatial.view_memory import ViewMemory
 from .spatial.warp import View, Warp, is_known, remembered, sharpened, warp
 from .tokens.detail import restore_detail
@@ -67,33 +68,28 @@ class Engine:
     @classmethod
     def from_checkpoint(cls, folder: str | Path | None = None, *, device: str | None = None,
                         dida: DidaConfig | None = None, serving: Serving | None = None,
-                        dream_steps: int | None = None, dream_temperature: float | None = None,
-                        **official) -> Engine:  # fmt: skip
+                        dream_steps: int | None = None, dream_temperature: float | None = None) -> Engine:  # fmt: skip
         """Load a checkpoint folder, or the embedded one, onto a device: CUDA where there is one unless told otherwise.
+        Official Emu3.5 folders are opened by `opening.open_engine`, which takes these as well.
 
         On a CPU, torch is left one core fewer than there are, for whoever shows the frames: a step that waits for a
         busy core takes ten times as long. dream_steps and dream_temperature: in how many steps, and how freely, what
-        nobody has seen is dreamt; None leaves it as the checkpoint or dida has it. For an official Emu3.5 folder the
-        engine is an EmuEngine, which explores alike; `official` then holds vision, the vision tokenizer's folder, and
-        what EmuEngine.from_folders takes besides, precision among it. Raises CheckpointError for a folder that cannot
-        be used, and for steps or a temperature of dreams where the model has no painter.
+        nobody has seen is dreamt; None leaves it as the checkpoint or dida has it. Raises CheckpointError for a folder
+        that cannot be used, and for steps or a temperature of dreams where the model has no painter.
         """
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        dreams = {"dream_steps": dream_steps, "dream_temperature": dream_temperature}
-        dreams = {name: value for name, value in dreams.items() if value is not None}
         if folder is not None and is_official(folder):
-            _check_dreams(dreams, has_painter=False)
-            from .emu.engine import EmuEngine
-
-            return EmuEngine.from_folders(folder, device=device, dida=dida, **official)
-        if official:
-            name = next(iter(official))
-            raise CheckpointError(f"{folder or 'the embedded model'} is no official model, which alone takes {name}")
+            raise CheckpointError(f"{folder} is an official model: open it with roam.world.opening.open_engine")
+        device = device or available_device()
         if torch.device(device).type == "cpu":
             leave_a_core()
         checkpoint = load_checkpoint(folder, device=device)
-        _check_dreams(dreams, has_painter=checkpoint.painter is not None)
-        return cls(checkpoint, dida=replace(dida or checkpoint.dida, **dreams), serving=serving)
+        if checkpoint.painter is None:
+            check_no_dreams(dream_steps, dream_temperature)
+        dida = dida or checkpoint.dida
+        steps = dida.dream_steps if dream_steps is None else dream_steps
+        temperature = dida.dream_temperature if dream_temperature is None else dream_temperature
+        dida = replace(dida, dream_steps=steps, dream_temperature=temperature)
+        return cls(checkpoint, dida=dida, serving=serving)
 
     @property
     def dreams_anew(self) -> bool:
@@ -101,14 +97,17 @@ class Engine:
         return self.dreamer is not None
 
     def session(
-        self, first: Frame | np.ndarray, *, seed: int = 0, start: str = "auto", decoder: str = "dida",
-        solid: bool = False, seen: np.ndarray | None = None, photograph: bool = False,
+        self, first: Frame | np.ndarray | None = None, *, words: str = "", seed: int = 0, start: str = "auto",
+        decoder: str | None = None, solid: bool = False, seen: np.ndarray | None = None, photograph: bool = False,
     ) -> Session:  # fmt: skip
         """A walk that begins at a frame, or at pixels (H, W, 3) uint8 of unknown place, taken to be the origin. solid:
         whether what has been seen stops steps; without it the pose is always where the action says. seen (H, W) bool:
         where the first frame is known, if not everywhere; the rest is dreamt at once. photograph: whether it may be
         unlike what training showed, so that its depth is smoothed as far as the model is unsure of it
-        (tokens/doubt.py). Raises ValueError for a frame known in part where the model has no painter."""
+        (tokens/doubt.py). decoder: as Session has them, "dida" by default. Raises ValueError for words, which this
+        model does not read, and for a frame known in part where it has no painter."""
+        if words or first is None:
+            raise ValueError("this model begins with a frame or an image; it reads no words at the start")
         if seen is not None and self.dreamer is None:
             raise ValueError("a first frame that is known in part; this model has no painter to dream the rest")
         if not isinstance(first, Frame):
@@ -131,9 +130,8 @@ class Engine:
         if first.pose is not None:
             memory = memory.with_view(view_index(0), View(pixels, depth, first.pose))
         moment = Moment(frame, (Keyframe(page, 0, grid),), memory)
-        session = Session(self, [moment], [], seed=seed, start=start, decoder=decoder, is_solid=solid)
-        session.is_committed = False
-        return session
+        return Session(self, [moment], [], seed=seed, start=start, decoder=decoder or "dida", is_solid=solid,
+                       is_committed=False)  # fmt: skip
 
     def _calmed(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
         mirrored = np.ascontiguousarray(pixels[:, ::-1])
@@ -154,14 +152,10 @@ class Engine:
 
     def save_session(self, session: Session, path: str | Path) -> None:
         """Write a session's complete state; see snapshot.py."""
-        from .snapshot import save_session
-
         save_session(session, path)
 
     def load_session(self, path: str | Path) -> Session:
         """Go on from what `Session.save` wrote. Raises SnapshotError for a file that is torn or of other weights."""
-        from .snapshot import load_session
-
         return load_session(self, path)
 
     @torch.inference_mode()
@@ -183,7 +177,7 @@ class Engine:
             frames |= {id(session): frame for (session, _, _), frame in zip(group, made, strict=True)}
         return [frames[id(session)] for session in sessions]
 
-    def _imagine(self, walks: Sequence[Walk], clock: _Clock, warp_ms: float) -> list[Frame]:
+    def _imagine(self, walks: Sequence[Step], clock: _Clock, warp_ms: float) -> list[Frame]:
         """Steps of sessions that have views to carry: what was seen is shown as it was, what nobody has seen is dreamt,
         first the keyframe that the step leads to, then what that has left open. Where nothing is new no network runs,
         where just the rims of things are, the painter alone."""
@@ -236,7 +230,7 @@ class Engine:
         """Whether a view has room for things that nobody has seen."""
         return _open(carried) > SPECK and not self.dreamer.is_decided(carried)
 
-    def _keyframes(self, walks: Sequence[Walk], *, stop: Callable[[], bool] | None = None) -> list[Prepared]:
+    def _keyframes(self, walks: Sequence[Step], *, stop: Callable[[], bool] | None = None) -> list[Prepared]:
         """The keyframe that each step leads to, dreamt now or before."""
         made = [session.take_prepared(action) for session, action, _ in walks]
         missing = [k for k, prepared in enumerate(made) if prepared is None]
@@ -280,7 +274,7 @@ class Engine:
         carried = warp(memory.choose(plan.pose, NUM_VIEWS), plan.pose, session.camera)
         return _Imagined(session, memory, carried, keyframe)
 
-    def _redraw(self, walks: Sequence[Walk], clock: _Clock, warp_ms: float) -> list[Frame]:
+    def _redraw(self, walks: Sequence[Step], clock: _Clock, warp_ms: float) -> list[Frame]:
         """Steps that decode a whole frame: where no view can be carried, without a painter, or by another decoder."""
         sessions = [session for session, _, _ in walks]
         plans = [self._with_codes(plan) for _, _, plan in walks]
@@ -343,7 +337,7 @@ class Engine:
         past = [session.pages[-self.layout.window - 1 : -1] for session in waiting]
         self.passes.commit(tokens, self._numbers(waiting, 0), past, [session.pages[-1] for session in waiting])
         for session in waiting:
-            session.is_committed = True
+            session.settled()
 
     def _prefill(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> None:
         """Write the words' keys and values into the new pages, where no canvas is read with them."""
@@ -461,8 +455,14 @@ class Engine:
         return pixels[0].cpu().numpy(), depth[0].half().float().cpu().numpy()
 
 
-def _check_dreams(dreams: dict, *, has_painter: bool) -> None:
-    if dreams and not has_painter:
+def available_device() -> str:
+    """CUDA where there is a device of it, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_no_dreams(steps: int | None, temperature: float | None) -> None:
+    """Raise CheckpointError where dreams are ordered of a model that has no painter."""
+    if steps is not None or temperature is not None:
         raise CheckpointError(
             "this model has no painter and dreams nothing apart, so steps and a temperature of dreams would change "
             "nothing: leave them out"
@@ -491,7 +491,7 @@ class _Imagined:
     shown: Dream | None = None
 
 
-Walk = tuple[Session, Action, Plan]
+Step = tuple[Session, Action, Plan]  # a session, what it is told, and where that leads
 
 
 class _Clock:

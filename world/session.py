@@ -5,10 +5,10 @@ The session owns its pages and gives them back on close; the tensors behind them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -22,8 +22,12 @@ from .spatial.warp import View, Warp, warp
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .checkpoint import Checkpoint
+    from .config import DidaConfig, LayoutConfig
     from .dreamer import Dream
-    from .engine import Engine
+    from .emu.text import EmuTextTokenizer
+    from .tokens.text import TextTokenizer
+    from .transformer.cache import KVCache
 
 REWIND_LIMIT = 120
 STARTS = ("auto", "warp", "frame", "noise")
@@ -80,9 +84,67 @@ class Prepared:
     dream: Dream
 
 
+class SessionEngine(Protocol):
+    """What steps sessions: an Engine, or an EmuEngine for official checkpoints.
+
+    reads_words: whether a world can begin with words, and free words are directions; dreams_anew: whether what nobody
+    has seen is dreamt apart from what has been, so that it can be dreamt otherwise; frame_side: pixels a side of a
+    square frame; rewind_limit: steps that can be undone; num_kept: moments behind the newest that a session keeps;
+    num_pinned: first moments that are never forgotten.
+    """
+
+    reads_words: bool
+    num_pinned: int
+
+    @property
+    def checkpoint(self) -> Checkpoint: ...
+    @property
+    def dida(self) -> DidaConfig: ...
+    @property
+    def layout(self) -> LayoutConfig: ...
+    @property
+    def text(self) -> TextTokenizer | EmuTextTokenizer: ...
+    @property
+    def cache(self) -> KVCache: ...
+    @property
+    def dreams_anew(self) -> bool: ...
+    @property
+    def frame_side(self) -> int: ...
+    @property
+    def rewind_limit(self) -> int: ...
+    @property
+    def num_kept(self) -> int: ...
+
+    def session(
+        self, first: Frame | np.ndarray | None = None, *, words: str = "", seed: int = 0, start: str = "auto",
+        decoder: str | None = None, solid: bool = False, seen: np.ndarray | None = None, photograph: bool = False,
+    ) -> Session:  # fmt: skip
+        """A walk that begins at a frame or pixels (H, W, 3) uint8, or at words where the engine reads them. Raises
+        ValueError for a beginning that this engine cannot take."""
+
+    def load_session(self, path: str | Path) -> Session:
+        """Go on from what `Session.save` wrote. Raises SnapshotError for a file that is torn or of other weights."""
+
+    def save_session(self, session: Session, path: str | Path) -> None:
+        """Write a session's complete state. Raises OSError."""
+
+    def step_many(self, sessions: Sequence[Session], actions: Sequence[Action]) -> list[Frame]:
+        """One step of each session: the same frames as each alone. Raises ActionError before any has moved."""
+
+    def observe(self, session: Session, action: Action, pixels: np.ndarray, pose: Pose | None = None) -> Frame:
+        """Take a true frame (H, W, 3) uint8 into a session's history instead of dreaming one."""
+
+    def settle(self, sessions: Sequence[Session]) -> None:
+        """Write what the newest moment of each session still owes to the cache."""
+
+    def prepare(self, session: Session, action: Action, *, stop: Callable[[], bool] | None = None) -> None:
+        """Dream now what a step by `action` would have to dream first, where anything is dreamt ahead."""
+
+
 class Session:
     """An Explorer over a world model. Made by `Engine.session` and `Engine.load_session`, or by an EmuEngine's, whose
-    moments are passages of a conversation (emu/engine.py).
+    moments are passages of a conversation (emu/engine.py). is_committed: whether the newest moment is in the cache
+    whole; a step makes it so first.
 
     start: where canvases begin: carried views ("warp"), the frame before ("frame"), pure noise ("noise"), or "auto":
     carried views where the action has a motion and the frame a pose, else the frame before. decoder: "dida",
@@ -90,16 +152,21 @@ class Session:
     whether steps end at remembered surfaces (spatial/collision.py), or go wherever the action says.
     """
 
-    def __init__(self, engine: Engine, moments: list[Moment], actions: list[Action], *, seed: int, start: str = "auto",
-                 decoder: str = "dida", is_solid: bool = False):  # fmt: skip
+    def __init__(self, engine: SessionEngine, moments: list[Moment], actions: list[Action], *, seed: int,
+                 start: str = "auto", decoder: str = "dida", is_solid: bool = False,
+                 is_committed: bool = True):  # fmt: skip
         if start not in STARTS or decoder not in DECODERS:
             raise ValueError(f"start '{start}' or decoder '{decoder}' unknown; known: {STARTS} and {DECODERS}")
         self.engine, self.seed, self.start, self.decoder = engine, seed, start, decoder
         self.is_solid = is_solid
         self._moments, self._actions = moments, actions
         self._prepared: Prepared | None = None
-        self.is_committed = True
+        self._is_committed = is_committed
         self._is_closed = False
+
+    @property
+    def is_committed(self) -> bool:
+        return self._is_committed
 
     @property
     def frame(self) -> Frame:
@@ -280,12 +347,18 @@ class Session:
         self._drop_prepared()
         self._moments.append(moment)
         self._actions.append(action)
-        self.is_committed = is_committed
+        self._is_committed = is_committed
         self._forget()
 
-    def settled(self, moment: Moment) -> None:
-        """Take the newest moment as it is once its frame has been committed."""
-        self._moments[-1], self.is_committed = moment, True
+    def settled(self, moment: Moment | None = None) -> None:
+        """The newest moment has been committed; moment: what it is then, if that differs."""
+        self._moments[-1] = moment or self._moments[-1]
+        self._is_committed = True
+
+    def resumed(self, moment: Moment) -> None:
+        """Take up a stored moment that is not committed yet."""
+        self._moments.append(moment)
+        self._is_committed = False
 
     def _forget(self) -> None:
         """Give back what no rewind can reach and no step will see; how much that is, the engine says."""

@@ -13,7 +13,6 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,13 +21,11 @@ from safetensors.torch import save_file
 
 from .action import Action
 from .frame import Frame
-from .pose import Camera, Motion, Pose
-from .session import Keyframe, Moment, Session, view_index
+from .pose import Camera, Pose
+from .records import action_of, action_row, pose_of, pose_row
+from .session import Keyframe, Moment, Session, SessionEngine, view_index
 from .spatial.view_memory import VIEW_LIMIT, ViewMemory
 from .spatial.warp import View
-
-if TYPE_CHECKING:
-    from .engine import Engine
 
 FORMAT = "3"
 
@@ -58,14 +55,14 @@ def save_session(session: Session, path: str | Path) -> None:
         "index": torch.tensor(list(pictures)),
         "pixels": torch.from_numpy(np.stack([picture.pixels for picture in pictures.values()])),
         "depth": torch.from_numpy(np.stack([picture.depth.astype(np.float16) for picture in pictures.values()])),
-        "pose": torch.tensor([_pose_row(picture.pose) for picture in pictures.values()], dtype=torch.float64),
+        "pose": torch.tensor([pose_row(picture.pose) for picture in pictures.values()], dtype=torch.float64),
         "views": torch.tensor(list(views), dtype=torch.int64),
         "fresh": torch.from_numpy(np.stack([_packed(view) for view in views.values()] or [np.zeros(0, np.uint8)])),
     }  # fmt: skip
     meta = {
         "roam": "session", "format": FORMAT, "weights": session.engine.checkpoint.digest, "seed": str(session.seed),
         "start": session.start, "decoder": session.decoder, "dida": json.dumps(vars(session.engine.dida)),
-        "actions": json.dumps([_action_row(action) for action in session.actions]),
+        "actions": json.dumps([action_row(action) for action in session.actions]),
         "solid": json.dumps(session.is_solid), "memories": json.dumps([moment.memory.indices for moment in moments]),
         "keyframes": json.dumps([[place[page] for page in moment.held] for moment in moments]),
     }  # fmt: skip
@@ -106,7 +103,7 @@ def _sum(tensors: dict[str, torch.Tensor], meta: dict[str, str]) -> str:
     return hasher.hexdigest()
 
 
-def load_session(engine: Engine, path: str | Path) -> Session:
+def load_session(engine: SessionEngine, path: str | Path) -> Session:
     """Read what `save_session` wrote. Raises SnapshotError, and takes no pages, if anything is amiss."""
     try:
         with safe_open(path, "pt") as file:
@@ -119,7 +116,7 @@ def load_session(engine: Engine, path: str | Path) -> Session:
                     "load the model that it was walked with"
                 )
             held = tensors_of(file, meta, path)
-        actions = [_action(row) for row in json.loads(meta["actions"])]
+        actions = [action_of(row) for row in json.loads(meta["actions"])]
         return _rebuild(engine, meta, held, actions)
     except SnapshotError:
         raise
@@ -127,7 +124,8 @@ def load_session(engine: Engine, path: str | Path) -> Session:
         raise SnapshotError(f"{path} is torn or no saved session ({error}); nothing was loaded") from error
 
 
-def _rebuild(engine: Engine, meta: dict[str, str], held: dict[str, torch.Tensor], actions: list[Action]) -> Session:
+def _rebuild(engine: SessionEngine, meta: dict[str, str], held: dict[str, torch.Tensor],
+             actions: list[Action]) -> Session:  # fmt: skip
     cache = engine.cache
     count, expected = len(held["numbers"]), (cache.k.shape[0], *cache.k.shape[2:])
     for name in ("k", "v"):
@@ -136,7 +134,7 @@ def _rebuild(engine: Engine, meta: dict[str, str], held: dict[str, torch.Tensor]
                 f"saved keys of shape {tuple(held[name].shape)}; this model wants {expected} for {count} pages"
             )
     pictures = _pictures(held)
-    memory = ViewMemory(Camera(engine.vision.config.size, engine.vision.config.size), limit=10**9)
+    memory = ViewMemory(Camera(engine.frame_side, engine.frame_side), limit=10**9)
     for index, row in zip(held["views"].tolist(), held["fresh"].numpy(), strict=False):  # in the order of remembering
         pixels, depth, pose = pictures[index]
         memory = memory.with_view(index, View(pixels, depth, pose, _unpacked(row, depth.shape)))
@@ -173,7 +171,7 @@ def _rebuild(engine: Engine, meta: dict[str, str], held: dict[str, torch.Tensor]
 def _pictures(held: dict[str, torch.Tensor]) -> dict[int, tuple[np.ndarray, np.ndarray, Pose | None]]:
     """Every stored picture by its index: pixels, depth, pose."""
     rows = zip(held["index"].tolist(), held["pixels"].numpy(), held["depth"].numpy(), held["pose"], strict=True)
-    return {index: (pixels, depth.astype(np.float32), _pose(pose)) for index, pixels, depth, pose in rows}
+    return {index: (pixels, depth.astype(np.float32), pose_of(pose.tolist())) for index, pixels, depth, pose in rows}
 
 
 def _packed(view: View) -> np.ndarray:
@@ -183,22 +181,3 @@ def _packed(view: View) -> np.ndarray:
 
 def _unpacked(row: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return np.unpackbits(row, count=shape[0] * shape[1]).reshape(shape).astype(bool)
-
-
-def _pose_row(pose: Pose | None) -> list[float]:
-    return [float("nan")] * 7 if pose is None else [*pose.position, *pose.wxyz]
-
-
-def _pose(row: torch.Tensor) -> Pose | None:
-    values = row.tolist()
-    return None if values[0] != values[0] else Pose(tuple(values[:3]), tuple(values[3:]))
-
-
-def _action_row(action: Action) -> list:
-    motion = action.motion
-    return [action.text, None if motion is None else [motion.forward, motion.right, motion.yaw_deg, motion.pitch_deg]]
-
-
-def _action(row: list) -> Action:
-    text, motion = row
-    return Action(text, None if motion is None else Motion(*motion))

@@ -90,7 +90,7 @@ def report(folder: Folder) -> None:
     from .report.page import report as writing
 
     page = writing(folder)
-    print((folder / "report.md").read_text())
+    print((folder / "report.md").read_text(encoding="utf-8"))
     print(f"written: {page}")
 
 
@@ -122,7 +122,7 @@ def compare(
 
     table = as_markdown(comparing(a, b, metrics=_parts(metrics)))
     if out:
-        out.write_text(f"# {b} less {a}\n\n{table}")
+        out.write_text(f"# {b} less {a}\n\n{table}", encoding="utf-8")
     print(table)
 
 
@@ -148,7 +148,7 @@ def leaderboard(
     """Make leaderboard.csv and leaderboard.md from report files."""
     from .report.leaderboard import leaderboard as making
 
-    print(making(reports, out).read_text())
+    print(making(reports, out).read_text(encoding="utf-8"))
 
 
 @app.command()

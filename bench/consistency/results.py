@@ -88,7 +88,7 @@ def read_manifest(folder: str | Path) -> Manifest:
     """Raises BenchError for a folder that no run has written."""
     path = Path(folder) / "manifest.json"
     try:
-        parts = json.loads(path.read_text())
+        parts = json.loads(path.read_text(encoding="utf-8"))
         for name in ("tasks", "modes", "seeds", "models"):
             parts[name] = tuple(parts[name])
         return Manifest(**parts)
@@ -101,7 +101,7 @@ def read_manifest(folder: str | Path) -> Manifest:
 def write_manifest(folder: str | Path, manifest: Manifest) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
     partial = Path(folder) / "manifest.partial"
-    partial.write_text(json.dumps(asdict(manifest), indent=1))
+    partial.write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
     partial.replace(Path(folder) / "manifest.json")
 
 
@@ -115,7 +115,7 @@ def read_lines(folder: str | Path) -> list[Line]:
 
 
 def _whole_lines(path: Path) -> Iterator[Line]:
-    for text in path.read_text().splitlines():
+    for text in path.read_text(encoding="utf-8").splitlines():
         try:
             yield Line.from_json(text)
         except (ValueError, KeyError, TypeError):
@@ -125,7 +125,7 @@ def _whole_lines(path: Path) -> Iterator[Line]:
 def append_lines(folder: str | Path, lines: Sequence[Line]) -> None:
     path = Path(folder) / "results.jsonl"
     is_cut = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-    with open(path, "a") as file:
+    with open(path, "a", encoding="utf-8") as file:
         file.write("\n" * is_cut + "".join(line.as_json() + "\n" for line in lines))
         file.flush()
         os.fsync(file.fileno())

@@ -17,8 +17,9 @@ from pathlib import Path
 from ...scenes.splits import SPLITS
 from .ask import ask, digest_of
 from .metrics.score import score
-from .models.adapters import WorldModel, open_model
+from .models.adapters import WorldModel
 from .models.baselines import BASELINES
+from .models.opening import open_model
 from .questions.episode import MODES, BenchError, Episode
 from .questions.forms import FORMS, SHORT_GAP, Form
 from .questions.tasks import SPLIT, TASKS, build

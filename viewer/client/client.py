@@ -13,6 +13,7 @@ from collections.abc import Callable
 from ...world.action import Action, ActionError
 from ...world.frame import Frame
 from ...world.pose import Motion
+from ...world.records import motion_row
 from ..files.pictures import to_send
 from ..wire import protocol as p
 from ..wire.encoding import Look
@@ -42,6 +43,7 @@ class Client:
     ):
         self.timeout_s = timeout_s
         self.welcome: p.Welcome | None = None
+        self.farewell = ""  # what the server said when it hung up, until it is back
         self._refusal: p.Error | None = None
         self._last_seq = 0
         self._is_up = self._is_closed = False
@@ -235,7 +237,7 @@ class Client:
             return self._last_seq
 
     def _act(self, session: str, mode: str, text: str, motion: Motion | None) -> p.Act:
-        exact = (motion.forward, motion.right, motion.yaw_deg, motion.pitch_deg) if motion else ()
+        exact = tuple(motion_row(motion)) if motion else ()
         return p.Act(seq=self._next_seq(), session=session, mode=mode, text=text, motion=exact, clock=time.monotonic())
 
     def _walk(self, session: str) -> Walk:
@@ -285,7 +287,7 @@ class Client:
 
     def _up(self, welcome: p.Welcome) -> None:
         with self._changed:
-            self.welcome, self._is_up = welcome, True
+            self.welcome, self._is_up, self.farewell = welcome, True, ""
             walks = [walk for walk in self._walks.values() if not walk.failure]
             for walk in walks:
                 self._take_up(walk)
@@ -324,6 +326,8 @@ class Client:
                 self._fail(message)
             elif isinstance(message, p.Opened):
                 self._opened(message)
+            elif isinstance(message, p.Goodbye):
+                self.farewell = message.reason
             if isinstance(message, p.Request) and message.seq in self._answers:
                 self._answers[message.seq] = message
             self._changed.notify_all()

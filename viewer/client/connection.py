@@ -161,5 +161,13 @@ class Line:
                 self._reconnect()
         elif isinstance(message, p.Error) and not self._is_up:
             self._on_refused(message)
+        elif isinstance(message, p.Goodbye):
+            self._part(message)
         elif not isinstance(message, p.Pong):
             self._on_message(message, payload)
+
+    def _part(self, goodbye: p.Goodbye) -> None:
+        """The server has hung up: nothing that is said on this connection is heard any more."""
+        if self._is_up:
+            self._on_message(goodbye, b"")
+            self._reconnect()

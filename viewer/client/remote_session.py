@@ -88,8 +88,9 @@ def load_remote(
         state = json.loads(Path(path).read_text(encoding="utf-8"))
         name = state["save"] if state["roam"] == "remote session" else None
         token = str(state.get("token", ""))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RemoteError(f"{path} is no saved remote session ({error})") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RemoteError(f"{path} is no saved remote session ({reason})") from error
     if name is None:
         raise RemoteError(f"{path} is no saved remote session")
     return RemoteSession(client, client.load(name, token=token, look=look), patience_s=patience_s)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 
+from ...world.options import OfficialOptions
 from ..files.outputs import OutputError, fresh
 from ..opening.start import Opener, Place, Start, StartError
 from ..play.action_log import LogError, load_log, replay
@@ -35,20 +36,22 @@ class Order:
     out: Path = Path("roam-out")
     overwrite: bool = False
     is_mapped: bool = False
-    official: dict = field(default_factory=dict)
+    official: OfficialOptions = field(default_factory=OfficialOptions)
     dreams: dict = field(default_factory=dict)
 
     def __post_init__(self):
         if self.dreams and self.start.truth:
             raise StartError("a true scene is not dreamt: leave out --steps, --temperature or --truth")
+        if self.start.truth and (self.model or self.official.given):
+            raise StartError("a true scene needs no model: leave out --truth, or --model and what is said of it")
 
     @property
     def opener(self) -> Opener:
-        return Opener(self.model, dreams=self.dreams, **self.official)
+        return Opener(self.model, dreams=self.dreams, official=self.official, say=print)
 
     def script(self) -> list[Deed] | None:
         """The actions of the file, if there is one."""
-        return load_script(self.actions, is_free=bool(self.official)) if self.actions else None
+        return load_script(self.actions, is_free=bool(self.official.given)) if self.actions else None
 
 
 def play_headless(order: Order) -> None:
@@ -115,11 +118,12 @@ def play_in_window(order: Order, *, keys: Path | None, scale: int) -> None:
     stop.leave()
 
 
-def replay_log(path: Path, model: Path | None, official: dict) -> bool:
+def replay_log(path: Path, model: Path | None, official: OfficialOptions) -> bool:
     """Walk a log again and say whether every digest is the same."""
     log = load_log(path)
     with waiting(OPENING):
-        explorer = Opener(model or log.model, dreams=log.dreams, **official).open(Start.from_dict(log.start)).explorer
+        opener = Opener(model or log.model, dreams=log.dreams, official=official, say=print)
+        explorer = opener.open(Start.from_dict(log.start)).explorer
     try:
         for number, (then, now) in enumerate(counted(replay(explorer, log), "replayed", len(log.events) + 1)):
             if then != now:

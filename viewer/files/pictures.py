@@ -47,7 +47,7 @@ def read_picture(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked here
-            with Image.open(file, formats=formats) as picture:
+            with Image.open(file, formats=formats or _without_programs()) as picture:
                 _check(picture, name, max_side, within)
                 opaque = _opaque(ImageOps.exif_transpose(picture))
                 if within and max(opaque.size) > within:
@@ -60,7 +60,7 @@ def read_picture(
     except PictureError:
         raise
     except (*_NOT_READ, Image.DecompressionBombError) as error:
-        raise PictureError(f"cannot read the image {name}: {getattr(error, 'strerror', None) or error}") from error
+        raise PictureError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def degrees_across(path: str | Path) -> float | None:
@@ -104,6 +104,14 @@ def to_send(payload: bytes) -> bytes:
     smaller = io.BytesIO()
     Image.fromarray(pixels).save(smaller, "JPEG", quality=95, subsampling=0)
     return smaller.getvalue()
+
+
+def _without_programs() -> list[str]:
+    """Pillow's names of all that it reads but drawings that a program of their own would have to run."""
+    from PIL import Image
+
+    Image.init()
+    return [name for name in Image.OPEN if name not in ("EPS", "WMF")]
 
 
 def _check(picture: Image.Image, name: str, max_side: int | None, within: int | None) -> None:

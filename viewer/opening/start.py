@@ -19,7 +19,8 @@ from ..files.pictures import PictureError, degrees_across, read_picture
 
 if TYPE_CHECKING:
     from ...scenes.scene import Scene
-    from ...world.engine import Engine
+    from ...world.options import OfficialOptions
+    from ...world.session import SessionEngine
 
 _LEAST_SHOWN = 0.2  # of a frame's side, that a photograph must fill
 _READ_SIDE = 2048  # a photograph is no sharper in a frame
@@ -125,15 +126,16 @@ class Place:
 class Opener:
     """Opens starts; weights are read once, when the first dream is opened.
 
-    model: a folder of weights, or None for the embedded ones; engine: one that has read them already; official: for an
-    official folder, what Engine.from_checkpoint takes besides. dreams: dream_steps and dream_temperature, where they
-    are not the model's own.
+    model: a folder of weights, or None for the embedded ones; engine: one that has read them already; official: what an
+    official folder takes besides; say: told the plan of its memory. dreams: dream_steps and dream_temperature, where
+    they are not the model's own.
     """
 
-    def __init__(self, model: str | Path | None = None, *, engine: Engine | None = None, dreams: dict | None = None,
-                 **official):  # fmt: skip
+    def __init__(self, model: str | Path | None = None, *, engine: SessionEngine | None = None,
+                 dreams: dict | None = None, official: OfficialOptions | None = None,
+                 say: Callable[[str], None] | None = None):  # fmt: skip
         self.model, self.dreams = model, dreams or {}
-        self._engine, self._official = engine, official
+        self._engine, self._official, self._say = engine, official, say
 
     def open(self, start: Start) -> Place:
         """The place of a start. Raises a ValueError (SceneError, CheckpointError, ...) that says what is wrong."""
@@ -171,12 +173,12 @@ class Opener:
         return Place(start, explorer, explorer.walked, self.engine.reads_words)
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> SessionEngine:
         """The model behind the dreams."""
         if self._engine is None:
-            from ...world.engine import Engine
+            from ...world.opening import open_engine
 
-            self._engine = Engine.from_checkpoint(self.model, device=None, **self.dreams, **self._official)
+            self._engine = open_engine(self.model, **self.dreams, official=self._official, say=self._say)
         return self._engine
 
     def _check_dreams(self, start: Start) -> None:
@@ -197,8 +199,7 @@ class Opener:
             first = first_frame(start.image, is_whole=True)
         elif start.image:
             return self._photographed(start)
-        words = {"words": start.text} if start.text else {}
-        explorer = self.engine.session(first, seed=start.session_seed, solid=not start.ghost, **words)
+        explorer = self.engine.session(first, words=start.text or "", seed=start.session_seed, solid=not start.ghost)
         return Place(start, explorer, explorer.walked, reads_words)
 
     def _photographed(self, start: Start) -> Place:
@@ -215,8 +216,9 @@ class Opener:
                     "model has no painter to dream the rest: leave out --fov, and its middle fills the frame"
                 )
             first, seen = first_frame(start.image, camera), None
-        known = {} if seen is None or seen.all() else {"seen": seen}
-        explorer = self.engine.session(first, seed=start.session_seed, solid=not start.ghost, photograph=True, **known)
+        seen = None if seen is None or seen.all() else seen
+        explorer = self.engine.session(first, seed=start.session_seed, solid=not start.ghost, seen=seen,
+                                       photograph=True)  # fmt: skip
         return Place(start, explorer, explorer.walked)
 
     def _loaded(self, start: Start) -> Place:

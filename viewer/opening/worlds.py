@@ -13,7 +13,8 @@ from ...world.frame import Explorer
 from ...world.pose import Camera
 
 if TYPE_CHECKING:
-    from ...world.engine import Engine
+    from ...world.options import OfficialOptions
+    from ...world.session import SessionEngine
 
 EXPLORE = "explore"  # the name, on the wire, of a model that reads words
 
@@ -95,14 +96,14 @@ class DreamWorlds:
     """Dreams on one engine, begun from a true scene's first frame, from an image or, where the model reads them, from
     words; the true scenes as well.
 
-    engine: a world.engine.Engine, whose sessions step together when their steps coincide, or an EmuEngine. solid:
-    whether what has been seen stops those who walk.
+    engine: its sessions step together when their steps coincide (world/session.py). solid: whether
+    what has been seen stops those who walk.
     """
 
     worlds: tuple[str, ...] = SceneWorlds.worlds
     fov_deg = SceneWorlds.fov_deg
 
-    def __init__(self, engine: Engine, *, scenes: SceneWorlds | None = None, solid: bool = True):
+    def __init__(self, engine: SessionEngine, *, scenes: SceneWorlds | None = None, solid: bool = True):
         self.engine, self.scenes, self.solid = engine, scenes or SceneWorlds(), solid
         self.models: tuple[str, ...] = (EXPLORE if engine.reads_words else "dream", "scene")
         self.reads_words = engine.reads_words
@@ -124,14 +125,14 @@ class DreamWorlds:
         reads_words = self.engine.reads_words
         if request.text and not reads_words:
             raise ValueError("this model begins with a scene or an image; it reads no text at the start")
-        words = {"words": request.text} if request.text else {}
         if request.image is not None:
             if reads_words:
-                return lambda: self.engine.session(request.image, seed=request.seed, solid=self.solid, **words)
+                return lambda: self.engine.session(request.image, words=request.text, seed=request.seed,
+                                                   solid=self.solid)  # fmt: skip
             image = self._fitted(request.image)
             return lambda: self.engine.session(image, seed=request.seed, solid=self.solid, photograph=True)
         if request.text:
-            return lambda: self.engine.session(seed=request.seed, **words)
+            return lambda: self.engine.session(words=request.text, seed=request.seed)
         side = self.engine.frame_side
         first = self.scenes.open(replace(request, model="", width=side, height=side)).frame
         return lambda: self.engine.session(first, seed=request.seed, solid=self.solid)
@@ -147,17 +148,20 @@ class DreamWorlds:
 
 
 def open_worlds(model: str | Path | None = None, *, is_truth: bool = False, solid: bool = True,
-                dreams: dict | None = None, **official) -> Worlds:  # fmt: skip
+                dreams: dict | None = None, official: OfficialOptions | None = None,
+                say: Callable[[str], None] | None = None) -> Worlds:  # fmt: skip
     """What `roam serve` serves: dreams of the model in that folder (or the embedded one), or true scenes alone.
     solid: as DreamWorlds has it; dreams: dream_steps and dream_temperature, where they are not the model's own;
-    official: for an official folder, what Engine.from_checkpoint takes besides. Raises WorldsError."""
+    official: what an official folder takes besides; say: told the plan of its memory. Raises WorldsError."""
     if is_truth:
         if dreams:
             raise WorldsError("a true scene is not dreamt: leave out --steps, --temperature or --truth")
+        if model or (official and official.given):
+            raise WorldsError("true scenes need no model: leave out --truth, or --model and what is said of it")
         return SceneWorlds()
-    from ...world.engine import Engine
+    from ...world.opening import open_engine
 
-    return DreamWorlds(Engine.from_checkpoint(model, **(dreams or {}), **official), solid=solid)
+    return DreamWorlds(open_engine(model, **(dreams or {}), official=official, say=say), solid=solid)
 
 
 def _is_scene(path: Path) -> bool:

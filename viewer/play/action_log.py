@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 
 from ...world.action import Action
 from ...world.frame import Explorer, Frame
-from ...world.pose import Motion
+from ...world.records import motion_of, motion_row
 from ..files.outputs import OutputError, unused
 
 FORMAT = 1
@@ -153,14 +153,14 @@ def _line(event: Event) -> dict:
     if isinstance(event, Rewind):
         return {"rewind": event.frames, "digest": event.digest}
     m = event.action.motion
-    motion = None if m is None else [m.forward, m.right, m.yaw_deg, m.pitch_deg]
+    motion = None if m is None else motion_row(m)
     return {"text": event.action.text, "motion": motion, "digest": event.digest}
 
 
 def _parsed(line: str, path: str | Path, number: int) -> dict:
     try:
         value = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LogError(f"{path}, line {number}: no JSON; the log is torn or no action log") from error
     if not isinstance(value, dict):
         raise LogError(f"{path}, line {number}: wanted a table, got {type(value).__name__}")
@@ -181,7 +181,7 @@ def _event(line: dict, path: str | Path, number: int) -> Event:
             return Anew(str(line["digest"]))
         if "rewind" in line:
             return Rewind(int(line["rewind"]), str(line["digest"]))
-        motion = None if line["motion"] is None else Motion(*map(float, line["motion"]))
+        motion = None if line["motion"] is None else motion_of(list(map(float, line["motion"])))
         if motion and not all(map(math.isfinite, vars(motion).values())):
             raise ValueError("a motion that is not finite")
         return Step(Action(str(line["text"]), motion), str(line["digest"]))

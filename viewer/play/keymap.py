@@ -57,8 +57,8 @@ class Keymap:
     def __post_init__(self):
         for name in ("step_m", "turn_deg", "mouse_deg_per_pixel"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 90:
-                raise KeymapError(f"'{name}' is {value!r}; wanted a number above 0 and at most 90")
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.01 <= value <= 90:
+                raise KeymapError(f"'{name}' is {value!r}; wanted a number from 0.01 to 90")
         owner: dict[str, str] = {}
         for command, keys in self.keys.items():
             for key in keys:
@@ -137,10 +137,12 @@ def load_keymap(path: str | Path) -> Keymap:
     file are those printed on the keys.
     """
     try:
-        table = json.loads(read_text(path))
+        table = json.loads(read_text(path), object_pairs_hook=_once)
     except (OSError, TextError) as error:
         raise KeymapError(f"cannot read the key file {path}: {getattr(error, 'strerror', None) or error}") from error
-    except ValueError as error:
+    except KeymapError as error:
+        raise KeymapError(f"the key file {path} {error}") from error
+    except (ValueError, RecursionError) as error:
         raise KeymapError(f"the key file {path} is not JSON: {error}") from error
     sizes = {"step_m", "turn_deg", "mouse_deg_per_pixel"}
     if not isinstance(table, dict) or not set(table) <= {"keys", *sizes}:
@@ -148,6 +150,15 @@ def load_keymap(path: str | Path) -> Keymap:
     keys = table.pop("keys", {})
     merged = _merged(keys)
     return Keymap(merged, **table, printed=frozenset(key for command in keys for key in merged[command]))
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A table of JSON, in which nothing may be said twice: the first would be lost without a word."""
+    names = [name for name, _ in pairs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise KeymapError(f"says '{twice}' twice; put both into one")
+    return dict(pairs)
 
 
 def _merged(given: object) -> dict[str, tuple[str, ...]]:

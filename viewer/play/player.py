@@ -52,7 +52,9 @@ class Opens(Protocol):
 
 
 class Connection(Protocol):
-    """The line to a world elsewhere."""
+    """The line to a world elsewhere. farewell: what was said there when it hung up, "" where nothing was."""
+
+    farewell: str
 
     @property
     def is_connected(self) -> bool: ...
@@ -157,6 +159,11 @@ class Player:
     def is_cut_off(self) -> bool:
         """Whether the world is elsewhere and the line to it is lost; it is taken up again by itself."""
         return self.connection is not None and not self.connection.is_connected
+
+    @property
+    def farewell(self) -> str:
+        """What the other side said when it hung up; "" where the line broke, or is up."""
+        return self.connection.farewell if self.connection else ""
 
     @property
     def is_recording(self) -> bool:

@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 from ...world.action import STEP, TURN_DEG, Action, ActionError, parse_action, say
-from ...world.pose import Motion
+from ...world.records import motion_of
 from ..wire.protocol import MAX_STEP_M, MAX_TURN_DEG, Act, Receipt
 
 MAX_QUEUED = 512  # steps, not sentences
@@ -127,7 +127,7 @@ def _commands(act: Act, *, reads_words: bool) -> list[Command]:
             return []
         raise ActionError("typed words without a word; say for instance 'move forward'")
     if act.motion:
-        motion = Motion(*act.motion)
+        motion = motion_of(act.motion)
         actions = [Action(words or say(motion), motion)]
     else:
         try:

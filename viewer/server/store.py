@@ -22,16 +22,22 @@ from typing import BinaryIO, TextIO
 
 from ...world.action import Action
 from ...world.frame import Explorer
-from ...world.pose import Motion
+from ...world.records import motion_of, motion_row
 
 FORMAT = 1
 
 
 MAX_SAVES = 64  # of one owner
+# what Windows takes for a device, whatever ends the name
+DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 
 
 class StoreError(ValueError):
     """A walk that is not here or cannot be read; the message says which."""
+
+
+class NameRefusedError(ValueError):
+    """A name that no save may have; the message says why."""
 
 
 class FullError(ValueError):
@@ -133,7 +139,7 @@ class Store:
         """Note what has been done. Handed to the system at once, so it outlives the process. Where that fails, the log
         ends before this act, and takes no more until it is turned."""
         m = done.action.motion if done.action else None
-        motion = [m.forward, m.right, m.yaw_deg, m.pitch_deg] if m else None
+        motion = motion_row(m) if m else None
         line = [done.seq, done.action.text, motion] if done.action else [0, "", None, done.rewound]
         data = (json.dumps(line) + "\n").encode()
         log = self._logs.get(session)
@@ -157,7 +163,7 @@ class Store:
         """What is known of a walk that is kept here."""
         try:
             meta = Meta(**json.loads((self._session(session) / "meta.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise StoreError(f"no walk '{session}' that can be read here") from error
         if meta.session != session or meta.format != FORMAT:
             raise StoreError(f"the walk '{session}' is of format {meta.format}; wanted {FORMAT}")
@@ -194,8 +200,7 @@ class Store:
 
     def save(self, owner: str, name: str, explorer: Explorer) -> None:
         """Write a named save of an owner's; an older one of that name is replaced once the new one is whole."""
-        if not name:
-            raise StoreError("a save needs a name of letters, digits, '.', '_' or '-'")
+        _check_name(name)
         folder = self.folder / "saves" / owner[:32]
         folder.mkdir(exist_ok=True, mode=0o700)
         whole, fresh, old = folder / name, folder / f".{name}.new", folder / f".{name}.old"
@@ -245,11 +250,18 @@ def finished(steps: Iterator[None]):
             return end.value
 
 
+def _check_name(name: str) -> None:
+    if not name:
+        raise NameRefusedError("a save needs a name of letters, digits, '.', '_' or '-'")
+    if name.endswith(".") or name.split(".")[0].lower() in DEVICES:  # the folder may come to lie on another system
+        raise NameRefusedError(f"no save can be called '{name}': some systems have no such files; choose another name")
+
+
 def _read_log(path: Path) -> list[Done]:
     done = []
     for line in path.read_text(encoding="utf-8").split("\n")[:-1]:  # an act torn by a power cut has no line end
         seq, text, motion, *rewound = json.loads(line)
-        action = None if rewound else Action(text, Motion(*motion) if motion else None)
+        action = None if rewound else Action(text, motion_of(motion) if motion else None)
         done.append(Done(action, seq, *rewound))
     return done
 

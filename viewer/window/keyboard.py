@@ -7,6 +7,7 @@ file names are meant by what is printed on them. Knows pygame's events and no co
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Set
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from .sdl import pygame
 
 _PLACES = {getattr(pygame, f"KSCAN_{sign.upper()}"): sign for sign in "abcdefghijklmnopqrstuvwxyz0123456789"}
+_PAD = re.compile(r"pad (\d+|axis \d+ [+-]|hat (up|down|left|right))")
 _SCANCODES = {name: code for code, name in _PLACES.items()}
 
 
@@ -36,6 +38,10 @@ class Keyboard:
         """The name that the key had when it went down, though the layout may have changed since."""
         return self._down.pop(getattr(event, "scancode", 0), None) or self._name(event)
 
+    def unknown(self) -> list[str]:
+        """Those of the names in a key file that no key can have; pygame must have a window."""
+        return [name for name in sorted(self._printed) if not _is_a_name(name)]
+
     def label(self, name: str) -> str:
         """What is printed on the key of that name, as far as that can be known."""
         if name in self._printed or name not in _SCANCODES:
@@ -49,6 +55,16 @@ class Keyboard:
             return printed
         self._labels[place] = printed or place
         return "" if place in self._printed else place
+
+
+def _is_a_name(name: str) -> bool:
+    """Whether some key may be called that: a letter of any alphabet, a name of SDL's, a part of a gamepad."""
+    if len(name) == 1 or _PAD.fullmatch(name):
+        return True
+    try:
+        return pygame.key.key_code(name) > 0
+    except (ValueError, UnicodeError):
+        return False
 
 
 def _label_of(scancode: int) -> str | None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..files.outputs import fresh, write_whole
-from ..play.keymap import BRANCH_KEYS, MOTIONS
+from ..play.keymap import BRANCH_KEYS, MOTIONS, KeymapError
 from ..play.player import Player
 from .branch_strip import draw_branches
 from .gamepad import Gamepads
@@ -39,7 +39,8 @@ class WindowError(ValueError):
 
 
 class Window:
-    """Shows a player's walk and lets a person steer it. Raises WindowError where no window can be opened.
+    """Shows a player's walk and lets a person steer it. Raises WindowError where no window can be opened, KeymapError
+    for keys that no keyboard has.
 
     waits: whether `tick` waits for the step that it begins, which makes a walk by posted events repeatable.
     """
@@ -59,6 +60,7 @@ class Window:
         self._scaled: tuple[tuple, pygame.Surface] | None = None
         self._open_screen(scale)
         self._hud, self._pads, self._keyboard = Hud(), Gamepads(), Keyboard(player.held.keymap.printed)
+        self._check_keys()
         self._note(f"{self._keys_of('help')} shows the keys, {self._keys_of('type')} opens a line to type in")
         self._draw()
 
@@ -110,6 +112,14 @@ class Window:
             raise WindowError("no window can be opened (no display lets us in); `roam play --headless` needs none")
         pygame.key.stop_text_input()
 
+    def _check_keys(self) -> None:
+        if unknown := self._keyboard.unknown():
+            pygame.display.quit()
+            raise KeymapError(
+                f"no key is called '{unknown[0]}'; keys are called for instance 'w', 'space', 'left shift', 'page up', "
+                "'pad 0', 'pad axis 1 -', 'pad hat up'"
+            )
+
     def _begin(self) -> bool:
         """Begin a step if one is wanted; says whether a frame was shown."""
         began, index = time.monotonic(), self.player.frame.index
@@ -134,8 +144,12 @@ class Window:
     def _has_news(self) -> bool:
         is_changed, self._was_cut_off = self._was_cut_off != self.player.is_cut_off, self.player.is_cut_off
         if is_changed:
-            self._note("the connection is lost; taking it up again" if self._was_cut_off else "connected again")
+            self._note(self._lost() if self._was_cut_off else "connected again")
         return is_changed or bool(self.player.notes) or any(until < time.monotonic() for until, _ in self.notes)
+
+    def _lost(self) -> str:
+        said = self.player.farewell
+        return f"goodbye from the server: {said}" if said else "the connection is lost; taking it up again"
 
     def _handle(self, event: pygame.event.Event) -> None:
         if event.type == pygame.QUIT:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from ...world.frame import Frame, Timing
-from ...world.pose import Pose
+from ...world.records import pose_of, pose_row
 from ..files.pictures import SENT_FORMATS, PictureError, read_picture
 from .protocol import MAX_SIDE, FrameHead, ProtocolError, View
 
@@ -50,7 +50,7 @@ def encode(frame: Frame, look: Look) -> Encoded:
         "width": width, "height": height, "encoding": look.encoding, "pixel_bytes": len(parts[0]),
         "depth": look.depth if len(parts[1]) else "", "depth_bytes": len(parts[1]),
         "grid": frame.tokens.shape if len(parts[2]) else (), "token_bytes": len(parts[2]),
-        "pose": (*frame.pose.position, *frame.pose.wxyz) if frame.pose else (),
+        "pose": tuple(pose_row(frame.pose)) if frame.pose else (),
     }  # fmt: skip
     payload = parts[0] if len(parts[0]) == sum(map(len, parts)) else b"".join(parts)
     return Encoded(described | {"encode_ms": (time.perf_counter() - began) * 1000}, payload)
@@ -65,7 +65,7 @@ def decode(head: FrameHead, payload: bytes | memoryview) -> Frame:
     pixels = _read_pixels(head, payload[: head.pixel_bytes])
     depth = _read_depth(head, payload[head.pixel_bytes : depth_end])
     tokens = _array(payload[depth_end:], "<i4", head.grid) if head.token_bytes else None
-    pose = Pose(head.pose[:3], head.pose[3:]) if head.pose else None
+    pose = pose_of(head.pose) if head.pose else None
     timing = Timing(head.warp_ms, head.denoise_ms, head.decode_ms, head.commit_ms)
     return Frame(head.index, pixels, tokens, depth, pose, timing)
 

@@ -198,7 +198,7 @@ def save_sequences(sequences: Sequence[np.ndarray], path: str | Path) -> None:
     partial = path.with_suffix(".partial")
     ends = np.cumsum([len(ids) for ids in sequences], dtype=np.int64)
     save_file({"ids": np.concatenate(sequences).astype(np.int32), "ends": ends}, partial)
-    partial.rename(path)
+    partial.replace(path)
 
 
 def load_sequences(path: str | Path) -> list[np.ndarray]:

@@ -94,8 +94,9 @@ def save_official(model: Transformer, source: str | Path, folder: str | Path, di
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         save_file({key: tensor.contiguous().cpu() for key, tensor in shard.items()}, folder / name, {"format": "pt"})
         where |= dict.fromkeys(shard, name)
-    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}, indent=1))
-    (folder / "config.json").write_text(json.dumps({**_json(source / "config.json"), "dida": asdict(dida)}, indent=1))
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}, indent=1), encoding="utf-8")
+    config = {**_json(source / "config.json"), "dida": asdict(dida)}
+    (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     for name in (BPE_FILE, VISION_FILE):
         if (source / name).is_file():
             shutil.copy(source / name, folder / name)
@@ -131,7 +132,7 @@ def read_vision_config(folder: Path) -> IbqConfig:
         import yaml
 
         try:
-            parts = yaml.safe_load(path.read_text())
+            parts = yaml.safe_load(path.read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
             raise CheckpointError(f"{path} is torn or no YAML ({error}); copy it again") from error
     else:
@@ -211,7 +212,7 @@ def free_bytes(device: str) -> int | None:
     meminfo = Path("/proc/meminfo")
     if not meminfo.is_file():
         return None
-    rows = dict(line.split(":") for line in meminfo.read_text().splitlines() if ":" in line)
+    rows = dict(line.split(":") for line in meminfo.read_text(encoding="utf-8").splitlines() if ":" in line)
     return int(rows["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in rows else None
 
 
@@ -309,7 +310,7 @@ def _holder_of(name: str, parts: object) -> dict | None:
 
 def _json(path: Path) -> dict:
     try:
-        parts = json.loads(path.read_text())
+        parts = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing; name a folder in the official format") from None
     except (OSError, ValueError) as error:

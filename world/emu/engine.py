@@ -25,8 +25,9 @@ from ..checkpoint import Checkpoint, CheckpointError
 from ..config import DidaConfig
 from ..frame import Frame, Timing
 from ..pose import Camera, Pose
-from ..session import Session
-from ..snapshot import SnapshotError, _action, _action_row, _pose, _pose_row, tensors_of, write_whole
+from ..records import action_of, action_row, pose_of, pose_row
+from ..session import Moment, Session
+from ..snapshot import SnapshotError, tensors_of, write_whole
 from ..spatial.view_memory import ViewMemory
 from ..transformer.cache import KVCache
 from .answer import AnswerWriter, Image, Request, Text
@@ -63,24 +64,22 @@ class Strand:
 
 
 @dataclass(frozen=True)
-class Passage:
+class Passage(Moment):
     """A moment of an exploration: a frame, and what each branch reads of the step that led to it. words: what the model
-    said and thought before the picture."""
+    said and thought before the picture. Remembers no views: pictures without depth cannot be carried."""
 
-    frame: Frame
-    strands: tuple[Strand, ...]
+    strands: tuple[Strand, ...] = ()
     words: str = ""
+
+    @staticmethod
+    def of(frame: Frame, strands: tuple[Strand, ...], words: str = "") -> Passage:
+        height, width = frame.pixels.shape[:2]
+        return Passage(frame, (), ViewMemory(Camera(width, height)), strands, words)
 
     @property
     def held(self) -> tuple[int, ...]:
         """The pages that go when this passage goes."""
         return tuple(page for strand in self.strands for page in strand.pages)
-
-    @property
-    def memory(self) -> ViewMemory:
-        """Of no views: pictures without depth cannot be carried."""
-        height, width = self.frame.pixels.shape[:2]
-        return ViewMemory(Camera(width, height))
 
 
 class EmuEngine:
@@ -96,7 +95,7 @@ class EmuEngine:
     def __init__(self, checkpoint: Checkpoint, *, preset: Preset | None = None, max_pages: int | None = None):
         self.checkpoint, self.preset = checkpoint, preset or explore_preset()
         self.model, self.vision, self.text = checkpoint.model, checkpoint.vision, checkpoint.text
-        self.dida, self.pages = checkpoint.dida, checkpoint.pages
+        self.dida, self.pages, self.layout = checkpoint.dida, checkpoint.pages, checkpoint.layout
         self.form = Format(checkpoint.text, checkpoint.vocabulary)
         self.device = self.model.lm_head.weight.device
         num_branches = 2 if self.preset.guidance != 1 else 1
@@ -143,14 +142,17 @@ class EmuEngine:
         return self.rewind_limit
 
     def session(self, first: Frame | np.ndarray | None = None, *, words: str = "", seed: int = 0,
-                mode: str = "interactive", start: str = "auto", decoder: str | None = None,
-                solid: bool = False) -> Session:  # fmt: skip
+                start: str = "auto", decoder: str | None = None, solid: bool = False, seen: np.ndarray | None = None,
+                photograph: bool = False, mode: str = "interactive") -> Session:  # fmt: skip
         """A walk that begins at a picture (H, W, 3) uint8 of any size, at words alone, or at a picture with words.
 
         mode: "interactive" or, where the model is to lead, "free" (prompts.py). decoder: "dida" or "autoregressive", by
-        default as the weights can. start, solid: as Session has them, and without a meaning here. Raises PromptError
-        for neither picture nor words, or an unknown mode.
+        default as the weights can. start, solid, photograph: as Engine.session has them, and without a meaning here.
+        Raises PromptError for neither picture nor words, or an unknown mode, and ValueError for a picture of which
+        only a part is `seen`: the model takes it whole.
         """
+        if seen is not None:
+            raise ValueError("a first frame that is known in part; this model takes a picture whole")
         if first is None and not words.strip():
             raise PromptError("a world needs words or a picture to begin with; say what is there")
         pixels = first.pixels if isinstance(first, Frame) else first
@@ -165,9 +167,8 @@ class EmuEngine:
             frame, said = self._drawn(writer, 0)
         frame = replace(frame, pose=first.pose if isinstance(first, Frame) else _ORIGIN)
         decoder = "dida" if writer.is_whole else "autoregressive"
-        session = Session(self, [_passage(frame, writer, said)], [], seed=seed, start=start, decoder=decoder)
-        session.is_committed = False
-        return session
+        return Session(self, [_passage(frame, writer, said)], [], seed=seed, start=start, decoder=decoder,
+                       is_committed=False)  # fmt: skip
 
     def step_many(self, sessions: Sequence[Session], actions: Sequence[Action]) -> list[Frame]:
         """One step of each session, one after the other: their words and pictures are of different lengths.
@@ -196,7 +197,7 @@ class EmuEngine:
         for session in sessions:
             if session.is_committed:
                 continue
-            *before, passage = session.moments
+            *before, passage = _passages(session)
             strands = []
             for branch, strand in enumerate(passage.strands):
                 stream = self._stream([*self._seen(before), passage], branch)
@@ -204,6 +205,9 @@ class EmuEngine:
                 pages = (*strand.pages, *stream.own_pages)
                 strands.append(replace(strand, pages=pages, written=len(strand.ids)))
             session.settled(replace(passage, strands=tuple(strands)))
+
+    def prepare(self, session: Session, action: Action, *, stop: Callable[[], bool] | None = None) -> None:
+        """Nothing is dreamt ahead: every frame is drawn whole, when it is asked for."""
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels (H, W, 3) uint8, of whole cells a side, as a token grid (h, w) int32."""
@@ -219,13 +223,13 @@ class EmuEngine:
     def save_session(self, session: Session, path: str | Path) -> None:
         """Write a session's state to one file: the ids and pictures of all that it keeps. Keys and values, a quarter
         of a megabyte a token at full size, are made again from the ids."""
-        moments = session.moments
-        told = [{"index": moment.frame.index, "pose": _pose_row(moment.frame.pose), "words": moment.words,
+        moments = _passages(session)
+        told = [{"index": moment.frame.index, "pose": pose_row(moment.frame.pose), "words": moment.words,
                  "ends": [strand.end for strand in moment.strands]} for moment in moments]  # fmt: skip
         meta = {
             "roam": "exploration", "format": FORMAT, "weights": self.checkpoint.digest, "seed": str(session.seed),
             "start": session.start, "decoder": session.decoder, "passages": json.dumps(told),
-            "actions": json.dumps([_action_row(action) for action in session.actions]),
+            "actions": json.dumps([action_row(action) for action in session.actions]),
         }  # fmt: skip
         tensors = {f"codes.{k}": torch.from_numpy(moment.frame.tokens) for k, moment in enumerate(moments)}
         tensors |= {f"ids.{k}.{branch}": torch.tensor([*strand.ids, strand.next], dtype=torch.int32)
@@ -245,18 +249,16 @@ class EmuEngine:
                         "the model that it was walked with"
                     )
                 held = tensors_of(file, meta, path)
-            actions = [_action(row) for row in json.loads(meta["actions"])]
+            actions = [action_of(row) for row in json.loads(meta["actions"])]
             passages = [self._stored(k, told, held) for k, told in enumerate(json.loads(meta["passages"]))]
-            moments: list[Passage] = []
-            session = Session(self, moments, actions, seed=int(meta["seed"]), start=meta["start"],
+            session = Session(self, [], actions, seed=int(meta["seed"]), start=meta["start"],
                               decoder=meta["decoder"])  # fmt: skip
         except SnapshotError:
             raise
         except (OSError, SafetensorError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
             raise SnapshotError(f"{path} is torn or no saved exploration ({error}); nothing was loaded") from error
         for passage in passages:
-            moments.append(passage)
-            session.is_committed = False
+            session.resumed(passage)
             self.settle([session])
         return session
 
@@ -289,7 +291,7 @@ class EmuEngine:
         if session.is_closed:
             raise RuntimeError("this session is closed; open another")
         self.settle([session])
-        seen, size = self._seen(session.moments), session.frame.tokens.shape
+        seen, size = self._seen(_passages(session)), session.frame.tokens.shape
         streams = [self._stream(seen, branch) for branch in range(len(seen[-1].strands))]
         request = Request("explore", "", preset=self._preset(session.decoder), size=size, seed=session.seed)
         writer = AnswerWriter(self.checkpoint, request, streams=streams)
@@ -339,12 +341,12 @@ class EmuEngine:
 
     def _stored(self, k: int, told: dict, held: dict[str, torch.Tensor]) -> Passage:
         codes = held[f"codes.{k}"].numpy().astype(np.int32)
-        frame = Frame(told["index"], self.show(codes)[0], codes, None, _pose(torch.tensor(told["pose"])))
+        frame = Frame(told["index"], self.show(codes)[0], codes, None, pose_of(told["pose"]))
         strands = []
         for branch, end in enumerate(told["ends"]):
             *ids, last = held[f"ids.{k}.{branch}"].tolist()
             strands.append(Strand(tuple(ids), last, (), 0, end))
-        return Passage(frame, tuple(strands), told["words"])
+        return Passage.of(frame, tuple(strands), told["words"])
 
 
 def explore_preset(**changes) -> Preset:
@@ -352,8 +354,13 @@ def explore_preset(**changes) -> Preset:
     return preset("explore", **{"stops_at_image": True, "text_limit": THOUGHT_LIMIT} | changes)
 
 
+def _passages(session: Session) -> list[Passage]:
+    """A session's moments, all of which an EmuEngine made."""
+    return [moment for moment in session.moments if isinstance(moment, Passage)]
+
+
 def _passage(frame: Frame, writer: AnswerWriter, said: str = "") -> Passage:
-    return Passage(frame, tuple(map(Strand.of, writer.branches)), said)
+    return Passage.of(frame, tuple(map(Strand.of, writer.branches)), said)
 
 
 def _moved(before: Frame, action: Action) -> Pose | None:

@@ -51,7 +51,8 @@ def make_canvases(walks: Walks, vision: VisionTokenizer, text: TextTokenizer, ca
         for t, action in enumerate(walks.actions[r], 1):
             ids = text.encode(action.text)[:capacity]
             words[r, t, : len(ids)] = ids
-    context = torch.multiprocessing.get_context("fork" if device == "cpu" else "spawn")
+    has_fork = device == "cpu" and "fork" in torch.multiprocessing.get_all_start_methods()  # Windows has none
+    context = torch.multiprocessing.get_context("fork" if has_fork else "spawn")
     depth = walks.depth if is_rendered else [None] * R
     jobs = (
         (r, walks.pixels[r], depth[r], walks.poses and walks.poses[r], walks.actions[r], is_rendered or r % 2 == 0)
@@ -126,7 +127,7 @@ def _view(pixels: np.ndarray, depth: np.ndarray, pose: Pose, known: Warp, is_tru
 def save_canvases(canvases: Canvases, path: str | Path) -> None:
     partial = Path(path).with_suffix(".partial")
     save_file({name: getattr(canvases, name) for name in ("tokens", "warped", "coverage", "text")}, partial)
-    partial.rename(path)
+    partial.replace(path)
 
 
 def load_canvases(path: str | Path) -> Canvases:

@@ -201,7 +201,7 @@ def _pack(folder: Path, recipe: Recipe, device: str, report) -> None:
     if (folder / "painter" / "state.pt").exists():
         checkpoint = replace(checkpoint, painter=_averaged(folder / "painter", Painter, PainterConfig))
     save_checkpoint(checkpoint, target)
-    (target / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
+    (target / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1), encoding="utf-8")
     for name in ("tokenizer", "depth", "world", "painter", "dream"):
         for file in ("log.csv", "curve.png"):
             if (folder / name / file).exists():

@@ -47,13 +47,13 @@ class Run:
     def save(self, step: int, **parts) -> None:
         partial = self.folder / "state.partial"
         torch.save({"step": step, "seconds": self.seconds, **parts}, partial)
-        partial.rename(self.folder / "state.pt")
+        partial.replace(self.folder / "state.pt")
 
     def record(self, step: int, **values: float) -> None:
         """Append one row to log.csv; a run that is resumed goes on in the same file."""
         path = self.folder / "log.csv"
         is_new = not path.exists()
-        with open(path, "a", newline="") as file:
+        with open(path, "a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             if is_new:
                 writer.writerow(["step", "seconds", *values])
@@ -63,7 +63,7 @@ class Run:
         """Draw the named columns of log.csv against the step into curve.png."""
         from matplotlib.figure import Figure
 
-        with open(self.folder / "log.csv") as file:
+        with open(self.folder / "log.csv", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         figure = Figure(figsize=(4 * len(columns), 3), layout="constrained")
         for column, axis in zip(columns, figure.subplots(1, len(columns), squeeze=False)[0], strict=True):

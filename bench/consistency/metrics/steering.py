@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from ....world.pose import Motion, Pose
+from ....world.records import motion_row
 
 STILL = Motion(forward=0.1, right=0.1, yaw_deg=5.0, pitch_deg=5.0)  # a component may be off by this much ...
 SHARE = 0.4  # ... or by this share of what was commanded, whichever is more; half speed is too far off
@@ -36,7 +37,7 @@ def components_right(before: Pose | None, after: Pose | None, commanded: Motion)
 
 def kind_of(motion: Motion) -> tuple[int, int, int, int]:
     """The class of an action: the signs of its components, all 0 for standing still."""
-    return tuple((x > 0) - (x < 0) for x in (motion.forward, motion.right, motion.yaw_deg, motion.pitch_deg))
+    return tuple((x > 0) - (x < 0) for x in motion_row(motion))
 
 
 def macro(kinds: Sequence[tuple], values: Sequence[float]) -> float | None:

@@ -11,14 +11,13 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from ....world.action import Action
 from ....world.pose import Camera, Pose
-from ..questions.episode import BenchError, Command
+from ..questions.episode import Command
 from ..questions.truth import Truth
 
 
@@ -65,48 +64,6 @@ class WorldModel:
 
     def close(self) -> None:
         """Give back what is held."""
-
-
-def open_model(spec: str) -> WorldModel:
-    """The model that a spec names.
-
-    A baseline's name ("truth", "retrieval", ...); "embedded", or "embedded:OPTIONS" and "FOLDER:OPTIONS" with options
-    like memory=off,actions=shuffled,weights=untrained; "videos:FOLDER"; or "package.module:Class" of your own.
-    """
-    from .baselines import BASELINES
-
-    name, _, rest = spec.partition(":")
-    if spec in BASELINES:
-        return BASELINES[spec]()
-    if name == "videos":
-        from .videos import VideoFolder
-
-        return VideoFolder(rest)
-    if name == "tokenizer" or name == "embedded" or "/" in name:
-        from .embedded import open_embedded
-
-        return open_embedded(spec)
-    return _own(spec, name, rest)
-
-
-def _own(spec: str, module: str, name: str) -> WorldModel:
-    from .baselines import BASELINES
-
-    if not name:
-        raise BenchError(
-            f"unknown model '{spec}'; known: {', '.join(BASELINES)}, tokenizer, embedded[:OPTIONS], FOLDER/[:OPTIONS], "
-            "videos:FOLDER, or your own package.module:Class"
-        )
-    try:
-        made = getattr(importlib.import_module(module), name)()
-    except (ImportError, AttributeError) as error:
-        raise BenchError(
-            f"model '{spec}' cannot be made: {error}; wanted package.module:Class on the Python path"
-        ) from error
-    if not (hasattr(made, "reset") and hasattr(made, "step")):
-        mend = "subclass roam.bench.consistency.models.adapters.WorldModel"
-        raise BenchError(f"model '{spec}' has no reset and step; {mend}")
-    return made
 
 
 class ShuffledActions(WorldModel):

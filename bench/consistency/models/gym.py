@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ....world.records import motion_row
 from ..questions.episode import Command
 from .adapters import Answer, Context, WorldModel
 
@@ -31,7 +32,7 @@ class EnvironmentModel(WorldModel):
     def action_of(self, command: Command) -> Any:
         """What the environment calls a command; by default forward and right in metres, yaw and pitch in degrees."""
         motion = command.action.motion
-        return np.array([motion.forward, motion.right, motion.yaw_deg, motion.pitch_deg], np.float32)
+        return np.array(motion_row(motion), np.float32)
 
     def pixels_of(self, observation: Any) -> np.ndarray:
         return np.asarray(observation["pixels"] if isinstance(observation, dict) else observation)

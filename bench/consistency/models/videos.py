@@ -74,7 +74,7 @@ def export(episodes: Sequence[Episode], folder: str | Path) -> None:
             "shown": [_said(action, pose) for action, pose in shown],
             "asked": [_said(command.action, command.pose) for command in episode.commands],
         })  # fmt: skip
-    (folder / "questions.json").write_text(json.dumps(questions, indent=1))
+    (folder / "questions.json").write_text(json.dumps(questions, indent=1), encoding="utf-8")
 
 
 def name_of(episode: Episode) -> str:

@@ -29,9 +29,9 @@ def leaderboard(reports: Sequence[str | Path], out: str | Path) -> Path:
     rows = sorted((row for data in held for row in _rows(data)), key=lambda row: -(row["score"] or -1))
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "leaderboard.csv").write_text(_csv(rows))
+    (out / "leaderboard.csv").write_text(_csv(rows), encoding="utf-8")
     page = out / "leaderboard.md"
-    page.write_text(_markdown(rows))
+    page.write_text(_markdown(rows), encoding="utf-8")
     return page
 
 
@@ -39,7 +39,7 @@ def _read(path: str | Path) -> dict:
     path = Path(path)
     path = path / "report.json" if path.is_dir() else path
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"))
         data["balanced"], data["questions"], data["version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchError(

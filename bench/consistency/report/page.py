@@ -35,10 +35,10 @@ def report(folder: str | Path, *, draws: int = 10_000) -> Path:
     manifest, lines = read_manifest(folder), read_lines(folder)
     found = tables(lines, draws=draws)
     pictures = _pictures(folder, manifest, lines, found)
-    (folder / "report.json").write_text(json.dumps(_rounded(as_data(manifest, lines, found))))
-    (folder / "report.md").write_text(as_markdown(manifest, lines, found, pictures))
+    (folder / "report.json").write_text(json.dumps(_rounded(as_data(manifest, lines, found))), encoding="utf-8")
+    (folder / "report.md").write_text(as_markdown(manifest, lines, found, pictures), encoding="utf-8")
     page = folder / "report.html"
-    page.write_text(as_html(folder, manifest, lines, found, pictures))
+    page.write_text(as_html(folder, manifest, lines, found, pictures), encoding="utf-8")
     return page
 
 

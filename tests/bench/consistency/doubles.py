@@ -10,8 +10,9 @@ import numpy as np
 from roam.bench.consistency.ask import ask
 from roam.bench.consistency.metrics.definitions import Measured
 from roam.bench.consistency.metrics.score import score
-from roam.bench.consistency.models.adapters import Answer, open_model
+from roam.bench.consistency.models.adapters import Answer
 from roam.bench.consistency.models.baselines import TruthRow
+from roam.bench.consistency.models.opening import open_model
 from roam.bench.consistency.questions.episode import Command, Episode
 from roam.bench.consistency.questions.forms import FORMS
 from roam.bench.consistency.questions.tasks import build

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from roam.bench.consistency.ask import ask
-from roam.bench.consistency.models.adapters import Answer, ShuffledActions, WorldModel, open_model
+from roam.bench.consistency.models.adapters import Answer, ShuffledActions, WorldModel
 from roam.bench.consistency.models.gym import EnvironmentModel
+from roam.bench.consistency.models.opening import open_model
 from roam.bench.consistency.models.videos import VideoFolder, export, name_of
 from roam.bench.consistency.questions.episode import BenchError
 from roam.bench.consistency.questions.truth import Truth

@@ -306,3 +306,10 @@ def test_a_log_names_its_weights_wherever_it_is_read(tmp_path, monkeypatch):
     player = Player(opener, Start(seed=1, truth=True), folder=tmp_path)
     assert player.log.model == str(tmp_path / "weights")
     player.close()
+
+
+def test_a_model_that_would_be_ignored_is_refused(roam):
+    for option in (("--model", "anywhere"), ("--precision", "fp8"), ("--vision-tokenizer", "there")):
+        for command in (("play", "--headless", "--frames", "2"), ("serve", "tcp://127.0.0.1:0")):
+            code, _, err = roam(*command, "--truth", *option)
+            assert code == 2 and "need" in err and "no model" in err and "leave out --truth" in err, (command, option)

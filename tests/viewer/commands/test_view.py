@@ -10,6 +10,7 @@ from roam.viewer.opening.worlds import SceneWorlds
 from roam.viewer.play.action_log import first_difference, replay
 from roam.viewer.play.player import Player, PlayerError
 from roam.viewer.server.server import Server
+from roam.viewer.window.window import Window
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -101,6 +102,30 @@ def test_a_lost_connection_is_told_and_mended(folder, tmp_path):
         assert not player.is_cut_off and player.frame.index == 2 and player.words == "turn left"
         player.close()
     client.close()
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_the_window_tells_of_a_servers_goodbye_and_of_one_that_is_lost(folder, tmp_path, monkeypatch, is_told):
+    with Server(SceneWorlds(), folder=folder) as server:
+        client = Client(server.address, patience_s=60 if is_told else 1.5)  # a goodbye is not waited for
+        player = Player(RemoteOpener(client), Start(6), folder=tmp_path / "out", connection=client)
+        window = Window(player, waits=True)
+        if not is_told:
+            monkeypatch.setattr(server._post, "send", lambda *_: None)
+
+    def shows(text):
+        window.tick()
+        return any(text in note for _, note in window.notes)
+
+    wait_until(lambda: shows("goodbye from the server: the server closes; your walk is kept" if is_told else "is lost"))
+    assert window._status().is_cut_off
+    with Server(SceneWorlds(), server.address, folder=folder):
+        wait_until(lambda: shows("connected again"))
+        walk(player, "move forward")
+        assert player.frame.index == 1
+        player.close()
+    client.close()
+    window.close()
 
 
 def test_a_step_that_waits_for_a_lost_server_ends_when_the_client_hangs_up(folder, tmp_path):

@@ -101,7 +101,7 @@ def test_a_key_file_gives_a_key_away_and_leaves_the_others(tmp_path):
 @pytest.mark.parametrize("table, said", [
     ("{torn", "is not JSON"), ({"kees": {}}, "may hold keys"), ({"keys": {"fly": ["x"]}}, "unknown command 'fly'"),
     ({"keys": {"back": "s"}}, "wanted a list"), ({"keys": {"back": ["x"], "forward": ["x"]}}, "means both"),
-    ({"turn_deg": -3}, "wanted a number above 0"), ({"step_m": "far"}, "wanted a number above 0"),
+    ({"turn_deg": -3}, "wanted a number from 0.01"), ({"step_m": "far"}, "wanted a number from 0.01"),
     ([], "may hold keys"),
 ])  # fmt: skip
 def test_a_bad_key_file_is_refused_in_one_sentence(tmp_path, table, said):
@@ -113,3 +113,17 @@ def test_a_bad_key_file_is_refused_in_one_sentence(tmp_path, table, said):
 def test_a_missing_key_file_is_refused(tmp_path):
     with pytest.raises(KeymapError, match="cannot read the key file"):
         load_keymap(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('{"keys": {"forward": ["i"]}, "keys": {"back": ["k"]}}', "says 'keys' twice"),
+        ('{"keys": {"forward": ["i"], "forward": ["k"]}}', "says 'forward' twice"),
+        ("[" * 100_000, "not JSON"),
+        ('{"step_m": 1e-300}', "wanted a number from 0.01 to 90"),  # nobody would come to move
+    ],
+)
+def test_what_would_be_lost_without_a_word_is_refused(tmp_path, table, said):
+    with pytest.raises(KeymapError, match=said):
+        load_keymap(write(tmp_path, table))

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from roam.viewer.client.remote_session import RemoteSession
 from roam.viewer.server.gateway import Gateway, join, split
+from roam.viewer.server.server import Server
 from roam.viewer.wire import protocol as p
 from roam.viewer.wire.security import SecurityError
 from roam.world.action import parse_action
@@ -218,7 +219,11 @@ def say_words(browser, text: str) -> None:
 
 
 def click(browser, name: str) -> None:
-    browser.value(f"document.getElementById('{name}').click()")
+    """Click where that element shows, whatever lies there."""
+    where = f"(r => [r.left + r.width / 2, r.top + r.height / 2])({name}_.getBoundingClientRect())"
+    x, y = browser.value(f"{name}_ = document.getElementById('{name}'), {where}")
+    for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+        browser.command("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
 
 def test_the_page_walks_by_what_a_person_types(browser):
@@ -297,6 +302,97 @@ def test_the_page_saves_loads_forks_and_can_be_watched(server, client, gateway, 
     walk.step(parse_action("move forward"))
     browser.wait_for(f"roam.digest === '{walk.frame.digest}'")
     assert browser.value("isDriving") is False
+
+
+def tap(browser, code: str, number: int = 0) -> None:
+    for kind in ("rawKeyDown", "keyUp"):
+        browser.command("Input.dispatchKeyEvent", type=kind, code=code, key=code, windowsVirtualKeyCode=number)
+
+
+def test_the_page_goes_back_by_key_and_by_button(browser):
+    browser.wait_for("roam.index >= 0 && isDriving")
+    first = browser.value("roam.digest")
+    for number in range(1, 8):
+        say_words(browser, "turn left")
+        browser.wait_for(f"roam.index === {number}")
+    tap(browser, "Backspace", 8)
+    browser.wait_for("roam.index === 2")
+    click(browser, "back")
+    browser.wait_for(f"roam.index === 0 && roam.digest === '{first}'")
+
+
+def test_the_mouse_looks_about_once_it_was_clicked_into_the_page(browser):
+    browser.wait_for("roam.index >= 0 && isDriving")
+    click(browser, "view")
+    browser.wait_for("document.pointerLockElement === canvas")
+    for x in (300, 340, 380):
+        browser.command("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=300)
+    browser.wait_for("roam.index >= 1 && roam.action.includes('turn right')")
+    said = browser.value("roam.action")
+    assert 0 < float(said.split()[2]) <= 45, said
+    browser.value("document.exitPointerLock()")
+    browser.wait_for("!document.pointerLockElement && !mouse.seq")
+    index = browser.value("roam.index")
+    browser.command("Input.dispatchMouseEvent", type="mouseMoved", x=100, y=300)
+    say_words(browser, "look up")
+    browser.wait_for(f"roam.index === {index + 1} && roam.action === 'look up'")
+
+
+def test_a_gamepad_walks_and_turns_until_its_sticks_are_let_go(browser):
+    browser.wait_for("roam.index >= 0 && isDriving")
+    browser.value("navigator.getGamepads = () => [null, { axes: window.axes }]; window.axes = [0, -.9, .1, 0]")
+    browser.wait_for("roam.index >= 2 && roam.action === 'move forward'")
+    browser.value("window.axes = [0, 0, .8, 0]")
+    browser.wait_for("roam.action === 'turn right'")
+    browser.value("window.axes = [0, .1, .1, 0]")
+    browser.wait_for("!held.size && !heldSeq && heldText === ''")
+
+
+@pytest.mark.parametrize("how", ["blur", "meta"])
+def test_keys_that_are_lost_are_let_go(browser, how):
+    browser.wait_for("roam.index >= 0 && isDriving")
+    browser.key("KeyW", True)
+    browser.wait_for("roam.index >= 1")
+    if how == "blur":
+        browser.value("dispatchEvent(new Event('blur'))")
+    else:  # a Mac's Command: no keyUp of W comes
+        browser.command("Input.dispatchKeyEvent", type="keyUp", code="MetaLeft", key="Meta")
+    browser.wait_for("!held.size && !heldSeq && heldText === ''")
+
+
+@pytest.fixture
+def two_worlds(worlds):
+    worlds.worlds = ("meadow", "sea")
+
+
+def test_a_world_is_chosen_with_the_keys(two_worlds, worlds, browser):
+    browser.wait_for("roam.index >= 0 && isDriving")
+    assert worlds.opened[-1].world == "meadow"
+    before = browser.value("roam.session")
+    browser.value("document.getElementById('world').focus()")
+    tap(browser, "ArrowDown", 40)
+    assert browser.value("roam.index") == 0  # and nobody turned
+    browser.wait_for("document.getElementById('world').value === 'tiny|sea'")
+    click(browser, "fresh")
+    browser.wait_for(f"isDriving && roam.session !== '{before}'")
+    assert worlds.opened[-1].world == "sea" and worlds.opened[-1].seed > 0
+
+
+def test_a_page_shows_a_servers_goodbye_and_walks_on_when_it_is_back(worlds, tmp_path):
+    if BROWSER is None:
+        pytest.skip("no Chromium here; apt-get install chromium")
+    with Server(worlds, folder=tmp_path / "walks") as server, Gateway(server.address) as gateway:
+        browser = Browser(gateway.url, tmp_path / "profile")
+        browser.wait_for("roam.index >= 0 && isDriving")
+        say_words(browser, "move forward")
+        browser.wait_for("roam.index === 1")
+        server.stop()
+        browser.wait_for("roam.note.startsWith('the server closes; your walk is kept')")
+        with Server(worlds, server.address, folder=tmp_path / "walks"):
+            browser.wait_for("isDriving && !roam.note.startsWith('the server')")
+            say_words(browser, "turn left")
+            browser.wait_for("roam.index === 2")
+        browser.close()
 
 
 def test_the_page_has_landmarks_a_heading_and_zooms(browser):

@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import pygame
 import pytest
-from roam.viewer.play.keymap import load_keymap
+from roam.viewer.play.keymap import KeymapError, load_keymap
 from roam.viewer.window.keyboard import Keyboard
 from roam.viewer.window.window import Window
 from roam.world.action import ActionError, parse_action
@@ -146,6 +146,15 @@ def test_words_that_are_refused_change_nothing(window):
         window.tick()
     assert (window.player.frame, list(window.player.branch.events), window.player.place.explorer.actions) == before
     assert window.player.queued == 0
+
+
+@pytest.mark.parametrize("key", ["wombat", "", "spacebar", "pad axis 1", "ctrl+w"])
+def test_a_key_that_no_keyboard_has_is_refused_when_the_window_opens(player, tmp_path, key):
+    path = tmp_path / "keys.json"
+    path.write_text(json.dumps({"keys": {"forward": ["space", "ж", "left shift", "pad hat up", "pad axis 1 -", key]}}))
+    player.held.keymap = load_keymap(path)
+    with pytest.raises(KeymapError, match="no key is called"):
+        Window(player)
 
 
 def test_arrows_turn_and_combine_with_letters(window):

@@ -15,6 +15,8 @@ from roam.world.emu.prompts import PromptError
 from roam.world.emu.sampling import Sampling
 from roam.world.engine import Engine
 from roam.world.frame import Explorer, Frame
+from roam.world.opening import open_engine
+from roam.world.options import OfficialOptions
 from roam.world.pose import Pose
 from roam.world.session import Session
 from roam.world.snapshot import SnapshotError
@@ -196,12 +198,13 @@ def test_a_direction_that_cannot_be_said_is_refused_and_the_walk_stays(session, 
     assert session.frame.index == 0 and session.step(LEFT).index == 1
 
 
-def test_engine_from_checkpoint_takes_official_folders(official, tmp_path):
-    plan = []
-    engine = Engine.from_checkpoint(official[0], vision=official[1], device="cpu", context=1024, area=32 * 48,
-                                    say=plan.append)  # fmt: skip
+def test_an_official_folder_opens_an_engine_of_its_own_kind(official, tmp_path):
+    plan, options = [], OfficialOptions(official[1], context=1024, area=32 * 48)
+    engine = open_engine(official[0], official=options, device="cpu", say=plan.append)
     assert isinstance(engine, EmuEngine) and "free on cpu" in plan[0] and engine.preset.area == 32 * 48
     with pytest.raises(CheckpointError, match="name its vision tokenizer's folder"):
-        Engine.from_checkpoint(official[0], device="cpu")
+        open_engine(official[0], device="cpu")
     with pytest.raises(CheckpointError, match="is no official model"):
-        Engine.from_checkpoint(None, vision=official[1])
+        open_engine(official=OfficialOptions(official[1]))
+    with pytest.raises(CheckpointError, match="open it with"):
+        Engine.from_checkpoint(official[0])

@@ -1,0 +1,46 @@
+"""Which model a spec names: a baseline, a checkpoint of ours, videos made elsewhere, or a class of your own."""
+
+from __future__ import annotations
+
+import importlib
+
+from ..questions.episode import BenchError
+from .adapters import WorldModel
+from .baselines import BASELINES
+from .videos import VideoFolder
+
+
+def open_model(spec: str) -> WorldModel:
+    """The model that a spec names.
+
+    A baseline's name ("truth", "retrieval", ...); "embedded", or "embedded:OPTIONS" and "FOLDER:OPTIONS" with options
+    like memory=off,actions=shuffled,weights=untrained; "videos:FOLDER"; or "package.module:Class" of your own.
+    """
+    name, _, rest = spec.partition(":")
+    if spec in BASELINES:
+        return BASELINES[spec]()
+    if name == "videos":
+        return VideoFolder(rest)
+    if name == "tokenizer" or name == "embedded" or "/" in name:
+        from .embedded import open_embedded
+
+        return open_embedded(spec)
+    return _own(spec, name, rest)
+
+
+def _own(spec: str, module: str, name: str) -> WorldModel:
+    if not name:
+        raise BenchError(
+            f"unknown model '{spec}'; known: {', '.join(BASELINES)}, tokenizer, embedded[:OPTIONS], FOLDER/[:OPTIONS], "
+            "videos:FOLDER, or your own package.module:Class"
+        )
+    try:
+        made = getattr(importlib.import_module(module), name)()
+    except (ImportError, AttributeError) as error:
+        raise BenchError(
+            f"model '{spec}' cannot be made: {error}; wanted package.module:Class on the Python path"
+        ) from error
+    if not (hasattr(made, "reset") and hasattr(made, "step")):
+        mend = "subclass roam.bench.consistency.models.adapters.WorldModel"
+        raise BenchError(f"model '{spec}' has no reset and step; {mend}")
+    return made

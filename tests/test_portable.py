@@ -1,0 +1,133 @@
+"""What Windows and macOS would trip over, read off the code: nothing here was run there."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from roam.scenes.explorer import SceneSession, load_scene_session
+from roam.scenes.splits import make_scene
+from roam.viewer.server.store import DEVICES, NameRefusedError, Store
+from roam.world.action import parse_action
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("world", "kernels", "scenes", "viewer", "plugins", "bench/consistency")
+POSIX = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "syslog", "posix"}
+POSIX_CALLS = {"os.fork", "os.killpg", "os.getuid", "os.geteuid", "os.setsid", "os.mkfifo", "os.sched_getaffinity"}
+POSIX_SIGNALS = {"signal.SIGHUP", "signal.SIGKILL", "signal.SIGUSR1", "signal.SIGALRM"}
+NAMES = {name.split(".")[1] for name in POSIX_CALLS | POSIX_SIGNALS}
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    paths = (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))
+    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+
+
+@cache
+def found() -> list[tuple[str, ast.AST]]:
+    kinds = (ast.Call, ast.Attribute, ast.Import, ast.ImportFrom)
+    walked = ((name, node) for name, tree in trees().items() for node in ast.walk(tree))
+    return [(f"{name}:{node.lineno}", node) for name, node in walked if isinstance(node, kinds)]
+
+
+def nodes(*kinds: type[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
+    return ((where, node) for where, node in found() if isinstance(node, kinds))
+
+
+def around(sought: ast.AST, where: str) -> str:
+    """The text of what says when that node counts: the innermost statement or try that holds it."""
+    outer: ast.AST = sought
+    for node in ast.walk(trees()[where.split(":")[0]]):  # from the outside in
+        is_inner = isinstance(node, ast.Try | ast.Assign | ast.Return | ast.Expr)
+        if is_inner and any(part is sought for part in ast.walk(node)):
+            outer = node
+    return ast.unparse(outer)
+
+
+def calls(name: str) -> Iterator[tuple[str, ast.Call]]:
+    for where, node in nodes(ast.Call):
+        if getattr(node.func, "attr", getattr(node.func, "id", "")) == name:
+            yield where, node
+
+
+def keywords(call: ast.Call) -> set[str | None]:
+    return {keyword.arg for keyword in call.keywords}
+
+
+def test_every_text_is_read_and_written_as_utf_8():
+    # what a system takes for its own would be cp1252 on Windows, where "2 × 3 m" cannot even be written
+    named = [call for name in ("read_text", "write_text") for call in calls(name)]
+    opened = [(where, call) for where, call in calls("open") if ast.unparse(call.func) == "open"]
+    texts = [(where, call) for where, call in opened if "b'" not in ast.unparse(call)]
+    assert named and texts
+    wrong = [where for where, call in (*named, *texts) if "encoding" not in keywords(call)]
+    ours = {"viewer/play/keymap.py", "viewer/play/script.py"}  # texts.read_text
+    assert {where.split(":")[0] for where in wrong} <= ours
+
+
+def test_nothing_is_renamed_onto_what_may_be_there():
+    # Windows refuses that; replace does it everywhere. The store removes what was there, for a folder, first
+    assert {where.split(":")[0] for where, call in calls("rename") if len(call.args) == 1} == {"viewer/server/store.py"}
+
+
+def test_what_only_posix_has_is_used_only_where_it_is():
+    for where, node in nodes(ast.Import, ast.ImportFrom):
+        names = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+        assert not POSIX & set(names) or "except ImportError" in around(node, where), where
+    for where, node in nodes(ast.Attribute):
+        if node.attr in NAMES and ast.unparse(node) in POSIX_CALLS | POSIX_SIGNALS:
+            assert "hasattr" in around(node, where), f"{where}: {ast.unparse(node)}"
+
+
+def test_processes_are_spawned_where_there_is_no_fork():
+    for where, call in calls("get_context"):
+        assert "spawn" in ast.unparse(call), where
+    assert not [where for name in ("Process", "Pool") for where, call in calls(name) if "multiprocessing" in
+                ast.unparse(call.func).split(".")[0]]  # fmt: skip
+
+
+def test_sockets_wait_in_a_loop_that_windows_has_too():
+    # the default loop there cannot wait for a descriptor, as ZeroMQ's is
+    runs = [where for name in ("run", "new_event_loop") for where, call in calls(name) if "asyncio" in
+            ast.unparse(call.func)]  # fmt: skip
+    assert not runs
+    assert all("SelectorEventLoop" in ast.unparse(call) for _, call in calls("Runner"))
+
+
+@pytest.fixture
+def walk():
+    walk = SceneSession(make_scene("test", 6))
+    walk.step(parse_action("move forward"))
+    return walk
+
+
+@pytest.mark.parametrize("name", ["con", "NUL", "Aux.old", "com1", "lpt9.roam", "walk."])
+def test_names_that_some_system_takes_for_a_device_are_no_saves(walk, tmp_path, name):
+    store = Store(tmp_path)
+    with pytest.raises(NameRefusedError, match="another name"):
+        store.save("owner", name, walk)
+    store.save("owner", f"a{name.strip('.')}", walk)
+    store.close()
+    assert len(DEVICES) == 24
+
+
+def test_a_save_is_replaced_where_nothing_can_be_renamed_onto_it(walk, tmp_path, monkeypatch):
+    def rename(source, target, **_):
+        if os.path.exists(target):
+            raise FileExistsError(f"as Windows says of {target}")
+        os.replace(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    store = Store(tmp_path)
+    for _ in range(2):
+        walk.save(tmp_path / "walk.roam")
+        store.save("owner", "here", walk)
+        walk.step(parse_action("turn left"))
+    store.close()
+    assert load_scene_session(tmp_path / "walk.roam").frame.index == 2
+    assert load_scene_session(store.find_save(["owner"], "here")).frame.index == 2

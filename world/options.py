@@ -1,0 +1,31 @@
+"""What a model's folder takes besides its path: plain values, made before any weights are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class OfficialOptions:
+    """For an official Emu3.5 folder; None leaves a thing as the model has it.
+
+    vision: the vision tokenizer's folder, which it needs; precision: of the weights; context: the most tokens of a
+    sequence; area: pixels of a frame; turns: how turns of an exploration are told apart (emu/prompts.py).
+    """
+
+    vision: Path | str | None = None
+    precision: str | None = None
+    context: int | None = None
+    area: int | None = None
+    turns: str | None = None
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The names of those that are said."""
+        return tuple(field.name for field in fields(self) if getattr(self, field.name) is not None)
+
+    @property
+    def preset(self) -> dict[str, int | str]:
+        """The fields of the task's preset among them."""
+        return {name: getattr(self, name) for name in ("area", "turns") if name in self.given}

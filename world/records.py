@@ -1,0 +1,40 @@
+"""Actions, motions and poses as rows of a file or a message, and back: the one place where their order is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .action import Action
+from .pose import Motion, Pose
+
+
+def motion_row(motion: Motion) -> list[float]:
+    """Forward and right in metres, yaw and pitch in degrees."""
+    return [motion.forward, motion.right, motion.yaw_deg, motion.pitch_deg]
+
+
+def motion_of(row: Sequence[float]) -> Motion:
+    """Raises TypeError for a row of more than four numbers."""
+    return Motion(*row)
+
+
+def action_row(action: Action) -> list:
+    """The words, then the motion's row or None for words that move nobody."""
+    return [action.text, None if action.motion is None else motion_row(action.motion)]
+
+
+def action_of(row: Sequence) -> Action:
+    """Raises ValueError or TypeError for what `action_row` did not write."""
+    text, motion = row
+    return Action(text, None if motion is None else motion_of(motion))
+
+
+def pose_row(pose: Pose | None) -> list[float]:
+    """Position in metres, then the rotation as a quaternion, w first; seven times NaN for a pose that is not known."""
+    return [float("nan")] * 7 if pose is None else [*pose.position, *pose.wxyz]
+
+
+def pose_of(row: Sequence[float]) -> Pose | None:
+    """The pose that `pose_row` wrote."""
+    x, y, z, *wxyz = map(float, row)
+    return None if x != x else Pose((x, y, z), tuple(wxyz))
