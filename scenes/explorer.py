@@ -12,9 +12,10 @@ from ..world.action import Action, ActionError
 from ..world.frame import Frame, Rollout, walk
 from ..world.pose import Camera, Pose
 from ..world.records import motion_of, motion_row, pose_of, pose_row
+from .place import Place
 from .render import render
 from .scene import Scene, SceneError
-from .worlds import Place, place_of, told
+from .worlds import place_of, told
 
 FORMAT = 1
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..world.action import STEP, TURN_DEG, Action, paraphrases, parse_action, say
 from ..world.pose import Motion, Pose
+from .place import Place
 from .scene import Scene
-from .worlds import Place
 
 _KINDS = ("forward", "back", "left", "right", "turn left", "turn right", "look", "wait", "both")
 _ODDS = np.array([0.36, 0.07, 0.05, 0.05, 0.175, 0.175, 0.05, 0.02, 0.05])

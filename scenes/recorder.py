@@ -23,9 +23,9 @@ from ..world.pose import Camera, Pose
 from ..world.records import action_of, motion_row, pose_of, pose_row
 from .manifest import FileNote, begun, sha256, write_manifest
 from .scene import SceneError
-from .sources import SCENES, Walked, open_source
+from .sources import SCENES, open_source
+from .walked import PER_FILE, Walked
 
-PER_FILE = 8
 FORMAT = "1"
 
 
@@ -46,10 +46,11 @@ class Recording:
 
 @dataclass(frozen=True)
 class Job:
-    """A file to write and what goes into it."""
+    """A file to write and what goes into it; words: the file with an environment's words, or None."""
 
     path: Path
     source: str
+    words: str | Path | None
     split: str
     numbers: range
     frames: int
@@ -58,21 +59,21 @@ class Job:
 
 
 def record(folder: str | Path, split: str, rollouts: int, *, frames: int = 24, camera: Camera | None = None,
-           first: int = 0, walk: str = "steps", source: str = SCENES, workers: int | None = None,
-           progress=None) -> list[Path]:  # fmt: skip
+           first: int = 0, walk: str = "steps", source: str = SCENES, words: str | Path | None = None,
+           workers: int | None = None, progress=None) -> list[Path]:  # fmt: skip
     """Record `rollouts` walks of a split into `folder`; files that are there already are kept. Returns all files.
 
-    walk: "steps" as a person takes them, or "keyframes", each of which shows much that is new; source: see
+    walk: "steps" as a person takes them, or "keyframes", each of which shows much that is new; source and words: see
     sources.open_source. progress: called with (files done, files wanted) after each. Raises SceneError where the folder
     holds other recordings, where the source has no world in that split, and where a file cannot be written; what has
     been recorded by then stays, and the same call goes on.
     """
     folder, camera = Path(folder), camera or Camera()
-    opened = open_source(source)
+    opened = open_source(source, words)
     opened.check(split)
     folder.mkdir(parents=True, exist_ok=True)
     manifest = begun(folder, opened, camera, frames, walk)
-    jobs = [Job(folder / f"{split}-{number:06d}.safetensors", source, split,
+    jobs = [Job(folder / f"{split}-{number:06d}.safetensors", source, words, split,
                 range(number, min(number + PER_FILE, first + rollouts)), frames, camera, walk)
             for number in range(first, first + rollouts, PER_FILE)]  # fmt: skip
     for path in (job.path for job in jobs if job.path.exists() and job.path.name not in manifest.files):
@@ -167,6 +168,6 @@ def write_rollouts(path: Path, split: str, numbers: range, walks: list[Walked]) 
 
 
 def _write(job: Job) -> Path:
-    walks = list(open_source(job.source).rollouts(job.split, job.numbers, job.frames, job.camera, job.walk))
+    walks = list(open_source(job.source, job.words).rollouts(job.split, job.numbers, job.frames, job.camera, job.walk))
     write_rollouts(job.path, job.split, job.numbers, walks)
     return job.path

@@ -7,31 +7,16 @@ edges are cast again at four points a pixel, so that pictures at 128x128 are fre
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..world.compiled import njit
 from ..world.pose import Camera, Pose
+from .place import FAR, Place, View
 from .scene import BOX, BRICK, CHECKER, CYLINDER, GRASS, GROUND_ID, PLAIN, PLASTER, STRIPES, TILES, WOOD, Scene
 
-if TYPE_CHECKING:
-    from .worlds import Place
-
-FAR = 100.0  # metres: the depth of the sky, and of anything beyond
 NEAR = 0.05
 _SKY, _GROUND = -2, -1
-
-
-@dataclass(frozen=True)
-class View:
-    """What a camera sees: pixels (H, W, 3) uint8; depth (H, W) float32 metres along its forward axis, FAR where
-    there is only sky; ids (H, W) int32, 0 the sky, 1 the ground."""
-
-    pixels: np.ndarray
-    depth: np.ndarray
-    ids: np.ndarray
 
 
 def render(scene: Scene | Place, pose: Pose, camera: Camera) -> View:

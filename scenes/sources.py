@@ -1,50 +1,22 @@
-"""What can be recorded, by name: our own scenes, or levels of Doom. A source says which world a rollout walks through,
-in which split, and walks it.
+"""What can be recorded, by name: our own scenes, levels of Doom, or an environment. A source says which world a rollout
+walks through, in which split, and walks it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
 
 import numpy as np
 
-from ..world.action import Action
-from ..world.pose import Camera, Motion, Pose
+from ..world.pose import Camera, Motion
 from .paths import keyframe_walk, poses_of, random_walk
 from .render import render
 from .scene import SceneError
 from .splits import SPLITS, make_scene, scene_seed
+from .walked import PER_FILE, WALKS, Source, Walked
 
 SCENES = "scenes"
-WALKS = {"steps": 17, "keyframes": 18}  # what a walk adds to its scene's seed
-
-
-@dataclass(frozen=True)
-class Walked:
-    """A rollout of T frames: the world that it walked through; pixels (T, H, W, 3) uint8; depth (T, H, W) float16
-    metres or None; poses, T of them, or None; actions, T - 1, as commanded."""
-
-    world: str
-    pixels: np.ndarray
-    depth: np.ndarray | None
-    poses: list[Pose] | None
-    actions: list[Action]
-
-
-class Source(Protocol):
-    """name: what it was asked for by; about and licence: what a manifest says of it."""
-
-    name: str
-    about: str
-    licence: str
-
-    def check(self, split: str) -> None:
-        """Raise SceneError for a split without worlds, before processes are started."""
-
-    def rollouts(self, split: str, numbers: range, frames: int, camera: Camera, walk: str) -> Iterator[Walked]:
-        """The rollouts of those numbers, which are a block that one process walks; the same for the same arguments."""
 
 
 class SceneSource:
@@ -95,7 +67,6 @@ class DoomSource:
 
     def rollouts(self, split: str, numbers: range, frames: int, camera: Camera, walk: str) -> Iterator[Walked]:
         from .doom.recording import level_of, rollouts
-        from .recorder import PER_FILE
 
         level = level_of(self.name, split, numbers[0] // PER_FILE)
         seeds = [[SPLITS.index(split), number, WALKS[walk]] for number in numbers]
@@ -104,10 +75,15 @@ class DoomSource:
             yield Walked(level, np.stack([view.pixels for view in views]), depth, poses, actions)
 
 
-def open_source(name: str) -> Source:
-    """The source of a name: "scenes", "doom" or "doom:FILE.wad". Raises SceneError for another."""
+def open_source(name: str, words: str | Path | None = None) -> Source:
+    """The source of a name: "scenes", "doom", "doom:FILE.wad" or "gym:ID", whose words may be in a file. Raises
+    SceneError for another."""
     if name == SCENES:
         return SceneSource()
+    if name.startswith("gym:"):
+        from .env.recording import EnvSource
+
+        return EnvSource(name, words)
     if name == "doom" or name.startswith("doom:"):
         return DoomSource(name)
-    raise SceneError(f"unknown source '{name}'; known: scenes, doom, doom:FILE.wad")
+    raise SceneError(f"unknown source '{name}'; known: scenes, doom, doom:FILE.wad, gym:ID")

@@ -6,46 +6,26 @@ draws those), and levels of Doom. What a kind of world needs is imported when on
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from ..world.pose import Camera, Motion, Pose
-from .render import View
+from .place import Place
 from .scene import Scene, SceneError
 from .splits import FAMILIES
 
-DOOM = "doom:"
-
-
-class Place(Protocol):
-    """Something solid that can be seen from any pose: a scene, a level. family and seed name it in reports."""
-
-    family: str
-    seed: int
-
-    @property
-    def spawn_pose(self) -> Pose: ...
-
-    @property
-    def half_extent(self) -> float: ...
-
-    def is_free(self, x: float, y: float, clearance: float = ...) -> bool: ...
-
-    def walked(self, pose: Pose, motion: Motion) -> Pose: ...
-
-    def view(self, pose: Pose, camera: Camera) -> View: ...
+DOOM, GYM = "doom:", "gym:"
 
 
 def open_place(name: str) -> Place:
     """The place of a name: "doom:E1M1", "doom:FILE.wad:MAP01". Raises SceneError for one that cannot be opened."""
     if not name.lower().startswith(DOOM):
-        raise SceneError(f"unknown world '{name}'; say for instance doom:E1M1 or doom:FILE.wad:MAP01")
+        raise SceneError(f"unknown world '{name}'; say for instance doom:E1M1, doom:FILE.wad:MAP01 or gym:ID")
     from .doom.level import open_level
 
     return open_level(name)
 
 
 def following(name: str) -> str:
-    """The name of the world that comes after one: of a level, the next of its file."""
+    """The name of the world that comes after one: of a level, the next of its file; environments have seeds instead."""
+    if not name.lower().startswith(DOOM):
+        return name
     from .doom.level import following as following_level
 
     return following_level(name)

@@ -44,7 +44,7 @@ Area = Annotated[int | None, typer.Option(min=256, help="Official models: pixels
 Turns = Annotated[str | None, typer.Option(help="Official models: how turns are told apart, user or span.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps in which what nobody has seen is dreamt.")]
 Heat = Annotated[float | None, typer.Option(min=0, help="How freely that is drawn; 0 takes what is likeliest.")]
-World = Annotated[str | None, typer.Argument(help="A world by name: doom:E1M1, doom:FILE.wad:MAP01.")]
+World = Annotated[str | None, typer.Argument(help="A world by name: doom:E1M1, doom:FILE.wad:MAP01, gym:ID.")]
 Tell = Annotated[str | None, typer.Option(help="What the world is, in words, for models that read them.")]
 
 
@@ -176,13 +176,17 @@ def record(
     first: Annotated[int, typer.Option(min=0, help="Number of the first scene.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; without it, one a core.")] = None,
     world: Annotated[str, typer.Option(help="Whose: scenes, doom, doom:FILE.wad.")] = "scenes",
+    env: Annotated[str | None, typer.Option(help="A Gymnasium environment: its ID, or module:callable.")] = None,
+    words: Annotated[Path | None, typer.Option(help="Of an environment: what its actions are called, JSON.")] = None,
     keyframes: Annotated[int, typer.Option(min=0, help="Besides, so many walks by strides, to learn to dream.")] = 0,
 ) -> None:
     """Record walks through true worlds, for training; what is there already is kept."""
     from .commands.record import RecordOrder
     from .commands.record import record as run
 
-    run(RecordOrder(folder, world, split, rollouts, frames, first, keyframes, workers))
+    if words and not env:
+        raise OutputError("--words say what an environment's actions are called: give --env, or leave them out")
+    run(RecordOrder(folder, f"gym:{env}" if env else world, split, rollouts, frames, first, keyframes, workers, words))
 
 
 @app.command()

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from ...world.pose import Camera, Motion, Pose
-from ..render import FAR, View
+from ..place import FAR, View
 from ..scene import SceneError
 from . import cast
 from .engine import FOV_DEG, HEIGHT, WIDTH, DoomEngine, Shot, import_vizdoom

@@ -16,7 +16,7 @@ import numpy as np
 from ...world.action import Action
 from ...world.pose import Camera, Pose
 from ..paths import keyframe_walk, poses_of, random_walk
-from ..render import View
+from ..place import View
 from ..scene import SceneError
 from .ground import EYE
 from .level import PREFIX, DoomLevel, digest_of, freedoom, open_level

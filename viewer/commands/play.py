@@ -49,9 +49,14 @@ class Order:
     def opener(self) -> Opener:
         return Opener(self.model, dreams=self.dreams, official=self.official, say=print)
 
+    @property
+    def _is_free(self) -> bool:
+        """Whether any words may mean something there."""
+        return bool(self.official.given) or (self.start.world or "").startswith("gym:")
+
     def script(self) -> list[Deed] | None:
         """The actions of the file, if there is one."""
-        return load_script(self.actions, is_free=bool(self.official.given)) if self.actions else None
+        return load_script(self.actions, is_free=self._is_free) if self.actions else None
 
 
 def play_headless(order: Order) -> None:
@@ -61,6 +66,8 @@ def play_headless(order: Order) -> None:
     script = order.script()
     with waiting(OPENING):
         player = Player(order.opener, order.start, folder=order.out)
+    if player.place.note:
+        print(player.place.note)
     actions = _to_walk(player.place, script, order.frames)
     video = player.record(order.record, overwrite=order.overwrite)
     grown = _map(player) if order.is_mapped else None
@@ -98,6 +105,8 @@ def play_in_window(order: Order, *, keys: Path | None, scale: int) -> None:
     keymap = load_keymap(keys) if keys else Keymap()
     with waiting(OPENING):
         player = Player(order.opener, order.start, keymap=keymap, folder=order.out)
+    if player.place.note:
+        player.notes.append(player.place.note)
     if script or order.frames:
         player.queue(_to_walk(player.place, script, order.frames))
     if order.record:

@@ -18,7 +18,7 @@ KEYFRAMES = 6  # frames of a walk by strides
 @dataclass(frozen=True)
 class RecordOrder:
     """What to record: rollouts of `frames` frames from a source's split, from number `first` on; keyframes: how many
-    walks by strides besides, into the folder `keyframes` in it."""
+    walks by strides besides, into the folder `keyframes` in it; words: the table of an environment's words."""
 
     folder: Path
     source: str
@@ -28,6 +28,7 @@ class RecordOrder:
     first: int = 0
     keyframes: int = 0
     workers: int | None = None
+    words: Path | None = None
 
 
 def record(order: RecordOrder) -> None:
@@ -43,7 +44,7 @@ def record(order: RecordOrder) -> None:
             task = bar.add_task(f"recording {order.split}, {walk}", total=None)
             paths = run(
                 folder, order.split, rollouts, frames=frames, first=order.first, walk=walk, source=order.source,
-                workers=order.workers,
+                workers=order.workers, words=order.words,
                 progress=lambda done, wanted, task=task, bar=bar: bar.update(task, completed=done, total=wanted),
             )  # fmt: skip
         size = sum(path.stat().st_size for path in paths) / 1e6

@@ -80,7 +80,7 @@ class Start:
         if self.world:
             from ...scenes.worlds import following
 
-            return replace(self, world=following(self.world), dream_seed=None)
+            return replace(self, seed=seed, world=following(self.world), dream_seed=None)
         return replace(self, seed=seed, image=None, load=None, text=None, dream_seed=None, fov_deg=None)
 
     def as_dict(self) -> dict:
@@ -121,6 +121,7 @@ class Place:
     walked: Callable[[Pose, Motion], Pose]
     reads_words: bool = False
     scene: Scene | None = None  # the truth that is shown or dreamed of, where there is one
+    note: str = ""  # what whoever walks here should know
 
 
 class Opener:
@@ -162,15 +163,19 @@ class Opener:
     def _named(self, start: Start) -> Place:
         """A world that others made, or a dream that begins with what is seen where one enters it."""
         from ...scenes.explorer import SceneSession
-        from ...scenes.worlds import open_place
+        from ...scenes.opening import open_explorer
 
-        place = open_place(start.world)
         if start.truth:
-            return Place(start, SceneSession(place), place.walked)
+            true = open_explorer(start.world, start.seed)
+            is_place = isinstance(true, SceneSession)
+            walked = true.scene.walked if is_place else Pose.moved
+            return Place(start, true, walked, reads_words=not is_place, note=_note(true.frame))
         side = self.engine.frame_side
-        first = SceneSession(place, camera=Camera(side, side)).frame
-        explorer = self.engine.session(first, seed=start.session_seed, solid=not start.ghost)
-        return Place(start, explorer, explorer.walked, self.engine.reads_words)
+        true = open_explorer(start.world, start.seed, Camera(side, side))
+        explorer = self.engine.session(true.frame, seed=start.session_seed, solid=not start.ghost)
+        true.close()
+        reads_words = self.engine.reads_words or true.frame.pose is None
+        return Place(start, explorer, explorer.walked, reads_words, note=_note(true.frame))
 
     @property
     def engine(self) -> SessionEngine:
@@ -222,7 +227,7 @@ class Opener:
         return Place(start, explorer, explorer.walked)
 
     def _loaded(self, start: Start) -> Place:
-        if start.truth or _is_scene_save(start.load):
+        if _is_scene_save(start.load) or (start.truth and not _is_env_save(start.load)):
             from ...scenes.explorer import load_scene_session
             from ...scenes.scene import Scene
 
@@ -230,9 +235,19 @@ class Opener:
             scene = session.scene if isinstance(session.scene, Scene) else None
             known = replace(start, truth=True, family=scene.family if scene else None)
             return Place(known, session, session.scene.walked, scene=scene)
+        if _is_env_save(start.load):
+            from ...scenes.env.session import load_env_session
+
+            true = load_env_session(start.load)
+            return Place(replace(start, truth=True), true, Pose.moved, reads_words=True, note=_note(true.frame))
         explorer = self.engine.load_session(start.load)
         explorer.is_solid = explorer.is_solid and not start.ghost
         return Place(start, explorer, explorer.walked, self.engine.reads_words)
+
+
+def _note(frame: Frame) -> str:
+    """What a world without poses cannot have."""
+    return "" if frame.pose else "this world does not say where one is: a dream of it has no memory of places"
 
 
 def _least(*ways: Callable[[Pose, Motion], Pose]) -> Callable[[Pose, Motion], Pose]:
@@ -289,8 +304,17 @@ def photograph(path: str | Path, camera: Camera, fov_deg: float) -> tuple[Frame,
 
 
 def _is_scene_save(path: str | Path) -> bool:
+    return _SCENE_SAVE_MARK in _head(path)
+
+
+def _is_env_save(path: str | Path) -> bool:
+    return b'"roam": "env session"' in _head(path)
+
+
+def _head(path: str | Path) -> bytes:
+    """The first bytes of a save, which say what it is of."""
     try:
         with open(path, "rb") as file:
-            return _SCENE_SAVE_MARK in file.read(64)
+            return file.read(64)
     except OSError as error:
         raise StartError(f"cannot read the save {path}: {error.strerror}") from error
