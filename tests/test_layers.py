@@ -22,8 +22,8 @@ WORLD_ROWS = (
     {"emu.sampling", "emu.sequence", "emu.prompts", "emu.memory_plan"},
     {"transformer.model", "transformer.tensor_parallel"}, {"transformer.pages", "transformer.cache"},
     {"emu.token_stream", "transformer.dida", "transformer.autoregressive"}, {"transformer.passes"}, {"dreamer"},
-    {"checkpoint"}, {"emu.checkpoint", "emu.answer"}, {"session"}, {"snapshot"}, {"engine", "emu.engine"}, {"opening"},
-    {"training"}, {"adaptation"},
+    {"checkpoint"}, {"emu.checkpoint", "emu.answer"}, {"session"}, {"changes"}, {"snapshot"},
+    {"engine", "emu.engine"}, {"opening"}, {"training"}, {"adaptation"},
 )  # fmt: skip
 # where in a viewer the layers meet; all other files know the floor and each other
 MEETING = {"viewer.cli", "viewer.commands", "viewer.opening"}

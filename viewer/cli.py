@@ -400,6 +400,12 @@ def stream(ctx: typer.Context) -> None:
     _module("bench.stream", ctx.args)
 
 
+@bench_app.command(context_settings=PASS_ON)
+def attack(ctx: typer.Context) -> None:
+    """A server under load and attack, with goals; arguments go to `python -m roam.bench.attack`."""
+    _module("bench.attack", ctx.args)
+
+
 @bench_app.command()
 def quick(
     model: Model = None,

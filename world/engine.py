@@ -25,7 +25,7 @@ from .dreamer import SPECK, Asked, Dream, Dreamer, DreamStopped, strides_ahead, 
 from .frame import Frame, Timing
 from .pose import Camera, Pose
 from .session import NUM_VIEWS, REWIND_LIMIT, Keyframe, Moment, Plan, Prepared, Session, view_index
-from .snapshot import load_session, save_session
+from .snapshot import load_session, save_changes, save_session
 from .spatial.view_memory import ViewMemory
 from .spatial.warp import View, Warp, is_known, remembered, sharpened, warp
 from .tokens.detail import restore_detail
@@ -40,6 +40,7 @@ class Engine:
     """One world model, ready to dream: `engine.session(first_frame)`, then `session.step(action)`."""
 
     rewind_limit, num_pinned = REWIND_LIMIT, 0  # steps that can be undone; first moments that are never forgotten
+    saves_changes = True
     reads_words = False  # whether a world can begin with words, and free words are directions
 
     def __init__(self, checkpoint: Checkpoint, *, dida: DidaConfig | None = None, serving: Serving | None = None):
@@ -154,9 +155,14 @@ class Engine:
         """Write a session's complete state; see snapshot.py."""
         save_session(session, path)
 
-    def load_session(self, path: str | Path) -> Session:
-        """Go on from what `Session.save` wrote. Raises SnapshotError for a file that is torn or of other weights."""
-        return load_session(self, path)
+    def save_changes(self, session: Session, path: str | Path, before: Session) -> bool:
+        """Write what has changed in a session since it was saved; see snapshot.py."""
+        return save_changes(session, path, before)
+
+    def load_session(self, path: str | Path, *changes: str | Path) -> Session:
+        """Go on from what `Session.save` wrote, and `Session.save_changes` after it. Raises SnapshotError for a file
+        that is torn, of other weights, or does not follow the one before."""
+        return load_session(self, path, *changes)
 
     @torch.inference_mode()
     def step_many(self, sessions: Sequence[Session], actions: Sequence[Action]) -> list[Frame]:

@@ -90,11 +90,12 @@ class SessionEngine(Protocol):
     reads_words: whether a world can begin with words, and free words are directions; dreams_anew: whether what nobody
     has seen is dreamt apart from what has been, so that it can be dreamt otherwise; frame_side: pixels a side of a
     square frame; rewind_limit: steps that can be undone; num_kept: moments behind the newest that a session keeps;
-    num_pinned: first moments that are never forgotten.
+    num_pinned: first moments that are never forgotten; saves_changes: whether it writes what has changed in a session.
     """
 
     reads_words: bool
     num_pinned: int
+    saves_changes: bool
 
     @property
     def checkpoint(self) -> Checkpoint: ...
@@ -127,6 +128,10 @@ class SessionEngine(Protocol):
 
     def save_session(self, session: Session, path: str | Path) -> None:
         """Write a session's complete state. Raises OSError."""
+
+    def save_changes(self, session: Session, path: str | Path, before: Session) -> bool:
+        """Write what has changed in a session since `before`, a fork of it, was saved; False where it cannot be.
+        Raises OSError."""
 
     def step_many(self, sessions: Sequence[Session], actions: Sequence[Action]) -> list[Frame]:
         """One step of each session: the same frames as each alone. Raises ActionError before any has moved."""
@@ -263,6 +268,16 @@ class Session:
     def save(self, path: str | Path) -> None:
         """Write the complete state to one file; see snapshot.py and emu/engine.py."""
         self.engine.save_session(self, path)
+
+    @property
+    def saves_changes(self) -> bool:
+        """Whether the engine has files of changes."""
+        return self.engine.saves_changes
+
+    def save_changes(self, path: str | Path, before: Session) -> bool:
+        """Write what has changed since `before`, a fork of this session, was saved, to a file that is loaded after that
+        one's. False, and nothing is written, where the two have nothing in common any more."""
+        return self.engine.save_changes(self, path, before)
 
     def settle(self) -> None:
         """Write the newest frame's keys and values now, in idle time, instead of when the next step needs them."""

@@ -1,4 +1,5 @@
-"""A session's complete state in one file: what is loaded goes on exactly as what was saved would have.
+"""A session's complete state in one file, or in files of changes after it: what is loaded goes on exactly as what was
+saved would have.
 
 Keys and values are stored, because a page's depend on pages that have long been dropped; so is depth (in float16, which
 is all that frames hold), because a surface's stays that of the view that showed it first. Random state is a seed and a
@@ -10,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .action import Action
+from .changes import Laid, changes_since, digest_of
 from .frame import Frame
 from .pose import Camera, Pose
 from .records import action_of, action_row, pose_of, pose_row
@@ -28,6 +32,7 @@ from .spatial.view_memory import VIEW_LIMIT, ViewMemory
 from .spatial.warp import View
 
 FORMAT = "3"
+log = logging.getLogger(__name__)
 
 
 class SnapshotError(ValueError):
@@ -37,36 +42,76 @@ class SnapshotError(ValueError):
 def save_session(session: Session, path: str | Path) -> None:
     """Write `session` to `path`, whole or not at all."""
     session.settle()
-    cache, moments = session.engine.cache, session.moments
+    moments = session.moments
     keyframes = {keyframe.page: keyframe for moment in moments for keyframe in moment.keyframes}
-    pages, place = torch.tensor(list(keyframes)), {page: k for k, page in enumerate(keyframes)}
-    frames = {view_index(moment.frame.index): moment.frame for moment in moments}
     views = {index: view for moment in moments for index, view in moment.memory.items()}
-    pictures = views | frames
-    nothing = np.zeros(session.engine.layout.grid, np.int32)
-    tensors = {
-        "k": cache.k[:, pages].cpu(), "v": cache.v[:, pages].cpu(), "lengths": cache.lengths[pages].cpu(),
-        "numbers": torch.tensor([keyframe.number for keyframe in keyframes.values()]),
-        "grids": torch.from_numpy(np.stack([keyframe.tokens for keyframe in keyframes.values()])),
-        "moments": torch.tensor([moment.frame.index for moment in moments]),
-        "has_tokens": torch.tensor([frame.tokens is not None for frame in frames.values()]),
-        "tokens": torch.from_numpy(np.stack([nothing if frame.tokens is None else frame.tokens
-                                             for frame in frames.values()])),
-        "index": torch.tensor(list(pictures)),
-        "pixels": torch.from_numpy(np.stack([picture.pixels for picture in pictures.values()])),
-        "depth": torch.from_numpy(np.stack([picture.depth.astype(np.float16) for picture in pictures.values()])),
-        "pose": torch.tensor([pose_row(picture.pose) for picture in pictures.values()], dtype=torch.float64),
-        "views": torch.tensor(list(views), dtype=torch.int64),
-        "fresh": torch.from_numpy(np.stack([_packed(view) for view in views.values()] or [np.zeros(0, np.uint8)])),
-    }  # fmt: skip
-    meta = {
-        "roam": "session", "format": FORMAT, "weights": session.engine.checkpoint.digest, "seed": str(session.seed),
-        "start": session.start, "decoder": session.decoder, "dida": json.dumps(vars(session.engine.dida)),
+    place = {page: k for k, page in enumerate(keyframes)}
+    meta = _told(session, moments) | {
+        "roam": "session", "format": FORMAT,
         "actions": json.dumps([action_row(action) for action in session.actions]),
-        "solid": json.dumps(session.is_solid), "memories": json.dumps([moment.memory.indices for moment in moments]),
         "keyframes": json.dumps([[place[page] for page in moment.held] for moment in moments]),
     }  # fmt: skip
-    write_whole({name: tensor.contiguous() for name, tensor in tensors.items()}, path, meta)
+    write_whole(_tensors(session.engine, moments, list(keyframes.values()), views), path, meta)
+
+
+def save_changes(session: Session, path: str | Path, before: Session) -> bool:
+    """Write what has changed since `before`, a twin of the session that was saved. False, and nothing is written, where
+    the two have no moment in common any more."""
+    session.settle()
+    changes = changes_since(session, before)
+    if changes is None:
+        return False
+    base, count = changes.base, len(session.actions) - len(changes.moments)
+    meta = _told(session, changes.moments) | {
+        "roam": "session changes", "format": FORMAT,
+        "first": str(session.moments[0].frame.index), "kept": str(base.frame.index),
+        "kept_digest": digest_of(base.frame.pixels), "kept_actions": str(count),
+        "actions": json.dumps([action_row(action) for action in session.actions[count:]]),
+        "keyframes": json.dumps([[keyframe.number for keyframe in moment.keyframes] for moment in changes.moments]),
+    }  # fmt: skip
+    write_whole(_tensors(session.engine, changes.moments, changes.keyframes, changes.views), path, meta)
+    return True
+
+
+def _tensors(
+    engine: SessionEngine, moments: Sequence[Moment], keyframes: Sequence[Keyframe], views: dict[int, View]
+) -> dict[str, torch.Tensor]:
+    """The frames of these moments, these keyframes with their pages, and these views, as a file has them."""
+    cache, size = engine.cache, engine.frame_side
+    pages = torch.tensor([keyframe.page for keyframe in keyframes], dtype=torch.int64)
+    frames = {view_index(moment.frame.index): moment.frame for moment in moments}
+    pictures, nothing = views | frames, np.zeros(engine.layout.grid, np.int32)
+    tensors = {
+        "k": cache.k[:, pages].cpu(), "v": cache.v[:, pages].cpu(), "lengths": cache.lengths[pages].cpu(),
+        "numbers": torch.tensor([keyframe.number for keyframe in keyframes], dtype=torch.int64),
+        "grids": _stacked([keyframe.tokens for keyframe in keyframes], nothing),
+        "moments": torch.tensor([moment.frame.index for moment in moments], dtype=torch.int64),
+        "has_tokens": torch.tensor([frame.tokens is not None for frame in frames.values()], dtype=torch.bool),
+        "tokens": _stacked([nothing if frame.tokens is None else frame.tokens for frame in frames.values()], nothing),
+        "index": torch.tensor(list(pictures), dtype=torch.int64),
+        "pixels": _stacked([picture.pixels for picture in pictures.values()], np.zeros((size, size, 3), np.uint8)),
+        "depth": _stacked([picture.depth.astype(np.float16) for picture in pictures.values()],
+                          np.zeros((size, size), np.float16)),
+        "pose": torch.tensor([pose_row(picture.pose) for picture in pictures.values()],
+                             dtype=torch.float64).view(-1, 7),
+        "views": torch.tensor(list(views), dtype=torch.int64),
+        "fresh": _stacked([_packed(view) for view in views.values()], np.zeros(-(-size * size // 8), np.uint8)),
+    }  # fmt: skip
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def _stacked(arrays: list[np.ndarray], like: np.ndarray) -> torch.Tensor:
+    """Arrays of one shape as one more axis; none of them is an axis of no length."""
+    return torch.from_numpy(np.stack(arrays) if arrays else np.zeros((0, *like.shape), like.dtype))
+
+
+def _told(session: Session, moments: Sequence[Moment]) -> dict[str, str]:
+    """What files of either kind say of a session."""
+    return {
+        "weights": session.engine.checkpoint.digest, "seed": str(session.seed), "start": session.start,
+        "decoder": session.decoder, "dida": json.dumps(vars(session.engine.dida)),
+        "solid": json.dumps(session.is_solid), "memories": json.dumps([moment.memory.indices for moment in moments]),
+    }  # fmt: skip
 
 
 def write_whole(tensors: dict[str, torch.Tensor], path: str | Path, meta: dict[str, str]) -> None:
@@ -103,25 +148,45 @@ def _sum(tensors: dict[str, torch.Tensor], meta: dict[str, str]) -> str:
     return hasher.hexdigest()
 
 
-def load_session(engine: SessionEngine, path: str | Path) -> Session:
-    """Read what `save_session` wrote. Raises SnapshotError, and takes no pages, if anything is amiss."""
+def load_session(engine: SessionEngine, path: str | Path, *changes: str | Path) -> Session:
+    """Read what `save_session` wrote, and what `save_changes` wrote after it, in order. Raises SnapshotError, and takes
+    no pages, if anything is amiss."""
     try:
-        with safe_open(path, "pt") as file:
-            meta = file.metadata() or {}
-            if meta.get("roam") != "session" or meta.get("format") != FORMAT:
-                raise SnapshotError(f"{path} is no saved session of format {FORMAT}; wanted a file that saving wrote")
-            if meta["weights"] != engine.checkpoint.digest:
-                raise SnapshotError(
-                    f"{path} was saved with weights {meta['weights']}, these are {engine.checkpoint.digest}; "
-                    "load the model that it was walked with"
-                )
-            held = tensors_of(file, meta, path)
+        held, meta = _read(engine, path, "session")
+        if changes:
+            laid = Laid(held, meta)
+            for change in changes:
+                laid.lay(*_read(engine, change, "session changes"))
+            held, meta = laid.whole()
         actions = [action_of(row) for row in json.loads(meta["actions"])]
-        return _rebuild(engine, meta, held, actions)
+        session = _rebuild(engine, meta, held, actions)
+        _tell_of_other_dreams(json.loads(meta["dida"]), vars(engine.dida), path)
+        return session
     except SnapshotError:
         raise
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
         raise SnapshotError(f"{path} is torn or no saved session ({error}); nothing was loaded") from error
+
+
+def _read(engine: SessionEngine, path: str | Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """A file's tensors, and what it says of them."""
+    with safe_open(path, "pt") as file:
+        meta = file.metadata() or {}
+        if meta.get("roam") != kind or meta.get("format") != FORMAT:
+            raise SnapshotError(f"{path} is no saved {kind} of format {FORMAT}; wanted a file that saving wrote")
+        if meta["weights"] != engine.checkpoint.digest:
+            raise SnapshotError(
+                f"{path} was saved with weights {meta['weights']}, these are {engine.checkpoint.digest}; "
+                "load the model that it was walked with"
+            )
+        return tensors_of(file, meta, path), meta
+
+
+def _tell_of_other_dreams(before: dict, now: dict, path: str | Path) -> None:
+    """What is seen stays; what is dreamt from here on is what these settings dream."""
+    names = ("dream_steps", "dream_temperature", "dream_guidance")
+    if other := [f"{name} {before.get(name)}, now {now[name]}" for name in names if before.get(name) != now[name]]:
+        log.warning("%s was dreamt with %s: what comes now is dreamt as it would be now", path, "; ".join(other))
 
 
 def _rebuild(engine: SessionEngine, meta: dict[str, str], held: dict[str, torch.Tensor],

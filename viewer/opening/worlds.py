@@ -53,8 +53,9 @@ class Worlds(Protocol):
     def open(self, request: OpenRequest) -> Explorer:
         """A new explorer at its first frame."""
 
-    def load(self, path: Path) -> Explorer:
-        """Go on from what that explorer's `save` wrote."""
+    def load(self, path: Path, *changes: Path) -> Explorer:
+        """Go on from what that explorer's `save` wrote; changes: what its `save_changes` wrote after it, for explorers
+        that have that (store.py)."""
 
 
 class SceneWorlds:
@@ -137,8 +138,8 @@ class DreamWorlds:
         first = self.scenes.open(replace(request, model="", width=side, height=side)).frame
         return lambda: self.engine.session(first, seed=request.seed, solid=self.solid)
 
-    def load(self, path: Path) -> Explorer:
-        return self.scenes.load(path) if _is_scene(path) else self.engine.load_session(path)
+    def load(self, path: Path, *changes: Path) -> Explorer:
+        return self.scenes.load(path) if _is_scene(path) else self.engine.load_session(path, *changes)
 
     def _fitted(self, image: np.ndarray) -> np.ndarray:
         """The middle square of (H, W, 3), at the size of the model's frames."""

@@ -16,12 +16,14 @@ from typing import Any, Protocol, runtime_checkable
 from ...world.action import Action, ActionError
 from ...world.frame import Explorer, Frame
 from ..opening.worlds import Worlds
-from .store import Done, Meta, Store, StoreError
+from .store import Done, Meta, Store, StoreError, saves_changes
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 5.0  # how soon after a disk failed it is tried again
 LONGEST_FACTOR = 4  # a large snapshot may be put off for so many times snapshot_frames
+REDO_MS = 250.0  # of steps that a killed server would have to do again: a snapshot that is small is taken by then
+LONGEST_CHAIN = 64  # files of changes after a whole one, which they also never outgrow
 
 
 @runtime_checkable
@@ -46,8 +48,10 @@ class Awake:
     """An explorer in memory.
 
     newest: the number of the log that is written; unsaved, unsynced: steps since a snapshot was begun, and since the
-    log is known to be on the disk; size: bytes of the last snapshot; tried_at: when one failed last; trouble: why
-    acts are not being kept, broken: the log in which that began, is_told: whether its walker knows.
+    log is known to be on the disk; unsaved_ms: how long the unsaved took; saved: a twin that is as the files of the
+    newest snapshot have it; since_whole: steps since the newest whole one; whole_bytes, changed_bytes, chain_bytes: the
+    size of that, of the newest changes, and of all changes after it; tried_at: when a snapshot failed last; trouble:
+    why acts are not being kept, broken: the log in which that began, is_told: whether its walker knows.
     """
 
     explorer: Explorer
@@ -55,12 +59,47 @@ class Awake:
     newest: int = 0
     unsaved: int = 0
     unsynced: int = 0
-    size: int = 0
+    unsaved_ms: float = 0.0
+    saved: Explorer | None = None
+    since_whole: int = 0
+    whole_bytes: int = 0
+    changed_bytes: int = 0
+    chain_bytes: int = 0
     is_writing: bool = False
     trouble: OSError | None = None
     broken: int = 0
     is_told: bool = False
     tried_at: float = 0.0
+
+    @property
+    def before(self) -> Explorer | None:
+        """What the next snapshot may be the changes since; None where it is to be whole."""
+        is_short = len(self.meta.chain) < LONGEST_CHAIN and self.chain_bytes < self.whole_bytes
+        return self.saved if is_short else None
+
+    def keep(self, twin: Explorer, meta: Meta, size: int) -> None:
+        """Note that a snapshot is written: `twin`, under what is now known of the walk."""
+        is_whole = len(meta.chain) == 1
+        if is_whole:
+            self.whole_bytes, self.chain_bytes, self.since_whole = size, 0, self.unsaved
+        else:
+            self.changed_bytes, self.chain_bytes = size, self.chain_bytes + size
+        self.meta = replace(self.meta, snapshot=meta.snapshot, chain=meta.chain, older=meta.older)
+        self.let_go_saved()
+        if twin is not self.explorer and saves_changes(twin):
+            self.saved = twin
+        else:
+            _let_go(twin, self.explorer)
+
+    def let_go_saved(self) -> None:
+        if self.saved is not None:
+            self.saved.close()
+            self.saved = None
+
+    def close(self) -> None:
+        """Give back the memory."""
+        self.let_go_saved()
+        self.explorer.close()
 
 
 @dataclass(frozen=True)
@@ -98,15 +137,15 @@ class Host:
         """Write a new walk to the disk: from there on it is kept. Raises OSError where it cannot be."""
         try:
             with self._disk:
-                awake.meta = self.store.turn(awake.meta, 1)
-                awake.newest, awake.size = 1, self.store.write(awake.meta, twin)
+                awake.meta, awake.whole_bytes = self.store.write(self.store.turn(awake.meta, 1), twin)
+                awake.newest = 1
         except BaseException:
             self.store.forget(awake.meta.session)
             raise
 
     def seat(self, awake: Awake, twin: Explorer) -> Frame:
         """Enter a walk that has been written."""
-        _let_go(twin, awake.explorer)
+        awake.keep(twin, awake.meta, awake.whole_bytes)
         self._awake[awake.meta.session] = awake
         return awake.explorer.frame
 
@@ -114,11 +153,18 @@ class Host:
         """Bring a walk back from disk if need be, one act at a time; returns the frame on show and the last once's
         seq."""
         if session not in self._awake:
-            opened: list[Explorer] = []
+            opened: list[Explorer] = []  # the walk, and a twin of it as its snapshot has it
+
+            def say(explorer: Explorer) -> None:
+                opened.append(explorer)
+                if saves_changes(explorer):
+                    opened.append(_frozen(explorer))
+
             try:
-                meta, explorer, newest = yield from self.store.restored(session, self.worlds.load, say=opened.append)
+                meta, explorer, newest = yield from self.store.restored(session, self.worlds.load, say=say)
             except GeneratorExit:
-                opened and opened[0].close()
+                for explorer in opened:
+                    explorer.close()
                 raise
             except StoreError:
                 raise
@@ -127,7 +173,7 @@ class Host:
                 for explorer in opened:
                     explorer.close()
                 raise StoreError(f"this walk cannot be taken up again ({type(error).__name__})") from error
-            self._awake[session] = Awake(explorer, meta, newest=newest, unsaved=max(0, newest - meta.snapshot))
+            self._awake[session] = self._taken_up(explorer, meta, newest, opened[1:])
         awake = self._awake[session]
         return awake.explorer.frame, awake.meta.last
 
@@ -217,13 +263,13 @@ class Host:
             return False
         del self._awake[session]
         self.store.release(session)
-        awake.explorer.close()
+        awake.close()
         return True
 
     def forget(self, session: str) -> None:
         awake = self._awake.pop(session, None)
         if awake:
-            awake.explorer.close()
+            awake.close()
         self.store.forget(session)
 
     def close(self, *, patience_s: float = 5.0) -> list[str]:
@@ -240,25 +286,25 @@ class Host:
                 awake.trouble = awake.trouble or OSError(str(error))
             lost += [session] if awake.trouble else []
             self.store.release(session)
-            awake.explorer.close()
+            awake.close()
         self._awake.clear()
         return lost
 
-    def written(self, awake: Awake, meta: Meta, twin: Explorer) -> int:
+    def written(self, awake: Awake, meta: Meta, twin: Explorer) -> tuple[Meta, int]:
         """Write the snapshot that `freeze` began; on any thread."""
         with self._disk:
-            return self.store.write(meta, twin)
+            return self.store.write(meta, twin, awake.before)
 
-    def noted(self, awake: Awake, meta: Meta, twin: Explorer, value: int | Exception) -> None:
+    def noted(self, awake: Awake, meta: Meta, twin: Explorer, value: tuple[Meta, int] | Exception) -> None:
         """Take note of what became of a snapshot; in its walk's order."""
         awake.is_writing = False
-        _let_go(twin, awake.explorer)
         if isinstance(value, Exception):
             log.error("a snapshot of session %s failed: %s", meta.session, value)
+            _let_go(twin, awake.explorer)
             awake.tried_at = time.monotonic()
             awake.unsaved += 1
             return
-        awake.size, awake.meta = value, replace(awake.meta, snapshot=meta.snapshot)
+        awake.keep(twin, *value)
         if awake.trouble and meta.snapshot > awake.broken:
             log.warning("session %s is kept again", meta.session)
             awake.trouble, awake.is_told = None, False
@@ -269,11 +315,23 @@ class Host:
         return self._awake[session]
 
     def _is_due(self, awake: Awake) -> bool:
-        """Whether a snapshot is: after some steps, more of them where it is large, for the log keeps what was done."""
+        """Whether a snapshot is: after some steps, or when those take long to do again and their changes are small;
+        after more of them where it is large, for the log keeps what was done."""
         if awake.is_writing or (awake.tried_at and time.monotonic() - awake.tried_at < RETRY_S):
             return False
-        wanted = min(max(1, awake.size // self.snapshot_bytes), LONGEST_FACTOR * self.snapshot_frames)
-        return bool(awake.trouble) or awake.unsaved >= max(self.snapshot_frames, wanted)
+        has_changes = awake.before is not None
+        size, since = (awake.changed_bytes, awake.unsaved) if has_changes else (awake.whole_bytes, awake.since_whole)
+        may = since >= min(size // self.snapshot_bytes, LONGEST_FACTOR * self.snapshot_frames)
+        is_long = awake.saved is not None and awake.unsaved_ms >= REDO_MS
+        return bool(awake.trouble) or (may and (is_long or awake.unsaved >= self.snapshot_frames))
+
+    def _taken_up(self, explorer: Explorer, meta: Meta, newest: int, twins: list[Explorer]) -> Awake:
+        """A walk that is back from the disk; twins: one as its snapshot has it, if there can be one."""
+        awake = Awake(explorer, meta, newest=newest, unsaved=max(0, newest - meta.snapshot))
+        sizes = self.store.sizes(meta)
+        awake.whole_bytes, awake.chain_bytes = sizes[0], sum(sizes[1:])
+        awake.saved = twins[0] if twins and twins[0] is not explorer else None
+        return awake
 
     def _turned(self, awake: Awake) -> tuple[Meta, Explorer]:
         """A log that begins now, and the twin that is its snapshot."""
@@ -285,6 +343,7 @@ class Host:
             _let_go(twin, awake.explorer)
             raise
         awake.newest, awake.unsaved, awake.unsynced, awake.is_writing = number, 0, 0, True
+        awake.unsaved_ms = 0.0
         return meta, twin
 
     def _snapshot(self, awake: Awake, *, at_once: bool = False) -> None:
@@ -339,6 +398,7 @@ class Host:
         return self._stepped(awake, action, seq, frame, (time.perf_counter() - began) * 1000)
 
     def _stepped(self, awake: Awake, action: Action, seq: int, frame: Frame, step_ms: float) -> Stepped:
+        awake.unsaved_ms += step_ms
         self._note(awake, Done(action, seq))
         trouble = "" if awake.is_told or not awake.trouble else _said(awake.trouble)
         awake.is_told = awake.is_told or bool(trouble)
@@ -347,6 +407,7 @@ class Host:
     def _note(self, awake: Awake, done: Done) -> None:
         awake.meta = replace(awake.meta, last=max(awake.meta.last, done.seq))
         awake.unsaved, awake.unsynced = awake.unsaved + 1, awake.unsynced + 1
+        awake.since_whole += 1
         try:
             self.store.log(awake.meta.session, done)
         except OSError as error:

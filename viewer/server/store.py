@@ -2,8 +2,10 @@
 
 sessions/ID/meta.json names the snapshot that counts; snapshot-N is what Explorer.save wrote, a file or a folder, and
 log-N.jsonl holds the acts after it, log-N+1.jsonl those after that, for as long as the numbers go on without a gap: so
-a newer snapshot can be written while its walk goes on, and one that fails costs nothing. meta.json is replaced in one
-stroke, last, so that a torn snapshot is never read. saves/OWNER/NAME are named saves of the walks of one owner.
+a newer snapshot can be written while its walk goes on, and one that fails costs nothing. Where a world can (Changing),
+a snapshot is changes-N, what is new since the one before it, and counts with the files of its chain. meta.json is
+replaced in one stroke, last, so that a torn snapshot is never read. The whole one before stays, with the logs from it
+on: where a disk has erred, a walk is taken up from there. saves/OWNER/NAME are named saves of the walks of one owner.
 Knows no socket; one process owns a folder at a time. Different walks may be kept from different threads.
 """
 
@@ -12,21 +14,23 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, Protocol, TextIO, runtime_checkable
 
 from ...world.action import Action
 from ...world.frame import Explorer
 from ...world.records import motion_of, motion_row
 
+log = logging.getLogger(__name__)
+
 FORMAT = 1
-
-
 MAX_SAVES = 64  # of one owner
 # what Windows takes for a device, whatever ends the name
 DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
@@ -44,10 +48,28 @@ class FullError(ValueError):
     """More than one owner may keep; the message says what to do."""
 
 
+@runtime_checkable
+class Changing(Protocol):
+    """An explorer that, where saves_changes, can write what is new in it since `before`, a fork of it, was written; its
+    Worlds' `load` then takes the files of changes after the whole one. False: not this time, and nothing is written."""
+
+    saves_changes: bool
+
+    def save_changes(self, path: Path, before: Explorer) -> bool: ...
+
+
+def saves_changes(explorer: Explorer) -> bool:
+    return isinstance(explorer, Changing) and explorer.saves_changes
+
+
 @dataclass(frozen=True)
 class Meta:
     """What is known of a walk beside its snapshot. secret: SHA-256 of its token; last: the last once's seq; is_alone:
-    whether it shares nothing with other walks; guest: whose guest began it, for quotas (registry.py)."""
+    whether it shares nothing with other walks; guest: whose guest began it, for quotas (registry.py).
+
+    chain: the numbers of the files that the snapshot is made of, a whole one and changes; without any, it is the whole
+    one of its own number. older: the number of a whole one from before.
+    """
 
     session: str
     secret: str
@@ -56,6 +78,12 @@ class Meta:
     format: int = FORMAT
     is_alone: bool = False
     guest: str = ""
+    chain: tuple[int, ...] = ()
+    older: int = 0
+
+    @property
+    def files(self) -> tuple[int, ...]:
+        return self.chain or (self.snapshot,)
 
 
 @dataclass(frozen=True)
@@ -103,9 +131,7 @@ class Store:
 
     def snapshot(self, meta: Meta, explorer: Explorer) -> Meta:
         """Write the explorer's whole state at once; what is logged afterwards follows this snapshot."""
-        meta = self.turn(meta, meta.snapshot + 1)
-        self.write(meta, explorer)
-        return meta
+        return self.write(self.turn(meta, meta.snapshot + 1), explorer)[0]
 
     def turn(self, meta: Meta, number: int) -> Meta:
         """Log to log-NUMBER from here on: `write` is to make the snapshot of this moment, soon. What was there before
@@ -117,36 +143,39 @@ class Store:
         self._logs[meta.session] = fresh
         return replace(meta, snapshot=number)
 
-    def write(self, meta: Meta, explorer: Explorer) -> int:
-        """Write the snapshot that the log was turned for, and have it count; returns its size in bytes. Where that
-        fails, nothing has changed."""
-        folder = self._session(meta.session)
-        path = folder / f"snapshot-{meta.snapshot}"
+    def write(self, meta: Meta, explorer: Explorer, before: Explorer | None = None) -> tuple[Meta, int]:
+        """Write the snapshot that the log was turned for, and have it count; returns what is known of the walk then,
+        and its size in bytes. before: what the files of meta's chain hold, where changes since will do. Where it fails,
+        nothing has changed."""
+        folder, number = self._session(meta.session), meta.snapshot
+        path, files = folder / f"changes-{number}", ()
         try:
-            explorer.save(path)
+            if before is not None and explorer.save_changes(path, before):
+                files = (*meta.chain, number)
+            else:
+                path = folder / f"snapshot-{number}"
+                explorer.save(path)
             _to_disk(path)  # before meta.json names it: the machine may die in between
-            _replace(folder / "meta.json", json.dumps(asdict(meta)))
+            written = replace(meta, chain=files or (number,), older=meta.older if files else (*meta.chain, 0)[0])
+            _replace(folder / "meta.json", json.dumps(asdict(written)).encode())
         except BaseException:
             for torn in (path, path.with_name(f"{path.name}.partial"), folder / "meta.new"):
                 with contextlib.suppress(OSError):
                     _remove(torn)
             raise
         with contextlib.suppress(OSError):
-            self._drop_older(folder, meta.snapshot)
-        return _size(path)
+            self._drop_older(folder, written)
+        return written, _size(path)
 
     def log(self, session: str, done: Done) -> None:
         """Note what has been done. Handed to the system at once, so it outlives the process. Where that fails, the log
         ends before this act, and takes no more until it is turned."""
-        m = done.action.motion if done.action else None
-        motion = motion_row(m) if m else None
-        line = [done.seq, done.action.text, motion] if done.action else [0, "", None, done.rewound]
-        data = (json.dumps(line) + "\n").encode()
-        log = self._logs.get(session)
-        if log is None:
+        data = _line(done)
+        lines = self._logs.get(session)
+        if lines is None:
             raise OSError(errno.EIO, "the log of this walk is broken off")
         try:
-            if log.write(data) != len(data):
+            if lines.write(data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
             self.release(session)
@@ -154,15 +183,16 @@ class Store:
 
     def sync(self, session: str) -> None:
         """Wait until what was logged would outlive the machine."""
-        log = self._logs.get(session)
-        if log:
+        lines = self._logs.get(session)
+        if lines:
             with contextlib.suppress(ValueError):  # closed in between, by a turn
-                os.fsync(log.fileno())
+                os.fsync(lines.fileno())
 
     def meta(self, session: str) -> Meta:
         """What is known of a walk that is kept here."""
         try:
-            meta = Meta(**json.loads((self._session(session) / "meta.json").read_text(encoding="utf-8")))
+            told = json.loads((self._session(session) / "meta.json").read_text(encoding="utf-8"))
+            meta = Meta(**told | {"chain": tuple(told.get("chain", ()))})
         except (OSError, ValueError, TypeError, RecursionError) as error:
             raise StoreError(f"no walk '{session}' that can be read here") from error
         if meta.session != session or meta.format != FORMAT:
@@ -170,22 +200,55 @@ class Store:
         return meta
 
     def restored(
-        self, session: str, load: Callable[[Path], Explorer], *, say: Callable[[Explorer], None] = lambda _: None
+        self, session: str, load: Callable[..., Explorer], *, say: Callable[[Explorer], None] = lambda _: None
     ) -> Iterator[None]:
-        """Take a walk up as it stood after the last act logged, one act at a time; returns its Meta and explorer. Logs
-        on from there. `say` is told of the explorer as soon as there is one, to close it where this is given up."""
+        """Take a walk up as it stood after the last act logged, one act at a time; returns its Meta, explorer, and the
+        number of the log that goes on from there. `say` is told of the explorer as soon as there is one, to close it
+        where this is given up."""
         meta = self.meta(session)
-        last, end = meta.last, meta.snapshot
-        explorer = load(self._session(session) / f"snapshot-{meta.snapshot}")
+        explorer, meta = self._loaded(meta, load)
         say(explorer)
+        last, end = meta.last, meta.snapshot
         while (path := self._session(session) / f"log-{end}.jsonl").exists():
-            for done in _read_log(path):
+            acts, is_whole = _read_log(path)
+            for done in acts:
                 yield
                 explorer.step(done.action) if done.action else explorer.rewind(done.rewound)
                 last = max(last, done.seq)
             end += 1
+            if not is_whole:
+                log.error("%s is damaged: session %s is taken up as it stood before that act", path.name, session)
+                self._end_with(path, acts)
         self.turn(meta, end)  # never on in a log whose end may be torn
         return replace(meta, last=last), explorer, end
+
+    def _loaded(self, meta: Meta, load: Callable[..., Explorer]) -> tuple[Explorer, Meta]:
+        """The explorer of the newest snapshot that can be read, and the walk's Meta as of that one. Raises what the
+        newest one raised where there is none."""
+        folder, first = self._session(meta.session), None
+        chains = [meta.files[:count] for count in range(len(meta.files), 0, -1)]
+        for files in [*chains, *([(meta.older,)] if meta.older else [])]:
+            paths = [folder / f"snapshot-{files[0]}", *(folder / f"changes-{number}" for number in files[1:])]
+            try:
+                explorer = load(*paths)
+            except Exception as error:  # whatever a world's loader raises at what a disk has made of a file
+                log.error("%s of session %s cannot be read: %s", paths[-1].name, meta.session, error)
+                first = first or error
+                continue
+            return explorer, replace(meta, snapshot=files[-1], chain=files)
+        raise first
+
+    def _end_with(self, path: Path, acts: list[Done]) -> None:
+        """Have that log hold these acts alone, and be a walk's last: what came after them cannot be done without."""
+        later = [other for other in path.parent.glob("log-*.jsonl") if _number(other) > _number(path)]
+        _replace(path, b"".join(map(_line, acts)))
+        for other in later:
+            _remove(other)
+
+    def sizes(self, meta: Meta) -> list[int]:
+        """Bytes of the files that a walk's snapshot is made of, the whole one first."""
+        folder, (whole, *changes) = self._session(meta.session), meta.files
+        return [_size(folder / f"snapshot-{whole}"), *(_size(folder / f"changes-{number}") for number in changes)]
 
     def forget(self, session: str) -> None:
         self.release(session)
@@ -193,10 +256,10 @@ class Store:
 
     def release(self, session: str) -> None:
         """Close what is open for a walk."""
-        log = self._logs.pop(session, None)
-        if log:
+        lines = self._logs.pop(session, None)
+        if lines:
             with contextlib.suppress(OSError):
-                log.close()
+                lines.close()
 
     def save(self, owner: str, name: str, explorer: Explorer) -> None:
         """Write a named save of an owner's; an older one of that name is replaced once the new one is whole."""
@@ -233,11 +296,13 @@ class Store:
     def _session(self, session: str) -> Path:
         return self.folder / "sessions" / session
 
-    def _drop_older(self, folder: Path, snapshot: int) -> None:
+    def _drop_older(self, folder: Path, meta: Meta) -> None:
+        whole, *changes = meta.files
+        kept = {"meta.json", f"snapshot-{whole}", *(f"changes-{number}" for number in changes)}
+        kept |= {f"snapshot-{meta.older}"} if meta.older else set()
         for path in folder.iterdir():
-            number = path.name.partition("-")[2].partition(".")[0]
-            is_log = path.name.startswith("log-") and number.isdigit() and int(number) >= snapshot
-            if path.name not in ("meta.json", f"snapshot-{snapshot}") and not is_log:
+            is_log = path.name.startswith("log-") and _number(path) >= (meta.older or whole)
+            if path.name not in kept and not is_log:
                 _remove(path)
 
 
@@ -257,13 +322,34 @@ def _check_name(name: str) -> None:
         raise NameRefusedError(f"no save can be called '{name}': some systems have no such files; choose another name")
 
 
-def _read_log(path: Path) -> list[Done]:
+def _line(done: Done) -> bytes:
+    """A line of a log, with a sum by which a bit that flips is noticed."""
+    m = done.action.motion if done.action else None
+    motion = motion_row(m) if m else None
+    data = json.dumps([done.seq, done.action.text, motion] if done.action else [0, "", None, done.rewound]).encode()
+    return b"%s\t%08x\n" % (data, zlib.crc32(data))
+
+
+def _read_log(path: Path) -> tuple[list[Done], bool]:
+    """The acts of a log up to where it is damaged, if it is; and whether it is whole."""
     done = []
-    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:  # an act torn by a power cut has no line end
-        seq, text, motion, *rewound = json.loads(line)
+    for line in path.read_bytes().split(b"\n")[:-1]:  # an act torn by a power cut has no line end
+        data, _, said = line.partition(b"\t")
+        if said and said != b"%08x" % zlib.crc32(data):  # lines of the first servers have no sum
+            return done, False
+        try:
+            seq, text, motion, *rewound = json.loads(data)
+        except ValueError:
+            return done, False
         action = None if rewound else Action(text, motion_of(motion) if motion else None)
         done.append(Done(action, seq, *rewound))
-    return done
+    return done, True
+
+
+def _number(path: Path) -> int:
+    """That of a snapshot, of changes, or of a log; 0 for everything else."""
+    number = path.name.partition("-")[2].partition(".")[0]
+    return int(number) if number.isdigit() else 0
 
 
 def _size(path: Path) -> int:
@@ -286,9 +372,9 @@ def _locked(path: Path) -> TextIO:
     return held
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, data: bytes) -> None:
     fresh = path.with_suffix(".new")
-    fresh.write_text(text, encoding="utf-8")
+    fresh.write_bytes(data)
     _to_disk(fresh)
     os.replace(fresh, path)
 

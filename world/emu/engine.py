@@ -91,6 +91,7 @@ class EmuEngine:
     """
 
     reads_words, num_pinned = True, 1  # the first passage sets the scene, and is always seen
+    saves_changes = False  # ids and codes are small whole
 
     def __init__(self, checkpoint: Checkpoint, *, preset: Preset | None = None, max_pages: int | None = None):
         self.checkpoint, self.preset = checkpoint, preset or explore_preset()
@@ -219,6 +220,10 @@ class EmuEngine:
         codes = torch.from_numpy(tokens.astype(np.int64))[None].to(self.device)
         with torch.inference_mode():
             return self.vision.decode(codes)[0][0].cpu().numpy(), None
+
+    def save_changes(self, session: Session, path: str | Path, before: Session) -> bool:
+        """Never: see saves_changes."""
+        return False
 
     def save_session(self, session: Session, path: str | Path) -> None:
         """Write a session's state to one file: the ids and pictures of all that it keeps. Keys and values, a quarter

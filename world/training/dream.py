@@ -29,9 +29,10 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class DreamRecipe:
     """steps and max_seconds: whichever ends first. walks: a batch; copies: canvases a keyframe, the last of which is a
-    whole frame's in `whole` of the cases. Probabilities: hidden, that more of the carried view is taken away, from one
-    side; tired, that given cells of a canvas are hurt, each with `hurt`, and that a history is. clean_weight: of the
-    clean rows' loss, taken of one row in `clean_every`."""
+    whole frame's in `whole` of the cases: pure noise if `unknown`, from the frame before if `from_before`.
+    Probabilities: hidden, that more of the carried view is taken away, from one side; tired, that given cells of a
+    canvas are hurt, each with `hurt`, to `tired_level`, and that a history is. clean_weight: of the clean rows' loss,
+    taken of one row in `clean_every`."""
 
     steps: int = 40_000
     walks: int = 2
@@ -40,9 +41,12 @@ class DreamRecipe:
     max_seconds: float = 5500.0
     seed: int = 5
     whole: float = 0.3
+    unknown: float = 0.5
+    from_before: float = 0.5
     hidden: float = 0.25
     tired: float = 0.4
     hurt: float = 0.1
+    tired_level: float = 0.8
     clean_weight: float = 0.1
     clean_every: int = 4
     average: float = 0.995
@@ -80,17 +84,18 @@ def make_dream_batch(trainer: WorldTrainer, data: Canvases, rows: np.ndarray, re
     tired = draw(B, T, C, 1) < recipe.tired
     hurt = tired & (draw(B, T, C, N) < recipe.hurt)
     cells = torch.where(known[..., None], carried[:, :, None], digits[:, :, None])
-    cells = torch.where(hurt[..., None], trainer.noised(cells, torch.full(hurt.shape, 0.8), generator), cells)
+    tiring = lambda clean, where: trainer.noised(clean, torch.full(where.shape, recipe.tired_level), generator)  # noqa: E731
+    cells = torch.where(hurt[..., None], tiring(cells, hurt), cells)
     cells = torch.where(asked[..., None], torch.tensor(-1), cells)
     # whole frames: from noise or from the frame before
     before = torch.cat([digits[:, :1], digits[:, :-1]], 1)
-    level = torch.where(draw(B, T, 1) < 0.5, torch.zeros(B, T, 1), draw(B, T, 1)).expand(B, T, N)
-    whole = trainer.noised(torch.where((draw(B, T, 1, 1) < 0.5), before, digits), level, generator)
+    level = torch.where(draw(B, T, 1) < recipe.unknown, torch.zeros(B, T, 1), draw(B, T, 1)).expand(B, T, N)
+    whole = trainer.noised(torch.where(draw(B, T, 1, 1) < recipe.from_before, before, digits), level, generator)
     is_whole = draw(B, T, 1) < recipe.whole
     cells[:, :, -1] = torch.where(is_whole[..., None], whole, cells[:, :, -1])
     asked[:, :, -1] |= is_whole
     worn = (draw(B, 1, 1) < recipe.tired) & (draw(B, T, N) < recipe.hurt)
-    history = torch.where(worn[..., None], trainer.noised(digits, torch.full((B, T, N), 0.8), generator), digits)
+    history = torch.where(worn[..., None], tiring(digits, worn), digits)
     return DreamBatch(tokens, text, cells, asked, history)
 
 

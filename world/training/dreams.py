@@ -11,13 +11,14 @@ from ..engine import Engine
 from ..pose import Pose
 from ..tokens.painter import Painter, PainterConfig
 from .data import Walks
-from .painter import dreamt_glimpse
+from .painter import PainterRecipe, dreamt_glimpse
 
 TOGETHER = 8
 
 
 @torch.inference_mode()
-def dream_codes(checkpoint: Checkpoint, walks: Walks, count: int, *, progress=None) -> np.ndarray:
+def dream_codes(checkpoint: Checkpoint, walks: Walks, count: int, recipe: PainterRecipe, *,
+                progress=None) -> np.ndarray:  # fmt: skip
     """(count, h, w) int16: the codes dreamt beside the first `count` dreamt_glimpses of the walks, with no words and no
     pages before, as the first view of a walk. progress: called with the share done."""
     engine = Engine(checkpoint)
@@ -30,7 +31,7 @@ def dream_codes(checkpoint: Checkpoint, walks: Walks, count: int, *, progress=No
     parts = []
     for first in range(0, count, TOGETHER):
         numbers = range(first, min(first + TOGETHER, count))
-        asked = [Asked(Pose.at(0, 0, 0), dreamt_glimpse(walks, number).carried, (), (), page, 0, number)
+        asked = [Asked(Pose.at(0, 0, 0), dreamt_glimpse(walks, number, recipe).carried, (), (), page, 0, number)
                  for number, page in zip(numbers, pages, strict=False)]  # fmt: skip
         parts.append(dreamer.decide(asked).view(-1, *config.grid).cpu().numpy().astype(np.int16))
         if progress:

@@ -36,22 +36,22 @@ from .muon import Muon
 from .run import Average, Run, half_products, learning_rate
 
 log = logging.getLogger(__name__)
-KEPT = 8
+KEPT = 8  # pixels a side, over whose mean what was dreamt has to stay what it is
 
 
 @dataclass(frozen=True)
 class PainterRecipe:
     """steps and max_seconds: whichever ends first. batch: samples with a truth; dreamt: samples with dreamt codes.
-    Weights of the losses: gradient and depth beside pixels' 1; adversarial and matching, which grow until the
-    share `adversarial_from`; dreamt_adversarial_weight and kept_weight, of samples with dreamt codes; known_weight
-    of a pixel that is known beside one that is not. Probabilities: tired, that codes of holes are hurt, each with
-    `hurt`, by steps of the lattice."""
+    Weights of the losses: gradient and depth beside pixels' 1; adversarial and matching, which grow until the share
+    `adversarial_from`; dreamt_adversarial_weight and kept_weight, of samples with dreamt codes; known_weight of a pixel
+    that is known beside one that is not. Probabilities: tired, that codes of holes are hurt, each with `hurt`, by steps
+    of the lattice; earlier, that a view before the last is known too; off, that a view's depth is off."""
 
     steps: int = 30_000
     batch: int = 4
     dreamt: int = 4
     peak: float = 5e-4
-    judge_peak: float = 4e-4
+    judge_peak: float = 1e-3
     max_seconds: float = 4700.0
     seed: int = 6
     gradient_weight: float = 0.5
@@ -59,11 +59,13 @@ class PainterRecipe:
     adversarial_weight: float = 0.03
     matching_weight: float = 0.5
     adversarial_from: float = 0.04
-    dreamt_adversarial_weight: float = 0.06
+    dreamt_adversarial_weight: float = 0.1
     kept_weight: float = 1.0
     known_weight: float = 0.15
     tired: float = 0.4
     hurt: float = 0.25
+    earlier: float = 0.6
+    off: float = 0.7
 
 
 class Judge(nn.Module):
@@ -121,15 +123,15 @@ class Glimpse:
     carried: Warp
 
 
-def draw_glimpse(walks: Walks, rng: np.random.Generator) -> Glimpse:
+def draw_glimpse(walks: Walks, rng: np.random.Generator, recipe: PainterRecipe) -> Glimpse:
     """A frame drawn at random, mirrored or not."""
     R, T, H, W = walks.pixels.shape[:4]
     r, t = int(rng.integers(R)), int(rng.integers(1, T))
-    before = [s for s in range(max(0, t - 3), t) if s == t - 1 or rng.uniform() < 0.6]
+    before = [s for s in range(max(0, t - 3), t) if s == t - 1 or rng.uniform() < recipe.earlier]
     views = []
     for s in before:
         shown = walks.pixels[r, s]
-        off = scaled_off(walks.depth[r, s : s + 1], rng)[0] if rng.uniform() < 0.7 else walks.depth[r, s]
+        off = scaled_off(walks.depth[r, s : s + 1], rng)[0] if rng.uniform() < recipe.off else walks.depth[r, s]
         views.append(View(shown, sharpened(off.astype(np.float32), shown), walks.poses[r][s]))
     seen = warp(views, walks.poses[r][t], Camera(W, H))
     parts = (walks.pixels[r, t], walks.depth[r, t].astype(np.float32), seen.pixels, seen.covered, seen.depth)
@@ -138,15 +140,15 @@ def draw_glimpse(walks: Walks, rng: np.random.Generator) -> Glimpse:
     return Glimpse(parts[0], parts[1], Warp(*parts[2:]))
 
 
-def dreamt_glimpse(walks: Walks, number: int) -> Glimpse:
+def dreamt_glimpse(walks: Walks, number: int, recipe: PainterRecipe) -> Glimpse:
     """The number-th glimpse of those that codes are dreamt beside."""
-    return draw_glimpse(walks, np.random.default_rng([23, number]))
+    return draw_glimpse(walks, np.random.default_rng([23, number]), recipe)
 
 
 def draw_samples(walks: Walks, vision: VisionTokenizer, rng: np.random.Generator, recipe: PainterRecipe,
                  size: int) -> Sample:  # fmt: skip
     """Frames drawn at random, half of them mirrored, with what frames before them show from there."""
-    glimpses = [draw_glimpse(walks, rng) for _ in range(size)]
+    glimpses = [draw_glimpse(walks, rng, recipe) for _ in range(size)]
     truth = torch.from_numpy(np.stack([one.pixels for one in glimpses]))
     filled = torch.from_numpy(np.stack([one.carried.pixels for one in glimpses]))
     with torch.inference_mode():
@@ -164,12 +166,12 @@ def draw_samples(walks: Walks, vision: VisionTokenizer, rng: np.random.Generator
 
 
 def draw_dreamt(walks: Walks, dreamt: np.ndarray, vision: VisionTokenizer, rng: np.random.Generator,
-                size: int) -> Sample:  # fmt: skip
+                recipe: PainterRecipe) -> Sample:  # fmt: skip
     """As draw_samples, of glimpses that codes (n, h, w) were dreamt beside: what is known of those is true, and what
     else the truth was is not what the codes say."""
-    numbers = rng.integers(len(dreamt), size=size)
+    numbers = rng.integers(len(dreamt), size=recipe.dreamt)
     codes = torch.from_numpy(dreamt[numbers].astype(np.int64))
-    return as_sample([dreamt_glimpse(walks, int(number)) for number in numbers], codes, vision, rng)
+    return as_sample([dreamt_glimpse(walks, int(number), recipe) for number in numbers], codes, vision, rng)
 
 
 def as_sample(glimpses: list[Glimpse], codes: Tensor, vision: VisionTokenizer, rng: np.random.Generator) -> Sample:
@@ -228,7 +230,7 @@ def train_painter(walks: Walks, held_out: Walks, folder: str | Path, recipe: Pai
             group["lr"] = group["peak"] * rate
         rng = np.random.default_rng([recipe.seed, step])
         true = draw_samples(walks, vision, rng, recipe, recipe.batch)
-        dreams = draw_dreamt(walks, dreamt, vision, rng, recipe.dreamt)
+        dreams = draw_dreamt(walks, dreamt, vision, rng, recipe)
         ramp = min(1.0, share / recipe.adversarial_from)
         totals.append(_painter_step(model, judge, optimizers, vision, true, dreams, recipe, ramp))
         average.update(model)

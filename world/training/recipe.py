@@ -183,7 +183,8 @@ def _dreams(folder: Path, recipe: Recipe, device: str, report) -> None:
     if not path.exists():
         checkpoint = _unpainted(folder, recipe)
         walks = load_walks(_keyframe_recordings(folder, recipe), "train")
-        save_file({"tokens": dream_codes(checkpoint, walks, recipe.dreams, progress=report)}, path)
+        codes = dream_codes(checkpoint, walks, recipe.dreams, recipe.painting, progress=report)
+        save_file({"tokens": codes}, path)
 
 
 def _painter(folder: Path, recipe: Recipe, device: str, report) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,28 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class CanvasDraws:
+    """What canvases are made of: probabilities, and the noise levels that they are drawn at.
+
+    The first canvas is `carried`, else on its way from noise; its covered tokens are `sure` (level 1), else at a level
+    from `sure_from` on; its holes are `empty`, else on their way. The second begins `from_before`, the frame before,
+    which is pure noise (`unknown`) or at a level from `before_from` to `before_to`; else on its way. A history is
+    `tired`: some of its codes are at `tired_level`.
+    """
+
+    carried: float = 0.8
+    sure: float = 0.6
+    sure_from: float = 0.6
+    empty: float = 0.5
+    from_before: float = 0.75
+    unknown: float = 0.6
+    before_from: float = 0.2
+    before_to: float = 0.8
+    tired: float = 0.5
+    tired_level: float = 0.8
+
+
+@dataclass(frozen=True)
 class WorldRecipe:
     """A short window first, then the one that is served; the run fits its schedule to max_seconds of training.
 
@@ -58,6 +80,7 @@ class WorldRecipe:
     history_noise: float = 0.1
     clean_weight: float = 0.25
     hole_weight: float = 3.0
+    draws: CanvasDraws = field(default_factory=CanvasDraws)
 
     def stage(self, share: float) -> Stage:
         return next(stage for stage in self.stages if share < stage.until or stage is self.stages[-1])
@@ -230,8 +253,9 @@ def make_optimizers(trainer: WorldTrainer, peak: float) -> list[torch.optim.Opti
 
 
 def make_batch(trainer: WorldTrainer, data: Canvases, rows: np.ndarray, starts: np.ndarray, frames: int,
-               generator: torch.Generator, history_noise: float) -> Batch:  # fmt: skip
+               generator: torch.Generator, recipe: WorldRecipe) -> Batch:  # fmt: skip
     """Windows of walks with their canvases: copy 0 begins from carried views, copy 1 from anything else."""
+    share = recipe.draws
 
     def pick(array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.stack([array[r, s : s + frames] for r, s in zip(rows, starts, strict=True)]))
@@ -243,19 +267,24 @@ def make_batch(trainer: WorldTrainer, data: Canvases, rows: np.ndarray, starts: 
     digits, carried = trainer.digits(tokens), trainer.digits(warped)
     one = (B, T, 1)
     # copy 0: covered tokens as carried, or at a high level; holes empty, or on their way as at a later denoising step
-    sure = torch.where(draw(*one) < 0.6, torch.ones(one), 0.6 + 0.4 * draw(*one)).expand(B, T, N)
+    sure = torch.where(draw(*one) < share.sure, torch.ones(one), share.sure_from + (1 - share.sure_from) * draw(*one))
+    sure = sure.expand(B, T, N)
     along = trainer.noised(digits, draw(*one).expand(B, T, N), generator)
     kind = draw(*one, 1)
-    filling = torch.where(kind < 0.5, torch.tensor(-1), along)
+    filling = torch.where(kind < share.empty, torch.tensor(-1), along)
     first = torch.where((coverage > 0.5)[..., None], trainer.noised(carried, sure, generator), filling)
-    first = torch.where(kind < 0.8, first, along)
+    first = torch.where(kind < share.carried, first, along)
     # copy 1: pure noise, the frame before at some level, or along the path
     before = torch.cat([digits[:, :1], digits[:, :-1]], 1)
-    level = torch.where(draw(*one) < 0.6, torch.zeros(one), 0.2 + 0.6 * draw(*one)).expand(B, T, N)
+    is_unknown = draw(*one) < share.unknown
+    known = share.before_from + (share.before_to - share.before_from) * draw(*one)
+    level = torch.where(is_unknown, torch.zeros(one), known).expand(B, T, N)
     second = trainer.noised(before, level, generator)
-    second = torch.where(draw(*one, 1) < 0.75, second, trainer.noised(digits, draw(*one).expand(B, T, N), generator))
-    hurt = (draw(B, 1, 1) < 0.5) & (draw(B, T, N) < history_noise)
-    history = torch.where(hurt[..., None], trainer.noised(digits, torch.full((B, T, N), 0.8), generator), digits)
+    is_before = draw(*one, 1) < share.from_before
+    second = torch.where(is_before, second, trainer.noised(digits, draw(*one).expand(B, T, N), generator))
+    hurt = (draw(B, 1, 1) < share.tired) & (draw(B, T, N) < recipe.history_noise)
+    worn = trainer.noised(digits, torch.full((B, T, N), share.tired_level), generator)
+    history = torch.where(hurt[..., None], worn, digits)
     return Batch(tokens, text, torch.stack([first, second], 2), history, coverage <= 0.5)
 
 
@@ -265,7 +294,7 @@ def _train_step(trainer, optimizers, data, recipe, stage, step, rank=0, workers=
     walks = max(1, stage.walks // workers)
     rows = rng.integers(len(data.tokens), size=walks)
     starts = rng.integers(data.tokens.shape[1] - stage.frames + 1, size=walks)
-    batch = make_batch(trainer, data, rows, starts, stage.frames, generator, recipe.history_noise)
+    batch = make_batch(trainer, data, rows, starts, stage.frames, generator, recipe)
     noisy, clean = trainer.losses(batch.tokens, batch.text, batch.canvases, batch.history, stage.window)
     noisy, clean = noisy[:, 1:], clean[:, 1:]  # a window's first frame has no history to tell it anything
     weight = torch.where(batch.holes[:, 1:], recipe.hole_weight, 1.0)

@@ -95,9 +95,11 @@ class Passes:
 
     def denoise(self, words: Sequence[Sequence[int]] | None, index: Tensor, past: Sequence[Sequence[int]],
                 own: Sequence[int], canvas: Tensor, evidence: Evidence | None, seeds: Tensor, *,
-                temperature: float, apart: Tensor | None = None, pull: float = 1.0) -> Tensor:  # fmt: skip
+                temperature: float, apart: Tensor | None = None, pull: float = 1.0,
+                asked: Tensor | None = None) -> Tensor:  # fmt: skip
         """One denoising step: canvas (B, N) int64 codes, -1 in holes, to predicted codes (B, N); seeds (B,) int64.
 
+        asked (B, M) int64: the cells to predict, M a multiple of 16; all others stay as they are. None for every cell.
         words are written into the sequences' own pages in the same pass; None says that they are there already.
         apart (B, N): the canvas without what was carried into it. With a pull other than 1 it is read as well, with no
         words and no pages before it, and the prediction is moved away from that one's (classifier-free guidance, Ho and
@@ -113,7 +115,9 @@ class Passes:
             inputs += [evidence.codes, evidence.beta]
         elif apart is not None and pull != 1:
             inputs.append(apart)
-        return self._call(("denoise", temperature, pull), *inputs)
+        if asked is not None:
+            inputs.append(asked)
+        return self._call(("denoise", temperature, pull, asked is not None), *inputs)
 
     def commit(self, tokens: Tensor, index: Tensor, past: Sequence[Sequence[int]], own: Sequence[int]) -> None:
         """Write the keys and values of clean frames (B, N) behind the words in their own pages."""
@@ -149,8 +153,10 @@ class Passes:
         return hidden[:, -1]
 
     def _denoise(self, ids, slots, counts, own, index, table, canvas, seeds, *rest):
-        *others, temperature, pull = rest
+        *others, temperature, pull, is_asked = rest
+        asked = others.pop() if is_asked else None
         evidence, apart = (others, canvas) if len(others) != 1 else ((), others[0])
+        shown = canvas
         self.cache.lengths.index_copy_(0, own, counts)
         B, L = ids.shape
         guidance = self.guidance if apart is canvas else pull
@@ -168,8 +174,12 @@ class Passes:
         if evidence:
             known, head = self._known(*evidence), self._head_with_columns()
             hidden = torch.cat([hidden, torch.cat([known, known]) if is_guided else known], -1)
+        if asked is not None:
+            hidden = hidden.gather(1, asked.repeat(len(hidden) // B, 1)[..., None].expand(-1, -1, hidden.shape[-1]))
         options = dict(uncond=hidden[B:], guidance=guidance) if is_guided else {}
-        return head_sample(hidden[:B], head, seeds, temperature=temperature, has_confidence=False, **options)[0]
+        found, _ = head_sample(hidden[:B], head, seeds, positions=asked, temperature=temperature, has_confidence=False,
+                               **options)  # fmt: skip
+        return found if asked is None else shown.scatter(1, asked, found)
 
     def _commit(self, tokens, words, own, index, table):
         count = 1 + tokens.shape[1]

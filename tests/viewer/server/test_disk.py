@@ -39,9 +39,9 @@ class Disk:
                 raise
             log(store, session, done)
 
-        def failing_write(store, meta, explorer):
+        def failing_write(store, meta, *explorers):
             fails("snapshot", meta.session)
-            return write(store, meta, explorer)
+            return write(store, meta, *explorers)
 
         def failing_turn(store, meta, number):
             fails("turn", meta.session)

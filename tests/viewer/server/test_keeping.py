@@ -100,11 +100,10 @@ def test_another_program_takes_up_a_walk_after_the_server_was_killed(process):
         assert walk.step(WALK[-9]).digest == true_walk(WALK)[-9]
 
 
-def test_a_request_that_the_end_of_the_server_cut_off_says_so(tmp_path):
-    server = Server(TinyWorlds(), folder=tmp_path).start()
-    with Client(server.address, patience_s=1.0, timeout_s=120.0) as client:
+def test_a_request_that_the_end_of_the_server_cut_off_says_so(process):
+    with Client(process.address, patience_s=1.0, timeout_s=120.0) as client:
         client.open()
-        server.stop()
+        process.end(signal.SIGKILL)  # one that says goodbye is known to be gone, and waited for
         with pytest.raises(ConnectionLostError):
             client.stats()
 

@@ -89,11 +89,11 @@ def test_what_is_prepared_beside_does_not_hold_up_the_engine(tmp_path):
 def test_a_slow_disk_holds_up_no_steps(tmp_path, monkeypatch):
     write, writing = Store.write, threading.Event()
 
-    def slow(store, meta, explorer):
+    def slow(store, meta, *explorers):
         if meta.snapshot > 1:
             writing.set()
             time.sleep(1.5)
-        return write(store, meta, explorer)
+        return write(store, meta, *explorers)
 
     monkeypatch.setattr(Store, "write", slow)
     limits = Limits(snapshot_frames=3)
@@ -108,10 +108,9 @@ def test_a_slow_disk_holds_up_no_steps(tmp_path, monkeypatch):
 def test_a_large_snapshot_is_taken_less_often(tmp_path, monkeypatch):
     taken, write = [], Store.write
 
-    def noted(store, meta, explorer):
+    def noted(store, meta, *explorers):
         taken.append(meta.snapshot)
-        write(store, meta, explorer)
-        return 10_000_000
+        return write(store, meta, *explorers)[0], 10_000_000
 
     monkeypatch.setattr(Store, "write", noted)
     limits = Limits(snapshot_frames=4, snapshot_bytes=1_000_000)

@@ -128,7 +128,8 @@ def random_batch(trainer, frames=5):
     text = np.full((2, frames, 15), -1, np.int16)
     text[:, :, :3] = rng.integers(0, 320, (2, frames, 3))
     data = Canvases(codes(), codes(), rng.random((2, frames, 64)).astype(np.float32), text)
-    return make_batch(trainer, data, np.arange(2), np.zeros(2, int), frames, torch.Generator().manual_seed(1), 0.1)
+    generator = torch.Generator().manual_seed(1)
+    return make_batch(trainer, data, np.arange(2), np.zeros(2, int), frames, generator, WorldRecipe())
 
 
 def changed(trainer, batch, other, window=2):

@@ -1,0 +1,32 @@
+"""Runs an attack in a process of its own, so that what it costs the attacker does not hold up the walkers' clocks."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of work that was done apart, and when it was, on the clock that all processes of a machine share."""
+
+    value: Any
+    began: float
+    ended: float
+
+
+def apart(work: Callable[..., Any], *arguments: Any) -> Done:
+    """Run `work`, a function of a module, in another process; what it raises is raised here."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_timed, work, *arguments).result()
+
+
+def _timed(work: Callable[..., Any], *arguments: Any) -> Done:
+    began = time.monotonic()
+    value = work(*arguments)
+    return Done(value, began, time.monotonic())

@@ -1,0 +1,64 @@
+"""What an attack came to: figures beside their goals, as a table for people and as JSON that is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..machine import Machine
+
+CAPTION = "processes share the machine: ratios are within one run, quiet before and after beside attacked"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One figure: what it is of, its value and goal in `unit`, whether that is met; more: what else was seen, for the
+    file alone."""
+
+    kind: str
+    value: float
+    goal: str
+    unit: str
+    is_met: bool
+    more: dict
+
+    @staticmethod
+    def at_most(kind: str, value: float, goal: float, unit: str, **more) -> Finding:
+        return Finding(kind, round(value, 3), f"<= {goal:g}", unit, value <= goal, more)
+
+    @staticmethod
+    def at_least(kind: str, value: float, goal: float, unit: str, **more) -> Finding:
+        return Finding(kind, round(value, 3), f">= {goal:g}", unit, value >= goal, more)
+
+
+def show(parts: dict[str, list[Finding]], machine: Machine) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Under load and attack", caption=f"{machine}; load {load():.1f}; {CAPTION}")
+    for name in ("tried", "figure", "value", "goal", "unit", "met"):
+        table.add_column(name, justify="right" if name == "value" else "left")
+    for part, f in ((part, finding) for part, findings in parts.items() for finding in findings):
+        table.add_row(part, f.kind, f"{f.value:.2f}", f.goal, f.unit, "yes" if f.is_met else "NO")
+    Console(width=120).print(table)
+
+
+def keep(measured: dict[str, list[Finding]], machine: Machine, folder: Path) -> Path:
+    """Write these parts among others that were measured on this machine before."""
+    path = folder / f"attack-{machine.slug}.json"
+    parts = json.loads(path.read_text(encoding="utf-8"))["parts"] if path.exists() else {}
+    for part, findings in measured.items():
+        rows = [asdict(finding) for finding in findings]
+        parts[part] = {"at": time.strftime("%Y-%m-%d %H:%M"), "load": round(load(), 1), "findings": rows}
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = {"machine": machine.as_dict(), "note": CAPTION, "parts": parts}
+    path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def load() -> float:
+    """How many processes wanted a core over the last minute."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0

@@ -1,0 +1,313 @@
+"""Everything that one guest may do to a server, and what is left to a neighbour who walks meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import zmq
+
+from ...viewer.client.client import Client, ConnectionLostError, ServerError
+from ...viewer.play.progress import counted
+from ...viewer.wire import protocol as p
+from ...viewer.wire.encoding import Look
+from ...world.action import parse_action
+from .apart import apart
+from .findings import Finding
+from .nonsense import GREETING
+from .served import Served
+from .walkers import KEYS, Walker
+
+KEPT_RATE = 0.5
+FORWARD = parse_action("move forward")
+Hostile = Callable[[str, str, float], int]
+
+
+def never_reads(address: str, _page: str, seconds: float) -> int:
+    """Asks for large frames and takes none."""
+    context = zmq.Context()
+    dealer = context.socket(zmq.DEALER)
+    dealer.linger, dealer.rcvhwm = 0, 1
+    dealer.connect(address)
+    dealer.send_multipart(p.pack(p.Hello(versions=(1,))))
+    dealer.send_multipart(p.pack(p.Open(seq=1, width=512, height=512, depth="f32", credits=16)))
+    opened = None
+    while not isinstance(opened, p.Opened):
+        opened = p.unpack(dealer.recv_multipart(), p.SERVER_MESSAGES)[0]
+    dealer.send_multipart(p.pack(p.Act(seq=2, session=opened.session, text="turn left")))
+    count = _until(seconds, 0.1, lambda: dealer.send_multipart(p.pack(p.Credit(session=opened.session, frames=16))))
+    context.destroy(linger=0)
+    return count
+
+
+def comes_and_says_nothing(address: str, _page: str, seconds: float) -> int:
+    """Comes, greets or does not, and says nothing more; comes anew when it is cut."""
+    lines = _Lines(urlsplit(address).port, 100)
+
+    def look() -> None:
+        lines.come_anew()
+        for number, line in enumerate(lines.open):
+            if number % 2:
+                line.say(GREETING)
+
+    count = _until(seconds, 1.0, look)
+    lines.close()
+    return count
+
+
+def speaks_a_byte_at_a_time(address: str, page: str, seconds: float) -> int:
+    """Says a greeting, or a request for the page, a byte at a time."""
+    ports = [urlsplit(address).port, urlsplit(page).port]
+    lines = [_Lines(port, 60) for port in ports]
+    texts = [GREETING, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: " + b"a" * 1000]
+
+    def drip() -> None:
+        for some, text in zip(lines, texts, strict=True):
+            some.come_anew()
+            for line in some.open:
+                line.say(text[line.said : line.said + 1])
+
+    count = _until(seconds, 0.3, drip)
+    for some in lines:
+        some.close()
+    return count
+
+
+def hoards_walks(address: str, _page: str, seconds: float) -> int:
+    """Opens walks, as many and as fast as it is let, and drives none."""
+    with _client(address) as client:
+        return _until(seconds, 0.0, lambda: client.open(seed=1, ahead=0))
+
+
+def hoards_connections(address: str, _page: str, seconds: float) -> int:
+    """Holds as many connections as it can get, all of which have said hello."""
+    context = zmq.Context()
+    dealers = [context.socket(zmq.DEALER) for _ in range(400)]
+    for dealer in dealers:
+        dealer.linger = 0
+        dealer.connect(address)
+        dealer.send_multipart(p.pack(p.Hello(versions=(1,))))
+    time.sleep(seconds)
+    context.destroy(linger=0)
+    return len(dealers)
+
+
+def walks_at_1024(address: str, _page: str, seconds: float) -> int:
+    """Walks at 1024 x 1024 with depth, as fast as it can."""
+    with _client(address) as client:
+        session = client.open(seed=3, size=(1024, 1024), look=Look("jpeg", depth="f32"), ahead=16)
+        client.hold(session, "turn left")
+        return _until(seconds, 0.0, lambda: client.next_frame(session))
+
+
+def saves(address: str, _page: str, seconds: float) -> int:
+    """Saves its walk without end, under one name after another."""
+    with _client(address) as client:
+        session = client.open(seed=2)
+        for key in KEYS * 4:
+            client.step(session, key)
+        names = iter(range(10**9))
+        return _until(seconds, 0.0, lambda: client.save(session, f"save-{next(names) % 60}"))
+
+
+def loads(address: str, _page: str, seconds: float) -> int:
+    """Loads one save again and again, and closes what came of it."""
+    with _client(address) as client:
+        session = client.open(seed=2)
+        for key in KEYS * 4:
+            client.step(session, key)
+        client.save(session, "here")
+        return _until(seconds, 0.0, lambda: client.end(client.load("here")))
+
+
+def forks_and_goes_back(address: str, _page: str, seconds: float) -> int:
+    """Forks, walks, goes back, closes."""
+    with _client(address) as client:
+        session = client.open(seed=2)
+
+        def go() -> None:
+            client.step(session, FORWARD)
+            client.end(client.fork(session))
+            client.rewind(session, 1)
+
+        return _until(seconds, 0.0, go)
+
+
+def opens(address: str, _page: str, seconds: float) -> int:
+    """Opens walks of many seeds, and closes each at once."""
+    seeds = iter(range(10**9))
+    with _client(address) as client:
+        return _until(seconds, 0.0, lambda: client.end(client.open(seed=next(seeds) % 20)))
+
+
+def begins_with_picture_bombs(address: str, _page: str, seconds: float) -> int:
+    """Begins walks with pictures of 16 million pixels in 50 kB, eight at a time."""
+    bomb = _picture_of(4096)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(_client(address)) for _ in range(4)]
+        counts = []
+
+        def go(client: Client) -> None:
+            counts.append(_until(seconds, 0.0, lambda: client.end(client.open(image=bomb))))
+
+        threads = [threading.Thread(target=go, args=(client,)) for client in clients for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return sum(counts)
+
+
+def walks(address: str, _page: str, seconds: float) -> int:
+    """Walks on, as anybody does; its snapshots are written meanwhile."""
+    with _client(address) as client:
+        session = client.open(seed=2)
+        keys = iter(range(10**9))
+        return _until(seconds, 0.0, lambda: client.step(session, KEYS[next(keys) % len(KEYS)]))
+
+
+def floods_with_pings(address: str, _page: str, seconds: float) -> int:
+    """Sends small messages as fast as they go out."""
+    context = zmq.Context()
+    dealer = context.socket(zmq.DEALER)
+    dealer.linger, dealer.sndtimeo = 0, 1000
+    dealer.connect(address)
+    dealer.send_multipart(p.pack(p.Hello(versions=(1,))))
+    ping = p.pack(p.Ping())
+
+    def go() -> None:
+        with contextlib.suppress(zmq.Again):
+            for _ in range(100):
+                dealer.send_multipart(ping)
+        while dealer.poll(0):
+            dealer.recv_multipart()
+
+    count = _until(seconds, 0.0, go)
+    context.destroy(linger=0)
+    return 100 * count
+
+
+def sends_endless_messages(address: str, _page: str, seconds: float) -> int:
+    """Says hello, then sends one message that never ends, and comes anew when it is cut."""
+    hello = p.pack(p.Hello(versions=(1,)))[0]
+    ready = b"\x04\x19\x05READY\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER"
+    part = b"\x03" + struct.pack(">Q", 1 << 20) + bytes(1 << 20)
+
+    def go() -> None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", urlsplit(address).port), 5) as line:
+            line.sendall(GREETING + ready + b"\x02" + struct.pack(">Q", len(hello)) + hello)
+            time.sleep(0.1)
+            for _ in range(100):
+                line.sendall(part)
+
+    return _until(seconds, 0.2, go)
+
+
+TRUTH: tuple[Hostile, ...] = (
+    never_reads, comes_and_says_nothing, speaks_a_byte_at_a_time, hoards_walks, hoards_connections, walks_at_1024,
+    saves, loads, forks_and_goes_back, opens, floods_with_pings, sends_endless_messages,
+)  # fmt: skip
+DREAM: tuple[Hostile, ...] = (walks, opens, begins_with_picture_bombs, saves, loads, forks_and_goes_back)
+
+
+def measure(*, seconds: float, is_truth: bool) -> list[Finding]:
+    """Each of them for so long, and as long without before and after."""
+    world, findings = ("truth", "dream")[not is_truth], []
+    ways = TRUTH if is_truth else DREAM
+    for hostile in counted(ways, f"{world}: ways to trouble a neighbour", len(ways)):
+        with Served(is_truth=is_truth, has_page=True) as served, Walker(served.address) as walker:
+            walker.wait_for(20)
+            findings.append(_beside(hostile, served, walker, seconds, world))
+    return findings
+
+
+def _beside(hostile: Hostile, served: Served, walker: Walker, seconds: float, world: str) -> Finding:
+    times, before_mb = [time.monotonic()], served.memory_mb
+    time.sleep(seconds)
+    times.append(time.monotonic())
+    done = apart(hostile, served.address, served.page, seconds)
+    after_mb = served.memory_mb
+    times.append(time.monotonic())
+    time.sleep(seconds)
+    times.append(time.monotonic())
+    quiet = (walker.rate(*times[:2]) + walker.rate(*times[2:])) / 2
+    during = walker.rate(done.began, done.ended)
+    kind = f"{world}, beside one that {hostile.__name__.replace('_', ' ')}: the walker's rate, during / quiet"
+    return Finding.at_least(
+        kind, during / quiet if served.is_alive else 0.0, KEPT_RATE, "times", quiet_per_s=quiet, during_per_s=during,
+        seconds=done.ended - done.began, acts=done.value, memory_mb=[before_mb, after_mb],
+        what=" ".join((hostile.__doc__ or "").split()),
+    )  # fmt: skip
+
+
+def _until(seconds: float, pause_s: float, act: Callable[[], object]) -> int:
+    """Act again and again for so long; how often it was done. What is refused is part of the trying."""
+    end, count = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        try:
+            act()
+            count += 1
+        except (ServerError, ConnectionLostError, TimeoutError):
+            time.sleep(0.05)
+        time.sleep(pause_s)
+    return count
+
+
+def _client(address: str) -> Client:
+    return Client(address, timeout_s=120.0)
+
+
+def _picture_of(side: int) -> bytes:
+    """A black PNG of so many pixels a side, in as few bytes as may be."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.new("RGB", (side, side)).save(out, "PNG", compress_level=9)
+    return out.getvalue()
+
+
+class _Line:
+    """A bare connection; said: bytes sent so far."""
+
+    def __init__(self, port: int):
+        self.socket, self.said = socket.create_connection(("127.0.0.1", port), timeout=5), 0
+        self.socket.setblocking(False)
+
+    def say(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):  # cut meanwhile, or full
+            self.said += self.socket.send(data)
+
+    @property
+    def is_cut(self) -> bool:
+        try:
+            return not self.socket.recv(4096)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+
+class _Lines:
+    """So many bare connections to a port of this machine."""
+
+    def __init__(self, port: int, count: int):
+        self._port, self._count = port, count
+        self.open: list[_Line] = []
+
+    def come_anew(self) -> None:
+        for line in [line for line in self.open if line.is_cut]:
+            line.socket.close()
+            self.open.remove(line)
+        with contextlib.suppress(OSError):
+            while len(self.open) < self._count:
+                self.open.append(_Line(self._port))
+
+    def close(self) -> None:
+        for line in self.open:
+            line.socket.close()

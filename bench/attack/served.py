@@ -1,0 +1,110 @@
+"""A server as people run it, in a process of its own, that can be measured, killed and begun again."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from ...viewer import cli
+
+START_S = 300.0
+
+
+class ServedError(RuntimeError):
+    """A server that did not start, or a system that does not say what its processes take."""
+
+
+class Served:
+    """`roam serve` on a free port with a folder of its own, for as long as the `with` lasts.
+
+    is_truth: true scenes alone, else the dream that ships; has_page: whether it serves the web page as well.
+    """
+
+    def __init__(self, *, is_truth: bool = True, has_page: bool = False):
+        self._home = tempfile.TemporaryDirectory(prefix="roam-attack-")
+        self.address, self.page = f"tcp://127.0.0.1:{_free_port()}", ""
+        self._log = Path(self._home.name) / "log.txt"
+        self._options = ["--truth"] * is_truth + (["--page-port", str(_free_port())] if has_page else [])
+        self._process: subprocess.Popen | None = None
+
+    def __enter__(self) -> Served:
+        self.start()
+        return self
+
+    def __exit__(self, *_error) -> None:
+        if self.is_alive:
+            self._process.terminate()
+            try:
+                self._process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._home.cleanup()
+
+    def start(self) -> None:
+        """Start, also again after `kill`; returns when clients may come. Raises ServedError."""
+        folder = str(Path(self._home.name) / "walks")
+        command = [sys.executable, "-m", cli.__name__, "serve", self.address, "--folder", folder, *self._options]
+        with self._log.open("ab") as log:
+            before = log.tell()
+            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        end, wanted = time.monotonic() + START_S, "walk at (.+)" if "--page-port" in self._options else "serving on"
+        while not (found := re.search(wanted, self.log[before:])):
+            if not self.is_alive or time.monotonic() > end:
+                raise ServedError(f"the server did not start: {self.log[-2000:]}")
+            time.sleep(0.02)
+        self.page = found.group(1) if found.groups() else ""
+
+    def kill(self) -> None:
+        """End it as a power cut would: without a word to it."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def memory_mb(self) -> float:
+        """What it has in memory, in MB of 2**20 bytes. Raises ServedError where no /proc tells."""
+        return _status(self._process.pid, "VmRSS") / 1024
+
+    @property
+    def cpu_s(self) -> float:
+        """Seconds of a processor that it has had, on all its threads: what others take of the machine is not in it."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def written_mb(self) -> float:
+        """What it has had written to disk so far."""
+        text = Path(f"/proc/{self._process.pid}/io").read_text()
+        return int(re.search(r"^write_bytes: (\d+)", text, re.M).group(1)) / 2**20
+
+    @property
+    def num_files(self) -> int:
+        """How many descriptors it has open."""
+        return len(os.listdir(f"/proc/{self._process.pid}/fd"))
+
+
+def _status(pid: int, name: str) -> int:
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError as error:
+        raise ServedError("this bench reads /proc: run it on Linux") from error
+    return int(re.search(rf"^{name}:\s+(\d+)", text, re.M).group(1))
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]

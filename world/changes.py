@@ -1,0 +1,138 @@
+"""What has changed in a session since it was saved last, as a small file; and such files laid over the whole one.
+
+A walk keeps what it has seen, so that most of two snapshots of it is the same. A file of changes holds the moments
+since, with the pages, pictures and views that came with them, and names the moment that it goes on from. Knows no disk:
+what it lays over each other, and makes, are tensors and what is said of them (snapshot.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from itertools import takewhile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .session import Keyframe, Moment, Session, view_index
+
+PAGES = ("k", "v")  # tensors whose second axis is that of `numbers`; of the rest it is the first
+BY_NUMBER, BY_INDEX, BY_FRAME = ("lengths", "grids"), ("pixels", "depth", "pose"), ("has_tokens", "tokens")
+
+
+class ChangesError(ValueError):
+    """Changes that do not follow what they are laid over; the message says how."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a session has that another, a twin of it from before, has not. base: the newest moment of both; moments,
+    and the keyframes and the views that came with them."""
+
+    base: Moment
+    moments: tuple[Moment, ...]
+    keyframes: tuple[Keyframe, ...]
+    views: dict
+
+
+def changes_since(session: Session, before: Session) -> Changes | None:
+    """What has changed, or None where the two have no moment in common any more."""
+    old = {id(moment) for moment in before.moments}
+    kept = list(takewhile(lambda moment: id(moment) in old, session.moments))
+    if not kept:
+        return None
+    base, new = kept[-1], session.moments[len(kept) :]
+    known = {id(keyframe) for keyframe in base.keyframes}
+    seen = {id(view) for _, view in base.memory.items()}
+    keyframes = {k.number: k for moment in new for k in moment.keyframes if id(k) not in known}
+    views = {index: v for moment in new for index, v in moment.memory.items() if id(v) not in seen}
+    return Changes(base, tuple(new), tuple(keyframes.values()), views)
+
+
+@dataclass
+class _Row:
+    """A row of a file's tensors."""
+
+    held: dict[str, Tensor]
+    number: int
+
+    def of(self, name: str) -> Tensor:
+        tensor = self.held[name]
+        return tensor[:, self.number] if name in PAGES else tensor[self.number]
+
+
+@dataclass
+class _Shown:
+    """A moment as files have it: the numbers of its keyframes, the indices of its memory, and its tokens' row."""
+
+    index: int
+    keyframes: list[int]
+    memory: list[int]
+    tokens: _Row
+
+
+class Laid:
+    """Files laid over each other, the whole one first; `whole` is what a whole file of the last would be."""
+
+    def __init__(self, held: dict[str, Tensor], meta: dict[str, str]):
+        numbers = held["numbers"].tolist()
+        self._meta, self._actions = meta, json.loads(meta["actions"])
+        self._pages: dict[int, _Row] = {}
+        self._pictures: dict[int, _Row] = {}
+        self._views: dict[int, _Row] = {}
+        self._shown: list[_Shown] = []
+        keyframes = [[numbers[place] for place in places] for places in json.loads(meta["keyframes"])]
+        self._add(held, keyframes, json.loads(meta["memories"]))
+
+    def lay(self, held: dict[str, Tensor], meta: dict[str, str]) -> None:
+        """Lay changes over what there is. Raises ChangesError where they go on from something else."""
+        first, kept, count = (int(meta[name]) for name in ("first", "kept", "kept_actions"))
+        self._shown = [shown for shown in self._shown if first <= shown.index <= kept]
+        if not self._shown or self._shown[-1].index != kept or self._digest(kept) != meta["kept_digest"]:
+            raise ChangesError(f"these changes go on from frame {kept}, which is not what is there")
+        self._actions = self._actions[:count] + json.loads(meta["actions"])
+        self._meta = self._meta | {name: meta[name] for name in ("seed", "start", "decoder", "solid", "dida")}
+        self._add(held, json.loads(meta["keyframes"]), json.loads(meta["memories"]))
+
+    def whole(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """The tensors and what is said of them, as `save_session` writes them."""
+        numbers = list(dict.fromkeys(number for shown in self._shown for number in shown.keyframes))
+        remembered = {index for shown in self._shown for index in shown.memory}
+        views = [index for index in self._views if index in remembered]
+        indices = list(dict.fromkeys([*views, *(view_index(shown.index) for shown in self._shown)]))
+        held = {name: torch.stack([self._pages[n].of(name) for n in numbers], 1) for name in PAGES}
+        held |= {name: torch.stack([self._pages[n].of(name) for n in numbers]) for name in BY_NUMBER}
+        held |= {name: torch.stack([self._pictures[i].of(name) for i in indices]) for name in BY_INDEX}
+        held |= {name: torch.stack([shown.tokens.of(name) for shown in self._shown]) for name in BY_FRAME}
+        fresh = [self._views[index].of("fresh") for index in views]
+        held |= {
+            "numbers": torch.tensor(numbers), "index": torch.tensor(indices),
+            "views": torch.tensor(views, dtype=torch.int64), "moments": torch.tensor([s.index for s in self._shown]),
+            "fresh": torch.stack(fresh) if fresh else torch.zeros(0, 0, dtype=torch.uint8),
+        }  # fmt: skip
+        places = {number: place for place, number in enumerate(numbers)}
+        told = {
+            "actions": json.dumps(self._actions), "memories": json.dumps([shown.memory for shown in self._shown]),
+            "keyframes": json.dumps([[places[number] for number in shown.keyframes] for shown in self._shown]),
+        }  # fmt: skip
+        return held, self._meta | told
+
+    def _add(self, held: dict[str, Tensor], keyframes: list[list[int]], memories: list[list[int]]) -> None:
+        self._pages |= {number: _Row(held, row) for row, number in enumerate(held["numbers"].tolist())}
+        self._pictures |= {index: _Row(held, row) for row, index in enumerate(held["index"].tolist())}
+        for row, index in enumerate(held["views"].tolist()):
+            self._views.pop(index, None)  # what is seen anew, after going back, is remembered last
+            self._views[index] = _Row(held, row)
+        for row, index in enumerate(held["moments"].tolist()):
+            self._shown.append(_Shown(index, keyframes[row], memories[row], _Row(held, row)))
+
+    def _digest(self, index: int) -> str:
+        """What is told of a frame by which it is known again."""
+        return digest_of(self._pictures[view_index(index)].of("pixels").numpy())
+
+
+def digest_of(pixels: np.ndarray) -> str:
+    """Pixels (H, W, 3) uint8 as 16 hex digits."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()[:16]
