@@ -24,7 +24,7 @@ from ..world.records import action_of, motion_row, pose_of, pose_row
 from .manifest import FileNote, begun, sha256, write_manifest
 from .scene import SceneError
 from .sources import SCENES, open_source
-from .walked import PER_FILE, Walked
+from .walked import PER_FILE, SourceOptions, Walked
 
 FORMAT = "1"
 
@@ -46,11 +46,11 @@ class Recording:
 
 @dataclass(frozen=True)
 class Job:
-    """A file to write and what goes into it; words: the file with an environment's words, or None."""
+    """A file to write and what goes into it."""
 
     path: Path
     source: str
-    words: str | Path | None
+    options: SourceOptions
     split: str
     numbers: range
     frames: int
@@ -59,21 +59,24 @@ class Job:
 
 
 def record(folder: str | Path, split: str, rollouts: int, *, frames: int = 24, camera: Camera | None = None,
-           first: int = 0, walk: str = "steps", source: str = SCENES, words: str | Path | None = None,
+           first: int = 0, walk: str = "steps", source: str = SCENES, options: SourceOptions | None = None,
            workers: int | None = None, progress=None) -> list[Path]:  # fmt: skip
-    """Record `rollouts` walks of a split into `folder`; files that are there already are kept. Returns all files.
+    """Record `rollouts` walks of a split into `folder`; files that are there already are kept. Returns all files; a
+    source that ends gives fewer.
 
-    walk: "steps" as a person takes them, or "keyframes", each of which shows much that is new; source and words: see
+    walk: "steps" as a person takes them, or "keyframes", each of which shows much that is new; source and options: see
     sources.open_source. progress: called with (files done, files wanted) after each. Raises SceneError where the folder
     holds other recordings, where the source has no world in that split, and where a file cannot be written; what has
     been recorded by then stays, and the same call goes on.
     """
     folder, camera = Path(folder), camera or Camera()
-    opened = open_source(source, words)
-    opened.check(split)
+    options = options or SourceOptions()
+    opened = open_source(source, options)
+    held = opened.check(split, frames)
+    rollouts = rollouts if held is None else min(rollouts, max(0, held - first))
     folder.mkdir(parents=True, exist_ok=True)
     manifest = begun(folder, opened, camera, frames, walk)
-    jobs = [Job(folder / f"{split}-{number:06d}.safetensors", source, words, split,
+    jobs = [Job(folder / f"{split}-{number:06d}.safetensors", source, options, split,
                 range(number, min(number + PER_FILE, first + rollouts)), frames, camera, walk)
             for number in range(first, first + rollouts, PER_FILE)]  # fmt: skip
     for path in (job.path for job in jobs if job.path.exists() and job.path.name not in manifest.files):
@@ -168,6 +171,7 @@ def write_rollouts(path: Path, split: str, numbers: range, walks: list[Walked]) 
 
 
 def _write(job: Job) -> Path:
-    walks = list(open_source(job.source, job.words).rollouts(job.split, job.numbers, job.frames, job.camera, job.walk))
+    source = open_source(job.source, job.options)
+    walks = list(source.rollouts(job.split, job.numbers, job.frames, job.camera, job.walk))
     write_rollouts(job.path, job.split, job.numbers, walks)
     return job.path

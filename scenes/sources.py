@@ -5,7 +5,6 @@ walks through, in which split, and walks it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from .paths import keyframe_walk, poses_of, random_walk
 from .render import render
 from .scene import SceneError
 from .splits import SPLITS, make_scene, scene_seed
-from .walked import PER_FILE, WALKS, Source, Walked
+from .walked import PER_FILE, WALKS, Source, SourceOptions, Walked
 
 SCENES = "scenes"
 
@@ -24,7 +23,7 @@ class SceneSource:
 
     name, about, licence = SCENES, "Roam's rendered scenes", "Apache-2.0"
 
-    def check(self, split: str) -> None:
+    def check(self, split: str, frames: int) -> None:
         scene_seed(split, 0)
 
     def rollouts(self, split: str, numbers: range, frames: int, camera: Camera, walk: str) -> Iterator[Walked]:
@@ -60,7 +59,7 @@ class DoomSource:
         self.about = "levels of Freedoom, drawn by ViZDoom" if is_free else f"levels of {name}, drawn by ViZDoom"
         self.licence = "BSD-3-Clause (Freedoom)" if is_free else "that of the file's authors"
 
-    def check(self, split: str) -> None:
+    def check(self, split: str, frames: int) -> None:
         from .doom.recording import level_of
 
         level_of(self.name, split, 0)
@@ -75,15 +74,20 @@ class DoomSource:
             yield Walked(level, np.stack([view.pixels for view in views]), depth, poses, actions)
 
 
-def open_source(name: str, words: str | Path | None = None) -> Source:
-    """The source of a name: "scenes", "doom", "doom:FILE.wad" or "gym:ID", whose words may be in a file. Raises
-    SceneError for another."""
+def open_source(name: str, options: SourceOptions | None = None) -> Source:
+    """The source of a name: "scenes", "doom", "doom:FILE.wad", "gym:ID" or "footage:FOLDER". Raises SceneError for
+    another."""
+    options = options or SourceOptions()
     if name == SCENES:
         return SceneSource()
     if name.startswith("gym:"):
         from .env.recording import EnvSource
 
-        return EnvSource(name, words)
+        return EnvSource(name, options.words)
+    if name.startswith("footage:"):
+        from .footage import FootageSource
+
+        return FootageSource(name, options)
     if name == "doom" or name.startswith("doom:"):
         return DoomSource(name)
-    raise SceneError(f"unknown source '{name}'; known: scenes, doom, doom:FILE.wad, gym:ID")
+    raise SceneError(f"unknown source '{name}'; known: scenes, doom, doom:FILE.wad, gym:ID, footage:FOLDER")

@@ -27,6 +27,16 @@ class Walked:
     actions: list[Action]
 
 
+@dataclass(frozen=True)
+class SourceOptions:
+    """What some sources take besides their name. words: the file with an environment's words; fit: how footage becomes
+    a frame, "crop" to its middle or "letterbox" it whole; step_s: seconds of footage from frame to frame."""
+
+    words: str | None = None
+    fit: str = "crop"
+    step_s: float = 0.2
+
+
 class Source(Protocol):
     """name: what it was asked for by; about and licence: what a manifest says of it."""
 
@@ -34,8 +44,9 @@ class Source(Protocol):
     about: str
     licence: str
 
-    def check(self, split: str) -> None:
-        """Raise SceneError for a split without worlds, before processes are started."""
+    def check(self, split: str, frames: int) -> int | None:
+        """How many rollouts of so many frames a split has, None for no end of them. Raises SceneError for a split
+        without any, before processes are started."""
 
     def rollouts(self, split: str, numbers: range, frames: int, camera: Camera, walk: str) -> Iterator[Walked]:
         """The rollouts of those numbers, which are a block that one process walks; the same for the same arguments."""

@@ -30,6 +30,8 @@ keys_app = typer.Typer(no_args_is_help=True, help="Key pairs for servers that no
 app.add_typer(keys_app, name="keys")
 bench_app = typer.Typer(no_args_is_help=True, help="Measure: quality, speed, consistency.")
 app.add_typer(bench_app, name="bench")
+data_app = typer.Typer(no_args_is_help=True, help="Recordings and footage: what is there, what is missing.")
+app.add_typer(data_app, name="data")
 bench_app.add_typer(consistency_app, name="consistency")
 
 DISTRIBUTION = "roam-worlds"  # what it is called where it is installed from
@@ -178,6 +180,9 @@ def record(
     world: Annotated[str, typer.Option(help="Whose: scenes, doom, doom:FILE.wad.")] = "scenes",
     env: Annotated[str | None, typer.Option(help="A Gymnasium environment: its ID, or module:callable.")] = None,
     words: Annotated[Path | None, typer.Option(help="Of an environment: what its actions are called, JSON.")] = None,
+    footage: Annotated[Path | None, typer.Option(help="A folder of videos, each with its .jsonl of actions.")] = None,
+    fit: Annotated[str, typer.Option(help="How footage becomes square: crop or letterbox.")] = "crop",
+    step_s: Annotated[float, typer.Option(min=0.01, help="Seconds of footage from frame to frame.")] = 0.2,
     keyframes: Annotated[int, typer.Option(min=0, help="Besides, so many walks by strides, to learn to dream.")] = 0,
 ) -> None:
     """Record walks through true worlds, for training; what is there already is kept."""
@@ -186,7 +191,21 @@ def record(
 
     if words and not env:
         raise OutputError("--words say what an environment's actions are called: give --env, or leave them out")
-    run(RecordOrder(folder, f"gym:{env}" if env else world, split, rollouts, frames, first, keyframes, workers, words))
+    source = f"gym:{env}" if env else (f"footage:{footage}" if footage else world)
+    run(RecordOrder(folder, source, split, rollouts, frames, first, keyframes, workers, words, fit, step_s))
+
+
+@data_app.command("check")
+def data_check(
+    folder: Annotated[Path, typer.Argument(help="Recordings, or videos with their actions.")],
+    out: Annotated[Path, typer.Option(help="Where the contact sheet goes.")] = Path("roam-out"),
+    step_s: Annotated[float, typer.Option(min=0.01, help="Seconds of footage from frame to frame.")] = 0.2,
+) -> None:
+    """What is in a folder and what is missing, what was done, and a sheet of frames; exit code 1 for gaps."""
+    from .commands.data import check
+
+    if not check(folder, out, step_s):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -28,7 +28,7 @@ class EnvSource:
         self.name, self.about = name, f"the Gymnasium environment {name.removeprefix(PREFIX)}"
         self._table: Table | None = None if words is None else read_table(words)
 
-    def check(self, split: str) -> None:
+    def check(self, split: str, frames: int) -> None:
         scene_seed(split, 0)
 
     def rollouts(self, split: str, numbers: range, frames: int, camera: Camera, walk: str) -> Iterator[Walked]:

@@ -190,9 +190,11 @@ def make_env(name: str, camera: Camera):
         import gymnasium
     except ImportError as error:
         raise SceneError(f"environments need Gymnasium ({error}): {PIP}") from error
+    sizes = {}
     if "miniworld" in name.lower():
         _without_a_display()
-    sizes = {"obs_width": camera.width, "obs_height": camera.height} if "miniworld" in name.lower() else {}
+        name = name if ":" in name else f"miniworld:{name}"  # which registers them
+        sizes = {"obs_width": camera.width, "obs_height": camera.height}
     try:
         return gymnasium.make(name, render_mode="rgb_array", disable_env_checker=True, **sizes)
     except gymnasium.error.Error as error:
@@ -263,8 +265,7 @@ def _pose(told) -> Pose | None:
 
 def _miniworld(own, camera: Camera) -> tuple[np.ndarray, np.ndarray, Pose]:
     """Picture, depth in metres and pose of Miniworld, whose y axis is up, through a camera of our own width of view."""
-    own.agent.cam_fov_y = camera.fov_deg if camera.width == camera.height else float(
-        np.degrees(2 * np.arctan(camera.height / 2 / camera.focal)))  # fmt: skip
+    own.agent.cam_fov_y = float(np.degrees(2 * np.arctan(camera.height / 2 / camera.focal)))
     pixels, depth = own.render_obs(), own.render_depth(own.obs_fb)[..., 0]
     x, y, z = map(float, own.agent.cam_pos)
     pose = Pose.at(x, -z, y, np.degrees(own.agent.dir), float(own.agent.cam_pitch))

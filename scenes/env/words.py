@@ -111,7 +111,7 @@ def derived(env) -> Table:
     count = getattr(env.action_space, "n", None)
     if count is None:
         raise SceneError(f"its actions are {env.action_space}, which no words can be derived for: give a table")
-    names = names if len(names) == count else [f"action {k}" for k in range(int(count))]
+    names = names[: int(count)] if len(names) >= count else [f"action {k}" for k in range(int(count))]
     return Table(tuple(_word(own, name, k) for k, name in enumerate(names)))
 
 

@@ -18,7 +18,8 @@ KEYFRAMES = 6  # frames of a walk by strides
 @dataclass(frozen=True)
 class RecordOrder:
     """What to record: rollouts of `frames` frames from a source's split, from number `first` on; keyframes: how many
-    walks by strides besides, into the folder `keyframes` in it; words: the table of an environment's words."""
+    walks by strides besides, into the folder `keyframes` in it; words: the table of an environment's words; fit and
+    step_s: how footage becomes frames (SourceOptions)."""
 
     folder: Path
     source: str
@@ -29,12 +30,17 @@ class RecordOrder:
     keyframes: int = 0
     workers: int | None = None
     words: Path | None = None
+    fit: str = "crop"
+    step_s: float = 0.2
 
 
 def record(order: RecordOrder) -> None:
     """Record what was ordered, going on with what is there, and say how much and how fast."""
+    from ...scenes.recorder import load_recording
     from ...scenes.recorder import record as run
+    from ...scenes.walked import SourceOptions
 
+    options = SourceOptions(None if order.words is None else str(order.words), order.fit, order.step_s)
     parts = [(order.folder, order.rollouts, order.frames, "steps")]
     if order.keyframes:
         parts.append((order.folder / "keyframes", order.keyframes, KEYFRAMES, "keyframes"))
@@ -44,11 +50,12 @@ def record(order: RecordOrder) -> None:
             task = bar.add_task(f"recording {order.split}, {walk}", total=None)
             paths = run(
                 folder, order.split, rollouts, frames=frames, first=order.first, walk=walk, source=order.source,
-                workers=order.workers, words=order.words,
+                workers=order.workers, options=options,
                 progress=lambda done, wanted, task=task, bar=bar: bar.update(task, completed=done, total=wanted),
             )  # fmt: skip
         size = sum(path.stat().st_size for path in paths) / 1e6
-        print(f"{rollouts} rollouts in {len(paths)} files in {folder}, {size:.0f} MB, "
+        made = sum(len(load_recording(path).numbers) for path in paths)
+        print(f"{made} rollouts in {len(paths)} files in {folder}, {size:.0f} MB, "
               f"{time.perf_counter() - began:.1f} s")  # fmt: skip
 
 
