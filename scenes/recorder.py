@@ -21,10 +21,10 @@ from safetensors.numpy import save_file
 from ..world.action import Action
 from ..world.pose import Camera, Pose
 from ..world.records import action_of, motion_row, pose_of, pose_row
-from .manifest import FileNote, begun, sha256, write_manifest
+from .recording.manifest import FileNote, begun, sha256, write_manifest
+from .recording.sources import SCENES, open_source
+from .recording.walked import PER_FILE, SourceOptions, Walked
 from .scene import SceneError
-from .sources import SCENES, open_source
-from .walked import PER_FILE, SourceOptions, Walked
 
 FORMAT = "1"
 

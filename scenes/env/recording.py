@@ -9,9 +9,9 @@ import numpy as np
 
 from ...world.action import Action, say
 from ...world.pose import Camera
+from ..recording.walked import WALKS, Walked
 from ..scene import SceneError
 from ..splits import scene_seed
-from ..walked import WALKS, Walked
 from .session import PREFIX, EnvSession, EnvSpec
 from .words import Table, read_table
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from roam.scenes.env.session import EnvSession, EnvSpec, load_env_session, open_env
 from roam.scenes.env.words import Table, Word, read_table
-from roam.scenes.manifest import read_manifest
 from roam.scenes.recorder import load_recording, record
+from roam.scenes.recording.manifest import read_manifest
 from roam.scenes.scene import SceneError
 from roam.world.action import Action, ActionError, parse_action
 from roam.world.frame import Explorer

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from roam.scenes.footage import FootageSource, pieces, read_clip, splits_of
 from roam.scenes.recorder import load_recording, record
+from roam.scenes.recording.footage import FootageSource, pieces, read_clip, splits_of
+from roam.scenes.recording.walked import SourceOptions
 from roam.scenes.scene import SceneError
-from roam.scenes.walked import SourceOptions
 from roam.world.action import Action
 from roam.world.pose import Camera, Motion
 

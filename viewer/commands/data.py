@@ -29,8 +29,8 @@ def check(folder: Path, out: Path, step_s: float) -> bool:
 
 
 def _recordings(folder: Path) -> tuple[list[str], Counter, list[np.ndarray]]:
-    from ...scenes.manifest import read_manifest, sha256
     from ...scenes.recorder import load_recording
+    from ...scenes.recording.manifest import read_manifest, sha256
     from ...scenes.scene import SceneError
 
     manifest, faults, actions, frames = read_manifest(folder), [], Counter(), []
@@ -59,7 +59,7 @@ def _recordings(folder: Path) -> tuple[list[str], Counter, list[np.ndarray]]:
 
 
 def _footage(folder: Path, step_s: float) -> tuple[list[str], Counter, list[np.ndarray]]:
-    from ...scenes.footage import frames_at, read_clip, splits_of, videos
+    from ...scenes.recording.footage import frames_at, read_clip, splits_of, videos
     from ...scenes.scene import SceneError
     from ...world.pose import Camera
 

@@ -38,7 +38,7 @@ def record(order: RecordOrder) -> None:
     """Record what was ordered, going on with what is there, and say how much and how fast."""
     from ...scenes.recorder import load_recording
     from ...scenes.recorder import record as run
-    from ...scenes.walked import SourceOptions
+    from ...scenes.recording.walked import SourceOptions
 
     options = SourceOptions(None if order.words is None else str(order.words), order.fit, order.step_s)
     parts = [(order.folder, order.rollouts, order.frames, "steps")]
@@ -61,7 +61,7 @@ def record(order: RecordOrder) -> None:
 
 def show_recorded(folder: Path, split: str, number: int, out: Path) -> None:
     """Write a recorded rollout as a video, and print what was done in it."""
-    from ...scenes.recorded import open_recorded
+    from ...scenes.recording.recorded import open_recorded
 
     session = open_recorded(folder, split, number)
     path = fresh(out, f"{split}-{number}", ".mp4")

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from roam.scenes.recorder import write_rollouts
-from roam.scenes.sources import record_rollout
-from roam.scenes.walked import Walked
+from roam.scenes.recording.sources import record_rollout
+from roam.scenes.recording.walked import Walked
 from roam.world.action import parse_action
 from roam.world.engine import Engine
 from roam.world.frame import Frame

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..world.pose import Camera, Motion
-from .paths import keyframe_walk, poses_of, random_walk
-from .render import render
-from .scene import SceneError
-from .splits import SPLITS, make_scene, scene_seed
+from ...world.pose import Camera, Motion
+from ..paths import keyframe_walk, poses_of, random_walk
+from ..render import render
+from ..scene import SceneError
+from ..splits import SPLITS, make_scene, scene_seed
 from .walked import PER_FILE, WALKS, Source, SourceOptions, Walked
 
 SCENES = "scenes"
@@ -60,12 +60,12 @@ class DoomSource:
         self.licence = "BSD-3-Clause (Freedoom)" if is_free else "that of the file's authors"
 
     def check(self, split: str, frames: int) -> None:
-        from .doom.recording import level_of
+        from ..doom.recording import level_of
 
         level_of(self.name, split, 0)
 
     def rollouts(self, split: str, numbers: range, frames: int, camera: Camera, walk: str) -> Iterator[Walked]:
-        from .doom.recording import level_of, rollouts
+        from ..doom.recording import level_of, rollouts
 
         level = level_of(self.name, split, numbers[0] // PER_FILE)
         seeds = [[SPLITS.index(split), number, WALKS[walk]] for number in numbers]
@@ -81,7 +81,7 @@ def open_source(name: str, options: SourceOptions | None = None) -> Source:
     if name == SCENES:
         return SceneSource()
     if name.startswith("gym:"):
-        from .env.recording import EnvSource
+        from ..env.recording import EnvSource
 
         return EnvSource(name, options.words)
     if name.startswith("footage:"):

@@ -11,8 +11,8 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from ..world.pose import Camera
-from .scene import SceneError
+from ...world.pose import Camera
+from ..scene import SceneError
 
 NAME = "manifest.json"
 FORMAT = "1"

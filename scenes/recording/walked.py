@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ..world.action import Action
-from ..world.pose import Camera, Pose
+from ...world.action import Action
+from ...world.pose import Camera, Pose
 
 WALKS = {"steps": 17, "keyframes": 18}  # what a walk adds to its scene's seed
 PER_FILE = 8  # rollouts of a file, which one process walks

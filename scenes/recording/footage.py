@@ -18,9 +18,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..world.action import Action, say
-from ..world.pose import Camera, Motion, Pose
-from .scene import SceneError
+from ...world.action import Action, say
+from ...world.pose import Camera, Motion, Pose
+from ..scene import SceneError
 from .walked import SourceOptions, Walked
 
 PREFIX = "footage:"

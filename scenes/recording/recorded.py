@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..world.action import Action
-from ..world.frame import Frame, Rollout, walk
-from .recorder import Recording, load_recording
-from .scene import SceneError
+from ...world.action import Action
+from ...world.frame import Frame, Rollout, walk
+from ..recorder import Recording, load_recording
+from ..scene import SceneError
 
 
 class RecordedSession:
