@@ -8,13 +8,17 @@ TESTED := .venv/.ready-to-test
 NUMERIC := tests/kernels tests/world/spatial $(addprefix tests/world/,tokens/test_depth.py transformer/test_passes.py \
 	test_dreaming.py test_session.py)
 
-.PHONY: play test test-isa mutants lint setup
+.PHONY: play test test-all test-isa mutants lint docs setup
 play: $(STAMP)
 	@echo "Opening a world; with no screen it walks by itself. Escape quits, H shows the keys."
 	$(BIN)/roam play $(ARGS)
 
 test: lint $(TESTED)
 	$(BIN)/python -m pytest $(ARGS)
+
+# What is marked slow as well: soaks that take minutes.
+test-all: lint $(TESTED)
+	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
 
 # AVX2 without bf16, as most laptops have; then no vector instructions at all, as far as torch lets itself be held.
 test-isa: $(TESTED)
@@ -26,6 +30,14 @@ mutants: $(TESTED)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	mkdir -p build/types && ln -sfn ../.. build/types/roam
+	$(BIN)/mypy -p roam.kernels -p roam.scenes -p roam.world -p roam.viewer -p roam.bench
+
+# API reference pages from the docstrings, in build/docs
+docs: $(STAMP)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m pdoc -o build/docs roam.world roam.kernels roam.scenes roam.viewer roam.bench
 
 setup: $(STAMP)
 

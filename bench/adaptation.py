@@ -25,6 +25,7 @@ from ..world.adaptation.train import AdaptRecipe, Learner, adapt
 from ..world.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ..world.config import DidaConfig, LayoutConfig, ModelConfig
 from ..world.engine import Engine
+from ..world.tokens.vision import VisionTokenizer
 from ..world.transformer.dida import MetricPath
 from ..world.transformer.model import Transformer
 from .consistency.metrics.fidelity import haarpsi, psnr
@@ -144,7 +145,9 @@ class _Counter:
 
 
 def _scores(picture: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    return psnr(picture, truth), haarpsi(picture, truth)
+    noise, likeness = psnr(picture, truth), haarpsi(picture, truth)
+    assert noise is not None and likeness is not None, "whole pictures have both"
+    return noise, likeness
 
 
 def _quality(scores: list[tuple[float, float]]) -> dict[str, float]:
@@ -202,7 +205,8 @@ def _sequences(folder: Path, embedded: Checkpoint, layout: WalkLayout, source: P
         if not path.exists():
             save_sequences([*walk_sequences(recorded_walks(source, split, count), embedded, layout)], path)
         parts.append(load_sequences(path))
-    return tuple(parts)
+    train, held_out = parts
+    return train, held_out
 
 
 def _trained(folder: Path, embedded: Checkpoint, layout: WalkLayout, sequences: list, held_out: list, proof: Proof,
@@ -213,6 +217,7 @@ def _trained(folder: Path, embedded: Checkpoint, layout: WalkLayout, sequences: 
     heads = proof.hidden_size // 32
     config = ModelConfig(embedded.vocabulary.size, proof.hidden_size, 3 * proof.hidden_size, proof.layers, heads,
                          2 if heads % 2 == 0 else 1, 32)  # fmt: skip
+    assert isinstance(embedded.vision, VisionTokenizer)
     learner = Learner(_begun(config), embedded.vocabulary, vision=embedded.vision)
     path = MetricPath(embedded.vision.codebook, DIDA)
     adapt(learner, sequences, held_out, layout, path, recipe, folder,

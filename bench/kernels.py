@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from ..kernels import backend
 from ..kernels.attention import PagedHistory, attend, attend_reference
-from ..kernels.conv import ServedConv2d
+from ..kernels.conv import ServedConv2d, channels_last
 from ..kernels.device import has_half_dots
 from ..kernels.graph import CapturedStep
 from ..kernels.linear import Fp8Linear, linear
@@ -77,6 +78,9 @@ class Machine:
     throughput_tflop_s: float
 
 
+Ways = dict[str, Callable[[], object]]  # of doing one piece of work, by name
+
+
 @dataclass(frozen=True)
 class Case:
     """One piece of work and the ways of doing it. bytes and operations are the least that any way must move and do."""
@@ -85,7 +89,7 @@ class Case:
     shape: str
     bytes: int
     operations: int
-    ways: dict[str, Callable[[], object]]
+    ways: Ways
     check: Callable[[], None]
 
 
@@ -124,9 +128,9 @@ class Bench:
     def tokens(self, *shape: int) -> Tensor:
         return torch.randint(0, self.sizes.codes, shape, device=self.device, generator=self.generator)
 
-    def with_compiled(self, eager: Callable, *inputs) -> dict[str, Callable]:
+    def with_compiled(self, eager: Callable, *inputs) -> Ways:
         """An eager way, and the same through torch.compile where it is asked for."""
-        ways = {"eager": partial(eager, *inputs)}
+        ways: Ways = {"eager": partial(eager, *inputs)}
         if self.compiles:
             ways["torch.compile"] = partial(torch.compile(eager, dynamic=False), *inputs)
         return ways
@@ -151,13 +155,13 @@ def attention_cases(bench: Bench) -> Iterator[Case]:
     s = bench.sizes
     for N in s.rows:
         q, k, v = (bench.random(1, N, heads, s.head_dim) for heads in (s.heads, s.key_heads, s.key_heads))
-        pages = [bench.random(s.pages, s.page_size, s.key_heads, s.head_dim) for _ in "kv"]
+        keys_past, values_past = (bench.random(s.pages, s.page_size, s.key_heads, s.head_dim) for _ in "kv")
         table = torch.arange(s.pages, dtype=torch.int32, device=bench.device)[None]
-        past = PagedHistory(*pages, table, torch.full_like(table[0], s.page_size))
+        past = PagedHistory(keys_past, values_past, table, torch.full_like(table[0], s.page_size))
         T = s.pages * s.page_size + N
-        ways = {"ours": partial(attend, q, k, v, past)}
-        ways |= bench.with_compiled(_eager_attention, q, k, v, *pages, table)
-        rows, keys, values = (x.transpose(1, 2) for x in (q, *_gathered(k, v, *pages, table)))
+        ways: Ways = {"ours": partial(attend, q, k, v, past)}
+        ways |= bench.with_compiled(_eager_attention, q, k, v, keys_past, values_past, table)
+        rows, keys, values = (x.transpose(1, 2) for x in (q, *_gathered(k, v, keys_past, values_past, table)))
         keys, values = keys.contiguous(), values.contiguous()
         ways["sdpa (gathered for free)"] = partial(
             F.scaled_dot_product_attention, rows, keys, values, enable_gqa=s.heads != s.key_heads
@@ -196,9 +200,10 @@ def rope_cases(bench: Bench) -> Iterator[Case]:
     weight, cos, sin = bench.random(s.head_dim), bench.random(N, s.head_dim), bench.random(N, s.head_dim)
     slots = torch.arange(N, device=bench.device)[None]
     num_pages = -(-N // s.page_size)
-    write = PageWrite(*bench.random(2, num_pages, s.page_size, s.key_heads, s.head_dim), slots)
-    run = dict(eps=1e-6, pages=write)
-    ways = {"ours": partial(qk_norm_rope, q, k, k, weight, weight, cos, sin, **run)}
+    k_pages, v_pages = bench.random(2, num_pages, s.page_size, s.key_heads, s.head_dim)
+    write = PageWrite(k_pages, v_pages, slots)
+    run: dict[str, Any] = dict(eps=1e-6, pages=write)
+    ways: Ways = {"ours": partial(qk_norm_rope, q, k, k, weight, weight, cos, sin, **run)}
     ways |= bench.with_compiled(_eager_rope, q, k, k, weight, cos, sin, write.k_pages, write.v_pages, slots)
     reference = partial(qk_norm_rope_reference, q, k, k, weight, weight, cos, sin, **run)
     moved = _bytes_of(q, q, k, k, k, k, k, cos, sin)
@@ -224,7 +229,8 @@ def sample_cases(bench: Bench) -> Iterator[Case]:
         hidden, uncond = bench.random(1, N, s.hidden), bench.random(1, N, s.hidden)
         seed = torch.tensor([3], device=bench.device)
         positions = torch.arange(N, device=bench.device)[None]
-        for name, options in (("", {}), (", guided, top-k", dict(uncond=uncond, guidance=3.0, top_k=s.codes // 25))):
+        guided: dict[str, Any] = dict(uncond=uncond, guidance=3.0, top_k=s.codes // 25)
+        for name, options in (("", {}), (", guided, top-k", guided)):
             ours = partial(head_sample, hidden, weight, seed, **options)
             eager = partial(_eager_sample, uncond=options.get("uncond"), top_k=options.get("top_k"))
             ways = {"ours": ours} | bench.with_compiled(eager, hidden, weight)
@@ -260,7 +266,7 @@ def renoise_cases(bench: Bench) -> Iterator[Case]:
     for N in s.rows:
         tokens, beta = bench.tokens(1, N), torch.rand(1, N, device=bench.device) * 20
         positions = torch.arange(N, device=bench.device)[None]
-        ways = {"ours": partial(renoise, tokens, beta, codebook, seed, squares=squares)}
+        ways: Ways = {"ours": partial(renoise, tokens, beta, codebook, seed, squares=squares)}
         ways |= bench.with_compiled(_eager_renoise, tokens, beta, codebook)
         reference = partial(renoise_reference, tokens, beta, codebook, seed, positions=positions)
         operations = 2 * N * s.code_dim * s.codes
@@ -317,7 +323,7 @@ def linear_cases(bench: Bench) -> Iterator[Case]:
     layer = Fp8Linear.from_weight(weight)
     for N in s.rows:
         x = bench.random(N, s.hidden)
-        ways = {"ours": partial(layer, x), "eager": partial(linear, x, weight)}
+        ways: Ways = {"ours": partial(layer, x), "eager": partial(linear, x, weight)}
         operations = 2 * N * s.hidden * s.feed_forward
         gate = _fp8_gate(layer, x, weight)
         shape = f"{N} x {s.hidden} -> {s.feed_forward}"
@@ -338,8 +344,8 @@ def conv_cases(bench: Bench) -> Iterator[Case]:
     for width, side in CONVOLUTIONS:
         conv = torch.nn.Conv2d(width, width, 3, padding=1).to(bench.device)
         x = bench.random(1, width, side, side).to(memory_format=torch.channels_last)
-        plain = conv.to(dtype).to(memory_format=torch.channels_last)
-        ways = {"ours": partial(ServedConv2d(conv, dtype), x), "eager": partial(plain, x)}
+        plain = channels_last(conv.to(dtype))
+        ways: Ways = {"ours": partial(ServedConv2d(conv, dtype), x), "eager": partial(plain, x)}
         operations = 2 * side * side * 9 * width * width
         moved = _bytes_of(x, x, plain.weight)
         yield Case("convolution", f"{width} channels, {side} x {side}", moved, operations, ways,
@@ -357,7 +363,7 @@ def graph_cases(bench: Bench) -> Iterator[Case]:
         return head_sample(hidden, head, seed)[0]
 
     captured = CapturedStep(step)
-    ways = {"ours": partial(captured, "step", x, seed), "eager": partial(step, "step", x, seed)}
+    ways: Ways = {"ours": partial(captured, "step", x, seed), "eager": partial(step, "step", x, seed)}
     gate = matches(ways["ours"], ways["eager"], share=1.0)
     yield Case("captured step", f"20 norms and a draw, {s.rows[0]} rows", _bytes_of(x, head), 0, ways, gate)
 
@@ -395,12 +401,12 @@ def times_ms(run: Callable, device: torch.device, seconds: float) -> list[float]
     end = time.perf_counter() + seconds
     while len(times) < 10 or (time.perf_counter() < end and len(times) < 1000):
         flush.zero_()
-        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
+        begun, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begun.record()
         run()
         stop.record()
         stop.synchronize()
-        times.append(start.elapsed_time(stop))
+        times.append(begun.elapsed_time(stop))
     return times
 
 

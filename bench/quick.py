@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ..scenes.splits import make_scene, scene_seed
 from ..world.action import Action
 from ..world.engine import Engine
 from ..world.frame import Frame
-from ..world.pose import Camera
+from ..world.pose import Camera, Pose
 from ..world.session import Session
 from ..world.spatial.warp import View, warp
 from .machine import Machine
@@ -89,7 +89,7 @@ def test_walk(number: int, steps: int = CONTEXT - 1 + STEPS, *, split: str = "te
         actions = random_walk(scene, rng, steps)
         poses = poses_of(scene, scene.spawn_pose, actions)
         reached = zip(poses, poses[1:], actions, strict=False)
-        is_free = all(there.distance_to(here.moved(action.motion)) < 1e-6 for here, there, action in reached)
+        is_free = all(there.distance_to(here.moved(action.known_motion)) < 1e-6 for here, there, action in reached)
         last = poses[CONTEXT - 1]
         returns = any(pose.distance_to(last) < 0.05 and pose.angle_to(last) < 2 for pose in poses[CONTEXT + 3 :])
         if is_free and not returns:
@@ -101,8 +101,18 @@ def test_walk(number: int, steps: int = CONTEXT - 1 + STEPS, *, split: str = "te
 
 def seen_before(walk: Walk, index: int) -> np.ndarray:
     """(H, W) bool: the pixels of a frame whose surface the context showed, by true depth: no model has a say in it."""
-    views = [View(f.pixels, f.depth, f.pose) for f in walk.frames[max(0, index - CONTEXT) : index]][::-1]
-    return warp(views, walk.frames[index].pose, Camera()).covered
+    views = [View(f.pixels, _depth(f), _pose(f)) for f in walk.frames[max(0, index - CONTEXT) : index]][::-1]
+    return warp(views, _pose(walk.frames[index]), Camera()).covered
+
+
+def _depth(frame: Frame) -> np.ndarray:
+    assert frame.depth is not None, "scenes have depth"
+    return frame.depth
+
+
+def _pose(frame: Frame) -> Pose:
+    assert frame.pose is not None, "every action here has a motion"
+    return frame.pose
 
 
 def observed(engine: Engine, walk: Walk, frames: int, **options) -> Session:
@@ -155,8 +165,8 @@ def one_step(engine: Engine, walks: list[Walk], tick: Callable[[], None]) -> tup
             tokens = engine.encode(truth.pixels)
             shown, depth = engine.show(tokens)
             add("tokenizer ceiling", shown)
-            near = truth.depth < FAR
-            abs_rel.append(float((np.abs(depth - truth.depth) / truth.depth)[near].mean()))
+            metres = _depth(truth)
+            abs_rel.append(float((np.abs(depth - metres) / metres)[metres < FAR].mean()))
             add("truth", truth.pixels)
             for row, session in sessions.items():
                 started = time.perf_counter()
@@ -164,10 +174,11 @@ def one_step(engine: Engine, walks: list[Walk], tick: Callable[[], None]) -> tup
                 add(row, peek(session, action).pixels)
                 if row == "model, carried views":
                     times.append(time.perf_counter() - started)
-                    carried = session.plan(action).carried.pixels
+                    _, known = session.plan(action).there
+                    carried = known.pixels
                     add("warp alone, holes filled, own pixels", carried)
                     add("warp alone, holes filled", engine.show(engine.encode(carried))[0])
-                    holes = np.where(session.plan(action).carried.covered[..., None], carried, np.uint8(128))
+                    holes = np.where(known.covered[..., None], carried, np.uint8(128))
                     add("warp alone", engine.show(engine.encode(holes))[0])
                 add(f"{row}, wrong words", peek(session, wrong).pixels)
                 _show_true(session, walk, index, index + 4)
@@ -182,7 +193,7 @@ def one_step(engine: Engine, walks: list[Walk], tick: Callable[[], None]) -> tup
 def free_rollouts(engine: Engine, walks: list[Walk], tick: Callable[[], None]) -> tuple[dict[str, np.ndarray], list]:
     """PSNR at each of 16 steps after 4 true frames, the mean over walks, and (truth, dream) pictures of a few."""
     curves: dict[str, list[list[float]]] = {}
-    sheets = []
+    sheets: list[tuple[list[np.ndarray], list[np.ndarray]]] = []
     for walk in walks:
         truth = [frame.pixels for frame in walk.frames[CONTEXT:]]
         rows = {"copy-last": [walk.frames[CONTEXT - 1].pixels] * STEPS}
@@ -193,7 +204,7 @@ def free_rollouts(engine: Engine, walks: list[Walk], tick: Callable[[], None]) -
             frames = [session.step(action) for action in walk.actions[CONTEXT - 1 :]]
             rows[row] = [frame.pixels for frame in frames]
             session.close()
-        carried = [warp(seen.choose(frame.pose), frame.pose, Camera()) for frame in frames]
+        carried = [warp(seen.choose(_pose(frame)), _pose(frame), Camera()) for frame in frames]
         rows["repeated warp alone"] = [np.where(c.covered[..., None], c.pixels, np.uint8(128)) for c in carried]
         for row, shown in rows.items():
             curves.setdefault(row, []).append([psnr(a, b) for a, b in zip(truth, shown, strict=True)])
@@ -205,7 +216,8 @@ def free_rollouts(engine: Engine, walks: list[Walk], tick: Callable[[], None]) -
 
 def token_by_token(engine: Engine, walks: list[Walk], tick: Callable[[], None]) -> dict[str, float]:
     """The same weights decoded both ways from the same context: time of the decoding passes, and PSNR."""
-    scores, times = {"dida": [], "autoregressive": []}, {"dida": [], "autoregressive": []}
+    scores: dict[str, list[float]] = {"dida": [], "autoregressive": []}
+    times: dict[str, list[float]] = {"dida": [], "autoregressive": []}
     for walk in walks:
         for decoder in scores:
             session = observed(engine, walk, CONTEXT, decoder=decoder)
@@ -279,8 +291,8 @@ def markdown(report: dict) -> str:
     ]
     one = _table(("one step after 4 true frames, PSNR dB", "all pixels", *columns[1:]), steps)
     free = _table(("free rollout, PSNR dB at step", *map(str, MARKS)), walks)
-    aims = _table(("goal", "measured", "wanted", "met"), aims)
-    lines = [*head, *one, "", *free, "", *aims]
+    goals = _table(("goal", "measured", "wanted", "met"), aims)
+    lines = [*head, *one, "", *free, "", *goals]
     return "\n".join(lines) + "\n"
 
 
@@ -288,7 +300,7 @@ def _sign(name: str) -> str:
     return "at most" if name in AT_MOST else "at least"
 
 
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     cells = [heads, ("---",) * len(heads), *rows]
     return ["| " + " | ".join(row) + " |" for row in cells]
 
@@ -370,9 +382,11 @@ def start_cost(weights: Path | None) -> dict[str, float]:
     with subprocess.Popen(
         [sys.executable, "-c", code, str(weights or "")], stdout=subprocess.PIPE, text=True
     ) as process:
-        process.stdout.readline()
+        said = process.stdout
+        assert said is not None, "it was asked for"
+        said.readline()
         seconds = time.perf_counter() - started
-        peak_kb = int(process.stdout.readline())
+        peak_kb = int(said.readline())
     return {"first_frame_s": seconds, "memory_mb": peak_kb / 1024}
 
 

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ from ..world.engine import Engine
 from ..world.tokens.vocabulary import Vocabulary
 from ..world.transformer.cache import KVCache
 from ..world.transformer.dida import Canvas, MetricPath, decode_canvas
-from ..world.transformer.model import DTYPES, Transformer
+from ..world.transformer.model import DTYPES, Layer, Transformer
 from ..world.transformer.passes import Passes, Serving
 from .kernels import RESULTS, peak_mb, times_ms
 from .machine import Machine
@@ -127,7 +128,7 @@ def step_work(model: ModelConfig, tokens: int, history: int, *, precision: str, 
 
 def frame_work(world: World, steps: int, is_guided: bool) -> list[Work]:
     """The passes of a frame, each with a floor of its own."""
-    sizes = dict(precision=world.precision)
+    sizes: dict[str, Any] = dict(precision=world.precision)
     model, N, past = world.passes.model.config, world.tokens, world.history
     step = step_work(model, N, past, num_codes=world.passes.vocabulary.num_codes, is_guided=is_guided, **sizes)
     return [step] * steps + [step_work(model, N, past, num_codes=0, **sizes)]
@@ -141,7 +142,7 @@ def measure_peaks(device: torch.device, precisions: tuple[str, ...]) -> Peaks:
     size, found = 8192 if cuda else 768, {}
     for precision in precisions:
         square = torch.ones(size, size, device=device, dtype=DTYPES[precision])
-        run = partial(linear, square, square)
+        run: Callable[[], Tensor] = partial(linear, square, square)
         if precision == "fp8" and has_fp8_products(device):
             run = _scaled_product(square)
         found[precision] = 2 * size**3 / min(times_ms(run, device, 0.2)) / 1e9
@@ -172,6 +173,7 @@ def random_model(config: ModelConfig, precision: str, device: torch.device, *, s
 
     for layer in model.model.layers:
         fill(layer)
+        assert isinstance(layer, Layer)
         layer.join(layer, precision)
     for module in (model.model.embed_tokens, model.model.norm, model.lm_head):
         fill(module)
@@ -250,7 +252,7 @@ def measure_tokens(world: World, peaks: Peaks, seconds: float) -> Row:
 
     times = [ms * N / len(places) for ms in _timed(some, passes.device, seconds)]
     model = passes.model.config
-    sizes = dict(precision=world.precision, num_codes=passes.vocabulary.num_codes)
+    sizes: dict[str, Any] = dict(precision=world.precision, num_codes=passes.vocabulary.num_codes)
     work = [step_work(model, 1, world.history + place, **sizes) for place in range(N)]
     return _row(world, "token by token", N, False, times, work, peaks, len(times) * len(places), None)
 
@@ -340,7 +342,7 @@ def precision_errors(device: torch.device, *, walks: int = 2, frames: int = 6) -
     seen: dict[str, list] = {}
     for precision in ("float32", "bfloat16", "fp8"):
         engine = Engine(checkpoint, serving=Serving(precision=precision))
-        engine.passes.step = engine.passes._run  # a replay calls no hook
+        engine.passes.step.run_plainly()  # a replay calls no hook
         hidden: list[Tensor] = []
         engine.model.register_forward_hook(lambda module, inputs, out, kept=hidden: kept.append(out.float().cpu()))
         for number in range(walks):
@@ -351,6 +353,7 @@ def precision_errors(device: torch.device, *, walks: int = 2, frames: int = 6) -
                 hidden.clear()
                 twin = session.fork()
                 tokens = twin.step(walk.actions[index - 1]).tokens
+                assert tokens is not None, "a canvas of noise is drawn whole"
                 twin.close()
                 seen.setdefault(precision, []).append((hidden[0], tokens, engine.show(tokens)[0]))
                 session.observe(walk.actions[index - 1], walk.frames[index].pixels, walk.frames[index].pose)

@@ -67,12 +67,13 @@ class Still:
 class StillWorlds:
     """Opens Still explorers of the size asked for."""
 
-    models, worlds = ("still",), ("still",)
+    models: tuple[str, ...] = ("still",)
+    worlds: tuple[str, ...] = ("still",)
 
     def open(self, request: OpenRequest) -> Still:
         return Still(request.width or 512)
 
-    def load(self, path: Path) -> Still:
+    def load(self, path: Path, *_changes: Path) -> Still:
         return Still(int(path.read_text()))
 
 
@@ -177,9 +178,10 @@ class _Walker:
     def walk(self, frames: int) -> None:
         for number in range(frames):
             received = self.client.step(self.session, KEYS[number % len(KEYS)])
-            self.latencies_ms.append(received.latency_ms)
+            latency_ms = received.latency_ms or 0.0
+            self.latencies_ms.append(latency_ms)
             self.steps_ms.append(received.head.step_ms)
-            self.overheads_ms.append(received.latency_ms - received.head.step_ms)
+            self.overheads_ms.append(latency_ms - received.head.step_ms)
             self.dropped += received.head.skipped
 
     def close(self) -> None:

@@ -1,13 +1,14 @@
 """Convolutions to run and not to train: weights in the precision and the order that the device works in, once at load.
 
-    y = conv2d(x, w) + b, exactly as torch's in that precision
-    on a CPU oneDNN puts weights into blocks of its own before it multiplies; for small pictures, doing that on every
-    call takes as long as the products (192 channels at 8x8 in bf16: 186 us a call, 96 us with weights put in order)
-    a CPU without products of that precision makes them in float32, on weights and inputs rounded to it: oneDNN does not
-    pack what it has no products for, and torch's own are 20 times slower
+y = conv2d(x, w) + b, exactly as torch's in that precision
+on a CPU oneDNN puts weights into blocks of its own before it multiplies; for small pictures, doing that on every
+call takes as long as the products (192 channels at 8x8 in bf16: 186 us a call, 96 us with weights put in order)
+a CPU without products of that precision makes them in float32, on weights and inputs rounded to it: oneDNN does not
+pack what it has no products for, and torch's own are 20 times slower
 """
 
 import copy
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,13 +16,16 @@ from torch import nn
 
 from .device import has_half_dots
 
+M = TypeVar("M", bound=nn.Module)
+
 
 class ServedConv2d(nn.Module):
     """A Conv2d of zero padding as `serve_convolutions` leaves it: casts its input to its own dtype. No gradients."""
 
     def __init__(self, conv: nn.Conv2d, dtype: torch.dtype):
         super().__init__()
-        self._shape = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
+        padding, stride, dilation = ([int(n) for n in part] for part in (conv.padding, conv.stride, conv.dilation))
+        self._shape = (padding, stride, dilation, conv.groups)
         # outside of inference mode: an engine made there must be usable elsewhere
         with torch.inference_mode(False), torch.no_grad():
             weight = conv.weight.detach().to(dtype)
@@ -47,7 +51,12 @@ class ServedConv2d(nn.Module):
         return y.to(self._dtype)
 
 
-def serve_convolutions(module: nn.Module, dtype: torch.dtype, *, wide: tuple[nn.Conv2d, ...] = ()) -> nn.Module:
+def channels_last(module: M) -> M:
+    """The module itself, with its weights in the order that CPUs multiply fastest."""
+    return cast(Any, module).to(memory_format=torch.channels_last)  # torch's types know of no such argument
+
+
+def serve_convolutions(module: M, dtype: torch.dtype, *, wide: tuple[nn.Conv2d, ...] = ()) -> M:
     """A copy of a float32 module in `dtype` with every Conv2d served; those in `wide` stay in float32.
 
     Raises ValueError for a convolution with another padding than zeros, which the modules here have none of.

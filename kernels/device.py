@@ -9,7 +9,7 @@ import os
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -34,8 +34,7 @@ else:
         def __getattr__(self, name: str) -> None:
             return None
 
-    triton: Any = _NoTriton()
-    tl: Any = _NoTriton()
+    triton = tl = cast(Any, _NoTriton())
 
 __all__ = [
     "HAS_TRITON", "Chip", "backend", "block_of", "chip_of", "dot_precision", "has_half_dots", "leave_a_core",

@@ -39,10 +39,12 @@ class CapturedStep:
     def __init__(self, step: Step, *, capture: Callable[..., tuple[Callable[[], None], Any]] | None = None):
         self._step, self._capture = step, capture
         self._captures: dict[tuple, _Capture] = {}
-        self._graphs = _CudaGraphs()
+        self._graphs, self._is_plain = _CudaGraphs(), False
 
     def __call__(self, kind: Hashable, *inputs: torch.Tensor) -> Any:
         capture = self._capture
+        if self._is_plain:
+            return self._step(kind, *inputs)
         if capture is None:
             if not inputs or inputs[0].device.type != "cuda":
                 return self._step(kind, *inputs)
@@ -62,6 +64,10 @@ class CapturedStep:
         """How many graphs have been captured."""
         return len(self._captures)
 
+    def run_plainly(self) -> None:
+        """Capture nothing from here on: hooks within the step are called, which a replay would pass over."""
+        self._is_plain = True
+
     def forget(self) -> None:
         """Drop all graphs: what they closed over has moved."""
         self._captures.clear()
@@ -72,7 +78,7 @@ class _CudaGraphs:
     """Captures on CUDA into one memory pool for all graphs, which never run at the same time."""
 
     def __init__(self):
-        self._pool: tuple | None = None
+        self._pool: Any = None  # of the graphs captured so far, which share it
 
     def capture(self, step: Step, kind: Hashable, buffers: tuple[torch.Tensor, ...]) -> tuple[Callable[[], None], Any]:
         side = torch.cuda.Stream()

@@ -1,8 +1,8 @@
 """Dense layers: bf16 by the vendor's library, and fp8 (e4m3) with a scale a row and a scale an output channel.
 
-    s_i = max_k |x_ik| / 448,  x8 = round_e4m3(x / s);  r_o and w8 the same for the weight's rows, once at load
-    y_io = s_i * r_o * sum_k x8_ik w8_ok
-    the sum in float32 by the tensor cores (torch._scaled_mm) on CUDA, by dequantised float32 elsewhere
+s_i = max_k |x_ik| / 448,  x8 = round_e4m3(x / s);  r_o and w8 the same for the weight's rows, once at load
+y_io = s_i * r_o * sum_k x8_ik w8_ok
+the sum in float32 by the tensor cores (torch._scaled_mm) on CUDA, by dequantised float32 elsewhere
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """The codebook entry nearest to each vector: the last step of encoding an image.
 
-    dot:  argmax_v z . e_v                     (for l2-normalised rows the same as l2)
-    l2:   argmin_v |z - e_v|^2 = argmax_v z . e_v - |e_v|^2 / 2
-    ties go to the lowest index
+dot:  argmax_v z . e_v                     (for l2-normalised rows the same as l2)
+l2:   argmin_v |z - e_v|^2 = argmax_v z . e_v - |e_v|^2 / 2
+ties go to the lowest index
 """
 
 import torch
@@ -120,9 +120,7 @@ def nearest_code(z: torch.Tensor, codebook: torch.Tensor, *, metric: str = "dot"
     codebook's dtype, so a bf16 codebook decides near-ties in bf16.
     """
     if codebook.ndim != 2 or len(codebook) == 0 or z.shape[-1] != codebook.shape[1]:
-        raise ValueError(
-            f"nearest_code: z {tuple(z.shape)}, codebook {tuple(codebook.shape)}; wanted (..., E), (V, E)"
-        )
+        raise ValueError(f"nearest_code: z {tuple(z.shape)}, codebook {tuple(codebook.shape)}; wanted (..., E), (V, E)")
     if metric not in ("dot", "l2"):
         raise ValueError(f"nearest_code: metric {metric!r}; known metrics: dot, l2")
     run = nearest_code_triton if backend(z.device) == "triton" else nearest_code_reference

@@ -1,9 +1,11 @@
 """RMSNorm, with the residual sum that stands before it.
 
-    s = x + residual
-    y = weight * (s / sqrt(mean(s^2) + eps)),  the mean in float32, the product with the weight after the cast back
-    as in Qwen3 and Emu3.5; returns (y, s), or y alone when there is no residual.
+s = x + residual
+y = weight * (s / sqrt(mean(s^2) + eps)),  the mean in float32, the product with the weight after the cast back
+as in Qwen3 and Emu3.5; returns (y, s), or y alone when there is no residual.
 """
+
+from typing import overload
 
 import torch
 import torch.nn.functional as F
@@ -79,6 +81,12 @@ def rms_norm_triton(x, weight, *, eps, residual=None):
     return out if residual is None else (out, total)
 
 
+@overload
+def rms_norm(x: torch.Tensor, weight: torch.Tensor, *, eps: float, residual: None = None) -> torch.Tensor: ...
+@overload
+def rms_norm(
+    x: torch.Tensor, weight: torch.Tensor, *, eps: float, residual: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]: ...
 def rms_norm(
     x: torch.Tensor, weight: torch.Tensor, *, eps: float, residual: torch.Tensor | None = None
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:

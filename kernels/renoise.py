@@ -8,6 +8,7 @@ The codebook is taken as it comes: a checkpoint whose path is defined on normali
 """
 
 import math
+from typing import overload
 
 import torch
 
@@ -29,6 +30,10 @@ from .tiles import keep_best, launch_options, plan_tiles, tile_products, winners
 _DISTANCES_AT_ONCE = 1 << 17
 
 
+@overload
+def beta_of(t: float, *, alpha: float, c: float) -> float: ...
+@overload
+def beta_of(t: torch.Tensor, *, alpha: float, c: float) -> torch.Tensor: ...
 def beta_of(t: float | torch.Tensor, *, alpha: float, c: float) -> float | torch.Tensor:
     """c * (t / (1 - t)) ** alpha for a noise level t in [0, 1]: 0 at 0 (all noise), inf at 1 (clean)."""
     if isinstance(t, torch.Tensor):
@@ -206,12 +211,12 @@ def kinetic_jump(
     B, N = tokens.shape
     seed, positions = seeds_and_positions(seed, positions, B, N, tokens.device)
     # beta' has a pole at 0 for alpha < 1, where nothing depends on x1 yet, and one at 1, which is taken apart
-    t = torch.as_tensor(t, dtype=torch.float32, device=tokens.device).expand(B, N).reshape(-1, 1)
-    dt = torch.as_tensor(dt, dtype=torch.float32, device=tokens.device).expand(B, N).reshape(-1, 1)
-    arrives = t + dt >= 1 - 1e-6
-    t = t.clamp(1e-4, 1 - 1e-4)
-    beta = beta_of(t, alpha=alpha, c=c)
-    log_slope = (beta * alpha / (t * (1 - t))).log()
+    time = torch.as_tensor(t, dtype=torch.float32, device=tokens.device).expand(B, N).reshape(-1, 1)
+    lapse = torch.as_tensor(dt, dtype=torch.float32, device=tokens.device).expand(B, N).reshape(-1, 1)
+    arrives = time + lapse >= 1 - 1e-6
+    time = time.clamp(1e-4, 1 - 1e-4)
+    beta = beta_of(time, alpha=alpha, c=c)
+    log_slope = (beta * alpha / (time * (1 - time))).log()
     table = codebook.float()
     squares = squared_norms(codebook)
     codes = torch.arange(table.shape[0], dtype=torch.int32, device=tokens.device)
@@ -224,7 +229,7 @@ def kinetic_jump(
         distances = _distances(table, squares, clean[rows])
         gain = (distances.gather(1, now[rows, None]) - distances).clamp_(min=0)
         log_rates = torch.log_softmax(-beta[rows] * distances, -1) + log_slope[rows] + gain.log()
-        stay = torch.exp(-dt[rows, 0] * log_rates.logsumexp(-1).exp())
+        stay = torch.exp(-lapse[rows, 0] * log_rates.logsumexp(-1).exp())
         jumps = uniform_reference(jump_keys[rows], codes[:1])[:, 0] >= stay
         landing = (log_rates + gumbel_reference(landing_keys[rows], codes)).argmax(-1)
         out[rows] = torch.where(jumps, landing, now[rows])

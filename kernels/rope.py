@@ -1,8 +1,8 @@
 """QK-norm, rotary positions and the write into pages, in one pass over q, k and v.
 
-    n(x) = weight * (x / sqrt(mean(x^2) + eps))                over head_dim; float32, weight after the cast back
-    rot(x) = x * cos + [-x2, x1] * sin,  x = [x1, x2] in half  in float32, then back to x's dtype
-    q, k <- rot(n(q)), rot(n(k));  pages[slot] <- k, v wherever slot >= 0
+n(x) = weight * (x / sqrt(mean(x^2) + eps))                over head_dim; float32, weight after the cast back
+rot(x) = x * cos + [-x2, x1] * sin,  x = [x1, x2] in half  in float32, then back to x's dtype
+q, k <- rot(n(q)), rot(n(k));  pages[slot] <- k, v wherever slot >= 0
 """
 
 from dataclasses import dataclass
@@ -168,9 +168,7 @@ def _qk_norm_rope_kernel(
     sin2 = tl.load(sin_ptr + angle + HALF, mask=inside, other=0.0).to(tl.float32)[None, :]
     D: tl.constexpr = 2 * HALF
     q_row = q_ptr + b * q_stride_b + n * q_stride_n
-    q1, q2 = _rotated_heads(
-        q_row, q_weight_ptr, q_stride_h, H, cos1, cos2, sin1, sin2, eps, HALF, BLOCK_H, BLOCK_HALF
-    )
+    q1, q2 = _rotated_heads(q_row, q_weight_ptr, q_stride_h, H, cos1, cos2, sin1, sin2, eps, HALF, BLOCK_H, BLOCK_HALF)
     _store_heads(q_out_ptr + row * H * D, q1, q2, D, H, HALF, BLOCK_H, BLOCK_HALF)
     k_row = k_ptr + b * k_stride_b + n * k_stride_n
     k1, k2 = _rotated_heads(

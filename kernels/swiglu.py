@@ -1,8 +1,8 @@
 """SwiGLU: the gate of the feed-forward layer.
 
-    silu(g) = g / (1 + exp(-g)), in float32 and rounded to the inputs' dtype, as in Qwen3
-    y = silu(gate) * up
-    element by element; two reads and one write.
+silu(g) = g / (1 + exp(-g)), in float32 and rounded to the inputs' dtype, as in Qwen3
+y = silu(gate) * up
+element by element; two reads and one write.
 """
 
 import torch

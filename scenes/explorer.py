@@ -11,7 +11,7 @@ from pathlib import Path
 from ..world.action import Action, ActionError
 from ..world.frame import Frame, Rollout, walk
 from ..world.pose import Camera, Pose
-from ..world.records import motion_of, motion_row, pose_of, pose_row
+from ..world.records import known_pose_of, motion_of, motion_row, pose_row
 from .place import Place
 from .render import render
 from .scene import Scene, SceneError
@@ -82,7 +82,7 @@ class SceneSession:
             "roam": "scene session", "format": FORMAT, **told(self.scene),
             "camera": [self.camera.width, self.camera.height, self.camera.fov_deg],
             "start": pose_row(start),
-            "actions": [[action.text, *motion_row(action.motion)] for action in self._actions],
+            "actions": [[action.text, *motion_row(action.known_motion)] for action in self._actions],
         }  # fmt: skip
         partial = Path(f"{path}.partial")
         try:
@@ -98,7 +98,7 @@ class SceneSession:
     def _go(self, actions: list[Action]) -> None:
         """Walk without looking but at the end."""
         for action in actions:
-            self._poses.append(self.scene.walked(self._poses[-1], action.motion))
+            self._poses.append(self.scene.walked(self._poses[-1], action.known_motion))
         self._actions += actions
         self._frame = self._look(len(self._poses) - 1, self._poses[-1])
 
@@ -116,7 +116,7 @@ def load_scene_session(path: str | Path) -> SceneSession:
         if state.pop("sum", None) not in (None, _sum(state)):  # the first saves had none
             raise SceneError(f"{path} is not what was saved: its disk has erred, or it was changed; nothing was loaded")
         scene = place_of(state)
-        start = pose_of(state["start"])
+        start = known_pose_of(state["start"])
         session = SceneSession(scene, start=start, camera=Camera(*state["camera"]))
         session._go([Action(text, motion_of(motion)) for text, *motion in state["actions"]])
     except SceneError:

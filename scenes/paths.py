@@ -22,7 +22,8 @@ def random_walk(scene: Scene | Place, rng: np.random.Generator, steps: int, *, s
 
     With `plain`, only usual amounts in the usual words; otherwise amounts vary and words are paraphrased.
     """
-    pose, actions, kind = start or scene.spawn_pose, [], "forward"
+    actions: list[Action] = []
+    pose, kind = start or scene.spawn_pose, "forward"
     turning_back = steps >= 8 and rng.uniform() < 0.25
     while len(actions) < (steps // 2 if turning_back else steps):
         if rng.uniform() > 0.6:
@@ -35,14 +36,15 @@ def random_walk(scene: Scene | Place, rng: np.random.Generator, steps: int, *, s
         actions.append(_word(motion, rng, plain))
         pose = there
     if turning_back:
-        actions += [_word(action.motion.scaled(-1), rng, plain) for action in reversed(actions)]
+        actions += [_word(action.known_motion.scaled(-1), rng, plain) for action in reversed(actions)]
     return [*actions, _word(Motion(), rng, plain)][:steps]
 
 
 def keyframe_walk(scene: Scene | Place, rng: np.random.Generator, count: int, *, start: Pose) -> list[Action]:
     """`count` strides that each show much that is new: turns of 20 to 75 degrees that mostly go on the same way,
     strides of 0.6 to 2.4 metres, now and then a usual step. Said as `say` says them."""
-    pose, actions, side = start, [], float(rng.choice([-1, 1]))
+    actions: list[Action] = []
+    pose, side = start, float(rng.choice([-1, 1]))
     while len(actions) < count:
         if rng.uniform() < 0.25:
             side = -side
@@ -82,7 +84,7 @@ def repeat(text: str, times: int) -> list[Action]:
 def out_and_back(text: str, times: int) -> list[Action]:
     """`text` for `times` steps, then its reverse for as many."""
     action = parse_action(text)
-    return [action] * times + [parse_action(say(action.motion.scaled(-1)))] * times
+    return [action] * times + [parse_action(say(action.known_motion.scaled(-1)))] * times
 
 
 def loop(side: float = 1.2) -> list[Action]:

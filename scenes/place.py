@@ -13,7 +13,7 @@ FAR = 100.0  # metres: the depth of the sky, and of anything beyond
 
 
 @dataclass(frozen=True)
-class View:
+class TrueView:
     """What a camera sees: pixels (H, W, 3) uint8; depth (H, W) float32 metres along its forward axis, FAR where
     there is only sky; ids (H, W) int32, 0 the sky, 1 the ground."""
 
@@ -38,4 +38,4 @@ class Place(Protocol):
 
     def walked(self, pose: Pose, motion: Motion) -> Pose: ...
 
-    def view(self, pose: Pose, camera: Camera) -> View: ...
+    def view(self, pose: Pose, camera: Camera) -> TrueView: ...

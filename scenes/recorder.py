@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 from ..world.action import Action
 from ..world.pose import Camera, Pose
-from ..world.records import action_of, motion_row, pose_of, pose_row
+from ..world.records import action_of, known_pose_of, motion_row, pose_row
 from .recording.manifest import FileNote, begun, sha256, write_manifest
 from .recording.sources import SCENES, open_source
 from .recording.walked import PER_FILE, SourceOptions, Walked
@@ -119,7 +119,7 @@ def load_recording(path: str | Path) -> Recording:
         numbers = tuple(json.loads(meta["numbers"]))
         return Recording(
             meta["split"], numbers, arrays["pixels"], arrays.get("depth"),
-            poses and [[pose_of(row) for row in walk] for walk in poses],
+            poses and [[known_pose_of(row) for row in walk] for walk in poses],
             [[action_of(row) for row in zip(*walk, strict=True)]
              for walk in zip(json.loads(meta["actions"]), json.loads(meta["motions"]), strict=True)],
             tuple(json.loads(meta["worlds"])) if "worlds" in meta else tuple(map(str, numbers)),

@@ -12,14 +12,14 @@ import numpy as np
 
 from ..world.compiled import njit
 from ..world.pose import Camera, Pose
-from .place import FAR, Place, View
+from .place import FAR, Place, TrueView
 from .scene import BOX, BRICK, CHECKER, CYLINDER, GRASS, GROUND_ID, PLAIN, PLASTER, STRIPES, TILES, WOOD, Scene
 
 NEAR = 0.05
 _SKY, _GROUND = -2, -1
 
 
-def render(scene: Scene | Place, pose: Pose, camera: Camera) -> View:
+def render(scene: Scene | Place, pose: Pose, camera: Camera) -> TrueView:
     """One frame of `scene` as seen from `pose`, cast here; other places than scenes draw themselves."""
     if not isinstance(scene, Scene):
         return scene.view(pose, camera)
@@ -32,7 +32,7 @@ def render(scene: Scene | Place, pose: Pose, camera: Camera) -> View:
         scene.ids, scene.materials, scene.textures, scene.colors, scene.scales, scene.ground, scene.sky,
         scene.light / np.linalg.norm(scene.light), scene.haze, pixels, depth, ids,
     )  # fmt: skip
-    return View(pixels, depth, ids)
+    return TrueView(pixels, depth, ids)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -57,9 +57,7 @@ def _cast(eye, rotation, focal, shapes, centers, halves, yaws, ids, materials, t
             nearest[v, u] = min(t, FAR)
             face[v, u] = 4
     for i in range(count):
-        _cast_solid(
-            i, shapes[i], eye, rotation, focal, centers[i], halves[i], trig[i], bounds[i], nearest, hit, face
-        )
+        _cast_solid(i, shapes[i], eye, rotation, focal, centers[i], halves[i], trig[i], bounds[i], nearest, hit, face)
     color, total = np.empty(3), np.empty(3)
     for v in range(height):
         for u in range(width):
@@ -155,9 +153,7 @@ def _cast_solid(i, shape, eye, rotation, focal, center, half, trig, bound, neare
         rx, ry, rz = bx * y + fx, by * y + fy, bz * y + fz
         for u in range(bound[0], bound[2]):
             x = (u + 0.5 - width / 2) / focal
-            t, side = _hit_local(
-                shape, ox, oy, oz, ax * x + rx, ay * x + ry, az * x + rz, h0, h1, h2, nearest[v, u]
-            )
+            t, side = _hit_local(shape, ox, oy, oz, ax * x + rx, ay * x + ry, az * x + rz, h0, h1, h2, nearest[v, u])
             if t < nearest[v, u]:
                 nearest[v, u], hit[v, u], face[v, u] = t, i, side
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .build import SceneBuilder
 from .scene import BRICK, CHECKER, PLAIN, PLASTER, STRIPES, TILES, WOOD, Scene
 
@@ -21,7 +23,7 @@ def make_rooms(seed: int) -> Scene:
     floor = b.material(
         b.rng.choice([WOOD, CHECKER, TILES, WOOD]),
         *_pair(b, (0.02, 0.15), (0.2, 0.55), (0.45, 0.75)),
-        b.rng.uniform(0.5, 0.9),
+        scale=b.rng.uniform(0.5, 0.9),
     )
     ceiling = b.material(PLAIN, b.color((0, 1), (0.0, 0.08), (0.85, 0.95)))
     b.box(0, 0, HEIGHT, (2 * half + 1, 2 * half + 1, 0.2), ceiling)
@@ -34,7 +36,7 @@ def make_rooms(seed: int) -> Scene:
     )
 
 
-def _pair(b: SceneBuilder, hue, saturation, value):
+def _pair(b: SceneBuilder, hue, saturation, value) -> tuple[np.ndarray, np.ndarray]:
     first = b.color(hue, saturation, value)
     return first, first * b.rng.uniform(0.6, 0.8)
 
@@ -90,7 +92,7 @@ def _vivid(b: SceneBuilder):
 
 
 def _table(b: SceneBuilder, x, y):
-    wood = b.material(WOOD, *_pair(b, (0.03, 0.12), (0.4, 0.7), (0.4, 0.75)), 0.5)
+    wood = b.material(WOOD, *_pair(b, (0.03, 0.12), (0.4, 0.7), (0.4, 0.75)), scale=0.5)
     thing, sx, sy = b.new_id(), b.rng.uniform(0.8, 1.3), b.rng.uniform(0.6, 0.9)
     b.box(x, y, 0.68, (sx, sy, 0.1), wood, instance=thing)
     for u in (-1, 1):
@@ -98,7 +100,7 @@ def _table(b: SceneBuilder, x, y):
 
 
 def _shelf(b: SceneBuilder, x, y):
-    body = b.material(STRIPES, *_pair(b, (0, 1), (0.2, 0.6), (0.4, 0.8)), 0.4)
+    body = b.material(STRIPES, *_pair(b, (0, 1), (0.2, 0.6), (0.4, 0.8)), scale=0.4)
     b.box(x, y, 0, (0.9, 0.4, b.rng.uniform(1.2, 2.1)), body, yaw_deg=float(b.rng.choice([0, 90])))
 
 
@@ -111,7 +113,7 @@ def _sofa(b: SceneBuilder, x, y):
 
 def _crate(b: SceneBuilder, x, y):
     side = b.rng.uniform(0.5, 0.9)
-    crate = b.material(CHECKER, *_pair(b, (0, 1), (0.4, 0.8), (0.5, 0.9)), side / 2)
+    crate = b.material(CHECKER, *_pair(b, (0, 1), (0.4, 0.8), (0.5, 0.9)), scale=side / 2)
     b.box(x, y, 0, (side, side, side), crate, yaw_deg=b.rng.uniform(0, 90))
 
 

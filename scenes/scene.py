@@ -9,6 +9,7 @@ import io
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -101,7 +102,7 @@ class Scene:
 
     def save(self, path: str | Path) -> None:
         """Write the scene to one .npz file."""
-        arrays = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
+        arrays: dict[str, Any] = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
         with open(path, "wb") as file:
             np.savez_compressed(file, format=FORMAT, **arrays)
 

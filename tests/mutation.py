@@ -224,8 +224,7 @@ def copied(folder: Path) -> Path:
 
 
 def failing(root: Path, tests: list[str], *, but: Sequence[str] = ()) -> str:
-    """Run tests in a child until one fails: its name, "" where all pass, "hang" where they do not end. but: left out.
-    """
+    """Run tests in a child until one fails: its name, "" where all pass, "hang" where none ends. but: not these."""
     log = root.parent / "log"
     child = os.fork()
     if not child:

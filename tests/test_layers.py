@@ -21,9 +21,9 @@ WORLD_ROWS = (
     {"tokens"},
     {"emu.sampling", "emu.sequence", "emu.prompts", "emu.memory_plan"},
     {"transformer.model", "transformer.tensor_parallel"}, {"transformer.pages", "transformer.cache"},
-    {"emu.token_stream", "transformer.dida", "transformer.autoregressive"}, {"transformer.passes"}, {"dreamer"},
-    {"checkpoint"}, {"emu.checkpoint", "emu.answer"}, {"session"}, {"changes"}, {"snapshot"},
-    {"engine", "emu.engine"}, {"opening"}, {"training"}, {"adaptation"},
+    {"emu.token_stream", "transformer.dida", "transformer.autoregressive"}, {"transformer.passes"},
+    {"dreamer", "frame_codec"}, {"checkpoint"}, {"emu.checkpoint", "emu.answer"}, {"session"}, {"changes"},
+    {"snapshot"}, {"engine", "emu.engine"}, {"opening"}, {"training"}, {"adaptation"},
 )  # fmt: skip
 # where in a viewer the layers meet; all other files know the floor and each other
 MEETING = {"viewer.cli", "viewer.commands", "viewer.opening"}

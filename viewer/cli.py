@@ -320,8 +320,8 @@ def serve(
     official = OfficialOptions(vision_tokenizer, precision, context, area, turns)
     worlds = open_worlds(model, is_truth=truth, solid=not ghost, dreams=_dreams(steps, temperature), official=official,
                          say=print)  # fmt: skip
-    ports = {"metrics_port": metrics_port, "page_port": page_port, "allow_origins": allow_origin or ()}
-    run(worlds, address, folder=folder, keys=keys, is_open=is_open, limits=limits, **ports)
+    run(worlds, address, folder=folder, keys=keys, is_open=is_open, limits=limits, metrics_port=metrics_port,
+        page_port=page_port, allow_origins=allow_origin or ())  # fmt: skip
 
 
 @app.command()

@@ -91,6 +91,13 @@ class Action:
     text: str
     motion: Motion | None = None
 
+    @property
+    def known_motion(self) -> Motion:
+        """The motion, where words without one mean nothing. Raises ActionError for those."""
+        if self.motion is None:
+            raise ActionError(f"'{self.text[:60]}' is no motion; say one, for instance 'move forward'")
+        return self.motion
+
     def split(self) -> list[Action]:
         """The same walk in frame-sized steps of at most about STEP metres or TURN_DEG degrees each.
 
@@ -301,8 +308,8 @@ def _clause_motion(clause: list[str | float], verb_before: str | None) -> tuple[
         raise ActionError(f"'{_shown(clause)}' has no direction; say for instance '{_EXAMPLES[verb_before or 'move']}'")
     if is_taken:
         verb = "move"
-    elif token := _missing_verb(verb, way, verb_before, unit):
-        verb = token
+    elif missing := _missing_verb(verb, way, verb_before, unit):
+        verb = missing
     else:
         verb = verb or verb_before
     if verb is None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..kernels.conv import channels_last
 from .config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
 from .emu.ibq import IbqTokenizer
 from .emu.text import EmuTextTokenizer
@@ -22,6 +24,8 @@ from .tokens.text import TextTokenizer
 from .tokens.vision import VisionConfig, VisionTokenizer
 from .tokens.vocabulary import Vocabulary
 from .transformer.model import Transformer
+
+T = TypeVar("T")
 
 EMBEDDED = Path(__file__).parent / "weights"
 FORMAT = 1
@@ -74,15 +78,17 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, dtype: torch.
     painter.safetensors; weights are rounded to `dtype`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    modules = {"model": checkpoint.model, "vision": checkpoint.vision}
+    if not isinstance(checkpoint.text, TextTokenizer):
+        raise CheckpointError("an official checkpoint is no folder of ours: emu.checkpoint.save_official writes it")
+    modules: dict[str, nn.Module] = {"model": checkpoint.model, "vision": checkpoint.vision}
+    configs: dict[str, Any] = {"model": checkpoint.model.config, "vision": checkpoint.vision.config}
     if checkpoint.depth is not None:
-        modules["depth"] = checkpoint.depth
+        modules["depth"], configs["depth"] = checkpoint.depth, checkpoint.depth.config
     if checkpoint.painter is not None:
-        modules["painter"] = checkpoint.painter
+        modules["painter"], configs["painter"] = checkpoint.painter, checkpoint.painter.config
     for name, module in modules.items():
         tensors = {key: value.to(dtype).contiguous() for key, value in module.state_dict().items()}
         save_file(tensors, folder / f"{name}.safetensors")
-    configs = {name: module.config for name, module in modules.items()}
     configs |= {"layout": checkpoint.layout, "dida": checkpoint.dida}
     parts = {"format": FORMAT, **{name: asdict(config) for name, config in configs.items()}}
     parts["words"] = checkpoint.text.words
@@ -117,19 +123,19 @@ def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.dev
     ):  # fmt: skip
         raise CheckpointError(f"{folder / 'config.json'} contradicts itself: its painter is for other pictures")
     model, vision = Transformer(model_config), VisionTokenizer(vision_config)
-    modules = {"model": model, "vision": vision}
-    if depth_config is not None:
-        modules["depth"] = DepthRefiner(depth_config)
-    if painter_config is not None:
-        modules["painter"] = Painter(painter_config)
+    depth = None if depth_config is None else DepthRefiner(depth_config)
+    painter = None if painter_config is None else Painter(painter_config)
+    modules: dict[str, nn.Module | None] = {"model": model, "vision": vision, "depth": depth, "painter": painter}
     digest = hashlib.sha256()
     for name, module in modules.items():
+        if module is None:
+            continue
         _load_weights(module, folder / f"{name}.safetensors", digest)
         module.to(device).eval().requires_grad_(False)
         if module is not model:
-            module.to(memory_format=torch.channels_last)
+            channels_last(module)
     return Checkpoint(model, vision, text, vocabulary, layout, dida, digest.hexdigest()[:16],
-                      depth=modules.get("depth"), painter=modules.get("painter"))  # fmt: skip
+                      depth=depth, painter=painter)  # fmt: skip
 
 
 def _read_config(folder: Path) -> dict:
@@ -173,6 +179,6 @@ def _load_weights(module: nn.Module, path: Path, digest) -> None:
     module.load_state_dict({key: value.float() for key, value in tensors.items()})
 
 
-def config_from(kind: type, settings: dict):
+def config_from(kind: type[T], settings: dict[str, Any]) -> T:
     """A configuration from its JSON, which has lists for tuples."""
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})

@@ -11,8 +11,11 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numba
+
+_config: Any = numba.config  # its settings are attributes that no type checker sees
 
 
 def njit(**options) -> Callable:
@@ -28,15 +31,15 @@ def cache_folder() -> Path | None:
 def _chosen() -> Path | None:
     """NUMBA_CACHE_DIR, or beside the sources, or the user's cache, or else a folder for temporary files."""
     here, own = Path(__file__).parent / "__pycache__", _own_cache()
-    if numba.config.CACHE_DIR:
-        return Path(numba.config.CACHE_DIR)
+    if _config.CACHE_DIR:
+        return Path(_config.CACHE_DIR)
     if _is_writable(here):
         return here
     if own is not None and _is_writable(own):
         return own
     with contextlib.suppress(OSError):
-        numba.config.CACHE_DIR = str(_temporary())
-        return Path(numba.config.CACHE_DIR)
+        _config.CACHE_DIR = str(_temporary())
+        return Path(_config.CACHE_DIR)
     return None
 
 

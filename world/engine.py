@@ -17,19 +17,18 @@ import torch
 from torch import Tensor
 
 from ..kernels.device import leave_a_core
-from ..kernels.graph import CapturedStep
 from .action import Action, say
 from .checkpoint import Checkpoint, CheckpointError, is_official, load_checkpoint
 from .config import DidaConfig
 from .dreamer import SPECK, Asked, Dream, Dreamer, DreamStopped, strides_ahead, without_specks
 from .frame import Frame, Timing
+from .frame_codec import FrameCodec
 from .pose import Camera, Pose
 from .session import NUM_VIEWS, REWIND_LIMIT, Keyframe, Moment, Plan, Prepared, Session, view_index
 from .snapshot import load_session, save_changes, save_session
 from .spatial.view_memory import ViewMemory
-from .spatial.warp import View, Warp, is_known, remembered, sharpened, warp
-from .tokens.detail import restore_detail
-from .tokens.doubt import calmed, doubt
+from .spatial.warp import View, Warp, is_known, remembered, warp
+from .tokens.vision import VisionTokenizer
 from .transformer.autoregressive import decode_autoregressive
 from .transformer.cache import KVCache
 from .transformer.dida import Canvas, MetricPath, decode_canvas, start_from_frame, start_from_noise, start_from_warp
@@ -47,20 +46,23 @@ class Engine:
         """serving: how the weights are run; the checkpoint itself is left as it is. Raises ValueError for weights whose
         sizes fp8 products cannot take."""
         self.checkpoint, self.serving = checkpoint, serving or Serving()
+        vision = checkpoint.vision
+        if not isinstance(vision, VisionTokenizer):
+            raise CheckpointError("an official checkpoint where one of ours is wanted: EmuEngine is what runs it")
         self.text, self.layout, self.vocabulary = checkpoint.text, checkpoint.layout, checkpoint.vocabulary
         self.dida = dida or checkpoint.dida
         self.device = checkpoint.model.lm_head.weight.device
         self.precision = self.serving.precision_on(self.device)
         self.model = checkpoint.model.served(self.precision)
         dtype = self.model.lm_head.weight.dtype
-        self.vision = checkpoint.vision.served(dtype)
-        self.refiner = None if checkpoint.depth is None else checkpoint.depth.served(dtype)
+        refiner = None if checkpoint.depth is None else checkpoint.depth.served(dtype)
+        self.vision = vision.served(dtype)
+        self.codec = FrameCodec(self.vision, refiner, detail_tolerance=self.dida.detail_tolerance)
         self.cache = KVCache(self.model.config, self.layout, device=self.device, dtype=dtype)
         self.path = MetricPath(self.vision.codebook, self.dida)
         self.passes = Passes(self.model, self.cache, self.path, self.layout, self.vocabulary,
                              guidance=self.serving.guidance)  # fmt: skip
-        self._see = CapturedStep(self._look)
-        self.dreamer = None
+        self.dreamer: Dreamer | None = None
         if checkpoint.painter is not None:
             self.dreamer = Dreamer(self.passes, self.vision, checkpoint.painter.served(dtype),
                                    steps=self.dida.dream_steps, temperature=self.dida.dream_temperature,
@@ -93,6 +95,11 @@ class Engine:
         return cls(checkpoint, dida=dida, serving=serving)
 
     @property
+    def _dreamer(self) -> Dreamer:
+        assert self.dreamer is not None, "asked only where there is a painter"
+        return self.dreamer
+
+    @property
     def dreams_anew(self) -> bool:
         """Whether what nobody has seen is dreamt apart from what has been, so that it can be dreamt otherwise."""
         return self.dreamer is not None
@@ -109,22 +116,16 @@ class Engine:
         model does not read, and for a frame known in part where it has no painter."""
         if words or first is None:
             raise ValueError("this model begins with a frame or an image; it reads no words at the start")
-        if seen is not None and self.dreamer is None:
+        if seen is not None and not self.dreams_anew:
             raise ValueError("a first frame that is known in part; this model has no painter to dream the rest")
         if not isinstance(first, Frame):
             first = Frame(0, np.asarray(first), pose=Pose.at(0, 0, 1.5))
-        tokens = self._encode(first.pixels[None])
-        pixels, depth = self._decode(tokens)
-        pixels = np.asarray(first.pixels) if self.dida.detail_tolerance else pixels
-        depth = sharpened(self._refined(pixels, depth), pixels)
-        if photograph:
-            depth = self._calmed(pixels, depth)
-        camera = Camera(self.vision.config.size, self.vision.config.size)
-        page, grid = self.cache.allocate(), tokens[0].view(self.layout.grid).cpu().numpy().astype(np.int32)
+        grid, pixels, depth = self.codec.taken_in(first.pixels, is_photograph=photograph)
+        camera, page = Camera(self.frame_side, self.frame_side), self.cache.allocate()
         if seen is not None:
             known, pose = Warp(pixels, np.asarray(seen, bool), depth), first.pose or Pose.at(0, 0, 1.5)
             with torch.inference_mode():
-                dream = self.dreamer.dream([Asked(pose, known, (), (), page, 0, _mix(seed, 0, 0))])[0]
+                dream = self._dreamer.dream([Asked(pose, known, (), (), page, 0, _mix(seed, 0, 0))])[0]
             pixels, depth, grid = dream.view.pixels, dream.view.depth, dream.tokens
         frame = Frame(0, pixels, grid, depth, first.pose)
         memory = ViewMemory(camera)
@@ -133,13 +134,6 @@ class Engine:
         moment = Moment(frame, (Keyframe(page, 0, grid),), memory)
         return Session(self, [moment], [], seed=seed, start=start, decoder=decoder or "dida", is_solid=solid,
                        is_committed=False)  # fmt: skip
-
-    def _calmed(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        mirrored = np.ascontiguousarray(pixels[:, ::-1])
-        decoded, other = self._decode(self._encode(mirrored[None]))
-        shown = mirrored if self.dida.detail_tolerance else decoded
-        other = sharpened(self._refined(shown, other), shown)
-        return calmed(depth, doubt(depth, other[:, ::-1])).astype(np.float16).astype(np.float32)
 
     @property
     def frame_side(self) -> int:
@@ -177,7 +171,7 @@ class Engine:
                      for session, _, plan in walks]  # fmt: skip
         drawn = [walk for walk, is_drawn in zip(walks, can_dream, strict=True) if is_drawn]
         whole = [walk for walk, is_drawn in zip(walks, can_dream, strict=True) if not is_drawn]
-        frames = {}
+        frames: dict[int, Frame] = {}
         for draw, group in ((self._imagine, drawn), (self._redraw, whole)):
             made = draw(group, clock, warp_ms) if group else []
             frames |= {id(session): frame for (session, _, _), frame in zip(group, made, strict=True)}
@@ -187,8 +181,8 @@ class Engine:
         """Steps of sessions that have views to carry: what was seen is shown as it was, what nobody has seen is dreamt,
         first the keyframe that the step leads to, then what that has left open. Where nothing is new no network runs,
         where just the rims of things are, the painter alone."""
-        states = [_Imagined(session, session.memory, plan.carried) for session, _, plan in walks]
-        ahead = [k for k, (_, _, plan) in enumerate(walks) if self._is_open(plan.carried)]
+        states = [_Imagined(session, session.memory, plan.there[1]) for session, _, plan in walks]
+        ahead = [k for k, (_, _, plan) in enumerate(walks) if self._is_open(plan.there[1])]
         self.settle([walks[k][0] for k in ahead])
         commit_ms = clock.lap_ms()
         for k, prepared in zip(ahead, self._keyframes([walks[k] for k in ahead]), strict=True):
@@ -196,14 +190,14 @@ class Engine:
             states[k] = self._with_keyframe(states[k], plan, prepared)
         left = [k for k in ahead if states[k].shown is None and self._is_open(states[k].carried)]
         scratch = [self.cache.allocate() for _ in left]
-        asked = [self._asked(walks[k][0], walks[k][2].pose, states[k].carried, walks[k][2].text, page, 1)
+        asked = [self._asked(walks[k][0], walks[k][2].there[0], states[k].carried, walks[k][2].text, page, 1)
                  for k, page in zip(left, scratch, strict=True)]  # fmt: skip
-        dreams = dict(zip(left, self.dreamer.dream(asked), strict=True))
+        dreams = dict(zip(left, self._dreamer.dream(asked), strict=True))
         for page in scratch:
             self.cache.pool.release(page)
         for k, ((session, _, plan), state) in enumerate(zip(walks, states, strict=True)):
             if state.shown is None and k not in dreams and _open(state.carried) > SPECK:
-                dreams[k] = self.dreamer.touch_up(plan.pose, state.carried, self._seed(session, 1))
+                dreams[k] = self._dreamer.touch_up(plan.there[0], state.carried, self._seed(session, 1))
             if k in dreams:
                 state.shown = dreams[k]
                 state.memory = state.memory.with_view(view_index(session.frame.index + 1), dreams[k].view)
@@ -234,7 +228,7 @@ class Engine:
 
     def _is_open(self, carried: Warp) -> bool:
         """Whether a view has room for things that nobody has seen."""
-        return _open(carried) > SPECK and not self.dreamer.is_decided(carried)
+        return _open(carried) > SPECK and not self._dreamer.is_decided(carried)
 
     def _keyframes(self, walks: Sequence[Step], *, stop: Callable[[], bool] | None = None) -> list[Prepared]:
         """The keyframe that each step leads to, dreamt now or before."""
@@ -243,21 +237,21 @@ class Engine:
         pages = [self.cache.allocate() for _ in missing]
         asked = [self._asked_ahead(*walks[k], page) for k, page in zip(missing, pages, strict=True)]
         try:
-            dreams = self.dreamer.dream(asked, stop=stop)
+            dreams = self._dreamer.dream(asked, stop=stop)
         except DreamStopped:
             for page in pages:
                 self.cache.pool.release(page)
             raise
         for k, page, dream in zip(missing, pages, dreams, strict=True):
             made[k] = Prepared(walks[k][1], page, dream)
-        return made
+        return [prepared for prepared in made if prepared is not None]
 
     def _asked_ahead(self, session: Session, action: Action, plan: Plan, page: int) -> Asked:
-        count = strides_ahead(action.motion)
-        if count == 1:
-            return self._asked(session, plan.pose, plan.carried, plan.text, page, 0)
-        motion = action.motion.scaled(count)
-        pose = session.walked(session.frame.pose, motion)
+        count, here = strides_ahead(action.known_motion), session.frame.pose
+        if count == 1 or here is None:
+            return self._asked(session, *plan.there, plan.text, page, 0)
+        motion = action.known_motion.scaled(count)
+        pose = session.walked(here, motion)
         carried = warp(session.memory.choose(pose, NUM_VIEWS), pose, session.camera)
         words = tuple(self.text.encode(say(motion)))[: self.layout.text_capacity]
         return self._asked(session, pose, carried, words, page, 0)
@@ -277,7 +271,7 @@ class Engine:
         memory = state.memory.with_view(view_index(index, is_ahead=not is_here), dream.view)
         if is_here:
             return _Imagined(session, memory, state.carried, keyframe, dream)
-        carried = warp(memory.choose(plan.pose, NUM_VIEWS), plan.pose, session.camera)
+        carried = warp(memory.choose(plan.there[0], NUM_VIEWS), plan.there[0], session.camera)
         return _Imagined(session, memory, carried, keyframe)
 
     def _redraw(self, walks: Sequence[Step], clock: _Clock, warp_ms: float) -> list[Frame]:
@@ -293,18 +287,20 @@ class Engine:
         denoise_ms = clock.lap_ms()
         frames = []
         for b, ((session, action, _), plan) in enumerate(zip(walks, plans, strict=True)):
-            pixels, depth = self._decode(tokens[b : b + 1])
+            pixels, depth = self.codec.decoded(tokens[b : b + 1])
             # what words without a motion show is not remembered: they must not cost what was seen
             fresh = np.zeros(depth.shape, bool) if action.motion is None else None
             if plan.carried is not None and self.dida.detail_tolerance:
-                pixels, kept = self._with_detail(pixels, plan, tokens[b])
+                assert plan.codes is not None, "a carried view has codes by then"
+                carried = plan.carried
+                pixels, kept = self.codec.with_detail(pixels, tokens[b], carried.pixels, carried.covered, plan.codes[0])
                 if (~kept).mean() > SPECK:
-                    depth = self._refined(pixels, depth)
-                view = remembered(pixels, depth, plan.pose, plan.carried, kept)
+                    depth = self.codec.refined(pixels, depth)
+                view = remembered(pixels, depth, *plan.there, kept)
                 depth, fresh = view.depth, view.fresh
             else:
-                depth = self._refined(pixels, depth)
-            grid = tokens[b].view(self.layout.grid).cpu().numpy().astype(np.int32)
+                depth = self.codec.refined(pixels, depth)
+            grid = self.codec.grid(tokens[b])
             timing = Timing(warp_ms, denoise_ms, clock.lap_ms(), commit_ms)
             frame = Frame(session.frame.index + 1, pixels, grid, depth, plan.pose, timing)
             keyframe = Keyframe(pages[b], session.keyframes[-1].number + 1, grid)
@@ -319,12 +315,8 @@ class Engine:
         session.settle()
         page = self.cache.allocate()
         self._prefill([session], [plan], [page])
-        tokens = self._encode(pixels[None])
-        shown, depth = self._decode(tokens)
-        grid = tokens[0].view(self.layout.grid).cpu().numpy().astype(np.int32)
-        shown = np.asarray(pixels) if self.dida.detail_tolerance else shown
-        pose, depth, fresh = pose or plan.pose, self._refined(shown, depth), None
-        depth = sharpened(depth, shown)  # its own: errors of views apart cancel, those that are carried on add up
+        grid, shown, depth = self.codec.taken_in(pixels)
+        pose, fresh = pose or plan.pose, None
         if pose is not None and len(session.memory):
             known = warp(session.memory.choose(pose, NUM_VIEWS), pose, session.camera)
             fresh = np.zeros_like(known.covered) if is_known(shown, known) else None
@@ -370,7 +362,7 @@ class Engine:
         codes = torch.zeros(len(plans), N, dtype=torch.int64, device=self.device)
         beta = torch.zeros(len(plans), N, device=self.device)
         for b, plan in enumerate(plans):
-            if plan.carried is not None:
+            if plan.carried is not None and plan.codes is not None:
                 coverage = torch.from_numpy(plan.carried.coverage(self.layout.grid)).flatten().to(self.device)
                 codes[b] = plan.codes[0]
                 beta[b] = torch.where(coverage > 0.5, self.dida.carried_trust, self.dida.hole_trust)
@@ -383,23 +375,17 @@ class Engine:
         return torch.cat([b if plan.codes is None else plan.codes for b, plan in zip(before, plans, strict=True)])
 
     def _with_codes(self, plan: Plan) -> Plan:
-        return plan if plan.carried is None else replace(plan, codes=self._encode(plan.carried.pixels[None]))
+        return plan if plan.carried is None else replace(plan, codes=self.codec.codes(plan.carried.pixels[None]))
 
     def _start(self, session: Session, plan: Plan) -> Canvas:
         seeds = self._seeds([session], 0)
-        if plan.carried is not None:
+        if plan.carried is not None and plan.codes is not None:
             coverage = torch.from_numpy(plan.carried.coverage(self.layout.grid)).flatten()[None].to(self.device)
             return start_from_warp(self.path, plan.codes, coverage, seeds)
         if session.start == "noise":
             return start_from_noise(self.path, (1, self.layout.num_cells), seeds)
         before = self._shown_codes(session)
         return start_from_frame(self.path, before, seeds)
-
-    def _with_detail(self, decoded: np.ndarray, plan: Plan, tokens: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        apart = self.path.codebook[tokens] - self.path.codebook[plan.codes[0]]
-        distance = apart.square().sum(-1).view(self.layout.grid).cpu().numpy()
-        carried = plan.carried
-        return restore_detail(decoded, carried.pixels, carried.covered, distance, tolerance=self.dida.detail_tolerance)
 
     def _token_by_token(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
         self._prefill(sessions, plans, pages)
@@ -418,12 +404,12 @@ class Engine:
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels (H, W, 3) uint8 as a token grid (h, w) int32."""
-        return self._encode(pixels[None])[0].view(self.layout.grid).cpu().numpy().astype(np.int32)
+        return self.codec.grid(self.codec.codes(pixels[None])[0])
 
     def show(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A token grid (h, w) as pixels (H, W, 3) uint8 and depth (H, W) float32 metres."""
-        pixels, depth = self._decode(torch.from_numpy(tokens.astype(np.int64)).to(self.device))
-        return pixels, self._refined(pixels, depth)
+        pixels, depth = self.codec.decoded(torch.from_numpy(tokens.astype(np.int64)).to(self.device))
+        return pixels, self.codec.refined(pixels, depth)
 
     def _numbers(self, sessions: Sequence[Session], ahead: int) -> Tensor:
         """(B,) int64: the number of each session's newest keyframe, or of one `ahead` of it."""
@@ -432,33 +418,13 @@ class Engine:
     def _shown_codes(self, session: Session) -> Tensor:
         """The codes (1, N) of the frame on show, which has none yet where memory showed it."""
         if session.frame.tokens is None:
-            return self._encode(session.frame.pixels[None])
+            return self.codec.codes(session.frame.pixels[None])
         return _codes(session.frame.tokens)[None].to(self.device)
 
     def _seeds(self, sessions: Sequence[Session], use: int) -> Tensor:
         """(B,) int64: one seed for each session's next frame and each use within it."""
         seeds = [_mix(session.seed, session.frame.index + 1, use) for session in sessions]
         return torch.tensor(seeds, dtype=torch.int64, device=self.device)
-
-    def _look(self, kind: str, *inputs: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        return getattr(self.refiner if kind == "refine" else self.vision, kind)(*inputs)
-
-    def _refined(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        """The decoder's depth (H, W) corrected by the pixels (H, W, 3) that are shown, where there is a refiner."""
-        if self.refiner is None:
-            return depth
-        inputs = (torch.from_numpy(np.ascontiguousarray(part))[None].to(self.device) for part in (pixels, depth))
-        return self._see("refine", *inputs)[0].half().float().cpu().numpy()
-
-    @torch.inference_mode()
-    def _encode(self, pixels: np.ndarray) -> Tensor:
-        return self._see("encode", torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)).flatten(1)
-
-    @torch.inference_mode()
-    def _decode(self, tokens: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        pixels, depth = self._see("decode", tokens.view(1, *self.layout.grid))
-        # float16 is finer than the decoder is sure of, and what a snapshot holds
-        return pixels[0].cpu().numpy(), depth[0].half().float().cpu().numpy()
 
 
 def available_device() -> str:

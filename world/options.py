@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,6 @@ class OfficialOptions:
         return tuple(field.name for field in fields(self) if getattr(self, field.name) is not None)
 
     @property
-    def preset(self) -> dict[str, int | str]:
+    def preset(self) -> dict[str, Any]:
         """The fields of the task's preset among them."""
         return {name: getattr(self, name) for name in ("area", "turns") if name in self.given}

@@ -36,5 +36,16 @@ def pose_row(pose: Pose | None) -> list[float]:
 
 def pose_of(row: Sequence[float]) -> Pose | None:
     """The pose that `pose_row` wrote."""
-    x, y, z, *wxyz = map(float, row)
-    return None if x != x else Pose((x, y, z), tuple(wxyz))
+    x, y, z, *rotation = map(float, row)
+    if x != x:
+        return None
+    w, i, j, k = rotation
+    return Pose((x, y, z), (w, i, j, k))
+
+
+def known_pose_of(row: Sequence[float]) -> Pose:
+    """What `pose_row` wrote, where no pose is unknown. Raises ValueError for one that is."""
+    pose = pose_of(row)
+    if pose is None:
+        raise ValueError("a pose of NaN where every pose is known")
+    return pose

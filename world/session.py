@@ -74,6 +74,12 @@ class Plan:
     carried: Warp | None = None
     codes: Tensor | None = None
 
+    @property
+    def there(self) -> tuple[Pose, Warp]:
+        """The pose, and the view that was carried to it, of a plan that has both."""
+        assert self.pose is not None and self.carried is not None
+        return self.pose, self.carried
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -327,11 +333,12 @@ class Session:
                 f"an action of {len(ids)} tokens, '{action.text[:60]}'; a step reads at most "
                 f"{self.engine.layout.text_capacity}: say it in several"
             )
-        can_carry = action.motion is not None and self.frame.pose is not None and len(self.memory) > 0
-        pose = self.walked(self.frame.pose, action.motion) if can_carry else None
+        here, pose = self.frame.pose, None
         if action.motion is None:
-            pose = self.frame.pose  # words that move nobody
-        if self.start in ("frame", "noise") or not can_carry:
+            pose = here  # words that move nobody
+        elif here is not None and len(self.memory):
+            pose = self.walked(here, action.motion)
+        if self.start in ("frame", "noise") or action.motion is None or pose is None:
             if self.start == "warp":
                 raise ActionError(f"'{action.text}' has no motion to carry a view along; use start='auto'")
             return Plan(ids, pose)

@@ -90,7 +90,7 @@ def _tensors(
         "tokens": _stacked([nothing if frame.tokens is None else frame.tokens for frame in frames.values()], nothing),
         "index": torch.tensor(list(pictures), dtype=torch.int64),
         "pixels": _stacked([picture.pixels for picture in pictures.values()], np.zeros((size, size, 3), np.uint8)),
-        "depth": _stacked([picture.depth.astype(np.float16) for picture in pictures.values()],
+        "depth": _stacked([_depth_of(picture).astype(np.float16) for picture in pictures.values()],
                           np.zeros((size, size), np.float16)),
         "pose": torch.tensor([pose_row(picture.pose) for picture in pictures.values()],
                              dtype=torch.float64).view(-1, 7),
@@ -202,6 +202,8 @@ def _rebuild(engine: SessionEngine, meta: dict[str, str], held: dict[str, torch.
     memory = ViewMemory(Camera(engine.frame_side, engine.frame_side), limit=10**9)
     for index, row in zip(held["views"].tolist(), held["fresh"].numpy(), strict=False):  # in the order of remembering
         pixels, depth, pose = pictures[index]
+        if pose is None:
+            raise SnapshotError("a saved view has no pose; nothing was loaded")
         memory = memory.with_view(index, View(pixels, depth, pose, _unpacked(row, depth.shape)))
     memories = [memory.only(indices, limit=VIEW_LIMIT) for indices in json.loads(meta["memories"])]
     shown = []
@@ -237,6 +239,11 @@ def _pictures(held: dict[str, torch.Tensor]) -> dict[int, tuple[np.ndarray, np.n
     """Every stored picture by its index: pixels, depth, pose."""
     rows = zip(held["index"].tolist(), held["pixels"].numpy(), held["depth"].numpy(), held["pose"], strict=True)
     return {index: (pixels, depth.astype(np.float32), pose_of(pose.tolist())) for index, pixels, depth, pose in rows}
+
+
+def _depth_of(picture: View | Frame) -> np.ndarray:
+    assert picture.depth is not None, "a session's pictures have depth"
+    return picture.depth
 
 
 def _packed(view: View) -> np.ndarray:

@@ -20,7 +20,8 @@ LOOK_S = 2.0
 
 def measure(*, clients: int, minutes: float) -> list[Finding]:
     """So many at a time, of whom one leaves in the middle and another comes, some without a word."""
-    rng, present, visits = random.Random(5), [], 0
+    rng, visits = random.Random(5), 0
+    present: list[tuple[Client, str]] = []
     times: list[float] = []
     memory: list[float] = []
     with Served() as served:
@@ -36,7 +37,8 @@ def measure(*, clients: int, minutes: float) -> list[Finding]:
         for client, _ in present:
             client.close()
     late = [(t, mb) for t, mb in zip(times, memory, strict=True) if t > min(60.0, minutes * 30)]
-    growth = 60 * float(np.polyfit(*zip(*late, strict=True), 1)[0])
+    seconds, megabytes = (np.array(column) for column in zip(*late, strict=True))
+    growth = 60 * float(np.polyfit(seconds, megabytes, 1)[0])
     kind = f"{clients} clients for {minutes:g} minutes: memory's growth a minute after the first"
     return [Finding.at_most(kind, growth, GROWTH_MB, "MB", visits=visits, each_minute_mb=_minutes(times, memory))]
 

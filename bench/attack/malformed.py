@@ -8,7 +8,6 @@ import random
 import socket
 import time
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import zmq
 
@@ -17,7 +16,7 @@ from ...viewer.wire import protocol as p
 from . import nonsense
 from .apart import apart
 from .findings import Finding
-from .served import Served
+from .served import Served, port_of
 from .walkers import Walker, percentile
 
 QUIET_S = 8.0  # of walking before, and as long after
@@ -81,7 +80,7 @@ def zmtp_flood(address: str, count: int, seed: int) -> Tally:
     sent = answered = 0
     for number in range(count):
         if number % 5 == 4:
-            _say(urlsplit(address).port, nonsense.zmtp(rng))
+            _say(port_of(address), nonsense.zmtp(rng))
             continue
         (stranger, guest)[number % 2].send_multipart(nonsense.parts(rng))
         sent += 1
@@ -98,7 +97,7 @@ def websocket_flood(page: str, count: int, seed: int) -> Tally:
     """Two in three over pages that go on, one in three as connections that break the rules of HTTP or WebSocket."""
     from websockets.sync.client import connect
 
-    rng, port = random.Random(seed), urlsplit(page).port
+    rng, port = random.Random(seed), port_of(page)
     sent = answered = 0
     with connect(f"{page.replace('http', 'ws', 1)}ws", max_size=2**24) as line:
         line.send(join(p.pack(p.Hello(versions=(1,)))))

@@ -9,7 +9,6 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 import zmq
 
@@ -21,7 +20,7 @@ from ...world.action import parse_action
 from .apart import apart
 from .findings import Finding
 from .nonsense import GREETING
-from .served import Served
+from .served import Served, port_of
 from .walkers import KEYS, Walker
 
 KEPT_RATE = 0.5
@@ -48,7 +47,7 @@ def never_reads(address: str, _page: str, seconds: float) -> int:
 
 def comes_and_says_nothing(address: str, _page: str, seconds: float) -> int:
     """Comes, greets or does not, and says nothing more; comes anew when it is cut."""
-    lines = _Lines(urlsplit(address).port, 100)
+    lines = _Lines(port_of(address), 100)
 
     def look() -> None:
         lines.come_anew()
@@ -63,7 +62,7 @@ def comes_and_says_nothing(address: str, _page: str, seconds: float) -> int:
 
 def speaks_a_byte_at_a_time(address: str, page: str, seconds: float) -> int:
     """Says a greeting, or a request for the page, a byte at a time."""
-    ports = [urlsplit(address).port, urlsplit(page).port]
+    ports = [port_of(address), port_of(page)]
     lines = [_Lines(port, 60) for port in ports]
     texts = [GREETING, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: " + b"a" * 1000]
 
@@ -200,7 +199,7 @@ def sends_endless_messages(address: str, _page: str, seconds: float) -> int:
     part = b"\x03" + struct.pack(">Q", 1 << 20) + bytes(1 << 20)
 
     def go() -> None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", urlsplit(address).port), 5) as line:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port_of(address)), 5) as line:
             line.sendall(GREETING + ready + b"\x02" + struct.pack(">Q", len(hello)) + hello)
             time.sleep(0.1)
             for _ in range(100):

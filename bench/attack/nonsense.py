@@ -46,7 +46,8 @@ def _misfilled(rng: random.Random) -> bytes:
 
 
 def _good(rng: random.Random) -> bytes:
-    kind = rng.choice([p.Act, p.Credit, p.Watch, p.Resume, p.Rewind, p.Save, p.Stats, p.Ping])
+    kinds: list[type[p.Message]] = [p.Act, p.Credit, p.Watch, p.Resume, p.Rewind, p.Save, p.Stats, p.Ping]
+    kind = rng.choice(kinds)
     return msgpack.packb({"v": 1, "type": kind.TYPE, **_filled(kind)})
 
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ...viewer import cli
 
@@ -40,9 +41,9 @@ class Served:
 
     def __exit__(self, *_error) -> None:
         if self.is_alive:
-            self._process.terminate()
+            self._running.terminate()
             try:
-                self._process.wait(60)
+                self._running.wait(60)
             except subprocess.TimeoutExpired:
                 self.kill()
         self._home.cleanup()
@@ -63,8 +64,13 @@ class Served:
 
     def kill(self) -> None:
         """End it as a power cut would: without a word to it."""
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
+        self._running.send_signal(signal.SIGKILL)
+        self._running.wait()
+
+    @property
+    def _running(self) -> subprocess.Popen:
+        assert self._process is not None, "it was started"
+        return self._process
 
     @property
     def log(self) -> str:
@@ -77,24 +83,24 @@ class Served:
     @property
     def memory_mb(self) -> float:
         """What it has in memory, in MB of 2**20 bytes. Raises ServedError where no /proc tells."""
-        return _status(self._process.pid, "VmRSS") / 1024
+        return _status(self._running.pid, "VmRSS") / 1024
 
     @property
     def cpu_s(self) -> float:
         """Seconds of a processor that it has had, on all its threads: what others take of the machine is not in it."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{self._running.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     @property
     def written_mb(self) -> float:
         """What it has had written to disk so far."""
-        text = Path(f"/proc/{self._process.pid}/io").read_text()
-        return int(re.search(r"^write_bytes: (\d+)", text, re.M).group(1)) / 2**20
+        text = Path(f"/proc/{self._running.pid}/io").read_text()
+        return _number(r"^write_bytes: (\d+)", text) / 2**20
 
     @property
     def num_files(self) -> int:
         """How many descriptors it has open."""
-        return len(os.listdir(f"/proc/{self._process.pid}/fd"))
+        return len(os.listdir(f"/proc/{self._running.pid}/fd"))
 
 
 def _status(pid: int, name: str) -> int:
@@ -102,7 +108,21 @@ def _status(pid: int, name: str) -> int:
         text = Path(f"/proc/{pid}/status").read_text()
     except OSError as error:
         raise ServedError("this bench reads /proc: run it on Linux") from error
-    return int(re.search(rf"^{name}:\s+(\d+)", text, re.M).group(1))
+    return _number(rf"^{name}:\s+(\d+)", text)
+
+
+def _number(pattern: str, text: str) -> int:
+    found = re.search(pattern, text, re.M)
+    if found is None:
+        raise ServedError(f"/proc says nothing of {pattern}: run this bench on Linux")
+    return int(found.group(1))
+
+
+def port_of(address: str) -> int:
+    """The port of an address that names one."""
+    port = urlsplit(address).port
+    assert port is not None, address
+    return port
 
 
 def _free_port() -> int:

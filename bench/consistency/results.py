@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -139,9 +140,10 @@ def save_frames(folder: str | Path, model: str, key: str, answers: Sequence[Answ
     """Write an episode's answers without loss; depth in half precision."""
     path = frames_path(folder, model, key)
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {"pixels": np.stack([answer.pixels for answer in answers])}
-    if all(answer.depth is not None for answer in answers):
-        arrays["depth"] = np.stack([answer.depth for answer in answers]).astype(np.float16)
+    arrays: dict[str, Any] = {"pixels": np.stack([answer.pixels for answer in answers])}
+    depths = [answer.depth for answer in answers if answer.depth is not None]
+    if len(depths) == len(answers):
+        arrays["depth"] = np.stack(depths).astype(np.float16)
     with open(path, "wb") as file:
         np.savez_compressed(file, **arrays)
 

@@ -258,11 +258,11 @@ def cleaned(unseen: np.ndarray) -> np.ndarray:
 def _across(pixels: np.ndarray, mask: np.ndarray) -> tuple[float, float, float]:
     """Jump of colour and of gradient across the border of mask (H, W), and the distance of colours of its two sides."""
     colours = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2LAB).astype(np.float32)
-    jumps = []
+    parts = []
     for axis in (0, 1):
         c, m = (colours, mask) if axis else (colours.swapaxes(0, 1), mask.T)
-        jumps.append(_jumps(np.ascontiguousarray(c), np.ascontiguousarray(m)))
-    jumps = np.concatenate(jumps)
+        parts.append(_jumps(np.ascontiguousarray(c), np.ascontiguousarray(m)))
+    jumps = np.concatenate(parts)
     if len(jumps) < 8:
         return (np.nan,) * 3
     return (*jumps.mean(0), _apart(colours, mask))
@@ -278,8 +278,9 @@ def _jumps(colours: np.ndarray, mask: np.ndarray) -> np.ndarray:
     mean = windows(colours, STRIP, 1).mean(-1)  # (H, W - STRIP + 1, 3): of the STRIP pixels from here on
     rough = windows(along, STRIP, 1).mean(-1)
     pure = windows(mask, STRIP, 1)
+    whole, none = np.asarray(pure.all(-1)), ~np.asarray(pure.any(-1))
     left, right = slice(0, W - 2 * STRIP + 1), slice(STRIP, W - STRIP + 1)
-    border = (pure.all(-1)[:, left] & ~pure.any(-1)[:, right]) | (~pure.any(-1)[:, left] & pure.all(-1)[:, right])
+    border = (whole[:, left] & none[:, right]) | (none[:, left] & whole[:, right])
     step = np.abs(mean[:, left] - mean[:, right]).mean(-1)
     rough = np.abs(rough[:, left] - rough[:, right])
     return np.stack([step[border], rough[border]], 1)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -138,15 +139,15 @@ def report_of(visits: Sequence[Visit], *, seeds: int) -> dict:
 def summary(rows: dict[str, Answers], *, seeds: int) -> dict:
     """Every measure of every row. A row that no seed changes shows the same place with every seed: no diversity."""
     true = joined(rows["truth"].traits)
-    misfit = np.mean(rows["truth"].misfits) if rows["truth"].misfits else None
-    table = {}
+    misfit = float(np.mean(rows["truth"].misfits)) if rows["truth"].misfits else None
+    table: dict[str, dict[str, Any]] = {}
     for name, answers in rows.items():
         ours = joined(answers.traits)
-        table[name] = measure(ours, true)
+        table[name] = {**measure(ours, true)}
         table[name]["kid_interval"] = list(kid(whole(ours), whole(true))[1:])
         table[name]["persistence"] = float(np.mean(answers.lasting)) if answers.lasting else None
-        has_depth = bool(answers.misfits) and misfit is not None
-        table[name]["reprojection"] = _over(float(np.mean(answers.misfits)), misfit) if has_depth else None
+        own = float(np.mean(answers.misfits)) if answers.misfits else None
+        table[name]["reprojection"] = None if own is None or misfit is None else _over(own, misfit)
         if name == "truth":  # there is one truth: other true scenes are what diversity is measured by
             table[name] |= {"diversity": 1.0, "persistence": PSNR_CAP}
         elif table[name]["diversity"] is None and seeds > 1:
@@ -260,12 +261,13 @@ def _open(model: Path | None, is_with_untrained: bool) -> None:
 
 def _visited(number: int, **how) -> Visit:
     engine, untrained = _ENGINES
+    assert engine is not None, "made when the process began"
     return visit(engine, number, untrained=untrained, **how)
 
 
 def _on(outing: Outing) -> list:
     """On round the circle, until what was dreamt has been looked at again."""
-    side = 1 if outing.actions[0].motion.yaw_deg > 0 else -1
+    side = 1 if outing.actions[0].known_motion.yaw_deg > 0 else -1
     return [turn(side)] * (2 * TURNS)
 
 
@@ -276,7 +278,7 @@ def _over(value: float, true: float) -> float:
 
 def _block(outing: Outing, dreams: Sequence[Pictures]) -> np.ndarray:
     """Truth above the dreams: the frame that was shown, then some that follow."""
-    rows = []
+    rows: list[np.ndarray] = []
     for pixels in (outing.pixels, *(dream.pixels for dream in dreams[:2])):
         first = pixels[0] if not rows else np.full_like(pixels[0], 255)
         tiles = [np.pad(tile, ((1, 1), (1, 1), (0, 0)), constant_values=255)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from ...kernels.conv import channels_last
 from ...scenes.render import render
 from ...scenes.scene import EYE_HEIGHT, Scene
 from ...scenes.splits import make_scene
@@ -48,7 +49,8 @@ class Recipe:
 
 def views_of(scene: Scene, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
     """`count` true views from where a walker can stand: pixels (n, 128, 128, 3) uint8 and classes (n, 64, 64)."""
-    pixels, labels = [], []
+    pixels: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
     while len(pixels) < count:
         x, y = rng.uniform(-scene.half_extent, scene.half_extent, 2)
         if not scene.is_free(x, y):
@@ -76,7 +78,7 @@ def batch_of(recipe: Recipe, step: int) -> tuple[np.ndarray, np.ndarray]:
 def train(recipe: Recipe, log: Path) -> Recogniser:
     """The network after all steps; a line of the log every 25."""
     torch.manual_seed(recipe.seed)
-    network = Recogniser().to(memory_format=torch.channels_last)
+    network = channels_last(Recogniser())
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     started, losses, right = time.perf_counter(), [], []
     with open(log, "w", newline="") as file:

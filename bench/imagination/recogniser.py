@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...kernels.conv import channels_last
 from ...scenes.scene import GROUND_ID, Scene
 
 SIDE, CELLS, WIDTH = 64, 8, 128  # pixels a side that it looks at; cells a side and channels of the bottleneck
@@ -96,7 +97,7 @@ def shipped() -> Recogniser:
     """The network with the weights that ship, in float32, ready to look."""
     network = Recogniser()
     network.load_state_dict({name: tensor.float() for name, tensor in load_file(WEIGHTS).items()}, strict=False)
-    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return channels_last(network.eval().requires_grad_(False))
 
 
 def save(network: Recogniser, path: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...scenes.render import View, render
+from ...scenes.render import TrueView, render
 from ...scenes.scene import Scene
 from ...scenes.splits import make_scene, scene_seed
 from ...world.action import TURN_DEG, Action, parse_action, say
@@ -34,7 +34,7 @@ class Outing:
     scene: Scene
     actions: tuple[Action, ...]
     poses: tuple[Pose, ...]
-    views: tuple[View, ...]
+    views: tuple[TrueView, ...]
     unseen: np.ndarray
 
     @property
@@ -69,7 +69,7 @@ def outing(scene: Scene, number: int, start: Pose, actions: Sequence[Action]) ->
     return Outing(number, scene, tuple(actions), tuple(poses), tuple(views), unseen_in(views, poses, 1))
 
 
-def unseen_in(views: Sequence[View], poses: Sequence[Pose], num_shown: int) -> np.ndarray:
+def unseen_in(views: Sequence[TrueView], poses: Sequence[Pose], num_shown: int) -> np.ndarray:
     """(n, H, W) bool: the pixels of each view whose surface none of the first `num_shown` views shows."""
     shown = (np.stack([view.depth for view in views[:num_shown]]), np.stack([p.rotation for p in poses[:num_shown]]),
              np.array([p.position for p in poses[:num_shown]]))  # fmt: skip

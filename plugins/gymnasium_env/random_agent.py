@@ -1,7 +1,7 @@
 """Walks a Roam server's worlds at random, paid by the metre, and says how far it came and how fast.
 
-    roam serve --truth                                  # in another terminal
-    python random_agent.py --steps 300 -o walk.gif
+roam serve --truth                                  # in another terminal
+python random_agent.py --steps 300 -o walk.gif
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Walks on a Roam server as a Gymnasium environment: commands in, pixels and depth out. Knows no model and no task.
 
-    env = gymnasium.make("roam_env:Roam-v0", address="tcp://127.0.0.1:5555")
+env = gymnasium.make("roam_env:Roam-v0", address="tcp://127.0.0.1:5555")
 """
 
 from __future__ import annotations

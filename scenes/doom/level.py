@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from ...world.pose import Camera, Motion, Pose
-from ..place import FAR, View
+from ..place import FAR, TrueView
 from ..scene import SceneError
 from . import cast
 from .engine import FOV_DEG, HEIGHT, WIDTH, DoomEngine, Shot, import_vizdoom
@@ -85,7 +85,7 @@ class DoomLevel:
     def walked(self, pose: Pose, motion: Motion) -> Pose:
         return self.ground.walked(pose, motion)
 
-    def view(self, pose: Pose, camera: Camera) -> View:
+    def view(self, pose: Pose, camera: Camera) -> TrueView:
         """What a camera sees from a pose: ids are 0 the sky, 1 floors, 2 ceilings, 3 and on walls, 100,000 and on
         things. Raises SceneError where the engine fails."""
         with self._lock:
@@ -102,7 +102,7 @@ class DoomLevel:
                 self._engine.close()
             self._engine = None
 
-    def _seen(self, shot: Shot, pose: Pose, camera: Camera) -> View:
+    def _seen(self, shot: Shot, pose: Pose, camera: Camera) -> TrueView:
         """A camera's view from a pose, of what the engine drew from the whole units nearest to it."""
         depth, ids, middle, line = self.cast(pose, camera)
         yaw = np.radians(pose.yaw_deg)
@@ -127,7 +127,7 @@ class DoomLevel:
         is_middle = (middle < depth) & is_nearer
         depth[is_middle], ids[is_middle] = middle[is_middle], line[is_middle] + FIRST_WALL
         self._put_things(shot, labels, pose, level, ahead, depth, ids)
-        return View(np.ascontiguousarray(pixels), np.minimum(depth, FAR), ids)
+        return TrueView(np.ascontiguousarray(pixels), np.minimum(depth, FAR), ids)
 
     def cast(self, pose: Pose, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Depth and ids of the level without its things, and depth and line of the first picture one sees past."""

@@ -16,7 +16,7 @@ import numpy as np
 from ...world.action import Action
 from ...world.pose import Camera, Pose
 from ..paths import keyframe_walk, poses_of, random_walk
-from ..place import View
+from ..place import TrueView
 from ..scene import SceneError
 from .ground import EYE
 from .level import PREFIX, DoomLevel, digest_of, freedoom, open_level
@@ -64,7 +64,7 @@ def level_of(source: str, split: str, block: int) -> str:
 
 
 def rollouts(name: str, seeds: list[list[int]], frames: int, camera: Camera,
-             walk: str) -> Iterator[tuple[list[View], list[Pose], list[Action]]]:  # fmt: skip
+             walk: str) -> Iterator[tuple[list[TrueView], list[Pose], list[Action]]]:  # fmt: skip
     """Walks through a level, one for each seed: "steps" or "keyframes", from places all over what can be reached."""
     level = open_level(name)
     try:

@@ -131,10 +131,10 @@ def test_what_memory_covers_is_shown_without_any_network(engine, first_frame, mo
     def run(*_):
         raise AssertionError("a network ran")
 
-    for part, name in ((engine.passes, "_run"), (engine, "_look"), (engine.dreamer, "_look")):
+    for part, name in ((engine.passes, "_run"), (engine.codec, "_network"), (engine.dreamer, "_look")):
         monkeypatch.setattr(part, name, run)
     monkeypatch.setattr(engine.passes, "step", run)
-    monkeypatch.setattr(engine, "_see", run)
+    monkeypatch.setattr(engine.codec, "_run", run)
     monkeypatch.setattr(engine.dreamer, "_see", run)
     assert session.step(RIGHT).tokens is None
 

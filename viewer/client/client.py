@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from ...world.action import Action, ActionError
 from ...world.frame import Frame
@@ -18,14 +19,17 @@ from ..files.pictures import to_send
 from ..wire import protocol as p
 from ..wire.encoding import Look
 from ..wire.security import KeyPair, unlock
-from .connection import Line
-from .walk_state import Received, ServerError, Walk
+from .connection import Connection
+from .walk_state import Received, ServerError, WalkState
 
 HUNG_UP = "this client has hung up"
 
 
 class ConnectionLostError(ConnectionError):
     """The line broke while a request was on its way: it may or may not have been done."""
+
+
+M = TypeVar("M", bound=p.Message)
 
 
 class Client:
@@ -48,16 +52,16 @@ class Client:
         self._last_seq = 0
         self._is_up = self._is_closed = False
         self._changed = threading.Condition()
-        self._walks: dict[str, Walk] = {}
+        self._walks: dict[str, WalkState] = {}
         self._saved: dict[str, str] = {}  # the token of the walk that was saved, by the save's name
         self._answers: dict[int, p.Message | Exception | None] = {}
-        self._resuming: dict[int, Walk] = {}
+        self._resuming: dict[int, WalkState] = {}
         opener = (lambda s: unlock(s, server_key=server_key, pair=keys)) if keys else None
-        self._line = Line(
+        self._connection = Connection(
             address, name=name, patience_s=patience_s, unlock=opener, on_up=self._up, on_down=self._down,
             on_message=self._hear, on_refused=self._refused,
         )  # fmt: skip
-        self._line.start()
+        self._connection.start()
         try:
             self._wait(lambda: self.welcome or self._refusal, timeout_s, f"no answer from {address}; does a server run "
                        "there, and does it let this key in?")  # fmt: skip
@@ -75,7 +79,7 @@ class Client:
 
     def close(self) -> None:
         """Hang up, and wake whoever waits. Walks stay on the server, to be resumed with their tokens."""
-        self._line.close()
+        self._connection.close()
         with self._changed:
             self._is_up, self._is_closed = False, True
             for seq, answer in self._answers.items():
@@ -181,7 +185,7 @@ class Client:
             walk.is_eager = False
         if walk.failure:
             raise walk.failure
-        return walk.taken.received
+        return self._received(walk)
 
     def latest_frame(self, session: str) -> Frame | None:
         """The newest frame, whether or not it was taken before; None before the first. Does not wait."""
@@ -203,7 +207,7 @@ class Client:
             raise walk.failure
         with self._changed:
             self._take(walk)
-            return walk.taken.received
+            return self._received(walk)
 
     def rewind(self, session: str, frames: int) -> Frame:
         """Undo that many steps; returns the frame then on show."""
@@ -211,12 +215,12 @@ class Client:
         with self._changed:
             walk.taken = None
             self._take(walk)
-        done = self._request(p.Rewind(seq=self._next_seq(), session=session, frames=frames))
+        done = self._request(p.Rewind(seq=self._next_seq(), session=session, frames=frames), p.Done)
         return self.next_frame(session, at=done.index).frame
 
     def save(self, session: str, name: str) -> int:
         """Keep the walk on the server under that name; returns the index of the frame it stands at."""
-        index = self._request(p.Save(seq=self._next_seq(), session=session, name=name)).index
+        index = self._request(p.Save(seq=self._next_seq(), session=session, name=name), p.Done).index
         self._saved[name] = self.token(session)
         return index
 
@@ -224,10 +228,16 @@ class Client:
         """Close the walk and forget it, or stop watching it."""
         with self._changed:
             self._walks.pop(session, None)
-        self._request(p.Close(seq=self._next_seq(), session=session))
+        self._request(p.Close(seq=self._next_seq(), session=session), p.Done)
 
     def stats(self) -> p.Statistics:
-        return self._request(p.Stats(seq=self._next_seq()))
+        return self._request(p.Stats(seq=self._next_seq()), p.Statistics)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """What the server opens, as its welcome told."""
+        assert self.welcome is not None, "a client stands once it was welcomed"
+        return self.welcome.models
 
     # Within.
 
@@ -240,19 +250,25 @@ class Client:
         exact = tuple(motion_row(motion)) if motion else ()
         return p.Act(seq=self._next_seq(), session=session, mode=mode, text=text, motion=exact, clock=time.monotonic())
 
-    def _walk(self, session: str) -> Walk:
+    def _walk(self, session: str) -> WalkState:
         if session not in self._walks:
             raise ServerError("unknown_session", f"this client has no walk '{session}'")
         return self._walks[session]
 
-    def _begin(self, view: p.View, payload: bytes = b"") -> str:
-        return self._request(view, payload).session
+    @staticmethod
+    def _received(walk: WalkState) -> Received:
+        assert walk.taken is not None, "a frame was waited for, and taken"
+        return walk.taken.received
 
-    def _tell(self, walk: Walk, message: p.Message) -> None:
+    def _begin(self, view: p.Viewing, payload: bytes = b"") -> str:
+        return self._request(view, p.Opened, payload).session
+
+    def _tell(self, walk: WalkState, message: p.Message) -> None:
         if walk.is_seated:
-            self._line.send(message)
+            self._connection.send(message)
 
-    def _request(self, message: p.Request, payload: bytes = b"") -> p.Message:
+    def _request(self, message: p.Request, wanted: type[M], payload: bytes = b"") -> M:
+        """Ask, and wait for the answer, which is of the kind `wanted`. Raises what the server refused it with."""
         if isinstance(message, p.Rewind | p.Save | p.Fork):
             walk = self._walk(message.session)
             self._wait(lambda: walk.is_seated or walk.failure, None, "the connection did not come back")
@@ -260,9 +276,9 @@ class Client:
             if self._is_closed:
                 raise ServerError("closed", HUNG_UP)
             self._answers[message.seq] = None
-            if isinstance(message, p.View):
-                self._resuming[message.seq] = Walk("", "", message)
-            self._line.send(message, payload)
+            if isinstance(message, p.Viewing):
+                self._resuming[message.seq] = WalkState("", "", message)
+            self._connection.send(message, payload)
         try:
             self._wait(lambda: self._answers[message.seq], None, f"no answer to '{message.TYPE}'")
             answer = self._answers[message.seq]
@@ -271,6 +287,8 @@ class Client:
                 self._answers.pop(message.seq)
         if isinstance(answer, Exception):
             raise answer
+        if not isinstance(answer, wanted):
+            raise ServerError("protocol", f"'{answer and answer.TYPE}' answers '{message.TYPE}'; wanted {wanted.TYPE}")
         return answer
 
     def _wait(self, is_so: Callable, timeout_s: float | None, complaint: str) -> None:
@@ -279,7 +297,7 @@ class Client:
             if not self._changed.wait_for(is_so, seconds):
                 raise TimeoutError(f"{complaint} within {seconds:g} s")
 
-    def _take(self, walk: Walk) -> None:
+    def _take(self, walk: WalkState) -> None:
         if owed := walk.take():
             self._tell(walk, p.Credit(session=walk.id, frames=owed))
 
@@ -293,11 +311,11 @@ class Client:
                 self._take_up(walk)
             self._changed.notify_all()
 
-    def _take_up(self, walk: Walk) -> None:
+    def _take_up(self, walk: WalkState) -> None:
         self._last_seq += 1
         self._resuming[self._last_seq] = walk
         again = p.Resume(seq=self._last_seq, token=walk.token, **walk.looks) if walk.token else None
-        self._line.send(again or p.Watch(seq=self._last_seq, session=walk.id, **walk.looks))
+        self._connection.send(again or p.Watch(seq=self._last_seq, session=walk.id, **walk.looks))
 
     def _down(self) -> None:
         with self._changed:
@@ -306,7 +324,7 @@ class Client:
                 if answer is None:
                     self._answers[seq] = ConnectionLostError("the connection broke; ask again if it was not done")
             self._resuming.clear()
-            self._line.forget_queued()
+            self._connection.forget_queued()
             for walk in self._walks.values():
                 walk.is_seated = False
             self._changed.notify_all()
@@ -361,7 +379,7 @@ class Client:
         walk.seat(opened)
         self._last_seq = max(self._last_seq, opened.last)
         for act in walk.unfinished:
-            self._line.send(act)
+            self._connection.send(act)
 
 
 def _view(look: Look | None, ahead: int) -> dict:

@@ -24,7 +24,7 @@ GREETING_S = 1.0  # how long to wait for a welcome before knocking again, the fi
 MOST_GREETING_S = 8.0  # each knock is one more client to a server that was only slow
 
 
-class Line:
+class Connection:
     """A connection to a server, begun by `start`. The callbacks run on the line's own thread.
 
     on_up(welcome): connected, for the first time or again; on_down(): the connection is lost and is being taken up;

@@ -36,9 +36,7 @@ class RemoteSession:
         self._frame = client.next_frame(session).frame
 
     @staticmethod
-    def open(
-        client: Client, *, look: Look = EXACT, patience_s: float | None = PATIENCE_S, **wanted
-    ) -> RemoteSession:
+    def open(client: Client, *, look: Look = EXACT, patience_s: float | None = PATIENCE_S, **wanted) -> RemoteSession:
         """Begin a walk; `wanted` is what Client.open takes: model, world, seed, text, image, size, ahead."""
         return RemoteSession(client, client.open(look=look, **wanted), patience_s=patience_s)
 

@@ -45,7 +45,7 @@ class Arrived:
 
 
 @dataclass
-class Walk:
+class WalkState:
     """One session. view: how its frames were asked for; owed: credits of frames that came and were not granted again.
 
     is_seated: the server knows that this connection has the walk; until it does, acts wait in `typed` and `held`.
@@ -54,7 +54,7 @@ class Walk:
 
     id: str
     token: str
-    view: p.View
+    view: p.Viewing
     newest: Arrived | None = None
     taken: Arrived | None = None
     owed: int = 0
@@ -67,7 +67,7 @@ class Walk:
 
     @property
     def looks(self) -> dict:
-        """The fields of a View that ask for frames in the same way."""
+        """The fields of a Viewing that ask for frames in the same way."""
         return {name: getattr(self.view, name) for name in ("encoding", "quality", "depth", "tokens", "credits")}
 
     @property

@@ -76,7 +76,7 @@ def generate(task: str, question: str, out: Path, *, model: Path, vision: Path, 
     prepare(out)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     checkpoint = load_official(model, vision, device=device, precision=precision, context=context,
-                               area=request.preset.area, say=print)  # fmt: skip
+                               area=drawn.area, say=print)  # fmt: skip
     writer = AnswerWriter(checkpoint, request)
     try:
         write(_conversation(writer, turns), out, title=question, given=pixels)
@@ -155,28 +155,30 @@ def prepare(out: Path) -> None:
 
 def _show(event: Event, console, *, before: str) -> None:
     """before: the kind of the part that the event follows."""
-    name = type(event).__name__
-    if name == "Text":
+    from ...world.emu.answer import End, Image, Row, Text
+
+    if isinstance(event, Text):
         if before not in (event.kind, "", "image", "given"):
             console.print("\n")
         console.print(event.text, style="" if event.kind == "text" else "dim italic", end="", markup=False)
-    elif name == "Row" and console.is_terminal:
+    elif isinstance(event, Row) and console.is_terminal:
         console.print(f"picture {event.index + 1}: row {event.done} of {event.height}", style="cyan", end="\r")
-    elif name == "Image":
+    elif isinstance(event, Image):
         console.print(f"\npicture {event.index + 1}: {event.pixels.shape[1]}x{event.pixels.shape[0]}", style="cyan")
-    elif name == "End":
+    elif isinstance(event, End):
         console.print(f"\n{event.reason}: {event.num_tokens} tokens in {event.num_passes} passes", style="dim")
 
 
 def _keep(event: Event, out: Path, story: _Story) -> None:
-    name = type(event).__name__
-    if name == "Text":
-        story.add(event.kind, event.text)
-    elif name == "Image":
-        from PIL import Image
+    from PIL import Image as Picture
 
+    from ...world.emu.answer import Image, Text
+
+    if isinstance(event, Text):
+        story.add(event.kind, event.text)
+    elif isinstance(event, Image):
         file = f"{event.index + 1:02d}.png"
-        Image.fromarray(event.pixels).save(out / file)
+        Picture.fromarray(event.pixels).save(out / file)
         story.add("image", file)
 
 

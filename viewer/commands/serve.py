@@ -54,7 +54,8 @@ def serve(
                 server.address, host=host or "127.0.0.1", port=page_port, is_open=is_open, allow_origins=allow_origins
             ).start()
     except BaseException:
-        metrics and metrics.close()
+        if metrics:
+            metrics.close()
         server.close()
         raise
     print(f"serving on {server.address}", flush=True)

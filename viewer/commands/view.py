@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
 
 import zmq
 
@@ -45,17 +44,17 @@ class ViewOrder:
 class RemoteOpener:
     """Opens starts on a server. model is None: the weights are the server's."""
 
-    model = None
-    dreams: ClassVar[dict] = {}
+    model: str | Path | None = None
 
     def __init__(self, client: Client):
         self.client = client
+        self.dreams: dict = {}
 
     def open(self, start: Start) -> Place:
         """The place of a start. Raises ServerError where the server refuses, ValueError for a save that is none."""
         if start.load:
             return Place(start, load_remote(self.client, start.load, look=LOOK, patience_s=None), Pose.moved)
-        model = "scene" if start.truth else self.client.welcome.models[0]
+        model = "scene" if start.truth else self.client.models[0]
         image = Path(start.image).read_bytes() if start.image else b""
         explorer = RemoteSession.open(
             self.client, look=LOOK, patience_s=None, model=model, world=start.family or "", seed=start.seed,

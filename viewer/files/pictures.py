@@ -122,9 +122,7 @@ def _check(picture: Image.Image, name: str, max_side: int | None, within: int | 
     if within:
         picture.draft("RGB", (within, within))  # a JPEG may decode to a half, a quarter or an eighth
     if picture.size[0] * picture.size[1] > MAX_PIXELS:
-        raise PictureError(
-            f"{name} has {width}x{height} pixels; at most {MAX_PIXELS:,} are read: make it smaller"
-        )
+        raise PictureError(f"{name} has {width}x{height} pixels; at most {MAX_PIXELS:,} are read: make it smaller")
 
 
 def _opaque(picture: Image.Image) -> Image.Image:
@@ -159,6 +157,7 @@ def _in_srgb(picture: Image.Image) -> Image.Image:
 
     try:
         own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        return ImageCms.profileToProfile(picture, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        shown = ImageCms.profileToProfile(picture, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        return shown or picture.convert("RGB")
     except (ImageCms.PyCMSError, *_NOT_READ):
         return picture.convert("RGB")

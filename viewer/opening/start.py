@@ -102,8 +102,8 @@ class Start:
         return Start(**values)
 
     def __str__(self) -> str:
-        if self.load or self.image:
-            return Path(self.load or self.image).name
+        if file := self.load or self.image:
+            return Path(file).name
         if self.text:
             return f"dream, {self.text[:40]}"
         if self.world:
@@ -141,7 +141,7 @@ class Opener:
     def open(self, start: Start) -> Place:
         """The place of a start. Raises a ValueError (SceneError, CheckpointError, ...) that says what is wrong."""
         if start.load:
-            return self._loaded(start)
+            return self._loaded(start, start.load)
         if start.image or start.text:
             return self._told(start)
         if not start.truth:
@@ -203,44 +203,44 @@ class Opener:
                 raise StartError("this model takes an image whole, whatever it shows: leave out --fov")
             first = first_frame(start.image, is_whole=True)
         elif start.image:
-            return self._photographed(start)
+            return self._photographed(start, start.image)
         explorer = self.engine.session(first, words=start.text or "", seed=start.session_seed, solid=not start.ghost)
         return Place(start, explorer, explorer.walked, reads_words)
 
-    def _photographed(self, start: Start) -> Place:
+    def _photographed(self, start: Start, image: str) -> Place:
         """A dream that begins with what a camera saw; what a frame shows beyond it is the dream's first part."""
-        camera, fov_deg = Camera(*[self.engine.frame_side] * 2), start.fov_deg or degrees_across(start.image)
+        camera, fov_deg = Camera(*[self.engine.frame_side] * 2), start.fov_deg or degrees_across(image)
         if fov_deg is None:
-            first, seen = first_frame(start.image, camera), None
+            first, seen = first_frame(image, camera), None
         else:
-            first, seen = photograph(start.image, camera, fov_deg)
+            first, seen = photograph(image, camera, fov_deg)
         if seen is not None and not seen.all() and not self.engine.dreams_anew:
             if start.fov_deg is not None:
                 raise StartError(
-                    f"{Path(start.image).name} shows less than the {camera.fov_deg:g} degrees of a frame, and this "
+                    f"{Path(image).name} shows less than the {camera.fov_deg:g} degrees of a frame, and this "
                     "model has no painter to dream the rest: leave out --fov, and its middle fills the frame"
                 )
-            first, seen = first_frame(start.image, camera), None
+            first, seen = first_frame(image, camera), None
         seen = None if seen is None or seen.all() else seen
         explorer = self.engine.session(first, seed=start.session_seed, solid=not start.ghost, seen=seen,
                                        photograph=True)  # fmt: skip
         return Place(start, explorer, explorer.walked)
 
-    def _loaded(self, start: Start) -> Place:
-        if _is_scene_save(start.load) or (start.truth and not _is_env_save(start.load)):
+    def _loaded(self, start: Start, save: str) -> Place:
+        if _is_scene_save(save) or (start.truth and not _is_env_save(save)):
             from ...scenes.explorer import load_scene_session
             from ...scenes.scene import Scene
 
-            session = load_scene_session(start.load)
+            session = load_scene_session(save)
             scene = session.scene if isinstance(session.scene, Scene) else None
             known = replace(start, truth=True, family=scene.family if scene else None)
             return Place(known, session, session.scene.walked, scene=scene)
-        if _is_env_save(start.load):
+        if _is_env_save(save):
             from ...scenes.env.session import load_env_session
 
-            true = load_env_session(start.load)
+            true = load_env_session(save)
             return Place(replace(start, truth=True), true, Pose.moved, reads_words=True, note=_note(true.frame))
-        explorer = self.engine.load_session(start.load)
+        explorer = self.engine.load_session(save)
         explorer.is_solid = explorer.is_solid and not start.ghost
         return Place(start, explorer, explorer.walked, self.engine.reads_words)
 

@@ -87,7 +87,7 @@ class SceneWorlds:
         scene = make_scene("test", request.seed, request.world or None)
         return SceneSession(scene, camera=Camera(request.width or self.size, request.height or self.size))
 
-    def load(self, path: Path) -> Explorer:
+    def load(self, path: Path, *_changes: Path) -> Explorer:
         from ...scenes.explorer import load_scene_session
 
         return load_scene_session(path)
@@ -145,7 +145,8 @@ class DreamWorlds:
         """The middle square of (H, W, 3), at the size of the model's frames."""
         from PIL import Image, ImageOps
 
-        return np.array(ImageOps.fit(Image.fromarray(image), [self.engine.frame_side] * 2))
+        side = self.engine.frame_side
+        return np.array(ImageOps.fit(Image.fromarray(image), (side, side)))
 
 
 def open_worlds(model: str | Path | None = None, *, is_truth: bool = False, solid: bool = True,

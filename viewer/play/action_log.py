@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from ...world.action import Action
 from ...world.frame import Explorer, Frame
@@ -23,9 +23,19 @@ FORMAT = 1
 MAX_BYTES = 256 << 20
 
 
+class Remembered(Protocol):
+    """A moment of a dream that can be gone back to."""
+
+    @property
+    def frame(self) -> Frame: ...
+
+
 @runtime_checkable
 class Dreaming(Protocol):
     """An explorer that can dream otherwise what it dreamt last (world/session.py)."""
+
+    @property
+    def moments(self) -> Sequence[Remembered]: ...
 
     def dream_anew(self) -> Frame: ...
 
@@ -169,7 +179,7 @@ def _parsed(line: str, path: str | Path, number: int) -> dict:
 
 def _dreams(head: dict, path: str | Path) -> dict:
     dreams = head.get("dreams", {})
-    kinds = {"dream_steps": int, "dream_temperature": (int, float)}
+    kinds: dict[str, Any] = {"dream_steps": int, "dream_temperature": (int, float)}
     if not isinstance(dreams, dict) or not all(isinstance(v, kinds.get(k, ())) for k, v in dreams.items()):
         raise LogError(f"{path}: dreams of {dreams!r}; wanted dream_steps and dream_temperature, both numbers")
     return dreams

@@ -43,6 +43,7 @@ class Branch:
 
     def dreamt_anew(self, frame: Frame) -> list[Event]:
         """Note that; other walls may have ended other steps, so the poses passed are taken anew as well."""
+        assert isinstance(self.explorer, Dreaming)  # it has just dreamt anew
         for moment in self.explorer.moments:
             place = moment.frame.index - self._first_index
             if 0 <= place < len(self._passed):

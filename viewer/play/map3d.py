@@ -14,6 +14,7 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ _BACKGROUND, _TRAIL = (0.04, 0.043, 0.055), (1.0, 0.85, 0.35)
 _FROM = (-0.5, -0.6, 0.6)  # where the first look at the map comes from: behind, the right, above
 _MEND = "pip install 'roam-worlds[map]'"
 MEND_LINUX = "apt-get install libusb-1.0-0 libgl1 libegl1 libx11-6 libudev1"
-View = tuple[np.ndarray, np.ndarray, Pose]  # pixels (H, W, 3) uint8, depth (H, W) float32 metres, pose
+Sight = tuple[np.ndarray, np.ndarray, Pose]  # pixels (H, W, 3) uint8, depth (H, W) float32 metres, pose
 
 
 class NoOpen3D(ImportError):
@@ -83,7 +84,6 @@ class Fusion:
         cloud.colors = self._o3d.utility.Vector3dVector(colors.astype(np.float64))
         return cloud
 
-
     def path(self):
         """Where the views were taken from, as a line for Open3D's windows."""
         o3d, ends = self._o3d, [(n, n + 1) for n in range(len(self.trail) - 1)]
@@ -111,7 +111,7 @@ class Newest:
         with contextlib.suppress(queue.Full):
             self._queue.put_nowait(thing)
 
-    def get(self, timeout_s: float) -> object | None:
+    def get(self, timeout_s: float) -> Any:
         """The newest thing, or None where none comes in time."""
         with contextlib.suppress(queue.Empty):
             return self._queue.get(timeout=timeout_s)

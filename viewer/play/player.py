@@ -222,9 +222,11 @@ class Player:
         prepared_for, give_up = self._ahead
         if action != prepared_for:
             give_up.set()
-        is_anew = isinstance(action, DreamAnew)
         branch = self.branch
-        frame = self._worker.submit(branch.dream_anew) if is_anew else self._worker.submit(branch.step, action)
+        if isinstance(action, DreamAnew):
+            frame = self._worker.submit(branch.dream_anew)
+        else:
+            frame = self._worker.submit(branch.step, action)
         self._under_way = _UnderWay(action, typed, time.perf_counter(), frame)
         frame.add_done_callback(lambda _: on_done())
         return True
@@ -242,7 +244,7 @@ class Player:
         self._under_way = None
         try:
             frame = step.frame.result()
-        except (ActionError, ConnectionError, TimeoutError, *self._refusals(step.action)) as error:
+        except self._refusals(step.action) as error:
             self.notes.append(str(error))
             if step.typed:
                 step.typed.steps.clear()
@@ -373,8 +375,11 @@ class Player:
         """What happened since this world was opened."""
         model = self.opener.model
         return ActionLog(
-            self.place.start.as_dict(), None if model is None else str(Path(model).absolute()), self.branch.first,
-            tuple(self.branch.events), self.opener.dreams,
+            self.place.start.as_dict(),
+            None if model is None else str(Path(model).absolute()),
+            self.branch.first,
+            tuple(self.branch.events),
+            self.opener.dreams,
         )
 
     def close(self) -> None:
@@ -388,9 +393,10 @@ class Player:
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _refusals(self, deed: Deed) -> tuple[type[Exception], ...]:
-        """What a world elsewhere may answer with, or one that has nothing to dream anew; else a ValueError of a world
-        at hand is a bug, and keeps its traceback."""
-        return (ValueError,) if self.connection or isinstance(deed, DreamAnew) else ()
+        """What a step may be refused with. ValueError is among it for a world elsewhere, or one that has nothing to
+        dream anew; a world at hand that raises it has a bug, and keeps its traceback."""
+        always = (ActionError, ConnectionError, TimeoutError)
+        return (*always, ValueError) if self.connection or isinstance(deed, DreamAnew) else always
 
     def _wanted(self) -> tuple[Deed | None, _Typed | None]:
         """What is to be done next: the next step of a typed command, or what is held."""

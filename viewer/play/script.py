@@ -25,7 +25,7 @@ def steps_of(sentence: str, *, is_free: bool = False) -> list[Deed]:
     if _ANEW.fullmatch(sentence.strip()):
         return [DreamAnew()]
     if not is_free:
-        return parse_action(sentence).split()
+        return [*parse_action(sentence).split()]
     words = " ".join(sentence.split())
     if not words:
         raise ActionError("no words; say where to go or what to look at")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
+from typing import Any
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -17,7 +18,7 @@ class Stopping:
 
     def __init__(self):
         self.number = 0
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}  # handlers, as signal has them
 
     @property
     def is_asked(self) -> bool:

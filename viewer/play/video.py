@@ -12,11 +12,14 @@ import threading
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from ..files.outputs import OutputError, partial_of, unused
+
+if TYPE_CHECKING:
+    from av.video.stream import VideoStream
 
 FPS = 10
 MP4_SIDE, GIF_SIDE = 512, 256  # frames are enlarged by a whole factor up to about this many pixels
@@ -97,12 +100,13 @@ class _Mp4:
         self._av = av
         # a name with a colon is no protocol
         self._file = av.open(f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"})
-        self._fps, self._stream, self._count, self._factor = fps, None, 0, 1
+        self._fps, self._count, self._factor = fps, 0, 1
+        self._stream: VideoStream | None = None
 
     def write(self, pixels: np.ndarray) -> None:
         if self._stream is None:
             self._factor = max(1, MP4_SIDE // max(pixels.shape[:2]))
-            self._start(*_even(_enlarged(pixels, self._factor)).shape[:2])
+            self._stream = self._started(*_even(_enlarged(pixels, self._factor)).shape[:2])
         frame = self._av.VideoFrame.from_ndarray(_even(_enlarged(pixels, self._factor)), format="rgb24")
         frame.pts, self._count = self._count, self._count + 1
         self._file.mux(self._stream.encode(frame))
@@ -112,12 +116,12 @@ class _Mp4:
             self._file.mux(self._stream.encode())
             self._file.close()
 
-    def _start(self, height: int, width: int) -> None:
+    def _started(self, height: int, width: int) -> VideoStream:
         stream = self._file.add_stream("libx264", rate=self._fps, options={"crf": "18", "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, self._fps)
         stream.codec_context.thread_count = 1  # the walk needs the other cores
-        self._stream = stream
+        return stream
 
 
 class _Gif:

@@ -35,7 +35,7 @@ class QueueFullError(ValueError):
     """More typed steps than the queue holds."""
 
 
-class Controls:
+class CommandQueue:
     """The commands of one session. last: the highest seq of a once that was taken in; reads_words: whether its world
     reads words of its own, so that what is no motion is not refused here."""
 

@@ -49,7 +49,7 @@ class _Door:
     has_spoken: bool = False  # since it was looked at last
 
 
-class Doors:
+class ConnectionWatch:
     """Watches a bound ROUTER's connections. The ROUTER's thread takes the events of `monitor`; what is behind them is
     looked at from a thread of its own."""
 

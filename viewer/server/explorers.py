@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from ...world.action import Action, ActionError
@@ -113,7 +114,7 @@ class Stepped:
     trouble: str = ""
 
 
-class Host:
+class Explorers:
     """The explorers of one server. beside(work, then): runs slow work apart, and what follows it in its walk's order;
     without it, snapshots are written at once."""
 
@@ -149,7 +150,7 @@ class Host:
         self._awake[awake.meta.session] = awake
         return awake.explorer.frame
 
-    def awaken(self, session: str) -> Iterator[None]:
+    def awaken(self, session: str) -> Generator[None, None, tuple[Frame, int]]:
         """Bring a walk back from disk if need be, one act at a time; returns the frame on show and the last once's
         seq."""
         if session not in self._awake:
@@ -207,7 +208,7 @@ class Host:
         for awake in stepped:
             if awake.unsynced >= self.snapshot_frames:
                 awake.unsynced = 0
-                self.beside(awake, lambda a=awake: self.store.sync(a.meta.session), lambda _: None)
+                self.beside(awake, partial(self.store.sync, awake.meta.session), lambda _: None)
             if self._is_due(awake):
                 self._snapshot(awake)
 
@@ -379,7 +380,9 @@ class Host:
 
     def _step_together(self, group: list[tuple[Awake, Action, int]]) -> dict[str, Stepped]:
         began = time.perf_counter()
-        engine = group[0][0].explorer.engine
+        first = group[0][0].explorer
+        assert isinstance(first, Batched)  # as _groups has it
+        engine = first.engine
         frames = engine.step_many([awake.explorer for awake, _, _ in group], [action for _, action, _ in group])
         step_ms = (time.perf_counter() - began) * 1000
         return {

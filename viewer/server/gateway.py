@@ -179,14 +179,14 @@ class _Line:
     """A ZeroMQ socket in an event loop, by its descriptor alone: what zmq.asyncio wants, not every loop has."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, socket: zmq.Socket):
-        self._loop, self._socket, self._fd = loop, socket, socket.getsockopt(zmq.FD)
+        self._loop, self._socket, self._fd = loop, socket, int(socket.getsockopt(zmq.FD))
         self._may_read, self._may_write = asyncio.Event(), asyncio.Event()
         loop.add_reader(self._fd, self._look)
 
     async def receive(self) -> list[bytes]:
         return await self._when(self._may_read, lambda: self._socket.recv_multipart(zmq.DONTWAIT))
 
-    async def send(self, parts: list[bytes]) -> None:
+    async def send(self, parts: Sequence[bytes | memoryview]) -> None:
         await self._when(self._may_write, lambda: self._socket.send_multipart(parts, zmq.DONTWAIT))
 
     def close(self) -> None:
@@ -206,7 +206,7 @@ class _Line:
             return done
 
     def _look(self) -> None:
-        events = self._socket.getsockopt(zmq.EVENTS)
+        events = int(self._socket.getsockopt(zmq.EVENTS))
         if events & zmq.POLLIN:
             self._may_read.set()
         if events & zmq.POLLOUT:
@@ -234,7 +234,7 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def join(parts: list[bytes]) -> bytes:
+def join(parts: Sequence[bytes | memoryview]) -> bytes:
     """A message's parts as one binary WebSocket message."""
     return b"".join([len(parts[0]).to_bytes(4, "little"), *parts])
 

@@ -21,11 +21,11 @@ from ...world.frame import Explorer, Frame
 from ..opening.worlds import OpenRequest, Worlds
 from ..wire import protocol as p
 from ..wire.encoding import read_image
-from .command_queue import Controls, QueueFullError
-from .explorers import Host
+from .command_queue import CommandQueue, QueueFullError
+from .explorers import Explorers
 from .metrics import Metrics
-from .registry import Books, Client, Published, Session, Viewer, secret_of
-from .socket import Mail, Post
+from .registry import Client, Published, Registry, ServedWalk, Viewer, secret_of
+from .socket import Mail, ServerSocket
 from .stepper import DISK, ENGINE, Stepper
 from .store import FullError, Meta, StoreError
 
@@ -36,17 +36,25 @@ _PATH = re.compile(r"(?<![\w/.:])(?:/[\w.+-]+){2,}")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EACCES)
 
 
-class Requests:
+class Handlers:
     """Answers the messages of clients."""
 
-    def __init__(self, worlds: Worlds, books: Books, post: Post, host: Host, stepper: Stepper, metrics: Metrics):
-        self._worlds, self._books, self._post = worlds, books, post
-        self._host, self._stepper, self._metrics = host, stepper, metrics
-        self._limits = books.limits
+    def __init__(
+        self,
+        worlds: Worlds,
+        registry: Registry,
+        wire: ServerSocket,
+        explorers: Explorers,
+        stepper: Stepper,
+        metrics: Metrics,
+    ):
+        self._worlds, self._registry, self._wire = worlds, registry, wire
+        self._explorers, self._stepper, self._metrics = explorers, stepper, metrics
+        self._limits = registry.limits
         self._refusals: Counter[int] = Counter()  # by connection, of those that have not said hello
         self._opens: OrderedDict[str, tuple[float, float]] = OrderedDict()  # by guest: walks still allowed, and when
         self._picture_bytes = self._num_opening = 0
-        self._handlers: dict[type[p.Message], Callable[[Client, Any], None]] = {
+        self._by_type: dict[type[p.Message], Callable[[Client, Any], None]] = {
             p.Load: self._load, p.Resume: self._resume, p.Watch: self._watch, p.Act: self._act,
             p.Credit: self._credit, p.Fork: self._fork, p.Rewind: self._rewind, p.Save: self._save,
             p.Close: self._close, p.Ping: self._ping, p.Stats: self._stats, p.Goodbye: self._goodbye,
@@ -54,9 +62,9 @@ class Requests:
 
     def receive(self, mail: Mail) -> None:
         """Do what a message asks, or refuse it with a typed error; what comes too fast waits for `catch_up`."""
-        client = self._post.clients.get(mail.client)
+        client = self._wire.clients.get(mail.client)
         if client and client.number != mail.number:  # a routing id is no proof of who one is
-            self._post.drop(client.id, "its routing id came over another connection")
+            self._wire.drop(client.id, "its routing id came over another connection")
             client = None
         if client is None:
             self._meet(mail)
@@ -69,9 +77,9 @@ class Requests:
 
     def catch_up(self) -> bool:
         """Go on with what came too fast; says whether some of it must still wait."""
-        for client in [client for client in self._post.clients.values() if client.backlog]:
+        for client in [client for client in self._wire.clients.values() if client.backlog]:
             self._read_on(client)
-        return any(client.backlog for client in self._post.clients.values())
+        return any(client.backlog for client in self._wire.clients.values())
 
     def refuse(self, client_id: bytes, message: p.Message | None, error: Exception) -> None:
         """Tell a client that its message came to nothing; an act gets a receipt where its words were at fault."""
@@ -79,23 +87,23 @@ class Requests:
         code, seq, session, reason = _code(error), _seq(message, error), _session(message), _reason(error)
         log.debug("refused a %s with %s: %s", message.TYPE if message else "message", code, reason)
         if isinstance(message, p.Act) and code in ("bad_action", "queue_full"):
-            self._post.send(client_id, p.Receipt(session=session, seq=seq, status="refused", reason=reason))
+            self._wire.send(client_id, p.Receipt(session=session, seq=seq, status="refused", reason=reason))
         else:
-            self._post.send(client_id, p.Error(seq=seq, code=code, message=reason, session=session))
+            self._wire.send(client_id, p.Error(seq=seq, code=code, message=reason, session=session))
 
     def _meet(self, mail: Mail) -> None:
         """Hear somebody who has not said hello; who goes on without it is not heard any more."""
         self._do(mail.client, mail.parts)
-        client = self._post.clients.get(mail.client)
+        client = self._wire.clients.get(mail.client)
         if client:
             client.guest, client.number = mail.guest, mail.number
             self._refusals.pop(mail.connection, None)
-            self._post.doors.heard(mail.connection, is_guest=True)
+            self._wire.doors.heard(mail.connection, is_guest=True)
             return
         self._refusals[mail.connection] += 1
         if self._refusals[mail.connection] >= self._limits.max_refusals:
             del self._refusals[mail.connection]
-            self._post.doors.cut(mail.connection, "it goes on without hello")
+            self._wire.doors.cut(mail.connection, "it goes on without hello")
         if len(self._refusals) > 10_000:
             self._refusals.clear()
 
@@ -111,8 +119,8 @@ class Requests:
         except Exception as error:  # ProtocolError, ActionError and their kin; and what else one message may run into
             self.refuse(client_id, message, error)
 
-    def _handle(self, client_id: bytes, message: p.Message, payload: bytes) -> None:
-        client = self._post.clients.get(client_id)
+    def _handle(self, client_id: bytes, message: p.Message, payload: bytes | memoryview) -> None:
+        client = self._wire.clients.get(client_id)
         if isinstance(message, p.Hello):
             self._hello(client_id, message)
         elif client is None and isinstance(message, p.Goodbye):
@@ -122,15 +130,15 @@ class Requests:
         elif isinstance(message, p.Open):
             self._open(client, message, payload)
         else:
-            self._handlers[type(message)](client, message)
+            self._by_type[type(message)](client, message)
 
     def _refuse_haste(self, client: Client) -> None:
         self._metrics.refused += 1
         text = f"more than {self._limits.messages_per_s:.0f} messages a second for too long; say hello and begin again"
-        self._post.drop(client.id, "it spoke too fast for too long", last=p.Error(code="rate", message=text))
+        self._wire.drop(client.id, "it spoke too fast for too long", last=p.Error(code="rate", message=text))
 
     def _hello(self, client_id: bytes, hello: p.Hello) -> None:
-        version, clients = p.chosen_version(hello), self._post.clients
+        version, clients = p.chosen_version(hello), self._wire.clients
         if client_id not in clients and len(clients) >= self._limits.max_clients:
             raise p.ProtocolError("limit", f"{len(clients)} clients are connected; no more are let in")
         clients.setdefault(client_id, Client(client_id, hello.client))
@@ -140,9 +148,9 @@ class Requests:
             patience_s=self._limits.patience_s, snapshot_frames=self._limits.snapshot_frames,
             fov_deg=getattr(self._worlds, "fov_deg", 0.0),
         )  # fmt: skip
-        self._post.send(client_id, welcome)
+        self._wire.send(client_id, welcome)
 
-    def _open(self, client: Client, message: p.Open, payload: bytes) -> None:
+    def _open(self, client: Client, message: p.Open, payload: bytes | memoryview) -> None:
         if self._picture_bytes + len(payload) > self._limits.max_picture_bytes:
             raise p.ProtocolError("limit", "many pictures are being opened; ask again in a moment")
         wanted = OpenRequest(
@@ -164,23 +172,23 @@ class Requests:
     def _load(self, client: Client, message: p.Load) -> None:
         owners = [secret_of(message.token)] if message.token else list(client.secrets)
 
-        path = self._host.store.find_save(owners, message.name)
+        path = self._explorers.store.find_save(owners, message.name)
         is_alone = getattr(self._worlds, "is_alone", _never)(path)
         self._begin(client, message, [], lambda _: self._worlds.load(path), is_alone=is_alone)
 
     def _fork(self, client: Client, message: p.Fork) -> None:
-        source = self._books.driven(message.session, client.id)
-        self._begin(client, message, [], lambda _: self._host.fork(source.id), is_alone=source.is_alone, of=source)
+        source = self._registry.driven(message.session, client.id)
+        self._begin(client, message, [], lambda _: self._explorers.fork(source.id), is_alone=source.is_alone, of=source)
 
     def _begin(
         self,
         client: Client,
-        message: p.View,
+        message: p.Viewing,
         before: list,
         make: Callable[[Any], Explorer],
         *,
         is_alone: bool,
-        of: Session | None = None,
+        of: ServedWalk | None = None,
         payload_bytes: int = 0,
     ) -> None:
         """Make a walk, and enter it in the books once it stands and is on the disk. before: links (stepper.py) that
@@ -188,11 +196,11 @@ class Requests:
         name, token = secrets.token_hex(8), secrets.token_hex(16)
         strand = of.strand if of else name if is_alone else ENGINE
         meta = Meta(name, secret_of(token), is_alone=is_alone, guest=client.guest)
-        host, free = self._host, [payload_bytes]
+        explorers, free = self._explorers, [payload_bytes]
 
         def written(pair: tuple) -> tuple:
             try:
-                host.write_first(*pair)
+                explorers.write_first(*pair)
             except Exception as error:
                 return (*pair, error)
             return (*pair, None)
@@ -202,21 +210,21 @@ class Requests:
             if error:
                 _close_both(awake.explorer, twin)
                 raise error
-            return host.seat(awake, twin)
+            return explorers.seat(awake, twin)
 
         def then(frame: Frame) -> None:
             self._num_opening -= 1
-            if client.id not in self._post.clients:  # nobody will ever know the token
-                self._stepper.submit(strand, lambda: host.forget(name), _log_failure)
+            if client.id not in self._wire.clients:  # nobody will ever know the token
+                self._stepper.submit(strand, lambda: explorers.forget(name), _log_failure)
                 return
             reads_words = getattr(self._worlds, "reads_words", False) and not is_alone
-            controls = Controls(name, reads_words=reads_words)
-            session = self._books.add(
-                Session(name, meta.secret, controls, is_alone=is_alone, guest=client.guest, is_used=frame.index > 0)
+            controls = CommandQueue(name, reads_words=reads_words)
+            session = self._registry.add(
+                ServedWalk(name, meta.secret, controls, is_alone=is_alone, guest=client.guest, is_used=frame.index > 0)
             )
             client.secrets.append(meta.secret)
-            self._post.send(client.id, p.Opened(seq=message.seq, session=name, token=token, index=frame.index))
-            self._books.seat(session, client.id, message, frame)
+            self._wire.send(client.id, p.Opened(seq=message.seq, session=name, token=token, index=frame.index))
+            self._registry.seat(session, client.id, message, frame)
 
         def failed() -> None:
             self._num_opening -= 1
@@ -224,9 +232,9 @@ class Requests:
         def settled() -> None:
             self._picture_bytes -= free.pop() if free else 0
 
-        links = [*before, (strand, lambda value: host.begin(meta, make(value))), (DISK, written), (strand, seated)]
+        links = [*before, (strand, lambda value: explorers.begin(meta, make(value))), (DISK, written), (strand, seated)]
         try:
-            if self._books.driven_by(client.id) + client.jobs >= self._limits.max_driven:
+            if self._registry.driven_by(client.id) + client.jobs >= self._limits.max_driven:
                 raise p.ProtocolError("limit", f"you drive {self._limits.max_driven} walks; close some, or let some go")
             self._count_opening(client.guest)
             self._make_room(client.guest)
@@ -251,7 +259,7 @@ class Requests:
             raise p.ProtocolError("limit", f"more than {self._limits.opens_per_s:g} walks a second; wait a moment")
 
     def _resume(self, client: Client, message: p.Resume) -> None:
-        session = self._books.with_token(message.token)
+        session = self._registry.with_token(message.token)
         session.active_at = time.monotonic()
 
         def then(woken: tuple[Frame, int]) -> None:
@@ -259,26 +267,26 @@ class Requests:
             self._unseat(session, client.id)
             session.controls.set_last(last)
             session.is_parked = False
-            if client.id not in self._post.clients:
+            if client.id not in self._wire.clients:
                 return
             client.secrets.append(session.secret)
             opened = p.Opened(
                 seq=message.seq, session=session.id, token=message.token, index=frame.index, last=session.controls.last
             )
-            self._post.send(client.id, opened)
-            self._books.seat(session, client.id, message, frame)
+            self._wire.send(client.id, opened)
+            self._registry.seat(session, client.id, message, frame)
 
         self._ask(client, message, [], then, of=session)
 
-    def _unseat(self, session: Session, client_id: bytes) -> None:
+    def _unseat(self, session: ServedWalk, client_id: bytes) -> None:
         before = session.driver
         if before and before != client_id:
             session.leave(before)
             text = "this walk was resumed from another connection"
-            self._post.send(before, p.Error(code="not_yours", message=text, session=session.id))
+            self._wire.send(before, p.Error(code="not_yours", message=text, session=session.id))
 
     def _watch(self, client: Client, message: p.Watch) -> None:
-        session = self._books.known(message.session)
+        session = self._registry.known(message.session)
         if client.id == session.driver:
             raise p.ProtocolError("bad_request", "you drive this walk already; its frames come to you")
         if len(session.viewers) > self._limits.max_spectators:
@@ -286,16 +294,16 @@ class Requests:
 
         def seat(viewer: Viewer) -> None:
             session.viewers[client.id] = viewer
-            self._post.send(client.id, p.Opened(seq=message.seq, session=session.id, index=session.index))
+            self._wire.send(client.id, p.Opened(seq=message.seq, session=session.id, index=session.index))
             if session.latest:
                 viewer.show(session.latest)
-            self._books.touched.add(session.id)
+            self._registry.touched.add(session.id)
 
         def then(woken: tuple[Frame, int]) -> None:
             session.is_parked = False
             if session.latest is None:
                 session.latest = Published(session.id, woken[0])
-            if client.id in self._post.clients and client.id != session.driver:
+            if client.id in self._wire.clients and client.id != session.driver:
                 seat(Viewer.of(message, is_driver=False))
 
         if session.latest:
@@ -304,36 +312,36 @@ class Requests:
             self._ask(client, message, [], then, of=session)
 
     def _act(self, client: Client, message: p.Act) -> None:
-        session = self._books.driven(message.session, client.id)
+        session = self._registry.driven(message.session, client.id)
         for receipt in session.controls.take_in(message, frame=session.index):
-            self._post.send(client.id, receipt)
+            self._wire.send(client.id, receipt)
 
     def _credit(self, client: Client, message: p.Credit) -> None:
-        session = self._books.known(message.session)
+        session = self._registry.known(message.session)
         if client.id not in session.viewers:
             raise p.ProtocolError("not_yours", f"you neither drive nor watch {message.session}")
         session.viewers[client.id].grant(message.frames)
-        self._books.touched.add(session.id)
+        self._registry.touched.add(session.id)
 
     def _rewind(self, client: Client, message: p.Rewind) -> None:
-        session = self._books.driven(message.session, client.id)
+        session = self._registry.driven(message.session, client.id)
 
         def then(frame: Frame) -> None:
-            self._post.send(client.id, p.Done(seq=message.seq, session=session.id, index=frame.index))
-            self._books.publish(session, Published(session.id, frame))
+            self._wire.send(client.id, p.Done(seq=message.seq, session=session.id, index=frame.index))
+            self._registry.publish(session, Published(session.id, frame))
 
-        links = [(session.strand, lambda _: self._host.rewind(session.id, message.frames))]
+        links = [(session.strand, lambda _: self._explorers.rewind(session.id, message.frames))]
         self._ask(client, message, links, then, of=session)
 
     def _save(self, client: Client, message: p.Save) -> None:
-        session = self._books.driven(message.session, client.id)
-        host = self._host
+        session = self._registry.driven(message.session, client.id)
+        explorers = self._explorers
 
         def write(made: tuple[int, Explorer | None]) -> tuple:
             index, twin = made
             try:
                 if twin is not None:
-                    host.write_save(session.secret, message.name, twin)
+                    explorers.write_save(session.secret, message.name, twin)
             except Exception as error:
                 return index, twin, error
             return index, twin, None
@@ -347,37 +355,37 @@ class Requests:
             return index
 
         def then(index: int) -> None:
-            self._post.send(client.id, p.Done(seq=message.seq, session=session.id, index=index))
+            self._wire.send(client.id, p.Done(seq=message.seq, session=session.id, index=index))
 
-        save = (session.strand, lambda _: host.save(session.id, session.secret, message.name))
+        save = (session.strand, lambda _: explorers.save(session.id, session.secret, message.name))
         self._ask(client, message, [save, (DISK, write), (session.strand, end)], then, of=session)
 
     def _close(self, client: Client, message: p.Close) -> None:
-        session = self._books.known(message.session)
+        session = self._registry.known(message.session)
         done = p.Done(seq=message.seq, session=session.id, index=session.index)
         if client.id not in session.viewers:
             raise p.ProtocolError("not_yours", f"you neither drive nor watch {message.session}")
         if client.id == session.driver:
-            self._forget(session, lambda _: self._post.send(client.id, done))
+            self._forget(session, lambda _: self._wire.send(client.id, done))
         else:
             session.leave(client.id)
-            self._post.send(client.id, done)
+            self._wire.send(client.id, done)
 
     def _ping(self, client: Client, message: p.Ping) -> None:
-        self._post.send(client.id, p.Pong(clock=message.clock))
+        self._wire.send(client.id, p.Pong(clock=message.clock))
 
     def _goodbye(self, client: Client, message: p.Goodbye) -> None:
-        self._post.drop(client.id, message.reason or "it hung up")
+        self._wire.drop(client.id, message.reason or "it hung up")
 
     def _stats(self, client: Client, message: p.Stats) -> None:
-        m, awake = self._metrics, self._host.num_awake
+        m, awake = self._metrics, self._explorers.num_awake
         answer = p.Statistics(
-            seq=message.seq, uptime_s=time.monotonic() - m.began, clients=len(self._post.clients), sessions=awake,
-            parked=max(0, len(self._books.sessions) - awake), steps=m.steps, frames_sent=m.frames_sent,
+            seq=message.seq, uptime_s=time.monotonic() - m.began, clients=len(self._wire.clients), sessions=awake,
+            parked=max(0, len(self._registry.sessions) - awake), steps=m.steps, frames_sent=m.frames_sent,
             frames_skipped=m.frames_skipped, errors=m.errors, step_p50_ms=m.step_ms.percentile(50),
             step_p95_ms=m.step_ms.percentile(95),
         )  # fmt: skip
-        self._post.send(client.id, answer)
+        self._wire.send(client.id, answer)
 
     def _ask(
         self,
@@ -386,7 +394,7 @@ class Requests:
         links: list,
         then: Callable[[Any], None],
         *,
-        of: Session | None = None,
+        of: ServedWalk | None = None,
         failed: Callable[[], None] = lambda: None,
         settled: Callable[[], None] = lambda: None,
     ) -> None:
@@ -397,14 +405,14 @@ class Requests:
         client.jobs += 1
         if of:
             of.jobs += 1
-            links = [(of.strand, lambda _: self._host.awaken(of.id)), *links]
+            links = [(of.strand, lambda _: self._explorers.awaken(of.id)), *links]
 
         def finish(value: Any) -> None:
             client.jobs -= 1
             settled()
             if of:
                 of.jobs -= 1
-                self._books.touched.add(of.id)
+                self._registry.touched.add(of.id)
             if isinstance(value, Exception):
                 failed()
                 self.refuse(client.id, message, value)
@@ -419,17 +427,17 @@ class Requests:
         return self._num_opening
 
     def _make_room(self, guest: str) -> None:
-        outstayed = self._books.outstayed(guest)
-        if outstayed:
-            self._forget(outstayed, _log_failure)
+        to_make_room = self._registry.to_make_room(guest)
+        if to_make_room:
+            self._forget(to_make_room, _log_failure)
 
-    def _forget(self, session: Session, then: Callable[[Any], None]) -> None:
-        self._books.remove(session)
+    def _forget(self, session: ServedWalk, then: Callable[[Any], None]) -> None:
+        self._registry.remove(session)
         for viewer in session.viewers:
             if viewer != session.driver:
                 text = "its driver has closed this walk"
-                self._post.send(viewer, p.Error(code="unknown_session", message=text, session=session.id))
-        self._stepper.submit(session.strand, lambda: self._host.forget(session.id), then)
+                self._wire.send(viewer, p.Error(code="unknown_session", message=text, session=session.id))
+        self._stepper.submit(session.strand, lambda: self._explorers.forget(session.id), then)
 
 
 def _code(error: Exception) -> str:

@@ -14,8 +14,8 @@ from functools import cached_property
 
 from ...world.frame import Frame
 from ..wire.encoding import Encoded, Look, encode
-from ..wire.protocol import MAX_CREDITS, FrameHead, Message, ProtocolError, View
-from .command_queue import Command, Controls
+from ..wire.protocol import MAX_CREDITS, FrameHead, Message, ProtocolError, Viewing
+from .command_queue import Command, CommandQueue
 from .stepper import ENGINE
 
 
@@ -89,7 +89,7 @@ class Viewer:
     skipped: int = 0
 
     @staticmethod
-    def of(view: View, *, is_driver: bool) -> Viewer:
+    def of(view: Viewing, *, is_driver: bool) -> Viewer:
         return Viewer(Look.of(view), view.credits, is_driver)
 
     @property
@@ -115,13 +115,13 @@ class Viewer:
 
 
 @dataclass
-class Session:
+class ServedWalk:
     """A walk. is_stepping: a step of it is being made, or will be; jobs: other work on it that is not done yet;
     is_used: whether anything was ever done in it; guest: whoever began it, for quotas."""
 
     id: str
     secret: str
-    controls: Controls
+    controls: CommandQueue
     driver: bytes | None = None
     viewers: dict[bytes, Viewer] = field(default_factory=dict)
     latest: Published | None = None
@@ -205,35 +205,35 @@ def secret_of(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-class Books:
+class Registry:
     """Every walk there is, by public id and by what is kept of its token. touched: walks to look after this turn."""
 
     def __init__(self, limits: Limits):
         self.limits = limits
-        self.sessions: dict[str, Session] = {}
+        self.sessions: dict[str, ServedWalk] = {}
         self.touched: set[str] = set()
-        self._by_secret: dict[str, Session] = {}
+        self._by_secret: dict[str, ServedWalk] = {}
 
-    def add(self, session: Session) -> Session:
+    def add(self, session: ServedWalk) -> ServedWalk:
         self.sessions[session.id] = self._by_secret[session.secret] = session
         return session
 
-    def remove(self, session: Session) -> None:
+    def remove(self, session: ServedWalk) -> None:
         self.sessions.pop(session.id, None)
         self._by_secret.pop(session.secret, None)
 
-    def with_token(self, token: str) -> Session:
+    def with_token(self, token: str) -> ServedWalk:
         session = self._by_secret.get(secret_of(token))
         if session is None:
             raise ProtocolError("unknown_session", "no walk has that token; it was closed, or is kept elsewhere")
         return session
 
-    def known(self, name: str) -> Session:
+    def known(self, name: str) -> ServedWalk:
         if name not in self.sessions:
             raise ProtocolError("unknown_session", f"no walk '{name}' here")
         return self.sessions[name]
 
-    def driven(self, name: str, client: bytes) -> Session:
+    def driven(self, name: str, client: bytes) -> ServedWalk:
         """The walk of that id, if that client drives it."""
         session = self.known(name)
         if session.driver != client:
@@ -242,14 +242,14 @@ class Books:
         self.touched.add(name)
         return session
 
-    def seat(self, session: Session, client: bytes, view: View, frame: Frame) -> None:
+    def seat(self, session: ServedWalk, client: bytes, view: Viewing, frame: Frame) -> None:
         """Let a client drive, and show it the frame there is."""
         session.driver = client
         session.viewers[client] = Viewer.of(view, is_driver=True)
         session.active_at = time.monotonic()
         self.publish(session, Published(session.id, frame))
 
-    def publish(self, session: Session, published: Published) -> None:
+    def publish(self, session: ServedWalk, published: Published) -> None:
         """Give a frame to everyone who sees the walk."""
         session.latest = published
         for viewer in session.viewers.values():
@@ -264,9 +264,9 @@ class Books:
     def driven_by(self, client: bytes) -> int:
         return sum(session.driver == client for session in self.sessions.values())
 
-    def outstayed(self, guest: str = "") -> Session | None:
-        """Where the books are full, for everyone or for that guest: the walk that must make room. ProtocolError where
-        none may be taken away."""
+    def to_make_room(self, guest: str = "") -> ServedWalk | None:
+        """The walk to give up so that the guest can begin another; None where there is room. Unused walks go first,
+        then the one that has lain still longest. Raises ProtocolError where all are in use."""
         theirs = [session for session in self.sessions.values() if session.guest == guest]
         is_full = len(self.sessions) >= self.limits.max_sessions
         if not is_full and len(theirs) < self.limits.max_kept_each:

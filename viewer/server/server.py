@@ -1,7 +1,7 @@
 """The server: many walks over one socket. One thread reads, books and sends; the stepping thread makes the frames.
 
 A step is taken only where the driver has granted a credit for its frame, so no stale frame ever queues. What the walks
-are is the Worlds' business, how they are kept the Host's, what a message asks for is answered in handlers.py.
+are is the Worlds' business, how they are kept the Explorers's, what a message asks for is answered in handlers.py.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ from ...world.action import ActionError
 from ..opening.worlds import Worlds
 from ..wire import protocol as p
 from ..wire.security import check_bind
-from .command_queue import Command, Controls
-from .explorers import Host, Stepped
-from .handlers import Requests
+from .command_queue import Command, CommandQueue
+from .explorers import Explorers, Stepped
+from .handlers import Handlers
 from .metrics import Metrics
-from .registry import Books, Limits, Published, Session, Viewer
-from .socket import Post
+from .registry import Limits, Published, Registry, ServedWalk, Viewer
+from .socket import ServerSocket
 from .stepper import DISK, StepJob, Stepper
 from .store import Meta, Store
 
@@ -53,31 +54,34 @@ class Server:
         check_bind(address, has_keys=keys is not None, is_open=is_open)
         self.limits, self.metrics = limits or Limits(), Metrics()
         self._own_folder = None if folder else tempfile.TemporaryDirectory(prefix="roam-")
-        self._store = Store(folder or self._own_folder.name)
-        self._books = Books(self.limits)
+        self._store = Store(folder or (self._own_folder.name if self._own_folder else ""))
+        self._registry = Registry(self.limits)
         try:
-            self._post = Post(address, keys, limits=self.limits, metrics=self.metrics, on_drop=self._books.leave)
+            self._wire = ServerSocket(
+                address, keys, limits=self.limits, metrics=self.metrics, on_drop=self._registry.leave
+            )
         except Exception:
             self._store.close()
             raise
-        self._host = Host(
+        self._explorers = Explorers(
             worlds, self._store, snapshot_frames=self.limits.snapshot_frames, snapshot_bytes=self.limits.snapshot_bytes
         )
-        self._stepper = Stepper(self._host, self._post.wake)
-        self._requests = Requests(worlds, self._books, self._post, self._host, self._stepper, self.metrics)
-        self._stopping, self._thread = threading.Event(), None
+        self._stepper = Stepper(self._explorers, self._wire.wake)
+        self._handlers = Handlers(worlds, self._registry, self._wire, self._explorers, self._stepper, self.metrics)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
         self._next_tick, self._has_backlog = time.monotonic() + TICK_S, False
         self.lost: list[str] | None = []  # after the end: walks that were not kept; None where it could not be seen to
         for meta in self._store.metas():
-            self._books.add(self._kept(meta))
+            self._registry.add(self._kept(meta))
 
-    def _kept(self, meta: Meta) -> Session:
+    def _kept(self, meta: Meta) -> ServedWalk:
         """A walk that the folder holds, as it goes into the books."""
-        reads_words = getattr(self._host.worlds, "reads_words", False) and not meta.is_alone
-        controls = Controls(meta.session, last=meta.last, reads_words=reads_words)
+        reads_words = getattr(self._explorers.worlds, "reads_words", False) and not meta.is_alone
+        controls = CommandQueue(meta.session, last=meta.last, reads_words=reads_words)
         active_at = time.monotonic() - self._store.idle_s(meta.session)
         is_used = not self._store.is_unused(meta.session)
-        return Session(
+        return ServedWalk(
             meta.session, meta.secret, controls, is_parked=True, is_alone=meta.is_alone, is_used=is_used,
             guest=meta.guest, active_at=active_at,
         )  # fmt: skip
@@ -85,7 +89,7 @@ class Server:
     @property
     def address(self) -> str:
         """Where clients connect, with the port that was taken."""
-        return self._post.address
+        return self._wire.address
 
     def start(self) -> Server:
         """Serve on a thread of its own; `stop` ends it."""
@@ -106,7 +110,7 @@ class Server:
     def close(self) -> None:
         """Give back a server that was never run."""
         self._store.close()
-        self._post.close()
+        self._wire.close()
 
     def __enter__(self) -> Server:
         return self.start()
@@ -129,23 +133,23 @@ class Server:
 
     def metrics_text(self) -> str:
         """What Prometheus reads; from any thread."""
-        awake = self._host.num_awake
-        parked = max(0, len(self._books.sessions) - awake)
-        return self.metrics.text(clients=len(self._post.clients), sessions=awake, parked=parked)
+        awake = self._explorers.num_awake
+        parked = max(0, len(self._registry.sessions) - awake)
+        return self.metrics.text(clients=len(self._wire.clients), sessions=awake, parked=parked)
 
     def _turn(self) -> None:
-        is_blocked = bool(self._books.touched) or self._post.has_outbox or self._has_backlog
-        self._post.wait(RETRY_MS if is_blocked else max(1, int((self._next_tick - time.monotonic()) * 1000)))
+        is_blocked = bool(self._registry.touched) or self._wire.has_outbox or self._has_backlog
+        self._wire.wait(RETRY_MS if is_blocked else max(1, int((self._next_tick - time.monotonic()) * 1000)))
         self._stepper.collect()
         for _ in range(MAX_READS):
-            received = self._post.receive()
+            received = self._wire.receive()
             if received is None:
                 break
-            self._requests.receive(received)
-        self._has_backlog = self._requests.catch_up()
-        self._post.empty_outboxes()
-        self._look_after(self._books.touched)
-        if self._host.num_awake > self.limits.max_awake and self._num_too_many > 0:
+            self._handlers.receive(received)
+        self._has_backlog = self._handlers.catch_up()
+        self._wire.empty_outboxes()
+        self._look_after(self._registry.touched)
+        if self._explorers.num_awake > self.limits.max_awake and self._num_too_many > 0:
             self._park_walks(idle_s=self.limits.park_s)
         if time.monotonic() >= self._next_tick:
             self._next_tick = time.monotonic() + TICK_S
@@ -153,7 +157,7 @@ class Server:
 
     def _look_after(self, touched: set[str]) -> None:
         """Begin the steps that may begin, then send what may be sent: encoding overlaps with the stepping."""
-        sessions = [self._books.sessions[name] for name in touched if name in self._books.sessions]
+        sessions = [self._registry.sessions[name] for name in touched if name in self._registry.sessions]
         touched.clear()
         steps = []
         for session in filter(lambda session: session.wants_step, sessions):
@@ -161,7 +165,7 @@ class Server:
                 self._awaken(session)
                 continue
             session.is_stepping = True
-            steps.append(StepJob(session.controls, lambda done, s=session: self._stepped(s, done), session.strand))
+            steps.append(StepJob(session.controls, partial(self._stepped, session), session.strand))
         if steps:
             self._stepper.step(*steps)
         for session in sessions:
@@ -173,7 +177,7 @@ class Server:
                 log.exception("a frame of session %s cannot be sent", session.id)
                 self._end(session, error)
 
-    def _awaken(self, session: Session) -> None:
+    def _awaken(self, session: ServedWalk) -> None:
         """Bring a walk back that somebody wants to walk on; its steps begin when it is there."""
         session.jobs += 1
 
@@ -183,27 +187,27 @@ class Server:
                 self._end(session, value)
                 return
             session.is_parked = False
-            self._books.touched.add(session.id)
+            self._registry.touched.add(session.id)
 
-        self._stepper.submit(session.strand, lambda: self._host.awaken(session.id), then)
+        self._stepper.submit(session.strand, lambda: self._explorers.awaken(session.id), then)
 
-    def _end(self, session: Session, error: Exception) -> None:
+    def _end(self, session: ServedWalk, error: Exception) -> None:
         """Have everyone leave a walk that cannot go on; what is kept of it stays as it is."""
         self.metrics.errors += 1
         text = f"this walk cannot go on ({type(error).__name__}); the server's log says why"
         for client in list(session.viewers):
             session.leave(client)
-            self._post.send(client, p.Error(code="internal", message=text, session=session.id))
+            self._wire.send(client, p.Error(code="internal", message=text, session=session.id))
         session.latest = None
 
-    def _stepped(self, session: Session, done: tuple[Command, Stepped] | None) -> None:
+    def _stepped(self, session: ServedWalk, done: tuple[Command, Stepped] | None) -> None:
         session.is_stepping, session.active_at = False, time.monotonic()
-        self._books.touched.add(session.id)
+        self._registry.touched.add(session.id)
         if done is None:  # the key was let go before the step began
             return
         command, stepped = done
         if stepped.trouble and session.driver:
-            self._post.send(session.driver, p.Error(code="storage", message=stepped.trouble, session=session.id))
+            self._wire.send(session.driver, p.Error(code="storage", message=stepped.trouble, session=session.id))
         if stepped.error:
             self._refused(session, command, stepped.error)
             return
@@ -212,26 +216,28 @@ class Server:
         self.metrics.steps += 1
         self.metrics.step_ms.add(stepped.step_ms)
         self.metrics.queue_ms.add(queue_ms)
-        receipt = session.controls.applied(command, stepped.frame.index)
+        frame = stepped.frame
+        assert frame is not None, "a step that was not refused has a frame"
+        receipt = session.controls.applied(command, frame.index)
         if receipt and session.driver:
-            self._post.send(session.driver, receipt)
-        self._books.publish(session, Published(session.id, stepped.frame, command, queue_ms, stepped.step_ms))
+            self._wire.send(session.driver, receipt)
+        self._registry.publish(session, Published(session.id, frame, command, queue_ms, stepped.step_ms))
 
-    def _refused(self, session: Session, command: Command, error: Exception) -> None:
+    def _refused(self, session: ServedWalk, command: Command, error: Exception) -> None:
         is_understood = isinstance(error, ActionError)
         reason = f"{error} ({command.doubt})" if is_understood and command.doubt else str(error)
         receipt = session.controls.refused(command, session.index, reason or type(error).__name__)
         self.metrics.errors += 1
         if session.driver:
-            self._post.send(session.driver, receipt)
+            self._wire.send(session.driver, receipt)
 
     def _flush(self, client: bytes, viewer: Viewer) -> bool:
         """Send a viewer the frames it has credit for; False where its pipe was full and the newest must wait."""
         while viewer.waiting and viewer.credits:
             published = viewer.waiting[0]
-            if not self._post.send_frame(client, *published.message(viewer.look, viewer.skipped)):
+            if not self._wire.send_frame(client, *published.message(viewer.look, viewer.skipped)):
                 self.metrics.frames_skipped += viewer.keep_newest()
-                return client not in self._post.clients
+                return client not in self._wire.clients
             self.metrics.frames_sent += 1
             self.metrics.encode_ms.add(published.encoded[viewer.look].fields["encode_ms"])
             viewer.waiting.popleft()
@@ -240,60 +246,60 @@ class Server:
 
     def _tick(self) -> None:
         now = time.monotonic()
-        for client in list(self._post.clients.values()):
+        for client in list(self._wire.clients.values()):
             if now - client.seen_at > self.limits.patience_s:
-                self._post.drop(client.id, "it was silent for too long")
+                self._wire.drop(client.id, "it was silent for too long")
         self._park_walks(idle_s=self.limits.park_s)
 
     @property
     def _num_too_many(self) -> int:
         """How many more walks are in memory than should be, those that are on their way out or in counted."""
-        parking = sum(session.is_parking for session in self._books.sessions.values())
-        return self._host.num_awake + self._requests.num_opening - parking - self.limits.max_awake
+        parking = sum(session.is_parking for session in self._registry.sessions.values())
+        return self._explorers.num_awake + self._handlers.num_opening - parking - self.limits.max_awake
 
     def _park_walks(self, *, idle_s: float) -> None:
         """Put the walks to disk that nobody walked for so long, and the oldest of those that there are too many of."""
         now, too_many = time.monotonic(), self._num_too_many
-        still = [s for s in self._books.sessions.values() if not (s.is_parked or s.is_stepping or s.jobs)]
+        still = [s for s in self._registry.sessions.values() if not (s.is_parked or s.is_stepping or s.jobs)]
         for number, session in enumerate(sorted(still, key=lambda session: session.active_at)):
             if number < too_many or now - session.active_at > idle_s:
                 self._park(session)
 
-    def _park(self, session: Session) -> None:
+    def _park(self, session: ServedWalk) -> None:
         """Put a walk to disk and give back its memory, behind whatever is being done with it."""
         session.jobs, session.is_parking = session.jobs + 1, True
-        host, strand = self._host, session.strand
+        explorers, strand = self._explorers, session.strand
 
         def write(frozen: tuple | None) -> tuple | None:
             if frozen is None:
                 return None
             try:
-                return (*frozen, host.written(*frozen))
+                return (*frozen, explorers.written(*frozen))
             except Exception as error:
                 return (*frozen, error)
 
         def end(written: tuple | None) -> bool:
             if written:
-                host.noted(*written)
-            return host.park(session.id)
+                explorers.noted(*written)
+            return explorers.park(session.id)
 
         def then(value: Any) -> None:
             session.jobs, session.is_parking = session.jobs - 1, False
             session.is_parked = value is True
             if not session.is_parked:
                 session.active_at = time.monotonic()  # not at once again
-            self._books.touched.add(session.id)
+            self._registry.touched.add(session.id)
             _log_failure(value)
 
-        self._stepper.chain([(strand, lambda _: host.freeze(session.id)), (DISK, write), (strand, end)], then)
+        self._stepper.chain([(strand, lambda _: explorers.freeze(session.id)), (DISK, write), (strand, end)], then)
 
     def _shut_down(self) -> None:
-        for client in list(self._post.clients):
-            self._post.send(client, p.Goodbye(reason="the server closes; your walk is kept, resume it later"))
+        for client in list(self._wire.clients):
+            self._wire.send(client, p.Goodbye(reason="the server closes; your walk is kept, resume it later"))
         has_ended = self._stepper.stop()
         self.lost = self._stepper.lost if has_ended else None
         self._store.close()
-        self._post.close()
+        self._wire.close()
         if self._own_folder:
             self._own_folder.cleanup()
 

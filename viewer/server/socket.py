@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import zmq
+from zmq.auth.thread import ThreadAuthenticator
 
 from ..wire import protocol as p
 from ..wire.security import guard
-from .connection_watch import Doors, Patience
+from .connection_watch import ConnectionWatch, Patience
 from .metrics import Metrics
 from .registry import Client, Limits
 
@@ -42,7 +43,7 @@ class Mail:
     guest: str = ""
 
 
-class Post:
+class ServerSocket:
     """A bound ROUTER socket, used by one thread only; `wake` is the one call that others may make, one at a time.
 
     on_drop is told of every client that is gone, by its routing id.
@@ -53,13 +54,20 @@ class Post:
         self._limits, self._metrics, self._on_drop = limits, metrics, on_drop
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
-        self._guard, self.doors = None, None
+        self._guard: ThreadAuthenticator | None = None
+        self._doors: ConnectionWatch | None = None
         try:
             self._bind(address, keys)
         except Exception:
             self.close()
             raise
         self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    @property
+    def doors(self) -> ConnectionWatch:
+        """Who is connected underneath."""
+        assert self._doors is not None, "a socket that stands is bound"
+        return self._doors
 
     def wait(self, milliseconds: int) -> None:
         """Until a message comes, another thread wakes us, or time is up."""
@@ -83,7 +91,7 @@ class Post:
         parts, count, is_more = [], 0, head.more
         while is_more:
             part = self._socket.recv(zmq.DONTWAIT)
-            count, is_more = count + 1, self._socket.getsockopt(zmq.RCVMORE)
+            count, is_more = count + 1, bool(self._socket.getsockopt(zmq.RCVMORE))
             if count <= 3:  # one more than a message has: it is refused by their number
                 parts.append(part)
         self._metrics.messages += 1
@@ -127,8 +135,8 @@ class Post:
                 self._try(client_id, p.pack(last))
 
     def close(self) -> None:
-        if self.doors:
-            self.doors.close()
+        if self._doors:
+            self._doors.close()
         if self._guard:
             self._guard.stop()
         self._context.destroy(linger=300)
@@ -146,7 +154,7 @@ class Post:
         except zmq.ZMQError as error:
             raise AddressError(f"cannot serve on {address}: {error.strerror.lower()}; name another address") from error
         limits = self._limits
-        self.doors = Doors(self._socket, Patience(
+        self._doors = ConnectionWatch(self._socket, Patience(
             hello_s=limits.hello_s, max_connections=limits.max_clients + limits.max_strangers,
             max_from_one=limits.max_connections_each,
         ))  # fmt: skip

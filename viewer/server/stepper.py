@@ -1,4 +1,4 @@
-"""Runs a Host's work apart from the socket and hands the outcomes back; the socket's thread submits and collects.
+"""Runs the explorers' work apart from the socket and hands the outcomes back; the socket's thread submits and collects.
 
 Work is in strands: that of one strand is done in order, one at a time. ENGINE is the strand of all that shares an
 engine; it has a thread of its own, on which steps that wait at the same time go together, and everything else takes
@@ -14,11 +14,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from .command_queue import Command, Controls
-from .explorers import Awake, Host, Stepped
-from .strands import Beside
+from .command_queue import Command, CommandQueue
+from .explorers import Awake, Explorers, Stepped
+from .strands import Strands
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ MOST_REST_S = 2.0
 class StepJob:
     """One step of a session. The command is asked for when the step begins, so that the newest held keys count."""
 
-    controls: Controls
+    controls: CommandQueue
     then: Callable[[tuple[Command, Stepped] | None], None]
     strand: str = ENGINE
 
@@ -41,7 +42,8 @@ class Task:
     exception that it came to."""
 
     def __init__(self, work: Callable[[], Any], done: Callable[[Any], None]):
-        self._work, self._done, self._slices = work, done, None
+        self._work, self._done = work, done
+        self._slices: Any = None  # the generator that the work returned, if it did
 
     def advance(self) -> bool:
         """Do some of it; whether that was all."""
@@ -71,10 +73,10 @@ class Task:
 class Stepper:
     """Runs work on its own threads. wake is called after each outcome, by one thread at a time; it must not block."""
 
-    def __init__(self, host: Host, wake: Callable[[], None]):
-        self.host = host
+    def __init__(self, explorers: Explorers, wake: Callable[[], None]):
+        self.explorers = explorers
         self.lost: list[str] | None = None  # walks that could not be kept at the end; None: the end was not reached
-        host.beside = self._write_beside
+        explorers.beside = self._write_beside
         self._wake, self._giving = wake, threading.Lock()
         self._outcomes: deque[tuple[Callable, Any]] = deque()
         self._changed = threading.Condition()
@@ -82,7 +84,7 @@ class Stepper:
         self._tasks: deque[Task] = deque()
         self._is_stopping = self._is_abandoned = False
         self._stepped_at, self._rested_at, self._may_prepare = 0.0, 0.0, False
-        self._beside = Beside()
+        self._beside = Strands()
         self._thread = threading.Thread(target=self._run, name="roam-stepper", daemon=True)
 
     def start(self) -> None:
@@ -93,7 +95,7 @@ class Stepper:
         """Take these steps; those of the engine that are submitted together begin together."""
         for job in jobs:
             if job.strand != ENGINE:
-                self._beside.submit(job.strand, Task(lambda j=job: self._step([j]), _log_failure))
+                self._beside.submit(job.strand, Task(partial(self._step, [job]), _log_failure))
         with self._changed:
             self._steps.extend(job for job in jobs if job.strand == ENGINE)
             self._changed.notify()
@@ -161,7 +163,7 @@ class Stepper:
             task.give_up()
         self._beside.stop()
         if not self._is_abandoned:  # else the folder may be another server's by now
-            self.lost = self.host.close()
+            self.lost = self.explorers.close()
 
     def _next(self) -> tuple[list[StepJob], Task | None]:
         """The steps that wait, or a task that may have its turn; neither at the end, or where there is time to prepare
@@ -185,7 +187,7 @@ class Stepper:
         """Use the time in which nobody waits; whoever comes waits for one pass of a network at most."""
         has_work = lambda: bool(self._steps or self._tasks or self._is_stopping)  # noqa: E731
         try:
-            self._may_prepare = self.host.prepare(has_work)
+            self._may_prepare = self.explorers.prepare(has_work)
         except Exception:  # the step itself will tell its walker
             log.exception("a step could not be prepared")
 
@@ -208,18 +210,18 @@ class Stepper:
             steps = [(job.controls.session, c.action, 0 if c.is_held or not c.is_last else c.seq) for job, c in group]
             for (job, command), stepped in zip(group, self._stepped(steps), strict=True):
                 self._give(job.then, (command, stepped))
-        Task(lambda: self.host.after_steps([job.controls.session for job, _ in taken]), _log_failure).advance()
+        Task(lambda: self.explorers.after_steps([job.controls.session for job, _ in taken]), _log_failure).advance()
 
     def _stepped(self, steps: list) -> list[Stepped]:
         try:
-            return self.host.step(steps)
+            return self.explorers.step(steps)
         except Exception as error:  # told to those who walked; the thread goes on for all others
             log.exception("%d steps failed", len(steps))
             return [Stepped(error=error)] * len(steps)
 
     def _batches(self, taken: list) -> list[list]:
-        batched = [t for t in taken if self.host.is_batched(t[0].controls.session)]
-        single = [[t] for t in taken if not self.host.is_batched(t[0].controls.session)]
+        batched = [t for t in taken if self.explorers.is_batched(t[0].controls.session)]
+        single = [[t] for t in taken if not self.explorers.is_batched(t[0].controls.session)]
         return single + ([batched] if batched else [])
 
     def _give(self, then: Callable, value: Any) -> None:

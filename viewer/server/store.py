@@ -19,7 +19,7 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol, TextIO, runtime_checkable
@@ -148,9 +148,10 @@ class Store:
         and its size in bytes. before: what the files of meta's chain hold, where changes since will do. Where it fails,
         nothing has changed."""
         folder, number = self._session(meta.session), meta.snapshot
-        path, files = folder / f"changes-{number}", ()
+        path = folder / f"changes-{number}"
+        files: tuple[int, ...] = ()
         try:
-            if before is not None and explorer.save_changes(path, before):
+            if before is not None and isinstance(explorer, Changing) and explorer.save_changes(path, before):
                 files = (*meta.chain, number)
             else:
                 path = folder / f"snapshot-{number}"
@@ -201,7 +202,7 @@ class Store:
 
     def restored(
         self, session: str, load: Callable[..., Explorer], *, say: Callable[[Explorer], None] = lambda _: None
-    ) -> Iterator[None]:
+    ) -> Generator[None, None, tuple[Meta, Explorer, int]]:
         """Take a walk up as it stood after the last act logged, one act at a time; returns its Meta, explorer, and the
         number of the log that goes on from there. `say` is told of the explorer as soon as there is one, to close it
         where this is given up."""
@@ -225,7 +226,8 @@ class Store:
     def _loaded(self, meta: Meta, load: Callable[..., Explorer]) -> tuple[Explorer, Meta]:
         """The explorer of the newest snapshot that can be read, and the walk's Meta as of that one. Raises what the
         newest one raised where there is none."""
-        folder, first = self._session(meta.session), None
+        folder = self._session(meta.session)
+        first: Exception | None = None
         chains = [meta.files[:count] for count in range(len(meta.files), 0, -1)]
         for files in [*chains, *([(meta.older,)] if meta.older else [])]:
             paths = [folder / f"snapshot-{files[0]}", *(folder / f"changes-{number}" for number in files[1:])]
@@ -236,6 +238,7 @@ class Store:
                 first = first or error
                 continue
             return explorer, replace(meta, snapshot=files[-1], chain=files)
+        assert first is not None, "every walk has a snapshot"
         raise first
 
     def _end_with(self, path: Path, acts: list[Done]) -> None:
@@ -332,7 +335,7 @@ def _line(done: Done) -> bytes:
 
 def _read_log(path: Path) -> tuple[list[Done], bool]:
     """The acts of a log up to where it is damaged, if it is; and whether it is whole."""
-    done = []
+    done: list[Done] = []
     for line in path.read_bytes().split(b"\n")[:-1]:  # an act torn by a power cut has no line end
         data, _, said = line.partition(b"\t")
         if said and said != b"%08x" % zlib.crc32(data):  # lines of the first servers have no sum

@@ -39,7 +39,7 @@ class _Strand:
         return self.last_s > LONG_S
 
 
-class Beside:
+class Strands:
     """The threads; `num_threads` is at least two, one of which long work leaves to others."""
 
     def __init__(self, num_threads: int | None = None):

@@ -31,4 +31,4 @@ def draw_branches(
 
 
 def _image(pixels: np.ndarray) -> pygame.Surface:
-    return pygame.image.frombuffer(np.ascontiguousarray(pixels), (pixels.shape[1], pixels.shape[0]), "RGB")
+    return pygame.image.frombuffer(np.ascontiguousarray(pixels).data, (pixels.shape[1], pixels.shape[0]), "RGB")

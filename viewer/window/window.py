@@ -95,7 +95,9 @@ class Window:
     @property
     def picture(self) -> pygame.Surface:
         """The whole window as it is shown, at its present size."""
-        return pygame.display.get_surface()
+        surface = pygame.display.get_surface()
+        assert surface is not None, "the window has been closed"
+        return surface
 
     def _open_screen(self, scale: int) -> None:
         height, width = self.player.frame.pixels.shape[:2]
@@ -297,7 +299,7 @@ class Window:
     def _enlarged(self, pixels: np.ndarray, size: tuple[int, int]) -> pygame.Surface:
         key = (id(pixels), self.player.frame.index, size)
         if self._scaled is None or self._scaled[0] != key:
-            flat = np.ascontiguousarray(pixels)
+            flat = np.ascontiguousarray(pixels).data
             image = pygame.image.frombuffer(flat, (pixels.shape[1], pixels.shape[0]), "RGB")
             self._scaled = (key, pygame.transform.scale(image, size))
         return self._scaled[1]
@@ -306,7 +308,7 @@ class Window:
         player = self.player
         p50, p95 = map(player.key_to_frame.percentile_ms, (50, 95))
         return Status(
-            player.words, player.frames_per_s, player.step_ms, None if p50 is None else (p50, p95),
+            player.words, player.frames_per_s, player.step_ms, None if p50 is None or p95 is None else (p50, p95),
             player.frame.index, player.frame.pose, str(player.place.start), player.queued, player.is_paused,
             player.is_recording, player.is_cut_off,
         )  # fmt: skip

@@ -14,14 +14,14 @@ import numpy as np
 from ...world.frame import Frame, Timing
 from ...world.records import pose_of, pose_row
 from ..files.pictures import SENT_FORMATS, PictureError, read_picture
-from .protocol import MAX_SIDE, FrameHead, ProtocolError, View
+from .protocol import MAX_SIDE, FrameHead, ProtocolError, Viewing
 
 FAR_MM = 65535  # u16mm: farther than this, or no depth at all
 
 
 @dataclass(frozen=True)
 class Look:
-    """How one viewer wants its frames: the part of a View that encoding reads."""
+    """How one viewer wants its frames: the part of a Viewing that encoding reads."""
 
     encoding: str = "raw"
     quality: int = 85
@@ -29,7 +29,7 @@ class Look:
     tokens: bool = False
 
     @staticmethod
-    def of(view: View) -> Look:
+    def of(view: Viewing) -> Look:
         return Look(view.encoding, view.quality, view.depth, view.tokens)
 
 
@@ -49,7 +49,7 @@ def encode(frame: Frame, look: Look) -> Encoded:
     described = {
         "width": width, "height": height, "encoding": look.encoding, "pixel_bytes": len(parts[0]),
         "depth": look.depth if len(parts[1]) else "", "depth_bytes": len(parts[1]),
-        "grid": frame.tokens.shape if len(parts[2]) else (), "token_bytes": len(parts[2]),
+        "grid": () if frame.tokens is None or not len(parts[2]) else frame.tokens.shape, "token_bytes": len(parts[2]),
         "pose": tuple(pose_row(frame.pose)) if frame.pose else (),
     }  # fmt: skip
     payload = parts[0] if len(parts[0]) == sum(map(len, parts)) else b"".join(parts)
@@ -103,7 +103,7 @@ def _tokens(frame: Frame, is_wanted: bool) -> memoryview | bytes:
 
 
 def _bytes(array: np.ndarray) -> memoryview:
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _read_pixels(head: FrameHead, payload: memoryview) -> np.ndarray:

@@ -125,7 +125,7 @@ def _within(value, low: float, high: float) -> float:
 
 
 def _span(low: float, high: float) -> str:
-    names = {MAX_WHOLE: "2^63-1", 2**31: "2^31"}
+    names: dict[float, str] = {MAX_WHOLE: "2^63-1", 2**31: "2^31"}
     return f"{low:g} to {names.get(high, f'{high:.12g}')}"
 
 

@@ -65,7 +65,7 @@ class Request(Message):
 
 
 @dataclass(frozen=True, kw_only=True)
-class View(Request):
+class Viewing(Request):
     """A request that ends in frames: how they are to look on the wire, and how many may come at first."""
 
     encoding: str = choice("raw", "jpeg", default="raw")
@@ -92,7 +92,7 @@ class Hello(Message):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Open(View):
+class Open(Viewing):
     """Begin a walk. world: a family of scenes or "", the server's first; the payload, if any, is a first image."""
 
     TYPE: ClassVar[str] = "open"
@@ -106,7 +106,7 @@ class Open(View):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Load(View):
+class Load(Viewing):
     """Begin a walk where a saved one stood. The save itself stays as it is. token: that of the walk that was saved, or
     "" for any of those that this connection has opened or resumed."""
 
@@ -116,7 +116,7 @@ class Load(View):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resume(View):
+class Resume(Viewing):
     """Take up one's own walk on a new connection. Whoever holds the token drives; the connection before loses it."""
 
     TYPE: ClassVar[str] = "resume"
@@ -124,7 +124,7 @@ class Resume(View):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watch(View):
+class Watch(Viewing):
     """See somebody's walk without driving it."""
 
     TYPE: ClassVar[str] = "watch"
@@ -145,9 +145,7 @@ class Act(Message):
     session: str = session_id()
     mode: str = choice("hold", "once", default="hold")
     text: str = text(MAX_TEXT, default="")
-    motion: tuple[float, ...] = numbers(
-        0, 4, most=(MAX_STEP_M, MAX_STEP_M, MAX_TURN_DEG, MAX_TURN_DEG), default=()
-    )
+    motion: tuple[float, ...] = numbers(0, 4, most=(MAX_STEP_M, MAX_STEP_M, MAX_TURN_DEG, MAX_TURN_DEG), default=())
     clock: float = real(default=0.0)
 
 
@@ -161,7 +159,7 @@ class Credit(Message):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fork(View):
+class Fork(Viewing):
     """Begin a second walk at the same point; answered by its own `opened`."""
 
     TYPE: ClassVar[str] = "fork"

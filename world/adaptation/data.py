@@ -61,11 +61,11 @@ def distilled_walks(engine: Engine, walks: Sequence[RecordedWalk], layout: WalkL
         part = walks[start : start + WALKS_AT_ONCE]
         sessions = [engine.session(Frame(0, pixels[0]), seed=seed + start + k, start="noise", decoder="autoregressive")
                     for k, (pixels, _) in enumerate(part)]  # fmt: skip
-        tokens = [[session.frame.tokens.ravel()] for session in sessions]
+        tokens = [[_codes(session.frame)] for session in sessions]
         for step in zip(*(actions for _, actions in part), strict=True):
             frames = engine.step_many(sessions, [Action(action.text) for action in step])
             for row, frame in zip(tokens, frames, strict=True):
-                row.append(frame.tokens.ravel())
+                row.append(_codes(frame))
         for session, row, (_, actions) in zip(sessions, tokens, part, strict=True):
             session.close()
             sequences.append(layout.ids_of(np.stack(row), [(), *(engine.text.encode(a.text) for a in actions)]))
@@ -84,3 +84,8 @@ def distilled_answers(checkpoint: Checkpoint, requests: Iterable[Request]) -> It
             yield np.array([*writer.prompt, *writer.tokens], dtype=np.int32)
         finally:
             writer.close()
+
+
+def _codes(frame: Frame) -> np.ndarray:
+    assert frame.tokens is not None, "a frame that was drawn token by token has them"
+    return frame.tokens.ravel()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,7 +52,8 @@ class CopyAttention:
 
     def __init__(self, places: Places, *, window: int | None = None, is_blocked: bool | None = None):
         device = places.place.device
-        self._blocks = self._bias = None
+        self._bias: Tensor | None = None  # one of the two: a dense mask, or blocks of one
+        self._blocks: Any = None
         if device.type == "cuda" if is_blocked is None else is_blocked:
             from torch.nn.attention.flex_attention import create_block_mask
 
@@ -67,7 +69,7 @@ class CopyAttention:
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (x.transpose(1, 2) for x in (q, k.to(q.dtype), v.to(q.dtype)))
-        if self._blocks is None:
+        if self._bias is not None:
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=self._bias.to(q.dtype), enable_gqa=True)
         else:
             out = _flex(q.device.type)(q, k, v, block_mask=self._blocks, enable_gqa=True)

@@ -17,14 +17,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..checkpoint import Checkpoint, is_official, load_checkpoint, save_checkpoint
 from ..emu.answer import Request
-from ..emu.checkpoint import load_official, save_official
+from ..emu.checkpoint import load_official, parts_of, save_official
 from ..emu.prompts import preset
 from ..emu.sequence import Format
 from ..engine import Engine
 from ..training.parallel import launch
 from ..transformer.dida import MetricPath
 from .data import distilled_answers, distilled_walks, recorded_walks, walk_sequences
-from .samples import AnswerLayout, WalkLayout, load_sequences, save_sequences
+from .samples import AnswerLayout, SampleLayout, WalkLayout, load_sequences, save_sequences
 from .train import AdaptRecipe, Learner, adapt
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,13 @@ class AdaptOrder:
     def is_official(self) -> bool:
         return self.model is not None and is_official(self.model)
 
+    @property
+    def official(self) -> tuple[Path, Path] | None:
+        """The folders of an official model and its vision tokenizer."""
+        if self.model is None or self.vision is None or not self.is_official:
+            return None
+        return self.model, self.vision
+
 
 def run_adaptation(order: AdaptOrder, *, show: Callable[[str, float, dict], None] | None = None) -> Path:
     """Do what is ordered; returns the folder of the adapted checkpoint. show: called with (part, share done, figures),
@@ -106,24 +113,28 @@ def _work(rank: int, workers: int, order: AdaptOrder, show) -> None:
     if rank:
         return
     target = order.out / "checkpoint"
-    if order.is_official:
-        save_official(learner.folded(), order.model, target, dida)
+    if order.official:
+        save_official(learner.folded(), order.official[0], target, dida)
     else:
         save_checkpoint(replace(checkpoint, model=learner.folded(), dida=dida), target)
 
 
 def _loaded(order: AdaptOrder, rank: int = 0) -> Checkpoint:
     device = f"cuda:{rank}" if order.device == "cuda" else order.device
-    if order.is_official:
+    if order.official:
         # an optimiser's small steps are lost in 16 bits; adapters have float32 of their own
         precision = order.precision or ("bfloat16" if order.recipe.rank and order.device == "cuda" else "float32")
-        return load_official(order.model, order.vision, device=device, precision=precision, say=log.info)
+        return load_official(*order.official, device=device, precision=precision, say=log.info)
     return load_checkpoint(order.model, device=device)
 
 
-def _layout(order: AdaptOrder, checkpoint: Checkpoint) -> WalkLayout | AnswerLayout:
+def _layout(order: AdaptOrder, checkpoint: Checkpoint) -> SampleLayout:
     if order.is_official:
-        return AnswerLayout(Format(checkpoint.text, checkpoint.vocabulary), longest=order.longest)
+        return AnswerLayout(Format(parts_of(checkpoint).text, checkpoint.vocabulary), longest=order.longest)
+    return _walk_layout(order, checkpoint)
+
+
+def _walk_layout(order: AdaptOrder, checkpoint: Checkpoint) -> WalkLayout:
     return WalkLayout(checkpoint.layout, checkpoint.vocabulary, frames=order.frames)
 
 
@@ -137,14 +148,14 @@ def _gathered(order: AdaptOrder, tick) -> Iterator[np.ndarray]:
         yield from _own_answers(order, tick) if order.distil else ()
         return
     checkpoint = _loaded(order)
-    layout, walks = _layout(order, checkpoint), order.data is not None and order.data.is_dir()
+    layout, walks = _walk_layout(order, checkpoint), order.data if order.data and order.data.is_dir() else None
     if walks:
-        yield from walk_sequences(recorded_walks(order.data, "train", order.limit), checkpoint, layout)
+        yield from walk_sequences(recorded_walks(walks, "train", order.limit), checkpoint, layout)
     if order.distil:
         if not walks:
             raise AdaptError("a walk of its own begins at a recorded frame; name a folder that `roam record` wrote")
         begun = [(pixels[: order.frames], actions[: order.frames - 1])
-                 for pixels, actions in recorded_walks(order.data, "train", order.distil)]  # fmt: skip
+                 for pixels, actions in recorded_walks(walks, "train", order.distil)]  # fmt: skip
         yield from distilled_walks(Engine(checkpoint), begun, layout, temperature=DISTIL_TEMPERATURE,
                                    seed=order.recipe.seed, progress=tick)  # fmt: skip
 

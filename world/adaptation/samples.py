@@ -47,7 +47,9 @@ class SampleLayout(Protocol):
     """Reads sequences of one format. window: how many pages back a row sees, None for all."""
 
     vocabulary: Vocabulary
-    window: int | None
+
+    @property
+    def window(self) -> int | None: ...
 
     def read(self, ids: np.ndarray, rng: np.random.Generator) -> Sample:
         """A part of a sequence that is short enough to learn from. Raises SampleError where there is none."""

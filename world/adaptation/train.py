@@ -79,10 +79,8 @@ class Learner(nn.Module):
         """Cross-entropy in nats of every target, of noisy rows (M,) and of clean ones (K,)."""
         attention = CopyAttention(batch.places, window=window)
         hidden = self.transformer(self._embedded(batch.ids), batch.positions, attention)
-        return tuple(
-            self._losses(hidden[rows], batch.targets[rows])
-            for rows in ((batch.targets >= 0) & batch.is_noisy, (batch.targets >= 0) & ~batch.is_noisy)
-        )
+        noisy, clean = (batch.targets >= 0) & batch.is_noisy, (batch.targets >= 0) & ~batch.is_noisy
+        return self._losses(hidden[noisy], batch.targets[noisy]), self._losses(hidden[clean], batch.targets[clean])
 
     @torch.no_grad()
     def folded(self) -> Transformer:
@@ -102,8 +100,13 @@ class Learner(nn.Module):
         if self.codes is None:
             return rows
         first = self.vocabulary.first_code
-        codes = self.codes.embed(self._vision[0].digits((ids - first).clamp_min(0)))
+        codes = self.codes.embed(self._digits((ids - first).clamp_min(0)))
         return torch.where((ids >= first)[..., None], codes, rows)
+
+    def _digits(self, codes: Tensor) -> Tensor:
+        (vision,) = self._vision
+        assert vision is not None, "factored codes come of a tokenizer's lattice"
+        return vision.digits(codes)
 
     def _losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Codes among codes, as they are drawn; words among all tokens. hidden (M, C), targets (M,) -> (M,)."""
@@ -111,7 +114,7 @@ class Learner(nn.Module):
         is_code = targets >= first
         losses = hidden.new_zeros(len(targets), dtype=torch.float32)
         if self.codes is not None:
-            digits = self._vision[0].digits(targets[is_code] - first)
+            digits = self._digits(targets[is_code] - first)
             losses[is_code] = self.codes.loss(hidden[is_code], digits).float()
         else:
             losses[is_code] = _cross_entropy(hidden[is_code], head[self.vocabulary.visual], targets[is_code] - first)

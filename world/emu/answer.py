@@ -18,6 +18,7 @@ from ...kernels.sample import head_sample
 from ..checkpoint import Checkpoint
 from ..transformer.cache import KVCache
 from ..transformer.dida import MetricPath, decode_canvas, start_from_noise
+from .checkpoint import parts_of
 from .ibq import smart_resize, smart_size
 from .prompts import Preset, PromptError, preset, prompt, turn, unconditional_prompt
 from .sampling import Sampling, draw
@@ -93,7 +94,8 @@ class AnswerWriter:
                  streams: Sequence[TokenStream] | None = None):  # fmt: skip
         self.checkpoint, self.request = checkpoint, request
         self.preset = request.preset or preset(request.task)
-        self.form = Format(checkpoint.text, checkpoint.vocabulary)
+        self.parts = parts_of(checkpoint)
+        self.form = Format(self.parts.text, checkpoint.vocabulary)
         self.device = checkpoint.model.lm_head.weight.device
         self.prompt: list[int] = []  # what the answer answers, and the images that it goes by
         self.grids: list[np.ndarray] = []
@@ -108,7 +110,8 @@ class AnswerWriter:
             self.grids = [self._encode(pixels) for pixels in request.images]
             self.prompt = self._ids(question)
             streams = self._streams(cache, self.prompt, self._ids(unconditional_prompt(len(self.grids))))
-        self.conditional, self.unconditional = (*streams, None)[:2]
+        self.conditional = streams[0]
+        self.unconditional = streams[1] if len(streams) > 1 else None
         self.grammar = self._grammar([grid.shape for grid in self.grids])
 
     @property
@@ -188,15 +191,15 @@ class AnswerWriter:
         rows = rows.to(self.device).repeat(len(self.branches), 1)
         is_code = rows[0] >= form.vocabulary.first_code
         before = is_code.nonzero()[:, 0] - 1  # a row predicts the code after it
-        guided = dict(top_k=self.preset.image.top_k)
 
         def predict(tokens: torch.Tensor, seeds: torch.Tensor, temperature: float) -> torch.Tensor:
             rows[:, is_code] = tokens + form.vocabulary.first_code
             hidden = canvas_states(model, self.branches, rows)[:, before]
             self.num_passes += 1
-            if len(hidden) == 2:
-                guided.update(uncond=hidden[1:], guidance=self.preset.guidance)
-            return head_sample(hidden[:1].contiguous(), head, seeds, temperature=temperature, **guided)[0]
+            is_guided = len(hidden) == 2
+            return head_sample(hidden[:1].contiguous(), head, seeds, temperature=temperature,
+                               top_k=self.preset.image.top_k, uncond=hidden[1:] if is_guided else None,
+                               guidance=self.preset.guidance if is_guided else 1.0)[0]  # fmt: skip
 
         path = MetricPath(self.checkpoint.metric, dida)
         seeds = [self._seed(step) for step in range(dida.steps + 1)]
@@ -242,7 +245,7 @@ class AnswerWriter:
             self.unconditional.append([token])
         for part in self.reader.read(token):
             yield self._shown(part) if isinstance(part, Picture) else part
-        if was_in_image and token == self.form.row_end:
+        if was_in_image and token == self.form.row_end and self.reader.rows is not None:
             rows = len(self.reader.rows) - 1
             yield Row(self.num_images, rows, self.grammar.height)
 
@@ -266,7 +269,7 @@ class AnswerWriter:
     def _encode(self, pixels: np.ndarray) -> np.ndarray:
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
             raise PromptError(f"an image of shape {pixels.shape} and {pixels.dtype}; wanted (H, W, 3) uint8")
-        vision, context = self.checkpoint.vision, self.checkpoint.pages.context
+        vision, context = self.parts.vision, self.parts.pages.context
         cell, area = vision.config.cell, self.preset.area
         height, width = (side // cell for side in smart_size(*pixels.shape[:2], area=area, cell=cell))
         if (needed := self.form.block_length(height, width)) > context:
@@ -285,7 +288,7 @@ class AnswerWriter:
 
     def _streams(self, cache: KVCache | None, ids: list[int], unconditional: list[int]) -> list[TokenStream]:
         """Both branches over one cache with pages for the whole answer; only one where nothing is guided."""
-        model, pages = self.checkpoint.model, self.checkpoint.pages
+        model, pages = self.checkpoint.model, self.parts.pages
         prompts = [ids, unconditional][: 2 if self.preset.guidance != 1 else 1]
         if cache is None:
             longest = min(pages.context, len(ids) + self.preset.max_tokens)

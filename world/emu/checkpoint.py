@@ -11,9 +11,9 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ...kernels.linear import Fp8Linear
-from ..checkpoint import Checkpoint, CheckpointError
+from ..checkpoint import Checkpoint, CheckpointError, config_from
 from ..config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
 from ..tokens.vocabulary import Vocabulary
 from ..transformer.model import Transformer
@@ -31,6 +31,9 @@ from .text import BPE_FILE, VISION_FILE, EmuTextTokenizer
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
+
+C = TypeVar("C", ModelConfig, IbqConfig)
+M = TypeVar("M", bound=nn.Module)
 
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
 # settings that config.json may leave out, at the values of the official code
@@ -76,20 +79,38 @@ def load_official(model: str | Path, vision: str | Path, *, text: str | Path | N
                       dida or DidaConfig(), _digest(model, vision), pages, is_adapted=dida is not None)  # fmt: skip
 
 
+@dataclass(frozen=True)
+class OfficialParts:
+    """What an official checkpoint has of its own kind."""
+
+    text: EmuTextTokenizer
+    vision: IbqTokenizer
+    pages: PageConfig
+
+
+def parts_of(checkpoint: Checkpoint) -> OfficialParts:
+    """Raises CheckpointError for a checkpoint of another kind."""
+    text, vision, pages = checkpoint.text, checkpoint.vision, checkpoint.pages
+    if not isinstance(text, EmuTextTokenizer) or not isinstance(vision, IbqTokenizer) or pages is None:
+        raise CheckpointError("a checkpoint of ours where an official one is wanted: Engine is what runs it")
+    return OfficialParts(text, vision, pages)
+
+
 def save_official(model: Transformer, source: str | Path, folder: str | Path, dida: DidaConfig, *,
                   shard_bytes: int = 4 << 30) -> None:  # fmt: skip
     """Write a model that began as the official folder `source` as such a folder, in shards of about `shard_bytes`;
     config.json says that it is adapted, and the text tokenizer's files come along."""
     source, folder = Path(source), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    shards, size = [{}], 0
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
     for key, tensor in model.state_dict().items():
         if shards[-1] and size + tensor.nbytes > shard_bytes:
             shards.append({})
             size = 0
         shards[-1][key] = tensor
         size += tensor.nbytes
-    where = {}
+    where: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         save_file({key: tensor.contiguous().cpu() for key, tensor in shard.items()}, folder / name, {"format": "pt"})
@@ -141,9 +162,9 @@ def read_vision_config(folder: Path) -> IbqConfig:
     outer = _holder_of("ddconfig", parts) or parts
     flat = {**outer, **outer.get("ddconfig", {})}
     flat["n_embed"] = flat.get("n_embed", flat.get("codebook_size", IbqConfig.n_embed))
-    known = {name: value for name, value in flat.items() if name in IbqConfig.__dataclass_fields__}
+    known: dict[str, Any] = {name: value for name, value in flat.items() if name in IbqConfig.__dataclass_fields__}
     try:
-        return IbqConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
+        return config_from(IbqConfig, known)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} has settings that cannot be used: {error}") from error
 
@@ -283,7 +304,7 @@ def _vocabulary(config: ModelConfig, vision: IbqConfig, words: EmuTextTokenizer)
     return vocabulary
 
 
-def _on_meta(kind: type[nn.Module], config: ModelConfig | IbqConfig) -> nn.Module:
+def _on_meta(kind: Callable[[C], M], config: C) -> M:
     with torch.device("meta"):
         return kind(config)
 

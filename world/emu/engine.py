@@ -31,7 +31,7 @@ from ..snapshot import SnapshotError, tensors_of, write_whole
 from ..spatial.view_memory import ViewMemory
 from ..transformer.cache import KVCache
 from .answer import AnswerWriter, Image, Request, Text
-from .checkpoint import free_bytes, load_official
+from .checkpoint import free_bytes, load_official, parts_of
 from .prompts import Preset, PromptError, exploration, preset
 from .sequence import Format
 from .token_stream import TokenStream, settle
@@ -94,10 +94,11 @@ class EmuEngine:
     saves_changes = False  # ids and codes are small whole
 
     def __init__(self, checkpoint: Checkpoint, *, preset: Preset | None = None, max_pages: int | None = None):
+        parts = parts_of(checkpoint)
         self.checkpoint, self.preset = checkpoint, preset or explore_preset()
-        self.model, self.vision, self.text = checkpoint.model, checkpoint.vision, checkpoint.text
-        self.dida, self.pages, self.layout = checkpoint.dida, checkpoint.pages, checkpoint.layout
-        self.form = Format(checkpoint.text, checkpoint.vocabulary)
+        self.model, self.vision, self.text = checkpoint.model, parts.vision, parts.text
+        self.dida, self.pages, self.layout = checkpoint.dida, parts.pages, checkpoint.layout
+        self.form = Format(parts.text, checkpoint.vocabulary)
         self.device = self.model.lm_head.weight.device
         num_branches = 2 if self.preset.guidance != 1 else 1
         one_session = num_branches * (-(-self.pages.context // self.pages.page_size) + self.num_kept + 2)
@@ -182,7 +183,7 @@ class EmuEngine:
 
     def observe(self, session: Session, action: Action, pixels: np.ndarray, pose: Pose | None = None) -> Frame:
         """Take a true picture (H, W, 3) uint8 into a session's history: what `step` would have dreamt is given."""
-        writer, (h, w) = self._resumed(session, action), session.frame.tokens.shape
+        writer, (h, w) = self._resumed(session, action), _cells(session.frame)
         cell = self.vision.config.cell
         fitted = PictureFile.fromarray(np.asarray(pixels)).resize((w * cell, h * cell), PictureFile.Resampling.BICUBIC)
         codes = self.encode(np.asarray(fitted))
@@ -236,7 +237,7 @@ class EmuEngine:
             "start": session.start, "decoder": session.decoder, "passages": json.dumps(told),
             "actions": json.dumps([action_row(action) for action in session.actions]),
         }  # fmt: skip
-        tensors = {f"codes.{k}": torch.from_numpy(moment.frame.tokens) for k, moment in enumerate(moments)}
+        tensors = {f"codes.{k}": torch.from_numpy(_codes(moment.frame)) for k, moment in enumerate(moments)}
         tensors |= {f"ids.{k}.{branch}": torch.tensor([*strand.ids, strand.next], dtype=torch.int32)
                     for k, moment in enumerate(moments) for branch, strand in enumerate(moment.strands)}  # fmt: skip
         write_whole(tensors, path, meta)
@@ -283,7 +284,7 @@ class EmuEngine:
         return frame
 
     def _drawn(self, writer: AnswerWriter, index: int) -> tuple[Frame, str]:
-        said = []
+        said: list[str] = []
         for event in writer.events():
             if isinstance(event, Image):
                 return Frame(index, event.pixels, event.codes), "".join(said)
@@ -296,7 +297,7 @@ class EmuEngine:
         if session.is_closed:
             raise RuntimeError("this session is closed; open another")
         self.settle([session])
-        seen, size = self._seen(_passages(session)), session.frame.tokens.shape
+        seen, size = self._seen(_passages(session)), _cells(session.frame)
         streams = [self._stream(seen, branch) for branch in range(len(seen[-1].strands))]
         request = Request("explore", "", preset=self._preset(session.decoder), size=size, seed=session.seed)
         writer = AnswerWriter(self.checkpoint, request, streams=streams)
@@ -320,7 +321,7 @@ class EmuEngine:
         if not moments:
             return []
         first, *others = moments
-        h, w = first.frame.tokens.shape
+        h, w = _cells(first.frame)
         room = self.pages.context - TURN_LIMIT - THOUGHT_LIMIT - self.form.block_length(h, w)
         room -= len(first.strands[0].ids)
         seen: list[Passage] = []
@@ -357,6 +358,16 @@ class EmuEngine:
 def explore_preset(**changes) -> Preset:
     """The task's preset for walks: a step ends with its picture, and begins it after so many words at the latest."""
     return preset("explore", **{"stops_at_image": True, "text_limit": THOUGHT_LIMIT} | changes)
+
+
+def _codes(frame: Frame) -> np.ndarray:
+    assert frame.tokens is not None, "an official model's frames are all drawn as tokens"
+    return frame.tokens
+
+
+def _cells(frame: Frame) -> tuple[int, int]:
+    height, width = _codes(frame).shape
+    return height, width
 
 
 def _passages(session: Session) -> list[Passage]:

@@ -98,7 +98,8 @@ def smart_size(height: int, width: int, *, area: int, cell: int = 16) -> tuple[i
     aspect = width / height
     tall = int((area / aspect) ** 0.5)
     wide = int(tall * aspect)  # from the floored height, as the official code has it
-    return tuple(max(cell, (side + cell // 2) // cell * cell) for side in (tall, wide))
+    rounded = [max(cell, (side + cell // 2) // cell * cell) for side in (tall, wide)]
+    return rounded[0], rounded[1]
 
 
 def smart_resize(pixels: np.ndarray, *, area: int, cell: int = 16) -> np.ndarray:
@@ -166,7 +167,7 @@ class _Encoder(nn.Module):
         for level in self.down:
             x = level(x)
             if hasattr(level, "downsample"):
-                x = level.downsample(x)
+                x = level.get_submodule("downsample")(x)
         return self.conv_out(F.silu(self.norm_out(self.mid(x))))
 
 
@@ -192,7 +193,7 @@ class _Decoder(nn.Module):
         for level in reversed(self.up):
             x = level(x)
             if hasattr(level, "upsample"):
-                x = level.upsample(x)
+                x = level.get_submodule("upsample")(x)
         return self.conv_out(F.silu(self.norm_out(x)))
 
 

@@ -107,7 +107,7 @@ class Footprint:
 
     def check(self) -> None:
         """Raise DoesNotFit if the device is too small."""
-        if self.fits:
+        if self.fits or self.available is None:
             return
         others = "; ".join(f"{name} ({plan.total / _GIB:.1f} GiB)" for name, plan in self._smaller() if plan.fits)
         raise DoesNotFit(

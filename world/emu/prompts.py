@@ -94,8 +94,9 @@ def prompt(task: str, question: str, num_images: int = 0) -> list[str | int]:
     if not question.strip():
         raise PromptError(f"task {task} without a request; say what you want")
     question = _VLA + question if task == "vla" else question
-    images = list(range(num_images))
-    middle = [*images, question] if task == "x2i" else [question, *images]
+    middle: list[str | int] = [question, *range(num_images)]
+    if task == "x2i":
+        middle = [*range(num_images), question]
     return _joined([f"{_SYSTEM} for {task} task.{_EXTRA.get(task, '')} USER: ", *middle, _ANSWER])
 
 

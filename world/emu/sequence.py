@@ -124,13 +124,13 @@ class Grammar:
     def __init__(self, form: Format, *, size: tuple[int, int] | None = None, keeps_size: bool = True):
         self.form, self.size, self.keeps_size = form, size, keeps_size
         self.is_sized = size is not None
-        self._block: list[int] | None = None  # the image block being written, from its image start
+        self._block: list[int] = []  # the image block being written, from its image start; empty outside of one
         self.height = 0  # rows of the block being written, once its header is read
         self.width = self._cells = 0  # codes a row, and codes and row ends in all
 
     @property
     def in_image(self) -> bool:
-        return self._block is not None
+        return bool(self._block)
 
     @property
     def wants_code(self) -> bool:
@@ -152,7 +152,7 @@ class Grammar:
     def choices(self, budget: int) -> list[int]:
         """Within a size header, the ids that may come next: those of sizes whose blocks end within `budget` tokens."""
         form, begun = self.form, self.form.text.decode(self._block[1:])
-        if self.is_sized:
+        if self.is_sized and self.size:
             return [form.header(*self.size)[len(self._block)]]
         left = budget + len(self._block)
         fitting = {
@@ -168,7 +168,7 @@ class Grammar:
 
     def can_begin_image(self, budget: int) -> bool:
         """Whether a picture's whole block can still be written in `budget` tokens."""
-        size = self.size if self.is_sized else (SMALLEST_SIDE, SMALLEST_SIDE)
+        size = self.size if self.is_sized and self.size else (SMALLEST_SIDE, SMALLEST_SIDE)
         return self.form.block_length(*size) <= budget
 
     def accept(self, token: int) -> None:
@@ -177,7 +177,7 @@ class Grammar:
         if token == form.image_begin:
             self._block, self._cells = [token], 0
         elif token == form.image_end:
-            self._block = None
+            self._block = []
             self.is_sized = self.is_sized and self.keeps_size
         elif self.in_image:
             self._block.append(token)
@@ -186,7 +186,8 @@ class Grammar:
                 self._cells = self.height * (self.width + 1) - 1
 
     def _read_header(self) -> tuple[int, int]:
-        size = tuple(map(int, self.form.text.decode(self._block[1:-1]).split("*")))
+        height, width = map(int, self.form.text.decode(self._block[1:-1]).split("*"))
+        size = height, width
         if self.keeps_size:
             self.size, self.is_sized = size, True
         return size
@@ -213,7 +214,7 @@ class AnswerReader:
             yield from self.flush()
             self.rows = [[]]
         elif self.rows is not None:
-            yield from self._read_cell(token)
+            yield from self._read_cell(token, self.rows)
         elif token in (form.end, form.answer_begin, form.answer_end):
             yield from self.flush()
         elif piece := self._utf8.decode(form.text.bytes_of(token)):
@@ -229,8 +230,8 @@ class AnswerReader:
         form = self.form
         return {form.plan_begin: "plan", form.plan_end: "text", form.thought_begin: "thought", form.thought_end: "text"}
 
-    def _read_cell(self, token: int) -> Iterator[Picture]:
-        first, rows = self.form.vocabulary.first_code, self.rows
+    def _read_cell(self, token: int, rows: list[list[int]]) -> Iterator[Picture]:
+        first = self.form.vocabulary.first_code
         if token >= first:
             rows[-1].append(token - first)
         elif token == self.form.row_end:
@@ -243,10 +244,12 @@ class AnswerReader:
 
 def parse_answer(ids: Iterable[int], form: Format) -> list[Text | Picture]:
     """The parts of a whole answer in order; words of one kind that touch are one part, unfinished pictures left out."""
-    reader, parts = AnswerReader(form), []
+    reader = AnswerReader(form)
+    parts: list[Text | Picture] = []
     for part in (*(part for token in ids for part in reader.read(token)), *reader.flush()):
-        if isinstance(part, Text) and parts and isinstance(parts[-1], Text) and parts[-1].kind == part.kind:
-            parts[-1] = Text(part.kind, parts[-1].text + part.text)
+        last = parts[-1] if parts else None
+        if isinstance(part, Text) and isinstance(last, Text) and last.kind == part.kind:
+            parts[-1] = Text(part.kind, last.text + part.text)
         else:
             parts.append(part)
     return parts

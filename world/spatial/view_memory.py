@@ -69,7 +69,7 @@ class ViewMemory:
         world = (rays * depth) @ view.pose.rotation.T + np.asarray(view.pose.position)
         memos = (*self._memos, _Memo(index, view, world.astype(np.float32)))
         if len(memos) > self.limit:
-            memos = _least_missed_dropped(memos, self.camera.focal, max(1, self.limit // _AT_ONCE))
+            memos = _without_the_most_redundant(memos, self.camera.focal, max(1, self.limit // _AT_ONCE))
         return ViewMemory(self.camera, limit=self.limit, memos=memos)
 
     def items(self) -> list[tuple[int, View]]:
@@ -95,7 +95,8 @@ class ViewMemory:
         ends = counts.cumsum()
         positions = np.array([memo.view.pose.position for memo in self._memos])
         nearness = 1 / (1 + np.linalg.norm(positions - position, axis=1) / _FAR)
-        chosen, seen = [], np.zeros(_CELLS**2, np.bool_)
+        chosen: list[int] = []
+        seen = np.zeros(_CELLS**2, np.bool_)
         while len(chosen) < count:
             gains = _gains(cells, ends, seen)
             worth = np.where(gains < _WORTH, 0.0, gains * nearness)
@@ -108,8 +109,9 @@ class ViewMemory:
         return [self._memos[index].view for index in chosen]
 
 
-def _least_missed_dropped(memos: tuple[_Memo, ...], focal: float, count: int) -> tuple[_Memo, ...]:
-    """The memos without `count` of them, each the one whose surfaces the ones then left show best; never the newest."""
+def _without_the_most_redundant(memos: tuple[_Memo, ...], focal: float, count: int) -> tuple[_Memo, ...]:
+    """The memos without `count` of them. A memo's score is the sum over its points of 1 / the number of views that show
+    them; the lowest is evicted, one after the other, the oldest first on ties and the newest never."""
     points = np.full((len(memos), _JUDGED, 3), np.nan, np.float32)
     for row, memo in zip(points, memos, strict=True):
         some = memo.points[:: -(-len(memo.points) // _JUDGED)]
@@ -149,8 +151,7 @@ def _shown(points, positions, rotations, depths, focal):
 
 @njit(cache=True, nogil=True)
 def _kept(shown, is_point, count):
-    """(n,) bool: all views but `count`, dropped one by one. A view is missed by the sum over its points of one over the
-    number of views that show each, itself among them; of equals the older goes."""
+    """(n,) bool: all views but the `count` that are evicted, as `_without_the_most_redundant` has it."""
     n, K = is_point.shape
     kept, views = np.ones(n, np.bool_), np.ones((n, K), np.int64)
     for i in range(n):

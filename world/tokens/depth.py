@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...kernels.conv import serve_convolutions
-from .vision import MAX_DEPTH, MIN_DEPTH, Attention, Residual, to_unit
+from .vision import MAX_DEPTH, MIN_DEPTH, Attention, Residual, to_unit, zero
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class DepthConfig:
 class DepthRefiner(nn.Module):
     """Pixels (B, 3, H, W) in [-1, 1] and log depth (B, H, W) to a better log depth; unchanged before training."""
 
+    rows: Tensor
+
     def __init__(self, config: DepthConfig):
         super().__init__()
         self.config = config
@@ -49,8 +51,7 @@ class DepthRefiner(nn.Module):
         self.up1 = nn.Sequential(nn.Conv2d(mid, low * 4, 3, padding=1), nn.PixelShuffle(2))
         self.join0 = Residual(low)
         self.out = nn.Conv2d(low, 16, 3, padding=1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        zero(self.out)
         # a pixel's height in the picture: with the floor at a known height, half of what there is to know
         rows = torch.linspace(-1, 1, config.size)[:, None].expand(config.size, config.size)
         self.register_buffer("rows", rows.clone(), persistent=False)

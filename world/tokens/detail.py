@@ -17,8 +17,8 @@ def restore_detail(decoded: np.ndarray, carried: np.ndarray, covered: np.ndarray
     over cells and at the edges of holes. Returns the picture (H, W, 3) uint8 and where it shows the carried view rather
     than the decoder's, (H, W) bool."""
     H, W = covered.shape
-    trust = np.clip(1 - distance / tolerance, 0, 1).astype(np.float32)
-    trust = cv2.resize(trust, (W, H), interpolation=cv2.INTER_LINEAR)
+    by_cell = np.clip(1 - distance / tolerance, 0, 1).astype(np.float32)
+    trust = cv2.resize(by_cell, (W, H), interpolation=cv2.INTER_LINEAR)
     edge = cv2.blur(covered.astype(np.float32), (5, 5))
     weight = trust * np.clip(2 * edge - 1, 0, 1)
     mixed = decoded + weight[..., None] * (carried.astype(np.float32) - decoded)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...kernels.conv import serve_convolutions
-from .vision import MAX_DEPTH, MIN_DEPTH, Attention, Residual, VisionTokenizer, to_unit
+from .vision import MAX_DEPTH, MIN_DEPTH, Attention, Residual, VisionTokenizer, to_unit, zero
 
 USUAL_DEPTH = 1.5  # log metres: most surfaces are some metres away
 _DECODER = ("first", "near1", "whole1", "near2", "whole2", "up2", None, "mid1", "mid2", "up1", None, "low1", None,
@@ -73,9 +73,9 @@ class Painter(nn.Module):
             nn.Conv2d(4 + 6, config.fine, 3, padding=1), nn.SiLU(), nn.Conv2d(config.fine, config.fine, 3, padding=1),
             nn.SiLU(), nn.Conv2d(config.fine, 4, 3, padding=1),
         ) if config.fine else None  # fmt: skip
-        for last in (self.join0, self.join1, self.join2, *(self.fine[-1:] if config.fine else ())):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        for last in (self.join0, self.join1, self.join2, None if self.fine is None else self.fine[-1]):
+            if isinstance(last, nn.Conv2d):
+                zero(last)
 
     @torch.no_grad()
     def go_on_from(self, other: Painter) -> None:
@@ -93,7 +93,9 @@ class Painter(nn.Module):
 
     def served(self, dtype: torch.dtype) -> Painter:
         """A copy to run and not to train, in `dtype` but for the last convolution, which decides depth."""
-        return serve_convolutions(self, dtype, wide=(self.out if self.fine is None else self.fine[-1],))
+        last = self.out if self.fine is None else self.fine[-1]
+        assert isinstance(last, nn.Conv2d)
+        return serve_convolutions(self, dtype, wide=(last,))
 
     def forward(self, points: Tensor, known: Known, noise: Tensor) -> tuple[Tensor, Tensor]:
         """points (B, D, h, w); noise (B, 1, H, W), normal -> what is painted everywhere, over what is known too."""

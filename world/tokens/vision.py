@@ -46,6 +46,9 @@ class VisionConfig:
 class VisionTokenizer(nn.Module):
     """Pixels (B, 3, H, W) in [-1, 1] to codes (B, h, w) and back to pixels and depth in metres."""
 
+    steps: Tensor
+    levels: Tensor
+
     def __init__(self, config: VisionConfig):
         super().__init__()
         self.config = config
@@ -124,6 +127,13 @@ def to_unit(pixels: Tensor) -> Tensor:
     return pixels.movedim(-1, 1).float().div(127.5).sub(1).contiguous(memory_format=torch.channels_last)
 
 
+def zero(conv: nn.Conv2d) -> None:
+    """Let a convolution begin as one that gives nothing."""
+    nn.init.zeros_(conv.weight)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+
+
 class Residual(nn.Module):
     """Two 3x3 convolutions without normalisation, the second starting at zero, so that depth costs no stability."""
 
@@ -131,8 +141,7 @@ class Residual(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        zero(self.conv2)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv2(F.silu(self.conv1(F.silu(x))))

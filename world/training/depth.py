@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...kernels.conv import channels_last
 from ..tokens.depth import DepthConfig, DepthRefiner
 from ..tokens.vision import MAX_DEPTH, MIN_DEPTH, VisionTokenizer
 from .data import Walks, load_walks
@@ -51,7 +52,7 @@ def train_depth(data: str | Path, folder: str | Path, recipe: DepthRecipe, confi
     walks, held_out = load_walks(data, "train"), load_walks(data, "dev", 64)
     run = Run(folder)  # whose clock starts here
     torch.manual_seed(recipe.seed)
-    model = DepthRefiner(config).to(device=device, memory_format=torch.channels_last)
+    model = channels_last(DepthRefiner(config)).to(device)
     vision = vision.to(device)
     optimizers = make_optimizers(model, recipe)
     average, step = Average(model), 0
@@ -128,7 +129,8 @@ def evaluate(model: DepthRefiner, vision: VisionTokenizer, walks: Walks) -> dict
     the decoder's depth as it was."""
     pixels = walks.pixels[:, ::8].reshape(-1, *walks.pixels.shape[2:])
     depth = walks.depth[:, ::8].reshape(-1, *walks.depth.shape[2:])
-    device, off = vision.steps.device, {name: [] for name in MEASURES}
+    off: dict[str, list[float]] = {name: [] for name in MEASURES}
+    device = vision.steps.device
     for k in range(0, len(pixels), 16):
         true = torch.from_numpy(pixels[k : k + 16]).to(device)
         shown, before = vision.decode(vision.encode(true))

@@ -19,6 +19,10 @@ from torch.nn import functional as F
 class FactoredCodes(nn.Module):
     """levels: lattice steps in each of K dimensions; C: the model's width."""
 
+    _digits: Tensor
+    _steps: Tensor
+    offsets: Tensor
+
     def __init__(self, levels: tuple[int, ...], hidden_size: int):
         super().__init__()
         self.levels = levels

@@ -32,11 +32,12 @@ class Muon(torch.optim.Optimizer):
                     p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.view(p.shape), alpha=-rate)
 
     def _momentum(self, p: Tensor, momentum: float) -> Tensor:
-        state = self.state[p]
+        state, grad = self.state[p], p.grad
+        assert grad is not None, "only weights with gradients are stepped"
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(p)
-        state["momentum"].lerp_(p.grad, 1 - momentum)
-        return p.grad.lerp(state["momentum"], momentum)  # Nesterov
+        state["momentum"].lerp_(grad, 1 - momentum)
+        return grad.lerp(state["momentum"], momentum)  # Nesterov
 
 
 def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:

@@ -9,12 +9,15 @@ import logging
 import math
 import time
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from ...kernels.device import has_half_dots
 
 log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=torch.nn.Module)
 
 
 class Run:
@@ -105,7 +108,7 @@ class Average:
         for name, value in module.state_dict().items():
             self.weights[name].lerp_(value, rate) if value.is_floating_point() else self.weights[name].copy_(value)
 
-    def of(self, module: torch.nn.Module) -> torch.nn.Module:
+    def of(self, module: M) -> M:
         """A copy of the module with the average's weights, to measure or to keep."""
         copied = copy.deepcopy(module)
         copied.load_state_dict(self.weights)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...kernels.conv import channels_last
 from ..tokens.vision import MAX_DEPTH, VisionConfig, VisionTokenizer, to_unit
 from .data import Walks, load_walks
 from .run import Average, Run, half_products, learning_rate
@@ -57,7 +58,7 @@ def train_tokenizer(data: str | Path, folder: str | Path, recipe: TokenizerRecip
     walks, held_out = load_walks(data, "train"), load_walks(data, "dev", 64)
     run = Run(folder)  # whose clock starts here
     torch.manual_seed(recipe.seed)
-    model = VisionTokenizer(config).to(device=device, memory_format=torch.channels_last)
+    model = channels_last(VisionTokenizer(config)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.peak, betas=(0.9, 0.95), weight_decay=0.01)
     average, step = Average(model), 0
     if state := run.resume():

@@ -160,9 +160,11 @@ class WorldTrainer(nn.Module):
         attention = BandedAttention(valid, words=L, copies=copies, window=window)
         with half_products(rows.device):
             hidden = self.transformer(rows.flatten(1, 2), self._positions(B, T, L, copies).flatten(1), attention)
-        return hidden.float().view(B, T, L + fresh * (1 + copies), -1)[:, :, L:].unflatten(2, (1 + copies, fresh))[
-            ..., :-1, :
-        ]
+        return (
+            hidden.float()
+            .view(B, T, L + fresh * (1 + copies), -1)[:, :, L:]
+            .unflatten(2, (1 + copies, fresh))[..., :-1, :]
+        )
 
     def _positions(self, B: int, T: int, L: int, copies: int) -> Tensor:
         fresh = torch.arange(self.layout.text_capacity, self.layout.page_size)

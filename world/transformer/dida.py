@@ -50,8 +50,7 @@ class MetricPath:
 
     def jumped(self, tokens: Tensor, clean: Tensor, level: Tensor, ahead: Tensor, seeds: Tensor) -> Tensor:
         """Jump from a canvas at `level` towards the predicted clean codes, to level + ahead; all (B, N)."""
-        path = dict(alpha=self.config.alpha, c=self.config.c)
-        return kinetic_jump(tokens, clean, level, ahead, self.codebook, seeds, **path)
+        return kinetic_jump(tokens, clean, level, ahead, self.codebook, seeds, alpha=self.config.alpha, c=self.config.c)
 
     def _drawn(self, kind: tuple, tokens: Tensor, level: Tensor, seeds: Tensor) -> Tensor:
         beta = beta_of(level, alpha=self.config.alpha, c=self.config.c)

@@ -54,6 +54,7 @@ class Transformer(nn.Module):
         delta = None
         for index, layer in enumerate(self.model.layers):
             rows, delta = layer(index, rows, delta, cos, sin, attention)
+        assert delta is not None, "a model has layers"
         return rms_norm(delta, self.model.norm.weight, eps=self.config.rms_norm_eps, residual=rows)[0]
 
     @torch.no_grad()
@@ -68,6 +69,7 @@ class Transformer(nn.Module):
         # imports half of torch's compiler
         served = copy.deepcopy(self, {id(weight): weight for weight in self.parameters()})
         for layer, origin in zip(served.model.layers, self.model.layers, strict=True):
+            assert isinstance(layer, Layer) and isinstance(origin, Layer)
             layer.join(origin, precision)
         for name, _ in list(served.named_parameters()):
             owner, _, leaf = name.rpartition(".")
@@ -80,7 +82,7 @@ class _Body(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = _Norm(config.hidden_size)
 
 
@@ -124,7 +126,7 @@ class _Joined:
     down: Dense
 
 
-class _Layer(nn.Module):
+class Layer(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
@@ -148,7 +150,7 @@ class _Layer(nn.Module):
         normed, rows = rms_norm(mixed, self.post_attention_layernorm.weight, eps=eps, residual=rows)
         return rows, self._fed_forward(normed)
 
-    def join(self, origin: _Layer, precision: str) -> None:
+    def join(self, origin: Layer, precision: str) -> None:
         """Take the dense weights of another layer, joined and in that precision, in place of this one's own."""
 
         def joined(*parts: nn.Linear) -> Dense:

@@ -11,7 +11,7 @@ sequences stepped together may differ in rounding from each alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -143,7 +143,9 @@ class Passes:
 
     def _run(self, kind: tuple, *inputs: Tensor) -> Tensor:
         name, *options = kind
-        runs = {"words": self._read_words, "denoise": self._denoise, "commit": self._commit, "token": self._next_token}
+        runs: dict[str, Callable[..., Tensor]] = {
+            "words": self._read_words, "denoise": self._denoise, "commit": self._commit, "token": self._next_token,
+        }  # fmt: skip
         return runs[name](*inputs, *options)
 
     def _read_words(self, ids, slots, counts, own, index, table):
@@ -255,4 +257,3 @@ class Passes:
         large = x.to(self.head.dtype)
         small = (x - large).to(self.head.dtype)
         return [large, large, small] if repeats == "large" else [large, small, large]
-

@@ -11,7 +11,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Shard
-from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, RowwiseParallel, parallelize_module
 
 from .model import Transformer
 
@@ -27,7 +27,7 @@ def parallelise(model: Transformer, mesh: DeviceMesh) -> None:
             f"{n} processes for {config.num_attention_heads} query heads, {config.num_key_value_heads} key heads and a "
             f"width of {config.intermediate_size}; wanted a number that divides all three"
         )
-    plan = {f"self_attn.{name}_proj": ColwiseParallel() for name in "qkv"}
+    plan: dict[str, ParallelStyle] = {f"self_attn.{name}_proj": ColwiseParallel() for name in "qkv"}
     plan |= {f"mlp.{name}_proj": ColwiseParallel() for name in ("gate", "up")}
     plan |= {name: RowwiseParallel() for name in ("self_attn.o_proj", "mlp.down_proj")}
     for layer in model.model.layers:

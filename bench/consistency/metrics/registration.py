@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
 
-from ....scenes.render import FAR, View, render
+from ....scenes.render import FAR, TrueView, render
 from ....scenes.scene import EYE_HEIGHT
 from ....world.pose import MAX_PITCH_DEG, Camera, Motion, Pose
 from ..questions.truth import Truth
@@ -26,7 +28,7 @@ SAME = 50.0  # dB to a true render above which a picture is that render
 LEAST_ALIKE = 0.75  # correlation that render-and-compare must reach: wrong scenes of the dev split came to 0.63
 TILT_DEG, LIFT = 6.0, 0.25  # a walker neither rolls nor leaves the ground: beyond these a solution is an accident
 SMALL = 64  # pixels a side at which poses are compared
-_SIFT = dict(nfeatures=500, contrastThreshold=0.01, edgeThreshold=20)
+_SIFT: dict[str, Any] = dict(nfeatures=500, contrastThreshold=0.01, edgeThreshold=20)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Features:
 def register(picture: np.ndarray, truth: Truth, guesses: Sequence[Pose]) -> Found:
     """Find the pose of a picture (H, W, 3) uint8 near one of the guesses, of which the first is the likeliest."""
     for guess in guesses:
-        if psnr(picture, truth.at(guess).pixels) > SAME:
+        if (psnr(picture, truth.at(guess).pixels) or 0.0) > SAME:
             return Found(guess, "same")
     features = features_of(picture)
     best = Found(None)
@@ -66,7 +68,7 @@ def register(picture: np.ndarray, truth: Truth, guesses: Sequence[Pose]) -> Foun
 
 
 def features_of(picture: np.ndarray) -> Features:
-    keypoints, descriptors = cv2.SIFT_create(**_SIFT).detectAndCompute(grey(picture), None)
+    keypoints, descriptors = cv2.SIFT.create(**_SIFT).detectAndCompute(grey(picture), None)
     return Features(np.array([k.pt for k in keypoints]).reshape(-1, 2), descriptors)
 
 
@@ -140,7 +142,7 @@ def _by_comparison(picture: np.ndarray, truth: Truth, guesses: Sequence[Pose]) -
     wanted = _descriptor(picture, _SCAN)
     if wanted is None:
         return Found(None)
-    turned = [view for guess in guesses for view in truth.once("turned", guess, lambda g=guess: _turned(truth, g))]
+    turned = [view for guess in guesses for view in truth.once("turned", guess, partial(_turned, truth, guess))]
     pose = max(turned, key=lambda view: float(wanted @ view[1]))[0]
     for stage in (_COARSE, _FINE):
         pose, alike = align(picture, truth, pose, stage)
@@ -191,13 +193,13 @@ def align(picture: np.ndarray, truth: Truth, pose: Pose, stage: _Stage) -> tuple
     return pose, alike
 
 
-def _gauss_newton(target: np.ndarray, view: View, pose: Pose, stage: _Stage, fov_deg: float) -> np.ndarray:
+def _gauss_newton(target: np.ndarray, view: TrueView, pose: Pose, stage: _Stage, fov_deg: float) -> np.ndarray:
     """Metres forward and right, degrees left and up by which the view's pose should move to look like the target."""
     here = _normal(view.pixels, stage)
     rise = (target + here) / 2
     across, down = (cv2.Sobel(rise, cv2.CV_64F, *axis, ksize=3, scale=1 / 8) for axis in ((1, 0), (0, 1)))
-    slopes = [-(across * du + down * dv) for du, dv in _flows(view.depth, pose, fov_deg)]
-    slopes, left = np.stack(slopes, -1).reshape(-1, 4), (target - here).ravel()
+    parts = [-(across * du + down * dv) for du, dv in _flows(view.depth, pose, fov_deg)]
+    slopes, left = np.stack(parts, -1).reshape(-1, 4), (target - here).ravel()
     weights = 1 / (1 + (left / 0.3) ** 2)
     square = (slopes * weights[:, None]).T @ slopes
     pull = (slopes * weights[:, None]).T @ left
@@ -224,11 +226,11 @@ def _flow(drift: np.ndarray, rays: np.ndarray, depth: np.ndarray, focal: float) 
     return tuple(focal * (drift[..., k] - rays[..., k] * drift[..., 2]) for k in (0, 1))
 
 
-def _look(truth: Truth, pose: Pose, stage: _Stage) -> View:
+def _look(truth: Truth, pose: Pose, stage: _Stage) -> TrueView:
     return render(truth.scene, pose, Camera(stage.side, stage.side, truth.camera.fov_deg))
 
 
-def _described(view: View, stage: _Stage) -> np.ndarray:
+def _described(view: TrueView, stage: _Stage) -> np.ndarray:
     described = _descriptor(view.pixels, stage)
     return np.zeros(5 * stage.side**2) if described is None else described
 

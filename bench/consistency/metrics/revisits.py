@@ -39,7 +39,9 @@ def gain(index: int, pose: Pose | None, frames: Callable[[int], np.ndarray], tru
     )
     other = min(elsewhere, key=lambda i: abs(i - before))
     own = frames(index)
-    return min(psnr(own, frames(before)), CAP) - min(psnr(own, frames(other)), CAP), True
+    near, far = (psnr(own, frames(index)) for index in (before, other))
+    assert near is not None and far is not None, "whole frames have a PSNR"
+    return min(near, CAP) - min(far, CAP), True
 
 
 def is_near(a: Pose, b: Pose, reach: tuple[float, float]) -> bool:

@@ -103,8 +103,8 @@ def fidelity_of(looks: Looks) -> Values:
         things = seen & np.isin(view.ids, looks.truth.things)
         note("objects_psnr", psnr(picture, view.pixels, things), psnr(picture, view.pixels, things) is not None)
         note("registered", float(recovered is not None), True)
-        note("position_error", recovered and recovered.distance_to(commanded), True)
-        note("angle_error", recovered and recovered.angle_to(commanded), True)
+        note("position_error", None if recovered is None else recovered.distance_to(commanded), True)
+        note("angle_error", None if recovered is None else recovered.angle_to(commanded), True)
         luma, true = grey(picture).astype(float), grey(view.pixels).astype(float)
         has_detail = sharpness(view.pixels) > BARE  # before a bare wall the ratio is of nothing to nothing
         note("sharpness", sharpness(picture) / sharpness(view.pixels) if has_detail else None, has_detail)
@@ -120,7 +120,7 @@ def steering_of(looks: Looks) -> Values:
     for index in episode.scored:
         if index - 1 >= episode.num_context and index - 1 not in looks.found:
             continue
-        motion = episode.actions[index - 1].motion
+        motion = episode.actions[index - 1].known_motion
         right = components_right(looks.pose(index - 1), looks.pose(index), motion)
         kinds.append(kind_of(motion))
         strict.append(float(all(right)))
@@ -145,7 +145,7 @@ def world_of(looks: Looks) -> Values:
         sighting = None if episode.target is None else sight(looks.pixels(index), truth, candidates)
         things.append(None if sighting is None else float(sighting.shows_thing))
         places.append(None if sighting is None else float(sighting.shows_place))
-    columns = {"own_scene": own, "memory_gain": gains, "gate": gates}
+    columns: dict[str, Sequence[float | None]] = {"own_scene": own, "memory_gain": gains, "gate": gates}
     if episode.target is not None:
         columns |= {"false_object": things, "absence": places} if episode.is_absent else {"presence": things}
     return {
@@ -198,7 +198,7 @@ def _margin(looks: Looks, index: int, last_true: np.ndarray) -> float | None:
     """How many dB a frame is above the last true one held still, on what was seen."""
     view, seen = looks.truth.frame(index), looks.truth.seen(looks.truth.episode.poses[index])
     ours, held = psnr(looks.pixels(index), view.pixels, seen), psnr(last_true, view.pixels, seen)
-    return None if ours is None else ours - held
+    return None if ours is None or held is None else ours - held
 
 
 def depth_of(looks: Looks) -> Values:

@@ -37,7 +37,8 @@ def components_right(before: Pose | None, after: Pose | None, commanded: Motion)
 
 def kind_of(motion: Motion) -> tuple[int, int, int, int]:
     """The class of an action: the signs of its components, all 0 for standing still."""
-    return tuple((x > 0) - (x < 0) for x in motion_row(motion))
+    forward, right, yaw, pitch = ((x > 0) - (x < 0) for x in motion_row(motion))
+    return forward, right, yaw, pitch
 
 
 def macro(kinds: Sequence[tuple], values: Sequence[float]) -> float | None:

@@ -69,8 +69,8 @@ def imagined(lines: Sequence[Line]) -> dict[str, float]:
     for name in ("persistence", "misfit"):
         values = [line.values[name].value for line in held if name in line.values]
         found[name] = _mean([value for value in values if value is not None])
-    found = {name: value for name, value in found.items() if value is not None}
-    return found | {"imagination": part(found) * len(held) / len(asked)}
+    told = {name: value for name, value in found.items() if value is not None}
+    return told | {"imagination": part(told) * len(held) / len(asked)}
 
 
 _NAMES = {"sharpness": "unseen_sharpness", "things": "unseen_things", "structure": "unseen_structure", "auc": "auc",
@@ -98,7 +98,9 @@ def part(found: dict[str, float]) -> float:
 
 def _lasting(truth: Truth, answers: Sequence[Answer], masks: dict[int, np.ndarray]) -> list[float]:
     """PSNR of own frames whenever the very same look comes again."""
-    episode, found, first = truth.episode, [], {}
+    episode = truth.episode
+    found: list[float] = []
+    first: dict[tuple, np.ndarray] = {}
     for index in episode.scored:
         pose = episode.poses[index]
         place = (*np.round(pose.position, 3), *np.round(np.asarray(pose.rotation).ravel(), 3) + 0.0)
@@ -114,12 +116,14 @@ def _misfits(truth: Truth, answers: Sequence[Answer], masks: dict[int, np.ndarra
     episode, found = truth.episode, []
     for index, mask in masks.items():
         before, shown = index - APART, episode.num_context
-        if before < shown or mask.mean() < LEAST_NEW or answers[index - shown].depth is None:
+        if before < shown or mask.mean() < LEAST_NEW:
             continue
         poses = episode.poses[before], episode.poses[index]
-        own = [answers[k - shown].depth for k in (before, index)]
-        true = [truth.frame(k).depth for k in (before, index)]
-        ours, theirs = (reprojection(a, poses[0], b, poses[1], mask) for a, b in (own, true))
+        own, other = answers[before - shown].depth, answers[index - shown].depth
+        if own is None or other is None:
+            continue
+        ours = reprojection(own, poses[0], other, poses[1], mask)
+        theirs = reprojection(truth.frame(before).depth, poses[0], truth.frame(index).depth, poses[1], mask)
         if ours is not None and theirs is not None:
             found.append(max(ours, FLOOR) / max(theirs, FLOOR))
     return found

@@ -84,7 +84,7 @@ class ShuffledActions(WorldModel):
     def step(self, command: Command) -> Answer:
         others = [action for action in self._others if action.motion != command.action.motion]
         action = others[int(self._rng.integers(len(others)))]
-        self._pose = self._pose.moved(action.motion)
+        self._pose = self._pose.moved(action.known_motion)
         return self.model.step(Command(action, self._pose))
 
     def take(self, truth: Truth) -> None:

@@ -36,7 +36,7 @@ class HalfSpeed(TruthRow):
     """The true scene, but every step is half as long: exposes what ignores the command."""
 
     def step(self, command: Command) -> Answer:
-        self._pose = self.truth.scene.walked(self._pose, command.action.motion.scaled(0.5))
+        self._pose = self.truth.scene.walked(self._pose, command.action.known_motion.scaled(0.5))
         view = self.truth.at(self._pose)
         return Answer(view.pixels, view.depth)
 

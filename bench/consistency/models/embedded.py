@@ -19,6 +19,7 @@ from ....world.checkpoint import EMBEDDED, Checkpoint, load_checkpoint
 from ....world.engine import Engine
 from ....world.frame import Frame
 from ....world.session import Session
+from ....world.tokens.vision import VisionTokenizer
 from ....world.transformer.model import Transformer
 from ..questions.episode import BenchError, Command
 from ..questions.truth import Truth
@@ -38,7 +39,7 @@ class Dream(WorldModel):
         self._session: Session | None = None
 
     def reset(self, context: Context) -> None:
-        side = self.checkpoint.vision.config.size
+        side = self._engine.frame_side
         if context.frames.shape[1:3] != (side, side):
             raise BenchError(f"frames of {context.frames.shape[1:3]}; this model's are {side}x{side}")
         self.close()
@@ -48,6 +49,7 @@ class Dream(WorldModel):
             self._session.observe(action, pixels, pose)
 
     def step(self, command: Command) -> Answer:
+        assert self._session is not None, "a model is reset before it is asked"
         frame = self._session.step(command.action)
         return Answer(frame.pixels, frame.depth)
 
@@ -69,6 +71,8 @@ class Reconstruction(TruthRow):
     """The truth through the vision tokenizer, there and back."""
 
     def __init__(self, checkpoint: Checkpoint):
+        if not isinstance(checkpoint.vision, VisionTokenizer):
+            raise BenchError("a tokenizer without depth; wanted a checkpoint of ours")
         self._vision = checkpoint.vision
         self._digest = checkpoint.digest
 

@@ -31,8 +31,7 @@ class EnvironmentModel(WorldModel):
 
     def action_of(self, command: Command) -> Any:
         """What the environment calls a command; by default forward and right in metres, yaw and pitch in degrees."""
-        motion = command.action.motion
-        return np.array(motion_row(motion), np.float32)
+        return np.array(motion_row(command.action.known_motion), np.float32)
 
     def pixels_of(self, observation: Any) -> np.ndarray:
         return np.asarray(observation["pixels"] if isinstance(observation, dict) else observation)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -85,7 +86,7 @@ def offset_revisit(scene: Scene, rng: np.random.Generator, form: Form) -> Iterat
         motion = Motion(right=round(rng.choice([-1, 1]) * rng.uniform(0.1, 0.3), 2),
                         yaw_deg=round(rng.choice([-1, 1]) * rng.uniform(2, 5), 1))  # fmt: skip
         path = [*out, act(motion), *back]
-        if start := find_start(scene, rng, lambda pose, path=path: free_poses(scene, pose, path) is not None):
+        if start := find_start(scene, rng, partial(_is_walkable, scene, path)):
             yield Walk(f"offset {name}", start, out, path[len(out) :])
 
 
@@ -95,7 +96,9 @@ def gap_sweep(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Wa
     Four views, for one alone is what a picture frozen from the start shows.
     """
     start = find_start(scene, rng, lambda pose: True)
-    for gap in form.gaps if start else ():
+    for gap in form.gaps:
+        if start is None:
+            return
         away, home = [*turns(45), *turns(157.5, 22.5), *wobble(gap - 14)], [*turns(157.5, 22.5), *turns(45)]
         yield Walk(f"gap {gap:04d}", start, away, home, "return", scored=lambda left: left <= 3, gap=gap)
 
@@ -110,8 +113,8 @@ def permanence(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[W
         )
         yield walk
         yield replace(walk, variant="absent", is_absent=True)
-    if walk := behind(scene, rng):
-        yield walk
+    if hidden := behind(scene, rng):
+        yield hidden
 
 
 def action_grid(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
@@ -119,9 +122,11 @@ def action_grid(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[
     glance = [*turns(30), *turns(-60), *turns(30)]
     grid = [[act(motion)] * form.repeats for motion in (*SINGLES, *PAIRS)]
     start = find_start(scene, rng, lambda pose: all(free_poses(scene, pose, path) for path in grid))
-    for path in grid if start else ():
+    if start is None:
+        return
+    for path in grid:
         yield Walk(path[0].text, start, glance, path, "act")
-    for motion in SINGLES if start else ():
+    for motion in SINGLES:
         other = Action(str(rng.choice(paraphrases(motion)[1:])), motion)
         yield Walk(f"words: {other.text}", start, glance, [other] * form.repeats, "act")
 
@@ -131,8 +136,8 @@ def long_walk(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Wa
     first = min(100, form.long_frames // 4)
     if start := find_start(scene, rng, lambda pose: scene.is_free(*pose.position[:2], 0.8)):
         explore = [*turns(360)][:first]
-        explore += stroll(scene, free_poses(scene, start, explore)[-1], rng, first - len(explore), home=start)
-        answer = stroll(scene, free_poses(scene, start, explore)[-1], rng, form.long_frames - first, home=start)
+        explore += stroll(scene, _end(scene, start, explore), rng, first - len(explore), home=start)
+        answer = stroll(scene, _end(scene, start, explore), rng, form.long_frames - first, home=start)
         every = max(8, form.long_frames // 50)
         yield Walk("stroll", start, explore, answer, "walk", scored=lambda left: left % every < 2)
 
@@ -190,9 +195,21 @@ def build(
     return [_episode(scene, walk, task, number, seed, mode, split) for walk in TASKS[task](scene, rng, form)]
 
 
+def _is_walkable(scene: Scene, path: Sequence[Action], pose: Pose) -> bool:
+    return free_poses(scene, pose, path) is not None
+
+
+def _end(scene: Scene, start: Pose, path: Sequence[Action]) -> Pose:
+    """Where a path ends that is known to be free."""
+    poses = free_poses(scene, start, path)
+    assert poses is not None
+    return poses[-1]
+
+
 def _episode(scene: Scene, walk: Walk, task: str, number: int, seed: int, mode: str, split: str) -> Episode:
     actions = (*walk.explore, *walk.answer)
-    poses = free_poses(without(scene, walk.target) if walk.is_absent else scene, walk.start, actions)
+    bare = without(scene, walk.target) if walk.is_absent and walk.target is not None else scene
+    poses = free_poses(bare, walk.start, actions)
     if poses is None:
         raise BenchError(f"{task} {walk.variant} in scene {number}: something stands in the way")
     shown = len(walk.explore) + 1
@@ -233,7 +250,7 @@ def wobble(count: int) -> list[Action]:
     path = swing * (count // len(swing))
     half = (count - len(path)) // 2
     path += turns(45)[:half] if half <= 3 else [*turns(45), *turns(-15 * (half - 3))]
-    path += [act(action.motion.scaled(-1)) for action in reversed(path[len(path) - half :])] if half else []
+    path += [act(action.known_motion.scaled(-1)) for action in reversed(path[len(path) - half :])] if half else []
     return path + [act(Motion())] * (count - len(path))
 
 
@@ -263,7 +280,9 @@ def behind(scene: Scene, rng: np.random.Generator) -> Walk | None:
     """A sidestep that puts a thing behind another, and back."""
     for target in rng.permutation(things(scene)):
         pose = face(scene, rng, int(target))
-        for side in (-1, 1) if pose else ():
+        if pose is None:
+            continue
+        for side in (-1, 1):
             for count in range(2, 7):
                 out = steps(right=side * STEP, count=count)
                 poses = free_poses(scene, pose, out)
@@ -312,7 +331,7 @@ def far_stroll(scene: Scene, start: Pose, rng: np.random.Generator, count: int) 
         if not way:
             break
         path += way
-        pose = free_poses(scene, pose, way)[-1]
+        pose = _end(scene, pose, way)
         if len(path) >= count:
             return path[:count]
     return None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
-from ....scenes.render import View, render
+from ....scenes.render import TrueView, render
+from ....scenes.scene import Scene
 from ....scenes.splits import SPLIT_SIZE, make_scene
 from ....world.pose import Camera, Pose
 from .episode import Episode
@@ -26,15 +27,15 @@ class Truth:
     def __init__(self, episode: Episode, *, camera: Camera | None = None):
         self.episode, self.camera = episode, camera or Camera()
         self.full_scene = make_scene(episode.split, episode.number)
-        self.scene = without(self.full_scene, episode.target) if episode.is_absent else self.full_scene
+        self.scene = self._bare_scene() if episode.is_absent else self.full_scene
         self.things = np.array(things(self.scene))
-        self._views: OrderedDict[Pose, View] = OrderedDict()
-        self._strangers: list[View] | None = None
+        self._views: OrderedDict[Pose, TrueView] = OrderedDict()
+        self._strangers: list[TrueView] | None = None
         self._shown: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self._known: dict[Hashable, object] = {}
         self._commanded = frozenset(episode.poses)
 
-    def at(self, pose: Pose) -> View:
+    def at(self, pose: Pose) -> TrueView:
         """The true view from a pose; the last few are kept."""
         if pose not in self._views:
             self._views[pose] = render(self.scene, pose, self.camera)
@@ -43,7 +44,7 @@ class Truth:
         self._views.move_to_end(pose)
         return self._views[pose]
 
-    def frame(self, index: int) -> View:
+    def frame(self, index: int) -> TrueView:
         """The true view at the commanded pose of a frame."""
         return self.at(self.episode.poses[index])
 
@@ -58,18 +59,22 @@ class Truth:
             return make()
         if (name, pose) not in self._known:
             self._known[name, pose] = make()
-        return self._known[name, pose]
+        return cast(T, self._known[name, pose])  # under a name lies what that name makes
 
     def seen(self, pose: Pose) -> np.ndarray:
         """(H, W) bool: which pixels of the view from `pose` show a surface that a shown frame showed."""
         return self.once("seen", pose, lambda: reveal(self.at(pose).depth, pose, *self._shown_depth(), self.camera))
 
-    def with_and_without(self, pose: Pose) -> tuple[View, View]:
+    def with_and_without(self, pose: Pose) -> tuple[TrueView, TrueView]:
         """The view with the target and the view without it, whichever of the two is true."""
-        scenes = self.full_scene, without(self.full_scene, self.episode.target)
-        return self.once("pair", pose, lambda: tuple(render(scene, pose, self.camera) for scene in scenes))
+        full, bare = self.full_scene, self._bare_scene()
+        return self.once("pair", pose, lambda: (render(full, pose, self.camera), render(bare, pose, self.camera)))
 
-    def strangers(self) -> list[View]:
+    def _bare_scene(self) -> Scene:
+        assert self.episode.target is not None, "asked of episodes with a target"
+        return without(self.full_scene, self.episode.target)
+
+    def strangers(self) -> list[TrueView]:
         """Views of NUM_STRANGERS other scenes of the family: what a plausible but wrong world looks like."""
         if self._strangers is None:
             numbers = [stranger_of(self.episode.number, k) for k in range(NUM_STRANGERS)]

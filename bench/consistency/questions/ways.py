@@ -46,7 +46,8 @@ def far_places(scene: Scene, start: Pose, left: Sequence[Pose]) -> list[Cell]:
 def way_to(scene: Scene, start: Pose, goal: Cell) -> list[Action] | None:
     """Plain steps and turns from a pose to a cell, with as few turns as the shortest way has; None where none leads."""
     before: dict[tuple[Cell, int], tuple[Cell, int] | None] = {((0, 0), 0): None}
-    costs, waiting, free = {((0, 0), 0): 0}, [(0, (0, 0), 0)], {}
+    free: dict[Cell, bool] = {}
+    costs, waiting = {((0, 0), 0): 0}, [(0, (0, 0), 0)]
     while waiting:
         cost, cell, facing = heapq.heappop(waiting)
         if cell == goal:
@@ -82,7 +83,8 @@ def _act(motion: Motion) -> Action:
 
 def _walked(scene: Scene, start: Pose) -> dict[Cell, int]:
     """Every cell that can be reached, and over how many others."""
-    costs, waiting, free = {(0, 0): 0}, [(0, 0)], {}
+    free: dict[Cell, bool] = {}
+    costs, waiting = {(0, 0): 0}, [(0, 0)]
     for cell in waiting:
         for step in _AROUND:
             there = cell[0] + step[0], cell[1] + step[1]
@@ -94,7 +96,8 @@ def _walked(scene: Scene, start: Pose) -> dict[Cell, int]:
 
 def _is_free(scene: Scene, start: Pose, cell: Cell, known: dict[Cell, bool]) -> bool:
     if cell not in known:
-        known[cell] = scene.is_free(*_place(start, cell), CLEARANCE)
+        x, y = _place(start, cell)
+        known[cell] = scene.is_free(x, y, CLEARANCE)
     return known[cell]
 
 
@@ -116,4 +119,5 @@ def _is_in_sight(scene: Scene, start: Pose, cell: Cell) -> bool:
     """Whether a thin straight line leads there, at the height of a body."""
     here, there = np.asarray(start.position[:2]), _place(start, cell)
     count = int(np.ceil(np.linalg.norm(there - here) / SIGHT))
-    return all(scene.is_free(*(here + (there - here) * k / count), 0.02) for k in range(1, count))
+    between = (here + (there - here) * k / count for k in range(1, count))
+    return all(scene.is_free(x, y, 0.02) for x, y in between)

@@ -55,8 +55,11 @@ def compare(
                 scenes, a_values, b_values = zip(*pairs, strict=True)
                 ends = [list(by_scene(scenes, values).values()) for values in (a_values, b_values)]
                 means = [after - before for before, after in zip(*ends, strict=True)]
-                row = (task, mode, name, bootstrap(means), len(pairs), sign_flip(means))
-                found.append((row, [sum(end) / len(end) for end in ends]))
+                difference = bootstrap(means)
+                assert difference is not None, "there are pairs"
+                row = (task, mode, name, difference, len(pairs), sign_flip(means))
+                before, after = (sum(end) / len(end) for end in ends)
+                found.append((row, (before, after)))
     adjusted = holm([row[-1] for row, _ in found])
     return [
         Comparison(*row, p_holm, _is_better(row[2], row[3].mean), *ends)

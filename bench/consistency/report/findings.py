@@ -131,8 +131,9 @@ def _things(mine: Sequence[Line]) -> list[str]:
 def _actions(mine: Sequence[Line]) -> list[str]:
     grid: dict[str, list[float]] = {}
     for line in mine:
-        if line.task == "T8" and line.ranked("action_strict") is not None:
-            grid.setdefault(line.variant, []).append(line.ranked("action_strict"))
+        share = line.ranked("action_strict")
+        if line.task == "T8" and share is not None:
+            grid.setdefault(line.variant, []).append(share)
     if not grid:
         return []
     weak = [name for name, values in grid.items() if sum(values) / len(values) < WEAK]

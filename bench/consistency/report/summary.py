@@ -103,7 +103,8 @@ def balanced(lines: Sequence[Line]) -> dict[str, float | None]:
         "stability": None if flicker is None else 1 / (1 + flicker / STEADY),
         "imagination": imagined(lines).get("imagination"),
     }  # fmt: skip
-    whole = None if None in parts.values() else balance(list(parts.values()))
+    known = [part for part in parts.values() if part is not None]
+    whole = balance(known) if len(known) == len(parts) else None
     return {**parts, "score": whole}
 
 
@@ -114,7 +115,7 @@ def _mean(lines: Sequence[Line], name: str) -> float | None:
 
 def _is_still(variant: str) -> bool:
     try:
-        return parse_action(variant.removeprefix("words: ")).motion.is_still
+        return parse_action(variant.removeprefix("words: ")).known_motion.is_still
     except ActionError:
         return False
 
@@ -123,11 +124,12 @@ def curve_over_gaps(lines: Sequence[Line], model: str, name: str) -> list[tuple[
     """A metric of T6 against the gap in frames."""
     held = [line for line in lines if line.model == model and line.task == "T6" and line.gap is not None]
     points = []
-    for gap in sorted({line.gap for line in held}):
+    for gap in sorted({line.gap for line in held if line.gap is not None}):
         here = [line for line in held if line.gap == gap]
         means = by_scene([line.scene for line in here], [line.ranked(name) for line in here])
-        if means:
-            points.append((gap, bootstrap(list(means.values()), draws=2000)))
+        interval = bootstrap(list(means.values()), draws=2000)
+        if interval is not None:
+            points.append((gap, interval))
     return points
 
 

@@ -87,4 +87,4 @@ def differences(line: Line, again: Line) -> list[str]:
 def _same(a: Measured, b: Measured, tolerance: float) -> bool:
     if (a.value is None) != (b.value is None) or a.failed != b.failed:
         return False
-    return a.value is None or abs(a.value - b.value) <= tolerance * max(1.0, abs(a.value))
+    return a.value is None or b.value is None or abs(a.value - b.value) <= tolerance * max(1.0, abs(a.value))

@@ -111,7 +111,7 @@ def test_the_window_tells_of_a_servers_goodbye_and_of_one_that_is_lost(folder, t
         player = Player(RemoteOpener(client), Start(6), folder=tmp_path / "out", connection=client)
         window = Window(player, waits=True)
         if not is_told:
-            monkeypatch.setattr(server._post, "send", lambda *_: None)
+            monkeypatch.setattr(server._wire, "send", lambda *_: None)
 
     def shows(text):
         window.tick()

@@ -15,18 +15,6 @@ from roam.viewer.wire import protocol as p
 from .doubles import TinyWorlds
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: soaks that take minutes; run them with -m slow")
-
-
-def pytest_collection_modifyitems(config, items):
-    if "slow" not in config.getoption("-m"):
-        skip = pytest.mark.skip(reason="a soak of minutes; run it with -m slow")
-        for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(skip)
-
-
 class Wire:
     """A DEALER that sends anything and reads messages: what a client in another language might do."""
 

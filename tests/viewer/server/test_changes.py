@@ -69,7 +69,7 @@ def walked(tmp_path, actions=WALK * 4, **limits):
         walk = RemoteSession.open(client, seed=4)
         walk.rollout(actions)
         token = client.token(walk.id)
-        server._host.close = list
+        server._explorers.close = list
     return token, tmp_path / "sessions" / walk.id, walk.frame.digest
 
 

@@ -275,9 +275,9 @@ def test_the_page_leaves_no_walk_lying(server, browser):
         click(browser, "fresh")
         browser.wait_for(f"isDriving && roam.session !== '{before}'")
     end = time.monotonic() + 30
-    while len(server._books.sessions) > 1 and time.monotonic() < end:
+    while len(server._registry.sessions) > 1 and time.monotonic() < end:
         time.sleep(0.05)
-    assert len(server._books.sessions) == 1
+    assert len(server._registry.sessions) == 1
 
 
 def test_the_page_saves_loads_forks_and_can_be_watched(server, client, gateway, browser):

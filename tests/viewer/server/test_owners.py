@@ -103,7 +103,7 @@ def test_walks_are_begun_only_so_fast(tmp_path, monkeypatch):
         with pytest.raises(ServerError, match="a second") as caught:
             client.open()
         assert caught.value.code == "limit"
-        opens = server._requests._opens
+        opens = server._handlers._opens
         opens.update({guest: (allowed, since - 100.0) for guest, (allowed, since) in opens.items()})
         assert client.open()  # a hundred seconds later
 

@@ -10,7 +10,7 @@ from roam.viewer.opening.worlds import OpenRequest
 from roam.viewer.server.registry import Limits
 from roam.viewer.server.server import Server
 from roam.viewer.server.store import Store
-from roam.viewer.server.strands import Beside
+from roam.viewer.server.strands import Strands
 from roam.world.action import parse_action
 
 from .doubles import EngineWorlds, Tiny, TinyWorlds
@@ -138,7 +138,7 @@ def test_a_walk_is_taken_up_act_by_act_while_others_walk(tmp_path):
         walk = RemoteSession.open(client, seed=1)
         walk.rollout([FORWARD] * 60)
         token = client.token(walk.id)
-        server._host.close = list  # killed: no snapshot at the end
+        server._explorers.close = list  # killed: no snapshot at the end
     taken = {}
     with Server(KeptWorlds(), folder=tmp_path, limits=limits) as server, Client(server.address) as client:
         other = RemoteSession.open(client, seed=2)
@@ -187,7 +187,7 @@ class Piece:
 
 @pytest.fixture
 def beside():
-    made = Beside(2)
+    made = Strands(2)
     made.start()
     yield made
     made.stop()
@@ -223,7 +223,7 @@ def test_long_work_leaves_a_thread_to_the_rest(beside):
 
 
 def test_what_waits_at_the_end_is_given_up():
-    beside, done = Beside(2), []
+    beside, done = Strands(2), []
     beside.submit("one", Piece("one", 0, done))
     beside.start()
     wait_until(lambda: done == ["one"])

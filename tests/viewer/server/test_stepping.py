@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from roam.viewer.client.client import Client
 from roam.viewer.client.remote_session import RemoteSession
-from roam.viewer.server.command_queue import Controls
+from roam.viewer.server.command_queue import CommandQueue
 from roam.viewer.server.metrics import Metrics, MetricsPage
 from roam.viewer.server.server import Server
 from roam.viewer.wire.encoding import Look, decode, encode
@@ -45,7 +45,7 @@ def test_steps_that_wait_at_the_same_time_are_one_call_of_the_engine(tmp_path):
         seqs = [client.act(walks[0], FORWARD)]
         assert worlds.engine.stepping.reached.wait(60)
         seqs += [client.act(walk, FORWARD) for walk in walks[1:]]
-        while sum(session.is_stepping for session in list(server._books.sessions.values())) < 6:
+        while sum(session.is_stepping for session in list(server._registry.sessions.values())) < 6:
             time.sleep(0.01)
         client.stats()  # read in the turn after the one that saw the last act, whose step is submitted by then
         worlds.engine.stepping.open()
@@ -149,7 +149,7 @@ acts = st.tuples(st.sampled_from(["hold", "once"]), st.sampled_from(["", "move f
 @given(st.lists(st.one_of(acts, st.just("step")), max_size=30))
 @settings(max_examples=150, deadline=None)
 def test_every_act_has_exactly_one_receipt_once_all_is_done_and_let_go(events):
-    controls, receipts, frame, seqs = Controls("ab"), [], 0, []
+    controls, receipts, frame, seqs = CommandQueue("ab"), [], 0, []
 
     def step():
         nonlocal frame

@@ -84,7 +84,10 @@ def test_prompts_are_the_official_templates():
         "<|extra_203|>You are a helpful assistant for t2i task. USER: a cat ASSISTANT: <|extra_100|>"
     ]
     assert prompt("x2i", "make it red", 2) == [
-        "<|extra_203|>You are a helpful assistant for x2i task. USER: ", 0, 1, "make it red ASSISTANT: <|extra_100|>"
+        "<|extra_203|>You are a helpful assistant for x2i task. USER: ",
+        0,
+        1,
+        "make it red ASSISTANT: <|extra_100|>",
     ]
     assert prompt("howto", "fold it", 1) == [
         "<|extra_203|>You are a helpful assistant for howto task. Please generate a response with interleaved text and "

@@ -49,7 +49,7 @@ def test_a_session_shows_the_depth_that_the_pixels_correct(checkpoint_folder, fi
     engine = Engine(checkpoint)
     frame = engine.session(first_frame).frame
     _, coarse = Engine(replace(checkpoint, depth=None)).show(frame.tokens)
-    wanted = engine.refiner.refine(torch.from_numpy(first_frame.pixels)[None], torch.from_numpy(coarse)[None])
+    wanted = engine.codec.refiner.refine(torch.from_numpy(first_frame.pixels)[None], torch.from_numpy(coarse)[None])
     wanted = sharpened(wanted[0].half().float().numpy(), first_frame.pixels)
     np.testing.assert_allclose(frame.depth, wanted, rtol=2e-3)
     without = Engine(replace(checkpoint, depth=None)).session(first_frame)

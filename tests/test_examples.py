@@ -1,0 +1,29 @@
+"""Every program in examples/ runs as it stands, and says what it is to say."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "examples"
+SAID = {
+    "walk_truth.py": "nearest surface",
+    "dream_on.py": "PSNR",
+    "fork_and_rewind.py": "a save goes on where it stood: True",
+    "serve_and_walk.py": "frame 2 of tcp://",
+    "measure_my_model.py": "turn right: PSNR 60.0 dB, SSIM 1.00",
+}
+
+
+def test_every_example_is_tested():
+    assert {path.name for path in FOLDER.glob("*.py")} == set(SAID)
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_an_example_runs_and_says_what_it_shows(name, tmp_path):
+    arguments = ["2"] if name == "dream_on.py" else []
+    run = [sys.executable, str(FOLDER / name), *arguments]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert SAID[name] in done.stdout

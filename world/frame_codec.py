@@ -1,0 +1,81 @@
+"""Pictures to codes and back, by the networks of one checkpoint: its tokenizer, and what corrects its depth.
+
+Knows no session and remembers nothing: what a walk has seen is carried elsewhere (spatial/).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..kernels.graph import CapturedStep
+from .spatial.warp import sharpened
+from .tokens.depth import DepthRefiner
+from .tokens.detail import restore_detail
+from .tokens.doubt import calmed, doubt
+from .tokens.vision import VisionTokenizer
+
+
+class FrameCodec:
+    """detail_tolerance: how far codes may be from those of a carried view for its pixels to be shown in their place; 0
+    shows what the decoder makes. refiner: None where the decoder's depth is taken as it is."""
+
+    def __init__(self, vision: VisionTokenizer, refiner: DepthRefiner | None, *, detail_tolerance: float):
+        self.vision, self.refiner, self.detail_tolerance = vision, refiner, detail_tolerance
+        self.device, self._codebook = vision.steps.device, vision.codebook
+        self._run = CapturedStep(self._network)
+
+    @torch.inference_mode()
+    def codes(self, pixels: np.ndarray) -> Tensor:
+        """(B, H, W, 3) uint8 -> codes (B, N) int64."""
+        return self._run("encode", self._tensor(pixels)).flatten(1)
+
+    @torch.inference_mode()
+    def decoded(self, codes: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """One frame's codes (1, N) or (h, w) as pixels (H, W, 3) uint8 and the decoder's own depth (H, W) float32."""
+        pixels, depth = self._run("decode", codes.view(1, *self.vision.config.grid))
+        # float16 is finer than the decoder is sure of, and what a snapshot holds
+        return pixels[0].cpu().numpy(), depth[0].half().float().cpu().numpy()
+
+    def refined(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """The decoder's depth (H, W) corrected by the pixels (H, W, 3) that are shown, where there is a refiner."""
+        if self.refiner is None:
+            return depth
+        refined = self._run("refine", self._tensor(pixels)[None], self._tensor(depth)[None])
+        return refined[0].half().float().cpu().numpy()
+
+    def taken_in(self, pixels: np.ndarray, *, is_photograph: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A true picture (H, W, 3) uint8 as a frame: tokens (h, w) int32, the pixels shown, their depth (H, W) float32.
+        is_photograph: whether depth is smoothed as far as the model is unsure of it (tokens/doubt.py)."""
+        tokens, shown, depth = self._seen(pixels)
+        if is_photograph:
+            _, _, mirrored = self._seen(np.ascontiguousarray(shown[:, ::-1]))
+            depth = calmed(depth, doubt(depth, mirrored[:, ::-1])).astype(np.float16).astype(np.float32)
+        return tokens, shown, depth
+
+    def grid(self, codes: Tensor) -> np.ndarray:
+        """One frame's codes (N,) as its token grid (h, w) int32."""
+        return codes.view(self.vision.config.grid).cpu().numpy().astype(np.int32)
+
+    def with_detail(self, pixels: np.ndarray, codes: Tensor, carried: np.ndarray, covered: np.ndarray,
+                    carried_codes: Tensor) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """Decoded pixels (H, W, 3) with those of a carried view wherever the codes (N,) have kept it; and where that
+        is, (H, W) bool. covered (H, W) bool: where the view is known; carried_codes (N,): its codes."""
+        codebook = self._codebook
+        distance = (codebook[codes] - codebook[carried_codes]).square().sum(-1)
+        return restore_detail(pixels, carried, covered, distance.view(self.vision.config.grid).cpu().numpy(),
+                              tolerance=self.detail_tolerance)  # fmt: skip
+
+    def _seen(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        codes = self.codes(pixels[None])
+        decoded, depth = self.decoded(codes)
+        shown = np.asarray(pixels) if self.detail_tolerance else decoded
+        # sharpened as its own: errors of views apart cancel, those that are carried on add up
+        return self.grid(codes[0]), shown, sharpened(self.refined(shown, depth), shown)
+
+    def _network(self, kind: str, *inputs: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        return getattr(self.refiner if kind == "refine" else self.vision, kind)(*inputs)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
