@@ -12,6 +12,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class DoomEngine:
 
     def __init__(self, level: Map, game: Path, added: Path | None = None, *, fov_deg: int = FOV_DEG):
         self._level, self._game_wad, self._added, self._fov_deg = level, game, added, fov_deg
-        self._game = None
+        self._game: Any = None  # a DoomGame, of a package that is imported where it is used
         self._start()
 
     def shot(self, x: float, y: float, z: float, yaw_deg: float, pitch_deg: float) -> Shot:
@@ -137,7 +138,7 @@ class DoomEngine:
             raise SceneError(f"Doom's engine has ended {self._level.name}")
         things = {int(label.value): (label.object_position_x, label.object_position_y) for label in state.labels}
         return Shot(state.screen_buffer.copy(), state.depth_buffer.copy(), state.labels_buffer.copy(), things,
-                    tuple(now[:3]), now[3], -now[4])  # fmt: skip
+                    (now[0], now[1], now[2]), now[3], -now[4])  # fmt: skip
 
     def _press(self, right_deg: float, up_deg: float, *, is_drawn: bool = False) -> None:
         self._game.set_action([right_deg, up_deg])

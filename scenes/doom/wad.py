@@ -94,19 +94,20 @@ def read_map(wad: Wad, name: str) -> Map:
         raise SceneError(f"no map {name} in {wad.path.name}; it has {held or 'no maps at all'}")
     at = next(i for i, lump in enumerate(wad.lumps) if lump[0] == name and i + 1 < len(wad.lumps)
               and wad.lumps[i + 1][0] in ("THINGS", "TEXTMAP"))  # fmt: skip
-    held = {lump: wad.data[start : start + size] for lump, start, size in wad.lumps[at + 1 : at + 1 + len(LUMPS)]}
+    parts = {lump: wad.data[start : start + size] for lump, start, size in wad.lumps[at + 1 : at + 1 + len(LUMPS)]}
     after = wad.lumps[at + 1 + len(LUMPS)][0] if at + 1 + len(LUMPS) < len(wad.lumps) else ""
-    if "TEXTMAP" in held or after == "BEHAVIOR":
+    if "TEXTMAP" in parts or after == "BEHAVIOR":
         raise SceneError(f"map {name} of {wad.path.name} is in ZDoom's or Hexen's format; wanted Doom's own")
     arrays = {}
     for lump, kind in _KINDS.items():
         size = np.dtype(kind).itemsize
-        if lump not in held or not held[lump] or len(held[lump]) % size:
-            raise SceneError(f"map {name} of {wad.path.name} is torn: {len(held.get(lump, b''))} bytes of {lump}, "
+        if not parts.get(lump) or len(parts[lump]) % size:
+            raise SceneError(f"map {name} of {wad.path.name} is torn: {len(parts.get(lump, b''))} bytes of {lump}, "
                              f"wanted a multiple of {size}")  # fmt: skip
-        arrays[lump] = np.frombuffer(held[lump], kind)
-    others = {lump: held.get(lump, b"") for lump in LUMPS if lump not in _KINDS}
-    made = Map(name, *(arrays[lump] for lump in ("THINGS", "LINEDEFS", "SIDEDEFS", "VERTEXES", "SECTORS")), others)
+        arrays[lump] = np.frombuffer(parts[lump], np.dtype(kind))
+    others = {lump: parts.get(lump, b"") for lump in LUMPS if lump not in _KINDS}
+    made = Map(name, arrays["THINGS"], arrays["LINEDEFS"], arrays["SIDEDEFS"], arrays["VERTEXES"], arrays["SECTORS"],
+               others)  # fmt: skip
     _check(made, wad)
     return made
 

@@ -278,5 +278,3 @@ def _without_a_display() -> None:
         import pyglet
 
         pyglet.options["headless"] = True
-
-

@@ -6,7 +6,7 @@ An entry says what to do once, and, where the environment moves a camera, how fa
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,7 +120,7 @@ def _names(own) -> list[str]:
         held = getattr(own, name, None)
         if callable(held) and not isinstance(held, type):
             held = held()
-        if held is not None:
+        if isinstance(held, Iterable):
             return [_plain(getattr(entry, "name", str(entry))) for entry in held]
     return []
 
