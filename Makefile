@@ -26,7 +26,7 @@ test-isa: $(TESTED)
 	ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest tests/kernels $(ARGS)
 
 mutants: $(TESTED)
-	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation.py --seed $(or $(SEED),1) --whys tests/mutation.json $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation.py --seed $(or $(SEED),1) $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from .scene import Scene, SceneError
 from .worlds import place_of, told
 
 FORMAT = 1
+MAX_SIDE = 4096  # of a frame that a file may ask for
+FARTHEST_M = 1e9
 
 
 class SceneSession:
@@ -115,16 +118,38 @@ def load_scene_session(path: str | Path) -> SceneSession:
             raise SceneError(f"{path} is no scene session of format {FORMAT}")
         if state.pop("sum", None) not in (None, _sum(state)):  # the first saves had none
             raise SceneError(f"{path} is not what was saved: its disk has erred, or it was changed; nothing was loaded")
+        _whole(state.get("seed", 0))
         scene = place_of(state)
-        start = known_pose_of(state["start"])
-        session = SceneSession(scene, start=start, camera=Camera(*state["camera"]))
-        session._go([Action(text, motion_of(motion)) for text, *motion in state["actions"]])
+        width, height, fov_deg = state["camera"]
+        if max(_whole(width), _whole(height)) > MAX_SIDE:
+            raise SceneError(f"{path} has frames of {width}x{height}; at most {MAX_SIDE} a side are drawn")
+        session = SceneSession(scene, start=_pose(state["start"]), camera=Camera(width, height, fov_deg))
+        session._go([_action(*row) for row in state["actions"]])
     except SceneError:
         raise
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SceneError(f"{path} is no readable scene session ({reason}); wanted a file that saving wrote") from error
     return session
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise ValueError(f"{value!r} where a whole number was wanted")
+    return value
+
+
+def _pose(row: list) -> Pose:
+    pose = known_pose_of(row)
+    if max(map(abs, pose.position)) > FARTHEST_M or not abs(math.hypot(*pose.wxyz) - 1) < 1e-3:
+        raise ValueError(f"{str(row)[:80]} where a pose was wanted")
+    return pose
+
+
+def _action(text: object, *motion: float) -> Action:
+    if not isinstance(text, str):
+        raise ValueError(f"{text!r} where words were wanted")
+    return Action(text, motion_of(motion))
 
 
 def _sum(state: dict) -> str:

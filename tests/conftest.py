@@ -1,6 +1,10 @@
-"""Tests that are marked slow run where they are asked for: `make test-all`, or -m slow."""
+"""Tests that are marked slow run where they are asked for: `make test-all`, or -m slow. None is timed."""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("roam", deadline=None)  # the machine may be busy
+settings.load_profile("roam")
 
 
 def pytest_collection_modifyitems(config, items):

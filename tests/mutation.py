@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = Path("viewer/web/index.html")
 DAMAGED, BORROWED = ("viewer", "plugins", "tests"), ("world", "kernels", "scenes", "bench")
 HEAVY = ("torch", "numba", "cv2", "PIL.Image", "av", "zmq", "msgpack", "hypothesis", "websockets.sync.client", "pytest")
-MOST_FILES = 4  # test files that run for one damage
+MOST_FILES = 2  # test files that run for one damage
 LIMIT_S = 900.0  # tests that take longer hang; the machine may be busy
 OPPOSITE = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -54,6 +54,10 @@ class Mutant:
     before: str
     after: str
     text: str
+
+    @property
+    def place(self) -> tuple[str, int, str, str]:
+        return self.path, self.line, self.before, self.after
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line} `{self.before}` became `{self.after}`"
@@ -339,6 +343,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e9, help="end after so long, with what was tried")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "mutation.md")
     parser.add_argument("--results", type=Path, help="what is tried goes here, a line each; what is here is not redone")
+    parser.add_argument("--again", action="store_true", help="try anew what --results has as unnoticed, and no more")
     parser.add_argument("--whys", type=Path, help="reasons for what stays unnoticed: JSON, 'PATH BEFORE -> AFTER': why")
     parser.add_argument("--list", action="store_true", help="print the sample and try nothing")
     order = parser.parse_args()
@@ -347,6 +352,9 @@ def main() -> None:
         print("\n".join(f"{mutant}  [{' '.join(concerned(mutant.path))}]" for mutant in mutants))
         return
     done = _read(order.results)
+    if order.again:
+        mutants = [mutant for mutant in mutants if mutant.place in done]
+        done = {place: outcome for place, outcome in done.items() if outcome.noticed}
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     for name in HEAVY:
@@ -356,7 +364,7 @@ def main() -> None:
         ground, outcomes = Ground(root), []
         end = time.monotonic() + 60 * order.minutes
         for mutant in itertools.takewhile(lambda _: time.monotonic() < end, mutants):
-            outcome = done.get((mutant.path, mutant.line, mutant.before, mutant.after)) or try_out(mutant, root, ground)
+            outcome = done.get(mutant.place) or try_out(mutant, root, ground)
             outcomes.append(outcome)
             print(f"{mutant}: {outcome.noticed or 'NOT NOTICED'} ({outcome.seconds:.0f} s)", flush=True)
             if order.results and outcome not in done.values():

@@ -54,3 +54,10 @@ def test_every_command_named_exists():
     for command, sub in re.findall(r"`roam (\w+)(?: (\w+))?", TEXT):
         assert command in known, command
         assert command != "bench" or not sub or sub in quick, sub
+
+
+def test_the_benchmark_page_has_the_table_that_walking_up_to_things_left():
+    from roam.bench.approach import markdown
+
+    page = (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8")
+    assert markdown(report_of("approach-dev.json")) in page

@@ -454,6 +454,19 @@ def imagine(
 
 
 @bench_app.command()
+def approach(
+    model: Model = None,
+    split: Annotated[str, typer.Option(help="test for results, dev to choose by.")] = "dev",
+    scenes: Annotated[int, typer.Option(min=1, help="Scenes to walk up to something in.")] = 10,
+    out: Annotated[Path, typer.Option(help="Folder for the report and its sheet.")] = Path("roam-out/approach"),
+) -> None:
+    """Is what comes near sharp, whole and where it is, or magnified, torn and in specks? A minute."""
+    from ..bench.approach import main as run
+
+    run(model, scenes=scenes, split=split, out=out)
+
+
+@bench_app.command()
 def adaptation(
     out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run goes on.")] = Path("runs/adaptation"),
     recordings: Annotated[Path | None, typer.Option(help="Recorded walks; without it, they are recorded.")] = None,

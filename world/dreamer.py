@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..kernels.graph import CapturedStep
 from .pose import Motion, Pose
-from .spatial.warp import View, Warp, sharpened, widened
+from .spatial.warp import View, Warp, smoothed, widened
 from .tokens.painter import Painter
 from .tokens.vision import VisionTokenizer
 from .transformer.dida import decode_holes, reveal_order
@@ -120,7 +119,7 @@ class Dreamer:
         known = (self._tensor(part)[None] for part in (carried.pixels, carried.depth, carried.covered))
         pixels, depth = self._see("paint", points, *known, self._tensor(noise))
         pixels = pixels[0].cpu().numpy()
-        depth = sharpened(depth[0].float().cpu().numpy(), pixels)
+        depth = smoothed(depth[0].float().cpu().numpy(), pixels)
         depth = np.where(carried.covered, carried.depth, depth).astype(np.float16).astype(np.float32)
         view = View(pixels, depth, pose, widened(~carried.covered))
         return Dream(tokens.view(h, w).cpu().numpy().astype(np.int32), view)
@@ -147,14 +146,5 @@ def _go_on_unless(stop: Callable[[], bool] | None) -> None:
 
 
 def without_specks(carried: Warp) -> Warp:
-    """A carried view whose last holes have depth too, that of the nearest covered pixel; colour they have already."""
-    if carried.covered.all():
-        return carried
-    if not carried.covered.any():
-        return Warp(carried.pixels, carried.covered, np.full_like(carried.depth, 100.0))
-    _, nearest = cv2.distanceTransformWithLabels(
-        (~carried.covered).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    of_label = np.zeros(int(nearest.max()) + 1, np.float32)
-    of_label[nearest[carried.covered]] = carried.depth[carried.covered]
-    return Warp(carried.pixels, carried.covered, np.where(carried.covered, carried.depth, of_label[nearest]))
+    """A carried view with depth where there is nothing to take any from; holes are filled already."""
+    return Warp(carried.pixels, carried.covered, np.where(carried.depth > 0, carried.depth, np.float32(100.0)))

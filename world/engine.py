@@ -196,7 +196,7 @@ class Engine:
         for page in scratch:
             self.cache.pool.release(page)
         for k, ((session, _, plan), state) in enumerate(zip(walks, states, strict=True)):
-            if state.shown is None and k not in dreams and _open(state.carried) > SPECK:
+            if state.shown is None and k not in dreams and state.carried.open > SPECK:
                 dreams[k] = self._dreamer.touch_up(plan.there[0], state.carried, self._seed(session, 1))
             if k in dreams:
                 state.shown = dreams[k]
@@ -228,7 +228,7 @@ class Engine:
 
     def _is_open(self, carried: Warp) -> bool:
         """Whether a view has room for things that nobody has seen."""
-        return _open(carried) > SPECK and not self._dreamer.is_decided(carried)
+        return carried.open > SPECK and not self._dreamer.is_decided(carried)
 
     def _keyframes(self, walks: Sequence[Step], *, stop: Callable[[], bool] | None = None) -> list[Prepared]:
         """The keyframe that each step leads to, dreamt now or before."""
@@ -444,11 +444,6 @@ def check_no_dreams(steps: int | None, temperature: float | None) -> None:
 def _codes(tokens: np.ndarray) -> Tensor:
     """A token grid's codes (N,) int64."""
     return torch.from_numpy(tokens.astype(np.int64)).flatten()
-
-
-def _open(carried: Warp) -> float:
-    """The share of a view that nobody has seen."""
-    return float(1 - carried.covered.mean())
 
 
 @dataclass

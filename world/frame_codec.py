@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..kernels.graph import CapturedStep
-from .spatial.warp import sharpened
+from .spatial.warp import smoothed
 from .tokens.depth import DepthRefiner
 from .tokens.detail import restore_detail
 from .tokens.doubt import calmed, doubt
@@ -47,12 +47,15 @@ class FrameCodec:
 
     def taken_in(self, pixels: np.ndarray, *, is_photograph: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A true picture (H, W, 3) uint8 as a frame: tokens (h, w) int32, the pixels shown, their depth (H, W) float32.
-        is_photograph: whether depth is smoothed as far as the model is unsure of it (tokens/doubt.py)."""
+        is_photograph: whether depth is calmed as far as the model is unsure of it (tokens/doubt.py)."""
         tokens, shown, depth = self._seen(pixels)
+        _, _, mirrored = self._seen(np.ascontiguousarray(shown[:, ::-1]))
+        mirrored = np.ascontiguousarray(mirrored[:, ::-1])
+        # the mean of the picture's and of its mirror image's is nearer the truth than either
+        mean = smoothed(np.sqrt(depth * mirrored), np.ascontiguousarray(shown))
         if is_photograph:
-            _, _, mirrored = self._seen(np.ascontiguousarray(shown[:, ::-1]))
-            depth = calmed(depth, doubt(depth, mirrored[:, ::-1])).astype(np.float16).astype(np.float32)
-        return tokens, shown, depth
+            mean = calmed(mean, doubt(depth, mirrored))
+        return tokens, shown, mean.astype(np.float16).astype(np.float32)
 
     def grid(self, codes: Tensor) -> np.ndarray:
         """One frame's codes (N,) as its token grid (h, w) int32."""
@@ -71,8 +74,8 @@ class FrameCodec:
         codes = self.codes(pixels[None])
         decoded, depth = self.decoded(codes)
         shown = np.asarray(pixels) if self.detail_tolerance else decoded
-        # sharpened as its own: errors of views apart cancel, those that are carried on add up
-        return self.grid(codes[0]), shown, sharpened(self.refined(shown, depth), shown)
+        # by itself alone: errors of views apart cancel, those that are carried on add up
+        return self.grid(codes[0]), shown, self.refined(shown, depth)
 
     def _network(self, kind: str, *inputs: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         return getattr(self.refiner if kind == "refine" else self.vision, kind)(*inputs)

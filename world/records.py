@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from .action import Action
@@ -14,8 +15,14 @@ def motion_row(motion: Motion) -> list[float]:
 
 
 def motion_of(row: Sequence[float]) -> Motion:
-    """Raises TypeError for a row of more than four numbers."""
+    """Raises ValueError for anything but four numbers."""
+    if not isinstance(row, Sequence) or len(row) != 4 or not all(_is_number(value) for value in row):
+        raise ValueError(f"{str(row)[:80]} where the four numbers of a motion were wanted")
     return Motion(*row)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def action_row(action: Action) -> list:

@@ -1,5 +1,6 @@
 """The ground-truth world: what is drawn is what is there, walls stop walkers, and splits never meet."""
 
+import json
 import weakref
 
 import numpy as np
@@ -189,3 +190,25 @@ def test_recordings_resume_and_read_back_and_their_words_lead_to_their_poses(tmp
     paths[0].write_bytes(paths[0].read_bytes()[:1000])
     with pytest.raises(SceneError, match="no readable recording"):
         load_recording(paths[0])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"camera": [100_000, 100_000, 80]}, {"camera": [128]}, {"camera": [128, 1.5, 80]}, {"seed": 1.5},
+        {"seed": True}, {"start": [0] * 7}, {"start": [float("nan")] * 7}, {"start": [1e308, 0, 1.5, 1, 0, 0, 0]},
+        {"start": [0, 0, 1.5, 1]}, {"actions": [["move forward", 1]]}, {"actions": [[None, 0, 0, 0, 0]]},
+        {"actions": {"move": 1}}, {"actions": [["move forward", 1e9, 0, 0, 0]]},
+    ],
+)  # fmt: skip
+def test_a_save_from_a_stranger_is_refused_before_anything_is_made_of_it(tmp_path, changes):
+    path = tmp_path / "walk.roam"
+    SceneSession(make_scene("test", 6), camera=Camera(8, 8)).save(path)
+    state = json.loads(path.read_text()) | changes
+    state.pop("sum")
+    path.write_text(json.dumps(state))
+    with pytest.raises(SceneError):
+        load_scene_session(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(SceneError):
+        load_scene_session(path)

@@ -309,3 +309,35 @@ def test_steps_and_temperature_are_taken_by_their_names(dreaming_folder):
     engine = Engine.from_checkpoint(dreaming_folder, device="cpu", dream_steps=5, dream_temperature=0.5)
     assert (engine.dreamer.steps, engine.dreamer.temperature) == (5, 0.5)
     assert engine.dida.steps == engine.checkpoint.dida.steps
+
+
+def dream_a_wall(engine, monkeypatch, *, door):
+    """The first dream is a wall across, three metres on, with a door a metre wide or with none; what opens later is far
+    off, and the ground is level."""
+    see, is_first = engine.dreamer._see, [True]
+    across = torch.arange(128) + 0.5 - 64
+    focal = 64 / math.tan(math.radians(40))
+    gap = (across.abs() / focal * 3.0 < 0.5)[None, :]
+
+    def paint(kind, *inputs):
+        if kind != "paint":
+            return see(kind, *inputs)
+        _, pixels, depth, where, _ = inputs
+        ahead = torch.where(gap & door, 12.0, 3.0) if is_first.pop() else torch.tensor(30.0)
+        is_first.append(False)
+        ground = 1.5 * focal / across.clamp(min=0.5)[:, None]
+        made = torch.minimum(ahead.expand(128, 128), ground)[None]
+        return torch.where(where[..., None], pixels, torch.full_like(pixels, 90)), torch.where(where, depth, made)
+
+    monkeypatch.setattr(engine.dreamer, "_see", paint)
+
+
+@pytest.mark.parametrize("door, far", [(True, 4.0), (False, 2.75)])
+def test_a_dreamt_door_can_be_walked_through_and_a_dreamt_wall_stops(engine, first_frame, monkeypatch, door, far):
+    dream_a_wall(engine, monkeypatch, door=door)
+    session = engine.session(first_frame, solid=True)
+    begin = session.step(parse_action("turn left 90 degrees")).pose
+    for _ in range(8):
+        session.step(parse_action("move forward 0.5 metres"))
+    walked = session.frame.pose.distance_to(begin)
+    assert walked == pytest.approx(far, abs=0.06 if door else 0.2)

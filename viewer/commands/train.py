@@ -6,6 +6,8 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..files.outputs import OutputError
+
 
 @dataclass(frozen=True)
 class TrainOrder:
@@ -24,6 +26,14 @@ class TrainOrder:
     data: Path | None = None
     workers: int | None = None
     device: str = "cpu"
+
+    def __post_init__(self):
+        from ...world.adaptation.run import device_of
+        from ...world.training.recipe import STAGES
+
+        if unknown := [stage for stage in self.stages if stage not in STAGES]:
+            raise OutputError(f"unknown stage '{unknown[0]}'; known: {', '.join(STAGES)}")
+        device_of(self.device)  # now, and not after hours of rendering
 
 
 def train(order: TrainOrder) -> Path:

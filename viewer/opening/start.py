@@ -97,7 +97,9 @@ class Start:
         if set(values) != {f.name for f in fields(Start)}:
             raise StartError(f"a start with the fields {', '.join(values) or 'none'}; wanted {', '.join(kinds)}")
         for name, kind in kinds.items():
-            if not (isinstance(values[name], kind) or (values[name] is None and kind is not bool and name != "seed")):
+            value, may_be_none = values[name], kind is not bool and name != "seed"
+            is_kind = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+            if not (is_kind or (value is None and may_be_none)):
                 raise StartError(f"a start whose '{name}' is {values[name]!r}; wanted {kind.__name__}")
         return Start(**values)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,12 +122,15 @@ class LogWriter:
 def load_log(path: str | Path) -> ActionLog:
     """Read what a LogWriter wrote. Raises LogError for a torn or foreign file."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:  # an editor may have put a mark before it
             text = file.read(MAX_BYTES)
     except (OSError, UnicodeDecodeError) as error:
-        raise LogError(f"cannot read the action log {path}: {getattr(error, 'strerror', None) or error}") from error
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise LogError(f"cannot read the action log {path}: {reason}") from error
     lines = text.splitlines()
     head = _parsed(lines[0] if lines else "", path, 1)
+    if not isinstance(head.get("model"), str | None):
+        raise LogError(f"{path}: a model of {head['model']!r}; wanted the name of a folder, or null")
     if head.get("roam") != "action log" or head.get("format") != FORMAT or not isinstance(head.get("start"), dict):
         raise LogError(f"{path} is no action log of format {FORMAT}; wanted the .jsonl file beside a recording")
     events = tuple(_event(_parsed(line, path, number), path, number) for number, line in enumerate(lines[1:], 2))
@@ -185,15 +187,19 @@ def _dreams(head: dict, path: str | Path) -> dict:
     return dreams
 
 
+def _of(kind: type, value: Any) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value
+
+
 def _event(line: dict, path: str | Path, number: int) -> Event:
     try:
         if line.get("anew") is True:
             return Anew(str(line["digest"]))
         if "rewind" in line:
-            return Rewind(int(line["rewind"]), str(line["digest"]))
-        motion = None if line["motion"] is None else motion_of(list(map(float, line["motion"])))
-        if motion and not all(map(math.isfinite, vars(motion).values())):
-            raise ValueError("a motion that is not finite")
-        return Step(Action(str(line["text"]), motion), str(line["digest"]))
+            return Rewind(_of(int, line["rewind"]), str(line["digest"]))
+        motion = None if line["motion"] is None else motion_of(line["motion"])
+        return Step(Action(_of(str, line["text"]), motion), str(line["digest"]))
     except (KeyError, TypeError, ValueError) as error:
         raise LogError(f"{path}, line {number}: no step, no rewind and no dream anew ({error})") from error

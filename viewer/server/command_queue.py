@@ -45,6 +45,7 @@ class CommandQueue:
         self._held: Command | None = None
         self._is_held_fresh = False
         self._queue: deque[Command] = deque()
+        self._begun = 0  # the once whose step is being made
         self._receipts: OrderedDict[int, Receipt] = OrderedDict()
 
     @property
@@ -60,7 +61,11 @@ class CommandQueue:
     def next(self) -> Command | None:
         """The command for a step that begins now: a typed one if there is one, else what is held."""
         with self._lock:
-            return self._queue.popleft() if self._queue else self._held
+            if not self._queue:
+                return self._held
+            command = self._queue.popleft()
+            self._begun = command.seq
+            return command
 
     def applied(self, command: Command, frame: int) -> Receipt | None:
         """Note that a command became that frame; returns the receipt that is due, if any."""
@@ -69,7 +74,7 @@ class CommandQueue:
                 is_due = self._is_held_fresh and self._held is command
                 self._is_held_fresh = self._is_held_fresh and not is_due
             else:
-                is_due = command.is_last
+                is_due, self._begun = command.is_last, 0
             return self._receipt(command.seq, "applied", frame, is_kept=not command.is_held) if is_due else None
 
     def refused(self, command: Command, frame: int, reason: str) -> Receipt:
@@ -78,7 +83,7 @@ class CommandQueue:
             if command.is_held:
                 self._held = None if self._held is command else self._held
             else:
-                self._queue = deque(c for c in self._queue if c.seq != command.seq)
+                self._queue, self._begun = deque(c for c in self._queue if c.seq != command.seq), 0
             return self._receipt(command.seq, "refused", frame, reason=reason, is_kept=not command.is_held)
 
     def release(self) -> None:
@@ -99,12 +104,17 @@ class CommandQueue:
         return receipts if commands else [*receipts, self._receipt(act.seq, "applied", frame)]
 
     def _enqueue(self, act: Act, commands: list[Command], frame: int) -> list[Receipt]:
-        if act.seq <= self.last:  # sent again after a lost connection: done, or still in the queue
-            is_queued = any(c.seq == act.seq for c in self._queue)
-            known = self._receipts.get(act.seq)
-            return [] if is_queued else [known or self._receipt(act.seq, "applied", frame)]
+        known = self._receipts.get(act.seq)
+        if act.seq <= self.last and not known:  # sent again after a lost connection: done, or still to be
+            is_to_be = act.seq == self._begun or any(c.seq == act.seq for c in self._queue)
+            return [] if is_to_be else [self._receipt(act.seq, "applied", frame)]
+        if known:
+            return [known]
         if len(self._queue) + len(commands) > MAX_QUEUED:
-            raise QueueFullError(f"{len(self._queue)} typed steps wait already; at most {MAX_QUEUED} may")
+            reason = f"{len(self._queue)} typed steps wait already; at most {MAX_QUEUED} may"
+            self.last = act.seq  # an act that was refused stays so, when it is sent again as well
+            self._receipt(act.seq, "refused", frame, reason=reason, is_kept=True)
+            raise QueueFullError(reason)
         self.last = act.seq
         self._queue.extend(commands)
         return []

@@ -192,7 +192,9 @@ def _upright(name: str) -> np.ndarray:
 
 
 def device_of(name: str) -> str:
-    """cpu or cuda. Raises AdaptError for CUDA where there is none."""
+    """cpu or cuda. Raises AdaptError for anything else, and for CUDA where there is none."""
+    if name not in ("cpu", "cuda"):
+        raise AdaptError(f"a device called '{name}'; wanted cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise AdaptError("no CUDA device here; use --device cpu")
     return name

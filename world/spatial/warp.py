@@ -1,7 +1,7 @@
 """Carries remembered views into a new one: what has been seen, as it would look from where the camera goes next.
 
-Depth is splatted forward with a z-buffer and colour is fetched backward, bilinearly. Only what a view showed first is
-carried from it: a surface that had itself been carried comes from the view that it came from, so that nothing is
+Surfaces are drawn by their depth (surfaces.py); colour is fetched backward, bilinearly. Only what a view showed first
+is carried from it: a surface that had itself been carried comes from the view that it came from, so that nothing is
 resampled twice however long the walk. What no remembered view covers stays a hole. Knows nothing of tokens or models.
 """
 
@@ -15,16 +15,17 @@ import numpy as np
 
 from ..compiled import njit
 from ..pose import Camera, Pose
+from .surfaces import APART, NEAR, draw, is_one
 
-NEAR = 0.05
 IN_FRONT = 0.85  # a later view's surface hides an earlier view's where it is nearer by more than depth is unsure of
-APART = 0.8  # ratio of depths from which on two neighbours are of two surfaces
-STEEP = 0.2  # log depth between neighbours above which they are two surfaces, or the blur between two
-LOOK = 8  # pixels to each side in which a soft edge looks for the surface that it belongs to
+STEEP = 0.2  # log depth between neighbours above which they are two surfaces, and sigma of what is smoothed as one
+LIKE = 20.0  # of 255, sigma by which they look alike
+LOOK = 8  # pixels to each side in which a point looks for the surface that it belongs to
 RIM = 5  # pixels a side of the square by which what a view showed first is widened, so that no seam opens around it
 SAME = 8  # of 255, by which carrying a view to its own place may change it
+_AROUND = np.array([(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)])
+WIDE = 5  # pixels, from which on a hole is one in which something may stand
 REACH = 12.0  # pixels, sigma of the neighbourhood that a hole's depth takes its scale from
-SUPPORT = 7  # neighbours of eight without which a splatted point is spray from a blurred edge
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,17 @@ class View:
 @dataclass(frozen=True)
 class Warp:
     """A view made of others: pixels (H, W, 3) uint8, holes filled from their surroundings; covered (H, W) bool; depth
-    (H, W) float32 metres where covered."""
+    (H, W) float32 metres, in holes that of what they are filled with, 0 where there is nothing at all."""
 
     pixels: np.ndarray
     covered: np.ndarray
     depth: np.ndarray
+
+    @property
+    def open(self) -> float:
+        """The share of the view in holes wide enough for something to stand in; rims narrower than that are filled."""
+        holes = cv2.morphologyEx((~self.covered).astype(np.uint8), cv2.MORPH_OPEN, np.ones((WIDE, WIDE), np.uint8))
+        return float(holes.mean())
 
     def coverage(self, grid: tuple[int, int]) -> np.ndarray:
         """The share of covered pixels in each cell of a token grid, (h, w) float32."""
@@ -67,8 +74,7 @@ def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
     """
     H, W = camera.height, camera.width
     pixels = np.full((H, W, 3), 128, np.float32)
-    depth = np.full((H, W), np.inf, np.float32)
-    solid = np.empty_like(depth)
+    nearness = np.empty((H, W), np.float32)
     covered, surface = np.zeros((H, W), np.bool_), np.zeros((H, W), np.float32)
     owner = np.zeros((H, W), np.int64)
     rotation, position = pose.rotation, np.asarray(pose.position)
@@ -76,20 +82,19 @@ def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
     shifts = np.array([rotation.T @ (np.asarray(view.pose.position) - position) for view in views]).reshape(-1, 3)
     depths = np.array([view.depth for view in views], np.float32)
     for k, view in enumerate(views):
-        depth.fill(np.inf)
-        _splat(np.ascontiguousarray(view.own_depth, np.float32), turns[k], shifts[k], camera.focal, depth)
-        _despeckle(depth, SUPPORT, solid)
-        _fetch(k, view.pixels, turns, shifts, camera.focal, solid, depths, covered, owner, pixels, surface)
+        nearness.fill(0)
+        draw((1 / view.own_depth).astype(np.float32), turns[k], shifts[k], camera.focal, nearness)
+        _fetch(k, view.pixels, turns, shifts, camera.focal, nearness, depths, covered, owner, pixels, surface)
     _close(pixels, covered, owner, surface)
     if not covered.all():
-        _fill(pixels, covered)
+        _fill(pixels, covered, surface)
     return Warp(np.clip(pixels + 0.5, 0, 255).astype(np.uint8), covered, surface)
 
 
 def remembered(pixels: np.ndarray, depth: np.ndarray, pose: Pose, carried: Warp, kept: np.ndarray) -> View:
     """A new view as memory holds it: pixels (H, W, 3) uint8 and depth (H, W) float32 as decoded, kept (H, W) bool where
     the carried view was shown. There the carried surface stays where it was; what is new joins it without a step."""
-    whole = np.where(kept, carried.depth, joined(sharpened(depth, pixels), carried.depth, carried.covered))
+    whole = np.where(kept, carried.depth, joined(smoothed(depth, pixels), carried.depth, carried.covered))
     return View(pixels, whole.astype(np.float16).astype(np.float32), pose, widened(~kept))
 
 
@@ -149,62 +154,80 @@ def sharpened(depth, pixels):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _splat(source, turn, shift, focal, out):
-    """Nearest depth of the source's points in the target; each point covers the square its pixel grows to."""
-    H, W = source.shape
-    h, w = out.shape
+def smoothed(depth, pixels):
+    """depth (H, W) float32 made even within surfaces and parted where the picture is: around every pixel a plane, which
+    is linear in inverse depth, is fitted to the points that look like it in pixels (H, W, 3) uint8 and are about as far
+    (moving least squares; Levin 1998). What is wavy comes near as waves, and what is between two surfaces as spray."""
+    H, W = depth.shape
+    inverse, out = _in_company(1 / depth, pixels), np.empty((H, W), np.float32)
+    log = -np.log(inverse)
+    fall, unlike, apart = 2 / (LOOK * LOOK), 0.5 / LIKE**2, 0.5 / STEEP**2
     for v in range(H):
-        y = (v + 0.5 - H / 2) / focal
         for u in range(W):
-            d = source[v, u]
-            if not d < 1e30:
-                continue
-            x = (u + 0.5 - W / 2) / focal
-            pz = (turn[2, 0] * x + turn[2, 1] * y + turn[2, 2]) * d + shift[2]
-            if pz < NEAR:
-                continue
-            px = (turn[0, 0] * x + turn[0, 1] * y + turn[0, 2]) * d + shift[0]
-            py = (turn[1, 0] * x + turn[1, 1] * y + turn[1, 2]) * d + shift[1]
-            cu, cv = px / pz * focal + w / 2, py / pz * focal + h / 2
-            reach = min(max(0.75, 0.6 * d / pz), 3.0)
-            u0, u1 = max(int(np.ceil(cu - reach - 0.5)), 0), min(int(np.floor(cu + reach - 0.5)), w - 1)
-            v0, v1 = max(int(np.ceil(cv - reach - 0.5)), 0), min(int(np.floor(cv + reach - 0.5)), h - 1)
-            for a in range(v0, v1 + 1):
-                for b in range(u0, u1 + 1):
-                    if pz < out[a, b]:
-                        out[a, b] = pz
+            n, x1, y1, xx, xy, yy, d1, dx, dy = 0.0, 0.0, 0.0, 0.1, 0.0, 0.1, 0.0, 0.0, 0.0
+            for y in range(v - LOOK, v + LOOK + 1, 2):
+                for x in range(u - LOOK, u + LOOK + 1, 2):
+                    if not (0 <= y < H and 0 <= x < W):
+                        continue
+                    a, b = np.float32(x - u), np.float32(y - v)
+                    far, cost = log[y, x] - log[v, u], fall * (a * a + b * b)
+                    cost += apart * far * far
+                    for k in range(3):
+                        colour = np.float32(pixels[v, u, k]) - np.float32(pixels[y, x, k])
+                        cost += unlike * colour * colour
+                    if cost > 12:
+                        continue
+                    w, d = np.exp(-cost), inverse[y, x]
+                    n, x1, y1, d1 = n + w, x1 + w * a, y1 + w * b, d1 + w * d
+                    xx, xy, yy = xx + w * a * a, xy + w * a * b, yy + w * b * b
+                    dx, dy = dx + w * d * a, dy + w * d * b
+            p, q, r = xx * yy - xy * xy, x1 * yy - xy * y1, x1 * xy - xx * y1
+            plane = (d1 * p - x1 * (dx * yy - xy * dy) + y1 * (dx * xy - xx * dy)) / (n * p - x1 * q + y1 * r)
+            out[v, u] = 1 / min(max(plane, 0.5 * inverse[v, u]), 2 * inverse[v, u])
+    return out
 
 
 @njit(cache=True, nogil=True)
-def _despeckle(depth, support, out):
-    """Depth where a point stands among others, infinity where it stands alone."""
-    h, w = depth.shape
-    for v in range(h):
-        for u in range(w):
-            d, count, inside = depth[v, u], 0, 0
-            out[v, u] = np.inf
-            if not d < 1e30:
-                continue
-            for y in range(max(v - 1, 0), min(v + 2, h)):
-                for x in range(max(u - 1, 0), min(u + 2, w)):
-                    inside += 1
-                    count += depth[y, x] < 1e30
-            if (count - 1) * 8 >= support * (inside - 1):
-                out[v, u] = d
+def _in_company(inverse, pixels):
+    """Inverse depth (H, W) in which a point that is of one surface with none of its neighbours, or with one, is where
+    the neighbour is that looks most like it: alone it would be a speck."""
+    H, W = inverse.shape
+    out = inverse.copy()
+    for v in range(1, H - 1):
+        for u in range(1, W - 1):
+            company, least = 0, 1e9
+            for k in range(9):
+                y, x = v - 1 + k // 3, u - 1 + k % 3
+                if k == 4:
+                    continue
+                if is_one(inverse[y, x], inverse[v, u]):
+                    company += 1
+                    continue
+                unlike = 0.0
+                for i in range(3):
+                    unlike += abs(np.float32(pixels[v, u, i]) - np.float32(pixels[y, x, i]))
+                if unlike < least:
+                    least, out[v, u] = unlike, inverse[y, x]
+            if company > 1:
+                out[v, u] = inverse[v, u]
+    return out
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _fetch(index, source, turns, shifts, focal, depth, depths, covered, owner, out, surface):
+def _fetch(index, source, turns, shifts, focal, nearness, depths, covered, owner, out, surface):
     """Colour for every target pixel that has a depth and no colour yet, or that of a surface farther away, looked up in
     the source bilinearly; owner (h, w): the view that each colour is from, depths (n, H, W) what each view saw."""
     H, W = source.shape[:2]
     turn, shift = turns[index], shifts[index]
-    h, w = depth.shape
+    h, w = nearness.shape
+    own = depths[index]
     for v in range(h):
         y = (v + 0.5 - h / 2) / focal
         for u in range(w):
-            d = depth[v, u]
-            if not d < 1e30 or (covered[v, u] and not d < IN_FRONT * surface[v, u]):
+            if not nearness[v, u] > 0:
+                continue
+            d = 1 / nearness[v, u]
+            if covered[v, u] and not d < IN_FRONT * surface[v, u]:
                 continue
             x = (u + 0.5 - w / 2) / focal
             i = owner[v, u]
@@ -220,13 +243,68 @@ def _fetch(index, source, turns, shifts, focal, depth, depths, covered, owner, o
             if su < -0.5 or sv < -0.5 or su > W - 0.5 or sv > H - 0.5:
                 continue
             su, sv = min(max(su, 0.0), W - 1.0), min(max(sv, 0.0), H - 1.0)
+            covered[v, u], surface[v, u], owner[v, u] = True, d, index
+            if _is_left_rim(own, int(sv + 0.5), int(su + 0.5), nearness, v, u) and _beyond_rim(
+                own, int(sv + 0.5), int(su + 0.5), source, out[v, u]
+            ):
+                continue
             u0, v0 = min(int(su), W - 2), min(int(sv), H - 2)
             fu, fv = su - u0, sv - v0
-            covered[v, u], surface[v, u], owner[v, u] = True, d, index
-            for k in range(3):
-                top = source[v0, u0, k] * (1 - fu) + source[v0, u0 + 1, k] * fu
-                low = source[v0 + 1, u0, k] * (1 - fu) + source[v0 + 1, u0 + 1, k] * fu
-                out[v, u, k] = top * (1 - fv) + low * fv
+            total, red, green, blue = 0.0, 0.0, 0.0, 0.0
+            for k in range(4):  # of the four around, those that are of this surface; the nearest is
+                a, b = v0 + k // 2, u0 + k % 2
+                share = (fv if k // 2 else 1 - fv) * (fu if k % 2 else 1 - fu)
+                if share < 0.25 and not is_one(1 / own[a, b], 1 / sz):
+                    continue
+                total += share
+                red += share * source[a, b, 0]
+                green += share * source[a, b, 1]
+                blue += share * source[a, b, 2]
+            out[v, u, 0], out[v, u, 1], out[v, u, 2] = red / total, green / total, blue / total
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_rim(depth, v, u):
+    """Whether a pixel lies beside something nearer: what colours it has are half that thing's."""
+    H, W = depth.shape
+    d, is_rim = depth[v, u], False
+    for k in range(4):
+        y, x = v + (k == 0) - (k == 1), u + (k == 2) - (k == 3)
+        if 0 <= y < H and 0 <= x < W:
+            is_rim |= depth[y, x] < d and not is_one(1 / depth[y, x], 1 / d)
+    return is_rim
+
+
+@njit(cache=True, nogil=True)
+def _is_left_rim(depth, y, x, nearness, v, u):
+    """Whether pixel (y, x) of a view is the rim beside something nearer that pixel (v, u) of the target is not beside:
+    left behind it would be a ghost of that thing's outline."""
+    if not _is_rim(depth, y, x):
+        return False
+    h, w = nearness.shape
+    for b in range(max(v - 1, 0), min(v + 2, h)):
+        for a in range(max(u - 1, 0), min(u + 2, w)):
+            if nearness[b, a] > nearness[v, u] and not is_one(nearness[b, a], nearness[v, u]):
+                return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _beyond_rim(depth, y, x, source, out):
+    """Give a rim's pixel the colour of its surface a little off the rim; whether there is any."""
+    H, W = depth.shape
+    total, red, green, blue = 0.0, 0.0, 0.0, 0.0
+    for b in range(max(y - 2, 0), min(y + 3, H)):
+        for a in range(max(x - 2, 0), min(x + 3, W)):
+            if is_one(1 / depth[b, a], 1 / depth[y, x]) and not _is_rim(depth, b, a):
+                share = 1.0 / ((b - y) ** 2 + (a - x) ** 2)
+                total += share
+                red += share * source[b, a, 0]
+                green += share * source[b, a, 1]
+                blue += share * source[b, a, 2]
+    if total > 0:
+        out[0], out[1], out[2] = red / total, green / total, blue / total
+    return total > 0
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -276,23 +354,45 @@ def _close(pixels, covered, owner, surface):
 
 
 @njit(cache=True, nogil=True)
-def _fill(pixels, covered):
-    """Fill holes with the colour of the nearest covered pixel, by two sweeps of a distance transform, then soften."""
+def _fill(pixels, covered, surface):
+    """Fill holes with the colour and the depth of what is around them, in eight directions: of the farther, for what
+    opens as a walker goes lies behind what has moved; the more of each the nearer it is on screen."""
     h, w = covered.shape
-    distance = np.full((h, w), 1e9)
+    found = np.zeros((8, h, w), np.int32)  # the place of the next covered pixel in each direction, and 1
+    for k in range(8):
+        dv, du = _AROUND[k, 0], _AROUND[k, 1]
+        for i in range(h):
+            v = i if dv <= 0 else h - 1 - i
+            for j in range(w):
+                u = j if du <= 0 else w - 1 - j
+                y, x = v + dv, u + du
+                if covered[v, u]:
+                    found[k, v, u] = v * w + u + 1
+                elif 0 <= y < h and 0 <= x < w:
+                    found[k, v, u] = found[k, y, x]
     for v in range(h):
         for u in range(w):
-            if covered[v, u]:
-                distance[v, u] = 0.0
-    for sweep in range(2):
-        step = 1 if sweep == 0 else -1
-        for a in range(h):
-            v = a if sweep == 0 else h - 1 - a
-            for b in range(w):
-                u = b if sweep == 0 else w - 1 - b
-                for dv, du, cost in ((-step, 0, 1.0), (0, -step, 1.0), (-step, -step, 1.414), (-step, step, 1.414)):
-                    y, x = v + dv, u + du
-                    if 0 <= y < h and 0 <= x < w and distance[y, x] + cost < distance[v, u]:
-                        distance[v, u] = distance[y, x] + cost
-                        for k in range(3):
-                            pixels[v, u, k] = pixels[y, x, k]
+            if not covered[v, u]:
+                _fill_one(pixels, surface, found[:, v, u], v, u)
+
+
+@njit(cache=True, nogil=True)
+def _fill_one(pixels, surface, found, v, u):
+    w, far = surface.shape[1], np.float32(0)
+    for k in range(8):
+        if found[k]:
+            far = max(far, surface[(found[k] - 1) // w, (found[k] - 1) % w])
+    total, depth = 0.0, 0.0
+    colour = np.zeros(3)
+    for k in range(8):
+        if found[k]:
+            y, x = (found[k] - 1) // w, (found[k] - 1) % w
+            if surface[y, x] > APART * far:
+                share = 1.0 / ((y - v) ** 2 + (x - u) ** 2)
+                total, depth = total + share, depth + share * surface[y, x]
+                for i in range(3):
+                    colour[i] += share * pixels[y, x, i]
+    if total > 0:
+        surface[v, u] = depth / total
+        for i in range(3):
+            pixels[v, u, i] = colour[i] / total

@@ -313,3 +313,9 @@ def test_a_model_that_would_be_ignored_is_refused(roam):
         for command in (("play", "--headless", "--frames", "2"), ("serve", "tcp://127.0.0.1:0")):
             code, _, err = roam(*command, "--truth", *option)
             assert code == 2 and "need" in err and "no model" in err and "leave out --truth" in err, (command, option)
+
+
+@pytest.mark.parametrize("option", [("--stage", "painting"), ("--device", "tpu")])
+def test_what_training_does_not_know_is_refused_before_it_begins(roam, tmp_path, option):
+    code, _, err = roam("train", "--out", tmp_path / "run", *option)
+    assert code == 2 and err.count("\n") == 1 and option[1] in err and not (tmp_path / "run").exists()

@@ -127,3 +127,9 @@ def test_a_missing_key_file_is_refused(tmp_path):
 def test_what_would_be_lost_without_a_word_is_refused(tmp_path, table, said):
     with pytest.raises(KeymapError, match=said):
         load_keymap(write(tmp_path, table))
+
+
+@pytest.mark.parametrize("keys", ["w", {"w": 1}, ["w", 1], None, 3])
+def test_keys_that_are_no_list_of_names_are_refused(tmp_path, keys):
+    with pytest.raises(KeymapError, match="wanted a list of names"):
+        load_keymap(write(tmp_path, {"keys": {"forward": keys}}))

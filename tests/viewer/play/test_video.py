@@ -12,7 +12,7 @@ def frames(count, height=48, width=64):
     return [np.full((height, width, 3), 40 + 20 * n, np.uint8) for n in range(count)]
 
 
-@pytest.mark.parametrize("size", [(128, 128), (33, 47), (720, 640)])
+@pytest.mark.parametrize("size", [(128, 128), (33, 47), (603, 640), (640, 603)])
 def test_an_mp4_holds_every_frame_in_order(tmp_path, size):
     recorder = VideoRecorder(tmp_path / "a.mp4")
     for pixels in frames(6, *size):

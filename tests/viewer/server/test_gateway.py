@@ -5,6 +5,7 @@ import json
 import shutil
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from roam.viewer.client.remote_session import RemoteSession
+from roam.viewer.commands import serve
 from roam.viewer.server.gateway import Gateway, join, split
 from roam.viewer.server.server import Server
 from roam.viewer.wire import protocol as p
@@ -295,6 +297,7 @@ def test_the_page_saves_loads_forks_and_can_be_watched(server, client, gateway, 
     browser.wait_for("roam.index === 2")
     click(browser, "load")
     browser.wait_for(f"isDriving && roam.index === 1 && roam.digest === '{digest}'")
+    assert browser.value("document.getElementById('other').hidden && !document.querySelector('#other').offsetWidth")
 
     walk = RemoteSession.open(client, seed=5)
     browser.command("Page.navigate", url=f"{gateway.url}?watch={walk.id}")
@@ -378,6 +381,16 @@ def test_a_world_is_chosen_with_the_keys(two_worlds, worlds, browser):
     assert worlds.opened[-1].world == "sea" and worlds.opened[-1].seed > 0
 
 
+def test_keys_that_a_server_refuses_are_not_dead_for_good(browser):
+    browser.wait_for("roam.index >= 0 && isDriving")
+    refused = "{ type: 'error', code: 'limit', message: 'too much at once', seq: heldSeq, session: roam.session }"
+    browser.value(f"heldSeq = 7; hear({refused})")
+    assert browser.value("roam.note") == "too much at once"
+    browser.key("KeyW", True)
+    browser.wait_for("roam.index >= 1")
+    browser.key("KeyW", False)
+
+
 def test_a_page_shows_a_servers_goodbye_and_walks_on_when_it_is_back(worlds, tmp_path):
     if BROWSER is None:
         pytest.skip("no Chromium here; apt-get install chromium")
@@ -444,3 +457,20 @@ def test_a_page_s_port_that_is_taken_is_said_in_a_sentence(gateway):
     port = int(gateway.url.split(":")[2].strip("/"))
     with pytest.raises(ValueError, match="name another port"):
         Gateway("tcp://127.0.0.1:5555", port=port).start()
+
+
+def test_the_command_serves_the_page_until_it_is_told_to_end(monkeypatch, capsys):
+    ends = []
+    monkeypatch.setattr(serve, "_on_signals", ends.append)
+    thread = threading.Thread(target=serve.gateway, args=("tcp://127.0.0.1:9",), kwargs={"port": 0})
+    thread.start()
+    said = ""
+    while "walk at http://" not in said:
+        assert thread.is_alive()
+        said += capsys.readouterr().out
+        time.sleep(0.01)
+    page = urllib.request.urlopen(said.split()[-1], timeout=30).read()
+    assert b"<h1>Roam</h1>" in page and thread.is_alive()
+    ends[0]()
+    thread.join(30)
+    assert not thread.is_alive()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from roam.viewer.client.client import Client
 from roam.viewer.client.remote_session import RemoteSession
-from roam.viewer.server.command_queue import CommandQueue
+from roam.viewer.server.command_queue import CommandQueue, QueueFullError
 from roam.viewer.server.metrics import Metrics, MetricsPage
 from roam.viewer.server.server import Server
 from roam.viewer.wire.encoding import Look, decode, encode
@@ -167,6 +167,28 @@ def test_every_act_has_exactly_one_receipt_once_all_is_done_and_let_go(events):
     while controls.has_work:
         step()
     assert sorted(receipt.seq for receipt in receipts if receipt) == seqs
+
+
+def once(seq: int, text: str = "move forward") -> Act:
+    return Act(seq=seq, session="ab", mode="once", text=text)
+
+
+def test_an_act_that_is_sent_again_while_its_step_is_made_is_not_said_to_be_applied():
+    controls = CommandQueue("ab")
+    controls.take_in(once(3), frame=0)
+    command = controls.next()
+    assert controls.take_in(once(3), frame=0) == []
+    assert controls.refused(command, 0, "a wall").status == "refused"
+    assert [receipt.status for receipt in controls.take_in(once(3), frame=0)] == ["refused"]
+
+
+def test_an_act_that_found_the_queue_full_stays_refused_when_it_is_sent_again():
+    controls = CommandQueue("ab")
+    controls.take_in(once(1, "move forward 150 m"), frame=0)
+    with pytest.raises(QueueFullError):
+        controls.take_in(once(2, "turn left 360 degrees and move back 100 m"), frame=0)
+    controls.take_in(once(3), frame=0)
+    assert [receipt.status for receipt in controls.take_in(once(2), frame=0)] == ["refused"]
 
 
 @given(

@@ -192,6 +192,11 @@ def test_a_sentence_that_is_not_understood_stays_in_the_box_with_the_reason(wind
     assert window.box.is_open and window.box.text == sentence
     assert window.box.error and "\n" not in window.box.error
     assert window.player.frame.index == 0
+    shown = pygame.surfarray.array3d(window.picture)
+    window.box.error = ""
+    window._draw()
+    orange = (255, 183, 77)
+    assert (shown == orange).all(-1).any() and not (pygame.surfarray.array3d(window.picture) == orange).all(-1).any()
 
 
 def test_letters_typed_into_the_box_do_not_walk(window):

@@ -3,7 +3,7 @@
 import numpy as np
 from roam.world.pose import Camera, Motion, Pose
 from roam.world.spatial.view_memory import ViewMemory, visible_pages
-from roam.world.spatial.warp import View, joined, remembered, sharpened, warp
+from roam.world.spatial.warp import View, Warp, joined, remembered, sharpened, smoothed, warp
 
 CAMERA = Camera(64, 64)
 HERE = Pose.at(0, 0, 1.5)
@@ -126,3 +126,70 @@ def test_a_view_that_showed_nothing_first_is_not_kept():
 
 def test_a_step_sees_the_last_pages_of_its_window():
     assert visible_pages([3, 1, 4, 1, 5], 2) == [1, 5] and visible_pages([3], 12) == [3]
+
+
+def post(shade, *, left=28, right=36, depth=2.0, behind=8.0):
+    """A post before a wall of shade 200."""
+    pixels, deep = np.full((64, 64, 3), 200, np.uint8), np.full((64, 64), behind, np.float32)
+    pixels[:, left:right], deep[:, left:right] = shade, depth
+    return View(pixels, deep, HERE)
+
+
+def test_what_comes_near_stays_whole_however_large_it_grows():
+    """Points were drawn at most seven pixels wide, and what lay behind showed between them."""
+    shown = warp([post(50)], HERE.moved(Motion(forward=1.7)), CAMERA)
+    near = shown.pixels[..., 0] == 50
+    assert near.sum(1).min() > 45 and near[:, 12:52].all() and shown.covered[:, 12:52].all()
+
+
+def test_a_slope_and_a_level_ground_have_no_gaps():
+    rows = np.arange(64)[:, None] + 0.5 - 32
+    ground = np.where(rows > 0, 1.5 * CAMERA.focal / np.maximum(rows, 0.5), 100.0) * np.ones((1, 64))
+    view = View(np.full((64, 64, 3), 80, np.uint8), ground.astype(np.float32), HERE)
+    for motion in (Motion(forward=2.0), Motion(forward=1.0, right=1.0), Motion(right=-0.5, yaw_deg=5)):
+        covered = warp([view], HERE.moved(motion), CAMERA).covered
+        assert covered[36:56, 24:40].all()
+
+
+def test_an_outline_is_not_left_behind_by_what_it_is_of():
+    """Half of an edge's pixels are of the thing; those that lie on the wall stood about there as its ghost."""
+    view = post(40)
+    view.pixels[:, [27, 36]] = 120  # the blend of both, with the depth of the wall
+    assert (warp([view], HERE, CAMERA).pixels == view.pixels).all()
+    aside = warp([view], HERE.moved(Motion(right=1.5)), CAMERA)
+    assert (aside.pixels == 120).all(-1).sum() <= 64 and (aside.pixels[..., 0] == 40).any()
+
+
+def test_what_opens_behind_a_thing_is_filled_with_what_is_behind_it():
+    aside = warp([post(50)], HERE.moved(Motion(right=0.6)), CAMERA)
+    assert not aside.covered.all()
+    assert (aside.pixels[~aside.covered] == 200).all() and (aside.depth[~aside.covered] > 7).all()
+
+
+def test_a_rim_is_no_room_for_anything_and_a_gap_is():
+    covered = np.ones((64, 64), bool)
+    covered[:, 10:13] = False
+    seen = lambda: Warp(np.zeros((64, 64, 3), np.uint8), covered, np.ones((64, 64), np.float32)).open  # noqa: E731
+    assert seen() == 0.0
+    covered[:, 30:42] = False
+    assert abs(seen() - 12 / 64) < 1e-6
+
+
+def test_a_point_that_hangs_in_the_air_alone_goes_to_what_it_looks_like():
+    depth, pixels = np.full((64, 64), 8.0, np.float32), np.full((64, 64, 3), 90, np.uint8)
+    depth[20, 20] = depth[40, 30] = depth[40, 31] = 2.0
+    depth[:, 50] = 2.0  # a post of a pixel's width is a post
+    pixels[:, 50] = 200
+    even = smoothed(depth, pixels)
+    assert (np.abs(np.delete(even, 50, 1) - 8) < 0.5).all() and (even[8:-8, 50] < 2.5).all()
+
+
+def test_smoothing_evens_a_wavy_wall_and_keeps_its_edge():
+    rng = np.random.default_rng(0)
+    across = np.arange(64)[None] * np.ones((64, 1))
+    wall_depth = np.where(across < 32, 1 / (0.2 + 0.002 * across), 9.0)
+    pixels = np.where(across < 32, 60, 180)[..., None].repeat(3, 2).astype(np.uint8)
+    noisy = (wall_depth * np.exp(rng.normal(0, 0.05, (64, 64)))).astype(np.float32)
+    even = smoothed(noisy, pixels)
+    error = lambda depth: np.abs(np.log(depth / wall_depth))  # noqa: E731
+    assert error(even).mean() < 0.4 * error(noisy).mean() and error(even).max() < 0.2

@@ -9,7 +9,7 @@ import torch
 from roam.world.action import parse_action
 from roam.world.checkpoint import CheckpointError, load_checkpoint
 from roam.world.engine import Engine
-from roam.world.spatial.warp import sharpened
+from roam.world.spatial.warp import smoothed
 from roam.world.tokens.depth import DepthConfig, DepthRefiner
 from roam.world.training.depth import depth_loss
 
@@ -44,13 +44,19 @@ def test_it_learns_an_edge_that_the_pixels_show_and_the_depth_does_not():
     assert np.mean(losses[-10:]) < 0.3 * losses[0]
 
 
+def fine(engine, pixels):
+    """The depth of pixels (H, W, 3) as the refiner corrects it."""
+    _, coarse = Engine(replace(engine.checkpoint, depth=None)).show(engine.encode(pixels))
+    refined = engine.codec.refiner.refine(torch.from_numpy(pixels)[None], torch.from_numpy(coarse)[None])
+    return refined[0].half().float().numpy()
+
+
 def test_a_session_shows_the_depth_that_the_pixels_correct(checkpoint_folder, first_frame):
     checkpoint = load_checkpoint(checkpoint_folder)
     engine = Engine(checkpoint)
     frame = engine.session(first_frame).frame
-    _, coarse = Engine(replace(checkpoint, depth=None)).show(frame.tokens)
-    wanted = engine.codec.refiner.refine(torch.from_numpy(first_frame.pixels)[None], torch.from_numpy(coarse)[None])
-    wanted = sharpened(wanted[0].half().float().numpy(), first_frame.pixels)
+    wanted, mirrored = (fine(engine, pixels) for pixels in (first_frame.pixels, first_frame.pixels[:, ::-1].copy()))
+    wanted = smoothed(np.sqrt(wanted * mirrored[:, ::-1]), first_frame.pixels)
     np.testing.assert_allclose(frame.depth, wanted, rtol=2e-3)
     without = Engine(replace(checkpoint, depth=None)).session(first_frame)
     assert np.abs(without.frame.depth - wanted).max() > 1e-2

@@ -1,0 +1,222 @@
+"""`roam bench approach`: what a walker sees of things that come near, from one true frame: sharp, whole and where they
+are, or magnified, torn and in specks? Nothing is dreamt in what is measured: every pixel of it was in the first frame.
+
+Beside the model stand the truth, the frozen first frame, the first frame carried by the true depth, which is what the
+best depth could do, and by the model's with nothing dreamt.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..scenes.render import FAR, TrueView, render
+from ..scenes.scene import GROUND_ID, Scene
+from ..scenes.splits import make_scene, scene_seed
+from ..world.action import Action, say
+from ..world.dreamer import without_specks
+from ..world.engine import Engine
+from ..world.frame import Frame
+from ..world.pose import Camera, Motion, Pose
+from ..world.spatial.warp import View, warp
+from .consistency.questions.places import find_start, free_poses, things
+from .consistency.questions.visibility import reveal
+from .machine import Machine
+
+STRIDE = 0.4  # metres of a step
+BEGIN, END = (2.6, 5.0), 0.9  # metres to what is walked up to, at first and at last
+BESIDE = 0.4  # metres to the side at the end, where what is torn comes apart
+APART = 24  # of 255 in any channel, by which a speck differs from all around it
+PSNR_CAP = 60.0
+
+
+@dataclass(frozen=True)
+class Approach:
+    """A walk up to something and a step past it. poses and views: one more than actions; seen (n + 1, H, W) bool: what
+    the first view had shown, by the truth."""
+
+    number: int
+    actions: tuple[Action, ...]
+    poses: tuple[Pose, ...]
+    views: tuple[TrueView, ...]
+    seen: np.ndarray
+
+
+def approach(number: int, *, split: str = "dev") -> Approach:
+    """The number-th scene of a split: up to a thing in two scenes, to a wall or a house in the next two."""
+    scene = make_scene(split, number)
+    rng = np.random.default_rng([scene_seed(split, number), 53])
+    all_things = set(things(scene))
+    wanted = all_things if number // 2 % 2 == 0 else set(map(int, np.unique(scene.ids))) - all_things
+    start = find_start(scene, rng, lambda pose: bool(_way(scene, pose, wanted)))
+    if start is None:
+        raise ValueError(f"scene {number} of {split}: nothing to walk up to was found")
+    actions = _way(scene, start, wanted)
+    poses = free_poses(scene, start, actions)
+    views = tuple(render(scene, pose, Camera()) for pose in poses)
+    first = views[0].depth[None], poses[0].rotation[None], np.array([poses[0].position])
+    seen = [reveal(view.depth, pose, *first, Camera()) for view, pose in zip(views, poses, strict=True)]
+    return Approach(number, tuple(actions), tuple(poses), views, np.stack(seen))
+
+
+def _way(scene: Scene, pose: Pose, wanted: set[int]) -> list[Action]:
+    """The steps up to what stands in the middle of the view, if that is wanted and the way is free; else none."""
+    view = render(scene, pose, Camera(64, 64))
+    middle = view.ids[26:38, 28:36]
+    ids, counts = np.unique(middle[middle > GROUND_ID], return_counts=True)
+    if not len(ids) or int(ids[counts.argmax()]) not in wanted:
+        return []
+    away = float(view.depth[26:38, 28:36][middle == ids[counts.argmax()]].min())
+    if not BEGIN[0] <= away <= BEGIN[1]:
+        return []
+    steps = [Motion(forward=STRIDE)] * int((away - END) / STRIDE)
+    for side in (1, -1):
+        actions = [Action(say(m), m) for m in (*steps, Motion(right=side * BESIDE))]
+        if free_poses(scene, pose, actions):
+            return actions
+    return []
+
+
+def specks(pixels: np.ndarray) -> np.ndarray:
+    """(H, W) bool: pixels (H, W, 3) uint8 that differ from all eight around them."""
+    wide = cv2.copyMakeBorder(pixels, 1, 1, 1, 1, cv2.BORDER_REFLECT_101).astype(np.int16)
+    H, W = pixels.shape[:2]
+    alone = np.ones((H, W), bool)
+    for v in range(3):
+        for u in range(3):
+            if (v, u) != (1, 1):
+                alone &= np.abs(wide[v : v + H, u : u + W] - pixels).max(-1) > APART
+    return alone
+
+
+def debris(pixels: np.ndarray) -> np.ndarray:
+    """(H, W) bool: pixels (H, W, 3) uint8 of shreds too small to be most of the 5 x 5 around them."""
+    calm = cv2.medianBlur(np.ascontiguousarray(pixels), 5).astype(np.int16)
+    return np.abs(calm - pixels).max(-1) > APART
+
+
+def gradient(pixels: np.ndarray) -> np.ndarray:
+    grey = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    x, y = (cv2.Sobel(grey, cv2.CV_32F, dx, 1 - dx, scale=0.125) for dx in (1, 0))
+    return np.hypot(x, y)
+
+
+def answers(engine: Engine, walk: Approach) -> dict[str, list[Frame]]:
+    """What each row shows at every pose: the truth; the first frame for ever; the first frame carried by the true depth
+    and by the model's, holes filled from beside; the model."""
+    first, begin = walk.views[0], walk.poses[0]
+    session = engine.session(Frame(0, first.pixels, pose=begin), seed=walk.number)
+    own = session.frame.depth
+    model = [session.frame] + [session.step(action) for action in walk.actions]
+    session.close()
+    rows: dict[str, list[Frame]] = {"truth": [], "frozen": [], "true depth": [], "memory alone": []}
+    for index, (view, pose) in enumerate(zip(walk.views, walk.poses, strict=True)):
+        rows["truth"].append(Frame(index, view.pixels, depth=view.depth, pose=pose))
+        rows["frozen"].append(Frame(index, first.pixels, depth=first.depth, pose=pose))
+        for row, depth in (("true depth", first.depth), ("memory alone", own)):
+            carried = without_specks(warp([View(first.pixels, depth, begin)], pose, Camera()))
+            rows[row].append(Frame(index, carried.pixels, depth=carried.depth, pose=pose))
+    return rows | {"model": model}
+
+
+def scores(walk: Approach, frames: list[Frame]) -> np.ndarray:
+    """(n, 6): of each frame but the first, where it had been seen: gradient and the truth's, specks and debris in
+    thousandths of the pixels, relative error of depth, each at most 1, PSNR in dB."""
+    rows = []
+    for view, seen, frame in list(zip(walk.views, walk.seen, frames, strict=True))[1:]:
+        near = seen & (view.depth < FAR)
+        if not near.any():
+            continue
+        error = np.minimum(np.abs(frame.depth - view.depth) / view.depth, 1)[near].mean()
+        squared = ((view.pixels.astype(np.float64) - frame.pixels) ** 2)[seen].mean()
+        rows.append((gradient(frame.pixels)[seen].mean(), gradient(view.pixels)[seen].mean(),
+                     1e3 * specks(frame.pixels)[seen].mean(), 1e3 * debris(frame.pixels)[seen].mean(), error,
+                     min(PSNR_CAP, 10 * np.log10(255**2 / max(squared, 1e-9)))))  # fmt: skip
+    return np.array(rows).reshape(-1, 6)
+
+
+def run(engine: Engine, scenes: int, out: Path, *, split: str = "dev",
+        progress: Callable[[float], None] | None = None) -> dict:  # fmt: skip
+    """Walk up to something in each scene; writes approach.json, approach.md and a sheet into `out`; returns the
+    report: the mean over walks of each row's measures, sharpness over the truth's."""
+    walks, sheet = _walks(scenes, split), []
+    rows: dict[str, list[np.ndarray]] = {}
+    for done, walk in enumerate(walks, 1):
+        shown = answers(engine, walk)
+        for row, frames in shown.items():
+            rows.setdefault(row, []).append(scores(walk, frames).mean(0))
+        sheet.append([[frame.pixels for frame in shown[row]] for row in ("truth", "true depth", "model")])
+        if progress:
+            progress(done / len(walks))
+    means = {row: np.mean(values, 0) for row, values in rows.items()}
+    report = {
+        "machine": Machine.here().as_dict(), "weights": engine.checkpoint.digest, "split": split,
+        "scenes": [walk.number for walk in walks],
+        "rows": {row: dict(zip(MEASURES, (float(m[0] / m[1]), *map(float, m[2:])), strict=True))
+                 for row, m in means.items()},
+    }  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "approach.json").write_text(json.dumps(report, indent=1))
+    (out / "approach.md").write_text(markdown(report))
+    draw_sheet(sheet, out / "approach.png")
+    return report
+
+
+MEASURES = ("sharpness", "specks", "debris", "depth", "psnr")
+
+
+def markdown(report: dict) -> str:
+    """The report as a table for people."""
+    head = ("what had been seen, come near", "sharpness over the truth's", "specks, 1/1000", "debris, 1/1000",
+            "depth AbsRel", "PSNR, dB")  # fmt: skip
+    lines = [f"{len(report['scenes'])} {report['split']} scenes.", "", "| " + " | ".join(head) + " |",
+             "| " + " | ".join(["---"] * len(head)) + " |"]  # fmt: skip
+    for row, m in report["rows"].items():
+        cells = [f"{m['sharpness']:.2f}", f"{m['specks']:.2f}", f"{m['debris']:.2f}", f"{m['depth']:.3f}"]
+        lines.append("| " + " | ".join([row, *cells, f"{m['psnr']:.2f}"]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def draw_sheet(sheet: list[list[list[np.ndarray]]], path: Path) -> None:
+    """Three rows a walk, the truth, the true depth and the model, six frames each."""
+    lines = []
+    for walk in sheet:
+        for frames in walk:
+            chosen = np.linspace(0, len(frames) - 1, 6).round().astype(int)
+            lines.append(np.concatenate([frames[k] for k in chosen], 1))
+        lines.append(np.full((6, lines[-1].shape[1], 3), 255, np.uint8))
+    cv2.imwrite(str(path), np.concatenate(lines[:-1], 0)[..., ::-1])
+
+
+def _walks(count: int, split: str) -> list[Approach]:
+    """The first scenes of a split in which there is something to walk up to."""
+    walks, number = [], 0
+    while len(walks) < count and number < 4 * count + 8:
+        with contextlib.suppress(ValueError):
+            walks.append(approach(number, split=split))
+        number += 1
+    return walks
+
+
+def main(weights: Path | None = None, *, scenes: int = 10, split: str = "dev",
+         out: Path = Path("roam-out/approach")) -> dict:  # fmt: skip
+    """Run, print and keep: what `roam bench approach` does."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console()
+    console.print(str(Machine.here()))
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("walking up", total=1.0)
+        report = run(Engine.from_checkpoint(weights), scenes, out, split=split,
+                     progress=lambda share: bar.update(task, completed=share))  # fmt: skip
+    console.print(markdown(report), markup=False)
+    console.print(f"the sheet and the figures: {out}")
+    print(json.dumps({"bench": "approach", "rows": report["rows"]}))
+    return report

@@ -1,0 +1,143 @@
+"""What a depth map is of: surfaces that hang together from pixel to pixel, drawn from another place without a gap.
+
+Every pixel is a small tile. Where it and its neighbour are of one surface their tiles share their corners, so that
+what comes near stays whole however large it grows; where they are of two, each ends half way between. Knows nothing of
+colour.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..compiled import njit
+
+NEAR = 0.05  # metres, before which nothing is drawn
+APART = 0.8  # ratio of depths from which on two neighbours are of two surfaces
+LEVEL = 0.012  # per metre: of inverse depth, by which even a level ground goes on from one row to the next
+_WHOLE, _SEVERAL, _BEHIND = 0, 1, 2  # what a corner is: one place, of several surfaces, or behind the camera
+
+
+@njit(cache=True, nogil=True, inline="always")
+def is_one(a, b):
+    """Whether two inverse depths side by side are of one surface; 0 is nothing at all."""
+    low, high = min(a, b), max(a, b)
+    return low > 0 and (low > APART * high or high - low < LEVEL)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def draw(inverse, turn, shift, focal, out):
+    """Draw tiles into a view: inverse (H, W) float32, one over metres, 0 where there is nothing; turn (3, 3) and shift
+    (3,) lead from the source's axes to the target's; out (h, w) float32, inverse depth there, the nearest stays."""
+    H, W = inverse.shape
+    framed = np.zeros((H + 2, W + 2), np.float32)  # with nothing around it, so that every corner has four tiles
+    framed[1:-1, 1:-1] = inverse
+    places, kinds = np.empty((2, W + 1, 3)), np.empty((2, W + 1), np.int64)  # of the corners of two rows
+    tile = np.empty((4, 3))
+    for y in range(H + 1):
+        for x in range(W + 1):
+            kinds[y % 2, x] = _corner(framed[y : y + 2, x : x + 2], x - W / 2, y - H / 2, turn, shift, focal, out.shape,
+                                      places[y % 2, x])  # fmt: skip
+        for u in range(W if y else 0):
+            if inverse[y - 1, u] > 0 and _cut(framed, y - 1, u, places, kinds, turn, shift, focal, out.shape, tile):
+                _draw_tile(tile, out)
+
+
+@njit(cache=True, nogil=True, inline="always", fastmath=True)
+def _corner(around, x, y, turn, shift, focal, shape, place):
+    """Where a corner, x and y pixels from the middle, lies in the target if the tiles around it, (2, 2), hang together;
+    says whether, or why not."""
+    low, high, total, count = np.float32(1e9), np.float32(0), np.float32(0), 0
+    for v in range(2):
+        for u in range(2):
+            d = around[v, u]
+            if d > 0:
+                low, high, total, count = min(low, d), max(high, d), total + d, count + 1
+    if not count or not is_one(low, high):
+        return _SEVERAL
+    return _WHOLE if _project(x / focal, y / focal, total / count, turn, shift, focal, shape, place) else _BEHIND
+
+
+@njit(cache=True, nogil=True, inline="always", fastmath=True)
+def _cut(framed, v, u, places, kinds, turn, shift, focal, shape, tile):
+    """The corners of a tile in the target; whether all of them are before it."""
+    H, W = framed.shape[0] - 2, framed.shape[1] - 2
+    for k in range(4):
+        y, x = v + k // 2, u + k % 2
+        kind = kinds[y % 2, x]
+        if kind == _WHOLE:
+            tile[k] = places[y % 2, x]
+        elif kind == _BEHIND:
+            return False
+        else:  # of the four around a corner this one lies opposite
+            joined = _joined(framed[y : y + 2, x : x + 2], 3 - k)
+            if not _project((x - W / 2) / focal, (y - H / 2) / focal, joined, turn, shift, focal, shape, tile[k]):
+                return False
+    return True
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _joined(around, own):
+    """The inverse depth at a corner for one of the four tiles around it, (2, 2): the mean of those that hang together
+    with it, be it by way of another."""
+    is_in = 1 << own
+    for _ in range(3):
+        for a in range(4):
+            for b in range(4):
+                if is_in >> b & 1 and is_one(around[a // 2, a % 2], around[b // 2, b % 2]):
+                    is_in |= 1 << a
+    total, count = 0.0, 0
+    for a in range(4):
+        if is_in >> a & 1:
+            total, count = total + around[a // 2, a % 2], count + 1
+    return total / count
+
+
+@njit(cache=True, nogil=True, inline="always", fastmath=True)
+def _project(x, y, inverse, turn, shift, focal, shape, out):
+    """Where a ray (x, y, 1) ends in the target: pixels across and down, and inverse depth there; whether before it."""
+    z = turn[2, 0] * x + turn[2, 1] * y + turn[2, 2] + shift[2] * inverse
+    if not z > NEAR * inverse:
+        return False
+    scale = 1 / z
+    out[0] = (turn[0, 0] * x + turn[0, 1] * y + turn[0, 2] + shift[0] * inverse) * scale * focal + shape[1] / 2
+    out[1] = (turn[1, 0] * x + turn[1, 1] * y + turn[1, 2] + shift[1] * inverse) * scale * focal + shape[0] / 2
+    out[2] = inverse * scale
+    return True
+
+
+@njit(cache=True, nogil=True, inline="always", fastmath=True)
+def _draw_tile(tile, out):
+    """Draw a tile as two triangles, or at once where it is no larger than a pixel or two; inverse depth is linear on
+    screen."""
+    h, w = out.shape
+    u0 = max(int(np.ceil(min(tile[0, 0], tile[1, 0], tile[2, 0], tile[3, 0]) - 0.5)), 0)
+    u1 = min(int(np.floor(max(tile[0, 0], tile[1, 0], tile[2, 0], tile[3, 0]) - 0.5)), w - 1)
+    v0 = max(int(np.ceil(min(tile[0, 1], tile[1, 1], tile[2, 1], tile[3, 1]) - 0.5)), 0)
+    v1 = min(int(np.floor(max(tile[0, 1], tile[1, 1], tile[2, 1], tile[3, 1]) - 0.5)), h - 1)
+    if u0 > u1 or v0 > v1:
+        return
+    is_small = u1 - u0 < 2 and v1 - v0 < 2
+    _draw_half(tile, 0, 1, 2, u0, u1, v0, v1, 1.02 if is_small else 0.0, out)
+    if not is_small:
+        _draw_half(tile, 3, 2, 1, u0, u1, v0, v1, 0.0, out)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _draw_half(tile, i, j, k, u0, u1, v0, v1, whole, out):
+    """Draw a triangle, its edges included, or the parallelogram that it is half of, if `whole` is 1 and a little."""
+    ax, ay = tile[i, 0], tile[i, 1]
+    bx, by, cx, cy = tile[j, 0] - ax, tile[j, 1] - ay, tile[k, 0] - ax, tile[k, 1] - ay
+    area = bx * cy - by * cx
+    if abs(area) < 1e-9:
+        return
+    scale, db, dc = 1 / area, tile[j, 2] - tile[i, 2], tile[k, 2] - tile[i, 2]
+    least = -1e-4 if whole == 0 else 1 - whole
+    for v in range(v0, v1 + 1):
+        for u in range(u0, u1 + 1):
+            px, py = u + 0.5 - ax, v + 0.5 - ay
+            s, t = (px * cy - py * cx) * scale, (py * bx - px * by) * scale
+            if s < least or t < least or (s + t > 1.0001 if whole == 0 else max(s, t) > whole):
+                continue
+            d = tile[i, 2] + s * db + t * dc
+            if d > out[v, u]:
+                out[v, u] = d
