@@ -154,10 +154,12 @@ def write_rollouts(path: Path, split: str, numbers: range, walks: list[Walked]) 
         "motions": json.dumps(motions),
     }
     arrays = {"pixels": np.stack([walk.pixels for walk in walks])}
-    if all(walk.depth is not None for walk in walks):
-        arrays["depth"] = np.stack([walk.depth for walk in walks])
-    if all(walk.poses is not None for walk in walks):
-        arrays["poses"] = np.array([[pose_row(pose) for pose in walk.poses] for walk in walks])
+    depths = [walk.depth for walk in walks if walk.depth is not None]
+    poses = [[pose_row(pose) for pose in walk.poses] for walk in walks if walk.poses is not None]
+    if len(depths) == len(walks):
+        arrays["depth"] = np.stack(depths)
+    if len(poses) == len(walks):
+        arrays["poses"] = np.array(poses)
     partial = path.with_suffix(".partial")
     try:
         save_file(arrays, partial, metadata=meta)

@@ -111,11 +111,11 @@ class DoomLevel:
         moved = (float(off @ [np.sin(yaw), -np.cos(yaw), 0]), float(off @ level), float(off[2]))
         fine = Camera(camera.width * _SAMPLES, camera.height * _SAMPLES, camera.fov_deg)
         places = _places(fine, pose, shot, np.repeat(np.repeat(depth, _SAMPLES, 0), _SAMPLES, 1), moved)
-        drawn = cv2.remap(shot.pixels, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        drawn = cv2.remap(shot.pixels, places[0], places[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         pixels = cv2.resize(drawn, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
         coarse = [part[_SAMPLES // 2 :: _SAMPLES, _SAMPLES // 2 :: _SAMPLES] for part in places]
         engine_depth, labels = (
-            cv2.remap(plane, *coarse, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+            cv2.remap(plane, coarse[0], coarse[1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
             for plane in (shot.depth, shot.labels)
         )
         ahead = _axes(camera, round(pose.pitch_deg, 4))[1]  # metres along the level for one along the camera's axis

@@ -61,10 +61,11 @@ class EnvSource:
             action = _said(word, times)
             seen.append(session.step(action))
             actions.append(action)
-        has_depth, has_poses = (all(getattr(frame, name) is not None for frame in seen) for name in ("depth", "pose"))
-        depth = np.stack([frame.depth for frame in seen]).astype(np.float16) if has_depth else None
+        depths = [frame.depth for frame in seen if frame.depth is not None]
+        poses = [frame.pose for frame in seen if frame.pose is not None]
+        depth = np.stack(depths).astype(np.float16) if len(depths) == frames else None
         return Walked(f"{self.name}#{session.spec.seed}", np.stack([frame.pixels for frame in seen]), depth,
-                      [frame.pose for frame in seen] if has_poses else None, actions)  # fmt: skip
+                      poses if len(poses) == frames else None, actions)  # fmt: skip
 
 
 def _said(word, times: int) -> Action:

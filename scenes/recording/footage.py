@@ -99,10 +99,11 @@ def frames_at(clip: Clip, times: Sequence[float], camera: Camera, fit: str) -> n
     out: list[np.ndarray] = []
     with av.open(str(clip.path)) as held:
         stream = held.streams.video[0]
-        held.seek(max(0, int((times[0] - 1.0) / stream.time_base)) + (stream.start_time or 0), stream=stream)
-        begin, shown = float((stream.start_time or 0) * stream.time_base), None
+        tick = float(stream.time_base or 1)
+        held.seek(max(0, int((times[0] - 1.0) / tick)) + (stream.start_time or 0), stream=stream)
+        begin, shown = (stream.start_time or 0) * tick, None
         for frame in held.decode(stream):
-            now = float(frame.pts * stream.time_base) - begin
+            now = (frame.pts or 0) * tick - begin
             while len(out) < len(times) and shown is not None and times[len(out)] < now - 1e-6:
                 out.append(_fitted(shown, camera, fit))
             if len(out) == len(times):
@@ -138,9 +139,10 @@ class FootageSource:
         for clip, first in (cuts[number] for number in numbers):
             times = [(first + k) * step for k in range(frames)]
             poses = [clip.pose(t, step / 2) for t in times]
-            actions = [clip.action(t, t + step) for t in times[:-1]]
+            known = [pose for pose in poses if pose is not None]
+            actions = [action for t in times[:-1] if (action := clip.action(t, t + step)) is not None]
             pixels = frames_at(clip, times, camera, self.options.fit)
-            yield Walked(f"footage:{clip.path.name}", pixels, None, poses if all(poses) else None, actions)
+            yield Walked(f"footage:{clip.path.name}", pixels, None, known if len(known) == frames else None, actions)
 
     def _cuts(self, split: str, frames: int) -> list[tuple[Clip, int]]:
         """The pieces of a split's videos: the clip, and the step that a piece begins with."""
@@ -199,7 +201,7 @@ def _measured(path: Path) -> tuple[float, float, tuple[int, int]]:
         with av.open(str(path)) as held:
             stream = held.streams.video[0]
             fps = float(stream.average_rate or 0)
-            length = float((stream.duration or 0) * stream.time_base) or float(held.duration or 0) / 1e6
+            length = (stream.duration or 0) * float(stream.time_base or 1) or float(held.duration or 0) / 1e6
             return length, fps, (stream.width, stream.height)
     except (OSError, IndexError, ValueError) as error:  # PyAV's own errors are among them
         raise SceneError(f"{path.name} is no video that can be read: {error}") from error

@@ -33,7 +33,7 @@ def _recordings(folder: Path) -> tuple[list[str], Counter, list[np.ndarray]]:
     from ...scenes.recording.manifest import read_manifest, sha256
     from ...scenes.scene import SceneError
 
-    manifest, faults, actions, frames = read_manifest(folder), [], Counter(), []
+    manifest, faults, actions, frames = read_manifest(folder), [], Counter[str](), []
     if manifest is None:
         faults.append("no manifest.json: where the frames are from is not known")
     else:
@@ -63,7 +63,7 @@ def _footage(folder: Path, step_s: float) -> tuple[list[str], Counter, list[np.n
     from ...scenes.scene import SceneError
     from ...world.pose import Camera
 
-    faults, actions, frames = [], Counter(), []
+    faults, actions, frames = [], Counter[str](), []
     for path in videos(folder):
         try:
             clip = read_clip(path)

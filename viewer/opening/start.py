@@ -152,7 +152,7 @@ class Opener:
         from ...scenes.splits import make_scene
 
         if start.world:
-            return self._named(start)
+            return self._named(start, start.world)
         scene = make_scene("test", start.seed, start.family)
         if start.truth:
             return Place(start, SceneSession(scene), scene.walked, scene=scene)
@@ -162,18 +162,18 @@ class Opener:
         )
         return Place(start, explorer, _least(scene.walked, explorer.walked), self.engine.reads_words, scene)
 
-    def _named(self, start: Start) -> Place:
+    def _named(self, start: Start, world: str) -> Place:
         """A world that others made, or a dream that begins with what is seen where one enters it."""
         from ...scenes.explorer import SceneSession
         from ...scenes.opening import open_explorer
 
         if start.truth:
-            true = open_explorer(start.world, start.seed)
-            is_place = isinstance(true, SceneSession)
-            walked = true.scene.walked if is_place else Pose.moved
-            return Place(start, true, walked, reads_words=not is_place, note=_note(true.frame))
+            true = open_explorer(world, start.seed)
+            if isinstance(true, SceneSession):
+                return Place(start, true, true.scene.walked)
+            return Place(start, true, Pose.moved, reads_words=True, note=_note(true.frame))
         side = self.engine.frame_side
-        true = open_explorer(start.world, start.seed, Camera(side, side))
+        true = open_explorer(world, start.seed, Camera(side, side))
         explorer = self.engine.session(true.frame, seed=start.session_seed, solid=not start.ghost)
         true.close()
         reads_words = self.engine.reads_words or true.frame.pose is None
