@@ -21,6 +21,7 @@ import numpy as np
 from ..viewer.client.client import Client
 from ..viewer.client.remote_session import EXACT, RemoteSession
 from ..viewer.opening.worlds import DreamWorlds, OpenRequest, SceneWorlds, Worlds
+from ..viewer.play.progress import waiting
 from ..viewer.server.server import Server
 from ..viewer.wire.encoding import Look
 from ..world.action import Action, parse_action
@@ -107,9 +108,10 @@ class Served:
 
     def __enter__(self) -> str:
         self._process.start()
-        if not self._pipe.poll(300):
-            raise TimeoutError("the server did not start within 300 s")
-        return self._pipe.recv()
+        with waiting("a server starts"):
+            if not self._pipe.poll(300):
+                raise TimeoutError("the server did not start within 300 s")
+            return self._pipe.recv()
 
     def __exit__(self, *_error) -> None:
         self._pipe.send("stop")
@@ -194,11 +196,16 @@ def bench(*, frames: int, sessions: tuple[int, ...], with_dream: bool) -> list[R
     rows = []
     for world in ("truth", *(("dream",) if with_dream else ())):
         with Served(world) as address:
-            check(address)
-            rows += [measure(address, world, sessions=n, frames=max(20, frames // n), look=Look()) for n in sessions]
+            with waiting(f"{world}: the same frames on the wire as without it"):
+                check(address)
+            for count in sessions:
+                with waiting(f"{world}, {count} walks"):
+                    wanted = max(20, frames // count)
+                    rows.append(measure(address, world, sessions=count, frames=wanted, look=Look()))
     with Served("still") as address:
         for encoding in ("raw", "jpeg"):
-            rows.append(measure(address, "wire 512x512", sessions=1, frames=frames, look=Look(encoding), size=512))
+            with waiting(f"the wire alone, {encoding}"):
+                rows.append(measure(address, "wire 512x512", sessions=1, frames=frames, look=Look(encoding), size=512))
     return rows
 
 

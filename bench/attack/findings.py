@@ -7,8 +7,10 @@ import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..machine import Machine
+if TYPE_CHECKING:  # it brings torch, for which every attacker would wait
+    from ..machine import Machine
 
 CAPTION = "processes share the machine: ratios are within one run, quiet before and after beside attacked"
 

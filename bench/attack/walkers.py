@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass
 
-from ...viewer.client.client import Client
+from ...viewer.client.client import Client, ConnectionLostError
 from ...viewer.wire.encoding import Look
 from ...world.action import parse_action
 
 KEYS = [parse_action(text) for text in ("move forward", "turn left", "move forward", "turn right", "strafe left")]
+TRIES = 5
 FRAMES_PER_S = 30.0  # faster nobody presses keys
 
 
@@ -32,8 +34,15 @@ class Walker(threading.Thread):
         self.failure: Exception | None = None
         self._pause_s, self._ending = 1 / per_s, threading.Event()
         self._client = Client(address, timeout_s=300.0)
-        self.session = self._client.open(seed=seed, look=Look("jpeg"))
+        self.session = self._opened(seed)
         self.first = self._client.next_frame(self.session).head.index
+
+    def _opened(self, seed: int) -> str:
+        """A walk; asked for anew where a machine that others load let the line go deaf for seconds."""
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(ConnectionLostError):
+                return self._client.open(seed=seed, look=Look("jpeg"))
+        return self._client.open(seed=seed, look=Look("jpeg"))
 
     def __enter__(self) -> Walker:
         self.start()

@@ -33,7 +33,7 @@ class Patience:
     without hello, and without any message; connections in all, and from one address that is not this machine's."""
 
     stranger_bytes: int = 256 * 1024
-    guest_bytes: int = 12 * 2**20
+    guest_bytes: int = 13 * 2**20
     hello_s: float = 10.0
     idle_s: float = 90.0
     max_connections: int = 320

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -78,6 +78,10 @@ class Awake:
         is_short = len(self.meta.chain) < LONGEST_CHAIN and self.chain_bytes < self.whole_bytes
         return self.saved if is_short else None
 
+    @property
+    def kept_bytes(self) -> int:
+        return self.whole_bytes * (2 if self.meta.older else 1) + self.chain_bytes
+
     def keep(self, twin: Explorer, meta: Meta, size: int) -> None:
         """Note that a snapshot is written: `twin`, under what is now known of the walk."""
         is_whole = len(meta.chain) == 1
@@ -123,8 +127,18 @@ class Explorers:
         self.snapshot_frames, self.snapshot_bytes = snapshot_frames, snapshot_bytes
         self.beside: Callable[[Awake, Callable[[], Any], Callable[[Any], None]], None] = _at_once
         self._awake: dict[str, Awake] = {}
+        self._bytes: dict[str, int] = {}  # of every walk's snapshots, awake or not
         self._unprepared: dict[str, None] = {}  # walks on engines that stepped last, the newest at the end
         self._disk = threading.Lock()  # one snapshot is written at a time
+
+    def kept_bytes(self, sessions: Iterable[str]) -> int:
+        """What snapshots of these walks take on the disk, about."""
+        return sum(self._bytes.get(session, 0) for session in sessions)
+
+    def know(self, meta: Meta) -> None:
+        """Note what a walk that is on the disk takes of it."""
+        whole, *changes = self.store.sizes(meta)
+        self._bytes[meta.session] = whole + sum(changes) + (whole if meta.older else 0)
 
     @property
     def num_awake(self) -> int:
@@ -147,6 +161,7 @@ class Explorers:
     def seat(self, awake: Awake, twin: Explorer) -> Frame:
         """Enter a walk that has been written."""
         awake.keep(twin, awake.meta, awake.whole_bytes)
+        self._bytes[awake.meta.session] = awake.kept_bytes
         self._awake[awake.meta.session] = awake
         return awake.explorer.frame
 
@@ -271,6 +286,7 @@ class Explorers:
         awake = self._awake.pop(session, None)
         if awake:
             awake.close()
+        self._bytes.pop(session, None)
         self.store.forget(session)
 
     def close(self, *, patience_s: float = 5.0) -> list[str]:
@@ -306,6 +322,7 @@ class Explorers:
             awake.unsaved += 1
             return
         awake.keep(twin, *value)
+        self._bytes[awake.meta.session] = awake.kept_bytes
         if awake.trouble and meta.snapshot > awake.broken:
             log.warning("session %s is kept again", meta.session)
             awake.trouble, awake.is_told = None, False

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import zmq
 
-from ..wire.protocol import MAX_HEADER, MAX_IMAGE, MAX_PAYLOAD, Goodbye, pack
+from ..wire.protocol import MAX_HEADER, MAX_PART, MAX_PAYLOAD, Goodbye, pack
 from ..wire.security import KeyPair, check_address, check_bind, is_local, reachable, unlock
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class Gateway:
         self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
         self._context = zmq.Context()
         answer = serve(
-            self._bridge, self._host, self._port, process_request=self._answer, max_size=MAX_IMAGE + MAX_HEADER + 4,
+            self._bridge, self._host, self._port, process_request=self._answer, max_size=MAX_PART + MAX_HEADER + 4,
             compression=None, close_timeout=1,
         )  # fmt: skip
         try:

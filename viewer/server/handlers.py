@@ -427,7 +427,8 @@ class Handlers:
         return self._num_opening
 
     def _make_room(self, guest: str) -> None:
-        to_make_room = self._registry.to_make_room(guest)
+        kept_bytes = self._explorers.kept_bytes(session.id for session in self._registry.of(guest))
+        to_make_room = self._registry.to_make_room(guest, kept_bytes=kept_bytes)
         if to_make_room:
             self._forget(to_make_room, _log_failure)
 

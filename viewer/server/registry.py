@@ -30,6 +30,7 @@ class Limits:
     max_sessions: int = 1024  # stored
     max_driven: int = 128  # by one client at a time
     max_kept_each: int = 512  # stored, of one key or address
+    max_kept_bytes_each: int = 8 * 2**30  # on the disk, of these
     opens_per_s: float = 4.0  # walks begun by one key or address, after the first hundred
     max_picture_bytes: int = 64 * 2**20  # of pictures that wait to be opened, all together
     max_refusals: int = 5000  # of messages without hello, then the connection is cut
@@ -264,12 +265,18 @@ class Registry:
     def driven_by(self, client: bytes) -> int:
         return sum(session.driver == client for session in self.sessions.values())
 
-    def to_make_room(self, guest: str = "") -> ServedWalk | None:
-        """The walk to give up so that the guest can begin another; None where there is room. Unused walks go first,
-        then the one that has lain still longest. Raises ProtocolError where all are in use."""
-        theirs = [session for session in self.sessions.values() if session.guest == guest]
+    def of(self, guest: str) -> list[ServedWalk]:
+        """The walks that a guest has begun."""
+        return [session for session in self.sessions.values() if session.guest == guest]
+
+    def to_make_room(self, guest: str = "", *, kept_bytes: int = 0) -> ServedWalk | None:
+        """The walk to give up so that the guest, whose walks take so many bytes, can begin another; None where there is
+        room. Unused walks go first, then the one that has lain still longest. Raises ProtocolError where all are in
+        use."""
+        theirs = self.of(guest)
         is_full = len(self.sessions) >= self.limits.max_sessions
-        if not is_full and len(theirs) < self.limits.max_kept_each:
+        is_large = kept_bytes >= self.limits.max_kept_bytes_each
+        if not is_full and not is_large and len(theirs) < self.limits.max_kept_each:
             return None
         now = time.monotonic()
         left = [session for session in (self.sessions.values() if is_full else theirs) if session.driver is None]
@@ -277,5 +284,6 @@ class Registry:
         old = [session for session in left if now - session.active_at > self.limits.keep_s]
         if not unused and not old:
             held = f"{len(self.sessions)} walks are kept here" if is_full else f"{len(theirs)} of your walks are kept"
+            held += f", {kept_bytes >> 20} MB" if is_large else ""
             raise ProtocolError("limit", f"{held}; no more: close some")
         return min(unused or old, key=lambda session: session.active_at)

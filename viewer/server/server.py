@@ -74,6 +74,7 @@ class Server:
         self.lost: list[str] | None = []  # after the end: walks that were not kept; None where it could not be seen to
         for meta in self._store.metas():
             self._registry.add(self._kept(meta))
+            self._explorers.know(meta)
 
     def _kept(self, meta: Meta) -> ServedWalk:
         """A walk that the folder holds, as it goes into the books."""

@@ -143,7 +143,7 @@ class ServerSocket:
 
     def _bind(self, address: str, keys: str | Path | None) -> None:
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # without it a full pipe swallows frames in silence
-        self._socket.setsockopt(zmq.MAXMSGSIZE, p.MAX_IMAGE)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, p.MAX_PART)
         self._socket.setsockopt(zmq.SNDHWM, 2 * p.MAX_CREDITS)
         self._socket.setsockopt(zmq.RCVHWM, QUEUED_MESSAGES)
         self._socket.setsockopt(zmq.TCP_KEEPALIVE, 1)

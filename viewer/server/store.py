@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 MAX_SAVES = 64  # of one owner
+MAX_SAVED_BYTES = 2**30
 # what Windows takes for a device, whatever ends the name
 DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 
@@ -272,6 +273,8 @@ class Store:
         whole, fresh, old = folder / name, folder / f".{name}.new", folder / f".{name}.old"
         if not whole.exists() and sum(not path.name.startswith(".") for path in folder.iterdir()) >= MAX_SAVES:
             raise FullError(f"{MAX_SAVES} saves of this walk are kept; save under one of their names")
+        if not whole.exists() and _size(folder) >= MAX_SAVED_BYTES:
+            raise FullError(f"the saves of this walk take {_size(folder) >> 20} MB; save under one of their names")
         try:
             _remove(fresh)
             explorer.save(fresh)

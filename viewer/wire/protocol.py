@@ -19,6 +19,7 @@ VERSION = 1
 MAX_HEADER = 64 * 1024
 MAX_PAYLOAD = 64 * 1024 * 1024  # a frame, server to client
 MAX_IMAGE = 8 * 1024 * 1024  # a first image, client to server
+MAX_PART = 12 * 1024 * 1024  # what a server reads at all, to say that it is too much
 MAX_SIDE = 4096
 MAX_CREDITS = 16
 MAX_STEP_M = 30.0  # of one step, forward and to the right

@@ -14,6 +14,7 @@ import numpy as np
 SURE, UNSURE = 0.07, 0.15  # mean difference in log depth up to which depth is taken as it is, from which it is calmed
 AROUND = 31  # pixels a side of the square whose median a calm depth takes
 SOFT = 5.0  # pixels, sigma by which it is softened
+LEAST = 2.5  # metres: no nearer is the middle of a calm depth, or two steps would lead through the picture
 RELIEF = 0.25  # how much of what is left of the relief is kept, in log depth
 
 
@@ -33,5 +34,5 @@ def calmed(depth: np.ndarray, share: float) -> np.ndarray:
     smooth = cv2.medianBlur(levels, AROUND).astype(np.float32) / 255 * span + low
     smooth = cv2.GaussianBlur(smooth, (0, 0), SOFT)
     middle = float(np.median(smooth))
-    calm = middle + RELIEF * (smooth - middle)
+    calm = max(middle, float(np.log(LEAST))) + RELIEF * (smooth - middle)
     return np.exp((1 - share) * log + share * calm).astype(np.float32)

@@ -69,7 +69,7 @@ def test_a_message_that_never_ends_cuts_its_connection_and_no_other(server, clie
 def test_a_guest_may_send_a_large_picture_but_no_endless_message(server, client):
     raw = Raw(server)
     raw.socket.sendall(frame(p.pack(p.Hello(versions=(1,)))[0]))
-    raw.socket.sendall(frame(p.pack(p.Open(seq=1))[0], more=True) + frame(bytes(p.MAX_IMAGE)))
+    raw.socket.sendall(frame(p.pack(p.Open(seq=1))[0], more=True) + frame(bytes(p.MAX_PART)))
     time.sleep(0.3)
     assert server._wire.doors.num_cut == 0
     assert raw.flood(frame(bytes(1 << 20), more=True), 100) < 100 or raw.is_cut()

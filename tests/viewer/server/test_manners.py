@@ -99,10 +99,13 @@ def test_versions_without_one_in_common_are_refused(wires):
     assert "[2, 3]" in error.message
 
 
-def test_a_part_beyond_the_limit_cuts_the_connection_and_no_other(wires, client):
+def test_what_is_too_large_is_told_so_and_a_part_beyond_all_limits_cuts_its_connection_alone(wires, client):
     wire = wires()
     opened = wire.open()
     wire.raw(p.pack(p.Open(seq=2))[0], bytes(p.MAX_IMAGE + 1))
+    refused = wire.read_until(p.Error)
+    assert (refused.code, refused.seq) == ("too_large", 2) and str(p.MAX_IMAGE) in refused.message
+    wire.raw(p.pack(p.Open(seq=3))[0], bytes(p.MAX_PART + 1))
     wire.send(p.Credit(session=opened.session))  # by then on a new connection, which the server does not know
     assert wire.read_until(p.Error).code == "hello_first"
     assert client.stats().clients >= 1

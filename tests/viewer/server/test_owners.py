@@ -81,6 +81,29 @@ class TestWithSmallQuotas:
                 client.resume(tokens[1])
 
 
+def test_walks_that_fill_the_disk_are_no_more_until_some_are_closed(tmp_path):
+    limits = Limits(max_kept_bytes_each=2)
+    with Server(TinyWorlds(), folder=tmp_path, limits=limits) as server, Client(server.address) as client:
+        walk = RemoteSession.open(client)
+        with pytest.raises(ServerError, match="of your walks are kept, 0 MB"):
+            client.open()
+    with Server(TinyWorlds(), folder=tmp_path, limits=limits) as server, Client(server.address) as other:
+        with pytest.raises(ServerError, match="no more: close some"):
+            other.open()
+        RemoteSession.resume(other, client.token(walk.id)).close()
+        assert other.open()
+
+
+def test_saves_that_fill_the_disk_are_no_more_under_other_names(server, client, monkeypatch):
+    walk = RemoteSession.open(client)
+    client.save(walk.id, "one")
+    monkeypatch.setattr("roam.viewer.server.store.MAX_SAVED_BYTES", 10)
+    with pytest.raises(ServerError, match="save under one of their names") as refused:
+        client.save(walk.id, "two")
+    assert refused.value.code == "limit"
+    client.save(walk.id, "one")
+
+
 def test_a_restart_does_not_forget_which_walks_were_used_and_when(tmp_path):
     limits = Limits(max_sessions=2, unused_s=0.0, patience_s=60.0)
     with Server(TinyWorlds(), folder=tmp_path, limits=limits) as server, Client(server.address) as client:

@@ -33,6 +33,12 @@ def test_what_is_torn_becomes_smooth_and_shallow_and_stays_about_as_far():
     assert np.log(half).std() < np.log(torn).std()
 
 
+def test_a_picture_that_nobody_can_place_is_not_walked_through_in_two_steps():
+    """A cup of coffee was taken to be half a metre off: 1.2 m on, nothing was left of it."""
+    near = RNG.uniform(0.3, 0.6, (128, 128)).astype(np.float32)
+    assert calmed(near, 1.0).min() > 1.5 and (calmed(near, 0.0) == near).all()
+
+
 def test_even_depth_stays_even():
     even = np.full((128, 128), 3.0, np.float32)
     np.testing.assert_allclose(calmed(even, 1.0), even, rtol=1e-5)
