@@ -205,7 +205,7 @@ def _in_company(inverse, pixels):
                     continue
                 unlike = 0.0
                 for i in range(3):
-                    unlike += abs(np.float32(pixels[v, u, i]) - np.float32(pixels[y, x, i]))
+                    unlike += float(abs(np.float32(pixels[v, u, i]) - np.float32(pixels[y, x, i])))
                 if unlike < least:
                     least, out[v, u] = unlike, inverse[y, x]
             if company > 1:

@@ -56,10 +56,10 @@ class PainterRecipe:
     seed: int = 6
     gradient_weight: float = 0.5
     depth_weight: float = 0.3
-    adversarial_weight: float = 0.03
+    adversarial_weight: float = 0.02
     matching_weight: float = 0.5
     adversarial_from: float = 0.04
-    dreamt_adversarial_weight: float = 0.1
+    dreamt_adversarial_weight: float = 0.05
     kept_weight: float = 1.0
     known_weight: float = 0.15
     tired: float = 0.4
