@@ -1,4 +1,4 @@
-"""The true scene as an Explorer: what a dream should look like, and the way to test every viewer without weights."""
+"""A true place as an Explorer: what a dream should look like, and the way to test every viewer without weights."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from ..world.action import Action, ActionError
 from ..world.frame import Frame, Rollout, walk
 from ..world.pose import Camera, Pose
 from ..world.records import known_pose_of, motion_of, motion_row, pose_row
+from .place import Place
 from .render import render
 from .scene import Scene, SceneError
-from .splits import FAMILIES
+from .worlds import place_of, told
 
 FORMAT = 1
 MAX_SIDE = 4096  # of a frame that a file may ask for
@@ -23,13 +24,14 @@ FARTHEST_M = 1e9
 
 
 class SceneSession:
-    """Walks through a scene; frames carry true depth and pose. Collisions stop the walker, who slides along walls.
+    """Walks through a scene, or another place (worlds.py); frames carry true depth and pose. Collisions stop the
+    walker, who slides along walls.
 
     Keeps where it has been and the frame on show; an earlier one is drawn again when somebody goes back to it, so that
     a walk of a day needs no more memory than one of a minute.
     """
 
-    def __init__(self, scene: Scene, *, start: Pose | None = None, camera: Camera | None = None):
+    def __init__(self, scene: Scene | Place, *, start: Pose | None = None, camera: Camera | None = None):
         self.scene = scene
         self.camera = camera or Camera()
         self._poses = [start or scene.spawn_pose]
@@ -77,10 +79,10 @@ class SceneSession:
         return self.frame
 
     def save(self, path: str | Path) -> None:
-        """Write family, seed, start and actions as JSON: they rebuild the walk exactly."""
+        """Write which place it is, start and actions as JSON: they rebuild the walk exactly."""
         start = self._poses[0]
         state = {
-            "roam": "scene session", "format": FORMAT, "family": self.scene.family, "seed": self.scene.seed,
+            "roam": "scene session", "format": FORMAT, **told(self.scene),
             "camera": [self.camera.width, self.camera.height, self.camera.fov_deg],
             "start": pose_row(start),
             "actions": [[action.text, *motion_row(action.known_motion)] for action in self._actions],
@@ -116,7 +118,8 @@ def load_scene_session(path: str | Path) -> SceneSession:
             raise SceneError(f"{path} is no scene session of format {FORMAT}")
         if state.pop("sum", None) not in (None, _sum(state)):  # the first saves had none
             raise SceneError(f"{path} is not what was saved: its disk has erred, or it was changed; nothing was loaded")
-        scene = FAMILIES[state["family"]](_whole(state["seed"]))
+        _whole(state.get("seed", 0))
+        scene = place_of(state)
         width, height, fov_deg = state["camera"]
         if max(_whole(width), _whole(height)) > MAX_SIDE:
             raise SceneError(f"{path} has frames of {width}x{height}; at most {MAX_SIDE} a side are drawn")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..world.action import STEP, TURN_DEG, Action, paraphrases, parse_action, say
 from ..world.pose import Motion, Pose
+from .place import Place
 from .scene import Scene
 
 _KINDS = ("forward", "back", "left", "right", "turn left", "turn right", "look", "wait", "both")
@@ -13,7 +16,7 @@ _ODDS = np.array([0.36, 0.07, 0.05, 0.05, 0.175, 0.175, 0.05, 0.02, 0.05])
 _MAX_LOOK_DEG = 25.0
 
 
-def random_walk(scene: Scene, rng: np.random.Generator, steps: int, *, start: Pose | None = None,
+def random_walk(scene: Scene | Place, rng: np.random.Generator, steps: int, *, start: Pose | None = None,
                 plain: bool = False) -> list[Action]:  # fmt: skip
     """A walk as a person might take it: keys held for a while, seldom into a wall, sometimes the same way back.
 
@@ -27,7 +30,7 @@ def random_walk(scene: Scene, rng: np.random.Generator, steps: int, *, start: Po
             kind = str(rng.choice(_KINDS, p=_ODDS))
         motion = _draw(kind, pose, rng, plain)
         there = scene.walked(pose, motion)
-        if there.distance_to(pose.moved(motion)) > 0.05 and rng.uniform() < 0.93:
+        if _is_stopped(there, pose.moved(motion)) and rng.uniform() < 0.93:
             kind = str(rng.choice(["turn left", "turn right", "back"], p=[0.45, 0.45, 0.1]))
             continue
         actions.append(_word(motion, rng, plain))
@@ -37,7 +40,7 @@ def random_walk(scene: Scene, rng: np.random.Generator, steps: int, *, start: Po
     return [*actions, _word(Motion(), rng, plain)][:steps]
 
 
-def keyframe_walk(scene: Scene, rng: np.random.Generator, count: int, *, start: Pose) -> list[Action]:
+def keyframe_walk(scene: Scene | Place, rng: np.random.Generator, count: int, *, start: Pose) -> list[Action]:
     """`count` strides that each show much that is new: turns of 20 to 75 degrees that mostly go on the same way,
     strides of 0.6 to 2.4 metres, now and then a usual step. Said as `say` says them."""
     actions: list[Action] = []
@@ -47,12 +50,17 @@ def keyframe_walk(scene: Scene, rng: np.random.Generator, count: int, *, start: 
             side = -side
         motion = _stride(rng, side)
         there = scene.walked(pose, motion)
-        if there.distance_to(pose.moved(motion)) > 0.05:
+        if _is_stopped(there, pose.moved(motion)):
             motion = Motion(yaw_deg=side * float(round(rng.uniform(30, 70))))
             there = scene.walked(pose, motion)
         actions.append(Action(say(motion), motion))
         pose = there
     return actions
+
+
+def _is_stopped(there: Pose, wanted: Pose) -> bool:
+    """Whether a walker came to stand elsewhere than was wanted; up and down stairs is no elsewhere."""
+    return math.dist(there.position[:2], wanted.position[:2]) > 0.05
 
 
 def _stride(rng: np.random.Generator, side: float) -> Motion:
@@ -85,7 +93,7 @@ def loop(side: float = 1.2) -> list[Action]:
     return one_side * 4
 
 
-def poses_of(scene: Scene, start: Pose, actions: list[Action]) -> list[Pose]:
+def poses_of(scene: Scene | Place, start: Pose, actions: list[Action]) -> list[Pose]:
     """The poses that a walker passes, one more than there are actions; collisions are resolved."""
     poses = [start]
     for action in actions:

@@ -1,11 +1,13 @@
-"""Writes rollouts of the ground-truth world to disk, on all cores, resumable; and reads them back.
+"""Writes rollouts of true worlds to disk, on all cores, resumable; and reads them back.
 
 A file holds a few rollouts as one safetensors archive: pixels (R, T, H, W, 3) uint8, depth (R, T, H, W) float16,
-poses (R, T, 7) float64 (position, wxyz) and, as metadata, the scene numbers and the actions. Knows nothing of models.
+poses (R, T, 7) float64 (position, wxyz) and, as metadata, the numbers, the worlds and the actions. Depth and poses are
+left out where the source has none. What is read is mapped from disk, not copied. Knows nothing of models.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,81 +19,93 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..world.action import Action
-from ..world.pose import Camera, Motion, Pose
-from ..world.records import known_pose_of, motion_of, motion_row
-from .paths import keyframe_walk, poses_of, random_walk
-from .render import render
+from ..world.pose import Camera, Pose
+from ..world.records import action_of, known_pose_of, motion_row, pose_row
+from .recording.manifest import FileNote, begun, sha256, write_manifest
+from .recording.sources import SCENES, open_source
+from .recording.walked import PER_FILE, SourceOptions, Walked
 from .scene import SceneError
-from .splits import make_scene, scene_seed
 
-PER_FILE = 8
 FORMAT = "1"
-WALKS = {"steps": 17, "keyframes": 18}  # what a walk adds to its scene's seed
 
 
 @dataclass(frozen=True)
 class Recording:
-    """R rollouts of T frames: pixels (R, T, H, W, 3) uint8, depth (R, T, H, W) float16 metres, poses R lists of T,
-    actions R lists of T - 1 as commanded (where a wall was in the way, the pose says what became of it)."""
+    """R rollouts of T frames: pixels (R, T, H, W, 3) uint8, depth (R, T, H, W) float16 metres or None, poses R lists of
+    T or None, actions R lists of T - 1 as commanded (where a wall was in the way, the pose says what became of it),
+    worlds the R that were walked through."""
 
     split: str
     numbers: tuple[int, ...]
     pixels: np.ndarray
-    depth: np.ndarray
-    poses: list[list[Pose]]
+    depth: np.ndarray | None
+    poses: list[list[Pose]] | None
     actions: list[list[Action]]
+    worlds: tuple[str, ...] = ()
 
 
-def record_rollout(split: str, number: int, frames: int, camera: Camera, walk: str = "steps"):
-    """One random walk through one scene: pixels, depth, poses and actions, the same for the same arguments. walk:
-    "steps" as a person takes them, or "keyframes", from some place, each of which shows much that is new."""
-    scene = make_scene(split, number)
-    rng = np.random.default_rng([scene_seed(split, number), WALKS[walk]])
-    start = scene.spawn_pose
-    if walk == "keyframes":
-        start = poses_of(scene, start, random_walk(scene, rng, int(rng.integers(0, 12)), start=start, plain=True))[-1]
-        start = start.moved(Motion(yaw_deg=rng.uniform(-180, 180)))
-        actions = keyframe_walk(scene, rng, frames - 1, start=start)
-    else:
-        actions = random_walk(scene, rng, frames - 1, start=start)
-    poses = poses_of(scene, start, actions)
-    views = [render(scene, pose, camera) for pose in poses]
-    pixels = np.stack([view.pixels for view in views])
-    return pixels, np.stack([view.depth for view in views]).astype(np.float16), poses, actions
+@dataclass(frozen=True)
+class Job:
+    """A file to write and what goes into it."""
+
+    path: Path
+    source: str
+    options: SourceOptions
+    split: str
+    numbers: range
+    frames: int
+    camera: Camera
+    walk: str
 
 
 def record(folder: str | Path, split: str, rollouts: int, *, frames: int = 24, camera: Camera | None = None,
-           first: int = 0, walk: str = "steps", workers: int | None = None, progress=None) -> list[Path]:  # fmt: skip
-    """Record `rollouts` scenes of a split into `folder`; files that are there already are kept. Returns all files.
-    walk: see record_rollout.
+           first: int = 0, walk: str = "steps", source: str = SCENES, options: SourceOptions | None = None,
+           workers: int | None = None, progress=None) -> list[Path]:  # fmt: skip
+    """Record `rollouts` walks of a split into `folder`; files that are there already are kept. Returns all files; a
+    source that ends gives fewer.
 
-    progress: called with (files done, files wanted) after each.
+    walk: "steps" as a person takes them, or "keyframes", each of which shows much that is new; source and options: see
+    sources.open_source. progress: called with (files done, files wanted) after each. Raises SceneError where the folder
+    holds other recordings, where the source has no world in that split, and where a file cannot be written; what has
+    been recorded by then stays, and the same call goes on.
     """
     folder, camera = Path(folder), camera or Camera()
+    options = options or SourceOptions()
+    opened = open_source(source, options)
+    held = opened.check(split, frames)
+    rollouts = rollouts if held is None else min(rollouts, max(0, held - first))
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [
-        (
-            folder / f"{split}-{number:06d}.safetensors",
-            split,
-            number,
-            min(PER_FILE, first + rollouts - number),
-            frames,
-            camera,
-            walk,
-        )
-        for number in range(first, first + rollouts, PER_FILE)
-    ]
-    missing = [job for job in jobs if not job[0].exists()]
-    with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-        for done, future in enumerate(as_completed([pool.submit(_write, *job) for job in missing]), 1):
-            future.result()
+    manifest = begun(folder, opened, camera, frames, walk)
+    jobs = [Job(folder / f"{split}-{number:06d}.safetensors", source, options, split,
+                range(number, min(number + PER_FILE, first + rollouts)), frames, camera, walk)
+            for number in range(first, first + rollouts, PER_FILE)]  # fmt: skip
+    for path in (job.path for job in jobs if job.path.exists() and job.path.name not in manifest.files):
+        manifest = manifest.with_file(path.name, note_of(path))  # it was ended between the file and the manifest
+    missing = [job for job in jobs if not job.path.exists()]
+    pool = ProcessPoolExecutor(workers or os.cpu_count())
+    try:
+        for done, future in enumerate(as_completed([pool.submit(_write, job) for job in missing]), 1):
+            path = future.result()
+            manifest = manifest.with_file(path.name, note_of(path))
+            write_manifest(folder, manifest)
             if progress:
                 progress(len(jobs) - len(missing) + done, len(jobs))
-    return [job[0] for job in jobs]
+    finally:
+        pool.shutdown(cancel_futures=True)
+    write_manifest(folder, manifest)
+    return [job.path for job in jobs]
+
+
+def note_of(path: Path) -> FileNote:
+    """What the manifest says of a file."""
+    held = load_recording(path)
+    return FileNote(held.split, len(held.numbers), tuple(dict.fromkeys(held.worlds)), held.depth is not None,
+                    held.poses is not None, sha256(path))  # fmt: skip
 
 
 def load_recording(path: str | Path) -> Recording:
-    """Read one file that `record` wrote. Raises SceneError for a torn or foreign one."""
+    """Read one file that `record` wrote; pixels and depth are mapped from disk, read-only. Raises SceneError for a torn
+    or foreign one."""
     try:
         with safe_open(path, "np") as file:
             meta = file.metadata() or {}
@@ -99,42 +113,67 @@ def load_recording(path: str | Path) -> Recording:
                 raise SceneError(
                     f"{path} is no recording of format {FORMAT}; write it anew with `roam train --stage record`"
                 )
-            texts = json.loads(meta["actions"])
-            motions = json.loads(meta["motions"])
-            poses = file.get_tensor("poses")
-            return Recording(
-                meta["split"],
-                tuple(json.loads(meta["numbers"])),
-                file.get_tensor("pixels"),
-                file.get_tensor("depth"),
-                [[known_pose_of(row) for row in walk.tolist()] for walk in poses],
-                [
-                    [Action(text, motion_of(motion)) for text, motion in zip(*walk, strict=True)]
-                    for walk in zip(texts, motions, strict=True)
-                ],
-            )
+            names = set(file.keys())
+            poses = file.get_tensor("poses").tolist() if "poses" in names else None
+        arrays = _mapped(Path(path))
+        numbers = tuple(json.loads(meta["numbers"]))
+        return Recording(
+            meta["split"], numbers, arrays["pixels"], arrays.get("depth"),
+            poses and [[known_pose_of(row) for row in walk] for walk in poses],
+            [[action_of(row) for row in zip(*walk, strict=True)]
+             for walk in zip(json.loads(meta["actions"]), json.loads(meta["motions"]), strict=True)],
+            tuple(json.loads(meta["worlds"])) if "worlds" in meta else tuple(map(str, numbers)),
+        )  # fmt: skip
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         if isinstance(error, SceneError):
             raise
         raise SceneError(f"{path} is no readable recording ({error}); delete it and record again") from error
 
 
-def _write(path: Path, split: str, number: int, rollouts: int, frames: int, camera: Camera, walk: str) -> None:
-    numbers = range(number, number + rollouts)
-    pixels, depth, poses, actions = zip(*(record_rollout(split, n, frames, camera, walk) for n in numbers), strict=True)
-    motions = [[motion_row(action.known_motion) for action in walk] for walk in actions]
+def _mapped(path: Path) -> dict[str, np.ndarray]:
+    """The large arrays of a safetensors file, mapped: eight bytes say how long its JSON header is, arrays follow."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    kinds = {"U8": np.uint8, "F16": np.float16}
+    return {
+        name: np.memmap(path, kinds[told["dtype"]], "r", 8 + size + told["data_offsets"][0], tuple(told["shape"]))
+        for name, told in header.items() if name in ("pixels", "depth")
+    }  # fmt: skip
+
+
+def write_rollouts(path: Path, split: str, numbers: range, walks: list[Walked]) -> None:
+    """Write rollouts of one length into a file, whole or not at all. Raises SceneError where it cannot be written."""
+    motions = [[action.motion and motion_row(action.motion) for action in walk.actions] for walk in walks]
     meta = {
         "format": FORMAT,
         "split": split,
         "numbers": json.dumps(list(numbers)),
-        "actions": json.dumps([[a.text for a in walk] for walk in actions]),
+        "worlds": json.dumps([walk.world for walk in walks]),
+        "actions": json.dumps([[a.text for a in walk.actions] for walk in walks]),
         "motions": json.dumps(motions),
     }
-    arrays = {
-        "pixels": np.stack(pixels),
-        "depth": np.stack(depth),
-        "poses": np.array([[(*p.position, *p.wxyz) for p in walk] for walk in poses]),
-    }
+    arrays = {"pixels": np.stack([walk.pixels for walk in walks])}
+    depths = [walk.depth for walk in walks if walk.depth is not None]
+    poses = [[pose_row(pose) for pose in walk.poses] for walk in walks if walk.poses is not None]
+    if len(depths) == len(walks):
+        arrays["depth"] = np.stack(depths)
+    if len(poses) == len(walks):
+        arrays["poses"] = np.array(poses)
     partial = path.with_suffix(".partial")
-    save_file(arrays, partial, metadata=meta)
-    partial.replace(path)  # a file under its own name is whole
+    try:
+        save_file(arrays, partial, metadata=meta)
+        partial.replace(path)  # a file under its own name is whole
+    except (OSError, SafetensorError) as error:
+        raise SceneError(f"cannot write {path} ({error}); what was recorded before it stays: make room, and the same "
+                         "command goes on") from error  # fmt: skip
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _write(job: Job) -> Path:
+    source = open_source(job.source, job.options)
+    walks = list(source.rollouts(job.split, job.numbers, job.frames, job.camera, job.walk))
+    write_rollouts(job.path, job.split, job.numbers, walks)
+    return job.path

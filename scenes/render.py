@@ -7,31 +7,22 @@ edges are cast again at four points a pixel, so that pictures at 128x128 are fre
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from ..world.compiled import njit
 from ..world.pose import Camera, Pose
+from .place import FAR, Place, TrueView
 from .scene import BOX, BRICK, CHECKER, CYLINDER, GRASS, GROUND_ID, PLAIN, PLASTER, STRIPES, TILES, WOOD, Scene
 
-FAR = 100.0  # metres: the depth of the sky, and of anything beyond
 NEAR = 0.05
 _SKY, _GROUND = -2, -1
 
 
-@dataclass(frozen=True)
-class TrueView:
-    """What a camera sees: pixels (H, W, 3) uint8; depth (H, W) float32 metres along its forward axis, FAR where
-    there is only sky; ids (H, W) int32, 0 the sky, 1 the ground."""
-
-    pixels: np.ndarray
-    depth: np.ndarray
-    ids: np.ndarray
-
-
-def render(scene: Scene, pose: Pose, camera: Camera) -> TrueView:
-    """Cast one frame of `scene` as seen from `pose`."""
+def render(scene: Scene | Place, pose: Pose, camera: Camera) -> TrueView:
+    """One frame of `scene` as seen from `pose`, cast here; other places than scenes draw themselves."""
+    if not isinstance(scene, Scene):
+        return scene.view(pose, camera)
     height, width = camera.height, camera.width
     pixels = np.empty((height, width, 3), np.uint8)
     depth = np.empty((height, width), np.float32)

@@ -30,6 +30,8 @@ keys_app = typer.Typer(no_args_is_help=True, help="Key pairs for servers that no
 app.add_typer(keys_app, name="keys")
 bench_app = typer.Typer(no_args_is_help=True, help="Measure: quality, speed, consistency.")
 app.add_typer(bench_app, name="bench")
+data_app = typer.Typer(no_args_is_help=True, help="Recordings and footage: what is there, what is missing.")
+app.add_typer(data_app, name="data")
 bench_app.add_typer(consistency_app, name="consistency")
 
 DISTRIBUTION = "roam-worlds"  # what it is called where it is installed from
@@ -44,6 +46,7 @@ Area = Annotated[int | None, typer.Option(min=256, help="Official models: pixels
 Turns = Annotated[str | None, typer.Option(help="Official models: how turns are told apart, user or span.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps in which what nobody has seen is dreamt.")]
 Heat = Annotated[float | None, typer.Option(min=0, help="How freely that is drawn; 0 takes what is likeliest.")]
+World = Annotated[str | None, typer.Argument(help="A world by name: doom:E1M1, doom:FILE.wad:MAP01, gym:ID.")]
 Tell = Annotated[str | None, typer.Option(help="What the world is, in words, for models that read them.")]
 
 
@@ -67,6 +70,7 @@ def about(
 
 @app.command()
 def play(
+    world: World = None,
     truth: Annotated[bool, typer.Option("--truth", help="Walk the true scene, with no model.")] = False,
     seed: Annotated[int, typer.Option(help="Number of the test scene, and seed of the dream.")] = 1,
     dream_seed: Annotated[int | None, typer.Option(help="Another dream of the same scene or image.")] = None,
@@ -98,7 +102,7 @@ def play(
     from .commands import play as playing
     from .opening.start import Start
 
-    start = Start(seed, truth, family, _text(image), _text(load), text, ghost, dream_seed, fov)
+    start = Start(seed, truth, family, _text(image), _text(load), text, ghost, dream_seed, fov, world)
     official = OfficialOptions(vision_tokenizer, precision, context, area, turns)
     dreams = _dreams(steps, temperature)
     order = playing.Order(start, model, actions, frames, record, out, overwrite, mapped, official, dreams)
@@ -141,7 +145,10 @@ def view(
 
 @app.command()
 def replay(
-    log: Annotated[Path, typer.Argument(help="The .jsonl file that a recording left beside it.")],
+    log: Annotated[Path, typer.Argument(help="The .jsonl file beside a video, or a folder of recordings.")],
+    split: Annotated[str, typer.Option(help="Of a folder: train, dev or test.")] = "train",
+    rollout: Annotated[int, typer.Option(min=0, help="Of a folder: which of its walks.")] = 0,
+    out: Annotated[Path, typer.Option(help="Of a folder: where the video goes.")] = Path("roam-out"),
     model: Model = None,
     vision_tokenizer: Vision = None,
     precision: Precision = None,
@@ -149,9 +156,14 @@ def replay(
     area: Area = None,
     turns: Turns = None,
 ) -> None:
-    """Walk a recorded action log again and compare every frame's digest; exit code 1 where one differs."""
+    """Walk an action log again and compare every digest, exit code 1 where one differs; or show a recorded walk."""
     from .commands.play import replay_log
 
+    if log.is_dir():
+        from .commands.record import show_recorded
+
+        show_recorded(log, split, rollout, out)
+        return
     official = OfficialOptions(vision_tokenizer, precision, context, area, turns)
     if not replay_log(log, model, official):
         raise typer.Exit(1)
@@ -165,11 +177,35 @@ def record(
     frames: Annotated[int, typer.Option(min=2, help="Frames of each walk.")] = 24,
     first: Annotated[int, typer.Option(min=0, help="Number of the first scene.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; without it, one a core.")] = None,
+    world: Annotated[str, typer.Option(help="Whose: scenes, doom, doom:FILE.wad.")] = "scenes",
+    env: Annotated[str | None, typer.Option(help="A Gymnasium environment: its ID, or module:callable.")] = None,
+    words: Annotated[Path | None, typer.Option(help="Of an environment: what its actions are called, JSON.")] = None,
+    footage: Annotated[Path | None, typer.Option(help="A folder of videos, each with its .jsonl of actions.")] = None,
+    fit: Annotated[str, typer.Option(help="How footage becomes square: crop or letterbox.")] = "crop",
+    step_s: Annotated[float, typer.Option(min=0.01, help="Seconds of footage from frame to frame.")] = 0.2,
+    keyframes: Annotated[int, typer.Option(min=0, help="Besides, so many walks by strides, to learn to dream.")] = 0,
 ) -> None:
-    """Record walks through true scenes, for training; what is there already is kept."""
-    from .commands.play import record_rollouts
+    """Record walks through true worlds, for training; what is there already is kept."""
+    from .commands.record import RecordOrder
+    from .commands.record import record as run
 
-    record_rollouts(folder, split, rollouts, frames=frames, first=first, workers=workers)
+    if words and not env:
+        raise OutputError("--words say what an environment's actions are called: give --env, or leave them out")
+    source = f"gym:{env}" if env else (f"footage:{footage}" if footage else world)
+    run(RecordOrder(folder, source, split, rollouts, frames, first, keyframes, workers, words, fit, step_s))
+
+
+@data_app.command("check")
+def data_check(
+    folder: Annotated[Path, typer.Argument(help="Recordings, or videos with their actions.")],
+    out: Annotated[Path, typer.Option(help="Where the contact sheet goes.")] = Path("roam-out"),
+    step_s: Annotated[float, typer.Option(min=0.01, help="Seconds of footage from frame to frame.")] = 0.2,
+) -> None:
+    """What is in a folder and what is missing, what was done, and a sheet of frames; exit code 1 for gaps."""
+    from .commands.data import check
+
+    if not check(folder, out, step_s):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -198,17 +234,19 @@ def train(
     begin: Annotated[str | None, typer.Option(help="Go on from this checkpoint; 'embedded' is the package's.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that train the world model together.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    data: Annotated[Path | None, typer.Option(help="Learn from these recordings of `roam record`.")] = None,
 ) -> None:
     """Render, train the tokenizer, depth, the world model, painter and dreams, pack: the embedded weights' recipe."""
     from .commands.train import TrainOrder
     from .commands.train import train as run
 
-    numbers = (walks, tokenizer_minutes, depth_minutes, world_minutes, painter_minutes, dream_minutes, begin, workers)
+    numbers = (walks, tokenizer_minutes, depth_minutes, world_minutes, painter_minutes, dream_minutes, begin, workers,
+               data)  # fmt: skip
     if out is None and not stage and all(number is None for number in numbers):
         raise OutputError("training takes hours on two cores: say where to, for instance --out runs/mine")
     out = out or Path("runs/mine")
     run(TrainOrder(out, tuple(stage or ()), walks, tokenizer_minutes, depth_minutes, world_minutes, painter_minutes,
-                   dream_minutes, begin, workers, device))  # fmt: skip
+                   dream_minutes, begin, workers, device, data))  # fmt: skip
 
 
 @app.command()

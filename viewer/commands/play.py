@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import Progress
-
 from ...world.options import OfficialOptions
 from ..files.outputs import OutputError, fresh
 from ..opening.start import Opener, Place, Start, StartError
@@ -52,9 +49,14 @@ class Order:
     def opener(self) -> Opener:
         return Opener(self.model, dreams=self.dreams, official=self.official, say=print)
 
+    @property
+    def _is_free(self) -> bool:
+        """Whether any words may mean something there."""
+        return bool(self.official.given) or (self.start.world or "").startswith("gym:")
+
     def script(self) -> list[Deed] | None:
         """The actions of the file, if there is one."""
-        return load_script(self.actions, is_free=bool(self.official.given)) if self.actions else None
+        return load_script(self.actions, is_free=self._is_free) if self.actions else None
 
 
 def play_headless(order: Order) -> None:
@@ -64,6 +66,8 @@ def play_headless(order: Order) -> None:
     script = order.script()
     with waiting(OPENING):
         player = Player(order.opener, order.start, folder=order.out)
+    if player.place.note:
+        print(player.place.note)
     actions = _to_walk(player.place, script, order.frames)
     video = player.record(order.record, overwrite=order.overwrite)
     grown = _map(player) if order.is_mapped else None
@@ -101,6 +105,8 @@ def play_in_window(order: Order, *, keys: Path | None, scale: int) -> None:
     keymap = load_keymap(keys) if keys else Keymap()
     with waiting(OPENING):
         player = Player(order.opener, order.start, keymap=keymap, folder=order.out)
+    if player.place.note:
+        player.notes.append(player.place.note)
     if script or order.frames:
         player.queue(_to_walk(player.place, script, order.frames))
     if order.record:
@@ -140,20 +146,6 @@ def replay_log(path: Path, model: Path | None, official: OfficialOptions) -> boo
         explorer.close()
     print(f"replayed {len(log.events) + 1} frames of {path}: every digest is the same")
     return True
-
-
-def record_rollouts(folder: Path, split: str, rollouts: int, *, frames: int, first: int, workers: int | None) -> None:
-    """Record rollouts for training, with a progress bar."""
-    from ...scenes.recorder import record
-
-    began = time.perf_counter()
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task(f"recording {split}", total=None)
-        paths = record(
-            folder, split, rollouts, frames=frames, first=first, workers=workers,
-            progress=lambda done, wanted: bar.update(task, completed=done, total=wanted),
-        )  # fmt: skip
-    print(f"{rollouts} rollouts in {len(paths)} files in {folder}, {time.perf_counter() - began:.1f} s")
 
 
 def _to_walk(place: Place, script: list[Deed] | None, frames: int | None) -> list[Deed]:

@@ -12,7 +12,7 @@ from ..files.outputs import OutputError
 @dataclass(frozen=True)
 class TrainOrder:
     """Where to train, which stages, and the numbers that scale the recipe; None keeps the recipe's own. begin: the
-    checkpoint that the run goes on from, "embedded" for the one in the package."""
+    checkpoint that the run goes on from, "embedded" for the one in the package. data: recordings to learn from."""
 
     out: Path
     stages: tuple[str, ...] = ()
@@ -23,6 +23,7 @@ class TrainOrder:
     painter_minutes: float | None = None
     dream_minutes: float | None = None
     begin: str | None = None
+    data: Path | None = None
     workers: int | None = None
     device: str = "cpu"
 
@@ -42,7 +43,7 @@ def train(order: TrainOrder) -> Path:
     from rich.progress import Progress, TimeElapsedColumn
 
     from ...world.checkpoint import EMBEDDED
-    from ...world.training.recipe import STAGES, run_recipe
+    from ...world.training.recipe import STAGES, run_recipe, stages_for
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
     console = Console()
@@ -56,7 +57,11 @@ def train(order: TrainOrder) -> Path:
             bar.update(tasks[stage], completed=share, description=f"{stage} {figures}")
 
         begin = EMBEDDED if order.begin == "embedded" else order.begin
-        stages = order.stages or (STAGES if begin is None else STAGES[STAGES.index("keyframes") :])
+        known = STAGES if order.data is None else stages_for(order.data)
+        if order.data and "keyframes" not in known:
+            console.print(f"{order.data} lacks poses, depth or keyframes: unseen places will be predicted, not dreamt")
+        later = STAGES[STAGES.index("keyframes") :]
+        stages = order.stages or tuple(stage for stage in known if begin is None or stage in later)
         folder = run_recipe(order.out, recipe_of(order), stages=stages, begin=begin, device=order.device, progress=show)
     console.print(f"checkpoint: {folder}; walk in it with: roam play --model {folder}")
     return folder
@@ -66,7 +71,7 @@ def recipe_of(order: TrainOrder):
     """The recipe with the order's numbers in it."""
     from ...world.training.recipe import Recipe
 
-    recipe = Recipe()
+    recipe = Recipe(data="" if order.data is None else str(order.data.absolute()))
     if order.tokenizer_minutes is not None:
         recipe = replace(recipe, tokenizer=replace(recipe.tokenizer, max_seconds=60 * order.tokenizer_minutes))
     if order.depth_minutes is not None:

@@ -38,7 +38,7 @@ class Start:
     image: a file whose picture is the dream's first frame; load: a save to go on from, of either kind of world; text:
     what the world is, in words, for models that read them: beside an image, or alone. ghost: walk through what is solid
     in a dream. dream_seed: which dream of it, None for `seed`. fov_deg: how many degrees across the image shows, None
-    for what its file says.
+    for what its file says. world: a world that others made, by its name ("doom:E1M1"), instead of a scene.
     """
 
     seed: int = 0
@@ -50,8 +50,11 @@ class Start:
     ghost: bool = False
     dream_seed: int | None = None
     fov_deg: float | None = None
+    world: str | None = None
 
     def __post_init__(self):
+        if self.world and (self.image or self.load or self.text or self.family):
+            raise StartError(f"{self.world} is a world to begin in: leave out --image, --load, --text and --family")
         if self.text and (self.truth or self.load):
             raise StartError("words begin a dream; leave out --truth and --load")
         if self.image and self.truth:
@@ -73,7 +76,11 @@ class Start:
         return self.seed if self.dream_seed is None else self.dream_seed
 
     def at_seed(self, seed: int) -> Start:
-        """The same kind of world at another seed."""
+        """The same kind of world at another seed; of worlds with names, the one that comes next."""
+        if self.world:
+            from ...scenes.worlds import following
+
+            return replace(self, seed=seed, world=following(self.world), dream_seed=None)
         return replace(self, seed=seed, image=None, load=None, text=None, dream_seed=None, fov_deg=None)
 
     def as_dict(self) -> dict:
@@ -83,9 +90,10 @@ class Start:
     def from_dict(values: dict) -> Start:
         """The start that `as_dict` told of. Raises StartError for anything else."""
         kinds = {"seed": int, "truth": bool, "family": str, "image": str, "load": str, "text": str, "ghost": bool,
-                 "dream_seed": int, "fov_deg": float}  # fmt: skip
+                 "dream_seed": int, "fov_deg": float, "world": str}  # fmt: skip
         # as it was before logs said
-        values = {"text": None, "ghost": not values.get("truth"), "dream_seed": None, "fov_deg": None, **values}
+        values = {"text": None, "ghost": not values.get("truth"), "dream_seed": None, "fov_deg": None, "world": None,
+                  **values}  # fmt: skip
         if set(values) != {f.name for f in fields(Start)}:
             raise StartError(f"a start with the fields {', '.join(values) or 'none'}; wanted {', '.join(kinds)}")
         for name, kind in kinds.items():
@@ -100,6 +108,8 @@ class Start:
             return Path(file).name
         if self.text:
             return f"dream, {self.text[:40]}"
+        if self.world:
+            return f"{'truth' if self.truth else 'dream'}, {self.world}"
         return f"{'truth' if self.truth else 'dream'}, {self.family or 'scene'} {self.seed}"
 
 
@@ -113,6 +123,7 @@ class Place:
     walked: Callable[[Pose, Motion], Pose]
     reads_words: bool = False
     scene: Scene | None = None  # the truth that is shown or dreamed of, where there is one
+    note: str = ""  # what whoever walks here should know
 
 
 class Opener:
@@ -140,6 +151,8 @@ class Opener:
         from ...scenes.explorer import SceneSession
         from ...scenes.splits import make_scene
 
+        if start.world:
+            return self._named(start, start.world)
         scene = make_scene("test", start.seed, start.family)
         if start.truth:
             return Place(start, SceneSession(scene), scene.walked, scene=scene)
@@ -148,6 +161,23 @@ class Opener:
             SceneSession(scene, camera=Camera(side, side)).frame, seed=start.session_seed, solid=not start.ghost
         )
         return Place(start, explorer, _least(scene.walked, explorer.walked), self.engine.reads_words, scene)
+
+    def _named(self, start: Start, world: str) -> Place:
+        """A world that others made, or a dream that begins with what is seen where one enters it."""
+        from ...scenes.explorer import SceneSession
+        from ...scenes.opening import open_explorer
+
+        if start.truth:
+            true = open_explorer(world, start.seed)
+            if isinstance(true, SceneSession):
+                return Place(start, true, true.scene.walked)
+            return Place(start, true, Pose.moved, reads_words=True, note=_note(true.frame))
+        side = self.engine.frame_side
+        true = open_explorer(world, start.seed, Camera(side, side))
+        explorer = self.engine.session(true.frame, seed=start.session_seed, solid=not start.ghost)
+        true.close()
+        reads_words = self.engine.reads_words or true.frame.pose is None
+        return Place(start, explorer, explorer.walked, reads_words, note=_note(true.frame))
 
     @property
     def engine(self) -> SessionEngine:
@@ -199,15 +229,27 @@ class Opener:
         return Place(start, explorer, explorer.walked)
 
     def _loaded(self, start: Start, save: str) -> Place:
-        if start.truth or _is_scene_save(save):
+        if _is_scene_save(save) or (start.truth and not _is_env_save(save)):
             from ...scenes.explorer import load_scene_session
+            from ...scenes.scene import Scene
 
             session = load_scene_session(save)
-            known, scene = replace(start, truth=True, family=session.scene.family), session.scene
-            return Place(known, session, scene.walked, scene=scene)
+            scene = session.scene if isinstance(session.scene, Scene) else None
+            known = replace(start, truth=True, family=scene.family if scene else None)
+            return Place(known, session, session.scene.walked, scene=scene)
+        if _is_env_save(save):
+            from ...scenes.env.session import load_env_session
+
+            true = load_env_session(save)
+            return Place(replace(start, truth=True), true, Pose.moved, reads_words=True, note=_note(true.frame))
         explorer = self.engine.load_session(save)
         explorer.is_solid = explorer.is_solid and not start.ghost
         return Place(start, explorer, explorer.walked, self.engine.reads_words)
+
+
+def _note(frame: Frame) -> str:
+    """What a world without poses cannot have."""
+    return "" if frame.pose else "this world does not say where one is: a dream of it has no memory of places"
 
 
 def _least(*ways: Callable[[Pose, Motion], Pose]) -> Callable[[Pose, Motion], Pose]:
@@ -264,8 +306,17 @@ def photograph(path: str | Path, camera: Camera, fov_deg: float) -> tuple[Frame,
 
 
 def _is_scene_save(path: str | Path) -> bool:
+    return _SCENE_SAVE_MARK in _head(path)
+
+
+def _is_env_save(path: str | Path) -> bool:
+    return b'"roam": "env session"' in _head(path)
+
+
+def _head(path: str | Path) -> bytes:
+    """The first bytes of a save, which say what it is of."""
     try:
         with open(path, "rb") as file:
-            return _SCENE_SAVE_MARK in file.read(64)
+            return file.read(64)
     except OSError as error:
         raise StartError(f"cannot read the save {path}: {error.strerror}") from error

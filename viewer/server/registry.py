@@ -157,6 +157,12 @@ class ServedWalk:
         if self.driver == client:
             self.driver = None
             self.controls.release()
+        self.put_by()
+
+    def put_by(self) -> None:
+        """Hold no frame of a walk that is on the disk and seen by nobody: whoever sees it next brings it back."""
+        if self.is_parked and not self.viewers:
+            self.latest = None
 
 
 @dataclass

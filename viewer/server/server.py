@@ -287,6 +287,7 @@ class Server:
         def then(value: Any) -> None:
             session.jobs, session.is_parking = session.jobs - 1, False
             session.is_parked = value is True
+            session.put_by()
             if not session.is_parked:
                 session.active_at = time.monotonic()  # not at once again
             self._registry.touched.add(session.id)

@@ -4,6 +4,7 @@ The canvases are made as a session makes them: depth is what the model makes of 
 one, so that training sees the errors that service will bring. In every other walk all remembered pixels are true ones,
 as after true frames; in the others only what no view before has shown is new, and is what the decoder shows, as in a
 dream. Or, three times as fast, from true pixels and the renderer's depth, off by a scale that varies over the picture.
+Where recordings have no poses nothing is carried, and the canvas is the frame before.
 """
 
 from __future__ import annotations
@@ -55,8 +56,9 @@ def make_canvases(walks: Walks, vision: VisionTokenizer, text: TextTokenizer, ca
     context = torch.multiprocessing.get_context("fork" if has_fork else "spawn")
     depth = walks.depth if is_rendered else [None] * R
     jobs = (
-        (r, walks.pixels[r], depth[r], walks.poses[r], walks.actions[r], is_rendered or r % 2 == 0) for r in range(R)
-    )
+        (r, walks.pixels[r], depth[r], walks.poses and walks.poses[r], walks.actions[r], is_rendered or r % 2 == 0)
+        for r in range(R)
+    )  # fmt: skip
     parts = []
     with context.Pool(os.cpu_count() if device == "cpu" else 1, _prepare, (vision, refiner, device)) as pool:
         for part in pool.imap(_one_walk, jobs, chunksize=4):
@@ -83,6 +85,9 @@ def _one_walk(job) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     device, memory, warps = vision.steps.device, ViewMemory(Camera(vision.config.size, vision.config.size)), []
     true = torch.from_numpy(pixels).to(device)
     codes = vision.encode(true)
+    if poses is None:  # where the camera was is unknown: nothing is carried, and a step begins with the frame before
+        flat = codes.flatten(1).cpu().numpy()
+        return flat, np.concatenate([flat[:1], flat[:-1]]), np.zeros(flat.shape, np.float32)
     if rendered is not None:
         shown, depth = pixels, scaled_off(rendered, np.random.default_rng(number))
     else:

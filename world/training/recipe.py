@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from safetensors.numpy import load_file, save_file
 
-from ...scenes.recorder import record
+from ...scenes.recorder import load_recording, record
 from ..checkpoint import Checkpoint, config_from, load_checkpoint, save_checkpoint
 from ..config import DidaConfig, LayoutConfig, ModelConfig
 from ..tokens.depth import DepthConfig, DepthRefiner
@@ -42,8 +42,10 @@ FIRST_KEYFRAMES = 3000  # the number of the first scene of which keyframes are r
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what comes out: data, sizes, seeds, and minutes of training."""
+    """Everything that decides what comes out: data, sizes, seeds, and minutes of training. data: a folder of
+    recordings to learn from instead of our own scenes; its keyframes lie in its folder `keyframes`."""
 
+    data: str = ""
     walks: int = 3000
     held_out_walks: int = 64
     frames: int = 24
@@ -86,7 +88,29 @@ def run_recipe(folder: str | Path, recipe: Recipe, *, stages: tuple[str, ...] = 
     return folder / "checkpoint"
 
 
+def stages_for(data: str | Path) -> tuple[str, ...]:
+    """The stages that recordings allow: without poses there is nothing to remember places by, without depth nothing to
+    see how far they are, and without keyframes nothing to learn to dream from."""
+    first = load_recording(min(Path(data).glob("train-*.safetensors"), default=Path(data) / "train-*.safetensors"))
+    left_out = {"record"}
+    if first.depth is None:
+        left_out |= {"depth"}
+    if first.depth is None or first.poses is None or not any((Path(data) / "keyframes").glob("train-*.safetensors")):
+        left_out |= {"keyframes", "dream", "dreams", "painter"}
+    return tuple(stage for stage in STAGES if stage not in left_out)
+
+
+def _recordings(folder: Path, recipe: Recipe) -> Path:
+    return Path(recipe.data) if recipe.data else folder / "recordings"
+
+
+def _keyframe_recordings(folder: Path, recipe: Recipe) -> Path:
+    return Path(recipe.data) / "keyframes" if recipe.data else folder / "keyframes"
+
+
 def _record(folder: Path, recipe: Recipe, device: str, report) -> None:
+    if recipe.data:
+        return
     for split, count in (("train", recipe.walks), ("dev", recipe.held_out_walks)):
         record(
             folder / "recordings", split, count, frames=recipe.frames, progress=lambda done, all_: report(done / all_)
@@ -95,23 +119,24 @@ def _record(folder: Path, recipe: Recipe, device: str, report) -> None:
 
 def _tokenizer(folder: Path, recipe: Recipe, device: str, report) -> None:
     train_tokenizer(
-        folder / "recordings", folder / "tokenizer", recipe.tokenizer, recipe.vision, device=device, progress=report
-    )
-
-
-def _depth(folder: Path, recipe: Recipe, device: str, report) -> None:
-    train_depth(
-        folder / "recordings", folder / "depth", recipe.refiner, recipe.depth, load_tokenizer(folder), device=device,
+        _recordings(folder, recipe), folder / "tokenizer", recipe.tokenizer, recipe.vision, device=device,
         progress=report,
     )  # fmt: skip
 
 
+def _depth(folder: Path, recipe: Recipe, device: str, report) -> None:
+    train_depth(
+        _recordings(folder, recipe), folder / "depth", recipe.refiner, recipe.depth, load_tokenizer(folder),
+        device=device, progress=report,
+    )  # fmt: skip
+
+
 def _canvases(folder: Path, recipe: Recipe, device: str, report) -> None:
-    vision, refiner, text = load_tokenizer(folder), load_refiner(folder), TextTokenizer()
+    vision, refiner, text = load_tokenizer(folder), load_refiner(folder, recipe), TextTokenizer()
     for split in ("dev", "train"):
         path = folder / f"canvases-{split}.safetensors"
         if not path.exists():
-            walks = load_walks(folder / "recordings", split, recipe.canvas_walks)
+            walks = load_walks(_recordings(folder, recipe), split, recipe.canvas_walks)
             canvases = make_canvases(walks, vision, text, recipe.layout.text_capacity, refiner=refiner, device=device,
                                      progress=report)  # fmt: skip
             save_canvases(canvases, path)
@@ -129,14 +154,15 @@ def _world_worker(rank: int, workers: int, folder: Path, recipe: Recipe) -> None
 
 
 def _keyframes(folder: Path, recipe: Recipe, device: str, report) -> None:
-    for split, count, first in (("train", recipe.keyframe_walks, FIRST_KEYFRAMES), ("dev", recipe.held_out_walks, 0)):
+    counts = (("train", recipe.keyframe_walks, FIRST_KEYFRAMES), ("dev", recipe.held_out_walks, 0))
+    for split, count, first in () if recipe.data else counts:
         record(folder / "keyframes", split, count, frames=recipe.keyframes, first=first, walk="keyframes",
                progress=lambda done, all_: report(0.5 * done / all_))  # fmt: skip
     vision, text = load_tokenizer(folder), TextTokenizer()
     for split in ("dev", "train"):
         path = folder / f"keyframe-canvases-{split}.safetensors"
         if not path.exists():
-            walks = load_walks(folder / "keyframes", split, recipe.keyframe_canvas_walks)
+            walks = load_walks(_keyframe_recordings(folder, recipe), split, recipe.keyframe_canvas_walks)
             canvases = make_canvases(walks, vision, text, recipe.layout.text_capacity, is_rendered=True, device=device,
                                      progress=lambda share: report(0.5 + 0.5 * share))  # fmt: skip
             save_canvases(canvases, path)
@@ -156,7 +182,7 @@ def _dreams(folder: Path, recipe: Recipe, device: str, report) -> None:
     path = folder / DREAMS
     if not path.exists():
         checkpoint = _unpainted(folder, recipe)
-        walks = load_walks(folder / "keyframes", "train")
+        walks = load_walks(_keyframe_recordings(folder, recipe), "train")
         codes = dream_codes(checkpoint, walks, recipe.dreams, recipe.painting, progress=report)
         save_file({"tokens": codes}, path)
 
@@ -165,7 +191,7 @@ def _painter(folder: Path, recipe: Recipe, device: str, report) -> None:
     if not (folder / DREAMS).exists():
         raise FileNotFoundError(f"no {folder / DREAMS}; run the stage 'dreams' first")
     begun = load_checkpoint(folder / BEGIN).painter if (folder / BEGIN).exists() else None
-    train_painter(load_walks(folder / "keyframes", "train"), load_walks(folder / "keyframes", "dev"),
+    train_painter(*(load_walks(_keyframe_recordings(folder, recipe), split) for split in ("train", "dev")),
                   folder / "painter", recipe.painting, recipe.painter, load_tokenizer(folder),
                   load_file(folder / DREAMS)["tokens"], begin=begun, progress=report)  # fmt: skip
 
@@ -195,7 +221,7 @@ def _unpainted(folder: Path, recipe: Recipe) -> Checkpoint:
         trainer.load_state_dict(_state(folder / "world")["average"])
         model = trainer.exported()
     vocabulary = Vocabulary(text.size, vision.config.num_codes)
-    return Checkpoint(model, vision, text, vocabulary, recipe.layout, recipe.dida, depth=load_refiner(folder))
+    return Checkpoint(model, vision, text, vocabulary, recipe.layout, recipe.dida, depth=load_refiner(folder, recipe))
 
 
 _RUN = {"record": _record, "tokenizer": _tokenizer, "depth": _depth, "canvases": _canvases, "world": _world,
@@ -220,10 +246,13 @@ def load_tokenizer(folder: Path) -> VisionTokenizer:
     return _averaged(folder / "tokenizer", VisionTokenizer, VisionConfig)
 
 
-def load_refiner(folder: Path) -> DepthRefiner | None:
-    """The averaged depth refiner of a run, rounded as it ships; None where it began with a model that has none."""
+def load_refiner(folder: Path, recipe: Recipe) -> DepthRefiner | None:
+    """The averaged depth refiner of a run, rounded as it ships; None where there is none: its recordings, or the
+    model that it began with, have no depth."""
     if (folder / BEGIN).exists():
         return load_checkpoint(folder / BEGIN).depth
+    if recipe.data and "depth" not in stages_for(recipe.data):
+        return None
     return _averaged(folder / "depth", DepthRefiner, DepthConfig)
 
 

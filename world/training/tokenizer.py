@@ -97,15 +97,17 @@ def train_tokenizer(data: str | Path, folder: str | Path, recipe: TokenizerRecip
     return averaged
 
 
-def reconstruction_loss(model: VisionTokenizer, pixels: Tensor, depth: Tensor, recipe: TokenizerRecipe, *,
+def reconstruction_loss(model: VisionTokenizer, pixels: Tensor, depth: Tensor | None, recipe: TokenizerRecipe, *,
                         is_polish: bool = False) -> Tensor:  # fmt: skip
-    """pixels (B, 3, H, W) in [-1, 1]; depth (B, H, W) metres."""
+    """pixels (B, 3, H, W) in [-1, 1]; depth (B, H, W) metres, or None where nobody knows it."""
     with half_products(pixels.device):
         made, log_depth = (part.float() for part in model(pixels))
     error = made - pixels
     edges = (error[..., :, 1:] - error[..., :, :-1]).abs().mean() + (
         error[..., 1:, :] - error[..., :-1, :]
     ).abs().mean()
+    if depth is None:  # nobody knows how far things are: the decoder's depth learns nothing
+        return 3 * error.square().mean() + error.abs().mean() + recipe.gradient_weight * edges
     off = log_depth - depth.clamp(max=MAX_DEPTH).log()
     far = recipe.depth_weight * off.abs().mean()
     if is_polish:  # |d - truth| / truth, which is what depth is judged by
@@ -117,27 +119,34 @@ def reconstruction_loss(model: VisionTokenizer, pixels: Tensor, depth: Tensor, r
 def evaluate(model: VisionTokenizer, walks: Walks, device: str = "cpu") -> dict[str, float]:
     """On every 8th held-out frame: PSNR in dB (mean over frames), AbsRel of depth where there is any, codes in use."""
     pixels = walks.pixels[:, ::8].reshape(-1, *walks.pixels.shape[2:])
-    depth = walks.depth[:, ::8].reshape(-1, *walks.depth.shape[2:])
+    depth = None if walks.depth is None else walks.depth[:, ::8].reshape(-1, *walks.depth.shape[2:])
     psnr, abs_rel, used = [], [], []
     for k in range(0, len(pixels), 16):
         codes = model.encode(torch.from_numpy(pixels[k : k + 16]).to(device))
         made, far = (part.cpu().numpy() for part in model.decode(codes))
         error = (made.astype(np.float32) - pixels[k : k + 16]) / 255
         psnr += (-10 * np.log10((error**2).mean((1, 2, 3)))).tolist()
-        truth = depth[k : k + 16].astype(np.float32)
-        abs_rel.append((np.abs(far - truth) / truth)[truth < MAX_DEPTH].mean())
+        if depth is not None:
+            truth = depth[k : k + 16].astype(np.float32)
+            abs_rel.append((np.abs(far - truth) / truth)[truth < MAX_DEPTH].mean())
         used.append(codes.flatten().cpu())
     counts = torch.bincount(torch.cat(used), minlength=model.config.num_codes).float()
     share = counts[counts > 0] / counts.sum()
     perplexity = float(torch.exp(-(share * share.log()).sum()))
-    return {"psnr": float(np.mean(psnr)), "abs_rel": float(np.mean(abs_rel)), "codes": perplexity}
+    return {"psnr": float(np.mean(psnr)), "abs_rel": float(np.mean(abs_rel or [math.nan])), "codes": perplexity}
 
 
-def draw_frames(walks: Walks, rng: np.random.Generator, size: int, device: str) -> tuple[Tensor, Tensor]:
-    """Frames drawn at random, half of them mirrored: pixels (B, 3, H, W) in [-1, 1] and depth (B, H, W) metres."""
+def draw_frames(walks: Walks, rng: np.random.Generator, size: int, device: str) -> tuple[Tensor, Tensor | None]:
+    """Frames drawn at random, half of them mirrored: pixels (B, 3, H, W) in [-1, 1] and depth (B, H, W) metres, None
+    where the recordings have none."""
     R, T = walks.pixels.shape[:2]
     rows, columns = rng.integers(R, size=size), rng.integers(T, size=size)
-    pixels, depth = walks.pixels[rows, columns], walks.depth[rows, columns].astype(np.float32)
+    pixels = walks.pixels[rows, columns]
     flip = rng.uniform(size=size) < 0.5  # a mirrored scene is a scene too
-    pixels[flip], depth[flip] = pixels[flip, :, ::-1], depth[flip, :, ::-1]
-    return to_unit(torch.from_numpy(pixels).to(device)), torch.from_numpy(depth).to(device)
+    pixels[flip] = pixels[flip, :, ::-1]
+    shown = to_unit(torch.from_numpy(pixels).to(device))
+    if walks.depth is None:
+        return shown, None
+    depth = walks.depth[rows, columns].astype(np.float32)
+    depth[flip] = depth[flip, :, ::-1]
+    return shown, torch.from_numpy(depth).to(device)

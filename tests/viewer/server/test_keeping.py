@@ -120,6 +120,21 @@ def test_idle_walks_are_parked_and_come_back_as_they_were(tmp_path):
         assert walk.step(WALK[0]).digest == Tiny(3).rollout([*WALK, WALK[0]]).frames[-1].digest
 
 
+def test_a_walk_that_is_parked_and_seen_by_nobody_takes_no_memory_for_its_frame(tmp_path):
+    limits = Limits(park_s=0.2)
+    with Server(TinyWorlds(), folder=tmp_path, limits=limits) as server:
+        with Client(server.address) as client:
+            walk = RemoteSession.open(client, seed=3)
+            walk.step(WALK[0])
+            token = client.token(walk.id)
+        deadline = time.monotonic() + 60
+        while server._registry.sessions[walk.id].latest and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert server._registry.sessions[walk.id].latest is None
+        with Client(server.address) as client:
+            assert RemoteSession.resume(client, token).frame.digest == walk.frame.digest
+
+
 def test_more_walks_than_fit_in_memory_take_turns(tmp_path):
     limits = Limits(max_awake=2)
     with Server(TinyWorlds(), folder=tmp_path, limits=limits) as server, Client(server.address) as client:

@@ -1,0 +1,108 @@
+"""A level's walls, floors and ceilings in metres: where a walker can stand and go, as Doom's own rules have it.
+
+A walker is a square half a metre to each side, as high as Doom's marine, who steps up 24 units and falls any depth.
+Lines are looked up in a grid of squares, and what is compiled lies in cast.py.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...world.action import ActionError
+from ...world.pose import Motion, Pose
+from ..scene import LONGEST
+from . import cast
+from .things import PLAYER, SOLID
+from .wad import NONE, SKY, Map, texts
+
+UNIT = 1 / 32  # metres of one of Doom's units
+EYE, RADIUS, TALL, STEP_UP = 41 * UNIT, 16 * UNIT, 56 * UNIT, 24 * UNIT
+MOST_LOOK_DEG = 25.0  # the engine shears its picture; beyond this a picture would lack its upper edge
+CELL = 2.0  # metres to a side of the grid
+SKY_ID, FLOOR_ID, CEILING_ID, FIRST_WALL, FIRST_THING = 0, 1, 2, 3, 100_000
+_SUBSTEP = 4 * UNIT
+
+
+@dataclass(frozen=True)
+class Ground:
+    """n lines, m sectors, k solid things; metres.
+
+    ends (n, 4): x, y of start and end; front, back (n,) int64: sectors, -1 for none; blocks (n,) bool: nobody passes;
+    middles (n, 2) bool: whether the front and the back side carry a picture that one sees past; floors, ceilings (m,);
+    is_open (m,) bool: under the sky. solids (k, 3): x, y, radius. grid: see cast.grid_of. starts: x, y, yaw in degrees.
+    """
+
+    ends: np.ndarray
+    front: np.ndarray
+    back: np.ndarray
+    blocks: np.ndarray
+    middles: np.ndarray
+    floors: np.ndarray
+    ceilings: np.ndarray
+    is_open: np.ndarray
+    solids: np.ndarray
+    grid: cast.Grid
+    starts: np.ndarray
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """The least x, the least y, the largest x and y of the level."""
+        xs, ys = self.ends[:, 0::2], self.ends[:, 1::2]
+        return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
+
+    def floor_under(self, x: float, y: float) -> float | None:
+        """The height at which a walker stands at (x, y), on the highest floor that the square touches, or None outside
+        of the level."""
+        feet = cast.feet_at(x, y, RADIUS, self.ends, self.front, self.back, self.floors, *self.grid)
+        return None if math.isnan(feet) else float(feet)
+
+    def can_stand(self, x: float, y: float, floor: float, clearance: float = RADIUS) -> bool:
+        """Whether a walker whose feet are at that height can move to (x, y)."""
+        return bool(cast.can_stand(x, y, floor, clearance, self.ends, self.front, self.back, self.blocks, self.floors,
+                                   self.ceilings, self.solids, *self.grid))  # fmt: skip
+
+    def went(self, x: float, y: float, floor: float, to_x: float, to_y: float) -> tuple[float, float, float]:
+        """Where a walker whose feet are at (x, y, floor) gets to on the way to a place: x, y and the floor there."""
+        steps = math.ceil(math.hypot(to_x - x, to_y - y) / _SUBSTEP)
+        return cast.slide(x, y, floor, to_x, to_y, steps, RADIUS, self.ends, self.front, self.back, self.blocks,
+                          self.floors, self.ceilings, self.solids, *self.grid)  # fmt: skip
+
+    def walked(self, pose: Pose, motion: Motion) -> Pose:
+        """The pose that a walker reaches: walls, ledges and solid things stop it, and it slides along walls; it goes
+        up and down with the floor. Looks end at MOST_LOOK_DEG. Raises ActionError for a step longer than LONGEST."""
+        there = pose.moved(motion)
+        x, y, z = pose.position
+        far = math.dist((x, y), there.position[:2])
+        if not far <= LONGEST:
+            raise ActionError(f"a step of {far:g} m; at most {LONGEST:g} are walked at once")
+        pitch = max(-MOST_LOOK_DEG, min(MOST_LOOK_DEG, there.pitch_deg))
+        if far:
+            x, y, floor = self.went(x, y, z - EYE, *there.position[:2])
+            z = floor + EYE
+        if pitch == there.pitch_deg:
+            return Pose((float(x), float(y), float(z)), there.wxyz)
+        return Pose.at(x, y, z, there.yaw_deg, pitch)
+
+
+def ground_of(level: Map) -> Ground:
+    """The geometry of a level, as it stands in the map."""
+    lines, sides = level.lines, level.sides
+    points = np.stack([level.vertices["x"], level.vertices["y"]], 1).astype(float) * UNIT
+    ends = np.concatenate([points[lines["start"]], points[lines["end"]]], 1)
+    sector = sides["sector"].astype(np.int64)
+    side = {name: lines[name].astype(np.int64) for name in ("front", "back")}
+    front, back = (np.where(side[name] == NONE, -1, sector[np.minimum(side[name], len(sides) - 1)]) for name in side)
+    held = np.array([name not in ("", "-") for name in texts(sides["middle"])])
+    has_middle = [held[np.minimum(side[name], len(sides) - 1)] & (front >= 0) & (back >= 0) for name in side]
+    things = level.things
+    solids = [(t["x"] * UNIT, t["y"] * UNIT, SOLID[int(t["type"])] * UNIT) for t in things if int(t["type"]) in SOLID]
+    starts = [(t["x"] * UNIT, t["y"] * UNIT, float(t["angle"])) for t in things if t["type"] == PLAYER]
+    return Ground(
+        ends, front, back, (front < 0) | (back < 0) | (lines["flags"] & 1 > 0), np.stack(has_middle, 1),
+        level.sectors["floor"] * UNIT, level.sectors["ceiling"] * UNIT,
+        np.array([name == SKY for name in texts(level.sectors["ceiling_flat"])]),
+        np.array(solids, float).reshape(-1, 3), cast.grid_of(ends, CELL), np.array(starts, float).reshape(-1, 3),
+    )  # fmt: skip
