@@ -246,7 +246,7 @@ def train(
         raise OutputError("training takes hours on two cores: say where to, for instance --out runs/mine")
     out = out or Path("runs/mine")
     run(TrainOrder(out, tuple(stage or ()), walks, tokenizer_minutes, depth_minutes, world_minutes, painter_minutes,
-                   dream_minutes, begin, workers, device, data))  # fmt: skip
+                   dream_minutes, begin=begin, data=data, workers=workers, device=device))  # fmt: skip
 
 
 @app.command()

@@ -54,7 +54,7 @@ def make_canvases(walks: Walks, vision: VisionTokenizer, text: TextTokenizer, ca
             words[r, t, : len(ids)] = ids
     has_fork = device == "cpu" and "fork" in torch.multiprocessing.get_all_start_methods()  # Windows has none
     context = torch.multiprocessing.get_context("fork" if has_fork else "spawn")
-    depth = walks.depth if is_rendered else [None] * R
+    depth: Any = walks.depth if is_rendered else [None] * R
     jobs = (
         (r, walks.pixels[r], depth[r], walks.poses and walks.poses[r], walks.actions[r], is_rendered or r % 2 == 0)
         for r in range(R)

@@ -70,10 +70,11 @@ def load_walks(folder: str | Path, split: str, limit: int | None = None) -> Walk
         parts.append(load_recording(path))
         if limit and sum(len(part.numbers) for part in parts) >= limit:
             break
-    has_depth, has_poses = (all(getattr(part, name) is not None for part in parts) for name in ("depth", "poses"))
+    depth = [part.depth for part in parts if part.depth is not None]
+    poses = [part.poses for part in parts if part.poses is not None]
     return Walks(
         Rows([part.pixels for part in parts], limit),
-        Rows([part.depth for part in parts], limit) if has_depth else None,
-        [walk for part in parts for walk in part.poses][:limit] if has_poses else None,
+        Rows(depth, limit) if len(depth) == len(parts) else None,
+        [walk for of_part in poses for walk in of_part][:limit] if len(poses) == len(parts) else None,
         [walk for part in parts for walk in part.actions][:limit],
     )

@@ -70,6 +70,7 @@ def train_depth(data: str | Path, folder: str | Path, recipe: DepthRecipe, confi
     while (share := max(step / recipe.steps, run.seconds / recipe.max_seconds)) < 1:
         rng = np.random.default_rng([recipe.seed, step])
         pixels, truth = draw_frames(walks, rng, recipe.batch, device)
+        assert truth is not None, "recordings without depth train no depth"
         shown, depth = _as_shown(vision, pixels, recipe.shares, rng)
         rate = learning_rate(int(share * recipe.steps), recipe.steps, recipe.peak, warmup=0) * min(1, (step + 1) / 100)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
@@ -128,6 +129,7 @@ def evaluate(model: DepthRefiner, vision: VisionTokenizer, walks: Walks) -> dict
     """AbsRel on every 8th held-out frame where there is a surface: refined from true pixels, from the decoder's, and
     the decoder's depth as it was."""
     pixels = walks.pixels[:, ::8].reshape(-1, *walks.pixels.shape[2:])
+    assert walks.depth is not None, "recordings without depth train no depth"
     depth = walks.depth[:, ::8].reshape(-1, *walks.depth.shape[2:])
     off: dict[str, list[float]] = {name: [] for name in MEASURES}
     device = vision.steps.device

@@ -191,8 +191,8 @@ def _painter(folder: Path, recipe: Recipe, device: str, report) -> None:
     if not (folder / DREAMS).exists():
         raise FileNotFoundError(f"no {folder / DREAMS}; run the stage 'dreams' first")
     begun = load_checkpoint(folder / BEGIN).painter if (folder / BEGIN).exists() else None
-    train_painter(*(load_walks(_keyframe_recordings(folder, recipe), split) for split in ("train", "dev")),
-                  folder / "painter", recipe.painting, recipe.painter, load_tokenizer(folder),
+    train, dev = (load_walks(_keyframe_recordings(folder, recipe), split) for split in ("train", "dev"))
+    train_painter(train, dev, folder / "painter", recipe.painting, recipe.painter, load_tokenizer(folder),
                   load_file(folder / DREAMS)["tokens"], begin=begun, progress=report)  # fmt: skip
 
 
