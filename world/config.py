@@ -91,7 +91,7 @@ class DidaConfig:
     hole_trust: float = 0.0
     carried_trust: float = 60.0
     detail_tolerance: float = 3.0
-    dream_steps: int = 12
+    dream_steps: int = 8
     dream_temperature: float = 0.9
     dream_guidance: float = 3.0
 

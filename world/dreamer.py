@@ -5,6 +5,7 @@ whenever it is dreamt.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -102,11 +103,12 @@ class Dreamer:
         seeds = [torch.tensor([one.seed + 1 + step for one in asked], device=device) for step in range(self.steps)]
         numbers = torch.tensor([one.number for one in asked], device=device)
         past, pages = [one.past for one in asked], [one.page for one in asked]
-        words = [[one.words for one in asked]]  # read with the first step's canvas, and known from then on
+        words = [one.words for one in asked]
+        passes = itertools.count()
 
         def predict(tokens: Tensor, seeds: Tensor, temperature: float) -> Tensor:
             _go_on_unless(stop)
-            return self.passes.denoise(words.pop() if words else None, numbers, past, pages, tokens, None, seeds,
+            return self.passes.denoise(words if next(passes) == 0 else None, numbers, past, pages, tokens, None, seeds,
                                        temperature=temperature, apart=torch.where(holes, tokens, -1),
                                        pull=self.pull, asked=_still_open(tokens))  # fmt: skip
 

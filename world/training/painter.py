@@ -41,25 +41,27 @@ KEPT = 8  # pixels a side, over whose mean what was dreamt has to stay what it i
 
 @dataclass(frozen=True)
 class PainterRecipe:
-    """steps and max_seconds: whichever ends first. batch: samples with a truth; dreamt: samples with dreamt codes.
-    Weights of the losses: gradient and depth beside pixels' 1; adversarial and matching, which grow until the share
-    `adversarial_from`; dreamt_adversarial_weight and kept_weight, of samples with dreamt codes; known_weight of a pixel
-    that is known beside one that is not. Probabilities: tired, that codes of holes are hurt, each with `hurt`, by steps
-    of the lattice; earlier, that a view before the last is known too; off, that a view's depth is off."""
+    """steps and max_seconds: whichever ends first; stop_at: the step after which a run ends, wherever its rates are.
+    batch: samples with a truth; dreamt: samples with dreamt codes. Weights of the losses: gradient and depth beside
+    pixels' 1; adversarial and matching, which grow until the share `adversarial_from`; dreamt_adversarial_weight and
+    kept_weight, of samples with dreamt codes; known_weight of a pixel that is known beside one that is not.
+    Probabilities: tired, that codes of holes are hurt, each with `hurt`, by steps of the lattice; earlier, that a view
+    before the last is known too; off, that a view's depth is off."""
 
     steps: int = 30_000
-    batch: int = 4
-    dreamt: int = 4
+    stop_at: int | None = None
+    batch: int = 6
+    dreamt: int = 0
     peak: float = 5e-4
     judge_peak: float = 1e-3
     max_seconds: float = 4700.0
     seed: int = 6
     gradient_weight: float = 0.5
     depth_weight: float = 0.3
-    adversarial_weight: float = 0.02
+    adversarial_weight: float = 0.03
     matching_weight: float = 0.5
     adversarial_from: float = 0.04
-    dreamt_adversarial_weight: float = 0.05
+    dreamt_adversarial_weight: float = 0.1
     kept_weight: float = 1.0
     known_weight: float = 0.15
     tired: float = 0.4
@@ -197,11 +199,12 @@ def _joined(a: Tensor, b: Tensor) -> Tensor:
 
 
 def train_painter(walks: Walks, held_out: Walks, folder: str | Path, recipe: PainterRecipe, config: PainterConfig,
-                  vision: VisionTokenizer, dreamt: np.ndarray, *, begin: Painter | None = None,
-                  progress=None) -> Painter:  # fmt: skip
+                  vision: VisionTokenizer, *, dreamt: np.ndarray | None = None, begin: Painter | None = None,
+                  judges: dict[str, Tensor] | None = None, progress=None) -> Painter:  # fmt: skip
     """Train (or go on training) in `folder`; returns the averaged painter. dreamt (n, h, w): codes that were dreamt
-    beside the first n dreamt_glimpses of the walks. begin: a painter to go on from, else the tokenizer's decoder is.
-    progress: called with (share done, the log row) now and then."""
+    beside the first n dreamt_glimpses of the walks, where the recipe asks for such samples. begin: a painter to go on
+    from, else the tokenizer's decoder is; judges: the weights of discriminators to go on from. progress: called with
+    (share done, the log row) now and then."""
     run = Run(folder)
     torch.manual_seed(recipe.seed)
     model = Painter(config).to(memory_format=torch.channels_last)
@@ -209,6 +212,8 @@ def train_painter(walks: Walks, held_out: Walks, folder: str | Path, recipe: Pai
     if begin is not None:
         model.go_on_from(begin)
     judge = Judges().to(memory_format=torch.channels_last)
+    if judges is not None:
+        judge.load_state_dict(judges)
     optimizers = make_painter_optimizers(model, judge, recipe)
     average, step = Average(model, 0.998), 0
     if state := run.resume():
@@ -224,13 +229,13 @@ def train_painter(walks: Walks, held_out: Walks, folder: str | Path, recipe: Pai
                  config=asdict(config))  # fmt: skip
 
     totals: list[dict[str, float]] = []
-    while (share := max(step / recipe.steps, run.seconds / recipe.max_seconds)) < 1:
+    while (share := max(step / recipe.steps, run.seconds / recipe.max_seconds)) < 1 and step != recipe.stop_at:
         rate = learning_rate(int(share * recipe.steps), recipe.steps, 1.0, warmup=0) * min(1.0, (step + 1) / 50)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = group["peak"] * rate
         rng = np.random.default_rng([recipe.seed, step])
         true = draw_samples(walks, vision, rng, recipe, recipe.batch)
-        dreams = draw_dreamt(walks, dreamt, vision, rng, recipe)
+        dreams = None if dreamt is None or not recipe.dreamt else draw_dreamt(walks, dreamt, vision, rng, recipe)
         ramp = min(1.0, share / recipe.adversarial_from)
         totals.append(_painter_step(model, judge, optimizers, vision, true, dreams, recipe, ramp))
         average.update(model)
@@ -269,9 +274,9 @@ def make_painter_optimizers(model: Painter, judge: Judge, recipe: PainterRecipe)
     return made
 
 
-def _painter_step(model: Painter, judge: Judges, optimizers, vision: VisionTokenizer, true: Sample, dreams: Sample,
-                  recipe: PainterRecipe, ramp: float) -> dict[str, float]:  # fmt: skip
-    sample, count = _together(true, dreams), len(true.pixels)
+def _painter_step(model: Painter, judge: Judges, optimizers, vision: VisionTokenizer, true: Sample,
+                  dreams: Sample | None, recipe: PainterRecipe, ramp: float) -> dict[str, float]:  # fmt: skip
+    sample, count = true if dreams is None else _together(true, dreams), len(true.pixels)
     known = sample.known.where
     with half_products():
         made, made_depth = (part.float() for part in model(sample.points, sample.known, sample.noise))
@@ -279,7 +284,9 @@ def _painter_step(model: Painter, judge: Judges, optimizers, vision: VisionToken
     pixels = torch.where(known[:, None], sample.pixels, made)
     log_depth = torch.where(known, sample.log_depth, made_depth)
     losses = _true_losses(true, made[:count], made_depth[:count], pixels[:count], log_depth[:count], recipe)
-    losses["kept"] = _kept_loss(vision, dreams, made[count:], made_depth[count:])
+    losses["kept"] = made.new_zeros(())
+    if dreams is not None:
+        losses["kept"] = _kept_loss(vision, dreams, made[count:], made_depth[count:])
     near = F.max_pool2d((~known)[:, None].float(), 17, 1, 8)  # judged is what is painted, and around it
     view = lambda p, d: torch.cat([p, (d[:, None] - USUAL_DEPTH) / 2, known[:, None].float()], 1)  # noqa: E731
     real, shown = view(sample.pixels, sample.log_depth)[:count], view(pixels, log_depth)

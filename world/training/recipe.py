@@ -1,7 +1,8 @@
 """The whole recipe of the embedded model, top to bottom: record, train the tokenizer and the depth refiner, make
-canvases, train the world model; then what it takes to dream: record keyframes, train the world model on holes, dream
-beside what keyframes show, train the painter on that; pack. Each stage goes on where it was stopped; numbers alone
-scale it up. A run can also begin with the weights of a checkpoint, and has then just the last stages.
+canvases, train the world model; then what it takes to dream: record keyframes, train the world model on holes, train
+the painter, dream beside what keyframes show, finish the painter on that; pack. Each stage goes on where it was
+stopped; numbers alone scale it up. A run can also begin with the weights of a checkpoint, and has then just the last
+stages.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ..tokens.text import TextTokenizer
 from ..tokens.vision import VisionConfig, VisionTokenizer
 from ..tokens.vocabulary import Vocabulary
 from .canvases import Canvases, load_canvases, make_canvases, save_canvases
-from .data import load_walks
+from .data import Walks, load_walks
 from .depth import DepthRecipe, train_depth
 from .dream import DreamRecipe, train_dream
 from .dreams import dream_codes
@@ -34,7 +35,19 @@ from .tokenizer import TokenizerRecipe, train_tokenizer
 from .world_model import WorldRecipe, WorldTrainer, train_world_model
 
 log = logging.getLogger(__name__)
-STAGES = ("record", "tokenizer", "depth", "canvases", "world", "keyframes", "dream", "dreams", "painter", "pack")
+STAGES = (
+    "record",
+    "tokenizer",
+    "depth",
+    "canvases",
+    "world",
+    "keyframes",
+    "dream",
+    "painter",
+    "dreams",
+    "finish",
+    "pack",
+)
 BEGIN = "begin"  # the folder of the checkpoint that a run goes on from
 DREAMS = "dreams.safetensors"
 FIRST_KEYFRAMES = 3000  # the number of the first scene of which keyframes are recorded
@@ -64,6 +77,10 @@ class Recipe:
     world: WorldRecipe = field(default_factory=WorldRecipe)
     painter: PainterConfig = field(default_factory=lambda: PainterConfig(fine=16))
     painting: PainterRecipe = field(default_factory=PainterRecipe)
+    # ended early: after some hundred steps more the discriminators are painted patterns that only they take for walls
+    finishing: PainterRecipe = field(
+        default_factory=lambda: PainterRecipe(stop_at=400, batch=4, dreamt=4, max_seconds=3720.0)
+    )
     dream: DreamRecipe = field(default_factory=DreamRecipe)
 
 
@@ -178,32 +195,46 @@ def _dream(folder: Path, recipe: Recipe, device: str, report) -> None:
     train_dream(train, dev, folder / "dream", recipe.dream, trainer, progress=report)
 
 
+def _painter(folder: Path, recipe: Recipe, device: str, report) -> None:
+    begun = load_checkpoint(folder / BEGIN).painter if (folder / BEGIN).exists() else None
+    train_painter(*_painted_walks(folder), folder / "painter", recipe.painting, recipe.painter, load_tokenizer(folder),
+                  begin=begun, progress=report)  # fmt: skip
+
+
 def _dreams(folder: Path, recipe: Recipe, device: str, report) -> None:
     path = folder / DREAMS
     if not path.exists():
-        checkpoint = _unpainted(folder, recipe)
-        walks = load_walks(_keyframe_recordings(folder, recipe), "train")
-        codes = dream_codes(checkpoint, walks, recipe.dreams, recipe.painting, progress=report)
+        walks, _ = _painted_walks(folder)
+        codes = dream_codes(_unpainted(folder, recipe), walks, recipe.dreams, recipe.finishing, progress=report)
         save_file({"tokens": codes}, path)
 
 
-def _painter(folder: Path, recipe: Recipe, device: str, report) -> None:
+def _finish(folder: Path, recipe: Recipe, device: str, report) -> None:
     if not (folder / DREAMS).exists():
         raise FileNotFoundError(f"no {folder / DREAMS}; run the stage 'dreams' first")
-    begun = load_checkpoint(folder / BEGIN).painter if (folder / BEGIN).exists() else None
-    train, dev = (load_walks(_keyframe_recordings(folder, recipe), split) for split in ("train", "dev"))
-    train_painter(train, dev, folder / "painter", recipe.painting, recipe.painter, load_tokenizer(folder),
-                  load_file(folder / DREAMS)["tokens"], begin=begun, progress=report)  # fmt: skip
+    judges = _state(folder / "painter")["judge"] if (folder / "painter" / "state.pt").exists() else None
+    train_painter(*_painted_walks(folder), folder / "finish", recipe.finishing, recipe.painter, load_tokenizer(folder),
+                  dreamt=load_file(folder / DREAMS)["tokens"], begin=_newest_painter(folder), judges=judges,
+                  progress=report)  # fmt: skip
+
+
+def _painted_walks(folder: Path) -> tuple[Walks, Walks]:
+    return load_walks(folder / "keyframes", "train"), load_walks(folder / "keyframes", "dev")
+
+
+def _newest_painter(folder: Path) -> Painter | None:
+    for stage in ("finish", "painter"):
+        if (folder / stage / "state.pt").exists():
+            return _averaged(folder / stage, Painter, PainterConfig)
+    return load_checkpoint(folder / BEGIN).painter if (folder / BEGIN).exists() else None
 
 
 def _pack(folder: Path, recipe: Recipe, device: str, report) -> None:
     """Fold the averaged weights into a checkpoint and lay the recipe, logs and curves beside it."""
-    checkpoint, target = _unpainted(folder, recipe), folder / "checkpoint"
-    if (folder / "painter" / "state.pt").exists():
-        checkpoint = replace(checkpoint, painter=_averaged(folder / "painter", Painter, PainterConfig))
+    checkpoint, target = replace(_unpainted(folder, recipe), painter=_newest_painter(folder)), folder / "checkpoint"
     save_checkpoint(checkpoint, target)
     (target / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1), encoding="utf-8")
-    for name in ("tokenizer", "depth", "world", "painter", "dream"):
+    for name in ("tokenizer", "depth", "world", "painter", "dream", "finish"):
         for file in ("log.csv", "curve.png"):
             if (folder / name / file).exists():
                 shutil.copy(folder / name / file, target / f"{name}-{file}")
@@ -225,7 +256,8 @@ def _unpainted(folder: Path, recipe: Recipe) -> Checkpoint:
 
 
 _RUN = {"record": _record, "tokenizer": _tokenizer, "depth": _depth, "canvases": _canvases, "world": _world,
-        "keyframes": _keyframes, "dream": _dream, "dreams": _dreams, "painter": _painter, "pack": _pack}  # fmt: skip
+        "keyframes": _keyframes, "dream": _dream, "painter": _painter, "dreams": _dreams, "finish": _finish,
+        "pack": _pack}  # fmt: skip
 
 
 def make_trainer(folder: Path, recipe: Recipe) -> WorldTrainer:

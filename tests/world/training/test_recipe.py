@@ -37,7 +37,8 @@ TINY = Recipe(
     world=WorldRecipe(steps=3, stages=(Stage(0.5, 2, 4, 2), Stage(1.0, 1, 5, 12)), max_seconds=1e9),
     keyframe_walks=8, keyframe_canvas_walks=8, keyframes=3, dreams=9,
     painter=PainterConfig(widths=(8, 8, 12), heads=2, fine=4),
-    painting=PainterRecipe(steps=3, batch=2, dreamt=2, max_seconds=1e9, adversarial_from=0.5),
+    painting=PainterRecipe(steps=3, batch=2, max_seconds=1e9, adversarial_from=0.5),
+    finishing=PainterRecipe(steps=9, stop_at=2, batch=2, dreamt=2, max_seconds=1e9),
     dream=DreamRecipe(steps=3, walks=2, copies=2, max_seconds=1e9),
 )  # fmt: skip
 
@@ -55,7 +56,8 @@ def test_the_recipe_ends_in_a_checkpoint_that_dreams_with_its_log_beside_it(trai
     assert session.step(parse_action("turn left")).pixels.shape == (128, 128, 3)
     assert engine.dreamer is not None
     for name in ("recipe.json", "tokenizer-log.csv", "tokenizer-curve.png", "depth-log.csv", "world-log.csv",
-                 "painter-log.csv", "painter-curve.png", "dream-log.csv", "dream-curve.png"):  # fmt: skip
+                 "painter-log.csv", "painter-curve.png", "dream-log.csv", "dream-curve.png",
+                 "finish-log.csv"):  # fmt: skip
         assert (checkpoint / name).exists(), name
 
 
@@ -76,7 +78,7 @@ def test_a_run_that_begins_with_a_checkpoint_has_its_last_stages_alone(trained, 
     shutil.copytree(folder / "keyframes", tmp_path / "keyframes")
     for path in folder.glob("keyframe-canvases-*"):
         shutil.copy(path, tmp_path)
-    again = run_recipe(tmp_path, TINY, stages=("dream", "dreams", "painter", "pack"), begin=checkpoint)
+    again = run_recipe(tmp_path, TINY, stages=("dream", "dreams", "finish", "pack"), begin=checkpoint)
     begun, done = load_checkpoint(checkpoint), load_checkpoint(again)
     for name, weight in begun.vision.state_dict().items():
         torch.testing.assert_close(done.vision.state_dict()[name], weight, atol=0, rtol=0)
