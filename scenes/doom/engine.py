@@ -164,7 +164,7 @@ class DoomEngine:
 def _elsewhere(engine: Path, folder: Path) -> Path:
     """A command that runs the engine in that folder: it leaves files where it runs."""
     command = folder / "engine"
-    command.write_text(f'#!/bin/sh\ncd "{folder}" && exec "{engine}" "$@"\n')
+    command.write_text(f'#!/bin/sh\ncd "{folder}" && exec "{engine}" "$@"\n', encoding="utf-8")
     command.chmod(0o700)
     return command
 
