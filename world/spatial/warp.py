@@ -25,6 +25,7 @@ LOOK = 8  # pixels to each side in which a point looks for the surface that it b
 RIM = 5  # pixels a side of the square by which what a view showed first is widened, so that no seam opens around it
 SAME = 8  # of 255, by which carrying a view to its own place may change it
 _AROUND = np.array([(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)])
+HERE = 1e-5  # metres, and in entries of a rotation, by which two poses are one
 WIDE = 5  # pixels, from which on a hole is one in which something may stand
 REACH = 12.0  # pixels, sigma of the neighbourhood that a hole's depth takes its scale from
 
@@ -69,7 +70,8 @@ class Warp:
 
 def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
     """What the views show from `pose`; an earlier view in the list wins; a later one fills its holes, and hides it
-    where its surface is clearly nearer, unless the earlier one has looked through where that surface would be.
+    where its surface is clearly nearer, unless the earlier one has looked through where that surface would be. What a
+    view showed from this very pose is shown as it was.
 
     Depth-image-based rendering as in Fehn 2004, with backward colour lookup. No views: nothing is covered.
     """
@@ -87,6 +89,11 @@ def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
         draw((1 / view.own_depth).astype(np.float32), turns[k], shifts[k], camera.focal, nearness)
         _fetch(k, view.pixels, turns, shifts, camera.focal, nearness, depths, covered, owner, pixels, surface)
     _close(pixels, covered, owner, surface)
+    for k, view in reversed(list(enumerate(views))):
+        if np.abs(turns[k] - np.eye(3)).max() < HERE and np.abs(shifts[k]).max() < HERE:
+            # seen from this very place, it looked as it looked: nothing seen from elsewhere can be before it
+            own = np.ones((H, W), np.bool_) if view.fresh is None else view.fresh
+            pixels[own], surface[own], covered[own] = view.pixels[own], view.depth[own], True
     if not covered.all():
         _fill(pixels, covered, surface)
     return Warp(np.clip(pixels + 0.5, 0, 255).astype(np.uint8), covered, surface)

@@ -113,7 +113,7 @@ def stages_for(data: str | Path) -> tuple[str, ...]:
     if first.depth is None:
         left_out |= {"depth"}
     if first.depth is None or first.poses is None or not any((Path(data) / "keyframes").glob("train-*.safetensors")):
-        left_out |= {"keyframes", "dream", "dreams", "painter"}
+        left_out |= {"keyframes", "dream", "dreams", "painter", "finish"}
     return tuple(stage for stage in STAGES if stage not in left_out)
 
 
@@ -197,14 +197,14 @@ def _dream(folder: Path, recipe: Recipe, device: str, report) -> None:
 
 def _painter(folder: Path, recipe: Recipe, device: str, report) -> None:
     begun = load_checkpoint(folder / BEGIN).painter if (folder / BEGIN).exists() else None
-    train_painter(*_painted_walks(folder), folder / "painter", recipe.painting, recipe.painter, load_tokenizer(folder),
+    train_painter(*_painted_walks(folder, recipe), folder / "painter", recipe.painting, recipe.painter, load_tokenizer(folder),
                   begin=begun, progress=report)  # fmt: skip
 
 
 def _dreams(folder: Path, recipe: Recipe, device: str, report) -> None:
     path = folder / DREAMS
     if not path.exists():
-        walks, _ = _painted_walks(folder)
+        walks, _ = _painted_walks(folder, recipe)
         codes = dream_codes(_unpainted(folder, recipe), walks, recipe.dreams, recipe.finishing, progress=report)
         save_file({"tokens": codes}, path)
 
@@ -213,13 +213,14 @@ def _finish(folder: Path, recipe: Recipe, device: str, report) -> None:
     if not (folder / DREAMS).exists():
         raise FileNotFoundError(f"no {folder / DREAMS}; run the stage 'dreams' first")
     judges = _state(folder / "painter")["judge"] if (folder / "painter" / "state.pt").exists() else None
-    train_painter(*_painted_walks(folder), folder / "finish", recipe.finishing, recipe.painter, load_tokenizer(folder),
+    train_painter(*_painted_walks(folder, recipe), folder / "finish", recipe.finishing, recipe.painter, load_tokenizer(folder),
                   dreamt=load_file(folder / DREAMS)["tokens"], begin=_newest_painter(folder), judges=judges,
                   progress=report)  # fmt: skip
 
 
-def _painted_walks(folder: Path) -> tuple[Walks, Walks]:
-    return load_walks(folder / "keyframes", "train"), load_walks(folder / "keyframes", "dev")
+def _painted_walks(folder: Path, recipe: Recipe) -> tuple[Walks, Walks]:
+    recordings = _keyframe_recordings(folder, recipe)
+    return load_walks(recordings, "train"), load_walks(recordings, "dev")
 
 
 def _newest_painter(folder: Path) -> Painter | None:

@@ -30,8 +30,17 @@ def test_the_nearer_surface_wins_and_later_views_only_fill_holes():
     near, far = wall(HERE, 50, depth=1.0), wall(HERE, 200, depth=5.0)
     assert (warp([near, far], HERE, CAMERA).pixels == 50).all()
     turned = HERE.moved(Motion(yaw_deg=30))
-    both = warp([wall(HERE, 50), wall(turned, 200)], turned, CAMERA)
+    both = warp([wall(HERE, 50), wall(turned, 200)], turned.moved(Motion(yaw_deg=-1)), CAMERA)
     assert both.covered.all() and {50, 200} <= set(np.unique(both.pixels))
+
+
+def test_what_was_seen_from_the_very_place_is_shown_as_it_was():
+    """A surface seen from elsewhere stands off by what depth is unsure of, and a few of its pixels came before it."""
+    own = View(np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8), wall(HERE, 0).depth, HERE)
+    others = [wall(HERE.moved(Motion(yaw_deg=yaw)), 200, depth=0.7 * wall(HERE, 0).depth[0, 0]) for yaw in (-10, 10)]
+    for views in ([own, *others], [*others, own]):
+        again = HERE.moved(Motion(yaw_deg=15)).moved(Motion(yaw_deg=-15))
+        assert (warp(views, again, CAMERA).pixels == own.pixels).all()
 
 
 def test_only_what_a_view_showed_first_is_carried_from_it():
@@ -45,14 +54,16 @@ def test_only_what_a_view_showed_first_is_carried_from_it():
 
 def test_a_later_view_hides_an_earlier_one_only_where_it_is_clearly_nearer():
     aside = HERE.moved(Motion(right=-2.0))  # from there a surface near ahead of here is out of sight
-    assert (warp([wall(aside, 50, depth=9.0), wall(HERE, 200, depth=8.9)], HERE, CAMERA).pixels[:, :40] == 50).all()
+    beside = HERE.moved(Motion(yaw_deg=1))
+    assert (warp([wall(aside, 50, depth=9.0), wall(beside, 200, depth=8.9)], HERE, CAMERA).pixels[:, :40] == 50).all()
     assert (warp([wall(aside, 50, depth=9.0), wall(HERE, 200, depth=1.0)], HERE, CAMERA).pixels == 200).all()
 
 
 def test_a_later_view_hides_nothing_where_the_earlier_one_looked_through_it():
     assert (warp([wall(HERE, 50, depth=5.0), wall(HERE, 200, depth=2.0)], HERE, CAMERA).pixels == 50).all()
     aside = HERE.moved(Motion(right=-1.2))
-    shown = warp([wall(aside, 50, depth=5.0), wall(HERE, 200, depth=1.0)], HERE, CAMERA).pixels[32, :, 0]
+    beside = HERE.moved(Motion(yaw_deg=1))
+    shown = warp([wall(aside, 50, depth=5.0), wall(beside, 200, depth=1.0)], HERE, CAMERA).pixels[32, :, 0]
     assert shown[8] == 50 and shown[40] == 200  # on the left the view from aside saw past it, on the right it could not
 
 
