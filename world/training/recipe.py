@@ -197,7 +197,8 @@ def _dream(folder: Path, recipe: Recipe, device: str, report) -> None:
 
 def _painter(folder: Path, recipe: Recipe, device: str, report) -> None:
     begun = load_checkpoint(folder / BEGIN).painter if (folder / BEGIN).exists() else None
-    train_painter(*_painted_walks(folder, recipe), folder / "painter", recipe.painting, recipe.painter, load_tokenizer(folder),
+    walks, held_out = _painted_walks(folder, recipe)
+    train_painter(walks, held_out, folder / "painter", recipe.painting, recipe.painter, load_tokenizer(folder),
                   begin=begun, progress=report)  # fmt: skip
 
 
@@ -213,7 +214,8 @@ def _finish(folder: Path, recipe: Recipe, device: str, report) -> None:
     if not (folder / DREAMS).exists():
         raise FileNotFoundError(f"no {folder / DREAMS}; run the stage 'dreams' first")
     judges = _state(folder / "painter")["judge"] if (folder / "painter" / "state.pt").exists() else None
-    train_painter(*_painted_walks(folder, recipe), folder / "finish", recipe.finishing, recipe.painter, load_tokenizer(folder),
+    walks, held_out = _painted_walks(folder, recipe)
+    train_painter(walks, held_out, folder / "finish", recipe.finishing, recipe.painter, load_tokenizer(folder),
                   dreamt=load_file(folder / DREAMS)["tokens"], begin=_newest_painter(folder), judges=judges,
                   progress=report)  # fmt: skip
 
