@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..files.outputs import OutputError
+from .bars import stage_bars
 
 
 @dataclass(frozen=True)
@@ -40,22 +41,13 @@ def train(order: TrainOrder) -> Path:
     """Run the recipe, resuming what has begun; returns the folder of the checkpoint."""
     from rich.console import Console
     from rich.logging import RichHandler
-    from rich.progress import Progress, TimeElapsedColumn
 
     from ...world.checkpoint import EMBEDDED
     from ...world.training.recipe import STAGES, run_recipe, stages_for
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
     console = Console()
-    with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=console) as bar:
-        tasks = {}
-
-        def show(stage: str, share: float, row: dict) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=1.0)
-            figures = " ".join(f"{key} {value:.3g}" for key, value in row.items() if value == value)
-            bar.update(tasks[stage], completed=share, description=f"{stage} {figures}")
-
+    with stage_bars(console) as show:
         begin = EMBEDDED if order.begin == "embedded" else order.begin
         known = STAGES if order.data is None else stages_for(order.data)
         if order.data and "keyframes" not in known:
