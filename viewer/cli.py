@@ -229,7 +229,9 @@ def train(
     tokenizer_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the tokenizer.")] = None,
     depth_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the depth refiner.")] = None,
     world_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the world model.")] = None,
-    painter_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the painter.")] = None,
+    painter_minutes: Annotated[
+        float | None, typer.Option(min=0, help="Training time of the painter, and at most of its last stage.")
+    ] = None,
     dream_minutes: Annotated[float | None, typer.Option(min=0, help="Training time on what nobody has seen.")] = None,
     begin: Annotated[str | None, typer.Option(help="Go on from this checkpoint; 'embedded' is the package's.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that train the world model together.")] = None,

@@ -71,12 +71,16 @@ def recipe_of(order: TrainOrder):
     if order.world_minutes is not None:
         recipe = replace(recipe, world=replace(recipe.world, max_seconds=60 * order.world_minutes))
     if order.painter_minutes is not None:
-        recipe = replace(recipe, painting=replace(recipe.painting, max_seconds=60 * order.painter_minutes))
+        seconds = 60 * order.painter_minutes
+        recipe = replace(recipe, painting=replace(recipe.painting, max_seconds=seconds))
+        finishing = replace(recipe.finishing, max_seconds=min(seconds, recipe.finishing.max_seconds))
+        recipe = replace(recipe, finishing=finishing)
     if order.dream_minutes is not None:
         recipe = replace(recipe, dream=replace(recipe.dream, max_seconds=60 * order.dream_minutes))
     if order.walks is not None:
         recipe = replace(recipe, keyframe_walks=min(order.walks, recipe.keyframe_walks),
                          keyframe_canvas_walks=min(order.walks, recipe.keyframe_canvas_walks))  # fmt: skip
+        recipe = replace(recipe, dreams=min(order.walks, recipe.dreams))
         recipe = replace(recipe, walks=order.walks, canvas_walks=min(order.walks, recipe.canvas_walks))
         recipe = replace(recipe, held_out_walks=min(recipe.held_out_walks, order.walks))
     return replace(recipe, workers=order.workers or recipe.workers)

@@ -88,6 +88,9 @@ def test_a_run_that_begins_with_a_checkpoint_has_its_last_stages_alone(trained, 
 def test_minutes_on_the_command_line_are_those_of_the_recipe():
     recipe = recipe_of(TrainOrder(Path("run"), tokenizer_minutes=1, depth_minutes=2, world_minutes=3, walks=16))
     assert (recipe.tokenizer.max_seconds, recipe.refiner.max_seconds, recipe.world.max_seconds) == (60, 120, 180)
+    short = recipe_of(TrainOrder(Path("run"), painter_minutes=1, walks=16))
+    assert short.painting.max_seconds == short.finishing.max_seconds == 60 and short.dreams == 16
+    assert recipe_of(TrainOrder(Path("run"), painter_minutes=999)).finishing == Recipe().finishing
     assert recipe.canvas_walks == 16 and recipe_of(TrainOrder(Path("run"))) == Recipe()
 
 
