@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..kernels.graph import CapturedStep
-from .spatial.warp import sharpened, smoothed
+from .spatial.warp import smoothed
 from .tokens.depth import DepthRefiner
 from .tokens.detail import restore_detail
 from .tokens.doubt import calmed, doubt
@@ -51,9 +51,8 @@ class FrameCodec:
         tokens, shown, depth = self._seen(pixels)
         _, _, mirrored = self._seen(np.ascontiguousarray(shown[:, ::-1]))
         mirrored = np.ascontiguousarray(mirrored[:, ::-1])
-        # the mean of the picture's and of its mirror image's is nearer the truth than either, and softer at edges
-        shown = np.ascontiguousarray(shown)
-        mean = smoothed(sharpened(np.sqrt(depth * mirrored), shown), shown)
+        # the mean of the picture's and of its mirror image's is nearer the truth than either
+        mean = smoothed(np.sqrt(depth * mirrored), np.ascontiguousarray(shown))
         if is_photograph:
             mean = calmed(mean, doubt(depth, mirrored))
         return tokens, shown, mean.astype(np.float16).astype(np.float32)
