@@ -12,11 +12,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("world", "kernels", "scenes", "viewer", "bench")
-FLOOR = {"world.pose", "world.action", "world.frame", "world.records", "world.options"}
+FLOOR = {"world.pose", "world.action", "world.frame", "world.sight", "world.pieces", "world.records", "world.options"}
 COMPILED = "world.compiled"  # beside the floor: whatever compiles for the CPU does so by it
 # the order of the tree: a file may import its own row and the rows before it
 WORLD_ROWS = (
-    {"pose", "action", "frame", "records", "options", "compiled"}, {"config", "tokens.vocabulary", "spatial"},
+    {"pose", "action", "frame", "sight", "pieces", "records", "options", "compiled"}, {"config", "tokens.vocabulary", "spatial"},
     {"tokens.text", "tokens.vision", "emu.text", "emu.ibq"},
     {"tokens"},
     {"emu.sampling", "emu.sequence", "emu.prompts", "emu.memory_plan"},

@@ -195,6 +195,23 @@ def record(
     run(RecordOrder(folder, source, split, rollouts, frames, first, keyframes, workers, words, fit, step_s))
 
 
+@app.command()
+def export(
+    walk: Annotated[Path, typer.Argument(help="A saved walk: what F5 or `save` wrote.")],
+    to: Annotated[Path, typer.Option(help="out.glb or out.ply for surfaces, out.png for a panorama with depth.")],
+    model: Model = None,
+    points: Annotated[bool, typer.Option("--points", help="Points alone, no triangles.")] = False,
+    stride: Annotated[int, typer.Option(min=1, max=64, help="Take one of so many pixels across and down.")] = 1,
+    height: Annotated[int, typer.Option(min=16, max=2048, help="Of a panorama, in pixels.")] = 1024,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Let it replace a file.")] = False,
+) -> None:
+    """What a walk remembers, for other programs: a mesh, points, or a 360 degree panorama with depth."""
+    from .commands.export import ExportOrder
+    from .commands.export import export as run
+
+    run(ExportOrder(walk, to, model, points, stride, height, overwrite))
+
+
 @data_app.command("check")
 def data_check(
     folder: Annotated[Path, typer.Argument(help="Recordings, or videos with their actions.")],
@@ -310,7 +327,7 @@ def serve(
     area: Area = None,
     turns: Turns = None,
 ) -> None:
-    """Let other programs walk: ZeroMQ, protocol 1 (docs/protocol.md)."""
+    """Let other programs walk: ZeroMQ, protocol 2 (docs/protocol.md)."""
     from .commands.serve import serve as run
     from .opening.worlds import open_worlds
     from .server.registry import Limits

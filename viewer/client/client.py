@@ -1,4 +1,4 @@
-"""A blocking client of protocol 1: open walks, act, take frames; walks are resumed by themselves when a server returns.
+"""A blocking client of protocol 2: open walks, act, take frames; walks are resumed by themselves when a server returns.
 
 Any number of threads may use one Client; the socket is its line's alone. A frame's credit goes back to the server when
 the frame is taken, so a program that stops looking stops the walk, and no frame is ever stale.
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from ...world.action import Action, ActionError
 from ...world.frame import Frame
 from ...world.pose import Motion
-from ...world.records import motion_row
+from ...world.records import motion_row, pose_row
+from ...world.sight import Gaze, Piece, Sight
 from ..files.pictures import to_send
 from ..wire import protocol as p
-from ..wire.encoding import Look
+from ..wire.encoding import Look, decode_pieces, decode_sight
 from ..wire.security import KeyPair, unlock
 from .connection import Connection
 from .walk_state import Received, ServerError, WalkState
@@ -56,6 +57,7 @@ class Client:
         self._saved: dict[str, str] = {}  # the token of the walk that was saved, by the save's name
         self._answers: dict[int, p.Message | Exception | None] = {}
         self._resuming: dict[int, WalkState] = {}
+        self._payloads: dict[int, bytes | memoryview] = {}  # of sights, by the look's seq
         opener = (lambda s: unlock(s, server_key=server_key, pair=keys)) if keys else None
         self._connection = Connection(
             address, name=name, patience_s=patience_s, unlock=opener, on_up=self._up, on_down=self._down,
@@ -209,6 +211,42 @@ class Client:
             self._take(walk)
             return self._received(walk)
 
+    def look(self, session: str, gaze: Gaze, *, encoding: str = "raw", quality: int = 85) -> Sight:
+        """See a walk from anywhere, by what is remembered of it, beside its steps. Raises ServerError where the server
+        has no looks or refuses this one."""
+        return self.sight(session, gaze, encoding=encoding, quality=quality)[0]
+
+    def sight(self, session: str, gaze: Gaze, *, encoding: str, quality: int = 85) -> tuple[Sight, p.SightHead]:
+        """`look` with the answer's header."""
+        self._check_looks()
+        camera, seq = gaze.camera, self._next_seq()
+        head = self._request(
+            p.Look(
+                seq=seq, session=session, pose=tuple(pose_row(gaze.pose)), ipd_m=gaze.ipd_m, fov_deg=camera.fov_deg,
+                width=camera.width, height=camera.height, encoding=encoding, quality=quality, depth="f32", mask=True,
+            ),
+            p.SightHead,
+        )  # fmt: skip
+        with self._changed:
+            return decode_sight(head, self._payloads.pop(seq)), head
+
+    def surfaces(
+        self, session: str, known: Collection[int] = (), *, stride: int = 1, most: int = 65536
+    ) -> tuple[list[Piece], p.PiecesHead]:
+        """Pieces of surface that are remembered of a walk and not `known`, by their numbers; the answer's header says
+        which of those are gone, and how many are left to be asked for."""
+        self._check_looks()
+        seq = self._next_seq()
+        asked = p.Surfaces(seq=seq, session=session, known=tuple(known), stride=stride, most=most)
+        head = self._request(asked, p.PiecesHead)
+        with self._changed:
+            return decode_pieces(head, self._payloads.pop(seq)), head
+
+    def _check_looks(self) -> None:
+        assert self.welcome is not None, "a client stands once it was welcomed"
+        if self.welcome.version < p.Look.SINCE:
+            raise ServerError("version", f"this server speaks protocol {self.welcome.version}, which has no looks")
+
     def rewind(self, session: str, frames: int) -> Frame:
         """Undo that many steps; returns the frame then on show."""
         walk = self._walk(session)
@@ -346,6 +384,8 @@ class Client:
                 self._opened(message)
             elif isinstance(message, p.Goodbye):
                 self.farewell = message.reason
+            if isinstance(message, p.SightHead | p.PiecesHead) and message.seq in self._answers:
+                self._payloads[message.seq] = payload
             if isinstance(message, p.Request) and message.seq in self._answers:
                 self._answers[message.seq] = message
             self._changed.notify_all()

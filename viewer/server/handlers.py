@@ -23,6 +23,7 @@ from ..wire import protocol as p
 from ..wire.encoding import read_image
 from .command_queue import CommandQueue, QueueFullError
 from .explorers import Explorers
+from .looks import pieces_of, sight_of
 from .metrics import Metrics
 from .registry import Client, Published, Registry, ServedWalk, Viewer, secret_of
 from .socket import Mail, ServerSocket
@@ -56,7 +57,8 @@ class Handlers:
         self._picture_bytes = self._num_opening = 0
         self._by_type: dict[type[p.Message], Callable[[Client, Any], None]] = {
             p.Load: self._load, p.Resume: self._resume, p.Watch: self._watch, p.Act: self._act,
-            p.Credit: self._credit, p.Fork: self._fork, p.Rewind: self._rewind, p.Save: self._save,
+            p.Credit: self._credit, p.Look: self._look, p.Surfaces: self._surfaces, p.Fork: self._fork,
+            p.Rewind: self._rewind, p.Save: self._save,
             p.Close: self._close, p.Ping: self._ping, p.Stats: self._stats, p.Goodbye: self._goodbye,
         }  # fmt: skip
 
@@ -322,6 +324,43 @@ class Handlers:
         session.viewers[client.id].grant(message.frames)
         self._registry.touched.add(session.id)
 
+    def _look(self, client: Client, message: p.Look) -> None:
+        self._look_into(client, message, lambda: sight_of(self._explorers.outlook(message.session), message))
+
+    def _surfaces(self, client: Client, message: p.Surfaces) -> None:
+        self._look_into(client, message, lambda: pieces_of(self._explorers.outlook(message.session), message))
+
+    def _look_into(self, client: Client, message: p.Look | p.Surfaces, work: Callable[[], Any]) -> None:
+        """Look into a walk in a strand of the client's own, beside its steps."""
+        session = self._registry.known(message.session)
+        if client.id not in session.viewers:
+            raise p.ProtocolError("not_yours", f"you neither drive nor watch {message.session}")
+        if client.looks >= self._limits.max_looks:
+            raise p.ProtocolError("limit", f"{client.looks} of your looks are being drawn; wait for one")
+        session.active_at = time.monotonic()
+        client.looks, session.looks = client.looks + 1, session.looks + 1
+
+        def then(seen: Any) -> None:
+            client.looks, session.looks = client.looks - 1, session.looks - 1
+            if isinstance(seen, Exception):
+                self.refuse(client.id, message, seen)
+            elif client.id in self._wire.clients and not self._wire.send_frame(client.id, *seen):
+                text = "you do not read what you asked for; look again when you do"
+                self.refuse(client.id, message, p.ProtocolError("limit", text))
+
+        looks = f"looks of {client.id.hex()}"
+        self._stepper.chain([*self._awakened(session), (looks, lambda _: work())], then)
+
+    def _awakened(self, session: ServedWalk) -> list:
+        """The link that brings a walk back from disk, where it has to be; it takes no step meanwhile."""
+        if not session.is_parked:
+            return []
+
+        def awaken(_: Any) -> Any:
+            return self._explorers.awaken(session.id)
+
+        return [(session.strand, awaken)]
+
     def _rewind(self, client: Client, message: p.Rewind) -> None:
         session = self._registry.driven(message.session, client.id)
 
@@ -467,7 +506,7 @@ def _seq(message: p.Message | None, error: Exception) -> int:
 
 
 def _session(message: p.Message | None) -> str:
-    has_session = p.Act | p.Credit | p.Fork | p.Rewind | p.Save | p.Close | p.Watch
+    has_session = p.Act | p.Credit | p.Look | p.Surfaces | p.Fork | p.Rewind | p.Save | p.Close | p.Watch
     return message.session if isinstance(message, has_session) else ""
 
 

@@ -14,6 +14,14 @@ EXAMPLES = (
         seq=5, session="0123456789abcdef", mode="once", text="move forward", motion=(0.3, 0.0, -15.0, 0.0), clock=12.5
     ),
     p.Credit(session="0123456789abcdef", frames=3),
+    p.Look(
+        seq=11, session="0123456789abcdef", pose=(1.0, 2.0, 1.5, 0.5, -0.5, 0.5, -0.5), ipd_m=0.0625, fov_deg=90.0,
+        width=256, height=240, encoding="jpeg", quality=80, depth="u16mm", mask=True,
+    ),
+    p.Surfaces(
+        seq=12, session="0123456789abcdef", known=(1234567890123456789,), kind="points", axes="y-up", stride=2,
+        most=4096,
+    ),
     p.Fork(seq=6, session="0123456789abcdef", **VIEW),
     p.Rewind(seq=7, session="0123456789abcdef", frames=30),
     p.Save(seq=8, session="0123456789abcdef", name="by-the-door"),
@@ -31,6 +39,15 @@ EXAMPLES = (
         encoding="raw", pixel_bytes=6, depth="f32", depth_bytes=8, grid=(1, 1), token_bytes=4,
         pose=(1.0, 2.0, 1.5, 1.0, 0.0, 0.0, 0.0), digest="0011223344556677", queue_ms=0.5, step_ms=7.25, warp_ms=1.0,
         denoise_ms=4.0, decode_ms=2.0, commit_ms=0.25, encode_ms=0.125,
+    ),
+    p.SightHead(
+        seq=11, session="0123456789abcdef", index=41, eyes=2, width=2, height=1, encoding="raw", pixel_bytes=12,
+        depth="u16mm", depth_bytes=8, mask_bytes=1, unknown=0.25, pose=(1.0, 2.0, 1.5, 0.5, -0.5, 0.5, -0.5),
+        ipd_m=0.0625, fov_deg=90.0, look_ms=3.5, encode_ms=0.125,
+    ),
+    p.PiecesHead(
+        seq=12, session="0123456789abcdef", index=41, axes="y-up", numbers=(42,), points=(3,), triangles=(1,),
+        gone=(1234567890123456789,), left=5,
     ),
     p.Done(seq=7, session="0123456789abcdef", index=11),
     p.Pong(clock=13.25),

@@ -1,0 +1,565 @@
+"""Draws remembered views into the picture of an eye that may be anywhere: the compiled part of looker.py.
+
+All views go into one picture: surfaces by their depth (surfaces.py), colours fetched backward, holes filled. What does
+not depend on where the eye is was done before, when a view was made `ready`: its pixels are tiles that hang together at
+their corners, and where a block of tiles is flat it is drawn as one. Knows no memory and no frames.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..compiled import njit
+from ..pose import Camera
+from .surfaces import APART, NEAR, at_corner, is_one
+from .warp import IN_FRONT, is_rim
+
+SIDE = 4  # tiles a side of a block
+FLAT = 0.004  # share of its inverse depth by which a block's corners may be off a plane
+EMPTY, WHOLE, MIXED = 0, 1, 2  # what a block is: nothing of it is shown, one flat piece, or tiles of its own
+RIM, SMOOTH = 1, 2  # flags of a texel: it lies beside something nearer; it is of one surface with those right and below
+SPARSE, ENOUGH = 2, 12  # pixels between those by which a view is judged, and how many of them must add something
+NOTHING, TORN = -1.0, 0.0  # what a corner is, if not its inverse depth: of no tile, or of several surfaces
+COARSE = 4  # pixels a side of the cells that holes are filled from
+
+
+class Ready(NamedTuple):
+    """Views of one size made ready, each in a slot. texels, beyond (n, H, W) uint32: red, green, blue and flags from
+    the lowest byte on; the colour that a rim has a little off it. inverse (n, H, W) float32, 0 where a view did not
+    show a thing first; depth (n, H, W) float32. corners (n, H + 1, W + 1) float32: inverse depth of the corners of
+    tiles; parts (n, H, W, 4) float32: that of a tile's own corners where several surfaces meet; blocks (n, h, w) uint8.
+    """
+
+    texels: np.ndarray
+    beyond: np.ndarray
+    inverse: np.ndarray
+    depth: np.ndarray
+    corners: np.ndarray
+    parts: np.ndarray
+    blocks: np.ndarray
+
+    @staticmethod
+    def of(num_slots: int, H: int, W: int) -> Ready:
+        n, colour, real = num_slots, np.uint32, np.float32
+        return Ready(
+            np.zeros((n, H, W), colour), np.zeros((n, H, W), colour), np.zeros((n, H, W), real),
+            np.zeros((n, H, W), real), np.zeros((n, H + 1, W + 1), real), np.zeros((n, H, W, 4), real),
+            np.zeros((n, -(-H // SIDE), -(-W // SIDE)), np.uint8),
+        )  # fmt: skip
+
+
+class Scratch(NamedTuple):
+    """What a look of one size works in: nearness and own (h, w) float32, inverse depth of all that is drawn and of one
+    view; owner (h, w) int8, the view that each pixel is from; sums (P, 5) float32, weight, red, green, blue and inverse
+    depth of the cells that holes are filled from, one level after the other."""
+
+    nearness: np.ndarray
+    own: np.ndarray
+    owner: np.ndarray
+    sums: np.ndarray
+
+    @staticmethod
+    def of(camera: Camera) -> Scratch:
+        h, w = camera.height, camera.width
+        return Scratch(
+            np.zeros((h, w), np.float32), np.zeros((h, w), np.float32), np.zeros((h, w), np.int8),
+            np.zeros((_num_sums(h, w), 5), np.float32),
+        )  # fmt: skip
+
+
+def _num_sums(h: int, w: int) -> int:
+    """How many cells all levels of the filling of h x w pixels have."""
+    h, w = -(-h // COARSE), -(-w // COARSE)
+    count = h * w
+    while h > 1 or w > 1:
+        h, w = (h + 1) // 2, (w + 1) // 2
+        count += h * w
+    return count
+
+
+@njit(cache=True, nogil=True)
+def make_ready(slot, ready, pixels, depth, fresh):
+    """Do for one view what does not depend on where it is looked at from."""
+    H, W = depth.shape
+    inverse, corners, parts = ready.inverse[slot], ready.corners[slot], ready.parts[slot]
+    ready.depth[slot] = depth
+    framed = np.zeros((H + 2, W + 2), np.float32)  # with nothing around it, so that every corner has four tiles
+    for v in range(H):
+        for u in range(W):
+            inverse[v, u] = np.float32(1) / depth[v, u] if fresh[v, u] and depth[v, u] > 0 else np.float32(0)
+        framed[v + 1, 1:-1] = inverse[v]
+    for y in range(H + 1):
+        for x in range(W + 1):
+            corners[y, x] = _corner(framed[y : y + 2, x : x + 2])
+    for v in range(H):
+        for u in range(W):
+            for k in range(4 if inverse[v, u] > 0 else 0):
+                y, x = v + k // 2, u + k % 2
+                if corners[y, x] == TORN:
+                    parts[v, u, k] = at_corner(framed[y : y + 2, x : x + 2], 3 - k)
+    blocks = ready.blocks[slot]
+    for b in range(blocks.shape[0]):
+        for a in range(blocks.shape[1]):
+            blocks[b, a] = _block(inverse, corners, SIDE * b, SIDE * a)
+    _ready_colours(ready.texels[slot], ready.beyond[slot], pixels, depth, corners)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _corner(around):
+    """The inverse depth of a corner of four tiles (2, 2), if they hang together."""
+    low, high, total, count = np.float32(1e9), np.float32(0), np.float32(0), 0
+    for k in range(4):
+        d = around[k // 2, k % 2]
+        if d > 0:
+            low, high, total, count = min(low, d), max(high, d), total + d, count + 1
+    if not count:
+        return np.float32(NOTHING)
+    return total / np.float32(count) if is_one(low, high) else np.float32(TORN)
+
+
+@njit(cache=True, nogil=True)
+def _block(inverse, corners, v, u):
+    """What the block at (v, u) is: flat where the inverse depth of its corners is linear across it."""
+    H, W = inverse.shape
+    shown = 0
+    for y in range(v, min(v + SIDE, H)):
+        for x in range(u, min(u + SIDE, W)):
+            shown += inverse[y, x] > 0
+    if not shown:
+        return EMPTY
+    if shown < SIDE * SIDE:
+        return MIXED
+    a, b, c, d = corners[v, u], corners[v, u + SIDE], corners[v + SIDE, u], corners[v + SIDE, u + SIDE]
+    if abs(a + d - b - c) > FLAT * a:  # drawn as two triangles, so that its four corners must be of one plane as well
+        return MIXED
+    for y in range(SIDE + 1):
+        for x in range(SIDE + 1):
+            here = corners[v + y, u + x]
+            if not here > 0 or abs(a + (c - a) * y / SIDE + (b - a) * x / SIDE - here) > FLAT * here:
+                return MIXED
+    return WHOLE
+
+
+@njit(cache=True, nogil=True)
+def _ready_colours(texels, beyond, pixels, depth, corners):
+    """Pack colours with what they are beside. A rim beside something nearer has colours that are half that thing's."""
+    H, W = depth.shape
+    rims = np.empty((H, W), np.bool_)
+    for v in range(H):
+        for u in range(W):
+            rims[v, u] = is_rim(depth, v, u)
+    for v in range(H):
+        for u in range(W):
+            flags = SMOOTH if corners[v + 1, u + 1] > 0 else 0
+            total, red, green, blue = 0.0, 0.0, 0.0, 0.0
+            for b in range(max(v - 2, 0), min(v + 3, H) if rims[v, u] else 0):
+                for a in range(max(u - 2, 0), min(u + 3, W)):
+                    if not rims[b, a] and is_one(1 / depth[b, a], 1 / depth[v, u]):
+                        share = 1.0 / ((b - v) ** 2 + (a - u) ** 2)
+                        total += share
+                        red += share * pixels[b, a, 0]
+                        green += share * pixels[b, a, 1]
+                        blue += share * pixels[b, a, 2]
+            if total > 0:
+                flags += RIM
+                beyond[v, u] = int(red / total) + (int(green / total) << 8) + (int(blue / total) << 16)
+            own = int(pixels[v, u, 0]) + (int(pixels[v, u, 1]) << 8) + (int(pixels[v, u, 2]) << 16)
+            texels[v, u] = own + (flags << 24)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def draw_eye(slots, ready, turns, shifts, focal, focal_out, left, scratch, pixels, depth, unknown):
+    """Draw what one eye sees into its part of the three pictures, from the column `left` on."""
+    nearness, owner, own = scratch.nearness, scratch.owner, scratch.own
+    h, w = nearness.shape
+    nearness[:] = 0
+    owner[:] = -1
+    for k in range(len(slots)):
+        slot = slots[k]
+        if not adds(ready.inverse[slot], turns[k], shifts[k], focal, focal_out, nearness):
+            continue
+        own[:] = 0
+        draw_view(ready.inverse[slot], ready.corners[slot], ready.parts[slot], ready.blocks[slot], turns[k], shifts[k],
+                  focal, focal_out, own)  # fmt: skip
+        lay_over(k, own, nearness, owner, slots, ready.depth, turns, shifts, focal, focal_out)
+    mend(nearness, owner)
+    if fetch(slots, ready.texels, ready.beyond, ready.inverse, turns, shifts, focal, focal_out, left, nearness, owner,
+             pixels, depth, unknown):  # fmt: skip
+        fill(left, h, w, scratch.sums, pixels, depth, unknown)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def adds(inverse, turn, shift, focal, focal_out, nearness):
+    """Whether a view shows something that is not drawn yet, judged by one in four of its pixels."""
+    H, W = inverse.shape
+    h, w = nearness.shape
+    count = 0
+    scale = np.float32(1 / focal)
+    half_h, half_w = np.float32(H * 0.5 - 0.5), np.float32(W * 0.5 - 0.5)
+    for v in range(0, H, SPARSE):
+        for u in range(0, W, SPARSE):
+            d = inverse[v, u]
+            if not d > 0:
+                continue
+            x, y = (np.float32(u) - half_w) * scale, (np.float32(v) - half_h) * scale
+            is_seen, across, down, near = _project(x, y, d, turn, shift, focal_out, h, w)
+            if is_seen and 0 <= across < w and 0 <= down < h:
+                count += nearness[int(down), int(across)] < np.float32(IN_FRONT) * near
+                if count == ENOUGH:
+                    return True
+    return False
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def draw_view(inverse, corners, parts, blocks, turn, shift, focal, focal_out, out):
+    """Draw a view's tiles: out (h, w) float32, inverse depth there, the nearest stays."""
+    H, W = inverse.shape
+    h, w = out.shape
+    places, kinds = np.empty((SIDE + 1, SIDE + 1, 3), np.float32), np.empty((SIDE + 1, SIDE + 1), np.bool_)
+    tile = np.empty((4, 3), np.float32)
+    scale, half_h, half_w = np.float32(1 / focal), np.float32(H * 0.5), np.float32(W * 0.5)
+    for b in range(blocks.shape[0]):
+        for a in range(blocks.shape[1]):
+            v, u = SIDE * b, SIDE * a
+            if blocks[b, a] == WHOLE:
+                is_seen = True
+                for c in range(4):
+                    y, x = v + SIDE * (c // 2), u + SIDE * (c % 2)
+                    ray_x, ray_y = (np.float32(x) - half_w) * scale, (np.float32(y) - half_h) * scale
+                    is_here, tile[c, 0], tile[c, 1], tile[c, 2] = _project(ray_x, ray_y, corners[y, x], turn, shift,
+                                                                           focal_out, h, w)  # fmt: skip
+                    is_seen &= is_here
+                if is_seen:
+                    _draw_tile(tile, out)
+                    continue
+            elif blocks[b, a] == EMPTY:
+                continue
+            for y in range(min(SIDE, H - v) + 1):
+                for x in range(min(SIDE, W - u) + 1):
+                    ray_x, ray_y = (np.float32(u + x) - half_w) * scale, (np.float32(v + y) - half_h) * scale
+                    d = max(corners[v + y, u + x], np.float32(0))
+                    kinds[y, x], places[y, x, 0], places[y, x, 1], places[y, x, 2] = _project(
+                        ray_x, ray_y, d, turn, shift, focal_out, h, w)  # fmt: skip
+            for y in range(min(SIDE, H - v)):
+                for x in range(min(SIDE, W - u)):
+                    if not inverse[v + y, u + x] > 0:
+                        continue
+                    if _cut(tile, v, u, y, x, places, kinds, corners, parts, scale, half_h, half_w, turn, shift,
+                            focal_out, h, w):  # fmt: skip
+                        _draw_tile(tile, out)
+
+
+@njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _cut(tile, v, u, y, x, places, kinds, corners, parts, scale, half_h, half_w, turn, shift, focal_out, h, w):
+    """Find the corners of a tile in the eye's picture, its own where several surfaces meet; whether all of them are
+    before the eye."""
+    is_seen = True
+    for c in range(4):
+        b, a = y + c // 2, x + c % 2
+        if corners[v + b, u + a] > 0:
+            tile[c, 0], tile[c, 1], tile[c, 2] = places[b, a, 0], places[b, a, 1], places[b, a, 2]
+            is_seen &= kinds[b, a]
+        else:
+            ray_x, ray_y = (np.float32(u + a) - half_w) * scale, (np.float32(v + b) - half_h) * scale
+            is_here, tile[c, 0], tile[c, 1], tile[c, 2] = _project(ray_x, ray_y, parts[v + y, u + x, c], turn, shift,
+                                                                   focal_out, h, w)  # fmt: skip
+            is_seen &= is_here
+    return is_seen
+
+
+@njit(cache=True, nogil=True, inline="always", fastmath=True)
+def _project(x, y, inverse, turn, shift, focal, h, w):
+    """Where a ray (x, y, 1) ends in the eye's picture: whether before it, pixels across and down, and inverse depth."""
+    z = turn[2, 0] * x + turn[2, 1] * y + turn[2, 2] + shift[2] * inverse
+    is_seen = z > np.float32(NEAR) * inverse
+    scale = np.float32(1) / (z if is_seen else np.float32(1))
+    reach = scale * np.float32(focal)
+    across = (turn[0, 0] * x + turn[0, 1] * y + turn[0, 2] + shift[0] * inverse) * reach + np.float32(w * 0.5)
+    down = (turn[1, 0] * x + turn[1, 1] * y + turn[1, 2] + shift[1] * inverse) * reach + np.float32(h * 0.5)
+    return is_seen, across, down, inverse * scale
+
+
+@njit(cache=True, nogil=True, inline="always", fastmath=True)
+def _draw_tile(tile, out):
+    """Draw a tile as two triangles, or at once where it is no larger than a pixel or two."""
+    h, w = out.shape
+    half = np.float32(0.5)
+    low_u = min(min(tile[0, 0], tile[1, 0]), min(tile[2, 0], tile[3, 0])) - half
+    high_u = max(max(tile[0, 0], tile[1, 0]), max(tile[2, 0], tile[3, 0])) - half
+    low_v = min(min(tile[0, 1], tile[1, 1]), min(tile[2, 1], tile[3, 1])) - half
+    high_v = max(max(tile[0, 1], tile[1, 1]), max(tile[2, 1], tile[3, 1])) - half
+    if not (low_u > w - 1 or low_v > h - 1 or high_u < 0 or high_v < 0):
+        u0, u1 = int(np.ceil(max(low_u, np.float32(0)))), int(min(high_u, np.float32(w - 1)))
+        v0, v1 = int(np.ceil(max(low_v, np.float32(0)))), int(min(high_v, np.float32(h - 1)))
+        if u1 - u0 < 2 and v1 - v0 < 2:
+            _draw_half(tile, 0, 1, 2, u0, u1, v0, v1, np.float32(-0.02), np.float32(1.02), np.float32(3), out)
+        else:
+            _draw_half(tile, 0, 1, 2, u0, u1, v0, v1, np.float32(-1e-4), np.float32(2), np.float32(1.0001), out)
+            _draw_half(tile, 3, 2, 1, u0, u1, v0, v1, np.float32(-1e-4), np.float32(2), np.float32(1.0001), out)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _draw_half(tile, i, j, m, u0, u1, v0, v1, least, most, most_sum, out):
+    """Draw a triangle, its edges included, or the parallelogram that it is half of: what lies at s and t, along its two
+    sides, from `least` to `most`, with a sum of at most `most_sum`."""
+    ax, ay = tile[i, 0], tile[i, 1]
+    bx, by, cx, cy = tile[j, 0] - ax, tile[j, 1] - ay, tile[m, 0] - ax, tile[m, 1] - ay
+    area = bx * cy - by * cx
+    if abs(area) < np.float32(1e-9):
+        return
+    scale = np.float32(1) / area
+    db, dc = tile[j, 2] - tile[i, 2], tile[m, 2] - tile[i, 2]
+    cx, cy, bx, by = cx * scale, cy * scale, bx * scale, by * scale
+    for v in range(v0, v1 + 1):
+        py = np.float32(v) + np.float32(0.5) - ay
+        for u in range(u0, u1 + 1):
+            px = np.float32(u) + np.float32(0.5) - ax
+            s, t = px * cy - py * cx, py * bx - px * by
+            is_in = (min(s, t) >= least) & (max(s, t) <= most) & (s + t <= most_sum)
+            d = tile[i, 2] + s * db + t * dc if is_in else np.float32(0)
+            out[v, u] = max(out[v, u], d)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def lay_over(k, own, nearness, owner, slots, depths, turns, shifts, focal, focal_out):
+    """Lay a view over those drawn before it: where they show nothing, and where it is clearly nearer than they are,
+    unless they have looked through where it is."""
+    h, w = nearness.shape
+    for v in range(h):
+        for u in range(w):
+            d = own[v, u]
+            if d > 0 and d * np.float32(IN_FRONT) > nearness[v, u]:
+                i = owner[v, u]
+                if i < 0 or not _looked_through(u + 0.5 - w * 0.5, v + 0.5 - h * 0.5, 1 / d, turns[i], shifts[i],
+                                                focal, focal_out, depths[slots[i]]):  # fmt: skip
+                    nearness[v, u], owner[v, u] = d, k
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _looked_through(x, y, z, turn, shift, focal, focal_out, depth):
+    """Whether a view with depth (H, W) saw something behind the point of depth z at pixel (x, y) from the middle."""
+    H, W = depth.shape
+    qx, qy, qz = x / focal_out * z - shift[0], y / focal_out * z - shift[1], z - shift[2]
+    far = turn[0, 2] * qx + turn[1, 2] * qy + turn[2, 2] * qz
+    if far < NEAR:
+        return False
+    a = int(np.floor((turn[0, 0] * qx + turn[1, 0] * qy + turn[2, 0] * qz) / far * focal + W * 0.5))
+    b = int(np.floor((turn[0, 1] * qx + turn[1, 1] * qy + turn[2, 1] * qz) / far * focal + H * 0.5))
+    return 0 <= a < W and 0 <= b < H and far < IN_FRONT * depth[b, a]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def mend(nearness, owner):
+    """Give pinholes in a surface and specks before it, single pixels, the surface that is around them."""
+    h, w = owner.shape
+    for v in range(1, h - 1):
+        for u in range(1, w - 1):
+            own = owner[v, u]
+            if owner[v, u - 1] == own and owner[v, u + 1] == own:
+                continue
+            here = nearness[v, u]
+            near, far, best_near, best_far = 0, 0, -1, -1
+            for c in range(9):
+                b, a = v - 1 + c // 3, u - 1 + c % 3
+                d = nearness[b, a]
+                if d * np.float32(APART) > here:
+                    near, best_near = near + 1, b * w + a
+                elif d > 0 and d < np.float32(APART) * here:
+                    far, best_far = far + 1, b * w + a
+            best = best_near if near >= 6 else best_far if far >= 6 else -1
+            if best >= 0:
+                nearness[v, u], owner[v, u] = nearness[best // w, best % w], owner[best // w, best % w]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def fetch(slots, texels, beyond, inverses, turns, shifts, focal, focal_out, left, nearness, owner, pixels, depth,
+          unknown):  # fmt: skip
+    """The colour of every pixel that has a surface, looked up in the view that the surface is from; returns how many
+    pixels have none."""
+    H, W = inverses.shape[1:]
+    h, w = nearness.shape
+    flat = texels.reshape(-1)
+    one, half = np.float32(1), np.float32(0.5)
+    scale, reach = np.float32(1 / focal_out), np.float32(focal)
+    middle_u, middle_v = np.float32(W * 0.5 - 0.5), np.float32(H * 0.5 - 0.5)
+    last_u, last_v = np.float32(W - 1), np.float32(H - 1)
+    left_u, left_v = np.float32(0.5 - w * 0.5), np.float32(0.5 - h * 0.5)
+    missing = 0
+    for v in range(h):
+        y = (np.float32(v) + left_v) * scale
+        for u in range(w):
+            k, at = owner[v, u], left + u
+            unknown[v, at] = k < 0
+            if k < 0:
+                missing += 1
+                depth[v, at] = 0
+                continue
+            d, slot = nearness[v, u], slots[k]
+            # the ray that ends at inverse depth d, in the view's axes, d times as long
+            x = (np.float32(u) + left_u) * scale - shifts[k, 0] * d
+            y1, z1 = y - shifts[k, 1] * d, one - shifts[k, 2] * d
+            far = turns[k, 0, 2] * x + turns[k, 1, 2] * y1 + turns[k, 2, 2] * z1
+            far = max(far, np.float32(NEAR) * d)
+            both = one / (far * d)
+            depth[v, at], by = both * far, both * d
+            su = (turns[k, 0, 0] * x + turns[k, 1, 0] * y1 + turns[k, 2, 0] * z1) * by * reach + middle_u
+            sv = (turns[k, 0, 1] * x + turns[k, 1, 1] * y1 + turns[k, 2, 1] * z1) * by * reach + middle_v
+            su, sv = min(max(su, np.float32(0)), last_u), min(max(sv, np.float32(0)), last_v)
+            nearest = flat[(slot * H + int(sv + half)) * W + int(su + half)]
+            if nearest >> 24 & RIM and not _is_beside_nearer(nearness, v, u):
+                _put(beyond[slot, int(sv + half), int(su + half)], pixels, v, at)
+                continue
+            v0, u0 = min(int(sv), H - 2), min(int(su), W - 2)
+            fv, fu = sv - np.float32(v0), su - np.float32(u0)
+            first = (slot * H + v0) * W + u0
+            a = flat[first]
+            if a >> 24 & SMOOTH:
+                b, c, e = flat[first + 1], flat[first + W], flat[first + W + 1]
+                wa, wb, wc, we = (one - fv) * (one - fu), (one - fv) * fu, fv * (one - fu), fv * fu
+                for i in range(3):
+                    colour = wa * _byte(a, i) + wb * _byte(b, i) + wc * _byte(c, i) + we * _byte(e, i)
+                    pixels[v, at, i] = np.int32(colour + half)
+            else:
+                _sample_torn(texels, inverses, slot, nearest, v0, u0, fv, fu, d * by, pixels, v, at)
+    return missing
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _byte(texel, i):
+    return np.float32(np.int32(texel >> np.uint32(8 * i) & np.uint32(255)))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _put(texel, pixels, v, u):
+    pixels[v, u, 0], pixels[v, u, 1], pixels[v, u, 2] = texel & 255, texel >> 8 & 255, texel >> 16 & 255
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _sample_torn(texels, inverses, slot, nearest, v0, u0, fv, fu, inverse, pixels, v, u):
+    """The colour between four pixels that are of several surfaces: of those that are of this one."""
+    one, total, red, green, blue = np.float32(1), np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+    for c in range(4):
+        b, a = v0 + c // 2, u0 + c % 2
+        share = (fv if c // 2 else one - fv) * (fu if c % 2 else one - fu)
+        if is_one(inverses[slot, b, a], inverse):
+            texel = texels[slot, b, a]
+            total += share
+            red += share * _byte(texel, 0)
+            green += share * _byte(texel, 1)
+            blue += share * _byte(texel, 2)
+    if total < np.float32(0.25):
+        _put(nearest, pixels, v, u)
+        return
+    scale, half = one / total, np.float32(0.5)
+    pixels[v, u, 0] = np.int32(red * scale + half)
+    pixels[v, u, 1] = np.int32(green * scale + half)
+    pixels[v, u, 2] = np.int32(blue * scale + half)
+
+
+@njit(cache=True, nogil=True)
+def _is_beside_nearer(nearness, v, u):
+    """Whether there is something nearer beside a pixel; where there is not, what a rim shows of it would be a ghost."""
+    h, w = nearness.shape
+    for b in range(max(v - 1, 0), min(v + 2, h)):
+        for a in range(max(u - 1, 0), min(u + 2, w)):
+            if nearness[b, a] > nearness[v, u] and not is_one(nearness[b, a], nearness[v, u]):
+                return True
+    return False
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def fill(left, h, w, sums, pixels, depth, unknown):
+    """Fill what is unknown with what is around it, the farther rather than the nearer (what opens lies behind), by a
+    pyramid of weighted means: pull and push, Gortler et al. 1996."""
+    starts = np.zeros((12, 3), np.int64)  # of each level: where it begins, its height and width
+    starts[0, 1], starts[0, 2] = -(-h // COARSE), -(-w // COARSE)
+    levels = 1
+    while starts[levels - 1, 1] > 1 or starts[levels - 1, 2] > 1:
+        start, y, x = starts[levels - 1]
+        starts[levels, 0], starts[levels, 1], starts[levels, 2] = start + y * x, (y + 1) // 2, (x + 1) // 2
+        levels += 1
+    _pull_pixels(left, h, w, starts[0], sums, pixels, depth, unknown)
+    for level in range(1, levels):
+        _pull(starts[level - 1], starts[level], sums)
+    for level in range(levels - 2, -1, -1):
+        _push(starts[level + 1], starts[level], sums)
+    cell = np.zeros(5, np.float32)
+    for v in range(h):
+        for u in range(w):
+            if unknown[v, left + u]:
+                _between(starts[0], np.float32((v + 0.5) / COARSE), np.float32((u + 0.5) / COARSE), sums, cell)
+                for i in range(3):
+                    pixels[v, left + u, i] = np.int32(cell[1 + i] + np.float32(0.5)) if cell[0] > 0 else 128
+                depth[v, left + u] = np.float32(1) / cell[4] if cell[4] > 0 else np.float32(0)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _pull_pixels(left, h, w, coarse, sums, pixels, depth, unknown):
+    """The lowest level: of each cell's pixels one that is known, of a few that are tried, and how much it weighs."""
+    for y in range(coarse[1]):
+        for x in range(coarse[2]):
+            cell = sums[y * coarse[2] + x]
+            cell[0] = 0
+            for c in range(4):
+                v = min(COARSE * y + (c * 2 + 1) % COARSE, h - 1)
+                u = left + min(COARSE * x + (c + 1) % COARSE, w - 1)
+                if unknown[v, u]:
+                    continue
+                far = min(depth[v, u], np.float32(100))
+                cell[0], cell[4] = far * far, np.float32(1) / max(far, np.float32(NEAR))
+                for i in range(3):
+                    cell[1 + i] = pixels[v, u, i]
+                break
+
+
+@njit(cache=True, nogil=True, inline="always", fastmath=True)
+def _mean(cell):
+    if cell[0] > 0:
+        scale = np.float32(1) / cell[0]
+        for i in range(1, 5):
+            cell[i] *= scale
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _pull(fine, coarse, sums):
+    for v in range(coarse[1]):
+        for u in range(coarse[2]):
+            cell = sums[coarse[0] + v * coarse[2] + u]
+            cell[:] = 0
+            for c in range(4):
+                y, x = 2 * v + c // 2, 2 * u + c % 2
+                if y < fine[1] and x < fine[2]:
+                    child = sums[fine[0] + y * fine[2] + x]
+                    cell[0] += child[0]
+                    for i in range(1, 5):
+                        cell[i] += child[0] * child[i]
+            _mean(cell)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _push(coarse, fine, sums):
+    for v in range(fine[1]):
+        for u in range(fine[2]):
+            cell = sums[fine[0] + v * fine[2] + u]
+            if not cell[0] > 0:
+                _between(coarse, np.float32((v + 0.5) / 2), np.float32((u + 0.5) / 2), sums, cell)
+                cell[0] = min(cell[0], np.float32(1e-6))  # filled, so that it weighs nothing more
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _between(coarse, y, x, sums, out):
+    """What a level has at (y, x), in its cells, between the four cells around."""
+    y0, x0 = int(np.floor(y - np.float32(0.5))), int(np.floor(x - np.float32(0.5)))
+    fy, fx = y - np.float32(0.5) - np.float32(y0), x - np.float32(0.5) - np.float32(x0)
+    out[:] = 0
+    for c in range(4):
+        v, u = min(max(y0 + c // 2, 0), coarse[1] - 1), min(max(x0 + c % 2, 0), coarse[2] - 1)
+        cell = sums[coarse[0] + v * coarse[2] + u]
+        if cell[0] > 0:
+            weight = (fy if c // 2 else np.float32(1) - fy) * (fx if c % 2 else np.float32(1) - fx) + np.float32(1e-4)
+            out[0] += weight
+            for i in range(1, 5):
+                out[i] += weight * cell[i]
+    _mean(out)
