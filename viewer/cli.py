@@ -437,6 +437,12 @@ def stream(ctx: typer.Context) -> None:
 
 
 @bench_app.command(context_settings=PASS_ON)
+def look(ctx: typer.Context) -> None:
+    """Looks from anywhere, alone, beside steps, over the wire; arguments go to `python -m roam.bench.look`."""
+    _module("bench.look", ctx.args)
+
+
+@bench_app.command(context_settings=PASS_ON)
 def attack(ctx: typer.Context) -> None:
     """A server under load and attack, with goals; arguments go to `python -m roam.bench.attack`."""
     _module("bench.attack", ctx.args)

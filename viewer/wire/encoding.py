@@ -5,11 +5,11 @@ Also opens the first images that clients send. Knows no socket and no session.
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from ...world.frame import Frame, Timing
@@ -153,6 +153,8 @@ def read_image(payload: bytes | memoryview) -> np.ndarray:
 def _pixels(pixels: np.ndarray, look: Look) -> memoryview:
     pixels = np.ascontiguousarray(pixels)
     if look.encoding == "jpeg":
+        import cv2
+
         options = (cv2.IMWRITE_JPEG_QUALITY, look.quality)
         pixels = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)[1]
     return _bytes(pixels)
@@ -182,10 +184,32 @@ def _bytes(array: np.ndarray) -> memoryview | bytes:
 def _read_pixels(encoding: str, shape: tuple[int, int], payload: memoryview) -> np.ndarray:
     if encoding == "raw":
         return _array(payload, "u1", (*shape, 3))
-    image = cv2.imdecode(np.frombuffer(payload, np.uint8), cv2.IMREAD_COLOR) if len(payload) else None
+    image = _read_jpeg(payload) if len(payload) else None
     if image is None or image.shape != (*shape, 3):
         raise ProtocolError("malformed", f"a picture whose JPEG is not {shape[1]}x{shape[0]}")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
+
+
+def _read_jpeg(payload: memoryview) -> np.ndarray | None:
+    """A JPEG's pixels, None for what is none; by whichever reader of pictures there is."""
+    try:
+        import cv2
+    except ImportError:  # a client that has no more than it needs
+        return _read_jpeg_by_pillow(payload)
+    image = cv2.imdecode(np.frombuffer(payload, np.uint8), cv2.IMREAD_COLOR)
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _read_jpeg_by_pillow(payload: memoryview) -> np.ndarray | None:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError("JPEG frames need a reader of pictures: pip install pillow, or ask for raw frames") from error
+    try:
+        with Image.open(io.BytesIO(payload), formats=("JPEG",)) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, ValueError, SyntaxError):
+        return None
 
 
 def _read_depth(kind: str, shape: tuple[int, int], payload: memoryview) -> np.ndarray | None:
