@@ -237,6 +237,7 @@ def train(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that train the world model together.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     data: Annotated[Path | None, typer.Option(help="Learn from these recordings of `roam record`.")] = None,
+    size: Annotated[str, typer.Option(help="What dreams: small as in the package, or large for a big GPU.")] = "small",
 ) -> None:
     """Render, train the tokenizer, depth, the world model, painter and dreams, pack: the embedded weights' recipe."""
     from .commands.train import TrainOrder
@@ -248,7 +249,7 @@ def train(
         raise OutputError("training takes hours on two cores: say where to, for instance --out runs/mine")
     out = out or Path("runs/mine")
     run(TrainOrder(out, tuple(stage or ()), walks, tokenizer_minutes, depth_minutes, world_minutes, painter_minutes,
-                   dream_minutes, begin=begin, data=data, workers=workers, device=device))  # fmt: skip
+                   dream_minutes, begin=begin, data=data, workers=workers, device=device, size=size))  # fmt: skip
 
 
 @app.command()
