@@ -78,8 +78,11 @@ def recipe_of(order: TrainOrder):
     if order.dream_minutes is not None:
         recipe = replace(recipe, dream=replace(recipe.dream, max_seconds=60 * order.dream_minutes))
     if order.walks is not None:
-        recipe = replace(recipe, keyframe_walks=min(order.walks, recipe.keyframe_walks),
-                         keyframe_canvas_walks=min(order.walks, recipe.keyframe_canvas_walks))  # fmt: skip
+        recipe = replace(
+            recipe,
+            keyframe_walks=min(order.walks, recipe.keyframe_walks),
+            keyframe_canvas_walks=min(order.walks, recipe.keyframe_canvas_walks),
+        )
         recipe = replace(recipe, dreams=min(order.walks, recipe.dreams))
         recipe = replace(recipe, walks=order.walks, canvas_walks=min(order.walks, recipe.canvas_walks))
         recipe = replace(recipe, held_out_walks=min(recipe.held_out_walks, order.walks))

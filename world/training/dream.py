@@ -64,8 +64,9 @@ class DreamBatch:
     history: Tensor
 
 
-def make_dream_batch(trainer: WorldTrainer, data: Canvases, rows: np.ndarray, recipe: DreamRecipe,
-                     generator: torch.Generator) -> DreamBatch:  # fmt: skip
+def make_dream_batch(
+    trainer: WorldTrainer, data: Canvases, rows: np.ndarray, recipe: DreamRecipe, generator: torch.Generator
+) -> DreamBatch:
     """Canvases of the walks `rows`, as in the middle of decoding."""
     tokens, warped = (torch.from_numpy(x[rows]).long() for x in (data.tokens, data.warped))
     covered = torch.from_numpy(data.coverage[rows]) > 0.5
@@ -99,8 +100,9 @@ def make_dream_batch(trainer: WorldTrainer, data: Canvases, rows: np.ndarray, re
     return DreamBatch(tokens, text, cells, asked, history)
 
 
-def train_dream(data: Canvases, held_out: Canvases, folder: str | Path, recipe: DreamRecipe, trainer: WorldTrainer, *,
-                progress=None) -> None:  # fmt: skip
+def train_dream(
+    data: Canvases, held_out: Canvases, folder: str | Path, recipe: DreamRecipe, trainer: WorldTrainer, *, progress=None
+) -> None:
     """Train (or go on training) a trainer whose weights can already be those of a model. progress: called with (share
     done, the log row) now and then."""
     run = Run(folder)
@@ -113,8 +115,13 @@ def train_dream(data: Canvases, held_out: Canvases, folder: str | Path, recipe: 
             optimizer.load_state_dict(saved)
 
     def save() -> None:
-        run.save(step, model=trainer.state_dict(), average=average.weights, updates=average.updates,
-                 optimizers=[optimizer.state_dict() for optimizer in optimizers])  # fmt: skip
+        run.save(
+            step,
+            model=trainer.state_dict(),
+            average=average.weights,
+            updates=average.updates,
+            optimizers=[optimizer.state_dict() for optimizer in optimizers],
+        )
 
     totals = []
     while (share := max(step / recipe.steps, run.seconds / recipe.max_seconds)) < 1:
