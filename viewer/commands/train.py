@@ -37,7 +37,7 @@ class TrainOrder:
         if self.size not in SIZES:
             raise OutputError(f"unknown size '{self.size}'; known: {', '.join(SIZES)}")
         if self.size == "large" and self.begin is None:
-            raise OutputError("the large size takes tokenizer, depth and painter from another model: add --begin embedded")
+            raise OutputError("the large size takes tokenizer, depth and painter from a model: add --begin embedded")
 
         if unknown := [stage for stage in self.stages if stage not in STAGES]:
             raise OutputError(f"unknown stage '{unknown[0]}'; known: {', '.join(STAGES)}")
@@ -86,8 +86,11 @@ def recipe_of(order: TrainOrder):
     if order.dream_minutes is not None:
         recipe = replace(recipe, dream=replace(recipe.dream, max_seconds=60 * order.dream_minutes))
     if order.walks is not None:
-        recipe = replace(recipe, keyframe_walks=min(order.walks, recipe.keyframe_walks),
-                         keyframe_canvas_walks=min(order.walks, recipe.keyframe_canvas_walks))  # fmt: skip
+        recipe = replace(
+            recipe,
+            keyframe_walks=min(order.walks, recipe.keyframe_walks),
+            keyframe_canvas_walks=min(order.walks, recipe.keyframe_canvas_walks),
+        )
         recipe = replace(recipe, dreams=min(order.walks, recipe.dreams))
         recipe = replace(recipe, walks=order.walks, canvas_walks=min(order.walks, recipe.canvas_walks))
         recipe = replace(recipe, held_out_walks=min(recipe.held_out_walks, order.walks))

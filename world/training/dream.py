@@ -74,8 +74,9 @@ class DreamBatch:
         return DreamBatch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
 
 
-def make_dream_batch(trainer: WorldTrainer, data: Canvases, rows: np.ndarray, recipe: DreamRecipe,
-                     generator: torch.Generator) -> DreamBatch:  # fmt: skip
+def make_dream_batch(
+    trainer: WorldTrainer, data: Canvases, rows: np.ndarray, recipe: DreamRecipe, generator: torch.Generator
+) -> DreamBatch:
     """Canvases of the walks `rows`, as in the middle of decoding."""
     tokens, warped = (torch.from_numpy(x[rows]).long() for x in (data.tokens, data.warped))
     covered = torch.from_numpy(data.coverage[rows]) > 0.5
@@ -111,8 +112,16 @@ def make_dream_batch(trainer: WorldTrainer, data: Canvases, rows: np.ndarray, re
     return DreamBatch(tokens, text, cells, asked, history, clean)
 
 
-def train_dream(data: Canvases, held_out: Canvases, folder: str | Path, recipe: DreamRecipe, trainer: WorldTrainer, *,
-                device: str = "cpu", progress=None) -> None:  # fmt: skip
+def train_dream(
+    data: Canvases,
+    held_out: Canvases,
+    folder: str | Path,
+    recipe: DreamRecipe,
+    trainer: WorldTrainer,
+    *,
+    device: str = "cpu",
+    progress=None,
+) -> None:
     """Train (or go on training) a trainer whose weights can already be those of a model. progress: called with (share
     done, the log row) now and then. Raises ValueError where the folder holds a run of another size."""
     run, config = Run(folder, part_mb=recipe.part_mb), asdict(trainer.transformer.config)
@@ -129,8 +138,14 @@ def train_dream(data: Canvases, held_out: Canvases, folder: str | Path, recipe: 
             optimizer.load_state_dict(saved)
 
     def save() -> None:
-        run.save(step, model=trainer.state_dict(), average=average.weights, updates=average.updates,
-                 optimizers=[optimizer.state_dict() for optimizer in optimizers], config=config)  # fmt: skip
+        run.save(
+            step,
+            model=trainer.state_dict(),
+            average=average.weights,
+            updates=average.updates,
+            optimizers=[optimizer.state_dict() for optimizer in optimizers],
+            config=config,
+        )
 
     totals: list[tuple[float, float]] = []
     threads = 0 if torch.device(device).type == "cpu" else THREADS
@@ -156,8 +171,15 @@ def train_dream(data: Canvases, held_out: Canvases, folder: str | Path, recipe: 
     run.draw("asked", "clean", *MEASURES)
 
 
-def dream_batches(trainer: WorldTrainer, data: Canvases, recipe: DreamRecipe, first: int,
-                  device: str | torch.device, *, threads: int = 0) -> Iterator[DreamBatch]:  # fmt: skip
+def dream_batches(
+    trainer: WorldTrainer,
+    data: Canvases,
+    recipe: DreamRecipe,
+    first: int,
+    device: str | torch.device,
+    *,
+    threads: int = 0,
+) -> Iterator[DreamBatch]:
     """The batch of every step from `first` on: of the seed and the step alone. threads: so many make them ahead, for a
     GPU is done with one sooner than a core makes the next."""
 

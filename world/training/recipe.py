@@ -90,8 +90,9 @@ def large(recipe: Recipe) -> Recipe:
     """The recipe of a model of 19 M parameters for one large GPU: tokenizer, depth and painter are those of the model
     that it begins with, and what dreams beside them is trained from nothing, on more walks at once. A state fits eight
     files of 16 MiB."""
-    model = ModelConfig(1, hidden_size=384, intermediate_size=1152, num_hidden_layers=9, num_attention_heads=12,
-                        num_key_value_heads=4)  # fmt: skip
+    model = ModelConfig(
+        1, hidden_size=384, intermediate_size=1152, num_hidden_layers=9, num_attention_heads=12, num_key_value_heads=4
+    )
     dream = replace(recipe.dream, walks=48, max_seconds=1500.0, part_mb=15)
     return replace(recipe, model=model, dream=dream, keyframe_walks=25_600, keyframe_canvas_walks=25_600)
 
@@ -99,8 +100,15 @@ def large(recipe: Recipe) -> Recipe:
 SIZES = {"small": lambda recipe: recipe, "large": large}
 
 
-def run_recipe(folder: str | Path, recipe: Recipe, *, stages: tuple[str, ...] = STAGES, begin: str | Path | None = None,
-               device: str = "cpu", progress=None) -> Path:  # fmt: skip
+def run_recipe(
+    folder: str | Path,
+    recipe: Recipe,
+    *,
+    stages: tuple[str, ...] = STAGES,
+    begin: str | Path | None = None,
+    device: str = "cpu",
+    progress=None,
+) -> Path:
     """Run the named stages in `folder`; returns the folder of the packed checkpoint. Raises ValueError for an unknown
     stage, FileNotFoundError where an earlier one has not run.
 
@@ -151,16 +159,25 @@ def _record(folder: Path, recipe: Recipe, device: str, report) -> None:
 
 def _tokenizer(folder: Path, recipe: Recipe, device: str, report) -> None:
     train_tokenizer(
-        _recordings(folder, recipe), folder / "tokenizer", recipe.tokenizer, recipe.vision, device=device,
+        _recordings(folder, recipe),
+        folder / "tokenizer",
+        recipe.tokenizer,
+        recipe.vision,
+        device=device,
         progress=report,
-    )  # fmt: skip
+    )
 
 
 def _depth(folder: Path, recipe: Recipe, device: str, report) -> None:
     train_depth(
-        _recordings(folder, recipe), folder / "depth", recipe.refiner, recipe.depth, load_tokenizer(folder),
-        device=device, progress=report,
-    )  # fmt: skip
+        _recordings(folder, recipe),
+        folder / "depth",
+        recipe.refiner,
+        recipe.depth,
+        load_tokenizer(folder),
+        device=device,
+        progress=report,
+    )
 
 
 def _canvases(folder: Path, recipe: Recipe, device: str, report) -> None:
@@ -169,8 +186,9 @@ def _canvases(folder: Path, recipe: Recipe, device: str, report) -> None:
         path = folder / f"canvases-{split}.safetensors"
         if not path.exists():
             walks = load_walks(_recordings(folder, recipe), split, recipe.canvas_walks)
-            canvases = make_canvases(walks, vision, text, recipe.layout.text_capacity, refiner=refiner, device=device,
-                                     progress=report)  # fmt: skip
+            canvases = make_canvases(
+                walks, vision, text, recipe.layout.text_capacity, refiner=refiner, device=device, progress=report
+            )
             save_canvases(canvases, path)
 
 
@@ -181,22 +199,44 @@ def _world(folder: Path, recipe: Recipe, device: str, report) -> None:
 def _world_worker(rank: int, workers: int, folder: Path, recipe: Recipe) -> None:
     trainer = make_trainer(folder, recipe)
     show = (lambda share, row: log.info("%5.1f%% %s", 100 * share, row)) if rank == 0 else None
-    train_world_model(_load(folder, "train"), _load(folder, "dev"), folder / "world", recipe.world, trainer,
-                      rank=rank, workers=workers, progress=show)  # fmt: skip
+    train_world_model(
+        _load(folder, "train"),
+        _load(folder, "dev"),
+        folder / "world",
+        recipe.world,
+        trainer,
+        rank=rank,
+        workers=workers,
+        progress=show,
+    )
 
 
 def _keyframes(folder: Path, recipe: Recipe, device: str, report) -> None:
     counts = (("train", recipe.keyframe_walks, FIRST_KEYFRAMES), ("dev", recipe.held_out_walks, 0))
     for split, count, first in () if recipe.data else counts:
-        record(folder / "keyframes", split, count, frames=recipe.keyframes, first=first, walk="keyframes",
-               progress=lambda done, all_: report(0.5 * done / all_))  # fmt: skip
+        record(
+            folder / "keyframes",
+            split,
+            count,
+            frames=recipe.keyframes,
+            first=first,
+            walk="keyframes",
+            progress=lambda done, all_: report(0.5 * done / all_),
+        )
     vision, text = load_tokenizer(folder), TextTokenizer()
     for split in ("dev", "train"):
         path = folder / f"keyframe-canvases-{split}.safetensors"
         if not path.exists():
             walks = load_walks(_keyframe_recordings(folder, recipe), split, recipe.keyframe_canvas_walks)
-            canvases = make_canvases(walks, vision, text, recipe.layout.text_capacity, is_rendered=True, device=device,
-                                     progress=lambda share: report(0.5 + 0.5 * share))  # fmt: skip
+            canvases = make_canvases(
+                walks,
+                vision,
+                text,
+                recipe.layout.text_capacity,
+                is_rendered=True,
+                device=device,
+                progress=lambda share: report(0.5 + 0.5 * share),
+            )
             save_canvases(canvases, path)
 
 
@@ -214,8 +254,16 @@ def _dream(folder: Path, recipe: Recipe, device: str, report) -> None:
 def _painter(folder: Path, recipe: Recipe, device: str, report) -> None:
     begun = load_checkpoint(folder / BEGIN).painter if (folder / BEGIN).exists() else None
     walks, held_out = _painted_walks(folder, recipe)
-    train_painter(walks, held_out, folder / "painter", recipe.painting, recipe.painter, load_tokenizer(folder),
-                  begin=begun, progress=report)  # fmt: skip
+    train_painter(
+        walks,
+        held_out,
+        folder / "painter",
+        recipe.painting,
+        recipe.painter,
+        load_tokenizer(folder),
+        begin=begun,
+        progress=report,
+    )
 
 
 def _dreams(folder: Path, recipe: Recipe, device: str, report) -> None:
@@ -231,9 +279,18 @@ def _finish(folder: Path, recipe: Recipe, device: str, report) -> None:
         raise FileNotFoundError(f"no {folder / DREAMS}; run the stage 'dreams' first")
     judges = _state(folder / "painter")["judge"] if (folder / "painter" / "state.pt").exists() else None
     walks, held_out = _painted_walks(folder, recipe)
-    train_painter(walks, held_out, folder / "finish", recipe.finishing, recipe.painter, load_tokenizer(folder),
-                  dreamt=load_file(folder / DREAMS)["tokens"], begin=_newest_painter(folder), judges=judges,
-                  progress=report)  # fmt: skip
+    train_painter(
+        walks,
+        held_out,
+        folder / "finish",
+        recipe.finishing,
+        recipe.painter,
+        load_tokenizer(folder),
+        dreamt=load_file(folder / DREAMS)["tokens"],
+        begin=_newest_painter(folder),
+        judges=judges,
+        progress=report,
+    )
 
 
 def _painted_walks(folder: Path, recipe: Recipe) -> tuple[Walks, Walks]:
@@ -274,9 +331,19 @@ def _unpainted(folder: Path, recipe: Recipe) -> Checkpoint:
     return Checkpoint(model, vision, text, vocabulary, recipe.layout, recipe.dida, depth=load_refiner(folder, recipe))
 
 
-_RUN = {"record": _record, "tokenizer": _tokenizer, "depth": _depth, "canvases": _canvases, "world": _world,
-        "keyframes": _keyframes, "dream": _dream, "painter": _painter, "dreams": _dreams, "finish": _finish,
-        "pack": _pack}  # fmt: skip
+_RUN = {
+    "record": _record,
+    "tokenizer": _tokenizer,
+    "depth": _depth,
+    "canvases": _canvases,
+    "world": _world,
+    "keyframes": _keyframes,
+    "dream": _dream,
+    "painter": _painter,
+    "dreams": _dreams,
+    "finish": _finish,
+    "pack": _pack,
+}
 
 
 def make_trainer(folder: Path, recipe: Recipe) -> WorldTrainer:

@@ -196,8 +196,17 @@ class Batch:
     holes: Tensor
 
 
-def train_world_model(data: Canvases, held_out: Canvases, folder: str | Path, recipe: WorldRecipe,
-                      trainer: WorldTrainer, *, rank: int = 0, workers: int = 1, progress=None) -> None:  # fmt: skip
+def train_world_model(
+    data: Canvases,
+    held_out: Canvases,
+    folder: str | Path,
+    recipe: WorldRecipe,
+    trainer: WorldTrainer,
+    *,
+    rank: int = 0,
+    workers: int = 1,
+    progress=None,
+) -> None:
     """Train (or go on training) in `folder`; with several workers, each calls this with its rank (see parallel.py).
 
     progress: called with (share done, the log row) now and then, in the first worker.
@@ -256,8 +265,15 @@ def make_optimizers(trainer: WorldTrainer, peak: float) -> list[torch.optim.Opti
     return pair
 
 
-def make_batch(trainer: WorldTrainer, data: Canvases, rows: np.ndarray, starts: np.ndarray, frames: int,
-               generator: torch.Generator, recipe: WorldRecipe) -> Batch:  # fmt: skip
+def make_batch(
+    trainer: WorldTrainer,
+    data: Canvases,
+    rows: np.ndarray,
+    starts: np.ndarray,
+    frames: int,
+    generator: torch.Generator,
+    recipe: WorldRecipe,
+) -> Batch:
     """Windows of walks with their canvases: copy 0 begins from carried views, copy 1 from anything else."""
     share = recipe.draws
 
@@ -339,15 +355,26 @@ def evaluate(
     noisy, clean, shuffled = noisy[:, 1:], clean[:, 1:], shuffled[:, 1:]
     holes = coverage[:, 1:] <= 0.5
     wrong = (tokens != warped)[:, 1:].float().mean()
-    values = (noisy[:, :, 0].mean(), noisy[:, :, 0][holes].mean(), wrong, noisy[:, :, 1].mean(),
-              shuffled[:, :, 1].mean() - noisy[:, :, 1].mean(), clean.mean())  # fmt: skip
+    values = (
+        noisy[:, :, 0].mean(),
+        noisy[:, :, 0][holes].mean(),
+        wrong,
+        noisy[:, :, 1].mean(),
+        shuffled[:, :, 1].mean() - noisy[:, :, 1].mean(),
+        clean.mean(),
+    )
     return dict(zip(MEASURES, map(float, values), strict=True))
 
 
 def _save(run: Run, step: int, trainer: WorldTrainer, optimizers, average: Average) -> None:
-    run.save(step, model=trainer.state_dict(), average=average.weights, updates=average.updates,
-             optimizers=[optimizer.state_dict() for optimizer in optimizers],
-             config=asdict(trainer.transformer.config))  # fmt: skip
+    run.save(
+        step,
+        model=trainer.state_dict(),
+        average=average.weights,
+        updates=average.updates,
+        optimizers=[optimizer.state_dict() for optimizer in optimizers],
+        config=asdict(trainer.transformer.config),
+    )
 
 
 def _averaged(trainer: WorldTrainer, average: Average) -> WorldTrainer:

@@ -24,7 +24,15 @@ GIVEN = ("truth", "tokenizer")  # rows that no seed can change: they are not ask
 LEAST = 0.02  # of a share of the imagination part, so that rows without any can still be told apart
 APART = 2  # frames between two views whose depths are held against each other
 LEAST_NEW = 0.5  # of a frame that must never have been seen for its depth and its lasting to be asked about
-_COLUMNS = (("weight", 1), ("shares", len(CLASSES)), ("features", WIDTH), ("layout", 64), ("edges", 2), ("seam", 2), ("fit", 1))  # fmt: skip  # noqa: E501
+_COLUMNS = (
+    ("weight", 1),
+    ("shares", len(CLASSES)),
+    ("features", WIDTH),
+    ("layout", 64),
+    ("edges", 2),
+    ("seam", 2),
+    ("fit", 1),
+)
 
 
 def unseen_of(truth: Truth, answers: Sequence[Answer]) -> tuple[dict[str, Measured], dict]:
@@ -73,8 +81,16 @@ def imagined(lines: Sequence[Line]) -> dict[str, float]:
     return told | {"imagination": part(told) * len(held) / len(asked)}
 
 
-_NAMES = {"sharpness": "unseen_sharpness", "things": "unseen_things", "structure": "unseen_structure", "auc": "auc",
-          "kid": "kid", "diversity": "diversity", "seam": "seam", "fit": "fit"}  # fmt: skip
+_NAMES = {
+    "sharpness": "unseen_sharpness",
+    "things": "unseen_things",
+    "structure": "unseen_structure",
+    "auc": "auc",
+    "kid": "kid",
+    "diversity": "diversity",
+    "seam": "seam",
+    "fit": "fit",
+}
 
 
 def part(found: dict[str, float]) -> float:

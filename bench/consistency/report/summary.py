@@ -101,11 +101,12 @@ def balanced(lines: Sequence[Line]) -> dict[str, float | None]:
     returns = [line for line in lines if line.task in ("T1", "T2", "T3", "T4", "T5", "T6")]
     flicker = _mean(lines, "flicker")
     parts = {
-        "action": _mean(moving, "action_strict"), "fidelity": _mean(returns, "haarpsi"),
+        "action": _mean(moving, "action_strict"),
+        "fidelity": _mean(returns, "haarpsi"),
         "permanence": _mean([line for line in lines if line.task == "T7"], "presence"),
         "stability": None if flicker is None else 1 / (1 + flicker / STEADY),
         "imagination": imagined(lines).get("imagination"),
-    }  # fmt: skip
+    }
     known = [part for part in parts.values() if part is not None]
     whole = balance([balance(known[:-1]), known[-1]]) if len(known) == len(parts) else None
     return {**parts, "score": whole}

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from roam.world.training.banded import BandedAttention, MaskedAttention
 
 B, T, WORDS, FRESH, HEADS, KEYS, DIM = 2, 5, 3, 5, 4, 2, 8

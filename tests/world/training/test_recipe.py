@@ -31,16 +31,25 @@ from roam.world.training.tokenizer import TokenizerRecipe
 from roam.world.training.world_model import Stage, WorldRecipe, WorldTrainer, make_batch
 
 TINY = Recipe(
-    walks=8, held_out_walks=8, frames=5, canvas_walks=8, workers=1, vision=VisionConfig(widths=(8, 8, 12), heads=2),
-    depth=DepthConfig(widths=(8, 8, 12), heads=2), tokenizer=TokenizerRecipe(steps=3, batch=2, max_seconds=1e9),
+    walks=8,
+    held_out_walks=8,
+    frames=5,
+    canvas_walks=8,
+    workers=1,
+    vision=VisionConfig(widths=(8, 8, 12), heads=2),
+    depth=DepthConfig(widths=(8, 8, 12), heads=2),
+    tokenizer=TokenizerRecipe(steps=3, batch=2, max_seconds=1e9),
     refiner=DepthRecipe(steps=3, batch=2, max_seconds=1e9),
     world=WorldRecipe(steps=3, stages=(Stage(0.5, 2, 4, 2), Stage(1.0, 1, 5, 12)), max_seconds=1e9),
-    keyframe_walks=8, keyframe_canvas_walks=8, keyframes=3, dreams=9,
+    keyframe_walks=8,
+    keyframe_canvas_walks=8,
+    keyframes=3,
+    dreams=9,
     painter=PainterConfig(widths=(8, 8, 12), heads=2, fine=4),
     painting=PainterRecipe(steps=3, batch=2, max_seconds=1e9, adversarial_from=0.5),
     finishing=PainterRecipe(steps=9, stop_at=2, batch=2, dreamt=2, max_seconds=1e9),
     dream=DreamRecipe(steps=3, walks=2, copies=2, max_seconds=1e9),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +64,31 @@ def test_the_recipe_ends_in_a_checkpoint_that_dreams_with_its_log_beside_it(trai
     session = engine.session(SceneSession(make_scene("dev", 0)).frame)
     assert session.step(parse_action("turn left")).pixels.shape == (128, 128, 3)
     assert engine.dreamer is not None
-    for name in ("recipe.json", "tokenizer-log.csv", "tokenizer-curve.png", "depth-log.csv", "world-log.csv",
-                 "painter-log.csv", "painter-curve.png", "dream-log.csv", "dream-curve.png",
-                 "finish-log.csv"):  # fmt: skip
+    for name in (
+        "recipe.json",
+        "tokenizer-log.csv",
+        "tokenizer-curve.png",
+        "depth-log.csv",
+        "world-log.csv",
+        "painter-log.csv",
+        "painter-curve.png",
+        "dream-log.csv",
+        "dream-curve.png",
+        "finish-log.csv",
+    ):
         assert (checkpoint / name).exists(), name
 
 
 def test_training_goes_on_where_it_stopped(trained, tmp_path):
     folder = shutil.copytree(trained[0], tmp_path / "run")
-    longer = replace(TINY, tokenizer=replace(TINY.tokenizer, steps=5), refiner=replace(TINY.refiner, steps=5),
-                     world=replace(TINY.world, steps=5), painting=replace(TINY.painting, steps=5),
-                     dream=replace(TINY.dream, steps=5))  # fmt: skip
+    longer = replace(
+        TINY,
+        tokenizer=replace(TINY.tokenizer, steps=5),
+        refiner=replace(TINY.refiner, steps=5),
+        world=replace(TINY.world, steps=5),
+        painting=replace(TINY.painting, steps=5),
+        dream=replace(TINY.dream, steps=5),
+    )
     run_recipe(folder, longer, stages=("tokenizer", "depth", "world", "painter", "dream"))
     for name in ("tokenizer", "depth", "painter", "dream"):
         with open(folder / name / "log.csv") as file:
@@ -217,8 +240,10 @@ def test_a_dream_asks_for_what_nothing_covers_and_is_given_the_rest(trainer):
     data = Canvases(codes(), codes(), rng.random((2, 4, 64)).astype(np.float32), text)
     batch = make_dream_batch(trainer, data, np.arange(2), recipe, torch.Generator().manual_seed(1))
     covered = (torch.from_numpy(data.coverage) > 0.5)[:, :, None].expand(batch.asked.shape)
-    carried, own = (trainer.digits(torch.from_numpy(x).long())[:, :, None].expand(batch.canvases.shape)
-                    for x in (data.warped, data.tokens))  # fmt: skip
+    carried, own = (
+        trainer.digits(torch.from_numpy(x).long())[:, :, None].expand(batch.canvases.shape)
+        for x in (data.warped, data.tokens)
+    )
     assert not (batch.asked & covered).any() and batch.asked.any() and (~batch.asked & ~covered).any()
     assert (batch.canvases[batch.asked] == -1).all()
     assert (batch.canvases[covered] == carried[covered]).all()
