@@ -240,6 +240,7 @@ def train(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that train the world model together.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     data: Annotated[Path | None, typer.Option(help="Learn from these recordings of `roam record`.")] = None,
+    size: Annotated[str, typer.Option(help="What dreams: small as in the package, or large for a big GPU.")] = "small",
 ) -> None:
     """Render, train the tokenizer, depth, the world model, painter and dreams, pack: the embedded weights' recipe."""
     from .commands.train import TrainOrder
@@ -273,6 +274,7 @@ def train(
             data=data,
             workers=workers,
             device=device,
+            size=size,
         )
     )
 

@@ -31,6 +31,7 @@ from .dream import DreamRecipe, train_dream
 from .dreams import dream_codes
 from .painter import PainterRecipe, train_painter
 from .parallel import launch
+from .run import read_state
 from .tokenizer import TokenizerRecipe, train_tokenizer
 from .world_model import WorldRecipe, WorldTrainer, train_world_model
 
@@ -68,6 +69,7 @@ class Recipe:
     keyframe_canvas_walks: int = 2400
     keyframes: int = 6
     dreams: int = 2400
+    model: ModelConfig = field(default_factory=lambda: ModelConfig(1))  # its vocabulary is that of the tokenizers
     vision: VisionConfig = field(default_factory=VisionConfig)
     layout: LayoutConfig = field(default_factory=LayoutConfig)
     dida: DidaConfig = field(default_factory=DidaConfig)
@@ -82,6 +84,20 @@ class Recipe:
         default_factory=lambda: PainterRecipe(stop_at=400, batch=4, dreamt=4, max_seconds=3720.0)
     )
     dream: DreamRecipe = field(default_factory=DreamRecipe)
+
+
+def large(recipe: Recipe) -> Recipe:
+    """The recipe of a model of 19 M parameters for one large GPU: tokenizer, depth and painter are those of the model
+    that it begins with, and what dreams beside them is trained from nothing, on more walks at once. A state fits eight
+    files of 16 MiB."""
+    model = ModelConfig(
+        1, hidden_size=384, intermediate_size=1152, num_hidden_layers=9, num_attention_heads=12, num_key_value_heads=4
+    )
+    dream = replace(recipe.dream, walks=48, max_seconds=1500.0, part_mb=15)
+    return replace(recipe, model=model, dream=dream, keyframe_walks=25_600, keyframe_canvas_walks=25_600)
+
+
+SIZES = {"small": lambda recipe: recipe, "large": large}
 
 
 def run_recipe(
@@ -226,12 +242,13 @@ def _keyframes(folder: Path, recipe: Recipe, device: str, report) -> None:
 
 def _dream(folder: Path, recipe: Recipe, device: str, report) -> None:
     trainer = make_trainer(folder, recipe)
-    if (folder / BEGIN).exists():
-        trainer.begin_as(load_checkpoint(folder / BEGIN).model)
-    else:
+    begun = load_checkpoint(folder / BEGIN).model if (folder / BEGIN).exists() else None
+    if begun is None:
         trainer.load_state_dict(_state(folder / "world")["average"])
+    elif begun.config == trainer.transformer.config:
+        trainer.begin_as(begun)
     train, dev = (load_canvases(folder / f"keyframe-canvases-{split}.safetensors") for split in ("train", "dev"))
-    train_dream(train, dev, folder / "dream", recipe.dream, trainer, progress=report)
+    train_dream(train, dev, folder / "dream", recipe.dream, trainer, device=device, progress=report)
 
 
 def _painter(folder: Path, recipe: Recipe, device: str, report) -> None:
@@ -302,8 +319,8 @@ def _pack(folder: Path, recipe: Recipe, device: str, report) -> None:
 def _unpainted(folder: Path, recipe: Recipe) -> Checkpoint:
     """The newest weights of a run, without a painter: those of the dream, else those that it began with."""
     trainer, text, vision = make_trainer(folder, recipe), TextTokenizer(), load_tokenizer(folder)
-    if (folder / "dream" / "state.pt").exists():
-        trainer.load_state_dict(_state(folder / "dream")["average"])
+    if (dreamt := read_state(folder / "dream")) is not None:
+        trainer.load_state_dict(dreamt["average"])
         model = trainer.exported()
     elif (folder / BEGIN).exists():
         model = load_checkpoint(folder / BEGIN).model
@@ -334,7 +351,8 @@ def make_trainer(folder: Path, recipe: Recipe) -> WorldTrainer:
     vision = load_tokenizer(folder)
     vocabulary = Vocabulary(text.size, vision.config.num_codes)
     torch.manual_seed(recipe.world.seed)
-    return WorldTrainer(ModelConfig(vocabulary.size), recipe.layout, recipe.dida, vocabulary, vision)
+    model = replace(recipe.model, vocab_size=vocabulary.size)
+    return WorldTrainer(model, recipe.layout, recipe.dida, vocabulary, vision)
 
 
 def load_tokenizer(folder: Path) -> VisionTokenizer:
@@ -369,7 +387,7 @@ def _load(folder: Path, split: str) -> Canvases:
 
 
 def _state(folder: Path) -> dict:
-    path = folder / "state.pt"
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing; run the stage '{folder.name}' first")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    state = read_state(folder)
+    if state is None:
+        raise FileNotFoundError(f"no state in {folder}; run the stage '{folder.name}' first")
+    return state

@@ -21,7 +21,7 @@ from ..config import DidaConfig, LayoutConfig, ModelConfig
 from ..tokens.vision import VisionTokenizer
 from ..tokens.vocabulary import Vocabulary
 from ..transformer.model import Transformer
-from .banded import BandedAttention
+from .banded import BandedAttention, MaskedAttention
 from .canvases import Canvases
 from .factored import FactoredCodes
 from .muon import Muon
@@ -149,17 +149,19 @@ class WorldTrainer(nn.Module):
         B, T, copies, N, _ = canvases.shape
         L = max(1, int((text >= 0).sum(-1).max()))
         text = text[..., :L]
-        embed, fresh = self.transformer.embed, 1 + N
-        marker = embed(torch.full((B, T, 1), self.vocabulary.image))
+        embed, fresh, device = self.transformer.embed, 1 + N, text.device
+        marker = embed(torch.full((B, T, 1), self.vocabulary.image, device=device))
         clean = torch.cat([embed(text.clamp_min(0)), marker, self.codes.embed(history)], 2)
-        hole = embed(torch.tensor(self.vocabulary.hole))
+        hole = embed(torch.tensor(self.vocabulary.hole, device=device))
         cells = torch.where(canvases[..., :1] < 0, hole, self.codes.embed(canvases.clamp_min(0)))
         noisy = torch.cat([marker[:, :, None].expand(-1, -1, copies, -1, -1), cells], 3)
         rows = torch.cat([clean, noisy.flatten(2, 3)], 2)
-        valid = torch.cat([text >= 0, torch.ones(B, T, fresh, dtype=torch.bool)], -1)
-        attention = BandedAttention(valid, words=L, copies=copies, window=window)
+        valid = torch.cat([text >= 0, torch.ones(B, T, fresh, dtype=torch.bool, device=device)], -1)
+        kind = MaskedAttention if device.type == "cuda" else BandedAttention
+        attention = kind(valid, words=L, copies=copies, window=window)
         with half_products(rows.device):
-            hidden = self.transformer(rows.flatten(1, 2), self._positions(B, T, L, copies).flatten(1), attention)
+            positions = self._positions(B, T, L, copies).flatten(1).to(device)
+            hidden = self.transformer(rows.flatten(1, 2), positions, attention)
         return (
             hidden.float()
             .view(B, T, L + fresh * (1 + copies), -1)[:, :, L:]

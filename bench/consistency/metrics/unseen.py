@@ -94,22 +94,29 @@ _NAMES = {
 
 
 def part(found: dict[str, float]) -> float:
-    """The harmonic mean of three shares: how little a classifier tells; how near sharpness, things and structure are to
-    the truth's; how well it joins what was seen and how different two dreams are. The second and third are harmonic
-    means themselves. Each share is at least LEAST, and what was not asked is left out.
+    """The harmonic mean of two shares: how little a classifier tells; and all amounts, a harmonic mean of two as well:
+    how near sharpness, things and structure are to the truth's; how well it joins what was seen and how different two
+    dreams are, both harmonic means. Each share is at least LEAST, and what was not asked is left out.
 
     A classifier counts as much as all amounts together: weights that have learnt nothing are sharp, full of things and
     different with every seed, and look like nothing at all.
     """
     near: Callable[[float], float] = lambda ratio: min(ratio, 1 / ratio) if ratio > 0 else 0.0  # noqa: E731
     under: Callable[[float], float] = lambda ratio: min(1.0, 1 / max(ratio, 1e-9))  # noqa: E731
-    groups = (
-        {"auc": lambda x: 2 * (1 - x)},
+    told = {"auc": lambda x: 2 * (1 - x)}
+    amounts = (
         {"unseen_sharpness": near, "unseen_things": near, "unseen_structure": near},
         {"diversity": lambda x: min(1.0, x), "seam": under, "fit": under},
     )
-    held = [[max(LEAST, rule(found[name])) for name, rule in rules.items() if name in found] for rules in groups]
-    return balance([balance(shares) for shares in held if shares] or [LEAST])
+    halves = [[_share(found, told)], [_share(found, rules) for rules in amounts]]
+    held = [[share for share in half if share is not None] for half in halves]
+    return balance([balance(half) for half in held if half] or [LEAST])
+
+
+def _share(found: dict[str, float], rules: dict[str, Callable[[float], float]]) -> float | None:
+    """The harmonic mean of what the rules make of the measures that there are, each at least LEAST; None without."""
+    shares = [max(LEAST, rule(found[name])) for name, rule in rules.items() if name in found]
+    return balance(shares) if shares else None
 
 
 def _lasting(truth: Truth, answers: Sequence[Answer], masks: dict[int, np.ndarray]) -> list[float]:
