@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -61,17 +61,22 @@ class DreamRecipe:
 @dataclass(frozen=True)
 class DreamBatch:
     """tokens (B, T, N) codes; text (B, T, L); canvases (B, T, copies, N, K) digits, -1 where asked; asked
-    (B, T, copies, N) bool; history (B, T, N, K) digits; clean (B, T, N) bool: the clean rows whose loss is taken."""
+    (B, T, copies, N) bool; known (B, T, copies, N) bool: cells that were carried there; history (B, T, N, K) digits;
+    clean (B, T, N) bool: the clean rows whose loss is taken."""
 
     tokens: Tensor
     text: Tensor
     canvases: Tensor
     asked: Tensor
+    known: Tensor
     history: Tensor
     clean: Tensor
 
     def to(self, device: str | torch.device) -> DreamBatch:
         return DreamBatch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
+
+
+Losses = Callable[[WorldTrainer, DreamBatch], tuple[Tensor, Tensor]]
 
 
 def make_dream_batch(
@@ -105,11 +110,12 @@ def make_dream_batch(
     is_whole = draw(B, T, 1) < recipe.whole
     cells[:, :, -1] = torch.where(is_whole[..., None], whole, cells[:, :, -1])
     asked[:, :, -1] |= is_whole
+    known[:, :, -1] &= ~is_whole
     worn = (draw(B, 1, 1) < recipe.tired) & (draw(B, T, N) < recipe.hurt)
     history = torch.where(worn[..., None], tiring(digits, worn), digits)
     clean = draw(B, T, N) < 1 / recipe.clean_every
     clean[:, 0] = False
-    return DreamBatch(tokens, text, cells, asked, history, clean)
+    return DreamBatch(tokens, text, cells, asked, known, history, clean)
 
 
 def train_dream(
@@ -119,11 +125,13 @@ def train_dream(
     recipe: DreamRecipe,
     trainer: WorldTrainer,
     *,
+    losses: Losses | None = None,
     device: str = "cpu",
     progress=None,
 ) -> None:
-    """Train (or go on training) a trainer whose weights can already be those of a model. progress: called with (share
-    done, the log row) now and then. Raises ValueError where the folder holds a run of another size."""
+    """Train (or go on training) a trainer whose weights can already be those of a model. losses: of a batch, of the
+    cells asked for and of clean rows; without it dream_losses. progress: called with (share done, the log row) now and
+    then. Raises ValueError where the folder holds a run of another size."""
     run, config = Run(folder, part_mb=recipe.part_mb), asdict(trainer.transformer.config)
     trainer.to(device)
     optimizers = make_optimizers(trainer, recipe.peak)
@@ -154,7 +162,7 @@ def train_dream(
         rate = learning_rate(int(share * recipe.steps), recipe.steps, 1.0, warmup=0) * min(1.0, (step + 1) / 50)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = group["peak"] * rate
-        totals.append(_dream_step(trainer, optimizers, next(batches), recipe))
+        totals.append(_dream_step(trainer, optimizers, next(batches), recipe, losses or dream_losses))
         average.update(trainer)
         step += 1
         if step % 50 == 0:
@@ -198,8 +206,10 @@ def dream_batches(
             yield ahead.pop(0).result().to(device)
 
 
-def _dream_step(trainer: WorldTrainer, optimizers, batch: DreamBatch, recipe: DreamRecipe) -> tuple[float, float]:
-    asked, clean = dream_losses(trainer, batch)
+def _dream_step(
+    trainer: WorldTrainer, optimizers, batch: DreamBatch, recipe: DreamRecipe, losses: Losses
+) -> tuple[float, float]:
+    asked, clean = losses(trainer, batch)
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
     (asked + recipe.clean_weight * clean).backward()

@@ -53,7 +53,11 @@ class FactoredCodes(nn.Module):
 
     def joint_loss(self, hidden: Tensor, codes: Tensor) -> Tensor:
         """Cross-entropy of the codes under the joint distribution, in nats: hidden (M, C), codes (M,) -> (M,)."""
-        return F.cross_entropy(hidden @ self._rows(self.head, self.free_head).T, codes, reduction="none")
+        return F.cross_entropy(self.joint_logits(hidden), codes, reduction="none")
+
+    def joint_logits(self, hidden: Tensor) -> Tensor:
+        """Of every code: hidden (M, C) -> (M, V)."""
+        return hidden @ self._rows(self.head, self.free_head).T
 
     @torch.no_grad()
     def folded(self) -> tuple[Tensor, Tensor]:

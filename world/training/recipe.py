@@ -1,8 +1,8 @@
 """The whole recipe of the embedded model, top to bottom: record, train the tokenizer and the depth refiner, make
-canvases, train the world model; then what it takes to dream: record keyframes, train the world model on holes, train
-the painter, dream beside what keyframes show, finish the painter on that; pack. Each stage goes on where it was
-stopped; numbers alone scale it up. A run can also begin with the weights of a checkpoint, and has then just the last
-stages.
+canvases, train the world model; then what it takes to dream: record keyframes, train the world model on holes, teach
+it to be guided of itself, train the painter, dream beside what keyframes show, finish the painter on that; pack. Each
+stage goes on where it was stopped; numbers alone scale it up. A run can also begin with the weights of a checkpoint,
+and has then just the last stages.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from .data import Walks, load_walks
 from .depth import DepthRecipe, train_depth
 from .dream import DreamRecipe, train_dream
 from .dreams import dream_codes
+from .guide import GuideRecipe, train_guided
 from .painter import PainterRecipe, train_painter
 from .parallel import launch
 from .run import read_state
@@ -44,6 +45,7 @@ STAGES = (
     "world",
     "keyframes",
     "dream",
+    "guide",
     "painter",
     "dreams",
     "finish",
@@ -84,6 +86,7 @@ class Recipe:
         default_factory=lambda: PainterRecipe(stop_at=400, batch=4, dreamt=4, max_seconds=3720.0)
     )
     dream: DreamRecipe = field(default_factory=DreamRecipe)
+    guide: GuideRecipe = field(default_factory=GuideRecipe)
 
 
 def large(recipe: Recipe) -> Recipe:
@@ -94,7 +97,8 @@ def large(recipe: Recipe) -> Recipe:
         1, hidden_size=384, intermediate_size=1152, num_hidden_layers=9, num_attention_heads=12, num_key_value_heads=4
     )
     dream = replace(recipe.dream, walks=48, max_seconds=1500.0, part_mb=15)
-    return replace(recipe, model=model, dream=dream, keyframe_walks=25_600, keyframe_canvas_walks=25_600)
+    guide = replace(recipe.guide, run=replace(recipe.guide.run, walks=48, max_seconds=300.0, part_mb=15))
+    return replace(recipe, model=model, dream=dream, guide=guide, keyframe_walks=25_600, keyframe_canvas_walks=25_600)
 
 
 SIZES = {"small": lambda recipe: recipe, "large": large}
@@ -136,7 +140,7 @@ def stages_for(data: str | Path) -> tuple[str, ...]:
     if first.depth is None:
         left_out |= {"depth"}
     if first.depth is None or first.poses is None or not any((Path(data) / "keyframes").glob("train-*.safetensors")):
-        left_out |= {"keyframes", "dream", "dreams", "painter", "finish"}
+        left_out |= {"keyframes", "dream", "guide", "dreams", "painter", "finish"}
     return tuple(stage for stage in STAGES if stage not in left_out)
 
 
@@ -247,8 +251,22 @@ def _dream(folder: Path, recipe: Recipe, device: str, report) -> None:
         trainer.load_state_dict(_state(folder / "world")["average"])
     elif begun.config == trainer.transformer.config:
         trainer.begin_as(begun)
-    train, dev = (load_canvases(folder / f"keyframe-canvases-{split}.safetensors") for split in ("train", "dev"))
+    train, dev = _keyframe_canvases(folder)
     train_dream(train, dev, folder / "dream", recipe.dream, trainer, device=device, progress=report)
+
+
+def _guide(folder: Path, recipe: Recipe, device: str, report) -> None:
+    if recipe.guide.guidance == 1:
+        return
+    trainer = make_trainer(folder, recipe)
+    trainer.load_state_dict(_state(folder / "dream")["average"])
+    train, dev = _keyframe_canvases(folder)
+    train_guided(train, dev, folder / "guide", recipe.guide, trainer, device=device, progress=report)
+
+
+def _keyframe_canvases(folder: Path) -> tuple[Canvases, Canvases]:
+    train, dev = (load_canvases(folder / f"keyframe-canvases-{split}.safetensors") for split in ("train", "dev"))
+    return train, dev
 
 
 def _painter(folder: Path, recipe: Recipe, device: str, report) -> None:
@@ -310,25 +328,30 @@ def _pack(folder: Path, recipe: Recipe, device: str, report) -> None:
     checkpoint, target = replace(_unpainted(folder, recipe), painter=_newest_painter(folder)), folder / "checkpoint"
     save_checkpoint(checkpoint, target)
     (target / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1), encoding="utf-8")
-    for name in ("tokenizer", "depth", "world", "painter", "dream", "finish"):
+    for name in ("tokenizer", "depth", "world", "painter", "dream", "guide", "finish"):
         for file in ("log.csv", "curve.png"):
             if (folder / name / file).exists():
                 shutil.copy(folder / name / file, target / f"{name}-{file}")
 
 
 def _unpainted(folder: Path, recipe: Recipe) -> Checkpoint:
-    """The newest weights of a run, without a painter: those of the dream, else those that it began with."""
+    """The newest weights of a run, without a painter: those that are guided of themselves, else those of the dream,
+    else those that it began with."""
     trainer, text, vision = make_trainer(folder, recipe), TextTokenizer(), load_tokenizer(folder)
-    if (dreamt := read_state(folder / "dream")) is not None:
+    dida, guided = recipe.dida, read_state(folder / "guide")
+    if guided is not None:
+        dida = replace(dida, dream_guidance=1.0)
+    if (dreamt := guided or read_state(folder / "dream")) is not None:
         trainer.load_state_dict(dreamt["average"])
         model = trainer.exported()
     elif (folder / BEGIN).exists():
-        model = load_checkpoint(folder / BEGIN).model
+        begun = load_checkpoint(folder / BEGIN)
+        model, dida = begun.model, replace(dida, dream_guidance=begun.dida.dream_guidance)
     else:
         trainer.load_state_dict(_state(folder / "world")["average"])
         model = trainer.exported()
     vocabulary = Vocabulary(text.size, vision.config.num_codes)
-    return Checkpoint(model, vision, text, vocabulary, recipe.layout, recipe.dida, depth=load_refiner(folder, recipe))
+    return Checkpoint(model, vision, text, vocabulary, recipe.layout, dida, depth=load_refiner(folder, recipe))
 
 
 _RUN = {
@@ -339,6 +362,7 @@ _RUN = {
     "world": _world,
     "keyframes": _keyframes,
     "dream": _dream,
+    "guide": _guide,
     "painter": _painter,
     "dreams": _dreams,
     "finish": _finish,

@@ -23,6 +23,7 @@ from roam.world.training.canvases import Canvases
 from roam.world.training.depth import DepthRecipe
 from roam.world.training.dream import DreamRecipe, dream_batches, make_dream_batch
 from roam.world.training.factored import FactoredCodes
+from roam.world.training.guide import GuideRecipe
 from roam.world.training.muon import orthogonal
 from roam.world.training.painter import PainterRecipe
 from roam.world.training.recipe import Recipe, large, load_tokenizer, make_trainer, run_recipe
@@ -49,6 +50,7 @@ TINY = Recipe(
     painting=PainterRecipe(steps=3, batch=2, max_seconds=1e9, adversarial_from=0.5),
     finishing=PainterRecipe(steps=9, stop_at=2, batch=2, dreamt=2, max_seconds=1e9),
     dream=DreamRecipe(steps=3, walks=2, copies=2, max_seconds=1e9),
+    guide=GuideRecipe(run=DreamRecipe(steps=2, walks=1, copies=2, max_seconds=1e9)),
 )
 
 
