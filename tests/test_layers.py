@@ -37,7 +37,7 @@ WORLD_ROWS = (
     {"adaptation"},
 )
 # where in a viewer the layers meet; all other files know the floor and each other
-MEETING = {"viewer.cli", "viewer.commands", "viewer.opening"}
+MEETING = {"viewer.cli", "viewer.command_line", "viewer.commands", "viewer.opening"}
 COMMANDS = {"bench.consistency.commands"}  # Typer applications, which import their work when a command runs
 TAUGHT = {"world.training", "world.adaptation"}
 HEAVY = {"torch", "triton", "open3d", "transformers"}
