@@ -150,9 +150,7 @@ class Remembered:
         view = self._looker.numbers(self.memory).get(number)
         if view is None:
             raise LookError(f"no piece {number} is remembered any more; ask which there are")
-        return piece_of(
-            view.pixels, view.depth, view.pose, self.camera, view.fresh, number=number, stride=stride
-        )
+        return piece_of(view.pixels, view.depth, view.pose, self.camera, view.fresh, number=number, stride=stride)
 
 
 def _frame_from(frames: Sequence[Frame], gaze: Gaze, camera: Camera) -> Frame | None:

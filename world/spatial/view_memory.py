@@ -92,8 +92,14 @@ class ViewMemory:
         cells = np.empty(counts.sum(), np.int32)
         camera = camera or self.camera
         position, rotation = np.asarray(pose.position), pose.rotation
-        _cells(self.surface, position, rotation,
-               camera.focal / camera.width, camera.focal / camera.height, cells)  # fmt: skip
+        _cells(
+            self.surface,
+            position,
+            rotation,
+            camera.focal / camera.width,
+            camera.focal / camera.height,
+            cells,
+        )
         ends = counts.cumsum()
         positions = np.array([memo.view.pose.position for memo in self._memos])
         nearness = 1 / (1 + np.linalg.norm(positions - position, axis=1) / _FAR)

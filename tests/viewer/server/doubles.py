@@ -125,7 +125,6 @@ class TinyOutlook:
         depth = np.full(shape, 2.5, np.float32)
         return Sight(gaze, self.index, pixels, depth, np.broadcast_to(np.arange(shape[1]) < 3, shape))
 
-
     def pieces(self) -> tuple[int, ...]:
         return tuple(range(max(1, self.index - 2), self.index + 1))  # three at most are remembered
 
