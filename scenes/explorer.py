@@ -14,10 +14,10 @@ import numpy as np
 
 from ..world.action import Action, ActionError
 from ..world.frame import Frame, Rollout, walk
-from ..world.pieces import number_of, piece_of
 from ..world.pose import Camera, Pose
 from ..world.records import known_pose_of, motion_of, motion_row, pose_row
 from ..world.sight import Gaze, LookError, Piece, Sight
+from ..world.spatial.pieces import number_of, piece_of
 from .place import Place
 from .render import render
 from .scene import Scene, SceneError

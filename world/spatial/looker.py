@@ -15,10 +15,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..frame import Frame
-from ..pieces import number_of, piece_of
 from ..pose import Camera, Pose
 from ..sight import Gaze, LookError, Piece, Sight
 from .eye import Ready, Scratch, draw_eye, make_ready
+from .pieces import number_of, piece_of
 from .view_memory import ViewMemory
 from .warp import HERE, View
 

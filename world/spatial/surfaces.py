@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..compiled import njit
-from ..pieces import APART, LEVEL
+from .pieces import APART, LEVEL
 
 NEAR = 0.05  # metres, before which nothing is drawn
 _WHOLE, _SEVERAL, _BEHIND = 0, 1, 2  # what a corner is: one place, of several surfaces, or behind the camera

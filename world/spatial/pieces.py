@@ -10,8 +10,8 @@ import hashlib
 
 import numpy as np
 
-from .pose import Camera, Pose
-from .sight import Piece
+from ..pose import Camera, Pose
+from ..sight import Piece
 
 FAR_M = 60.0  # beyond which depth is the sky's, or a guess: not part of any surface
 APART = 0.8  # ratio of depths from which on two neighbours are of two surfaces
