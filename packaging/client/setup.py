@@ -1,22 +1,35 @@
-"""The distribution `roam-client`: the files of the same tree that a client needs, under the same name, `roam`.
+"""The distribution `roam-client`: of this tree the files that a client needs, under the same name, `roam`.
 
-pip install ./packaging/client        (from the root of the checkout; not beside roam-worlds, which has these files too)
+pip install ./packaging/client    from the root of the checkout, for programs that walk on a server. Whoever installs
+roam-worlds has these files already and needs no more.
 """
 
-import os
 import tomllib
 from pathlib import Path
 
 from setuptools import setup
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-FOLDERS = ("world", "world/words", "viewer", "viewer/client", "viewer/wire", "viewer/files", "viewer/opening", "viewer/play")
+ROOT = Path(__file__).parents[2]
+PACKAGES = (
+    "world",
+    "world.words",
+    "world.spatial",
+    "viewer",
+    "viewer.client",
+    "viewer.files",
+    "viewer.play",
+    "viewer.wire",
+)
 MODULES = (
     "world.pose", "world.action", "world.words.amounts", "world.words.clauses", "world.words.grammar", "world.frame",
-    "world.sight", "world.spatial.pieces", "world.records", "viewer.files.pictures", "viewer.files.models",
-    "viewer.files.panorama", "viewer.wire.protocol", "viewer.wire.fields", "viewer.wire.encoding",
-    "viewer.wire.security", "viewer.client.client", "viewer.client.connection", "viewer.client.remote_session",
-    "viewer.client.walk_state",
+    "world.sight", "world.records", "world.spatial.pieces", "viewer.client.client", "viewer.client.connection",
+    "viewer.client.knock", "viewer.client.remote_session", "viewer.client.walk_state", "viewer.files.models",
+    "viewer.files.panorama", "viewer.files.pictures", "viewer.files.texts", "viewer.play.keymap",
+    "viewer.wire.encoding", "viewer.wire.fields", "viewer.wire.protocol", "viewer.wire.security",
 )  # fmt: skip
 
+setup(
+    version=tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"],
+    package_dir={"roam": "../.."},
+    py_modules=[f"roam.{name}" for name in (*(f"{package}.__init__" for package in PACKAGES), *MODULES)],
+)

@@ -356,6 +356,7 @@ class Handlers:
 
         def then(seen: Any) -> None:
             client.looks, session.looks = client.looks - 1, session.looks - 1
+            session.is_parked = session.is_parked and isinstance(seen, StoreError)  # else it is awake by now
             if isinstance(seen, Exception):
                 self.refuse(client.id, message, seen)
             elif client.id in self._wire.clients and not self._wire.send_frame(client.id, *seen):

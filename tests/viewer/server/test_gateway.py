@@ -21,7 +21,7 @@ from roam.viewer.wire import protocol as p
 from roam.viewer.wire.security import SecurityError
 from roam.world.action import parse_action
 
-from .doubles import Tiny
+from .doubles import Tiny, TinyWorlds
 
 websocket = pytest.importorskip("websockets.sync.client", reason="needs websockets: pip install 'roam-worlds[serve]'")
 from websockets.exceptions import InvalidStatus  # noqa: E402
@@ -74,6 +74,24 @@ def test_a_walk_over_websocket_has_the_digests_of_the_local_one(gateway):
     frame = Tiny(6).step(parse_action("move forward"))
     assert heads[1][0].digest == frame.digest
     assert bytes(heads[1][1]) == frame.pixels.tobytes()
+
+
+def test_words_without_a_motion_are_refused_through_a_page_and_cost_the_walk_nothing(tmp_path):
+    """They were receipted as done, and pose and memory were gone for good."""
+    worlds = TinyWorlds()
+    worlds.reads_words = False
+    with Server(worlds, folder=tmp_path) as server, Gateway(server.address) as gateway, connect(gateway) as page:
+        say(page, p.Hello(versions=(2, 1)))
+        say(page, p.Open(seq=1, seed=6, credits=4))
+        session = read_until(page, p.Opened)[0].session
+        for seq, mode in ((2, "once"), (3, "hold")):
+            say(page, p.Act(seq=seq, session=session, mode=mode, text="open the door"))
+            receipt = read_until(page, p.Receipt)[0]
+            assert (receipt.seq, receipt.status) == (seq, "refused") and "motion" in receipt.reason
+        say(page, p.Act(seq=4, session=session, mode="once", text="move forward"))
+        heads = [read_until(page, p.FrameHead)[0] for _ in range(2)]
+    assert [head.index for head in heads] == [0, 1] and heads[1].pose
+    assert heads[1].digest == Tiny(6).step(parse_action("move forward")).digest
 
 
 def test_nonsense_ends_one_page_and_no_other(gateway):

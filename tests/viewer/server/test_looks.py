@@ -194,6 +194,9 @@ def test_a_parked_walk_is_brought_back_to_be_looked_at(tmp_path, worlds, wire_to
         for seq in range(2, 12):
             wire.send(p.Look(seq=seq, session=session))
             assert wire.read_until(p.SightHead).seq == seq
+        wire.send(p.Stats(seq=99))
+        told = wire.read_until(p.Statistics)
+        assert told.sessions + told.parked == 1
 
 
 def test_a_client_of_version_1_is_served_as_before(wires, server):
