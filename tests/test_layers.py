@@ -30,6 +30,7 @@ WORLD_ROWS = (
     {"checkpoint"},
     {"emu.checkpoint", "emu.answer"},
     {"session"},
+    {"stepping"},
     {"changes"},
     {"snapshot"},
     {"engine", "emu.engine"},
