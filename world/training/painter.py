@@ -286,7 +286,7 @@ def train_painter(
 LOSSES = ("pixels", "gradients", "depth", "kept", "adversarial", "dreamt_adversarial", "matching", "judged")
 
 
-def make_painter_optimizers(model: Painter, judge: Judge, recipe: PainterRecipe) -> list[torch.optim.Optimizer]:
+def make_painter_optimizers(model: Painter, judge: nn.Module, recipe: PainterRecipe) -> list[torch.optim.Optimizer]:
     """Muon for what turns features into features, Adam for the rest and for the judge."""
     matrices = [
         p
