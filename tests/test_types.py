@@ -1,4 +1,4 @@
-"""What `make lint` holds of types: the mistakes that people make between our layers are refused, and nothing is left out.
+"""What `make lint` holds of types: the mistakes that people make between layers are refused, and no file is left out.
 
 Marked slow where mypy itself runs: without its cache it reads all of torch's types, for a minute.
 """
