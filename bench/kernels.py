@@ -348,8 +348,14 @@ def conv_cases(bench: Bench) -> Iterator[Case]:
         ways: Ways = {"ours": partial(ServedConv2d(conv, dtype), x), "eager": partial(plain, x)}
         operations = 2 * side * side * 9 * width * width
         moved = _bytes_of(x, x, plain.weight)
-        yield Case("convolution", f"{width} channels, {side} x {side}", moved, operations, ways,
-                   matches(ways["ours"], ways["eager"]))  # fmt: skip
+        yield Case(
+            "convolution",
+            f"{width} channels, {side} x {side}",
+            moved,
+            operations,
+            ways,
+            matches(ways["ours"], ways["eager"]),
+        )
 
 
 def graph_cases(bench: Bench) -> Iterator[Case]:

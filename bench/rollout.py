@@ -113,8 +113,9 @@ class World:
         return self.passes.layout.num_cells
 
 
-def step_work(model: ModelConfig, tokens: int, history: int, *, precision: str, num_codes: int,
-              is_guided: bool = False) -> Work:  # fmt: skip
+def step_work(
+    model: ModelConfig, tokens: int, history: int, *, precision: str, num_codes: int, is_guided: bool = False
+) -> Work:
     """A denoising step: every dense layer on every row, the head's visual rows once a token (guidance comes before it),
     attention over history and canvas. num_codes 0: a commit pass, which has no head. Weights are read once."""
     dense = num_parameters(model)[0]
@@ -152,8 +153,9 @@ def measure_peaks(device: torch.device, precisions: tuple[str, ...]) -> Peaks:
 def _scaled_product(square: Tensor) -> Callable[[], Tensor]:
     """The fp8 product alone, without the quantising that a layer does before it."""
     rows, ones = square.to(torch.float8_e4m3fn), torch.ones(len(square), 1, device=square.device)
-    return partial(torch._scaled_mm, rows, rows.t(), scale_a=ones, scale_b=ones.t(), out_dtype=torch.bfloat16,
-                   use_fast_accum=True)  # fmt: skip
+    return partial(
+        torch._scaled_mm, rows, rows.t(), scale_a=ones, scale_b=ones.t(), out_dtype=torch.bfloat16, use_fast_accum=True
+    )
 
 
 def random_model(config: ModelConfig, precision: str, device: torch.device, *, seed: int = 0) -> Transformer:
@@ -180,9 +182,19 @@ def random_model(config: ModelConfig, precision: str, device: torch.device, *, s
     return model.eval().requires_grad_(False)
 
 
-def random_world(name: str, config: ModelConfig, vocabulary: Vocabulary, tokens: int, history: int, code_dim: int, *,
-                 precision: str, device: torch.device, guidance: float = 1.0,
-                 model: Transformer | None = None) -> World:  # fmt: skip
+def random_world(
+    name: str,
+    config: ModelConfig,
+    vocabulary: Vocabulary,
+    tokens: int,
+    history: int,
+    code_dim: int,
+    *,
+    precision: str,
+    device: torch.device,
+    guidance: float = 1.0,
+    model: Transformer | None = None,
+) -> World:
     """A model at the end of a history of about so many tokens, whose keys and values are random."""
     side = int(tokens**0.5)
     layout = LayoutConfig(grid=(side, tokens // side))
@@ -218,13 +230,22 @@ def make_frame(world: World, steps: int) -> Tensor:
     """All passes of one frame: codes (1, N)."""
     passes, device = world.passes, world.passes.device
     index = torch.tensor([len(world.past)], device=device)
-    canvas = Canvas(torch.zeros(1, world.tokens, dtype=torch.int64, device=device),
-                    torch.zeros(1, world.tokens, device=device))  # fmt: skip
+    canvas = Canvas(
+        torch.zeros(1, world.tokens, dtype=torch.int64, device=device), torch.zeros(1, world.tokens, device=device)
+    )
     words = [[(3, 4, 5)]]
 
     def predict(tokens: Tensor, seeds: Tensor, temperature: float) -> Tensor:
-        return passes.denoise(words.pop() if words else None, index, [world.past], [world.own], tokens, None, seeds,
-                              temperature=temperature)  # fmt: skip
+        return passes.denoise(
+            words.pop() if words else None,
+            index,
+            [world.past],
+            [world.own],
+            tokens,
+            None,
+            seeds,
+            temperature=temperature,
+        )
 
     seeds = [torch.tensor([7 + step], device=device) for step in range(steps)]
     tokens = decode_canvas(predict, canvas, passes.path, seeds)
@@ -234,8 +255,17 @@ def make_frame(world: World, steps: int) -> Tensor:
 
 def measure_frame(world: World, steps: int, is_guided: bool, peaks: Peaks, seconds: float) -> Row:
     times = _timed(lambda: make_frame(world, steps), world.passes.device, seconds)
-    return _row(world, "dida", steps, is_guided, times, frame_work(world, steps, is_guided), peaks, len(times),
-                peak_mb(lambda: make_frame(world, steps), world.passes.device))  # fmt: skip
+    return _row(
+        world,
+        "dida",
+        steps,
+        is_guided,
+        times,
+        frame_work(world, steps, is_guided),
+        peaks,
+        len(times),
+        peak_mb(lambda: make_frame(world, steps), world.passes.device),
+    )
 
 
 def measure_tokens(world: World, peaks: Peaks, seconds: float) -> Row:
@@ -257,13 +287,36 @@ def measure_tokens(world: World, peaks: Peaks, seconds: float) -> Row:
     return _row(world, "token by token", N, False, times, work, peaks, len(times) * len(places), None)
 
 
-def _row(world: World, decoder: str, steps: int, is_guided: bool, times: list[float], work: list[Work], peaks: Peaks,
-         runs: int, peak: float | None) -> Row:  # fmt: skip
+def _row(
+    world: World,
+    decoder: str,
+    steps: int,
+    is_guided: bool,
+    times: list[float],
+    work: list[Work],
+    peaks: Peaks,
+    runs: int,
+    peak: float | None,
+) -> Row:
     median, floor = statistics.median(times), sum(part.floor_ms(peaks, world.precision) for part in work)
     whole = sum(work, Work(0, 0))
-    return Row(world.name, decoder, world.precision, world.tokens, world.history, steps, is_guided, median,
-               max(times) - min(times), runs, floor, floor / median, whole.bytes / 1e9, whole.operations / 1e12,
-               peak)  # fmt: skip
+    return Row(
+        world.name,
+        decoder,
+        world.precision,
+        world.tokens,
+        world.history,
+        steps,
+        is_guided,
+        median,
+        max(times) - min(times),
+        runs,
+        floor,
+        floor / median,
+        whole.bytes / 1e9,
+        whole.operations / 1e12,
+        peak,
+    )
 
 
 def _timed(run: Callable[[], object], device: torch.device, seconds: float) -> list[float]:
@@ -361,17 +414,29 @@ def precision_errors(device: torch.device, *, walks: int = 2, frames: int = 6) -
     found = []
     for precision, against in (("bfloat16", "float32"), ("fp8", "bfloat16"), ("fp8", "float32")):
         pairs = list(zip(seen[precision], seen[against], strict=True))
-        found.append(PrecisionError(
-            precision, against,
-            statistics.mean(((a[0] - b[0]).norm() / b[0].norm()).item() for a, b in pairs),
-            statistics.mean(float((a[1] != b[1]).mean()) for a, b in pairs),
-            statistics.mean(psnr(b[2], a[2]) for a, b in pairs),
-        ))  # fmt: skip
+        found.append(
+            PrecisionError(
+                precision,
+                against,
+                statistics.mean(((a[0] - b[0]).norm() / b[0].norm()).item() for a, b in pairs),
+                statistics.mean(float((a[1] != b[1]).mean()) for a, b in pairs),
+                statistics.mean(psnr(b[2], a[2]) for a, b in pairs),
+            )
+        )
     return found
 
 
-def rows_of(device: torch.device, peaks: Peaks, *, shapes: list[str], tokens: list[int], steps: list[int],
-            guidances: list[float], precisions: tuple[str, ...], seconds: float) -> Iterator[Row]:  # fmt: skip
+def rows_of(
+    device: torch.device,
+    peaks: Peaks,
+    *,
+    shapes: list[str],
+    tokens: list[int],
+    steps: list[int],
+    guidances: list[float],
+    precisions: tuple[str, ...],
+    seconds: float,
+) -> Iterator[Row]:
     """Every measurement, shape by shape; a 34B model is made once a precision."""
     with torch.inference_mode():
         for precision in precisions:
@@ -383,8 +448,18 @@ def rows_of(device: torch.device, peaks: Peaks, *, shapes: list[str], tokens: li
             model = random_model(EMU, precision, device)
             for count in tokens:
                 for guidance in guidances:
-                    world = random_world("34B", EMU, EMU_WORDS, count, HISTORY, EMU_CODE_DIM, precision=precision,
-                                         device=device, guidance=guidance, model=model)  # fmt: skip
+                    world = random_world(
+                        "34B",
+                        EMU,
+                        EMU_WORDS,
+                        count,
+                        HISTORY,
+                        EMU_CODE_DIM,
+                        precision=precision,
+                        device=device,
+                        guidance=guidance,
+                        model=model,
+                    )
                     yield from _ways(world, steps, guidance, peaks, seconds)
                     del world
                     _let_go(device)
@@ -441,8 +516,13 @@ def against(other: Path, *, rounds: int = 4, steps: int = 55) -> dict[str, list[
         for _ in range(rounds):
             for name, found in times.items():
                 path = os.pathsep.join([str(Path(folder) / name), os.environ.get("PYTHONPATH", "")])
-                done = subprocess.run([sys.executable, "-c", _WALK, str(weights), str(steps)], check=True, text=True,
-                                      stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path})  # fmt: skip
+                done = subprocess.run(
+                    [sys.executable, "-c", _WALK, str(weights), str(steps)],
+                    check=True,
+                    text=True,
+                    stdout=subprocess.PIPE,
+                    env=os.environ | {"PYTHONPATH": path},
+                )
                 found.append(float(done.stdout.split()[0]))
     return times
 
@@ -462,25 +542,59 @@ def draw(files: list[Path], target: Path) -> None:
             axis.plot(reach, roof, color=colour, label=f"{precision}, measured peak")
             for decoder, marker in (("dida", "o"), ("token by token", "x")):
                 rows = [r for r in report["rows"] if (r["precision"], r["decoder"]) == (precision, decoder)]
-                axis.plot([1e3 * r["teraflop"] / r["gigabytes"] for r in rows],
-                          [1e3 * r["teraflop"] / r["frame_ms"] for r in rows], marker, color=colour, mfc="none",
-                          label=f"{precision}, {decoder}")  # fmt: skip
-        axis.set(xscale="log", yscale="log", xlabel="operations a byte", ylabel="TFLOP/s",
-                 title=f"{machine['gpu'] or machine['cpu']}: whole frames")  # fmt: skip
+                axis.plot(
+                    [1e3 * r["teraflop"] / r["gigabytes"] for r in rows],
+                    [1e3 * r["teraflop"] / r["frame_ms"] for r in rows],
+                    marker,
+                    color=colour,
+                    mfc="none",
+                    label=f"{precision}, {decoder}",
+                )
+        axis.set(
+            xscale="log",
+            yscale="log",
+            xlabel="operations a byte",
+            ylabel="TFLOP/s",
+            title=f"{machine['gpu'] or machine['cpu']}: whole frames",
+        )
         axis.grid(alpha=0.3, which="both")
         axis.legend(fontsize=8)
     figure.savefig(target, dpi=110)
 
 
 def show(rows: list[Row], errors: list[PrecisionError], console: Console) -> None:
-    table = Table("model", "way", "in", "tokens", "guided", "steps", "ms", "spread", "runs", "floor", "share",
-                  "frames/s", "MB", title="Whole frames: ms a frame, its floor in ms, peak memory in MB")  # fmt: skip
+    table = Table(
+        "model",
+        "way",
+        "in",
+        "tokens",
+        "guided",
+        "steps",
+        "ms",
+        "spread",
+        "runs",
+        "floor",
+        "share",
+        "frames/s",
+        "MB",
+        title="Whole frames: ms a frame, its floor in ms, peak memory in MB",
+    )
     for r in rows:
         table.add_row(
-            r.model, r.decoder, r.precision, f"{r.tokens}", "yes" if r.is_guided else "", f"{r.steps}",
-            f"{r.frame_ms:.2f}", f"{r.spread_ms:.2f}", f"{r.runs}", f"{r.floor_ms:.2f}", f"{r.share_of_floor:.0%}",
-            f"{1e3 / r.frame_ms:.2f}", "-" if r.peak_mb is None else f"{r.peak_mb:.0f}",
-        )  # fmt: skip
+            r.model,
+            r.decoder,
+            r.precision,
+            f"{r.tokens}",
+            "yes" if r.is_guided else "",
+            f"{r.steps}",
+            f"{r.frame_ms:.2f}",
+            f"{r.spread_ms:.2f}",
+            f"{r.runs}",
+            f"{r.floor_ms:.2f}",
+            f"{r.share_of_floor:.0%}",
+            f"{1e3 / r.frame_ms:.2f}",
+            "-" if r.peak_mb is None else f"{r.peak_mb:.0f}",
+        )
     console.print(table)
     table = Table("embedded model in", "against", "hidden states off by", "tokens changed", "PSNR between, dB")
     for e in errors:
@@ -517,14 +631,28 @@ def main(arguments: list[str] | None = None) -> None:
     peaks = measure_peaks(device, precisions)
     console.print(f"copies at {peaks.bandwidth_gb_s:.0f} GB/s, products at {peaks.tflop_s} TFLOP/s")
     errors = precision_errors(device)
-    rows = list(rows_of(device, peaks, shapes=shapes, tokens=chosen.tokens, steps=chosen.steps,
-                        guidances=chosen.guidance, precisions=precisions, seconds=chosen.seconds))  # fmt: skip
+    rows = list(
+        rows_of(
+            device,
+            peaks,
+            shapes=shapes,
+            tokens=chosen.tokens,
+            steps=chosen.steps,
+            guidances=chosen.guidance,
+            precisions=precisions,
+            seconds=chosen.seconds,
+        )
+    )
     show(rows, errors, console)
     report = {
-        "bench": "rollout", "machine": Machine.here().as_dict(), "load": os.getloadavg()[0], "checked": checked,
-        "peaks": asdict(peaks), "precision_errors": [asdict(error) for error in errors],
+        "bench": "rollout",
+        "machine": Machine.here().as_dict(),
+        "load": os.getloadavg()[0],
+        "checked": checked,
+        "peaks": asdict(peaks),
+        "precision_errors": [asdict(error) for error in errors],
         "rows": [asdict(row) for row in rows],
-    }  # fmt: skip
+    }
     print(json.dumps(report))
     chosen.results.mkdir(parents=True, exist_ok=True)
     path = chosen.results / f"rollout-{Machine.here().slug}.json"
@@ -539,8 +667,17 @@ def show_against(times: dict[str, list[float]], console: Console) -> None:
         table.add_row(name, " ".join(f"{ms:.1f}" for ms in found), f"{median:.1f}", f"{1e3 / median:.1f}")
     console.print(table)
     ratio = statistics.median(a / b for a, b in zip(times["other"], times["this"], strict=True))
-    print(json.dumps({"bench": "rollout against", "machine": Machine.here().as_dict(), "load": os.getloadavg()[0],
-                      "ms_a_frame": times, "times_faster": ratio}))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "bench": "rollout against",
+                "machine": Machine.here().as_dict(),
+                "load": os.getloadavg()[0],
+                "ms_a_frame": times,
+                "times_faster": ratio,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -22,9 +22,12 @@ from .files.outputs import OutputError
 from .window.display import missing_display
 
 app = typer.Typer(
-    name="roam", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    name="roam",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
     help="Walk through worlds that a model dreams.",
-)  # fmt: skip
+)
 
 keys_app = typer.Typer(no_args_is_help=True, help="Key pairs for servers that not everyone may enter.")
 app.add_typer(keys_app, name="keys")
@@ -237,18 +240,43 @@ def train(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that train the world model together.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     data: Annotated[Path | None, typer.Option(help="Learn from these recordings of `roam record`.")] = None,
+    size: Annotated[str, typer.Option(help="What dreams: small as in the package, or large for a big GPU.")] = "small",
 ) -> None:
     """Render, train the tokenizer, depth, the world model, painter and dreams, pack: the embedded weights' recipe."""
     from .commands.train import TrainOrder
     from .commands.train import train as run
 
-    numbers = (walks, tokenizer_minutes, depth_minutes, world_minutes, painter_minutes, dream_minutes, begin, workers,
-               data)  # fmt: skip
+    numbers = (
+        walks,
+        tokenizer_minutes,
+        depth_minutes,
+        world_minutes,
+        painter_minutes,
+        dream_minutes,
+        begin,
+        workers,
+        data,
+    )
     if out is None and not stage and all(number is None for number in numbers):
         raise OutputError("training takes hours on two cores: say where to, for instance --out runs/mine")
     out = out or Path("runs/mine")
-    run(TrainOrder(out, tuple(stage or ()), walks, tokenizer_minutes, depth_minutes, world_minutes, painter_minutes,
-                   dream_minutes, begin=begin, data=data, workers=workers, device=device))  # fmt: skip
+    run(
+        TrainOrder(
+            out,
+            tuple(stage or ()),
+            walks,
+            tokenizer_minutes,
+            depth_minutes,
+            world_minutes,
+            painter_minutes,
+            dream_minutes,
+            begin=begin,
+            data=data,
+            workers=workers,
+            device=device,
+            size=size,
+        )
+    )
 
 
 @app.command()
@@ -275,10 +303,24 @@ def adapt(
     from .commands.adapt import adapt as run
 
     is_large = vision_tokenizer is not None
-    recipe = AdaptRecipe(batch, peak=rate, rank=rank, hole_share=0.2, recompute=is_large, max_steps=steps,
-                         max_seconds=60 * minutes)  # fmt: skip
-    run(AdaptOrder(out, model, vision_tokenizer, data, distil, requests, recipe=recipe, longest=longest,
-                   decode_steps=decode_steps, workers=workers, device=device_of(device)))  # fmt: skip
+    recipe = AdaptRecipe(
+        batch, peak=rate, rank=rank, hole_share=0.2, recompute=is_large, max_steps=steps, max_seconds=60 * minutes
+    )
+    run(
+        AdaptOrder(
+            out,
+            model,
+            vision_tokenizer,
+            data,
+            distil,
+            requests,
+            recipe=recipe,
+            longest=longest,
+            decode_steps=decode_steps,
+            workers=workers,
+            device=device_of(device),
+        )
+    )
 
 
 AllowOrigin = Annotated[
@@ -318,10 +360,20 @@ def serve(
     limits = Limits(max_clients=max_clients, max_awake=max_awake, park_s=park_s, snapshot_frames=snapshot_frames)
 
     official = OfficialOptions(vision_tokenizer, precision, context, area, turns)
-    worlds = open_worlds(model, is_truth=truth, solid=not ghost, dreams=_dreams(steps, temperature), official=official,
-                         say=print)  # fmt: skip
-    run(worlds, address, folder=folder, keys=keys, is_open=is_open, limits=limits, metrics_port=metrics_port,
-        page_port=page_port, allow_origins=allow_origin or ())  # fmt: skip
+    worlds = open_worlds(
+        model, is_truth=truth, solid=not ghost, dreams=_dreams(steps, temperature), official=official, say=print
+    )
+    run(
+        worlds,
+        address,
+        folder=folder,
+        keys=keys,
+        is_open=is_open,
+        limits=limits,
+        metrics_port=metrics_port,
+        page_port=page_port,
+        allow_origins=allow_origin or (),
+    )
 
 
 @app.command()
@@ -338,8 +390,16 @@ def gateway(
     """A web page that walks: the same messages over WebSocket, for browsers and headsets."""
     from .commands.serve import gateway as run
 
-    run(server, host=host, port=port, server_key=server_key, keys=keys, name=name, is_open=is_open,
-        allow_origins=allow_origin or ())  # fmt: skip
+    run(
+        server,
+        host=host,
+        port=port,
+        server_key=server_key,
+        keys=keys,
+        name=name,
+        is_open=is_open,
+        allow_origins=allow_origin or (),
+    )
 
 
 KeyFolder = Annotated[Path | None, typer.Option(help="Folder of the keys.")]
@@ -394,11 +454,25 @@ def generate(
     """Text and pictures by an official Emu3.5 checkpoint."""
     from .commands.generate import generate as run
 
-    changes = dict(guidance=guidance, unconditional=unconditional, decoder=decoder, max_tokens=max_tokens, area=area,
-                   turns=turns)  # fmt: skip
-    run(task, question, out, model=model, vision=vision_tokenizer, images=image or (), instructions=then or (),
-        mode=mode, seed=seed, size=size, device=device, precision=precision, context=context,
-        **{name: value for name, value in changes.items() if value is not None})  # fmt: skip
+    changes = dict(
+        guidance=guidance, unconditional=unconditional, decoder=decoder, max_tokens=max_tokens, area=area, turns=turns
+    )
+    run(
+        task,
+        question,
+        out,
+        model=model,
+        vision=vision_tokenizer,
+        images=image or (),
+        instructions=then or (),
+        mode=mode,
+        seed=seed,
+        size=size,
+        device=device,
+        precision=precision,
+        context=context,
+        **{name: value for name, value in changes.items() if value is not None},
+    )
 
 
 @bench_app.command(context_settings=PASS_ON)

@@ -35,9 +35,16 @@ DIRECTIONS = {
     "around": ("around", "round"),
 }
 UNITS = {
-    "m": 1.0, "metre": 1.0, "metres": 1.0, "meter": 1.0, "meters": 1.0, "cm": 0.01,
-    "degree": 1.0, "degrees": 1.0, "deg": 1.0,
-}  # fmt: skip
+    "m": 1.0,
+    "metre": 1.0,
+    "metres": 1.0,
+    "meter": 1.0,
+    "meters": 1.0,
+    "cm": 0.01,
+    "degree": 1.0,
+    "degrees": 1.0,
+    "deg": 1.0,
+}
 FILLERS = ("to", "the", "your", "a", "by", "please", "still", "here", "of", "little", "bit", "slightly")
 SOFTENERS = ("little", "bit", "slightly")  # half of the usual step
 JOINERS = ("and", "then", ",", ";", "&", ".")
@@ -63,10 +70,13 @@ _TENS = {
 }  # fmt: skip
 _PARTS = {"half": 0.5, "quarter": 0.25}
 _MARKS = str.maketrans(
-    {mark: "°" for mark in "º˚∘"} | {mark: "-" for mark in "−–‐‑﹣"} | {mark: " " for mark in "“”„«»‹›"}
-    | {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | {"‘": "'", "’": "'", "′": "'", "″": '"'}
+    {mark: "°" for mark in "º˚∘"}
+    | {mark: "-" for mark in "−–‐‑﹣"}
+    | {mark: " " for mark in "“”„«»‹›"}
+    | {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
+    | {"‘": "'", "’": "'", "′": "'", "″": '"'}
     | {"½": " half ", "¼": " quarter ", "。": ".", "、": ","}
-)  # fmt: skip
+)
 
 _VERB_OF = {word: verb for verb, words in VERBS.items() for word in words}
 _DIRECTION_OF = {word: way for way, words in DIRECTIONS.items() for word in words}
@@ -216,8 +226,12 @@ def _with_amounts(tokens: list[str]) -> list[str | float]:
             at += 1
             continue
         at += used
-        for words_of, part in ((["and", "a", "half"], 0.5), (["and", "a", "quarter"], 0.25), (["half"], 0.5),
-                               (["quarter"], 0.25)):  # fmt: skip
+        for words_of, part in (
+            (["and", "a", "half"], 0.5),
+            (["and", "a", "quarter"], 0.25),
+            (["half"], 0.5),
+            (["quarter"], 0.25),
+        ):
             if token not in _PARTS and tokens[at : at + len(words_of)] == words_of:
                 amount, at = amount + math.copysign(part, amount), at + len(words_of)
                 break
@@ -355,17 +369,26 @@ def _motion(verb: str, way: str | None, amount: float | None, unit: str | None, 
     if way == "around" and size % 180:
         raise ActionError(f"'around' by {size:g} degrees: left or right?")
     motions = {
-        ("move", None): Motion(forward=size), ("move", "forward"): Motion(forward=size),
-        ("move", "back"): Motion(forward=-size), ("move", "left"): Motion(right=-size),
-        ("move", "right"): Motion(right=size), ("strafe", "left"): Motion(right=-size),
-        ("strafe", "right"): Motion(right=size), ("turn", "left"): Motion(yaw_deg=size),
-        ("turn", "right"): Motion(yaw_deg=-size), ("turn", "around"): Motion(yaw_deg=size),
-        ("turn", "around left"): Motion(yaw_deg=size), ("turn", "around right"): Motion(yaw_deg=-size),
-        ("look", "left"): Motion(yaw_deg=size), ("look", "right"): Motion(yaw_deg=-size),
-        ("look", "around"): Motion(yaw_deg=size), ("look", "around left"): Motion(yaw_deg=size),
-        ("look", "around right"): Motion(yaw_deg=-size), ("look", "up"): Motion(pitch_deg=size),
+        ("move", None): Motion(forward=size),
+        ("move", "forward"): Motion(forward=size),
+        ("move", "back"): Motion(forward=-size),
+        ("move", "left"): Motion(right=-size),
+        ("move", "right"): Motion(right=size),
+        ("strafe", "left"): Motion(right=-size),
+        ("strafe", "right"): Motion(right=size),
+        ("turn", "left"): Motion(yaw_deg=size),
+        ("turn", "right"): Motion(yaw_deg=-size),
+        ("turn", "around"): Motion(yaw_deg=size),
+        ("turn", "around left"): Motion(yaw_deg=size),
+        ("turn", "around right"): Motion(yaw_deg=-size),
+        ("look", "left"): Motion(yaw_deg=size),
+        ("look", "right"): Motion(yaw_deg=-size),
+        ("look", "around"): Motion(yaw_deg=size),
+        ("look", "around left"): Motion(yaw_deg=size),
+        ("look", "around right"): Motion(yaw_deg=-size),
+        ("look", "up"): Motion(pitch_deg=size),
         ("look", "down"): Motion(pitch_deg=-size),
-    }  # fmt: skip
+    }
     if (verb, way) not in motions:
         known = ", ".join(w for v, w in motions if v == verb and w and " " not in w)
         raise ActionError(f"'{verb}' {f'cannot go {way!r}' if way else 'needs a direction'}; it takes: {known}")
@@ -373,9 +396,12 @@ def _motion(verb: str, way: str | None, amount: float | None, unit: str | None, 
 
 
 _EXAMPLES = {
-    "move": "move forward 2 m", "strafe": "strafe left 1 m", "turn": "turn left 30 degrees", "look": "look up",
+    "move": "move forward 2 m",
+    "strafe": "strafe left 1 m",
+    "turn": "turn left 30 degrees",
+    "look": "look up",
     "wait": "wait",
-}  # fmt: skip
+}
 
 
 def _shown(clause: list[str | float]) -> str:
@@ -391,8 +417,18 @@ def _unknown(token: str, *, has_verb: bool) -> str:
 
 
 _PHRASINGS = {
-    "forward": ("move forward", "walk forward", "go forward", "step forward", "move ahead", "walk ahead", "advance",
-                "go straight", "head forward", "walk on"),
+    "forward": (
+        "move forward",
+        "walk forward",
+        "go forward",
+        "step forward",
+        "move ahead",
+        "walk ahead",
+        "advance",
+        "go straight",
+        "head forward",
+        "walk on",
+    ),
     "back": ("move back", "walk back", "go back", "step back", "move backward", "walk backwards", "back up"),
     "strafe left": ("strafe left", "sidestep left", "step left", "move left", "slide left"),
     "strafe right": ("strafe right", "sidestep right", "step right", "move right", "slide right"),
@@ -401,7 +437,7 @@ _PHRASINGS = {
     "look up": ("look up", "tilt up", "look upward", "glance up"),
     "look down": ("look down", "tilt down", "look downward", "glance down"),
     "wait": ("wait", "stay", "stand still", "stay here", "pause", "rest"),
-}  # fmt: skip
+}
 
 
 def paraphrases(motion: Motion) -> tuple[str, ...]:

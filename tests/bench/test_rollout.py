@@ -16,10 +16,13 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(
     "tokens, history, precision, is_guided, expected_ms",
     [
-        (256, 8192, "bfloat16", False, 26.1), (1024, 8192, "bfloat16", False, 106), (1024, 8192, "fp8", False, 53.2),
-        (1024, 8192, "bfloat16", True, 213), (4096, 32768, "bfloat16", False, 722),
+        (256, 8192, "bfloat16", False, 26.1),
+        (1024, 8192, "bfloat16", False, 106),
+        (1024, 8192, "fp8", False, 53.2),
+        (1024, 8192, "bfloat16", True, 213),
+        (4096, 32768, "bfloat16", False, 722),
     ],
-)  # fmt: skip
+)
 def test_the_floor_of_a_34b_step_is_the_rooflines(tokens, history, precision, is_guided, expected_ms):
     work = step_work(EMU, tokens, history, precision=precision, num_codes=131_072, is_guided=is_guided)
     assert work.floor_ms(H200, precision) == pytest.approx(expected_ms, rel=0.02)
@@ -60,11 +63,25 @@ def test_the_check_sees_a_wrong_product(monkeypatch):
 
 def test_frames_and_tokens_of_the_embedded_model_are_measured_against_their_floors():
     peaks = Peaks(20.0, {"bfloat16": 0.5})
-    rows = list(rollout.rows_of(CPU, peaks, shapes=["embedded"], tokens=[], steps=[1, 2], guidances=[1.0, 2.0],
-                                precisions=("bfloat16",), seconds=0.0))  # fmt: skip
+    rows = list(
+        rollout.rows_of(
+            CPU,
+            peaks,
+            shapes=["embedded"],
+            tokens=[],
+            steps=[1, 2],
+            guidances=[1.0, 2.0],
+            precisions=("bfloat16",),
+            seconds=0.0,
+        )
+    )
     assert [(r.decoder, r.steps, r.is_guided) for r in rows] == [
-        ("dida", 1, False), ("dida", 2, False), ("token by token", 64, False), ("dida", 1, True), ("dida", 2, True)
-    ]  # fmt: skip
+        ("dida", 1, False),
+        ("dida", 2, False),
+        ("token by token", 64, False),
+        ("dida", 1, True),
+        ("dida", 2, True),
+    ]
     assert all(r.frame_ms > 0 and r.runs >= 3 and r.floor_ms > 0 for r in rows)
     assert rows[1].floor_ms > rows[0].floor_ms and rows[3].teraflop > rows[0].teraflop
     assert rows[0].history == 12 * 65

@@ -50,10 +50,23 @@ class _Story:
         self.parts.append((kind, text))
 
 
-def generate(task: str, question: str, out: Path, *, model: Path, vision: Path, images: Iterable[Path] = (),
-             instructions: Iterable[str] = (), mode: str | None = None, seed: int = 0,
-             size: tuple[int, int] | str | None = None, device: str | None = None, precision: str | None = None,
-             context: int | None = None, **changes) -> None:  # fmt: skip
+def generate(
+    task: str,
+    question: str,
+    out: Path,
+    *,
+    model: Path,
+    vision: Path,
+    images: Iterable[Path] = (),
+    instructions: Iterable[str] = (),
+    mode: str | None = None,
+    seed: int = 0,
+    size: tuple[int, int] | str | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    context: int | None = None,
+    **changes,
+) -> None:
     """Answer one request from the official folders `model` and `vision` into the folder `out`.
 
     images: files that the task starts from; instructions: the later turns of an interactive exploration; mode: of an
@@ -75,8 +88,9 @@ def generate(task: str, question: str, out: Path, *, model: Path, vision: Path, 
     request = Request(task, asked, pixels, drawn, cells_of(size), seed)
     prepare(out)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    checkpoint = load_official(model, vision, device=device, precision=precision, context=context,
-                               area=drawn.area, say=print)  # fmt: skip
+    checkpoint = load_official(
+        model, vision, device=device, precision=precision, context=context, area=drawn.area, say=print
+    )
     writer = AnswerWriter(checkpoint, request)
     try:
         write(_conversation(writer, turns), out, title=question, given=pixels)

@@ -90,8 +90,14 @@ class AnswerWriter:
     so far, if it goes on from there; then the request's task, question and images are not read.
     """
 
-    def __init__(self, checkpoint: Checkpoint, request: Request, *, cache: KVCache | None = None,
-                 streams: Sequence[TokenStream] | None = None):  # fmt: skip
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        request: Request,
+        *,
+        cache: KVCache | None = None,
+        streams: Sequence[TokenStream] | None = None,
+    ):
         self.checkpoint, self.request = checkpoint, request
         self.preset = request.preset or preset(request.task)
         self.parts = parts_of(checkpoint)
@@ -197,9 +203,15 @@ class AnswerWriter:
             hidden = canvas_states(model, self.branches, rows)[:, before]
             self.num_passes += 1
             is_guided = len(hidden) == 2
-            return head_sample(hidden[:1].contiguous(), head, seeds, temperature=temperature,
-                               top_k=self.preset.image.top_k, uncond=hidden[1:] if is_guided else None,
-                               guidance=self.preset.guidance if is_guided else 1.0)[0]  # fmt: skip
+            return head_sample(
+                hidden[:1].contiguous(),
+                head,
+                seeds,
+                temperature=temperature,
+                top_k=self.preset.image.top_k,
+                uncond=hidden[1:] if is_guided else None,
+                guidance=self.preset.guidance if is_guided else 1.0,
+            )[0]
 
         path = MetricPath(self.checkpoint.metric, dida)
         seeds = [self._seed(step) for step in range(dida.steps + 1)]
@@ -292,9 +304,14 @@ class AnswerWriter:
         prompts = [ids, unconditional][: 2 if self.preset.guidance != 1 else 1]
         if cache is None:
             longest = min(pages.context, len(ids) + self.preset.max_tokens)
-            cache = KVCache(model.config, pages, device=self.device, dtype=model.lm_head.weight.dtype,
-                            num_pages=len(prompts) * -(-longest // pages.page_size),
-                            max_pages=len(prompts) * -(-pages.context // pages.page_size))  # fmt: skip
+            cache = KVCache(
+                model.config,
+                pages,
+                device=self.device,
+                dtype=model.lm_head.weight.dtype,
+                num_pages=len(prompts) * -(-longest // pages.page_size),
+                max_pages=len(prompts) * -(-pages.context // pages.page_size),
+            )
         streams = [TokenStream(cache, context=pages.context) for _ in prompts]
         for stream, prompt_ids in zip(streams, prompts, strict=True):
             stream.append(prompt_ids)

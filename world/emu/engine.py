@@ -102,18 +102,32 @@ class EmuEngine:
         self.device = self.model.lm_head.weight.device
         num_branches = 2 if self.preset.guidance != 1 else 1
         one_session = num_branches * (-(-self.pages.context // self.pages.page_size) + self.num_kept + 2)
-        self.cache = KVCache(self.model.config, self.pages, device=self.device, num_pages=min(64, one_session),
-                             dtype=self.model.lm_head.weight.dtype)  # fmt: skip
+        self.cache = KVCache(
+            self.model.config,
+            self.pages,
+            device=self.device,
+            num_pages=min(64, one_session),
+            dtype=self.model.lm_head.weight.dtype,
+        )
         free = free_bytes(str(self.device))
         # growing holds the old tensors beside the new ones for a moment
         room = one_session if free is None else free // 2 // self.cache.bytes_per_page
         self.cache.max_pages = max_pages or max(one_session, room)
 
     @classmethod
-    def from_folders(cls, model: str | Path, vision: str | Path | None = None, *, device: str = "cpu",
-                     dida: DidaConfig | None = None, precision: str | None = None, context: int | None = None,
-                     mesh: DeviceMesh | None = None, say: Callable[[str], None] | None = None,
-                     **changes) -> EmuEngine:  # fmt: skip
+    def from_folders(
+        cls,
+        model: str | Path,
+        vision: str | Path | None = None,
+        *,
+        device: str = "cpu",
+        dida: DidaConfig | None = None,
+        precision: str | None = None,
+        context: int | None = None,
+        mesh: DeviceMesh | None = None,
+        say: Callable[[str], None] | None = None,
+        **changes,
+    ) -> EmuEngine:
         """Load official folders (checkpoint.py). changes: fields of the preset (prompts.py), for instance the area of a
         frame, 720 x 720 pixels unless told otherwise. The memory plan goes through `say` first.
 
@@ -122,8 +136,9 @@ class EmuEngine:
         if vision is None:
             raise CheckpointError(f"{model} is an official model; name its vision tokenizer's folder as well")
         drawn = explore_preset(**changes)  # what cannot be is refused before minutes of loading
-        checkpoint = load_official(model, vision, device=device, precision=precision, context=context, mesh=mesh,
-                                   area=drawn.area, say=say)  # fmt: skip
+        checkpoint = load_official(
+            model, vision, device=device, precision=precision, context=context, mesh=mesh, area=drawn.area, say=say
+        )
         return cls(replace(checkpoint, dida=dida or checkpoint.dida), preset=drawn)
 
     dreams_anew = False  # every frame is drawn whole
@@ -143,9 +158,19 @@ class EmuEngine:
         """Passages behind the newest, beside the first, that a session keeps."""
         return self.rewind_limit
 
-    def session(self, first: Frame | np.ndarray | None = None, *, words: str = "", seed: int = 0,
-                start: str = "auto", decoder: str | None = None, solid: bool = False, seen: np.ndarray | None = None,
-                photograph: bool = False, mode: str = "interactive") -> Session:  # fmt: skip
+    def session(
+        self,
+        first: Frame | np.ndarray | None = None,
+        *,
+        words: str = "",
+        seed: int = 0,
+        start: str = "auto",
+        decoder: str | None = None,
+        solid: bool = False,
+        seen: np.ndarray | None = None,
+        photograph: bool = False,
+        mode: str = "interactive",
+    ) -> Session:
         """A walk that begins at a picture (H, W, 3) uint8 of any size, at words alone, or at a picture with words.
 
         mode: "interactive" or, where the model is to lead, "free" (prompts.py). decoder: "dida" or "autoregressive", by
@@ -169,8 +194,9 @@ class EmuEngine:
             frame, said = self._drawn(writer, 0)
         frame = replace(frame, pose=first.pose if isinstance(first, Frame) else _ORIGIN)
         decoder = "dida" if writer.is_whole else "autoregressive"
-        return Session(self, [_passage(frame, writer, said)], [], seed=seed, start=start, decoder=decoder,
-                       is_committed=False)  # fmt: skip
+        return Session(
+            self, [_passage(frame, writer, said)], [], seed=seed, start=start, decoder=decoder, is_committed=False
+        )
 
     def step_many(self, sessions: Sequence[Session], actions: Sequence[Action]) -> list[Frame]:
         """One step of each session, one after the other: their words and pictures are of different lengths.
@@ -230,16 +256,31 @@ class EmuEngine:
         """Write a session's state to one file: the ids and pictures of all that it keeps. Keys and values, a quarter
         of a megabyte a token at full size, are made again from the ids."""
         moments = _passages(session)
-        told = [{"index": moment.frame.index, "pose": pose_row(moment.frame.pose), "words": moment.words,
-                 "ends": [strand.end for strand in moment.strands]} for moment in moments]  # fmt: skip
+        told = [
+            {
+                "index": moment.frame.index,
+                "pose": pose_row(moment.frame.pose),
+                "words": moment.words,
+                "ends": [strand.end for strand in moment.strands],
+            }
+            for moment in moments
+        ]
         meta = {
-            "roam": "exploration", "format": FORMAT, "weights": self.checkpoint.digest, "seed": str(session.seed),
-            "start": session.start, "decoder": session.decoder, "passages": json.dumps(told),
+            "roam": "exploration",
+            "format": FORMAT,
+            "weights": self.checkpoint.digest,
+            "seed": str(session.seed),
+            "start": session.start,
+            "decoder": session.decoder,
+            "passages": json.dumps(told),
             "actions": json.dumps([action_row(action) for action in session.actions]),
-        }  # fmt: skip
+        }
         tensors = {f"codes.{k}": torch.from_numpy(_codes(moment.frame)) for k, moment in enumerate(moments)}
-        tensors |= {f"ids.{k}.{branch}": torch.tensor([*strand.ids, strand.next], dtype=torch.int32)
-                    for k, moment in enumerate(moments) for branch, strand in enumerate(moment.strands)}  # fmt: skip
+        tensors |= {
+            f"ids.{k}.{branch}": torch.tensor([*strand.ids, strand.next], dtype=torch.int32)
+            for k, moment in enumerate(moments)
+            for branch, strand in enumerate(moment.strands)
+        }
         write_whole(tensors, path, meta)
 
     def load_session(self, path: str | Path) -> Session:

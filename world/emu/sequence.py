@@ -157,8 +157,9 @@ class Grammar:
         left = budget + len(self._block)
         fitting = {
             head[len(begun) : len(begun) + 1]
-            for head, length in self._headers if length <= left and head.startswith(begun)
-        }  # fmt: skip
+            for head, length in self._headers
+            if length <= left and head.startswith(begun)
+        }
         return sorted(form.text.encode(char)[0] if char else form.codes_begin for char in fitting)
 
     @cached_property

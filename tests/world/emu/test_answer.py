@@ -51,8 +51,11 @@ def test_the_same_seed_gives_the_same_answer_and_another_seed_another(checkpoint
 
 def words_and_codes(checkpoint, request: Request) -> list:
     events = answer(checkpoint, request)
-    return [event.text if isinstance(event, Text) else event.codes.tolist() for event in events
-            if isinstance(event, Text | Image)]  # fmt: skip
+    return [
+        event.text if isinstance(event, Text) else event.codes.tolist()
+        for event in events
+        if isinstance(event, Text | Image)
+    ]
 
 
 @pytest.mark.parametrize("unconditional", ["images", "all"])
@@ -82,8 +85,10 @@ def test_guidance_by_batched_branches_equals_guidance_computed_from_whole_sequen
     for place in range(head_end, len(block)):
         if block[place] < first:
             continue
-        states = [whole_state(checkpoint, [*prefix, *part, *block[:place]])
-                  for prefix, part in zip(both, (spoken, []), strict=True)]  # fmt: skip
+        states = [
+            whole_state(checkpoint, [*prefix, *part, *block[:place]])
+            for prefix, part in zip(both, (spoken, []), strict=True)
+        ]
         cond, uncond = ((model.lm_head(state)).log_softmax(-1) for state in states)
         assert int((uncond + 4.0 * (cond - uncond))[first:].argmax()) == block[place] - first
 
@@ -136,12 +141,15 @@ def test_a_size_left_to_the_model_is_kept_for_later_pictures(checkpoint):
     assert len(shapes) == 1 and min(shapes.pop()) >= 10
 
 
-@pytest.mark.parametrize(("change", "error", "message"), [
-    (dict(task="fly"), PromptError, "unknown task 'fly'"),
-    (dict(question="x<|image start|>"), PromptError, r"control token '<\|image start\|>'"),
-    (dict(question="so much " * 300), ContextFull, r"a sequence of \d+ tokens; the context holds 1024"),
-    (dict(images=(np.zeros((40, 40, 4), np.uint8),)), PromptError, r"an image of shape \(40, 40, 4\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (dict(task="fly"), PromptError, "unknown task 'fly'"),
+        (dict(question="x<|image start|>"), PromptError, r"control token '<\|image start\|>'"),
+        (dict(question="so much " * 300), ContextFull, r"a sequence of \d+ tokens; the context holds 1024"),
+        (dict(images=(np.zeros((40, 40, 4), np.uint8),)), PromptError, r"an image of shape \(40, 40, 4\)"),
+    ],
+)
 def test_what_cannot_be_answered_is_refused_in_one_sentence_before_the_first_event(checkpoint, change, error, message):
     with pytest.raises(error, match=message):
         next(answer(checkpoint, replace(ask("story"), **change)))
@@ -172,8 +180,17 @@ def test_draws_keep_to_top_k_and_to_what_is_allowed():
 def test_generate_writes_pictures_words_and_one_page(official, tmp_path, capsys):
     PictureFile.fromarray(PIXELS).save(tmp_path / "a.png")
     out, options = tmp_path / "out", SHORT | dict(max_tokens=40)
-    generate("story", "a <red> door", out, model=official[0], vision=official[1], images=[tmp_path / "a.png"],
-             size=(2, 3), device="cpu", **options)  # fmt: skip
+    generate(
+        "story",
+        "a <red> door",
+        out,
+        model=official[0],
+        vision=official[1],
+        images=[tmp_path / "a.png"],
+        size=(2, 3),
+        device="cpu",
+        **options,
+    )
     page = (out / "index.html").read_text()
     assert "a &lt;red&gt; door" in page and 'src="01.png"' in page
     assert "GiB  language model" in capsys.readouterr().out
@@ -186,8 +203,19 @@ def test_generate_writes_pictures_words_and_one_page(official, tmp_path, capsys)
 def test_the_page_of_an_exploration_shows_its_directions_and_what_it_went_by(official, tmp_path, capsys):
     PictureFile.fromarray(PIXELS).save(tmp_path / "a.png")
     out, options = tmp_path / "out", SHORT | dict(max_tokens=60)
-    generate("explore", "a hall", out, model=official[0], vision=official[1], images=[tmp_path / "a.png"],
-             instructions=["go <left>"], mode="interactive", size="2*3", device="cpu", **options)  # fmt: skip
+    generate(
+        "explore",
+        "a hall",
+        out,
+        model=official[0],
+        vision=official[1],
+        images=[tmp_path / "a.png"],
+        instructions=["go <left>"],
+        mode="interactive",
+        size="2*3",
+        device="cpu",
+        **options,
+    )
     page = (out / "index.html").read_text()
     first, direction, second = (page.index(what) for what in ('src="01.png"', "go &lt;left&gt;", 'src="02.png"'))
     assert page.index('src="given-01.png"') < first < direction < second
@@ -199,10 +227,13 @@ def test_sizes_are_written_in_cells_or_as_a_ratio(size, cells):
     assert cells_of(size) == cells
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    (dict(task="story", mode="free"), "--mode and --then are of the task explore"),
-    (dict(task="t2i", size="3x"), "a size of '3x'; wanted height"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(task="story", mode="free"), "--mode and --then are of the task explore"),
+        (dict(task="t2i", size="3x"), "a size of '3x'; wanted height"),
+    ],
+)
 def test_generate_refuses_what_cannot_be_before_loading(tmp_path, options, message):
     with pytest.raises(GenerateError, match=re.escape(message)):
         generate(options.pop("task"), "x", tmp_path, model=tmp_path, vision=tmp_path, **options)

@@ -188,10 +188,13 @@ def test_guidance_off_walks_on_one_branch(checkpoint):
     assert session.step(LEFT).index == 1 and len(session.moments[-1].strands) == 1
 
 
-@pytest.mark.parametrize(("action", "message"), [
-    (Action("go <|image start|> there"), r"control token '<\|image start\|>'"),
-    (Action("so much " * 200), r"a direction of \d+ tokens; at most 256"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (Action("go <|image start|> there"), r"control token '<\|image start\|>'"),
+        (Action("so much " * 200), r"a direction of \d+ tokens; at most 256"),
+    ],
+)
 def test_a_direction_that_cannot_be_said_is_refused_and_the_walk_stays(session, action, message):
     with pytest.raises(ActionError, match=message):
         session.step(action)
