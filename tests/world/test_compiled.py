@@ -55,14 +55,16 @@ assert twice.twice(21) == 42
 
 @pytest.fixture
 def cached(tmp_path):
-    """Runs a program in a process of its own that compiles a function and keeps it; returns the folder of what is kept."""
+    """Runs a program in a process of its own that compiles a function and keeps it; kept: the files."""
     (tmp_path / "twice.py").write_text(
         "from roam.world.compiled import njit\n@njit(cache=True)\ndef twice(x):\n    return 2 * x\n"
     )
     env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kept")}
 
     def run(**how) -> subprocess.CompletedProcess:
-        return subprocess.run([sys.executable, "-c", CACHED, str(tmp_path)], env=env, capture_output=True, text=True, **how)
+        return subprocess.run(
+            [sys.executable, "-c", CACHED, str(tmp_path)], env=env, capture_output=True, text=True, **how
+        )
 
     run.kept = lambda: [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
     return run

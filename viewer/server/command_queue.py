@@ -21,8 +21,8 @@ MAX_REMEMBERED = MAX_ACTS  # receipts of either kind that a resumed client may a
 
 @dataclass(frozen=True)
 class Command:
-    """One step to take: the number-th of its act, from 1; `is_last` where it finishes it. doubt: why the words could not
-    be read as a motion."""
+    """One step to take. number: which of its act's steps it is, from 1; is_last: whether it finishes it; doubt: why the
+    words could not be read as a motion."""
 
     action: Action
     seq: int
@@ -132,7 +132,7 @@ class CommandQueue:
             return [self._receipt(act.seq, "applied", frame)]
         if act.seq <= self._done_to:
             raise OutOfTurnError(
-                f"act {act.seq} comes after {self._done_to} was done, and is none of the last {MAX_REMEMBERED}; count up"
+                f"act {act.seq} after {self._done_to} was done is none of the last {MAX_REMEMBERED}: count up"
             )
         self.last = max(self.last, act.seq)
         if len(self._queue) + len(commands) > MAX_QUEUED:
