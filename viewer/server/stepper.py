@@ -170,14 +170,14 @@ class Stepper:
         what comes next."""
         with self._changed:
             while not self._is_stopping:
+                now = time.monotonic()
+                rest_s = self._rested_at - now if self._steps or now - self._stepped_at < WALKING_S else 0.0
+                if self._tasks and rest_s <= 0:  # before steps too: of walkers who never pause one always waits
+                    return [], self._tasks.popleft()
                 if self._steps:
                     steps = list(self._steps)
                     self._steps.clear()
                     return steps, None
-                now = time.monotonic()
-                rest_s = self._rested_at - now if now - self._stepped_at < WALKING_S else 0.0
-                if self._tasks and rest_s <= 0:
-                    return [], self._tasks.popleft()
                 if self._may_prepare and not self._tasks:
                     break
                 self._changed.wait(rest_s if self._tasks else None)
