@@ -12,11 +12,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("world", "kernels", "scenes", "viewer", "bench")
-FLOOR = {"world.pose", "world.action", "world.frame", "world.records", "world.options"}
+WORDS = {"world.words.grammar", "world.words.amounts", "world.words.clauses"}
+FLOOR = {"world.pose", "world.action", "world.frame", "world.records", "world.options"} | WORDS
 COMPILED = "world.compiled"  # beside the floor: whatever compiles for the CPU does so by it
 # the order of the tree: a file may import its own row and the rows before it
 WORLD_ROWS = (
-    {"pose", "action", "frame", "records", "options", "compiled"},
+    {"pose", "words", "action", "frame", "records", "options", "compiled"},
     {"config", "tokens.vocabulary", "spatial"},
     {"tokens.text", "tokens.vision", "emu.text", "emu.ibq"},
     {"tokens"},
@@ -37,7 +38,7 @@ WORLD_ROWS = (
     {"adaptation"},
 )
 # where in a viewer the layers meet; all other files know the floor and each other
-MEETING = {"viewer.cli", "viewer.commands", "viewer.opening"}
+MEETING = {"viewer.cli", "viewer.command_line", "viewer.commands", "viewer.opening"}
 COMMANDS = {"bench.consistency.commands"}  # Typer applications, which import their work when a command runs
 TAUGHT = {"world.training", "world.adaptation"}
 HEAVY = {"torch", "triton", "open3d", "transformers"}

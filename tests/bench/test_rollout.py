@@ -4,8 +4,11 @@ import json
 
 import pytest
 import torch
-from roam.bench import rollout
-from roam.bench.rollout import EMU, EMU_WORDS, Peaks, Work, check, draw, random_model, step_work
+from roam.bench.rollout import against, frames
+from roam.bench.rollout.check import CHECKED, check
+from roam.bench.rollout.floor import Peaks, Work, step_work
+from roam.bench.rollout.roofline import draw
+from roam.bench.rollout.worlds import EMU, EMU_WORDS, random_model
 from roam.world.emu.memory_plan import num_parameters
 from roam.world.transformer import model as model_module
 
@@ -40,7 +43,7 @@ def test_the_34b_shape_is_the_published_one():
 
 
 def test_a_random_model_is_whole_and_served():
-    model = random_model(rollout.CHECKED, "bfloat16", CPU)
+    model = random_model(CHECKED, "bfloat16", CPU)
     assert all(layer.joined is not None for layer in model.model.layers)
     assert all(not weight.is_meta and weight.isfinite().all() for weight in model.parameters())
     assert model.model.layers[0].joined.qkv.dtype == torch.bfloat16
@@ -64,7 +67,7 @@ def test_the_check_sees_a_wrong_product(monkeypatch):
 def test_frames_and_tokens_of_the_embedded_model_are_measured_against_their_floors():
     peaks = Peaks(20.0, {"bfloat16": 0.5})
     rows = list(
-        rollout.rows_of(
+        frames.rows_of(
             CPU,
             peaks,
             shapes=["embedded"],
@@ -98,7 +101,7 @@ def test_the_roofline_is_drawn_from_the_files_of_every_machine(tmp_path):
 
 def test_walking_against_a_folder_without_code_is_refused(tmp_path):
     with pytest.raises(ValueError, match="git worktree add"):
-        rollout.against(tmp_path)
+        against.against(tmp_path)
 
 
 def test_work_adds_up():
