@@ -384,9 +384,8 @@ def _read_log(path: Path) -> tuple[list[Done], bool]:
 def _done(seq: int, text: str, motion: list | None, *rest: Any) -> Done:
     """What a line of a log says."""
     more = rest[-1] if rest and isinstance(rest[-1], dict) else {}
-    rewound = [value for value in rest if value is not more]
-    if rewound:
-        return Done(None, seq, *rewound, refused=more.get("refused", ""))
+    if rest and rest[0] is not more:
+        return Done(None, seq, rest[0], refused=more.get("refused", ""))
     return Done(Action(text, motion_of(motion) if motion else None), seq, part=tuple(more.get("part", (0, 0))))
 
 
