@@ -9,11 +9,13 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ...world.frame import Explorer, Frame
 from ..opening.worlds import Worlds
 from ..wire import protocol as p
+from .command_queue import QueueFullError
 from .explorers import Explorers
 from .metrics import Metrics
 from .opener import WalkOpener
@@ -21,6 +23,7 @@ from .refusals import code_of, log_failure, reason_of, seq_of, session_of
 from .registry import Client, Published, Registry, ServedWalk, Viewer
 from .socket import Mail, ServerSocket
 from .stepper import DISK, Stepper
+from .store import Meta
 
 log = logging.getLogger(__name__)
 
@@ -155,10 +158,10 @@ class Handlers:
         session = self._registry.with_token(message.token)
         session.active_at = time.monotonic()
 
-        def then(woken: tuple[Frame, int]) -> None:
-            frame, last = woken
+        def then(woken: tuple[Frame, Meta]) -> None:
+            frame, meta = woken
             self._unseat(session, client.id)
-            session.controls.set_last(last)
+            session.controls.go_on(meta)
             session.is_parked = False
             if client.id not in self._wire.clients:
                 return
@@ -192,7 +195,7 @@ class Handlers:
                 viewer.show(session.latest)
             self._registry.touched.add(session.id)
 
-        def then(woken: tuple[Frame, int]) -> None:
+        def then(woken: tuple[Frame, Meta]) -> None:
             session.is_parked = False
             if session.latest is None:
                 session.latest = Published(session.id, woken[0])
@@ -206,7 +209,14 @@ class Handlers:
 
     def _act(self, client: Client, message: p.Act) -> None:
         session = self._registry.driven(message.session, client.id)
-        for receipt in session.controls.take_in(message, frame=session.index):
+        try:
+            receipts = session.controls.take_in(message, frame=session.index)
+        except QueueFullError as error:
+            if message.mode == "once":
+                keep = partial(self._explorers.refuse, session.id, message.seq, str(error))
+                self._stepper.submit(session.strand, keep, log_failure)
+            raise
+        for receipt in receipts:
             self._wire.send(client.id, receipt)
 
     def _credit(self, client: Client, message: p.Credit) -> None:

@@ -18,8 +18,9 @@ from ...world.action import ActionError
 from ..opening.worlds import Worlds
 from ..wire import protocol as p
 from ..wire.security import check_bind
+from .awake import Stepped
 from .command_queue import Command, CommandQueue
-from .explorers import Explorers, Stepped
+from .explorers import Explorers
 from .handlers import Handlers
 from .metrics import Metrics
 from .registry import Limits, Published, Registry, ServedWalk, Viewer
