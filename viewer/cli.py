@@ -42,7 +42,10 @@ Model = Annotated[Path | None, typer.Option(help="Folder of weights; without it,
 Vision = Annotated[Path | None, typer.Option(help="Folder of the vision tokenizer, for official Emu3.5 folders.")]
 Precision = Annotated[str | None, typer.Option(help="Official models: float32, bfloat16, float16 or fp8.")]
 Context = Annotated[int | None, typer.Option(min=256, help="Official models: the most tokens of a sequence.")]
-Area = Annotated[int | None, typer.Option(min=256, help="Official models: pixels of a picture.")]
+Area = Annotated[int | None, typer.Option(min=256, help="Official models: pixels that a given picture is brought to.")]
+Words = Annotated[Path | None, typer.Option("--text-tokenizer", help="Folder of emu3.tiktoken, where not found.")]
+Decoder = Annotated[str | None, typer.Option(help="Official models: auto, dida or autoregressive.")]
+Sampler = Annotated[str | None, typer.Option(help="Official models: how they denoise, direct or jump.")]
 Turns = Annotated[str | None, typer.Option(help="Official models: how turns are told apart, user or span.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps in which what nobody has seen is dreamt.")]
 Heat = Annotated[float | None, typer.Option(min=0, help="How freely that is drawn; 0 takes what is likeliest.")]
@@ -97,13 +100,16 @@ def play(
     context: Context = None,
     area: Area = None,
     turns: Turns = None,
+    text_tokenizer: Words = None,
+    decoder: Decoder = None,
+    sampler: Sampler = None,
 ) -> None:
     """Walk through a dreamed world, or a true one, with the keys; without a display, record a walk."""
     from .commands import play as playing
     from .opening.start import Start
 
     start = Start(seed, truth, family, _text(image), _text(load), text, ghost, dream_seed, fov, world)
-    official = OfficialOptions(vision_tokenizer, precision, context, area, turns)
+    official = OfficialOptions(vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler)
     dreams = _dreams(steps, temperature)
     order = playing.Order(start, model, actions, frames, record, out, overwrite, mapped, official, dreams)
     missing = None if headless else missing_display()
@@ -155,6 +161,9 @@ def replay(
     context: Context = None,
     area: Area = None,
     turns: Turns = None,
+    text_tokenizer: Words = None,
+    decoder: Decoder = None,
+    sampler: Sampler = None,
 ) -> None:
     """Walk an action log again and compare every digest, exit code 1 where one differs; or show a recorded walk."""
     from .commands.play import replay_log
@@ -164,7 +173,7 @@ def replay(
 
         show_recorded(log, split, rollout, out)
         return
-    official = OfficialOptions(vision_tokenizer, precision, context, area, turns)
+    official = OfficialOptions(vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler)
     if not replay_log(log, model, official):
         raise typer.Exit(1)
 
@@ -309,6 +318,9 @@ def serve(
     context: Context = None,
     area: Area = None,
     turns: Turns = None,
+    text_tokenizer: Words = None,
+    decoder: Decoder = None,
+    sampler: Sampler = None,
 ) -> None:
     """Let other programs walk: ZeroMQ, protocol 1 (docs/protocol.md)."""
     from .commands.serve import serve as run
@@ -317,7 +329,7 @@ def serve(
 
     limits = Limits(max_clients=max_clients, max_awake=max_awake, park_s=park_s, snapshot_frames=snapshot_frames)
 
-    official = OfficialOptions(vision_tokenizer, precision, context, area, turns)
+    official = OfficialOptions(vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler)
     worlds = open_worlds(model, is_truth=truth, solid=not ghost, dreams=_dreams(steps, temperature), official=official,
                          say=print)  # fmt: skip
     run(worlds, address, folder=folder, keys=keys, is_open=is_open, limits=limits, metrics_port=metrics_port,
@@ -376,28 +388,40 @@ def generate(
     model: Annotated[Path, typer.Option(help="Folder of the official language model.")],
     vision_tokenizer: Annotated[Path, typer.Option(help="Folder of the official vision tokenizer.")],
     out: Annotated[Path, typer.Option(help="Folder for pictures, text and the page.")] = Path("roam-out/story"),
-    image: Annotated[list[Path] | None, typer.Option(help="An image to go by; up to three for x2i.")] = None,
-    then: Annotated[list[str] | None, typer.Option(help="explore: the next instruction; may be given again.")] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="An image to go by; up to three, t2i takes none.")] = None,
+    then: Annotated[list[str] | None, typer.Option(help="What is asked next; may be given again.")] = None,
     mode: Annotated[str | None, typer.Option(help="explore: interactive, or free, where the model leads.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same answer.")] = 0,
-    size: Annotated[str | None, typer.Option(help="Cells of the pictures, height*width, or a ratio: 16:9.")] = None,
+    size: Annotated[
+        str, typer.Option(help="Of pictures: height*width in cells, a ratio as 16:9, default, or auto.")
+    ] = "default",
     guidance: Annotated[float | None, typer.Option(min=0, help="Scale on pictures, 1 for none.")] = None,
+    image_guidance: Annotated[float | None, typer.Option(min=0, help="Scale of a third branch, by images.")] = None,
     unconditional: Annotated[str | None, typer.Option(help="What guidance compares with: images or all.")] = None,
-    decoder: Annotated[str | None, typer.Option(help="auto, dida or autoregressive.")] = None,
+    references: Annotated[str | None, typer.Option(help="Size by several images: last, greedy or drawn.")] = None,
+    vla_template: Annotated[str | None, typer.Option(help="vla: question or plain; neither is published.")] = None,
+    decoder: Decoder = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Denoising steps a picture, where it is drawn whole.")
+    ] = None,
+    sampler: Sampler = None,
+    temperature: Annotated[float | None, typer.Option(min=0, help="Of pictures; 0 takes what is likeliest.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Of the answer.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     precision: Precision = None,
     context: Context = None,
     area: Area = None,
     turns: Turns = None,
+    text_tokenizer: Words = None,
 ) -> None:
     """Text and pictures by an official Emu3.5 checkpoint."""
     from .commands.generate import generate as run
 
-    changes = dict(guidance=guidance, unconditional=unconditional, decoder=decoder, max_tokens=max_tokens, area=area,
-                   turns=turns)  # fmt: skip
-    run(task, question, out, model=model, vision=vision_tokenizer, images=image or (), instructions=then or (),
-        mode=mode, seed=seed, size=size, device=device, precision=precision, context=context,
+    changes = dict(guidance=guidance, image_guidance=image_guidance, unconditional=unconditional, references=references,
+                   vla=vla_template, decoder=decoder, steps=steps, sampler=sampler, temperature=temperature,
+                   max_tokens=max_tokens, area=area, turns=turns)  # fmt: skip
+    run(task, question, out, model=model, vision=vision_tokenizer, text_tokenizer=text_tokenizer, images=image or (),
+        instructions=then or (), mode=mode, seed=seed, size=size, device=device, precision=precision, context=context,
         **{name: value for name, value in changes.items() if value is not None})  # fmt: skip
 
 

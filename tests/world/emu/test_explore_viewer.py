@@ -98,6 +98,9 @@ def test_roam_play_walks_an_official_folder_headless_and_replays_it(official, pi
     (["--model", "MODEL"], "is an official model; name its vision tokenizer's folder"),
     (["--vision-tokenizer", "VISION"], "the embedded model is no official model, which alone takes vision"),
     (["--text", "a hall"], "it reads no words at the start"),
+    (["--model", "VISION", "--vision-tokenizer", "MODEL"], "name them the other way round"),
+    (["--model", "MODEL", "--vision-tokenizer", "VISION", "--decoder", "dida"], "were never adapted"),
+    (["--model", "NOWHERE", "--vision-tokenizer", "VISION", "--text", "a <|extra_1|>"], "control token '<|extra_1|>'"),
     (["--model", "MODEL", "--vision-tokenizer", "VISION", "--turns", "chat"], "unknown form of turns 'chat'"),
     (["--model", "MODEL", "--vision-tokenizer", "VISION", "--precision", "int3"], "unknown precision 'int3'"),
 ])  # fmt: skip
