@@ -14,10 +14,17 @@ from .session import SessionEngine
 from .transformer.passes import Serving
 
 
-def open_engine(folder: str | Path | None = None, *, device: str | None = None, dida: DidaConfig | None = None,
-                serving: Serving | None = None, dream_steps: int | None = None, dream_temperature: float | None = None,
-                official: OfficialOptions | None = None, say: Callable[[str], None] | None = None,
-                ) -> SessionEngine:  # fmt: skip
+def open_engine(
+    folder: str | Path | None = None,
+    *,
+    device: str | None = None,
+    dida: DidaConfig | None = None,
+    serving: Serving | None = None,
+    dream_steps: int | None = None,
+    dream_temperature: float | None = None,
+    official: OfficialOptions | None = None,
+    say: Callable[[str], None] | None = None,
+) -> SessionEngine:
     """The engine of a checkpoint folder, of the embedded weights (None), or of an official Emu3.5 folder.
 
     official: what that last kind takes besides; say: told the plan of its memory before it is read. The rest is as
@@ -33,11 +40,25 @@ def open_engine(folder: str | Path | None = None, *, device: str | None = None, 
                     f"{folder} is no language model, and {official.vision} is one: name them the other way round"
                 )
             raise CheckpointError(f"{named} is no official model, which alone takes {official.given[0]}")
-        return Engine.from_checkpoint(folder, device=device, dida=dida, serving=serving, dream_steps=dream_steps,
-                                      dream_temperature=dream_temperature)  # fmt: skip
+        return Engine.from_checkpoint(
+            folder,
+            device=device,
+            dida=dida,
+            serving=serving,
+            dream_steps=dream_steps,
+            dream_temperature=dream_temperature,
+        )
     if serving is not None:
         raise CheckpointError(f"{folder} is an official model: name its precision among the official options")
     asked = {"steps": dream_steps, "temperature": dream_temperature, **official.preset}
-    return EmuEngine.from_folders(folder, official.vision, text=official.text, device=device or available_device(),
-                                  dida=dida, precision=official.precision, context=official.context, say=say,
-                                  **{name: value for name, value in asked.items() if value is not None})  # fmt: skip
+    return EmuEngine.from_folders(
+        folder,
+        official.vision,
+        text=official.text,
+        device=device or available_device(),
+        dida=dida,
+        precision=official.precision,
+        context=official.context,
+        say=say,
+        **{name: value for name, value in asked.items() if value is not None},
+    )

@@ -53,10 +53,19 @@ class Job:
 
 
 def run(
-    models: Sequence[str], out: str | Path, *, tasks: Sequence[str] = tuple(TASKS), modes: Sequence[str] = ("C",),
-    form: str = "quick", seeds: Sequence[int] = (0,), scenes: int | None = None, split: str = SPLIT,
-    processes: int | None = None, note: str = "", progress: Callable[[int, int, str], None] | None = None,
-) -> list[Line]:  # fmt: skip
+    models: Sequence[str],
+    out: str | Path,
+    *,
+    tasks: Sequence[str] = tuple(TASKS),
+    modes: Sequence[str] = ("C",),
+    form: str = "quick",
+    seeds: Sequence[int] = (0,),
+    scenes: int | None = None,
+    split: str = SPLIT,
+    processes: int | None = None,
+    note: str = "",
+    progress: Callable[[int, int, str], None] | None = None,
+) -> list[Line]:
     """Ask all models all episodes and return every line of the folder, those of earlier runs too.
 
     models: specs as `adapters.open_model` reads them; "baselines" stands for all rows that need no weights. modes: C, F
@@ -146,10 +155,15 @@ def _announce(folder: Path, manifest: Manifest) -> None:
             )
         join = lambda a, b: tuple(dict.fromkeys((*a, *b)))  # noqa: E731
         manifest = replace(
-            manifest, tasks=join(before.tasks, manifest.tasks), modes=join(before.modes, manifest.modes),
-            seeds=join(before.seeds, manifest.seeds), models=join(before.models, manifest.models),
-            asked=before.asked | manifest.asked, about=before.about, note=manifest.note or before.note,
-        )  # fmt: skip
+            manifest,
+            tasks=join(before.tasks, manifest.tasks),
+            modes=join(before.modes, manifest.modes),
+            seeds=join(before.seeds, manifest.seeds),
+            models=join(before.models, manifest.models),
+            asked=before.asked | manifest.asked,
+            about=before.about,
+            note=manifest.note or before.note,
+        )
     write_manifest(folder, manifest)
 
 
@@ -218,8 +232,18 @@ def _answer(job: Job, spec: str, model: WorldModel, truth: Truth) -> Line:
 
 def blank(spec: str, episode: Episode) -> Line:
     """A line with the question and no result."""
-    return Line(spec, episode.key, episode.task, episode.variant, episode.mode, episode.number, episode.seed,
-                episode.gap, episode.digest, episode.scored)  # fmt: skip
+    return Line(
+        spec,
+        episode.key,
+        episode.task,
+        episode.variant,
+        episode.mode,
+        episode.number,
+        episode.seed,
+        episode.gap,
+        episode.digest,
+        episode.scored,
+    )
 
 
 def rescore(folder: str | Path, episode: Episode, spec: str) -> Line | None:

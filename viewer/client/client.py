@@ -58,13 +58,22 @@ class Client:
         self._resuming: dict[int, WalkState] = {}
         opener = (lambda s: unlock(s, server_key=server_key, pair=keys)) if keys else None
         self._connection = Connection(
-            address, name=name, patience_s=patience_s, unlock=opener, on_up=self._up, on_down=self._down,
-            on_message=self._hear, on_refused=self._refused,
-        )  # fmt: skip
+            address,
+            name=name,
+            patience_s=patience_s,
+            unlock=opener,
+            on_up=self._up,
+            on_down=self._down,
+            on_message=self._hear,
+            on_refused=self._refused,
+        )
         self._connection.start()
         try:
-            self._wait(lambda: self.welcome or self._refusal, timeout_s, f"no answer from {address}; does a server run "
-                       "there, and does it let this key in?")  # fmt: skip
+            self._wait(
+                lambda: self.welcome or self._refusal,
+                timeout_s,
+                f"no answer from {address}; does a server run there, and does it let this key in?",
+            )
             if self._refusal:
                 raise ServerError(self._refusal.code, self._refusal.message)
         except Exception:
@@ -112,9 +121,15 @@ class Client:
         height; ahead: frames that may be under way. Raises PictureError, or what the server refuses with."""
         image = to_send(image) if image else b""
         wanted = p.Open(
-            seq=self._next_seq(), model=model, world=world, seed=seed, text=text, width=size[0], height=size[1],
+            seq=self._next_seq(),
+            model=model,
+            world=world,
+            seed=seed,
+            text=text,
+            width=size[0],
+            height=size[1],
             **_view(look, ahead),
-        )  # fmt: skip
+        )
         return self._begin(wanted, image)
 
     def load(self, name: str, *, token: str = "", look: Look | None = None, ahead: int = 1) -> str:
@@ -385,6 +400,9 @@ class Client:
 def _view(look: Look | None, ahead: int) -> dict:
     look = look or Look()
     return {
-        "encoding": look.encoding, "quality": look.quality, "depth": look.depth, "tokens": look.tokens,
+        "encoding": look.encoding,
+        "quality": look.quality,
+        "depth": look.depth,
+        "tokens": look.tokens,
         "credits": ahead,
-    }  # fmt: skip
+    }

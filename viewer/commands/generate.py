@@ -55,10 +55,24 @@ class _Story:
         self.parts.append((kind, text))
 
 
-def generate(task: str, question: str, out: Path, *, model: Path, vision: Path, text_tokenizer: Path | None = None,
-             images: Iterable[Path] = (), instructions: Iterable[str] = (), mode: str | None = None, seed: int = 0,
-             size: str = "default", device: str | None = None, precision: str | None = None,
-             context: int | None = None, **changes) -> None:  # fmt: skip
+def generate(
+    task: str,
+    question: str,
+    out: Path,
+    *,
+    model: Path,
+    vision: Path,
+    text_tokenizer: Path | None = None,
+    images: Iterable[Path] = (),
+    instructions: Iterable[str] = (),
+    mode: str | None = None,
+    seed: int = 0,
+    size: str = "default",
+    device: str | None = None,
+    precision: str | None = None,
+    context: int | None = None,
+    **changes,
+) -> None:
     """Answer one request from the official folders `model` and `vision` into the folder `out`.
 
     text_tokenizer: its folder, where it is not found; images: files that the task starts from; instructions:
@@ -88,11 +102,15 @@ def generate(task: str, question: str, out: Path, *, model: Path, vision: Path, 
     request = Request(task, asked, pixels, drawn, cells, seed)
     prepare(out)
     is_anew = task in ONE_PICTURE
-    need = Need(planned_tokens(request, () if is_anew else turns), drawn.num_branches,
-                max(drawn.area, cells[0] * cells[1] * CELL**2 if cells else 0))  # fmt: skip
+    need = Need(
+        planned_tokens(request, () if is_anew else turns),
+        drawn.num_branches,
+        max(drawn.area, cells[0] * cells[1] * CELL**2 if cells else 0),
+    )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    checkpoint = load_official(model, vision, text=text_tokenizer, device=device, precision=precision, context=context,
-                               need=need, say=print)  # fmt: skip
+    checkpoint = load_official(
+        model, vision, text=text_tokenizer, device=device, precision=precision, context=context, need=need, say=print
+    )
     events = _edited(checkpoint, request, turns, changes) if is_anew else _conversation(checkpoint, request, turns)
     note = VLA_NOTE if task == "vla" else ""
     with closing(events):

@@ -55,10 +55,19 @@ class Handlers:
         self._opens: OrderedDict[str, tuple[float, float]] = OrderedDict()  # by guest: walks still allowed, and when
         self._picture_bytes = self._num_opening = 0
         self._by_type: dict[type[p.Message], Callable[[Client, Any], None]] = {
-            p.Load: self._load, p.Resume: self._resume, p.Watch: self._watch, p.Act: self._act,
-            p.Credit: self._credit, p.Fork: self._fork, p.Rewind: self._rewind, p.Save: self._save,
-            p.Close: self._close, p.Ping: self._ping, p.Stats: self._stats, p.Goodbye: self._goodbye,
-        }  # fmt: skip
+            p.Load: self._load,
+            p.Resume: self._resume,
+            p.Watch: self._watch,
+            p.Act: self._act,
+            p.Credit: self._credit,
+            p.Fork: self._fork,
+            p.Rewind: self._rewind,
+            p.Save: self._save,
+            p.Close: self._close,
+            p.Ping: self._ping,
+            p.Stats: self._stats,
+            p.Goodbye: self._goodbye,
+        }
 
     def receive(self, mail: Mail) -> None:
         """Do what a message asks, or refuse it with a typed error; what comes too fast waits for `catch_up`."""
@@ -144,10 +153,14 @@ class Handlers:
         clients.setdefault(client_id, Client(client_id, hello.client))
         log.info("hello from %r", hello.client)
         welcome = p.Welcome(
-            version=version, server="roam", models=self._worlds.models, worlds=self._worlds.worlds,
-            patience_s=self._limits.patience_s, snapshot_frames=self._limits.snapshot_frames,
+            version=version,
+            server="roam",
+            models=self._worlds.models,
+            worlds=self._worlds.worlds,
+            patience_s=self._limits.patience_s,
+            snapshot_frames=self._limits.snapshot_frames,
             fov_deg=self._worlds.fov_deg,
-        )  # fmt: skip
+        )
         self._wire.send(client_id, welcome)
 
     def _open(self, client: Client, message: p.Open, payload: bytes | memoryview) -> None:
@@ -379,11 +392,18 @@ class Handlers:
     def _stats(self, client: Client, message: p.Stats) -> None:
         m, awake = self._metrics, self._explorers.num_awake
         answer = p.Statistics(
-            seq=message.seq, uptime_s=time.monotonic() - m.began, clients=len(self._wire.clients), sessions=awake,
-            parked=max(0, len(self._registry.sessions) - awake), steps=m.steps, frames_sent=m.frames_sent,
-            frames_skipped=m.frames_skipped, errors=m.errors, step_p50_ms=m.step_ms.percentile(50),
+            seq=message.seq,
+            uptime_s=time.monotonic() - m.began,
+            clients=len(self._wire.clients),
+            sessions=awake,
+            parked=max(0, len(self._registry.sessions) - awake),
+            steps=m.steps,
+            frames_sent=m.frames_sent,
+            frames_skipped=m.frames_skipped,
+            errors=m.errors,
+            step_p50_ms=m.step_ms.percentile(50),
             step_p95_ms=m.step_ms.percentile(95),
-        )  # fmt: skip
+        )
         self._wire.send(client.id, answer)
 
     def _ask(

@@ -70,12 +70,21 @@ class Published:
             self.encoded[look] = encode(self.frame, look)
         done, timing, command = self.encoded[look], self.frame.timing, self.command
         head = FrameHead(
-            session=self.session, index=self.frame.index, skipped=skipped, digest=self.digest,
-            action=command.action.text[:400] if command else "", seq=command.seq if command else 0,
-            clock=command.clock if command else 0.0, queue_ms=self.queue_ms, step_ms=self.step_ms,
-            warp_ms=timing.warp_ms, denoise_ms=timing.denoise_ms, decode_ms=timing.decode_ms,
-            commit_ms=timing.commit_ms, **done.fields,
-        )  # fmt: skip
+            session=self.session,
+            index=self.frame.index,
+            skipped=skipped,
+            digest=self.digest,
+            action=command.action.text[:400] if command else "",
+            seq=command.seq if command else 0,
+            clock=command.clock if command else 0.0,
+            queue_ms=self.queue_ms,
+            step_ms=self.step_ms,
+            warp_ms=timing.warp_ms,
+            denoise_ms=timing.denoise_ms,
+            decode_ms=timing.decode_ms,
+            commit_ms=timing.commit_ms,
+            **done.fields,
+        )
         return head, done.payload
 
 

@@ -83,9 +83,15 @@ class Server:
         active_at = time.monotonic() - self._store.idle_s(meta.session)
         is_used = not self._store.is_unused(meta.session)
         return ServedWalk(
-            meta.session, meta.secret, controls, is_parked=True, is_alone=meta.is_alone, is_used=is_used,
-            guest=meta.guest, active_at=active_at,
-        )  # fmt: skip
+            meta.session,
+            meta.secret,
+            controls,
+            is_parked=True,
+            is_alone=meta.is_alone,
+            is_used=is_used,
+            guest=meta.guest,
+            active_at=active_at,
+        )
 
     @property
     def address(self) -> str:

@@ -47,11 +47,16 @@ def encode(frame: Frame, look: Look) -> Encoded:
     height, width, _ = frame.pixels.shape
     parts = [_pixels(frame, look), _depth(frame, look.depth), _tokens(frame, look.tokens)]
     described = {
-        "width": width, "height": height, "encoding": look.encoding, "pixel_bytes": len(parts[0]),
-        "depth": look.depth if len(parts[1]) else "", "depth_bytes": len(parts[1]),
-        "grid": () if frame.tokens is None or not len(parts[2]) else frame.tokens.shape, "token_bytes": len(parts[2]),
+        "width": width,
+        "height": height,
+        "encoding": look.encoding,
+        "pixel_bytes": len(parts[0]),
+        "depth": look.depth if len(parts[1]) else "",
+        "depth_bytes": len(parts[1]),
+        "grid": () if frame.tokens is None or not len(parts[2]) else frame.tokens.shape,
+        "token_bytes": len(parts[2]),
         "pose": tuple(pose_row(frame.pose)) if frame.pose else (),
-    }  # fmt: skip
+    }
     payload = parts[0] if len(parts[0]) == sum(map(len, parts)) else b"".join(parts)
     return Encoded(described | {"encode_ms": (time.perf_counter() - began) * 1000}, payload)
 

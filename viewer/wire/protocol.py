@@ -27,9 +27,23 @@ MAX_TURN_DEG = 360.0  # of one step, left and up
 MAX_PLACE_M = 1e9  # how far from its world's origin a walk may come
 
 ERROR_CODES = (
-    "malformed", "unknown_type", "version", "hello_first", "too_large", "rate", "limit", "unknown_session", "not_yours",
-    "bad_request", "bad_action", "not_found", "queue_full", "storage", "closing", "internal",
-)  # fmt: skip
+    "malformed",
+    "unknown_type",
+    "version",
+    "hello_first",
+    "too_large",
+    "rate",
+    "limit",
+    "unknown_session",
+    "not_yours",
+    "bad_request",
+    "bad_action",
+    "not_found",
+    "queue_full",
+    "storage",
+    "closing",
+    "internal",
+)
 
 
 class ProtocolError(ValueError):
@@ -391,9 +405,16 @@ def _read_header(part) -> dict:
         raise ProtocolError("too_large", f"a header of {len(part)} bytes; wanted at most {MAX_HEADER}")
     try:
         header = msgpack.unpackb(
-            part, raw=False, use_list=False, strict_map_key=True, max_str_len=8192, max_bin_len=0,
-            max_array_len=512, max_map_len=128, max_ext_len=0,
-        )  # fmt: skip
+            part,
+            raw=False,
+            use_list=False,
+            strict_map_key=True,
+            max_str_len=8192,
+            max_bin_len=0,
+            max_array_len=512,
+            max_map_len=128,
+            max_ext_len=0,
+        )
     except (msgpack.UnpackException, ValueError) as error:
         raise ProtocolError("malformed", f"the header is no msgpack within limits ({str(error)[:200]})") from error
     if not isinstance(header, dict) or not isinstance(header.get("type"), str):

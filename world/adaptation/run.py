@@ -108,9 +108,18 @@ def _work(rank: int, workers: int, order: AdaptOrder, show) -> None:
     model = checkpoint.model.requires_grad_(True)
     learner = Learner(model, checkpoint.vocabulary)
     report = show or (lambda part, share, row: log.info("%5.1f%% %s", 100 * share, row))
-    adapt(learner, sequences[count:], sequences[:count] or sequences, layout, MetricPath(checkpoint.metric, dida),
-          recipe, order.out / "run", rank=rank, workers=workers,
-          progress=lambda share, row: report("adapting", share, row))  # fmt: skip
+    adapt(
+        learner,
+        sequences[count:],
+        sequences[:count] or sequences,
+        layout,
+        MetricPath(checkpoint.metric, dida),
+        recipe,
+        order.out / "run",
+        rank=rank,
+        workers=workers,
+        progress=lambda share, row: report("adapting", share, row),
+    )
     if rank:
         return
     target = order.out / "checkpoint"
@@ -155,10 +164,13 @@ def _gathered(order: AdaptOrder, tick) -> Iterator[np.ndarray]:
     if order.distil:
         if not walks:
             raise AdaptError("a walk of its own begins at a recorded frame; name a folder that `roam record` wrote")
-        begun = [(pixels[: order.frames], actions[: order.frames - 1])
-                 for pixels, actions in recorded_walks(walks, "train", order.distil)]  # fmt: skip
-        yield from distilled_walks(Engine(checkpoint), begun, layout, temperature=DISTIL_TEMPERATURE,
-                                   seed=order.recipe.seed, progress=tick)  # fmt: skip
+        begun = [
+            (pixels[: order.frames], actions[: order.frames - 1])
+            for pixels, actions in recorded_walks(walks, "train", order.distil)
+        ]
+        yield from distilled_walks(
+            Engine(checkpoint), begun, layout, temperature=DISTIL_TEMPERATURE, seed=order.recipe.seed, progress=tick
+        )
 
 
 def _own_answers(order: AdaptOrder, tick) -> Iterator[np.ndarray]:

@@ -106,8 +106,15 @@ class AnswerWriter:
     picture whose size the model chooses, at most.
     """
 
-    def __init__(self, checkpoint: Checkpoint, request: Request, *, cache: KVCache | None = None,
-                 streams: Sequence[TokenStream] | None = None, largest: int | None = None):  # fmt: skip
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        request: Request,
+        *,
+        cache: KVCache | None = None,
+        streams: Sequence[TokenStream] | None = None,
+        largest: int | None = None,
+    ):
         self.checkpoint, self.request = checkpoint, request
         self.preset = request.preset or preset(request.task)
         self.parts = parts_of(checkpoint)
@@ -229,20 +236,29 @@ class AnswerWriter:
             mixed, guided = self._guided(hidden)
             if guided:
                 guided["uncond"] = guided["uncond"][None]
-            return head_sample(mixed[None].contiguous(), head, seeds, temperature=temperature,
-                               top_k=self.preset.image.top_k, **guided)[0]  # fmt: skip
+            return head_sample(
+                mixed[None].contiguous(), head, seeds, temperature=temperature, top_k=self.preset.image.top_k, **guided
+            )[0]
 
         path = MetricPath(self.checkpoint.metric, dida)
         seeds = [self._seed(step) for step in range(dida.steps + 1)]
-        return decode_canvas(predict, start_from_noise(path, (1, height * width), seeds[0]), path, seeds[1:],
-                             sampler=self.preset.sampler or "direct")  # fmt: skip
+        return decode_canvas(
+            predict,
+            start_from_noise(path, (1, height * width), seeds[0]),
+            path,
+            seeds[1:],
+            sampler=self.preset.sampler or "direct",
+        )
 
     @property
     def _dida(self) -> DidaConfig:
         """How pictures are denoised: as the weights say, but for what the preset does."""
         dida, asked = self.checkpoint.dida, self.preset
-        return replace(dida, steps=asked.steps or dida.steps,
-                       step_temperature=dida.step_temperature if asked.heat is None else asked.heat)  # fmt: skip
+        return replace(
+            dida,
+            steps=asked.steps or dida.steps,
+            step_temperature=dida.step_temperature if asked.heat is None else asked.heat,
+        )
 
     def _seed(self, step: int) -> torch.Tensor:
         """(1,) int64 of this picture's place in the conversation and a step of its denoising."""
@@ -343,9 +359,14 @@ class AnswerWriter:
         model, pages = self.checkpoint.model, self.parts.pages
         if cache is None:
             longest = min(pages.context, len(prompts[0]) + self.preset.max_tokens)
-            cache = KVCache(model.config, pages, device=self.device, dtype=model.lm_head.weight.dtype,
-                            num_pages=len(prompts) * -(-longest // pages.page_size),
-                            max_pages=len(prompts) * -(-pages.context // pages.page_size))  # fmt: skip
+            cache = KVCache(
+                model.config,
+                pages,
+                device=self.device,
+                dtype=model.lm_head.weight.dtype,
+                num_pages=len(prompts) * -(-longest // pages.page_size),
+                max_pages=len(prompts) * -(-pages.context // pages.page_size),
+            )
         streams = [TokenStream(cache, context=pages.context) for _ in prompts]
         for stream, prompt_ids in zip(streams, prompts, strict=True):
             stream.append(prompt_ids)

@@ -42,16 +42,31 @@ INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
 # settings that config.json may leave out, at the values of the official code
 _DEFAULTS = {"head_dim": 128, "rms_norm_eps": 1e-5, "rope_theta": 1e6}
 _DEFAULT_CONTEXT = 32_768
-_MODEL_SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-                "num_key_value_heads")  # fmt: skip
+_MODEL_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+)
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def load_official(model: str | Path, vision: str | Path, *, text: str | Path | None = None, device: str = "cpu",
-                  precision: str | None = None, context: int | None = None, available: int | None = None,
-                  mesh: DeviceMesh | None = None, need: Need | None = None,
-                  say: Callable[[str], None] | None = None) -> Checkpoint:  # fmt: skip
+def load_official(
+    model: str | Path,
+    vision: str | Path,
+    *,
+    text: str | Path | None = None,
+    device: str = "cpu",
+    precision: str | None = None,
+    context: int | None = None,
+    available: int | None = None,
+    mesh: DeviceMesh | None = None,
+    need: Need | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Checkpoint:
     """Load Emu3.5 from the official folders of the language model and the vision tokenizer.
 
     text: the folder of emu3.tiktoken, by default the model's or the official repository's (text.py); precision:
@@ -71,22 +86,44 @@ def load_official(model: str | Path, vision: str | Path, *, text: str | Path | N
     precision = precision or ("bfloat16" if torch.device(device).type == "cuda" else "float32")
     num_vision = sum(tensor.numel() for tensor in _on_meta(IbqTokenizer, vision_config).parameters())
     free = free_bytes(device) if available is None else available
-    plan = Footprint(config, pages, precision, vision=num_vision, vision_width=vision_config.ch, area=need.area,
-                     streams=need.streams, budget=need.tokens, spare=need.spare, device=device, available=free,
-                     num_devices=mesh.size() if mesh else 1)  # fmt: skip
+    plan = Footprint(
+        config,
+        pages,
+        precision,
+        vision=num_vision,
+        vision_width=vision_config.ch,
+        area=need.area,
+        streams=need.streams,
+        budget=need.tokens,
+        spare=need.spare,
+        device=device,
+        available=free,
+        num_devices=mesh.size() if mesh else 1,
+    )
     if context is None and (shorter := plan.shortened()) is not plan:
         plan, pages = shorter, shorter.pages
         say(f"a context of {pages.context} tokens, for {trained} do not fit; --context says another")
     if pages.context > trained:
-        say(f"a context of {pages.context} tokens, where the weights were trained for {trained}: positions go on, as "
-            "in the official code, and nobody has measured how well")  # fmt: skip
+        say(
+            f"a context of {pages.context} tokens, where the weights were trained for {trained}: positions go on, as "
+            "in the official code, and nobody has measured how well"
+        )
     say(plan.report())
     plan.check()
     transformer = load_transformer(model, config, device=device, precision=precision, mesh=mesh)
     tokenizer = load_vision(vision, vision_config, device=device)
     dida = _read_dida(model)
-    return Checkpoint(transformer, tokenizer, words, vocabulary, LayoutConfig(grid=(45, 45), text_capacity=127),
-                      dida or DidaConfig(), _digest(model, vision), pages, is_adapted=dida is not None)  # fmt: skip
+    return Checkpoint(
+        transformer,
+        tokenizer,
+        words,
+        vocabulary,
+        LayoutConfig(grid=(45, 45), text_capacity=127),
+        dida or DidaConfig(),
+        _digest(model, vision),
+        pages,
+        is_adapted=dida is not None,
+    )
 
 
 @dataclass(frozen=True)
@@ -122,8 +159,15 @@ def parts_of(checkpoint: Checkpoint) -> OfficialParts:
     return OfficialParts(text, vision, pages)
 
 
-def save_official(model: Transformer, source: str | Path, folder: str | Path, dida: DidaConfig, *,
-                  text: str | Path | None = None, shard_bytes: int = 4 << 30) -> None:  # fmt: skip
+def save_official(
+    model: Transformer,
+    source: str | Path,
+    folder: str | Path,
+    dida: DidaConfig,
+    *,
+    text: str | Path | None = None,
+    shard_bytes: int = 4 << 30,
+) -> None:
     """Write a model that began as the official folder `source` as such a folder, in shards of about `shard_bytes`;
     config.json says that it is adapted, and the text tokenizer's files come along, from `text` if it is named."""
     source, folder = Path(source), Path(folder)
@@ -224,8 +268,9 @@ def read_vision_config(folder: Path) -> IbqConfig:
         raise CheckpointError(f"{path} has settings that cannot be used: {error}") from error
 
 
-def load_transformer(folder: Path, config: ModelConfig, *, device: str, precision: str,
-                     mesh: DeviceMesh | None = None) -> Transformer:  # fmt: skip
+def load_transformer(
+    folder: Path, config: ModelConfig, *, device: str, precision: str, mesh: DeviceMesh | None = None
+) -> Transformer:
     """Stream the shards onto the device, of split tensors only this process's share. Keys and shapes of every shard are
     checked before the first one is read. Raises CheckpointError; fp8 weights cannot be split."""
     if mesh and precision == "fp8":

@@ -114,17 +114,28 @@ class EmuEngine:
         one_session = self.preset.num_branches * (-(-self.pages.context // self.pages.page_size) + self.num_kept + 2)
         # on a GPU what was planned is taken at once, for growing holds the old tensors beside the new ones
         first = one_session if self.device.type == "cuda" else min(64, one_session)
-        self.cache = KVCache(self.model.config, self.pages, device=self.device, num_pages=first,
-                             dtype=self.model.lm_head.weight.dtype)  # fmt: skip
+        self.cache = KVCache(
+            self.model.config, self.pages, device=self.device, num_pages=first, dtype=self.model.lm_head.weight.dtype
+        )
         free = free_bytes(str(self.device))
         room = one_session if free is None else free // 2 // self.cache.bytes_per_page
         self.cache.max_pages = max_pages or max(one_session, room)
 
     @classmethod
-    def from_folders(cls, model: str | Path, vision: str | Path | None = None, *, text: str | Path | None = None,
-                     device: str = "cpu", dida: DidaConfig | None = None, precision: str | None = None,
-                     context: int | None = None, mesh: DeviceMesh | None = None,
-                     say: Callable[[str], None] | None = None, **changes) -> EmuEngine:  # fmt: skip
+    def from_folders(
+        cls,
+        model: str | Path,
+        vision: str | Path | None = None,
+        *,
+        text: str | Path | None = None,
+        device: str = "cpu",
+        dida: DidaConfig | None = None,
+        precision: str | None = None,
+        context: int | None = None,
+        mesh: DeviceMesh | None = None,
+        say: Callable[[str], None] | None = None,
+        **changes,
+    ) -> EmuEngine:
         """Load official folders (checkpoint.py). changes: fields of the preset (prompts.py), for instance the area of a
         frame, 720 x 720 pixels unless told otherwise. The memory plan goes through `say` first.
 
@@ -136,8 +147,9 @@ class EmuEngine:
         refuse_swapped(model, vision)
         is_whole(drawn, is_adapted=dida is not None or is_adapted(model))
         need = Need(streams=drawn.num_branches, area=drawn.area, spare=_kept(context or Need.longest, drawn.area) + 2)
-        checkpoint = load_official(model, vision, text=text, device=device, precision=precision, context=context,
-                                   mesh=mesh, need=need, say=say)  # fmt: skip
+        checkpoint = load_official(
+            model, vision, text=text, device=device, precision=precision, context=context, mesh=mesh, need=need, say=say
+        )
         return cls(replace(checkpoint, dida=dida or checkpoint.dida), preset=drawn)
 
     dreams_anew = False  # every frame is drawn whole
@@ -157,9 +169,19 @@ class EmuEngine:
         """Passages behind the newest, beside the first, that a session keeps."""
         return self.rewind_limit
 
-    def session(self, first: Frame | np.ndarray | None = None, *, words: str = "", seed: int = 0,
-                start: str = "auto", decoder: str | None = None, solid: bool = False, seen: np.ndarray | None = None,
-                photograph: bool = False, mode: str = "interactive") -> Session:  # fmt: skip
+    def session(
+        self,
+        first: Frame | np.ndarray | None = None,
+        *,
+        words: str = "",
+        seed: int = 0,
+        start: str = "auto",
+        decoder: str | None = None,
+        solid: bool = False,
+        seen: np.ndarray | None = None,
+        photograph: bool = False,
+        mode: str = "interactive",
+    ) -> Session:
         """A walk that begins at a picture (H, W, 3) uint8 of any size, at words alone, or at a picture with words.
 
         mode: "interactive" or, where the model is to lead, "free" (prompts.py). decoder: "dida" or "autoregressive", by
@@ -188,8 +210,9 @@ class EmuEngine:
             raise
         frame = replace(frame, pose=first.pose if isinstance(first, Frame) else _ORIGIN)
         decoder = "dida" if writer.is_whole else "autoregressive"
-        return Session(self, [_passage(frame, writer, said)], [], seed=seed, start=start, decoder=decoder,
-                       is_committed=False)  # fmt: skip
+        return Session(
+            self, [_passage(frame, writer, said)], [], seed=seed, start=start, decoder=decoder, is_committed=False
+        )
 
     def step_many(self, sessions: Sequence[Session], actions: Sequence[Action]) -> list[Frame]:
         """One step of each session, one after the other: their words and pictures are of different lengths.
@@ -249,16 +272,31 @@ class EmuEngine:
         """Write a session's state to one file: the ids and pictures of all that it keeps. Keys and values, a quarter
         of a megabyte a token at full size, are made again from the ids."""
         moments = _passages(session)
-        told = [{"index": moment.frame.index, "pose": pose_row(moment.frame.pose), "words": moment.words,
-                 "ends": [strand.end for strand in moment.strands]} for moment in moments]  # fmt: skip
+        told = [
+            {
+                "index": moment.frame.index,
+                "pose": pose_row(moment.frame.pose),
+                "words": moment.words,
+                "ends": [strand.end for strand in moment.strands],
+            }
+            for moment in moments
+        ]
         meta = {
-            "roam": "exploration", "format": FORMAT, "weights": self.checkpoint.digest, "seed": str(session.seed),
-            "start": session.start, "decoder": session.decoder, "passages": json.dumps(told),
+            "roam": "exploration",
+            "format": FORMAT,
+            "weights": self.checkpoint.digest,
+            "seed": str(session.seed),
+            "start": session.start,
+            "decoder": session.decoder,
+            "passages": json.dumps(told),
             "actions": json.dumps([action_row(action) for action in session.actions]),
-        }  # fmt: skip
+        }
         tensors = {f"codes.{k}": torch.from_numpy(_codes(moment.frame)) for k, moment in enumerate(moments)}
-        tensors |= {f"ids.{k}.{branch}": torch.tensor([*strand.ids, strand.next], dtype=torch.int32)
-                    for k, moment in enumerate(moments) for branch, strand in enumerate(moment.strands)}  # fmt: skip
+        tensors |= {
+            f"ids.{k}.{branch}": torch.tensor([*strand.ids, strand.next], dtype=torch.int32)
+            for k, moment in enumerate(moments)
+            for branch, strand in enumerate(moment.strands)
+        }
         write_whole(tensors, path, meta)
 
     def load_session(self, path: str | Path) -> Session:
@@ -372,8 +410,12 @@ class EmuEngine:
         self.preset = replace(self.preset, text_limit=self._num_thoughts)
         area = 9 * self._largest // 10 * self.vision.config.cell**2  # the rest is for ends of rows and the size
         if area < self.preset.area:
-            log.warning("frames of %d pixels, for a context of %d tokens holds no two of %d", area, self.pages.context,
-                        self.preset.area)  # fmt: skip
+            log.warning(
+                "frames of %d pixels, for a context of %d tokens holds no two of %d",
+                area,
+                self.pages.context,
+                self.preset.area,
+            )
             self.preset = replace(self.preset, area=area)
 
     def _check_room(self, writer: AnswerWriter) -> None:
@@ -382,11 +424,15 @@ class EmuEngine:
         block = self.form.block_length(*writer.grids[0].shape) if given else self._largest
         needed = len(writer.prompt) + step + block + (0 if given else self._num_thoughts + block)
         if not given and block < self.form.block_length(SMALLEST_SIDE, SMALLEST_SIDE):
-            raise ContextFull(f"a context of {self.pages.context} tokens is too short for a walk from words alone; "
-                              "begin with a picture, or give a longer --context")  # fmt: skip
+            raise ContextFull(
+                f"a context of {self.pages.context} tokens is too short for a walk from words alone; "
+                "begin with a picture, or give a longer --context"
+            )
         if (excess := needed - self.pages.context) > 0:
-            raise ContextFull(f"the scene's words are {excess} tokens too long for a context of {self.pages.context}; "
-                              "say it in fewer, or give a longer --context")  # fmt: skip
+            raise ContextFull(
+                f"the scene's words are {excess} tokens too long for a context of {self.pages.context}; "
+                "say it in fewer, or give a longer --context"
+            )
 
     def _stream(self, seen: Sequence[Passage], branch: int) -> TokenStream:
         """One branch of the passages as a stream to go on with; what has not been read of the last one is pending."""

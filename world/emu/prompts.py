@@ -124,8 +124,10 @@ def is_whole(preset: Preset, *, is_adapted: bool) -> bool:
         )
     is_so = preset.decoder == "dida" or (preset.decoder == "auto" and is_adapted)
     if not is_so and (preset.steps is not None or preset.sampler is not None):
-        raise PromptError("--steps and --sampler are of denoising, and pictures are drawn token by token here: leave "
-                          "them out, or add --decoder dida")  # fmt: skip
+        raise PromptError(
+            "--steps and --sampler are of denoising, and pictures are drawn token by token here: leave "
+            "them out, or add --decoder dida"
+        )
     return is_so
 
 

@@ -121,8 +121,9 @@ class Grammar:
     pictures have the first one's size; largest: tokens of a picture whose size the model chooses, at most.
     """
 
-    def __init__(self, form: Format, *, size: tuple[int, int] | None = None, keeps_size: bool = True,
-                 largest: int | None = None):  # fmt: skip
+    def __init__(
+        self, form: Format, *, size: tuple[int, int] | None = None, keeps_size: bool = True, largest: int | None = None
+    ):
         self.form, self.size, self.keeps_size = form, size, keeps_size
         self.largest = largest
         self.is_sized = size is not None
@@ -159,8 +160,9 @@ class Grammar:
         left = min(budget + len(self._block), self.largest or budget + len(self._block))
         fitting = {
             head[len(begun) : len(begun) + 1]
-            for head, length in self._headers if length <= left and head.startswith(begun)
-        }  # fmt: skip
+            for head, length in self._headers
+            if length <= left and head.startswith(begun)
+        }
         return sorted(form.text.encode(char)[0] if char else form.codes_begin for char in fitting)
 
     @cached_property

@@ -113,7 +113,13 @@ def _apart(a: Pose, b: Pose) -> float:
 
 
 BASELINES: dict[str, Callable[[], WorldModel]] = {
-    "truth": TruthRow, "depth-warp": DepthWarp, "retrieval": Retrieval, "half-speed": HalfSpeed,
-    "other-scene": OtherScene, "copy-last": CopyLast, "copy-first": CopyFirst, "mean-colour": MeanColour,
-}  # fmt: skip
+    "truth": TruthRow,
+    "depth-warp": DepthWarp,
+    "retrieval": Retrieval,
+    "half-speed": HalfSpeed,
+    "other-scene": OtherScene,
+    "copy-last": CopyLast,
+    "copy-first": CopyFirst,
+    "mean-colour": MeanColour,
+}
 FROZEN = ("copy-last", "copy-first", "mean-colour")

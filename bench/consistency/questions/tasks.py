@@ -83,8 +83,10 @@ def offset_revisit(scene: Scene, rng: np.random.Generator, form: Form) -> Iterat
         ("turn 120", turns(120), turns(-120)),
         ("backwards", steps(forward=STEP, count=4), steps(forward=-STEP, count=4)),
     ):
-        motion = Motion(right=round(rng.choice([-1, 1]) * rng.uniform(0.1, 0.3), 2),
-                        yaw_deg=round(rng.choice([-1, 1]) * rng.uniform(2, 5), 1))  # fmt: skip
+        motion = Motion(
+            right=round(rng.choice([-1, 1]) * rng.uniform(0.1, 0.3), 2),
+            yaw_deg=round(rng.choice([-1, 1]) * rng.uniform(2, 5), 1),
+        )
         path = [*out, act(motion), *back]
         if start := find_start(scene, rng, partial(_is_walkable, scene, path)):
             yield Walk(f"offset {name}", start, out, path[len(out) :])
@@ -148,9 +150,13 @@ def rest(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
         probe = [*turns(30), *turns(-30)]
         every = max(2, form.rest_frames // 12)
         yield Walk(
-            "stand still", start, probe, [act(Motion())] * form.rest_frames + probe, "rest",
+            "stand still",
+            start,
+            probe,
+            [act(Motion())] * form.rest_frames + probe,
+            "rest",
             scored=lambda left: left < len(probe) or left % every == 0,
-        )  # fmt: skip
+        )
 
 
 def unseen(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
@@ -163,8 +169,14 @@ def unseen(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]
     if start := find_start(scene, rng, lambda pose: True):
         yield Walk("half turn left", start, glance, turns(180), "unseen")
         round_again = 360 // TURN_DEG  # frames between a look and the same look again
-        yield Walk("one turn and a half right", start, glance, turns(-540), "unseen",
-                   scored=lambda left: left < 6 or left >= round_again)  # fmt: skip
+        yield Walk(
+            "one turn and a half right",
+            start,
+            glance,
+            turns(-540),
+            "unseen",
+            scored=lambda left: left < 6 or left >= round_again,
+        )
     way: list[Action] | None = None
     for _ in range(12):
         start = find_start(scene, rng, lambda pose: round(pose.yaw_deg) % 90 == 0)
@@ -176,9 +188,18 @@ def unseen(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]
 
 
 TASKS: dict[str, Callable[[Scene, np.random.Generator, Form], Iterator[Walk]]] = {
-    "T1": turn_return, "T2": full_turn, "T3": out_and_back, "T4": loop, "T5": offset_revisit,
-    "T6": gap_sweep, "T7": permanence, "T8": action_grid, "T9": long_walk, "T10": rest, "T11": unseen,
-}  # fmt: skip
+    "T1": turn_return,
+    "T2": full_turn,
+    "T3": out_and_back,
+    "T4": loop,
+    "T5": offset_revisit,
+    "T6": gap_sweep,
+    "T7": permanence,
+    "T8": action_grid,
+    "T9": long_walk,
+    "T10": rest,
+    "T11": unseen,
+}
 
 
 def build(
@@ -217,8 +238,22 @@ def _episode(scene: Scene, walk: Walk, task: str, number: int, seed: int, mode: 
     last = len(actions)
     scored = [t for t in range(num_context, last + 1) if walk.scored is None or walk.scored(last - t)]
     phases = ("explore",) * shown + (walk.phase,) * (last + 1 - shown)
-    return Episode(task, walk.variant, mode, number, seed, actions, tuple(poses), phases, num_context, tuple(scored),
-                   walk.gap, walk.target, walk.is_absent, split)  # fmt: skip
+    return Episode(
+        task,
+        walk.variant,
+        mode,
+        number,
+        seed,
+        actions,
+        tuple(poses),
+        phases,
+        num_context,
+        tuple(scored),
+        walk.gap,
+        walk.target,
+        walk.is_absent,
+        split,
+    )
 
 
 def in_pairs(left: int) -> bool:
@@ -255,14 +290,24 @@ def wobble(count: int) -> list[Action]:
 
 
 SINGLES = (
-    Motion(forward=STEP), Motion(forward=-STEP), Motion(right=-STEP), Motion(right=STEP), Motion(yaw_deg=TURN_DEG),
-    Motion(yaw_deg=-TURN_DEG), Motion(pitch_deg=TURN_DEG), Motion(pitch_deg=-TURN_DEG), Motion(),
-)  # fmt: skip
+    Motion(forward=STEP),
+    Motion(forward=-STEP),
+    Motion(right=-STEP),
+    Motion(right=STEP),
+    Motion(yaw_deg=TURN_DEG),
+    Motion(yaw_deg=-TURN_DEG),
+    Motion(pitch_deg=TURN_DEG),
+    Motion(pitch_deg=-TURN_DEG),
+    Motion(),
+)
 PAIRS = (
-    Motion(forward=STEP, yaw_deg=TURN_DEG), Motion(forward=STEP, yaw_deg=-TURN_DEG),
-    Motion(forward=-STEP, yaw_deg=TURN_DEG), Motion(right=-STEP, yaw_deg=-TURN_DEG),
-    Motion(right=STEP, yaw_deg=TURN_DEG), Motion(forward=STEP, pitch_deg=-TURN_DEG),
-)  # fmt: skip
+    Motion(forward=STEP, yaw_deg=TURN_DEG),
+    Motion(forward=STEP, yaw_deg=-TURN_DEG),
+    Motion(forward=-STEP, yaw_deg=TURN_DEG),
+    Motion(right=-STEP, yaw_deg=-TURN_DEG),
+    Motion(right=STEP, yaw_deg=TURN_DEG),
+    Motion(forward=STEP, pitch_deg=-TURN_DEG),
+)
 
 
 def find_target(scene: Scene, rng: np.random.Generator) -> tuple[int, Pose] | None:

@@ -94,9 +94,10 @@ class Truth:
             }
             poses = list(rounded.values())
             self._shown = (
-                np.stack([self.at(pose).depth for pose in poses]), np.stack([pose.rotation for pose in poses]),
+                np.stack([self.at(pose).depth for pose in poses]),
+                np.stack([pose.rotation for pose in poses]),
                 np.array([pose.position for pose in poses]),
-            )  # fmt: skip
+            )
         return self._shown
 
 

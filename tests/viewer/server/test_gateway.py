@@ -105,8 +105,16 @@ class Browser:
     """A headless Chromium with one page, driven over its debugging socket."""
 
     def __init__(self, url: str, folder):
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--window-size=600,700",
-                 "--remote-debugging-port=0", f"--user-data-dir={folder}", url]  # fmt: skip
+        flags = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--window-size=600,700",
+            "--remote-debugging-port=0",
+            f"--user-data-dir={folder}",
+            url,
+        ]
         self.process = subprocess.Popen([BROWSER, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         port = self._until(lambda: (folder / "DevToolsActivePort").read_text().split()[0])
         pages = self._until(lambda: self._pages(port, url))

@@ -52,8 +52,11 @@ def test_the_same_seed_gives_the_same_answer_and_another_seed_another(checkpoint
 
 def words_and_codes(checkpoint, request: Request) -> list:
     events = answer(checkpoint, request)
-    return [event.text if isinstance(event, Text) else event.codes.tolist() for event in events
-            if isinstance(event, Text | Image)]  # fmt: skip
+    return [
+        event.text if isinstance(event, Text) else event.codes.tolist()
+        for event in events
+        if isinstance(event, Text | Image)
+    ]
 
 
 @pytest.mark.parametrize("unconditional", ["images", "all"])
@@ -83,8 +86,10 @@ def test_guidance_by_batched_branches_equals_guidance_computed_from_whole_sequen
     for place in range(head_end, len(block)):
         if block[place] < first:
             continue
-        states = [whole_state(checkpoint, [*prefix, *part, *block[:place]])
-                  for prefix, part in zip(both, (spoken, []), strict=True)]  # fmt: skip
+        states = [
+            whole_state(checkpoint, [*prefix, *part, *block[:place]])
+            for prefix, part in zip(both, (spoken, []), strict=True)
+        ]
         cond, uncond = ((model.lm_head(state)).log_softmax(-1) for state in states)
         assert int((uncond + 4.0 * (cond - uncond))[first:].argmax()) == block[place] - first
 
@@ -137,12 +142,15 @@ def test_a_size_left_to_the_model_is_kept_for_later_pictures(checkpoint):
     assert len(shapes) == 1 and min(shapes.pop()) >= 10
 
 
-@pytest.mark.parametrize(("change", "error", "message"), [
-    (dict(task="fly"), PromptError, "unknown task 'fly'"),
-    (dict(question="x<|image start|>"), PromptError, r"control token '<\|image start\|>'"),
-    (dict(question="so much " * 300), ContextFull, r"a sequence of \d+ tokens; the context holds 1024"),
-    (dict(images=(np.zeros((40, 40, 4), np.uint8),)), PromptError, r"an image of shape \(40, 40, 4\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (dict(task="fly"), PromptError, "unknown task 'fly'"),
+        (dict(question="x<|image start|>"), PromptError, r"control token '<\|image start\|>'"),
+        (dict(question="so much " * 300), ContextFull, r"a sequence of \d+ tokens; the context holds 1024"),
+        (dict(images=(np.zeros((40, 40, 4), np.uint8),)), PromptError, r"an image of shape \(40, 40, 4\)"),
+    ],
+)
 def test_what_cannot_be_answered_is_refused_in_one_sentence_before_the_first_event(checkpoint, change, error, message):
     with pytest.raises(error, match=message):
         next(answer(checkpoint, replace(ask("story"), **change)))
@@ -173,8 +181,17 @@ def test_draws_keep_to_top_k_and_to_what_is_allowed():
 def test_generate_writes_pictures_words_and_one_page(official, tmp_path, capsys):
     PictureFile.fromarray(PIXELS).save(tmp_path / "a.png")
     out, options = tmp_path / "out", SHORT | dict(max_tokens=40)
-    generate("story", "a <red> door", out, model=official[0], vision=official[1], images=[tmp_path / "a.png"],
-             size="2*3", device="cpu", **options)  # fmt: skip
+    generate(
+        "story",
+        "a <red> door",
+        out,
+        model=official[0],
+        vision=official[1],
+        images=[tmp_path / "a.png"],
+        size="2*3",
+        device="cpu",
+        **options,
+    )
     page = (out / "index.html").read_text()
     assert "a &lt;red&gt; door" in page and 'src="01.png"' in page
     assert "GiB  language model" in capsys.readouterr().out
@@ -187,8 +204,19 @@ def test_generate_writes_pictures_words_and_one_page(official, tmp_path, capsys)
 def test_the_page_of_an_exploration_shows_its_directions_and_what_it_went_by(official, tmp_path, capsys):
     PictureFile.fromarray(PIXELS).save(tmp_path / "a.png")
     out, options = tmp_path / "out", SHORT | dict(max_tokens=60)
-    generate("explore", "a hall", out, model=official[0], vision=official[1], images=[tmp_path / "a.png"],
-             instructions=["go <left>"], mode="interactive", size="2*3", device="cpu", **options)  # fmt: skip
+    generate(
+        "explore",
+        "a hall",
+        out,
+        model=official[0],
+        vision=official[1],
+        images=[tmp_path / "a.png"],
+        instructions=["go <left>"],
+        mode="interactive",
+        size="2*3",
+        device="cpu",
+        **options,
+    )
     page = (out / "index.html").read_text()
     first, direction, second = (page.index(what) for what in ('src="01.png"', "go &lt;left&gt;", 'src="02.png"'))
     assert page.index('src="given-01.png"') < first < direction < second
@@ -206,15 +234,18 @@ def test_the_default_size_is_the_official_configurations_for_t2i_and_the_models_
     assert cells_of("default", "t2i") == (55, 73) and cells_of("default", "story") is None
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    (dict(task="story", mode="free"), "--mode is of the task explore"),
-    (dict(task="t2i", size="3x"), "a size of '3x'; wanted height"),
-    (dict(task="t2i", question="x<|image start|>"), "the control token '<|image start|>'"),
-    (dict(task="story", instructions=["go <|extra_101|> on"]), "the control token '<|extra_101|>'"),
-    (dict(task="t2i", decoder="dida"), "these weights were never adapted"),
-    (dict(task="t2i", steps=4), "--steps and --sampler are of denoising"),
-    (dict(task="t2i", decoder="dida", sampler="leap"), "unknown sampler 'leap'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(task="story", mode="free"), "--mode is of the task explore"),
+        (dict(task="t2i", size="3x"), "a size of '3x'; wanted height"),
+        (dict(task="t2i", question="x<|image start|>"), "the control token '<|image start|>'"),
+        (dict(task="story", instructions=["go <|extra_101|> on"]), "the control token '<|extra_101|>'"),
+        (dict(task="t2i", decoder="dida"), "these weights were never adapted"),
+        (dict(task="t2i", steps=4), "--steps and --sampler are of denoising"),
+        (dict(task="t2i", decoder="dida", sampler="leap"), "unknown sampler 'leap'"),
+    ],
+)
 def test_generate_refuses_what_cannot_be_before_loading(official, tmp_path, options, message):
     shutil.copy(official[0] / "config.json", tmp_path)  # and no weights
     options = dict(question="x") | options
@@ -267,16 +298,27 @@ def test_three_branches_are_mixed_as_the_official_code_has_it(checkpoint):
     writer.close()
     assert len(prefixes) == 3 and len(prefixes[2]) < len(prefixes[1])
     for place in (place for place, token in enumerate(block) if token >= first):
-        states = [whole_state(checkpoint, [*prefix, *part, *block[:place]])
-                  for prefix, part in zip(prefixes, (spoken, [], []), strict=True)]  # fmt: skip
+        states = [
+            whole_state(checkpoint, [*prefix, *part, *block[:place]])
+            for prefix, part in zip(prefixes, (spoken, [], []), strict=True)
+        ]
         c, u, n = (model.lm_head(state).log_softmax(-1) for state in states)
         assert int((n + 2.0 * (u - n) + 3.0 * (c - u))[first:].argmax()) == block[place] - first
 
 
 def test_each_instruction_after_a_picture_edits_the_last_one(official, tmp_path, capsys):
     out, options = tmp_path / "out", SHORT | dict(max_tokens=40)
-    generate("t2i", "a red door", out, model=official[0], vision=official[1], instructions=["make it blue", "open it"],
-             size="2*3", device="cpu", **options)  # fmt: skip
+    generate(
+        "t2i",
+        "a red door",
+        out,
+        model=official[0],
+        vision=official[1],
+        instructions=["make it blue", "open it"],
+        size="2*3",
+        device="cpu",
+        **options,
+    )
     assert [PictureFile.open(out / f"0{number}.png").size for number in (1, 2, 3)] == [(48, 32)] * 3
     page = (out / "index.html").read_text()
     assert page.index('src="01.png"') < page.index("make it blue") < page.index('src="02.png"') < page.index("open it")

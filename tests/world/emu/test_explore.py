@@ -167,8 +167,9 @@ def test_a_walk_may_begin_with_words_alone_and_not_with_nothing(engine):
 def test_a_walk_from_words_alone_goes_on_where_the_context_holds_hardly_two_pictures(checkpoint, context):
     """A model may choose the largest picture that it is let, and there must be room for another one after it."""
     pages = replace(checkpoint.pages, context=context)
-    engine = EmuEngine(replace(checkpoint, pages=pages), preset=explore_preset(text_limit=6, text=Sampling(top_k=1)),
-                       max_pages=200)  # fmt: skip
+    engine = EmuEngine(
+        replace(checkpoint, pages=pages), preset=explore_preset(text_limit=6, text=Sampling(top_k=1)), max_pages=200
+    )
     session = engine.session(words="a hall", seed=2)
     shape = session.frame.tokens.shape
     for action in (LEFT, ON, WAIT, LEFT):
@@ -213,10 +214,13 @@ def test_guidance_off_walks_on_one_branch(checkpoint):
     assert session.step(LEFT).index == 1 and len(session.moments[-1].strands) == 1
 
 
-@pytest.mark.parametrize(("action", "message"), [
-    (Action("go <|image start|> there"), r"control token '<\|image start\|>'"),
-    (Action("so much " * 200), r"a direction of \d+ tokens; at most 256"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (Action("go <|image start|> there"), r"control token '<\|image start\|>'"),
+        (Action("so much " * 200), r"a direction of \d+ tokens; at most 256"),
+    ],
+)
 def test_a_direction_that_cannot_be_said_is_refused_and_the_walk_stays(session, action, message):
     with pytest.raises(ActionError, match=message):
         session.step(action)

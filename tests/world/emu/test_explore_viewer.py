@@ -95,16 +95,22 @@ def test_roam_play_walks_an_official_folder_headless_and_replays_it(official, pi
     assert "every digest is the same" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    (["--model", "MODEL"], "is an official model; name its vision tokenizer's folder"),
-    (["--vision-tokenizer", "VISION"], "the embedded model is no official model, which alone takes vision"),
-    (["--text", "a hall"], "it reads no words at the start"),
-    (["--model", "VISION", "--vision-tokenizer", "MODEL"], "name them the other way round"),
-    (["--model", "MODEL", "--vision-tokenizer", "VISION", "--decoder", "dida"], "were never adapted"),
-    (["--model", "NOWHERE", "--vision-tokenizer", "VISION", "--text", "a <|extra_1|>"], "control token '<|extra_1|>'"),
-    (["--model", "MODEL", "--vision-tokenizer", "VISION", "--turns", "chat"], "unknown form of turns 'chat'"),
-    (["--model", "MODEL", "--vision-tokenizer", "VISION", "--precision", "int3"], "unknown precision 'int3'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "MODEL"], "is an official model; name its vision tokenizer's folder"),
+        (["--vision-tokenizer", "VISION"], "the embedded model is no official model, which alone takes vision"),
+        (["--text", "a hall"], "it reads no words at the start"),
+        (["--model", "VISION", "--vision-tokenizer", "MODEL"], "name them the other way round"),
+        (["--model", "MODEL", "--vision-tokenizer", "VISION", "--decoder", "dida"], "were never adapted"),
+        (
+            ["--model", "NOWHERE", "--vision-tokenizer", "VISION", "--text", "a <|extra_1|>"],
+            "control token '<|extra_1|>'",
+        ),
+        (["--model", "MODEL", "--vision-tokenizer", "VISION", "--turns", "chat"], "unknown form of turns 'chat'"),
+        (["--model", "MODEL", "--vision-tokenizer", "VISION", "--precision", "int3"], "unknown precision 'int3'"),
+    ],
+)
 def test_roam_play_refuses_what_cannot_be_in_one_sentence(official, tmp_path, capsys, options, message):
     folders = {"MODEL": str(official[0]), "VISION": str(official[1])}
     with pytest.raises(SystemExit):
