@@ -13,6 +13,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -274,10 +275,10 @@ class Handlers:
         session = self._registry.with_token(message.token)
         session.active_at = time.monotonic()
 
-        def then(woken: tuple[Frame, int]) -> None:
-            frame, last = woken
+        def then(woken: tuple[Frame, Meta]) -> None:
+            frame, meta = woken
             self._unseat(session, client.id)
-            session.controls.set_last(last)
+            session.controls.go_on(meta)
             session.is_parked = False
             if client.id not in self._wire.clients:
                 return
@@ -311,7 +312,7 @@ class Handlers:
                 viewer.show(session.latest)
             self._registry.touched.add(session.id)
 
-        def then(woken: tuple[Frame, int]) -> None:
+        def then(woken: tuple[Frame, Meta]) -> None:
             session.is_parked = False
             if session.latest is None:
                 session.latest = Published(session.id, woken[0])
@@ -325,7 +326,14 @@ class Handlers:
 
     def _act(self, client: Client, message: p.Act) -> None:
         session = self._registry.driven(message.session, client.id)
-        for receipt in session.controls.take_in(message, frame=session.index):
+        try:
+            receipts = session.controls.take_in(message, frame=session.index)
+        except QueueFullError as error:
+            if message.mode == "once":
+                keep = partial(self._explorers.refuse, session.id, message.seq, str(error))
+                self._stepper.submit(session.strand, keep, _log_failure)
+            raise
+        for receipt in receipts:
             self._wire.send(client.id, receipt)
 
     def _credit(self, client: Client, message: p.Credit) -> None:

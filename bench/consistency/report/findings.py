@@ -84,10 +84,13 @@ def _unseen(mine: Sequence[Line]) -> list[str]:
             if apart < 0.05
             else (f", {apart:.2f} times as different with another seed as two true places are")
         )
+        told = "too few scenes were asked for a classifier to be held against the truth"
+        if "auc" in found:
+            told = f"a classifier tells it from the truth with AUC {found['auc']:.2f}"
         said.append(
             f"Where nothing had been seen (T11, mode {mode}) a walker sees a {look} place with {much}{seeds}: "
             f"sharpness {sharp:.2f}, things {things:.2f}, walls and houses {found['unseen_structure']:.2f} of the "
-            f"truth's; a classifier tells it from the truth with AUC {found['auc']:.2f}."
+            f"truth's; {told}."
         )
     return said
 

@@ -195,7 +195,10 @@ def _head(manifest: Manifest, lines: Sequence[Line]) -> str:
 
 
 def _split_note(manifest: Manifest) -> str:
-    return "" if manifest.split == "test" else f"NOT A RESULT: scenes of the split '{manifest.split}', to choose by. "
+    of = f"Levels of {manifest.world}. " if manifest.world else ""
+    if manifest.split == "test":
+        return of
+    return f"NOT A RESULT: scenes of the split '{manifest.split}', to choose by. {of}"
 
 
 def _sentences(manifest: Manifest, lines: Sequence[Line], found: Sequence[Table]) -> list[str]:

@@ -13,8 +13,9 @@ from roam.bench.consistency.models.adapters import Answer
 from roam.bench.consistency.models.baselines import OtherScene, TruthRow
 from roam.bench.consistency.questions.episode import Command
 from roam.bench.consistency.questions.tasks import build
-from roam.bench.consistency.questions.truth import Truth, stranger_of
+from roam.bench.consistency.questions.truth import Truth
 from roam.bench.consistency.questions.ways import hidden_places, way_to
+from roam.bench.consistency.questions.worlds import stranger_of
 from roam.bench.consistency.report.findings import findings
 from roam.bench.consistency.report.summary import balanced, tables
 from roam.bench.consistency.results import Line
@@ -30,7 +31,7 @@ class Imagined(OtherScene):
     """True views of other scenes, others with every seed: as good as imagination that looks at nothing gets."""
 
     def reset(self, context):
-        number = stranger_of(self.truth.episode.number, 3 * context.seed)
+        number = stranger_of("", "train", self.truth.episode.number, 3 * context.seed)
         self._scene = make_scene("train", number, self.truth.scene.family)
 
 
