@@ -8,7 +8,22 @@ from typing import Annotated
 import typer
 
 from ...world.options import OfficialOptions
-from .options import AllowOrigin, Area, Context, Heat, KeyFolder, Model, Precision, Steps, Turns, Vision, dreams_of
+from .options import (
+    AllowOrigin,
+    Area,
+    Context,
+    Decoder,
+    Heat,
+    KeyFolder,
+    Model,
+    Precision,
+    Sampler,
+    Steps,
+    Turns,
+    Vision,
+    Words,
+    dreams_of,
+)
 
 
 def serve(
@@ -34,6 +49,9 @@ def serve(
     context: Context = None,
     area: Area = None,
     turns: Turns = None,
+    text_tokenizer: Words = None,
+    decoder: Decoder = None,
+    sampler: Sampler = None,
 ) -> None:
     """Let other programs walk: ZeroMQ, protocol 1 (docs/protocol.md)."""
     from ..commands.serve import serve as run
@@ -42,7 +60,7 @@ def serve(
 
     limits = Limits(max_clients=max_clients, max_awake=max_awake, park_s=park_s, snapshot_frames=snapshot_frames)
 
-    official = OfficialOptions(vision_tokenizer, precision, context, area, turns)
+    official = OfficialOptions(vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler)
     worlds = open_worlds(
         model, is_truth=truth, solid=not ghost, dreams=dreams_of(steps, temperature), official=official, say=print
     )
