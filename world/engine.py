@@ -23,8 +23,8 @@ from .dreamer import SPECK, Asked, Dream, Dreamer, DreamStopped, strides_ahead, 
 from .frame import Frame, Timing
 from .frame_codec import FrameCodec
 from .pose import Camera, Pose
+from .saves.snapshot import load_session, save_changes, save_session
 from .session import NUM_VIEWS, REWIND_LIMIT, Keyframe, Moment, Plan, Prepared, Session, view_index
-from .snapshot import load_session, save_changes, save_session
 from .spatial.view_memory import ViewMemory
 from .spatial.warp import View, Warp, is_known, remembered, warp
 from .stepping.seeds import mix, seed_of
@@ -169,11 +169,11 @@ class Engine:
         return self.rewind_limit
 
     def save_session(self, session: Session, path: str | Path) -> None:
-        """Write a session's complete state; see snapshot.py."""
+        """Write a session's complete state; see saves/snapshot.py."""
         save_session(session, path)
 
     def save_changes(self, session: Session, path: str | Path, before: Session) -> bool:
-        """Write what has changed in a session since it was saved; see snapshot.py."""
+        """Write what has changed in a session since it was saved; see saves/snapshot.py."""
         return save_changes(session, path, before)
 
     def load_session(self, path: str | Path, *changes: str | Path) -> Session:

@@ -23,8 +23,8 @@ from .explorers import Explorers
 from .refusals import log_failure
 from .registry import Client, Registry, ServedWalk, secret_of
 from .socket import ServerSocket
-from .stepper import DISK, ENGINE, Stepper
 from .store import Meta
+from .threads.stepper import DISK, ENGINE, Stepper
 
 FIRST_OPENS = 100  # walks that a guest may begin at once, before `opens_per_s` counts
 MOST_GUESTS = 4096  # whose openings are counted; the one that has opened none for longest is forgotten
@@ -49,7 +49,7 @@ class Asks(Protocol):
 class WalkOpener:
     """Begins walks. ask: has the work done; make_room: lets a guest's oldest walk go where it has too many.
 
-    num_opening: walks that are being begun and stand in no book yet.
+    num_opening: walks that are being begun and stand in no book yet; picture_bytes: of pictures that wait to be read.
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class WalkOpener:
         self._explorers, self._stepper, self._limits = explorers, stepper, registry.limits
         self._ask, self._make_room = ask, make_room
         self._opens: OrderedDict[str, tuple[float, float]] = OrderedDict()  # by guest: walks still allowed, and when
-        self._picture_bytes = self.num_opening = 0
+        self.picture_bytes = self.num_opening = 0
 
     def open(self, client: Client, message: p.Open, payload: bytes | memoryview) -> None:
         """Begin a walk in a new world, at a picture if there is one in the payload. Raises ProtocolError."""
-        if self._picture_bytes + len(payload) > self._limits.max_picture_bytes:
+        if self.picture_bytes + len(payload) > self._limits.max_picture_bytes:
             raise p.ProtocolError("limit", "many pictures are being opened; ask again in a moment")
         wanted = OpenRequest(
             message.model, message.world, message.seed, message.text, None, message.width, message.height
@@ -82,7 +82,7 @@ class WalkOpener:
             image = read_image(payload) if payload else None
             return self._worlds.prepare(replace(wanted, image=image))
 
-        self._picture_bytes += len(payload)
+        self.picture_bytes += len(payload)
         opening = f"opening for {client.id.hex()}"
         self._begin(
             client, message, [(opening, prepared)], lambda begin: begin(), is_alone=is_alone, payload_bytes=len(payload)
@@ -122,7 +122,7 @@ class WalkOpener:
         held = [payload_bytes]  # until the work is settled, whichever way it ends
 
         def settled() -> None:
-            self._picture_bytes -= held.pop() if held else 0
+            self.picture_bytes -= held.pop() if held else 0
 
         try:
             self._check(client)

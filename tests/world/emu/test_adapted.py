@@ -102,7 +102,7 @@ def test_an_answer_is_cut_before_a_picture_that_does_not_fit(checkpoint):
 
 def test_an_official_folder_is_adapted_on_its_own_answers_and_then_draws_whole_pictures(official, tmp_path):
     asked = tmp_path / "asked.jsonl"
-    rows = [{"task": "t2i", "question": "a hall"}, {"task": "story", "question": "a day"}]
+    rows = [{"task": "t2i", "question": "a hall", "size": "10*10"}, {"task": "story", "question": "a day"}]
     asked.write_text("\n".join(map(json.dumps, rows)))
     recipe = AdaptRecipe(batch=2, max_steps=3, rank=2)
     order = AdaptOrder(

@@ -12,7 +12,7 @@ from roam.viewer.server.store import MAX_SAVES
 from roam.viewer.wire import protocol as p
 from roam.world.action import parse_action
 
-from .doubles import Tiny, TinyWorlds
+from ..doubles import Tiny, TinyWorlds
 
 FORWARD, LEFT = parse_action("move forward"), parse_action("turn left")
 
