@@ -41,6 +41,7 @@ def serve(
     park_s: Annotated[float, typer.Option(min=1, help="Seconds after which an idle walk goes to disk.")] = 300.0,
     snapshot_frames: Annotated[int, typer.Option(min=1, help="Frames lost at most where the machine dies.")] = 30,
     ghost: Annotated[bool, typer.Option("--ghost", help="Let walkers through what is solid in a dream.")] = False,
+    record: Annotated[Path | None, typer.Option(help="Folder for frames that games send of themselves.")] = None,
     steps: Steps = None,
     temperature: Heat = None,
     vision_tokenizer: Vision = None,
@@ -73,6 +74,7 @@ def serve(
         metrics_port=metrics_port,
         page_port=page_port,
         allow_origins=allow_origin or (),
+        record=record,
     )
 
 

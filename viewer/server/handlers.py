@@ -19,6 +19,7 @@ from typing import Any
 
 from ...world.action import ActionError
 from ...world.frame import Explorer, Frame
+from ..opening.game_recordings import GameRecordings
 from ..opening.worlds import OpenRequest, Worlds
 from ..wire import protocol as p
 from ..wire.encoding import read_image
@@ -48,10 +49,11 @@ class Handlers:
         explorers: Explorers,
         stepper: Stepper,
         metrics: Metrics,
+        recordings: GameRecordings,
     ):
         self._worlds, self._registry, self._wire = worlds, registry, wire
         self._explorers, self._stepper, self._metrics = explorers, stepper, metrics
-        self._limits = registry.limits
+        self._limits, self._recordings = registry.limits, recordings
         self._refusals: Counter[int] = Counter()  # by connection, of those that have not said hello
         self._opens: OrderedDict[str, tuple[float, float]] = OrderedDict()  # by guest: walks still allowed, and when
         self._picture_bytes = self._num_opening = 0
@@ -139,6 +141,8 @@ class Handlers:
             raise p.ProtocolError("hello_first", "say hello first")
         elif isinstance(message, p.Open):
             self._open(client, message, payload)
+        elif isinstance(message, p.Record):
+            self._record(client, message, payload)
         else:
             self._by_type[type(message)](client, message)
 
@@ -161,6 +165,7 @@ class Handlers:
             patience_s=self._limits.patience_s,
             snapshot_frames=self._limits.snapshot_frames,
             fov_deg=self._worlds.fov_deg,
+            records=self._recordings.is_on,
         )
         self._wire.send(client_id, welcome)
 
@@ -379,6 +384,17 @@ class Handlers:
 
         save = (session.strand, lambda _: explorers.save(session.id, session.secret, message.name))
         self._ask(client, message, [save, (DISK, write), (session.strand, end)], then, of=session)
+
+    def _record(self, client: Client, message: p.Record, payload: bytes | memoryview) -> None:
+        if self._picture_bytes + len(payload) > self._limits.max_picture_bytes:
+            raise p.ProtocolError("limit", "many pictures are being read; ask again in a moment")
+        self._picture_bytes += len(payload)
+
+        def settled() -> None:
+            self._picture_bytes -= len(payload)
+
+        take = (DISK, lambda _: self._recordings.take(client.id.hex(), message, payload))
+        self._ask(client, message, [take], lambda done: self._wire.send(client.id, done), settled=settled)
 
     def _close(self, client: Client, message: p.Close) -> None:
         session = self._registry.known(message.session)

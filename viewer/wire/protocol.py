@@ -222,13 +222,41 @@ class Stats(Request):
     TYPE: ClassVar[str] = "stats"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Record(Request):
+    """A frame that a game sends of itself, to be learnt from; its payload is the picture, then the depth.
+
+    game: its folder's name; world: the level, which belongs to one split; rollout: a number of one's own, frames of one
+    follow each other; last: it ends with this one. text, motion: what led here from the frame before. fov_deg: how wide
+    the picture sees; pose as a frame's has it, or empty. jpeg: a JPEG, PNG or WebP file.
+    """
+
+    TYPE: ClassVar[str] = "record"
+    MAX_PAYLOAD: ClassVar[int] = MAX_IMAGE
+    game: str = text(64, pattern=NAME)
+    world: str = text(120, default="")
+    licence: str = text(200, default="")
+    split: str = choice("train", "dev", "test", default="train")
+    rollout: int = whole(default=0)
+    last: bool = flag(default=False)
+    width: int = whole(1, MAX_SIDE)
+    height: int = whole(1, MAX_SIDE)
+    encoding: str = choice("raw", "jpeg", default="raw")
+    depth: str = choice("", "f32", "u16mm", default="")
+    fov_deg: float = real(1, 179)
+    pose: tuple[float, ...] = numbers(0, 7, most=(*[MAX_PLACE_M] * 3, 2, 2, 2, 2), default=())
+    text: str = text(MAX_TEXT, default="")
+    motion: tuple[float, ...] = numbers(0, 4, most=(MAX_STEP_M, MAX_STEP_M, MAX_TURN_DEG, MAX_TURN_DEG), default=())
+
+
 # Server to client; goodbye is said by both.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Welcome(Message):
     """The answer to hello: the version that both speak from here on, what can be opened, and the limits. fov_deg: how
-    far across the frames of every world here see, by which depth becomes points; 0 where that is not known."""
+    far across the frames of every world here see, by which depth becomes points; 0 where that is not known. records:
+    games may send frames of themselves."""
 
     TYPE: ClassVar[str] = "welcome"
     version: int = whole(1, 2**31)
@@ -240,6 +268,7 @@ class Welcome(Message):
     patience_s: float = real(low=0, default=10.0)
     snapshot_frames: int = whole(default=0)
     fov_deg: float = real(0, 180, default=0.0)
+    records: bool = flag(default=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,6 +340,16 @@ class Done(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Recorded(Request):
+    """A frame is in its place. walks: whole pieces of the game in files by now; left: frames of a rollout that has
+    ended, too few for another."""
+
+    TYPE: ClassVar[str] = "recorded"
+    walks: int = whole(default=0)
+    left: int = whole(default=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pong(Message):
     """The answer to ping; clock is the ping's own."""
 
@@ -359,9 +398,9 @@ def _by_type(*classes: type[Message]) -> dict[str, type[Message]]:
 
 
 CLIENT_MESSAGES = _by_type(
-    Hello, Open, Load, Resume, Watch, Act, Credit, Fork, Rewind, Save, Close, Ping, Stats, Goodbye
+    Hello, Open, Load, Resume, Watch, Act, Credit, Fork, Rewind, Save, Close, Ping, Stats, Record, Goodbye
 )
-SERVER_MESSAGES = _by_type(Welcome, Opened, Receipt, FrameHead, Done, Pong, Statistics, Error, Goodbye)
+SERVER_MESSAGES = _by_type(Welcome, Opened, Receipt, FrameHead, Done, Recorded, Pong, Statistics, Error, Goodbye)
 MESSAGES = CLIENT_MESSAGES | SERVER_MESSAGES
 
 
