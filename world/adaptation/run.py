@@ -227,8 +227,8 @@ def read_requests(path: Path, changes: dict, size: str = "default") -> Iterator[
         try:
             asked = json.loads(line)
             images = tuple(_upright(name) for name in asked.get("images", ()))
-            size = cells_of(asked.get("size", size), asked["task"])
-            yield Request(asked["task"], asked["question"], images, preset(asked["task"], **changes), size)
+            cells = cells_of(asked.get("size", size), asked["task"])
+            yield Request(asked["task"], asked["question"], images, preset(asked["task"], **changes), cells)
         except (KeyError, TypeError, AttributeError, ValueError, UnidentifiedImageError) as error:
             raise AdaptError(f"{path}, line {number}: no request that can be answered ({error})") from error
 
