@@ -25,7 +25,7 @@ MODULES = (
     "world.sight", "world.records", "world.spatial.pieces", "viewer.client.client", "viewer.client.connection",
     "viewer.client.knock", "viewer.client.remote_session", "viewer.client.walk_state", "viewer.files.models",
     "viewer.files.panorama", "viewer.files.pictures", "viewer.files.texts", "viewer.play.keymap",
-    "viewer.wire.encoding", "viewer.wire.fields", "viewer.wire.protocol", "viewer.wire.security",
+    "viewer.wire.encoding", "viewer.wire.fields", "viewer.wire.message", "viewer.wire.protocol", "viewer.wire.security",
 )  # fmt: skip
 
 setup(

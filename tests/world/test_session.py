@@ -13,9 +13,9 @@ from roam.world.checkpoint import load_checkpoint
 from roam.world.engine import Engine
 from roam.world.frame import Explorer
 from roam.world.pose import Camera, Pose
+from roam.world.saves.snapshot import SnapshotError
 from roam.world.session import REWIND_LIMIT
 from roam.world.sight import Gaze
-from roam.world.snapshot import SnapshotError
 from roam.world.transformer.cache import CachedAttention
 from roam.world.transformer.passes import Serving
 

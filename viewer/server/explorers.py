@@ -10,14 +10,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-from ...world.action import Action, ActionError
+from ...world.action import ActionError
 from ...world.frame import Explorer, Frame
 from ...world.sight import LookError, Looking, Outlook
 from ..opening.worlds import Worlds
+from .awake import Awake, Batched, Preparing, Step, Stepped, let_go
 from .store import Done, Meta, Store, StoreError, saves_changes
 
 log = logging.getLogger(__name__)
@@ -25,105 +25,6 @@ log = logging.getLogger(__name__)
 RETRY_S = 5.0  # how soon after a disk failed it is tried again
 LONGEST_FACTOR = 4  # a large snapshot may be put off for so many times snapshot_frames
 REDO_MS = 250.0  # of steps that a killed server would have to do again: a snapshot that is small is taken by then
-LONGEST_CHAIN = 64  # files of changes after a whole one, which they also never outgrow
-
-
-class SteppingEngine(Protocol):
-    """What steps several explorers at once."""
-
-    def step_many(self, sessions: Sequence[Any], actions: Sequence[Action]) -> list[Frame]:
-        """One step of each. Raises before any has moved."""
-
-    def settle(self, sessions: Sequence[Any]) -> None:
-        """Their commit passes, ahead of need."""
-
-
-@runtime_checkable
-class Batched(Protocol):
-    """An explorer whose engine serves several at once."""
-
-    engine: SteppingEngine
-
-
-@runtime_checkable
-class Preparing(Protocol):
-    """An explorer that can do ahead what its next step would else have to (world/session.py)."""
-
-    def prepare(self, *, stop: Callable[[], bool]) -> None: ...
-
-
-@dataclass
-class Awake:
-    """An explorer in memory.
-
-    newest: the number of the log that is written; unsaved, unsynced: steps since a snapshot was begun, and since the
-    log is known to be on the disk; unsaved_ms: how long the unsaved took; saved: a twin that is as the files of the
-    newest snapshot have it; since_whole: steps since the newest whole one; whole_bytes, changed_bytes, chain_bytes: the
-    size of that, of the newest changes, and of all changes after it; tried_at: when a snapshot failed last; trouble:
-    why acts are not being kept, broken: the log in which that began, is_told: whether its walker knows.
-    """
-
-    explorer: Explorer
-    meta: Meta
-    newest: int = 0
-    unsaved: int = 0
-    unsynced: int = 0
-    unsaved_ms: float = 0.0
-    saved: Explorer | None = None
-    since_whole: int = 0
-    whole_bytes: int = 0
-    changed_bytes: int = 0
-    chain_bytes: int = 0
-    is_writing: bool = False
-    trouble: OSError | None = None
-    broken: int = 0
-    is_told: bool = False
-    tried_at: float = 0.0
-
-    @property
-    def before(self) -> Explorer | None:
-        """What the next snapshot may be the changes since; None where it is to be whole."""
-        is_short = len(self.meta.chain) < LONGEST_CHAIN and self.chain_bytes < self.whole_bytes
-        return self.saved if is_short else None
-
-    @property
-    def kept_bytes(self) -> int:
-        return self.whole_bytes * (2 if self.meta.older else 1) + self.chain_bytes
-
-    def keep(self, twin: Explorer, meta: Meta, size: int) -> None:
-        """Note that a snapshot is written: `twin`, under what is now known of the walk."""
-        is_whole = len(meta.chain) == 1
-        if is_whole:
-            self.whole_bytes, self.chain_bytes, self.since_whole = size, 0, self.unsaved
-        else:
-            self.changed_bytes, self.chain_bytes = size, self.chain_bytes + size
-        self.meta = replace(self.meta, snapshot=meta.snapshot, chain=meta.chain, older=meta.older)
-        self.let_go_saved()
-        if twin is not self.explorer and saves_changes(twin):
-            self.saved = twin
-        else:
-            _let_go(twin, self.explorer)
-
-    def let_go_saved(self) -> None:
-        if self.saved is not None:
-            self.saved.close()
-            self.saved = None
-
-    def close(self) -> None:
-        """Give back the memory."""
-        self.let_go_saved()
-        self.explorer.close()
-
-
-@dataclass(frozen=True)
-class Stepped:
-    """A step's outcome: the frame and how long it took, or the error. error is an ActionError if the words were bad;
-    trouble says, once, why what is done from here on is not kept."""
-
-    frame: Frame | None = None
-    step_ms: float = 0.0
-    error: Exception | None = None
-    trouble: str = ""
 
 
 class Explorers:
@@ -173,9 +74,9 @@ class Explorers:
         self._awake[awake.meta.session] = awake
         return awake.explorer.frame
 
-    def awaken(self, session: str) -> Generator[None, None, tuple[Frame, int]]:
-        """Bring a walk back from disk if need be, one act at a time; returns the frame on show and the last once's
-        seq."""
+    def awaken(self, session: str) -> Generator[None, None, tuple[Frame, Meta]]:
+        """Bring a walk back from disk if need be, one act at a time; returns the frame on show and what is known of
+        it."""
         if session not in self._awake:
             opened: list[Explorer] = []  # the walk, and a twin of it as its snapshot has it
 
@@ -199,7 +100,7 @@ class Explorers:
                 raise StoreError(f"this walk cannot be taken up again ({type(error).__name__})") from error
             self._awake[session] = self._taken_up(explorer, meta, newest, opened[1:])
         awake = self._awake[session]
-        return awake.explorer.frame, awake.meta.last
+        return awake.explorer.frame, awake.meta
 
     def outlook(self, session: str) -> Outlook:
         """What can be looked at of an awake walk; on any thread, beside its steps. Raises
@@ -212,13 +113,18 @@ class Explorers:
     def fork(self, session: str) -> Explorer:
         return self._known(session).explorer.fork()
 
-    def step(self, steps: Sequence[tuple[str, Action, int]]) -> list[Stepped]:
-        """Step several awake sessions, those on one engine together. steps: (session, action, seq of a typed act or
-        0)."""
+    def step(self, steps: Sequence[Step]) -> list[Stepped]:
+        """Step several awake sessions, those on one engine together."""
         outcomes: dict[str, Stepped] = {}
         for group in self._groups(steps, outcomes):
             outcomes.update(self._step_group(group))
-        return [outcomes[session] for session, _, _ in steps]
+        return [outcomes[step.session] for step in steps]
+
+    def refuse(self, session: str, seq: int, reason: str) -> None:
+        """Keep that an act was refused, so that nobody calls it applied when it is sent again."""
+        awake = self._awake.get(session)
+        if awake is not None:
+            self._note(awake, Done(None, seq, refused=reason or "it could not be done"))
 
     def is_batched(self, session: str) -> bool:
         """Whether that walk is awake and shares an engine that can step many at once."""
@@ -333,7 +239,7 @@ class Explorers:
         awake.is_writing = False
         if isinstance(value, Exception):
             log.error("a snapshot of session %s failed: %s", meta.session, value)
-            _let_go(twin, awake.explorer)
+            let_go(twin, awake.explorer)
             awake.tried_at = time.monotonic()
             awake.unsaved += 1
             return
@@ -374,7 +280,7 @@ class Explorers:
         try:
             meta = self.store.turn(awake.meta, number)
         except BaseException:
-            _let_go(twin, awake.explorer)
+            let_go(twin, awake.explorer)
             raise
         awake.newest, awake.unsaved, awake.unsynced, awake.is_writing = number, 0, 0, True
         awake.unsaved_ms = 0.0
@@ -390,58 +296,60 @@ class Explorers:
         run = _at_once if at_once or twin is awake.explorer else self.beside
         run(awake, lambda: self.written(awake, meta, twin), lambda value: self.noted(awake, meta, twin, value))
 
-    def _groups(self, steps, outcomes: dict[str, Stepped]) -> list[list[tuple[Awake, Action, int]]]:
+    def _groups(self, steps: Sequence[Step], outcomes: dict[str, Stepped]) -> list[list[tuple[Awake, Step]]]:
         """The steps grouped by engine; those of a walk that is not there any more get an error as outcome."""
         groups: dict[int, list] = {}
-        for session, action, seq in steps:
-            awake = self._awake.get(session)
+        for step in steps:
+            awake = self._awake.get(step.session)
             if awake is None:
-                outcomes[session] = Stepped(error=StoreError(f"the walk '{session}' is not awake"))
+                outcomes[step.session] = Stepped(error=StoreError(f"the walk '{step.session}' is not awake"))
                 continue
             shared = awake.explorer.engine if isinstance(awake.explorer, Batched) else awake
-            groups.setdefault(id(shared), []).append((awake, action, seq))
+            groups.setdefault(id(shared), []).append((awake, step))
         return list(groups.values())
 
-    def _step_group(self, group: list[tuple[Awake, Action, int]]) -> dict[str, Stepped]:
+    def _step_group(self, group: list[tuple[Awake, Step]]) -> dict[str, Stepped]:
         if len(group) > 1:
             try:
                 return self._step_together(group)
             except Exception as error:  # engines refuse before they change anything: find out whose step it was
                 level = logging.DEBUG if isinstance(error, ActionError) else logging.ERROR
                 log.log(level, "a batch of %d was refused; stepping one by one: %s", len(group), error)
-        return {awake.meta.session: self._step_one(awake, action, seq) for awake, action, seq in group}
+        return {step.session: self._step_one(awake, step) for awake, step in group}
 
-    def _step_together(self, group: list[tuple[Awake, Action, int]]) -> dict[str, Stepped]:
+    def _step_together(self, group: list[tuple[Awake, Step]]) -> dict[str, Stepped]:
         began = time.perf_counter()
         first = group[0][0].explorer
         assert isinstance(first, Batched)  # as _groups has it
         engine = first.engine
-        frames = engine.step_many([awake.explorer for awake, _, _ in group], [action for _, action, _ in group])
+        frames = engine.step_many([awake.explorer for awake, _ in group], [step.action for _, step in group])
         step_ms = (time.perf_counter() - began) * 1000
         return {
-            awake.meta.session: self._stepped(awake, action, seq, frame, step_ms)
-            for (awake, action, seq), frame in zip(group, frames, strict=True)
+            step.session: self._stepped(awake, step, frame, step_ms)
+            for (awake, step), frame in zip(group, frames, strict=True)
         }
 
-    def _step_one(self, awake: Awake, action: Action, seq: int) -> Stepped:
+    def _step_one(self, awake: Awake, step: Step) -> Stepped:
         began = time.perf_counter()
         try:
-            frame = awake.explorer.step(action)
+            frame = awake.explorer.step(step.action)
         except Exception as error:  # one walk's failure is its own: the server and the others go on
             if not isinstance(error, ActionError):
                 log.exception("a step of session %s failed", awake.meta.session)
+            if step.seq:
+                self.refuse(step.session, step.seq, str(error))
             return Stepped(error=error)
-        return self._stepped(awake, action, seq, frame, (time.perf_counter() - began) * 1000)
+        return self._stepped(awake, step, frame, (time.perf_counter() - began) * 1000)
 
-    def _stepped(self, awake: Awake, action: Action, seq: int, frame: Frame, step_ms: float) -> Stepped:
+    def _stepped(self, awake: Awake, step: Step, frame: Frame, step_ms: float) -> Stepped:
         awake.unsaved_ms += step_ms
-        self._note(awake, Done(action, seq))
+        self._note(awake, step.done)
         trouble = "" if awake.is_told or not awake.trouble else _said(awake.trouble)
         awake.is_told = awake.is_told or bool(trouble)
         return Stepped(frame, step_ms, trouble=trouble)
 
     def _note(self, awake: Awake, done: Done) -> None:
-        awake.meta = replace(awake.meta, last=max(awake.meta.last, done.seq))
+        awake.meta = awake.meta.after(done)
         awake.unsaved, awake.unsynced = awake.unsaved + 1, awake.unsynced + 1
         awake.since_whole += 1
         try:
@@ -462,11 +370,6 @@ def _frozen(explorer: Explorer) -> Explorer:
         return explorer.fork()
     except Exception:  # a world that has no forks says so in its own way; it is written at once, then
         return explorer
-
-
-def _let_go(twin: Explorer, explorer: Explorer | None) -> None:
-    if twin is not explorer:
-        twin.close()
 
 
 def _said(error: OSError) -> str:

@@ -17,7 +17,7 @@ from ...world.pose import Camera
 from ...world.records import known_pose_of, pose_of, pose_row
 from ...world.sight import Gaze, Piece, Sight
 from ..files.pictures import SENT_FORMATS, PictureError, read_picture
-from .protocol import MAX_SIDE, FrameHead, PiecesHead, ProtocolError, SightHead, Viewing
+from .protocol import MAX_SIDE, FrameHead, PiecesHead, ProtocolError, Record, SightHead, Viewing
 from .protocol import Look as LookMessage
 
 FAR_MM = 65535  # u16mm: farther than this, or no depth at all
@@ -73,7 +73,7 @@ def decode(head: FrameHead, payload: bytes | memoryview) -> Frame:
     depth_end = head.pixel_bytes + head.depth_bytes
     shape = (head.height, head.width)
     pixels = _read_pixels(head.encoding, shape, payload[: head.pixel_bytes])
-    depth = _read_depth(head.depth, shape, payload[head.pixel_bytes : depth_end])
+    depth = read_depth(head, payload[head.pixel_bytes : depth_end])
     tokens = _array(payload[depth_end:], "<i4", head.grid) if head.token_bytes else None
     pose = pose_of(head.pose) if head.pose else None
     timing = Timing(head.warp_ms, head.denoise_ms, head.decode_ms, head.commit_ms)
@@ -215,6 +215,11 @@ def _read_jpeg_by_pillow(payload: memoryview) -> np.ndarray | None:
             return np.asarray(picture.convert("RGB"))
     except (OSError, ValueError, SyntaxError):
         return None
+
+
+def read_depth(head: FrameHead | Record, payload: memoryview) -> np.ndarray | None:
+    """The depth that lies in so many bytes, (H, W) float32 metres, infinite where there is none; None without any."""
+    return _read_depth(head.depth, (head.height, head.width), payload)
 
 
 def _read_depth(kind: str, shape: tuple[int, int], payload: memoryview) -> np.ndarray | None:
