@@ -23,9 +23,10 @@ PACKAGES = (
 MODULES = (
     "world.pose", "world.action", "world.words.amounts", "world.words.clauses", "world.words.grammar", "world.frame",
     "world.sight", "world.records", "world.spatial.pieces", "viewer.client.client", "viewer.client.connection",
-    "viewer.client.knock", "viewer.client.remote_session", "viewer.client.walk_state", "viewer.files.models",
-    "viewer.files.panorama", "viewer.files.pictures", "viewer.files.texts", "viewer.play.keymap",
-    "viewer.wire.encoding", "viewer.wire.fields", "viewer.wire.message", "viewer.wire.protocol", "viewer.wire.security",
+    "viewer.client.knock", "viewer.client.looks", "viewer.client.remote_session", "viewer.client.walk_state",
+    "viewer.files.models", "viewer.files.panorama", "viewer.files.pictures", "viewer.files.texts",
+    "viewer.play.keymap", "viewer.wire.encoding", "viewer.wire.fields", "viewer.wire.looking", "viewer.wire.message",
+    "viewer.wire.protocol", "viewer.wire.security",
 )  # fmt: skip
 
 setup(

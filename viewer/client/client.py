@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
@@ -17,12 +17,12 @@ from ...world.action import Action, ActionError
 from ...world.frame import Frame
 from ...world.pose import Motion, Pose
 from ...world.records import motion_row, pose_row
-from ...world.sight import Gaze, Piece, Sight
 from ..files.pictures import to_send
 from ..wire import protocol as p
-from ..wire.encoding import Look, decode_pieces, decode_sight
+from ..wire.encoding import Look
 from ..wire.security import KeyPair, unlock
 from .connection import Connection
+from .looks import Looks
 from .walk_state import Received, ServerError, WalkState
 
 HUNG_UP = "this client has hung up"
@@ -35,7 +35,7 @@ class ConnectionLostError(ConnectionError):
 M = TypeVar("M", bound=p.Message)
 
 
-class Client:
+class Client(Looks):
     """A connection to a server at `address`. server_key and keys (wire/security.py) where the server wants them."""
 
     def __init__(
@@ -257,42 +257,6 @@ class Client:
         with self._changed:
             self._take(walk)
             return self._received(walk)
-
-    def look(self, session: str, gaze: Gaze, *, encoding: str = "raw", quality: int = 85) -> Sight:
-        """See a walk from anywhere, by what is remembered of it, beside its steps. Raises ServerError where the server
-        has no looks or refuses this one."""
-        return self.sight(session, gaze, encoding=encoding, quality=quality)[0]
-
-    def sight(self, session: str, gaze: Gaze, *, encoding: str, quality: int = 85) -> tuple[Sight, p.SightHead]:
-        """`look` with the answer's header."""
-        self._check_looks()
-        camera, seq = gaze.camera, self._next_seq()
-        head = self._request(
-            p.Look(
-                seq=seq, session=session, pose=tuple(pose_row(gaze.pose)), ipd_m=gaze.ipd_m, fov_deg=camera.fov_deg,
-                width=camera.width, height=camera.height, encoding=encoding, quality=quality, depth="f32", mask=True,
-            ),
-            p.SightHead,
-        )  # fmt: skip
-        with self._changed:
-            return decode_sight(head, self._payloads.pop(seq)), head
-
-    def surfaces(
-        self, session: str, known: Collection[int] = (), *, stride: int = 1, most: int = 65536
-    ) -> tuple[list[Piece], p.PiecesHead]:
-        """Pieces of surface that are remembered of a walk and not `known`, by their numbers; the answer's header says
-        which of those are gone, and how many are left to be asked for."""
-        self._check_looks()
-        seq = self._next_seq()
-        asked = p.Surfaces(seq=seq, session=session, known=tuple(known), stride=stride, most=most)
-        head = self._request(asked, p.PiecesHead)
-        with self._changed:
-            return decode_pieces(head, self._payloads.pop(seq)), head
-
-    def _check_looks(self) -> None:
-        assert self.welcome is not None, "a client stands once it was welcomed"
-        if self.welcome.version < p.Look.SINCE:
-            raise ServerError("version", f"this server speaks protocol {self.welcome.version}, which has no looks")
 
     def rewind(self, session: str, frames: int) -> Frame:
         """Undo that many steps; returns the frame then on show."""

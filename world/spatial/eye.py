@@ -1,8 +1,7 @@
 """Draws remembered views into the picture of an eye that may be anywhere: the compiled part of looker.py.
 
 All views go into one picture: surfaces by their depth (surfaces.py), colours fetched backward, holes filled. What does
-not depend on where the eye is was done before, when a view was made `ready`: its pixels are tiles that hang together at
-their corners, and where a block of tiles is flat it is drawn as one. Knows no memory and no frames.
+not depend on where the eye is was done before (ready.py). Knows no memory and no frames.
 """
 
 from __future__ import annotations
@@ -13,41 +12,12 @@ import numpy as np
 
 from ..compiled import njit
 from ..pose import Camera
-from .surfaces import APART, NEAR, at_corner, is_one
-from .warp import IN_FRONT, is_rim
+from .holes import fill, num_sums
+from .ready import EMPTY, RIM, SIDE, SMOOTH, WHOLE
+from .surfaces import APART, NEAR, is_one
+from .warp import IN_FRONT
 
-SIDE = 4  # tiles a side of a block
-FLAT = 0.004  # share of its inverse depth by which a block's corners may be off a plane
-EMPTY, WHOLE, MIXED = 0, 1, 2  # what a block is: nothing of it is shown, one flat piece, or tiles of its own
-RIM, SMOOTH = 1, 2  # flags of a texel: it lies beside something nearer; it is of one surface with those right and below
 SPARSE, ENOUGH = 2, 12  # pixels between those by which a view is judged, and how many of them must add something
-NOTHING, TORN = -1.0, 0.0  # what a corner is, if not its inverse depth: of no tile, or of several surfaces
-COARSE = 4  # pixels a side of the cells that holes are filled from
-
-
-class Ready(NamedTuple):
-    """Views of one size made ready, each in a slot. texels, beyond (n, H, W) uint32: red, green, blue and flags from
-    the lowest byte on; the colour that a rim has a little off it. inverse (n, H, W) float32, 0 where a view did not
-    show a thing first; depth (n, H, W) float32. corners (n, H + 1, W + 1) float32: inverse depth of the corners of
-    tiles; parts (n, H, W, 4) float32: that of a tile's own corners where several surfaces meet; blocks (n, h, w) uint8.
-    """
-
-    texels: np.ndarray
-    beyond: np.ndarray
-    inverse: np.ndarray
-    depth: np.ndarray
-    corners: np.ndarray
-    parts: np.ndarray
-    blocks: np.ndarray
-
-    @staticmethod
-    def of(num_slots: int, H: int, W: int) -> Ready:
-        n, colour, real = num_slots, np.uint32, np.float32
-        return Ready(
-            np.zeros((n, H, W), colour), np.zeros((n, H, W), colour), np.zeros((n, H, W), real),
-            np.zeros((n, H, W), real), np.zeros((n, H + 1, W + 1), real), np.zeros((n, H, W, 4), real),
-            np.zeros((n, -(-H // SIDE), -(-W // SIDE)), np.uint8),
-        )  # fmt: skip
 
 
 class Scratch(NamedTuple):
@@ -65,108 +35,8 @@ class Scratch(NamedTuple):
         h, w = camera.height, camera.width
         return Scratch(
             np.zeros((h, w), np.float32), np.zeros((h, w), np.float32), np.zeros((h, w), np.int8),
-            np.zeros((_num_sums(h, w), 5), np.float32),
+            np.zeros((num_sums(h, w), 5), np.float32),
         )  # fmt: skip
-
-
-def _num_sums(h: int, w: int) -> int:
-    """How many cells all levels of the filling of h x w pixels have."""
-    h, w = -(-h // COARSE), -(-w // COARSE)
-    count = h * w
-    while h > 1 or w > 1:
-        h, w = (h + 1) // 2, (w + 1) // 2
-        count += h * w
-    return count
-
-
-@njit(cache=True, nogil=True)
-def make_ready(slot, ready, pixels, depth, fresh):
-    """Do for one view what does not depend on where it is looked at from."""
-    H, W = depth.shape
-    inverse, corners, parts = ready.inverse[slot], ready.corners[slot], ready.parts[slot]
-    ready.depth[slot] = depth
-    framed = np.zeros((H + 2, W + 2), np.float32)  # with nothing around it, so that every corner has four tiles
-    for v in range(H):
-        for u in range(W):
-            inverse[v, u] = np.float32(1) / depth[v, u] if fresh[v, u] and depth[v, u] > 0 else np.float32(0)
-        framed[v + 1, 1:-1] = inverse[v]
-    for y in range(H + 1):
-        for x in range(W + 1):
-            corners[y, x] = _corner(framed[y : y + 2, x : x + 2])
-    for v in range(H):
-        for u in range(W):
-            for k in range(4 if inverse[v, u] > 0 else 0):
-                y, x = v + k // 2, u + k % 2
-                if corners[y, x] == TORN:
-                    parts[v, u, k] = at_corner(framed[y : y + 2, x : x + 2], 3 - k)
-    blocks = ready.blocks[slot]
-    for b in range(blocks.shape[0]):
-        for a in range(blocks.shape[1]):
-            blocks[b, a] = _block(inverse, corners, SIDE * b, SIDE * a)
-    _ready_colours(ready.texels[slot], ready.beyond[slot], pixels, depth, corners)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _corner(around):
-    """The inverse depth of a corner of four tiles (2, 2), if they hang together."""
-    low, high, total, count = np.float32(1e9), np.float32(0), np.float32(0), 0
-    for k in range(4):
-        d = around[k // 2, k % 2]
-        if d > 0:
-            low, high, total, count = min(low, d), max(high, d), total + d, count + 1
-    if not count:
-        return np.float32(NOTHING)
-    return total / np.float32(count) if is_one(low, high) else np.float32(TORN)
-
-
-@njit(cache=True, nogil=True)
-def _block(inverse, corners, v, u):
-    """What the block at (v, u) is: flat where the inverse depth of its corners is linear across it."""
-    H, W = inverse.shape
-    shown = 0
-    for y in range(v, min(v + SIDE, H)):
-        for x in range(u, min(u + SIDE, W)):
-            shown += inverse[y, x] > 0
-    if not shown:
-        return EMPTY
-    if shown < SIDE * SIDE:
-        return MIXED
-    a, b, c, d = corners[v, u], corners[v, u + SIDE], corners[v + SIDE, u], corners[v + SIDE, u + SIDE]
-    if abs(a + d - b - c) > FLAT * a:  # drawn as two triangles, so that its four corners must be of one plane as well
-        return MIXED
-    for y in range(SIDE + 1):
-        for x in range(SIDE + 1):
-            here = corners[v + y, u + x]
-            if not here > 0 or abs(a + (c - a) * y / SIDE + (b - a) * x / SIDE - here) > FLAT * here:
-                return MIXED
-    return WHOLE
-
-
-@njit(cache=True, nogil=True)
-def _ready_colours(texels, beyond, pixels, depth, corners):
-    """Pack colours with what they are beside. A rim beside something nearer has colours that are half that thing's."""
-    H, W = depth.shape
-    rims = np.empty((H, W), np.bool_)
-    for v in range(H):
-        for u in range(W):
-            rims[v, u] = is_rim(depth, v, u)
-    for v in range(H):
-        for u in range(W):
-            flags = SMOOTH if corners[v + 1, u + 1] > 0 else 0
-            total, red, green, blue = 0.0, 0.0, 0.0, 0.0
-            for b in range(max(v - 2, 0), min(v + 3, H) if rims[v, u] else 0):
-                for a in range(max(u - 2, 0), min(u + 3, W)):
-                    if not rims[b, a] and is_one(1 / depth[b, a], 1 / depth[v, u]):
-                        share = 1.0 / ((b - v) ** 2 + (a - u) ** 2)
-                        total += share
-                        red += share * pixels[b, a, 0]
-                        green += share * pixels[b, a, 1]
-                        blue += share * pixels[b, a, 2]
-            if total > 0:
-                flags += RIM
-                beyond[v, u] = int(red / total) + (int(green / total) << 8) + (int(blue / total) << 16)
-            own = int(pixels[v, u, 0]) + (int(pixels[v, u, 1]) << 8) + (int(pixels[v, u, 2]) << 16)
-            texels[v, u] = own + (flags << 24)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -467,99 +337,3 @@ def _is_beside_nearer(nearness, v, u):
             if nearness[b, a] > nearness[v, u] and not is_one(nearness[b, a], nearness[v, u]):
                 return True
     return False
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def fill(left, h, w, sums, pixels, depth, unknown):
-    """Fill what is unknown with what is around it, the farther rather than the nearer (what opens lies behind), by a
-    pyramid of weighted means: pull and push, Gortler et al. 1996."""
-    starts = np.zeros((12, 3), np.int64)  # of each level: where it begins, its height and width
-    starts[0, 1], starts[0, 2] = -(-h // COARSE), -(-w // COARSE)
-    levels = 1
-    while starts[levels - 1, 1] > 1 or starts[levels - 1, 2] > 1:
-        start, y, x = starts[levels - 1]
-        starts[levels, 0], starts[levels, 1], starts[levels, 2] = start + y * x, (y + 1) // 2, (x + 1) // 2
-        levels += 1
-    _pull_pixels(left, h, w, starts[0], sums, pixels, depth, unknown)
-    for level in range(1, levels):
-        _pull(starts[level - 1], starts[level], sums)
-    for level in range(levels - 2, -1, -1):
-        _push(starts[level + 1], starts[level], sums)
-    cell = np.zeros(5, np.float32)
-    for v in range(h):
-        for u in range(w):
-            if unknown[v, left + u]:
-                _between(starts[0], np.float32((v + 0.5) / COARSE), np.float32((u + 0.5) / COARSE), sums, cell)
-                for i in range(3):
-                    pixels[v, left + u, i] = np.int32(cell[1 + i] + np.float32(0.5)) if cell[0] > 0 else 128
-                depth[v, left + u] = np.float32(1) / cell[4] if cell[4] > 0 else np.float32(0)
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _pull_pixels(left, h, w, coarse, sums, pixels, depth, unknown):
-    """The lowest level: of each cell's pixels one that is known, of a few that are tried, and how much it weighs."""
-    for y in range(coarse[1]):
-        for x in range(coarse[2]):
-            cell = sums[y * coarse[2] + x]
-            cell[0] = 0
-            for c in range(4):
-                v = min(COARSE * y + (c * 2 + 1) % COARSE, h - 1)
-                u = left + min(COARSE * x + (c + 1) % COARSE, w - 1)
-                if unknown[v, u]:
-                    continue
-                far = min(depth[v, u], np.float32(100))
-                cell[0], cell[4] = far * far, np.float32(1) / max(far, np.float32(NEAR))
-                for i in range(3):
-                    cell[1 + i] = pixels[v, u, i]
-                break
-
-
-@njit(cache=True, nogil=True, inline="always", fastmath=True)
-def _mean(cell):
-    if cell[0] > 0:
-        scale = np.float32(1) / cell[0]
-        for i in range(1, 5):
-            cell[i] *= scale
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _pull(fine, coarse, sums):
-    for v in range(coarse[1]):
-        for u in range(coarse[2]):
-            cell = sums[coarse[0] + v * coarse[2] + u]
-            cell[:] = 0
-            for c in range(4):
-                y, x = 2 * v + c // 2, 2 * u + c % 2
-                if y < fine[1] and x < fine[2]:
-                    child = sums[fine[0] + y * fine[2] + x]
-                    cell[0] += child[0]
-                    for i in range(1, 5):
-                        cell[i] += child[0] * child[i]
-            _mean(cell)
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _push(coarse, fine, sums):
-    for v in range(fine[1]):
-        for u in range(fine[2]):
-            cell = sums[fine[0] + v * fine[2] + u]
-            if not cell[0] > 0:
-                _between(coarse, np.float32((v + 0.5) / 2), np.float32((u + 0.5) / 2), sums, cell)
-                cell[0] = min(cell[0], np.float32(1e-6))  # filled, so that it weighs nothing more
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _between(coarse, y, x, sums, out):
-    """What a level has at (y, x), in its cells, between the four cells around."""
-    y0, x0 = int(np.floor(y - np.float32(0.5))), int(np.floor(x - np.float32(0.5)))
-    fy, fx = y - np.float32(0.5) - np.float32(y0), x - np.float32(0.5) - np.float32(x0)
-    out[:] = 0
-    for c in range(4):
-        v, u = min(max(y0 + c // 2, 0), coarse[1] - 1), min(max(x0 + c % 2, 0), coarse[2] - 1)
-        cell = sums[coarse[0] + v * coarse[2] + u]
-        if cell[0] > 0:
-            weight = (fy if c // 2 else np.float32(1) - fy) * (fx if c % 2 else np.float32(1) - fx) + np.float32(1e-4)
-            out[0] += weight
-            for i in range(1, 5):
-                out[i] += weight * cell[i]
-    _mean(out)

@@ -17,14 +17,15 @@ import numpy as np
 from ..frame import Frame
 from ..pose import Camera, Pose
 from ..sight import Gaze, LookError, Piece, Sight
-from .eye import Ready, Scratch, draw_eye, make_ready
+from .eye import Scratch, draw_eye
 from .pieces import number_of, piece_of
+from .ready import Ready, make_ready
 from .view_memory import ViewMemory
 from .warp import HERE, View
 
 NUM_VIEWS = 6  # remembered views that a look draws at most, besides the newest frame
 NEARBY_M = 1.0  # within which the newest frame is drawn before all others: what is on show stays as it is
-READY_BYTES = 24 << 20  # of views that are kept ready
+READY_BYTES = 16 << 20  # of views that are kept ready
 ROUND_M, ROUND_TURN = 0.25, 0.1  # how far poses are rounded, in metres and of a quaternion, to choose views for them
 MARGIN_DEG = 24.0  # and how much wider the choice looks because of it
 
