@@ -1,4 +1,4 @@
-"""A server's books by themselves: who may keep how many walks, which go first, how fast one may speak, who sees what."""
+"""A server's books by themselves: who may keep how many walks, which go first, how fast one may speak."""
 
 import time
 
