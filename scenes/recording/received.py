@@ -64,6 +64,10 @@ class ReceivedFolder:
     def num_bytes(self) -> int:
         return sum((self.folder / name).stat().st_size for name in self._manifest.files)
 
+    def held_of(self, sender: str) -> int:
+        """Frames of a sender in pieces that are not whole yet."""
+        return sum(len(held) for (name, _), held in self._open.items() if name == sender)
+
     def add(self, sender: str, rollout: int, split: str, world: str, frame: SentFrame) -> int:
         """Append a frame to one's own rollout; returns the pieces that lie in files. Raises SceneError for a frame that
         does not go with those before it, for a world of another split, and where a file cannot be written: the piece is

@@ -8,7 +8,22 @@ from typing import Annotated
 import typer
 
 from ...world.options import OfficialOptions
-from .options import AllowOrigin, Area, Context, Heat, KeyFolder, Model, Precision, Steps, Turns, Vision, dreams_of
+from .options import (
+    AllowOrigin,
+    Area,
+    Context,
+    Decoder,
+    Heat,
+    KeyFolder,
+    Model,
+    Precision,
+    Sampler,
+    Steps,
+    Turns,
+    Vision,
+    Words,
+    dreams_of,
+)
 
 
 def serve(
@@ -26,6 +41,7 @@ def serve(
     park_s: Annotated[float, typer.Option(min=1, help="Seconds after which an idle walk goes to disk.")] = 300.0,
     snapshot_frames: Annotated[int, typer.Option(min=1, help="Frames lost at most where the machine dies.")] = 30,
     ghost: Annotated[bool, typer.Option("--ghost", help="Let walkers through what is solid in a dream.")] = False,
+    record: Annotated[Path | None, typer.Option(help="Folder for frames that games send of themselves.")] = None,
     steps: Steps = None,
     temperature: Heat = None,
     vision_tokenizer: Vision = None,
@@ -33,6 +49,9 @@ def serve(
     context: Context = None,
     area: Area = None,
     turns: Turns = None,
+    text_tokenizer: Words = None,
+    decoder: Decoder = None,
+    sampler: Sampler = None,
 ) -> None:
     """Let other programs walk: ZeroMQ, protocol 1 (docs/protocol.md)."""
     from ..commands.serve import serve as run
@@ -41,7 +60,7 @@ def serve(
 
     limits = Limits(max_clients=max_clients, max_awake=max_awake, park_s=park_s, snapshot_frames=snapshot_frames)
 
-    official = OfficialOptions(vision_tokenizer, precision, context, area, turns)
+    official = OfficialOptions(vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler)
     worlds = open_worlds(
         model, is_truth=truth, solid=not ghost, dreams=dreams_of(steps, temperature), official=official, say=print
     )
@@ -55,6 +74,7 @@ def serve(
         metrics_port=metrics_port,
         page_port=page_port,
         allow_origins=allow_origin or (),
+        record=record,
     )
 
 

@@ -11,7 +11,23 @@ import typer
 from ...world.options import OfficialOptions
 from ..files.outputs import OutputError
 from ..window.display import missing_display
-from .options import Area, Context, Heat, Model, Precision, Steps, Tell, Turns, Vision, World, dreams_of, path_text
+from .options import (
+    Area,
+    Context,
+    Decoder,
+    Heat,
+    Model,
+    Precision,
+    Sampler,
+    Steps,
+    Tell,
+    Turns,
+    Vision,
+    Words,
+    World,
+    dreams_of,
+    path_text,
+)
 
 
 def play(
@@ -42,13 +58,16 @@ def play(
     context: Context = None,
     area: Area = None,
     turns: Turns = None,
+    text_tokenizer: Words = None,
+    decoder: Decoder = None,
+    sampler: Sampler = None,
 ) -> None:
     """Walk through a dreamed world, or a true one, with the keys; without a display, record a walk."""
     from ..commands import play as playing
     from ..opening.start import Start
 
     start = Start(seed, truth, family, path_text(image), path_text(load), text, ghost, dream_seed, fov, world)
-    official = OfficialOptions(vision_tokenizer, precision, context, area, turns)
+    official = OfficialOptions(vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler)
     dreams = dreams_of(steps, temperature)
     order = playing.Order(start, model, actions, frames, record, out, overwrite, mapped, official, dreams)
     missing = None if headless else missing_display()
@@ -98,6 +117,9 @@ def replay(
     context: Context = None,
     area: Area = None,
     turns: Turns = None,
+    text_tokenizer: Words = None,
+    decoder: Decoder = None,
+    sampler: Sampler = None,
 ) -> None:
     """Walk an action log again and compare every digest, exit code 1 where one differs; or show a recorded walk."""
     from ..commands.play import replay_log
@@ -107,6 +129,6 @@ def replay(
 
         show_recorded(log, split, rollout, out)
         return
-    official = OfficialOptions(vision_tokenizer, precision, context, area, turns)
+    official = OfficialOptions(vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler)
     if not replay_log(log, model, official):
         raise typer.Exit(1)

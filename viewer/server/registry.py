@@ -16,7 +16,7 @@ from ...world.frame import Frame
 from ..wire.encoding import Encoded, Look, encode
 from ..wire.protocol import MAX_CREDITS, FrameHead, Message, ProtocolError, Viewing
 from .command_queue import Command, CommandQueue
-from .stepper import ENGINE
+from .threads.stepper import ENGINE
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Limits:
     max_kept_bytes_each: int = 8 * 2**30  # on the disk, of these
     opens_per_s: float = 4.0  # walks begun by one key or address, after the first hundred
     max_picture_bytes: int = 64 * 2**20  # of pictures that wait to be opened, all together
+    max_record_bytes: int = 16 * 2**30  # of what games record of themselves
     max_refusals: int = 5000  # of messages without hello, then the connection is cut
     max_awake: int = 64  # in memory
     max_spectators: int = 64  # a session

@@ -14,7 +14,7 @@ import numpy as np
 from ...world.frame import Frame, Timing
 from ...world.records import pose_of, pose_row
 from ..files.pictures import SENT_FORMATS, PictureError, read_picture
-from .protocol import MAX_SIDE, FrameHead, ProtocolError, Viewing
+from .protocol import MAX_SIDE, FrameHead, ProtocolError, Record, Viewing
 
 FAR_MM = 65535  # u16mm: farther than this, or no depth at all
 
@@ -68,7 +68,7 @@ def decode(head: FrameHead, payload: bytes | memoryview) -> Frame:
     payload = memoryview(payload)
     depth_end = head.pixel_bytes + head.depth_bytes
     pixels = _read_pixels(head, payload[: head.pixel_bytes])
-    depth = _read_depth(head, payload[head.pixel_bytes : depth_end])
+    depth = read_depth(head, payload[head.pixel_bytes : depth_end])
     tokens = _array(payload[depth_end:], "<i4", head.grid) if head.token_bytes else None
     pose = pose_of(head.pose) if head.pose else None
     timing = Timing(head.warp_ms, head.denoise_ms, head.decode_ms, head.commit_ms)
@@ -120,7 +120,8 @@ def _read_pixels(head: FrameHead, payload: memoryview) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def _read_depth(head: FrameHead, payload: memoryview) -> np.ndarray | None:
+def read_depth(head: FrameHead | Record, payload: memoryview) -> np.ndarray | None:
+    """The depth that lies in so many bytes, (H, W) float32 metres, infinite where there is none; None without any."""
     if not head.depth:
         return None
     shape = (head.height, head.width)

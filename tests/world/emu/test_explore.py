@@ -13,13 +13,14 @@ from roam.world.emu.checkpoint import load_official
 from roam.world.emu.engine import EmuEngine, explore_preset
 from roam.world.emu.prompts import PromptError
 from roam.world.emu.sampling import Sampling
+from roam.world.emu.token_stream import ContextFull
 from roam.world.engine import Engine
 from roam.world.frame import Explorer, Frame
 from roam.world.opening import open_engine
 from roam.world.options import OfficialOptions
 from roam.world.pose import Pose
+from roam.world.saves.snapshot import SnapshotError
 from roam.world.session import Session
-from roam.world.snapshot import SnapshotError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
 LEFT, ON, WAIT = parse_action("turn left"), Action("walk through the red door"), parse_action("wait")
@@ -160,6 +161,31 @@ def test_a_walk_may_begin_with_words_alone_and_not_with_nothing(engine):
     assert session.frame.index == 0 and min(session.frame.tokens.shape) >= 10
     with pytest.raises(PromptError, match="needs words or a picture"):
         engine.session()
+
+
+@pytest.mark.parametrize("context", [520, 760])
+def test_a_walk_from_words_alone_goes_on_where_the_context_holds_hardly_two_pictures(checkpoint, context):
+    """A model may choose the largest picture that it is let, and there must be room for another one after it."""
+    pages = replace(checkpoint.pages, context=context)
+    engine = EmuEngine(
+        replace(checkpoint, pages=pages), preset=explore_preset(text_limit=6, text=Sampling(top_k=1)), max_pages=200
+    )
+    session = engine.session(words="a hall", seed=2)
+    shape = session.frame.tokens.shape
+    for action in (LEFT, ON, WAIT, LEFT):
+        assert session.step(action).tokens.shape == shape
+    assert len(engine._seen(session.moments)) < len(session.moments)
+    session.close()
+
+
+def test_frames_are_made_smaller_where_the_context_is_short_and_words_too_long_for_it_are_refused(checkpoint):
+    pages = replace(checkpoint.pages, context=700)
+    engine = EmuEngine(replace(checkpoint, pages=pages), preset=explore_preset(text_limit=4), max_pages=50)
+    assert engine.preset.area < explore_preset().area
+    large = np.zeros((720, 720, 3), np.uint8)
+    assert engine.session(large, words="a hall").frame.tokens.size < 250
+    with pytest.raises(ContextFull, match=r"scene's words are \d+ tokens too long for a context of 700"):
+        engine.session(PIXELS, words="a hall " * 25)
 
 
 def test_sessions_stepped_together_give_the_frames_of_each_alone(engine):
