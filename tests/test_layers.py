@@ -24,7 +24,7 @@ WORLD_ROWS = (
     {"emu.sampling", "emu.sequence", "emu.prompts", "emu.memory_plan"},
     {"transformer.model", "transformer.tensor_parallel"},
     {"transformer.pages", "transformer.cache"},
-    {"emu.token_stream", "transformer.dida", "transformer.autoregressive"},
+    {"emu.token_stream", "transformer.dida", "transformer.autoregressive", "transformer.followers"},
     {"transformer.passes"},
     {"dreamer", "frame_codec"},
     {"checkpoint"},

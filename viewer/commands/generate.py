@@ -6,7 +6,7 @@ index.html. Works on an iterator of events, so it knows the model only where `ge
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from html import escape
@@ -71,15 +71,16 @@ def generate(
     device: str | None = None,
     precision: str | None = None,
     context: int | None = None,
+    devices: int = 1,
     **changes,
 ) -> None:
     """Answer one request from the official folders `model` and `vision` into the folder `out`.
 
-    text_tokenizer: its folder, where it is not found; images: files that the task starts from; instructions:
-    what is asked next, one after the other; mode: of an exploration, put into the question's own words where it is
-    given; size: of the pictures to make, as `cells_of` reads it; context: the most tokens of a sequence; changes:
-    fields of the task's preset. The memory plan is printed first. Raises an error of one sentence for whatever cannot
-    be used.
+    text_tokenizer: its folder, where it is not found; images: files that the task starts from; instructions: what is
+    asked next, one after the other; mode: of an exploration, put into the question's own words where it is given; size:
+    of the pictures to make, as `cells_of` reads it; context: the most tokens of a sequence; devices: how many the model
+    is split over; changes: fields of the task's preset. The memory plan is printed first. Raises an error of one
+    sentence for whatever cannot be used.
     """
     import torch
 
@@ -109,7 +110,15 @@ def generate(
     )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     checkpoint = load_official(
-        model, vision, text=text_tokenizer, device=device, precision=precision, context=context, need=need, say=print
+        model,
+        vision,
+        text=text_tokenizer,
+        device=device,
+        precision=precision,
+        context=context,
+        need=need,
+        devices=devices,
+        say=print,
     )
     events = _edited(checkpoint, request, turns, changes) if is_anew else _conversation(checkpoint, request, turns)
     note = VLA_NOTE if task == "vla" else ""
@@ -126,7 +135,7 @@ def _question(task: str, question: str, mode: str | None) -> str:
     return exploration(question, mode) if mode else question
 
 
-def _conversation(checkpoint: Checkpoint, request: Request, turns: list[str]) -> Iterator[Event]:
+def _conversation(checkpoint: Checkpoint, request: Request, turns: list[str]) -> Generator[Event, None, None]:
     """An answer, and on in the same conversation with each instruction."""
     from ...world.emu.answer import AnswerWriter
     from ...world.emu.sequence import Text
@@ -139,7 +148,7 @@ def _conversation(checkpoint: Checkpoint, request: Request, turns: list[str]) ->
             yield from writer.events()
 
 
-def _edited(checkpoint: Checkpoint, request: Request, turns: list[str], changes: dict) -> Iterator[Event]:
+def _edited(checkpoint: Checkpoint, request: Request, turns: list[str], changes: dict) -> Generator[Event, None, None]:
     """A picture, and then each instruction carried out on the last picture as a request of its own: the model knows
     single rounds of editing."""
     from ...world.emu.answer import Image, Row, answer

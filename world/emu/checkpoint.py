@@ -6,6 +6,7 @@ tensor at a time. Nothing is unpickled but tensors.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import logging
@@ -64,6 +65,7 @@ def load_official(
     context: int | None = None,
     available: int | None = None,
     mesh: DeviceMesh | None = None,
+    devices: int = 1,
     need: Need | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Checkpoint:
@@ -72,9 +74,11 @@ def load_official(
     text: the folder of emu3.tiktoken, by default the model's or the official repository's (text.py); precision:
     float32, bfloat16, float16 or fp8, by default bfloat16 on a GPU and float32 elsewhere; context: the most tokens of a
     sequence, by default all that the weights were trained for, or the most that fit; available: bytes that may be used,
-    by default all that are free; mesh: the processes to split the language model over; need: what the task takes. The
-    memory plan goes through `say` before anything is loaded. Raises CheckpointError or TokenizerError for files that
-    are missing, torn or of another model, DoesNotFit for a device too small, PrecisionError for an unknown precision.
+    by default all that are free; mesh: the processes to split the language model over, each of which calls this;
+    devices: how many to split it over where this process leads and starts the others (followers.py); need: what the
+    task takes. The memory plan goes through `say` before anything is loaded. Raises CheckpointError or TokenizerError
+    for files that are missing, torn or of another model, DoesNotFit for a device too small, PrecisionError for an
+    unknown precision.
     """
     model, vision, need, say = Path(model), Path(vision), need or Need(), say or log.info
     refuse_swapped(model, vision)
@@ -98,7 +102,7 @@ def load_official(
         spare=need.spare,
         device=device,
         available=free,
-        num_devices=mesh.size() if mesh else 1,
+        num_devices=mesh.size() if mesh else devices,
     )
     if context is None and (shorter := plan.shortened()) is not plan:
         plan, pages = shorter, shorter.pages
@@ -110,7 +114,10 @@ def load_official(
         )
     say(plan.report())
     plan.check()
-    transformer = load_transformer(model, config, device=device, precision=precision, mesh=mesh)
+    if devices > 1:
+        transformer = _led(model, config, device, precision, devices)
+    else:
+        transformer = load_transformer(model, config, device=device, precision=precision, mesh=mesh)
     tokenizer = load_vision(vision, vision_config, device=device)
     dida = _read_dida(model)
     return Checkpoint(
@@ -291,6 +298,27 @@ def load_transformer(
                 if not _is_buffer(key):
                     _place(model, key, shard.get_tensor(key), precision, share)
     return model.eval().requires_grad_(False)
+
+
+def _led(folder: Path, config: ModelConfig, device: str, precision: str, count: int) -> Transformer:
+    """This process's share of a model whose others follow it, until it ends."""
+    from ..transformer.followers import Team, check_devices, device_of
+    from ..transformer.tensor_parallel import check_split
+
+    if precision == "fp8":
+        raise CheckpointError("fp8 weights cannot be split over devices; use --precision bfloat16, or one device")
+    check_devices(count, device)
+    check_split(config, count)
+    team = Team(count, device, load_share, folder, config, precision)
+    atexit.register(team.close)
+    transformer = load_share(team.mesh, device_of(0, device), folder, config, precision)
+    team.lead(transformer)
+    return transformer
+
+
+def load_share(mesh: DeviceMesh, device: str, folder: Path, config: ModelConfig, precision: str) -> Transformer:
+    """What one process of several holds of a model."""
+    return load_transformer(folder, config, device=device, precision=precision, mesh=mesh)
 
 
 def shards_of(folder: Path) -> dict[str, Path]:

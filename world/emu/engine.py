@@ -133,6 +133,7 @@ class EmuEngine:
         precision: str | None = None,
         context: int | None = None,
         mesh: DeviceMesh | None = None,
+        devices: int = 1,
         say: Callable[[str], None] | None = None,
         **changes,
     ) -> EmuEngine:
@@ -148,7 +149,16 @@ class EmuEngine:
         is_whole(drawn, is_adapted=dida is not None or is_adapted(model))
         need = Need(streams=drawn.num_branches, area=drawn.area, spare=_kept(context or Need.longest, drawn.area) + 2)
         checkpoint = load_official(
-            model, vision, text=text, device=device, precision=precision, context=context, mesh=mesh, need=need, say=say
+            model,
+            vision,
+            text=text,
+            device=device,
+            precision=precision,
+            context=context,
+            mesh=mesh,
+            devices=devices,
+            need=need,
+            say=say,
         )
         return cls(replace(checkpoint, dida=dida or checkpoint.dida), preset=drawn)
 
