@@ -30,7 +30,7 @@ WORLD_ROWS = (
     {"transformer.passes"},
     {"dreamer", "frame_codec"},
     {"checkpoint"},
-    {"emu.checkpoint", "emu.answer"},
+    {"emu.checkpoint", "emu.settings", "emu.answer"},
     {"session"},
     {"stepping"},
     {"saves.changes"},

@@ -85,10 +85,11 @@ def generate(
     import torch
 
     from ...world.emu.answer import Request, planned_tokens
-    from ...world.emu.checkpoint import Need, is_adapted, load_official, refuse_swapped
+    from ...world.emu.checkpoint import Need, load_official
     from ...world.emu.engine import explore_preset
     from ...world.emu.ibq import CELL
     from ...world.emu.prompts import cells_of, is_whole, preset, prompt, turn
+    from ...world.emu.settings import is_adapted, refuse_swapped
 
     # what cannot be is refused before minutes of loading
     asked, turns = _question(task, question, mode), [*instructions]

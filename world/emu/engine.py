@@ -31,11 +31,12 @@ from ..saves.snapshot import SnapshotError, tensors_of, write_whole
 from ..session import Session
 from ..transformer.cache import KVCache
 from .answer import AnswerWriter, Image, Request, Text
-from .checkpoint import Need, free_bytes, is_adapted, load_official, parts_of, refuse_swapped
+from .checkpoint import Need, free_bytes, load_official, parts_of
 from .ibq import CELL
 from .passage import Passage, Strand, cells_of, codes_of, passage_of, passages_of
 from .prompts import Preset, PromptError, exploration, is_whole, preset
 from .sequence import SMALLEST_SIDE, Format
+from .settings import is_adapted, refuse_swapped
 from .text import controls_in
 from .token_stream import ContextFull, TokenStream, settle
 
