@@ -46,6 +46,7 @@ class Browser:
         while True:
             answer = json.loads(self.socket.recv(timeout=60))
             if answer.get("id") == number:
+                assert "result" in answer, answer
                 return answer["result"]
 
     def value(self, expression: str):

@@ -118,7 +118,7 @@ def worn(gateway, gate, tmp_path):
     page = Browser(gateway.url + PAGE, tmp_path / "profile", flags=SOFTWARE_GL, size="640,420", script=script)
     page.wait_for("globalThis.roam && roam.walk.isDriving && !document.getElementById('enter').hidden")
     page.value("enter.click()")
-    page.wait_for("roam.viewer.worn")
+    page.wait_for("Boolean(roam.viewer.worn)")
     yield page
     page.close()
 

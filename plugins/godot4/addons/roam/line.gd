@@ -72,7 +72,7 @@ func _connect() -> void:
 func _greet(now: float) -> void:
 	if not _is_open:
 		_is_open = true
-		say({"type": "hello", "versions": [1], "client": "godot 4"})
+		_say_hello()
 	if now >= _next_ping:
 		_next_ping = now + PING_S
 		say({"type": "ping", "clock": now})
@@ -81,5 +81,12 @@ func _greet(now: float) -> void:
 func _hear(whole: PackedByteArray) -> void:
 	var end := 4 + whole.decode_u32(0)
 	var message: Variant = Msgpack.unpack(whole.slice(4, end))
-	if message is Dictionary:
-		heard.emit(message, whole.slice(end))
+	if not message is Dictionary:
+		return
+	if message.type == "error" and message.code == "hello_first": # silent for too long, and forgotten
+		return _say_hello()
+	heard.emit(message, whole.slice(end))
+
+
+func _say_hello() -> void:
+	say({"type": "hello", "versions": [1], "client": "godot 4"})

@@ -1,6 +1,6 @@
 extends MeshInstance3D
 ## A frame as a relief under the node that stands where it was seen from: a sheet that a shader pushes out to the depth of
-## each pixel and tears at the edges of things, and a coarser one to bump into. Knows no server.
+## each pixel and darkens where it tears, at the edges of things, and a coarser one to bump into. Knows no server.
 
 const FAR := 60.0 # metres; what is farther or has no depth hangs there
 const CARD := 2.5 # metres: a world without depth is a card so far away
