@@ -65,8 +65,13 @@ class Proof:
     distil_temperature: float = 0.5
 
 
-def prove(folder: Path, proof: Proof, *, recordings: Path | None = None,
-          show: Callable[[str, float], None] = lambda part, share: None) -> dict:  # fmt: skip
+def prove(
+    folder: Path,
+    proof: Proof,
+    *,
+    recordings: Path | None = None,
+    show: Callable[[str, float], None] = lambda part, share: None,
+) -> dict:
     """Train, adapt, measure; returns the report and writes it to `folder`/adaptation.json. recordings: a folder that
     `roam record` wrote; without one, walks are recorded into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,23 +80,43 @@ def prove(folder: Path, proof: Proof, *, recordings: Path | None = None,
     source = recordings or _recorded(folder / "recordings", proof, show)
     sequences, held_out = _sequences(folder, embedded, layout, source, proof)
     before = _trained(folder / "token-by-token", embedded, layout, sequences, held_out, proof, show)
-    longer = _further(folder / "token-by-token-longer", before, layout, sequences, held_out, proof, 0,
-                      lambda share: show("token by token, longer", share))  # fmt: skip
+    longer = _further(
+        folder / "token-by-token-longer",
+        before,
+        layout,
+        sequences,
+        held_out,
+        proof,
+        0,
+        lambda share: show("token by token, longer", share),
+    )
     own = _distilled(folder, before, layout, source, proof, show)
-    after = _further(folder / "dida", before, layout, [*sequences, *own], held_out, proof, 1,
-                     lambda share: show("adaptation", share))  # fmt: skip
+    after = _further(
+        folder / "dida", before, layout, [*sequences, *own], held_out, proof, 1, lambda share: show("adaptation", share)
+    )
     walks = [test_walk(number, CONTEXT - 1 + DREAMT) for number in range(proof.scenes)]
     report = measure(before, longer, after, walks, DIDA, tick=lambda share: show("measuring", share))
     draw_sheet(report.pop("pictures"), walks, folder / "adaptation.png")
-    report |= {"machine": Machine.here().as_dict(), "tokenizer": embedded.digest, "scenes": proof.scenes,
-               "parameters": sum(p.numel() for p in after.model.parameters()), "goals": goals(report["rows"]),
-               "steps": {"token by token": proof.ar_steps, "adaptation": proof.dida_steps}}  # fmt: skip
+    report |= {
+        "machine": Machine.here().as_dict(),
+        "tokenizer": embedded.digest,
+        "scenes": proof.scenes,
+        "parameters": sum(p.numel() for p in after.model.parameters()),
+        "goals": goals(report["rows"]),
+        "steps": {"token by token": proof.ar_steps, "adaptation": proof.dida_steps},
+    }
     (folder / "adaptation.json").write_text(json.dumps(report, indent=1))
     return report
 
 
-def measure(before: Checkpoint, longer: Checkpoint, after: Checkpoint, walks: list[Walk], dida: DidaConfig,
-            tick: Callable[[float], None] = lambda share: None) -> dict:  # fmt: skip
+def measure(
+    before: Checkpoint,
+    longer: Checkpoint,
+    after: Checkpoint,
+    walks: list[Walk],
+    dida: DidaConfig,
+    tick: Callable[[float], None] = lambda share: None,
+) -> dict:
     """rows: what decoded, steps, passes and seconds a frame, and the quality of frames dreamt on from a true context,
     against the truth; pictures: (name, the last frame of each walk) of each row that dreamt."""
     plans = [
@@ -163,8 +188,11 @@ def _spread(walks: list[float]) -> float:
 
 
 def _frozen(walks: list[Walk]) -> dict:
-    scores = [_scores(walk.frames[CONTEXT - 1].pixels, frame.pixels)
-              for walk in walks for frame in walk.frames[CONTEXT : CONTEXT + DREAMT]]  # fmt: skip
+    scores = [
+        _scores(walk.frames[CONTEXT - 1].pixels, frame.pixels)
+        for walk in walks
+        for frame in walk.frames[CONTEXT : CONTEXT + DREAMT]
+    ]
     return {"name": "a frozen frame", "steps": None, "passes": 0.0, "seconds": 0.0, **_quality(scores)}
 
 
@@ -184,11 +212,14 @@ def goals(rows: list[dict]) -> dict[str, dict]:
     dida, block = ({row["steps"]: row for row in rows if row["name"] == name} for name in ("DiDA", BLOCK))
     plain, four = alone["token by token"], dida[4]
     pairs = ((four, alone[LONGER]), (four, block[4]), (four, rows[0]), (alone[LATER], plain))
-    measured = [(one["psnr"] - other["psnr"], _spread(np.subtract(one["walks"], other["walks"])))
-                for one, other in pairs]  # fmt: skip
+    measured = [
+        (one["psnr"] - other["psnr"], _spread(np.subtract(one["walks"], other["walks"]))) for one, other in pairs
+    ]
     measured.append((plain["seconds"] / four["seconds"], math.nan))
-    return {name: {"measured": value, "error": error, "goal": GOALS[name], "met": value >= GOALS[name]}
-            for name, (value, error) in zip(GOALS, measured, strict=True)}  # fmt: skip
+    return {
+        name: {"measured": value, "error": error, "goal": GOALS[name], "met": value >= GOALS[name]}
+        for name, (value, error) in zip(GOALS, measured, strict=True)
+    }
 
 
 def _recorded(folder: Path, proof: Proof, show) -> Path:
@@ -209,24 +240,48 @@ def _sequences(folder: Path, embedded: Checkpoint, layout: WalkLayout, source: P
     return train, held_out
 
 
-def _trained(folder: Path, embedded: Checkpoint, layout: WalkLayout, sequences: list, held_out: list, proof: Proof,
-             show) -> Checkpoint:  # fmt: skip
+def _trained(
+    folder: Path, embedded: Checkpoint, layout: WalkLayout, sequences: list, held_out: list, proof: Proof, show
+) -> Checkpoint:
     """A model that has only ever learnt the next token."""
     recipe = AdaptRecipe(copies=0, peak=3e-3, max_steps=proof.ar_steps, max_seconds=math.inf, seed=1)
     torch.manual_seed(recipe.seed)
     heads = proof.hidden_size // 32
-    config = ModelConfig(embedded.vocabulary.size, proof.hidden_size, 3 * proof.hidden_size, proof.layers, heads,
-                         2 if heads % 2 == 0 else 1, 32)  # fmt: skip
+    config = ModelConfig(
+        embedded.vocabulary.size,
+        proof.hidden_size,
+        3 * proof.hidden_size,
+        proof.layers,
+        heads,
+        2 if heads % 2 == 0 else 1,
+        32,
+    )
     assert isinstance(embedded.vision, VisionTokenizer)
     learner = Learner(_begun(config), embedded.vocabulary, vision=embedded.vision)
     path = MetricPath(embedded.vision.codebook, DIDA)
-    adapt(learner, sequences, held_out, layout, path, recipe, folder,
-          progress=lambda share, row: show("token by token", share))  # fmt: skip
+    adapt(
+        learner,
+        sequences,
+        held_out,
+        layout,
+        path,
+        recipe,
+        folder,
+        progress=lambda share, row: show("token by token", share),
+    )
     return _packed(folder, learner, embedded, proof)
 
 
-def _further(folder: Path, before: Checkpoint, layout: WalkLayout, sequences: list, held_out: list, proof: Proof,
-             copies: int, show: Callable[[float], None]) -> Checkpoint:  # fmt: skip
+def _further(
+    folder: Path,
+    before: Checkpoint,
+    layout: WalkLayout,
+    sequences: list,
+    held_out: list,
+    proof: Proof,
+    copies: int,
+    show: Callable[[float], None],
+) -> Checkpoint:
     """`before` after the adaptation, or with copies=0 after as many steps at the same rates of the next token alone."""
     recipe = AdaptRecipe(copies=copies, peak=1.5e-3, max_steps=proof.dida_steps, max_seconds=math.inf, seed=2)
     model = Transformer(before.model.config)
@@ -240,10 +295,17 @@ def _further(folder: Path, before: Checkpoint, layout: WalkLayout, sequences: li
 def _distilled(folder: Path, before: Checkpoint, layout: WalkLayout, source: Path, proof: Proof, show) -> list:
     path = folder / "distilled.safetensors"
     if not path.exists():
-        walks = [(pixels[: proof.frames], actions[: proof.frames - 1])
-                 for pixels, actions in recorded_walks(source, "train", proof.distilled)]  # fmt: skip
-        own = distilled_walks(Engine(before, dida=DIDA), walks, layout, temperature=proof.distil_temperature,
-                              progress=lambda share: show("drawing its own walks", share))  # fmt: skip
+        walks = [
+            (pixels[: proof.frames], actions[: proof.frames - 1])
+            for pixels, actions in recorded_walks(source, "train", proof.distilled)
+        ]
+        own = distilled_walks(
+            Engine(before, dida=DIDA),
+            walks,
+            layout,
+            temperature=proof.distil_temperature,
+            progress=lambda share: show("drawing its own walks", share),
+        )
         save_sequences(own, path)
     return load_sequences(path)
 
@@ -285,19 +347,33 @@ def table_of(report: dict) -> list[list[str]]:
     lines = []
     for row in report["rows"]:
         is_dreamt = row["passes"] > 0
-        lines.append([
-            row["name"], str(row["steps"] or ""), f"{row['passes']:.0f}" if is_dreamt else "",
-            f"{row['seconds']:.3f}" if is_dreamt else "",
-            f"{plain['seconds'] / row['seconds']:.1f}" if is_dreamt else "",
-            f"{row['psnr']:.2f} ± {_spread(row['walks']):.2f}", f"{row['haarpsi']:.3f}",
-            "" if row is longer else f"{row['psnr'] - longer['psnr']:+.2f} ± "
-                                     f"{_spread(np.subtract(row['walks'], longer['walks'])):.2f}",
-        ])  # fmt: skip
+        lines.append(
+            [
+                row["name"],
+                str(row["steps"] or ""),
+                f"{row['passes']:.0f}" if is_dreamt else "",
+                f"{row['seconds']:.3f}" if is_dreamt else "",
+                f"{plain['seconds'] / row['seconds']:.1f}" if is_dreamt else "",
+                f"{row['psnr']:.2f} ± {_spread(row['walks']):.2f}",
+                f"{row['haarpsi']:.3f}",
+                ""
+                if row is longer
+                else f"{row['psnr'] - longer['psnr']:+.2f} ± {_spread(np.subtract(row['walks'], longer['walks'])):.2f}",
+            ]
+        )
     return lines
 
 
-COLUMNS = ("decoded", "steps", "passes a frame", "seconds a frame", "times faster", "PSNR, dB", "HaarPSI",
-           "dB over token by token trained as long")  # fmt: skip
+COLUMNS = (
+    "decoded",
+    "steps",
+    "passes a frame",
+    "seconds a frame",
+    "times faster",
+    "PSNR, dB",
+    "HaarPSI",
+    "dB over token by token trained as long",
+)
 
 
 def main(out: Path, recordings: Path | None = None, proof: Proof | None = None) -> bool:

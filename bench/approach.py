@@ -138,14 +138,22 @@ def scores(walk: Approach, frames: list[Frame]) -> np.ndarray:
             continue
         error = np.minimum(np.abs(frame.depth - view.depth) / view.depth, 1)[near].mean()
         squared = ((view.pixels.astype(np.float64) - frame.pixels) ** 2)[seen].mean()
-        rows.append((gradient(frame.pixels)[seen].mean(), gradient(view.pixels)[seen].mean(),
-                     1e3 * specks(frame.pixels)[seen].mean(), 1e3 * debris(frame.pixels)[seen].mean(), error,
-                     min(PSNR_CAP, 10 * np.log10(255**2 / max(squared, 1e-9)))))  # fmt: skip
+        rows.append(
+            (
+                gradient(frame.pixels)[seen].mean(),
+                gradient(view.pixels)[seen].mean(),
+                1e3 * specks(frame.pixels)[seen].mean(),
+                1e3 * debris(frame.pixels)[seen].mean(),
+                error,
+                min(PSNR_CAP, 10 * np.log10(255**2 / max(squared, 1e-9))),
+            )
+        )
     return np.array(rows).reshape(-1, 6)
 
 
-def run(engine: Engine, scenes: int, out: Path, *, split: str = "dev",
-        progress: Callable[[float], None] | None = None) -> dict:  # fmt: skip
+def run(
+    engine: Engine, scenes: int, out: Path, *, split: str = "dev", progress: Callable[[float], None] | None = None
+) -> dict:
     """Walk up to something in each scene; writes approach.json, approach.md and a sheet into `out`; returns the
     report: the mean over walks of each row's measures, sharpness over the truth's."""
     walks, sheet = _walks(scenes, split), []
@@ -159,11 +167,14 @@ def run(engine: Engine, scenes: int, out: Path, *, split: str = "dev",
             progress(done / len(walks))
     means = {row: np.mean(values, 0) for row, values in rows.items()}
     report = {
-        "machine": Machine.here().as_dict(), "weights": engine.checkpoint.digest, "split": split,
+        "machine": Machine.here().as_dict(),
+        "weights": engine.checkpoint.digest,
+        "split": split,
         "scenes": [walk.number for walk in walks],
-        "rows": {row: dict(zip(MEASURES, (float(m[0] / m[1]), *map(float, m[2:])), strict=True))
-                 for row, m in means.items()},
-    }  # fmt: skip
+        "rows": {
+            row: dict(zip(MEASURES, (float(m[0] / m[1]), *map(float, m[2:])), strict=True)) for row, m in means.items()
+        },
+    }
     out.mkdir(parents=True, exist_ok=True)
     (out / "approach.json").write_text(json.dumps(report, indent=1))
     (out / "approach.md").write_text(markdown(report))
@@ -176,10 +187,20 @@ MEASURES = ("sharpness", "specks", "debris", "depth", "psnr")
 
 def markdown(report: dict) -> str:
     """The report as a table for people."""
-    head = ("what had been seen, come near", "sharpness over the truth's", "specks, 1/1000", "debris, 1/1000",
-            "depth AbsRel", "PSNR, dB")  # fmt: skip
-    lines = [f"{len(report['scenes'])} {report['split']} scenes.", "", "| " + " | ".join(head) + " |",
-             "| " + " | ".join(["---"] * len(head)) + " |"]  # fmt: skip
+    head = (
+        "what had been seen, come near",
+        "sharpness over the truth's",
+        "specks, 1/1000",
+        "debris, 1/1000",
+        "depth AbsRel",
+        "PSNR, dB",
+    )
+    lines = [
+        f"{len(report['scenes'])} {report['split']} scenes.",
+        "",
+        "| " + " | ".join(head) + " |",
+        "| " + " | ".join(["---"] * len(head)) + " |",
+    ]
     for row, m in report["rows"].items():
         cells = [f"{m['sharpness']:.2f}", f"{m['specks']:.2f}", f"{m['debris']:.2f}", f"{m['depth']:.3f}"]
         lines.append("| " + " | ".join([row, *cells, f"{m['psnr']:.2f}"]) + " |")
@@ -208,8 +229,9 @@ def _walks(count: int, split: str) -> list[Approach]:
     return walks
 
 
-def main(weights: Path | None = None, *, scenes: int = 10, split: str = "dev",
-         out: Path = Path("roam-out/approach")) -> dict:  # fmt: skip
+def main(
+    weights: Path | None = None, *, scenes: int = 10, split: str = "dev", out: Path = Path("roam-out/approach")
+) -> dict:
     """Run, print and keep: what `roam bench approach` does."""
     from rich.console import Console
     from rich.progress import Progress
@@ -218,8 +240,13 @@ def main(weights: Path | None = None, *, scenes: int = 10, split: str = "dev",
     console.print(str(Machine.here()))
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("walking up", total=1.0)
-        report = run(Engine.from_checkpoint(weights), scenes, out, split=split,
-                     progress=lambda share: bar.update(task, completed=share))  # fmt: skip
+        report = run(
+            Engine.from_checkpoint(weights),
+            scenes,
+            out,
+            split=split,
+            progress=lambda share: bar.update(task, completed=share),
+        )
     console.print(markdown(report), markup=False)
     console.print(f"the sheet and the figures: {out}")
     print(json.dumps({"bench": "approach", "rows": report["rows"]}))

@@ -1,4 +1,4 @@
-"""What a figure was measured on: one line for people, one word for file names."""
+"""What a figure was measured on: one line for people, one word for file names; and where such figures are kept."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+
+RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Machine:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
         return Machine(
-            _cpu_name(), cores or 1, gpu, platform.python_version(), torch.__version__, torch.get_num_threads()
+            _named_cpu(), cores or 1, gpu, platform.python_version(), torch.__version__, torch.get_num_threads()
         )
 
     @property
@@ -43,14 +45,21 @@ class Machine:
         return asdict(self)
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """What the processor calls itself."""
+    name = re.search(r"model name\s*:\s*(.+)", _cpu_info())
+    return name.group(1).strip() if name else platform.processor() or platform.machine()
+
+
+def _named_cpu() -> str:
     """The processor's name with the vector instructions that matter."""
+    flags = set(_cpu_info().split())
+    best = next((flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if flag in flags), "")
+    return f"{cpu_name()} {best}".strip()
+
+
+def _cpu_info() -> str:
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        return platform.processor() or platform.machine()
-    name = re.search(r"model name\s*:\s*(.+)", text)
-    best = next(
-        (flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if re.search(rf"\b{flag}\b", text)), ""
-    )
-    return f"{name.group(1).strip() if name else platform.machine()} {best}".strip()
+        return ""

@@ -123,8 +123,14 @@ def observed(engine: Engine, walk: Walk, frames: int, **options) -> Session:
     return session
 
 
-def run(engine: Engine, scenes: int, out: Path, *, cost: dict[str, float] | None = None,
-        progress: Callable[[float], None] | None = None) -> dict:  # fmt: skip
+def run(
+    engine: Engine,
+    scenes: int,
+    out: Path,
+    *,
+    cost: dict[str, float] | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> dict:
     """Measure everything on `scenes` test scenes; writes quick.json, quick.md and pictures into `out`; returns the
     report. cost: what `start_cost` measured."""
     walks = [test_walk(number) for number in range(scenes)]
@@ -133,12 +139,16 @@ def run(engine: Engine, scenes: int, out: Path, *, cost: dict[str, float] | None
     rollouts, sheets = free_rollouts(engine, walks, tick)
     slow = token_by_token(engine, walks, tick)
     report = {
-        "machine": Machine.here().as_dict(), "weights": engine.checkpoint.digest, "scenes": scenes,
+        "machine": Machine.here().as_dict(),
+        "weights": engine.checkpoint.digest,
+        "scenes": scenes,
         "one_step": {row: {c: one.mean(row, c) for c in columns} for row, columns in one.scores.items()},
         "one_step_error": {row: _standard_error(columns["all"]) for row, columns in one.scores.items()},
         "rollout": {row: [float(x) for x in curve] for row, curve in rollouts.items()},
-        "depth_abs_rel": costs["abs_rel"], "cost": costs["speed"] | slow | (cost or {}), "dida": asdict(engine.dida),
-    }  # fmt: skip
+        "depth_abs_rel": costs["abs_rel"],
+        "cost": costs["speed"] | slow | (cost or {}),
+        "dida": asdict(engine.dida),
+    }
     report["goals"] = goals(report)
     out.mkdir(parents=True, exist_ok=True)
     (out / "quick.json").write_text(json.dumps(report, indent=1))
@@ -268,10 +278,13 @@ def goals(report: dict) -> dict[str, dict]:
         if key in cost
     }
     return {
-        name: {"measured": value, "goal": GOALS.get(name, AT_MOST.get(name)),
-               "met": value > GOALS[name] if name in GOALS else value <= AT_MOST[name]}
+        name: {
+            "measured": value,
+            "goal": GOALS.get(name, AT_MOST.get(name)),
+            "met": value > GOALS[name] if name in GOALS else value <= AT_MOST[name],
+        }
         for name, value in measured.items()
-    }  # fmt: skip
+    }
 
 
 MARKS = (1, 2, 4, 8, 12, 16)

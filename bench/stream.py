@@ -161,9 +161,18 @@ def measure(address: str, world: str, *, sessions: int, frames: int, look: Look,
         walker.close()
     p50, p95, p99 = (latencies[min(len(latencies) - 1, int(len(latencies) * q))] for q in (0.5, 0.95, 0.99))
     return Row(
-        world, sessions, look.encoding, len(latencies), p50, p95, p99, statistics.median(steps),
-        statistics.median(overheads), len(latencies) / seconds, dropped,
-    )  # fmt: skip
+        world,
+        sessions,
+        look.encoding,
+        len(latencies),
+        p50,
+        p95,
+        p99,
+        statistics.median(steps),
+        statistics.median(overheads),
+        len(latencies) / seconds,
+        dropped,
+    )
 
 
 class _Walker:
@@ -231,9 +240,14 @@ def show(rows: list[Row], machine: Machine) -> None:
     for row in rows:
         times = (row.p50_ms, row.p95_ms, row.p99_ms, row.step_ms, row.overhead_ms)
         table.add_row(
-            row.world, str(row.sessions), row.encoding, str(row.frames), *(f"{t:.2f}" for t in times),
-            f"{row.frames_per_s:.0f}", str(row.dropped),
-        )  # fmt: skip
+            row.world,
+            str(row.sessions),
+            row.encoding,
+            str(row.frames),
+            *(f"{t:.2f}" for t in times),
+            f"{row.frames_per_s:.0f}",
+            str(row.dropped),
+        )
     Console(width=110).print(table)
 
 

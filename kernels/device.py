@@ -37,9 +37,18 @@ else:
     triton = tl = cast(Any, _NoTriton())
 
 __all__ = [
-    "HAS_TRITON", "Chip", "backend", "block_of", "chip_of", "dot_precision", "has_half_dots", "leave_a_core",
-    "needs_grad", "tl", "triton",
-]  # fmt: skip
+    "HAS_TRITON",
+    "Chip",
+    "backend",
+    "block_of",
+    "chip_of",
+    "dot_precision",
+    "has_half_dots",
+    "leave_a_core",
+    "needs_grad",
+    "tl",
+    "triton",
+]
 
 
 def backend(device: torch.device | str) -> str:

@@ -49,9 +49,11 @@ def qk_norm_rope_reference(q, k, v, q_weight, k_weight, cos, sin, *, eps, pages=
 def _side_by_side(q, k):
     """q and k (B, N, heads, D) as one tensor: where they lie if they are neighbours in memory, else a copy."""
     B, N, H, D = q.shape
-    neighbours = q.stride() == k.stride() and q.stride(2) == D and q.untyped_storage().data_ptr() == (
-        k.untyped_storage().data_ptr()
-    )  # fmt: skip
+    neighbours = (
+        q.stride() == k.stride()
+        and q.stride(2) == D
+        and q.untyped_storage().data_ptr() == (k.untyped_storage().data_ptr())
+    )
     if neighbours and k.storage_offset() == q.storage_offset() + H * D:
         return q.as_strided((B, N, H + k.shape[2], D), q.stride())
     return torch.cat([q, k], 2)

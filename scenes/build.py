@@ -61,12 +61,23 @@ class SceneBuilder:
         shapes, centers, halves, yaws, materials, ids = zip(*self._solids, strict=True)
         textures, colors, scales = zip(*self._materials, strict=True)
         parts = dict(
-            family=self.family, seed=self.seed, shapes=np.array(shapes), centers=np.array(centers, float),
-            halves=np.array(halves, float), yaws=np.radians(np.array(yaws, float)), ids=np.array(ids, np.int32),
-            materials=np.array(materials), textures=np.array(textures), colors=np.array(colors, float),
-            scales=np.array(scales, float), ground=ground, sky=np.asarray(sky, float), light=np.asarray(light, float),
-            haze=haze, half_extent=half_extent,
-        )  # fmt: skip
+            family=self.family,
+            seed=self.seed,
+            shapes=np.array(shapes),
+            centers=np.array(centers, float),
+            halves=np.array(halves, float),
+            yaws=np.radians(np.array(yaws, float)),
+            ids=np.array(ids, np.int32),
+            materials=np.array(materials),
+            textures=np.array(textures),
+            colors=np.array(colors, float),
+            scales=np.array(scales, float),
+            ground=ground,
+            sky=np.asarray(sky, float),
+            light=np.asarray(light, float),
+            haze=haze,
+            half_extent=half_extent,
+        )
         scene = Scene(spawn=np.zeros(3), **parts)
         return Scene(spawn=self._spawn(scene), **parts)
 

@@ -82,11 +82,13 @@ class SceneSession:
         """Write which place it is, start and actions as JSON: they rebuild the walk exactly."""
         start = self._poses[0]
         state = {
-            "roam": "scene session", "format": FORMAT, **told(self.scene),
+            "roam": "scene session",
+            "format": FORMAT,
+            **told(self.scene),
             "camera": [self.camera.width, self.camera.height, self.camera.fov_deg],
             "start": pose_row(start),
             "actions": [[action.text, *motion_row(action.known_motion)] for action in self._actions],
-        }  # fmt: skip
+        }
         partial = Path(f"{path}.partial")
         try:
             partial.write_text(json.dumps(state | {"sum": _sum(state)}, indent=1), encoding="utf-8")

@@ -25,9 +25,12 @@ def make_outdoors(seed: int) -> Scene:
         _scatter(b, half, (_tree, _tree, _pine, _rock, _post, _kiosk)[int(b.rng.integers(6))])
     angle = b.rng.uniform(0, 2 * math.pi)
     return b.build(
-        ground=ground, sky=[horizon, zenith], light=(math.cos(angle), math.sin(angle), 1.1), haze=0.014,
+        ground=ground,
+        sky=[horizon, zenith],
+        light=(math.cos(angle), math.sin(angle), 1.1),
+        haze=0.014,
         half_extent=half - 2.2,
-    )  # fmt: skip
+    )
 
 
 def _buildings(b: SceneBuilder, half: float) -> None:
@@ -59,9 +62,14 @@ def _buildings(b: SceneBuilder, half: float) -> None:
         door = b.material(PLAIN, b.color((0, 1), (0.3, 0.8), (0.25, 0.6)))
         inward = depth / 2 + 0.03
         b.box(
-            x - inward * math.cos(angle), y - inward * math.sin(angle), 0, (1.1, 0.1, 2.1), door,
-            yaw_deg=yaw_deg, instance=thing,
-        )  # fmt: skip
+            x - inward * math.cos(angle),
+            y - inward * math.sin(angle),
+            0,
+            (1.1, 0.1, 2.1),
+            door,
+            yaw_deg=yaw_deg,
+            instance=thing,
+        )
 
 
 def _scatter(b: SceneBuilder, half: float, maker) -> None:

@@ -16,8 +16,9 @@ _ODDS = np.array([0.36, 0.07, 0.05, 0.05, 0.175, 0.175, 0.05, 0.02, 0.05])
 _MAX_LOOK_DEG = 25.0
 
 
-def random_walk(scene: Scene | Place, rng: np.random.Generator, steps: int, *, start: Pose | None = None,
-                plain: bool = False) -> list[Action]:  # fmt: skip
+def random_walk(
+    scene: Scene | Place, rng: np.random.Generator, steps: int, *, start: Pose | None = None, plain: bool = False
+) -> list[Action]:
     """A walk as a person might take it: keys held for a while, seldom into a wall, sometimes the same way back.
 
     With `plain`, only usual amounts in the usual words; otherwise amounts vary and words are paraphrased.
@@ -71,8 +72,11 @@ def _stride(rng: np.random.Generator, side: float) -> Motion:
         ahead = round(rng.uniform(0.6, 2.4), 1)
         return Motion(forward=ahead, yaw_deg=side * float(round(rng.uniform(0, 50))))
     if kind < 0.9:
-        return Motion(forward=-round(rng.uniform(0.6, 1.8), 1)) if rng.uniform() < 0.5 else (
-            Motion(right=side * round(rng.uniform(0.5, 1.5), 1)))  # fmt: skip
+        return (
+            Motion(forward=-round(rng.uniform(0.6, 1.8), 1))
+            if rng.uniform() < 0.5
+            else (Motion(right=side * round(rng.uniform(0.5, 1.5), 1)))
+        )
     return _draw(str(rng.choice(_KINDS, p=_ODDS)), Pose.at(0, 0, 0), rng, True)
 
 
@@ -113,16 +117,24 @@ def _draw(kind: str, pose: Pose, rng: np.random.Generator, plain: bool) -> Motio
     if kind == "both":
         return Motion(forward=step if rng.uniform() < 0.8 else -step, yaw_deg=turn * rng.choice([-1, 1]))
     return {
-        "forward": Motion(forward=step), "back": Motion(forward=-step), "left": Motion(right=-step),
-        "right": Motion(right=step), "turn left": Motion(yaw_deg=turn), "turn right": Motion(yaw_deg=-turn),
+        "forward": Motion(forward=step),
+        "back": Motion(forward=-step),
+        "left": Motion(right=-step),
+        "right": Motion(right=step),
+        "turn left": Motion(yaw_deg=turn),
+        "turn right": Motion(yaw_deg=-turn),
         "wait": Motion(),
-    }[kind]  # fmt: skip
+    }[kind]
 
 
 def _word(motion: Motion, rng: np.random.Generator, plain: bool) -> Action:
     if plain or rng.uniform() < 0.5:
         return Action(say(motion), motion)
-    parts = [Motion(forward=motion.forward), Motion(right=motion.right), Motion(yaw_deg=motion.yaw_deg),
-             Motion(pitch_deg=motion.pitch_deg)]  # fmt: skip
+    parts = [
+        Motion(forward=motion.forward),
+        Motion(right=motion.right),
+        Motion(yaw_deg=motion.yaw_deg),
+        Motion(pitch_deg=motion.pitch_deg),
+    ]
     texts = [str(rng.choice(paraphrases(part))) for part in parts if not part.is_still]
     return Action(" and ".join(texts) or str(rng.choice(paraphrases(Motion()))), motion)

@@ -27,6 +27,7 @@ class Place(Protocol):
 
     name: str
     digest: str
+    family: str
 
     @property
     def spawn_pose(self) -> Pose: ...
@@ -36,6 +37,12 @@ class Place(Protocol):
 
     def is_free(self, x: float, y: float, clearance: float = ...) -> bool: ...
 
+    def standing(self, x: float, y: float, yaw_deg: float) -> Pose | None:
+        """The pose of who stands at (x, y); None where nobody can."""
+
     def walked(self, pose: Pose, motion: Motion) -> Pose: ...
 
     def view(self, pose: Pose, camera: Camera) -> TrueView: ...
+
+    def close(self) -> None:
+        """Give back what drawing holds; the next view takes it again."""

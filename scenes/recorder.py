@@ -58,9 +58,20 @@ class Job:
     walk: str
 
 
-def record(folder: str | Path, split: str, rollouts: int, *, frames: int = 24, camera: Camera | None = None,
-           first: int = 0, walk: str = "steps", source: str = SCENES, options: SourceOptions | None = None,
-           workers: int | None = None, progress=None) -> list[Path]:  # fmt: skip
+def record(
+    folder: str | Path,
+    split: str,
+    rollouts: int,
+    *,
+    frames: int = 24,
+    camera: Camera | None = None,
+    first: int = 0,
+    walk: str = "steps",
+    source: str = SCENES,
+    options: SourceOptions | None = None,
+    workers: int | None = None,
+    progress=None,
+) -> list[Path]:
     """Record `rollouts` walks of a split into `folder`; files that are there already are kept. Returns all files; a
     source that ends gives fewer.
 
@@ -76,9 +87,19 @@ def record(folder: str | Path, split: str, rollouts: int, *, frames: int = 24, c
     rollouts = rollouts if held is None else min(rollouts, max(0, held - first))
     folder.mkdir(parents=True, exist_ok=True)
     manifest = begun(folder, opened, camera, frames, walk)
-    jobs = [Job(folder / f"{split}-{number:06d}.safetensors", source, options, split,
-                range(number, min(number + PER_FILE, first + rollouts)), frames, camera, walk)
-            for number in range(first, first + rollouts, PER_FILE)]  # fmt: skip
+    jobs = [
+        Job(
+            folder / f"{split}-{number:06d}.safetensors",
+            source,
+            options,
+            split,
+            range(number, min(number + PER_FILE, first + rollouts)),
+            frames,
+            camera,
+            walk,
+        )
+        for number in range(first, first + rollouts, PER_FILE)
+    ]
     for path in (job.path for job in jobs if job.path.exists() and job.path.name not in manifest.files):
         manifest = manifest.with_file(path.name, note_of(path))  # it was ended between the file and the manifest
     missing = [job for job in jobs if not job.path.exists()]
@@ -99,8 +120,14 @@ def record(folder: str | Path, split: str, rollouts: int, *, frames: int = 24, c
 def note_of(path: Path) -> FileNote:
     """What the manifest says of a file."""
     held = load_recording(path)
-    return FileNote(held.split, len(held.numbers), tuple(dict.fromkeys(held.worlds)), held.depth is not None,
-                    held.poses is not None, sha256(path))  # fmt: skip
+    return FileNote(
+        held.split,
+        len(held.numbers),
+        tuple(dict.fromkeys(held.worlds)),
+        held.depth is not None,
+        held.poses is not None,
+        sha256(path),
+    )
 
 
 def load_recording(path: str | Path) -> Recording:
@@ -118,12 +145,17 @@ def load_recording(path: str | Path) -> Recording:
         arrays = _mapped(Path(path))
         numbers = tuple(json.loads(meta["numbers"]))
         return Recording(
-            meta["split"], numbers, arrays["pixels"], arrays.get("depth"),
+            meta["split"],
+            numbers,
+            arrays["pixels"],
+            arrays.get("depth"),
             poses and [[known_pose_of(row) for row in walk] for walk in poses],
-            [[action_of(row) for row in zip(*walk, strict=True)]
-             for walk in zip(json.loads(meta["actions"]), json.loads(meta["motions"]), strict=True)],
+            [
+                [action_of(row) for row in zip(*walk, strict=True)]
+                for walk in zip(json.loads(meta["actions"]), json.loads(meta["motions"]), strict=True)
+            ],
             tuple(json.loads(meta["worlds"])) if "worlds" in meta else tuple(map(str, numbers)),
-        )  # fmt: skip
+        )
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         if isinstance(error, SceneError):
             raise
@@ -138,8 +170,9 @@ def _mapped(path: Path) -> dict[str, np.ndarray]:
     kinds = {"U8": np.uint8, "F16": np.float16}
     return {
         name: np.memmap(path, kinds[told["dtype"]], "r", 8 + size + told["data_offsets"][0], tuple(told["shape"]))
-        for name, told in header.items() if name in ("pixels", "depth")
-    }  # fmt: skip
+        for name, told in header.items()
+        if name in ("pixels", "depth")
+    }
 
 
 def write_rollouts(path: Path, split: str, numbers: range, walks: list[Walked]) -> None:
@@ -165,8 +198,9 @@ def write_rollouts(path: Path, split: str, numbers: range, walks: list[Walked]) 
         save_file(arrays, partial, metadata=meta)
         partial.replace(path)  # a file under its own name is whole
     except (OSError, SafetensorError) as error:
-        raise SceneError(f"cannot write {path} ({error}); what was recorded before it stays: make room, and the same "
-                         "command goes on") from error  # fmt: skip
+        raise SceneError(
+            f"cannot write {path} ({error}); what was recorded before it stays: make room, and the same command goes on"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)

@@ -28,16 +28,51 @@ def render(scene: Scene | Place, pose: Pose, camera: Camera) -> TrueView:
     depth = np.empty((height, width), np.float32)
     ids = np.empty((height, width), np.int32)
     _cast(
-        np.asarray(pose.position), pose.rotation, camera.focal, scene.shapes, scene.centers, scene.halves, scene.yaws,
-        scene.ids, scene.materials, scene.textures, scene.colors, scene.scales, scene.ground, scene.sky,
-        scene.light / np.linalg.norm(scene.light), scene.haze, pixels, depth, ids,
-    )  # fmt: skip
+        np.asarray(pose.position),
+        pose.rotation,
+        camera.focal,
+        scene.shapes,
+        scene.centers,
+        scene.halves,
+        scene.yaws,
+        scene.ids,
+        scene.materials,
+        scene.textures,
+        scene.colors,
+        scene.scales,
+        scene.ground,
+        scene.sky,
+        scene.light / np.linalg.norm(scene.light),
+        scene.haze,
+        pixels,
+        depth,
+        ids,
+    )
     return TrueView(pixels, depth, ids)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _cast(eye, rotation, focal, shapes, centers, halves, yaws, ids, materials, textures, colors, scales, ground, sky,
-          light, haze, out_pixels, out_depth, out_ids):  # fmt: skip
+def _cast(
+    eye,
+    rotation,
+    focal,
+    shapes,
+    centers,
+    halves,
+    yaws,
+    ids,
+    materials,
+    textures,
+    colors,
+    scales,
+    ground,
+    sky,
+    light,
+    haze,
+    out_pixels,
+    out_depth,
+    out_ids,
+):
     height, width = out_depth.shape
     count = shapes.shape[0]
     bounds = np.empty((count, 4), np.int64)
@@ -70,13 +105,51 @@ def _cast(eye, rotation, focal, shapes, centers, halves, yaws, ids, materials, t
                     fu, fv = u + 0.25 + 0.5 * (sub % 2), v + 0.25 + 0.5 * (sub // 2)
                     _ray(rotation, (fu - width / 2) / focal, (fv - height / 2) / focal, ray)
                     t, i, side = _first_hit(eye, ray, u, v, bounds, shapes, centers, halves, trig)
-                    _shade(t, i, side, eye, ray, focal * 2, centers, halves, trig, shapes, materials, textures,
-                           colors, scales, ground, sky, light, haze, color)  # fmt: skip
+                    _shade(
+                        t,
+                        i,
+                        side,
+                        eye,
+                        ray,
+                        focal * 2,
+                        centers,
+                        halves,
+                        trig,
+                        shapes,
+                        materials,
+                        textures,
+                        colors,
+                        scales,
+                        ground,
+                        sky,
+                        light,
+                        haze,
+                        color,
+                    )
                     total += color * 0.25
             else:
                 _ray(rotation, (u + 0.5 - width / 2) / focal, (v + 0.5 - height / 2) / focal, ray)
-                _shade(nearest[v, u], i, face[v, u], eye, ray, focal, centers, halves, trig, shapes, materials,
-                       textures, colors, scales, ground, sky, light, haze, total)  # fmt: skip
+                _shade(
+                    nearest[v, u],
+                    i,
+                    face[v, u],
+                    eye,
+                    ray,
+                    focal,
+                    centers,
+                    halves,
+                    trig,
+                    shapes,
+                    materials,
+                    textures,
+                    colors,
+                    scales,
+                    ground,
+                    sky,
+                    light,
+                    haze,
+                    total,
+                )
             for k in range(3):
                 out_pixels[v, u, k] = np.uint8(min(max(total[k], 0.0), 1.0) * 255 + 0.5)
 
@@ -130,9 +203,18 @@ def _first_hit(eye, ray, u, v, bounds, shapes, centers, halves, trig):
             c, s = trig[i, 0], trig[i, 1]
             wx, wy = eye[0] - centers[i, 0], eye[1] - centers[i, 1]
             ti, side = _hit_local(
-                shapes[i], c * wx + s * wy, -s * wx + c * wy, eye[2] - centers[i, 2], c * ray[0] + s * ray[1],
-                -s * ray[0] + c * ray[1], ray[2], halves[i, 0], halves[i, 1], halves[i, 2], t,
-            )  # fmt: skip
+                shapes[i],
+                c * wx + s * wy,
+                -s * wx + c * wy,
+                eye[2] - centers[i, 2],
+                c * ray[0] + s * ray[1],
+                -s * ray[0] + c * ray[1],
+                ray[2],
+                halves[i, 0],
+                halves[i, 1],
+                halves[i, 2],
+                t,
+            )
             if ti < t:
                 t, hit, face = ti, i, side
     return t, hit, face
@@ -226,8 +308,27 @@ def _is_edge(hit, face, v, u):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _shade(t, i, side, eye, ray, focal, centers, halves, trig, shapes, materials, textures, colors, scales, ground, sky,
-           light, haze, out):  # fmt: skip
+def _shade(
+    t,
+    i,
+    side,
+    eye,
+    ray,
+    focal,
+    centers,
+    halves,
+    trig,
+    shapes,
+    materials,
+    textures,
+    colors,
+    scales,
+    ground,
+    sky,
+    light,
+    haze,
+    out,
+):
     length = math.sqrt(ray[0] ** 2 + ray[1] ** 2 + ray[2] ** 2)
     if i == _SKY:
         up = min(max(ray[2] / length * 1.6, 0.0), 1.0)

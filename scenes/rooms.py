@@ -53,9 +53,11 @@ def _walls(b: SceneBuilder, room, half: float, material: int) -> None:
     x0, y0, x1, y1 = room
     t = WALL / 2
     for along_x, fixed, low, high, inner in (
-        (True, y0, x0, x1, y0 > -half), (True, y1, x0, x1, y1 < half),
-        (False, x0, y0, y1, x0 > -half), (False, x1, y0, y1, x1 < half),
-    ):  # fmt: skip
+        (True, y0, x0, x1, y0 > -half),
+        (True, y1, x0, x1, y1 < half),
+        (False, x0, y0, y1, x0 > -half),
+        (False, x1, y0, y1, x1 < half),
+    ):
         inward = t / 2 if fixed in (x0, y0) and fixed == (y0 if along_x else x0) else -t / 2
         spans = [(low, high, 0.0, HEIGHT)]
         if inner:

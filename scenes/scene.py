@@ -63,8 +63,18 @@ class Scene:
 
     def __post_init__(self):
         n, m = len(self.shapes), len(self.textures)
-        wanted = {"centers": (n, 3), "halves": (n, 3), "yaws": (n,), "ids": (n,), "materials": (n,),
-                  "colors": (m, 2, 3), "scales": (m,), "sky": (2, 3), "light": (3,), "spawn": (3,)}  # fmt: skip
+        wanted = {
+            "centers": (n, 3),
+            "halves": (n, 3),
+            "yaws": (n,),
+            "ids": (n,),
+            "materials": (n,),
+            "colors": (m, 2, 3),
+            "scales": (m,),
+            "sky": (2, 3),
+            "light": (3,),
+            "spawn": (3,),
+        }
         for name, shape in wanted.items():
             if getattr(self, name).shape != shape:
                 raise SceneError(f"scene array '{name}' has shape {getattr(self, name).shape}, wanted {shape}")
@@ -95,9 +105,16 @@ class Scene:
         if not step <= LONGEST:  # nor a number that is none
             raise ActionError(f"a step of {step:g} m; at most {LONGEST:g} are walked at once")
         x, y = _slide(
-            pose.position[0], pose.position[1], there.position[0], there.position[1], self.half_extent,
-            self.shapes, self.centers, self.halves, self.yaws,
-        )  # fmt: skip
+            pose.position[0],
+            pose.position[1],
+            there.position[0],
+            there.position[1],
+            self.half_extent,
+            self.shapes,
+            self.centers,
+            self.halves,
+            self.yaws,
+        )
         return Pose((float(x), float(y), there.position[2]), there.wxyz)
 
     def save(self, path: str | Path) -> None:

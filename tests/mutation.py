@@ -34,15 +34,37 @@ HEAVY = ("torch", "numba", "cv2", "PIL.Image", "av", "zmq", "msgpack", "hypothes
 MOST_FILES = 2  # test files that run for one damage
 LIMIT_S = 900.0  # tests that take longer hang; the machine may be busy
 OPPOSITE = {
-    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
-    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And,
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
-}  # fmt: skip
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+}
 SCRIPT = (  # of the page: what is sought, what stands there instead
-    (r"===", "!=="), (r"!==", "==="), (r"&&", "||"), (r" \|\| ", " && "), (r" < ", " >= "), (r" > ", " <= "),
-    (r"\+\+seq", "seq"), (r"= true\b", "= false"), (r"= false\b", "= true"), (r"(?<=^  )send\(.*\);$", ";"),
+    (r"===", "!=="),
+    (r"!==", "==="),
+    (r"&&", "||"),
+    (r" \|\| ", " && "),
+    (r" < ", " >= "),
+    (r" > ", " <= "),
+    (r"\+\+seq", "seq"),
+    (r"= true\b", "= false"),
+    (r"= false\b", "= true"),
+    (r"(?<=^  )send\(.*\);$", ";"),
     (r"(?<== )(\d+)(?=;)", "1000000"),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)

@@ -87,14 +87,22 @@ def test_what_only_posix_has_is_used_only_where_it_is():
 def test_processes_are_spawned_where_there_is_no_fork():
     for where, call in calls("get_context"):
         assert "spawn" in ast.unparse(call), where
-    assert not [where for name in ("Process", "Pool") for where, call in calls(name) if "multiprocessing" in
-                ast.unparse(call.func).split(".")[0]]  # fmt: skip
+    assert not [
+        where
+        for name in ("Process", "Pool")
+        for where, call in calls(name)
+        if "multiprocessing" in ast.unparse(call.func).split(".")[0]
+    ]
 
 
 def test_sockets_wait_in_a_loop_that_windows_has_too():
     # the default loop there cannot wait for a descriptor, as ZeroMQ's is
-    runs = [where for name in ("run", "new_event_loop") for where, call in calls(name) if "asyncio" in
-            ast.unparse(call.func)]  # fmt: skip
+    runs = [
+        where
+        for name in ("run", "new_event_loop")
+        for where, call in calls(name)
+        if "asyncio" in ast.unparse(call.func)
+    ]
     assert not runs
     assert all("SelectorEventLoop" in ast.unparse(call) for _, call in calls("Runner"))
 

@@ -108,15 +108,18 @@ class Laid:
         held |= {name: torch.stack([shown.tokens.of(name) for shown in self._shown]) for name in BY_FRAME}
         fresh = [self._views[index].of("fresh") for index in views]
         held |= {
-            "numbers": torch.tensor(numbers), "index": torch.tensor(indices),
-            "views": torch.tensor(views, dtype=torch.int64), "moments": torch.tensor([s.index for s in self._shown]),
+            "numbers": torch.tensor(numbers),
+            "index": torch.tensor(indices),
+            "views": torch.tensor(views, dtype=torch.int64),
+            "moments": torch.tensor([s.index for s in self._shown]),
             "fresh": torch.stack(fresh) if fresh else torch.zeros(0, 0, dtype=torch.uint8),
-        }  # fmt: skip
+        }
         places = {number: place for place, number in enumerate(numbers)}
         told = {
-            "actions": json.dumps(self._actions), "memories": json.dumps([shown.memory for shown in self._shown]),
+            "actions": json.dumps(self._actions),
+            "memories": json.dumps([shown.memory for shown in self._shown]),
             "keyframes": json.dumps([[places[number] for number in shown.keyframes] for shown in self._shown]),
-        }  # fmt: skip
+        }
         return held, self._meta | told
 
     def _add(self, held: dict[str, Tensor], keyframes: list[list[int]], memories: list[list[int]]) -> None:

@@ -119,8 +119,9 @@ def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.dev
             f"tokenizer for {vision_config.size}"
         )
     if painter_config is not None and (painter_config.size, painter_config.channels) != (
-        vision_config.size, len(vision_config.levels)
-    ):  # fmt: skip
+        vision_config.size,
+        len(vision_config.levels),
+    ):
         raise CheckpointError(f"{folder / 'config.json'} contradicts itself: its painter is for other pictures")
     model, vision = Transformer(model_config), VisionTokenizer(vision_config)
     depth = None if depth_config is None else DepthRefiner(depth_config)
@@ -134,8 +135,9 @@ def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.dev
         module.to(device).eval().requires_grad_(False)
         if module is not model:
             channels_last(module)
-    return Checkpoint(model, vision, text, vocabulary, layout, dida, digest.hexdigest()[:16],
-                      depth=depth, painter=painter)  # fmt: skip
+    return Checkpoint(
+        model, vision, text, vocabulary, layout, dida, digest.hexdigest()[:16], depth=depth, painter=painter
+    )
 
 
 def _read_config(folder: Path) -> dict:

@@ -7,6 +7,7 @@ Knows nothing of what is compiled.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -14,13 +15,43 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core.caching import FunctionCache
+
+log = logging.getLogger(__name__)
 
 _config: Any = numba.config  # its settings are attributes that no type checker sees
 
 
-def njit(**options) -> Callable:
-    """`numba.njit`; cache=True counts where there is a folder for it."""
-    return numba.njit(**options | {"cache": options.get("cache", False) and _FOLDER is not None})
+def njit(*, cache: bool = False, **options) -> Callable:
+    """`numba.njit`; cache=True counts where there is a folder for it, and for as long as the disk takes it."""
+    compiled = numba.njit(**options)
+
+    def decorated(function: Callable) -> Callable:
+        dispatcher = compiled(function)
+        if cache and _FOLDER is not None:
+            dispatcher._cache = _Cache(function)
+        return dispatcher
+
+    return decorated
+
+
+class _Cache(FunctionCache):
+    """Numba's cache, without which one can do: what cannot be kept, or be read again, is compiled each time."""
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:  # a disk that is full, or has made something else of the index
+            log.warning("compiled code of %s is not kept: %s", self._name, error)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # whatever unpickling raises at what a disk has made of a file
+            log.warning("compiled code of %s cannot be read, and is compiled anew: %s", self._name, error)
+            with contextlib.suppress(OSError):
+                self.flush()  # an index without it
+            return None
 
 
 def cache_folder() -> Path | None:

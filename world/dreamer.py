@@ -65,8 +65,16 @@ def strides_ahead(motion: Motion) -> int:
 class Dreamer:
     """Runs the passes and the painter of one model over asked dreams."""
 
-    def __init__(self, passes: Passes, vision: VisionTokenizer, painter: Painter, *, steps: int, temperature: float,
-                 pull: float = 1.0):  # fmt: skip
+    def __init__(
+        self,
+        passes: Passes,
+        vision: VisionTokenizer,
+        painter: Painter,
+        *,
+        steps: int,
+        temperature: float,
+        pull: float = 1.0,
+    ):
         """vision and painter as they are served. pull: guidance towards what is known; see Passes.denoise."""
         self.passes, self.vision, self.painter = passes, vision, painter
         self.steps, self.temperature, self.pull = steps, temperature, pull
@@ -108,9 +116,19 @@ class Dreamer:
 
         def predict(tokens: Tensor, seeds: Tensor, temperature: float) -> Tensor:
             _go_on_unless(stop)
-            return self.passes.denoise(words if next(passes) == 0 else None, numbers, past, pages, tokens, None, seeds,
-                                       temperature=temperature, apart=torch.where(holes, tokens, -1),
-                                       pull=self.pull, asked=_still_open(tokens))  # fmt: skip
+            return self.passes.denoise(
+                words if next(passes) == 0 else None,
+                numbers,
+                past,
+                pages,
+                tokens,
+                None,
+                seeds,
+                temperature=temperature,
+                apart=torch.where(holes, tokens, -1),
+                pull=self.pull,
+                asked=_still_open(tokens),
+            )
 
         return decode_holes(predict, canvas, orders, seeds, temperature=self.temperature)
 

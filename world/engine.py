@@ -60,18 +60,31 @@ class Engine:
         self.codec = FrameCodec(self.vision, refiner, detail_tolerance=self.dida.detail_tolerance)
         self.cache = KVCache(self.model.config, self.layout, device=self.device, dtype=dtype)
         self.path = MetricPath(self.vision.codebook, self.dida)
-        self.passes = Passes(self.model, self.cache, self.path, self.layout, self.vocabulary,
-                             guidance=self.serving.guidance)  # fmt: skip
+        self.passes = Passes(
+            self.model, self.cache, self.path, self.layout, self.vocabulary, guidance=self.serving.guidance
+        )
         self.dreamer: Dreamer | None = None
         if checkpoint.painter is not None:
-            self.dreamer = Dreamer(self.passes, self.vision, checkpoint.painter.served(dtype),
-                                   steps=self.dida.dream_steps, temperature=self.dida.dream_temperature,
-                                   pull=self.dida.dream_guidance)  # fmt: skip
+            self.dreamer = Dreamer(
+                self.passes,
+                self.vision,
+                checkpoint.painter.served(dtype),
+                steps=self.dida.dream_steps,
+                temperature=self.dida.dream_temperature,
+                pull=self.dida.dream_guidance,
+            )
 
     @classmethod
-    def from_checkpoint(cls, folder: str | Path | None = None, *, device: str | None = None,
-                        dida: DidaConfig | None = None, serving: Serving | None = None,
-                        dream_steps: int | None = None, dream_temperature: float | None = None) -> Engine:  # fmt: skip
+    def from_checkpoint(
+        cls,
+        folder: str | Path | None = None,
+        *,
+        device: str | None = None,
+        dida: DidaConfig | None = None,
+        serving: Serving | None = None,
+        dream_steps: int | None = None,
+        dream_temperature: float | None = None,
+    ) -> Engine:
         """Load a checkpoint folder, or the embedded one, onto a device: CUDA where there is one unless told otherwise.
         Official Emu3.5 folders are opened by `opening.open_engine`, which takes these as well.
 
@@ -105,9 +118,17 @@ class Engine:
         return self.dreamer is not None
 
     def session(
-        self, first: Frame | np.ndarray | None = None, *, words: str = "", seed: int = 0, start: str = "auto",
-        decoder: str | None = None, solid: bool = False, seen: np.ndarray | None = None, photograph: bool = False,
-    ) -> Session:  # fmt: skip
+        self,
+        first: Frame | np.ndarray | None = None,
+        *,
+        words: str = "",
+        seed: int = 0,
+        start: str = "auto",
+        decoder: str | None = None,
+        solid: bool = False,
+        seen: np.ndarray | None = None,
+        photograph: bool = False,
+    ) -> Session:
         """A walk that begins at a frame, or at pixels (H, W, 3) uint8 of unknown place, taken to be the origin. solid:
         whether what has been seen stops steps; without it the pose is always where the action says. seen (H, W) bool:
         where the first frame is known, if not everywhere; the rest is dreamt at once. photograph: whether it may be
@@ -132,8 +153,9 @@ class Engine:
         if first.pose is not None:
             memory = memory.with_view(view_index(0), View(pixels, depth, first.pose))
         moment = Moment(frame, (Keyframe(page, 0, grid),), memory)
-        return Session(self, [moment], [], seed=seed, start=start, decoder=decoder or "dida", is_solid=solid,
-                       is_committed=False)  # fmt: skip
+        return Session(
+            self, [moment], [], seed=seed, start=start, decoder=decoder or "dida", is_solid=solid, is_committed=False
+        )
 
     @property
     def frame_side(self) -> int:
@@ -167,8 +189,10 @@ class Engine:
         if len({session.decoder for session in sessions}) > 1:
             raise ValueError("sessions with different decoders cannot be stepped together")
         walks = list(zip(sessions, actions, plans, strict=True))
-        can_dream = [self.dreamer is not None and session.decoder == "dida" and plan.carried is not None
-                     for session, _, plan in walks]  # fmt: skip
+        can_dream = [
+            self.dreamer is not None and session.decoder == "dida" and plan.carried is not None
+            for session, _, plan in walks
+        ]
         drawn = [walk for walk, is_drawn in zip(walks, can_dream, strict=True) if is_drawn]
         whole = [walk for walk, is_drawn in zip(walks, can_dream, strict=True) if not is_drawn]
         frames: dict[int, Frame] = {}
@@ -190,8 +214,10 @@ class Engine:
             states[k] = self._with_keyframe(states[k], plan, prepared)
         left = [k for k in ahead if states[k].shown is None and self._is_open(states[k].carried)]
         scratch = [self.cache.allocate() for _ in left]
-        asked = [self._asked(walks[k][0], walks[k][2].there[0], states[k].carried, walks[k][2].text, page, 1)
-                 for k, page in zip(left, scratch, strict=True)]  # fmt: skip
+        asked = [
+            self._asked(walks[k][0], walks[k][2].there[0], states[k].carried, walks[k][2].text, page, 1)
+            for k, page in zip(left, scratch, strict=True)
+        ]
         dreams = dict(zip(left, self._dreamer.dream(asked), strict=True))
         for page in scratch:
             self.cache.pool.release(page)
@@ -396,8 +422,9 @@ class Engine:
 
         def next_token(before: Tensor | None, place: int) -> Tensor:
             before = torch.zeros_like(own) if before is None else before
-            return self.passes.next_token(before, place, words, index, past, pages, seeds,
-                                          temperature=self.dida.temperature)  # fmt: skip
+            return self.passes.next_token(
+                before, place, words, index, past, pages, seeds, temperature=self.dida.temperature
+            )
 
         tokens = decode_autoregressive(next_token, self.layout.num_cells)
         self.cache.lengths[own] = words  # the commit pass writes the frame again, the last token's row with it

@@ -61,14 +61,20 @@ class FrameCodec:
         """One frame's codes (N,) as its token grid (h, w) int32."""
         return codes.view(self.vision.config.grid).cpu().numpy().astype(np.int32)
 
-    def with_detail(self, pixels: np.ndarray, codes: Tensor, carried: np.ndarray, covered: np.ndarray,
-                    carried_codes: Tensor) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    def with_detail(
+        self, pixels: np.ndarray, codes: Tensor, carried: np.ndarray, covered: np.ndarray, carried_codes: Tensor
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Decoded pixels (H, W, 3) with those of a carried view wherever the codes (N,) have kept it; and where that
         is, (H, W) bool. covered (H, W) bool: where the view is known; carried_codes (N,): its codes."""
         codebook = self._codebook
         distance = (codebook[codes] - codebook[carried_codes]).square().sum(-1)
-        return restore_detail(pixels, carried, covered, distance.view(self.vision.config.grid).cpu().numpy(),
-                              tolerance=self.detail_tolerance)  # fmt: skip
+        return restore_detail(
+            pixels,
+            carried,
+            covered,
+            distance.view(self.vision.config.grid).cpu().numpy(),
+            tolerance=self.detail_tolerance,
+        )
 
     def _seen(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         codes = self.codes(pixels[None])

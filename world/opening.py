@@ -8,32 +8,57 @@ from pathlib import Path
 from .checkpoint import CheckpointError, is_official
 from .config import DidaConfig
 from .emu.engine import EmuEngine
-from .engine import Engine, available_device, check_no_dreams
+from .engine import Engine, available_device
 from .options import OfficialOptions
 from .session import SessionEngine
 from .transformer.passes import Serving
 
 
-def open_engine(folder: str | Path | None = None, *, device: str | None = None, dida: DidaConfig | None = None,
-                serving: Serving | None = None, dream_steps: int | None = None, dream_temperature: float | None = None,
-                official: OfficialOptions | None = None, say: Callable[[str], None] | None = None,
-                ) -> SessionEngine:  # fmt: skip
+def open_engine(
+    folder: str | Path | None = None,
+    *,
+    device: str | None = None,
+    dida: DidaConfig | None = None,
+    serving: Serving | None = None,
+    dream_steps: int | None = None,
+    dream_temperature: float | None = None,
+    official: OfficialOptions | None = None,
+    say: Callable[[str], None] | None = None,
+) -> SessionEngine:
     """The engine of a checkpoint folder, of the embedded weights (None), or of an official Emu3.5 folder.
 
     official: what that last kind takes besides; say: told the plan of its memory before it is read. The rest is as
-    Engine.from_checkpoint has it. Raises CheckpointError for a folder that cannot be used, and for what is said of the
-    other kind.
+    Engine.from_checkpoint has it; of an official model, dream_steps and dream_temperature are of all its pictures.
+    Raises CheckpointError for a folder that cannot be used, and for what is said of the other kind.
     """
     official = official or OfficialOptions()
     if folder is None or not is_official(folder):
         if official.given:
             named = folder or "the embedded model"
+            if folder and official.vision and is_official(official.vision):
+                raise CheckpointError(
+                    f"{folder} is no language model, and {official.vision} is one: name them the other way round"
+                )
             raise CheckpointError(f"{named} is no official model, which alone takes {official.given[0]}")
-        return Engine.from_checkpoint(folder, device=device, dida=dida, serving=serving, dream_steps=dream_steps,
-                                      dream_temperature=dream_temperature)  # fmt: skip
-    check_no_dreams(dream_steps, dream_temperature)
+        return Engine.from_checkpoint(
+            folder,
+            device=device,
+            dida=dida,
+            serving=serving,
+            dream_steps=dream_steps,
+            dream_temperature=dream_temperature,
+        )
     if serving is not None:
         raise CheckpointError(f"{folder} is an official model: name its precision among the official options")
-    return EmuEngine.from_folders(folder, official.vision, device=device or available_device(), dida=dida,
-                                  precision=official.precision, context=official.context, say=say,
-                                  **official.preset)  # fmt: skip
+    asked = {"steps": dream_steps, "temperature": dream_temperature, **official.preset}
+    return EmuEngine.from_folders(
+        folder,
+        official.vision,
+        text=official.text,
+        device=device or available_device(),
+        dida=dida,
+        precision=official.precision,
+        context=official.context,
+        say=say,
+        **{name: value for name, value in asked.items() if value is not None},
+    )

@@ -12,7 +12,9 @@ class OfficialOptions:
     """For an official Emu3.5 folder; None leaves a thing as the model has it.
 
     vision: the vision tokenizer's folder, which it needs; precision: of the weights; context: the most tokens of a
-    sequence; area: pixels of a frame; turns: how turns of an exploration are told apart (emu/prompts.py).
+    sequence; area: pixels of the picture that a walk begins with, and so of its frames; turns: how turns of an
+    exploration are told apart (emu/prompts.py); text: the text tokenizer's folder, where it is not found; decoder,
+    sampler: how pictures are drawn.
     """
 
     vision: Path | str | None = None
@@ -20,6 +22,9 @@ class OfficialOptions:
     context: int | None = None
     area: int | None = None
     turns: str | None = None
+    text: Path | str | None = None
+    decoder: str | None = None
+    sampler: str | None = None
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -29,4 +34,4 @@ class OfficialOptions:
     @property
     def preset(self) -> dict[str, Any]:
         """The fields of the task's preset among them."""
-        return {name: getattr(self, name) for name in ("area", "turns") if name in self.given}
+        return {name: getattr(self, name) for name in ("area", "turns", "decoder", "sampler") if name in self.given}

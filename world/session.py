@@ -123,9 +123,17 @@ class SessionEngine(Protocol):
     def num_kept(self) -> int: ...
 
     def session(
-        self, first: Frame | np.ndarray | None = None, *, words: str = "", seed: int = 0, start: str = "auto",
-        decoder: str | None = None, solid: bool = False, seen: np.ndarray | None = None, photograph: bool = False,
-    ) -> Session:  # fmt: skip
+        self,
+        first: Frame | np.ndarray | None = None,
+        *,
+        words: str = "",
+        seed: int = 0,
+        start: str = "auto",
+        decoder: str | None = None,
+        solid: bool = False,
+        seen: np.ndarray | None = None,
+        photograph: bool = False,
+    ) -> Session:
         """A walk that begins at a frame or pixels (H, W, 3) uint8, or at words where the engine reads them. Raises
         ValueError for a beginning that this engine cannot take."""
 
@@ -163,9 +171,18 @@ class Session:
     whether steps end at remembered surfaces (spatial/collision.py), or go wherever the action says.
     """
 
-    def __init__(self, engine: SessionEngine, moments: list[Moment], actions: list[Action], *, seed: int,
-                 start: str = "auto", decoder: str = "dida", is_solid: bool = False,
-                 is_committed: bool = True):  # fmt: skip
+    def __init__(
+        self,
+        engine: SessionEngine,
+        moments: list[Moment],
+        actions: list[Action],
+        *,
+        seed: int,
+        start: str = "auto",
+        decoder: str = "dida",
+        is_solid: bool = False,
+        is_committed: bool = True,
+    ):
         if start not in STARTS or decoder not in DECODERS:
             raise ValueError(f"start '{start}' or decoder '{decoder}' unknown; known: {STARTS} and {DECODERS}")
         self.engine, self.seed, self.start, self.decoder = engine, seed, start, decoder
@@ -238,8 +255,15 @@ class Session:
         self.settle()
         for page in self._held(self._moments):
             self.engine.cache.pool.share(page)
-        return Session(self.engine, list(self._moments), list(self._actions), seed=self.seed, start=self.start,
-                       decoder=self.decoder, is_solid=self.is_solid)  # fmt: skip
+        return Session(
+            self.engine,
+            list(self._moments),
+            list(self._actions),
+            seed=self.seed,
+            start=self.start,
+            decoder=self.decoder,
+            is_solid=self.is_solid,
+        )
 
     def rewind(self, frames: int) -> Frame:
         """Undo steps. Raises ValueError past the beginning, or past the engine's rewind_limit."""

@@ -47,10 +47,11 @@ def save_session(session: Session, path: str | Path) -> None:
     views = {index: view for moment in moments for index, view in moment.memory.items()}
     place = {page: k for k, page in enumerate(keyframes)}
     meta = _told(session, moments) | {
-        "roam": "session", "format": FORMAT,
+        "roam": "session",
+        "format": FORMAT,
         "actions": json.dumps([action_row(action) for action in session.actions]),
         "keyframes": json.dumps([[place[page] for page in moment.held] for moment in moments]),
-    }  # fmt: skip
+    }
     write_whole(_tensors(session.engine, moments, list(keyframes.values()), views), path, meta)
 
 
@@ -63,12 +64,15 @@ def save_changes(session: Session, path: str | Path, before: Session) -> bool:
         return False
     base, count = changes.base, len(session.actions) - len(changes.moments)
     meta = _told(session, changes.moments) | {
-        "roam": "session changes", "format": FORMAT,
-        "first": str(session.moments[0].frame.index), "kept": str(base.frame.index),
-        "kept_digest": digest_of(base.frame.pixels), "kept_actions": str(count),
+        "roam": "session changes",
+        "format": FORMAT,
+        "first": str(session.moments[0].frame.index),
+        "kept": str(base.frame.index),
+        "kept_digest": digest_of(base.frame.pixels),
+        "kept_actions": str(count),
         "actions": json.dumps([action_row(action) for action in session.actions[count:]]),
         "keyframes": json.dumps([[keyframe.number for keyframe in moment.keyframes] for moment in changes.moments]),
-    }  # fmt: skip
+    }
     write_whole(_tensors(session.engine, changes.moments, changes.keyframes, changes.views), path, meta)
     return True
 
@@ -82,7 +86,9 @@ def _tensors(
     frames = {view_index(moment.frame.index): moment.frame for moment in moments}
     pictures, nothing = views | frames, np.zeros(engine.layout.grid, np.int32)
     tensors = {
-        "k": cache.k[:, pages].cpu(), "v": cache.v[:, pages].cpu(), "lengths": cache.lengths[pages].cpu(),
+        "k": cache.k[:, pages].cpu(),
+        "v": cache.v[:, pages].cpu(),
+        "lengths": cache.lengths[pages].cpu(),
         "numbers": torch.tensor([keyframe.number for keyframe in keyframes], dtype=torch.int64),
         "grids": _stacked([keyframe.tokens for keyframe in keyframes], nothing),
         "moments": torch.tensor([moment.frame.index for moment in moments], dtype=torch.int64),
@@ -90,13 +96,15 @@ def _tensors(
         "tokens": _stacked([nothing if frame.tokens is None else frame.tokens for frame in frames.values()], nothing),
         "index": torch.tensor(list(pictures), dtype=torch.int64),
         "pixels": _stacked([picture.pixels for picture in pictures.values()], np.zeros((size, size, 3), np.uint8)),
-        "depth": _stacked([_depth_of(picture).astype(np.float16) for picture in pictures.values()],
-                          np.zeros((size, size), np.float16)),
-        "pose": torch.tensor([pose_row(picture.pose) for picture in pictures.values()],
-                             dtype=torch.float64).view(-1, 7),
+        "depth": _stacked(
+            [_depth_of(picture).astype(np.float16) for picture in pictures.values()], np.zeros((size, size), np.float16)
+        ),
+        "pose": torch.tensor([pose_row(picture.pose) for picture in pictures.values()], dtype=torch.float64).view(
+            -1, 7
+        ),
         "views": torch.tensor(list(views), dtype=torch.int64),
         "fresh": _stacked([_packed(view) for view in views.values()], np.zeros(-(-size * size // 8), np.uint8)),
-    }  # fmt: skip
+    }
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
@@ -108,10 +116,14 @@ def _stacked(arrays: list[np.ndarray], like: np.ndarray) -> torch.Tensor:
 def _told(session: Session, moments: Sequence[Moment]) -> dict[str, str]:
     """What files of either kind say of a session."""
     return {
-        "weights": session.engine.checkpoint.digest, "seed": str(session.seed), "start": session.start,
-        "decoder": session.decoder, "dida": json.dumps(vars(session.engine.dida)),
-        "solid": json.dumps(session.is_solid), "memories": json.dumps([moment.memory.indices for moment in moments]),
-    }  # fmt: skip
+        "weights": session.engine.checkpoint.digest,
+        "seed": str(session.seed),
+        "start": session.start,
+        "decoder": session.decoder,
+        "dida": json.dumps(vars(session.engine.dida)),
+        "solid": json.dumps(session.is_solid),
+        "memories": json.dumps([moment.memory.indices for moment in moments]),
+    }
 
 
 def write_whole(tensors: dict[str, torch.Tensor], path: str | Path, meta: dict[str, str]) -> None:
@@ -189,8 +201,9 @@ def _tell_of_other_dreams(before: dict, now: dict, path: str | Path) -> None:
         log.warning("%s was dreamt with %s: what comes now is dreamt as it would be now", path, "; ".join(other))
 
 
-def _rebuild(engine: SessionEngine, meta: dict[str, str], held: dict[str, torch.Tensor],
-             actions: list[Action]) -> Session:  # fmt: skip
+def _rebuild(
+    engine: SessionEngine, meta: dict[str, str], held: dict[str, torch.Tensor], actions: list[Action]
+) -> Session:
     cache = engine.cache
     count, expected = len(held["numbers"]), (cache.k.shape[0], *cache.k.shape[2:])
     for name in ("k", "v"):
@@ -231,8 +244,15 @@ def _rebuild(engine: SessionEngine, meta: dict[str, str], held: dict[str, torch.
         Moment(frame, tuple(keyframes[place] for place in places), memory)
         for frame, places, memory in zip(shown, seen, memories, strict=True)
     ]
-    return Session(engine, moments, actions, seed=int(meta["seed"]), start=meta["start"], decoder=meta["decoder"],
-                   is_solid=json.loads(meta.get("solid", "false")))  # fmt: skip
+    return Session(
+        engine,
+        moments,
+        actions,
+        seed=int(meta["seed"]),
+        start=meta["start"],
+        decoder=meta["decoder"],
+        is_solid=json.loads(meta.get("solid", "false")),
+    )
 
 
 def _pictures(held: dict[str, torch.Tensor]) -> dict[int, tuple[np.ndarray, np.ndarray, Pose | None]]:

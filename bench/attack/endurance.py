@@ -33,8 +33,19 @@ def measure(*, frames: int, is_truth: bool) -> list[Finding]:
     growth = (statistics.mean(memory[-5:]) - memory[len(memory) // 3]) / max(frames * 2 / 3, 1) * 1000
     kind = f"{world}, {frames} frames"
     return [
-        Finding.at_most(f"{kind}: the last third's step / the middle's", last / middle, STEP_FACTOR, "times",
-                        step_ms=[statistics.median(steps[:third]), middle, last]),
-        Finding.at_most(f"{kind}: memory's growth for 1000 frames", growth, GROWTH_MB, "MB",
-                        memory_mb=[round(mb, 1) for mb in memory], written_mb_a_frame=written_mb / frames),
-    ]  # fmt: skip
+        Finding.at_most(
+            f"{kind}: the last third's step / the middle's",
+            last / middle,
+            STEP_FACTOR,
+            "times",
+            step_ms=[statistics.median(steps[:third]), middle, last],
+        ),
+        Finding.at_most(
+            f"{kind}: memory's growth for 1000 frames",
+            growth,
+            GROWTH_MB,
+            "MB",
+            memory_mb=[round(mb, 1) for mb in memory],
+            written_mb_a_frame=written_mb / frames,
+        ),
+    ]

@@ -39,9 +39,22 @@ def measure(*, walkers: int, frames: int, is_truth: bool) -> list[Finding]:
     waits_s = [following.at - back for _, following in pairs]
     world = f"{'truth' if is_truth else 'dream'}, {walkers} walks"
     return [
-        Finding.at_most(f"{world}: the server's processor time until all have their next frame", spent_s, RESUMED_S,
-                        "s", waits_s=waits_s, usual_frame_s=usual_s, waits_in_usual_frames=max(waits_s) / usual_s,
-                        frames=before),
-        Finding.at_most(f"{world}: of each, frames lost", max(lost) / max(rate, 1e-9), LOST_S, "s", frames_lost=lost,
-                        frames_per_s=rate),
-    ]  # fmt: skip
+        Finding.at_most(
+            f"{world}: the server's processor time until all have their next frame",
+            spent_s,
+            RESUMED_S,
+            "s",
+            waits_s=waits_s,
+            usual_frame_s=usual_s,
+            waits_in_usual_frames=max(waits_s) / usual_s,
+            frames=before,
+        ),
+        Finding.at_most(
+            f"{world}: of each, frames lost",
+            max(lost) / max(rate, 1e-9),
+            LOST_S,
+            "s",
+            frames_lost=lost,
+            frames_per_s=rate,
+        ),
+    ]

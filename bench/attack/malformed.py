@@ -63,14 +63,22 @@ def _beside_a_walk(level: str, served: Served, attack) -> list[Finding]:
     medians = {"quiet_p50_ms": percentile(quiet, 50), "attacked_p50_ms": percentile(attacked, 50)}
     has_failed = not served.is_alive or walker.failure is not None
     return [
-        Finding.at_most(f"{level}: crashes", int(has_failed), 0, "", messages=tally.sent,
-                        seconds=done.ended - done.began),
+        Finding.at_most(
+            f"{level}: crashes", int(has_failed), 0, "", messages=tally.sent, seconds=done.ended - done.began
+        ),
         Finding.at_most(f"{level}: messages without an answer", tally.owed - tally.answered, 0, "", owed=tally.owed),
-        Finding.at_most(f"{level}: a walker's p95, attacked / quiet", p95s["attacked_p95_ms"] / p95s["quiet_p95_ms"],
-                        P95_FACTOR, "times", **p95s, **medians),
-        Finding.at_most(f"{level}: memory, after - before", after_mb - before_mb, SETTLED_MB, "MB",
-                        before_mb=before_mb),
-    ]  # fmt: skip
+        Finding.at_most(
+            f"{level}: a walker's p95, attacked / quiet",
+            p95s["attacked_p95_ms"] / p95s["quiet_p95_ms"],
+            P95_FACTOR,
+            "times",
+            **p95s,
+            **medians,
+        ),
+        Finding.at_most(
+            f"{level}: memory, after - before", after_mb - before_mb, SETTLED_MB, "MB", before_mb=before_mb
+        ),
+    ]
 
 
 def zmtp_flood(address: str, count: int, seed: int) -> Tally:

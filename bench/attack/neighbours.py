@@ -209,9 +209,19 @@ def sends_endless_messages(address: str, _page: str, seconds: float) -> int:
 
 
 TRUTH: tuple[Hostile, ...] = (
-    never_reads, comes_and_says_nothing, speaks_a_byte_at_a_time, hoards_walks, hoards_connections, walks_at_1024,
-    saves, loads, forks_and_goes_back, opens, floods_with_pings, sends_endless_messages,
-)  # fmt: skip
+    never_reads,
+    comes_and_says_nothing,
+    speaks_a_byte_at_a_time,
+    hoards_walks,
+    hoards_connections,
+    walks_at_1024,
+    saves,
+    loads,
+    forks_and_goes_back,
+    opens,
+    floods_with_pings,
+    sends_endless_messages,
+)
 DREAM: tuple[Hostile, ...] = (walks, opens, begins_with_picture_bombs, saves, loads, forks_and_goes_back)
 
 
@@ -239,10 +249,17 @@ def _beside(hostile: Hostile, served: Served, walker: Walker, seconds: float, wo
     during = walker.rate(done.began, done.ended)
     kind = f"{world}, beside one that {hostile.__name__.replace('_', ' ')}: the walker's rate, during / quiet"
     return Finding.at_least(
-        kind, during / quiet if served.is_alive else 0.0, KEPT_RATE, "times", quiet_per_s=quiet, during_per_s=during,
-        seconds=done.ended - done.began, acts=done.value, memory_mb=[before_mb, after_mb],
+        kind,
+        during / quiet if served.is_alive else 0.0,
+        KEPT_RATE,
+        "times",
+        quiet_per_s=quiet,
+        during_per_s=during,
+        seconds=done.ended - done.began,
+        acts=done.value,
+        memory_mb=[before_mb, after_mb],
         what=" ".join((hostile.__doc__ or "").split()),
-    )  # fmt: skip
+    )
 
 
 def _until(seconds: float, pause_s: float, act: Callable[[], object]) -> int:

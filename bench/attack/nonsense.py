@@ -60,37 +60,48 @@ def zmtp(rng: random.Random) -> bytes:
     """Bytes that a connection begins with and that are no ZMTP, or no longer."""
     long = struct.pack(">Q", rng.choice([2**63, 2**40, 9 * 2**20]))
     tails = [
-        rng.randbytes(rng.randrange(1, 300)), b"\x02" + long, b"\x03" + long, b"\x04\x05READY",
-        b"\x04\x29\x05READY\x0bSocket-Type\x00\x00\x00\xffDEALER", b"\x01\x00" * 50, b"\x08\x00\xff" * 9,
-    ]  # fmt: skip
+        rng.randbytes(rng.randrange(1, 300)),
+        b"\x02" + long,
+        b"\x03" + long,
+        b"\x04\x05READY",
+        b"\x04\x29\x05READY\x0bSocket-Type\x00\x00\x00\xffDEALER",
+        b"\x01\x00" * 50,
+        b"\x08\x00\xff" * 9,
+    ]
     heads = [b"", GREETING, GREETING[: rng.randrange(64)], b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00"]
     return rng.choice(heads) + rng.choice(tails)
 
 
 def websocket(rng: random.Random) -> bytes:
     """Bytes that follow the handshake of a WebSocket and are none of its frames, or no message of ours."""
-    return rng.choice([
-        bytes([0x80 | rng.choice([3, 4, 7, 11, 15]), 0x80]) + bytes(4),  # an operation that there is none of
-        bytes([0xF2, 0x80]) + bytes(4),  # reserved bits
-        b"\x82\x05hello",  # not masked
-        b"\x82\xff" + struct.pack(">Q", 2**62) + bytes(4),  # too long
-        b"\x89\xfe" + struct.pack(">H", 200) + bytes(204),  # a ping of 200 bytes
-        b"\x80\x80" + bytes(4),  # the end of nothing
-        b"\x81\x82" + bytes(4) + b"\xff\xfe",  # text that is no UTF-8
-        b"\x88\x81" + bytes(4) + b"\x01",  # a farewell of one byte
-        b"\x81\x85" + bytes(4) + b"hello",  # text where bytes are wanted
-        b"\x82\x84" + bytes(4) + b"\xff\xff\xff\xff",  # a header longer than its message
-        b"\x82\x80" + bytes(4),  # nothing
-        rng.randbytes(rng.randrange(1, 300)),
-    ])  # fmt: skip
+    return rng.choice(
+        [
+            bytes([0x80 | rng.choice([3, 4, 7, 11, 15]), 0x80]) + bytes(4),  # an operation that there is none of
+            bytes([0xF2, 0x80]) + bytes(4),  # reserved bits
+            b"\x82\x05hello",  # not masked
+            b"\x82\xff" + struct.pack(">Q", 2**62) + bytes(4),  # too long
+            b"\x89\xfe" + struct.pack(">H", 200) + bytes(204),  # a ping of 200 bytes
+            b"\x80\x80" + bytes(4),  # the end of nothing
+            b"\x81\x82" + bytes(4) + b"\xff\xfe",  # text that is no UTF-8
+            b"\x88\x81" + bytes(4) + b"\x01",  # a farewell of one byte
+            b"\x81\x85" + bytes(4) + b"hello",  # text where bytes are wanted
+            b"\x82\x84" + bytes(4) + b"\xff\xff\xff\xff",  # a header longer than its message
+            b"\x82\x80" + bytes(4),  # nothing
+            rng.randbytes(rng.randrange(1, 300)),
+        ]
+    )
 
 
 def handshake(rng: random.Random, host: str) -> bytes:
     """A request that should have become a WebSocket, and does not."""
-    return rng.choice([
-        b"GET /ws HTTP/1.1\r\n\r\n", rng.randbytes(100) + b"\r\n\r\n", b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\n\r\n",
-        b"POST /ws HTTP/1.1\r\nHost: " + host.encode() + b"\r\nContent-Length: 99999999\r\n\r\n",
-        b"GET /ws HTTP/1.1\r\nHost: " + host.encode() + b"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
-        b"GET /../../etc/passwd HTTP/1.1\r\nHost: " + host.encode() + b"\r\n\r\n",
-        b"GET /%00 HTTP/1.1\r\nHost: " + host.encode() + b"\r\n" + b"X: y\r\n" * 300 + b"\r\n",
-    ])  # fmt: skip
+    return rng.choice(
+        [
+            b"GET /ws HTTP/1.1\r\n\r\n",
+            rng.randbytes(100) + b"\r\n\r\n",
+            b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\n\r\n",
+            b"POST /ws HTTP/1.1\r\nHost: " + host.encode() + b"\r\nContent-Length: 99999999\r\n\r\n",
+            b"GET /ws HTTP/1.1\r\nHost: " + host.encode() + b"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+            b"GET /../../etc/passwd HTTP/1.1\r\nHost: " + host.encode() + b"\r\n\r\n",
+            b"GET /%00 HTTP/1.1\r\nHost: " + host.encode() + b"\r\n" + b"X: y\r\n" * 300 + b"\r\n",
+        ]
+    )

@@ -9,8 +9,12 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  help="Does a model of a world still show the same world when one comes back?")  # fmt: skip
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Does a model of a world still show the same world when one comes back?",
+)
 ALL_TASKS = "T1,T2,T3,T4,T5,T6,T7,T8,T9,T10,T11"
 Folder = Annotated[Path, typer.Argument(help="Folder of a run.")]
 
@@ -24,6 +28,7 @@ def run(
     modes: Annotated[str, typer.Option(help="C (context), F (free) or C,F.")] = "C",
     form: Annotated[str, typer.Option(help="quick, release, full or tiny.")] = "quick",
     split: Annotated[str, typer.Option(help="test, or dev to choose by.")] = "test",
+    world: Annotated[str, typer.Option(help="doom or doom:FILE.wad; without it, our own scenes.")] = "",
     seeds: Annotated[str, typer.Option(help="Sampling seeds, separated by commas.")] = "0",
     scenes: Annotated[int | None, typer.Option(min=1, help="Fewer or more scenes than the form has.")] = None,
     processes: Annotated[int | None, typer.Option(min=1, help="Processes; without it, one a core.")] = None,
@@ -33,9 +38,18 @@ def run(
     """Ask models all questions. Interrupt it whenever; the same command goes on."""
     specs = [spec for part in model for spec in part.split(";")]
     _ask(
-        specs, out, tasks=_parts(tasks), modes=_parts(modes), form=form, split=split, scenes=scenes, note=note,
-        seeds=[int(seed) for seed in _parts(seeds)], processes=processes,
-    )  # fmt: skip
+        specs,
+        out,
+        tasks=_parts(tasks),
+        modes=_parts(modes),
+        form=form,
+        split=split,
+        world=world,
+        scenes=scenes,
+        note=note,
+        seeds=[int(seed) for seed in _parts(seeds)],
+        processes=processes,
+    )
 
 
 @app.command()
@@ -54,8 +68,16 @@ def release(
     from .report.page import report as writing
     from .report.publish import publish as publishing
 
-    _ask([*rows_of(model), "baselines"], out, tasks=tuple(TASKS), modes=("C",), form=form, scenes=scenes,
-         processes=processes, note=note)  # fmt: skip
+    _ask(
+        [*rows_of(model), "baselines"],
+        out,
+        tasks=tuple(TASKS),
+        modes=("C",),
+        form=form,
+        scenes=scenes,
+        processes=processes,
+        note=note,
+    )
     writing(out)
     size = publishing(out, publish)
     print(f"written: {publish}, {size / 1e6:.1f} MB; the whole page: {out / 'report.html'}")

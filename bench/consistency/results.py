@@ -78,6 +78,7 @@ class Manifest:
     note: str = ""
     version: int = VERSION
     split: str = "test"
+    world: str = ""
 
     @property
     def digest(self) -> str:

@@ -24,6 +24,7 @@ from .questions.episode import MODES, BenchError, Episode
 from .questions.forms import FORMS, SHORT_GAP, Form
 from .questions.tasks import SPLIT, TASKS, build
 from .questions.truth import Truth
+from .questions.worlds import check_world
 from .results import (
     Line,
     Manifest,
@@ -53,23 +54,35 @@ class Job:
 
 
 def run(
-    models: Sequence[str], out: str | Path, *, tasks: Sequence[str] = tuple(TASKS), modes: Sequence[str] = ("C",),
-    form: str = "quick", seeds: Sequence[int] = (0,), scenes: int | None = None, split: str = SPLIT,
-    processes: int | None = None, note: str = "", progress: Callable[[int, int, str], None] | None = None,
-) -> list[Line]:  # fmt: skip
+    models: Sequence[str],
+    out: str | Path,
+    *,
+    tasks: Sequence[str] = tuple(TASKS),
+    modes: Sequence[str] = ("C",),
+    form: str = "quick",
+    seeds: Sequence[int] = (0,),
+    scenes: int | None = None,
+    split: str = SPLIT,
+    world: str = "",
+    processes: int | None = None,
+    note: str = "",
+    progress: Callable[[int, int, str], None] | None = None,
+) -> list[Line]:
     """Ask all models all episodes and return every line of the folder, those of earlier runs too.
 
     models: specs as `adapters.open_model` reads them; "baselines" stands for all rows that need no weights. modes: C, F
-    or both. scenes: fewer or more than the form has. split: "test" for results, "dev" to choose by. progress: called
-    with (episodes done, episodes to do, what was just done).
+    or both. scenes: fewer or more than the form has. split: "test" for results, "dev" to choose by. world: "" for
+    our own scenes, "doom" or "doom:FILE.wad" for levels. progress: called with (episodes done, episodes to do, what was
+    just done).
     """
     if split not in SPLITS[1:]:
         raise BenchError(f"split '{split}'; wanted test, which is held out, or dev, to choose by")
+    check_world(world, split)
     specs = expand(models)
     folder = Path(out)
-    episodes = episodes_of(tasks, modes, sized(form, scenes), seeds, split=split)
+    episodes = episodes_of(tasks, modes, sized(form, scenes), seeds, split=split, world=world)
     asked = {episode.key: episode.digest for episode in episodes}
-    manifest = Manifest(form, tuple(tasks), tuple(modes), tuple(seeds), specs, asked, split=split)
+    manifest = Manifest(form, tuple(tasks), tuple(modes), tuple(seeds), specs, asked, split=split, world=world)
     _announce(folder, replace(manifest, machine=machine(), date=today(), note=note))
     jobs = _jobs(folder, episodes, specs)
     for count, (job, lines, about) in enumerate(_results(jobs, processes), 1):
@@ -107,7 +120,13 @@ def sized(form: str, scenes: int | None) -> Form:
 
 
 def episodes_of(
-    tasks: Sequence[str], modes: Sequence[str], form: Form, seeds: Sequence[int], *, split: str = SPLIT
+    tasks: Sequence[str],
+    modes: Sequence[str],
+    form: Form,
+    seeds: Sequence[int],
+    *,
+    split: str = SPLIT,
+    world: str = "",
 ) -> list[Episode]:
     """Every episode of a run, the same everywhere. Sampling seeds ask the same path with another random state."""
     if unknown := [mode for mode in modes if mode not in MODES]:
@@ -116,7 +135,7 @@ def episodes_of(
     for task in tasks:
         for mode in modes:
             for number in range(_scenes_of(task, form)):
-                paths = build(task, number, mode=mode, form=form, split=split)
+                paths = build(task, number, mode=mode, form=form, split=split, world=world)
                 far = [e for e in paths if number < form.long_scenes or (e.gap or 0) <= SHORT_GAP]
                 far = far if number < form.scenes else far[:1]  # of scenes beyond, T11's half turn alone
                 asked = two_of(seeds) if task in TWICE else seeds
@@ -139,18 +158,26 @@ def _announce(folder: Path, manifest: Manifest) -> None:
     """Write the manifest, or join it to that of a run which is being gone on with."""
     if (folder / "manifest.json").exists():
         before = read_manifest(folder)
-        if (before.version, before.form, before.split) != (manifest.version, manifest.form, manifest.split):
-            raise BenchError(
-                f"{folder} holds a run of form '{before.form}', split '{before.split}', version {before.version}; "
-                f"wanted '{manifest.form}', '{manifest.split}', version {manifest.version}: name another folder"
-            )
+        if (held := _kind(before)) != (wanted := _kind(manifest)):
+            raise BenchError(f"{folder} holds a run of {held}; wanted {wanted}: name another folder")
         join = lambda a, b: tuple(dict.fromkeys((*a, *b)))  # noqa: E731
         manifest = replace(
-            manifest, tasks=join(before.tasks, manifest.tasks), modes=join(before.modes, manifest.modes),
-            seeds=join(before.seeds, manifest.seeds), models=join(before.models, manifest.models),
-            asked=before.asked | manifest.asked, about=before.about, note=manifest.note or before.note,
-        )  # fmt: skip
+            manifest,
+            tasks=join(before.tasks, manifest.tasks),
+            modes=join(before.modes, manifest.modes),
+            seeds=join(before.seeds, manifest.seeds),
+            models=join(before.models, manifest.models),
+            asked=before.asked | manifest.asked,
+            about=before.about,
+            note=manifest.note or before.note,
+        )
     write_manifest(folder, manifest)
+
+
+def _kind(manifest: Manifest) -> str:
+    """What runs in one folder have in common."""
+    world = manifest.world or "our own scenes"
+    return f"form '{manifest.form}', split '{manifest.split}', version {manifest.version}, {world}"
 
 
 def _learn(folder: Path, about: dict[str, dict]) -> None:
@@ -218,8 +245,18 @@ def _answer(job: Job, spec: str, model: WorldModel, truth: Truth) -> Line:
 
 def blank(spec: str, episode: Episode) -> Line:
     """A line with the question and no result."""
-    return Line(spec, episode.key, episode.task, episode.variant, episode.mode, episode.number, episode.seed,
-                episode.gap, episode.digest, episode.scored)  # fmt: skip
+    return Line(
+        spec,
+        episode.key,
+        episode.task,
+        episode.variant,
+        episode.mode,
+        episode.number,
+        episode.seed,
+        episode.gap,
+        episode.digest,
+        episode.scored,
+    )
 
 
 def rescore(folder: str | Path, episode: Episode, spec: str) -> Line | None:

@@ -71,9 +71,17 @@ def traits(pixels: np.ndarray, unseen: np.ndarray, index: Sequence[int], *, scen
         if LEAST <= unseen[k].mean() <= MOST:
             across[k] = _across(pixels[k], unseen[k])
     return Traits(
-        np.full(n, scene), np.full(n, seed), np.asarray(index, np.int64), unseen.mean((1, 2)), shares, features, layout,
-        np.array([edges(p, m) for p, m in zip(pixels, unseen, strict=True)]).reshape(n, 2), across[:, :2], across[:, 2],
-    )  # fmt: skip
+        np.full(n, scene),
+        np.full(n, seed),
+        np.asarray(index, np.int64),
+        unseen.mean((1, 2)),
+        shares,
+        features,
+        layout,
+        np.array([edges(p, m) for p, m in zip(pixels, unseen, strict=True)]).reshape(n, 2),
+        across[:, :2],
+        across[:, 2],
+    )
 
 
 def measure(dream: Traits, truth: Traits) -> dict[str, float | None]:
@@ -85,11 +93,15 @@ def measure(dream: Traits, truth: Traits) -> dict[str, float | None]:
     if not len(true.scene):
         return {"seam": seam(dream, truth), "fit": fit(dream, truth)}
     return {
-        "sharpness": sharpness(ours, true), "detail": sharpness(ours, true, 1),
+        "sharpness": sharpness(ours, true),
+        "detail": sharpness(ours, true, 1),
         **{name: share_over(ours, true, k) for name, k in KINDS.items()},
-        "kid": kid(ours, true, draws=0)[0], "auc": auc(ours, true), "diversity": diversity(ours, true),
-        "seam": seam(dream, truth), "fit": fit(dream, truth),
-    }  # fmt: skip
+        "kid": kid(ours, true, draws=0)[0],
+        "auc": auc(ours, true),
+        "diversity": diversity(ours, true),
+        "seam": seam(dream, truth),
+        "fit": fit(dream, truth),
+    }
 
 
 def whole(rows: Traits) -> Traits:
@@ -157,8 +169,10 @@ def kid(dream: Traits, truth: Traits, *, draws: int = DRAWS) -> tuple[float, flo
     if len(kernel) < 3 or not draws:
         return value, None, None
     rng = np.random.default_rng(0)
-    drawn = [_pairs(kernel, np.bincount(rng.integers(len(kernel), size=len(kernel)), minlength=len(kernel)))
-             for _ in range(draws)]  # fmt: skip
+    drawn = [
+        _pairs(kernel, np.bincount(rng.integers(len(kernel), size=len(kernel)), minlength=len(kernel)))
+        for _ in range(draws)
+    ]
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return value, float(low), float(high)
 

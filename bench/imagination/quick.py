@@ -47,14 +47,28 @@ SHOWN = (3, 6, 9, 12)  # frames on the sheet
 DRAWN = 12  # scenes on the sheet
 # what the dream has to reach: lowest and highest
 GOALS: dict[str, tuple[float | None, float | None]] = {
-    "sharpness": (0.75, 1.25), "things": (0.6, 1.5), "structure": (0.7, 1.3), "auc": (None, 0.80),
-    "diversity": (0.5, None), "seam": (None, 1.5), "fit": (None, 1.5), "persistence": (40.0, None),
-}  # fmt: skip
+    "sharpness": (0.75, 1.25),
+    "things": (0.6, 1.5),
+    "structure": (0.7, 1.3),
+    "auc": (None, 0.80),
+    "diversity": (0.5, None),
+    "seam": (None, 1.5),
+    "fit": (None, 1.5),
+    "persistence": (40.0, None),
+}
 COLUMNS = {
-    "sharpness": "sharpness", "detail": "Laplacian", "things": "things", "structure": "structure", "auc": "AUC",
-    "kid": "KID", "diversity": "diversity", "seam": "seam", "fit": "fit", "persistence": "persistence, dB",
+    "sharpness": "sharpness",
+    "detail": "Laplacian",
+    "things": "things",
+    "structure": "structure",
+    "auc": "AUC",
+    "kid": "KID",
+    "diversity": "diversity",
+    "seam": "seam",
+    "fit": "fit",
+    "persistence": "persistence, dB",
     "reprojection": "depth",
-}  # fmt: skip
+}
 
 
 @dataclass
@@ -172,10 +186,11 @@ def markdown(report: dict) -> str:
     halves = _said(report["kid_of_halves"], 3)
     lines = [
         f"{report['scenes']} {report['split']} scenes, {report['seeds']} seeds; {where}; weights {report['weights']}; "
-        f"a step took {report['step_ms']:.0f} ms. KID between two halves of the truth: {halves}.", "",
+        f"a step took {report['step_ms']:.0f} ms. KID between two halves of the truth: {halves}.",
+        "",
         "| never seen before, over the truth's | " + " | ".join(COLUMNS.values()) + " |",
         "|" + " --- |" * (len(COLUMNS) + 1),
-    ]  # fmt: skip
+    ]
     for name, row in report["rows"].items():
         lines.append(f"| {name} | " + " | ".join(_cell(column, row) for column in COLUMNS) + " |")
     lines += ["", "| goal | measured | wanted | met |", "| --- | --- | --- | --- |"]
@@ -194,8 +209,10 @@ def print_report(report: dict, console) -> None:
     for name, row in report["rows"].items():
         table.add_row(name, *(_cell(column, row).split(" [")[0] for column in COLUMNS))
     console.print(table)
-    console.print(f"KID between two halves of the truth: {_said(report['kid_of_halves'], 3)}; "
-                  f"a step took {report['step_ms']:.0f} ms; {report['seconds']:.0f} s in all")  # fmt: skip
+    console.print(
+        f"KID between two halves of the truth: {_said(report['kid_of_halves'], 3)}; "
+        f"a step took {report['step_ms']:.0f} ms; {report['seconds']:.0f} s in all"
+    )
     table = Table(title="Goals")
     for heading in ("", "measured", "wanted", "met"):
         table.add_column(heading)
@@ -204,8 +221,16 @@ def print_report(report: dict, console) -> None:
     console.print(table)
 
 
-def main(model: Path | None = None, *, split: str = "test", scenes: int = 12, seeds: int = 2, processes: int = 2,
-         out: Path = Path("roam-out/imagine"), is_with_untrained: bool = True) -> dict:  # fmt: skip
+def main(
+    model: Path | None = None,
+    *,
+    split: str = "test",
+    scenes: int = 12,
+    seeds: int = 2,
+    processes: int = 2,
+    out: Path = Path("roam-out/imagine"),
+    is_with_untrained: bool = True,
+) -> dict:
     """Run, print and keep: what `roam bench imagine` does."""
     from rich.console import Console
     from rich.progress import Progress
@@ -221,10 +246,16 @@ def main(model: Path | None = None, *, split: str = "test", scenes: int = 12, se
             bar.update(task, completed=len(visits))
     checkpoint = load_checkpoint(model)
     report = {
-        "bench": "imagine", "machine": Machine.here().as_dict(), "weights": checkpoint.digest,
-        "dida": asdict(checkpoint.dida), "split": split, "scenes": scenes, "seeds": seeds,
-        "seconds": time.perf_counter() - started, **report_of(visits, seeds=seeds),
-    }  # fmt: skip
+        "bench": "imagine",
+        "machine": Machine.here().as_dict(),
+        "weights": checkpoint.digest,
+        "dida": asdict(checkpoint.dida),
+        "split": split,
+        "scenes": scenes,
+        "seeds": seeds,
+        "seconds": time.perf_counter() - started,
+        **report_of(visits, seeds=seeds),
+    }
     out.mkdir(parents=True, exist_ok=True)
     (out / f"imagine-{split}.json").write_text(json.dumps(report, indent=1))
     (out / f"imagine-{split}.md").write_text(markdown(report))
@@ -281,8 +312,9 @@ def _block(outing: Outing, dreams: Sequence[Pictures]) -> np.ndarray:
     rows: list[np.ndarray] = []
     for pixels in (outing.pixels, *(dream.pixels for dream in dreams[:2])):
         first = pixels[0] if not rows else np.full_like(pixels[0], 255)
-        tiles = [np.pad(tile, ((1, 1), (1, 1), (0, 0)), constant_values=255)
-                 for tile in (first, *(pixels[k] for k in SHOWN))]  # fmt: skip
+        tiles = [
+            np.pad(tile, ((1, 1), (1, 1), (0, 0)), constant_values=255) for tile in (first, *(pixels[k] for k in SHOWN))
+        ]
         rows.append(np.concatenate(tiles, 1))
     return np.concatenate(rows, 0)
 

@@ -117,8 +117,9 @@ def accuracy(network: Recogniser, recipe: Recipe) -> dict[str, dict[str, float]]
             np.add.at(table, (labels.ravel(), guess.ravel()), 1)
         found[family] = {"pixels": float(table.trace() / table.sum())} | {
             f"{name} {what}": float(table[k, k] / max(table.sum(axis)[k], 1))
-            for k, name in enumerate(CLASSES) for what, axis in (("found", 1), ("meant", 0))
-        }  # fmt: skip
+            for k, name in enumerate(CLASSES)
+            for what, axis in (("found", 1), ("meant", 0))
+        }
     return found
 
 

@@ -119,8 +119,9 @@ def _filled(depth: np.ndarray, covered: np.ndarray) -> np.ndarray:
     """depth (H, W) metres, holes with that of the nearest pixel that is covered."""
     if covered.all() or not covered.any():
         return np.where(covered, depth, np.float32(3.0))
-    _, labels = cv2.distanceTransformWithLabels((~covered).astype(np.uint8), cv2.DIST_L2, 5,
-                                                labelType=cv2.DIST_LABEL_PIXEL)  # fmt: skip
+    _, labels = cv2.distanceTransformWithLabels(
+        (~covered).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
     table = np.zeros(labels.max() + 1, np.float32)
     table[labels[covered]] = depth[covered]
     return table[labels]
@@ -143,7 +144,12 @@ def _described(pixels: np.ndarray) -> np.ndarray:
 
 
 WITHOUT_MODEL: dict[str, Row] = {
-    "warp, holes filled, own pixels": carried, "other scene": other_scene, "blurred truth": blurred, "noise": noisy,
-    "nearest training view": nearest_training_view, "frozen": frozen, "mean colour": mean_colour,
-}  # fmt: skip
+    "warp, holes filled, own pixels": carried,
+    "other scene": other_scene,
+    "blurred truth": blurred,
+    "noise": noisy,
+    "nearest training view": nearest_training_view,
+    "frozen": frozen,
+    "mean colour": mean_colour,
+}
 SEEDED = ("other scene", "noise")  # rows without a model that a seed changes

@@ -71,7 +71,10 @@ def outing(scene: Scene, number: int, start: Pose, actions: Sequence[Action]) ->
 
 def unseen_in(views: Sequence[TrueView], poses: Sequence[Pose], num_shown: int) -> np.ndarray:
     """(n, H, W) bool: the pixels of each view whose surface none of the first `num_shown` views shows."""
-    shown = (np.stack([view.depth for view in views[:num_shown]]), np.stack([p.rotation for p in poses[:num_shown]]),
-             np.array([p.position for p in poses[:num_shown]]))  # fmt: skip
+    shown = (
+        np.stack([view.depth for view in views[:num_shown]]),
+        np.stack([p.rotation for p in poses[:num_shown]]),
+        np.array([p.position for p in poses[:num_shown]]),
+    )
     seen = [reveal(view.depth, pose, *shown, Camera()) for view, pose in zip(views, poses, strict=True)]
     return np.stack([cleaned(~mask) for mask in seen])

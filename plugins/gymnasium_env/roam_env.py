@@ -26,9 +26,16 @@ except ImportError as error:
     raise ImportError("the environment is one of Gymnasium's: pip install 'gymnasium>=1.0'") from error
 
 COMMANDS = (
-    "move forward", "move back", "strafe left", "strafe right", "turn left", "turn right", "look up", "look down",
+    "move forward",
+    "move back",
+    "strafe left",
+    "strafe right",
+    "turn left",
+    "turn right",
+    "look up",
+    "look down",
     "wait",
-)  # fmt: skip
+)
 FAR = 100.0  # metres; depth ends here, so that the sky is a number too
 SEEDS = 1_000_000  # worlds of a server; beyond, and without a seed, the seed draws one
 STARTS = ("model", "world", "text", "image")
@@ -126,8 +133,10 @@ class RoamEnv(gymnasium.Env[Observation, int | str]):
     def _seen(self, frame: Frame) -> tuple[Observation, dict]:
         observation = _observation(frame)
         if observation not in self.observation_space:
-            came, wanted = (", ".join(f"{name} {of[name].shape}" for name in of) for of in
-                            (observation, self.observation_space.spaces))  # fmt: skip
+            came, wanted = (
+                ", ".join(f"{name} {of[name].shape}" for name in of)
+                for of in (observation, self.observation_space.spaces)
+            )
             raise ValueError(f"a frame with {came}; this environment began with {wanted}: make one for this world")
         info = {"index": frame.index, "digest": frame.digest}
         return observation, info | ({"pose": np.array([*frame.pose.position, *frame.pose.wxyz])} if frame.pose else {})

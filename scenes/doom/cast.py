@@ -44,8 +44,14 @@ def grid_of(ends: np.ndarray, cell: float) -> Grid:
                 if _crosses(ax, ay, bx, by, corner[0] - 1e-6, corner[1] - 1e-6, cell + 2e-6):
                     touched[row * columns + column].append(number)
     counts = np.array([len(held) for held in touched])
-    return Grid(np.concatenate([[0], np.cumsum(counts)]), np.array([n for held in touched for n in held], np.int64),
-                low, columns, rows, cell)  # fmt: skip
+    return Grid(
+        np.concatenate([[0], np.cumsum(counts)]),
+        np.array([n for held in touched for n in held], np.int64),
+        low,
+        columns,
+        rows,
+        cell,
+    )
 
 
 @njit(cache=True)
@@ -62,8 +68,28 @@ def _crosses(ax, ay, bx, by, x, y, size):
 
 
 @njit(cache=True, nogil=True)
-def cast(eye, rotation, focal, ends, front, back, middles, floors, ceilings, is_open, first, lines, low, columns, rows,
-         cell, out_depth, out_ids, out_middle, out_line):  # fmt: skip
+def cast(
+    eye,
+    rotation,
+    focal,
+    ends,
+    front,
+    back,
+    middles,
+    floors,
+    ceilings,
+    is_open,
+    first,
+    lines,
+    low,
+    columns,
+    rows,
+    cell,
+    out_depth,
+    out_ids,
+    out_middle,
+    out_line,
+):
     """Depth and kind of what every pixel sees: out_depth (H, W) float32; out_ids (H, W) int32, 0 sky, 1 floor,
     2 ceiling, 3 + the line's number a wall. out_middle (H, W) float32: the depth of the first picture that one can see
     past, FAR where there is none, and out_line (H, W) int32 its line."""
@@ -76,15 +102,51 @@ def cast(eye, rotation, focal, ends, front, back, middles, floors, ceilings, is_
             dy = rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2]
             dz = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2]
             t, kind, middle, line = _ray(
-                eye[0], eye[1], eye[2], dx, dy, dz, ends, front, back, middles, floors, ceilings, is_open, first,
-                lines, low, columns, rows, cell,
-            )  # fmt: skip
+                eye[0],
+                eye[1],
+                eye[2],
+                dx,
+                dy,
+                dz,
+                ends,
+                front,
+                back,
+                middles,
+                floors,
+                ceilings,
+                is_open,
+                first,
+                lines,
+                low,
+                columns,
+                rows,
+                cell,
+            )
             out_depth[v, u], out_ids[v, u], out_middle[v, u], out_line[v, u] = t, kind, middle, line
 
 
 @njit(cache=True, nogil=True)
-def _ray(ex, ey, ez, dx, dy, dz, ends, front, back, middles, floors, ceilings, is_open, first, lines, low, columns,
-         rows, cell):  # fmt: skip
+def _ray(
+    ex,
+    ey,
+    ez,
+    dx,
+    dy,
+    dz,
+    ends,
+    front,
+    back,
+    middles,
+    floors,
+    ceilings,
+    is_open,
+    first,
+    lines,
+    low,
+    columns,
+    rows,
+    cell,
+):
     middle, middle_line = FAR, -1
     column, row = int((ex - low[0]) / cell), int((ey - low[1]) / cell)
     step_c, step_r = (1 if dx > 0 else -1), (1 if dy > 0 else -1)
@@ -194,17 +256,27 @@ def feet_at(x, y, radius, ends, front, back, floors, first, lines, low, columns,
             k = row * columns + column
             for i in range(first[k], first[k + 1]):
                 n = lines[i]
-                if front[n] >= 0 and back[n] >= 0 and _crosses(
-                    ends[n, 0], ends[n, 1], ends[n, 2], ends[n, 3], x - radius + 1e-7, y - radius + 1e-7,
-                    2 * radius - 2e-7,
-                ):  # fmt: skip
+                if (
+                    front[n] >= 0
+                    and back[n] >= 0
+                    and _crosses(
+                        ends[n, 0],
+                        ends[n, 1],
+                        ends[n, 2],
+                        ends[n, 3],
+                        x - radius + 1e-7,
+                        y - radius + 1e-7,
+                        2 * radius - 2e-7,
+                    )
+                ):
                     feet = max(feet, floors[front[n]], floors[back[n]])
     return feet
 
 
 @njit(cache=True, nogil=True)
-def can_stand(x, y, feet, radius, ends, front, back, blocks, floors, ceilings, solids, first, lines, low, columns, rows,
-              cell):  # fmt: skip
+def can_stand(
+    x, y, feet, radius, ends, front, back, blocks, floors, ceilings, solids, first, lines, low, columns, rows, cell
+):
     """Whether a walker with feet at that height can move to (x, y): nothing blocks, no step up is too high, and there
     is room for the head wherever its square reaches."""
     tall, step_up = 56 / 32, 24 / 32
@@ -218,8 +290,15 @@ def can_stand(x, y, feet, radius, ends, front, back, blocks, floors, ceilings, s
             k = row * columns + column
             for i in range(first[k], first[k + 1]):
                 n = lines[i]
-                if not _crosses(ends[n, 0], ends[n, 1], ends[n, 2], ends[n, 3], x - radius + 1e-7, y - radius + 1e-7,
-                                2 * radius - 2e-7):  # fmt: skip
+                if not _crosses(
+                    ends[n, 0],
+                    ends[n, 1],
+                    ends[n, 2],
+                    ends[n, 3],
+                    x - radius + 1e-7,
+                    y - radius + 1e-7,
+                    2 * radius - 2e-7,
+                ):
                     continue
                 if blocks[n]:
                     return False
@@ -235,8 +314,28 @@ def can_stand(x, y, feet, radius, ends, front, back, blocks, floors, ceilings, s
 
 
 @njit(cache=True, nogil=True)
-def slide(x, y, feet, to_x, to_y, steps, radius, ends, front, back, blocks, floors, ceilings, solids, first, lines, low,
-          columns, rows, cell):  # fmt: skip
+def slide(
+    x,
+    y,
+    feet,
+    to_x,
+    to_y,
+    steps,
+    radius,
+    ends,
+    front,
+    back,
+    blocks,
+    floors,
+    ceilings,
+    solids,
+    first,
+    lines,
+    low,
+    columns,
+    rows,
+    cell,
+):
     """Where a walker gets to in so many small steps towards a place, sliding along what is in the way: x, y, feet."""
     dx, dy = (to_x - x) / steps, (to_y - y) / steps
     length = np.sqrt(dx * dx + dy * dy)
@@ -245,8 +344,25 @@ def slide(x, y, feet, to_x, to_y, steps, radius, ends, front, back, blocks, floo
             turn = (0.0, 0.35, -0.35, 0.7, -0.7, 1.05, -1.05, 1.35, -1.35)[attempt]
             c, s = np.cos(turn), np.sin(turn)
             nx, ny = x + c * (c * dx - s * dy), y + c * (s * dx + c * dy)
-            if can_stand(nx, ny, feet, radius, ends, front, back, blocks, floors, ceilings, solids, first, lines, low,
-                         columns, rows, cell):  # fmt: skip
+            if can_stand(
+                nx,
+                ny,
+                feet,
+                radius,
+                ends,
+                front,
+                back,
+                blocks,
+                floors,
+                ceilings,
+                solids,
+                first,
+                lines,
+                low,
+                columns,
+                rows,
+                cell,
+            ):
                 x, y = nx, ny
                 feet = feet_at(x, y, radius, ends, front, back, floors, first, lines, low, columns, rows, cell)
                 break

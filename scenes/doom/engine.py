@@ -25,8 +25,17 @@ PIP = "pip install 'roam-worlds[doom]'"
 _WAKING = 16  # tics before the engine listens
 _WIDENING = 8  # tics in which the view widens to FOV_DEG, seven degrees each
 _SETTLING = 40  # tics, at most, in which the eyes get to their height
-_HIDDEN = ("hud", "minimal_hud", "weapon", "crosshair", "decals", "particles", "effects_sprites", "messages",
-           "screen_flashes")  # fmt: skip
+_HIDDEN = (
+    "hud",
+    "minimal_hud",
+    "weapon",
+    "crosshair",
+    "decals",
+    "particles",
+    "effects_sprites",
+    "messages",
+    "screen_flashes",
+)
 
 
 @dataclass(frozen=True)
@@ -91,10 +100,15 @@ class DoomEngine:
             self._set_up(game, vizdoom)
             try:
                 game.init()
-            except (vizdoom.ViZDoomErrorException, vizdoom.ViZDoomUnexpectedExitException,
-                    vizdoom.FileDoesNotExistException) as error:  # fmt: skip
-                raise SceneError(f"Doom's engine does not start with {self._level.name} of {self._game_wad.name}: "
-                                 f"{' '.join(str(error).split())}") from error  # fmt: skip
+            except (
+                vizdoom.ViZDoomErrorException,
+                vizdoom.ViZDoomUnexpectedExitException,
+                vizdoom.FileDoesNotExistException,
+            ) as error:
+                raise SceneError(
+                    f"Doom's engine does not start with {self._level.name} of {self._game_wad.name}: "
+                    f"{' '.join(str(error).split())}"
+                ) from error
         self._game = game
         self._wait(_WAKING)
         for command in ("iddqd", "notarget", "noclip", "freeze", f"fov {self._fov_deg}"):
@@ -137,8 +151,15 @@ class DoomEngine:
         if state is None:
             raise SceneError(f"Doom's engine has ended {self._level.name}")
         things = {int(label.value): (label.object_position_x, label.object_position_y) for label in state.labels}
-        return Shot(state.screen_buffer.copy(), state.depth_buffer.copy(), state.labels_buffer.copy(), things,
-                    (now[0], now[1], now[2]), now[3], -now[4])  # fmt: skip
+        return Shot(
+            state.screen_buffer.copy(),
+            state.depth_buffer.copy(),
+            state.labels_buffer.copy(),
+            things,
+            (now[0], now[1], now[2]),
+            now[3],
+            -now[4],
+        )
 
     def _press(self, right_deg: float, up_deg: float, *, is_drawn: bool = False) -> None:
         self._game.set_action([right_deg, up_deg])
@@ -156,9 +177,13 @@ class DoomEngine:
     @staticmethod
     def _failures() -> tuple[type[Exception], ...]:
         vizdoom = import_vizdoom()
-        return (vizdoom.ViZDoomUnexpectedExitException, vizdoom.ViZDoomErrorException,
-                vizdoom.ViZDoomIsNotRunningException, vizdoom.SharedMemoryException,
-                vizdoom.MessageQueueException)  # fmt: skip
+        return (
+            vizdoom.ViZDoomUnexpectedExitException,
+            vizdoom.ViZDoomErrorException,
+            vizdoom.ViZDoomIsNotRunningException,
+            vizdoom.SharedMemoryException,
+            vizdoom.MessageQueueException,
+        )
 
 
 def _elsewhere(engine: Path, folder: Path) -> Path:

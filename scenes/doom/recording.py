@@ -58,13 +58,16 @@ def level_of(source: str, split: str, block: int) -> str:
     """The level that a block of rollouts walks through; levels take turns."""
     names = levels(source)[split]
     if not names:
-        raise SceneError(f"{source} has no levels in the split '{split}', which what they are decides; it has "
-                         + ", ".join(f"{len(held)} in {name}" for name, held in levels(source).items()))  # fmt: skip
+        raise SceneError(
+            f"{source} has no levels in the split '{split}', which what they are decides; it has "
+            + ", ".join(f"{len(held)} in {name}" for name, held in levels(source).items())
+        )
     return names[block % len(names)]
 
 
-def rollouts(name: str, seeds: list[list[int]], frames: int, camera: Camera,
-             walk: str) -> Iterator[tuple[list[TrueView], list[Pose], list[Action]]]:  # fmt: skip
+def rollouts(
+    name: str, seeds: list[list[int]], frames: int, camera: Camera, walk: str
+) -> Iterator[tuple[list[TrueView], list[Pose], list[Action]]]:
     """Walks through a level, one for each seed: "steps" or "keyframes", from places all over what can be reached."""
     level = open_level(name)
     try:

@@ -20,13 +20,27 @@ NONE = 0xFFFF  # a side that a line does not have
 SKY = "F_SKY1"
 _KINDS = {
     "THINGS": [("x", "<i2"), ("y", "<i2"), ("angle", "<i2"), ("type", "<i2"), ("flags", "<i2")],
-    "LINEDEFS": [("start", "<u2"), ("end", "<u2"), ("flags", "<u2"), ("special", "<u2"), ("tag", "<u2"),
-                 ("front", "<u2"), ("back", "<u2")],
+    "LINEDEFS": [
+        ("start", "<u2"),
+        ("end", "<u2"),
+        ("flags", "<u2"),
+        ("special", "<u2"),
+        ("tag", "<u2"),
+        ("front", "<u2"),
+        ("back", "<u2"),
+    ],
     "SIDEDEFS": [("x", "<i2"), ("y", "<i2"), ("upper", "S8"), ("lower", "S8"), ("middle", "S8"), ("sector", "<u2")],
     "VERTEXES": [("x", "<i2"), ("y", "<i2")],
-    "SECTORS": [("floor", "<i2"), ("ceiling", "<i2"), ("floor_flat", "S8"), ("ceiling_flat", "S8"), ("light", "<i2"),
-                ("special", "<u2"), ("tag", "<u2")],
-}  # fmt: skip
+    "SECTORS": [
+        ("floor", "<i2"),
+        ("ceiling", "<i2"),
+        ("floor_flat", "S8"),
+        ("ceiling_flat", "S8"),
+        ("light", "<i2"),
+        ("special", "<u2"),
+        ("tag", "<u2"),
+    ],
+}
 # a line's special: those that open the sector behind the line, and those that open the sectors with the line's tag
 _DOORS_BEHIND = {1, 26, 27, 28, 31, 32, 33, 34, 117, 118}
 _DOORS_TAGGED = {2, 4, 29, 46, 61, 63, 86, 90, 99, 103, 105, 106, 108, 109, 111, 112, 114, 115, *range(133, 138)}
@@ -92,8 +106,11 @@ def read_map(wad: Wad, name: str) -> Map:
     if name not in wad.maps:
         held = ", ".join(wad.maps[:12]) + (", ..." if len(wad.maps) > 12 else "")
         raise SceneError(f"no map {name} in {wad.path.name}; it has {held or 'no maps at all'}")
-    at = next(i for i, lump in enumerate(wad.lumps) if lump[0] == name and i + 1 < len(wad.lumps)
-              and wad.lumps[i + 1][0] in ("THINGS", "TEXTMAP"))  # fmt: skip
+    at = next(
+        i
+        for i, lump in enumerate(wad.lumps)
+        if lump[0] == name and i + 1 < len(wad.lumps) and wad.lumps[i + 1][0] in ("THINGS", "TEXTMAP")
+    )
     parts = {lump: wad.data[start : start + size] for lump, start, size in wad.lumps[at + 1 : at + 1 + len(LUMPS)]}
     after = wad.lumps[at + 1 + len(LUMPS)][0] if at + 1 + len(LUMPS) < len(wad.lumps) else ""
     if "TEXTMAP" in parts or after == "BEHAVIOR":
@@ -102,12 +119,15 @@ def read_map(wad: Wad, name: str) -> Map:
     for lump, kind in _KINDS.items():
         size = np.dtype(kind).itemsize
         if not parts.get(lump) or len(parts[lump]) % size:
-            raise SceneError(f"map {name} of {wad.path.name} is torn: {len(parts.get(lump, b''))} bytes of {lump}, "
-                             f"wanted a multiple of {size}")  # fmt: skip
+            raise SceneError(
+                f"map {name} of {wad.path.name} is torn: {len(parts.get(lump, b''))} bytes of {lump}, "
+                f"wanted a multiple of {size}"
+            )
         arrays[lump] = np.frombuffer(parts[lump], np.dtype(kind))
     others = {lump: parts.get(lump, b"") for lump in LUMPS if lump not in _KINDS}
-    made = Map(name, arrays["THINGS"], arrays["LINEDEFS"], arrays["SIDEDEFS"], arrays["VERTEXES"], arrays["SECTORS"],
-               others)  # fmt: skip
+    made = Map(
+        name, arrays["THINGS"], arrays["LINEDEFS"], arrays["SIDEDEFS"], arrays["VERTEXES"], arrays["SECTORS"], others
+    )
     _check(made, wad)
     return made
 
@@ -140,8 +160,13 @@ def doors(level: Map) -> list[int]:
 
 def write_wad(level: Map, path: str | Path) -> None:
     """Write a level as a PWAD of its own, which an engine adds to the game that it belongs to."""
-    arrays = {"THINGS": level.things, "LINEDEFS": level.lines, "SIDEDEFS": level.sides, "VERTEXES": level.vertices,
-              "SECTORS": level.sectors}  # fmt: skip
+    arrays = {
+        "THINGS": level.things,
+        "LINEDEFS": level.lines,
+        "SIDEDEFS": level.sides,
+        "VERTEXES": level.vertices,
+        "SECTORS": level.sectors,
+    }
     parts = [(level.name, b"")]
     parts += [(lump, arrays[lump].tobytes() if lump in arrays else level.others[lump]) for lump in LUMPS]
     body, directory, offset = b"", b"", 12
@@ -166,14 +191,18 @@ def _neighbours(level: Map, sector: int) -> set[int]:
 
 def _check(level: Map, wad: Wad) -> None:
     """Raise SceneError where a line, side or sector names what is not there."""
-    told = [("vertex", level.lines["start"], level.vertices), ("vertex", level.lines["end"], level.vertices),
-            ("side", level.lines["front"], level.sides),
-            ("side", level.lines["back"][level.lines["back"] != NONE], level.sides),
-            ("sector", level.sides["sector"], level.sectors)]  # fmt: skip
+    told = [
+        ("vertex", level.lines["start"], level.vertices),
+        ("vertex", level.lines["end"], level.vertices),
+        ("side", level.lines["front"], level.sides),
+        ("side", level.lines["back"][level.lines["back"] != NONE], level.sides),
+        ("sector", level.sides["sector"], level.sectors),
+    ]
     for what, numbers, held in told:
         if len(numbers) and numbers.max() >= len(held):
-            raise SceneError(f"map {level.name} of {wad.path.name} is torn: it names {what} {numbers.max()} of "
-                             f"{len(held)}")  # fmt: skip
+            raise SceneError(
+                f"map {level.name} of {wad.path.name} is torn: it names {what} {numbers.max()} of {len(held)}"
+            )
 
 
 def _text(name: bytes) -> str:

@@ -46,8 +46,9 @@ class EnvSource:
                 session.rewind(len(session.actions))
         finally:
             session.close()
-        raise SceneError(f"{self.name} ends its episodes before {frames} frames, {_TRIES} times over: record with "
-                         "fewer --frames")  # fmt: skip
+        raise SceneError(
+            f"{self.name} ends its episodes before {frames} frames, {_TRIES} times over: record with fewer --frames"
+        )
 
     def _walked(self, session: EnvSession, rng: np.random.Generator, frames: int, walk: str) -> Walked | None:
         seen, actions, words = [session.frame], [], session.words.moving
@@ -64,8 +65,13 @@ class EnvSource:
         depths = [frame.depth for frame in seen if frame.depth is not None]
         poses = [frame.pose for frame in seen if frame.pose is not None]
         depth = np.stack(depths).astype(np.float16) if len(depths) == frames else None
-        return Walked(f"{self.name}#{session.spec.seed}", np.stack([frame.pixels for frame in seen]), depth,
-                      poses if len(poses) == frames else None, actions)  # fmt: skip
+        return Walked(
+            f"{self.name}#{session.spec.seed}",
+            np.stack([frame.pixels for frame in seen]),
+            depth,
+            poses if len(poses) == frames else None,
+            actions,
+        )
 
 
 def _said(word, times: int) -> Action:

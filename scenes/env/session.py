@@ -102,9 +102,16 @@ class EnvSession:
 
     def save(self, path: str | Path) -> None:
         """Write environment, seed, words and actions: they rebuild the walk where the environment is the same again."""
-        state = {"roam": MARK, "format": FORMAT, "id": self.spec.id, "seed": self.spec.seed,
-                 "camera": [self.camera.width, self.camera.height, self.camera.fov_deg], "words": self.words.as_list(),
-                 "actions": [action_row(action) for action in self._actions], "digest": self._frame.digest}  # fmt: skip
+        state = {
+            "roam": MARK,
+            "format": FORMAT,
+            "id": self.spec.id,
+            "seed": self.spec.seed,
+            "camera": [self.camera.width, self.camera.height, self.camera.fov_deg],
+            "words": self.words.as_list(),
+            "actions": [action_row(action) for action in self._actions],
+            "digest": self._frame.digest,
+        }
         partial = Path(f"{path}.partial")
         try:
             partial.write_text(json.dumps(state, indent=1), encoding="utf-8")
@@ -133,8 +140,10 @@ class EnvSession:
 
     def _do(self, value) -> Frame:
         if self._ended:
-            raise SceneError(f"{self.spec.id} has ended this episode after {len(self._actions)} steps: go back, or on "
-                             "to the next world")  # fmt: skip
+            raise SceneError(
+                f"{self.spec.id} has ended this episode after {len(self._actions)} steps: go back, or on "
+                "to the next world"
+            )
         observation, _reward, ended, *rest = self._asked(lambda: self._env.step(value))
         self._ended = bool(ended or (len(rest) == 2 and rest[0]))  # old environments tell three things
         return self._seen(observation, rest[-1])
@@ -151,8 +160,10 @@ class EnvSession:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> SceneError:
-        return SceneError(f"{self.spec.id} failed after {len(self._actions)} steps: {type(error).__name__}: {error}; "
-                          "what was walked before stays")  # fmt: skip
+        return SceneError(
+            f"{self.spec.id} failed after {len(self._actions)} steps: {type(error).__name__}: {error}; "
+            "what was walked before stays"
+        )
 
     def _seen(self, observation, info: dict) -> Frame:
         own, camera = self._env.unwrapped, self.camera
@@ -163,16 +174,21 @@ class EnvSession:
             pixels = self._picture(observation, held)
             depth, pose = info.get("depth", held.get("depth")), _pose(info.get("pose", held.get("pose")))
         if self._shape not in (None, pixels.shape):
-            raise SceneError(f"{self.spec.id} shows {pixels.shape[1]}x{pixels.shape[0]} after {self._shape[1]}x"
-                             f"{self._shape[0]}: wanted pictures of one size")  # fmt: skip
+            raise SceneError(
+                f"{self.spec.id} shows {pixels.shape[1]}x{pixels.shape[0]} after {self._shape[1]}x"
+                f"{self._shape[0]}: wanted pictures of one size"
+            )
         self._shape = pixels.shape
         shown = None if depth is None else fitted(np.asarray(depth, np.float32), camera, cv2.INTER_NEAREST)
         return Frame(len(self._actions), fitted(pixels, camera, cv2.INTER_AREA), depth=shown, pose=pose)
 
     def _picture(self, observation, held: dict) -> np.ndarray:
         """The picture: what is rendered, else an observation that is one."""
-        candidates = [lambda: self._env.render(), lambda: observation, *(
-            (lambda key=key: held.get(key)) for key in ("rgb", "image", "pixels"))]  # fmt: skip
+        candidates = [
+            lambda: self._env.render(),
+            lambda: observation,
+            *((lambda key=key: held.get(key)) for key in ("rgb", "image", "pixels")),
+        ]
         for candidate in candidates:
             try:
                 shown = np.asarray(candidate())
@@ -237,8 +253,9 @@ def load_env_session(path: str | Path) -> EnvSession:
         session.step(action)
     if session.frame.digest != digest:
         session.close()
-        raise SceneError(f"{spec.id} does not come to the same picture again from seed {spec.seed}: its walks cannot "
-                         "be gone on with")  # fmt: skip
+        raise SceneError(
+            f"{spec.id} does not come to the same picture again from seed {spec.seed}: its walks cannot be gone on with"
+        )
     return session
 
 

@@ -17,10 +17,14 @@ from ..scene import SceneError
 MOST_REPEATS = 24  # of one entry in one step
 # what the keys of a viewer say, and what environments without a camera call the same
 _KEYS = {
-    "move forward": ("move up", "up", "forward"), "move back": ("move down", "down", "back"),
-    "turn left": ("move left", "left"), "turn right": ("move right", "right"),
-    "strafe left": ("move left", "left"), "strafe right": ("move right", "right"), "wait": ("noop", "stay"),
-}  # fmt: skip
+    "move forward": ("move up", "up", "forward"),
+    "move back": ("move down", "down", "back"),
+    "turn left": ("move left", "left"),
+    "turn right": ("move right", "right"),
+    "strafe left": ("move left", "left"),
+    "strafe right": ("move right", "right"),
+    "wait": ("noop", "stay"),
+}
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,16 @@ class Table:
 
     def as_list(self) -> list:
         """What `from_list` reads."""
-        return [[word.text, word.value, None if word.motion is None else list(vars(word.motion).values())]
-                for word in self.words]  # fmt: skip
+        return [
+            [word.text, word.value, None if word.motion is None else list(vars(word.motion).values())]
+            for word in self.words
+        ]
 
     @staticmethod
     def from_list(rows: list) -> Table:
-        return Table(tuple(Word(text, value, None if motion is None else Motion(*motion))
-                           for text, value, motion in rows))  # fmt: skip
+        return Table(
+            tuple(Word(text, value, None if motion is None else Motion(*motion)) for text, value, motion in rows)
+        )
 
 
 def read_table(path: str | Path) -> Table:
@@ -99,8 +106,10 @@ def read_table(path: str | Path) -> Table:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         if isinstance(error, SceneError):
             raise
-        raise SceneError(f"{path} is no table of words ({error}); wanted for instance "
-                         '{"turn left": {"do": 0, "yaw_deg": 15}, "open the door": 5}') from error  # fmt: skip
+        raise SceneError(
+            f"{path} is no table of words ({error}); wanted for instance "
+            '{"turn left": {"do": 0, "yaw_deg": 15}, "open the door": 5}'
+        ) from error
 
 
 def derived(env) -> Table:
@@ -131,8 +140,12 @@ def _word(own, name: str, value: int) -> Word:
     if not {"turn_step", "forward_step"} <= set(held):
         return Word(name, value)
     turn, step = (float(held[key].default) for key in ("turn_step", "forward_step"))
-    motion = {"turn left": Motion(yaw_deg=turn), "turn right": Motion(yaw_deg=-turn),
-              "move forward": Motion(forward=step), "move back": Motion(forward=-step)}.get(name)  # fmt: skip
+    motion = {
+        "turn left": Motion(yaw_deg=turn),
+        "turn right": Motion(yaw_deg=-turn),
+        "move forward": Motion(forward=step),
+        "move back": Motion(forward=-step),
+    }.get(name)
     return Word(name if motion is None else say(motion), value, motion)
 
 

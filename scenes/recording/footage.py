@@ -130,8 +130,10 @@ class FootageSource:
     def check(self, split: str, frames: int) -> int | None:
         count = len(self._cuts(split, frames))
         if not count:
-            raise SceneError(f"{self._folder} has no {frames} frames in a row with actions in the split '{split}': "
-                             "`roam data check` says what is there")  # fmt: skip
+            raise SceneError(
+                f"{self._folder} has no {frames} frames in a row with actions in the split '{split}': "
+                "`roam data check` says what is there"
+            )
         return count
 
     def rollouts(self, split: str, numbers: range, frames: int, camera: Camera, walk: str) -> Iterator[Walked]:
@@ -146,8 +148,12 @@ class FootageSource:
 
     def _cuts(self, split: str, frames: int) -> list[tuple[Clip, int]]:
         """The pieces of a split's videos: the clip, and the step that a piece begins with."""
-        return [(clip, first) for path in splits_of(self._folder)[split] for clip in [read_clip(path)]
-                for first in pieces(clip, frames, self.options.step_s)]  # fmt: skip
+        return [
+            (clip, first)
+            for path in splits_of(self._folder)[split]
+            for clip in [read_clip(path)]
+            for first in pieces(clip, frames, self.options.step_s)
+        ]
 
 
 def pieces(clip: Clip, frames: int, step: float) -> list[int]:
@@ -221,8 +227,9 @@ def _lines(path: Path, fps: float) -> tuple[Line, ...]:
         except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
             raise SceneError(f"{path.name}, line {number}: {error}") from error
         if len(lines) > 1 and lines[-1].t <= lines[-2].t:
-            raise SceneError(f"{path.name}, line {number}: {lines[-1].t:g} s after {lines[-2].t:g} s; wanted lines in "
-                             "order")  # fmt: skip
+            raise SceneError(
+                f"{path.name}, line {number}: {lines[-1].t:g} s after {lines[-2].t:g} s; wanted lines in order"
+            )
     if not lines:
         raise SceneError(f"{path.name} holds no actions")
     return tuple(lines)

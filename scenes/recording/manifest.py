@@ -96,15 +96,18 @@ def write_manifest(folder: str | Path, manifest: Manifest) -> None:
 def begun(folder: str | Path, source, camera: Camera, frames: int, walk: str) -> Manifest:
     """The manifest to go on with: the folder's, or a new one. Raises SceneError where the folder holds something
     else than is to be recorded."""
-    wanted = Manifest(source.name, source.about, source.licence, (camera.width, camera.height, camera.fov_deg), frames,
-                      walk)  # fmt: skip
+    wanted = Manifest(
+        source.name, source.about, source.licence, (camera.width, camera.height, camera.fov_deg), frames, walk
+    )
     before = read_manifest(folder)
     if before is None:
         return wanted
     for what in ("source", "camera", "frames", "walk"):
         if getattr(before, what) != getattr(wanted, what):
-            raise SceneError(f"{folder} holds recordings whose {what} is {getattr(before, what)}, not "
-                             f"{getattr(wanted, what)}: name another folder")  # fmt: skip
+            raise SceneError(
+                f"{folder} holds recordings whose {what} is {getattr(before, what)}, not "
+                f"{getattr(wanted, what)}: name another folder"
+            )
     return before
 
 

@@ -16,8 +16,10 @@ def walk():
 
 
 def frames(walk, pixels):
-    return [Frame(k, p, depth=v.depth, pose=q)
-            for k, (p, v, q) in enumerate(zip(pixels, walk.views, walk.poses, strict=True))]  # fmt: skip
+    return [
+        Frame(k, p, depth=v.depth, pose=q)
+        for k, (p, v, q) in enumerate(zip(pixels, walk.views, walk.poses, strict=True))
+    ]
 
 
 def test_a_walk_up_to_something_ends_before_it(walk):

@@ -160,8 +160,18 @@ def test_a_classifier_that_knows_the_answer_is_right_in_scenes_it_has_not_learnt
     def rows(shift):
         features = rng.normal(size=(72, 128)) + shift * np.eye(128)[0]
         blank = np.zeros(72)
-        return Traits(scene, blank, blank, blank + 1, np.zeros((72, 4)), features, np.zeros((72, 64)),
-                      np.ones((72, 2)), np.zeros((72, 2)), blank)  # fmt: skip
+        return Traits(
+            scene,
+            blank,
+            blank,
+            blank + 1,
+            np.zeros((72, 4)),
+            features,
+            np.zeros((72, 64)),
+            np.ones((72, 2)),
+            np.zeros((72, 2)),
+            blank,
+        )
 
     truth = rows(0)
     assert auc(rows(8), truth) > 0.95 and 0.3 < auc(rows(0), truth) < 0.7 and auc(truth, truth) == 0.5

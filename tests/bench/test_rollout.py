@@ -4,8 +4,11 @@ import json
 
 import pytest
 import torch
-from roam.bench import rollout
-from roam.bench.rollout import EMU, EMU_WORDS, Peaks, Work, check, draw, random_model, step_work
+from roam.bench.rollout import against, frames
+from roam.bench.rollout.check import CHECKED, check
+from roam.bench.rollout.floor import Peaks, Work, step_work
+from roam.bench.rollout.roofline import draw
+from roam.bench.rollout.worlds import EMU, EMU_WORDS, random_model
 from roam.world.emu.memory_plan import num_parameters
 from roam.world.transformer import model as model_module
 
@@ -16,10 +19,13 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(
     "tokens, history, precision, is_guided, expected_ms",
     [
-        (256, 8192, "bfloat16", False, 26.1), (1024, 8192, "bfloat16", False, 106), (1024, 8192, "fp8", False, 53.2),
-        (1024, 8192, "bfloat16", True, 213), (4096, 32768, "bfloat16", False, 722),
+        (256, 8192, "bfloat16", False, 26.1),
+        (1024, 8192, "bfloat16", False, 106),
+        (1024, 8192, "fp8", False, 53.2),
+        (1024, 8192, "bfloat16", True, 213),
+        (4096, 32768, "bfloat16", False, 722),
     ],
-)  # fmt: skip
+)
 def test_the_floor_of_a_34b_step_is_the_rooflines(tokens, history, precision, is_guided, expected_ms):
     work = step_work(EMU, tokens, history, precision=precision, num_codes=131_072, is_guided=is_guided)
     assert work.floor_ms(H200, precision) == pytest.approx(expected_ms, rel=0.02)
@@ -37,7 +43,7 @@ def test_the_34b_shape_is_the_published_one():
 
 
 def test_a_random_model_is_whole_and_served():
-    model = random_model(rollout.CHECKED, "bfloat16", CPU)
+    model = random_model(CHECKED, "bfloat16", CPU)
     assert all(layer.joined is not None for layer in model.model.layers)
     assert all(not weight.is_meta and weight.isfinite().all() for weight in model.parameters())
     assert model.model.layers[0].joined.qkv.dtype == torch.bfloat16
@@ -60,11 +66,25 @@ def test_the_check_sees_a_wrong_product(monkeypatch):
 
 def test_frames_and_tokens_of_the_embedded_model_are_measured_against_their_floors():
     peaks = Peaks(20.0, {"bfloat16": 0.5})
-    rows = list(rollout.rows_of(CPU, peaks, shapes=["embedded"], tokens=[], steps=[1, 2], guidances=[1.0, 2.0],
-                                precisions=("bfloat16",), seconds=0.0))  # fmt: skip
+    rows = list(
+        frames.rows_of(
+            CPU,
+            peaks,
+            shapes=["embedded"],
+            tokens=[],
+            steps=[1, 2],
+            guidances=[1.0, 2.0],
+            precisions=("bfloat16",),
+            seconds=0.0,
+        )
+    )
     assert [(r.decoder, r.steps, r.is_guided) for r in rows] == [
-        ("dida", 1, False), ("dida", 2, False), ("token by token", 64, False), ("dida", 1, True), ("dida", 2, True)
-    ]  # fmt: skip
+        ("dida", 1, False),
+        ("dida", 2, False),
+        ("token by token", 64, False),
+        ("dida", 1, True),
+        ("dida", 2, True),
+    ]
     assert all(r.frame_ms > 0 and r.runs >= 3 and r.floor_ms > 0 for r in rows)
     assert rows[1].floor_ms > rows[0].floor_ms and rows[3].teraflop > rows[0].teraflop
     assert rows[0].history == 12 * 65
@@ -81,7 +101,7 @@ def test_the_roofline_is_drawn_from_the_files_of_every_machine(tmp_path):
 
 def test_walking_against_a_folder_without_code_is_refused(tmp_path):
     with pytest.raises(ValueError, match="git worktree add"):
-        rollout.against(tmp_path)
+        against.against(tmp_path)
 
 
 def test_work_adds_up():

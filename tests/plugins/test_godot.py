@@ -34,7 +34,9 @@ class Corridor:
     @property
     def frame(self) -> Frame:
         far = max(0.1, WALL_M - self.pose.position[0])
-        return Frame(self.index, np.full((64, 64, 3), 99, np.uint8), depth=np.full((64, 64), far, np.float32), pose=self.pose)
+        return Frame(
+            self.index, np.full((64, 64, 3), 99, np.uint8), depth=np.full((64, 64), far, np.float32), pose=self.pose
+        )
 
     def step(self, action) -> Frame:
         self.index, self.pose = self.index + 1, self.pose.moved(action.motion)

@@ -152,8 +152,19 @@ def run(tmp_path, *arguments):
 
 
 def test_the_program_draws_for_two_eyes_with_no_display(server, truth, tmp_path):
-    done = run(tmp_path, server.address, "--seed", "6", "--do", "turn left", "--stereo", "--side", "128",
-               "--screenshot", "eyes.png")  # fmt: skip
+    done = run(
+        tmp_path,
+        server.address,
+        "--seed",
+        "6",
+        "--do",
+        "turn left",
+        "--stereo",
+        "--side",
+        "128",
+        "--screenshot",
+        "eyes.png",
+    )
     assert done.returncode == 0, done.stderr
     eyes = cv2.cvtColor(cv2.imread(str(tmp_path / "eyes.png")), cv2.COLOR_BGR2RGB)
     left, right = eyes[:, :128], eyes[:, 128:]

@@ -22,7 +22,14 @@ if not shutil.which("mcs") or not shutil.which("mono"):
 
 
 def compile(target: Path, *sources: Path, links: tuple[Path, ...] = (), kind: str = "library") -> Path:
-    command = ["mcs", "-warnaserror", "-nowarn:0649", f"-target:{kind}", f"-out:{target}", *(f"-r:{one}" for one in links)]
+    command = [
+        "mcs",
+        "-warnaserror",
+        "-nowarn:0649",
+        f"-target:{kind}",
+        f"-out:{target}",
+        *(f"-r:{one}" for one in links),
+    ]
     done = subprocess.run([*command, *map(str, sources)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return target

@@ -132,12 +132,15 @@ def test_a_level_in_a_file_of_its_own_is_walked_like_any_and_leaves_nothing_abou
     mine.close()
 
 
-@pytest.mark.parametrize("spoil, told", [
-    (lambda data: b"PK\x03\x04" + data[4:], "is no WAD: it begins with"),
-    (lambda data: data[: len(data) // 2], "is torn: its directory should end at byte"),
-    (lambda data: data.replace(b"LINEDEFS", b"LIMEDEFS"), "map E1M2 of mine.wad is torn: 0 bytes of LINEDEFS"),
-    (lambda data: data.replace(b"E1M2", b"E9M9"), "no map E1M2 in mine.wad; it has E9M9"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "spoil, told",
+    [
+        (lambda data: b"PK\x03\x04" + data[4:], "is no WAD: it begins with"),
+        (lambda data: data[: len(data) // 2], "is torn: its directory should end at byte"),
+        (lambda data: data.replace(b"LINEDEFS", b"LIMEDEFS"), "map E1M2 of mine.wad is torn: 0 bytes of LINEDEFS"),
+        (lambda data: data.replace(b"E1M2", b"E9M9"), "no map E1M2 in mine.wad; it has E9M9"),
+    ],
+)
 def test_a_file_that_cannot_be_read_is_told_in_a_sentence(tmp_path, spoil, told):
     write_wad(read_map(read_wad(freedoom("E1M2")), "E1M2"), tmp_path / "mine.wad")
     data = (tmp_path / "mine.wad").read_bytes()

@@ -149,7 +149,8 @@ def test_miniworlds_depth_and_pose_put_one_view_into_another():
     third = session.frame
     assert third.pose.distance_to(second.pose) == pytest.approx(0.3, abs=0.02)
     carried = warp([View(second.pixels, second.depth, second.pose)], third.pose, session.camera)
-    error, frozen = (np.abs(shown.astype(int) - third.pixels)[carried.covered].mean()
-                     for shown in (carried.pixels, second.pixels))  # fmt: skip
+    error, frozen = (
+        np.abs(shown.astype(int) - third.pixels)[carried.covered].mean() for shown in (carried.pixels, second.pixels)
+    )
     session.close()
     assert error < 0.6 * frozen

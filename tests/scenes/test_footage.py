@@ -32,17 +32,32 @@ def film(path, lines, seconds=4, size=(48, 32)):
 
 
 def test_footage_becomes_walks_of_frames_and_what_was_done_between_them(tmp_path):
-    lines = [{"t": 0, "words": "walk forward", "motion": [1.0, 0, 0, 0]}, {"t": 1, "words": "turn left"},
-             {"frame": 20, "motion": [0, 0, 40, 0]}]  # fmt: skip
+    lines = [
+        {"t": 0, "words": "walk forward", "motion": [1.0, 0, 0, 0]},
+        {"t": 1, "words": "turn left"},
+        {"frame": 20, "motion": [0, 0, 40, 0]},
+    ]
     film(tmp_path / "a.mp4", lines)
     (tmp_path / "splits.json").write_text('{"dev": ["a.mp4"]}')
-    path = record(tmp_path / "data", "dev", 99, frames=5, camera=SMALL, source=f"footage:{tmp_path}", workers=1,
-                  options=SourceOptions(step_s=0.5))[0]  # fmt: skip
+    path = record(
+        tmp_path / "data",
+        "dev",
+        99,
+        frames=5,
+        camera=SMALL,
+        source=f"footage:{tmp_path}",
+        workers=1,
+        options=SourceOptions(step_s=0.5),
+    )[0]
     held = load_recording(path)
     assert held.pixels.shape == (1, 5, 16, 16, 3) and held.depth is None and held.poses is None
     assert [int(frame.mean()) // 5 for frame in held.pixels[0]] == pytest.approx([0, 5, 10, 15, 20], abs=1)
-    assert held.actions[0] == [Action("walk forward", Motion(0.5)), Action("walk forward", Motion(0.5)),
-                               Action("turn left"), Action("turn left")]  # fmt: skip
+    assert held.actions[0] == [
+        Action("walk forward", Motion(0.5)),
+        Action("walk forward", Motion(0.5)),
+        Action("turn left"),
+        Action("turn left"),
+    ]
     clip = read_clip(tmp_path / "a.mp4")
     assert clip.action(2, 2.5) == Action("turn left 10 degrees", Motion(yaw_deg=10))
 
@@ -53,7 +68,8 @@ def test_what_nobody_did_anything_in_is_left_out(tmp_path):
     assert pieces(clip, 3, 0.5) == [4] and clip.action(0, 0.5) is None
     with pytest.raises(SceneError, match="has no 9 frames in a row with actions in the split"):
         FootageSource(f"footage:{tmp_path}", SourceOptions(step_s=0.5)).check(
-            next(split for split, held in splits_of(tmp_path).items() if held), 9)  # fmt: skip
+            next(split for split, held in splits_of(tmp_path).items() if held), 9
+        )
 
 
 def test_poses_are_kept_where_every_frame_has_one(tmp_path):
@@ -65,14 +81,17 @@ def test_poses_are_kept_where_every_frame_has_one(tmp_path):
     assert walked.pixels[3, 0].max() < 3 < walked.pixels[3, 8].min()  # a wide picture stands between black bars
 
 
-@pytest.mark.parametrize("lines, told", [
-    (None, "a.mp4 has no actions: wanted a.jsonl beside it"),
-    ([{"t": 1, "words": "a"}, {"t": 0.5, "words": "b"}], "a.jsonl, line 2: 0.5 s after 1 s; wanted lines in order"),
-    ([{"t": 1, "word": "a"}], "a.jsonl, line 1: unknown 'word'; known: frame, motion, pose, t, words"),
-    ([{"words": "a"}], "a.jsonl, line 1: wanted 't' in seconds or 'frame', one of the two"),
-    ([{"t": 1, "motion": [1, 2, 3, 4, 5]}], "a.jsonl, line 1: Motion"),
-    ([], "a.jsonl holds no actions"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "lines, told",
+    [
+        (None, "a.mp4 has no actions: wanted a.jsonl beside it"),
+        ([{"t": 1, "words": "a"}, {"t": 0.5, "words": "b"}], "a.jsonl, line 2: 0.5 s after 1 s; wanted lines in order"),
+        ([{"t": 1, "word": "a"}], "a.jsonl, line 1: unknown 'word'; known: frame, motion, pose, t, words"),
+        ([{"words": "a"}], "a.jsonl, line 1: wanted 't' in seconds or 'frame', one of the two"),
+        ([{"t": 1, "motion": [1, 2, 3, 4, 5]}], "a.jsonl, line 1: Motion"),
+        ([], "a.jsonl holds no actions"),
+    ],
+)
 def test_a_sidecar_that_is_wrong_is_told_by_its_line(tmp_path, lines, told):
     film(tmp_path / "a.mp4", lines, seconds=1)
     with pytest.raises(SceneError, match=told.split(": Motion")[0]):

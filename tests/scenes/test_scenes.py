@@ -195,12 +195,21 @@ def test_recordings_resume_and_read_back_and_their_words_lead_to_their_poses(tmp
 @pytest.mark.parametrize(
     "changes",
     [
-        {"camera": [100_000, 100_000, 80]}, {"camera": [128]}, {"camera": [128, 1.5, 80]}, {"seed": 1.5},
-        {"seed": True}, {"start": [0] * 7}, {"start": [float("nan")] * 7}, {"start": [1e308, 0, 1.5, 1, 0, 0, 0]},
-        {"start": [0, 0, 1.5, 1]}, {"actions": [["move forward", 1]]}, {"actions": [[None, 0, 0, 0, 0]]},
-        {"actions": {"move": 1}}, {"actions": [["move forward", 1e9, 0, 0, 0]]},
+        {"camera": [100_000, 100_000, 80]},
+        {"camera": [128]},
+        {"camera": [128, 1.5, 80]},
+        {"seed": 1.5},
+        {"seed": True},
+        {"start": [0] * 7},
+        {"start": [float("nan")] * 7},
+        {"start": [1e308, 0, 1.5, 1, 0, 0, 0]},
+        {"start": [0, 0, 1.5, 1]},
+        {"actions": [["move forward", 1]]},
+        {"actions": [[None, 0, 0, 0, 0]]},
+        {"actions": {"move": 1}},
+        {"actions": [["move forward", 1e9, 0, 0, 0]]},
     ],
-)  # fmt: skip
+)
 def test_a_save_from_a_stranger_is_refused_before_anything_is_made_of_it(tmp_path, changes):
     path = tmp_path / "walk.roam"
     SceneSession(make_scene("test", 6), camera=Camera(8, 8)).save(path)

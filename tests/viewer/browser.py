@@ -26,11 +26,12 @@ class Browser:
     """
 
     def __init__(self, url: str, folder: Path, *, flags: Sequence[str] = ("--disable-gpu",), size="600,700", script=""):
-        flags = ["--headless=new", "--no-sandbox", *flags, "--no-first-run", f"--window-size={size}",
-                 "--remote-debugging-port=0", f"--user-data-dir={folder}", "about:blank" if script else url]  # fmt: skip
-        self.process = subprocess.Popen([BROWSER, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        first = "about:blank" if script else url
+        always = f"--headless=new --no-sandbox --no-first-run --window-size={size} --remote-debugging-port=0".split()
+        command = [BROWSER, *always, *flags, f"--user-data-dir={folder}", first]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         port = self._until(lambda: (folder / "DevToolsActivePort").read_text().split()[0])
-        pages = self._until(lambda: self._pages(port, "about:blank" if script else url))
+        pages = self._until(lambda: self._pages(port, first))
         from websockets.sync.client import connect  # whoever asks for a browser has looked whether it is there
 
         self.socket = connect(pages[0]["webSocketDebuggerUrl"], max_size=None, open_timeout=60)
@@ -62,7 +63,9 @@ class Browser:
 
     def drawn(self, canvas: str) -> np.ndarray:
         """What the canvas of that id has drawn last, (H, W, 3) uint8."""
-        take = f"requestAnimationFrame(() => done(document.getElementById('{canvas}').toDataURL()))"  # before it is shown
+        take = (
+            f"requestAnimationFrame(() => done(document.getElementById('{canvas}').toDataURL()))"  # before it is shown
+        )
         picture = base64.b64decode(self.value(f"new Promise(done => {take})").split(",")[1])
         return cv2.cvtColor(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 

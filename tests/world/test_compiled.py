@@ -45,6 +45,58 @@ def test_without_any_folder_it_compiles_and_keeps_nothing(nowhere, monkeypatch):
     assert compiled.njit(cache=True)(lambda x: x + 1)(1) == 2
 
 
+CACHED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import twice
+assert twice.twice(21) == 42
+"""
+
+
+@pytest.fixture
+def cached(tmp_path):
+    """Runs a program in a process of its own that compiles a function and keeps it; kept: the files."""
+    (tmp_path / "twice.py").write_text(
+        "from roam.world.compiled import njit\n@njit(cache=True)\ndef twice(x):\n    return 2 * x\n"
+    )
+    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+
+    def run(**how) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-c", CACHED, str(tmp_path)], env=env, capture_output=True, text=True, **how
+        )
+
+    run.kept = lambda: [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
+    return run
+
+
+def test_what_is_compiled_is_found_again(cached):
+    assert cached().returncode == 0
+    kept = {path: path.stat().st_mtime_ns for path in cached.kept()}
+    assert len(kept) == 2 and cached().returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in cached.kept()} == kept
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits on the size of files stand for a full disk")
+def test_a_disk_too_full_for_compiled_code_does_not_keep_it_from_running(cached):
+    import resource
+
+    done = cached(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)))
+    assert done.returncode == 0, done.stderr
+    assert all(path.stat().st_size <= 100 for path in cached.kept())
+
+
+def test_compiled_code_that_the_disk_has_damaged_is_compiled_anew(cached):
+    cached()
+    for path in cached.kept():
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) // 2])
+    for said in ("compiled anew", ""):
+        done = cached()
+        assert done.returncode == 0 and said in done.stderr, done.stderr
+    assert done.stderr == ""  # it was kept again
+
+
 @pytest.mark.skipif(os.name != "posix", reason="HOME")
 def test_no_folder_named_after_a_missing_home_is_made(tmp_path):
     env = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}

@@ -216,11 +216,21 @@ def test_a_canvas_is_filled_alone_as_it_is_in_a_batch():
         assert (decode_holes(predict, tokens[b : b + 1], orders[b : b + 1], own, temperature=1.0)[0] == both[b]).all()
 
 
-@pytest.mark.parametrize("motion, count", [
-    (Motion(yaw_deg=15), 3), (Motion(yaw_deg=-15), 3), (Motion(yaw_deg=90), 1), (Motion(forward=0.3), 1),
-    (Motion(forward=-0.25), 4), (Motion(right=0.5), 2), (Motion(pitch_deg=10), 1), (Motion(), 1),
-    (Motion(forward=0.3, yaw_deg=15), 3), (Motion(forward=-0.5, yaw_deg=5), 2),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "motion, count",
+    [
+        (Motion(yaw_deg=15), 3),
+        (Motion(yaw_deg=-15), 3),
+        (Motion(yaw_deg=90), 1),
+        (Motion(forward=0.3), 1),
+        (Motion(forward=-0.25), 4),
+        (Motion(right=0.5), 2),
+        (Motion(pitch_deg=10), 1),
+        (Motion(), 1),
+        (Motion(forward=0.3, yaw_deg=15), 3),
+        (Motion(forward=-0.5, yaw_deg=5), 2),
+    ],
+)
 def test_a_keyframe_lies_as_far_ahead_as_things_need(motion, count):
     assert strides_ahead(motion) == count
 
@@ -238,8 +248,13 @@ def test_a_painter_begins_as_the_decoder(vision):
     nothing = Known(torch.zeros(2, 3, 128, 128), torch.zeros(2, 128, 128), torch.zeros(2, 128, 128, dtype=torch.bool))
     points = vision.points(codes).movedim(-1, 1)
     with torch.inference_mode():
-        pixels, depth = painter.paint(points, torch.zeros(2, 128, 128, 3, dtype=torch.uint8), torch.ones(2, 128, 128),
-                                      nothing.where, torch.randn(2, 1, 128, 128))  # fmt: skip
+        pixels, depth = painter.paint(
+            points,
+            torch.zeros(2, 128, 128, 3, dtype=torch.uint8),
+            torch.ones(2, 128, 128),
+            nothing.where,
+            torch.randn(2, 1, 128, 128),
+        )
         wanted, wanted_depth = vision.decode(codes)
     assert (pixels.int() - wanted.int()).abs().max() <= 1
     torch.testing.assert_close(depth, wanted_depth, atol=1e-3, rtol=1e-3)
@@ -261,8 +276,9 @@ def test_the_steps_and_the_temperature_of_dreams_are_those_that_were_asked_for(d
     engine = Engine.from_checkpoint(dreaming_folder, device="cpu", dida=dida, serving=Serving(precision="float32"))
     heats, denoise = [], engine.passes.denoise
     engine.passes.denoise = lambda *args, temperature, **rest: (
-        heats.append(temperature), denoise(*args, temperature=temperature, **rest)
-    )[1]  # fmt: skip
+        heats.append(temperature),
+        denoise(*args, temperature=temperature, **rest),
+    )[1]
     engine.session(first_frame).step(WORDS)
     assert 2 <= len(heats) <= 4 and set(heats) == {0.0}  # a keyframe, and perhaps what it leaves open
 

@@ -70,8 +70,12 @@ parts_of_speech = st.lists(
 ).map(" ".join)
 clauses = st.tuples(
     st.sampled_from(["", "move", "walk", "step", "turn", "look", "wait", "strafe", "open", "take", "go"]),
-    parts_of_speech, amounts, units, parts_of_speech, st.sampled_from(["", "!", "...", ",", "?", ";", '"']),
-).map(lambda parts: " ".join(part for part in parts if part))  # fmt: skip
+    parts_of_speech,
+    amounts,
+    units,
+    parts_of_speech,
+    st.sampled_from(["", "!", "...", ",", "?", ";", '"']),
+).map(lambda parts: " ".join(part for part in parts if part))
 sentences = st.lists(clauses, min_size=1, max_size=3).map(" and ".join)
 
 
@@ -92,9 +96,18 @@ def test_a_sentence_is_refused_or_the_words_that_a_model_reads_mean_the_same(sen
 
 @pytest.mark.parametrize(
     "motion",
-    [Motion(), Motion(forward=0.3), Motion(forward=-0.2), Motion(right=0.4), Motion(right=-0.3), Motion(yaw_deg=15),
-     Motion(yaw_deg=-7), Motion(pitch_deg=10), Motion(pitch_deg=-15)],
-)  # fmt: skip
+    [
+        Motion(),
+        Motion(forward=0.3),
+        Motion(forward=-0.2),
+        Motion(right=0.4),
+        Motion(right=-0.3),
+        Motion(yaw_deg=15),
+        Motion(yaw_deg=-7),
+        Motion(pitch_deg=10),
+        Motion(pitch_deg=-15),
+    ],
+)
 def test_every_paraphrase_means_the_same(motion):
     for text in paraphrases(motion):
         assert parse_action(text).motion == motion, text

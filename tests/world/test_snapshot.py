@@ -89,8 +89,10 @@ def kept(session):
     session.settle()
     cache, told = session.engine.cache, []
     for moment in session.moments:
-        pages = [(k.number, k.tokens.tolist(), cache.k[:, k.page].sum().item(), cache.v[:, k.page].sum().item())
-                 for k in moment.keyframes]  # fmt: skip
+        pages = [
+            (k.number, k.tokens.tolist(), cache.k[:, k.page].sum().item(), cache.v[:, k.page].sum().item())
+            for k in moment.keyframes
+        ]
         views = [(index, view.pixels.sum(), view.depth.sum(), view.pose) for index, view in moment.memory.items()]
         told.append((moment.frame.digest, pages, views))
     return told, session.actions
@@ -100,10 +102,15 @@ def pages_in_use(engine):
     return engine.cache.pool.num_pages - engine.cache.pool.num_free
 
 
-@pytest.mark.parametrize("parts", [
-    [[LEFT, LEFT], [ON], [BACK, LEFT]], [[LEFT] * 4, 3, [ON, ON]], [[LEFT, ON], 1, [], [LEFT, BACK]],
-    [[ON] * 3, 3, [LEFT]],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [[LEFT, LEFT], [ON], [BACK, LEFT]],
+        [[LEFT] * 4, 3, [ON, ON]],
+        [[LEFT, ON], 1, [], [LEFT, BACK]],
+        [[ON] * 3, 3, [LEFT]],
+    ],
+)
 def test_a_walk_saved_in_changes_is_loaded_as_it_is_and_goes_on_so(dreaming, first_frame, tmp_path, parts):
     session = dreaming.session(first_frame, seed=1)
     paths = written_in_parts(session, parts, tmp_path)

@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
+
 from ...world.action import Action, ActionError
 from ...world.frame import Frame
-from ...world.pose import Motion
-from ...world.records import motion_row
+from ...world.pose import Motion, Pose
+from ...world.records import motion_row, pose_row
 from ..files.pictures import to_send
 from ..wire import protocol as p
 from ..wire.encoding import Look
@@ -58,13 +60,22 @@ class Client:
         self._resuming: dict[int, WalkState] = {}
         opener = (lambda s: unlock(s, server_key=server_key, pair=keys)) if keys else None
         self._connection = Connection(
-            address, name=name, patience_s=patience_s, unlock=opener, on_up=self._up, on_down=self._down,
-            on_message=self._hear, on_refused=self._refused,
-        )  # fmt: skip
+            address,
+            name=name,
+            patience_s=patience_s,
+            unlock=opener,
+            on_up=self._up,
+            on_down=self._down,
+            on_message=self._hear,
+            on_refused=self._refused,
+        )
         self._connection.start()
         try:
-            self._wait(lambda: self.welcome or self._refusal, timeout_s, f"no answer from {address}; does a server run "
-                       "there, and does it let this key in?")  # fmt: skip
+            self._wait(
+                lambda: self.welcome or self._refusal,
+                timeout_s,
+                f"no answer from {address}; does a server run there, and does it let this key in?",
+            )
             if self._refusal:
                 raise ServerError(self._refusal.code, self._refusal.message)
         except Exception:
@@ -112,9 +123,15 @@ class Client:
         height; ahead: frames that may be under way. Raises PictureError, or what the server refuses with."""
         image = to_send(image) if image else b""
         wanted = p.Open(
-            seq=self._next_seq(), model=model, world=world, seed=seed, text=text, width=size[0], height=size[1],
+            seq=self._next_seq(),
+            model=model,
+            world=world,
+            seed=seed,
+            text=text,
+            width=size[0],
+            height=size[1],
             **_view(look, ahead),
-        )  # fmt: skip
+        )
         return self._begin(wanted, image)
 
     def load(self, name: str, *, token: str = "", look: Look | None = None, ahead: int = 1) -> str:
@@ -130,6 +147,36 @@ class Client:
     def watch(self, session: str, *, look: Look | None = None, ahead: int = 1) -> str:
         """See a walk that somebody else drives."""
         return self._begin(p.Watch(seq=self._next_seq(), session=session, **_view(look, ahead)))
+
+    def record(
+        self,
+        pixels: np.ndarray,
+        fov_deg: float,
+        action: Action | None = None,
+        *,
+        game: str,
+        depth: np.ndarray | None = None,
+        pose: Pose | None = None,
+        **place,
+    ) -> p.Recorded:
+        """Send a frame of one's own game, (H, W, 3) uint8, to be learnt from, on a server that records games. action:
+        what led here, None for a rollout's first frame; depth: (H, W) metres; place: world, split, rollout, licence and
+        last, as p.Record has them. Raises ServerError with the server's reason."""
+        planes = [pixels.astype(np.uint8).tobytes(), b"" if depth is None else depth.astype("<f4").tobytes()]
+        motion = None if action is None else action.motion
+        message = p.Record(
+            seq=self._next_seq(),
+            game=game,
+            width=pixels.shape[1],
+            height=pixels.shape[0],
+            depth="" if depth is None else "f32",
+            fov_deg=fov_deg,
+            pose=() if pose is None else tuple(pose_row(pose)),
+            text="" if action is None else action.text,
+            motion=() if motion is None else tuple(motion_row(motion)),
+            **place,
+        )
+        return self._request(message, p.Recorded, b"".join(planes))
 
     def fork(self, session: str) -> str:
         """Begin a second walk at the same point, seen in the same way."""
@@ -385,6 +432,9 @@ class Client:
 def _view(look: Look | None, ahead: int) -> dict:
     look = look or Look()
     return {
-        "encoding": look.encoding, "quality": look.quality, "depth": look.depth, "tokens": look.tokens,
+        "encoding": look.encoding,
+        "quality": look.quality,
+        "depth": look.depth,
+        "tokens": look.tokens,
         "credits": ahead,
-    }  # fmt: skip
+    }

@@ -37,8 +37,10 @@ def _recordings(folder: Path) -> tuple[list[str], Counter, list[np.ndarray]]:
     if manifest is None:
         faults.append("no manifest.json: where the frames are from is not known")
     else:
-        print(f"{manifest.about}; licence: {manifest.licence}; camera {manifest.camera[0]}x{manifest.camera[1]}, "
-              f"{manifest.camera[2]:g} degrees; {manifest.frames} frames a walk")  # fmt: skip
+        print(
+            f"{manifest.about}; licence: {manifest.licence}; camera {manifest.camera[0]}x{manifest.camera[1]}, "
+            f"{manifest.camera[2]:g} degrees; {manifest.frames} frames a walk"
+        )
         for split, worlds in manifest.splits.items():
             walks = sum(note.rollouts for note in manifest.files.values() if note.split == split)
             print(f"{split}: {walks} walks through {len(worlds)} worlds")
@@ -74,8 +76,10 @@ def _footage(folder: Path, step_s: float) -> tuple[list[str], Counter, list[np.n
         done = [clip.action(t, t + step_s) for t in times]
         without = sum(action is None for action in done) / max(1, len(done))
         poses = sum(clip.pose(t, step_s / 2) is not None for t in times) / max(1, len(times))
-        print(f"{path.name}: {clip.seconds:.1f} s at {clip.fps:.3g} frames a second, {clip.size[0]}x{clip.size[1]}; "
-              f"{len(times)} steps, {without:.0%} of them without an action, {poses:.0%} with a pose")  # fmt: skip
+        print(
+            f"{path.name}: {clip.seconds:.1f} s at {clip.fps:.3g} frames a second, {clip.size[0]}x{clip.size[1]}; "
+            f"{len(times)} steps, {without:.0%} of them without an action, {poses:.0%} with a pose"
+        )
         if without:
             faults.append(f"{path.name}: {without:.0%} of its steps have no action, and are left out")
         actions.update(action.text for action in done if action is not None)

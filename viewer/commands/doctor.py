@@ -43,11 +43,21 @@ def examine(*, missing: str | None) -> list[Finding]:
     """Look at everything that Roam can use. Imports torch, and opens no window. missing: why no window can be opened,
     or None."""
     checks: list[Callable[[], Finding]] = [
-        _python, lambda: _package("torch", "pip install torch", is_needed=True), _triton, _pygame,
+        _python,
+        lambda: _package("torch", "pip install torch", is_needed=True),
+        _triton,
+        _pygame,
         lambda: _package("numba", "pip install numba", is_needed=True),
-        lambda: _package("av", "pip install av", is_needed=True), _open3d, lambda: _display(missing),
-        _cuda, _bf16, _backend, _weights, _cache, _home,
-    ]  # fmt: skip
+        lambda: _package("av", "pip install av", is_needed=True),
+        _open3d,
+        lambda: _display(missing),
+        _cuda,
+        _bf16,
+        _backend,
+        _weights,
+        _cache,
+        _home,
+    ]
     return [check() for check in checks]
 
 

@@ -6,8 +6,9 @@ index.html. Works on an iterator of events, so it knows the model only where `ge
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,11 @@ from ..files.outputs import ready
 from ..files.pictures import PictureError, read_picture
 
 if TYPE_CHECKING:
-    from ...world.emu.answer import Event
+    from ...world.checkpoint import Checkpoint
+    from ...world.emu.answer import Event, Request
+
+ONE_PICTURE = ("t2i", "x2i")  # tasks whose answer is a picture, which the next round edits
+VLA_NOTE = " How the task vla is asked is not published: the prompt is others' (--vla-template)."
 
 _TITLES = {"plan": "The plan", "thought": "Thinking"}
 _STYLE = """
@@ -50,79 +55,116 @@ class _Story:
         self.parts.append((kind, text))
 
 
-def generate(task: str, question: str, out: Path, *, model: Path, vision: Path, images: Iterable[Path] = (),
-             instructions: Iterable[str] = (), mode: str | None = None, seed: int = 0,
-             size: tuple[int, int] | str | None = None, device: str | None = None, precision: str | None = None,
-             context: int | None = None, **changes) -> None:  # fmt: skip
+def generate(
+    task: str,
+    question: str,
+    out: Path,
+    *,
+    model: Path,
+    vision: Path,
+    text_tokenizer: Path | None = None,
+    images: Iterable[Path] = (),
+    instructions: Iterable[str] = (),
+    mode: str | None = None,
+    seed: int = 0,
+    size: str = "default",
+    device: str | None = None,
+    precision: str | None = None,
+    context: int | None = None,
+    **changes,
+) -> None:
     """Answer one request from the official folders `model` and `vision` into the folder `out`.
 
-    images: files that the task starts from; instructions: the later turns of an interactive exploration; mode: of an
-    exploration, put into the question's own words where it is given; size: cells (h, w) of the pictures to make, or
-    "h*w", or a ratio (prompts.py); context: the most tokens of a sequence; changes: fields of the task's preset. The
-    memory plan is printed first. Raises an error of one sentence for whatever cannot be used.
+    text_tokenizer: its folder, where it is not found; images: files that the task starts from; instructions:
+    what is asked next, one after the other; mode: of an exploration, put into the question's own words where it is
+    given; size: of the pictures to make, as `cells_of` reads it; context: the most tokens of a sequence; changes:
+    fields of the task's preset. The memory plan is printed first. Raises an error of one sentence for whatever cannot
+    be used.
     """
     import torch
 
-    from ...world.emu.answer import AnswerWriter, Request
-    from ...world.emu.checkpoint import load_official
+    from ...world.emu.answer import Request, planned_tokens
+    from ...world.emu.checkpoint import Need, is_adapted, load_official, refuse_swapped
     from ...world.emu.engine import explore_preset
-    from ...world.emu.prompts import preset, prompt
+    from ...world.emu.ibq import CELL
+    from ...world.emu.prompts import cells_of, is_whole, preset, prompt, turn
 
-    asked, turns = _question(task, question, mode, [*instructions]), [*instructions]
+    # what cannot be is refused before minutes of loading
+    asked, turns = _question(task, question, mode), [*instructions]
     pixels = tuple(read_image(path) for path in images)
-    prompt(task, asked, len(pixels))  # what no template takes is refused before minutes of loading
-    drawn = explore_preset(**changes) if turns else preset(task, **changes)
-    request = Request(task, asked, pixels, drawn, cells_of(size), seed)
+    drawn = explore_preset(**changes) if turns and task == "explore" else preset(task, **changes)
+    prompt(task, asked, len(pixels))
+    for instruction in turns:
+        turn(instruction, form=drawn.turns)
+    cells = cells_of(size, task)
+    refuse_swapped(model, vision)
+    is_whole(drawn, is_adapted=is_adapted(model))
+    request = Request(task, asked, pixels, drawn, cells, seed)
     prepare(out)
+    is_anew = task in ONE_PICTURE
+    need = Need(
+        planned_tokens(request, () if is_anew else turns),
+        drawn.num_branches,
+        max(drawn.area, cells[0] * cells[1] * CELL**2 if cells else 0),
+    )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    checkpoint = load_official(model, vision, device=device, precision=precision, context=context,
-                               area=drawn.area, say=print)  # fmt: skip
-    writer = AnswerWriter(checkpoint, request)
-    try:
-        write(_conversation(writer, turns), out, title=question, given=pixels)
-    finally:
-        writer.close()
+    checkpoint = load_official(
+        model, vision, text=text_tokenizer, device=device, precision=precision, context=context, need=need, say=print
+    )
+    events = _edited(checkpoint, request, turns, changes) if is_anew else _conversation(checkpoint, request, turns)
+    note = VLA_NOTE if task == "vla" else ""
+    with closing(events):
+        write(events, out, title=question, given=pixels, note=note)
 
 
-def _question(task: str, question: str, mode: str | None, instructions: list[str]) -> str:
+def _question(task: str, question: str, mode: str | None) -> str:
     """What is asked: an exploration's scene in the wording of its mode, if one is named."""
     from ...world.emu.prompts import exploration
 
-    if task != "explore" and (mode or instructions):
-        raise GenerateError(f"--mode and --then are of the task explore; {task} takes neither")
+    if task != "explore" and mode:
+        raise GenerateError(f"--mode is of the task explore; {task} takes none")
     return exploration(question, mode) if mode else question
 
 
-def cells_of(size: tuple[int, int] | str | None) -> tuple[int, int] | None:
-    """Cells (h, w) of a size as a person writes it. Raises GenerateError for one that no picture has."""
-    from ...world.emu.prompts import RATIOS
-
-    if not isinstance(size, str):
-        return size
-    tall, _, wide = size.partition(":")
-    if size in RATIOS:
-        return RATIOS[size]
-    if f"{wide}:{tall}" in RATIOS:
-        return RATIOS[f"{wide}:{tall}"][::-1]
-    sides = size.split("*")
-    if len(sides) != 2 or not all(side.isdecimal() and 1 <= int(side) <= 99 for side in sides):
-        raise GenerateError(f"a size of '{size}'; wanted height*width in cells, 1 to 99 each, or {', '.join(RATIOS)}")
-    return int(sides[0]), int(sides[1])
-
-
-def _conversation(writer, turns: list[str]) -> Iterable[Event]:
+def _conversation(checkpoint: Checkpoint, request: Request, turns: list[str]) -> Iterator[Event]:
+    """An answer, and on in the same conversation with each instruction."""
+    from ...world.emu.answer import AnswerWriter
     from ...world.emu.sequence import Text
 
-    yield from writer.events()
-    for instruction in turns:
-        writer.instruct(instruction)
-        yield Text("direction", instruction)
+    with closing(AnswerWriter(checkpoint, request)) as writer:
         yield from writer.events()
+        for instruction in turns:
+            writer.instruct(instruction)
+            yield Text("direction", instruction)
+            yield from writer.events()
 
 
-def write(events: Iterable[Event], out: Path, *, title: str, given: Iterable[np.ndarray] = ()) -> None:
+def _edited(checkpoint: Checkpoint, request: Request, turns: list[str], changes: dict) -> Iterator[Event]:
+    """A picture, and then each instruction carried out on the last picture as a request of its own: the model knows
+    single rounds of editing."""
+    from ...world.emu.answer import Image, Row, answer
+    from ...world.emu.prompts import preset
+    from ...world.emu.sequence import Text
+
+    number = 0
+    for instruction in (None, *turns):
+        if instruction is not None:
+            if not request.images:
+                raise GenerateError("no picture was finished that could be edited; give the answer more tokens")
+            yield Text("direction", instruction)
+            request = replace(request, task="x2i", question=instruction, preset=preset("x2i", **changes), size=None)
+        last: tuple[np.ndarray, ...] = ()
+        for event in answer(checkpoint, request):
+            if isinstance(event, Image):
+                last = (event.pixels,)
+            yield replace(event, index=number) if isinstance(event, Image | Row) else event
+        number += len(last)
+        request = replace(request, images=last)
+
+
+def write(events: Iterable[Event], out: Path, *, title: str, given: Iterable[np.ndarray] = (), note: str = "") -> None:
     """Show events on the terminal as they come and write the folder; what came before a break-off is kept. given: the
-    pictures (H, W, 3) uint8 that the answer goes by."""
+    pictures (H, W, 3) uint8 that the answer goes by; note: what the page's last line says besides."""
     from PIL import Image
     from rich.console import Console
 
@@ -135,7 +177,7 @@ def write(events: Iterable[Event], out: Path, *, title: str, given: Iterable[np.
             _show(event, console, before=story.parts[-1][0] if story.parts else "")
             _keep(event, out, story)
     finally:
-        _write_pages(story, out, title)
+        _write_pages(story, out, title, note)
     console.print(f"\n{out / 'index.html'}", style="bold")
 
 
@@ -182,7 +224,7 @@ def _keep(event: Event, out: Path, story: _Story) -> None:
         story.add("image", file)
 
 
-def _write_pages(story: _Story, out: Path, title: str) -> None:
+def _write_pages(story: _Story, out: Path, title: str, note: str) -> None:
     spoken = {"text": "{}", "image": "[{}]", "direction": "> {}"}
     text = [spoken[kind].format(body) for kind, body in story.parts if kind in spoken]
     (out / "answer.txt").write_text("\n\n".join(text) + "\n", encoding="utf-8")
@@ -194,7 +236,7 @@ def _write_pages(story: _Story, out: Path, title: str) -> None:
     (out / "index.html").write_text(
         f'<!doctype html>\n<html><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n{body}\n"
-        "<footer>Pictures and words by Emu3.5, with Roam.</footer>\n</body></html>\n",
+        f"<footer>Pictures and words by Emu3.5, with Roam.{escape(note)}</footer>\n</body></html>\n",
         encoding="utf-8",
     )
 

@@ -40,6 +40,11 @@ class Order:
     dreams: dict = field(default_factory=dict)
 
     def __post_init__(self):
+        if self.official.given and self.start.text:
+            from ...world.emu.text import controls_in
+
+            if found := controls_in(self.start.text):
+                raise StartError(f"--text contains the control token '{found[0]}'; write it without")
         if self.dreams and self.start.truth:
             raise StartError("a true scene is not dreamt: leave out --steps, --temperature or --truth")
         if self.start.truth and (self.model or self.official.given):

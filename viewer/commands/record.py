@@ -49,14 +49,20 @@ def record(order: RecordOrder) -> None:
         with Progress(console=Console(stderr=True)) as bar:
             task = bar.add_task(f"recording {order.split}, {walk}", total=None)
             paths = run(
-                folder, order.split, rollouts, frames=frames, first=order.first, walk=walk, source=order.source,
-                workers=order.workers, options=options,
+                folder,
+                order.split,
+                rollouts,
+                frames=frames,
+                first=order.first,
+                walk=walk,
+                source=order.source,
+                workers=order.workers,
+                options=options,
                 progress=lambda done, wanted, task=task, bar=bar: bar.update(task, completed=done, total=wanted),
-            )  # fmt: skip
+            )
         size = sum(path.stat().st_size for path in paths) / 1e6
         made = sum(len(load_recording(path).numbers) for path in paths)
-        print(f"{made} rollouts in {len(paths)} files in {folder}, {size:.0f} MB, "
-              f"{time.perf_counter() - began:.1f} s")  # fmt: skip
+        print(f"{made} rollouts in {len(paths)} files in {folder}, {size:.0f} MB, {time.perf_counter() - began:.1f} s")
 
 
 def show_recorded(folder: Path, split: str, number: int, out: Path) -> None:

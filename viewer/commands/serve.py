@@ -32,17 +32,19 @@ def serve(
     metrics_port: int | None = None,
     page_port: int | None = None,
     allow_origins: Sequence[str] = (),
+    record: str | Path | None = None,
 ) -> None:
     """Serve walks until SIGINT or SIGTERM; then save every one. folder: where, by default one at home.
 
     metrics_port: where Prometheus asks; page_port: where the web page is, for servers without keys, on the same host as
-    the server; 0 takes a free one. allow_origins: as Gateway has it.
+    the server; 0 takes a free one. allow_origins: as Gateway has it. record: a folder for what games send of
+    themselves.
     """
     if page_port is not None and keys:
         raise SecurityError("a server with keys needs a gateway with a key of its own: run `roam gateway` beside it")
     folder = folder or _at_home(".local/share/roam/walks")
     raise_file_limit()
-    server = Server(worlds, address, folder=folder, keys=keys, is_open=is_open, limits=limits)
+    server = Server(worlds, address, folder=folder, keys=keys, is_open=is_open, limits=limits, record=record)
     _on_signals(server.request_stop)
     metrics = gateway = None
     try:

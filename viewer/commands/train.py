@@ -13,7 +13,8 @@ from .bars import stage_bars
 @dataclass(frozen=True)
 class TrainOrder:
     """Where to train, which stages, and the numbers that scale the recipe; None keeps the recipe's own. begin: the
-    checkpoint that the run goes on from, "embedded" for the one in the package. data: recordings to learn from."""
+    checkpoint that the run goes on from, "embedded" for the one in the package. data: recordings to learn from. size:
+    of what dreams, "small" as in the package or "large"."""
 
     out: Path
     stages: tuple[str, ...] = ()
@@ -27,10 +28,16 @@ class TrainOrder:
     data: Path | None = None
     workers: int | None = None
     device: str = "cpu"
+    size: str = "small"
 
     def __post_init__(self):
         from ...world.adaptation.run import device_of
-        from ...world.training.recipe import STAGES
+        from ...world.training.recipe import SIZES, STAGES
+
+        if self.size not in SIZES:
+            raise OutputError(f"unknown size '{self.size}'; known: {', '.join(SIZES)}")
+        if self.size == "large" and self.begin is None:
+            raise OutputError("the large size takes tokenizer, depth and painter from a model: add --begin embedded")
 
         if unknown := [stage for stage in self.stages if stage not in STAGES]:
             raise OutputError(f"unknown stage '{unknown[0]}'; known: {', '.join(STAGES)}")
@@ -61,9 +68,10 @@ def train(order: TrainOrder) -> Path:
 
 def recipe_of(order: TrainOrder):
     """The recipe with the order's numbers in it."""
-    from ...world.training.recipe import Recipe
+    from ...world.training.recipe import SIZES, Recipe
 
-    recipe = Recipe(data="" if order.data is None else str(order.data.absolute()))
+    recipe = SIZES[order.size](Recipe())
+    recipe = replace(recipe, data="" if order.data is None else str(order.data.absolute()))
     if order.tokenizer_minutes is not None:
         recipe = replace(recipe, tokenizer=replace(recipe.tokenizer, max_seconds=60 * order.tokenizer_minutes))
     if order.depth_minutes is not None:
@@ -78,8 +86,11 @@ def recipe_of(order: TrainOrder):
     if order.dream_minutes is not None:
         recipe = replace(recipe, dream=replace(recipe.dream, max_seconds=60 * order.dream_minutes))
     if order.walks is not None:
-        recipe = replace(recipe, keyframe_walks=min(order.walks, recipe.keyframe_walks),
-                         keyframe_canvas_walks=min(order.walks, recipe.keyframe_canvas_walks))  # fmt: skip
+        recipe = replace(
+            recipe,
+            keyframe_walks=min(order.walks, recipe.keyframe_walks),
+            keyframe_canvas_walks=min(order.walks, recipe.keyframe_canvas_walks),
+        )
         recipe = replace(recipe, dreams=min(order.walks, recipe.dreams))
         recipe = replace(recipe, walks=order.walks, canvas_walks=min(order.walks, recipe.canvas_walks))
         recipe = replace(recipe, held_out_walks=min(recipe.held_out_walks, order.walks))

@@ -57,9 +57,15 @@ class RemoteOpener:
         model = "scene" if start.truth else self.client.models[0]
         image = Path(start.image).read_bytes() if start.image else b""
         explorer = RemoteSession.open(
-            self.client, look=LOOK, patience_s=None, model=model, world=start.family or "", seed=start.seed,
-            image=image, text=start.text or "",
-        )  # fmt: skip
+            self.client,
+            look=LOOK,
+            patience_s=None,
+            model=model,
+            world=start.family or "",
+            seed=start.seed,
+            image=image,
+            text=start.text or "",
+        )
         return Place(replace(start, truth=model == "scene"), explorer, Pose.moved, model == EXPLORE)
 
 

@@ -32,9 +32,13 @@ class PictureError(ValueError):
 
 
 def read_picture(
-    source: str | Path | bytes | memoryview, *, name: str = "", formats: tuple[str, ...] | None = None,
-    max_side: int | None = None, within: int | None = None,
-) -> np.ndarray:  # fmt: skip
+    source: str | Path | bytes | memoryview,
+    *,
+    name: str = "",
+    formats: tuple[str, ...] | None = None,
+    max_side: int | None = None,
+    within: int | None = None,
+) -> np.ndarray:
     """A file's or payload's picture as (H, W, 3) uint8, of an animation the first.
 
     name: what to call it in errors; formats: Pillow's names of those that are read, None for all; max_side: refuse

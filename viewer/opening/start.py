@@ -89,11 +89,27 @@ class Start:
     @staticmethod
     def from_dict(values: dict) -> Start:
         """The start that `as_dict` told of. Raises StartError for anything else."""
-        kinds = {"seed": int, "truth": bool, "family": str, "image": str, "load": str, "text": str, "ghost": bool,
-                 "dream_seed": int, "fov_deg": float, "world": str}  # fmt: skip
+        kinds = {
+            "seed": int,
+            "truth": bool,
+            "family": str,
+            "image": str,
+            "load": str,
+            "text": str,
+            "ghost": bool,
+            "dream_seed": int,
+            "fov_deg": float,
+            "world": str,
+        }
         # as it was before logs said
-        values = {"text": None, "ghost": not values.get("truth"), "dream_seed": None, "fov_deg": None, "world": None,
-                  **values}  # fmt: skip
+        values = {
+            "text": None,
+            "ghost": not values.get("truth"),
+            "dream_seed": None,
+            "fov_deg": None,
+            "world": None,
+            **values,
+        }
         if set(values) != {f.name for f in fields(Start)}:
             raise StartError(f"a start with the fields {', '.join(values) or 'none'}; wanted {', '.join(kinds)}")
         for name, kind in kinds.items():
@@ -134,9 +150,15 @@ class Opener:
     they are not the model's own.
     """
 
-    def __init__(self, model: str | Path | None = None, *, engine: SessionEngine | None = None,
-                 dreams: dict | None = None, official: OfficialOptions | None = None,
-                 say: Callable[[str], None] | None = None):  # fmt: skip
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        engine: SessionEngine | None = None,
+        dreams: dict | None = None,
+        official: OfficialOptions | None = None,
+        say: Callable[[str], None] | None = None,
+    ):
         self.model, self.dreams = model, dreams or {}
         self._engine, self._official, self._say = engine, official, say
 
@@ -224,8 +246,9 @@ class Opener:
                 )
             first, seen = first_frame(image, camera), None
         seen = None if seen is None or seen.all() else seen
-        explorer = self.engine.session(first, seed=start.session_seed, solid=not start.ghost, seen=seen,
-                                       photograph=True)  # fmt: skip
+        explorer = self.engine.session(
+            first, seed=start.session_seed, solid=not start.ghost, seen=seen, photograph=True
+        )
         return Place(start, explorer, explorer.walked)
 
     def _loaded(self, start: Start, save: str) -> Place:

@@ -140,8 +140,9 @@ class DreamWorlds(Worlds):
             raise ValueError("this model begins with a scene or an image; it reads no text at the start")
         if request.image is not None:
             if reads_words:
-                return lambda: self.engine.session(request.image, words=request.text, seed=request.seed,
-                                                   solid=self.solid)  # fmt: skip
+                return lambda: self.engine.session(
+                    request.image, words=request.text, seed=request.seed, solid=self.solid
+                )
             image = self._fitted(request.image)
             return lambda: self.engine.session(image, seed=request.seed, solid=self.solid, photograph=True)
         if request.text:
@@ -161,9 +162,15 @@ class DreamWorlds(Worlds):
         return np.array(ImageOps.fit(Image.fromarray(image), (side, side)))
 
 
-def open_worlds(model: str | Path | None = None, *, is_truth: bool = False, solid: bool = True,
-                dreams: dict | None = None, official: OfficialOptions | None = None,
-                say: Callable[[str], None] | None = None) -> Worlds:  # fmt: skip
+def open_worlds(
+    model: str | Path | None = None,
+    *,
+    is_truth: bool = False,
+    solid: bool = True,
+    dreams: dict | None = None,
+    official: OfficialOptions | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Worlds:
     """What `roam serve` serves: dreams of the model in that folder (or the embedded one), or true scenes alone.
     solid: as DreamWorlds has it; dreams: dream_steps and dream_temperature, where they are not the model's own;
     official: what an official folder takes besides; say: told the plan of its memory. Raises WorldsError."""

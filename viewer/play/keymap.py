@@ -18,22 +18,41 @@ from ..files.texts import TextError, read_text
 
 # command: (axis of Motion, sign); two commands on one axis exclude each other and the last one pressed counts
 MOTIONS = {
-    "forward": ("forward", 1), "back": ("forward", -1), "strafe left": ("right", -1), "strafe right": ("right", 1),
-    "turn left": ("yaw_deg", 1), "turn right": ("yaw_deg", -1), "look up": ("pitch_deg", 1),
+    "forward": ("forward", 1),
+    "back": ("forward", -1),
+    "strafe left": ("right", -1),
+    "strafe right": ("right", 1),
+    "turn left": ("yaw_deg", 1),
+    "turn right": ("yaw_deg", -1),
+    "look up": ("pitch_deg", 1),
     "look down": ("pitch_deg", -1),
-}  # fmt: skip
+}
 BRANCH_KEYS = {f"branch {number}": (str(number),) for number in range(1, 10)}
 DEFAULT_KEYS = {
-    "forward": ("w", "up", "pad axis 1 -", "pad hat up"), "back": ("s", "down", "pad axis 1 +", "pad hat down"),
-    "strafe left": ("a", "pad axis 0 -"), "strafe right": ("d", "pad axis 0 +"),
+    "forward": ("w", "up", "pad axis 1 -", "pad hat up"),
+    "back": ("s", "down", "pad axis 1 +", "pad hat down"),
+    "strafe left": ("a", "pad axis 0 -"),
+    "strafe right": ("d", "pad axis 0 +"),
     "turn left": ("left", "q", "pad axis 3 -", "pad hat left"),
     "turn right": ("right", "e", "pad axis 3 +", "pad hat right"),
-    "look up": ("page up", "r", "pad axis 4 -"), "look down": ("page down", "f", "pad axis 4 +"),
-    "type": ("tab", "return"), "pause": ("p", "pad 7"), "rewind": ("backspace", "pad 1"),
-    "dream anew": ("v", "pad 0"), "fork": ("b", "pad 2"),
-    **BRANCH_KEYS, "close branch": ("x",), "save": ("f5",), "load": ("f9",), "screenshot": ("f12",),
-    "record": ("f10",), "new world": ("n", "pad 3"), "help": ("h", "f1"), "hud": ("f3",), "quit": ("escape",),
-}  # fmt: skip
+    "look up": ("page up", "r", "pad axis 4 -"),
+    "look down": ("page down", "f", "pad axis 4 +"),
+    "type": ("tab", "return"),
+    "pause": ("p", "pad 7"),
+    "rewind": ("backspace", "pad 1"),
+    "dream anew": ("v", "pad 0"),
+    "fork": ("b", "pad 2"),
+    **BRANCH_KEYS,
+    "close branch": ("x",),
+    "save": ("f5",),
+    "load": ("f9",),
+    "screenshot": ("f12",),
+    "record": ("f10",),
+    "new world": ("n", "pad 3"),
+    "help": ("h", "f1"),
+    "hud": ("f3",),
+    "quit": ("escape",),
+}
 MOUSE_NOTCH_DEG = TURN_DEG / 3  # the mouse turns in notches of whole degrees, words that the model was trained on
 
 

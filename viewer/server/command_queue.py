@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from ...world.action import STEP, TURN_DEG, Action, ActionError, parse_action, say
 from ...world.records import motion_of
 from ..wire.protocol import MAX_STEP_M, MAX_TURN_DEG, Act, Receipt
+from .store import MAX_ACTS, Meta
 
 MAX_QUEUED = 512  # steps, not sentences
-MAX_REMEMBERED = 256  # receipts that a resumed client may ask for again
+MAX_REMEMBERED = MAX_ACTS  # receipts of either kind that a resumed client may ask for again
 
 
 @dataclass(frozen=True)
 class Command:
-    """One step to take: `is_last` where it finishes its act. doubt: why the words could not be read as a motion."""
+    """One step to take. number: which of its act's steps it is, from 1; is_last: whether it finishes it; doubt: why the
+    words could not be read as a motion."""
 
     action: Action
     seq: int
@@ -29,15 +31,21 @@ class Command:
     is_held: bool
     is_last: bool = True
     doubt: str = ""
+    number: int = 1
 
 
 class QueueFullError(ValueError):
     """More typed steps than the queue holds."""
 
 
+class OutOfTurnError(ValueError):
+    """An act whose seq comes after a higher one was done, and that is not known to be done itself."""
+
+
 class CommandQueue:
     """The commands of one session. last: the highest seq of a once that was taken in; reads_words: whether its world
-    reads words of its own, so that what is no motion is not refused here."""
+    reads words of its own, so that what is no motion is not refused here. It remembers what became of the newest acts,
+    for whoever sends one again."""
 
     def __init__(self, session: str, *, last: int = 0, reads_words: bool = False):
         self.session, self.last, self.reads_words = session, last, reads_words
@@ -46,7 +54,11 @@ class CommandQueue:
         self._is_held_fresh = False
         self._queue: deque[Command] = deque()
         self._begun = 0  # the once whose step is being made
-        self._receipts: OrderedDict[int, Receipt] = OrderedDict()
+        self._done_to = last  # the highest seq of a once that was applied
+        self._applied: set[int] = set()  # those that were when this walk was taken up
+        self._part = (0, 0)  # the once that a server that ended had done in part, and how many of its steps
+        self._receipts: OrderedDict[int, Receipt] = OrderedDict()  # of what was applied
+        self._refusals: OrderedDict[int, Receipt] = OrderedDict()
 
     @property
     def has_work(self) -> bool:
@@ -75,6 +87,7 @@ class CommandQueue:
                 self._is_held_fresh = self._is_held_fresh and not is_due
             else:
                 is_due, self._begun = command.is_last, 0
+                self._done_to = max(self._done_to, command.seq) if is_due else self._done_to
             return self._receipt(command.seq, "applied", frame, is_kept=not command.is_held) if is_due else None
 
     def refused(self, command: Command, frame: int, reason: str) -> Receipt:
@@ -91,10 +104,16 @@ class CommandQueue:
         with self._lock:
             self._held, self._is_held_fresh = None, False
 
-    def set_last(self, last: int) -> None:
-        """Go on counting from a restored walk's last once."""
+    def go_on(self, meta: Meta) -> None:
+        """Go on from what is known of a walk that was taken up."""
         with self._lock:
-            self.last = max(self.last, last)
+            self.last = max(self.last, meta.last, *(seq for seq, _ in meta.refused))
+            self._done_to, self._applied = max(self._done_to, meta.last), set(meta.applied)
+            for seq, reason in meta.refused:
+                if seq not in self._refusals:
+                    self._receipt(seq, "refused", 0, reason=reason, is_kept=True)
+            if not self._queue and not self._begun:  # else it goes on with that act by itself
+                self._part = meta.part
 
     def _hold(self, act: Act, commands: list[Command], frame: int) -> list[Receipt]:
         before = self._held if self._is_held_fresh else None
@@ -104,27 +123,34 @@ class CommandQueue:
         return receipts if commands else [*receipts, self._receipt(act.seq, "applied", frame)]
 
     def _enqueue(self, act: Act, commands: list[Command], frame: int) -> list[Receipt]:
-        known = self._receipts.get(act.seq)
-        if act.seq <= self.last and not known:  # sent again after a lost connection: done, or still to be
-            is_to_be = act.seq == self._begun or any(c.seq == act.seq for c in self._queue)
-            return [] if is_to_be else [self._receipt(act.seq, "applied", frame)]
+        known = self._receipts.get(act.seq) or self._refusals.get(act.seq)
         if known:
             return [known]
+        if act.seq == self._begun or any(command.seq == act.seq for command in self._queue):
+            return []  # sent again after a lost connection, and still to be
+        if act.seq in self._applied:
+            return [self._receipt(act.seq, "applied", frame)]
+        if act.seq <= self._done_to:
+            raise OutOfTurnError(
+                f"act {act.seq} after {self._done_to} was done is none of the last {MAX_REMEMBERED}: count up"
+            )
+        self.last = max(self.last, act.seq)
         if len(self._queue) + len(commands) > MAX_QUEUED:
             reason = f"{len(self._queue)} typed steps wait already; at most {MAX_QUEUED} may"
-            self.last = act.seq  # an act that was refused stays so, when it is sent again as well
-            self._receipt(act.seq, "refused", frame, reason=reason, is_kept=True)
+            self._receipt(act.seq, "refused", frame, reason=reason, is_kept=True)  # and stays so, sent again as well
             raise QueueFullError(reason)
-        self.last = act.seq
-        self._queue.extend(commands)
-        return []
+        seq, num_done = self._part
+        left = commands[num_done:] if seq == act.seq else commands
+        self._queue.extend(left)
+        return [] if left else [self._receipt(act.seq, "applied", frame, is_kept=True)]
 
     def _receipt(self, seq: int, status: str, frame: int, *, reason: str = "", is_kept: bool = False) -> Receipt:
         receipt = Receipt(session=self.session, seq=seq, status=status, frame=frame, reason=reason[:600])
         if is_kept:
-            self._receipts[seq] = receipt
-            if len(self._receipts) > MAX_REMEMBERED:
-                self._receipts.popitem(last=False)
+            kept = self._refusals if status == "refused" else self._receipts
+            kept[seq] = receipt
+            if len(kept) > MAX_REMEMBERED:
+                kept.popitem(last=False)
         return receipt
 
 
@@ -147,7 +173,7 @@ def _commands(act: Act, *, reads_words: bool) -> list[Command]:
                 raise
             actions, doubt = [Action(words)], str(error)
     now, end = time.monotonic(), len(actions) - 1
-    return [Command(a, act.seq, act.clock, now, is_held, i == end, doubt) for i, a in enumerate(actions)]
+    return [Command(a, act.seq, act.clock, now, is_held, i == end, doubt, i + 1) for i, a in enumerate(actions)]
 
 
 def _split(action: Action, *, is_held: bool) -> list[Action]:

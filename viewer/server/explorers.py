@@ -115,6 +115,23 @@ class Awake:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One step that a walk is to take. seq: of the typed act that it belongs to, or 0; number: which of that act's
+    steps it is, from 1; is_last: whether it finishes it."""
+
+    session: str
+    action: Action
+    seq: int = 0
+    number: int = 1
+    is_last: bool = True
+
+    @property
+    def done(self) -> Done:
+        """The line of the log, once it is taken."""
+        return Done(self.action, self.seq) if self.is_last else Done(self.action, part=(self.seq, self.number))
+
+
+@dataclass(frozen=True)
 class Stepped:
     """A step's outcome: the frame and how long it took, or the error. error is an ActionError if the words were bad;
     trouble says, once, why what is done from here on is not kept."""
@@ -172,9 +189,9 @@ class Explorers:
         self._awake[awake.meta.session] = awake
         return awake.explorer.frame
 
-    def awaken(self, session: str) -> Generator[None, None, tuple[Frame, int]]:
-        """Bring a walk back from disk if need be, one act at a time; returns the frame on show and the last once's
-        seq."""
+    def awaken(self, session: str) -> Generator[None, None, tuple[Frame, Meta]]:
+        """Bring a walk back from disk if need be, one act at a time; returns the frame on show and what is known of
+        it."""
         if session not in self._awake:
             opened: list[Explorer] = []  # the walk, and a twin of it as its snapshot has it
 
@@ -198,18 +215,23 @@ class Explorers:
                 raise StoreError(f"this walk cannot be taken up again ({type(error).__name__})") from error
             self._awake[session] = self._taken_up(explorer, meta, newest, opened[1:])
         awake = self._awake[session]
-        return awake.explorer.frame, awake.meta.last
+        return awake.explorer.frame, awake.meta
 
     def fork(self, session: str) -> Explorer:
         return self._known(session).explorer.fork()
 
-    def step(self, steps: Sequence[tuple[str, Action, int]]) -> list[Stepped]:
-        """Step several awake sessions, those on one engine together. steps: (session, action, seq of a typed act or
-        0)."""
+    def step(self, steps: Sequence[Step]) -> list[Stepped]:
+        """Step several awake sessions, those on one engine together."""
         outcomes: dict[str, Stepped] = {}
         for group in self._groups(steps, outcomes):
             outcomes.update(self._step_group(group))
-        return [outcomes[session] for session, _, _ in steps]
+        return [outcomes[step.session] for step in steps]
+
+    def refuse(self, session: str, seq: int, reason: str) -> None:
+        """Keep that an act was refused, so that nobody calls it applied when it is sent again."""
+        awake = self._awake.get(session)
+        if awake is not None:
+            self._note(awake, Done(None, seq, refused=reason or "it could not be done"))
 
     def is_batched(self, session: str) -> bool:
         """Whether that walk is awake and shares an engine that can step many at once."""
@@ -381,58 +403,60 @@ class Explorers:
         run = _at_once if at_once or twin is awake.explorer else self.beside
         run(awake, lambda: self.written(awake, meta, twin), lambda value: self.noted(awake, meta, twin, value))
 
-    def _groups(self, steps, outcomes: dict[str, Stepped]) -> list[list[tuple[Awake, Action, int]]]:
+    def _groups(self, steps: Sequence[Step], outcomes: dict[str, Stepped]) -> list[list[tuple[Awake, Step]]]:
         """The steps grouped by engine; those of a walk that is not there any more get an error as outcome."""
         groups: dict[int, list] = {}
-        for session, action, seq in steps:
-            awake = self._awake.get(session)
+        for step in steps:
+            awake = self._awake.get(step.session)
             if awake is None:
-                outcomes[session] = Stepped(error=StoreError(f"the walk '{session}' is not awake"))
+                outcomes[step.session] = Stepped(error=StoreError(f"the walk '{step.session}' is not awake"))
                 continue
             shared = awake.explorer.engine if isinstance(awake.explorer, Batched) else awake
-            groups.setdefault(id(shared), []).append((awake, action, seq))
+            groups.setdefault(id(shared), []).append((awake, step))
         return list(groups.values())
 
-    def _step_group(self, group: list[tuple[Awake, Action, int]]) -> dict[str, Stepped]:
+    def _step_group(self, group: list[tuple[Awake, Step]]) -> dict[str, Stepped]:
         if len(group) > 1:
             try:
                 return self._step_together(group)
             except Exception as error:  # engines refuse before they change anything: find out whose step it was
                 level = logging.DEBUG if isinstance(error, ActionError) else logging.ERROR
                 log.log(level, "a batch of %d was refused; stepping one by one: %s", len(group), error)
-        return {awake.meta.session: self._step_one(awake, action, seq) for awake, action, seq in group}
+        return {step.session: self._step_one(awake, step) for awake, step in group}
 
-    def _step_together(self, group: list[tuple[Awake, Action, int]]) -> dict[str, Stepped]:
+    def _step_together(self, group: list[tuple[Awake, Step]]) -> dict[str, Stepped]:
         began = time.perf_counter()
         first = group[0][0].explorer
         assert isinstance(first, Batched)  # as _groups has it
         engine = first.engine
-        frames = engine.step_many([awake.explorer for awake, _, _ in group], [action for _, action, _ in group])
+        frames = engine.step_many([awake.explorer for awake, _ in group], [step.action for _, step in group])
         step_ms = (time.perf_counter() - began) * 1000
         return {
-            awake.meta.session: self._stepped(awake, action, seq, frame, step_ms)
-            for (awake, action, seq), frame in zip(group, frames, strict=True)
+            step.session: self._stepped(awake, step, frame, step_ms)
+            for (awake, step), frame in zip(group, frames, strict=True)
         }
 
-    def _step_one(self, awake: Awake, action: Action, seq: int) -> Stepped:
+    def _step_one(self, awake: Awake, step: Step) -> Stepped:
         began = time.perf_counter()
         try:
-            frame = awake.explorer.step(action)
+            frame = awake.explorer.step(step.action)
         except Exception as error:  # one walk's failure is its own: the server and the others go on
             if not isinstance(error, ActionError):
                 log.exception("a step of session %s failed", awake.meta.session)
+            if step.seq:
+                self.refuse(step.session, step.seq, str(error))
             return Stepped(error=error)
-        return self._stepped(awake, action, seq, frame, (time.perf_counter() - began) * 1000)
+        return self._stepped(awake, step, frame, (time.perf_counter() - began) * 1000)
 
-    def _stepped(self, awake: Awake, action: Action, seq: int, frame: Frame, step_ms: float) -> Stepped:
+    def _stepped(self, awake: Awake, step: Step, frame: Frame, step_ms: float) -> Stepped:
         awake.unsaved_ms += step_ms
-        self._note(awake, Done(action, seq))
+        self._note(awake, step.done)
         trouble = "" if awake.is_told or not awake.trouble else _said(awake.trouble)
         awake.is_told = awake.is_told or bool(trouble)
         return Stepped(frame, step_ms, trouble=trouble)
 
     def _note(self, awake: Awake, done: Done) -> None:
-        awake.meta = replace(awake.meta, last=max(awake.meta.last, done.seq))
+        awake.meta = awake.meta.after(done)
         awake.unsaved, awake.unsynced = awake.unsaved + 1, awake.unsynced + 1
         awake.since_whole += 1
         try:

@@ -111,9 +111,14 @@ class Gateway:
         self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
         self._context = zmq.Context()
         answer = serve(
-            self._bridge, self._host, self._port, process_request=self._answer, max_size=MAX_PART + MAX_HEADER + 4,
-            compression=None, close_timeout=1,
-        )  # fmt: skip
+            self._bridge,
+            self._host,
+            self._port,
+            process_request=self._answer,
+            max_size=MAX_PART + MAX_HEADER + 4,
+            compression=None,
+            close_timeout=1,
+        )
         try:
             async with answer as listening:
                 self._port = listening.sockets[0].getsockname()[1]

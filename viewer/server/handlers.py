@@ -13,11 +13,13 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ...world.action import ActionError
 from ...world.frame import Explorer, Frame
+from ..opening.game_recordings import GameRecordings
 from ..opening.worlds import OpenRequest, Worlds
 from ..wire import protocol as p
 from ..wire.encoding import read_image
@@ -47,18 +49,28 @@ class Handlers:
         explorers: Explorers,
         stepper: Stepper,
         metrics: Metrics,
+        recordings: GameRecordings,
     ):
         self._worlds, self._registry, self._wire = worlds, registry, wire
         self._explorers, self._stepper, self._metrics = explorers, stepper, metrics
-        self._limits = registry.limits
+        self._limits, self._recordings = registry.limits, recordings
         self._refusals: Counter[int] = Counter()  # by connection, of those that have not said hello
         self._opens: OrderedDict[str, tuple[float, float]] = OrderedDict()  # by guest: walks still allowed, and when
         self._picture_bytes = self._num_opening = 0
         self._by_type: dict[type[p.Message], Callable[[Client, Any], None]] = {
-            p.Load: self._load, p.Resume: self._resume, p.Watch: self._watch, p.Act: self._act,
-            p.Credit: self._credit, p.Fork: self._fork, p.Rewind: self._rewind, p.Save: self._save,
-            p.Close: self._close, p.Ping: self._ping, p.Stats: self._stats, p.Goodbye: self._goodbye,
-        }  # fmt: skip
+            p.Load: self._load,
+            p.Resume: self._resume,
+            p.Watch: self._watch,
+            p.Act: self._act,
+            p.Credit: self._credit,
+            p.Fork: self._fork,
+            p.Rewind: self._rewind,
+            p.Save: self._save,
+            p.Close: self._close,
+            p.Ping: self._ping,
+            p.Stats: self._stats,
+            p.Goodbye: self._goodbye,
+        }
 
     def receive(self, mail: Mail) -> None:
         """Do what a message asks, or refuse it with a typed error; what comes too fast waits for `catch_up`."""
@@ -129,6 +141,8 @@ class Handlers:
             raise p.ProtocolError("hello_first", "say hello first")
         elif isinstance(message, p.Open):
             self._open(client, message, payload)
+        elif isinstance(message, p.Record):
+            self._record(client, message, payload)
         else:
             self._by_type[type(message)](client, message)
 
@@ -144,10 +158,15 @@ class Handlers:
         clients.setdefault(client_id, Client(client_id, hello.client))
         log.info("hello from %r", hello.client)
         welcome = p.Welcome(
-            version=version, server="roam", models=self._worlds.models, worlds=self._worlds.worlds,
-            patience_s=self._limits.patience_s, snapshot_frames=self._limits.snapshot_frames,
+            version=version,
+            server="roam",
+            models=self._worlds.models,
+            worlds=self._worlds.worlds,
+            patience_s=self._limits.patience_s,
+            snapshot_frames=self._limits.snapshot_frames,
             fov_deg=self._worlds.fov_deg,
-        )  # fmt: skip
+            records=self._recordings.is_on,
+        )
         self._wire.send(client_id, welcome)
 
     def _open(self, client: Client, message: p.Open, payload: bytes | memoryview) -> None:
@@ -261,10 +280,10 @@ class Handlers:
         session = self._registry.with_token(message.token)
         session.active_at = time.monotonic()
 
-        def then(woken: tuple[Frame, int]) -> None:
-            frame, last = woken
+        def then(woken: tuple[Frame, Meta]) -> None:
+            frame, meta = woken
             self._unseat(session, client.id)
-            session.controls.set_last(last)
+            session.controls.go_on(meta)
             session.is_parked = False
             if client.id not in self._wire.clients:
                 return
@@ -298,7 +317,7 @@ class Handlers:
                 viewer.show(session.latest)
             self._registry.touched.add(session.id)
 
-        def then(woken: tuple[Frame, int]) -> None:
+        def then(woken: tuple[Frame, Meta]) -> None:
             session.is_parked = False
             if session.latest is None:
                 session.latest = Published(session.id, woken[0])
@@ -312,7 +331,14 @@ class Handlers:
 
     def _act(self, client: Client, message: p.Act) -> None:
         session = self._registry.driven(message.session, client.id)
-        for receipt in session.controls.take_in(message, frame=session.index):
+        try:
+            receipts = session.controls.take_in(message, frame=session.index)
+        except QueueFullError as error:
+            if message.mode == "once":
+                keep = partial(self._explorers.refuse, session.id, message.seq, str(error))
+                self._stepper.submit(session.strand, keep, _log_failure)
+            raise
+        for receipt in receipts:
             self._wire.send(client.id, receipt)
 
     def _credit(self, client: Client, message: p.Credit) -> None:
@@ -359,6 +385,17 @@ class Handlers:
         save = (session.strand, lambda _: explorers.save(session.id, session.secret, message.name))
         self._ask(client, message, [save, (DISK, write), (session.strand, end)], then, of=session)
 
+    def _record(self, client: Client, message: p.Record, payload: bytes | memoryview) -> None:
+        if self._picture_bytes + len(payload) > self._limits.max_picture_bytes:
+            raise p.ProtocolError("limit", "many pictures are being read; ask again in a moment")
+        self._picture_bytes += len(payload)
+
+        def settled() -> None:
+            self._picture_bytes -= len(payload)
+
+        take = (DISK, lambda _: self._recordings.take(client.id.hex(), message, payload))
+        self._ask(client, message, [take], lambda done: self._wire.send(client.id, done), settled=settled)
+
     def _close(self, client: Client, message: p.Close) -> None:
         session = self._registry.known(message.session)
         done = p.Done(seq=message.seq, session=session.id, index=session.index)
@@ -379,11 +416,18 @@ class Handlers:
     def _stats(self, client: Client, message: p.Stats) -> None:
         m, awake = self._metrics, self._explorers.num_awake
         answer = p.Statistics(
-            seq=message.seq, uptime_s=time.monotonic() - m.began, clients=len(self._wire.clients), sessions=awake,
-            parked=max(0, len(self._registry.sessions) - awake), steps=m.steps, frames_sent=m.frames_sent,
-            frames_skipped=m.frames_skipped, errors=m.errors, step_p50_ms=m.step_ms.percentile(50),
+            seq=message.seq,
+            uptime_s=time.monotonic() - m.began,
+            clients=len(self._wire.clients),
+            sessions=awake,
+            parked=max(0, len(self._registry.sessions) - awake),
+            steps=m.steps,
+            frames_sent=m.frames_sent,
+            frames_skipped=m.frames_skipped,
+            errors=m.errors,
+            step_p50_ms=m.step_ms.percentile(50),
             step_p95_ms=m.step_ms.percentile(95),
-        )  # fmt: skip
+        )
         self._wire.send(client.id, answer)
 
     def _ask(

@@ -33,6 +33,7 @@ class Limits:
     max_kept_bytes_each: int = 8 * 2**30  # on the disk, of these
     opens_per_s: float = 4.0  # walks begun by one key or address, after the first hundred
     max_picture_bytes: int = 64 * 2**20  # of pictures that wait to be opened, all together
+    max_record_bytes: int = 16 * 2**30  # of what games record of themselves
     max_refusals: int = 5000  # of messages without hello, then the connection is cut
     max_awake: int = 64  # in memory
     max_spectators: int = 64  # a session
@@ -70,12 +71,21 @@ class Published:
             self.encoded[look] = encode(self.frame, look)
         done, timing, command = self.encoded[look], self.frame.timing, self.command
         head = FrameHead(
-            session=self.session, index=self.frame.index, skipped=skipped, digest=self.digest,
-            action=command.action.text[:400] if command else "", seq=command.seq if command else 0,
-            clock=command.clock if command else 0.0, queue_ms=self.queue_ms, step_ms=self.step_ms,
-            warp_ms=timing.warp_ms, denoise_ms=timing.denoise_ms, decode_ms=timing.decode_ms,
-            commit_ms=timing.commit_ms, **done.fields,
-        )  # fmt: skip
+            session=self.session,
+            index=self.frame.index,
+            skipped=skipped,
+            digest=self.digest,
+            action=command.action.text[:400] if command else "",
+            seq=command.seq if command else 0,
+            clock=command.clock if command else 0.0,
+            queue_ms=self.queue_ms,
+            step_ms=self.step_ms,
+            warp_ms=timing.warp_ms,
+            denoise_ms=timing.denoise_ms,
+            decode_ms=timing.decode_ms,
+            commit_ms=timing.commit_ms,
+            **done.fields,
+        )
         return head, done.payload
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...world.action import ActionError
+from ..opening.game_recordings import GameRecordings
 from ..opening.worlds import Worlds
 from ..wire import protocol as p
 from ..wire.security import check_bind
@@ -38,7 +39,8 @@ class Server:
     """Serves walks through `worlds`. The address is bound at once (port 0 takes a free one; see `address`).
 
     folder: where walks are kept, or None for a folder that goes away with the server. keys: a folder of CURVE keys
-    (wire/security.py); without one only this machine may connect, unless is_open says otherwise.
+    (wire/security.py); without one only this machine may connect, unless is_open says otherwise. record: a folder for
+    what games send of themselves; without one they may not.
     """
 
     def __init__(
@@ -50,16 +52,16 @@ class Server:
         keys: str | Path | None = None,
         is_open: bool = False,
         limits: Limits | None = None,
+        record: str | Path | None = None,
     ):
         check_bind(address, has_keys=keys is not None, is_open=is_open)
         self.limits, self.metrics = limits or Limits(), Metrics()
         self._own_folder = None if folder else tempfile.TemporaryDirectory(prefix="roam-")
         self._store = Store(folder or (self._own_folder.name if self._own_folder else ""))
         self._registry = Registry(self.limits)
+        self._recordings = GameRecordings(record, most_bytes=self.limits.max_record_bytes)
         try:
-            self._wire = ServerSocket(
-                address, keys, limits=self.limits, metrics=self.metrics, on_drop=self._registry.leave
-            )
+            self._wire = ServerSocket(address, keys, limits=self.limits, metrics=self.metrics, on_drop=self._leave)
         except Exception:
             self._store.close()
             raise
@@ -67,7 +69,9 @@ class Server:
             worlds, self._store, snapshot_frames=self.limits.snapshot_frames, snapshot_bytes=self.limits.snapshot_bytes
         )
         self._stepper = Stepper(self._explorers, self._wire.wake)
-        self._handlers = Handlers(worlds, self._registry, self._wire, self._explorers, self._stepper, self.metrics)
+        self._handlers = Handlers(
+            worlds, self._registry, self._wire, self._explorers, self._stepper, self.metrics, self._recordings
+        )
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._next_tick, self._has_backlog = time.monotonic() + TICK_S, False
@@ -83,9 +87,20 @@ class Server:
         active_at = time.monotonic() - self._store.idle_s(meta.session)
         is_used = not self._store.is_unused(meta.session)
         return ServedWalk(
-            meta.session, meta.secret, controls, is_parked=True, is_alone=meta.is_alone, is_used=is_used,
-            guest=meta.guest, active_at=active_at,
-        )  # fmt: skip
+            meta.session,
+            meta.secret,
+            controls,
+            is_parked=True,
+            is_alone=meta.is_alone,
+            is_used=is_used,
+            guest=meta.guest,
+            active_at=active_at,
+        )
+
+    def _leave(self, client_id: bytes) -> None:
+        """A client is gone."""
+        self._registry.leave(client_id)
+        self._recordings.leave(client_id.hex())
 
     @property
     def address(self) -> str:

@@ -154,10 +154,14 @@ class ServerSocket:
         except zmq.ZMQError as error:
             raise AddressError(f"cannot serve on {address}: {error.strerror.lower()}; name another address") from error
         limits = self._limits
-        self._doors = ConnectionWatch(self._socket, Patience(
-            hello_s=limits.hello_s, max_connections=limits.max_clients + limits.max_strangers,
-            max_from_one=limits.max_connections_each,
-        ))  # fmt: skip
+        self._doors = ConnectionWatch(
+            self._socket,
+            Patience(
+                hello_s=limits.hello_s,
+                max_connections=limits.max_clients + limits.max_strangers,
+                max_from_one=limits.max_connections_each,
+            ),
+        )
         self._woken, self._waker = self._context.socket(zmq.PAIR), self._context.socket(zmq.PAIR)
         self._woken.bind("inproc://wake")
         self._waker.connect("inproc://wake")

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from .command_queue import Command, CommandQueue
-from .explorers import Awake, Explorers, Stepped
+from .explorers import Awake, Explorers, Step, Stepped
 from .strands import Strands
 
 log = logging.getLogger(__name__)
@@ -170,14 +170,14 @@ class Stepper:
         what comes next."""
         with self._changed:
             while not self._is_stopping:
+                now = time.monotonic()
+                rest_s = self._rested_at - now if self._steps or now - self._stepped_at < WALKING_S else 0.0
+                if self._tasks and rest_s <= 0:  # before steps too: of walkers who never pause one always waits
+                    return [], self._tasks.popleft()
                 if self._steps:
                     steps = list(self._steps)
                     self._steps.clear()
                     return steps, None
-                now = time.monotonic()
-                rest_s = self._rested_at - now if now - self._stepped_at < WALKING_S else 0.0
-                if self._tasks and rest_s <= 0:
-                    return [], self._tasks.popleft()
                 if self._may_prepare and not self._tasks:
                     break
                 self._changed.wait(rest_s if self._tasks else None)
@@ -207,12 +207,14 @@ class Stepper:
         taken = [(job, command) for job, command in taken if command]
         # each alone unless engines batch: the first frame leaves while the second is being made
         for group in self._batches(taken):
-            steps = [(job.controls.session, c.action, 0 if c.is_held or not c.is_last else c.seq) for job, c in group]
+            steps = [
+                Step(job.controls.session, c.action, 0 if c.is_held else c.seq, c.number, c.is_last) for job, c in group
+            ]
             for (job, command), stepped in zip(group, self._stepped(steps), strict=True):
                 self._give(job.then, (command, stepped))
         Task(lambda: self.explorers.after_steps([job.controls.session for job, _ in taken]), _log_failure).advance()
 
-    def _stepped(self, steps: list) -> list[Stepped]:
+    def _stepped(self, steps: list[Step]) -> list[Stepped]:
         try:
             return self.explorers.step(steps)
         except Exception as error:  # told to those who walked; the thread goes on for all others

@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Protocol, TextIO, runtime_checkable
+from typing import Any, BinaryIO, Protocol, TextIO, runtime_checkable
 
 from ...world.action import Action
 from ...world.frame import Explorer
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 MAX_SAVES = 64  # of one owner
 MAX_SAVED_BYTES = 2**30
+MAX_ACTS = 1024  # typed acts of a walk whose outcome is kept, of those applied and of those refused: more than may wait
+MAX_REASON = 120  # letters of a refusal
 # what Windows takes for a device, whatever ends the name
 DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 
@@ -65,8 +67,11 @@ def saves_changes(explorer: Explorer) -> bool:
 
 @dataclass(frozen=True)
 class Meta:
-    """What is known of a walk beside its snapshot. secret: SHA-256 of its token; last: the last once's seq; is_alone:
-    whether it shares nothing with other walks; guest: whose guest began it, for quotas (registry.py).
+    """What is known of a walk beside its snapshot. secret: SHA-256 of its token; is_alone: whether it shares nothing
+    with other walks; guest: whose guest began it, for quotas (registry.py).
+
+    last: the highest seq of a once that was applied; applied, refused: those of the newest, the refused with reasons;
+    part: the seq of one that is done in part, and how many of its steps are.
 
     chain: the numbers of the files that the snapshot is made of, a whole one and changes; without any, it is the whole
     one of its own number. older: the number of a whole one from before.
@@ -81,6 +86,22 @@ class Meta:
     guest: str = ""
     chain: tuple[int, ...] = ()
     older: int = 0
+    applied: tuple[int, ...] = ()
+    refused: tuple[tuple[int, str], ...] = ()
+    part: tuple[int, int] = (0, 0)
+
+    def after(self, done: Done) -> Meta:
+        """What is known once that is done."""
+        if done.part[0]:
+            return replace(self, part=done.part)
+        part = (0, 0) if done.seq == self.part[0] else self.part
+        if done.refused:
+            refused = dict([*self.refused, (done.seq, done.refused[:MAX_REASON])])
+            return replace(self, refused=tuple(refused.items())[-MAX_ACTS:], part=part)
+        if not done.seq or done.seq in self.applied:
+            return self
+        last, applied = max(self.last, done.seq), (*self.applied, done.seq)[-MAX_ACTS:]
+        return replace(self, last=last, applied=applied, part=part)
 
     @property
     def files(self) -> tuple[int, ...]:
@@ -89,11 +110,14 @@ class Meta:
 
 @dataclass(frozen=True)
 class Done:
-    """A line of a log: an action done with that seq, or steps rewound."""
+    """A line of a log: an action done with that seq; or steps rewound; or the reason for which the act of that seq was
+    refused. part: where the action is one of several steps and not the last, its act's seq, and which of them it is."""
 
     action: Action | None
     seq: int = 0
     rewound: int = 0
+    part: tuple[int, int] = (0, 0)
+    refused: str = ""
 
 
 class Store:
@@ -194,7 +218,9 @@ class Store:
         """What is known of a walk that is kept here."""
         try:
             told = json.loads((self._session(session) / "meta.json").read_text(encoding="utf-8"))
-            meta = Meta(**told | {"chain": tuple(told.get("chain", ()))})
+            refused = tuple((int(seq), str(reason)) for seq, reason in told.get("refused", ()))
+            lists = {name: tuple(told[name]) for name in ("chain", "applied", "part") if name in told}
+            meta = Meta(**told | lists | {"refused": refused})
         except (OSError, ValueError, TypeError, RecursionError) as error:
             raise StoreError(f"no walk '{session}' that can be read here") from error
         if meta.session != session or meta.format != FORMAT:
@@ -210,19 +236,22 @@ class Store:
         meta = self.meta(session)
         explorer, meta = self._loaded(meta, load)
         say(explorer)
-        last, end = meta.last, meta.snapshot
+        end = meta.snapshot
         while (path := self._session(session) / f"log-{end}.jsonl").exists():
             acts, is_whole = _read_log(path)
             for done in acts:
                 yield
-                explorer.step(done.action) if done.action else explorer.rewind(done.rewound)
-                last = max(last, done.seq)
+                if done.action:
+                    explorer.step(done.action)
+                elif done.rewound:
+                    explorer.rewind(done.rewound)
+                meta = meta.after(done)
             end += 1
             if not is_whole:
                 log.error("%s is damaged: session %s is taken up as it stood before that act", path.name, session)
                 self._end_with(path, acts)
         self.turn(meta, end)  # never on in a log whose end may be torn
-        return replace(meta, last=last), explorer, end
+        return meta, explorer, end
 
     def _loaded(self, meta: Meta, load: Callable[..., Explorer]) -> tuple[Explorer, Meta]:
         """The explorer of the newest snapshot that can be read, and the walk's Meta as of that one. Raises what the
@@ -332,7 +361,9 @@ def _line(done: Done) -> bytes:
     """A line of a log, with a sum by which a bit that flips is noticed."""
     m = done.action.motion if done.action else None
     motion = motion_row(m) if m else None
-    data = json.dumps([done.seq, done.action.text, motion] if done.action else [0, "", None, done.rewound]).encode()
+    row: list = [done.seq, done.action.text, motion] if done.action else [done.seq, "", None, done.rewound]
+    more = {"part": done.part} if done.part[0] else {"refused": done.refused} if done.refused else {}
+    data = json.dumps([*row, more] if more else row).encode()
     return b"%s\t%08x\n" % (data, zlib.crc32(data))
 
 
@@ -344,12 +375,18 @@ def _read_log(path: Path) -> tuple[list[Done], bool]:
         if said and said != b"%08x" % zlib.crc32(data):  # lines of the first servers have no sum
             return done, False
         try:
-            seq, text, motion, *rewound = json.loads(data)
-        except ValueError:
+            done.append(_done(*json.loads(data)))
+        except (ValueError, TypeError):
             return done, False
-        action = None if rewound else Action(text, motion_of(motion) if motion else None)
-        done.append(Done(action, seq, *rewound))
     return done, True
+
+
+def _done(seq: int, text: str, motion: list | None, *rest: Any) -> Done:
+    """What a line of a log says."""
+    more = rest[-1] if rest and isinstance(rest[-1], dict) else {}
+    if rest and rest[0] is not more:
+        return Done(None, seq, rest[0], refused=more.get("refused", ""))
+    return Done(Action(text, motion_of(motion) if motion else None), seq, part=tuple(more.get("part", (0, 0))))
 
 
 def _number(path: Path) -> int:

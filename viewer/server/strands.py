@@ -98,9 +98,10 @@ class Strands:
                 running = sum(strand.is_running and strand.is_long for strand in self._strands.values())
                 may_be_long = running < len(self._threads) - 1
                 ready = [
-                    strand for strand in self._strands.values()
+                    strand
+                    for strand in self._strands.values()
                     if strand.waiting and not strand.is_running and (may_be_long or not strand.is_long)
-                ]  # fmt: skip
+                ]
                 if ready:
                     strand = min(ready, key=lambda s: s.spent_s)
                     strand.is_running, self._floor_s = True, max(self._floor_s, strand.spent_s)

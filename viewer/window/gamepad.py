@@ -30,8 +30,9 @@ class Gamepads:
         elif event.type in (pygame.JOYBUTTONDOWN, pygame.JOYBUTTONUP):
             return self._become({f"pad {event.button}": event.type == pygame.JOYBUTTONDOWN})
         elif event.type == pygame.JOYHATMOTION:
-            return self._become({_HATS[axis][side]: event.value[axis] == 2 * side - 1 for axis in (0, 1)
-                                 for side in (0, 1)})  # fmt: skip
+            return self._become(
+                {_HATS[axis][side]: event.value[axis] == 2 * side - 1 for axis in (0, 1) for side in (0, 1)}
+            )
         elif event.type == pygame.JOYAXISMOTION:
             return self._become({f"pad axis {event.axis} {sign}": self._is_beyond(event, sign) for sign in "-+"})
         return []

@@ -14,14 +14,30 @@ _PAD = 12
 _STRIP, _PANEL, _EDGE = (20, 22, 27), (12, 14, 18, 215), (255, 255, 255, 40)
 _TEXT, _DIM, _WORDS, _WARNING, _RED = (232, 234, 237), (154, 160, 166), (124, 196, 255), (255, 183, 77), (255, 92, 92)
 HELP = {
-    "forward": "walk forward", "back": "walk back", "strafe left": "step left", "strafe right": "step right",
-    "turn left": "turn left", "turn right": "turn right", "look up": "look up", "look down": "look down",
-    "type": "type what to do", "pause": "pause", "rewind": "go back in time",
-    "dream anew": "dream the unseen anew", "fork": "branch off here",
-    "branch 1": "walk on in that branch", "close branch": "close this branch", "new world": "next world",
-    "save": "save", "load": "load the last save", "screenshot": "save a picture", "record": "record a video",
-    "hud": "hide or show the map", "help": "this page", "quit": "free the mouse, then quit",
-}  # fmt: skip
+    "forward": "walk forward",
+    "back": "walk back",
+    "strafe left": "step left",
+    "strafe right": "step right",
+    "turn left": "turn left",
+    "turn right": "turn right",
+    "look up": "look up",
+    "look down": "look down",
+    "type": "type what to do",
+    "pause": "pause",
+    "rewind": "go back in time",
+    "dream anew": "dream the unseen anew",
+    "fork": "branch off here",
+    "branch 1": "walk on in that branch",
+    "close branch": "close this branch",
+    "new world": "next world",
+    "save": "save",
+    "load": "load the last save",
+    "screenshot": "save a picture",
+    "record": "record a video",
+    "hud": "hide or show the map",
+    "help": "this page",
+    "quit": "free the mouse, then quit",
+}
 
 
 @dataclass(frozen=True)

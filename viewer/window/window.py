@@ -188,13 +188,20 @@ class Window:
     @property
     def _commands(self) -> dict[str, Callable[[], None]]:
         return {
-            "type": self._open_box, "pause": self._pause, "save": lambda: self._try(self.player.save),
-            "load": lambda: self._try(self.player.load), "screenshot": lambda: self._try(self._screenshot),
-            "record": lambda: self._try(self._record), "new world": lambda: self._try(self.player.new_world),
-            "dream anew": lambda: self._try(self.player.dream_anew), "fork": lambda: self._try(self.player.fork),
+            "type": self._open_box,
+            "pause": self._pause,
+            "save": lambda: self._try(self.player.save),
+            "load": lambda: self._try(self.player.load),
+            "screenshot": lambda: self._try(self._screenshot),
+            "record": lambda: self._try(self._record),
+            "new world": lambda: self._try(self.player.new_world),
+            "dream anew": lambda: self._try(self.player.dream_anew),
+            "fork": lambda: self._try(self.player.fork),
             "close branch": lambda: self._try(self.player.close_branch),
-            "help": self._help, "hud": self._show_map, "quit": self._escape,
-        }  # fmt: skip
+            "help": self._help,
+            "hud": self._show_map,
+            "quit": self._escape,
+        }
 
     def _type(self, key: str) -> None:
         sentence = self.box.press(key)
@@ -308,10 +315,18 @@ class Window:
         player = self.player
         p50, p95 = map(player.key_to_frame.percentile_ms, (50, 95))
         return Status(
-            player.words, player.frames_per_s, player.step_ms, None if p50 is None or p95 is None else (p50, p95),
-            player.frame.index, player.frame.pose, str(player.place.start), player.queued, player.is_paused,
-            player.is_recording, player.is_cut_off,
-        )  # fmt: skip
+            player.words,
+            player.frames_per_s,
+            player.step_ms,
+            None if p50 is None or p95 is None else (p50, p95),
+            player.frame.index,
+            player.frame.pose,
+            str(player.place.start),
+            player.queued,
+            player.is_paused,
+            player.is_recording,
+            player.is_cut_off,
+        )
 
 
 def _wake() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from ...world.frame import Frame, Timing
 from ...world.records import pose_of, pose_row
 from ..files.pictures import SENT_FORMATS, PictureError, read_picture
-from .protocol import MAX_SIDE, FrameHead, ProtocolError, Viewing
+from .protocol import MAX_SIDE, FrameHead, ProtocolError, Record, Viewing
 
 FAR_MM = 65535  # u16mm: farther than this, or no depth at all
 
@@ -47,11 +47,16 @@ def encode(frame: Frame, look: Look) -> Encoded:
     height, width, _ = frame.pixels.shape
     parts = [_pixels(frame, look), _depth(frame, look.depth), _tokens(frame, look.tokens)]
     described = {
-        "width": width, "height": height, "encoding": look.encoding, "pixel_bytes": len(parts[0]),
-        "depth": look.depth if len(parts[1]) else "", "depth_bytes": len(parts[1]),
-        "grid": () if frame.tokens is None or not len(parts[2]) else frame.tokens.shape, "token_bytes": len(parts[2]),
+        "width": width,
+        "height": height,
+        "encoding": look.encoding,
+        "pixel_bytes": len(parts[0]),
+        "depth": look.depth if len(parts[1]) else "",
+        "depth_bytes": len(parts[1]),
+        "grid": () if frame.tokens is None or not len(parts[2]) else frame.tokens.shape,
+        "token_bytes": len(parts[2]),
         "pose": tuple(pose_row(frame.pose)) if frame.pose else (),
-    }  # fmt: skip
+    }
     payload = parts[0] if len(parts[0]) == sum(map(len, parts)) else b"".join(parts)
     return Encoded(described | {"encode_ms": (time.perf_counter() - began) * 1000}, payload)
 
@@ -63,7 +68,7 @@ def decode(head: FrameHead, payload: bytes | memoryview) -> Frame:
     payload = memoryview(payload)
     depth_end = head.pixel_bytes + head.depth_bytes
     pixels = _read_pixels(head, payload[: head.pixel_bytes])
-    depth = _read_depth(head, payload[head.pixel_bytes : depth_end])
+    depth = read_depth(head, payload[head.pixel_bytes : depth_end])
     tokens = _array(payload[depth_end:], "<i4", head.grid) if head.token_bytes else None
     pose = pose_of(head.pose) if head.pose else None
     timing = Timing(head.warp_ms, head.denoise_ms, head.decode_ms, head.commit_ms)
@@ -115,7 +120,8 @@ def _read_pixels(head: FrameHead, payload: memoryview) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def _read_depth(head: FrameHead, payload: memoryview) -> np.ndarray | None:
+def read_depth(head: FrameHead | Record, payload: memoryview) -> np.ndarray | None:
+    """The depth that lies in so many bytes, (H, W) float32 metres, infinite where there is none; None without any."""
     if not head.depth:
         return None
     shape = (head.height, head.width)

@@ -27,9 +27,23 @@ MAX_TURN_DEG = 360.0  # of one step, left and up
 MAX_PLACE_M = 1e9  # how far from its world's origin a walk may come
 
 ERROR_CODES = (
-    "malformed", "unknown_type", "version", "hello_first", "too_large", "rate", "limit", "unknown_session", "not_yours",
-    "bad_request", "bad_action", "not_found", "queue_full", "storage", "closing", "internal",
-)  # fmt: skip
+    "malformed",
+    "unknown_type",
+    "version",
+    "hello_first",
+    "too_large",
+    "rate",
+    "limit",
+    "unknown_session",
+    "not_yours",
+    "bad_request",
+    "bad_action",
+    "not_found",
+    "queue_full",
+    "storage",
+    "closing",
+    "internal",
+)
 
 
 class ProtocolError(ValueError):
@@ -208,13 +222,41 @@ class Stats(Request):
     TYPE: ClassVar[str] = "stats"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Record(Request):
+    """A frame that a game sends of itself, to be learnt from; its payload is the picture, then the depth.
+
+    game: its folder's name; world: the level, which belongs to one split; rollout: a number of one's own, frames of one
+    follow each other; last: it ends with this one. text, motion: what led here from the frame before. fov_deg: how wide
+    the picture sees; pose as a frame's has it, or empty. jpeg: a JPEG, PNG or WebP file.
+    """
+
+    TYPE: ClassVar[str] = "record"
+    MAX_PAYLOAD: ClassVar[int] = MAX_IMAGE
+    game: str = text(64, pattern=NAME)
+    world: str = text(120, default="")
+    licence: str = text(200, default="")
+    split: str = choice("train", "dev", "test", default="train")
+    rollout: int = whole(default=0)
+    last: bool = flag(default=False)
+    width: int = whole(1, MAX_SIDE)
+    height: int = whole(1, MAX_SIDE)
+    encoding: str = choice("raw", "jpeg", default="raw")
+    depth: str = choice("", "f32", "u16mm", default="")
+    fov_deg: float = real(1, 179)
+    pose: tuple[float, ...] = numbers(0, 7, most=(*[MAX_PLACE_M] * 3, 2, 2, 2, 2), default=())
+    text: str = text(MAX_TEXT, default="")
+    motion: tuple[float, ...] = numbers(0, 4, most=(MAX_STEP_M, MAX_STEP_M, MAX_TURN_DEG, MAX_TURN_DEG), default=())
+
+
 # Server to client; goodbye is said by both.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Welcome(Message):
     """The answer to hello: the version that both speak from here on, what can be opened, and the limits. fov_deg: how
-    far across the frames of every world here see, by which depth becomes points; 0 where that is not known."""
+    far across the frames of every world here see, by which depth becomes points; 0 where that is not known. records:
+    games may send frames of themselves."""
 
     TYPE: ClassVar[str] = "welcome"
     version: int = whole(1, 2**31)
@@ -226,6 +268,7 @@ class Welcome(Message):
     patience_s: float = real(low=0, default=10.0)
     snapshot_frames: int = whole(default=0)
     fov_deg: float = real(0, 180, default=0.0)
+    records: bool = flag(default=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,6 +340,16 @@ class Done(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Recorded(Request):
+    """A frame is in its place. walks: whole pieces of the game in files by now; left: frames of a rollout that has
+    ended, too few for another."""
+
+    TYPE: ClassVar[str] = "recorded"
+    walks: int = whole(default=0)
+    left: int = whole(default=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pong(Message):
     """The answer to ping; clock is the ping's own."""
 
@@ -345,9 +398,9 @@ def _by_type(*classes: type[Message]) -> dict[str, type[Message]]:
 
 
 CLIENT_MESSAGES = _by_type(
-    Hello, Open, Load, Resume, Watch, Act, Credit, Fork, Rewind, Save, Close, Ping, Stats, Goodbye
+    Hello, Open, Load, Resume, Watch, Act, Credit, Fork, Rewind, Save, Close, Ping, Stats, Record, Goodbye
 )
-SERVER_MESSAGES = _by_type(Welcome, Opened, Receipt, FrameHead, Done, Pong, Statistics, Error, Goodbye)
+SERVER_MESSAGES = _by_type(Welcome, Opened, Receipt, FrameHead, Done, Recorded, Pong, Statistics, Error, Goodbye)
 MESSAGES = CLIENT_MESSAGES | SERVER_MESSAGES
 
 
@@ -391,9 +444,16 @@ def _read_header(part) -> dict:
         raise ProtocolError("too_large", f"a header of {len(part)} bytes; wanted at most {MAX_HEADER}")
     try:
         header = msgpack.unpackb(
-            part, raw=False, use_list=False, strict_map_key=True, max_str_len=8192, max_bin_len=0,
-            max_array_len=512, max_map_len=128, max_ext_len=0,
-        )  # fmt: skip
+            part,
+            raw=False,
+            use_list=False,
+            strict_map_key=True,
+            max_str_len=8192,
+            max_bin_len=0,
+            max_array_len=512,
+            max_map_len=128,
+            max_ext_len=0,
+        )
     except (msgpack.UnpackException, ValueError) as error:
         raise ProtocolError("malformed", f"the header is no msgpack within limits ({str(error)[:200]})") from error
     if not isinstance(header, dict) or not isinstance(header.get("type"), str):

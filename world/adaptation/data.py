@@ -51,15 +51,24 @@ def walk_sequences(walks: Iterable[RecordedWalk], checkpoint: Checkpoint, layout
         yield layout.ids_of(tokens, [(), *(checkpoint.text.encode(action.text) for action in actions)])
 
 
-def distilled_walks(engine: Engine, walks: Sequence[RecordedWalk], layout: WalkLayout, *, temperature: float,
-                    seed: int = 0, progress: Callable | None = None) -> list[np.ndarray]:  # fmt: skip
+def distilled_walks(
+    engine: Engine,
+    walks: Sequence[RecordedWalk],
+    layout: WalkLayout,
+    *,
+    temperature: float,
+    seed: int = 0,
+    progress: Callable | None = None,
+) -> list[np.ndarray]:
     """The model's own walks, token by token: each begins at a recorded walk's first frame and does its actions."""
     engine = Engine(engine.checkpoint, dida=replace(engine.dida, temperature=temperature))
     sequences: list[np.ndarray] = []
     for start in range(0, len(walks), WALKS_AT_ONCE):
         part = walks[start : start + WALKS_AT_ONCE]
-        sessions = [engine.session(Frame(0, pixels[0]), seed=seed + start + k, start="noise", decoder="autoregressive")
-                    for k, (pixels, _) in enumerate(part)]  # fmt: skip
+        sessions = [
+            engine.session(Frame(0, pixels[0]), seed=seed + start + k, start="noise", decoder="autoregressive")
+            for k, (pixels, _) in enumerate(part)
+        ]
         tokens = [[_codes(session.frame)] for session in sessions]
         for step in zip(*(actions for _, actions in part), strict=True):
             frames = engine.step_many(sessions, [Action(action.text) for action in step])

@@ -50,5 +50,9 @@ def fold_low_rank(model: nn.Module) -> None:
 
 
 def _projections(model: nn.Module, kind: type) -> list[tuple[nn.Module, str]]:
-    return [(owner, name) for owner in model.modules() for name, child in owner.named_children()
-            if name.endswith("_proj") and type(child) is kind]  # fmt: skip
+    return [
+        (owner, name)
+        for owner in model.modules()
+        for name, child in owner.named_children()
+        if name.endswith("_proj") and type(child) is kind
+    ]

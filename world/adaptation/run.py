@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ..checkpoint import Checkpoint, is_official, load_checkpoint, save_checkpoint
 from ..emu.answer import Request
 from ..emu.checkpoint import load_official, parts_of, save_official
-from ..emu.prompts import preset
+from ..emu.prompts import cells_of, preset
 from ..emu.sequence import Format
 from ..engine import Engine
 from ..training.parallel import launch
@@ -44,8 +44,9 @@ class AdaptOrder:
     model: a checkpoint's folder, None for the embedded one; vision: the vision tokenizer's folder, for official models;
     data: a folder of recorded walks (our own models) or a file of sequences; distil: how many walks or answers the
     model draws itself, and learns from; requests: what official models answer, a JSON object a line with task, question
-    and perhaps images; changes: fields of the tasks' presets; limit: walks of `data`; frames, longest: frames or tokens
-    of a sequence learnt at once; decode_steps: denoising steps a frame that the result is served with.
+    and perhaps images and size (emu/prompts.py); changes: fields of the tasks' presets; limit: walks of `data`; frames,
+    longest: frames or tokens of a sequence learnt at once; decode_steps: denoising steps a frame that the result is
+    served with.
     """
 
     out: Path
@@ -107,9 +108,18 @@ def _work(rank: int, workers: int, order: AdaptOrder, show) -> None:
     model = checkpoint.model.requires_grad_(True)
     learner = Learner(model, checkpoint.vocabulary)
     report = show or (lambda part, share, row: log.info("%5.1f%% %s", 100 * share, row))
-    adapt(learner, sequences[count:], sequences[:count] or sequences, layout, MetricPath(checkpoint.metric, dida),
-          recipe, order.out / "run", rank=rank, workers=workers,
-          progress=lambda share, row: report("adapting", share, row))  # fmt: skip
+    adapt(
+        learner,
+        sequences[count:],
+        sequences[:count] or sequences,
+        layout,
+        MetricPath(checkpoint.metric, dida),
+        recipe,
+        order.out / "run",
+        rank=rank,
+        workers=workers,
+        progress=lambda share, row: report("adapting", share, row),
+    )
     if rank:
         return
     target = order.out / "checkpoint"
@@ -154,10 +164,13 @@ def _gathered(order: AdaptOrder, tick) -> Iterator[np.ndarray]:
     if order.distil:
         if not walks:
             raise AdaptError("a walk of its own begins at a recorded frame; name a folder that `roam record` wrote")
-        begun = [(pixels[: order.frames], actions[: order.frames - 1])
-                 for pixels, actions in recorded_walks(walks, "train", order.distil)]  # fmt: skip
-        yield from distilled_walks(Engine(checkpoint), begun, layout, temperature=DISTIL_TEMPERATURE,
-                                   seed=order.recipe.seed, progress=tick)  # fmt: skip
+        begun = [
+            (pixels[: order.frames], actions[: order.frames - 1])
+            for pixels, actions in recorded_walks(walks, "train", order.distil)
+        ]
+        yield from distilled_walks(
+            Engine(checkpoint), begun, layout, temperature=DISTIL_TEMPERATURE, seed=order.recipe.seed, progress=tick
+        )
 
 
 def _own_answers(order: AdaptOrder, tick) -> Iterator[np.ndarray]:
@@ -181,7 +194,8 @@ def read_requests(path: Path, changes: dict) -> Iterator[Request]:
         try:
             asked = json.loads(line)
             images = tuple(_upright(name) for name in asked.get("images", ()))
-            yield Request(asked["task"], asked["question"], images, preset(asked["task"], **changes))
+            size = cells_of(asked.get("size", "default"), asked["task"])
+            yield Request(asked["task"], asked["question"], images, preset(asked["task"], **changes), size)
         except (KeyError, TypeError, AttributeError, ValueError, UnidentifiedImageError) as error:
             raise AdaptError(f"{path}, line {number}: no request that can be answered ({error})") from error
 

@@ -64,8 +64,10 @@ class WalkLayout:
     def ids_of(self, tokens: np.ndarray, words: Sequence[Sequence[int]]) -> np.ndarray:
         """tokens (T, N) codes and the T lists of word ids that led to each frame -> ids (n,) int32."""
         marker, first = [self.vocabulary.image], self.vocabulary.first_code
-        rows = [np.r_[list(text[: self.layout.text_capacity]), marker, codes + first]
-                for text, codes in zip(words, tokens, strict=True)]  # fmt: skip
+        rows = [
+            np.r_[list(text[: self.layout.text_capacity]), marker, codes + first]
+            for text, codes in zip(words, tokens, strict=True)
+        ]
         return np.concatenate(rows).astype(np.int32)
 
     def read(self, ids: np.ndarray, rng: np.random.Generator) -> Sample:
@@ -78,8 +80,11 @@ class WalkLayout:
             raise SampleError(f"a sequence of {len(ids)} ids that is no whole number of frames of {N} cells")
         first = int(rng.integers(max(1, len(markers) - self.frames + 1)))
         chosen = range(first, min(first + self.frames, len(markers)))
-        positions = [np.r_[np.arange(markers[k] - begins[k]), np.arange(layout.text_capacity, layout.page_size)]
-                     + number * layout.page_size for number, k in enumerate(chosen)]  # fmt: skip
+        positions = [
+            np.r_[np.arange(markers[k] - begins[k]), np.arange(layout.text_capacity, layout.page_size)]
+            + number * layout.page_size
+            for number, k in enumerate(chosen)
+        ]
         page = np.concatenate([np.full(len(part), number) for number, part in enumerate(positions)])
         part = ids[begins[chosen[0]] : ends[chosen[-1]]].astype(np.int64)
         learnt = (part >= self.vocabulary.first_code) & (page > 0)
@@ -129,9 +134,17 @@ class Batch:
         return self.places.copy >= 0
 
 
-def make_batch(samples: Sequence[Sample], vocabulary: Vocabulary, path: MetricPath, rng: np.random.Generator, *,
-               copies: int, shift: float = 1.0, level: float | None = None,
-               hole_share: float = 0.0) -> Batch:  # fmt: skip
+def make_batch(
+    samples: Sequence[Sample],
+    vocabulary: Vocabulary,
+    path: MetricPath,
+    rng: np.random.Generator,
+    *,
+    copies: int,
+    shift: float = 1.0,
+    level: float | None = None,
+    hole_share: float = 0.0,
+) -> Batch:
     """Samples with `copies` noisy copies of every picture, on the path's device.
 
     A copy's noise level is drawn as `noise_levels` says, or is `level`. hole_share: of copies that have holes, marked
@@ -167,15 +180,25 @@ def _rows(sample: Sample, vocabulary: Vocabulary, copies: int) -> dict[str, np.n
     noisy = [np.r_[follower[start : stop - 1], -1] for start, stop in spans]
     noisy = [np.where(targets >= vocabulary.first_code, targets, -1) for targets in noisy]
     return {
-        "ids": sample.ids[source], "positions": sample.positions[source], "page": sample.page[source],
-        "targets": np.concatenate([clean, *noisy]), "place": source,
+        "ids": sample.ids[source],
+        "positions": sample.positions[source],
+        "page": sample.page[source],
+        "targets": np.concatenate([clean, *noisy]),
+        "place": source,
         "limit": np.r_[np.arange(1, n + 1), np.repeat([start for start, _ in spans], lengths)],
         "copy": np.r_[np.full(n, CLEAN), np.repeat(np.arange(len(spans)), lengths)],
-    }  # fmt: skip
+    }
 
 
-def _make_noise(packed: dict[str, np.ndarray], vocabulary: Vocabulary, path: MetricPath, rng: np.random.Generator,
-                shift: float, level: float | None, hole_share: float) -> None:  # fmt: skip
+def _make_noise(
+    packed: dict[str, np.ndarray],
+    vocabulary: Vocabulary,
+    path: MetricPath,
+    rng: np.random.Generator,
+    shift: float,
+    level: float | None,
+    hole_share: float,
+) -> None:
     """Noise the codes of all copies in place; row ends and markers stay as they are."""
     ids, copy, first = packed["ids"], packed["copy"], vocabulary.first_code
     is_code = (copy >= 0) & (ids >= first)

@@ -129,8 +129,10 @@ def _cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
     part = max(1, LOGITS_AT_ONCE // len(head))
     if len(targets) <= part:
         return _cross_entropy_part(hidden, head, targets)
-    parts = [recompute(_cross_entropy_part, h, head, t, use_reentrant=False)
-             for h, t in zip(hidden.split(part), targets.split(part), strict=True)]  # fmt: skip
+    parts = [
+        recompute(_cross_entropy_part, h, head, t, use_reentrant=False)
+        for h, t in zip(hidden.split(part), targets.split(part), strict=True)
+    ]
     return torch.cat(parts)
 
 
@@ -144,9 +146,19 @@ def recompute_layers(model: Transformer) -> None:
         layer.forward = partial(recompute, layer.forward, use_reentrant=False)
 
 
-def adapt(learner: Learner, sequences: Sequence[np.ndarray], held_out: Sequence[np.ndarray], layout: SampleLayout,
-          path: MetricPath, recipe: AdaptRecipe, folder: str | Path, *, rank: int = 0, workers: int = 1,
-          progress=None) -> None:  # fmt: skip
+def adapt(
+    learner: Learner,
+    sequences: Sequence[np.ndarray],
+    held_out: Sequence[np.ndarray],
+    layout: SampleLayout,
+    path: MetricPath,
+    recipe: AdaptRecipe,
+    folder: str | Path,
+    *,
+    rank: int = 0,
+    workers: int = 1,
+    progress=None,
+) -> None:
     """Adapt `learner` in place on sequences of ids, or go on where a run in `folder` stopped.
 
     With several workers each process calls this with its rank (training/parallel.py) and the same learner; gradients
@@ -199,8 +211,9 @@ def _train_step(learner, optimizers, sequences, layout, path, recipe, step, rank
     rng = np.random.default_rng([recipe.seed, step, rank])
     count = max(1, recipe.batch // workers)
     samples = [layout.read(sequences[k], rng) for k in rng.integers(len(sequences), size=count)]
-    batch = make_batch(samples, layout.vocabulary, path, rng, copies=recipe.copies, shift=recipe.shift,
-                       hole_share=recipe.hole_share)  # fmt: skip
+    batch = make_batch(
+        samples, layout.vocabulary, path, rng, copies=recipe.copies, shift=recipe.shift, hole_share=recipe.hole_share
+    )
     with half_products(batch.ids.device):
         noisy, clean = learner(batch, layout.window)
     means = [part.mean() if len(part) else part.sum() for part in (noisy, clean)]
@@ -226,16 +239,24 @@ def measures(recipe: AdaptRecipe) -> tuple[str, ...]:
 
 
 @torch.no_grad()
-def evaluate(learner: Learner, held_out: Sequence[np.ndarray], layout: SampleLayout, path: MetricPath,
-             recipe: AdaptRecipe, *, count: int = 8) -> dict[str, float]:  # fmt: skip
+def evaluate(
+    learner: Learner,
+    held_out: Sequence[np.ndarray],
+    layout: SampleLayout,
+    path: MetricPath,
+    recipe: AdaptRecipe,
+    *,
+    count: int = 8,
+) -> dict[str, float]:
     """Held-out cross-entropy, nats a token: token by token, and of whole pictures from each of LEVELS."""
     learner.eval()
     out: dict[str, list[float]] = {name: [] for name in measures(recipe)}
     for number, ids in enumerate(held_out[:count]):
         for level in LEVELS if recipe.copies else (None,):
             rng = np.random.default_rng([recipe.seed, number])
-            batch = make_batch([layout.read(ids, rng)], layout.vocabulary, path, rng, copies=int(level is not None),
-                               level=level)  # fmt: skip
+            batch = make_batch(
+                [layout.read(ids, rng)], layout.vocabulary, path, rng, copies=int(level is not None), level=level
+            )
             with half_products(batch.ids.device):
                 noisy, clean = learner(batch, layout.window)
             if level is not None:
@@ -247,5 +268,8 @@ def evaluate(learner: Learner, held_out: Sequence[np.ndarray], layout: SampleLay
 
 def _save(run: Run, step: int, learner: Learner, optimizers) -> None:
     learnt = {name for name, p in learner.named_parameters() if p.requires_grad}
-    run.save(step, learnt={name: value for name, value in learner.state_dict().items() if name in learnt},
-             optimizers=[optimizer.state_dict() for optimizer in optimizers])  # fmt: skip
+    run.save(
+        step,
+        learnt={name: value for name, value in learner.state_dict().items() if name in learnt},
+        optimizers=[optimizer.state_dict() for optimizer in optimizers],
+    )

@@ -9,18 +9,19 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from ...kernels.sample import head_sample
 from ..checkpoint import Checkpoint
+from ..config import DidaConfig
 from ..transformer.cache import KVCache
 from ..transformer.dida import MetricPath, decode_canvas, start_from_noise
 from .checkpoint import parts_of
-from .ibq import smart_resize, smart_size
-from .prompts import Preset, PromptError, preset, prompt, turn, unconditional_prompt
+from .ibq import CELL, smart_resize, smart_size
+from .prompts import Preset, PromptError, is_whole, preset, prompt, turn, unconditional_prompt
 from .sampling import Sampling, draw
 from .sequence import AnswerReader, Format, Grammar, Picture, Text
 from .token_stream import ContextFull, TokenStream, advance, canvas_states, settle
@@ -67,6 +68,9 @@ class End:
     num_passes: int
 
 
+TEMPLATE_TOKENS = 160  # bytes of what a prompt or a turn has besides the request, at most
+HEADER_TOKENS = 8  # of a picture's block besides its codes and row ends, at most
+
 Event = Text | Image | Row | End
 
 
@@ -83,18 +87,38 @@ def answer(checkpoint: Checkpoint, request: Request) -> Iterator[Event]:
         writer.close()
 
 
+def planned_tokens(request: Request, instructions: Sequence[str] = ()) -> int:
+    """The most tokens that a conversation can come to, reckoned without a tokenizer: a byte is at most one token."""
+    drawn = request.preset or preset(request.task)
+    words = sum(len(text.encode()) + TEMPLATE_TOKENS for text in (request.question, *instructions))
+    given = 0
+    for pixels in request.images:
+        height, width = (side // CELL for side in smart_size(*pixels.shape[:2], area=drawn.area))
+        given += height * width + height + HEADER_TOKENS
+    return words + given + drawn.max_tokens * (1 + len(instructions))
+
+
 class AnswerWriter:
     """One conversation: `events` writes an answer, `instruct` gives the next instruction, and so on until `close`.
 
     cache: where keys and values go, by default one made for this answer. streams: branches that hold the conversation
-    so far, if it goes on from there; then the request's task, question and images are not read.
+    so far, if it goes on from there; then the request's task, question and images are not read. largest: tokens of a
+    picture whose size the model chooses, at most.
     """
 
-    def __init__(self, checkpoint: Checkpoint, request: Request, *, cache: KVCache | None = None,
-                 streams: Sequence[TokenStream] | None = None):  # fmt: skip
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        request: Request,
+        *,
+        cache: KVCache | None = None,
+        streams: Sequence[TokenStream] | None = None,
+        largest: int | None = None,
+    ):
         self.checkpoint, self.request = checkpoint, request
         self.preset = request.preset or preset(request.task)
         self.parts = parts_of(checkpoint)
+        self.is_whole = is_whole(self.preset, is_adapted=checkpoint.is_adapted)  # whether pictures are denoised whole
         self.form = Format(self.parts.text, checkpoint.vocabulary)
         self.device = checkpoint.model.lm_head.weight.device
         self.prompt: list[int] = []  # what the answer answers, and the images that it goes by
@@ -105,19 +129,15 @@ class AnswerWriter:
         self._drawn: deque[int] = deque()  # codes of a picture denoised whole that are still to be taken
         self.reader = AnswerReader(self.form)
         if streams is None:
-            self._refuse_controls(request.question)
-            question = prompt(request.task, request.question, len(request.images))
+            question = prompt(request.task, request.question, len(request.images), vla=self.preset.vla)
             self.grids = [self._encode(pixels) for pixels in request.images]
             self.prompt = self._ids(question)
-            streams = self._streams(cache, self.prompt, self._ids(unconditional_prompt(len(self.grids))))
+            unguided = [self._ids(unconditional_prompt(count)) for count in (len(self.grids), 0)]
+            streams = self._streams(cache, [self.prompt, *unguided][: self.preset.num_branches])
         self.conditional = streams[0]
         self.unconditional = streams[1] if len(streams) > 1 else None
-        self.grammar = self._grammar([grid.shape for grid in self.grids])
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether pictures are denoised whole."""
-        return self.preset.decoder == "dida" or (self.preset.decoder == "auto" and self.checkpoint.is_adapted)
+        self.blank = streams[2] if len(streams) > 2 else None  # reads neither words nor pictures but the one begun
+        self.grammar = self._grammar([grid.shape for grid in self.grids], largest)
 
     def events(self) -> Iterator[Event]:
         """Write until the answer ends, a picture ends the turn, or no tokens are left."""
@@ -135,16 +155,20 @@ class AnswerWriter:
 
     def instruct(self, instruction: str, *, form: str | None = None) -> None:
         """Give the next instruction of an interactive exploration; the unconditional branch never reads it, unless it
-        reads all. form: how turns are told apart, by default the preset's. Raises PromptError for an empty one,
+        reads all. form: how turns are told apart, by default the preset's. Raises PromptError for what cannot be said,
         ContextFull when the walk has become too long."""
-        self._refuse_controls(instruction)
         ids = self.form.text.encode(turn(instruction, form=form or self.preset.turns))
+        if self.grammar.in_image:
+            raise PromptError(
+                "the answer before ended within a picture, and nothing can be said there: give it more tokens"
+            )
         reads_all = self.preset.unconditional == "all"
-        for stream in self.branches if reads_all else self.branches[:1]:
+        for stream in (self.conditional, *([self.unconditional] if self.unconditional and reads_all else [])):
             is_unanswered = stream.pending[-1:] == [self.form.answer_begin]
-            if is_unanswered:  # no answer was begun, so none is ended
+            if is_unanswered or stream.pending[-1:] == [self.form.end]:
                 stream.take_back()
-            stream.append(ids[is_unanswered:])
+            # where no answer was begun, or the model ended it itself, there is none to end
+            stream.append(ids[is_unanswered or stream.ids[-1:] == [self.form.answer_end] :])
         self._words_run = 0
 
     def close(self) -> None:
@@ -154,7 +178,7 @@ class AnswerWriter:
 
     @property
     def branches(self) -> list[TokenStream]:
-        return [stream for stream in (self.conditional, self.unconditional) if stream is not None]
+        return [stream for stream in (self.conditional, self.unconditional, self.blank) if stream is not None]
 
     def _next(self, left: int) -> int:
         """The next token: forced, drawn among a few, a visual token under guidance, or a word."""
@@ -167,7 +191,9 @@ class AnswerWriter:
             return self._draw_among(grammar.choices(left))
         can_begin = grammar.can_begin_image(left)
         limit = self.preset.text_limit
-        if limit is not None and self._words_run >= limit and can_begin:
+        is_due = limit is not None and self._words_run >= limit
+        is_last_chance = self.preset.stops_at_image and not grammar.can_begin_image(left - 1)
+        if can_begin and (is_due or is_last_chance):
             return form.image_begin
         return self._draw_word(can_begin)
 
@@ -177,13 +203,24 @@ class AnswerWriter:
             self._drawn.extend(self._denoised().flatten().tolist())
         if self._drawn:
             return first + self._drawn.popleft()
-        hidden = self._advance(self.branches)
-        guided = dict(uncond=hidden[1], guidance=self.preset.guidance) if len(hidden) == 2 else {}
-        return first + self._draw(hidden[0], head[self.form.vocabulary.visual], self.preset.image, **guided)
+        hidden, guided = self._guided(self._advance(self.branches))
+        return first + self._draw(hidden, head[self.form.vocabulary.visual], self.preset.image, **guided)
+
+    def _guided(self, hidden: torch.Tensor) -> tuple[torch.Tensor, dict]:
+        """States of all branches, (B, ..., C), as those to draw by and what `draw` mixes them with. Of three branches,
+        blank + image_guidance (unconditional - blank) + guidance (conditional - unconditional)."""
+        if len(hidden) == 1:
+            return hidden[0], {}
+        if len(hidden) == 2:
+            return hidden[0], dict(uncond=hidden[1], guidance=self.preset.guidance)
+        words, pictures, nothing = hidden.float()
+        assert self.preset.image_guidance is not None, "what the third branch is for"
+        mixed = nothing + self.preset.image_guidance * (pictures - nothing) + self.preset.guidance * (words - pictures)
+        return mixed.to(hidden.dtype), {}
 
     def _denoised(self) -> torch.Tensor:
         """The codes (1, N) of the picture whose header has just been written."""
-        form, model, dida = self.form, self.checkpoint.model, self.checkpoint.dida
+        form, model, dida = self.form, self.checkpoint.model, self._dida
         head, height, width = model.lm_head.weight[form.vocabulary.visual], self.grammar.height, self.grammar.width
         settle(model, self.branches, but=1)  # the marker is the canvas's first row, as in training
         self.num_passes += 1
@@ -196,14 +233,32 @@ class AnswerWriter:
             rows[:, is_code] = tokens + form.vocabulary.first_code
             hidden = canvas_states(model, self.branches, rows)[:, before]
             self.num_passes += 1
-            is_guided = len(hidden) == 2
-            return head_sample(hidden[:1].contiguous(), head, seeds, temperature=temperature,
-                               top_k=self.preset.image.top_k, uncond=hidden[1:] if is_guided else None,
-                               guidance=self.preset.guidance if is_guided else 1.0)[0]  # fmt: skip
+            mixed, guided = self._guided(hidden)
+            if guided:
+                guided["uncond"] = guided["uncond"][None]
+            return head_sample(
+                mixed[None].contiguous(), head, seeds, temperature=temperature, top_k=self.preset.image.top_k, **guided
+            )[0]
 
         path = MetricPath(self.checkpoint.metric, dida)
         seeds = [self._seed(step) for step in range(dida.steps + 1)]
-        return decode_canvas(predict, start_from_noise(path, (1, height * width), seeds[0]), path, seeds[1:])
+        return decode_canvas(
+            predict,
+            start_from_noise(path, (1, height * width), seeds[0]),
+            path,
+            seeds[1:],
+            sampler=self.preset.sampler or "direct",
+        )
+
+    @property
+    def _dida(self) -> DidaConfig:
+        """How pictures are denoised: as the weights say, but for what the preset does."""
+        dida, asked = self.checkpoint.dida, self.preset
+        return replace(
+            dida,
+            steps=asked.steps or dida.steps,
+            step_temperature=dida.step_temperature if asked.heat is None else asked.heat,
+        )
 
     def _seed(self, step: int) -> torch.Tensor:
         """(1,) int64 of this picture's place in the conversation and a step of its denoising."""
@@ -222,7 +277,8 @@ class AnswerWriter:
         return self._draw(hidden, self.checkpoint.model.lm_head.weight[:first], self.preset.text, allowed=allowed)
 
     def _draw_among(self, ids: list[int]) -> int:
-        sampling = Sampling(temperature=self.preset.image.temperature)
+        is_greedy = len(self.grids) > 1 and self.preset.references == "greedy"
+        sampling = Sampling(temperature=0.0 if is_greedy else self.preset.image.temperature)
         hidden = self._advance([self.conditional])[0]
         return ids[self._draw(hidden, self.checkpoint.model.lm_head.weight[ids], sampling)]
 
@@ -243,6 +299,10 @@ class AnswerWriter:
         self.conditional.append([token])
         if self.unconditional is not None and (in_image or self.preset.unconditional == "all"):
             self.unconditional.append([token])
+        if self.blank is not None and in_image:
+            if token == self.form.image_begin:
+                self.blank = self._anew(self.blank)
+            self.blank.append([token])
         for part in self.reader.read(token):
             yield self._shown(part) if isinstance(part, Picture) else part
         if was_in_image and token == self.form.row_end and self.reader.rows is not None:
@@ -261,10 +321,18 @@ class AnswerWriter:
     def _budget(self) -> int:
         return min(self.preset.max_tokens, self.conditional.context - len(self.conditional))
 
-    def _grammar(self, shapes: list[tuple[int, int]]) -> Grammar:
-        """One reference fixes the size of what is made; of several, none does, and sizes may differ (official code)."""
-        size = self.request.size or (shapes[0] if len(shapes) == 1 else None)
-        return Grammar(self.form, size=size, keeps_size=len(shapes) <= 1)
+    def _anew(self, stream: TokenStream) -> TokenStream:
+        """A stream that has read nothing but the unconditional prompt without pictures, in place of another."""
+        stream.close()
+        stream = TokenStream(stream.cache, context=stream.context)
+        stream.append(self._ids(unconditional_prompt(0)))
+        return stream
+
+    def _grammar(self, shapes: list[tuple[int, int]], largest: int | None) -> Grammar:
+        """One reference fixes the size of what is made; of several, the last does, or none, as the preset has it."""
+        is_fixed = len(shapes) == 1 or self.preset.references == "last"
+        size = self.request.size or (shapes[-1] if shapes and is_fixed else None)
+        return Grammar(self.form, size=size, keeps_size=is_fixed, largest=largest)
 
     def _encode(self, pixels: np.ndarray) -> np.ndarray:
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
@@ -286,20 +354,20 @@ class AnswerWriter:
             ids += self.form.image_block(self.grids[piece]) if isinstance(piece, int) else self.form.text.encode(piece)
         return ids
 
-    def _streams(self, cache: KVCache | None, ids: list[int], unconditional: list[int]) -> list[TokenStream]:
-        """Both branches over one cache with pages for the whole answer; only one where nothing is guided."""
+    def _streams(self, cache: KVCache | None, prompts: list[list[int]]) -> list[TokenStream]:
+        """A branch for each prompt, the conditional one first, over one cache with pages for the whole answer."""
         model, pages = self.checkpoint.model, self.parts.pages
-        prompts = [ids, unconditional][: 2 if self.preset.guidance != 1 else 1]
         if cache is None:
-            longest = min(pages.context, len(ids) + self.preset.max_tokens)
-            cache = KVCache(model.config, pages, device=self.device, dtype=model.lm_head.weight.dtype,
-                            num_pages=len(prompts) * -(-longest // pages.page_size),
-                            max_pages=len(prompts) * -(-pages.context // pages.page_size))  # fmt: skip
+            longest = min(pages.context, len(prompts[0]) + self.preset.max_tokens)
+            cache = KVCache(
+                model.config,
+                pages,
+                device=self.device,
+                dtype=model.lm_head.weight.dtype,
+                num_pages=len(prompts) * -(-longest // pages.page_size),
+                max_pages=len(prompts) * -(-pages.context // pages.page_size),
+            )
         streams = [TokenStream(cache, context=pages.context) for _ in prompts]
         for stream, prompt_ids in zip(streams, prompts, strict=True):
             stream.append(prompt_ids)
         return streams
-
-    def _refuse_controls(self, text: str) -> None:
-        if found := self.form.text.controls_in(text):
-            raise PromptError(f"the request contains the control token '{found[0]}'; write it without")

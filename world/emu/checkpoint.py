@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import pickle
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,10 +28,12 @@ from ..tokens.vocabulary import Vocabulary
 from ..transformer.model import Transformer
 from .ibq import IbqConfig, IbqTokenizer
 from .memory_plan import Footprint
-from .text import BPE_FILE, VISION_FILE, EmuTextTokenizer
+from .text import BPE_FILE, VISION_FILE, EmuTextTokenizer, TokenizerError, find_text_tokenizer
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
+
+log = logging.getLogger(__name__)
 
 C = TypeVar("C", ModelConfig, IbqConfig)
 M = TypeVar("M", bound=nn.Module)
@@ -39,44 +42,104 @@ INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
 # settings that config.json may leave out, at the values of the official code
 _DEFAULTS = {"head_dim": 128, "rms_norm_eps": 1e-5, "rope_theta": 1e6}
 _DEFAULT_CONTEXT = 32_768
-_MODEL_SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-                "num_key_value_heads")  # fmt: skip
+_MODEL_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+)
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def load_official(model: str | Path, vision: str | Path, *, text: str | Path | None = None, device: str = "cpu",
-                  precision: str | None = None, context: int | None = None, available: int | None = None,
-                  mesh: DeviceMesh | None = None, area: int = Footprint.area,
-                  say: Callable[[str], None] | None = None) -> Checkpoint:  # fmt: skip
+def load_official(
+    model: str | Path,
+    vision: str | Path,
+    *,
+    text: str | Path | None = None,
+    device: str = "cpu",
+    precision: str | None = None,
+    context: int | None = None,
+    available: int | None = None,
+    mesh: DeviceMesh | None = None,
+    need: Need | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Checkpoint:
     """Load Emu3.5 from the official folders of the language model and the vision tokenizer.
 
-    text: the folder of emu3.tiktoken, by default the model's; precision: float32, bfloat16, float16 or fp8, by default
-    bfloat16 on a GPU and float32 elsewhere; context: the most tokens of a sequence, by default all that the weights
-    were trained for; available: bytes that may be used, by default all that are free; mesh: the processes to split the
-    language model over; area: pixels of the largest picture. The memory plan goes through `say` before anything is
-    loaded. Raises CheckpointError or TokenizerError for files that are missing, torn or of another model, DoesNotFit
-    for a device too small, PrecisionError for an unknown precision.
+    text: the folder of emu3.tiktoken, by default the model's or the official repository's (text.py); precision:
+    float32, bfloat16, float16 or fp8, by default bfloat16 on a GPU and float32 elsewhere; context: the most tokens of a
+    sequence, by default all that the weights were trained for, or the most that fit; available: bytes that may be used,
+    by default all that are free; mesh: the processes to split the language model over; need: what the task takes. The
+    memory plan goes through `say` before anything is loaded. Raises CheckpointError or TokenizerError for files that
+    are missing, torn or of another model, DoesNotFit for a device too small, PrecisionError for an unknown precision.
     """
-    model, vision = Path(model), Path(vision)
+    model, vision, need, say = Path(model), Path(vision), need or Need(), say or log.info
+    refuse_swapped(model, vision)
     config, trained = read_config(model)
     vision_config = read_vision_config(vision)
-    words = EmuTextTokenizer.from_folder(text or model)
+    words = EmuTextTokenizer.from_folder(text or find_text_tokenizer(model, vision))
     vocabulary = _vocabulary(config, vision_config, words)
-    pages = PageConfig(context=min(context or trained, trained))
+    pages = PageConfig(context=context or trained)
     precision = precision or ("bfloat16" if torch.device(device).type == "cuda" else "float32")
     num_vision = sum(tensor.numel() for tensor in _on_meta(IbqTokenizer, vision_config).parameters())
     free = free_bytes(device) if available is None else available
-    plan = Footprint(config, pages, precision, vision=num_vision, vision_width=vision_config.ch, area=area,
-                     device=device, available=free, num_devices=mesh.size() if mesh else 1)  # fmt: skip
-    if say:
-        say(plan.report())
+    plan = Footprint(
+        config,
+        pages,
+        precision,
+        vision=num_vision,
+        vision_width=vision_config.ch,
+        area=need.area,
+        streams=need.streams,
+        budget=need.tokens,
+        spare=need.spare,
+        device=device,
+        available=free,
+        num_devices=mesh.size() if mesh else 1,
+    )
+    if context is None and (shorter := plan.shortened()) is not plan:
+        plan, pages = shorter, shorter.pages
+        say(f"a context of {pages.context} tokens, for {trained} do not fit; --context says another")
+    if pages.context > trained:
+        say(
+            f"a context of {pages.context} tokens, where the weights were trained for {trained}: positions go on, as "
+            "in the official code, and nobody has measured how well"
+        )
+    say(plan.report())
     plan.check()
     transformer = load_transformer(model, config, device=device, precision=precision, mesh=mesh)
     tokenizer = load_vision(vision, vision_config, device=device)
     dida = _read_dida(model)
-    return Checkpoint(transformer, tokenizer, words, vocabulary, LayoutConfig(grid=(45, 45), text_capacity=127),
-                      dida or DidaConfig(), _digest(model, vision), pages, is_adapted=dida is not None)  # fmt: skip
+    return Checkpoint(
+        transformer,
+        tokenizer,
+        words,
+        vocabulary,
+        LayoutConfig(grid=(45, 45), text_capacity=127),
+        dida or DidaConfig(),
+        _digest(model, vision),
+        pages,
+        is_adapted=dida is not None,
+    )
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a task takes of memory, as Footprint has it. tokens: of its longest sequence, None for the whole context."""
+
+    tokens: int | None = None
+    streams: int = Footprint.streams
+    area: int = Footprint.area
+    spare: int = 0
+    longest: ClassVar[int] = _DEFAULT_CONTEXT
+
+
+def is_adapted(folder: str | Path) -> bool:
+    """Whether a folder's weights denoise whole pictures, by its config.json."""
+    return _read_dida(Path(folder)) is not None
 
 
 @dataclass(frozen=True)
@@ -96,10 +159,17 @@ def parts_of(checkpoint: Checkpoint) -> OfficialParts:
     return OfficialParts(text, vision, pages)
 
 
-def save_official(model: Transformer, source: str | Path, folder: str | Path, dida: DidaConfig, *,
-                  shard_bytes: int = 4 << 30) -> None:  # fmt: skip
+def save_official(
+    model: Transformer,
+    source: str | Path,
+    folder: str | Path,
+    dida: DidaConfig,
+    *,
+    text: str | Path | None = None,
+    shard_bytes: int = 4 << 30,
+) -> None:
     """Write a model that began as the official folder `source` as such a folder, in shards of about `shard_bytes`;
-    config.json says that it is adapted, and the text tokenizer's files come along."""
+    config.json says that it is adapted, and the text tokenizer's files come along, from `text` if it is named."""
     source, folder = Path(source), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     shards: list[dict[str, Tensor]] = [{}]
@@ -118,9 +188,36 @@ def save_official(model: Transformer, source: str | Path, folder: str | Path, di
     (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}, indent=1), encoding="utf-8")
     config = {**_json(source / "config.json"), "dida": asdict(dida)}
     (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+    try:
+        words = find_text_tokenizer(*([text] if text else []), source)
+    except TokenizerError:  # it was named by hand, and will be again
+        return
     for name in (BPE_FILE, VISION_FILE):
-        if (source / name).is_file():
-            shutil.copy(source / name, folder / name)
+        shutil.copy(words / name, folder / name)
+
+
+def refuse_swapped(model: str | Path, vision: str | Path) -> None:
+    """Raises CheckpointError where the folders are named the wrong way round, or are the same."""
+    kinds = [_kind_of(Path(folder)) for folder in (model, vision)]
+    if kinds == ["vision", "model"]:
+        raise CheckpointError(
+            f"{model} is a vision tokenizer and {vision} a language model: name them the other way round"
+        )
+    if kinds[0] == "vision":
+        raise CheckpointError(f"{model} is a vision tokenizer, and stands where the language model's folder is wanted")
+    if kinds[1] == "model":
+        raise CheckpointError(f"{vision} is a language model, and stands where the vision tokenizer's folder is wanted")
+
+
+def _kind_of(folder: Path) -> str:
+    """What a folder's settings are of, "" where that cannot be said."""
+    try:
+        parts = _json(folder / "config.json")
+    except CheckpointError:
+        return "vision" if (folder / "config.yaml").is_file() else ""
+    if "num_hidden_layers" in parts:
+        return "model"
+    return "vision" if {"ch_mult", "codebook_size", "n_embed", "ddconfig"} & parts.keys() else ""
 
 
 def _read_dida(folder: Path) -> DidaConfig | None:
@@ -139,6 +236,8 @@ def read_config(folder: Path) -> tuple[ModelConfig, int]:
     for name in ("rope_scaling", "attention_bias", "tie_word_embeddings"):
         if parts.get(name):
             raise CheckpointError(f"{path} sets {name} to {parts[name]}; this engine runs Emu3.5, which has none")
+    if missing := [name for name in _MODEL_SIZES if name not in parts]:
+        raise CheckpointError(f"{path} lacks {', '.join(missing)}; wanted that of an Emu3.5 language model")
     wanted = {name: parts[name] for name in (*_MODEL_SIZES, *_DEFAULTS) if name in parts}
     try:
         return ModelConfig(**{**_DEFAULTS, **wanted}), int(parts.get("max_position_embeddings", _DEFAULT_CONTEXT))
@@ -169,8 +268,9 @@ def read_vision_config(folder: Path) -> IbqConfig:
         raise CheckpointError(f"{path} has settings that cannot be used: {error}") from error
 
 
-def load_transformer(folder: Path, config: ModelConfig, *, device: str, precision: str,
-                     mesh: DeviceMesh | None = None) -> Transformer:  # fmt: skip
+def load_transformer(
+    folder: Path, config: ModelConfig, *, device: str, precision: str, mesh: DeviceMesh | None = None
+) -> Transformer:
     """Stream the shards onto the device, of split tensors only this process's share. Keys and shapes of every shard are
     checked before the first one is read. Raises CheckpointError; fp8 weights cannot be split."""
     if mesh and precision == "fp8":

@@ -9,6 +9,7 @@ longer seen; positions go on, for rotary ones are relative. How turns are told a
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -31,17 +32,23 @@ from ..snapshot import SnapshotError, tensors_of, write_whole
 from ..spatial.view_memory import ViewMemory
 from ..transformer.cache import KVCache
 from .answer import AnswerWriter, Image, Request, Text
-from .checkpoint import free_bytes, load_official, parts_of
-from .prompts import Preset, PromptError, exploration, preset
-from .sequence import Format
-from .token_stream import TokenStream, settle
+from .checkpoint import Need, free_bytes, is_adapted, load_official, parts_of, refuse_swapped
+from .ibq import CELL
+from .prompts import Preset, PromptError, exploration, is_whole, preset
+from .sequence import SMALLEST_SIDE, Format
+from .text import controls_in
+from .token_stream import ContextFull, TokenStream, settle
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
+log = logging.getLogger(__name__)
+
 FORMAT = "1"
 THOUGHT_LIMIT = 384  # tokens of words after which a step's picture is begun
 TURN_LIMIT = 256  # tokens of a direction
+SCENE_LIMIT = 160  # tokens of a scene's words that are reckoned with; there may be more where the context is long
+SHARE = 5  # of a short context, words, a direction and the scene's words have one part in so many each, at most
 PLACE = "the place in the picture"
 _ORIGIN = Pose.at(0, 0, 1.5)
 
@@ -96,24 +103,39 @@ class EmuEngine:
     def __init__(self, checkpoint: Checkpoint, *, preset: Preset | None = None, max_pages: int | None = None):
         parts = parts_of(checkpoint)
         self.checkpoint, self.preset = checkpoint, preset or explore_preset()
+        is_whole(self.preset, is_adapted=checkpoint.is_adapted)
+        if self.preset.image_guidance is not None:
+            raise PromptError("walks are guided on two branches; leave the guidance by images out")
         self.model, self.vision, self.text = checkpoint.model, parts.vision, parts.text
         self.dida, self.pages, self.layout = checkpoint.dida, parts.pages, checkpoint.layout
         self.form = Format(parts.text, checkpoint.vocabulary)
         self.device = self.model.lm_head.weight.device
-        num_branches = 2 if self.preset.guidance != 1 else 1
-        one_session = num_branches * (-(-self.pages.context // self.pages.page_size) + self.num_kept + 2)
-        self.cache = KVCache(self.model.config, self.pages, device=self.device, num_pages=min(64, one_session),
-                             dtype=self.model.lm_head.weight.dtype)  # fmt: skip
+        self._fit_to_context()
+        one_session = self.preset.num_branches * (-(-self.pages.context // self.pages.page_size) + self.num_kept + 2)
+        # on a GPU what was planned is taken at once, for growing holds the old tensors beside the new ones
+        first = one_session if self.device.type == "cuda" else min(64, one_session)
+        self.cache = KVCache(
+            self.model.config, self.pages, device=self.device, num_pages=first, dtype=self.model.lm_head.weight.dtype
+        )
         free = free_bytes(str(self.device))
-        # growing holds the old tensors beside the new ones for a moment
         room = one_session if free is None else free // 2 // self.cache.bytes_per_page
         self.cache.max_pages = max_pages or max(one_session, room)
 
     @classmethod
-    def from_folders(cls, model: str | Path, vision: str | Path | None = None, *, device: str = "cpu",
-                     dida: DidaConfig | None = None, precision: str | None = None, context: int | None = None,
-                     mesh: DeviceMesh | None = None, say: Callable[[str], None] | None = None,
-                     **changes) -> EmuEngine:  # fmt: skip
+    def from_folders(
+        cls,
+        model: str | Path,
+        vision: str | Path | None = None,
+        *,
+        text: str | Path | None = None,
+        device: str = "cpu",
+        dida: DidaConfig | None = None,
+        precision: str | None = None,
+        context: int | None = None,
+        mesh: DeviceMesh | None = None,
+        say: Callable[[str], None] | None = None,
+        **changes,
+    ) -> EmuEngine:
         """Load official folders (checkpoint.py). changes: fields of the preset (prompts.py), for instance the area of a
         frame, 720 x 720 pixels unless told otherwise. The memory plan goes through `say` first.
 
@@ -122,8 +144,12 @@ class EmuEngine:
         if vision is None:
             raise CheckpointError(f"{model} is an official model; name its vision tokenizer's folder as well")
         drawn = explore_preset(**changes)  # what cannot be is refused before minutes of loading
-        checkpoint = load_official(model, vision, device=device, precision=precision, context=context, mesh=mesh,
-                                   area=drawn.area, say=say)  # fmt: skip
+        refuse_swapped(model, vision)
+        is_whole(drawn, is_adapted=dida is not None or is_adapted(model))
+        need = Need(streams=drawn.num_branches, area=drawn.area, spare=_kept(context or Need.longest, drawn.area) + 2)
+        checkpoint = load_official(
+            model, vision, text=text, device=device, precision=precision, context=context, mesh=mesh, need=need, say=say
+        )
         return cls(replace(checkpoint, dida=dida or checkpoint.dida), preset=drawn)
 
     dreams_anew = False  # every frame is drawn whole
@@ -136,22 +162,32 @@ class EmuEngine:
     @property
     def rewind_limit(self) -> int:
         """Steps that can be undone: about as many as the context holds."""
-        return max(1, self.pages.context // (self.preset.area // self.vision.config.cell**2))
+        return _kept(self.pages.context, self.preset.area)
 
     @property
     def num_kept(self) -> int:
         """Passages behind the newest, beside the first, that a session keeps."""
         return self.rewind_limit
 
-    def session(self, first: Frame | np.ndarray | None = None, *, words: str = "", seed: int = 0,
-                start: str = "auto", decoder: str | None = None, solid: bool = False, seen: np.ndarray | None = None,
-                photograph: bool = False, mode: str = "interactive") -> Session:  # fmt: skip
+    def session(
+        self,
+        first: Frame | np.ndarray | None = None,
+        *,
+        words: str = "",
+        seed: int = 0,
+        start: str = "auto",
+        decoder: str | None = None,
+        solid: bool = False,
+        seen: np.ndarray | None = None,
+        photograph: bool = False,
+        mode: str = "interactive",
+    ) -> Session:
         """A walk that begins at a picture (H, W, 3) uint8 of any size, at words alone, or at a picture with words.
 
         mode: "interactive" or, where the model is to lead, "free" (prompts.py). decoder: "dida" or "autoregressive", by
         default as the weights can. start, solid, photograph: as Engine.session has them, and without a meaning here.
-        Raises PromptError for neither picture nor words, or an unknown mode, and ValueError for a picture of which
-        only a part is `seen`: the model takes it whole.
+        Raises PromptError for neither picture nor words, or an unknown mode, ContextFull for words too long to walk on
+        after them, and ValueError for a picture of which only a part is `seen`: the model takes it whole.
         """
         if seen is not None:
             raise ValueError("a first frame that is known in part; this model takes a picture whole")
@@ -161,16 +197,22 @@ class EmuEngine:
         images = () if pixels is None else (np.asarray(pixels),)
         question = exploration(words.strip() or PLACE, mode)
         request = Request("explore", question, images, self._preset(decoder), seed=seed)
-        writer = AnswerWriter(self.checkpoint, request, cache=self.cache)
-        if images:
-            codes = writer.grids[0].astype(np.int32)
-            frame, said = Frame(0, self.show(codes)[0], codes), ""
-        else:
-            frame, said = self._drawn(writer, 0)
+        writer = AnswerWriter(self.checkpoint, request, cache=self.cache, largest=self._largest)
+        try:
+            self._check_room(writer)
+            if images:
+                codes = writer.grids[0].astype(np.int32)
+                frame, said = Frame(0, self.show(codes)[0], codes), ""
+            else:
+                frame, said = self._drawn(writer, 0)
+        except BaseException:
+            writer.close()
+            raise
         frame = replace(frame, pose=first.pose if isinstance(first, Frame) else _ORIGIN)
         decoder = "dida" if writer.is_whole else "autoregressive"
-        return Session(self, [_passage(frame, writer, said)], [], seed=seed, start=start, decoder=decoder,
-                       is_committed=False)  # fmt: skip
+        return Session(
+            self, [_passage(frame, writer, said)], [], seed=seed, start=start, decoder=decoder, is_committed=False
+        )
 
     def step_many(self, sessions: Sequence[Session], actions: Sequence[Action]) -> list[Frame]:
         """One step of each session, one after the other: their words and pictures are of different lengths.
@@ -230,16 +272,31 @@ class EmuEngine:
         """Write a session's state to one file: the ids and pictures of all that it keeps. Keys and values, a quarter
         of a megabyte a token at full size, are made again from the ids."""
         moments = _passages(session)
-        told = [{"index": moment.frame.index, "pose": pose_row(moment.frame.pose), "words": moment.words,
-                 "ends": [strand.end for strand in moment.strands]} for moment in moments]  # fmt: skip
+        told = [
+            {
+                "index": moment.frame.index,
+                "pose": pose_row(moment.frame.pose),
+                "words": moment.words,
+                "ends": [strand.end for strand in moment.strands],
+            }
+            for moment in moments
+        ]
         meta = {
-            "roam": "exploration", "format": FORMAT, "weights": self.checkpoint.digest, "seed": str(session.seed),
-            "start": session.start, "decoder": session.decoder, "passages": json.dumps(told),
+            "roam": "exploration",
+            "format": FORMAT,
+            "weights": self.checkpoint.digest,
+            "seed": str(session.seed),
+            "start": session.start,
+            "decoder": session.decoder,
+            "passages": json.dumps(told),
             "actions": json.dumps([action_row(action) for action in session.actions]),
-        }  # fmt: skip
+        }
         tensors = {f"codes.{k}": torch.from_numpy(_codes(moment.frame)) for k, moment in enumerate(moments)}
-        tensors |= {f"ids.{k}.{branch}": torch.tensor([*strand.ids, strand.next], dtype=torch.int32)
-                    for k, moment in enumerate(moments) for branch, strand in enumerate(moment.strands)}  # fmt: skip
+        tensors |= {
+            f"ids.{k}.{branch}": torch.tensor([*strand.ids, strand.next], dtype=torch.int32)
+            for k, moment in enumerate(moments)
+            for branch, strand in enumerate(moment.strands)
+        }
         write_whole(tensors, path, meta)
 
     def load_session(self, path: str | Path) -> Session:
@@ -299,7 +356,7 @@ class EmuEngine:
         seen, size = self._seen(_passages(session)), _cells(session.frame)
         streams = [self._stream(seen, branch) for branch in range(len(seen[-1].strands))]
         request = Request("explore", "", preset=self._preset(session.decoder), size=size, seed=session.seed)
-        writer = AnswerWriter(self.checkpoint, request, streams=streams)
+        writer = AnswerWriter(self.checkpoint, request, streams=streams, largest=self._largest)
         if direction := self._direction(action):
             writer.instruct(direction)
         return writer
@@ -309,27 +366,73 @@ class EmuEngine:
         text = action.text.strip()
         if not text or (action.motion is not None and action.motion.is_still):
             return ""
-        if found := self.text.controls_in(text):
+        if found := controls_in(text):
             raise ActionError(f"a direction with the control token '{found[0]}'; write it without")
-        if (count := len(self.text.encode(text))) > TURN_LIMIT:
-            raise ActionError(f"a direction of {count} tokens; at most {TURN_LIMIT} are read: say it in several")
+        if (count := len(self.text.encode(text))) > (limit := self._turn_limit):
+            raise ActionError(f"a direction of {count} tokens; at most {limit} are read: say it in several")
         return text
 
     def _seen(self, moments: Sequence[Passage]) -> list[Passage]:
-        """The passages that the step after them sees: the first, and as many of the last as leave room for the step."""
-        if not moments:
-            return []
+        """The passages that the step after them sees: the first, and as many of the last as leave room for the step;
+        where the context holds one alone beside the step, the last, and not the first."""
+        if len(moments) < 2:
+            return [*moments]
         first, *others = moments
-        h, w = _cells(first.frame)
-        room = self.pages.context - TURN_LIMIT - THOUGHT_LIMIT - self.form.block_length(h, w)
+        room = self.pages.context - self._turn_limit - self._num_thoughts - self.form.block_length(*_cells(first.frame))
         room -= len(first.strands[0].ids)
         seen: list[Passage] = []
         for passage in reversed(others):
             room -= len(passage.strands[0].ids)
-            if room < 0 and seen:
+            if room < 0:
                 break
             seen.append(passage)
-        return [first, *reversed(seen)]
+        return [first, *reversed(seen)] if seen else [others[-1]]
+
+    @property
+    def _turn_limit(self) -> int:
+        """Tokens of a direction, at most."""
+        return min(TURN_LIMIT, self.pages.context // SHARE)
+
+    @property
+    def _num_thoughts(self) -> int:
+        """Words' tokens of a step, at most."""
+        limit = self.preset.text_limit
+        return min(THOUGHT_LIMIT if limit is None else limit, self.pages.context // SHARE)
+
+    @property
+    def _largest(self) -> int:
+        """Tokens of the largest picture with which a walk goes on: a step sees one, and draws another."""
+        scene = min(SCENE_LIMIT, self.pages.context // SHARE)
+        return (self.pages.context - scene - self._turn_limit - 2 * self._num_thoughts) // 2
+
+    def _fit_to_context(self) -> None:
+        """Say fewer words and draw smaller frames where the context is too short to walk in otherwise."""
+        self.preset = replace(self.preset, text_limit=self._num_thoughts)
+        area = 9 * self._largest // 10 * self.vision.config.cell**2  # the rest is for ends of rows and the size
+        if area < self.preset.area:
+            log.warning(
+                "frames of %d pixels, for a context of %d tokens holds no two of %d",
+                area,
+                self.pages.context,
+                self.preset.area,
+            )
+            self.preset = replace(self.preset, area=area)
+
+    def _check_room(self, writer: AnswerWriter) -> None:
+        """Raise ContextFull where a step after the first frame would find no room."""
+        given, step = bool(writer.grids), self._turn_limit + self._num_thoughts
+        block = self.form.block_length(*writer.grids[0].shape) if given else self._largest
+        needed = len(writer.prompt) + step + block + (0 if given else self._num_thoughts + block)
+        if not given and block < self.form.block_length(SMALLEST_SIDE, SMALLEST_SIDE):
+            raise ContextFull(
+                f"a context of {self.pages.context} tokens is too short for a walk from words alone; "
+                "begin with a picture, or give a longer --context"
+            )
+        if (excess := needed - self.pages.context) > 0:
+            raise ContextFull(
+                f"the scene's words are {excess} tokens too long for a context of {self.pages.context}; "
+                "say it in fewer, or give a longer --context"
+            )
 
     def _stream(self, seen: Sequence[Passage], branch: int) -> TokenStream:
         """One branch of the passages as a stream to go on with; what has not been read of the last one is pending."""
@@ -357,6 +460,11 @@ class EmuEngine:
 def explore_preset(**changes) -> Preset:
     """The task's preset for walks: a step ends with its picture, and begins it after so many words at the latest."""
     return preset("explore", **{"stops_at_image": True, "text_limit": THOUGHT_LIMIT} | changes)
+
+
+def _kept(context: int, area: int) -> int:
+    """About how many pictures of so many pixels a context holds."""
+    return max(1, context // max(1, area // CELL**2))
 
 
 def _codes(frame: Frame) -> np.ndarray:

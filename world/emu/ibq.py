@@ -19,6 +19,9 @@ from ...kernels.nearest import nearest_code
 NUM_GROUPS = 32
 
 
+CELL = 16  # pixels a side of a code's cell in the official tokenizer
+
+
 @dataclass(frozen=True)
 class IbqConfig:
     """The numbers of the autoencoder; the defaults are the official ones (facts of the released config.yaml).
@@ -91,7 +94,7 @@ class IbqTokenizer(nn.Module):
         return pixels.movedim(1, -1).contiguous(), None
 
 
-def smart_size(height: int, width: int, *, area: int, cell: int = 16) -> tuple[int, int]:
+def smart_size(height: int, width: int, *, area: int, cell: int = CELL) -> tuple[int, int]:
     """Height and width in pixels of about `area` pixels, the aspect kept, each rounded half up to whole cells."""
     if min(height, width) < 1:
         raise ValueError(f"an image of {height}x{width} pixels; wanted at least one pixel a side")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from ..config import ModelConfig, PageConfig
 
 PRECISIONS = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8": 1}  # bytes of one weight of a dense layer
+SHORTER = (24_576, 16_384, 12_288, 8_192)  # contexts that may be offered where the whole one does not fit
 PREFILL_ROWS = 1024  # rows of a prompt that go through the model at once
 _GIB = 2**30
 
@@ -25,9 +26,11 @@ class PrecisionError(ValueError):
 
 @dataclass(frozen=True)
 class Footprint:
-    """The memory of one device, in bytes but for `pages`, `streams` and `num_devices`.
+    """The memory of one device, in bytes but for `pages`, `budget`, `spare`, `streams` and `num_devices`.
 
-    A stream is a sequence with its own keys and values: one, or two where guidance needs an unconditional branch.
+    A stream is a sequence with its own keys and values: one, or more where guidance needs unconditional branches.
+    budget: the most tokens that the task's sequence will have, None for the whole context; spare: pages that a stream
+    keeps besides, for what can be gone back to.
     vision: parameters of the vision tokenizer, kept in float32, and vision_width its channels at full size; area:
     pixels of the largest picture; available: bytes free on the device, None where that is unknown.
     """
@@ -39,6 +42,8 @@ class Footprint:
     vision_width: int = 256
     area: int = 1_048_576
     streams: int = 2
+    budget: int | None = None
+    spare: int = 0
     num_devices: int = 1
     device: str = "cpu"
     available: int | None = None
@@ -69,8 +74,13 @@ class Footprint:
         return numbers * self.activation_size // self.num_devices
 
     @property
+    def tokens(self) -> int:
+        """The most of one stream."""
+        return min(self.pages.context, self.budget or self.pages.context)
+
+    @property
     def num_pages(self) -> int:
-        return self.streams * -(-self.pages.context // self.pages.page_size)
+        return self.streams * (-(-self.tokens // self.pages.page_size) + self.spare)
 
     @property
     def activations(self) -> int:
@@ -101,9 +111,21 @@ class Footprint:
             ("in all" + (f", on each of {self.num_devices} devices" if self.num_devices > 1 else ""), self.total),
         ]
         free = "unknown" if self.available is None else f"{self.available / _GIB:.2f} GiB"
-        return (
-            "\n".join(f"{size / _GIB:8.2f} GiB  {name}" for name, size in rows) + f"\n{free:>12}  free on {self.device}"
-        )
+        lines = [f"{size / _GIB:8.2f} GiB  {name}" for name, size in rows]
+        lines += [f"{free:>12}  free on {self.device}", f"{'planned for':>12}  {self.assumed}"]
+        return "\n".join(lines)
+
+    @property
+    def assumed(self) -> str:
+        """What the plan goes by, in words."""
+        kind = "sequence" if self.streams == 1 else "sequences"
+        return f"{self.streams} {kind} of {self.tokens} tokens, pictures of up to {self.area} pixels"
+
+    def shortened(self) -> Footprint:
+        """The plan with the longest context that fits, this one where it fits or none does."""
+        plans = (replace(self, pages=replace(self.pages, context=context)) for context in SHORTER)
+        fitting = (plan for plan in plans if plan.tokens < self.tokens and plan.fits)
+        return self if self.fits else next(fitting, self)
 
     def check(self) -> None:
         """Raise DoesNotFit if the device is too small."""
@@ -111,27 +133,28 @@ class Footprint:
             return
         others = "; ".join(f"{name} ({plan.total / _GIB:.1f} GiB)" for name, plan in self._smaller() if plan.fits)
         raise DoesNotFit(
-            f"the model needs {self.total / _GIB:.1f} GiB and {self.device} has {self.available / _GIB:.1f} GiB free; "
+            f"the model needs {self.total / _GIB:.1f} GiB, for {self.assumed}, and {self.device} has "
+            f"{self.available / _GIB:.1f} GiB free; "
             + (f"what would fit: {others}" if others else "nothing smaller fits either: use a device with more memory")
         )
 
     def _smaller(self) -> Iterator[tuple[str, Footprint]]:
         for precision in ("bfloat16", "fp8"):
             if PRECISIONS[precision] < PRECISIONS[self.precision]:
-                yield f"precision {precision}", replace(self, precision=precision)
-        for context in (24_576, 16_384, 8_192, 4_096):
+                yield f"--precision {precision}", replace(self, precision=precision)
+        for context in (*SHORTER, 4_096):
             plan = replace(self, pages=replace(self.pages, context=context))
-            if context < self.pages.context and plan.fits:
-                yield f"a context of {context} tokens", plan
+            if plan.tokens < self.tokens and plan.fits:
+                yield f"--context {context}", plan
                 break
         for devices in (2, 4, 8):
             plan = replace(self, num_devices=devices)
             if self.model.num_key_value_heads % devices == 0 and plan.fits:
-                yield f"{devices} such devices", plan
+                yield f"--devices {devices} such", plan
                 break
         if self.precision != "fp8":
             yield (
-                "fp8 with a context of 8192 tokens",
+                "--precision fp8 --context 8192",
                 replace(self, precision="fp8", pages=replace(self.pages, context=min(8_192, self.pages.context))),
             )
 

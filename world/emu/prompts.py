@@ -9,14 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from .sampling import Sampling
+from .text import controls_in
 
 TASKS = ("t2i", "x2i", "howto", "story", "explore", "vla")
 MODES = ("interactive", "free")  # of explore: a picture an instruction, or the model walks by itself
 UNCONDITIONAL = ("images", "all")
 TURNS = ("user", "span")
 DECODERS = ("auto", "dida", "autoregressive")
+SAMPLERS = ("direct", "jump")  # of denoising
+REFERENCES = ("last", "greedy", "drawn")
+VLA = ("question", "plain")
 MAX_IMAGES = 3
 # cells (h, w) of the pictures that the Image checkpoint was trained on; the same turned by 90 degrees
+DEFAULT_SIZES = {"t2i": (55, 73)}  # as the official configuration has it; others keep a reference's, or choose
 RATIOS = {"1:1": (64, 64), "4:3": (55, 73), "16:9": (47, 85), "21:9": (41, 97), "3:2": (52, 78)}
 
 _SYSTEM = "<|extra_203|>You are a helpful assistant"
@@ -37,7 +42,12 @@ class Preset:
     stops_at_image: whether the first picture ends it; text_limit: words' tokens after which a picture is begun, None
     to leave that to the model. unconditional: what of its own answer the unconditional branch reads, "images" as in the
     official transformers code or "all" as in its vLLM patch. decoder: "autoregressive" draws pictures token by token,
-    "dida" whole (for adapted weights), "auto" as the weights can. turns: how an exploration's turns are told apart.
+    "dida" whole (for adapted weights), "auto" as the weights can. turns: how turns are told apart. steps, sampler and
+    heat: of denoising, None for the weights' own: how many, "direct" or "jump", and the temperature between steps.
+    image_guidance: scale of a third branch, which reads neither words nor other pictures, None for none; references:
+    which size pictures take where several references are given, "last" for the last one's, as the official
+    transformers code has it, "greedy" for the likeliest, as its vLLM path does, "drawn" to draw it; vla: how that
+    task's request is put (`prompt`).
     """
 
     guidance: float
@@ -50,14 +60,35 @@ class Preset:
     unconditional: str = "images"
     decoder: str = "auto"
     turns: str = "user"
+    steps: int | None = None
+    sampler: str | None = None
+    heat: float | None = None
+    image_guidance: float | None = None
+    references: str = "last"
+    vla: str = "question"
 
     def __post_init__(self):
+        if self.references not in REFERENCES:
+            raise PromptError(f"unknown size by references '{self.references}'; known: {', '.join(REFERENCES)}")
+        if self.vla not in VLA:
+            raise PromptError(f"unknown template of vla '{self.vla}'; known: {', '.join(VLA)}")
+        if self.sampler not in (None, *SAMPLERS):
+            raise PromptError(f"unknown sampler '{self.sampler}'; known: {', '.join(SAMPLERS)}")
+        if self.steps is not None and self.steps < 1:
+            raise PromptError(f"{self.steps} denoising steps; wanted at least one")
         if self.turns not in TURNS:
             raise PromptError(f"unknown form of turns '{self.turns}'; known: {', '.join(TURNS)}")
         if self.decoder not in DECODERS:
             raise PromptError(f"unknown decoder '{self.decoder}'; known: {', '.join(DECODERS)}")
         if self.unconditional not in UNCONDITIONAL:
             raise PromptError(f"unknown unconditional branch '{self.unconditional}'; known: {', '.join(UNCONDITIONAL)}")
+
+    @property
+    def num_branches(self) -> int:
+        """Sequences that are read beside each other."""
+        if self.image_guidance is not None:
+            return 3
+        return 2 if self.guidance != 1 else 1
 
 
 _WORDS = Sampling(1024, 0.9, 1.0)
@@ -71,29 +102,52 @@ _PRESETS = {
 }
 
 
-def preset(task: str, **changes) -> Preset:
-    """The official preset of a task, with fields replaced. Raises PromptError for an unknown task.
+def preset(task: str, *, temperature: float | None = None, **changes) -> Preset:
+    """The official preset of a task, with fields replaced; temperature: of pictures, drawn either way. Raises
+    PromptError for an unknown task.
 
     The base weights want guidance 2 for t2i and x2i, where the Image weights want 5.
     """
     _check_task(task)
-    return replace(_PRESETS[task], **changes)
+    drawn = replace(_PRESETS[task], **changes)
+    if temperature is None:
+        return drawn
+    return replace(drawn, image=replace(drawn.image, temperature=temperature), heat=temperature)
 
 
-def prompt(task: str, question: str, num_images: int = 0) -> list[str | int]:
+def is_whole(preset: Preset, *, is_adapted: bool) -> bool:
+    """Whether weights draw pictures whole under a preset. Raises PromptError for what would be noise, or do nothing."""
+    if preset.decoder == "dida" and not is_adapted and preset.steps is None:
+        raise PromptError(
+            "these weights were never adapted to denoise whole pictures: leave out --decoder dida, adapt them with "
+            "`roam adapt`, or say with --steps in how many steps they are to try"
+        )
+    is_so = preset.decoder == "dida" or (preset.decoder == "auto" and is_adapted)
+    if not is_so and (preset.steps is not None or preset.sampler is not None):
+        raise PromptError(
+            "--steps and --sampler are of denoising, and pictures are drawn token by token here: leave "
+            "them out, or add --decoder dida"
+        )
+    return is_so
+
+
+def prompt(task: str, question: str, num_images: int = 0, *, vla: str = "question") -> list[str | int]:
     """A task's prompt as text, with the number of an image wherever one stands.
 
-    Images come after the question, but before it for x2i. Control tokens are spelled out. Raises PromptError for an
-    unknown task, an empty question, or a number of images that the task does not take.
+    Images come after the question, but before it for x2i. Control tokens are spelled out. vla: nothing is published of
+    that task's prompt; "question" asks as others do who fine-tuned the model, "plain" puts the request as it is, as
+    every other task has it. Raises PromptError for an
+    unknown task, an empty question, control tokens in it, or a number of images that the task does not take.
     """
     _check_task(task)
-    lowest, highest = {"t2i": (0, 0), "x2i": (1, MAX_IMAGES)}.get(task, (0, 1))
+    lowest, highest = {"t2i": (0, 0), "x2i": (1, MAX_IMAGES)}.get(task, (0, MAX_IMAGES))
     if not lowest <= num_images <= highest:
         wanted = str(highest) if lowest == highest else f"{lowest} to {highest}"
         raise PromptError(f"{num_images} images for task {task}, which takes {wanted}")
     if not question.strip():
         raise PromptError(f"task {task} without a request; say what you want")
-    question = _VLA + question if task == "vla" else question
+    refuse_controls(question)
+    question = _VLA + question if task == "vla" and vla == "question" else question
     middle: list[str | int] = [question, *range(num_images)]
     if task == "x2i":
         middle = [*range(num_images), question]
@@ -115,6 +169,7 @@ def turn(instruction: str, *, form: str = "user") -> str:
         raise PromptError(f"unknown form of turns '{form}'; known: {', '.join(TURNS)}")
     if not instruction.strip():
         raise PromptError("an empty instruction; say where to go or what to look at")
+    refuse_controls(instruction)
     if form == "user":
         return f"<|extra_101|> USER: {instruction}{_ANSWER}"
     return f"<|extra_101|>{instruction}<|extra_100|>"
@@ -126,6 +181,29 @@ def exploration(scene: str, mode: str = "interactive") -> str:
         raise PromptError(f"unknown mode '{mode}' of exploration; known: {', '.join(MODES)}")
     opening = "Under my instructions to explore" if mode == "interactive" else "Explore"
     return f"{opening} {scene}"
+
+
+def cells_of(size: str, task: str) -> tuple[int, int] | None:
+    """Cells (h, w) of a size as a person writes it: "h*w", a ratio, "default" for the task's, "auto" (None) to keep a
+    reference's or let the model choose. Raises PromptError for one that no picture has."""
+    if size in ("default", "auto"):
+        return DEFAULT_SIZES.get(task) if size == "default" else None
+    tall, _, wide = size.partition(":")
+    if size in RATIOS:
+        return RATIOS[size]
+    if f"{wide}:{tall}" in RATIOS:
+        return RATIOS[f"{wide}:{tall}"][::-1]
+    sides = size.split("*")
+    if len(sides) != 2 or not all(side.isdecimal() and 1 <= int(side) <= 99 for side in sides):
+        known = ", ".join((*RATIOS, "default", "auto"))
+        raise PromptError(f"a size of '{size}'; wanted height*width in cells, 1 to 99 each, or one of {known}")
+    return int(sides[0]), int(sides[1])
+
+
+def refuse_controls(text: str) -> None:
+    """Raises PromptError for words that would be read as control tokens."""
+    if found := controls_in(text):
+        raise PromptError(f"the request contains the control token '{found[0]}'; write it without")
 
 
 def _check_task(task: str) -> None:

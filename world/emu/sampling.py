@@ -27,8 +27,17 @@ class Sampling:
             raise ValueError(f"{self}: wanted a temperature of at least 0, a top_k of at least 1 and a top_p in (0, 1]")
 
 
-def draw(hidden: Tensor, weight: Tensor, sampling: Sampling, *, seed: int, position: int, uncond: Tensor | None = None,
-         guidance: float = 1.0, allowed: Tensor | None = None) -> int:  # fmt: skip
+def draw(
+    hidden: Tensor,
+    weight: Tensor,
+    sampling: Sampling,
+    *,
+    seed: int,
+    position: int,
+    uncond: Tensor | None = None,
+    guidance: float = 1.0,
+    allowed: Tensor | None = None,
+) -> int:
     """One row of `weight` for one hidden state.
 
     hidden, uncond (C,); weight (V, C), the head's rows that may be drawn; allowed (V,) bool. The draw depends on seed
@@ -43,10 +52,16 @@ def draw(hidden: Tensor, weight: Tensor, sampling: Sampling, *, seed: int, posit
         allowed = nucleus(logits, sampling)
     positions = torch.full((1, 1), position, dtype=torch.int64, device=hidden.device)
     token, _ = head_sample(
-        hidden.view(1, 1, -1), weight, seed, positions=positions, temperature=sampling.temperature,
-        top_k=sampling.top_k, uncond=None if uncond is None else uncond.view(1, 1, -1), guidance=guidance,
+        hidden.view(1, 1, -1),
+        weight,
+        seed,
+        positions=positions,
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        uncond=None if uncond is None else uncond.view(1, 1, -1),
+        guidance=guidance,
         allowed=allowed,
-    )  # fmt: skip
+    )
     return int(token)
 
 

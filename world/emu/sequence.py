@@ -118,11 +118,14 @@ class Grammar:
     """What may come next in an answer, one token at a time.
 
     size: cells (h, w) of every picture, None to let the model choose the first one's; keeps_size: whether later
-    pictures have the first one's size.
+    pictures have the first one's size; largest: tokens of a picture whose size the model chooses, at most.
     """
 
-    def __init__(self, form: Format, *, size: tuple[int, int] | None = None, keeps_size: bool = True):
+    def __init__(
+        self, form: Format, *, size: tuple[int, int] | None = None, keeps_size: bool = True, largest: int | None = None
+    ):
         self.form, self.size, self.keeps_size = form, size, keeps_size
+        self.largest = largest
         self.is_sized = size is not None
         self._block: list[int] = []  # the image block being written, from its image start; empty outside of one
         self.height = 0  # rows of the block being written, once its header is read
@@ -154,11 +157,12 @@ class Grammar:
         form, begun = self.form, self.form.text.decode(self._block[1:])
         if self.is_sized and self.size:
             return [form.header(*self.size)[len(self._block)]]
-        left = budget + len(self._block)
+        left = min(budget + len(self._block), self.largest or budget + len(self._block))
         fitting = {
             head[len(begun) : len(begun) + 1]
-            for head, length in self._headers if length <= left and head.startswith(begun)
-        }  # fmt: skip
+            for head, length in self._headers
+            if length <= left and head.startswith(begun)
+        }
         return sorted(form.text.encode(char)[0] if char else form.codes_begin for char in fitting)
 
     @cached_property

@@ -25,10 +25,37 @@ _PIECES = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _CONTROL = re.compile(r"<\|[^<|>]*\|>")
+_VISUAL = re.compile(r"<\|visual token \d{6}\|>")
+
+SOURCE = Path("src/tokenizer_emu3_ibq")  # where the official repository has both files
+REPOSITORY = "github.com/baaivision/Emu3.5"
 
 
 class TokenizerError(ValueError):
     """Tokenizer files that cannot be used; the message says which and what to do."""
+
+
+def find_text_tokenizer(*near: str | Path) -> Path:
+    """The folder that has both files: one of `near`, or `src/tokenizer_emu3_ibq` of a copy of the official repository
+    above, below or beside them or the working folder. Raises TokenizerError, naming the source, where none has."""
+    folders = [Path(folder).absolute() for folder in near]
+    above = [outer for folder in (*folders, Path.cwd()) for outer in (folder, *[*folder.parents][:3])]
+    usual = [outer / inner / SOURCE for outer in above for inner in ("", "Emu3.5", "Emu3.5-main")]
+    for folder in (*folders, *usual):
+        if all((folder / name).is_file() for name in (BPE_FILE, VISION_FILE)):
+            return folder
+    raise TokenizerError(
+        f"no text tokenizer: {BPE_FILE} and {VISION_FILE} are not in {' or '.join(map(str, near))}, nor in {SOURCE} "
+        f"beside it; the official repository ({REPOSITORY}) has them in {SOURCE}: copy both into the weights' "
+        "folder, or name theirs with --text-tokenizer"
+    )
+
+
+def controls_in(text: str) -> list[str]:
+    """The surfaces of control and visual tokens in a text, which no request may have."""
+    names = {*CONTROLS, IMAGE_TOKEN, IMAGE_START, IMAGE_END}
+    found = _CONTROL.findall(unicodedata.normalize("NFC", text))
+    return [name for name in found if name in names or _VISUAL.fullmatch(name)]
 
 
 class EmuTextTokenizer:
@@ -49,7 +76,10 @@ class EmuTextTokenizer:
         pairs, vision = Path(folder) / BPE_FILE, Path(folder) / VISION_FILE
         for path in (pairs, vision):
             if not path.is_file():
-                raise TokenizerError(f"no text tokenizer in {folder}: {path.name} is missing; copy it there")
+                raise TokenizerError(
+                    f"no text tokenizer in {folder}: {path.name} is missing; the official repository ({REPOSITORY}) "
+                    f"has it in {SOURCE}"
+                )
         try:
             rows = [line.split() for line in pairs.read_bytes().splitlines() if line]
             ranks = {base64.b64decode(piece, validate=True): int(rank) for piece, rank in rows}
@@ -75,10 +105,6 @@ class EmuTextTokenizer:
                 ids += [*self._pairs.encode_ordinary(text[start : found.start()]), self.specials[found.group()]]
                 start = found.end()
         return ids + self._pairs.encode_ordinary(text[start:])
-
-    def controls_in(self, text: str) -> list[str]:
-        """The surfaces in a text that `encode` would take for control or visual tokens."""
-        return [name for name in _CONTROL.findall(unicodedata.normalize("NFC", text)) if name in self.specials]
 
     def decode(self, ids: Sequence[int]) -> str:
         """ids to text, control tokens as their surfaces, broken UTF-8 as replacement characters."""

@@ -35,8 +35,9 @@ def draw(inverse, turn, shift, focal, out):
     tile = np.empty((4, 3))
     for y in range(H + 1):
         for x in range(W + 1):
-            kinds[y % 2, x] = _corner(framed[y : y + 2, x : x + 2], x - W / 2, y - H / 2, turn, shift, focal, out.shape,
-                                      places[y % 2, x])  # fmt: skip
+            kinds[y % 2, x] = _corner(
+                framed[y : y + 2, x : x + 2], x - W / 2, y - H / 2, turn, shift, focal, out.shape, places[y % 2, x]
+            )
         for u in range(W if y else 0):
             if inverse[y - 1, u] > 0 and _cut(framed, y - 1, u, places, kinds, turn, shift, focal, out.shape, tile):
                 _draw_tile(tile, out)

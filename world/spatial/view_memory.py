@@ -90,8 +90,14 @@ class ViewMemory:
         counts = np.array([len(memo.points) for memo in self._memos])
         cells = np.empty(counts.sum(), np.int32)
         position, rotation = np.asarray(pose.position), pose.rotation
-        _cells(self.surface, position, rotation,
-               self.camera.focal / self.camera.width, self.camera.focal / self.camera.height, cells)  # fmt: skip
+        _cells(
+            self.surface,
+            position,
+            rotation,
+            self.camera.focal / self.camera.width,
+            self.camera.focal / self.camera.height,
+            cells,
+        )
         ends = counts.cumsum()
         positions = np.array([memo.view.pose.position for memo in self._memos])
         nearness = 1 / (1 + np.linalg.norm(positions - position, axis=1) / _FAR)

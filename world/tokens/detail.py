@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 
 
-def restore_detail(decoded: np.ndarray, carried: np.ndarray, covered: np.ndarray, distance: np.ndarray, *,
-                   tolerance: float) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def restore_detail(
+    decoded: np.ndarray, carried: np.ndarray, covered: np.ndarray, distance: np.ndarray, *, tolerance: float
+) -> tuple[np.ndarray, np.ndarray]:
     """decoded, carried (H, W, 3) uint8; covered (H, W) bool; distance (h, w) float32, the metric distance between the
     frame's codes and the carried view's. Trust falls linearly from 1 at distance 0 to 0 at `tolerance`, and is smooth
     over cells and at the edges of holes. Returns the picture (H, W, 3) uint8 and where it shows the carried view rather

@@ -19,8 +19,22 @@ from ...kernels.conv import serve_convolutions
 from .vision import MAX_DEPTH, MIN_DEPTH, Attention, Residual, VisionTokenizer, to_unit, zero
 
 USUAL_DEPTH = 1.5  # log metres: most surfaces are some metres away
-_DECODER = ("first", "near1", "whole1", "near2", "whole2", "up2", None, "mid1", "mid2", "up1", None, "low1", None,
-            "out")  # fmt: skip
+_DECODER = (
+    "first",
+    "near1",
+    "whole1",
+    "near2",
+    "whole2",
+    "up2",
+    None,
+    "mid1",
+    "mid2",
+    "up1",
+    None,
+    "low1",
+    None,
+    "out",
+)
 
 
 @dataclass(frozen=True)
@@ -69,10 +83,17 @@ class Painter(nn.Module):
         self.low1, self.low2 = Residual(low), Residual(low)
         self.out = nn.Conv2d(low, 4 * 16, 3, padding=1)
         # what four by four pixels made from one place cannot: lines that cross from one such block into the next
-        self.fine = nn.Sequential(
-            nn.Conv2d(4 + 6, config.fine, 3, padding=1), nn.SiLU(), nn.Conv2d(config.fine, config.fine, 3, padding=1),
-            nn.SiLU(), nn.Conv2d(config.fine, 4, 3, padding=1),
-        ) if config.fine else None  # fmt: skip
+        self.fine = (
+            nn.Sequential(
+                nn.Conv2d(4 + 6, config.fine, 3, padding=1),
+                nn.SiLU(),
+                nn.Conv2d(config.fine, config.fine, 3, padding=1),
+                nn.SiLU(),
+                nn.Conv2d(config.fine, 4, 3, padding=1),
+            )
+            if config.fine
+            else None
+        )
         for last in (self.join0, self.join1, self.join2, None if self.fine is None else self.fine[-1]):
             if isinstance(last, nn.Conv2d):
                 zero(last)
@@ -100,8 +121,9 @@ class Painter(nn.Module):
     def forward(self, points: Tensor, known: Known, noise: Tensor) -> tuple[Tensor, Tensor]:
         """points (B, D, h, w); noise (B, 1, H, W), normal -> what is painted everywhere, over what is known too."""
         where = known.where[:, None].to(points.dtype)
-        seen = torch.cat([known.pixels * where, (known.log_depth[:, None] - USUAL_DEPTH) * where, where,
-                          noise * (1 - where)], 1)  # fmt: skip
+        seen = torch.cat(
+            [known.pixels * where, (known.log_depth[:, None] - USUAL_DEPTH) * where, where, noise * (1 - where)], 1
+        )
         low = self.stem(seen.contiguous(memory_format=torch.channels_last))
         mid = self.down1(low)
         high = self.down2(mid)
@@ -115,8 +137,9 @@ class Painter(nn.Module):
         return out[:, :3], out[:, 3] + USUAL_DEPTH
 
     @torch.inference_mode()
-    def paint(self, points: Tensor, pixels: Tensor, depth: Tensor, where: Tensor,
-              noise: Tensor) -> tuple[Tensor, Tensor]:  # fmt: skip
+    def paint(
+        self, points: Tensor, pixels: Tensor, depth: Tensor, where: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """points (B, D, h, w); pixels (B, H, W, 3) uint8, depth (B, H, W) metres and where (B, H, W) bool, of what is
         known; noise (B, 1, H, W) -> pixels (B, H, W, 3) uint8 and depth (B, H, W) float32 metres of the whole view,
         with what is known as it was."""

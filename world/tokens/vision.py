@@ -54,17 +54,34 @@ class VisionTokenizer(nn.Module):
         self.config = config
         low, mid, high = config.widths
         self.encoder = nn.Sequential(
-            nn.PixelUnshuffle(4), nn.Conv2d(48, low, 3, padding=1), Residual(low),
-            nn.Conv2d(low, mid, 3, 2, 1), Residual(mid), Residual(mid),
-            nn.Conv2d(mid, high, 3, 2, 1), Residual(high), _ChannelNorm(high), nn.Conv2d(high, len(config.levels), 1),
-        )  # fmt: skip
+            nn.PixelUnshuffle(4),
+            nn.Conv2d(48, low, 3, padding=1),
+            Residual(low),
+            nn.Conv2d(low, mid, 3, 2, 1),
+            Residual(mid),
+            Residual(mid),
+            nn.Conv2d(mid, high, 3, 2, 1),
+            Residual(high),
+            _ChannelNorm(high),
+            nn.Conv2d(high, len(config.levels), 1),
+        )
         self.decoder = nn.Sequential(
-            nn.Conv2d(len(config.levels), high, 3, padding=1), Residual(high),
-            Attention(high, config.heads, config.grid), Residual(high), Attention(high, config.heads, config.grid),
-            nn.Conv2d(high, mid * 4, 3, padding=1), nn.PixelShuffle(2), Residual(mid), Residual(mid),
-            nn.Conv2d(mid, low * 4, 3, padding=1), nn.PixelShuffle(2), Residual(low), nn.SiLU(),
-            nn.Conv2d(low, 4 * 16, 3, padding=1), nn.PixelShuffle(4),
-        )  # fmt: skip
+            nn.Conv2d(len(config.levels), high, 3, padding=1),
+            Residual(high),
+            Attention(high, config.heads, config.grid),
+            Residual(high),
+            Attention(high, config.heads, config.grid),
+            nn.Conv2d(high, mid * 4, 3, padding=1),
+            nn.PixelShuffle(2),
+            Residual(mid),
+            Residual(mid),
+            nn.Conv2d(mid, low * 4, 3, padding=1),
+            nn.PixelShuffle(2),
+            Residual(low),
+            nn.SiLU(),
+            nn.Conv2d(low, 4 * 16, 3, padding=1),
+            nn.PixelShuffle(4),
+        )
         steps = torch.tensor([math.prod(config.levels[k + 1 :]) for k in range(len(config.levels))])
         self.register_buffer("steps", steps, persistent=False)
         self.register_buffer("levels", torch.tensor(config.levels), persistent=False)

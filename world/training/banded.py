@@ -2,7 +2,8 @@
 
 Clean rows of a page see the clean rows of the `window` pages before it and, causally, their own page. A noisy copy sees
 the same earlier pages, its own page's words, and itself without a mask (Emu3.5, arXiv 2510.26583, figure 9): just what
-a session's canvas sees. Nothing ever sees a noisy copy but itself.
+a session's canvas sees. Nothing ever sees a noisy copy but itself. On a CPU each page is a product of its own, on CUDA
+all pages are one.
 """
 
 from __future__ import annotations
@@ -74,3 +75,46 @@ class BandedAttention:
         clean = torch.stack(clean).unflatten(2, (P, H // Hkv)).transpose(1, 2)
         copies = torch.stack(copies).unflatten(3, (fresh, H // Hkv)).transpose(2, 3).flatten(1, 2)
         return torch.cat([clean, copies], 1).reshape(B, -1, H, D)
+
+
+class MaskedAttention:
+    """What BandedAttention attends to, in two products under masks: on a GPU many small products cost more than the
+    places under a mask. Arguments as there."""
+
+    def __init__(self, valid: Tensor, *, words: int, copies: int, window: int):
+        self.valid, self.words, self.copies = valid, words, copies
+        B, T, P = valid.shape
+        page, slot = (index.flatten() for index in torch.meshgrid(torch.arange(T), torch.arange(P), indexing="ij"))
+        page, slot = page.to(valid.device), slot.to(valid.device)
+        back = page[:, None] - page
+        is_before, is_own = (back > 0) & (back <= window), back == 0
+        used = valid.flatten(1)[:, None]
+        own = is_own & (slot <= slot[:, None])
+        # a row that may see nothing (an unused word slot) sees itself, for softmax needs something
+        self.clean = used & (is_before | own) | torch.eye(T * P, dtype=torch.bool, device=valid.device)
+        first = torch.arange(T, device=valid.device) * P  # a row of each page
+        of_page = used & (is_before | is_own & (slot < words))[first]
+        fresh = torch.ones(B, T, P - words, dtype=torch.bool, device=valid.device)
+        self.noisy = torch.cat([of_page, fresh], 2).flatten(0, 1)  # (B * T, T * P + fresh)
+
+    def write(self, layer: int) -> None:
+        return None
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        (B, T, P), C = self.valid.shape, self.copies
+        fresh, H = P - self.words, q.shape[2]
+        if torch.is_autocast_enabled(q.device.type):
+            q, k, v = (x.to(torch.get_autocast_dtype(q.device.type)) for x in (q, k, v))
+        k, v = (x.repeat_interleave(H // x.shape[2], 2) for x in (k, v))
+        q, k, v = (x.view(B, T, -1, H, x.shape[-1]) for x in (q, k, v))
+        clean_q, clean_k, clean_v = (x[:, :, :P].flatten(1, 2).transpose(1, 2) for x in (q, k, v))
+        clean = F.scaled_dot_product_attention(clean_q, clean_k, clean_v, attn_mask=self.clean[:, None])
+        # (B * T * C, H, fresh, D); the copies of a page share its mask
+        noisy = [x[:, :, P:].unflatten(2, (C, fresh)).transpose(3, 4).flatten(0, 2) for x in (q, k, v)]
+        spread = lambda x: x[:, None].expand(-1, T * C, -1, -1, -1).flatten(0, 1)  # noqa: E731
+        keys, values = (torch.cat([spread(a), b], 2) for a, b in ((clean_k, noisy[1]), (clean_v, noisy[2])))
+        mask = self.noisy.repeat_interleave(C, 0)[:, None, None]
+        copies = F.scaled_dot_product_attention(noisy[0], keys, values, attn_mask=mask)
+        clean = clean.transpose(1, 2).unflatten(1, (T, P))
+        copies = copies.transpose(1, 2).unflatten(0, (B, T, C)).flatten(2, 3)
+        return torch.cat([clean, copies], 2).reshape(B, -1, H, q.shape[-1])

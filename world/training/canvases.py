@@ -41,9 +41,17 @@ class Canvases:
     text: np.ndarray
 
 
-def make_canvases(walks: Walks, vision: VisionTokenizer, text: TextTokenizer, capacity: int, *,
-                  refiner: DepthRefiner | None = None, is_rendered: bool = False, device: str = "cpu",
-                  progress=None) -> Canvases:  # fmt: skip
+def make_canvases(
+    walks: Walks,
+    vision: VisionTokenizer,
+    text: TextTokenizer,
+    capacity: int,
+    *,
+    refiner: DepthRefiner | None = None,
+    is_rendered: bool = False,
+    device: str = "cpu",
+    progress=None,
+) -> Canvases:
     """Canvases of every frame of every walk, made in one process a core. is_rendered: from the renderer's depth.
     progress: called with the share done."""
     R, T = walks.pixels.shape[:2]
@@ -58,7 +66,7 @@ def make_canvases(walks: Walks, vision: VisionTokenizer, text: TextTokenizer, ca
     jobs = (
         (r, walks.pixels[r], depth[r], walks.poses and walks.poses[r], walks.actions[r], is_rendered or r % 2 == 0)
         for r in range(R)
-    )  # fmt: skip
+    )
     parts = []
     with context.Pool(os.cpu_count() if device == "cpu" else 1, _prepare, (vision, refiner, device)) as pool:
         for part in pool.imap(_one_walk, jobs, chunksize=4):

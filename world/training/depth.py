@@ -43,8 +43,16 @@ class DepthRecipe:
     edge_weight: float = 0.3
 
 
-def train_depth(data: str | Path, folder: str | Path, recipe: DepthRecipe, config: DepthConfig,
-                vision: VisionTokenizer, *, device: str = "cpu", progress=None) -> DepthRefiner:  # fmt: skip
+def train_depth(
+    data: str | Path,
+    folder: str | Path,
+    recipe: DepthRecipe,
+    config: DepthConfig,
+    vision: VisionTokenizer,
+    *,
+    device: str = "cpu",
+    progress=None,
+) -> DepthRefiner:
     """Train (or go on training) in `folder`; returns the averaged refiner.
 
     progress: called with (share done, the log row) now and then.
@@ -63,8 +71,14 @@ def train_depth(data: str | Path, folder: str | Path, recipe: DepthRecipe, confi
         average.weights, average.updates, step = state["average"], state["updates"], state["step"]
 
     def save() -> None:
-        run.save(step, model=model.state_dict(), optimizers=[optimizer.state_dict() for optimizer in optimizers],
-                 average=average.weights, updates=average.updates, config=asdict(config))  # fmt: skip
+        run.save(
+            step,
+            model=model.state_dict(),
+            optimizers=[optimizer.state_dict() for optimizer in optimizers],
+            average=average.weights,
+            updates=average.updates,
+            config=asdict(config),
+        )
 
     total = 0.0
     while (share := max(step / recipe.steps, run.seconds / recipe.max_seconds)) < 1:
@@ -104,8 +118,11 @@ def train_depth(data: str | Path, folder: str | Path, recipe: DepthRecipe, confi
 def make_optimizers(model: DepthRefiner, recipe: DepthRecipe) -> list[torch.optim.Optimizer]:
     """Muon for what turns features into features, AdamW for the rest. AdamW alone learns nothing here for thousands of
     steps: what is left to correct is small beside its noise."""
-    matrices = [p for name, p in model.named_parameters()
-                if p.ndim >= 2 and not name.startswith("out.") and not name.endswith("place")]  # fmt: skip
+    matrices = [
+        p
+        for name, p in model.named_parameters()
+        if p.ndim >= 2 and not name.startswith("out.") and not name.endswith("place")
+    ]
     held = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in held]
     adam = torch.optim.AdamW(others, lr=recipe.peak, betas=(0.9, 0.95), weight_decay=0.0)

@@ -10,9 +10,12 @@ rows go on with what the model could do before: whole frames from noise or from 
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,7 @@ from .run import Average, Run, learning_rate
 from .world_model import WorldTrainer, make_optimizers
 
 log = logging.getLogger(__name__)
+THREADS, AHEAD = 8, 16  # that make batches for a GPU, and how many of them are made ahead
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class DreamRecipe:
     whole frame's in `whole` of the cases: pure noise if `unknown`, from the frame before if `from_before`.
     Probabilities: hidden, that more of the carried view is taken away, from one side; tired, that given cells of a
     canvas are hurt, each with `hurt`, to `tired_level`, and that a history is. clean_weight: of the clean rows' loss,
-    taken of one row in `clean_every`."""
+    taken of one row in `clean_every`. part_mb: 0 for a state in one file; else it is kept in half precision, in files
+    of at most so many MB, which can be moved one by one."""
 
     steps: int = 40_000
     walks: int = 2
@@ -50,22 +55,33 @@ class DreamRecipe:
     clean_weight: float = 0.1
     clean_every: int = 4
     average: float = 0.995
+    part_mb: int = 0
 
 
 @dataclass(frozen=True)
 class DreamBatch:
     """tokens (B, T, N) codes; text (B, T, L); canvases (B, T, copies, N, K) digits, -1 where asked; asked
-    (B, T, copies, N) bool; history (B, T, N, K) digits."""
+    (B, T, copies, N) bool; known (B, T, copies, N) bool: cells that were carried there; history (B, T, N, K) digits;
+    clean (B, T, N) bool: the clean rows whose loss is taken."""
 
     tokens: Tensor
     text: Tensor
     canvases: Tensor
     asked: Tensor
+    known: Tensor
     history: Tensor
+    clean: Tensor
+
+    def to(self, device: str | torch.device) -> DreamBatch:
+        return DreamBatch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
 
 
-def make_dream_batch(trainer: WorldTrainer, data: Canvases, rows: np.ndarray, recipe: DreamRecipe,
-                     generator: torch.Generator) -> DreamBatch:  # fmt: skip
+Losses = Callable[[WorldTrainer, DreamBatch], tuple[Tensor, Tensor]]
+
+
+def make_dream_batch(
+    trainer: WorldTrainer, data: Canvases, rows: np.ndarray, recipe: DreamRecipe, generator: torch.Generator
+) -> DreamBatch:
     """Canvases of the walks `rows`, as in the middle of decoding."""
     tokens, warped = (torch.from_numpy(x[rows]).long() for x in (data.tokens, data.warped))
     covered = torch.from_numpy(data.coverage[rows]) > 0.5
@@ -94,34 +110,59 @@ def make_dream_batch(trainer: WorldTrainer, data: Canvases, rows: np.ndarray, re
     is_whole = draw(B, T, 1) < recipe.whole
     cells[:, :, -1] = torch.where(is_whole[..., None], whole, cells[:, :, -1])
     asked[:, :, -1] |= is_whole
+    known[:, :, -1] &= ~is_whole
     worn = (draw(B, 1, 1) < recipe.tired) & (draw(B, T, N) < recipe.hurt)
     history = torch.where(worn[..., None], tiring(digits, worn), digits)
-    return DreamBatch(tokens, text, cells, asked, history)
+    clean = draw(B, T, N) < 1 / recipe.clean_every
+    clean[:, 0] = False
+    return DreamBatch(tokens, text, cells, asked, known, history, clean)
 
 
-def train_dream(data: Canvases, held_out: Canvases, folder: str | Path, recipe: DreamRecipe, trainer: WorldTrainer, *,
-                progress=None) -> None:  # fmt: skip
-    """Train (or go on training) a trainer whose weights can already be those of a model. progress: called with (share
-    done, the log row) now and then."""
-    run = Run(folder)
+def train_dream(
+    data: Canvases,
+    held_out: Canvases,
+    folder: str | Path,
+    recipe: DreamRecipe,
+    trainer: WorldTrainer,
+    *,
+    losses: Losses | None = None,
+    device: str = "cpu",
+    progress=None,
+) -> None:
+    """Train (or go on training) a trainer whose weights can already be those of a model. losses: of a batch, of the
+    cells asked for and of clean rows; without it dream_losses. progress: called with (share done, the log row) now and
+    then. Raises ValueError where the folder holds a run of another size."""
+    run, config = Run(folder, part_mb=recipe.part_mb), asdict(trainer.transformer.config)
+    trainer.to(device)
     optimizers = make_optimizers(trainer, recipe.peak)
     average, step = Average(trainer, recipe.average), 0
     if state := run.resume():
+        if (held := state.get("config", config)) != config:
+            raise ValueError(f"{folder} holds a model of {held}; this recipe makes one of {config}: name the same size")
         trainer.load_state_dict(state["model"])
-        average.weights, average.updates, step = state["average"], state["updates"], state["step"]
+        average.take(state["average"])
+        average.updates, step = state["updates"], state["step"]
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
 
     def save() -> None:
-        run.save(step, model=trainer.state_dict(), average=average.weights, updates=average.updates,
-                 optimizers=[optimizer.state_dict() for optimizer in optimizers])  # fmt: skip
+        run.save(
+            step,
+            model=trainer.state_dict(),
+            average=average.weights,
+            updates=average.updates,
+            optimizers=[optimizer.state_dict() for optimizer in optimizers],
+            config=config,
+        )
 
-    totals = []
+    totals: list[tuple[float, float]] = []
+    threads = 0 if torch.device(device).type == "cpu" else THREADS
+    batches = dream_batches(trainer, data, recipe, step, device, threads=threads)
     while (share := max(step / recipe.steps, run.seconds / recipe.max_seconds)) < 1:
         rate = learning_rate(int(share * recipe.steps), recipe.steps, 1.0, warmup=0) * min(1.0, (step + 1) / 50)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = group["peak"] * rate
-        totals.append(_dream_step(trainer, optimizers, data, recipe, step))
+        totals.append(_dream_step(trainer, optimizers, next(batches), recipe, losses or dream_losses))
         average.update(trainer)
         step += 1
         if step % 50 == 0:
@@ -138,12 +179,37 @@ def train_dream(data: Canvases, held_out: Canvases, folder: str | Path, recipe: 
     run.draw("asked", "clean", *MEASURES)
 
 
-def _dream_step(trainer: WorldTrainer, optimizers, data: Canvases, recipe: DreamRecipe, step: int) -> tuple:
-    rng = np.random.default_rng([recipe.seed, step])
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    rows = rng.integers(len(data.tokens), size=recipe.walks)
-    batch = make_dream_batch(trainer, data, rows, recipe, generator)
-    asked, clean = dream_losses(trainer, batch, recipe, generator)
+def dream_batches(
+    trainer: WorldTrainer,
+    data: Canvases,
+    recipe: DreamRecipe,
+    first: int,
+    device: str | torch.device,
+    *,
+    threads: int = 0,
+) -> Iterator[DreamBatch]:
+    """The batch of every step from `first` on: of the seed and the step alone. threads: so many make them ahead, for a
+    GPU is done with one sooner than a core makes the next."""
+
+    def made(step: int) -> DreamBatch:
+        rng = np.random.default_rng([recipe.seed, step])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        rows = rng.integers(len(data.tokens), size=recipe.walks)
+        return make_dream_batch(trainer, data, rows, recipe, generator)
+
+    if not threads:
+        yield from (made(step).to(device) for step in itertools.count(first))
+    with ThreadPoolExecutor(threads) as pool:
+        ahead: list[Future[DreamBatch]] = [pool.submit(made, step) for step in range(first, first + AHEAD)]
+        for step in itertools.count(first + AHEAD):
+            ahead.append(pool.submit(made, step))
+            yield ahead.pop(0).result().to(device)
+
+
+def _dream_step(
+    trainer: WorldTrainer, optimizers, batch: DreamBatch, recipe: DreamRecipe, losses: Losses
+) -> tuple[float, float]:
+    asked, clean = losses(trainer, batch)
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
     (asked + recipe.clean_weight * clean).backward()
@@ -153,14 +219,12 @@ def _dream_step(trainer: WorldTrainer, optimizers, data: Canvases, recipe: Dream
     return asked.item(), clean.item()
 
 
-def dream_losses(trainer: WorldTrainer, batch: DreamBatch, recipe: DreamRecipe, generator) -> tuple[Tensor, Tensor]:
+def dream_losses(trainer: WorldTrainer, batch: DreamBatch) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy in nats a token: of the cells asked for, and of clean rows that have a history."""
     hidden = trainer.hidden(batch.text, batch.canvases, batch.history, trainer.layout.window)
     tokens = batch.tokens[:, :, None].expand(batch.asked.shape)
     asked = trainer.codes.joint_loss(hidden[:, :, 1:][batch.asked], tokens[batch.asked]).mean()
-    some = torch.rand(batch.tokens.shape, generator=generator) < 1 / recipe.clean_every
-    some[:, 0] = False
-    return asked, trainer.codes.joint_loss(hidden[:, :, 0][some], batch.tokens[some]).mean()
+    return asked, trainer.codes.joint_loss(hidden[:, :, 0][batch.clean], batch.tokens[batch.clean]).mean()
 
 
 MEASURES = ("hole_nats", "half_nats", "first_nats")
@@ -178,9 +242,10 @@ def evaluate_dream(trainer: WorldTrainer, data: Canvases, *, walks: int = 24) ->
     digits, carried = trainer.digits(tokens), trainer.digits(warped)
     asked = torch.stack([holes, half], 2)
     cells = torch.where(holes[..., None], digits, carried)[:, :, None]
-    canvases = torch.where(asked[..., None], torch.tensor(-1), cells)
+    canvases, device = torch.where(asked[..., None], torch.tensor(-1), cells), trainer.codes.head.device
+    text, canvases, digits, asked, tokens = (x.to(device) for x in (text, canvases, digits, asked, tokens))
     hidden = trainer.hidden(text, canvases, digits, trainer.layout.window)[:, :, 1:]
-    nats = torch.full(asked.shape, math.nan)
+    nats = torch.full(asked.shape, math.nan, device=device)
     nats[asked] = trainer.codes.joint_loss(hidden[asked], tokens[:, :, None].expand(asked.shape)[asked])
     later, first = nats[:, 1:], nats[:, :1]
     parts = (later[:, :, 0], later[:, :, 1], first[:, :, 1])

@@ -32,8 +32,9 @@ class FactoredCodes(nn.Module):
         self.free_embedding = nn.Parameter(torch.zeros(len(codes), hidden_size))
         self.free_head = nn.Parameter(torch.zeros(len(codes), hidden_size))
         self.register_buffer("_digits", codes, persistent=False)
-        self.register_buffer("_steps", torch.tensor([math.prod(levels[k + 1 :]) for k in range(len(levels))]),
-                             persistent=False)  # fmt: skip
+        self.register_buffer(
+            "_steps", torch.tensor([math.prod(levels[k + 1 :]) for k in range(len(levels))]), persistent=False
+        )
         self.register_buffer("offsets", torch.tensor([sum(levels[:k]) for k in range(len(levels))]), persistent=False)
 
     def embed(self, digits: Tensor) -> Tensor:
@@ -52,7 +53,11 @@ class FactoredCodes(nn.Module):
 
     def joint_loss(self, hidden: Tensor, codes: Tensor) -> Tensor:
         """Cross-entropy of the codes under the joint distribution, in nats: hidden (M, C), codes (M,) -> (M,)."""
-        return F.cross_entropy(hidden @ self._rows(self.head, self.free_head).T, codes, reduction="none")
+        return F.cross_entropy(self.joint_logits(hidden), codes, reduction="none")
+
+    def joint_logits(self, hidden: Tensor) -> Tensor:
+        """Of every code: hidden (M, C) -> (M, V)."""
+        return hidden @ self._rows(self.head, self.free_head).T
 
     @torch.no_grad()
     def folded(self) -> tuple[Tensor, Tensor]:
@@ -63,8 +68,10 @@ class FactoredCodes(nn.Module):
     def unfold(self, embedding: Tensor, head: Tensor) -> None:
         """Take the rows of every code, (V, C) each, as they ship: the best factored part of them, and the rest."""
         chosen = F.one_hot(self._digits + self.offsets, sum(self.levels)).sum(1).to(embedding.dtype)
-        for factored, free, rows in ((self.embedding, self.free_embedding, embedding),
-                                     (self.head, self.free_head, head)):  # fmt: skip
+        for factored, free, rows in (
+            (self.embedding, self.free_embedding, embedding),
+            (self.head, self.free_head, head),
+        ):
             factored.copy_(torch.linalg.pinv(chosen) @ rows)
             free.copy_(rows - chosen @ factored)
 

@@ -147,8 +147,9 @@ def dreamt_glimpse(walks: Walks, number: int, recipe: PainterRecipe) -> Glimpse:
     return draw_glimpse(walks, np.random.default_rng([23, number]), recipe)
 
 
-def draw_samples(walks: Walks, vision: VisionTokenizer, rng: np.random.Generator, recipe: PainterRecipe,
-                 size: int) -> Sample:  # fmt: skip
+def draw_samples(
+    walks: Walks, vision: VisionTokenizer, rng: np.random.Generator, recipe: PainterRecipe, size: int
+) -> Sample:
     """Frames drawn at random, half of them mirrored, with what frames before them show from there."""
     glimpses = [draw_glimpse(walks, rng, recipe) for _ in range(size)]
     truth = torch.from_numpy(np.stack([one.pixels for one in glimpses]))
@@ -167,8 +168,9 @@ def draw_samples(walks: Walks, vision: VisionTokenizer, rng: np.random.Generator
     return as_sample(glimpses, torch.where(shares > 0.5, guessed, own), vision, rng)
 
 
-def draw_dreamt(walks: Walks, dreamt: np.ndarray, vision: VisionTokenizer, rng: np.random.Generator,
-                recipe: PainterRecipe) -> Sample:  # fmt: skip
+def draw_dreamt(
+    walks: Walks, dreamt: np.ndarray, vision: VisionTokenizer, rng: np.random.Generator, recipe: PainterRecipe
+) -> Sample:
     """As draw_samples, of glimpses that codes (n, h, w) were dreamt beside: what is known of those is true, and what
     else the truth was is not what the codes say."""
     numbers = rng.integers(len(dreamt), size=recipe.dreamt)
@@ -198,9 +200,19 @@ def _joined(a: Tensor, b: Tensor) -> Tensor:
     return both.contiguous(memory_format=torch.channels_last) if both.ndim == 4 else both
 
 
-def train_painter(walks: Walks, held_out: Walks, folder: str | Path, recipe: PainterRecipe, config: PainterConfig,
-                  vision: VisionTokenizer, *, dreamt: np.ndarray | None = None, begin: Painter | None = None,
-                  judges: dict[str, Tensor] | None = None, progress=None) -> Painter:  # fmt: skip
+def train_painter(
+    walks: Walks,
+    held_out: Walks,
+    folder: str | Path,
+    recipe: PainterRecipe,
+    config: PainterConfig,
+    vision: VisionTokenizer,
+    *,
+    dreamt: np.ndarray | None = None,
+    begin: Painter | None = None,
+    judges: dict[str, Tensor] | None = None,
+    progress=None,
+) -> Painter:
     """Train (or go on training) in `folder`; returns the averaged painter. dreamt (n, h, w): codes that were dreamt
     beside the first n dreamt_glimpses of the walks, where the recipe asks for such samples. begin: a painter to go on
     from, else the tokenizer's decoder is; judges: the weights of discriminators to go on from. progress: called with
@@ -224,9 +236,15 @@ def train_painter(walks: Walks, held_out: Walks, folder: str | Path, recipe: Pai
         average.weights, average.updates, step = state["average"], state["updates"], state["step"]
 
     def save() -> None:
-        run.save(step, model=model.state_dict(), judge=judge.state_dict(), average=average.weights,
-                 optimizers=[optimizer.state_dict() for optimizer in optimizers], updates=average.updates,
-                 config=asdict(config))  # fmt: skip
+        run.save(
+            step,
+            model=model.state_dict(),
+            judge=judge.state_dict(),
+            average=average.weights,
+            optimizers=[optimizer.state_dict() for optimizer in optimizers],
+            updates=average.updates,
+            config=asdict(config),
+        )
 
     totals: list[dict[str, float]] = []
     while (share := max(step / recipe.steps, run.seconds / recipe.max_seconds)) < 1 and step != recipe.stop_at:
@@ -261,21 +279,34 @@ LOSSES = ("pixels", "gradients", "depth", "kept", "adversarial", "dreamt_adversa
 
 def make_painter_optimizers(model: Painter, judge: Judge, recipe: PainterRecipe) -> list[torch.optim.Optimizer]:
     """Muon for what turns features into features, Adam for the rest and for the judge."""
-    matrices = [p for name, p in model.named_parameters()
-                if p.ndim >= 2 and not name.startswith(("out.", "join")) and not name.endswith("place")]  # fmt: skip
+    matrices = [
+        p
+        for name, p in model.named_parameters()
+        if p.ndim >= 2 and not name.startswith(("out.", "join")) and not name.endswith("place")
+    ]
     held = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in held]
-    made = [Muon(matrices, lr=recipe.peak, momentum=0.9),
-            torch.optim.AdamW(others, lr=recipe.peak, betas=(0.8, 0.98), weight_decay=0.0),
-            torch.optim.Adam(judge.parameters(), lr=recipe.judge_peak, betas=(0.0, 0.98))]  # fmt: skip
+    made = [
+        Muon(matrices, lr=recipe.peak, momentum=0.9),
+        torch.optim.AdamW(others, lr=recipe.peak, betas=(0.8, 0.98), weight_decay=0.0),
+        torch.optim.Adam(judge.parameters(), lr=recipe.judge_peak, betas=(0.0, 0.98)),
+    ]
     for optimizer, peak in zip(made, (recipe.peak, recipe.peak, recipe.judge_peak), strict=True):
         for group in optimizer.param_groups:
             group["peak"] = peak
     return made
 
 
-def _painter_step(model: Painter, judge: Judges, optimizers, vision: VisionTokenizer, true: Sample,
-                  dreams: Sample | None, recipe: PainterRecipe, ramp: float) -> dict[str, float]:  # fmt: skip
+def _painter_step(
+    model: Painter,
+    judge: Judges,
+    optimizers,
+    vision: VisionTokenizer,
+    true: Sample,
+    dreams: Sample | None,
+    recipe: PainterRecipe,
+    ramp: float,
+) -> dict[str, float]:
     sample, count = true if dreams is None else _together(true, dreams), len(true.pixels)
     known = sample.known.where
     with half_products():
@@ -309,10 +340,15 @@ def _painter_step(model: Painter, judge: Judges, optimizers, vision: VisionToken
     losses["matching"] = sum(
         (a.float() - b[:count].float()).abs().mean() for a, b in zip(features, made_features, strict=True)
     ) / len(scores)
-    weights = {"pixels": 1.0, "gradients": recipe.gradient_weight, "depth": recipe.depth_weight,
-               "kept": recipe.kept_weight, "adversarial": ramp * recipe.adversarial_weight,
-               "dreamt_adversarial": ramp * recipe.dreamt_adversarial_weight,
-               "matching": ramp * recipe.matching_weight}  # fmt: skip
+    weights = {
+        "pixels": 1.0,
+        "gradients": recipe.gradient_weight,
+        "depth": recipe.depth_weight,
+        "kept": recipe.kept_weight,
+        "adversarial": ramp * recipe.adversarial_weight,
+        "dreamt_adversarial": ramp * recipe.dreamt_adversarial_weight,
+        "matching": ramp * recipe.matching_weight,
+    }
     model.zero_grad(set_to_none=True)
     sum(weight * losses[name] for name, weight in weights.items()).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -321,8 +357,9 @@ def _painter_step(model: Painter, judge: Judges, optimizers, vision: VisionToken
     return {name: losses[name].item() for name in LOSSES}
 
 
-def _true_losses(true: Sample, made: Tensor, made_depth: Tensor, pixels: Tensor, log_depth: Tensor,
-                 recipe: PainterRecipe) -> dict[str, Tensor]:  # fmt: skip
+def _true_losses(
+    true: Sample, made: Tensor, made_depth: Tensor, pixels: Tensor, log_depth: Tensor, recipe: PainterRecipe
+) -> dict[str, Tensor]:
     """Of what is painted (made), and of the view as it will be shown (pixels, log_depth), against the truth."""
     weight = torch.where(true.known.where, recipe.known_weight, 1.0)
     mean = lambda loss: (weight * loss).sum() / weight.sum()  # noqa: E731
@@ -367,9 +404,16 @@ def evaluate_painter(model: Painter, vision: VisionTokenizer, walks: Walks, reci
         made, depth = model(sample.points, sample.known, sample.noise)
         hole = ~sample.known.where
         inner = hole[:, 1:, 1:] & hole[:, :-1, 1:] & hole[:, 1:, :-1]
-        steep = [((x[:, :, 1:, 1:] - x[:, :, 1:, :-1]).abs() + (x[:, :, 1:, 1:] - x[:, :, :-1, 1:]).abs()).mean(1)
-                 for x in (made, sample.pixels)]  # fmt: skip
+        steep = [
+            ((x[:, :, 1:, 1:] - x[:, :, 1:, :-1]).abs() + (x[:, :, 1:, 1:] - x[:, :, :-1, 1:]).abs()).mean(1)
+            for x in (made, sample.pixels)
+        ]
         off = (made - sample.pixels).abs().mean(1)
-        sums += [off[hole].sum(), hole.sum(), steep[0][inner].sum(), steep[1][inner].sum(),
-                 (depth - sample.log_depth).abs()[hole].sum()]  # fmt: skip
+        sums += [
+            off[hole].sum(),
+            hole.sum(),
+            steep[0][inner].sum(),
+            steep[1][inner].sum(),
+            (depth - sample.log_depth).abs()[hole].sum(),
+        ]
     return dict(zip(MEASURES, (sums[0] / sums[1], sums[2] / sums[3], sums[4] / sums[1]), strict=True))

@@ -1,8 +1,8 @@
 """The whole recipe of the embedded model, top to bottom: record, train the tokenizer and the depth refiner, make
-canvases, train the world model; then what it takes to dream: record keyframes, train the world model on holes, train
-the painter, dream beside what keyframes show, finish the painter on that; pack. Each stage goes on where it was
-stopped; numbers alone scale it up. A run can also begin with the weights of a checkpoint, and has then just the last
-stages.
+canvases, train the world model; then what it takes to dream: record keyframes, train the world model on holes, teach
+it to be guided of itself, train the painter, dream beside what keyframes show, finish the painter on that; pack. Each
+stage goes on where it was stopped; numbers alone scale it up. A run can also begin with the weights of a checkpoint,
+and has then just the last stages.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ from .data import Walks, load_walks
 from .depth import DepthRecipe, train_depth
 from .dream import DreamRecipe, train_dream
 from .dreams import dream_codes
+from .guide import GuideRecipe, train_guided
 from .painter import PainterRecipe, train_painter
 from .parallel import launch
+from .run import read_state
 from .tokenizer import TokenizerRecipe, train_tokenizer
 from .world_model import WorldRecipe, WorldTrainer, train_world_model
 
@@ -43,6 +45,7 @@ STAGES = (
     "world",
     "keyframes",
     "dream",
+    "guide",
     "painter",
     "dreams",
     "finish",
@@ -68,6 +71,7 @@ class Recipe:
     keyframe_canvas_walks: int = 2400
     keyframes: int = 6
     dreams: int = 2400
+    model: ModelConfig = field(default_factory=lambda: ModelConfig(1))  # its vocabulary is that of the tokenizers
     vision: VisionConfig = field(default_factory=VisionConfig)
     layout: LayoutConfig = field(default_factory=LayoutConfig)
     dida: DidaConfig = field(default_factory=DidaConfig)
@@ -82,10 +86,33 @@ class Recipe:
         default_factory=lambda: PainterRecipe(stop_at=400, batch=4, dreamt=4, max_seconds=3720.0)
     )
     dream: DreamRecipe = field(default_factory=DreamRecipe)
+    guide: GuideRecipe = field(default_factory=GuideRecipe)
 
 
-def run_recipe(folder: str | Path, recipe: Recipe, *, stages: tuple[str, ...] = STAGES, begin: str | Path | None = None,
-               device: str = "cpu", progress=None) -> Path:  # fmt: skip
+def large(recipe: Recipe) -> Recipe:
+    """The recipe of a model of 19 M parameters for one large GPU: tokenizer, depth and painter are those of the model
+    that it begins with, and what dreams beside them is trained from nothing, on more walks at once. A state fits eight
+    files of 16 MiB."""
+    model = ModelConfig(
+        1, hidden_size=384, intermediate_size=1152, num_hidden_layers=9, num_attention_heads=12, num_key_value_heads=4
+    )
+    dream = replace(recipe.dream, walks=48, max_seconds=1500.0, part_mb=15)
+    guide = replace(recipe.guide, run=replace(recipe.guide.run, walks=48, max_seconds=300.0, part_mb=15))
+    return replace(recipe, model=model, dream=dream, guide=guide, keyframe_walks=25_600, keyframe_canvas_walks=25_600)
+
+
+SIZES = {"small": lambda recipe: recipe, "large": large}
+
+
+def run_recipe(
+    folder: str | Path,
+    recipe: Recipe,
+    *,
+    stages: tuple[str, ...] = STAGES,
+    begin: str | Path | None = None,
+    device: str = "cpu",
+    progress=None,
+) -> Path:
     """Run the named stages in `folder`; returns the folder of the packed checkpoint. Raises ValueError for an unknown
     stage, FileNotFoundError where an earlier one has not run.
 
@@ -113,7 +140,7 @@ def stages_for(data: str | Path) -> tuple[str, ...]:
     if first.depth is None:
         left_out |= {"depth"}
     if first.depth is None or first.poses is None or not any((Path(data) / "keyframes").glob("train-*.safetensors")):
-        left_out |= {"keyframes", "dream", "dreams", "painter", "finish"}
+        left_out |= {"keyframes", "dream", "guide", "dreams", "painter", "finish"}
     return tuple(stage for stage in STAGES if stage not in left_out)
 
 
@@ -136,16 +163,25 @@ def _record(folder: Path, recipe: Recipe, device: str, report) -> None:
 
 def _tokenizer(folder: Path, recipe: Recipe, device: str, report) -> None:
     train_tokenizer(
-        _recordings(folder, recipe), folder / "tokenizer", recipe.tokenizer, recipe.vision, device=device,
+        _recordings(folder, recipe),
+        folder / "tokenizer",
+        recipe.tokenizer,
+        recipe.vision,
+        device=device,
         progress=report,
-    )  # fmt: skip
+    )
 
 
 def _depth(folder: Path, recipe: Recipe, device: str, report) -> None:
     train_depth(
-        _recordings(folder, recipe), folder / "depth", recipe.refiner, recipe.depth, load_tokenizer(folder),
-        device=device, progress=report,
-    )  # fmt: skip
+        _recordings(folder, recipe),
+        folder / "depth",
+        recipe.refiner,
+        recipe.depth,
+        load_tokenizer(folder),
+        device=device,
+        progress=report,
+    )
 
 
 def _canvases(folder: Path, recipe: Recipe, device: str, report) -> None:
@@ -154,8 +190,9 @@ def _canvases(folder: Path, recipe: Recipe, device: str, report) -> None:
         path = folder / f"canvases-{split}.safetensors"
         if not path.exists():
             walks = load_walks(_recordings(folder, recipe), split, recipe.canvas_walks)
-            canvases = make_canvases(walks, vision, text, recipe.layout.text_capacity, refiner=refiner, device=device,
-                                     progress=report)  # fmt: skip
+            canvases = make_canvases(
+                walks, vision, text, recipe.layout.text_capacity, refiner=refiner, device=device, progress=report
+            )
             save_canvases(canvases, path)
 
 
@@ -166,40 +203,85 @@ def _world(folder: Path, recipe: Recipe, device: str, report) -> None:
 def _world_worker(rank: int, workers: int, folder: Path, recipe: Recipe) -> None:
     trainer = make_trainer(folder, recipe)
     show = (lambda share, row: log.info("%5.1f%% %s", 100 * share, row)) if rank == 0 else None
-    train_world_model(_load(folder, "train"), _load(folder, "dev"), folder / "world", recipe.world, trainer,
-                      rank=rank, workers=workers, progress=show)  # fmt: skip
+    train_world_model(
+        _load(folder, "train"),
+        _load(folder, "dev"),
+        folder / "world",
+        recipe.world,
+        trainer,
+        rank=rank,
+        workers=workers,
+        progress=show,
+    )
 
 
 def _keyframes(folder: Path, recipe: Recipe, device: str, report) -> None:
     counts = (("train", recipe.keyframe_walks, FIRST_KEYFRAMES), ("dev", recipe.held_out_walks, 0))
     for split, count, first in () if recipe.data else counts:
-        record(folder / "keyframes", split, count, frames=recipe.keyframes, first=first, walk="keyframes",
-               progress=lambda done, all_: report(0.5 * done / all_))  # fmt: skip
+        record(
+            folder / "keyframes",
+            split,
+            count,
+            frames=recipe.keyframes,
+            first=first,
+            walk="keyframes",
+            progress=lambda done, all_: report(0.5 * done / all_),
+        )
     vision, text = load_tokenizer(folder), TextTokenizer()
     for split in ("dev", "train"):
         path = folder / f"keyframe-canvases-{split}.safetensors"
         if not path.exists():
             walks = load_walks(_keyframe_recordings(folder, recipe), split, recipe.keyframe_canvas_walks)
-            canvases = make_canvases(walks, vision, text, recipe.layout.text_capacity, is_rendered=True, device=device,
-                                     progress=lambda share: report(0.5 + 0.5 * share))  # fmt: skip
+            canvases = make_canvases(
+                walks,
+                vision,
+                text,
+                recipe.layout.text_capacity,
+                is_rendered=True,
+                device=device,
+                progress=lambda share: report(0.5 + 0.5 * share),
+            )
             save_canvases(canvases, path)
 
 
 def _dream(folder: Path, recipe: Recipe, device: str, report) -> None:
     trainer = make_trainer(folder, recipe)
-    if (folder / BEGIN).exists():
-        trainer.begin_as(load_checkpoint(folder / BEGIN).model)
-    else:
+    begun = load_checkpoint(folder / BEGIN).model if (folder / BEGIN).exists() else None
+    if begun is None:
         trainer.load_state_dict(_state(folder / "world")["average"])
+    elif begun.config == trainer.transformer.config:
+        trainer.begin_as(begun)
+    train, dev = _keyframe_canvases(folder)
+    train_dream(train, dev, folder / "dream", recipe.dream, trainer, device=device, progress=report)
+
+
+def _guide(folder: Path, recipe: Recipe, device: str, report) -> None:
+    if recipe.guide.guidance == 1:
+        return
+    trainer = make_trainer(folder, recipe)
+    trainer.load_state_dict(_state(folder / "dream")["average"])
+    train, dev = _keyframe_canvases(folder)
+    train_guided(train, dev, folder / "guide", recipe.guide, trainer, device=device, progress=report)
+
+
+def _keyframe_canvases(folder: Path) -> tuple[Canvases, Canvases]:
     train, dev = (load_canvases(folder / f"keyframe-canvases-{split}.safetensors") for split in ("train", "dev"))
-    train_dream(train, dev, folder / "dream", recipe.dream, trainer, progress=report)
+    return train, dev
 
 
 def _painter(folder: Path, recipe: Recipe, device: str, report) -> None:
     begun = load_checkpoint(folder / BEGIN).painter if (folder / BEGIN).exists() else None
     walks, held_out = _painted_walks(folder, recipe)
-    train_painter(walks, held_out, folder / "painter", recipe.painting, recipe.painter, load_tokenizer(folder),
-                  begin=begun, progress=report)  # fmt: skip
+    train_painter(
+        walks,
+        held_out,
+        folder / "painter",
+        recipe.painting,
+        recipe.painter,
+        load_tokenizer(folder),
+        begin=begun,
+        progress=report,
+    )
 
 
 def _dreams(folder: Path, recipe: Recipe, device: str, report) -> None:
@@ -215,9 +297,18 @@ def _finish(folder: Path, recipe: Recipe, device: str, report) -> None:
         raise FileNotFoundError(f"no {folder / DREAMS}; run the stage 'dreams' first")
     judges = _state(folder / "painter")["judge"] if (folder / "painter" / "state.pt").exists() else None
     walks, held_out = _painted_walks(folder, recipe)
-    train_painter(walks, held_out, folder / "finish", recipe.finishing, recipe.painter, load_tokenizer(folder),
-                  dreamt=load_file(folder / DREAMS)["tokens"], begin=_newest_painter(folder), judges=judges,
-                  progress=report)  # fmt: skip
+    train_painter(
+        walks,
+        held_out,
+        folder / "finish",
+        recipe.finishing,
+        recipe.painter,
+        load_tokenizer(folder),
+        dreamt=load_file(folder / DREAMS)["tokens"],
+        begin=_newest_painter(folder),
+        judges=judges,
+        progress=report,
+    )
 
 
 def _painted_walks(folder: Path, recipe: Recipe) -> tuple[Walks, Walks]:
@@ -237,30 +328,46 @@ def _pack(folder: Path, recipe: Recipe, device: str, report) -> None:
     checkpoint, target = replace(_unpainted(folder, recipe), painter=_newest_painter(folder)), folder / "checkpoint"
     save_checkpoint(checkpoint, target)
     (target / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1), encoding="utf-8")
-    for name in ("tokenizer", "depth", "world", "painter", "dream", "finish"):
+    for name in ("tokenizer", "depth", "world", "painter", "dream", "guide", "finish"):
         for file in ("log.csv", "curve.png"):
             if (folder / name / file).exists():
                 shutil.copy(folder / name / file, target / f"{name}-{file}")
 
 
 def _unpainted(folder: Path, recipe: Recipe) -> Checkpoint:
-    """The newest weights of a run, without a painter: those of the dream, else those that it began with."""
+    """The newest weights of a run, without a painter: those that are guided of themselves, else those of the dream,
+    else those that it began with."""
     trainer, text, vision = make_trainer(folder, recipe), TextTokenizer(), load_tokenizer(folder)
-    if (folder / "dream" / "state.pt").exists():
-        trainer.load_state_dict(_state(folder / "dream")["average"])
+    dida, guided = recipe.dida, read_state(folder / "guide")
+    if guided is not None:
+        dida = replace(dida, dream_guidance=1.0)
+    if (dreamt := guided or read_state(folder / "dream")) is not None:
+        trainer.load_state_dict(dreamt["average"])
         model = trainer.exported()
     elif (folder / BEGIN).exists():
-        model = load_checkpoint(folder / BEGIN).model
+        begun = load_checkpoint(folder / BEGIN)
+        model, dida = begun.model, replace(dida, dream_guidance=begun.dida.dream_guidance)
     else:
         trainer.load_state_dict(_state(folder / "world")["average"])
         model = trainer.exported()
     vocabulary = Vocabulary(text.size, vision.config.num_codes)
-    return Checkpoint(model, vision, text, vocabulary, recipe.layout, recipe.dida, depth=load_refiner(folder, recipe))
+    return Checkpoint(model, vision, text, vocabulary, recipe.layout, dida, depth=load_refiner(folder, recipe))
 
 
-_RUN = {"record": _record, "tokenizer": _tokenizer, "depth": _depth, "canvases": _canvases, "world": _world,
-        "keyframes": _keyframes, "dream": _dream, "painter": _painter, "dreams": _dreams, "finish": _finish,
-        "pack": _pack}  # fmt: skip
+_RUN = {
+    "record": _record,
+    "tokenizer": _tokenizer,
+    "depth": _depth,
+    "canvases": _canvases,
+    "world": _world,
+    "keyframes": _keyframes,
+    "dream": _dream,
+    "guide": _guide,
+    "painter": _painter,
+    "dreams": _dreams,
+    "finish": _finish,
+    "pack": _pack,
+}
 
 
 def make_trainer(folder: Path, recipe: Recipe) -> WorldTrainer:
@@ -268,7 +375,8 @@ def make_trainer(folder: Path, recipe: Recipe) -> WorldTrainer:
     vision = load_tokenizer(folder)
     vocabulary = Vocabulary(text.size, vision.config.num_codes)
     torch.manual_seed(recipe.world.seed)
-    return WorldTrainer(ModelConfig(vocabulary.size), recipe.layout, recipe.dida, vocabulary, vision)
+    model = replace(recipe.model, vocab_size=vocabulary.size)
+    return WorldTrainer(model, recipe.layout, recipe.dida, vocabulary, vision)
 
 
 def load_tokenizer(folder: Path) -> VisionTokenizer:
@@ -303,7 +411,7 @@ def _load(folder: Path, split: str) -> Canvases:
 
 
 def _state(folder: Path) -> dict:
-    path = folder / "state.pt"
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing; run the stage '{folder.name}' first")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    state = read_state(folder)
+    if state is None:
+        raise FileNotFoundError(f"no state in {folder}; run the stage '{folder.name}' first")
+    return state

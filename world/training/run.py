@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import io
 import logging
 import math
 import time
@@ -24,10 +25,11 @@ class Run:
     """One training run in a folder: `state.pt` (written whole or not at all), `log.csv` and `curve.png`.
 
     The state holds tensors and numbers only and is read with weights_only, so a foreign file cannot run code.
+    part_mb: where over 0, it lies in `state-K-of-N.part` of at most so many MB instead, in half precision.
     """
 
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, *, part_mb: int = 0):
+        self.folder, self.part_mb = Path(folder), part_mb
         self.folder.mkdir(parents=True, exist_ok=True)
         self.started = time.monotonic()
         self.seconds_before = 0.0
@@ -39,17 +41,20 @@ class Run:
 
     def resume(self) -> dict | None:
         """The state last saved, or None at the start of a run."""
-        path = self.folder / "state.pt"
-        if not path.exists():
+        state = read_state(self.folder)
+        if state is None:
             return None
-        state = torch.load(path, map_location="cpu", weights_only=True)
         self.seconds_before = state["seconds"]
         log.info("resuming %s at step %d", self.folder, state["step"])
         return state
 
     def save(self, step: int, **parts) -> None:
+        state = {"step": step, "seconds": self.seconds, **parts}
+        if self.part_mb:
+            _write_parts(self.folder, halved(state), self.part_mb * 1_000_000)
+            return
         partial = self.folder / "state.partial"
-        torch.save({"step": step, "seconds": self.seconds, **parts}, partial)
+        torch.save(state, partial)
         partial.replace(self.folder / "state.pt")
 
     def record(self, step: int, **values: float) -> None:
@@ -77,6 +82,53 @@ class Run:
             axis.set(title=column, xlabel="step")
             axis.grid(alpha=0.3)
         figure.savefig(self.folder / "curve.png", dpi=110)
+
+
+def read_state(folder: Path) -> dict | None:
+    """The state that a run left in a folder, whole or in parts; None without one. Raises ValueError where a part is
+    missing."""
+    if (folder / "state.pt").exists():
+        return torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+    parts = sorted(folder.glob("state-*-of-*.part"))
+    if not parts:
+        return None
+    count = int(parts[0].stem.rpartition("-")[2])
+    if len(parts) != count:
+        raise ValueError(f"{folder} has {len(parts)} of {count} parts of a state; bring the missing ones")
+    return torch.load(io.BytesIO(b"".join(part.read_bytes() for part in parts)), map_location="cpu", weights_only=True)
+
+
+def halved(state):
+    """A state whose float32 tensors are in 16 bits: weights in float16, what optimisers keep in bfloat16, for its
+    range. One rounding in many minutes of steps is less than a step."""
+    if isinstance(state, dict):
+        return {
+            name: _cast(part, torch.bfloat16) if name == "optimizers" else halved(part) for name, part in state.items()
+        }
+    return _cast(state, torch.float16)
+
+
+def _cast(part, dtype: torch.dtype):
+    if isinstance(part, dict):
+        return {name: _cast(value, dtype) for name, value in part.items()}
+    if isinstance(part, list):
+        return [_cast(value, dtype) for value in part]
+    is_wide = isinstance(part, torch.Tensor) and part.dtype == torch.float32 and part.ndim > 0
+    return part.to(dtype) if is_wide else part
+
+
+def _write_parts(folder: Path, state: dict, size: int) -> None:
+    whole = io.BytesIO()
+    torch.save(state, whole)
+    data = whole.getbuffer()
+    count = -(-len(data) // size)
+    names = [f"state-{k:03d}-of-{count:03d}.part" for k in range(count)]
+    for k, name in enumerate(names):
+        (folder / name).with_suffix(".new").write_bytes(data[k * size : (k + 1) * size])
+    for old in set(folder.glob("state-*-of-*.part")) - {folder / name for name in names}:
+        old.unlink()
+    for name in names:
+        (folder / name).with_suffix(".new").replace(folder / name)
 
 
 def learning_rate(step: int, steps: int, peak: float, *, warmup: int = 100, floor: float = 0.02) -> float:
@@ -107,6 +159,12 @@ class Average:
         rate = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
         for name, value in module.state_dict().items():
             self.weights[name].lerp_(value, rate) if value.is_floating_point() else self.weights[name].copy_(value)
+
+    @torch.no_grad()
+    def take(self, weights: dict[str, torch.Tensor]) -> None:
+        """Go on from weights that were kept, on any device and in any precision."""
+        for name, value in weights.items():
+            self.weights[name].copy_(value)
 
     def of(self, module: M) -> M:
         """A copy of the module with the average's weights, to measure or to keep."""

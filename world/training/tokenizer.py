@@ -49,8 +49,15 @@ class TokenizerRecipe:
         return learning_rate(int(done * self.steps), self.steps, peak, warmup=0) * min(1.0, (step + 1) / 100)
 
 
-def train_tokenizer(data: str | Path, folder: str | Path, recipe: TokenizerRecipe, config: VisionConfig, *,
-                    device: str = "cpu", progress=None) -> VisionTokenizer:  # fmt: skip
+def train_tokenizer(
+    data: str | Path,
+    folder: str | Path,
+    recipe: TokenizerRecipe,
+    config: VisionConfig,
+    *,
+    device: str = "cpu",
+    progress=None,
+) -> VisionTokenizer:
     """Train (or go on training) in `folder`; returns the averaged tokenizer.
 
     progress: called with (share done, the log row) now and then.
@@ -83,22 +90,35 @@ def train_tokenizer(data: str | Path, folder: str | Path, recipe: TokenizerRecip
             row = {"loss": total / 100, "rate": rate, "psnr": math.nan, "abs_rel": math.nan, "codes": math.nan}
             if step % 500 == 0:
                 row.update(evaluate(average.of(model), held_out, device))
-                run.save(step, model=model.state_dict(), optimizer=optimizer.state_dict(), average=average.weights,
-                         updates=average.updates, config=asdict(config))  # fmt: skip
+                run.save(
+                    step,
+                    model=model.state_dict(),
+                    optimizer=optimizer.state_dict(),
+                    average=average.weights,
+                    updates=average.updates,
+                    config=asdict(config),
+                )
             run.record(step, **row)
             total = 0.0
             if progress:
                 progress(share, row)
     averaged = average.of(model)
     run.record(step, loss=math.nan, rate=0.0, **evaluate(averaged, held_out, device))
-    run.save(step, model=model.state_dict(), optimizer=optimizer.state_dict(), average=average.weights,
-             updates=average.updates, config=asdict(config))  # fmt: skip
+    run.save(
+        step,
+        model=model.state_dict(),
+        optimizer=optimizer.state_dict(),
+        average=average.weights,
+        updates=average.updates,
+        config=asdict(config),
+    )
     run.draw("loss", "psnr", "abs_rel")
     return averaged
 
 
-def reconstruction_loss(model: VisionTokenizer, pixels: Tensor, depth: Tensor | None, recipe: TokenizerRecipe, *,
-                        is_polish: bool = False) -> Tensor:  # fmt: skip
+def reconstruction_loss(
+    model: VisionTokenizer, pixels: Tensor, depth: Tensor | None, recipe: TokenizerRecipe, *, is_polish: bool = False
+) -> Tensor:
     """pixels (B, 3, H, W) in [-1, 1]; depth (B, H, W) metres, or None where nobody knows it."""
     with half_products(pixels.device):
         made, log_depth = (part.float() for part in model(pixels))

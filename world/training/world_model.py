@@ -21,7 +21,7 @@ from ..config import DidaConfig, LayoutConfig, ModelConfig
 from ..tokens.vision import VisionTokenizer
 from ..tokens.vocabulary import Vocabulary
 from ..transformer.model import Transformer
-from .banded import BandedAttention
+from .banded import BandedAttention, MaskedAttention
 from .canvases import Canvases
 from .factored import FactoredCodes
 from .muon import Muon
@@ -149,17 +149,19 @@ class WorldTrainer(nn.Module):
         B, T, copies, N, _ = canvases.shape
         L = max(1, int((text >= 0).sum(-1).max()))
         text = text[..., :L]
-        embed, fresh = self.transformer.embed, 1 + N
-        marker = embed(torch.full((B, T, 1), self.vocabulary.image))
+        embed, fresh, device = self.transformer.embed, 1 + N, text.device
+        marker = embed(torch.full((B, T, 1), self.vocabulary.image, device=device))
         clean = torch.cat([embed(text.clamp_min(0)), marker, self.codes.embed(history)], 2)
-        hole = embed(torch.tensor(self.vocabulary.hole))
+        hole = embed(torch.tensor(self.vocabulary.hole, device=device))
         cells = torch.where(canvases[..., :1] < 0, hole, self.codes.embed(canvases.clamp_min(0)))
         noisy = torch.cat([marker[:, :, None].expand(-1, -1, copies, -1, -1), cells], 3)
         rows = torch.cat([clean, noisy.flatten(2, 3)], 2)
-        valid = torch.cat([text >= 0, torch.ones(B, T, fresh, dtype=torch.bool)], -1)
-        attention = BandedAttention(valid, words=L, copies=copies, window=window)
+        valid = torch.cat([text >= 0, torch.ones(B, T, fresh, dtype=torch.bool, device=device)], -1)
+        kind = MaskedAttention if device.type == "cuda" else BandedAttention
+        attention = kind(valid, words=L, copies=copies, window=window)
         with half_products(rows.device):
-            hidden = self.transformer(rows.flatten(1, 2), self._positions(B, T, L, copies).flatten(1), attention)
+            positions = self._positions(B, T, L, copies).flatten(1).to(device)
+            hidden = self.transformer(rows.flatten(1, 2), positions, attention)
         return (
             hidden.float()
             .view(B, T, L + fresh * (1 + copies), -1)[:, :, L:]
@@ -194,8 +196,17 @@ class Batch:
     holes: Tensor
 
 
-def train_world_model(data: Canvases, held_out: Canvases, folder: str | Path, recipe: WorldRecipe,
-                      trainer: WorldTrainer, *, rank: int = 0, workers: int = 1, progress=None) -> None:  # fmt: skip
+def train_world_model(
+    data: Canvases,
+    held_out: Canvases,
+    folder: str | Path,
+    recipe: WorldRecipe,
+    trainer: WorldTrainer,
+    *,
+    rank: int = 0,
+    workers: int = 1,
+    progress=None,
+) -> None:
     """Train (or go on training) in `folder`; with several workers, each calls this with its rank (see parallel.py).
 
     progress: called with (share done, the log row) now and then, in the first worker.
@@ -254,8 +265,15 @@ def make_optimizers(trainer: WorldTrainer, peak: float) -> list[torch.optim.Opti
     return pair
 
 
-def make_batch(trainer: WorldTrainer, data: Canvases, rows: np.ndarray, starts: np.ndarray, frames: int,
-               generator: torch.Generator, recipe: WorldRecipe) -> Batch:  # fmt: skip
+def make_batch(
+    trainer: WorldTrainer,
+    data: Canvases,
+    rows: np.ndarray,
+    starts: np.ndarray,
+    frames: int,
+    generator: torch.Generator,
+    recipe: WorldRecipe,
+) -> Batch:
     """Windows of walks with their canvases: copy 0 begins from carried views, copy 1 from anything else."""
     share = recipe.draws
 
@@ -337,15 +355,26 @@ def evaluate(
     noisy, clean, shuffled = noisy[:, 1:], clean[:, 1:], shuffled[:, 1:]
     holes = coverage[:, 1:] <= 0.5
     wrong = (tokens != warped)[:, 1:].float().mean()
-    values = (noisy[:, :, 0].mean(), noisy[:, :, 0][holes].mean(), wrong, noisy[:, :, 1].mean(),
-              shuffled[:, :, 1].mean() - noisy[:, :, 1].mean(), clean.mean())  # fmt: skip
+    values = (
+        noisy[:, :, 0].mean(),
+        noisy[:, :, 0][holes].mean(),
+        wrong,
+        noisy[:, :, 1].mean(),
+        shuffled[:, :, 1].mean() - noisy[:, :, 1].mean(),
+        clean.mean(),
+    )
     return dict(zip(MEASURES, map(float, values), strict=True))
 
 
 def _save(run: Run, step: int, trainer: WorldTrainer, optimizers, average: Average) -> None:
-    run.save(step, model=trainer.state_dict(), average=average.weights, updates=average.updates,
-             optimizers=[optimizer.state_dict() for optimizer in optimizers],
-             config=asdict(trainer.transformer.config))  # fmt: skip
+    run.save(
+        step,
+        model=trainer.state_dict(),
+        average=average.weights,
+        updates=average.updates,
+        optimizers=[optimizer.state_dict() for optimizer in optimizers],
+        config=asdict(trainer.transformer.config),
+    )
 
 
 def _averaged(trainer: WorldTrainer, average: Average) -> WorldTrainer:

@@ -17,8 +17,16 @@ class KVCache:
     """k, v (layers, pages, page_size, Hkv, D); lengths (pages,) int32 valid slots. Doubles up to max_pages, and then
     lies elsewhere: `num_moves` counts that."""
 
-    def __init__(self, model: ModelConfig, layout: LayoutConfig | PageConfig, *, device: torch.device,
-                 num_pages: int = 64, max_pages: int = 16384, dtype: torch.dtype = torch.float32):  # fmt: skip
+    def __init__(
+        self,
+        model: ModelConfig,
+        layout: LayoutConfig | PageConfig,
+        *,
+        device: torch.device,
+        num_pages: int = 64,
+        max_pages: int = 16384,
+        dtype: torch.dtype = torch.float32,
+    ):
         shape = (model.num_hidden_layers, num_pages, layout.page_size, model.num_key_value_heads, model.head_dim)
         self.k, self.v = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
         self.lengths = torch.zeros(num_pages, dtype=torch.int32, device=device)

@@ -88,8 +88,9 @@ def schedule(steps: int, shift: float) -> list[float]:
     return [shifted(k / steps, shift) for k in range(1, steps)]
 
 
-def decode_canvas(predict: Predict, canvas: Canvas, path: MetricPath, seeds: Sequence[Tensor], *,
-                  sampler: str = "direct") -> Tensor:  # fmt: skip
+def decode_canvas(
+    predict: Predict, canvas: Canvas, path: MetricPath, seeds: Sequence[Tensor], *, sampler: str = "direct"
+) -> Tensor:
     """Denoise a canvas in len(seeds) steps; seeds[k] (B,) int64 belongs to step k. Returns tokens (B, N).
 
     sampler "direct" draws each next canvas around the prediction; "jump" lets the canvas jump towards it, by URSA's
@@ -135,8 +136,9 @@ def _van_der_corput(count: int, base: int) -> np.ndarray:
     return out
 
 
-def decode_holes(predict: Predict, tokens: Tensor, orders: Tensor, seeds: Sequence[Tensor], *,
-                 temperature: float) -> Tensor:  # fmt: skip
+def decode_holes(
+    predict: Predict, tokens: Tensor, orders: Tensor, seeds: Sequence[Tensor], *, temperature: float
+) -> Tensor:
     """Fill the holes of canvases in at most len(seeds) steps: tokens (B, N) int64, -1 in holes; orders (B, N) int64,
     the cells in the order in which they are decided. What is no hole stays. A canvas takes a step for every AT_ONCE
     holes, if that is fewer; after step k of S a share cos(pi k / 2S) of its holes is left. Returns tokens (B, N)."""

@@ -158,8 +158,12 @@ class Layer(nn.Module):
             return Fp8Linear.from_weight(weight) if precision == "fp8" else weight
 
         attn, mlp = origin.self_attn, origin.mlp
-        self.joined = _Joined(joined(attn.q_proj, attn.k_proj, attn.v_proj), joined(attn.o_proj),
-                              joined(mlp.gate_proj, mlp.up_proj), joined(mlp.down_proj))  # fmt: skip
+        self.joined = _Joined(
+            joined(attn.q_proj, attn.k_proj, attn.v_proj),
+            joined(attn.o_proj),
+            joined(mlp.gate_proj, mlp.up_proj),
+            joined(mlp.down_proj),
+        )
         for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
             delattr(self.self_attn, name)
         for name in ("gate_proj", "up_proj", "down_proj"):

@@ -72,8 +72,16 @@ class Passes:
     that a pass is about, by which its positions are known. The functions that are captured may be run again with the
     same inputs to the same effect, for capturing does so."""
 
-    def __init__(self, model: Transformer, cache: KVCache, path: MetricPath, layout: LayoutConfig,
-                 vocabulary: Vocabulary, *, guidance: float = 1.0):  # fmt: skip
+    def __init__(
+        self,
+        model: Transformer,
+        cache: KVCache,
+        path: MetricPath,
+        layout: LayoutConfig,
+        vocabulary: Vocabulary,
+        *,
+        guidance: float = 1.0,
+    ):
         self.model, self.cache, self.path, self.layout, self.vocabulary = model, cache, path, layout, vocabulary
         self.guidance = guidance
         self.head = model.lm_head.weight[vocabulary.visual]
@@ -85,18 +93,30 @@ class Passes:
     def device(self) -> torch.device:
         return self.head.device
 
-    def read_words(self, words: Sequence[Sequence[int]], index: Tensor, past: Sequence[Sequence[int]],
-                   own: Sequence[int]) -> None:  # fmt: skip
+    def read_words(
+        self, words: Sequence[Sequence[int]], index: Tensor, past: Sequence[Sequence[int]], own: Sequence[int]
+    ) -> None:
         """Prefill: write the keys and values of each sequence's words into its own page, given the pages before it."""
         ids, slots, counts = self._words(words, own)
         table = self.cache.table(past, width=self.layout.window)
         if ids.shape[1]:
             self._call(("words",), ids, slots, counts, self._pages(own), index, table)
 
-    def denoise(self, words: Sequence[Sequence[int]] | None, index: Tensor, past: Sequence[Sequence[int]],
-                own: Sequence[int], canvas: Tensor, evidence: Evidence | None, seeds: Tensor, *,
-                temperature: float, apart: Tensor | None = None, pull: float = 1.0,
-                asked: Tensor | None = None) -> Tensor:  # fmt: skip
+    def denoise(
+        self,
+        words: Sequence[Sequence[int]] | None,
+        index: Tensor,
+        past: Sequence[Sequence[int]],
+        own: Sequence[int],
+        canvas: Tensor,
+        evidence: Evidence | None,
+        seeds: Tensor,
+        *,
+        temperature: float,
+        apart: Tensor | None = None,
+        pull: float = 1.0,
+        asked: Tensor | None = None,
+    ) -> Tensor:
         """One denoising step: canvas (B, N) int64 codes, -1 in holes, to predicted codes (B, N); seeds (B,) int64.
 
         asked (B, M) int64: the cells to predict, M a multiple of 16; all others stay as they are. None for every cell.
@@ -121,19 +141,31 @@ class Passes:
 
     def commit(self, tokens: Tensor, index: Tensor, past: Sequence[Sequence[int]], own: Sequence[int]) -> None:
         """Write the keys and values of clean frames (B, N) behind the words in their own pages."""
-        table = self.cache.table([[*seen, page] for seen, page in zip(past, own, strict=True)],
-                                 width=self.layout.window + 1)  # fmt: skip
+        table = self.cache.table(
+            [[*seen, page] for seen, page in zip(past, own, strict=True)], width=self.layout.window + 1
+        )
         pages = self._pages(own)
         self._call(("commit",), tokens, self.cache.lengths[pages], pages, index, table)
 
-    def next_token(self, before: Tensor, place: int, words: Tensor, index: Tensor, past: Sequence[Sequence[int]],
-                   own: Sequence[int], seeds: Tensor, *, temperature: float) -> Tensor:  # fmt: skip
+    def next_token(
+        self,
+        before: Tensor,
+        place: int,
+        words: Tensor,
+        index: Tensor,
+        past: Sequence[Sequence[int]],
+        own: Sequence[int],
+        seeds: Tensor,
+        *,
+        temperature: float,
+    ) -> Tensor:
         """Token by token: before (B,) the code at place - 1 (any at 0, where the marker stands), words (B,) int32 the
         number of words in each own page -> the next code (B,)."""
         pages = [[*seen, *[-1] * (self.layout.window - len(seen)), page] for seen, page in zip(past, own, strict=True)]
         places = torch.full_like(words, place)
-        return self._call(("token", temperature), before, places, words, self._pages(own), index,
-                          self.cache.table(pages), seeds)  # fmt: skip
+        return self._call(
+            ("token", temperature), before, places, words, self._pages(own), index, self.cache.table(pages), seeds
+        )
 
     def _call(self, kind: tuple, *inputs: Tensor) -> Tensor:
         if self._moves != self.cache.num_moves:  # graphs know the pages by their addresses
@@ -144,8 +176,11 @@ class Passes:
     def _run(self, kind: tuple, *inputs: Tensor) -> Tensor:
         name, *options = kind
         runs: dict[str, Callable[..., Tensor]] = {
-            "words": self._read_words, "denoise": self._denoise, "commit": self._commit, "token": self._next_token,
-        }  # fmt: skip
+            "words": self._read_words,
+            "denoise": self._denoise,
+            "commit": self._commit,
+            "token": self._next_token,
+        }
         return runs[name](*inputs, *options)
 
     def _read_words(self, ids, slots, counts, own, index, table):
@@ -179,8 +214,9 @@ class Passes:
         if asked is not None:
             hidden = hidden.gather(1, asked.repeat(len(hidden) // B, 1)[..., None].expand(-1, -1, hidden.shape[-1]))
         options = dict(uncond=hidden[B:], guidance=guidance) if is_guided else {}
-        found, _ = head_sample(hidden[:B], head, seeds, positions=asked, temperature=temperature, has_confidence=False,
-                               **options)  # fmt: skip
+        found, _ = head_sample(
+            hidden[:B], head, seeds, positions=asked, temperature=temperature, has_confidence=False, **options
+        )
         return found if asked is None else shown.scatter(1, asked, found)
 
     def _commit(self, tokens, words, own, index, table):
@@ -200,8 +236,9 @@ class Passes:
         attention = CachedAttention(self.cache, table, causal=True, slots=slots[:, None])
         hidden = self.model(self.model.embed(ids[:, None]), positions[:, None], attention)
         positions = places.long()[:, None]
-        return head_sample(hidden, self.head, seeds, positions=positions, temperature=temperature,
-                           has_confidence=False)[0][:, 0]  # fmt: skip
+        return head_sample(
+            hidden, self.head, seeds, positions=positions, temperature=temperature, has_confidence=False
+        )[0][:, 0]
 
     def _frame_rows(self, tokens: Tensor) -> Tensor:
         """The image marker and a grid's codes as rows, holes where they are -1: (B, N) -> (B, 1 + N, C)."""
@@ -223,8 +260,10 @@ class Passes:
             longest = min(-(-longest // WORDS_AT_ONCE) * WORDS_AT_ONCE, self.layout.text_capacity)
         ids = [[*row, *[0] * (longest - len(row))] for row in words]
         starts = [page * self.cache.page_size for page in own]
-        slots = [[start + k if k < len(row) else -1 for k in range(longest)]
-                 for row, start in zip(words, starts, strict=True)]  # fmt: skip
+        slots = [
+            [start + k if k < len(row) else -1 for k in range(longest)]
+            for row, start in zip(words, starts, strict=True)
+        ]
         make = lambda rows: torch.tensor(rows, device=self.device).view(len(own), longest)  # noqa: E731
         counts = torch.tensor([len(row) for row in words], dtype=torch.int32, device=self.device)
         return make(ids).long(), make(slots).long(), counts

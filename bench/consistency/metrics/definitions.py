@@ -106,10 +106,33 @@ METRICS = {
         Metric("step_seconds", "s", "low", None, (), "median time of one step"),
     )
 }
-HEADLINE = ("haarpsi", "psnr", "psnr_recovered", "registered", "position_error", "angle_error", "action_strict",
-            "own_scene", "presence", "false_object", "absence", "memory_gain", "flicker", "sharpness",
-            "imagination", "unseen_sharpness", "unseen_things", "unseen_structure", "auc", "kid", "diversity", "seam",
-            "fit", "persistence", "misfit")  # fmt: skip
+HEADLINE = (
+    "haarpsi",
+    "psnr",
+    "psnr_recovered",
+    "registered",
+    "position_error",
+    "angle_error",
+    "action_strict",
+    "own_scene",
+    "presence",
+    "false_object",
+    "absence",
+    "memory_gain",
+    "flicker",
+    "sharpness",
+    "imagination",
+    "unseen_sharpness",
+    "unseen_things",
+    "unseen_structure",
+    "auc",
+    "kid",
+    "diversity",
+    "seam",
+    "fit",
+    "persistence",
+    "misfit",
+)
 
 
 def measured(name: str, values: Sequence[float | None], *, asked: Sequence[bool] | None = None) -> Measured:

@@ -16,10 +16,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ....scenes.render import FAR, TrueView, render
+from ....scenes.place import FAR, TrueView
 from ....scenes.scene import EYE_HEIGHT
 from ....world.pose import MAX_PITCH_DEG, Camera, Motion, Pose
 from ..questions.truth import Truth
+from ..questions.worlds import see
 from .fidelity import grey, psnr
 
 LEAST_INLIERS = 8
@@ -227,7 +228,7 @@ def _flow(drift: np.ndarray, rays: np.ndarray, depth: np.ndarray, focal: float) 
 
 
 def _look(truth: Truth, pose: Pose, stage: _Stage) -> TrueView:
-    return render(truth.scene, pose, Camera(stage.side, stage.side, truth.camera.fov_deg))
+    return see(truth.scene, pose, Camera(stage.side, stage.side, truth.camera.fov_deg))
 
 
 def _described(view: TrueView, stage: _Stage) -> np.ndarray:

@@ -127,8 +127,9 @@ def steering_of(looks: Looks) -> Values:
         partial.append(sum(right) / 4)
     return {
         name: Measured(macro(kinds, values), macro(kinds, values), len(values), 0, tuple(values))
-        for name, values in (("action_strict", strict), ("action_partial", partial)) if values
-    }  # fmt: skip
+        for name, values in (("action_strict", strict), ("action_partial", partial))
+        if values
+    }
 
 
 def world_of(looks: Looks) -> Values:

@@ -18,9 +18,11 @@ def motion_between(before: Pose, after: Pose) -> Motion:
     yaw = math.radians(before.yaw_deg)
     dx, dy = after.position[0] - before.position[0], after.position[1] - before.position[1]
     return Motion(
-        dx * math.cos(yaw) + dy * math.sin(yaw), dx * math.sin(yaw) - dy * math.cos(yaw),
-        (after.yaw_deg - before.yaw_deg + 180) % 360 - 180, after.pitch_deg - before.pitch_deg,
-    )  # fmt: skip
+        dx * math.cos(yaw) + dy * math.sin(yaw),
+        dx * math.sin(yaw) - dy * math.cos(yaw),
+        (after.yaw_deg - before.yaw_deg + 180) % 360 - 180,
+        after.pitch_deg - before.pitch_deg,
+    )
 
 
 def components_right(before: Pose | None, after: Pose | None, commanded: Motion) -> tuple[bool, bool, bool, bool]:

@@ -24,7 +24,15 @@ GIVEN = ("truth", "tokenizer")  # rows that no seed can change: they are not ask
 LEAST = 0.02  # of a share of the imagination part, so that rows without any can still be told apart
 APART = 2  # frames between two views whose depths are held against each other
 LEAST_NEW = 0.5  # of a frame that must never have been seen for its depth and its lasting to be asked about
-_COLUMNS = (("weight", 1), ("shares", len(CLASSES)), ("features", WIDTH), ("layout", 64), ("edges", 2), ("seam", 2), ("fit", 1))  # fmt: skip  # noqa: E501
+_COLUMNS = (
+    ("weight", 1),
+    ("shares", len(CLASSES)),
+    ("features", WIDTH),
+    ("layout", 64),
+    ("edges", 2),
+    ("seam", 2),
+    ("fit", 1),
+)
 
 
 def unseen_of(truth: Truth, answers: Sequence[Answer]) -> tuple[dict[str, Measured], dict]:
@@ -73,27 +81,42 @@ def imagined(lines: Sequence[Line]) -> dict[str, float]:
     return told | {"imagination": part(told) * len(held) / len(asked)}
 
 
-_NAMES = {"sharpness": "unseen_sharpness", "things": "unseen_things", "structure": "unseen_structure", "auc": "auc",
-          "kid": "kid", "diversity": "diversity", "seam": "seam", "fit": "fit"}  # fmt: skip
+_NAMES = {
+    "sharpness": "unseen_sharpness",
+    "things": "unseen_things",
+    "structure": "unseen_structure",
+    "auc": "auc",
+    "kid": "kid",
+    "diversity": "diversity",
+    "seam": "seam",
+    "fit": "fit",
+}
 
 
 def part(found: dict[str, float]) -> float:
-    """The harmonic mean of three shares: how little a classifier tells; how near sharpness, things and structure are to
-    the truth's; how well it joins what was seen and how different two dreams are. The second and third are harmonic
-    means themselves. Each share is at least LEAST, and what was not asked is left out.
+    """The harmonic mean of two shares: how little a classifier tells; and all amounts, a harmonic mean of two as well:
+    how near sharpness, things and structure are to the truth's; how well it joins what was seen and how different two
+    dreams are, both harmonic means. Each share is at least LEAST, and what was not asked is left out.
 
     A classifier counts as much as all amounts together: weights that have learnt nothing are sharp, full of things and
     different with every seed, and look like nothing at all.
     """
     near: Callable[[float], float] = lambda ratio: min(ratio, 1 / ratio) if ratio > 0 else 0.0  # noqa: E731
     under: Callable[[float], float] = lambda ratio: min(1.0, 1 / max(ratio, 1e-9))  # noqa: E731
-    groups = (
-        {"auc": lambda x: 2 * (1 - x)},
+    told = {"auc": lambda x: 2 * (1 - x)}
+    amounts = (
         {"unseen_sharpness": near, "unseen_things": near, "unseen_structure": near},
         {"diversity": lambda x: min(1.0, x), "seam": under, "fit": under},
     )
-    held = [[max(LEAST, rule(found[name])) for name, rule in rules.items() if name in found] for rules in groups]
-    return balance([balance(shares) for shares in held if shares] or [LEAST])
+    halves = [[_share(found, told)], [_share(found, rules) for rules in amounts]]
+    held = [[share for share in half if share is not None] for half in halves]
+    return balance([balance(half) for half in held if half] or [LEAST])
+
+
+def _share(found: dict[str, float], rules: dict[str, Callable[[float], float]]) -> float | None:
+    """The harmonic mean of what the rules make of the measures that there are, each at least LEAST; None without."""
+    shares = [max(LEAST, rule(found[name])) for name, rule in rules.items() if name in found]
+    return balance(shares) if shares else None
 
 
 def _lasting(truth: Truth, answers: Sequence[Answer], masks: dict[int, np.ndarray]) -> list[float]:

@@ -6,13 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ....scenes.render import render
-from ....scenes.splits import make_scene
 from ....world.pose import Pose
 from ....world.spatial.view_memory import ViewMemory
 from ....world.spatial.warp import View, warp
 from ..questions.episode import Command
-from ..questions.truth import Truth, stranger_of
+from ..questions.truth import Truth
+from ..questions.worlds import see
 from .adapters import Answer, Context, WorldModel
 
 
@@ -45,12 +44,10 @@ class OtherScene(TruthRow):
     """Another scene of the same family, walked as commanded: plausible, and the wrong world."""
 
     def reset(self, context: Context) -> None:
-        self._scene = make_scene(
-            self.truth.episode.split, stranger_of(self.truth.episode.number), self.truth.scene.family
-        )
+        self._scene = self.truth.stranger()
 
     def step(self, command: Command) -> Answer:
-        view = render(self._scene, command.pose, self.truth.camera)
+        view = see(self._scene, command.pose, self.truth.camera)
         return Answer(view.pixels, view.depth)
 
 
@@ -113,7 +110,13 @@ def _apart(a: Pose, b: Pose) -> float:
 
 
 BASELINES: dict[str, Callable[[], WorldModel]] = {
-    "truth": TruthRow, "depth-warp": DepthWarp, "retrieval": Retrieval, "half-speed": HalfSpeed,
-    "other-scene": OtherScene, "copy-last": CopyLast, "copy-first": CopyFirst, "mean-colour": MeanColour,
-}  # fmt: skip
+    "truth": TruthRow,
+    "depth-warp": DepthWarp,
+    "retrieval": Retrieval,
+    "half-speed": HalfSpeed,
+    "other-scene": OtherScene,
+    "copy-last": CopyLast,
+    "copy-first": CopyFirst,
+    "mean-colour": MeanColour,
+}
 FROZEN = ("copy-last", "copy-first", "mean-colour")

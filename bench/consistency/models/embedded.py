@@ -56,10 +56,12 @@ class Dream(WorldModel):
     @property
     def about(self) -> dict:
         return {
-            "weights": self.checkpoint.digest, "window": self.checkpoint.layout.window,
-            "memory": "on" if self.memory else "off", "tokens_per_frame": self.checkpoint.layout.num_cells,
+            "weights": self.checkpoint.digest,
+            "window": self.checkpoint.layout.window,
+            "memory": "on" if self.memory else "off",
+            "tokens_per_frame": self.checkpoint.layout.num_cells,
             "cache_bytes_per_frame": self._engine.cache.bytes_per_page,
-        }  # fmt: skip
+        }
 
     def close(self) -> None:
         if self._session is not None:

@@ -69,11 +69,15 @@ def export(episodes: Sequence[Episode], folder: str | Path) -> None:
     for episode in episodes:
         np.savez_compressed(folder / "context" / f"{name_of(episode)}.npz", pixels=np.stack(Truth(episode).shown()))
         shown = zip((None, *episode.actions), episode.poses[: episode.num_context], strict=False)
-        questions.append({
-            "key": episode.key, "name": name_of(episode), "seed": episode.seed,
-            "shown": [_said(action, pose) for action, pose in shown],
-            "asked": [_said(command.action, command.pose) for command in episode.commands],
-        })  # fmt: skip
+        questions.append(
+            {
+                "key": episode.key,
+                "name": name_of(episode),
+                "seed": episode.seed,
+                "shown": [_said(action, pose) for action, pose in shown],
+                "asked": [_said(command.action, command.pose) for command in episode.commands],
+            }
+        )
     (folder / "questions.json").write_text(json.dumps(questions, indent=1), encoding="utf-8")
 
 

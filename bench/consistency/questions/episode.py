@@ -39,7 +39,8 @@ class Episode:
     actions[i] leads from poses[i] to poses[i + 1]; phases names what each pose is for ("explore", "return", ...).
     Frames 0 to num_context - 1 are true and shown; the model gives the rest. scored: the frames that are measured.
     gap: frames between leaving a view and coming back to it, or None. target: instance id of the object that T7 hides,
-    or None; is_absent: the object was taken out of the scene, and the path is as if it were there.
+    or None; is_absent: the object was taken out of the scene, and the path is as if it were there. world: "" for our
+    own scenes, or a source of levels.
     """
 
     task: str
@@ -56,6 +57,7 @@ class Episode:
     target: int | None = None
     is_absent: bool = False
     split: str = "test"
+    world: str = ""
 
     def __post_init__(self):
         if len(self.poses) != len(self.actions) + 1 or len(self.phases) != len(self.poses):
@@ -70,7 +72,8 @@ class Episode:
     @property
     def key(self) -> str:
         """Names the episode among all: the same key, the same question."""
-        return f"{self.task}/{self.variant}/{self.mode}/{self.split}-{self.number}/{self.seed}"
+        of = f"{self.world} {self.split}" if self.world else self.split
+        return f"{self.task}/{self.variant}/{self.mode}/{of.replace('/', '|')}-{self.number}/{self.seed}"
 
     @property
     def commands(self) -> tuple[Command, ...]:

@@ -6,16 +6,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ....scenes.render import FAR, render
+from ....scenes.render import FAR
 from ....scenes.scene import EYE_HEIGHT, GROUND_ID, Scene
 from ....world.action import Action
 from ....world.pose import Camera, Motion, Pose
+from .worlds import AnyPlace, see, somewhere
 
 TRIES = 400
 _SMALL = Camera(32, 32)
 
 
-def free_poses(scene: Scene, start: Pose, actions: Sequence[Action]) -> list[Pose] | None:
+def free_poses(scene: AnyPlace, start: Pose, actions: Sequence[Action]) -> list[Pose] | None:
     """The poses that the actions lead through, or None where anything is in the way."""
     poses = [start]
     for action in actions:
@@ -27,25 +28,27 @@ def free_poses(scene: Scene, start: Pose, actions: Sequence[Action]) -> list[Pos
     return poses
 
 
-def find_start(scene: Scene, rng: np.random.Generator, is_good: Callable[[Pose], bool]) -> Pose | None:
+def find_start(scene: AnyPlace, rng: np.random.Generator, is_good: Callable[[Pose], bool]) -> Pose | None:
     """A random free pose with an open view that `is_good`; None where TRIES draws found none."""
     for _ in range(TRIES):
-        x, y = rng.uniform(-scene.half_extent, scene.half_extent, 2)
-        pose = Pose.at(x, y, EYE_HEIGHT, float(rng.integers(24) * 15))
-        if scene.is_free(x, y, 0.45) and is_good(pose) and has_view(scene, pose):
+        pose = somewhere(scene, rng)
+        if scene.is_free(*pose.position[:2], 0.45) and is_good(pose) and has_view(scene, pose):
             return pose
     return None
 
 
-def has_view(scene: Scene, pose: Pose) -> bool:
+def has_view(scene: AnyPlace, pose: Pose) -> bool:
     """Whether there is something to see: no wall at the nose, and several things in view."""
-    view = render(scene, pose, _SMALL)
+    view = see(scene, pose, _SMALL)
     return float(np.median(view.depth)) > 1.2 and len(np.unique(view.ids)) >= 4
 
 
-def things(scene: Scene) -> list[int]:
-    """Instance ids of what could be carried away: neither ground nor sky, and no wall, ceiling or house."""
-    ids = []
+def things(scene: AnyPlace) -> list[int]:
+    """Instance ids of what could be carried away: neither ground nor sky, and no wall, ceiling or house. None in
+    places of others, which cannot be taken apart."""
+    ids: list[int] = []
+    if not isinstance(scene, Scene):
+        return ids
     for instance in np.unique(scene.ids):
         solids = scene.ids == instance
         low = (scene.centers - scene.halves)[solids].min(0)
@@ -62,9 +65,9 @@ def without(scene: Scene, instance: int) -> Scene:
     return Scene(**{**vars(scene), **arrays})
 
 
-def share_of(scene: Scene, pose: Pose, instance: int, *, camera: Camera = _SMALL) -> float:
+def share_of(scene: AnyPlace, pose: Pose, instance: int, *, camera: Camera = _SMALL) -> float:
     """The share of the view that an instance covers."""
-    return float((render(scene, pose, camera).ids == instance).mean())
+    return float((see(scene, pose, camera).ids == instance).mean())
 
 
 def face(scene: Scene, rng: np.random.Generator, instance: int) -> Pose | None:

@@ -12,13 +12,13 @@ from functools import partial
 import numpy as np
 
 from ....scenes.scene import Scene
-from ....scenes.splits import make_scene, scene_seed
 from ....world.action import STEP, TURN_DEG, Action, paraphrases, parse_action, say
 from ....world.pose import Motion, Pose
 from .episode import FREE_FRAMES, MODES, BenchError, Episode
 from .forms import FORMS, Form
 from .places import face, find_start, free_poses, is_behind, share_of, things, without
 from .ways import far_places, hidden_places, way_to
+from .worlds import AnyPlace, place_of, seed_of
 
 SPLIT = "test"
 FAR_STEPS = 60  # of a stroll to where nothing was shown
@@ -42,7 +42,7 @@ class Walk:
     is_absent: bool = False
 
 
-def turn_return(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def turn_return(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
     """T1. Turn away and back: is what left the view remembered?"""
     for degrees in form.turns:
         start = find_start(scene, rng, lambda pose: True)
@@ -51,14 +51,14 @@ def turn_return(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[
             yield Walk(f"turn {degrees}", start, turns(side * degrees), turns(-side * degrees))
 
 
-def full_turn(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def full_turn(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
     """T2. All the way round, twice: does a circle close?"""
     for name, side in (("left", 1), ("right", -1)):
         if start := find_start(scene, rng, lambda pose: True):
             yield Walk(f"full turn {name}", start, turns(side * 360), turns(side * 360), "second turn", scored=in_pairs)
 
 
-def out_and_back(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def out_and_back(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
     """T3. Walk to another place and home, backwards or by turning round: memory across translation."""
     out = steps(forward=STEP, count=5)
     start = find_start(scene, rng, lambda pose: free_poses(scene, pose, out) is not None)
@@ -68,7 +68,7 @@ def out_and_back(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator
         yield Walk("turning round", start, [*turns(360), *out], [*turns(180), *out, *turns(180)], scored=in_pairs)
 
 
-def loop(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def loop(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
     """T4. A square, A to B to C seen and C to D to A dreamt: home by a new way, no mirror of the first."""
     side = [*steps(forward=STEP, count=3), *turns(90)]
     start = find_start(scene, rng, lambda pose: free_poses(scene, pose, side * 4) is not None)
@@ -76,21 +76,23 @@ def loop(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
         yield Walk("square", start, [*turns(360, 22.5), *side, *side], [*side, *side], "new way home")
 
 
-def offset_revisit(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def offset_revisit(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
     """T5. As T1 and T3, but a hand's breadth and a few degrees beside the first way: no shown frame is the answer."""
     for name, out, back in (
         ("turn 60", turns(60), turns(-60)),
         ("turn 120", turns(120), turns(-120)),
         ("backwards", steps(forward=STEP, count=4), steps(forward=-STEP, count=4)),
     ):
-        motion = Motion(right=round(rng.choice([-1, 1]) * rng.uniform(0.1, 0.3), 2),
-                        yaw_deg=round(rng.choice([-1, 1]) * rng.uniform(2, 5), 1))  # fmt: skip
+        motion = Motion(
+            right=round(rng.choice([-1, 1]) * rng.uniform(0.1, 0.3), 2),
+            yaw_deg=round(rng.choice([-1, 1]) * rng.uniform(2, 5), 1),
+        )
         path = [*out, act(motion), *back]
         if start := find_start(scene, rng, partial(_is_walkable, scene, path)):
             yield Walk(f"offset {name}", start, out, path[len(out) :])
 
 
-def gap_sweep(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def gap_sweep(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
     """T6. The same four views again after N frames of looking about, which shows nothing of them.
 
     Four views, for one alone is what a picture frozen from the start shows.
@@ -103,8 +105,10 @@ def gap_sweep(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Wa
         yield Walk(f"gap {gap:04d}", start, away, home, "return", scored=lambda left: left <= 3, gap=gap)
 
 
-def permanence(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def permanence(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
     """T7. A thing is seen, hidden, and seen again: out of view, behind something, or never there at all."""
+    if not isinstance(scene, Scene):  # what others made cannot be taken apart
+        return
     shown = find_target(scene, rng)
     if shown:
         target, start = shown
@@ -117,7 +121,7 @@ def permanence(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[W
         yield hidden
 
 
-def action_grid(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def action_grid(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
     """T8. Every action alone, in pairs, not at all, and in other words: does the model do what it is told?"""
     glance = [*turns(30), *turns(-60), *turns(30)]
     grid = [[act(motion)] * form.repeats for motion in (*SINGLES, *PAIRS)]
@@ -131,7 +135,7 @@ def action_grid(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[
         yield Walk(f"words: {other.text}", start, glance, [other] * form.repeats, "act")
 
 
-def long_walk(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def long_walk(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
     """T9. A long walk to and fro in one neighbourhood: how fast does the picture drift from the truth?"""
     first = min(100, form.long_frames // 4)
     if start := find_start(scene, rng, lambda pose: scene.is_free(*pose.position[:2], 0.8)):
@@ -142,18 +146,22 @@ def long_walk(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Wa
         yield Walk("stroll", start, explore, answer, "walk", scored=lambda left: left % every < 2)
 
 
-def rest(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def rest(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
     """T10. Stand still for long, then look about: does the picture flicker or creep, and does it still obey?"""
     if start := find_start(scene, rng, lambda pose: True):
         probe = [*turns(30), *turns(-30)]
         every = max(2, form.rest_frames // 12)
         yield Walk(
-            "stand still", start, probe, [act(Motion())] * form.rest_frames + probe, "rest",
+            "stand still",
+            start,
+            probe,
+            [act(Motion())] * form.rest_frames + probe,
+            "rest",
             scored=lambda left: left < len(probe) or left % every == 0,
-        )  # fmt: skip
+        )
 
 
-def unseen(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def unseen(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
     """T11. A glance, then away from all that it showed: what is dreamt where nothing has been seen?
 
     Half a turn to the left; to the right, and on through another full turn; to the nearest place that cannot be seen
@@ -163,8 +171,14 @@ def unseen(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]
     if start := find_start(scene, rng, lambda pose: True):
         yield Walk("half turn left", start, glance, turns(180), "unseen")
         round_again = 360 // TURN_DEG  # frames between a look and the same look again
-        yield Walk("one turn and a half right", start, glance, turns(-540), "unseen",
-                   scored=lambda left: left < 6 or left >= round_again)  # fmt: skip
+        yield Walk(
+            "one turn and a half right",
+            start,
+            glance,
+            turns(-540),
+            "unseen",
+            scored=lambda left: left < 6 or left >= round_again,
+        )
     way: list[Action] | None = None
     for _ in range(12):
         start = find_start(scene, rng, lambda pose: round(pose.yaw_deg) % 90 == 0)
@@ -175,14 +189,30 @@ def unseen(scene: Scene, rng: np.random.Generator, form: Form) -> Iterator[Walk]
         yield Walk("far stroll", start, glance, path, "unseen", scored=lambda left: left % 5 == 0)
 
 
-TASKS: dict[str, Callable[[Scene, np.random.Generator, Form], Iterator[Walk]]] = {
-    "T1": turn_return, "T2": full_turn, "T3": out_and_back, "T4": loop, "T5": offset_revisit,
-    "T6": gap_sweep, "T7": permanence, "T8": action_grid, "T9": long_walk, "T10": rest, "T11": unseen,
-}  # fmt: skip
+TASKS: dict[str, Callable[[AnyPlace, np.random.Generator, Form], Iterator[Walk]]] = {
+    "T1": turn_return,
+    "T2": full_turn,
+    "T3": out_and_back,
+    "T4": loop,
+    "T5": offset_revisit,
+    "T6": gap_sweep,
+    "T7": permanence,
+    "T8": action_grid,
+    "T9": long_walk,
+    "T10": rest,
+    "T11": unseen,
+}
 
 
 def build(
-    task: str, number: int, seed: int = 0, *, mode: str = "C", form: Form = FORMS["full"], split: str = SPLIT
+    task: str,
+    number: int,
+    seed: int = 0,
+    *,
+    mode: str = "C",
+    form: Form = FORMS["full"],
+    split: str = SPLIT,
+    world: str = "",
 ) -> list[Episode]:
     """The episodes of a task in the number-th scene of a split; the same for the same arguments, on any machine.
 
@@ -190,25 +220,28 @@ def build(
     """
     if task not in TASKS or mode not in MODES:
         raise BenchError(f"task '{task}' or mode '{mode}' unknown; known: {', '.join(TASKS)} and {', '.join(MODES)}")
-    scene = make_scene(split, number)
-    rng = np.random.default_rng([scene_seed(split, number), seed, int(task[1:])])
-    return [_episode(scene, walk, task, number, seed, mode, split) for walk in TASKS[task](scene, rng, form)]
+    scene = place_of(world, split, number)
+    rng = np.random.default_rng([*seed_of(world, split, number), seed, int(task[1:])])
+    about = (task, number, seed, mode, split)
+    return [replace(_episode(scene, walk, *about), world=world) for walk in TASKS[task](scene, rng, form)]
 
 
-def _is_walkable(scene: Scene, path: Sequence[Action], pose: Pose) -> bool:
+def _is_walkable(scene: AnyPlace, path: Sequence[Action], pose: Pose) -> bool:
     return free_poses(scene, pose, path) is not None
 
 
-def _end(scene: Scene, start: Pose, path: Sequence[Action]) -> Pose:
+def _end(scene: AnyPlace, start: Pose, path: Sequence[Action]) -> Pose:
     """Where a path ends that is known to be free."""
     poses = free_poses(scene, start, path)
     assert poses is not None
     return poses[-1]
 
 
-def _episode(scene: Scene, walk: Walk, task: str, number: int, seed: int, mode: str, split: str) -> Episode:
+def _episode(scene: AnyPlace, walk: Walk, task: str, number: int, seed: int, mode: str, split: str) -> Episode:
     actions = (*walk.explore, *walk.answer)
-    bare = without(scene, walk.target) if walk.is_absent and walk.target is not None else scene
+    bare = scene
+    if isinstance(scene, Scene) and walk.is_absent and walk.target is not None:
+        bare = without(scene, walk.target)
     poses = free_poses(bare, walk.start, actions)
     if poses is None:
         raise BenchError(f"{task} {walk.variant} in scene {number}: something stands in the way")
@@ -217,8 +250,22 @@ def _episode(scene: Scene, walk: Walk, task: str, number: int, seed: int, mode: 
     last = len(actions)
     scored = [t for t in range(num_context, last + 1) if walk.scored is None or walk.scored(last - t)]
     phases = ("explore",) * shown + (walk.phase,) * (last + 1 - shown)
-    return Episode(task, walk.variant, mode, number, seed, actions, tuple(poses), phases, num_context, tuple(scored),
-                   walk.gap, walk.target, walk.is_absent, split)  # fmt: skip
+    return Episode(
+        task,
+        walk.variant,
+        mode,
+        number,
+        seed,
+        actions,
+        tuple(poses),
+        phases,
+        num_context,
+        tuple(scored),
+        walk.gap,
+        walk.target,
+        walk.is_absent,
+        split,
+    )
 
 
 def in_pairs(left: int) -> bool:
@@ -255,14 +302,24 @@ def wobble(count: int) -> list[Action]:
 
 
 SINGLES = (
-    Motion(forward=STEP), Motion(forward=-STEP), Motion(right=-STEP), Motion(right=STEP), Motion(yaw_deg=TURN_DEG),
-    Motion(yaw_deg=-TURN_DEG), Motion(pitch_deg=TURN_DEG), Motion(pitch_deg=-TURN_DEG), Motion(),
-)  # fmt: skip
+    Motion(forward=STEP),
+    Motion(forward=-STEP),
+    Motion(right=-STEP),
+    Motion(right=STEP),
+    Motion(yaw_deg=TURN_DEG),
+    Motion(yaw_deg=-TURN_DEG),
+    Motion(pitch_deg=TURN_DEG),
+    Motion(pitch_deg=-TURN_DEG),
+    Motion(),
+)
 PAIRS = (
-    Motion(forward=STEP, yaw_deg=TURN_DEG), Motion(forward=STEP, yaw_deg=-TURN_DEG),
-    Motion(forward=-STEP, yaw_deg=TURN_DEG), Motion(right=-STEP, yaw_deg=-TURN_DEG),
-    Motion(right=STEP, yaw_deg=TURN_DEG), Motion(forward=STEP, pitch_deg=-TURN_DEG),
-)  # fmt: skip
+    Motion(forward=STEP, yaw_deg=TURN_DEG),
+    Motion(forward=STEP, yaw_deg=-TURN_DEG),
+    Motion(forward=-STEP, yaw_deg=TURN_DEG),
+    Motion(right=-STEP, yaw_deg=-TURN_DEG),
+    Motion(right=STEP, yaw_deg=TURN_DEG),
+    Motion(forward=STEP, pitch_deg=-TURN_DEG),
+)
 
 
 def find_target(scene: Scene, rng: np.random.Generator) -> tuple[int, Pose] | None:
@@ -296,7 +353,7 @@ def behind(scene: Scene, rng: np.random.Generator) -> Walk | None:
     return None
 
 
-def stroll(scene: Scene, pose: Pose, rng: np.random.Generator, count: int, *, home: Pose) -> list[Action]:
+def stroll(scene: AnyPlace, pose: Pose, rng: np.random.Generator, count: int, *, home: Pose) -> list[Action]:
     """`count` plain steps of a person about the house, never into anything and never 2 metres from home."""
     path: list[Action] = []
     motion = SINGLES[0]
@@ -314,24 +371,26 @@ def stroll(scene: Scene, pose: Pose, rng: np.random.Generator, count: int, *, ho
     return path
 
 
-def way_out_of_sight(scene: Scene, start: Pose) -> list[Action] | None:
+def way_out_of_sight(scene: AnyPlace, start: Pose) -> list[Action] | None:
     """Plain steps to the nearest place that cannot be seen from the start, and on a little; None where there is none
     within reach. The start looks along an axis of the world."""
     places = hidden_places(scene, start)
-    return way_to(scene, start, places[0]) if places else None
+    way = way_to(scene, start, places[0]) if places else None
+    return way if way and free_poses(scene, start, [*way, *turns(45)]) else None
 
 
-def far_stroll(scene: Scene, start: Pose, rng: np.random.Generator, count: int) -> list[Action] | None:
+def far_stroll(scene: AnyPlace, start: Pose, rng: np.random.Generator, count: int) -> list[Action] | None:
     """`count` plain steps to the farthest places that can be walked to, one after the other."""
     path: list[Action] = []
     pose = start
     for _ in range(8):
         places = far_places(scene, pose, [start, pose])
         way = way_to(scene, pose, places[int(rng.integers(min(4, len(places))))]) if places else None
-        if not way:
+        poses = free_poses(scene, pose, way) if way else None
+        if not way or poses is None:
             break
         path += way
-        pose = _end(scene, pose, way)
+        pose = poses[-1]
         if len(path) >= count:
             return path[:count]
     return None

@@ -8,13 +8,13 @@ from typing import TypeVar, cast
 
 import numpy as np
 
-from ....scenes.render import TrueView, render
+from ....scenes.place import Place, TrueView
 from ....scenes.scene import Scene
-from ....scenes.splits import SPLIT_SIZE, make_scene
 from ....world.pose import Camera, Pose
 from .episode import Episode
 from .places import find_start, things, without
 from .visibility import reveal
+from .worlds import place_of, see, stranger_of
 
 KEPT_VIEWS = 1100  # of an episode: the longest walk's, so that all models are held against views drawn once
 T = TypeVar("T")
@@ -26,7 +26,7 @@ class Truth:
 
     def __init__(self, episode: Episode, *, camera: Camera | None = None):
         self.episode, self.camera = episode, camera or Camera()
-        self.full_scene = make_scene(episode.split, episode.number)
+        self.full_scene = place_of(episode.world, episode.split, episode.number)
         self.scene = self._bare_scene() if episode.is_absent else self.full_scene
         self.things = np.array(things(self.scene))
         self._views: OrderedDict[Pose, TrueView] = OrderedDict()
@@ -38,7 +38,7 @@ class Truth:
     def at(self, pose: Pose) -> TrueView:
         """The true view from a pose; the last few are kept."""
         if pose not in self._views:
-            self._views[pose] = render(self.scene, pose, self.camera)
+            self._views[pose] = see(self.scene, pose, self.camera)
             if len(self._views) > KEPT_VIEWS:
                 self._views.popitem(last=False)
         self._views.move_to_end(pose)
@@ -68,22 +68,27 @@ class Truth:
     def with_and_without(self, pose: Pose) -> tuple[TrueView, TrueView]:
         """The view with the target and the view without it, whichever of the two is true."""
         full, bare = self.full_scene, self._bare_scene()
-        return self.once("pair", pose, lambda: (render(full, pose, self.camera), render(bare, pose, self.camera)))
+        return self.once("pair", pose, lambda: (see(full, pose, self.camera), see(bare, pose, self.camera)))
 
     def _bare_scene(self) -> Scene:
         assert self.episode.target is not None, "asked of episodes with a target"
+        assert isinstance(self.full_scene, Scene), "a thing is carried away in our own scenes alone"
         return without(self.full_scene, self.episode.target)
 
     def strangers(self) -> list[TrueView]:
         """Views of NUM_STRANGERS other scenes of the family: what a plausible but wrong world looks like."""
         if self._strangers is None:
-            numbers = [stranger_of(self.episode.number, k) for k in range(NUM_STRANGERS)]
-            scenes = [make_scene(self.episode.split, number, self.scene.family) for number in numbers]
+            scenes = [self.stranger(k) for k in range(NUM_STRANGERS)]
             poses = [find_start(scene, np.random.default_rng(k), lambda pose: True) for k, scene in enumerate(scenes)]
             self._strangers = [
-                render(scene, pose or scene.spawn_pose, self.camera) for scene, pose in zip(scenes, poses, strict=True)
+                see(scene, pose or scene.spawn_pose, self.camera) for scene, pose in zip(scenes, poses, strict=True)
             ]
         return self._strangers
+
+    def stranger(self, k: int = 0) -> Scene | Place:
+        """Another place of the family, the k-th."""
+        world, split, number = self.episode.world, self.episode.split, self.episode.number
+        return place_of(world, split, stranger_of(world, split, number, k), self.scene.family)
 
     def _shown_depth(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if self._shown is None:
@@ -94,12 +99,8 @@ class Truth:
             }
             poses = list(rounded.values())
             self._shown = (
-                np.stack([self.at(pose).depth for pose in poses]), np.stack([pose.rotation for pose in poses]),
+                np.stack([self.at(pose).depth for pose in poses]),
+                np.stack([pose.rotation for pose in poses]),
                 np.array([pose.position for pose in poses]),
-            )  # fmt: skip
+            )
         return self._shown
-
-
-def stranger_of(number: int, k: int = 0) -> int:
-    """The number of another scene of the split, of the same family, far from those that are asked about."""
-    return (number + SPLIT_SIZE // 2 + 2 * k) % SPLIT_SIZE

@@ -14,6 +14,7 @@ from ....scenes.scene import BODY_RADIUS, Scene
 from ....world.action import STEP, TURN_DEG, Action, parse_action, say
 from ....world.pose import Motion, Pose
 from .places import things, without
+from .worlds import AnyPlace
 
 Cell = tuple[int, int]
 CLEARANCE = BODY_RADIUS + 0.02
@@ -24,7 +25,7 @@ NEAREST, FARTHEST = 5, 400  # cells of a way, at least and at most
 _AROUND = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
 
-def hidden_places(scene: Scene, start: Pose) -> list[Cell]:
+def hidden_places(scene: AnyPlace, start: Pose) -> list[Cell]:
     """Places that no straight line from the start reaches: those in other rooms; where there is no wall between any two
     places, those behind a thing. The nearest on foot first."""
     costs = _walked(scene, start)
@@ -35,7 +36,7 @@ def hidden_places(scene: Scene, start: Pose) -> list[Cell]:
     return []
 
 
-def far_places(scene: Scene, start: Pose, left: Sequence[Pose]) -> list[Cell]:
+def far_places(scene: AnyPlace, start: Pose, left: Sequence[Pose]) -> list[Cell]:
     """Places that can be walked to, the farthest from all of `left` first."""
     seen = np.array([pose.position[:2] for pose in left])
     costs = _walked(scene, start)
@@ -43,7 +44,7 @@ def far_places(scene: Scene, start: Pose, left: Sequence[Pose]) -> list[Cell]:
     return sorted(apart, key=lambda cell: (-round(apart[cell], 3), cell))[: 8 * SPARSE : SPARSE]
 
 
-def way_to(scene: Scene, start: Pose, goal: Cell) -> list[Action] | None:
+def way_to(scene: AnyPlace, start: Pose, goal: Cell) -> list[Action] | None:
     """Plain steps and turns from a pose to a cell, with as few turns as the shortest way has; None where none leads."""
     before: dict[tuple[Cell, int], tuple[Cell, int] | None] = {((0, 0), 0): None}
     free: dict[Cell, bool] = {}
@@ -81,7 +82,7 @@ def _act(motion: Motion) -> Action:
     return parse_action(say(motion))
 
 
-def _walked(scene: Scene, start: Pose) -> dict[Cell, int]:
+def _walked(scene: AnyPlace, start: Pose) -> dict[Cell, int]:
     """Every cell that can be reached, and over how many others."""
     free: dict[Cell, bool] = {}
     costs, waiting = {(0, 0): 0}, [(0, 0)]
@@ -94,11 +95,19 @@ def _walked(scene: Scene, start: Pose) -> dict[Cell, int]:
     return costs
 
 
-def _is_free(scene: Scene, start: Pose, cell: Cell, known: dict[Cell, bool]) -> bool:
+def _is_free(scene: AnyPlace, start: Pose, cell: Cell, known: dict[Cell, bool]) -> bool:
     if cell not in known:
         x, y = _place(start, cell)
-        known[cell] = scene.is_free(x, y, CLEARANCE)
+        known[cell] = scene.is_free(x, y, CLEARANCE) and _is_as_high(scene, start, x, y)
     return known[cell]
+
+
+def _is_as_high(scene: AnyPlace, start: Pose, x: float, y: float) -> bool:
+    """Whether one stands there as high as at the start: our own scenes are level, and plain steps are."""
+    if isinstance(scene, Scene):
+        return True
+    there = scene.standing(x, y, 0.0)
+    return there is not None and abs(there.position[2] - start.position[2]) < 0.01
 
 
 def _place(start: Pose, cell: Cell) -> np.ndarray:
@@ -108,14 +117,16 @@ def _place(start: Pose, cell: Cell) -> np.ndarray:
     return np.asarray(start.position[:2]) + STEP * (cell[0] * ahead + cell[1] * left)
 
 
-def _bare(scene: Scene) -> Scene:
+def _bare(scene: AnyPlace) -> AnyPlace:
     """The scene without anything that could be carried away."""
+    if not isinstance(scene, Scene):
+        return scene
     for instance in things(scene):
         scene = without(scene, instance)
     return scene
 
 
-def _is_in_sight(scene: Scene, start: Pose, cell: Cell) -> bool:
+def _is_in_sight(scene: AnyPlace, start: Pose, cell: Cell) -> bool:
     """Whether a thin straight line leads there, at the height of a body."""
     here, there = np.asarray(start.position[:2]), _place(start, cell)
     count = int(np.ceil(np.linalg.norm(there - here) / SIGHT))

@@ -18,8 +18,16 @@ ENOUGH = 0.5  # share of frames that must still be found for a walk to count as 
 def findings(model: str, lines: Sequence[Line], found: Sequence[Table]) -> list[str]:
     """Sentences about one model, the plainest first; only what the lines can show."""
     mine = [line for line in lines if line.model == model and not line.error]
-    parts = (_unseen(mine), _gaps(mine, model), _walk(mine, model), _worst(model, found), _things(mine), _actions(mine),
-             _less(model, lines), _seeds(mine))  # fmt: skip
+    parts = (
+        _unseen(mine),
+        _gaps(mine, model),
+        _walk(mine, model),
+        _worst(model, found),
+        _things(mine),
+        _actions(mine),
+        _less(model, lines),
+        _seeds(mine),
+    )
     return [sentence for part in parts for sentence in part]
 
 
@@ -59,8 +67,15 @@ def _unseen(mine: Sequence[Line]) -> list[str]:
         if sharp is None or things is None:
             continue
         look = "as good as sharp" if 0.75 <= sharp <= 1.25 else "soft" if sharp < 0.75 else "noisy"
-        much = "hardly any things" if things < 0.3 else "few things" if things < 0.6 else "things about" \
-            if things <= 1.5 else "too many things"  # fmt: skip
+        much = (
+            "hardly any things"
+            if things < 0.3
+            else "few things"
+            if things < 0.6
+            else "things about"
+            if things <= 1.5
+            else "too many things"
+        )
         apart = found.get("diversity")
         seeds = (
             ""
@@ -69,10 +84,13 @@ def _unseen(mine: Sequence[Line]) -> list[str]:
             if apart < 0.05
             else (f", {apart:.2f} times as different with another seed as two true places are")
         )
+        told = "too few scenes were asked for a classifier to be held against the truth"
+        if "auc" in found:
+            told = f"a classifier tells it from the truth with AUC {found['auc']:.2f}"
         said.append(
             f"Where nothing had been seen (T11, mode {mode}) a walker sees a {look} place with {much}{seeds}: "
             f"sharpness {sharp:.2f}, things {things:.2f}, walls and houses {found['unseen_structure']:.2f} of the "
-            f"truth's; a classifier tells it from the truth with AUC {found['auc']:.2f}."
+            f"truth's; {told}."
         )
     return said
 

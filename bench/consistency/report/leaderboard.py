@@ -11,8 +11,22 @@ from pathlib import Path
 from .. import VERSION
 from ..questions.episode import BenchError
 
-COLUMNS = ("model", "score", "action", "fidelity", "permanence", "stability", "imagination", "form", "questions",
-           "weights", "run by", "date", "machine", "complete")  # fmt: skip
+COLUMNS = (
+    "model",
+    "score",
+    "action",
+    "fidelity",
+    "permanence",
+    "stability",
+    "imagination",
+    "form",
+    "questions",
+    "weights",
+    "run by",
+    "date",
+    "machine",
+    "complete",
+)
 
 
 def leaderboard(reports: Sequence[str | Path], out: str | Path) -> Path:
@@ -52,8 +66,14 @@ def _rows(data: dict) -> list[dict]:
     complete = (
         "yes" if data["lines"] == data["expected"] and not data["errors"] else f"{data['lines']}/{data['expected']}"
     )
-    shared = {"form": data["form"], "questions": data["questions"], "run by": data["note"], "date": data["date"],
-              "machine": data["machine"], "complete": complete}  # fmt: skip
+    shared = {
+        "form": data["form"],
+        "questions": data["questions"],
+        "run by": data["note"],
+        "date": data["date"],
+        "machine": data["machine"],
+        "complete": complete,
+    }
     return [
         {"model": model, **parts, "weights": data["about"].get(model, {}).get("weights", "-"), **shared}
         for model, parts in data["balanced"].items()

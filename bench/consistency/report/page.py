@@ -49,13 +49,18 @@ def as_data(manifest: Manifest, lines: Sequence[Line], found: Sequence[Table]) -
     del parts["asked"]
     answered = sorted(f"{line.model} {line.key} {line.frames} {line.error}" for line in lines)
     return {
-        **parts, "lines": len(lines), "expected": len(manifest.asked) * len(manifest.models),
-        "errors": sum(bool(line.error) for line in lines), "reported": today(), "reported_on": machine(),
+        **parts,
+        "lines": len(lines),
+        "expected": len(manifest.asked) * len(manifest.models),
+        "errors": sum(bool(line.error) for line in lines),
+        "reported": today(),
+        "reported_on": machine(),
         "answers": hashlib.sha256("\n".join(answered).encode()).hexdigest()[:16],
         "balanced": {model: balanced([x for x in lines if x.model == model]) for model in manifest.models},
-        "findings": {m: findings(m, lines, found) for m in own_models(manifest.models)}, "sanity": sanity(found),
+        "findings": {m: findings(m, lines, found) for m in own_models(manifest.models)},
+        "sanity": sanity(found),
         "tables": [asdict(table) for table in found],
-    }  # fmt: skip
+    }
 
 
 def _rounded(data):
@@ -190,7 +195,10 @@ def _head(manifest: Manifest, lines: Sequence[Line]) -> str:
 
 
 def _split_note(manifest: Manifest) -> str:
-    return "" if manifest.split == "test" else f"NOT A RESULT: scenes of the split '{manifest.split}', to choose by. "
+    of = f"Levels of {manifest.world}. " if manifest.world else ""
+    if manifest.split == "test":
+        return of
+    return f"NOT A RESULT: scenes of the split '{manifest.split}', to choose by. {of}"
 
 
 def _sentences(manifest: Manifest, lines: Sequence[Line], found: Sequence[Table]) -> list[str]:

@@ -88,23 +88,27 @@ def _badness(number: Cell | None, name: str) -> float:
 
 
 def balanced(lines: Sequence[Line]) -> dict[str, float | None]:
-    """Parts in [0, 1] of one model's balanced score, and "score", their harmonic mean: 0 if any part is.
+    """Parts in [0, 1] of one model's balanced score, and "score": 0 if any part is, None without one of them.
 
     action: strict accuracy in T8 over actions that move; fidelity: HaarPSI on seen pixels in T1 to T6, failures 0;
     permanence: presence in T7; stability: 1 / (1 + flicker excess / STEADY) over all tasks; imagination: of T11, what
     is dreamt where nothing was seen (metrics/unseen.py). None without those tasks.
+
+    The score is the harmonic mean of two halves of a walk: what had been seen, the harmonic mean of the first four, and
+    what had not. A memory, however good, is half of a world.
     """
     moving = [line for line in lines if line.task == "T8" and not _is_still(line.variant)]
     returns = [line for line in lines if line.task in ("T1", "T2", "T3", "T4", "T5", "T6")]
     flicker = _mean(lines, "flicker")
     parts = {
-        "action": _mean(moving, "action_strict"), "fidelity": _mean(returns, "haarpsi"),
+        "action": _mean(moving, "action_strict"),
+        "fidelity": _mean(returns, "haarpsi"),
         "permanence": _mean([line for line in lines if line.task == "T7"], "presence"),
         "stability": None if flicker is None else 1 / (1 + flicker / STEADY),
         "imagination": imagined(lines).get("imagination"),
-    }  # fmt: skip
+    }
     known = [part for part in parts.values() if part is not None]
-    whole = balance(known) if len(known) == len(parts) else None
+    whole = balance([balance(known[:-1]), known[-1]]) if len(known) == len(parts) else None
     return {**parts, "score": whole}
 
 

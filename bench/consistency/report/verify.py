@@ -67,9 +67,14 @@ def verify(
 
 def questions_of(manifest: Manifest):
     """Today's episodes for what a manifest asked, whatever number of scenes it asked for."""
-    scenes = 1 + max((int(key.split("/")[3].split("-")[1]) for key in manifest.asked), default=0)
+    scenes = 1 + max((int(key.split("/")[3].rpartition("-")[2]) for key in manifest.asked), default=0)
     episodes = episodes_of(
-        manifest.tasks, manifest.modes, sized(manifest.form, scenes), manifest.seeds, split=manifest.split
+        manifest.tasks,
+        manifest.modes,
+        sized(manifest.form, scenes),
+        manifest.seeds,
+        split=manifest.split,
+        world=manifest.world,
     )
     return [episode for episode in episodes if episode.key in manifest.asked]
 

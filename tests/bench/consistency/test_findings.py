@@ -10,8 +10,20 @@ from roam.bench.consistency.results import Line
 
 def line(model, task, *, variant="v", scene=0, seed=0, gap=None, scored=(10,), frames="a", **values) -> Line:
     held = {name: measured(name, x if isinstance(x, list) else [x] * len(scored)) for name, x in values.items()}
-    return Line(model, f"{task}/{variant}/C/test-{scene}/{seed}", task, variant, "C", scene, seed, gap, "e", scored,
-                values=held, frames=frames)  # fmt: skip
+    return Line(
+        model,
+        f"{task}/{variant}/C/test-{scene}/{seed}",
+        task,
+        variant,
+        "C",
+        scene,
+        seed,
+        gap,
+        "e",
+        scored,
+        values=held,
+        frames=frames,
+    )
 
 
 def test_a_frozen_row_that_wins_is_named():

@@ -12,11 +12,25 @@ from .doubles import episode, scored
 
 # one telling episode a task; T8's last frames only
 ASKED = {task: dict(frames=6) for task in TASKS} | {
-    "T3": dict(variant="backwards"), "T7": dict(variant="out of view"), "T8": dict(variant="forward and turn left"),
+    "T3": dict(variant="backwards"),
+    "T7": dict(variant="out of view"),
+    "T8": dict(variant="forward and turn left"),
     "T10": dict(frames=8),
-}  # fmt: skip
-BEST = ("psnr", "ssim", "haarpsi", "psnr_all", "registered", "action_strict", "action_partial", "own_scene", "presence",
-        "flicker", "warp_error", "horizon")  # fmt: skip
+}
+BEST = (
+    "psnr",
+    "ssim",
+    "haarpsi",
+    "psnr_all",
+    "registered",
+    "action_strict",
+    "action_partial",
+    "own_scene",
+    "presence",
+    "flicker",
+    "warp_error",
+    "horizon",
+)
 
 
 @pytest.mark.parametrize("task", [task for task in TASKS if task != "T11"])  # whose numbers are of many episodes

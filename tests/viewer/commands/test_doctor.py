@@ -6,8 +6,22 @@ from roam.viewer.commands.doctor import Finding, examine, report
 
 def test_every_missing_part_has_a_command_that_mends_it():
     findings = examine(missing="no display")
-    assert {"Python", "torch", "triton", "pygame", "numba", "av", "open3d", "display", "CUDA", "bf16", "kernels",
-            "weights", "cache", "home"} == {finding.name for finding in findings}  # fmt: skip
+    assert {
+        "Python",
+        "torch",
+        "triton",
+        "pygame",
+        "numba",
+        "av",
+        "open3d",
+        "display",
+        "CUDA",
+        "bf16",
+        "kernels",
+        "weights",
+        "cache",
+        "home",
+    } == {finding.name for finding in findings}
     assert next(f for f in findings if f.name == "display").mend
 
 

@@ -22,8 +22,14 @@ def make_model(folder, seed=0):
     torch.manual_seed(seed)
     text, vision = TextTokenizer(), VisionTokenizer(VisionConfig(widths=(8, 8, 12), heads=2))
     vocabulary = Vocabulary(text.size, vision.config.num_codes)
-    sizes = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-                 num_key_value_heads=1, head_dim=8)  # fmt: skip
+    sizes = dict(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+    )
     model = Transformer(ModelConfig(vocab_size=vocabulary.size, **sizes))
     save_checkpoint(Checkpoint(model, vision, text, vocabulary, LayoutConfig(window=4), DidaConfig()), folder)
     return folder

@@ -9,9 +9,11 @@ from roam.world.action import ActionError
 
 TEXT = "move forward  # a start\nturn left 30°\nlook up\n"
 KINDS = {
-    "utf-8": b"", "utf-8 with a mark": codecs.BOM_UTF8, "utf-16-le": codecs.BOM_UTF16_LE,
+    "utf-8": b"",
+    "utf-8 with a mark": codecs.BOM_UTF8,
+    "utf-16-le": codecs.BOM_UTF16_LE,
     "utf-16-be": codecs.BOM_UTF16_BE,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)

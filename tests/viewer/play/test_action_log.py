@@ -28,11 +28,20 @@ def test_a_log_that_an_editor_has_saved_is_the_same_log(path, mark, end):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"motion": [1]}, {"motion": [1, 0, 0, "0"]}, {"motion": [1, 0, 0, True]}, {"motion": [1, 0, 0, 0, 0]},
-        {"motion": "1000"}, {"motion": [float("nan"), 0, 0, 0]}, {"motion": [1e999, 0, 0, 0]}, {"text": None},
-        {"text": 7}, {"rewind": 1.7}, {"rewind": "1"}, {"rewind": True},
+        {"motion": [1]},
+        {"motion": [1, 0, 0, "0"]},
+        {"motion": [1, 0, 0, True]},
+        {"motion": [1, 0, 0, 0, 0]},
+        {"motion": "1000"},
+        {"motion": [float("nan"), 0, 0, 0]},
+        {"motion": [1e999, 0, 0, 0]},
+        {"text": None},
+        {"text": 7},
+        {"rewind": 1.7},
+        {"rewind": "1"},
+        {"rewind": True},
     ],
-)  # fmt: skip
+)
 def test_a_line_that_says_nearly_a_step_is_refused(path, changes):
     lines = path.read_text().splitlines()
     lines[1] = json.dumps({**json.loads(lines[1]), **changes})

@@ -40,8 +40,14 @@ def model(tmp_path_factory):
     )
     for weight in painter.parameters():
         weight.data.add_(torch.randn_like(weight) * 0.1)
-    sizes = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-                 num_key_value_heads=1, head_dim=8)  # fmt: skip
+    sizes = dict(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+    )
     transformer = Transformer(ModelConfig(vocab_size=vocabulary.size, **sizes))
     made = Checkpoint(transformer, vision, text, vocabulary, LayoutConfig(window=4), DidaConfig(dream_steps=2))
     folder = tmp_path_factory.mktemp("dreaming")

@@ -98,12 +98,19 @@ def test_a_key_file_gives_a_key_away_and_leaves_the_others(tmp_path):
     assert keymap.command("w") == "forward" and keymap.sized("turn left") == ("yaw_deg", 10)
 
 
-@pytest.mark.parametrize("table, said", [
-    ("{torn", "is not JSON"), ({"kees": {}}, "may hold keys"), ({"keys": {"fly": ["x"]}}, "unknown command 'fly'"),
-    ({"keys": {"back": "s"}}, "wanted a list"), ({"keys": {"back": ["x"], "forward": ["x"]}}, "means both"),
-    ({"turn_deg": -3}, "wanted a number from 0.01"), ({"step_m": "far"}, "wanted a number from 0.01"),
-    ([], "may hold keys"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "table, said",
+    [
+        ("{torn", "is not JSON"),
+        ({"kees": {}}, "may hold keys"),
+        ({"keys": {"fly": ["x"]}}, "unknown command 'fly'"),
+        ({"keys": {"back": "s"}}, "wanted a list"),
+        ({"keys": {"back": ["x"], "forward": ["x"]}}, "means both"),
+        ({"turn_deg": -3}, "wanted a number from 0.01"),
+        ({"step_m": "far"}, "wanted a number from 0.01"),
+        ([], "may hold keys"),
+    ],
+)
 def test_a_bad_key_file_is_refused_in_one_sentence(tmp_path, table, said):
     with pytest.raises(KeymapError, match=said) as error:
         load_keymap(write(tmp_path, table))

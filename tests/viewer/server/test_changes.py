@@ -30,8 +30,10 @@ class Large(Tiny):
         shared = min(len(before.actions), len(self.actions))
         while shared and before.actions[:shared] != self.actions[:shared]:
             shared -= 1
-        rows = [[a.text, a.motion.forward, a.motion.right, a.motion.yaw_deg, a.motion.pitch_deg]
-                for a in self.actions[shared:]]  # fmt: skip
+        rows = [
+            [a.text, a.motion.forward, a.motion.right, a.motion.yaw_deg, a.motion.pitch_deg]
+            for a in self.actions[shared:]
+        ]
         path.write_text(json.dumps([shared, rows]))
         return True
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from roam.viewer.client.remote_session import RemoteSession
 from roam.viewer.server.registry import Limits
 from roam.viewer.server.server import Server
 from roam.viewer.server.store import Meta, Store, StoreError
-from roam.world.action import parse_action
+from roam.viewer.wire import protocol as p
+from roam.world.action import ActionError, parse_action
 
 from .doubles import Tiny, TinyWorlds
 
@@ -85,6 +87,49 @@ def test_acts_that_were_on_their_way_when_the_server_was_killed_are_done_once(pr
         assert client.receipt(walk.id, seqs[-1]).frame == len(WALK)
     digests = true_walk(WALK)
     assert all(digests[head.index] == head.digest for head in heads)
+
+
+def sent_again(wire, token: str, *acts: p.Act) -> list[p.Receipt]:
+    """What a walk's next driver is told of acts whose receipts were lost."""
+    wire.greet()
+    wire.send(p.Resume(seq=1, token=token, credits=16))
+    session = wire.read_until(p.Opened).session
+    receipts = []
+    for act in acts:
+        wire.send(replace(act, session=session))
+        receipts.append(wire.read_until(p.Receipt))
+        wire.send(p.Credit(session=session, frames=16))
+    return receipts
+
+
+@pytest.mark.parametrize("is_killed_after_a_snapshot", [False, True])
+def test_an_act_that_was_refused_stays_so_when_the_server_was_killed(process, wire_to, is_killed_after_a_snapshot):
+    with Client(process.address, timeout_s=120.0) as client:
+        walk = RemoteSession.open(client, seed=4)
+        walk.step(WALK[0])
+        refused = client.act(walk.id, "jump over the wall")
+        with pytest.raises(ActionError):
+            client.receipt(walk.id, refused)
+        walk.rollout(WALK[1 : 9 if is_killed_after_a_snapshot else 3])
+        token, index = client.token(walk.id), walk.frame.index
+    process.end(signal.SIGKILL)
+    acts = [p.Act(seq=refused, session="", mode="once", text="jump over the wall"),
+            p.Act(seq=refused + 1, session="", mode="once", text="turn left")]  # fmt: skip
+    receipts = sent_again(wire_to(process.again()), token, *acts)
+    assert [receipt.status for receipt in receipts] == ["refused", "applied"]
+    assert receipts[-1].frame <= index  # and was not done again
+
+
+def test_an_act_that_a_killed_server_had_done_in_part_is_finished_and_not_begun_anew(process, wire_to):
+    far = p.Act(seq=2, session="", mode="once", text="move forward 3 m")
+    first = wire_to(process)
+    opened = first.open(seed=4, credits=5)
+    first.send(replace(far, session=opened.session))
+    while first.read_until(p.FrameHead).index < 4:  # then it has no credit
+        pass
+    process.end(signal.SIGKILL)
+    receipts = sent_again(wire_to(process.again()), opened.token, far)
+    assert [(receipt.status, receipt.frame) for receipt in receipts] == [("applied", 10)]
 
 
 def test_another_program_takes_up_a_walk_after_the_server_was_killed(process):

@@ -115,10 +115,13 @@ def test_nobody_acts_on_the_walk_of_another(client, wires):
     walk, wire = RemoteSession.open(client), wires()
     wire.greet()
     for message in (
-        p.Act(seq=2, session=walk.id, text="wait"), p.Credit(session=walk.id),
-        p.Rewind(seq=4, session=walk.id, frames=0), p.Save(seq=5, session=walk.id, name="mine"),
-        p.Fork(seq=6, session=walk.id), p.Close(seq=7, session=walk.id),
-    ):  # fmt: skip
+        p.Act(seq=2, session=walk.id, text="wait"),
+        p.Credit(session=walk.id),
+        p.Rewind(seq=4, session=walk.id, frames=0),
+        p.Save(seq=5, session=walk.id, name="mine"),
+        p.Fork(seq=6, session=walk.id),
+        p.Close(seq=7, session=walk.id),
+    ):
         wire.send(message)
         assert wire.read_until(p.Error).code == "not_yours"
     wire.send(p.Resume(seq=8, token="0" * 32))

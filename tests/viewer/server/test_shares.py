@@ -7,11 +7,15 @@ import pytest
 from roam.viewer.client.client import Client
 from roam.viewer.client.remote_session import RemoteSession
 from roam.viewer.opening.worlds import OpenRequest
+from roam.viewer.server.command_queue import CommandQueue
+from roam.viewer.server.explorers import Explorers, Stepped
 from roam.viewer.server.registry import Limits
 from roam.viewer.server.server import Server
+from roam.viewer.server.stepper import ENGINE, StepJob, Stepper
 from roam.viewer.server.store import Store
 from roam.viewer.server.strands import Strands
-from roam.world.action import parse_action
+from roam.viewer.wire.protocol import Act
+from roam.world.action import ActionError, parse_action
 
 from .doubles import EngineWorlds, Tiny, TinyWorlds
 
@@ -67,6 +71,31 @@ def test_openings_leave_who_walks_half_the_time(tmp_path):
         for opener in openers:
             opener.join()
         assert busy >= 0.35 * 1.4 * quiet  # half, less what the machine's other work takes
+
+
+def test_work_has_its_turn_among_walkers_of_whom_one_always_waits(tmp_path):
+    store = Store(tmp_path)
+    stepper = Stepper(Explorers(EngineWorlds(), store), lambda: None)
+    controls, done = CommandQueue("ab"), threading.Event()
+    controls.take_in(Act(seq=1, session="ab", mode="hold", text="move forward"), frame=0)
+
+    def never_pausing(steps):
+        if not done.is_set():
+            stepper.step(StepJob(controls, lambda _: None))  # the next one waits before this one is done
+        return [Stepped(error=ActionError("nowhere to go"))] * len(steps)
+
+    stepper.explorers.step = never_pausing
+    stepper.start()
+    stepper.step(StepJob(controls, lambda _: None))
+    for _ in range(2):
+        stepper.submit(ENGINE, lambda: None, lambda _: None)
+    stepper.submit(ENGINE, done.set, lambda _: None)
+    try:
+        assert done.wait(30)
+    finally:
+        done.set()
+        assert stepper.stop()
+        store.close()
 
 
 def test_what_is_prepared_beside_does_not_hold_up_the_engine(tmp_path):

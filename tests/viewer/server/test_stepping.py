@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from roam.viewer.client.client import Client
 from roam.viewer.client.remote_session import RemoteSession
-from roam.viewer.server.command_queue import CommandQueue, QueueFullError
+from roam.viewer.server.command_queue import CommandQueue, OutOfTurnError, QueueFullError
 from roam.viewer.server.metrics import Metrics, MetricsPage
 from roam.viewer.server.server import Server
+from roam.viewer.server.store import Done, Meta
 from roam.viewer.wire.encoding import Look, decode, encode
 from roam.viewer.wire.protocol import Act, FrameHead
 from roam.world.action import Action, ActionError, parse_action
@@ -203,3 +204,57 @@ def test_what_is_encoded_raw_decodes_to_the_same_frame(height, width, depth, has
     assert seen.pixels.tobytes() == frame.pixels.tobytes()
     assert (seen.depth is None) == (depth == "")
     assert (seen.digest == frame.digest) == has_tokens
+
+
+def test_what_is_out_of_turn_and_was_never_done_is_not_said_to_be_applied():
+    controls = CommandQueue("ab")
+    controls.take_in(once(5), frame=0)
+    assert controls.applied(controls.next(), 1).status == "applied"
+    with pytest.raises(OutOfTurnError, match="count up"):
+        controls.take_in(once(3), frame=1)
+    assert [receipt.frame for receipt in controls.take_in(once(5), frame=1)] == [1]
+
+
+def test_many_acts_that_were_done_since_do_not_make_one_that_was_refused_applied():
+    controls = CommandQueue("ab")
+    controls.take_in(once(1), frame=0)
+    controls.refused(controls.next(), 0, "a wall")
+    for seq in range(2, 3000):
+        controls.take_in(once(seq), frame=seq)
+        controls.applied(controls.next(), seq)
+    assert [receipt.status for receipt in controls.take_in(once(1), frame=0)] == ["refused"]
+
+
+def taken_up(*done: Done) -> CommandQueue:
+    """The commands of a walk of which these acts are in the log."""
+    meta = Meta("ab", "secret")
+    for one in done:
+        meta = meta.after(one)
+    controls = CommandQueue("ab", last=meta.last)
+    controls.go_on(meta)
+    return controls
+
+
+def test_a_walk_that_is_taken_up_knows_of_each_act_what_became_of_it():
+    controls = taken_up(Done(FORWARD, 1), Done(None, 9, refused="the queue is full"), Done(FORWARD, 4))
+    told = {seq: controls.take_in(once(seq), frame=7) for seq in (1, 4, 9)}
+    assert {seq: [(r.status, r.reason) for r in receipts] for seq, receipts in told.items()} == {
+        1: [("applied", "")],
+        4: [("applied", "")],
+        9: [("refused", "the queue is full")],
+    }
+    assert controls.last == 9 and not controls.has_work
+    assert controls.take_in(once(5), frame=7) == [] and controls.has_work  # it was on its way, and is to be done
+    with pytest.raises(OutOfTurnError):
+        controls.take_in(once(2), frame=7)
+
+
+@given(st.integers(1, 9))
+def test_of_an_act_that_was_done_in_part_the_rest_is_done(num_done):
+    controls = taken_up(*[Done(FORWARD, part=(3, number)) for number in range(1, num_done + 1)])
+    assert controls.take_in(once(3, "move forward 3 m"), frame=0) == []
+    numbers = []
+    while command := controls.next():
+        numbers.append(command.number)
+        controls.applied(command, 0)
+    assert numbers == list(range(num_done + 1, 11))

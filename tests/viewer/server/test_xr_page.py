@@ -1,7 +1,8 @@
-"""The page at /xr in a real browser, on its screen and in a headset that IWER emulates: two eyes, a head that is free."""
+"""The page at /xr in a real browser: on its screen, and on a head that IWER emulates, with two eyes."""
 
 from __future__ import annotations
 
+import contextlib
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -11,7 +12,6 @@ import numpy as np
 import pytest
 from roam.viewer.opening.worlds import OpenRequest, Worlds
 from roam.viewer.server.gateway import Gateway
-from roam.viewer.server.server import Server
 from roam.world.action import ActionError
 from roam.world.frame import Frame
 from roam.world.pose import Camera, Pose
@@ -104,9 +104,9 @@ def page(gateway, gate, tmp_path):
     if BROWSER is None:
         pytest.skip("no Chromium here; apt-get install chromium, or make test-engines")
     page = Browser(gateway.url + PAGE, tmp_path / "profile", flags=SOFTWARE_GL, size="400,320")
-    page.wait_for("globalThis.roam && roam.walk.isDriving && roam.drawn > 3")
-    yield page
-    page.close()
+    with contextlib.closing(page):
+        page.wait_for("globalThis.roam && roam.walk.isDriving && roam.drawn > 3")
+        yield page
 
 
 @pytest.fixture
@@ -116,11 +116,11 @@ def worn(gateway, gate, tmp_path):
         pytest.skip("wants Chromium and IWER, a headset's double; make test-engines fetches both")
     script = IWER.read_text(encoding="utf-8") + HEADSET
     page = Browser(gateway.url + PAGE, tmp_path / "profile", flags=SOFTWARE_GL, size="640,420", script=script)
-    page.wait_for("globalThis.roam && roam.walk.isDriving && !document.getElementById('enter').hidden")
-    page.value("enter.click()")
-    page.wait_for("Boolean(roam.viewer.worn)")
-    yield page
-    page.close()
+    with contextlib.closing(page):
+        page.wait_for("globalThis.roam && roam.walk.isDriving && !document.getElementById('enter').hidden")
+        page.value("enter.click()")
+        page.wait_for("Boolean(roam.viewer.worn)")
+        yield page
 
 
 def redrawn(page) -> np.ndarray:

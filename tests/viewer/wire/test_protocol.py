@@ -21,28 +21,44 @@ steps = st.tuples(*[st.floats(-30, 30)] * 2, *[st.floats(-360, 360)] * 2)
 places = st.tuples(*[st.floats(-1e9, 1e9)] * 3, *[st.floats(-1, 1)] * 4)
 texts = st.text(max_size=100)
 views = {
-    "seq": wholes, "encoding": st.sampled_from(["raw", "jpeg"]), "quality": st.integers(1, 100),
-    "depth": st.sampled_from(["", "f32", "u16mm"]), "tokens": st.booleans(), "credits": st.integers(0, 16),
-}  # fmt: skip
+    "seq": wholes,
+    "encoding": st.sampled_from(["raw", "jpeg"]),
+    "quality": st.integers(1, 100),
+    "depth": st.sampled_from(["", "f32", "u16mm"]),
+    "tokens": st.booleans(),
+    "credits": st.integers(0, 16),
+}
 messages = st.one_of(
     st.builds(p.Hello, versions=st.lists(st.integers(0, 99), max_size=16).map(tuple), client=texts),
     st.builds(p.Open, model=texts, world=texts, seed=wholes, text=texts, **views),
     st.builds(p.Load, name=names, **views),
     st.builds(p.Resume, token=hexes, **views),
     st.builds(
-        p.Act, seq=wholes, session=hexes, mode=st.sampled_from(["hold", "once"]), text=texts,
-        motion=st.one_of(st.just(()), steps), clock=reals,
+        p.Act,
+        seq=wholes,
+        session=hexes,
+        mode=st.sampled_from(["hold", "once"]),
+        text=texts,
+        motion=st.one_of(st.just(()), steps),
+        clock=reals,
     ),
     st.builds(p.Credit, session=hexes, frames=st.integers(1, 16)),
     st.builds(p.Rewind, seq=wholes, session=hexes, frames=wholes),
     st.builds(p.Receipt, session=hexes, seq=wholes, status=st.sampled_from(["applied", "refused"]), reason=texts),
     st.builds(p.Error, seq=wholes, code=st.sampled_from(p.ERROR_CODES), message=texts),
     st.builds(
-        p.FrameHead, session=hexes, index=wholes, width=st.integers(1, 4096), height=st.integers(1, 4096),
-        encoding=st.sampled_from(["raw", "jpeg"]), pixel_bytes=st.integers(0, 9**7), clock=reals,
-        pose=st.one_of(st.just(()), places), grid=st.tuples(st.integers(0, 64), st.integers(0, 64)),
+        p.FrameHead,
+        session=hexes,
+        index=wholes,
+        width=st.integers(1, 4096),
+        height=st.integers(1, 4096),
+        encoding=st.sampled_from(["raw", "jpeg"]),
+        pixel_bytes=st.integers(0, 9**7),
+        clock=reals,
+        pose=st.one_of(st.just(()), places),
+        grid=st.tuples(st.integers(0, 64), st.integers(0, 64)),
     ),
-)  # fmt: skip
+)
 
 
 @given(messages)
@@ -110,12 +126,23 @@ def test_a_message_of_no_part_or_three_is_refused():
 @pytest.mark.parametrize(
     "header",
     [
-        b"", b"\xc1", b"\x93\x01", b"\xde\xff\xff", b"\xdd\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff", b"\x91" * 5000,
-        b"\xc7\x08\x05" + b"x" * 8, b"\xd6\xff\x00\x00\x00\x00", b"cos\nsystem\n(S'true'\ntR.",
-        msgpack.packb(["type", "ping"]), msgpack.packb({"type": 3}), msgpack.packb({1: 2}),
-        msgpack.packb({"type": b"ping"}), b"\x81\xa4type\xa2\xff\xfe",
+        b"",
+        b"\xc1",
+        b"\x93\x01",
+        b"\xde\xff\xff",
+        b"\xdd\xff\xff\xff\xff",
+        b"\xdb\xff\xff\xff\xff",
+        b"\x91" * 5000,
+        b"\xc7\x08\x05" + b"x" * 8,
+        b"\xd6\xff\x00\x00\x00\x00",
+        b"cos\nsystem\n(S'true'\ntR.",
+        msgpack.packb(["type", "ping"]),
+        msgpack.packb({"type": 3}),
+        msgpack.packb({1: 2}),
+        msgpack.packb({"type": b"ping"}),
+        b"\x81\xa4type\xa2\xff\xfe",
     ],
-)  # fmt: skip
+)
 def test_what_is_no_header_is_malformed(header):
     assert refusal([header]).code == "malformed"
 
@@ -123,11 +150,23 @@ def test_what_is_no_header_is_malformed(header):
 @pytest.mark.parametrize(
     "values",
     [
-        {"seq": -1}, {"seq": True}, {"seq": 1.0}, {"seq": 2**63}, {"session": "XYZ"}, {"session": "0" * 65},
-        {"session": "../up"}, {"mode": "push"}, {"text": "a" * 401}, {"text": 5}, {"motion": [1.0]},
-        {"motion": [1.0, 2.0, 3.0, float("nan")]}, {"motion": [float("inf")] * 4}, {"motion": "1234"}, {"clock": None},
+        {"seq": -1},
+        {"seq": True},
+        {"seq": 1.0},
+        {"seq": 2**63},
+        {"session": "XYZ"},
+        {"session": "0" * 65},
+        {"session": "../up"},
+        {"mode": "push"},
+        {"text": "a" * 401},
+        {"text": 5},
+        {"motion": [1.0]},
+        {"motion": [1.0, 2.0, 3.0, float("nan")]},
+        {"motion": [float("inf")] * 4},
+        {"motion": "1234"},
+        {"clock": None},
     ],
-)  # fmt: skip
+)
 def test_a_value_outside_its_kind_is_malformed(values):
     good = {"type": "act", "seq": 1, "session": "ab", "text": "wait"}
     assert refusal([msgpack.packb(good | values)]).code == "malformed"
@@ -152,13 +191,18 @@ def test_any_bytes_at_all_are_read_or_refused(parts):
     st.dictionaries(
         st.sampled_from(["type", "seq", "session", "text", "versions", "frames", "motion", "name", "token"]),
         st.recursive(
-            st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=20)
-            | st.binary(max_size=20) | st.sampled_from(sorted(p.CLIENT_MESSAGES)),
+            st.none()
+            | st.booleans()
+            | st.integers(-(2**63), 2**64 - 1)
+            | st.floats()
+            | st.text(max_size=20)
+            | st.binary(max_size=20)
+            | st.sampled_from(sorted(p.CLIENT_MESSAGES)),
             lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=5), inner, max_size=5),
             max_leaves=8,
         ),
     )
-)  # fmt: skip
+)
 @settings(max_examples=100, deadline=None)
 def test_any_map_at_all_is_read_or_refused(header):
     try:
@@ -168,9 +212,11 @@ def test_any_map_at_all_is_read_or_refused(header):
 
 
 NUMBERS = [
-    (example, f) for example in EXAMPLES for f in fields(example)
+    (example, f)
+    for example in EXAMPLES
+    for f in fields(example)
     if str(f.type).startswith(("int", "float", "tuple[int", "tuple[float"))
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("example", "f"), NUMBERS, ids=[f"{e.TYPE}.{f.name}" for e, f in NUMBERS])

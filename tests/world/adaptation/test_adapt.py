@@ -264,8 +264,9 @@ def recorded(tmp_path_factory):
 
 def test_a_checkpoint_is_adapted_on_recordings_and_its_own_walks_and_then_dreams(checkpoint, recorded, tmp_path):
     save_checkpoint(checkpoint, tmp_path / "model")
-    order = AdaptOrder(tmp_path / "out", tmp_path / "model", data=recorded, distil=2, limit=4, recipe=QUICK,
-                       frames=3, decode_steps=3)  # fmt: skip
+    order = AdaptOrder(
+        tmp_path / "out", tmp_path / "model", data=recorded, distil=2, limit=4, recipe=QUICK, frames=3, decode_steps=3
+    )
     parts = []
     folder = run_adaptation(order, show=lambda part, share, row: parts.append(part))
     assert "drawing its own" in parts and len(load_sequences(tmp_path / "out" / "sequences.safetensors")) == 6
@@ -276,8 +277,9 @@ def test_a_checkpoint_is_adapted_on_recordings_and_its_own_walks_and_then_dreams
     assert session.step(parse_action("turn left")).tokens.shape == (8, 8)
 
 
-def test_two_processes_take_the_step_that_the_mean_of_their_gradients_asks_for(checkpoint, recorded, tmp_path,
-                                                                             monkeypatch):  # fmt: skip
+def test_two_processes_take_the_step_that_the_mean_of_their_gradients_asks_for(
+    checkpoint, recorded, tmp_path, monkeypatch
+):
     from roam.world.adaptation import train as module
 
     save_checkpoint(checkpoint, tmp_path / "model")
@@ -316,10 +318,10 @@ class _Forgets:
         pass
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (dict(), "nothing to learn from"),
-    (dict(distil=3), "name a folder that `roam record` wrote"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(dict(), "nothing to learn from"), (dict(distil=3), "name a folder that `roam record` wrote")],
+)
 def test_an_order_that_cannot_be_done_says_what_is_wanted(checkpoint, tmp_path, change, message):
     save_checkpoint(checkpoint, tmp_path / "model")
     with pytest.raises(AdaptError, match=message):

@@ -47,8 +47,14 @@ def tiny_model() -> Transformer:
 def write_model(folder: Path, model: Transformer, *, context: int = 4096) -> None:
     """config.json, two shards and their index, as the official folder has them."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = {**vars(model.config), "model_type": "Emu3", "architectures": ["Emu3ForCausalLM"],
-              "max_position_embeddings": context, "tie_word_embeddings": False, "rope_scaling": None}  # fmt: skip
+    config = {
+        **vars(model.config),
+        "model_type": "Emu3",
+        "architectures": ["Emu3ForCausalLM"],
+        "max_position_embeddings": context,
+        "tie_word_embeddings": False,
+        "rope_scaling": None,
+    }
     (folder / "config.json").write_text(json.dumps(config))
     tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
     keys, where = sorted(tensors), {}

@@ -102,17 +102,28 @@ def test_an_answer_is_cut_before_a_picture_that_does_not_fit(checkpoint):
 
 def test_an_official_folder_is_adapted_on_its_own_answers_and_then_draws_whole_pictures(official, tmp_path):
     asked = tmp_path / "asked.jsonl"
-    rows = [{"task": "t2i", "question": "a hall"}, {"task": "story", "question": "a day"}]
+    rows = [{"task": "t2i", "question": "a hall", "size": "10*10"}, {"task": "story", "question": "a day"}]
     asked.write_text("\n".join(map(json.dumps, rows)))
     recipe = AdaptRecipe(batch=2, max_steps=3, rank=2)
-    order = AdaptOrder(tmp_path / "out", *official, distil=4, requests=asked, recipe=recipe, decode_steps=2,
-                       longest=512, changes=SHORT | dict(area=160 * 160, max_tokens=200))  # fmt: skip
+    order = AdaptOrder(
+        tmp_path / "out",
+        *official,
+        distil=4,
+        requests=asked,
+        recipe=recipe,
+        decode_steps=2,
+        longest=512,
+        changes=SHORT | dict(area=160 * 160, max_tokens=200),
+    )
     folder = run_adaptation(order)
     assert len(load_sequences(tmp_path / "out" / "sequences.safetensors")) == 4
     before, after = load_official(*official), load_official(folder, official[1])
     assert after.is_adapted and after.dida.steps == 2 and not before.is_adapted
-    changed = [name for name, value in before.model.state_dict().items()
-               if not torch.equal(value, after.model.state_dict()[name])]  # fmt: skip
+    changed = [
+        name
+        for name, value in before.model.state_dict().items()
+        if not torch.equal(value, after.model.state_dict()[name])
+    ]
     assert changed and all("_proj" in name for name in changed)
     assert [*answer(after, ask("t2i"))][-1].num_passes == SHORT["text_limit"] + 1 + 2
 
@@ -125,12 +136,15 @@ def test_a_model_saved_in_shards_loads_as_it_was(official, tmp_path):
     assert all(torch.equal(value, loaded[name]) for name, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (dict(vision=None), "name its vision tokenizer's folder"),
-    (dict(distil=2), "need requests: a file with a JSON object a line"),
-    (dict(), "nothing to learn from"),
-    (dict(precision="fp8"), "fp8 weights cannot be adapted"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(vision=None), "name its vision tokenizer's folder"),
+        (dict(distil=2), "need requests: a file with a JSON object a line"),
+        (dict(), "nothing to learn from"),
+        (dict(precision="fp8"), "fp8 weights cannot be adapted"),
+    ],
+)
 def test_an_order_that_cannot_be_done_says_what_is_wanted(official, tmp_path, change, message):
     options = dict(model=official[0], vision=official[1]) | change
     with pytest.raises(AdaptError, match=message):

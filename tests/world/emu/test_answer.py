@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image as PictureFile
-from roam.viewer.commands.generate import GenerateError, cells_of, generate, read_image
+from roam.viewer.commands.generate import GenerateError, generate, read_image
 from roam.world.config import PageConfig
 from roam.world.emu.answer import AnswerWriter, End, Image, Request, Row, Text, answer
 from roam.world.emu.checkpoint import load_official
-from roam.world.emu.prompts import MAX_IMAGES, TASKS, PromptError, preset
+from roam.world.emu.prompts import MAX_IMAGES, TASKS, PromptError, cells_of, preset, prompt
 from roam.world.emu.sampling import Sampling, draw, nucleus
 from roam.world.emu.token_stream import ContextFull, TokenStream, advance
 
@@ -51,8 +52,11 @@ def test_the_same_seed_gives_the_same_answer_and_another_seed_another(checkpoint
 
 def words_and_codes(checkpoint, request: Request) -> list:
     events = answer(checkpoint, request)
-    return [event.text if isinstance(event, Text) else event.codes.tolist() for event in events
-            if isinstance(event, Text | Image)]  # fmt: skip
+    return [
+        event.text if isinstance(event, Text) else event.codes.tolist()
+        for event in events
+        if isinstance(event, Text | Image)
+    ]
 
 
 @pytest.mark.parametrize("unconditional", ["images", "all"])
@@ -82,8 +86,10 @@ def test_guidance_by_batched_branches_equals_guidance_computed_from_whole_sequen
     for place in range(head_end, len(block)):
         if block[place] < first:
             continue
-        states = [whole_state(checkpoint, [*prefix, *part, *block[:place]])
-                  for prefix, part in zip(both, (spoken, []), strict=True)]  # fmt: skip
+        states = [
+            whole_state(checkpoint, [*prefix, *part, *block[:place]])
+            for prefix, part in zip(both, (spoken, []), strict=True)
+        ]
         cond, uncond = ((model.lm_head(state)).log_softmax(-1) for state in states)
         assert int((uncond + 4.0 * (cond - uncond))[first:].argmax()) == block[place] - first
 
@@ -136,12 +142,15 @@ def test_a_size_left_to_the_model_is_kept_for_later_pictures(checkpoint):
     assert len(shapes) == 1 and min(shapes.pop()) >= 10
 
 
-@pytest.mark.parametrize(("change", "error", "message"), [
-    (dict(task="fly"), PromptError, "unknown task 'fly'"),
-    (dict(question="x<|image start|>"), PromptError, r"control token '<\|image start\|>'"),
-    (dict(question="so much " * 300), ContextFull, r"a sequence of \d+ tokens; the context holds 1024"),
-    (dict(images=(np.zeros((40, 40, 4), np.uint8),)), PromptError, r"an image of shape \(40, 40, 4\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (dict(task="fly"), PromptError, "unknown task 'fly'"),
+        (dict(question="x<|image start|>"), PromptError, r"control token '<\|image start\|>'"),
+        (dict(question="so much " * 300), ContextFull, r"a sequence of \d+ tokens; the context holds 1024"),
+        (dict(images=(np.zeros((40, 40, 4), np.uint8),)), PromptError, r"an image of shape \(40, 40, 4\)"),
+    ],
+)
 def test_what_cannot_be_answered_is_refused_in_one_sentence_before_the_first_event(checkpoint, change, error, message):
     with pytest.raises(error, match=message):
         next(answer(checkpoint, replace(ask("story"), **change)))
@@ -172,8 +181,17 @@ def test_draws_keep_to_top_k_and_to_what_is_allowed():
 def test_generate_writes_pictures_words_and_one_page(official, tmp_path, capsys):
     PictureFile.fromarray(PIXELS).save(tmp_path / "a.png")
     out, options = tmp_path / "out", SHORT | dict(max_tokens=40)
-    generate("story", "a <red> door", out, model=official[0], vision=official[1], images=[tmp_path / "a.png"],
-             size=(2, 3), device="cpu", **options)  # fmt: skip
+    generate(
+        "story",
+        "a <red> door",
+        out,
+        model=official[0],
+        vision=official[1],
+        images=[tmp_path / "a.png"],
+        size="2*3",
+        device="cpu",
+        **options,
+    )
     page = (out / "index.html").read_text()
     assert "a &lt;red&gt; door" in page and 'src="01.png"' in page
     assert "GiB  language model" in capsys.readouterr().out
@@ -186,26 +204,135 @@ def test_generate_writes_pictures_words_and_one_page(official, tmp_path, capsys)
 def test_the_page_of_an_exploration_shows_its_directions_and_what_it_went_by(official, tmp_path, capsys):
     PictureFile.fromarray(PIXELS).save(tmp_path / "a.png")
     out, options = tmp_path / "out", SHORT | dict(max_tokens=60)
-    generate("explore", "a hall", out, model=official[0], vision=official[1], images=[tmp_path / "a.png"],
-             instructions=["go <left>"], mode="interactive", size="2*3", device="cpu", **options)  # fmt: skip
+    generate(
+        "explore",
+        "a hall",
+        out,
+        model=official[0],
+        vision=official[1],
+        images=[tmp_path / "a.png"],
+        instructions=["go <left>"],
+        mode="interactive",
+        size="2*3",
+        device="cpu",
+        **options,
+    )
     page = (out / "index.html").read_text()
     first, direction, second = (page.index(what) for what in ('src="01.png"', "go &lt;left&gt;", 'src="02.png"'))
     assert page.index('src="given-01.png"') < first < direction < second
     assert "> go <left>" in (out / "answer.txt").read_text() and "picture 2: 48x32" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("size", "cells"), [("47*85", (47, 85)), ("16:9", (47, 85)), ("9:16", (85, 47)), (None, None)])
+@pytest.mark.parametrize(
+    ("size", "cells"), [("47*85", (47, 85)), ("16:9", (47, 85)), ("9:16", (85, 47)), ("auto", None)]
+)
 def test_sizes_are_written_in_cells_or_as_a_ratio(size, cells):
-    assert cells_of(size) == cells
+    assert cells_of(size, "t2i") == cells
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    (dict(task="story", mode="free"), "--mode and --then are of the task explore"),
-    (dict(task="t2i", size="3x"), "a size of '3x'; wanted height"),
-])  # fmt: skip
-def test_generate_refuses_what_cannot_be_before_loading(tmp_path, options, message):
-    with pytest.raises(GenerateError, match=re.escape(message)):
-        generate(options.pop("task"), "x", tmp_path, model=tmp_path, vision=tmp_path, **options)
+def test_the_default_size_is_the_official_configurations_for_t2i_and_the_models_for_the_rest():
+    assert cells_of("default", "t2i") == (55, 73) and cells_of("default", "story") is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(task="story", mode="free"), "--mode is of the task explore"),
+        (dict(task="t2i", size="3x"), "a size of '3x'; wanted height"),
+        (dict(task="t2i", question="x<|image start|>"), "the control token '<|image start|>'"),
+        (dict(task="story", instructions=["go <|extra_101|> on"]), "the control token '<|extra_101|>'"),
+        (dict(task="t2i", decoder="dida"), "these weights were never adapted"),
+        (dict(task="t2i", steps=4), "--steps and --sampler are of denoising"),
+        (dict(task="t2i", decoder="dida", sampler="leap"), "unknown sampler 'leap'"),
+    ],
+)
+def test_generate_refuses_what_cannot_be_before_loading(official, tmp_path, options, message):
+    shutil.copy(official[0] / "config.json", tmp_path)  # and no weights
+    options = dict(question="x") | options
+    with pytest.raises((GenerateError, PromptError), match=re.escape(message)):
+        generate(options.pop("task"), options.pop("question"), tmp_path, model=tmp_path, vision=official[1], **options)
+
+
+def test_unadapted_weights_denoise_in_the_steps_that_were_asked_for_and_the_temperature_counts(checkpoint):
+    ends = {steps: [*answer(checkpoint, ask("t2i", decoder="dida", steps=steps))][-1] for steps in (2, 5)}
+    assert ends[5].num_passes - ends[2].num_passes == 3
+    cold = [picture_of(checkpoint, ask("t2i", decoder="dida", steps=4, temperature=0.0), seed) for seed in (1, 2)]
+    hot = picture_of(checkpoint, ask("t2i", decoder="dida", steps=4, temperature=9.0), 1)
+    jumped = picture_of(checkpoint, ask("t2i", decoder="dida", steps=4, temperature=0.0, sampler="jump"), 1)
+    assert hot != cold[0] != jumped
+
+
+def picture_of(checkpoint, request: Request, seed: int) -> list:
+    events = answer(checkpoint, replace(request, seed=seed))
+    return next(event for event in events if isinstance(event, Image)).codes.tolist()
+
+
+@pytest.mark.parametrize("task", [task for task in TASKS if task != "t2i"])
+def test_every_task_but_t2i_takes_several_references_and_keeps_the_last_ones_size(checkpoint, task):
+    wide = np.zeros((32, 64, 3), np.uint8)
+    request = replace(ask(task, area=32 * 64), images=(PIXELS, wide), size=None)
+    assert len(next(event for event in answer(checkpoint, request) if isinstance(event, Image)).codes[0]) == 4
+
+
+def test_of_several_references_the_size_is_the_likeliest_or_drawn_where_that_is_asked(checkpoint):
+    shapes = {}
+    for how in ("greedy", "drawn"):
+        request = replace(ask("x2i", references=how, max_tokens=600), size=None)
+        shapes[how] = [np.shape(picture_of(checkpoint, request, seed)) for seed in (1, 2)]
+    assert shapes["greedy"][0] == shapes["greedy"][1] and shapes["drawn"][0] != shapes["drawn"][1]
+
+
+def test_the_template_of_vla_can_be_the_plain_one():
+    assert "how to perform the following task? fold it" in prompt("vla", "fold it")[0]
+    assert prompt("vla", "fold it", vla="plain")[0].endswith("for vla task. USER: fold it ASSISTANT: <|extra_100|>")
+
+
+def test_three_branches_are_mixed_as_the_official_code_has_it(checkpoint):
+    """The third reads neither words nor other pictures; computed again from whole sequences."""
+    request = ask("x2i", image=Sampling(temperature=0.0), guidance=3.0, image_guidance=2.0)
+    writer, model = AnswerWriter(checkpoint, request), checkpoint.model
+    prefixes = [[*stream.pending] for stream in writer.branches]
+    picture = next(event for event in writer.events() if isinstance(event, Image))
+    block = writer.form.image_block(picture.codes)
+    first, spoken = writer.form.vocabulary.first_code, writer.tokens[: -len(block)]
+    writer.close()
+    assert len(prefixes) == 3 and len(prefixes[2]) < len(prefixes[1])
+    for place in (place for place, token in enumerate(block) if token >= first):
+        states = [
+            whole_state(checkpoint, [*prefix, *part, *block[:place]])
+            for prefix, part in zip(prefixes, (spoken, [], []), strict=True)
+        ]
+        c, u, n = (model.lm_head(state).log_softmax(-1) for state in states)
+        assert int((n + 2.0 * (u - n) + 3.0 * (c - u))[first:].argmax()) == block[place] - first
+
+
+def test_each_instruction_after_a_picture_edits_the_last_one(official, tmp_path, capsys):
+    out, options = tmp_path / "out", SHORT | dict(max_tokens=40)
+    generate(
+        "t2i",
+        "a red door",
+        out,
+        model=official[0],
+        vision=official[1],
+        instructions=["make it blue", "open it"],
+        size="2*3",
+        device="cpu",
+        **options,
+    )
+    assert [PictureFile.open(out / f"0{number}.png").size for number in (1, 2, 3)] == [(48, 32)] * 3
+    page = (out / "index.html").read_text()
+    assert page.index('src="01.png"') < page.index("make it blue") < page.index('src="02.png"') < page.index("open it")
+
+
+def test_a_story_goes_on_after_its_end_and_says_no_second_end(checkpoint):
+    writer = AnswerWriter(checkpoint, ask("story", max_tokens=5))
+    form = writer.form
+    writer.conditional.append([form.answer_end, form.end])
+    writer.instruct("and then?")
+    said = form.text.decode(writer.conditional.ids[-60:])
+    assert "<|extra_101|> USER: and then? ASSISTANT:" in said
+    assert "<|extra_204|>" not in said and said.count("<|extra_101|>") == 1
+    writer.close()
 
 
 def test_generate_refuses_a_file_that_is_no_picture(tmp_path):

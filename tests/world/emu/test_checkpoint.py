@@ -7,6 +7,7 @@ import pickle
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from roam.world.checkpoint import CheckpointError, is_official
@@ -124,9 +125,9 @@ def test_the_plan_counts_what_the_tiny_model_really_has():
 
 def test_what_does_not_fit_is_refused_before_loading_with_what_would(copied):
     plan = Footprint(OFFICIAL, PageConfig(), vision=455_336_963, device="cuda:0", available=79 * GIB)
-    with pytest.raises(DoesNotFit, match=r"needs \d+\.\d GiB and cuda:0 has 79\.0 GiB free; .*fit: precision fp8"):
+    with pytest.raises(DoesNotFit, match=r"needs 86\.2 GiB.* cuda:0 has 79\.0 GiB free; .*fit: --precision fp8"):
         plan.check()
-    with pytest.raises(DoesNotFit, match=r"a context of \d+ tokens .*; 2 such devices"):
+    with pytest.raises(DoesNotFit, match=r"--context 16384 .*; --devices 2 such"):
         plan.check()
     with pytest.raises(DoesNotFit, match="nothing smaller fits"):
         replace(plan, available=2 * GIB).check()
@@ -164,3 +165,38 @@ class Alone:
         from roam.kernels.attention import attend
 
         return attend(q, k, v, causal=True)
+
+
+def test_an_80_gb_card_is_planned_for_what_the_task_takes_and_not_for_the_whole_context():
+    plan = Footprint(OFFICIAL, PageConfig(), vision=455_336_963, device="cuda:0", available=79 * GIB, budget=5_300)
+    assert plan.fits and 72 * GIB < plan.total < 73.5 * GIB and "2 sequences of 5300 tokens" in plan.report()
+    long = replace(plan, budget=None)
+    assert not long.fits and long.shortened().pages.context == 16_384 and long.shortened().fits
+    assert replace(plan, budget=9_000, available=70 * GIB).shortened().tokens == 9_000  # nothing shorter fits either
+
+
+def test_the_tokens_that_are_planned_for_are_no_fewer_than_an_answer_has(official):
+    from roam.world.emu.answer import AnswerWriter, Request, planned_tokens
+    from roam.world.emu.prompts import preset
+
+    pixels = np.zeros((50, 90, 3), np.uint8)
+    for task in ("t2i", "x2i", "howto"):
+        images = () if task == "t2i" else (pixels, pixels)
+        request = Request(task, "a rêd door", images, preset(task, area=40 * 80, max_tokens=30))
+        writer = AnswerWriter(load_official(*official), request)
+        assert len(writer.prompt) + 30 <= planned_tokens(request) < len(writer.prompt) + 200
+        writer.close()
+
+
+def test_a_context_beyond_the_trained_one_is_allowed_with_a_word_and_one_that_does_not_fit_is_shortened(official):
+    said = []
+    assert load_official(*official, context=9000, say=said.append).pages.context == 9000
+    assert "a context of 9000 tokens, where the weights were trained for 4096" in said[0]
+    said.clear()
+    assert load_official(*official, say=said.append).pages.context == 4096 and "trained for" not in "".join(said)
+
+
+def test_swapped_folders_are_named_as_such(official):
+    refused(official[::-1], "is a vision tokenizer and .* a language model: name them the other way round")
+    refused((official[0], official[0]), "is a language model, and stands where the vision tokenizer's folder is wanted")
+    refused((official[1], official[1]), "is a vision tokenizer, and stands where the language model's folder is wanted")

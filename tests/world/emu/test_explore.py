@@ -13,6 +13,7 @@ from roam.world.emu.checkpoint import load_official
 from roam.world.emu.engine import EmuEngine, explore_preset
 from roam.world.emu.prompts import PromptError
 from roam.world.emu.sampling import Sampling
+from roam.world.emu.token_stream import ContextFull
 from roam.world.engine import Engine
 from roam.world.frame import Explorer, Frame
 from roam.world.opening import open_engine
@@ -162,6 +163,31 @@ def test_a_walk_may_begin_with_words_alone_and_not_with_nothing(engine):
         engine.session()
 
 
+@pytest.mark.parametrize("context", [520, 760])
+def test_a_walk_from_words_alone_goes_on_where_the_context_holds_hardly_two_pictures(checkpoint, context):
+    """A model may choose the largest picture that it is let, and there must be room for another one after it."""
+    pages = replace(checkpoint.pages, context=context)
+    engine = EmuEngine(
+        replace(checkpoint, pages=pages), preset=explore_preset(text_limit=6, text=Sampling(top_k=1)), max_pages=200
+    )
+    session = engine.session(words="a hall", seed=2)
+    shape = session.frame.tokens.shape
+    for action in (LEFT, ON, WAIT, LEFT):
+        assert session.step(action).tokens.shape == shape
+    assert len(engine._seen(session.moments)) < len(session.moments)
+    session.close()
+
+
+def test_frames_are_made_smaller_where_the_context_is_short_and_words_too_long_for_it_are_refused(checkpoint):
+    pages = replace(checkpoint.pages, context=700)
+    engine = EmuEngine(replace(checkpoint, pages=pages), preset=explore_preset(text_limit=4), max_pages=50)
+    assert engine.preset.area < explore_preset().area
+    large = np.zeros((720, 720, 3), np.uint8)
+    assert engine.session(large, words="a hall").frame.tokens.size < 250
+    with pytest.raises(ContextFull, match=r"scene's words are \d+ tokens too long for a context of 700"):
+        engine.session(PIXELS, words="a hall " * 25)
+
+
 def test_sessions_stepped_together_give_the_frames_of_each_alone(engine):
     alone = []
     for seed in (3, 4):
@@ -188,10 +214,13 @@ def test_guidance_off_walks_on_one_branch(checkpoint):
     assert session.step(LEFT).index == 1 and len(session.moments[-1].strands) == 1
 
 
-@pytest.mark.parametrize(("action", "message"), [
-    (Action("go <|image start|> there"), r"control token '<\|image start\|>'"),
-    (Action("so much " * 200), r"a direction of \d+ tokens; at most 256"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (Action("go <|image start|> there"), r"control token '<\|image start\|>'"),
+        (Action("so much " * 200), r"a direction of \d+ tokens; at most 256"),
+    ],
+)
 def test_a_direction_that_cannot_be_said_is_refused_and_the_walk_stays(session, action, message):
     with pytest.raises(ActionError, match=message):
         session.step(action)

@@ -62,9 +62,10 @@ def test_a_side_that_16_does_not_divide_is_refused_with_what_to_do(tokenizer):
         tokenizer.encode(torch.zeros(1, 20, 32, 3, dtype=torch.uint8))
 
 
-@pytest.mark.parametrize(("given", "area", "wanted"), [
-    ((1080, 1920), 518_400, (544, 960)), ((300, 300), 518_400, (720, 720)), ((64, 64), 1_048_576, (1024, 1024)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "area", "wanted"),
+    [((1080, 1920), 518_400, (544, 960)), ((300, 300), 518_400, (720, 720)), ((64, 64), 1_048_576, (1024, 1024))],
+)
 def test_smart_size_keeps_the_aspect_and_about_the_area(given, area, wanted):
     assert smart_size(*given, area=area) == wanted
     resized = smart_resize(np.zeros((*given, 3), np.uint8), area=area)

@@ -21,11 +21,16 @@ CONFIGS = [
 def both(config: ModelConfig) -> tuple[Transformer, torch.nn.Module]:
     """The same random weights in both; norms too, or a missing one would go unseen."""
     torch.manual_seed(7)
-    theirs = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(
-        **{name: value for name, value in vars(config).items() if name != "rope_theta"},
-        rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta}, rope_theta=config.rope_theta,
-        max_position_embeddings=512, tie_word_embeddings=False, attn_implementation="eager",
-    )).eval()  # fmt: skip
+    theirs = transformers.Qwen3ForCausalLM(
+        transformers.Qwen3Config(
+            **{name: value for name, value in vars(config).items() if name != "rope_theta"},
+            rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
+            rope_theta=config.rope_theta,
+            max_position_embeddings=512,
+            tie_word_embeddings=False,
+            attn_implementation="eager",
+        )
+    ).eval()
     for weight in theirs.parameters():
         torch.nn.init.normal_(weight, 0.5 if weight.ndim == 1 else 0.0, 0.3)
     ours = Transformer(config).eval()

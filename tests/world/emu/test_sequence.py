@@ -72,8 +72,13 @@ def test_later_pictures_have_the_first_ones_size_unless_sizes_may_differ(form):
 
 def test_an_answer_splits_into_plan_words_thoughts_and_whole_pictures(form):
     encode, block = form.text.encode, form.image_block(CODES)
-    ids = [*encode("<|extra_60|>two steps<|extra_61|>First, é.<|extra_50|>a red<|extra_51|>"), *block,
-           *encode("Done.<|extra_101|>"), form.end, *block[:-3]]  # fmt: skip
+    ids = [
+        *encode("<|extra_60|>two steps<|extra_61|>First, é.<|extra_50|>a red<|extra_51|>"),
+        *block,
+        *encode("Done.<|extra_101|>"),
+        form.end,
+        *block[:-3],
+    ]
     plan, words, thought, picture, done = parse_answer(ids, form)
     assert (plan, words, thought) == (Text("plan", "two steps"), Text("text", "First, é."), Text("thought", "a red"))
     assert isinstance(picture, Picture) and np.array_equal(picture.codes, CODES) and done == Text("text", "Done.")
@@ -91,8 +96,10 @@ def test_prompts_are_the_official_templates():
     ]
     assert prompt("howto", "fold it", 1) == [
         "<|extra_203|>You are a helpful assistant for howto task. Please generate a response with interleaved text and "
-        "images. USER: fold it", 0, " ASSISTANT: <|extra_100|>"
-    ]  # fmt: skip
+        "images. USER: fold it",
+        0,
+        " ASSISTANT: <|extra_100|>",
+    ]
     assert prompt("vla", "open the drawer", 1)[0].endswith("how to perform the following task? open the drawer")
 
 
@@ -113,15 +120,18 @@ def test_both_forms_of_turns_and_modes_of_exploration_can_be_chosen():
     assert exploration("a hall") == "Under my instructions to explore a hall" and exploration("a hall", "free")
 
 
-@pytest.mark.parametrize(("ask", "message"), [
-    (lambda: prompt("t2v", "x"), "unknown task 't2v'; known tasks: t2i, x2i, howto, story, explore, vla"),
-    (lambda: prompt("x2i", "x", 4), "4 images for task x2i, which takes 1 to 3"),
-    (lambda: prompt("t2i", "x", 1), "1 images for task t2i, which takes 0"),
-    (lambda: prompt("story", "  "), "story without a request"),
-    (lambda: preset("story", unconditional="some"), "unknown unconditional branch 'some'"),
-    (lambda: turn("x", form="chat"), "unknown form of turns 'chat'"),
-    (lambda: exploration("x", "fly"), "unknown mode 'fly'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda: prompt("t2v", "x"), "unknown task 't2v'; known tasks: t2i, x2i, howto, story, explore, vla"),
+        (lambda: prompt("x2i", "x", 4), "4 images for task x2i, which takes 1 to 3"),
+        (lambda: prompt("t2i", "x", 1), "1 images for task t2i, which takes 0"),
+        (lambda: prompt("story", "  "), "story without a request"),
+        (lambda: preset("story", unconditional="some"), "unknown unconditional branch 'some'"),
+        (lambda: turn("x", form="chat"), "unknown form of turns 'chat'"),
+        (lambda: exploration("x", "fly"), "unknown mode 'fly'"),
+    ],
+)
 def test_what_no_template_takes_is_refused_in_one_sentence(ask, message):
     with pytest.raises(PromptError, match=message):
         ask()

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from roam.world.emu.text import BPE_FILE, VISION_FILE, EmuTextTokenizer, TokenizerError, visual_surfaces
+from roam.world.emu.text import (
+    BPE_FILE,
+    SOURCE,
+    VISION_FILE,
+    EmuTextTokenizer,
+    TokenizerError,
+    controls_in,
+    find_text_tokenizer,
+    visual_surfaces,
+)
 from roam.world.tokens.vocabulary import Vocabulary
 
 from .conftest import byte_pairs, write_text_tokenizer
@@ -50,7 +59,8 @@ def test_composed_and_decomposed_letters_have_the_same_ids(tiny):
 def test_controls_inside_text_become_single_tokens_and_are_named(tiny):
     text = "ab<|extra_203|>cd<|nothing|><|image start|>"
     assert tiny.specials["<|extra_203|>"] in tiny.encode(text)
-    assert tiny.controls_in(text) == ["<|extra_203|>", "<|image start|>"]
+    assert controls_in(text) == ["<|extra_203|>", "<|image start|>"]
+    assert controls_in("a<|visual token 000012|>b<|visual token 12|>") == ["<|visual token 000012|>"]
     assert tiny.decode(tiny.encode(text)) == text
 
 
@@ -63,3 +73,17 @@ def test_a_folder_reads_back_what_was_written_and_names_what_is_missing_or_torn(
     (tmp_path / VISION_FILE).unlink()
     with pytest.raises(TokenizerError, match=r"emu3_vision_tokens\.txt is missing"):
         EmuTextTokenizer.from_folder(tmp_path)
+
+
+def test_the_tokenizer_is_found_in_the_weights_folder_or_in_a_copy_of_the_official_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    weights = tmp_path / "repository" / "weights" / "Emu3.5"
+    weights.mkdir(parents=True)
+    with pytest.raises(
+        TokenizerError, match=r"baaivision/Emu3\.5\) has them in src/tokenizer_emu3_ibq.*--text-tokenizer"
+    ):
+        find_text_tokenizer(weights)
+    write_text_tokenizer(tmp_path / "repository" / SOURCE)
+    assert find_text_tokenizer(weights) == tmp_path / "repository" / SOURCE
+    write_text_tokenizer(weights)
+    assert find_text_tokenizer(weights) == weights

@@ -21,26 +21,37 @@ from roam.world.tokens.vision import VisionConfig, VisionTokenizer
 from roam.world.tokens.vocabulary import Vocabulary
 from roam.world.training.canvases import Canvases
 from roam.world.training.depth import DepthRecipe
-from roam.world.training.dream import DreamRecipe, make_dream_batch
+from roam.world.training.dream import DreamRecipe, dream_batches, make_dream_batch
 from roam.world.training.factored import FactoredCodes
+from roam.world.training.guide import GuideRecipe
 from roam.world.training.muon import orthogonal
 from roam.world.training.painter import PainterRecipe
-from roam.world.training.recipe import Recipe, load_tokenizer, make_trainer, run_recipe
-from roam.world.training.run import learning_rate
+from roam.world.training.recipe import Recipe, large, load_tokenizer, make_trainer, run_recipe
+from roam.world.training.run import Run, learning_rate
 from roam.world.training.tokenizer import TokenizerRecipe
 from roam.world.training.world_model import Stage, WorldRecipe, WorldTrainer, make_batch
 
 TINY = Recipe(
-    walks=8, held_out_walks=8, frames=5, canvas_walks=8, workers=1, vision=VisionConfig(widths=(8, 8, 12), heads=2),
-    depth=DepthConfig(widths=(8, 8, 12), heads=2), tokenizer=TokenizerRecipe(steps=3, batch=2, max_seconds=1e9),
+    walks=8,
+    held_out_walks=8,
+    frames=5,
+    canvas_walks=8,
+    workers=1,
+    vision=VisionConfig(widths=(8, 8, 12), heads=2),
+    depth=DepthConfig(widths=(8, 8, 12), heads=2),
+    tokenizer=TokenizerRecipe(steps=3, batch=2, max_seconds=1e9),
     refiner=DepthRecipe(steps=3, batch=2, max_seconds=1e9),
     world=WorldRecipe(steps=3, stages=(Stage(0.5, 2, 4, 2), Stage(1.0, 1, 5, 12)), max_seconds=1e9),
-    keyframe_walks=8, keyframe_canvas_walks=8, keyframes=3, dreams=9,
+    keyframe_walks=8,
+    keyframe_canvas_walks=8,
+    keyframes=3,
+    dreams=9,
     painter=PainterConfig(widths=(8, 8, 12), heads=2, fine=4),
     painting=PainterRecipe(steps=3, batch=2, max_seconds=1e9, adversarial_from=0.5),
     finishing=PainterRecipe(steps=9, stop_at=2, batch=2, dreamt=2, max_seconds=1e9),
     dream=DreamRecipe(steps=3, walks=2, copies=2, max_seconds=1e9),
-)  # fmt: skip
+    guide=GuideRecipe(run=DreamRecipe(steps=2, walks=1, copies=2, max_seconds=1e9)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +66,31 @@ def test_the_recipe_ends_in_a_checkpoint_that_dreams_with_its_log_beside_it(trai
     session = engine.session(SceneSession(make_scene("dev", 0)).frame)
     assert session.step(parse_action("turn left")).pixels.shape == (128, 128, 3)
     assert engine.dreamer is not None
-    for name in ("recipe.json", "tokenizer-log.csv", "tokenizer-curve.png", "depth-log.csv", "world-log.csv",
-                 "painter-log.csv", "painter-curve.png", "dream-log.csv", "dream-curve.png",
-                 "finish-log.csv"):  # fmt: skip
+    for name in (
+        "recipe.json",
+        "tokenizer-log.csv",
+        "tokenizer-curve.png",
+        "depth-log.csv",
+        "world-log.csv",
+        "painter-log.csv",
+        "painter-curve.png",
+        "dream-log.csv",
+        "dream-curve.png",
+        "finish-log.csv",
+    ):
         assert (checkpoint / name).exists(), name
 
 
 def test_training_goes_on_where_it_stopped(trained, tmp_path):
     folder = shutil.copytree(trained[0], tmp_path / "run")
-    longer = replace(TINY, tokenizer=replace(TINY.tokenizer, steps=5), refiner=replace(TINY.refiner, steps=5),
-                     world=replace(TINY.world, steps=5), painting=replace(TINY.painting, steps=5),
-                     dream=replace(TINY.dream, steps=5))  # fmt: skip
+    longer = replace(
+        TINY,
+        tokenizer=replace(TINY.tokenizer, steps=5),
+        refiner=replace(TINY.refiner, steps=5),
+        world=replace(TINY.world, steps=5),
+        painting=replace(TINY.painting, steps=5),
+        dream=replace(TINY.dream, steps=5),
+    )
     run_recipe(folder, longer, stages=("tokenizer", "depth", "world", "painter", "dream"))
     for name in ("tokenizer", "depth", "painter", "dream"):
         with open(folder / name / "log.csv") as file:
@@ -217,8 +242,10 @@ def test_a_dream_asks_for_what_nothing_covers_and_is_given_the_rest(trainer):
     data = Canvases(codes(), codes(), rng.random((2, 4, 64)).astype(np.float32), text)
     batch = make_dream_batch(trainer, data, np.arange(2), recipe, torch.Generator().manual_seed(1))
     covered = (torch.from_numpy(data.coverage) > 0.5)[:, :, None].expand(batch.asked.shape)
-    carried, own = (trainer.digits(torch.from_numpy(x).long())[:, :, None].expand(batch.canvases.shape)
-                    for x in (data.warped, data.tokens))  # fmt: skip
+    carried, own = (
+        trainer.digits(torch.from_numpy(x).long())[:, :, None].expand(batch.canvases.shape)
+        for x in (data.warped, data.tokens)
+    )
     assert not (batch.asked & covered).any() and batch.asked.any() and (~batch.asked & ~covered).any()
     assert (batch.canvases[batch.asked] == -1).all()
     assert (batch.canvases[covered] == carried[covered]).all()
@@ -233,6 +260,37 @@ def test_of_whole_frames_every_cell_is_asked_for_and_none_is_a_hole(trainer):
     data = Canvases(codes(), codes(), rng.random((2, 4, 64)).astype(np.float32), np.full((2, 4, 15), -1, np.int16))
     batch = make_dream_batch(trainer, data, np.arange(2), recipe, torch.Generator().manual_seed(1))
     assert batch.asked[:, :, -1].all() and (batch.canvases[:, :, -1] >= 0).all()
+
+
+def test_batches_that_threads_make_ahead_are_those_of_one_after_the_other(trainer):
+    rng, recipe = np.random.default_rng(0), DreamRecipe(walks=1, copies=2)
+    codes = lambda: rng.integers(0, 4096, (4, 3, 64)).astype(np.int16)  # noqa: E731
+    data = Canvases(codes(), codes(), rng.random((4, 3, 64)).astype(np.float32), np.full((4, 3, 15), -1, np.int16))
+    plain, ahead = (dream_batches(trainer, data, recipe, 3, "cpu", threads=threads) for threads in (0, 3))
+    for _ in range(4):
+        ours, theirs = next(plain), next(ahead)
+        assert all(torch.equal(getattr(ours, name), value) for name, value in vars(theirs).items())
+    ahead.close()
+
+
+def test_a_larger_dream_beside_the_same_tokenizer_goes_on_in_parts_and_is_packed(trained, tmp_path):
+    _, begin = trained
+    recipe = large(replace(TINY, dream=replace(TINY.dream, steps=2)))
+    model = replace(recipe.model, hidden_size=64, intermediate_size=64, num_hidden_layers=2)
+    recipe = replace(recipe, model=model, keyframe_walks=8, keyframe_canvas_walks=8,
+                     dream=replace(recipe.dream, walks=1, part_mb=1))  # fmt: skip
+    checkpoint = run_recipe(tmp_path, recipe, stages=("keyframes", "dream", "pack"), begin=begin)
+    assert load_checkpoint(checkpoint).model.config.hidden_size == 64
+    parts = sorted((tmp_path / "dream").glob("*.part"))
+    assert len(parts) > 1 and all(part.stat().st_size <= 1_000_000 for part in parts)
+    longer = replace(recipe, dream=replace(recipe.dream, steps=3))
+    run_recipe(tmp_path, longer, stages=("dream",))
+    assert Run(tmp_path / "dream").resume()["step"] == 3
+    with pytest.raises(ValueError, match="name the same size"):
+        run_recipe(tmp_path, replace(longer, model=replace(model, hidden_size=32)), stages=("dream",))
+    parts[0].unlink()
+    with pytest.raises(ValueError, match="bring the missing ones"):
+        run_recipe(tmp_path, longer, stages=("dream",))
 
 
 def test_muon_makes_matrices_nearly_orthogonal():

@@ -143,8 +143,16 @@ def test_evidence_that_weighs_much_decides_and_in_any_precision(checkpoint_folde
     page = engine.cache.allocate()
     for beta, decides in ((1000.0, True), (0.0, False)):
         evidence = Evidence(codes, torch.full((1, 64), beta))
-        tokens = engine.passes.denoise([[1]], torch.tensor([1]), [[]], [page], torch.zeros_like(codes), evidence,
-                                       torch.tensor([1]), temperature=0.0)  # fmt: skip
+        tokens = engine.passes.denoise(
+            [[1]],
+            torch.tensor([1]),
+            [[]],
+            [page],
+            torch.zeros_like(codes),
+            evidence,
+            torch.tensor([1]),
+            temperature=0.0,
+        )
         assert (tokens == codes).all() == decides
 
 

@@ -1,0 +1,1 @@
+"""Each kernel against what torch offers for the same work: `python -m roam.bench.kernels`."""

@@ -1,0 +1,96 @@
+"""Runs small scripts that once showed a fault, and tells which still do: `python tests/cases/run.py FOLDER [NAME ...]`.
+
+Each script exits with 0 where Roam does as it should. They run one after the other on a copy of their folder, in which
+modules that have moved since are named by where they are now; lib/ has what some of them import and do not bring. Their
+servers are this tree's. Not a test by itself: every kind of fault has one of its own (docs/everywhere.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+MOVED = {
+    "start": "opening.start",
+    "player": "play.player",
+    "window": "window.window",
+    "sdl": "window.sdl",
+    "gateway": "server.gateway",
+    "encoding": "wire.encoding",
+    "remote": "client.remote_session",
+    "generate": "commands.generate",
+    "view": "commands.view",
+}
+# what a script is called with, where it asks for more than nothing
+ARGUMENTS = {"big_frames": ["read"], "endless": ["400"], "giant": ["--truth"], "write": ["200"]}
+NAME = re.compile(rf"\broam\.viewer\.({'|'.join(MOVED)}) import")
+
+
+def copied(folder: Path, to: Path) -> Path:
+    """A copy of the scripts that names modules by where they are."""
+    shutil.copytree(folder, to, copy_function=shutil.copyfile)
+    for path in to.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    for path in to.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(NAME.sub(lambda m: f"roam.viewer.{MOVED[m[1]]} import", text), encoding="utf-8")
+    return to
+
+
+def scripts(folder: Path, names: list[str]) -> list[Path]:
+    """The scripts of a folder whose names begin with one of these, or all."""
+    found = [*sorted(folder.glob("[0-9]*.py")), *sorted((folder / "wire").glob("*.py"))]
+    found = [path for path in found if path.stem != "lib"]
+    return [path for path in found if not names or any(path.stem.startswith(name) for name in names)]
+
+
+def run(script: Path, out: Path, limit_s: float) -> tuple[int, str]:
+    """A script's exit status, 124 where it took too long, and what it printed."""
+    paths = [Path(__file__).parent / "lib", ROOT / "plugins" / "gymnasium_env"]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+        "ROAM_BIN": str(Path(sys.executable).parent / "roam"),
+        "WIRE_OUT": str(out),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, script.name, *ARGUMENTS.get(script.stem, [])]
+    with subprocess.Popen(
+        command, cwd=script.parent, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            return (process.communicate(timeout=limit_s)[0], process.returncode)[::-1]
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            return 124, process.communicate()[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("names", nargs="*", help="how the names of those to run begin; without any, all")
+    parser.add_argument("--limit", type=float, default=900.0, help="seconds for one script")
+    order = parser.parse_args()
+    failed = []
+    with tempfile.TemporaryDirectory(prefix="roam-cases-") as made:
+        folder = copied(order.folder, Path(made) / "scripts")
+        Path(made).chmod(0o755)  # one of them becomes somebody else
+        for script in scripts(folder, order.names):
+            began = time.monotonic()
+            status, told = run(script, Path(made) / "out", order.limit)
+            failed += [script.stem] if status else []
+            print(f"{script.stem}: exit {status}, {time.monotonic() - began:.0f} s", flush=True)
+            print("\n".join(f"    {line[:400]}" for line in told.splitlines()[-8:]), flush=True)
+    sys.exit(f"{len(failed)} with another exit than 0: {', '.join(failed)}" if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

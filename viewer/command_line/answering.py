@@ -1,0 +1,91 @@
+"""`roam doctor` and `generate`: what gives an answer and ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..window.display import missing_display
+from .options import Area, Context, Decoder, Precision, Sampler, Turns, Words
+
+
+def doctor(
+    warm: Annotated[bool, typer.Option("--warm", help="Also compile what a walk needs, for a quick start.")] = False,
+) -> None:
+    """Say what is installed, what is missing, and the command that mends it."""
+    from ..commands.doctor import examine, report, warm_up
+
+    if warm:
+        warm_up()
+    if not report(examine(missing=missing_display())):
+        raise typer.Exit(1)
+
+
+def generate(
+    question: Annotated[str, typer.Argument(help="What to show, tell or do.")],
+    task: Annotated[str, typer.Option(help="t2i, x2i, howto, story, explore or vla.")],
+    model: Annotated[Path, typer.Option(help="Folder of the official language model.")],
+    vision_tokenizer: Annotated[Path, typer.Option(help="Folder of the official vision tokenizer.")],
+    out: Annotated[Path, typer.Option(help="Folder for pictures, text and the page.")] = Path("roam-out/story"),
+    image: Annotated[list[Path] | None, typer.Option(help="An image to go by; up to three, t2i takes none.")] = None,
+    then: Annotated[list[str] | None, typer.Option(help="What is asked next; may be given again.")] = None,
+    mode: Annotated[str | None, typer.Option(help="explore: interactive, or free, where the model leads.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same answer.")] = 0,
+    size: Annotated[
+        str, typer.Option(help="Of pictures: height*width in cells, a ratio as 16:9, default, or auto.")
+    ] = "default",
+    guidance: Annotated[float | None, typer.Option(min=0, help="Scale on pictures, 1 for none.")] = None,
+    image_guidance: Annotated[float | None, typer.Option(min=0, help="Scale of a third branch, by images.")] = None,
+    unconditional: Annotated[str | None, typer.Option(help="What guidance compares with: images or all.")] = None,
+    references: Annotated[str | None, typer.Option(help="Size by several images: last, greedy or drawn.")] = None,
+    vla_template: Annotated[str | None, typer.Option(help="vla: question or plain; neither is published.")] = None,
+    decoder: Decoder = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Denoising steps a picture, where it is drawn whole.")
+    ] = None,
+    sampler: Sampler = None,
+    temperature: Annotated[float | None, typer.Option(min=0, help="Of pictures; 0 takes what is likeliest.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Of the answer.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    precision: Precision = None,
+    context: Context = None,
+    area: Area = None,
+    turns: Turns = None,
+    text_tokenizer: Words = None,
+) -> None:
+    """Text and pictures by an official Emu3.5 checkpoint."""
+    from ..commands.generate import generate as run
+
+    changes = dict(
+        guidance=guidance,
+        image_guidance=image_guidance,
+        unconditional=unconditional,
+        references=references,
+        vla=vla_template,
+        decoder=decoder,
+        steps=steps,
+        sampler=sampler,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        area=area,
+        turns=turns,
+    )
+    run(
+        task,
+        question,
+        out,
+        model=model,
+        vision=vision_tokenizer,
+        text_tokenizer=text_tokenizer,
+        images=image or (),
+        instructions=then or (),
+        mode=mode,
+        seed=seed,
+        size=size,
+        device=device,
+        precision=precision,
+        context=context,
+        **{name: value for name, value in changes.items() if value is not None},
+    )

@@ -1,0 +1,145 @@
+"""`roam record`, `data`, `train` and `adapt`: from recordings to weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..files.outputs import OutputError
+from .options import Model
+
+
+def record(
+    folder: Annotated[Path, typer.Argument(help="Folder to write the rollouts into.")],
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
+    rollouts: Annotated[int, typer.Option(min=1, help="How many walks, each through a scene of its own.")] = 64,
+    frames: Annotated[int, typer.Option(min=2, help="Frames of each walk.")] = 24,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first scene.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; without it, one a core.")] = None,
+    world: Annotated[str, typer.Option(help="Whose: scenes, doom, doom:FILE.wad.")] = "scenes",
+    env: Annotated[str | None, typer.Option(help="A Gymnasium environment: its ID, or module:callable.")] = None,
+    words: Annotated[Path | None, typer.Option(help="Of an environment: what its actions are called, JSON.")] = None,
+    footage: Annotated[Path | None, typer.Option(help="A folder of videos, each with its .jsonl of actions.")] = None,
+    fit: Annotated[str, typer.Option(help="How footage becomes square: crop or letterbox.")] = "crop",
+    step_s: Annotated[float, typer.Option(min=0.01, help="Seconds of footage from frame to frame.")] = 0.2,
+    keyframes: Annotated[int, typer.Option(min=0, help="Besides, so many walks by strides, to learn to dream.")] = 0,
+) -> None:
+    """Record walks through true worlds, for training; what is there already is kept."""
+    from ..commands.record import RecordOrder
+    from ..commands.record import record as run
+
+    if words and not env:
+        raise OutputError("--words say what an environment's actions are called: give --env, or leave them out")
+    source = f"gym:{env}" if env else (f"footage:{footage}" if footage else world)
+    run(RecordOrder(folder, source, split, rollouts, frames, first, keyframes, workers, words, fit, step_s))
+
+
+def data_check(
+    folder: Annotated[Path, typer.Argument(help="Recordings, or videos with their actions.")],
+    out: Annotated[Path, typer.Option(help="Where the contact sheet goes.")] = Path("roam-out"),
+    step_s: Annotated[float, typer.Option(min=0.01, help="Seconds of footage from frame to frame.")] = 0.2,
+) -> None:
+    """What is in a folder and what is missing, what was done, and a sheet of frames; exit code 1 for gaps."""
+    from ..commands.data import check
+
+    if not check(folder, out, step_s):
+        raise typer.Exit(1)
+
+
+def train(
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; an interrupted run in it goes on.")] = None,
+    stage: Annotated[list[str] | None, typer.Option(help="Only this stage; may be given again.")] = None,
+    walks: Annotated[int | None, typer.Option(min=8, help="Walks to record and learn from.")] = None,
+    tokenizer_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the tokenizer.")] = None,
+    depth_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the depth refiner.")] = None,
+    world_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the world model.")] = None,
+    painter_minutes: Annotated[
+        float | None, typer.Option(min=0, help="Training time of the painter, and at most of its last stage.")
+    ] = None,
+    dream_minutes: Annotated[float | None, typer.Option(min=0, help="Training time on what nobody has seen.")] = None,
+    begin: Annotated[str | None, typer.Option(help="Go on from this checkpoint; 'embedded' is the package's.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that train the world model together.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    data: Annotated[Path | None, typer.Option(help="Learn from these recordings of `roam record`.")] = None,
+    size: Annotated[str, typer.Option(help="What dreams: small as in the package, or large for a big GPU.")] = "small",
+) -> None:
+    """Render, train the tokenizer, depth, the world model, painter and dreams, pack: the embedded weights' recipe."""
+    from ..commands.train import TrainOrder
+    from ..commands.train import train as run
+
+    numbers = (
+        walks,
+        tokenizer_minutes,
+        depth_minutes,
+        world_minutes,
+        painter_minutes,
+        dream_minutes,
+        begin,
+        workers,
+        data,
+    )
+    if out is None and not stage and all(number is None for number in numbers):
+        raise OutputError("training takes hours on two cores: say where to, for instance --out runs/mine")
+    out = out or Path("runs/mine")
+    run(
+        TrainOrder(
+            out,
+            tuple(stage or ()),
+            walks,
+            tokenizer_minutes,
+            depth_minutes,
+            world_minutes,
+            painter_minutes,
+            dream_minutes,
+            begin=begin,
+            data=data,
+            workers=workers,
+            device=device,
+            size=size,
+        )
+    )
+
+
+def adapt(
+    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it goes on.")],
+    model: Model = None,
+    vision_tokenizer: Annotated[Path | None, typer.Option(help="Vision tokenizer of an official model.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Recorded walks, or a file of sequences.")] = None,
+    distil: Annotated[int, typer.Option(min=0, help="Walks or answers that the model draws for itself.")] = 0,
+    requests: Annotated[Path | None, typer.Option(help="What an official model answers, JSON lines.")] = None,
+    rank: Annotated[int, typer.Option(min=0, help="Of low-rank adapters; 0 trains all weights.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 2000,
+    minutes: Annotated[float, typer.Option(min=0, help="End earlier, after so long.")] = 1e9,
+    batch: Annotated[int, typer.Option(min=1, help="Sequences a step, over all processes.")] = 4,
+    rate: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 1e-3,
+    longest: Annotated[int, typer.Option(min=64, help="Tokens of an official sequence learnt at once.")] = 8192,
+    decode_steps: Annotated[int, typer.Option(min=1, help="Denoising steps a frame afterwards.")] = 8,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; on GPUs, one a card.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Give a model that draws token by token DiDA: whole frames at once, in a few steps."""
+    from ...world.adaptation.run import AdaptOrder, device_of
+    from ...world.adaptation.train import AdaptRecipe
+    from ..commands.adapt import adapt as run
+
+    is_large = vision_tokenizer is not None
+    recipe = AdaptRecipe(
+        batch, peak=rate, rank=rank, hole_share=0.2, recompute=is_large, max_steps=steps, max_seconds=60 * minutes
+    )
+    run(
+        AdaptOrder(
+            out,
+            model,
+            vision_tokenizer,
+            data,
+            distil,
+            requests,
+            recipe=recipe,
+            longest=longest,
+            decode_steps=decode_steps,
+            workers=workers,
+            device=device_of(device),
+        )
+    )

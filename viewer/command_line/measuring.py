@@ -1,0 +1,90 @@
+"""`roam bench`: every benchmark that has a command of its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Model
+
+
+def kernels(ctx: typer.Context) -> None:
+    """Every operation against its alternatives and its floor; arguments go to `python -m roam.bench.kernels`."""
+    run_module("bench.kernels", ctx.args)
+
+
+def rollout(ctx: typer.Context) -> None:
+    """Whole frames against their floor, and token by token; arguments go to `python -m roam.bench.rollout`."""
+    run_module("bench.rollout", ctx.args)
+
+
+def stream(ctx: typer.Context) -> None:
+    """Key to frame over the wire; arguments go to `python -m roam.bench.stream`."""
+    run_module("bench.stream", ctx.args)
+
+
+def attack(ctx: typer.Context) -> None:
+    """A server under load and attack, with goals; arguments go to `python -m roam.bench.attack`."""
+    run_module("bench.attack", ctx.args)
+
+
+def quick(
+    model: Model = None,
+    scenes: Annotated[int, typer.Option(min=2, help="Test scenes to walk.")] = 16,
+    out: Annotated[Path, typer.Option(help="Folder for the report and its pictures.")] = Path("roam-out/bench"),
+) -> None:
+    """Is the dream better than a frozen frame, and how fast is it? Under three minutes."""
+    from ...bench.quick import main as run
+
+    run(model, scenes, out)
+
+
+def imagine(
+    model: Model = None,
+    split: Annotated[str, typer.Option(help="test for results, dev to choose by.")] = "test",
+    scenes: Annotated[int, typer.Option(min=2, help="Scenes to turn round in.")] = 12,
+    seeds: Annotated[int, typer.Option(min=1, help="Dreams of each.")] = 2,
+    untrained: Annotated[bool, typer.Option(help="Also the row of weights that have learnt nothing.")] = True,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that share the scenes.")] = 2,
+    out: Annotated[Path, typer.Option(help="Folder for the report and its sheet.")] = Path("roam-out/imagine"),
+) -> None:
+    """What does a walker see where nothing has been seen? A table and a sheet to look at, in under three minutes."""
+    from ...bench.imagination.quick import main as run
+
+    run(model, split=split, scenes=scenes, seeds=seeds, processes=processes, out=out, is_with_untrained=untrained)
+
+
+def approach(
+    model: Model = None,
+    split: Annotated[str, typer.Option(help="test for results, dev to choose by.")] = "dev",
+    scenes: Annotated[int, typer.Option(min=1, help="Scenes to walk up to something in.")] = 10,
+    out: Annotated[Path, typer.Option(help="Folder for the report and its sheet.")] = Path("roam-out/approach"),
+) -> None:
+    """Is what comes near sharp, whole and where it is, or magnified, torn and in specks? A minute."""
+    from ...bench.approach import main as run
+
+    run(model, scenes=scenes, split=split, out=out)
+
+
+def adaptation(
+    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run goes on.")] = Path("runs/adaptation"),
+    recordings: Annotated[Path | None, typer.Option(help="Recorded walks; without it, they are recorded.")] = None,
+    scenes: Annotated[int, typer.Option(min=2, help="Test scenes to measure on.")] = 24,
+) -> None:
+    """Table 16 of the Emu3.5 report in miniature: train token by token, adapt, measure. 40 minutes on one core."""
+    from ...bench.adaptation import Proof
+    from ...bench.adaptation import main as run
+
+    if not run(out, recordings, Proof(scenes=scenes)):
+        raise typer.Exit(1)
+
+
+def run_module(name: str, args: list[str]) -> None:
+    """Run one of our modules as `python -m` would, with those arguments."""
+    import runpy
+
+    sys.argv = [name, *args]
+    runpy.run_module(f"{__name__.split('.')[0]}.{name}", run_name="__main__", alter_sys=True)

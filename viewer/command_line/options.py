@@ -1,0 +1,37 @@
+"""The options that several commands have, and what they mean together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[Path | None, typer.Option(help="Folder of weights; without it, the embedded model.")]
+# what official Emu3.5 folders need or take besides
+Vision = Annotated[Path | None, typer.Option(help="Folder of the vision tokenizer, for official Emu3.5 folders.")]
+Precision = Annotated[str | None, typer.Option(help="Official models: float32, bfloat16, float16 or fp8.")]
+Context = Annotated[int | None, typer.Option(min=256, help="Official models: the most tokens of a sequence.")]
+Area = Annotated[int | None, typer.Option(min=256, help="Official models: pixels that a given picture is brought to.")]
+Words = Annotated[Path | None, typer.Option("--text-tokenizer", help="Folder of emu3.tiktoken, where not found.")]
+Decoder = Annotated[str | None, typer.Option(help="Official models: auto, dida or autoregressive.")]
+Sampler = Annotated[str | None, typer.Option(help="Official models: how they denoise, direct or jump.")]
+Turns = Annotated[str | None, typer.Option(help="Official models: how turns are told apart, user or span.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Steps in which what nobody has seen is dreamt.")]
+Heat = Annotated[float | None, typer.Option(min=0, help="How freely that is drawn; 0 takes what is likeliest.")]
+World = Annotated[str | None, typer.Argument(help="A world by name: doom:E1M1, doom:FILE.wad:MAP01, gym:ID.")]
+Tell = Annotated[str | None, typer.Option(help="What the world is, in words, for models that read them.")]
+AllowOrigin = Annotated[
+    list[str] | None, typer.Option(help="Where pages may come from besides, https://NAME; may be given again.")
+]
+KeyFolder = Annotated[Path | None, typer.Option(help="Folder of the keys.")]
+
+
+def dreams_of(steps: int | None, temperature: float | None) -> dict:
+    """How unseen places are dreamt, as Engine.from_checkpoint has it, as far as it was said."""
+    given = {"dream_steps": steps, "dream_temperature": temperature}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def path_text(path: Path | None) -> str | None:
+    return None if path is None else str(path.absolute())

@@ -1,0 +1,134 @@
+"""`roam play`, `view` and `replay`: whatever a walker starts."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...world.options import OfficialOptions
+from ..files.outputs import OutputError
+from ..window.display import missing_display
+from .options import (
+    Area,
+    Context,
+    Decoder,
+    Heat,
+    Model,
+    Precision,
+    Sampler,
+    Steps,
+    Tell,
+    Turns,
+    Vision,
+    Words,
+    World,
+    dreams_of,
+    path_text,
+)
+
+
+def play(
+    world: World = None,
+    truth: Annotated[bool, typer.Option("--truth", help="Walk the true scene, with no model.")] = False,
+    seed: Annotated[int, typer.Option(help="Number of the test scene, and seed of the dream.")] = 1,
+    dream_seed: Annotated[int | None, typer.Option(help="Another dream of the same scene or image.")] = None,
+    steps: Steps = None,
+    temperature: Heat = None,
+    family: Annotated[str | None, typer.Option(help="Kind of scene: rooms or outdoors.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Dream on from this image.")] = None,
+    model: Model = None,
+    load: Annotated[Path | None, typer.Option(help="Go on from a save.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Walk a tour (or --actions) of so many frames.")] = None,
+    actions: Annotated[Path | None, typer.Option(help="Walk these: one sentence a line, # comments.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Record the walk to this .mp4 or .gif.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for saves, pictures and recordings.")] = Path("roam-out"),
+    size: Annotated[int, typer.Option(min=1, max=20, help="Window pixels for each pixel of a frame.")] = 5,
+    keys: Annotated[Path | None, typer.Option(help="Key table, a JSON file.")] = None,
+    headless: Annotated[bool, typer.Option("--headless", help="Open no window; record a walk.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --record replace a file.")] = False,
+    fov: Annotated[float | None, typer.Option(help="Degrees across that --image shows, if its file is silent.")] = None,
+    mapped: Annotated[bool, typer.Option("--map", help="Grow a 3D map of this world beside the walk.")] = False,
+    ghost: Annotated[bool, typer.Option("--ghost", help="Walk through what is solid in a dream.")] = False,
+    text: Tell = None,
+    vision_tokenizer: Vision = None,
+    precision: Precision = None,
+    context: Context = None,
+    area: Area = None,
+    turns: Turns = None,
+    text_tokenizer: Words = None,
+    decoder: Decoder = None,
+    sampler: Sampler = None,
+) -> None:
+    """Walk through a dreamed world, or a true one, with the keys; without a display, record a walk."""
+    from ..commands import play as playing
+    from ..opening.start import Start
+
+    start = Start(seed, truth, family, path_text(image), path_text(load), text, ghost, dream_seed, fov, world)
+    official = OfficialOptions(vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler)
+    dreams = dreams_of(steps, temperature)
+    order = playing.Order(start, model, actions, frames, record, out, overwrite, mapped, official, dreams)
+    missing = None if headless else missing_display()
+    if headless or missing:
+        if keys:
+            raise OutputError(f"--keys is for a window, and there is none ({missing or '--headless'}): leave it out")
+        if missing and missing != "no display":
+            print(f"{missing}, so no window can be opened; walking without one", file=sys.stderr)
+        playing.play_headless(order)
+    else:
+        playing.play_in_window(order, keys=keys, scale=size)
+
+
+def view(
+    address: Annotated[str, typer.Argument(help="The server, for instance tcp://127.0.0.1:5555.")],
+    truth: Annotated[bool, typer.Option("--truth", help="Walk the true scene, with no model.")] = False,
+    seed: Annotated[int, typer.Option(help="Number of the test scene, and seed of the dream.")] = 0,
+    family: Annotated[str | None, typer.Option(help="Kind of scene: rooms or outdoors.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Dream on from this image.")] = None,
+    load: Annotated[Path | None, typer.Option(help="Go on from a save of a walk on that server.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Record the walk to this .mp4 or .gif.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for saves, pictures and recordings.")] = Path("roam-out"),
+    size: Annotated[int, typer.Option(min=1, max=20, help="Window pixels for each pixel of a frame.")] = 5,
+    keys: Annotated[Path | None, typer.Option(help="Folder of your keys, for servers with keys.")] = None,
+    name: Annotated[str, typer.Option(help="Which of your keys.")] = "viewer",
+    server_key: Annotated[str, typer.Option(help="Public key of a server with keys.")] = "",
+    keymap: Annotated[Path | None, typer.Option(help="Key table, a JSON file.")] = None,
+    text: Tell = None,
+) -> None:
+    """Walk through a world on a server: `roam serve` there, this window here."""
+    from ..commands import view as viewing
+    from ..opening.start import Start
+
+    start = Start(seed, truth, family, path_text(image), path_text(load), text)
+    order = viewing.ViewOrder(address, start, server_key, keys, name, record, out)
+    viewing.view_in_window(order, keys=keymap, scale=size)
+
+
+def replay(
+    log: Annotated[Path, typer.Argument(help="The .jsonl file beside a video, or a folder of recordings.")],
+    split: Annotated[str, typer.Option(help="Of a folder: train, dev or test.")] = "train",
+    rollout: Annotated[int, typer.Option(min=0, help="Of a folder: which of its walks.")] = 0,
+    out: Annotated[Path, typer.Option(help="Of a folder: where the video goes.")] = Path("roam-out"),
+    model: Model = None,
+    vision_tokenizer: Vision = None,
+    precision: Precision = None,
+    context: Context = None,
+    area: Area = None,
+    turns: Turns = None,
+    text_tokenizer: Words = None,
+    decoder: Decoder = None,
+    sampler: Sampler = None,
+) -> None:
+    """Walk an action log again and compare every digest, exit code 1 where one differs; or show a recorded walk."""
+    from ..commands.play import replay_log
+
+    if log.is_dir():
+        from ..commands.record import show_recorded
+
+        show_recorded(log, split, rollout, out)
+        return
+    official = OfficialOptions(vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler)
+    if not replay_log(log, model, official):
+        raise typer.Exit(1)

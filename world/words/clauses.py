@@ -1,0 +1,183 @@
+"""One clause of a sentence: what it says is taken apart, and becomes a motion or a refusal that names the word."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from ..pose import Motion
+from .amounts import with_amounts
+from .grammar import (
+    ALL_UNITS,
+    ANGLES,
+    DIRECTION_OF,
+    DIRECTIONS,
+    FILLERS,
+    JOINERS,
+    MARKS,
+    MOST,
+    OTHER_FILLERS,
+    OTHER_MARKS,
+    SOFTENERS,
+    STEP,
+    TOKEN,
+    TURN_DEG,
+    VERB_OF,
+    VERBS,
+    ActionError,
+)
+
+
+def clauses_of(text: str) -> list[list[str | float]]:
+    """The parts of a sentence; amounts, spelled ones too, as numbers."""
+    text = re.sub(r"\bback up\b", "back", text.lower().translate(MARKS))
+    text = re.sub(r"(?<=[^\W\d_])-(?=[^\W\d_])", " ", text)  # twenty-five
+    text = re.sub(r"(?<=\d)\.(?=\s+[^\W\d_])", _end_of_number, text)
+    clauses: list[list[str | float]] = [[]]
+    for token in with_amounts(TOKEN.findall(re.sub(r"\.{2,}", ".", text))):
+        if token in JOINERS or token in OTHER_MARKS:
+            clauses.append([])
+        else:
+            clauses[-1].append("degrees" if token == "°" else token)
+    polite = {*FILLERS, *OTHER_FILLERS}.difference(SOFTENERS)
+    return [clause for clause in clauses if not polite.issuperset(clause)]
+
+
+def _end_of_number(mark: re.Match) -> str:
+    """The mark of "5. m" belongs to the number, that of "5. Turn" to the sentence."""
+    word = re.match(r"\s+([^\W\d_]+)", mark.string[mark.end() :])
+    return "" if word and word[1] in ALL_UNITS else "."
+
+
+def motion_of(clause: list[str | float], verb_before: str | None) -> tuple[str, Motion]:
+    """One clause's verb and motion; a clause without a verb ("and right 10 degrees") repeats the verb before it."""
+    verb = unit = amount = None
+    ways: dict[str, str] = {}  # the direction, and the word for it
+    is_soft = is_taken = False
+    before: str | float = ""
+    for token in clause:
+        if isinstance(token, float):
+            if amount is not None:
+                raise ActionError(
+                    f"two amounts in one part of the action, the second is {token:g}; join parts with 'and'"
+                )
+            if before == "to":
+                raise ActionError(f"'to {token:g}' names a place or a heading, and amounts count from here: say 'by'")
+            amount = token
+        elif token in VERB_OF and not (token == "back" and (verb or is_taken)):
+            if verb:
+                raise ActionError(f"two verbs, '{verb}' and '{token}', in one part; join the parts with 'and'")
+            verb = VERB_OF[token]
+            ways |= {"back": token} if token == "back" else {}
+        elif token in DIRECTION_OF:
+            ways.setdefault(DIRECTION_OF[token], token)
+        elif token in ALL_UNITS:
+            if not isinstance(before, float):
+                raise ActionError(f"'{token}' without an amount before it; say for instance 'move forward 2 m'")
+            unit = token
+        elif token in FILLERS or token in OTHER_FILLERS:
+            is_soft = is_soft or token in SOFTENERS
+        elif token == "take" and verb is None:
+            is_taken = True
+        else:
+            raise ActionError(_unknown(token, has_verb=verb is not None or bool(ways)))
+        before = token
+    way = _one_way(ways)
+    if is_taken and (verb or unit not in ("steps", "pace", "paces")):
+        raise ActionError("'take' takes steps: say for instance 'take two steps back'")
+    if verb is None and way is None and (verb_before or amount is not None):
+        raise ActionError(f"'{_shown(clause)}' has no direction; say for instance '{_EXAMPLES[verb_before or 'move']}'")
+    if is_taken:
+        verb = "move"
+    elif missing := _missing_verb(verb, way, verb_before, unit):
+        verb = missing
+    else:
+        verb = verb or verb_before
+    if verb is None:
+        raise ActionError(f"no verb in '{_shown(clause)}'; known verbs: {', '.join(VERBS)}")
+    return verb, _motion(verb, way, amount, unit, is_soft)
+
+
+def _one_way(ways: dict[str, str]) -> str | None:
+    """The direction of a clause. Raises ActionError where two are named; a way to turn around by is "around left"."""
+    if ways.get("forward") in ("on", "straight") and len(ways) > 1:  # "straight back"
+        ways = {way: word for way, word in ways.items() if way != "forward"}
+    if set(ways) in ({"around", "left"}, {"around", "right"}):
+        return f"around {next(way for way in ways if way != 'around')}"
+    if len(ways) > 1:
+        first, second, *_ = ways.values()
+        raise ActionError(f"two directions, '{first}' and '{second}', in one part; name one, or join parts with 'and'")
+    return next(iter(ways), None)
+
+
+def _missing_verb(verb: str | None, way: str | None, verb_before: str | None, unit: str | None) -> str | None:
+    """The verb that a bare direction stands for: "forward" and "2 m left" move, "left" turns."""
+    if verb or verb_before or way is None:
+        return None
+    if unit and unit not in ANGLES:
+        return "move"
+    return {"forward": "move", "back": "move", "up": "look", "down": "look"}.get(way, "turn")
+
+
+def _motion(verb: str, way: str | None, amount: float | None, unit: str | None, is_soft: bool) -> Motion:
+    if verb == "wait":
+        if way or amount is not None:
+            raise ActionError(f"'wait' takes no {'direction' if way else 'amount'}; one 'wait' is one frame")
+        return Motion()
+    is_length, is_around = verb in ("move", "strafe"), (way or "").startswith("around")
+    if unit and (unit not in ANGLES) != is_length:
+        raise ActionError(f"'{verb}' by '{unit}': {verb} takes {'metres' if is_length else 'degrees'}")
+    usual = STEP if is_length else (180.0 if is_around else TURN_DEG)
+    size = usual * (0.5 if is_soft else 1.0) if amount is None else amount * ALL_UNITS.get(unit or "m", 1.0)
+    if not math.isfinite(size) or abs(size) > MOST:
+        raise ActionError(f"an amount of {size:g}: wanted at most {MOST:g} metres or degrees")
+    if size < 0 and way in ("back", "around"):
+        raise ActionError(f"'{way}' by {size:g} may mean either way: say it without the minus sign")
+    if way == "around" and size % 180:
+        raise ActionError(f"'around' by {size:g} degrees: left or right?")
+    motions = {
+        ("move", None): Motion(forward=size),
+        ("move", "forward"): Motion(forward=size),
+        ("move", "back"): Motion(forward=-size),
+        ("move", "left"): Motion(right=-size),
+        ("move", "right"): Motion(right=size),
+        ("strafe", "left"): Motion(right=-size),
+        ("strafe", "right"): Motion(right=size),
+        ("turn", "left"): Motion(yaw_deg=size),
+        ("turn", "right"): Motion(yaw_deg=-size),
+        ("turn", "around"): Motion(yaw_deg=size),
+        ("turn", "around left"): Motion(yaw_deg=size),
+        ("turn", "around right"): Motion(yaw_deg=-size),
+        ("look", "left"): Motion(yaw_deg=size),
+        ("look", "right"): Motion(yaw_deg=-size),
+        ("look", "around"): Motion(yaw_deg=size),
+        ("look", "around left"): Motion(yaw_deg=size),
+        ("look", "around right"): Motion(yaw_deg=-size),
+        ("look", "up"): Motion(pitch_deg=size),
+        ("look", "down"): Motion(pitch_deg=-size),
+    }
+    if (verb, way) not in motions:
+        known = ", ".join(w for v, w in motions if v == verb and w and " " not in w)
+        raise ActionError(f"'{verb}' {f'cannot go {way!r}' if way else 'needs a direction'}; it takes: {known}")
+    return motions[verb, way]
+
+
+_EXAMPLES = {
+    "move": "move forward 2 m",
+    "strafe": "strafe left 1 m",
+    "turn": "turn left 30 degrees",
+    "look": "look up",
+    "wait": "wait",
+}
+
+
+def _shown(clause: list[str | float]) -> str:
+    return " ".join(f"{token:g}" if isinstance(token, float) else token for token in clause)
+
+
+def _unknown(token: str, *, has_verb: bool) -> str:
+    if not token[0].isalnum():
+        return f"unknown mark '{token}'; known are commas and full stops, and a minus sign before a number"
+    if has_verb:
+        return f"unknown word '{token}'; known directions: {', '.join(DIRECTIONS)}; units: m, cm, feet, steps, degrees"
+    return f"unknown verb '{token}'; known verbs: {', '.join(VERBS)}"

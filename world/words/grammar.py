@@ -1,0 +1,81 @@
+"""The tables of the grammar: verbs, directions, units and numbers, each as models know it and as people write it."""
+
+from __future__ import annotations
+
+import math
+import re
+
+STEP = 0.3  # metres that a plain "move forward" goes
+TURN_DEG = 15.0  # degrees that a plain "turn left" goes
+
+VERBS = {
+    "move": ("move", "walk", "go", "step", "advance", "head", "back"),
+    "strafe": ("strafe", "sidestep", "slide"),
+    "turn": ("turn", "rotate", "pivot", "spin"),
+    "look": ("look", "tilt", "glance"),
+    "wait": ("wait", "stay", "stop", "stand", "rest", "pause"),
+}
+DIRECTIONS = {
+    "forward": ("forward", "forwards", "ahead", "straight", "on"),
+    "back": ("back", "backward", "backwards"),
+    "left": ("left", "leftward", "leftwards"),
+    "right": ("right", "rightward", "rightwards"),
+    "up": ("up", "upward", "upwards"),
+    "down": ("down", "downward", "downwards"),
+    "around": ("around", "round"),
+}
+UNITS = {
+    "m": 1.0,
+    "metre": 1.0,
+    "metres": 1.0,
+    "meter": 1.0,
+    "meters": 1.0,
+    "cm": 0.01,
+    "degree": 1.0,
+    "degrees": 1.0,
+    "deg": 1.0,
+}
+FILLERS = ("to", "the", "your", "a", "by", "please", "still", "here", "of", "little", "bit", "slightly")
+SOFTENERS = ("little", "bit", "slightly")  # half of the usual step
+JOINERS = ("and", "then", ",", ";", "&", ".")
+
+# what people write besides, and no model was taught
+OTHER_UNITS = {
+    "mm": 0.001, "centimetre": 0.01, "centimetres": 0.01, "centimeter": 0.01, "centimeters": 0.01, "km": 1000.0,
+    "ft": 0.3048, "foot": 0.3048, "feet": 0.3048, "inch": 0.0254, "inches": 0.0254, "yd": 0.9144, "yard": 0.9144,
+    "yards": 0.9144, "steps": STEP, "pace": STEP, "paces": STEP, "rad": 180 / math.pi, "radian": 180 / math.pi,
+    "radians": 180 / math.pi, "degs": 1.0,
+}  # fmt: skip
+OTHER_FILLERS = ("an", "my", "now", "just")
+OTHER_MARKS = ("!", "?", "…")
+ALL_UNITS = UNITS | OTHER_UNITS
+ANGLES = ("degree", "degrees", "deg", "degs", "rad", "radian", "radians")
+ONES = {
+    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
+    "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
+    "seventeen": 17, "eighteen": 18, "nineteen": 19,
+}  # fmt: skip
+TENS = {
+    "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
+}  # fmt: skip
+PARTS = {"half": 0.5, "quarter": 0.25}
+MARKS = str.maketrans(
+    {mark: "°" for mark in "º˚∘"}
+    | {mark: "-" for mark in "−–‐‑﹣"}
+    | {mark: " " for mark in "“”„«»‹›"}
+    | {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
+    | {"‘": "'", "’": "'", "′": "'", "″": '"'}
+    | {"½": " half ", "¼": " quarter ", "。": ".", "、": ","}
+)
+
+VERB_OF = {word: verb for verb, words in VERBS.items() for word in words}
+DIRECTION_OF = {word: way for way, words in DIRECTIONS.items() for word in words}
+_NUMBER = r"\d+(?:[.,]\d+)*|\.\d+"
+TOKEN = re.compile(rf"(?<![\w.,])-(?:{_NUMBER})|{_NUMBER}|[^\W\d_]+|[^\w\s]|_")
+PLAIN_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?|\.[0-9]+")
+MAX_TEXT = 400
+MOST = 1000.0  # metres or degrees of one sentence
+
+
+class ActionError(ValueError):
+    """An action sentence that cannot be understood; the message says what came, what is known, what to do."""
