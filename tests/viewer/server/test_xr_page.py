@@ -210,6 +210,14 @@ def test_a_drag_with_the_right_button_goes_round_and_back_without_the_dream(page
     assert page.value("roam.walk.head.index") == 0
 
 
+def test_a_headset_begins_where_the_walker_stands_and_leaves_the_screen_there(worn):
+    assert worn.value("roam.viewer.head.position.length()") == pytest.approx(1.6, abs=0.01)
+    worn.value("headset.position.set(0.3, headset.position.y, headset.position.z)")
+    worn.wait_for("Math.abs(roam.viewer.head.position.z - 0.3) < 0.01")
+    worn.value("roam.renderer.xr.getSession().end()")
+    worn.wait_for("!roam.viewer.worn && Math.abs(roam.viewer.head.position.z - 0.3) < 0.01")
+
+
 def test_the_two_eyes_see_parallax_of_the_right_sign_and_size(worn):
     left, right = eyes(worn)
     assert np.abs(left.astype(int) - right).mean() > 4

@@ -3,7 +3,7 @@
 // Each dreamt frame becomes a relief (relief.js, memory.js); the display draws reliefs from wherever the viewer is, at its
 // own rate, while walk.js sends the dream after the viewer's head.
 
-import { PerspectiveCamera, Scene, WebGLRenderer } from "./three.min.js";
+import { Matrix4, PerspectiveCamera, Scene, WebGLRenderer } from "./three.min.js";
 import { Memory } from "./memory.js";
 import { Viewer } from "./viewer.js";
 import { Walk } from "./walk.js";
@@ -72,10 +72,8 @@ setInterval(() => {
 function wear(frame) {
   const pose = frame.getViewerPose(renderer.xr.getReferenceSpace());
   if (!pose) return;
-  const isNew = !viewer.worn;
-  if (isNew) viewer.worn = camera; // three.js puts the head's pose into it as soon as a frame is drawn
-  camera.matrix.fromArray(pose.transform.matrix).decompose(camera.position, camera.quaternion, camera.scale);
-  if (isNew && start) viewer.place(start);
+  const isFirst = viewer.wear(new Matrix4().fromArray(pose.transform.matrix));
+  if (isFirst) viewer.place(start);
   viewer.sticks = sticksOf(renderer.xr.getSession());
 }
 
@@ -95,10 +93,7 @@ async function enter() {
   const session = await navigator.xr.requestSession("immersive-vr");
   start = viewer.wanted;
   session.addEventListener("end", () => {
-    const last = viewer.head;
-    viewer.worn = null;
-    viewer.sticks = { walk: [0, 0], turn: 0 };
-    viewer.place(last);
+    if (viewer.worn) viewer.takeOff();
     fit();
   });
   await renderer.xr.setSession(session);

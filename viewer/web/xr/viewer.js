@@ -20,6 +20,7 @@ const KEYS = {
 
 export class Viewer {
   body = new Object3D(); // carries the camera; in a headset the session moves the camera in it
+  worn = null; // a headset's pose in the body, while there is one; the camera's own is three.js's then, at one eye
   pitch = 0;
   orbit = { yaw: 0, pitch: 0, isHeld: false, reach: 2 };
   sticks = { walk: [0, 0], turn: 0 };
@@ -56,6 +57,22 @@ export class Viewer {
     if (!this.#isStanding) this.place(place);
     else this.#home.position.y += place.position.y - this.#dream.position.y; // stairs
     this.#dream = place;
+  }
+
+  /** A headset's pose, a Matrix4 in the body's axes; whether it is the first. */
+  wear(matrix) {
+    const isFirst = !this.worn;
+    if (isFirst) this.body.add(this.worn = new Object3D());
+    matrix.decompose(this.worn.position, this.worn.quaternion, this.worn.scale);
+    return isFirst;
+  }
+
+  takeOff() {
+    const { position, turn } = this.head;
+    this.body.remove(this.worn);
+    this.worn = null;
+    this.sticks = { walk: [0, 0], turn: 0 };
+    this.place({ position, ...anglesOf(turn) });
   }
 
   /** Stand so that the eye is at that place. */
