@@ -45,7 +45,7 @@ class Browser:
         number = next(self.numbers)
         self.socket.send(json.dumps({"id": number, "method": method, "params": params}))
         while True:
-            answer = json.loads(self.socket.recv(timeout=60))
+            answer = json.loads(self.socket.recv(timeout=120))
             if answer.get("id") == number:
                 assert "result" in answer, answer
                 return answer["result"]

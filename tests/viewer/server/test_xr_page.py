@@ -38,10 +38,10 @@ class Stage:
 
     def __init__(self, gate: Gate):
         rng = np.random.default_rng(3)
-        self.pixels = cv2.GaussianBlur(rng.integers(0, 256, (128, 128, 3), np.uint8), (0, 0), 1.2)
+        self.pixels = cv2.GaussianBlur(rng.integers(0, 256, (64, 64, 3), np.uint8), (0, 0), 0.8)
         self.pixels = cv2.normalize(self.pixels, None, 60, 255, cv2.NORM_MINMAX)
-        self.depth = np.full((128, 128), FAR_M, np.float32)
-        self.depth[40:88, 40:88] = NEAR_M
+        self.depth = np.full((64, 64), FAR_M, np.float32)
+        self.depth[20:44, 20:44] = NEAR_M
         self.index, self.pose, self.gate = 0, Pose.at(0, 0, 1.6), gate
 
     @property

@@ -2,13 +2,13 @@
 
 import { pack, unpack } from "./msgpack.js";
 
-const DEAF_MS = 6000; // a line on which nothing was heard for so long is taken up anew: the server answers every ping
+const DEAF_PINGS = 3; // a line on which so many had no answer is taken up anew; pings and not time, for the page may be slow
 const PING_MS = 2000, RETRY_MS = 1000;
 
 /** Says messages and calls heard(message, payload) for each that comes; lost(why) where the line breaks. */
 export class Line {
   #socket;
-  #heardAt = 0;
+  #unheard = 0;
 
   constructor(address, { heard, lost }) {
     Object.assign(this, { address, heard, lost });
@@ -26,7 +26,7 @@ export class Line {
 
   #connect() {
     const socket = this.#socket = new WebSocket(this.address);
-    this.#heardAt = performance.now();
+    this.#unheard = 0;
     socket.binaryType = "arraybuffer";
     socket.onopen = () => this.say({ type: "hello", versions: [1], client: "xr page" });
     socket.onclose = () => {
@@ -36,7 +36,7 @@ export class Line {
     };
     socket.onmessage = event => {
       if (socket !== this.#socket) return;
-      this.#heardAt = performance.now();
+      this.#unheard = 0;
       const length = new DataView(event.data).getUint32(0, true);
       const message = unpack(new Uint8Array(event.data, 4, length));
       if (message.type === "error" && message.code === "hello_first") socket.onopen();
@@ -45,7 +45,7 @@ export class Line {
   }
 
   #listen() { // a line can go deaf without a word
-    if (performance.now() - this.#heardAt < DEAF_MS) return this.say({ type: "ping", clock: performance.now() / 1000 });
+    if (this.#unheard++ < DEAF_PINGS) return this.say({ type: "ping", clock: performance.now() / 1000 });
     const deaf = this.#socket;
     this.lost("nothing is heard any more; trying again");
     this.#connect();
