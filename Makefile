@@ -6,6 +6,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 TESTED := .venv/.ready-to-test
+# two processes, each file of tests in one of them, and no more threads than that: make test JOBS=8
+SHARED := -n $(or $(JOBS),2) --dist loadfile
 NUMERIC := tests/kernels tests/world/spatial $(addprefix tests/world/,tokens/test_depth.py transformer/test_passes.py \
 	test_dreaming.py test_session.py)
 
@@ -15,7 +17,7 @@ play: $(STAMP)
 	$(BIN)/roam play $(ARGS)
 
 test: lint $(TESTED)
-	$(BIN)/python -m pytest -rs $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs $(SHARED) $(ARGS)
 
 # The clients in the real thing: what Debian's packages have is installed first; Godot 4 by tests/engines/godot4.sh.
 test-engines: $(TESTED)
@@ -24,7 +26,7 @@ test-engines: $(TESTED)
 
 # What is marked slow as well: soaks that take minutes.
 test-all: lint $(TESTED)
-	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SHARED) -m "slow or not slow" $(ARGS)
 
 # AVX2 without bf16, as most laptops have; then no vector instructions at all, as far as torch lets itself be held.
 test-isa: $(TESTED)

@@ -22,14 +22,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .action import Action
+from ..action import Action
+from ..frame import Frame
+from ..pose import Camera, Pose
+from ..records import action_of, action_row, pose_of, pose_row
+from ..session import Keyframe, Moment, Session, SessionEngine, view_index
+from ..spatial.view_memory import VIEW_LIMIT, ViewMemory
+from ..spatial.warp import View
 from .changes import Laid, changes_since, digest_of
-from .frame import Frame
-from .pose import Camera, Pose
-from .records import action_of, action_row, pose_of, pose_row
-from .session import Keyframe, Moment, Session, SessionEngine, view_index
-from .spatial.view_memory import VIEW_LIMIT, ViewMemory
-from .spatial.warp import View
 
 FORMAT = "3"
 log = logging.getLogger(__name__)

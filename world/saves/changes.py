@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .session import Keyframe, Moment, Session, view_index
+from ..session import Keyframe, Moment, Session, view_index
 
 PAGES = ("k", "v")  # tensors whose second axis is that of `numbers`; of the rest it is the first
 BY_NUMBER, BY_INDEX, BY_FRAME = ("lengths", "grids"), ("pixels", "depth", "pose"), ("has_tokens", "tokens")
