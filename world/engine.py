@@ -115,7 +115,7 @@ class Engine:
 
     @property
     def dreams_anew(self) -> bool:
-        """Whether what nobody has seen is dreamt apart from what has been, so that it can be dreamt otherwise."""
+        """Whether holes are dreamt apart, with a painter, so that `dream_anew` can draw them with another seed."""
         return self.dreamer is not None
 
     def session(
@@ -203,9 +203,9 @@ class Engine:
         return [frames[id(session)] for session in sessions]
 
     def _imagine(self, walks: Sequence[Step], clock: _Clock, warp_ms: float) -> list[Frame]:
-        """Steps of sessions that have views to carry: what was seen is shown as it was, what nobody has seen is dreamt,
-        first the keyframe that the step leads to, then what that has left open. Where nothing is new no network runs,
-        where just the rims of things are, the painter alone."""
+        """Steps of sessions that carry views. What was seen before is shown as it was. A step that opens a hole which
+        things fit into has its keyframe dreamt first; holes that the keyframe leaves open are dreamt at the step's own
+        pose. A step that opens no hole runs no network; one that opens just rims of things runs the painter alone."""
         states = [_Imagined(session, session.memory, plan.there[1]) for session, _, plan in walks]
         ahead = [k for k, (_, _, plan) in enumerate(walks) if self._is_open(plan.there[1])]
         self.settle([walks[k][0] for k in ahead])
@@ -258,7 +258,7 @@ class Engine:
         return carried.open > SPECK and not self._dreamer.is_decided(carried)
 
     def _keyframes(self, walks: Sequence[Step], *, stop: Callable[[], bool] | None = None) -> list[Prepared]:
-        """The keyframe that each step leads to, dreamt now or before."""
+        """The keyframe that each step leads to: the one that `prepare` made, else one that is dreamt now."""
         made = [session.take_prepared(action) for session, action, _ in walks]
         missing = [k for k, prepared in enumerate(made) if prepared is None]
         pages = [self.cache.allocate() for _ in missing]
@@ -310,7 +310,7 @@ class Engine:
         frames = []
         for b, ((session, action, _), plan) in enumerate(zip(walks, plans, strict=True)):
             pixels, depth = self.codec.decoded(tokens[b : b + 1])
-            # what words without a motion show is not remembered: they must not cost what was seen
+            # words without a motion leave the pose unknown: their frame is not remembered, and overwrites nothing
             fresh = np.zeros(depth.shape, bool) if action.motion is None else None
             if plan.carried is not None and self.dida.detail_tolerance:
                 assert plan.codes is not None, "a carried view has codes by then"
@@ -332,7 +332,7 @@ class Engine:
 
     @torch.inference_mode()
     def observe(self, session: Session, action: Action, pixels: np.ndarray, pose: Pose | None = None) -> Frame:
-        """Take a true frame into a session's history: what `step` would have dreamt is given instead."""
+        """Add a true frame to a session's history, in place of the one that `step` would dream."""
         plan = session.plan(action)
         session.settle()
         page = self.cache.allocate()
@@ -349,7 +349,7 @@ class Engine:
 
     @torch.inference_mode()
     def settle(self, sessions: Sequence[Session]) -> None:
-        """Commit: one causal clean pass over the newest keyframe of every session that has one outstanding."""
+        """Commit: one causal pass over the newest keyframe of every session whose keyframe has none yet."""
         waiting = [session for session in sessions if not session.is_committed]
         if not waiting:
             return
@@ -377,7 +377,7 @@ def available_device() -> str:
 
 
 def check_no_dreams(steps: int | None, temperature: float | None) -> None:
-    """Raise CheckpointError where dreams are ordered of a model that has no painter."""
+    """Raise CheckpointError if dreams are configured for a model without a painter."""
     if steps is not None or temperature is not None:
         raise CheckpointError(
             "this model has no painter and dreams nothing apart, so steps and a temperature of dreams would change "

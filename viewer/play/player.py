@@ -221,9 +221,9 @@ class Player:
         return frame
 
     def settle(self) -> None:
-        """Let the world do, once its frame has been shown, what it would else do when the next step waits for it: its
-        commit pass, and the dream that the same step once more would need. Another step has that given up, and waits
-        for one pass of it at most; no frame changes by it."""
+        """Once a frame has been shown, run in the background what the next step would else wait for: the commit pass,
+        and the dream that the same step once more would need. Another step cancels that dream and waits for one pass of
+        it at most. Frames are the same with and without it."""
         explorer = self.branch.explorer
         if isinstance(explorer, _Preparing):
             actions, give_up = explorer.actions, threading.Event()
@@ -348,7 +348,7 @@ class Player:
         self._end_recording()
         self._ahead[1].set()
         if not self.is_cut_off:
-            with contextlib.suppress(PlayerError):  # a step that hangs holds nobody up for ever
+            with contextlib.suppress(PlayerError):  # a step that hangs must not keep the program from ending
                 self._rest(_CLOSING_S)
             self._close_branches()
         self._worker.shutdown(wait=False, cancel_futures=True)

@@ -20,7 +20,7 @@ class SteppingEngine(Protocol):
         """One step of each. Raises before any has moved."""
 
     def settle(self, sessions: Sequence[Any]) -> None:
-        """Their commit passes, ahead of need."""
+        """Run their commit passes now instead of when the next step needs them."""
 
 
 @runtime_checkable
@@ -32,7 +32,7 @@ class Batched(Protocol):
 
 @runtime_checkable
 class Preparing(Protocol):
-    """An explorer that can do ahead what its next step would else have to (world/session.py)."""
+    """An explorer that can dream ahead of its next step in idle time (Session.prepare)."""
 
     def prepare(self, *, stop: Callable[[], bool]) -> None: ...
 

@@ -30,7 +30,7 @@ SCRIPTS = {f"/xr/{file.name}": file for file in (WEB / "xr").glob("*.js")}
 
 
 class GatewayError(ValueError):
-    """A gateway that cannot be; the message says what mends it."""
+    """A gateway that cannot be started; the message says what mends it."""
 
 
 class Gateway:
@@ -172,7 +172,7 @@ class Gateway:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            with contextlib.suppress(TimeoutError):  # a server that is not there need not be told
+            with contextlib.suppress(TimeoutError):  # if no server is there, nobody needs the goodbye
                 await asyncio.wait_for(line.send(pack(Goodbye(reason="the page was closed"))), 0.2)
             line.close()
 
@@ -204,7 +204,7 @@ class _Line:
                 self._look()
                 await may.wait()
                 continue
-            self._look()  # the descriptor tells of changes only, and acting may have taken one
+            self._look()  # the descriptor signals changes only, and the reads above may have consumed one
             return done
 
     def _look(self) -> None:

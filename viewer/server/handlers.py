@@ -94,7 +94,7 @@ class Handlers:
             self._wire.send(client_id, p.Error(seq=seq, code=code, message=reason, session=session))
 
     def _meet(self, mail: Mail) -> None:
-        """Hear somebody who has not said hello; who goes on without it is not heard any more."""
+        """Read a message from a connection that has not said hello; after max_refusals of them it is cut."""
         self._do(mail.client, mail.parts)
         client = self._wire.clients.get(mail.client)
         if client:
