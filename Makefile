@@ -1,4 +1,5 @@
 # Sets up its own .venv, then runs: `make play` walks, `make test` checks, `make lint` only reads the code.
+# `make test-engines` tests the clients in browsers and game engines, which it installs; `make test` names what it skips.
 # `make test-isa` runs what computes as on older processors, which this one is held to. `make mutants` damages the code
 # and counts how much of that the tests notice, which takes an hour or two.
 PYTHON ?= python3
@@ -10,13 +11,18 @@ SHARED := -n $(or $(JOBS),2) --dist loadfile
 NUMERIC := tests/kernels tests/world/spatial $(addprefix tests/world/,tokens/test_depth.py transformer/test_passes.py \
 	test_dreaming.py test_session.py)
 
-.PHONY: play test test-all test-isa mutants lint docs setup
+.PHONY: play test test-all test-engines test-isa mutants lint docs setup
 play: $(STAMP)
 	@echo "Opening a world; with no screen it walks by itself. Escape quits, H shows the keys."
 	$(BIN)/roam play $(ARGS)
 
 test: lint $(TESTED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SHARED) $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs $(SHARED) $(ARGS)
+
+# The clients in the real thing: what Debian's packages have is installed first; Godot 4 by tests/engines/godot4.sh.
+test-engines: $(TESTED)
+	tests/engines/install.sh
+	$(BIN)/python -m pytest -rs tests/plugins tests/viewer/server/test_gateway.py tests/viewer/server/test_xr_page.py $(ARGS)
 
 # What is marked slow as well: soaks that take minutes.
 test-all: lint $(TESTED)

@@ -65,9 +65,14 @@ def run(script: Path, out: Path, limit_s: float) -> tuple[int, str]:
     }
     command = [sys.executable, script.name, *ARGUMENTS.get(script.stem, [])]
     with subprocess.Popen(
-        command, cwd=script.parent, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        command,
+        cwd=script.parent,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         start_new_session=True,
-    ) as process:  # fmt: skip
+    ) as process:
         try:
             told = process.communicate(timeout=limit_s)[0]
             return process.returncode, told

@@ -13,6 +13,7 @@ from .options import (
     Area,
     Context,
     Decoder,
+    Devices,
     Heat,
     KeyFolder,
     Model,
@@ -52,6 +53,7 @@ def serve(
     text_tokenizer: Words = None,
     decoder: Decoder = None,
     sampler: Sampler = None,
+    devices: Devices = None,
 ) -> None:
     """Let other programs walk: ZeroMQ, protocol 1 (docs/protocol.md)."""
     from ..commands.serve import serve as run
@@ -60,7 +62,9 @@ def serve(
 
     limits = Limits(max_clients=max_clients, max_awake=max_awake, park_s=park_s, snapshot_frames=snapshot_frames)
 
-    official = OfficialOptions(vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler)
+    official = OfficialOptions(
+        vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler, devices
+    )
     worlds = open_worlds(
         model, is_truth=truth, solid=not ghost, dreams=dreams_of(steps, temperature), official=official, say=print
     )

@@ -15,6 +15,7 @@ from .options import (
     Area,
     Context,
     Decoder,
+    Devices,
     Heat,
     Model,
     Precision,
@@ -61,13 +62,16 @@ def play(
     text_tokenizer: Words = None,
     decoder: Decoder = None,
     sampler: Sampler = None,
+    devices: Devices = None,
 ) -> None:
     """Walk through a dreamed world, or a true one, with the keys; without a display, record a walk."""
     from ..commands import play as playing
     from ..opening.start import Start
 
     start = Start(seed, truth, family, path_text(image), path_text(load), text, ghost, dream_seed, fov, world)
-    official = OfficialOptions(vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler)
+    official = OfficialOptions(
+        vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler, devices
+    )
     dreams = dreams_of(steps, temperature)
     order = playing.Order(start, model, actions, frames, record, out, overwrite, mapped, official, dreams)
     missing = None if headless else missing_display()
@@ -120,6 +124,7 @@ def replay(
     text_tokenizer: Words = None,
     decoder: Decoder = None,
     sampler: Sampler = None,
+    devices: Devices = None,
 ) -> None:
     """Walk an action log again and compare every digest, exit code 1 where one differs; or show a recorded walk."""
     from ..commands.play import replay_log
@@ -129,6 +134,8 @@ def replay(
 
         show_recorded(log, split, rollout, out)
         return
-    official = OfficialOptions(vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler)
+    official = OfficialOptions(
+        vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler, devices
+    )
     if not replay_log(log, model, official):
         raise typer.Exit(1)

@@ -1,9 +1,5 @@
 """The same messages over WebSocket, and the page that walks, in a real browser where there is one."""
 
-import itertools
-import json
-import shutil
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -18,12 +14,11 @@ from roam.viewer.wire import protocol as p
 from roam.viewer.wire.security import SecurityError
 from roam.world.action import parse_action
 
+from ..browser import BROWSER, Browser
 from .doubles import Tiny
 
 websocket = pytest.importorskip("websockets.sync.client", reason="needs websockets: pip install 'roam-worlds[serve]'")
 from websockets.exceptions import InvalidStatus  # noqa: E402
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 
 @pytest.fixture
@@ -96,64 +91,6 @@ def test_a_foreign_name_that_was_made_to_point_here_is_refused(gateway):
 def test_a_gateway_for_everyone_must_be_meant(server):
     with pytest.raises(SecurityError, match="--open"):
         Gateway(server.address, host="0.0.0.0")
-
-
-class Browser:
-    """A headless Chromium with one page, driven over its debugging socket."""
-
-    def __init__(self, url: str, folder):
-        flags = [
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--window-size=600,700",
-            "--remote-debugging-port=0",
-            f"--user-data-dir={folder}",
-            url,
-        ]
-        self.process = subprocess.Popen([BROWSER, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        port = self._until(lambda: (folder / "DevToolsActivePort").read_text().split()[0])
-        pages = self._until(lambda: self._pages(port, url))
-        self.socket = websocket.connect(pages[0]["webSocketDebuggerUrl"], max_size=None, open_timeout=60)
-        self.numbers = itertools.count(1)
-
-    def command(self, method: str, **params) -> dict:
-        number = next(self.numbers)
-        self.socket.send(json.dumps({"id": number, "method": method, "params": params}))
-        while True:
-            answer = json.loads(self.socket.recv(timeout=60))
-            if answer.get("id") == number:
-                return answer["result"]
-
-    def value(self, expression: str):
-        return self.command("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
-
-    def wait_for(self, expression: str):
-        return self._until(lambda: self.value(expression))
-
-    def key(self, code: str, is_down: bool) -> None:
-        self.command("Input.dispatchKeyEvent", type="keyDown" if is_down else "keyUp", code=code, key=code)
-
-    def close(self) -> None:
-        self.socket.close()
-        self.process.terminate()
-        self.process.wait(30)
-
-    def _pages(self, port: str, url: str) -> list:
-        listed = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=30).read())
-        return [page for page in listed if page["type"] == "page" and page["url"].startswith(url)]
-
-    def _until(self, get):
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            try:
-                if value := get():
-                    return value
-            except OSError:
-                pass
-            time.sleep(0.1)
-        raise TimeoutError("the browser did not come to that within 120 s")
 
 
 @pytest.fixture
