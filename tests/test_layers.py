@@ -16,10 +16,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("world", "kernels", "scenes", "viewer", "bench")
 WORDS = {"world.words.grammar", "world.words.amounts", "world.words.clauses"}
 FLOOR = {"world.pose", "world.action", "world.frame", "world.records", "world.options"} | WORDS
+FLOOR |= {"world.sight", "world.spatial.pieces"}
 COMPILED = "world.compiled"  # beside the floor: whatever compiles for the CPU does so by it
 # the order of the tree: a file may import its own row and the rows before it
 WORLD_ROWS = (
-    {"pose", "words", "action", "frame", "records", "options", "compiled"},
+    {"pose", "words", "action", "frame", "sight", "records", "options", "compiled"},
     {"config", "tokens.vocabulary", "spatial"},
     {"tokens.text", "tokens.vision", "emu.text", "emu.ibq"},
     {"tokens"},

@@ -1,4 +1,4 @@
-"""`roam play`, `view` and `replay`: whatever a walker starts."""
+"""`roam play`, `view`, `replay` and `export`: whatever a walker starts, and takes along."""
 
 from __future__ import annotations
 
@@ -139,3 +139,19 @@ def replay(
     )
     if not replay_log(log, model, official):
         raise typer.Exit(1)
+
+
+def export(
+    walk: Annotated[Path, typer.Argument(help="A saved walk: what F5 or `save` wrote.")],
+    to: Annotated[Path, typer.Option(help="out.glb or out.ply for surfaces, out.png for a panorama with depth.")],
+    model: Model = None,
+    points: Annotated[bool, typer.Option("--points", help="Points alone, no triangles.")] = False,
+    stride: Annotated[int, typer.Option(min=1, max=64, help="Take one of so many pixels across and down.")] = 1,
+    height: Annotated[int, typer.Option(min=16, max=2048, help="Of a panorama, in pixels.")] = 1024,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Let it replace a file.")] = False,
+) -> None:
+    """What a walk remembers, for other programs: a mesh, points, or a 360 degree panorama with depth."""
+    from ..commands.export import ExportOrder
+    from ..commands.export import export as run
+
+    run(ExportOrder(walk, to, model, points, stride, height, overwrite))
