@@ -118,8 +118,17 @@ def measure(session: Session, *, side: int, eyes: int, looks: int, beside: str =
         unknown.append(seen.unknown.mean())
     seconds = time.perf_counter() - began
     p50, p95 = np.percentile(wall, [50, 95])
-    return Row(side, eyes, beside, looks, float(p50), float(p95), float(np.median(core)), looks / seconds,
-               float(np.mean(unknown)))  # fmt: skip
+    return Row(
+        side,
+        eyes,
+        beside,
+        looks,
+        float(p50),
+        float(p95),
+        float(np.median(core)),
+        looks / seconds,
+        float(np.mean(unknown)),
+    )
 
 
 class Walking:
@@ -188,8 +197,20 @@ def over_the_wire(engine: Engine, *, looks: int) -> list[Row]:
                 unknown.append(answer.unknown)
             p50, p95 = np.percentile(wall[WARM_UP:], [50, 95])
             per_s = len(wall) / (time.perf_counter() - began)
-            rows.append(Row(GOAL_SIDE, 2, f"wire, {encoding}", looks, float(p50), float(p95), 0.0, per_s,
-                            float(np.mean(unknown)), int(np.median(sizes))))  # fmt: skip
+            rows.append(
+                Row(
+                    GOAL_SIDE,
+                    2,
+                    f"wire, {encoding}",
+                    looks,
+                    float(p50),
+                    float(p95),
+                    0.0,
+                    per_s,
+                    float(np.mean(unknown)),
+                    int(np.median(sizes)),
+                )
+            )
     return rows
 
 
@@ -202,9 +223,18 @@ def show(rows: list[Row], cost: Cost, machine: Machine) -> None:
         table.add_column(name, justify="left" if name == "beside" else "right")
     for row in rows:
         core = f"{row.core_ms:.2f}" if row.core_ms else "-"
-        table.add_row(str(row.side), str(row.eyes), row.beside or "nothing", str(row.looks), f"{row.p50_ms:.2f}",
-                      f"{row.p95_ms:.2f}", core, f"{row.per_s:.0f}", f"{100 * row.unknown:.1f} %",
-                      str(row.wire_bytes or "-"))  # fmt: skip
+        table.add_row(
+            str(row.side),
+            str(row.eyes),
+            row.beside or "nothing",
+            str(row.looks),
+            f"{row.p50_ms:.2f}",
+            f"{row.p95_ms:.2f}",
+            core,
+            f"{row.per_s:.0f}",
+            f"{100 * row.unknown:.1f} %",
+            str(row.wire_bytes or "-"),
+        )
     Console(width=110).print(table)
     alone, beside = cost.steps_per_s_alone, cost.steps_per_s_beside
     print(f"the dream beside {GOAL_PER_S:.0f} looks a second: {beside:.1f} steps/s, {alone:.1f} alone")
@@ -234,8 +264,9 @@ def main() -> None:
     rows = []
     for side in SIDES:
         for eyes in (1, 2):
-            rows += _timed(f"{side} pixels, {eyes}", lambda s=side, e=eyes: [
-                measure(session, side=s, eyes=e, looks=wanted.looks)])  # fmt: skip
+            rows += _timed(
+                f"{side} pixels, {eyes}", lambda s=side, e=eyes: [measure(session, side=s, eyes=e, looks=wanted.looks)]
+            )
     with waiting("beside a dream that walks"):
         beside, cost = beside_steps(session, seconds=wanted.seconds)
     rows += beside
@@ -244,11 +275,18 @@ def main() -> None:
     free, paced = beside
     verdict = {
         "goal": f"{GOAL_PER_S:.0f} looks/s of two eyes at {GOAL_SIDE} beside a dream, p95 under {GOAL_P95_MS} ms",
-        "per_s": free.per_s, "p95_ms": paced.p95_ms,
+        "per_s": free.per_s,
+        "p95_ms": paced.p95_ms,
         "met": free.per_s >= GOAL_PER_S and paced.p95_ms < GOAL_P95_MS,
-    }  # fmt: skip
-    result = {"machine": machine.as_dict(), "load": _load(), "views": len(session.memory),
-              "rows": [asdict(row) for row in rows], "cost": asdict(cost), **verdict}  # fmt: skip
+    }
+    result = {
+        "machine": machine.as_dict(),
+        "load": _load(),
+        "views": len(session.memory),
+        "rows": [asdict(row) for row in rows],
+        "cost": asdict(cost),
+        **verdict,
+    }
     print(json.dumps(result))
     wanted.out.mkdir(parents=True, exist_ok=True)
     (wanted.out / f"look-{machine.slug}.json").write_text(json.dumps(result, indent=1) + "\n")

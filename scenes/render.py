@@ -16,8 +16,16 @@ from ..world.pose import Camera, Pose
 from .place import FAR, Place, TrueView
 from .scene import BOX, BRICK, CHECKER, CYLINDER, GRASS, GROUND_ID, PLAIN, PLASTER, STRIPES, TILES, WOOD, Scene
 
-NEAR = 0.05
-_SKY, _GROUND = -2, -1
+NEAR = 0.05  # metres, before which nothing is drawn
+_SKY, _GROUND = -2, -1  # what a ray hits, if no solid
+_TOP = 4  # the face that looks up: of solids, and of the ground
+_LEVEL = -1e-9  # metres down a ray for a metre ahead, from which on it meets the ground
+_NOTHING = 1e-12  # in place of 0, by which nothing can be divided
+_STEEPEST = 0.15  # cosine to the surface, below which a pixel's footprint grows no more
+_AMBIENT, _DIRECT = 0.62, 0.38  # shares of the light: from everywhere, and from where it comes
+_EAST, _NORTH = 0.08, -0.05  # brightness of faces along world +X and +Y, so that the sides of a box differ
+_ZENITH = 1.6  # how soon the sky takes the zenith's colour: all of it from a sine of 1 over this up
+_WHITE = 0.8  # of a cloud's middle
 
 
 def render(scene: Scene | Place, pose: Pose, camera: Camera) -> TrueView:
@@ -119,10 +127,10 @@ def _find(eye, solids, nearest, hit, face):
     for v in range(height):
         for u in range(width):
             _ray(rotation, (u + 0.5 - width / 2) / focal, (v + 0.5 - height / 2) / focal, ray)
-            t = -position[2] / ray[2] if ray[2] < -1e-9 else FAR
+            t = -position[2] / ray[2] if ray[2] < _LEVEL else FAR
             hit[v, u] = _GROUND if t < FAR else _SKY
             nearest[v, u] = min(t, FAR)
-            face[v, u] = 4
+            face[v, u] = _TOP
     for i in range(solids.shapes.shape[0]):
         _cast_solid(i, solids, eye, nearest, hit, face)
 
@@ -168,10 +176,10 @@ def _screen_bounds(eye, rotation, focal, width, height, center, half, trig, out)
 @njit(cache=True, nogil=True, fastmath=True)
 def _first_hit(eye, ray, u, v, solids):
     shapes, centers, halves, trig, bounds = solids.shapes, solids.centers, solids.halves, solids.trig, solids.bounds
-    t = -eye[2] / ray[2] if ray[2] < -1e-9 else FAR
+    t = -eye[2] / ray[2] if ray[2] < _LEVEL else FAR
     t = min(t, FAR)
     hit = _GROUND if t < FAR else _SKY
-    face = 4
+    face = _TOP
     for i in range(shapes.shape[0]):
         if bounds[i, 0] <= u < bounds[i, 2] and bounds[i, 1] <= v < bounds[i, 3]:
             c, s = trig[i, 0], trig[i, 1]
@@ -236,9 +244,9 @@ def _hit_local(shape, ox, oy, oz, dx, dy, dz, h0, h1, h2, limit):
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
 def _hit_box(ox, oy, oz, dx, dy, dz, h0, h1, h2, limit):
     """The slab test; a direction of zero is nudged, which moves the hit by less than a nanometre."""
-    ix = 1.0 / (dx if abs(dx) > 1e-12 else 1e-12)
-    iy = 1.0 / (dy if abs(dy) > 1e-12 else 1e-12)
-    iz = 1.0 / (dz if abs(dz) > 1e-12 else 1e-12)
+    ix = 1.0 / (dx if abs(dx) > _NOTHING else _NOTHING)
+    iy = 1.0 / (dy if abs(dy) > _NOTHING else _NOTHING)
+    iz = 1.0 / (dz if abs(dz) > _NOTHING else _NOTHING)
     ex, ey, ez = -ox * ix - h0 * abs(ix), -oy * iy - h1 * abs(iy), -oz * iz - h2 * abs(iz)
     leave = min(-ox * ix + h0 * abs(ix), -oy * iy + h1 * abs(iy), -oz * iz + h2 * abs(iz))
     enter = max(ex, ey, ez)
@@ -256,11 +264,11 @@ def _hit_cylinder(ox, oy, oz, dx, dy, dz, r, h2, limit):
     best, side = FAR, 0
     a, b, q = dx * dx + dy * dy, ox * dx + oy * dy, ox * ox + oy * oy - r * r
     disc = b * b - a * q
-    if a > 1e-12 and disc >= 0:
+    if a > _NOTHING and disc >= 0:
         t = (-b - math.sqrt(disc)) / a
         if t > NEAR and abs(oz + t * dz) <= h2:
             best = t
-    if abs(dz) > 1e-12:
+    if abs(dz) > _NOTHING:
         t = ((h2 if oz > 0 else -h2) - oz) / dz
         if NEAR < t < best and (ox + t * dx) ** 2 + (oy + t * dy) ** 2 <= r * r:
             best, side = t, (4 if oz > 0 else 5)
@@ -296,11 +304,11 @@ def _shade(t, i, side, eye, ray, focal, solids, look, out):
     centers, halves, trig, shapes = solids.centers, solids.halves, solids.trig, solids.shapes
     length = math.sqrt(ray[0] ** 2 + ray[1] ** 2 + ray[2] ** 2)
     if i == _SKY:
-        up = min(max(ray[2] / length * 1.6, 0.0), 1.0)
+        up = min(max(ray[2] / length * _ZENITH, 0.0), 1.0)
         cloud = max(_noise(ray[0] / length * 4 / (0.3 + up), ray[1] / length * 4 / (0.3 + up)) - 0.5, 0.0) * up
         for k in range(3):
             out[k] = sky[0, k] + (sky[1, k] - sky[0, k]) * up
-            out[k] += (1.0 - out[k]) * cloud * 0.8
+            out[k] += (1.0 - out[k]) * cloud * _WHITE
         return
     x, y, z = eye[0] + t * ray[0], eye[1] + t * ray[1], eye[2] + t * ray[2]
     nx, ny, nz, a, b = 0.0, 0.0, 1.0, x, y
@@ -326,9 +334,9 @@ def _shade(t, i, side, eye, ray, focal, solids, look, out):
             a, b = math.atan2(ly, lx) * halves[i, 0], z
         nx, ny = c * nx - s * ny, s * nx + c * ny
     facing = abs(nx * ray[0] + ny * ray[1] + nz * ray[2]) / length
-    footprint = t / focal / max(facing, 0.15)
+    footprint = t / focal / max(facing, _STEEPEST)
     mix, tint = _texture(look.textures[material], a, b, look.scales[material], footprint, salt)
-    lit = 0.62 + 0.38 * max(nx * light[0] + ny * light[1] + nz * light[2], 0.0) + 0.08 * nx - 0.05 * ny
+    lit = _AMBIENT + _DIRECT * max(nx * light[0] + ny * light[1] + nz * light[2], 0.0) + _EAST * nx + _NORTH * ny
     air = 1.0 - math.exp(-look.haze * t)
     for k in range(3):
         base = colors[material, 0, k] + (colors[material, 1, k] - colors[material, 0, k]) * mix

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import statistics
 import subprocess
 import sys
@@ -46,6 +47,14 @@ MEETING = {"viewer.cli", "viewer.command_line", "viewer.commands", "viewer.openi
 COMMANDS = {"bench.consistency.commands"}  # Typer applications, which import their work when a command runs
 TAUGHT = {"world.training", "world.adaptation"}
 MOST_LINES, MEDIAN_LINES, MEDIAN_FUNCTION, MOST_FILES = 450, 120, 8, 16
+# tables of numbers whose rows the formatter would pull apart, a number a line; nothing else is kept from it
+TABLES = {
+    "scenes/doom/things.py": {"MONSTERS", "SOLID"},
+    "world/words/grammar.py": {"OTHER_UNITS", "ONES", "TENS"},
+    "tests/world/emu/test_ibq.py": {"SHAPES"},
+    "tests/world/emu/test_text.py": {"TABLE"},
+}
+UNFORMATTED = re.compile(r"# fmt: (skip|off)")
 HEAVY = {"torch", "triton", "open3d", "transformers"}
 
 
@@ -258,6 +267,18 @@ def test_every_folder_of_code_is_a_package_of_at_most_sixteen_files():
         assert (folder / "__init__.py").exists(), f"{folder} has no __init__.py, so an installed copy would lack it"
     for folder, count in Counter(path.parent for path in tracked() if path.name != "__init__.py").items():
         assert count <= MOST_FILES, f"{folder} holds {count} files: sort them into folders"
+
+
+def test_nothing_but_tables_of_numbers_is_kept_from_the_formatter():
+    for path in tracked():
+        text = path.read_text(encoding="utf-8")
+        lines = [
+            n for n, line in enumerate(text.splitlines(), 1) if UNFORMATTED.search(line) and "re.compile" not in line
+        ]
+        ends = {node.end_lineno: node for node in ast.parse(text).body if isinstance(node, ast.Assign)}
+        found = {ast.unparse(ends[n].targets[0]) if n in ends else f"line {n}" for n in lines}
+        wrong = found - TABLES.get(path.relative_to(ROOT).as_posix(), set())
+        assert not wrong, f"{path} keeps {sorted(wrong)} from the formatter: only tables named in TABLES may be"
 
 
 def test_importing_a_viewer_prints_nothing_and_brings_no_torch():

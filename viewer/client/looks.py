@@ -37,11 +37,20 @@ class Looks:
         camera, seq = gaze.camera, self._next_seq()
         head = self._request(
             p.Look(
-                seq=seq, session=session, pose=tuple(pose_row(gaze.pose)), ipd_m=gaze.ipd_m, fov_deg=camera.fov_deg,
-                width=camera.width, height=camera.height, encoding=encoding, quality=quality, depth="f32", mask=True,
+                seq=seq,
+                session=session,
+                pose=tuple(pose_row(gaze.pose)),
+                ipd_m=gaze.ipd_m,
+                fov_deg=camera.fov_deg,
+                width=camera.width,
+                height=camera.height,
+                encoding=encoding,
+                quality=quality,
+                depth="f32",
+                mask=True,
             ),
             p.SightHead,
-        )  # fmt: skip
+        )
         with self._changed:
             return decode_sight(head, self._payloads.pop(seq)), head
 

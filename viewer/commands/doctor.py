@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..play.map3d import MEND_LINUX, why_not_open3d
+from ..play.open3d_loading import MEND_LINUX, why_not_open3d
 
 _PYGAME_REPAIR = "pip uninstall -y pygame pygame-ce && pip install pygame-ce"
 

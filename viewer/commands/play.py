@@ -14,7 +14,8 @@ from ..files.outputs import OutputError, fresh
 from ..opening.start import Opener, Place, Start, StartError
 from ..play.action_log import LogError, load_log, replay
 from ..play.keymap import Keymap, load_keymap
-from ..play.map3d import Map3D, check_open3d, read_points
+from ..play.map3d import Map3D, read_points
+from ..play.open3d_loading import check_open3d
 from ..play.player import Player
 from ..play.progress import counted, waiting
 from ..play.script import Deed, load_script

@@ -51,17 +51,23 @@ def glb_of(pieces: Sequence[Piece]) -> bytes:
         "extensionsUsed": ["KHR_materials_unlit"],  # the colours are what was seen, light and all
         "materials": [{"extensions": {"KHR_materials_unlit": {}}, "doubleSided": True, "pbrMetallicRoughness": {}}],
         "meshes": [{"name": "walk", "primitives": primitives}],
-        "nodes": [{"mesh": 0, "name": "walk"}], "scenes": [{"nodes": [0]}], "scene": 0,
-        "buffers": [{"byteLength": len(blob)}], "bufferViews": views, "accessors": accessors,
-    }  # fmt: skip
+        "nodes": [{"mesh": 0, "name": "walk"}],
+        "scenes": [{"nodes": [0]}],
+        "scene": 0,
+        "buffers": [{"byteLength": len(blob)}],
+        "bufferViews": views,
+        "accessors": accessors,
+    }
     text = json.dumps(tree, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
     whole = 12 + 8 + len(text) + 8 + len(blob)
     return (
         struct.pack("<4sII", b"glTF", 2, whole)
-        + struct.pack("<I4s", len(text), b"JSON") + text
-        + struct.pack("<I4s", len(blob), b"BIN\0") + bytes(blob)
-    )  # fmt: skip
+        + struct.pack("<I4s", len(text), b"JSON")
+        + text
+        + struct.pack("<I4s", len(blob), b"BIN\0")
+        + bytes(blob)
+    )
 
 
 def ply_of(pieces: Sequence[Piece]) -> bytes:

@@ -9,10 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import queue
-import subprocess
-import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +18,16 @@ import numpy as np
 from ...world.frame import Frame
 from ...world.pose import Camera, Pose
 from ..files.outputs import OutputError
+from .open3d_loading import MEND_LINUX, NoOpen3D, check_open3d, load_open3d, why_not_open3d
 from .progress import waiting
 
-VOXEL_M = 0.05
+VOXEL_M = 0.05  # a side
 FAR_M = 12.0  # depth beyond this is too coarse to be fused, or the sky
 _LEAST_WEIGHT = 0.5  # a voxel counts from its first sight on
-_REDRAW_S = 0.5
-_BACKGROUND, _TRAIL = (0.04, 0.043, 0.055), (1.0, 0.85, 0.35)
+_REDRAW_S = 0.5  # between two drawings of what has been added
+_BACKGROUND, _TRAIL = (0.04, 0.043, 0.055), (1.0, 0.85, 0.35)  # red, green, blue in [0, 1]
 _FROM = (-0.5, -0.6, 0.6)  # where the first look at the map comes from: behind, the right, above
-_MEND = "pip install 'roam-worlds[map]'"
-MEND_LINUX = "apt-get install libusb-1.0-0 libgl1 libegl1 libx11-6 libudev1"
 Sight = tuple[np.ndarray, np.ndarray, Pose]  # pixels (H, W, 3) uint8, depth (H, W) float32 metres, pose
-
-
-class NoOpen3D(ImportError):
-    """Open3D is missing or does not load; the message has the command that mends it."""
 
 
 class Fusion:
@@ -156,35 +148,6 @@ class Map3D:
             self._process.terminate()
         self._newest.leave()
         return self.path if self.path.exists() else None
-
-
-def check_open3d() -> None:
-    """Raise NoOpen3D where it is not installed; does not import it."""
-    if find_spec("open3d") is None:
-        raise NoOpen3D(f"the 3D map needs Open3D: {_MEND}")
-
-
-def why_not_open3d(timeout_s: float = 120.0) -> str | None:
-    """Why Open3D does not load, or None where it does: tried in a process of its own, for it takes seconds and a GL
-    context."""
-    code = "import importlib; importlib.import_module('open3d')"
-    try:
-        run = [sys.executable, "-c", code]
-        done = subprocess.run(run, capture_output=True, text=True, timeout=timeout_s, check=False)
-    except subprocess.TimeoutExpired:
-        return f"which does not load within {timeout_s:g} s"
-    last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-    return f"which does not load: {last}" if done.returncode else None
-
-
-def load_open3d():
-    """The module open3d. Raises NoOpen3D with the command that mends it."""
-    check_open3d()
-    try:
-        import open3d
-    except (ImportError, OSError) as error:  # OSError: a library of the system that the wheel wants
-        raise NoOpen3D(f"Open3D does not load ({error}): {MEND_LINUX}") from error
-    return open3d
 
 
 def _run(newest: Newest, ending, path: str, camera: Camera | None) -> None:

@@ -54,7 +54,9 @@ def _gaze(outlook: Outlook, message: p.Look) -> Gaze:
     own = outlook.camera
     width, height, fov_deg = message.width or own.width, message.height or own.height, message.fov_deg or own.fov_deg
     if min(width, height) < SIDES[0] or fov_deg < FOVS_DEG[0]:
-        raise LookError(f"a look of {width}x{height} pixels, {fov_deg:g} degrees wide; wanted at least {SIDES[0]} a "
-                        f"side and {FOVS_DEG[0]:g} degrees")  # fmt: skip
+        raise LookError(
+            f"a look of {width}x{height} pixels, {fov_deg:g} degrees wide; wanted at least {SIDES[0]} a "
+            f"side and {FOVS_DEG[0]:g} degrees"
+        )
     pose = known_pose_of(message.pose) if message.pose else outlook.pose
     return Gaze(pose, Camera(width, height, fov_deg), message.ipd_m)

@@ -8,8 +8,10 @@ import numpy as np
 
 from .sdl import pygame
 
-SIDE = 62
-_PAD, _GAP = 12, 6
+SIDE, _LEAST = 62, 8  # pixels a side of a thumbnail, and below which there is no room for one
+_PAD, _GAP = 12, 6  # pixels to the edge of the picture, and between thumbnails
+_LETTERS = 18  # pixels, height
+# red, green, blue, and how opaque where that is less than 255
 _HERE, _OTHER, _LABEL, _TEXT = (255, 214, 102), (255, 255, 255, 90), (12, 14, 18, 215), (232, 234, 237)
 
 
@@ -17,9 +19,9 @@ def draw_branches(
     surface: pygame.Surface, area: pygame.Rect, frames: Sequence[np.ndarray], *, at: int, lift: int = 0
 ) -> None:
     """Draw the frames (H, W, 3) uint8 of all branches, `at` being walked; `lift` leaves pixels free below."""
-    font = pygame.font.Font(None, 18)
+    font = pygame.font.Font(None, _LETTERS)
     side = min(SIDE, (area.width - 2 * _PAD) // len(frames) - _GAP)
-    if side < 8:  # a tiny window has no room
+    if side < _LEAST:
         return
     for number, pixels in enumerate(frames):
         left, top = area.left + _PAD + number * (side + _GAP), area.bottom - _PAD - side - lift

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-_PATIENCE_S = 3.0
+_PATIENCE_S = 3.0  # for a display to answer
+_X_PORT = 6000  # of display 0, over TCP
 
 
 def missing_display(env: Mapping[str, str] = os.environ, *, system: str = sys.platform) -> str | None:
@@ -42,7 +43,7 @@ def _is_x_there(name: str) -> bool:
         path = f"/tmp/.X11-unix/X{number}"
         return _answers(f"\0{path}") or _answers(path)
     try:
-        socket.create_connection((host, 6000 + number), _PATIENCE_S).close()
+        socket.create_connection((host, _X_PORT + number), _PATIENCE_S).close()
     except (OSError, OverflowError):
         return False
     return True

@@ -9,8 +9,14 @@ from ...world.pose import Pose
 from .sdl import pygame
 from .textbox import TextBox
 
-STRIP_HEIGHT = 56
-_PAD = 12
+# in pixels
+STRIP_HEIGHT = 56  # of the two lines under the picture
+_PAD = 12  # between what is drawn and the edge of the picture
+_LINE = 18  # from one line of small letters to the next
+_ROUND = 8  # radius of a panel's corners
+_LARGE, _SMALL = 24, 20  # heights of letters
+_HELP_WIDTH, _HELP_LINE = 430, 23  # of the help page, where there is room
+# red, green, blue, and how opaque where that is less than 255
 _STRIP, _PANEL, _EDGE = (20, 22, 27), (12, 14, 18, 215), (255, 255, 255, 40)
 _TEXT, _DIM, _WORDS, _WARNING, _RED = (232, 234, 237), (154, 160, 166), (124, 196, 255), (255, 183, 77), (255, 92, 92)
 HELP = {
@@ -69,7 +75,7 @@ class Hud:
     """Draws onto a surface with fonts of its own."""
 
     def __init__(self):
-        self._large, self._small = pygame.font.Font(None, 24), pygame.font.Font(None, 20)
+        self._large, self._small = pygame.font.Font(None, _LARGE), pygame.font.Font(None, _SMALL)
 
     def draw_strip(self, surface: pygame.Surface, strip: pygame.Rect, status: Status) -> None:
         """The two lines under the picture: the words sent and the speed; where the walker is and its state."""
@@ -87,21 +93,21 @@ class Hud:
         for note in notes:
             lines = self._wrapped(note, area.width - 4 * _PAD, self._small)
             width = max(self._small.size(line)[0] for line in lines)
-            chip = pygame.Rect(area.left + _PAD, top, width + 20, 18 * len(lines) + 10)
+            chip = pygame.Rect(area.left + _PAD, top, width + 20, _LINE * len(lines) + 10)
             _draw_panel(surface, chip)
             for row, line in enumerate(lines):
-                self._write(surface, line, (chip.left + 10, chip.top + 6 + 18 * row), self._small, _TEXT)
+                self._write(surface, line, (chip.left + 10, chip.top + 6 + _LINE * row), self._small, _TEXT)
             top = chip.bottom + 6
 
     def draw_text_box(self, surface: pygame.Surface, area: pygame.Rect, box: TextBox) -> None:
         """The line being typed, at the bottom of the picture, and above it what was wrong with it."""
         lines = self._wrapped(box.error, area.width - 4 * _PAD, self._small) if box.error else []
         hint = "" if box.text or lines else "walk forward 2 m, turn left 90 degrees, seed 12"
-        panel = pygame.Rect(area.left + _PAD, 0, area.width - 2 * _PAD, 38 + 18 * len(lines))
+        panel = pygame.Rect(area.left + _PAD, 0, area.width - 2 * _PAD, 38 + _LINE * len(lines))
         panel.bottom = area.bottom - _PAD
         _draw_panel(surface, panel)
         for row, line in enumerate(lines):
-            self._write(surface, line, (panel.left + 12, panel.top + 8 + 18 * row), self._small, _WARNING)
+            self._write(surface, line, (panel.left + 12, panel.top + 8 + _LINE * row), self._small, _WARNING)
         at = (panel.left + 12, panel.bottom - 27)
         typed = self._write(surface, box.text, at, self._large, _TEXT, until=panel.right - 20)
         pygame.draw.rect(surface, _WORDS, (typed.right + 2, panel.bottom - 29, 2, 20))
@@ -111,8 +117,8 @@ class Hud:
         """The page that names every key, as `shown` has them."""
         rows = [(_on_keyboard(keys[command]), told) for command, told in HELP.items()]
         rows = [(names, told) for names, told in rows if names] + [("Mouse", "click to look around")]
-        step = min(23, (area.height - 4 * _PAD) // (len(rows) + 1))
-        panel = pygame.Rect(0, 0, min(430, area.width - 2 * _PAD), step * len(rows) + 2 * _PAD)
+        step = min(_HELP_LINE, (area.height - 4 * _PAD) // (len(rows) + 1))
+        panel = pygame.Rect(0, 0, min(_HELP_WIDTH, area.width - 2 * _PAD), step * len(rows) + 2 * _PAD)
         panel.center = area.center
         _draw_panel(surface, panel)
         for row, (names, told) in enumerate(rows):
@@ -188,6 +194,6 @@ def shown(key: str) -> str:
 
 def _draw_panel(surface: pygame.Surface, rect: pygame.Rect) -> None:
     panel = pygame.Surface((max(1, rect.width), max(1, rect.height)), pygame.SRCALPHA)  # a tiny window has no room
-    pygame.draw.rect(panel, _PANEL, panel.get_rect(), border_radius=8)
-    pygame.draw.rect(panel, _EDGE, panel.get_rect(), width=1, border_radius=8)
+    pygame.draw.rect(panel, _PANEL, panel.get_rect(), border_radius=_ROUND)
+    pygame.draw.rect(panel, _EDGE, panel.get_rect(), width=1, border_radius=_ROUND)
     surface.blit(panel, rect)

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from ...world.pose import Pose
 from .sdl import pygame
 
-SIDE = 132
-_MARGIN = 16
+SIDE = 132  # pixels
+_MARGIN = 16  # pixels between the path and the edge
+_ROUND = 8  # pixels, radius of the corners
+_START_DOT, _WALKER_DOT, _REACH = 3, 4, 26  # pixels: radii of the dots, and how far the walker's sight is drawn
 _LEAST_M = 4.0  # the map never shows less than this, lest a first step fill it
-_MOST_POINTS = 2000
+_MOST_POINTS = 2000  # newest poses of a path
+# red, green, blue, and how opaque where that is less than 255
 _BACK, _EDGE, _PATH, _START, _WALKER = (
     (12, 14, 18, 190),
     (255, 255, 255, 40),
@@ -26,15 +29,15 @@ _SIGHT_DEG = 40.0  # half the camera's field of view
 def draw_minimap(trail: Sequence[Pose]) -> pygame.Surface:
     """A (SIDE, SIDE) surface with the path of those poses, the last of which is the walker's."""
     surface = pygame.Surface((SIDE, SIDE), pygame.SRCALPHA)
-    pygame.draw.rect(surface, _BACK, surface.get_rect(), border_radius=8)
-    pygame.draw.rect(surface, _EDGE, surface.get_rect(), width=1, border_radius=8)
+    pygame.draw.rect(surface, _BACK, surface.get_rect(), border_radius=_ROUND)
+    pygame.draw.rect(surface, _EDGE, surface.get_rect(), width=1, border_radius=_ROUND)
     if trail:
         points = _on_map(trail[-_MOST_POINTS:])
         _draw_sight(surface, points[-1], trail[-1].yaw_deg)
         if len(points) > 1:
             pygame.draw.aalines(surface, _PATH, False, points)
-        pygame.draw.circle(surface, _START, points[0], 3)
-        pygame.draw.circle(surface, _WALKER, points[-1], 4)
+        pygame.draw.circle(surface, _START, points[0], _START_DOT)
+        pygame.draw.circle(surface, _WALKER, points[-1], _WALKER_DOT)
     return surface
 
 
@@ -50,7 +53,7 @@ def _on_map(trail: Sequence[Pose]) -> list[tuple[float, float]]:
 
 def _draw_sight(surface: pygame.Surface, at: tuple[float, float], yaw_deg: float) -> None:
     angles = [math.radians(yaw_deg + turn) for turn in (-_SIGHT_DEG, 0, _SIGHT_DEG)]
-    fan = [at] + [(at[0] + 26 * math.cos(a), at[1] - 26 * math.sin(a)) for a in angles]
+    fan = [at] + [(at[0] + _REACH * math.cos(a), at[1] - _REACH * math.sin(a)) for a in angles]
     layer = pygame.Surface(surface.get_size(), pygame.SRCALPHA)
     pygame.draw.polygon(layer, _SIGHT, fan)
     surface.blit(layer, (0, 0))

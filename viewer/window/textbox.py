@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-MAX_CHARACTERS = 200
+MAX_CHARACTERS = 200  # of a sentence
 
 
 class TextBox:

@@ -26,12 +26,14 @@ from .minimap import SIDE, draw_minimap
 from .sdl import pygame
 from .textbox import TextBox
 
-STEPS_PER_S = 10  # a faster world is held back to this, or walking would be running
+STEPS_PER_S = 10  # at most: a faster world is held back to this, or walking would be running
 _IDLE_S = 0.1  # how long the window sleeps where nothing happens
 _STEPPED = pygame.USEREVENT
-_NOTE_S = 4.0
-_MOST_NOTES = 5
-_BACKGROUND = (10, 11, 14)
+_NOTE_S = 4.0  # how long a note is shown
+_MOST_NOTES = 5  # at once
+_MAP_GAP = 12  # pixels between the map and the corner
+_BOX_HEIGHT = 60  # pixels that the text box takes of the picture's foot
+_BACKGROUND = (10, 11, 14)  # red, green, blue
 LARGEST = 1280  # pixels a side of a window that opens
 
 
@@ -311,10 +313,10 @@ class Window:
         self._draw_frame(area)
         self._hud.draw_strip(self.picture, pygame.Rect(0, height - STRIP_HEIGHT, width, STRIP_HEIGHT), self._status())
         if self.is_map_shown and area.width > 2 * SIDE:
-            self.picture.blit(draw_minimap(self.player.trail), (area.right - SIDE - 12, area.top + 12))
+            self.picture.blit(draw_minimap(self.player.trail), (area.right - SIDE - _MAP_GAP, area.top + _MAP_GAP))
         if len(self.player.branches) > 1:
             frames = [branch.explorer.frame.pixels for branch in self.player.branches]
-            draw_branches(self.picture, area, frames, at=self.player.at, lift=60 if self.box.is_open else 0)
+            draw_branches(self.picture, area, frames, at=self.player.at, lift=_BOX_HEIGHT if self.box.is_open else 0)
         self._hud.draw_notes(self.picture, area, [text for _, text in self.notes])
         if self.box.is_open:
             self._hud.draw_text_box(self.picture, area, self.box)

@@ -87,11 +87,20 @@ def encode_sight(sight: Sight, wanted: LookMessage) -> Encoded:
     mask = _bytes(np.packbits(sight.unknown, axis=1)) if wanted.mask else b""
     parts = [_pixels(sight.pixels, Look(wanted.encoding, wanted.quality)), _depth(sight.depth, wanted.depth), mask]
     described = {
-        "index": sight.index, "eyes": len(gaze.eyes), "width": gaze.camera.width, "height": gaze.camera.height,
-        "encoding": wanted.encoding, "pixel_bytes": len(parts[0]), "depth": wanted.depth,
-        "depth_bytes": len(parts[1]), "mask_bytes": len(parts[2]), "unknown": float(sight.unknown.mean()),
-        "pose": tuple(pose_row(gaze.pose)), "ipd_m": gaze.ipd_m, "fov_deg": gaze.camera.fov_deg,
-    }  # fmt: skip
+        "index": sight.index,
+        "eyes": len(gaze.eyes),
+        "width": gaze.camera.width,
+        "height": gaze.camera.height,
+        "encoding": wanted.encoding,
+        "pixel_bytes": len(parts[0]),
+        "depth": wanted.depth,
+        "depth_bytes": len(parts[1]),
+        "mask_bytes": len(parts[2]),
+        "unknown": float(sight.unknown.mean()),
+        "pose": tuple(pose_row(gaze.pose)),
+        "ipd_m": gaze.ipd_m,
+        "fov_deg": gaze.camera.fov_deg,
+    }
     payload = b"".join(parts)
     return Encoded(described | {"encode_ms": (time.perf_counter() - began) * 1000}, payload)
 
@@ -122,9 +131,11 @@ def encode_pieces(pieces: Sequence[Piece], *, kind: str, axes: str) -> Encoded:
         parts += [np.ascontiguousarray(points, "<f4"), colours, np.ascontiguousarray(triangles, "<u4")]
         counts.append(len(triangles))
     described = {
-        "numbers": tuple(piece.number for piece in pieces), "points": tuple(len(piece.points) for piece in pieces),
-        "triangles": tuple(counts), "axes": axes,
-    }  # fmt: skip
+        "numbers": tuple(piece.number for piece in pieces),
+        "points": tuple(len(piece.points) for piece in pieces),
+        "triangles": tuple(counts),
+        "axes": axes,
+    }
     return Encoded(described, b"".join(_bytes(part) for part in parts))
 
 

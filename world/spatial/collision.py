@@ -17,6 +17,7 @@ BODY_RADIUS = 0.25  # metres; less than a true walker's, for depth is not exact 
 BODY_LOW, BODY_HIGH = -1.1, 0.2  # metres above the eye
 _STRIDE = 0.05  # metres between the places that are tried on the way
 LONGEST = 1000.0  # metres of one step; its places are tried one by one
+_LEAST_SLIDE = 0.1  # of a stride: who would slide by less along a surface stands still
 _SUPPORT = 4  # points without which a surface is a speck
 
 
@@ -71,7 +72,7 @@ def _slide(x, y, to_x, to_y, solid):
         nx, ny = nx / length, ny / length
         along = dx * nx + dy * ny
         sx, sy = dx - along * nx, dy - along * ny
-        if np.hypot(sx, sy) < 0.1 * np.hypot(dx, dy) or _ahead(x, y, sx, sy, solid)[0] >= _SUPPORT:
+        if np.hypot(sx, sy) < _LEAST_SLIDE * np.hypot(dx, dy) or _ahead(x, y, sx, sy, solid)[0] >= _SUPPORT:
             break
         x, y = x + sx, y + sy
     return x, y, is_stopped

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..compiled import njit
 from ..pose import Camera
+from .axes import along
 from .holes import fill, num_sums
 from .ready import EMPTY, RIM, SIDE, SMOOTH, WHOLE
 from .surfaces import APART, NEAR, is_one
@@ -34,9 +35,11 @@ class Scratch(NamedTuple):
     def of(camera: Camera) -> Scratch:
         h, w = camera.height, camera.width
         return Scratch(
-            np.zeros((h, w), np.float32), np.zeros((h, w), np.float32), np.zeros((h, w), np.int8),
+            np.zeros((h, w), np.float32),
+            np.zeros((h, w), np.float32),
+            np.zeros((h, w), np.int8),
             np.zeros((num_sums(h, w), 5), np.float32),
-        )  # fmt: skip
+        )
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -51,12 +54,35 @@ def draw_eye(slots, ready, turns, shifts, focal, focal_out, left, scratch, pixel
         if not adds(ready.inverse[slot], turns[k], shifts[k], focal, focal_out, nearness):
             continue
         own[:] = 0
-        draw_view(ready.inverse[slot], ready.corners[slot], ready.parts[slot], ready.blocks[slot], turns[k], shifts[k],
-                  focal, focal_out, own)  # fmt: skip
+        draw_view(
+            ready.inverse[slot],
+            ready.corners[slot],
+            ready.parts[slot],
+            ready.blocks[slot],
+            turns[k],
+            shifts[k],
+            focal,
+            focal_out,
+            own,
+        )
         lay_over(k, own, nearness, owner, slots, ready.depth, turns, shifts, focal, focal_out)
     mend(nearness, owner)
-    if fetch(slots, ready.texels, ready.beyond, ready.inverse, turns, shifts, focal, focal_out, left, nearness, owner,
-             pixels, depth, unknown):  # fmt: skip
+    if fetch(
+        slots,
+        ready.texels,
+        ready.beyond,
+        ready.inverse,
+        turns,
+        shifts,
+        focal,
+        focal_out,
+        left,
+        nearness,
+        owner,
+        pixels,
+        depth,
+        unknown,
+    ):
         fill(left, h, w, scratch.sums, pixels, depth, unknown)
 
 
@@ -98,8 +124,9 @@ def draw_view(inverse, corners, parts, blocks, turn, shift, focal, focal_out, ou
                 for c in range(4):
                     y, x = v + SIDE * (c // 2), u + SIDE * (c % 2)
                     ray_x, ray_y = (np.float32(x) - half_w) * scale, (np.float32(y) - half_h) * scale
-                    is_here, tile[c, 0], tile[c, 1], tile[c, 2] = _project(ray_x, ray_y, corners[y, x], turn, shift,
-                                                                           focal_out, h, w)  # fmt: skip
+                    is_here, tile[c, 0], tile[c, 1], tile[c, 2] = _project(
+                        ray_x, ray_y, corners[y, x], turn, shift, focal_out, h, w
+                    )
                     is_seen &= is_here
                 if is_seen:
                     _draw_tile(tile, out)
@@ -111,13 +138,31 @@ def draw_view(inverse, corners, parts, blocks, turn, shift, focal, focal_out, ou
                     ray_x, ray_y = (np.float32(u + x) - half_w) * scale, (np.float32(v + y) - half_h) * scale
                     d = max(corners[v + y, u + x], np.float32(0))
                     kinds[y, x], places[y, x, 0], places[y, x, 1], places[y, x, 2] = _project(
-                        ray_x, ray_y, d, turn, shift, focal_out, h, w)  # fmt: skip
+                        ray_x, ray_y, d, turn, shift, focal_out, h, w
+                    )
             for y in range(min(SIDE, H - v)):
                 for x in range(min(SIDE, W - u)):
                     if not inverse[v + y, u + x] > 0:
                         continue
-                    if _cut(tile, v, u, y, x, places, kinds, corners, parts, scale, half_h, half_w, turn, shift,
-                            focal_out, h, w):  # fmt: skip
+                    if _cut(
+                        tile,
+                        v,
+                        u,
+                        y,
+                        x,
+                        places,
+                        kinds,
+                        corners,
+                        parts,
+                        scale,
+                        half_h,
+                        half_w,
+                        turn,
+                        shift,
+                        focal_out,
+                        h,
+                        w,
+                    ):
                         _draw_tile(tile, out)
 
 
@@ -133,8 +178,9 @@ def _cut(tile, v, u, y, x, places, kinds, corners, parts, scale, half_h, half_w,
             is_seen &= kinds[b, a]
         else:
             ray_x, ray_y = (np.float32(u + a) - half_w) * scale, (np.float32(v + b) - half_h) * scale
-            is_here, tile[c, 0], tile[c, 1], tile[c, 2] = _project(ray_x, ray_y, parts[v + y, u + x, c], turn, shift,
-                                                                   focal_out, h, w)  # fmt: skip
+            is_here, tile[c, 0], tile[c, 1], tile[c, 2] = _project(
+                ray_x, ray_y, parts[v + y, u + x, c], turn, shift, focal_out, h, w
+            )
             is_seen &= is_here
     return is_seen
 
@@ -142,12 +188,13 @@ def _cut(tile, v, u, y, x, places, kinds, corners, parts, scale, half_h, half_w,
 @njit(cache=True, nogil=True, inline="always", fastmath=True)
 def _project(x, y, inverse, turn, shift, focal, h, w):
     """Where a ray (x, y, 1) ends in the eye's picture: whether before it, pixels across and down, and inverse depth."""
-    z = turn[2, 0] * x + turn[2, 1] * y + turn[2, 2] + shift[2] * inverse
+    one = np.float32(1)
+    z = along(turn, shift, 2, x, y, one, inverse)
     is_seen = z > np.float32(NEAR) * inverse
-    scale = np.float32(1) / (z if is_seen else np.float32(1))
+    scale = one / (z if is_seen else one)
     reach = scale * np.float32(focal)
-    across = (turn[0, 0] * x + turn[0, 1] * y + turn[0, 2] + shift[0] * inverse) * reach + np.float32(w * 0.5)
-    down = (turn[1, 0] * x + turn[1, 1] * y + turn[1, 2] + shift[1] * inverse) * reach + np.float32(h * 0.5)
+    across = along(turn, shift, 0, x, y, one, inverse) * reach + np.float32(w * 0.5)
+    down = along(turn, shift, 1, x, y, one, inverse) * reach + np.float32(h * 0.5)
     return is_seen, across, down, inverse * scale
 
 
@@ -202,8 +249,9 @@ def lay_over(k, own, nearness, owner, slots, depths, turns, shifts, focal, focal
             d = own[v, u]
             if d > 0 and d * np.float32(IN_FRONT) > nearness[v, u]:
                 i = owner[v, u]
-                if i < 0 or not _looked_through(u + 0.5 - w * 0.5, v + 0.5 - h * 0.5, 1 / d, turns[i], shifts[i],
-                                                focal, focal_out, depths[slots[i]]):  # fmt: skip
+                if i < 0 or not _looked_through(
+                    u + 0.5 - w * 0.5, v + 0.5 - h * 0.5, 1 / d, turns[i], shifts[i], focal, focal_out, depths[slots[i]]
+                ):
                     nearness[v, u], owner[v, u] = d, k
 
 
@@ -244,8 +292,9 @@ def mend(nearness, owner):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def fetch(slots, texels, beyond, inverses, turns, shifts, focal, focal_out, left, nearness, owner, pixels, depth,
-          unknown):  # fmt: skip
+def fetch(
+    slots, texels, beyond, inverses, turns, shifts, focal, focal_out, left, nearness, owner, pixels, depth, unknown
+):
     """The colour of every pixel that has a surface, looked up in the view that the surface is from; returns how many
     pixels have none."""
     H, W = inverses.shape[1:]

@@ -7,6 +7,8 @@ import numpy as np
 from ..compiled import njit
 from .surfaces import NEAR
 
+GREY = 128  # of 255, where there is nothing at all around
+FAR = 100  # metres, beyond which nothing counts for more because it is farther
 COARSE = 4  # pixels a side of the cells that holes are filled from
 
 
@@ -42,7 +44,7 @@ def fill(left, h, w, sums, pixels, depth, unknown):
             if unknown[v, left + u]:
                 _between(starts[0], np.float32((v + 0.5) / COARSE), np.float32((u + 0.5) / COARSE), sums, cell)
                 for i in range(3):
-                    pixels[v, left + u, i] = np.int32(cell[1 + i] + np.float32(0.5)) if cell[0] > 0 else 128
+                    pixels[v, left + u, i] = np.int32(cell[1 + i] + np.float32(0.5)) if cell[0] > 0 else GREY
                 depth[v, left + u] = np.float32(1) / cell[4] if cell[4] > 0 else np.float32(0)
 
 
@@ -58,7 +60,7 @@ def _pull_pixels(left, h, w, coarse, sums, pixels, depth, unknown):
                 u = left + min(COARSE * x + (c + 1) % COARSE, w - 1)
                 if unknown[v, u]:
                     continue
-                far = min(depth[v, u], np.float32(100))
+                far = min(depth[v, u], np.float32(FAR))
                 cell[0], cell[4] = far * far, np.float32(1) / max(far, np.float32(NEAR))
                 for i in range(3):
                     cell[1 + i] = pixels[v, u, i]

@@ -26,6 +26,9 @@ from .warp import HERE, View
 NUM_VIEWS = 6  # remembered views that a look draws at most, besides the newest frame
 NEARBY_M = 1.0  # within which the newest frame is drawn before all others: what is on show stays as it is
 READY_BYTES = 16 << 20  # of views that are kept ready
+BYTES_A_PIXEL = 38  # of a view that is ready, about
+MAX_CHOICES = 256  # of views, that are kept for one memory
+WIDEST_DEG = 170.0  # that a choice looks across
 ROUND_M, ROUND_TURN = 0.25, 0.1  # how far poses are rounded, in metres and of a quaternion, to choose views for them
 MARGIN_DEG = 24.0  # and how much wider the choice looks because of it
 
@@ -37,7 +40,7 @@ class Looker:
     def __init__(self, camera: Camera):
         H, W = camera.height, camera.width
         self.camera = camera
-        self._ready = Ready.of(max(2 * NUM_VIEWS, READY_BYTES // (38 * H * W)), H, W)
+        self._ready = Ready.of(max(2 * NUM_VIEWS, READY_BYTES // (BYTES_A_PIXEL * H * W)), H, W)
         self._slots: OrderedDict[int, int] = OrderedDict()  # by id(view), the one drawn longest ago first
         self._held: dict[int, View] = {}  # so that no other view takes its id
         self._chosen: tuple[ViewMemory, OrderedDict[tuple, list[View]]] | None = None
@@ -72,8 +75,19 @@ class Looker:
         for number, eye in enumerate(eyes):
             turns, shifts = _ways(views, eye)
             left = number * camera.width
-            draw_eye(slots, self._ready, turns, shifts, self.camera.focal, camera.focal, left, scratch, pixels, depth,
-                      unknown)  # fmt: skip
+            draw_eye(
+                slots,
+                self._ready,
+                turns,
+                shifts,
+                self.camera.focal,
+                camera.focal,
+                left,
+                scratch,
+                pixels,
+                depth,
+                unknown,
+            )
         return Sight(gaze, frame.index, pixels, depth, unknown)
 
     def _views(self, memory: ViewMemory, frame: Frame, gaze: Gaze) -> list[View]:
@@ -92,10 +106,10 @@ class Looker:
             self._chosen = (memory, OrderedDict())
         known, key = self._chosen[1], (_rounded(gaze.pose), gaze.camera)
         if key not in known:
-            fov_deg = min(170.0, gaze.camera.fov_deg + MARGIN_DEG)
+            fov_deg = min(WIDEST_DEG, gaze.camera.fov_deg + MARGIN_DEG)
             wide = Camera(gaze.camera.width, gaze.camera.height, fov_deg)
             known[key] = memory.choose(_rounded(gaze.pose), NUM_VIEWS, camera=wide)
-            if len(known) > 256:
+            if len(known) > MAX_CHOICES:
                 known.popitem(last=False)
         return known[key]
 

@@ -28,9 +28,16 @@ def number_of(pixels: np.ndarray, depth: np.ndarray, pose: Pose, fresh: np.ndarr
 
 
 def piece_of(
-    pixels: np.ndarray, depth: np.ndarray, pose: Pose, camera: Camera, fresh: np.ndarray | None = None, *,
-    number: int, stride: int = 1, far_m: float = FAR_M,
-) -> Piece:  # fmt: skip
+    pixels: np.ndarray,
+    depth: np.ndarray,
+    pose: Pose,
+    camera: Camera,
+    fresh: np.ndarray | None = None,
+    *,
+    number: int,
+    stride: int = 1,
+    far_m: float = FAR_M,
+) -> Piece:
     """The surfaces of a view with pixels (H, W, 3) uint8 and depth (H, W) float32, where it showed them first: fresh
     (H, W) bool, None for everywhere. Of every `stride`th pixel across and down, up to `far_m` away."""
     depth = depth[::stride, ::stride]
@@ -58,5 +65,8 @@ def _triangles(depth: np.ndarray, is_here: np.ndarray) -> np.ndarray:
 
 
 _CORNERS = (
-    lambda grid: grid[:-1, :-1], lambda grid: grid[:-1, 1:], lambda grid: grid[1:, :-1], lambda grid: grid[1:, 1:],
-)  # fmt: skip
+    lambda grid: grid[:-1, :-1],
+    lambda grid: grid[:-1, 1:],
+    lambda grid: grid[1:, :-1],
+    lambda grid: grid[1:, 1:],
+)

@@ -39,10 +39,14 @@ class Ready(NamedTuple):
     def of(num_slots: int, H: int, W: int) -> Ready:
         n, colour, real = num_slots, np.uint32, np.float32
         return Ready(
-            np.zeros((n, H, W), colour), np.zeros((n, H, W), colour), np.zeros((n, H, W), real),
-            np.zeros((n, H, W), real), np.zeros((n, H + 1, W + 1), real), np.zeros((n, H, W, 4), real),
+            np.zeros((n, H, W), colour),
+            np.zeros((n, H, W), colour),
+            np.zeros((n, H, W), real),
+            np.zeros((n, H, W), real),
+            np.zeros((n, H + 1, W + 1), real),
+            np.zeros((n, H, W, 4), real),
             np.zeros((n, -(-H // SIDE), -(-W // SIDE)), np.uint8),
-        )  # fmt: skip
+        )
 
 
 @njit(cache=True, nogil=True)

@@ -10,9 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from ..compiled import njit
+from .axes import along
 from .pieces import APART, LEVEL
 
 NEAR = 0.05  # metres, before which nothing is drawn
+_FLAT = 1e-9  # square pixels: twice the area of a triangle, under which it is seen from its edge
+_EDGE = 1e-4  # of a triangle's sides, by which its edges are drawn too, so that no seam opens between two
 _WHOLE, _SEVERAL, _BEHIND = 0, 1, 2  # what a corner is: one place, of several surfaces, or behind the camera
 
 
@@ -95,12 +98,12 @@ def at_corner(around, own):
 @njit(cache=True, nogil=True, inline="always", fastmath=True)
 def _project(x, y, inverse, turn, shift, focal, shape, out):
     """Where a ray (x, y, 1) ends in the target: pixels across and down, and inverse depth there; whether before it."""
-    z = turn[2, 0] * x + turn[2, 1] * y + turn[2, 2] + shift[2] * inverse
+    z = along(turn, shift, 2, x, y, 1.0, inverse)
     if not z > NEAR * inverse:
         return False
     scale = 1 / z
-    out[0] = (turn[0, 0] * x + turn[0, 1] * y + turn[0, 2] + shift[0] * inverse) * scale * focal + shape[1] / 2
-    out[1] = (turn[1, 0] * x + turn[1, 1] * y + turn[1, 2] + shift[1] * inverse) * scale * focal + shape[0] / 2
+    out[0] = along(turn, shift, 0, x, y, 1.0, inverse) * scale * focal + shape[1] / 2
+    out[1] = along(turn, shift, 1, x, y, 1.0, inverse) * scale * focal + shape[0] / 2
     out[2] = inverse * scale
     return True
 
@@ -128,15 +131,15 @@ def _draw_half(tile, i, j, k, u0, u1, v0, v1, whole, out):
     ax, ay = tile[i, 0], tile[i, 1]
     bx, by, cx, cy = tile[j, 0] - ax, tile[j, 1] - ay, tile[k, 0] - ax, tile[k, 1] - ay
     area = bx * cy - by * cx
-    if abs(area) < 1e-9:
+    if abs(area) < _FLAT:
         return
     scale, db, dc = 1 / area, tile[j, 2] - tile[i, 2], tile[k, 2] - tile[i, 2]
-    least = -1e-4 if whole == 0 else 1 - whole
+    least = -_EDGE if whole == 0 else 1 - whole
     for v in range(v0, v1 + 1):
         for u in range(u0, u1 + 1):
             px, py = u + 0.5 - ax, v + 0.5 - ay
             s, t = (px * cy - py * cx) * scale, (py * bx - px * by) * scale
-            if s < least or t < least or (s + t > 1.0001 if whole == 0 else max(s, t) > whole):
+            if s < least or t < least or (s + t > 1 + _EDGE if whole == 0 else max(s, t) > whole):
                 continue
             d = tile[i, 2] + s * db + t * dc
             if d > out[v, u]:

@@ -12,7 +12,7 @@ from ..pose import Camera, Pose
 from .axes import in_axes
 from .warp import NEAR, View
 
-VIEW_LIMIT = 256
+VIEW_LIMIT = 256  # views that a walk remembers, so that choosing among them always costs the same
 _SPARSE = 4  # pixels between the surface points by which views are compared
 _CELLS = 32  # cells a side of the grid on which they are compared
 _WORTH = 4  # cells that a view must add to be carried, and points that it must show first to be remembered

@@ -28,6 +28,9 @@ SAME = 8  # of 255, by which carrying a view to its own place may change it
 _AROUND = np.array([(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)])
 HERE = 1e-5  # metres, and in entries of a rotation, by which two poses are one
 WIDE = 5  # pixels, from which on a hole is one in which something may stand
+NEW = 0.001  # share of a true view that must differ for it to show something new
+COMMON = 0.02  # weight of the whole picture's scale where a hole's depth is joined to what is known
+GREY = 128  # of 255, where there is nothing at all
 REACH = 12.0  # pixels, sigma of the neighbourhood that a hole's depth takes its scale from
 
 
@@ -77,7 +80,7 @@ def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
     Depth-image-based rendering as in Fehn 2004, with backward colour lookup. No views: nothing is covered.
     """
     H, W = camera.height, camera.width
-    pixels = np.full((H, W, 3), 128, np.float32)
+    pixels = np.full((H, W, 3), GREY, np.float32)
     nearness = np.empty((H, W), np.float32)
     covered, surface = np.zeros((H, W), np.bool_), np.zeros((H, W), np.float32)
     owner = np.zeros((H, W), np.int64)
@@ -110,7 +113,7 @@ def remembered(pixels: np.ndarray, depth: np.ndarray, pose: Pose, carried: Warp,
 def is_known(pixels: np.ndarray, carried: Warp) -> bool:
     """Whether a true view, pixels (H, W, 3) uint8, shows nothing that the view carried to its place does not."""
     differs = (np.abs(pixels.astype(np.int16) - carried.pixels) > SAME).any(-1) | ~carried.covered
-    return bool(differs.mean() < 0.001)
+    return bool(differs.mean() < NEW)
 
 
 def joined(depth: np.ndarray, known: np.ndarray, where: np.ndarray) -> np.ndarray:
@@ -123,7 +126,7 @@ def joined(depth: np.ndarray, known: np.ndarray, where: np.ndarray) -> np.ndarra
     weight = where.astype(np.float32)
     # far from anything known the scale fades into that of the whole picture
     mean, near = float(ratio[where].mean()), blur(weight)
-    return (depth * np.exp((blur(ratio) + 0.02 * mean) / (near + 0.02))).astype(np.float32)
+    return (depth * np.exp((blur(ratio) + COMMON * mean) / (near + COMMON))).astype(np.float32)
 
 
 def widened(mask: np.ndarray) -> np.ndarray:

@@ -6,8 +6,9 @@ import numpy as np
 
 from ....world.compiled import njit
 from ....world.pose import Camera, Pose
+from ....world.spatial.axes import along
 
-NEAR = 0.05
+NEAR = 0.05  # metres, before which nothing is seen
 TOLERANCE = 0.04  # of the depth, and metres: two depths this close are the same surface
 
 
@@ -42,9 +43,8 @@ def backward(pixels, depth_from, pose_from: Pose, depth_to, pose_to: Pose, camer
 def _project(turn, shift, focal, u, v, d, width, height):
     """Where pixel (u, v) at depth d lands in the other view, in pixel indices, and its depth there."""
     x, y = (u + 0.5 - width / 2) / focal * d, (v + 0.5 - height / 2) / focal * d
-    px = turn[0, 0] * x + turn[0, 1] * y + turn[0, 2] * d + shift[0]
-    py = turn[1, 0] * x + turn[1, 1] * y + turn[1, 2] * d + shift[1]
-    pz = turn[2, 0] * x + turn[2, 1] * y + turn[2, 2] * d + shift[2]
+    px, py = along(turn, shift, 0, x, y, d, 1.0), along(turn, shift, 1, x, y, d, 1.0)
+    pz = along(turn, shift, 2, x, y, d, 1.0)
     if pz < NEAR:
         return -1.0, -1.0, -1.0
     return px / pz * focal + width / 2 - 0.5, py / pz * focal + height / 2 - 0.5, pz

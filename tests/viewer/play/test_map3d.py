@@ -8,8 +8,9 @@ from roam.scenes.explorer import SceneSession
 from roam.scenes.splits import make_scene
 from roam.viewer.commands.surfaces import distance_to_scene, told
 from roam.viewer.files.outputs import OutputError
-from roam.viewer.play import map3d
-from roam.viewer.play.map3d import Fusion, Newest, NoOpen3D, load_open3d, read_points
+from roam.viewer.play import map3d, open3d_loading
+from roam.viewer.play.map3d import Fusion, Newest, read_points
+from roam.viewer.play.open3d_loading import NoOpen3D, load_open3d
 from roam.world.action import parse_action
 
 
@@ -66,7 +67,7 @@ def test_putting_never_waits_and_the_newest_wins():
 
 
 def test_without_open3d_the_map_is_one_sentence_with_the_pip_line(monkeypatch):
-    monkeypatch.setattr(map3d, "find_spec", lambda name: None)
+    monkeypatch.setattr(open3d_loading, "find_spec", lambda name: None)
     with pytest.raises(NoOpen3D, match="pip install"):
         map3d.Map3D("map.ply")
 
@@ -74,7 +75,7 @@ def test_without_open3d_the_map_is_one_sentence_with_the_pip_line(monkeypatch):
 def test_an_open3d_that_does_not_load_is_one_sentence_before_the_walk(monkeypatch, tmp_path):
     (tmp_path / "open3d.py").write_text("raise OSError('libusb-1.0.so.0: cannot open shared object file')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(map3d, "find_spec", lambda name: name)
+    monkeypatch.setattr(open3d_loading, "find_spec", lambda name: name)
     with pytest.raises(NoOpen3D, match=r"libusb-1.0.so.0.*: apt-get install") as error:
         map3d.Map3D(tmp_path / "map.ply")
     assert "\n" not in str(error.value)

@@ -164,10 +164,12 @@ def test_a_world_that_cannot_be_looked_at_says_so(wire_to, tmp_path):
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"pose": (0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0)}, "quaternion"), ({"width": 3}, "at least"),
-        ({"fov_deg": 2.0}, "at least"), ({"pose": (0.0,) * 7}, "quaternion"),
+        ({"pose": (0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0)}, "quaternion"),
+        ({"width": 3}, "at least"),
+        ({"fov_deg": 2.0}, "at least"),
+        ({"pose": (0.0,) * 7}, "quaternion"),
     ],
-)  # fmt: skip
+)
 def test_a_look_that_cannot_be_is_refused_with_its_seq(driven, values, says):
     wire, session = driven
     wire.send(p.Look(seq=9, session=session, **values))

@@ -39,8 +39,12 @@ def tilted(pose, *, axis, degrees):
     turn = [math.cos(half), 0.0, 0.0, 0.0]
     turn[1 + axis] = math.sin(half)
     (a, b, c, d), (w, x, y, z) = pose.wxyz, turn
-    product = (a * w - b * x - c * y - d * z, a * x + b * w + c * z - d * y, a * y - b * z + c * w + d * x,
-               a * z + b * y - c * x + d * w)  # fmt: skip
+    product = (
+        a * w - b * x - c * y - d * z,
+        a * x + b * w + c * z - d * y,
+        a * y - b * z + c * w + d * x,
+        a * z + b * y - c * x + d * w,
+    )
     return Pose(pose.position, product)
 
 
@@ -122,12 +126,15 @@ def test_what_a_look_shows_does_not_depend_on_the_looks_before_it():
 @pytest.mark.parametrize(
     "gaze",
     [
-        lambda: Gaze(HERE, Camera(2000, 64)), lambda: Gaze(HERE, Camera(4, 64)),
-        lambda: Gaze(HERE, Camera(64, 64, 160)), lambda: Gaze(HERE, CAMERA, ipd_m=3.0),
-        lambda: Gaze(HERE, CAMERA, ipd_m=-0.1), lambda: Gaze(Pose((0, 0, 0), (1, 1, 0, 0)), CAMERA),
+        lambda: Gaze(HERE, Camera(2000, 64)),
+        lambda: Gaze(HERE, Camera(4, 64)),
+        lambda: Gaze(HERE, Camera(64, 64, 160)),
+        lambda: Gaze(HERE, CAMERA, ipd_m=3.0),
+        lambda: Gaze(HERE, CAMERA, ipd_m=-0.1),
+        lambda: Gaze(Pose((0, 0, 0), (1, 1, 0, 0)), CAMERA),
         lambda: Gaze(Pose((float("nan"), 0, 0), (1, 0, 0, 0)), CAMERA),
     ],
-)  # fmt: skip
+)
 def test_a_look_beyond_the_limits_is_refused_in_one_sentence(gaze):
     with pytest.raises(LookError, match="wanted"):
         gaze()
