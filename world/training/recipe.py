@@ -101,6 +101,31 @@ def large(recipe: Recipe) -> Recipe:
     return replace(recipe, model=model, dream=dream, guide=guide, keyframe_walks=25_600, keyframe_canvas_walks=25_600)
 
 
+def within(recipe: Recipe, seconds: float, stages: tuple[str, ...]) -> Recipe:
+    """The recipe whose stages take so many seconds of training together, each its own share of them."""
+    own = {
+        "tokenizer": recipe.tokenizer,
+        "depth": recipe.refiner,
+        "world": recipe.world,
+        "dream": recipe.dream,
+        "guide": recipe.guide.run,
+        "painter": recipe.painting,
+        "finish": recipe.finishing,
+    }
+    share = seconds / max(1.0, sum(part.max_seconds for stage, part in own.items() if stage in stages))
+    timed = {stage: replace(part, max_seconds=share * part.max_seconds) for stage, part in own.items()}
+    return replace(
+        recipe,
+        tokenizer=timed["tokenizer"],
+        refiner=timed["depth"],
+        world=timed["world"],
+        dream=timed["dream"],
+        guide=replace(recipe.guide, run=timed["guide"]),
+        painting=timed["painter"],
+        finishing=timed["finish"],
+    )
+
+
 SIZES = {"small": lambda recipe: recipe, "large": large}
 
 
