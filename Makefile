@@ -1,24 +1,32 @@
 # Sets up its own .venv, then runs: `make play` walks, `make test` checks, `make lint` only reads the code.
+# `make test-engines` tests the clients in browsers and game engines, which it installs; `make test` names what it skips.
 # `make test-isa` runs what computes as on older processors, which this one is held to. `make mutants` damages the code
 # and counts how much of that the tests notice, which takes an hour or two.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 TESTED := .venv/.ready-to-test
+# two processes, each file of tests in one of them, and no more threads than that: make test JOBS=8
+SHARED := -n $(or $(JOBS),2) --dist loadfile
 NUMERIC := tests/kernels tests/world/spatial $(addprefix tests/world/,tokens/test_depth.py transformer/test_passes.py \
 	test_dreaming.py test_session.py)
 
-.PHONY: play test test-all test-isa mutants lint docs setup
+.PHONY: play test test-all test-engines test-isa mutants lint docs setup
 play: $(STAMP)
 	@echo "Opening a world; with no screen it walks by itself. Escape quits, H shows the keys."
 	$(BIN)/roam play $(ARGS)
 
 test: lint $(TESTED)
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs $(SHARED) $(ARGS)
+
+# The clients in the real thing: what Debian's packages have is installed first; Godot 4 by tests/engines/godot4.sh.
+test-engines: $(TESTED)
+	tests/engines/install.sh
+	$(BIN)/python -m pytest -rs tests/plugins tests/viewer/server/test_gateway.py tests/viewer/server/test_xr_page.py $(ARGS)
 
 # What is marked slow as well: soaks that take minutes.
 test-all: lint $(TESTED)
-	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SHARED) -m "slow or not slow" $(ARGS)
 
 # AVX2 without bf16, as most laptops have; then no vector instructions at all, as far as torch lets itself be held.
 test-isa: $(TESTED)

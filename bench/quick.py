@@ -7,6 +7,8 @@ frame, a mean picture, carried views with no model, what the tokenizer could do 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -380,22 +382,9 @@ class _Ticker:
 
 def start_cost(weights: Path | None) -> dict[str, float]:
     """Seconds from starting a process to its first dreamt frame, and that process's peak memory in MB after 30 more."""
-    import subprocess
-    import sys
-
-    code = (
-        "import sys, time; started = time.perf_counter()\n"
-        "from roam.scenes.explorer import SceneSession; from roam.scenes.splits import make_scene\n"
-        "from roam.world.engine import Engine; from roam.world.action import parse_action\n"
-        "session = Engine.from_checkpoint(sys.argv[1] or None).session(SceneSession(make_scene('test', 0)).frame)\n"
-        "session.step(parse_action('move forward')); print('shown', flush=True)\n"
-        "for _ in range(30): session.step(parse_action('turn left'))\n"
-        "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    )
+    command = [sys.executable, "-m", f"{__package__}.first_frame", *([str(weights)] if weights else [])]
     started = time.perf_counter()
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(weights or "")], stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         said = process.stdout
         assert said is not None, "it was asked for"
         said.readline()

@@ -7,6 +7,7 @@ edges are cast again at four points a pixel, so that pictures at 128x128 are fre
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,131 +28,103 @@ def render(scene: Scene | Place, pose: Pose, camera: Camera) -> TrueView:
     pixels = np.empty((height, width, 3), np.uint8)
     depth = np.empty((height, width), np.float32)
     ids = np.empty((height, width), np.int32)
-    _cast(
-        np.asarray(pose.position),
-        pose.rotation,
-        camera.focal,
-        scene.shapes,
-        scene.centers,
-        scene.halves,
-        scene.yaws,
-        scene.ids,
-        scene.materials,
-        scene.textures,
-        scene.colors,
-        scene.scales,
-        scene.ground,
-        scene.sky,
-        scene.light / np.linalg.norm(scene.light),
-        scene.haze,
-        pixels,
-        depth,
-        ids,
-    )
+    _cast(Eye(np.asarray(pose.position), pose.rotation, camera.focal), _solids(scene), _look(scene), pixels, depth, ids)
     return TrueView(pixels, depth, ids)
 
 
+class Eye(NamedTuple):
+    """From where: position (3,) and rotation (3, 3) as a Pose has them; focal in pixels."""
+
+    position: np.ndarray
+    rotation: np.ndarray
+    focal: float
+
+
+class Solids(NamedTuple):
+    """The n solids of a scene: arrays as Scene has them. Room for what the compiled code works out once a frame: trig
+    (n, 2), the cosine and sine of each yaw, and bounds (n, 4), the pixels that each can touch."""
+
+    shapes: np.ndarray
+    centers: np.ndarray
+    halves: np.ndarray
+    yaws: np.ndarray
+    ids: np.ndarray
+    trig: np.ndarray
+    bounds: np.ndarray
+
+
+class Look(NamedTuple):
+    """What surfaces, sky and air look like: as Scene has them, light as a unit vector."""
+
+    materials: np.ndarray
+    textures: np.ndarray
+    colors: np.ndarray
+    scales: np.ndarray
+    ground: int
+    sky: np.ndarray
+    light: np.ndarray
+    haze: float
+
+
+def _solids(scene: Scene) -> Solids:
+    n = len(scene.shapes)
+    trig, bounds = np.empty((n, 2)), np.empty((n, 4), np.int64)
+    return Solids(scene.shapes, scene.centers, scene.halves, scene.yaws, scene.ids, trig, bounds)
+
+
+def _look(scene: Scene) -> Look:
+    light = scene.light / np.linalg.norm(scene.light)
+    materials = (scene.materials, scene.textures, scene.colors, scene.scales)
+    return Look(*materials, scene.ground, scene.sky, light, scene.haze)
+
+
 @njit(cache=True, nogil=True, fastmath=True)
-def _cast(
-    eye,
-    rotation,
-    focal,
-    shapes,
-    centers,
-    halves,
-    yaws,
-    ids,
-    materials,
-    textures,
-    colors,
-    scales,
-    ground,
-    sky,
-    light,
-    haze,
-    out_pixels,
-    out_depth,
-    out_ids,
-):
+def _cast(eye, solids, look, out_pixels, out_depth, out_ids):
     height, width = out_depth.shape
-    count = shapes.shape[0]
-    bounds = np.empty((count, 4), np.int64)
-    trig = np.empty((count, 2))
-    for i in range(count):
-        trig[i, 0], trig[i, 1] = math.cos(yaws[i]), math.sin(yaws[i])
-        _screen_bounds(eye, rotation, focal, width, height, centers[i], halves[i], trig[i], bounds[i])
     nearest = np.empty((height, width))
     hit = np.empty((height, width), np.int32)
     face = np.empty((height, width), np.int32)
-    ray = np.empty(3)
-    for v in range(height):
-        for u in range(width):
-            _ray(rotation, (u + 0.5 - width / 2) / focal, (v + 0.5 - height / 2) / focal, ray)
-            t = -eye[2] / ray[2] if ray[2] < -1e-9 else FAR
-            hit[v, u] = _GROUND if t < FAR else _SKY
-            nearest[v, u] = min(t, FAR)
-            face[v, u] = 4
-    for i in range(count):
-        _cast_solid(i, shapes[i], eye, rotation, focal, centers[i], halves[i], trig[i], bounds[i], nearest, hit, face)
-    color, total = np.empty(3), np.empty(3)
+    _find(eye, solids, nearest, hit, face)
+    ray, color, total = np.empty(3), np.empty(3), np.empty(3)
     for v in range(height):
         for u in range(width):
             out_depth[v, u] = nearest[v, u]
             i = hit[v, u]
-            out_ids[v, u] = 0 if i == _SKY else (GROUND_ID if i == _GROUND else ids[i])
+            out_ids[v, u] = 0 if i == _SKY else (GROUND_ID if i == _GROUND else solids.ids[i])
             total[:] = 0.0
             if _is_edge(hit, face, v, u):
                 for sub in range(4):
                     fu, fv = u + 0.25 + 0.5 * (sub % 2), v + 0.25 + 0.5 * (sub // 2)
-                    _ray(rotation, (fu - width / 2) / focal, (fv - height / 2) / focal, ray)
-                    t, i, side = _first_hit(eye, ray, u, v, bounds, shapes, centers, halves, trig)
-                    _shade(
-                        t,
-                        i,
-                        side,
-                        eye,
-                        ray,
-                        focal * 2,
-                        centers,
-                        halves,
-                        trig,
-                        shapes,
-                        materials,
-                        textures,
-                        colors,
-                        scales,
-                        ground,
-                        sky,
-                        light,
-                        haze,
-                        color,
-                    )
+                    _ray(eye.rotation, (fu - width / 2) / eye.focal, (fv - height / 2) / eye.focal, ray)
+                    t, i, side = _first_hit(eye.position, ray, u, v, solids)
+                    _shade(t, i, side, eye.position, ray, eye.focal * 2, solids, look, color)
                     total += color * 0.25
             else:
-                _ray(rotation, (u + 0.5 - width / 2) / focal, (v + 0.5 - height / 2) / focal, ray)
-                _shade(
-                    nearest[v, u],
-                    i,
-                    face[v, u],
-                    eye,
-                    ray,
-                    focal,
-                    centers,
-                    halves,
-                    trig,
-                    shapes,
-                    materials,
-                    textures,
-                    colors,
-                    scales,
-                    ground,
-                    sky,
-                    light,
-                    haze,
-                    total,
-                )
+                _ray(eye.rotation, (u + 0.5 - width / 2) / eye.focal, (v + 0.5 - height / 2) / eye.focal, ray)
+                _shade(nearest[v, u], i, face[v, u], eye.position, ray, eye.focal, solids, look, total)
             for k in range(3):
                 out_pixels[v, u, k] = np.uint8(min(max(total[k], 0.0), 1.0) * 255 + 0.5)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _find(eye, solids, nearest, hit, face):
+    """What each pixel's ray meets first: how far, which solid, and which face of it."""
+    height, width = nearest.shape
+    position, rotation, focal = eye
+    for i in range(solids.shapes.shape[0]):
+        turn, bounds = solids.trig[i], solids.bounds[i]
+        turn[0], turn[1] = math.cos(solids.yaws[i]), math.sin(solids.yaws[i])
+        _screen_bounds(position, rotation, focal, width, height, solids.centers[i], solids.halves[i], turn, bounds)
+    ray = np.empty(3)
+    for v in range(height):
+        for u in range(width):
+            _ray(rotation, (u + 0.5 - width / 2) / focal, (v + 0.5 - height / 2) / focal, ray)
+            t = -position[2] / ray[2] if ray[2] < -1e-9 else FAR
+            hit[v, u] = _GROUND if t < FAR else _SKY
+            nearest[v, u] = min(t, FAR)
+            face[v, u] = 4
+    for i in range(solids.shapes.shape[0]):
+        _cast_solid(i, solids, eye, nearest, hit, face)
 
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
@@ -193,7 +166,8 @@ def _screen_bounds(eye, rotation, focal, width, height, center, half, trig, out)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _first_hit(eye, ray, u, v, bounds, shapes, centers, halves, trig):
+def _first_hit(eye, ray, u, v, solids):
+    shapes, centers, halves, trig, bounds = solids.shapes, solids.centers, solids.halves, solids.trig, solids.bounds
     t = -eye[2] / ray[2] if ray[2] < -1e-9 else FAR
     t = min(t, FAR)
     hit = _GROUND if t < FAR else _SKY
@@ -221,11 +195,19 @@ def _first_hit(eye, ray, u, v, bounds, shapes, centers, halves, trig):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _cast_solid(i, shape, eye, rotation, focal, center, half, trig, bound, nearest, hit, face):
+def _cast_solid(i, solids, eye, nearest, hit, face):
     """Cast every pixel within one solid's bounds; all that does not change from pixel to pixel is taken out."""
     height, width = nearest.shape
+    position, rotation, focal = eye
+    shape, center, half, trig, bound = (
+        solids.shapes[i],
+        solids.centers[i],
+        solids.halves[i],
+        solids.trig[i],
+        solids.bounds[i],
+    )
     c, s, h0, h1, h2 = trig[0], trig[1], half[0], half[1], half[2]
-    wx, wy, oz = eye[0] - center[0], eye[1] - center[1], eye[2] - center[2]
+    wx, wy, oz = position[0] - center[0], position[1] - center[1], position[2] - center[2]
     ox, oy = c * wx + s * wy, -s * wx + c * wy
     ax, ay, az = c * rotation[0, 0] + s * rotation[1, 0], -s * rotation[0, 0] + c * rotation[1, 0], rotation[2, 0]
     bx, by, bz = c * rotation[0, 1] + s * rotation[1, 1], -s * rotation[0, 1] + c * rotation[1, 1], rotation[2, 1]
@@ -308,27 +290,10 @@ def _is_edge(hit, face, v, u):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _shade(
-    t,
-    i,
-    side,
-    eye,
-    ray,
-    focal,
-    centers,
-    halves,
-    trig,
-    shapes,
-    materials,
-    textures,
-    colors,
-    scales,
-    ground,
-    sky,
-    light,
-    haze,
-    out,
-):
+def _shade(t, i, side, eye, ray, focal, solids, look, out):
+    """The colour of where a ray meets solid i, the ground or the sky, textures averaged over the pixel's footprint."""
+    sky, light, colors = look.sky, look.light, look.colors
+    centers, halves, trig, shapes = solids.centers, solids.halves, solids.trig, solids.shapes
     length = math.sqrt(ray[0] ** 2 + ray[1] ** 2 + ray[2] ** 2)
     if i == _SKY:
         up = min(max(ray[2] / length * 1.6, 0.0), 1.0)
@@ -339,9 +304,9 @@ def _shade(
         return
     x, y, z = eye[0] + t * ray[0], eye[1] + t * ray[1], eye[2] + t * ray[2]
     nx, ny, nz, a, b = 0.0, 0.0, 1.0, x, y
-    material, salt = ground, 0
+    material, salt = look.ground, 0
     if i >= 0:
-        material, salt = materials[i], i + 1
+        material, salt = look.materials[i], i + 1
         c, s = trig[i, 0], trig[i, 1]
         lx, ly, lz = x - centers[i, 0], y - centers[i, 1], z - centers[i, 2]
         lx, ly = c * lx + s * ly, -s * lx + c * ly
@@ -362,9 +327,9 @@ def _shade(
         nx, ny = c * nx - s * ny, s * nx + c * ny
     facing = abs(nx * ray[0] + ny * ray[1] + nz * ray[2]) / length
     footprint = t / focal / max(facing, 0.15)
-    mix, tint = _texture(textures[material], a, b, scales[material], footprint, salt)
+    mix, tint = _texture(look.textures[material], a, b, look.scales[material], footprint, salt)
     lit = 0.62 + 0.38 * max(nx * light[0] + ny * light[1] + nz * light[2], 0.0) + 0.08 * nx - 0.05 * ny
-    air = 1.0 - math.exp(-haze * t)
+    air = 1.0 - math.exp(-look.haze * t)
     for k in range(3):
         base = colors[material, 0, k] + (colors[material, 1, k] - colors[material, 0, k]) * mix
         out[k] = base * tint * lit * (1 - air) + sky[0, k] * air

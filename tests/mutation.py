@@ -169,18 +169,22 @@ def _short(code: str) -> str:
     return code if len(code) <= 90 else f"{code[:87]}..."
 
 
-def sample(seed: int, num_python: int, num_page: int) -> list[Mutant]:
-    """So many damages of Python files and of the page, each as likely as any other."""
+def sample(seed: int, num_python: int, num_page: int, of: Sequence[str] = ("",)) -> list[Mutant]:
+    """So many damages of Python files and of the page, each as likely as any other. of: how the paths of the Python
+    files begin."""
     files = sorted(p.relative_to(ROOT) for top in ("viewer", "plugins") for p in (ROOT / top).rglob("*.py"))
+    files = [path for path in files if path.as_posix().startswith(tuple(of))]
     rng = random.Random(seed)
-    places = rng.sample([place for path in files for place in python_places(path)], num_python)
+    known = [place for path in files for place in python_places(path)]
+    places = rng.sample(known, min(num_python, len(known)))
     chosen = [python_mutant(*place) for place in places] + rng.sample(list(page_mutants(PAGE)), num_page)
     rng.shuffle(chosen)  # so that a run that ends early has tried a fair sample too
     return chosen
 
 
 def concerned(path: str) -> list[str]:
-    """The test files to run for a source file: those that say its names most, of those that import it or what does."""
+    """The test files to run for a source file: the one that is called after it, then those that say its names most, of
+    those that import it or what does."""
     tests = {p: p.read_text(encoding="utf-8") for p in _tests()}
     if path == str(PAGE):
         return [_said(next(p for p, text in tests.items() if "class Browser" in text))]
@@ -190,7 +194,8 @@ def concerned(path: str) -> list[str]:
     near = {p for p, text in tests.items() if _imports(text, p, _module(path))}
     far = {p for p, text in tests.items() if any(_imports(text, p, _module(_said(user))) for user in users)}
     names = re.compile(rf"\b(?:{'|'.join(_names(path))})\b")
-    ranked = sorted(near | far, key=lambda p: (p not in near, -len(names.findall(tests[p]))))
+    own = {p for p in tests if p.stem == f"test_{Path(path).stem}"}
+    ranked = sorted(own | near | far, key=lambda p: (p not in own, p not in near, -len(names.findall(tests[p]))))
     return [_said(p) for p in ranked[:MOST_FILES]] or ["tests/viewer/commands/test_play.py"]
 
 
@@ -361,6 +366,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--python", type=int, default=54, help="damages to Python files")
+    parser.add_argument("--of", nargs="+", default=[""], metavar="PATH", help="of files whose paths begin so alone")
     parser.add_argument("--page", type=int, default=6, help="damages to the page")
     parser.add_argument("--minutes", type=float, default=1e9, help="end after so long, with what was tried")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "mutation.md")
@@ -369,7 +375,7 @@ def main() -> None:
     parser.add_argument("--whys", type=Path, help="reasons for what stays unnoticed: JSON, 'PATH BEFORE -> AFTER': why")
     parser.add_argument("--list", action="store_true", help="print the sample and try nothing")
     order = parser.parse_args()
-    mutants = sample(order.seed, order.python, order.page)
+    mutants = sample(order.seed, order.python, order.page, order.of)
     if order.list:
         print("\n".join(f"{mutant}  [{' '.join(concerned(mutant.path))}]" for mutant in mutants))
         return

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import statistics
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -30,9 +32,10 @@ WORLD_ROWS = (
     {"checkpoint"},
     {"emu.checkpoint", "emu.answer"},
     {"session"},
-    {"changes"},
-    {"snapshot"},
-    {"engine", "emu.engine"},
+    {"stepping"},
+    {"saves.changes"},
+    {"saves"},
+    {"engine", "emu.passage", "emu.engine"},
     {"opening"},
     {"training"},
     {"adaptation"},
@@ -41,6 +44,7 @@ WORLD_ROWS = (
 MEETING = {"viewer.cli", "viewer.command_line", "viewer.commands", "viewer.opening"}
 COMMANDS = {"bench.consistency.commands"}  # Typer applications, which import their work when a command runs
 TAUGHT = {"world.training", "world.adaptation"}
+MOST_LINES, MEDIAN_LINES, MEDIAN_FUNCTION, MOST_FILES = 450, 120, 8, 16
 HEAVY = {"torch", "triton", "open3d", "transformers"}
 
 
@@ -226,12 +230,33 @@ def test_no_files_import_each_other_in_a_circle_not_even_late_or_for_types():
         visit(name)
 
 
+def tracked() -> list[Path]:
+    """Every Python file of ours: of the packages, tests, plugins and examples, and those at the top."""
+    folders = (*PACKAGES, "tests", "plugins", "examples")
+    return [*ROOT.glob("*.py"), *(path for folder in folders for path in files(folder))]
+
+
+def test_files_and_functions_are_short_and_folders_small():
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in tracked()}
+    long = {str(path.relative_to(ROOT)): count for path, count in lines.items() if count > MOST_LINES}
+    assert not long, f"over {MOST_LINES} lines: {long}"
+    lengths = [node.end_lineno - node.lineno + 1 for path in lines for node in functions(path)]
+    in_folders = Counter(path.parent for path in lines if path.name != "__init__.py")
+    figures = statistics.median(lines.values()), statistics.median(lengths), max(in_folders.values())
+    print("median lines of a file, of a function; files in the largest folder:", *figures)  # pytest -s shows it
+    assert figures[0] <= MEDIAN_LINES and figures[1] <= MEDIAN_FUNCTION, figures
+
+
+def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
 def test_every_folder_of_code_is_a_package_of_at_most_sixteen_files():
-    folders = {path.parent for package in PACKAGES for path in files(package)}
-    for folder in folders:
-        names = [path.name for path in folder.glob("*.py")]
-        assert "__init__.py" in names, f"{folder} has no __init__.py, so an installed copy would lack it"
-        assert len(names) - 1 <= 16, f"{folder} holds {len(names) - 1} files: sort them into folders"
+    for folder in {path.parent for package in PACKAGES for path in files(package)}:
+        assert (folder / "__init__.py").exists(), f"{folder} has no __init__.py, so an installed copy would lack it"
+    for folder, count in Counter(path.parent for path in tracked() if path.name != "__init__.py").items():
+        assert count <= MOST_FILES, f"{folder} holds {count} files: sort them into folders"
 
 
 def test_importing_a_viewer_prints_nothing_and_brings_no_torch():

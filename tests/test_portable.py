@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -105,6 +106,51 @@ def test_sockets_wait_in_a_loop_that_windows_has_too():
     ]
     assert not runs
     assert all("SelectorEventLoop" in ast.unparse(call) for _, call in calls("Runner"))
+
+
+# modules and names that are gone from Python 3.12, 3.13 or 3.14, by their "What's New"
+GONE_MODULES = {
+    *("aifc", "asynchat", "asyncore", "audioop", "cgi", "cgitb", "chunk", "crypt", "distutils", "imghdr", "imp"),
+    *("lib2to3", "mailcap", "msilib", "nis", "nntplib", "ossaudiodev", "pipes", "pkg_resources", "smtpd", "sndhdr"),
+    *("spwd", "sunau", "telnetlib", "typing.io", "typing.re", "uu", "xdrlib"),
+}
+GONE_NAMES = {
+    *("ast.Bytes", "ast.Ellipsis", "ast.NameConstant", "ast.Num", "ast.Str"),
+    *("asyncio.AbstractChildWatcher", "asyncio.SafeChildWatcher", "asyncio.ThreadedChildWatcher"),
+    *("asyncio.coroutine", "asyncio.get_event_loop", "asyncio.get_event_loop_policy", "asyncio.set_event_loop_policy"),
+    *("configparser.SafeConfigParser", "datetime.utcfromtimestamp", "datetime.utcnow", "importlib.abc.Traversable"),
+    *("importlib.find_loader", "inspect.getargspec", "locale.resetlocale", "logging.warn", "pkgutil.find_loader"),
+    *("pkgutil.get_loader", "pkgutil.ImpImporter", "pty.master_open", "pty.slave_open", "re.template"),
+    *("sqlite3.version", "ssl.match_hostname", "ssl.wrap_socket", "tempfile.mktemp", "unittest.makeSuite"),
+    *("urllib.request.FancyURLopener", "urllib.request.URLopener", "webbrowser.MacOSX", "zipimport.find_module"),
+}
+
+
+def test_nothing_is_used_that_newer_pythons_have_removed():
+    for where, node in nodes(ast.Import, ast.ImportFrom):
+        modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+        names = {f"{node.module}.{a.name}" for a in node.names} if isinstance(node, ast.ImportFrom) else set()
+        assert not {module.split(".")[0] for module in modules} & GONE_MODULES and not names & GONE_NAMES, where
+    for where, node in nodes(ast.Attribute):
+        assert ast.unparse(node) not in GONE_NAMES, f"{where}: {ast.unparse(node)}"
+
+
+def test_every_file_compiles_without_a_warning():
+    # an escape that means nothing, `is` with a number, a return out of `finally`: some Python will refuse them
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for package in (*PACKAGES, "bench", "examples", "tests"):
+            for path in (ROOT / package).rglob("*.py"):
+                compile(path.read_text(encoding="utf-8"), str(path), "exec", dont_inherit=True)
+
+
+def test_nothing_returns_out_of_finally():
+    # Python 3.14 warns of it; it swallows whatever was raised
+    for name, tree in trees().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Try | ast.TryStar):
+                last = ast.Module(node.finalbody, [])
+                assert not any(isinstance(part, ast.Return) for part in ast.walk(last)), f"{name}:{node.lineno}"
 
 
 @pytest.fixture

@@ -36,18 +36,18 @@ def njit(*, cache: bool = False, **options) -> Callable:
 
 
 class _Cache(FunctionCache):
-    """Numba's cache, without which one can do: what cannot be kept, or be read again, is compiled each time."""
+    """Numba's cache, made tolerant: what cannot be written to it, or read from it, is compiled again."""
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
-        except Exception as error:  # a disk that is full, or has made something else of the index
+        except Exception as error:  # the disk is full, or the index file is damaged
             log.warning("compiled code of %s is not kept: %s", self._name, error)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
-        except Exception as error:  # whatever unpickling raises at what a disk has made of a file
+        except Exception as error:  # unpickling a damaged file can raise anything
             log.warning("compiled code of %s cannot be read, and is compiled anew: %s", self._name, error)
             with contextlib.suppress(OSError):
                 self.flush()  # an index without it

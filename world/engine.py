@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..kernels.device import leave_a_core
 from .action import Action, say
@@ -24,15 +23,16 @@ from .dreamer import SPECK, Asked, Dream, Dreamer, DreamStopped, strides_ahead, 
 from .frame import Frame, Timing
 from .frame_codec import FrameCodec
 from .pose import Camera, Pose
+from .saves.snapshot import load_session, save_changes, save_session
 from .session import NUM_VIEWS, REWIND_LIMIT, Keyframe, Moment, Plan, Prepared, Session, view_index
-from .snapshot import load_session, save_changes, save_session
 from .spatial.view_memory import ViewMemory
 from .spatial.warp import View, Warp, is_known, remembered, warp
+from .stepping.seeds import mix, seed_of
+from .stepping.whole_frames import WholeFrames, codes_of, numbers_of
 from .tokens.vision import VisionTokenizer
-from .transformer.autoregressive import decode_autoregressive
 from .transformer.cache import KVCache
-from .transformer.dida import Canvas, MetricPath, decode_canvas, start_from_frame, start_from_noise, start_from_warp
-from .transformer.passes import Evidence, Passes, Serving
+from .transformer.dida import MetricPath
+from .transformer.passes import Passes, Serving
 
 
 class Engine:
@@ -63,6 +63,7 @@ class Engine:
         self.passes = Passes(
             self.model, self.cache, self.path, self.layout, self.vocabulary, guidance=self.serving.guidance
         )
+        self.whole_frames = WholeFrames(self.passes, self.codec, sampler=self.serving.sampler)
         self.dreamer: Dreamer | None = None
         if checkpoint.painter is not None:
             self.dreamer = Dreamer(
@@ -114,7 +115,7 @@ class Engine:
 
     @property
     def dreams_anew(self) -> bool:
-        """Whether what nobody has seen is dreamt apart from what has been, so that it can be dreamt otherwise."""
+        """Whether holes are dreamt apart, with a painter, so that `dream_anew` can draw them with another seed."""
         return self.dreamer is not None
 
     def session(
@@ -146,7 +147,7 @@ class Engine:
         if seen is not None:
             known, pose = Warp(pixels, np.asarray(seen, bool), depth), first.pose or Pose.at(0, 0, 1.5)
             with torch.inference_mode():
-                dream = self._dreamer.dream([Asked(pose, known, (), (), page, 0, _mix(seed, 0, 0))])[0]
+                dream = self._dreamer.dream([Asked(pose, known, (), (), page, 0, mix(seed, 0, 0))])[0]
             pixels, depth, grid = dream.view.pixels, dream.view.depth, dream.tokens
         frame = Frame(0, pixels, grid, depth, first.pose)
         memory = ViewMemory(camera)
@@ -168,11 +169,11 @@ class Engine:
         return self.rewind_limit
 
     def save_session(self, session: Session, path: str | Path) -> None:
-        """Write a session's complete state; see snapshot.py."""
+        """Write a session's complete state; see saves/snapshot.py."""
         save_session(session, path)
 
     def save_changes(self, session: Session, path: str | Path, before: Session) -> bool:
-        """Write what has changed in a session since it was saved; see snapshot.py."""
+        """Write what has changed in a session since it was saved; see saves/snapshot.py."""
         return save_changes(session, path, before)
 
     def load_session(self, path: str | Path, *changes: str | Path) -> Session:
@@ -202,9 +203,9 @@ class Engine:
         return [frames[id(session)] for session in sessions]
 
     def _imagine(self, walks: Sequence[Step], clock: _Clock, warp_ms: float) -> list[Frame]:
-        """Steps of sessions that have views to carry: what was seen is shown as it was, what nobody has seen is dreamt,
-        first the keyframe that the step leads to, then what that has left open. Where nothing is new no network runs,
-        where just the rims of things are, the painter alone."""
+        """Steps of sessions that carry views. What was seen before is shown as it was. A step that opens a hole which
+        things fit into has its keyframe dreamt first; holes that the keyframe leaves open are dreamt at the step's own
+        pose. A step that opens no hole runs no network; one that opens just rims of things runs the painter alone."""
         states = [_Imagined(session, session.memory, plan.there[1]) for session, _, plan in walks]
         ahead = [k for k, (_, _, plan) in enumerate(walks) if self._is_open(plan.there[1])]
         self.settle([walks[k][0] for k in ahead])
@@ -223,7 +224,7 @@ class Engine:
             self.cache.pool.release(page)
         for k, ((session, _, plan), state) in enumerate(zip(walks, states, strict=True)):
             if state.shown is None and k not in dreams and state.carried.open > SPECK:
-                dreams[k] = self._dreamer.touch_up(plan.there[0], state.carried, self._seed(session, 1))
+                dreams[k] = self._dreamer.touch_up(plan.there[0], state.carried, seed_of(session, 1))
             if k in dreams:
                 state.shown = dreams[k]
                 state.memory = state.memory.with_view(view_index(session.frame.index + 1), dreams[k].view)
@@ -257,7 +258,7 @@ class Engine:
         return carried.open > SPECK and not self._dreamer.is_decided(carried)
 
     def _keyframes(self, walks: Sequence[Step], *, stop: Callable[[], bool] | None = None) -> list[Prepared]:
-        """The keyframe that each step leads to, dreamt now or before."""
+        """The keyframe that each step leads to: the one that `prepare` made, else one that is dreamt now."""
         made = [session.take_prepared(action) for session, action, _ in walks]
         missing = [k for k, prepared in enumerate(made) if prepared is None]
         pages = [self.cache.allocate() for _ in missing]
@@ -284,11 +285,7 @@ class Engine:
 
     def _asked(self, session: Session, pose: Pose, carried: Warp, words: tuple[int, ...], page: int, use: int) -> Asked:
         number = session.keyframes[-1].number + 1
-        return Asked(pose, carried, words, tuple(session.history()), page, number, self._seed(session, use))
-
-    @staticmethod
-    def _seed(session: Session, use: int) -> int:
-        return _mix(session.seed, session.frame.index + 1, use)
+        return Asked(pose, carried, words, tuple(session.history()), page, number, seed_of(session, use))
 
     def _with_keyframe(self, state: _Imagined, plan: Plan, prepared: Prepared) -> _Imagined:
         session, dream = state.session, prepared.dream
@@ -303,18 +300,17 @@ class Engine:
     def _redraw(self, walks: Sequence[Step], clock: _Clock, warp_ms: float) -> list[Frame]:
         """Steps that decode a whole frame: where no view can be carried, without a painter, or by another decoder."""
         sessions = [session for session, _, _ in walks]
-        plans = [self._with_codes(plan) for _, _, plan in walks]
+        plans = [self.whole_frames.with_codes(plan) for _, _, plan in walks]
         warp_ms += clock.lap_ms()
         self.settle(sessions)
         commit_ms = clock.lap_ms()
         pages = [self.cache.allocate() for _ in sessions]
-        decoders = {"dida": self._denoise, "autoregressive": self._token_by_token, "carry": self._carry}
-        tokens = decoders[sessions[0].decoder](sessions, plans, pages)
+        tokens = self.whole_frames.decode(sessions[0].decoder, sessions, plans, pages)
         denoise_ms = clock.lap_ms()
         frames = []
         for b, ((session, action, _), plan) in enumerate(zip(walks, plans, strict=True)):
             pixels, depth = self.codec.decoded(tokens[b : b + 1])
-            # what words without a motion show is not remembered: they must not cost what was seen
+            # words without a motion leave the pose unknown: their frame is not remembered, and overwrites nothing
             fresh = np.zeros(depth.shape, bool) if action.motion is None else None
             if plan.carried is not None and self.dida.detail_tolerance:
                 assert plan.codes is not None, "a carried view has codes by then"
@@ -336,11 +332,11 @@ class Engine:
 
     @torch.inference_mode()
     def observe(self, session: Session, action: Action, pixels: np.ndarray, pose: Pose | None = None) -> Frame:
-        """Take a true frame into a session's history: what `step` would have dreamt is given instead."""
+        """Add a true frame to a session's history, in place of the one that `step` would dream."""
         plan = session.plan(action)
         session.settle()
         page = self.cache.allocate()
-        self._prefill([session], [plan], [page])
+        self.whole_frames.prefill([session], [plan], [page])
         grid, shown, depth = self.codec.taken_in(pixels)
         pose, fresh = pose or plan.pose, None
         if pose is not None and len(session.memory):
@@ -353,82 +349,17 @@ class Engine:
 
     @torch.inference_mode()
     def settle(self, sessions: Sequence[Session]) -> None:
-        """Commit: one causal clean pass over the newest keyframe of every session that has one outstanding."""
+        """Commit: one causal pass over the newest keyframe of every session whose keyframe has none yet."""
         waiting = [session for session in sessions if not session.is_committed]
         if not waiting:
             return
-        tokens = torch.stack([_codes(session.keyframes[-1].tokens) for session in waiting]).to(self.device)
+        tokens = torch.stack([codes_of(session.keyframes[-1].tokens) for session in waiting]).to(self.device)
         past = [session.pages[-self.layout.window - 1 : -1] for session in waiting]
-        self.passes.commit(tokens, self._numbers(waiting, 0), past, [session.pages[-1] for session in waiting])
+        self.passes.commit(
+            tokens, numbers_of(waiting, 0, self.device), past, [session.pages[-1] for session in waiting]
+        )
         for session in waiting:
             session.settled()
-
-    def _prefill(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> None:
-        """Write the words' keys and values into the new pages, where no canvas is read with them."""
-        past = [session.history() for session in sessions]
-        self.passes.read_words([plan.text for plan in plans], self._numbers(sessions, 1), past, pages)
-
-    def _denoise(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
-        starts = [self._start(session, plan) for session, plan in zip(sessions, plans, strict=True)]
-        canvas = Canvas(torch.cat([start.tokens for start in starts]), torch.cat([start.level for start in starts]))
-        past, index = [session.history() for session in sessions], self._numbers(sessions, 1)
-        evidence = self._evidence(plans)
-        unread: list[tuple[int, ...]] | None = [plan.text for plan in plans]  # until the first step reads them
-
-        def predict(tokens: Tensor, seeds: Tensor, temperature: float) -> Tensor:
-            nonlocal unread
-            words, unread = unread, None
-            return self.passes.denoise(words, index, past, pages, tokens, evidence, seeds, temperature=temperature)
-
-        seeds = [self._seeds(sessions, 1 + step) for step in range(self.dida.steps)]
-        return decode_canvas(predict, canvas, self.path, seeds, sampler=self.serving.sampler)
-
-    def _evidence(self, plans: Sequence[Plan]) -> Evidence:
-        """What the carried views say of each cell."""
-        N = self.layout.num_cells
-        codes = torch.zeros(len(plans), N, dtype=torch.int64, device=self.device)
-        beta = torch.zeros(len(plans), N, device=self.device)
-        for b, plan in enumerate(plans):
-            if plan.carried is not None and plan.codes is not None:
-                coverage = torch.from_numpy(plan.carried.coverage(self.layout.grid)).flatten().to(self.device)
-                codes[b] = plan.codes[0]
-                beta[b] = torch.where(coverage > 0.5, self.dida.carried_trust, self.dida.hole_trust)
-        return Evidence(codes, beta)
-
-    def _carry(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
-        """No model: the carried view, or the frame before, as the tokenizer has it."""
-        self._prefill(sessions, plans, pages)
-        before = [self._shown_codes(session) for session in sessions]
-        return torch.cat([b if plan.codes is None else plan.codes for b, plan in zip(before, plans, strict=True)])
-
-    def _with_codes(self, plan: Plan) -> Plan:
-        return plan if plan.carried is None else replace(plan, codes=self.codec.codes(plan.carried.pixels[None]))
-
-    def _start(self, session: Session, plan: Plan) -> Canvas:
-        seeds = self._seeds([session], 0)
-        if plan.carried is not None and plan.codes is not None:
-            coverage = torch.from_numpy(plan.carried.coverage(self.layout.grid)).flatten()[None].to(self.device)
-            return start_from_warp(self.path, plan.codes, coverage, seeds)
-        if session.start == "noise":
-            return start_from_noise(self.path, (1, self.layout.num_cells), seeds)
-        before = self._shown_codes(session)
-        return start_from_frame(self.path, before, seeds)
-
-    def _token_by_token(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
-        self._prefill(sessions, plans, pages)
-        past, index = [session.history() for session in sessions], self._numbers(sessions, 1)
-        own = torch.tensor(pages, device=self.device)
-        words, seeds = self.cache.lengths[own], self._seeds(sessions, 1)
-
-        def next_token(before: Tensor | None, place: int) -> Tensor:
-            before = torch.zeros_like(own) if before is None else before
-            return self.passes.next_token(
-                before, place, words, index, past, pages, seeds, temperature=self.dida.temperature
-            )
-
-        tokens = decode_autoregressive(next_token, self.layout.num_cells)
-        self.cache.lengths[own] = words  # the commit pass writes the frame again, the last token's row with it
-        return tokens
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels (H, W, 3) uint8 as a token grid (h, w) int32."""
@@ -439,21 +370,6 @@ class Engine:
         pixels, depth = self.codec.decoded(torch.from_numpy(tokens.astype(np.int64)).to(self.device))
         return pixels, self.codec.refined(pixels, depth)
 
-    def _numbers(self, sessions: Sequence[Session], ahead: int) -> Tensor:
-        """(B,) int64: the number of each session's newest keyframe, or of one `ahead` of it."""
-        return torch.tensor([session.keyframes[-1].number + ahead for session in sessions], device=self.device)
-
-    def _shown_codes(self, session: Session) -> Tensor:
-        """The codes (1, N) of the frame on show, which has none yet where memory showed it."""
-        if session.frame.tokens is None:
-            return self.codec.codes(session.frame.pixels[None])
-        return _codes(session.frame.tokens)[None].to(self.device)
-
-    def _seeds(self, sessions: Sequence[Session], use: int) -> Tensor:
-        """(B,) int64: one seed for each session's next frame and each use within it."""
-        seeds = [_mix(session.seed, session.frame.index + 1, use) for session in sessions]
-        return torch.tensor(seeds, dtype=torch.int64, device=self.device)
-
 
 def available_device() -> str:
     """CUDA where there is a device of it, else the CPU."""
@@ -461,17 +377,12 @@ def available_device() -> str:
 
 
 def check_no_dreams(steps: int | None, temperature: float | None) -> None:
-    """Raise CheckpointError where dreams are ordered of a model that has no painter."""
+    """Raise CheckpointError if dreams are configured for a model without a painter."""
     if steps is not None or temperature is not None:
         raise CheckpointError(
             "this model has no painter and dreams nothing apart, so steps and a temperature of dreams would change "
             "nothing: leave them out"
         )
-
-
-def _codes(tokens: np.ndarray) -> Tensor:
-    """A token grid's codes (N,) int64."""
-    return torch.from_numpy(tokens.astype(np.int64)).flatten()
 
 
 @dataclass
@@ -497,14 +408,3 @@ class _Clock:
         now = time.perf_counter()
         lap, self._then = (now - self._then) * 1e3, now
         return lap
-
-
-def _mix(*parts: int) -> int:
-    """Integers to one 62-bit integer, by splitmix64 over each in turn."""
-    state = 0
-    for part in parts:
-        state = (state + part + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    return state >> 2

@@ -296,7 +296,7 @@ class Session:
         return self.frame
 
     def save(self, path: str | Path) -> None:
-        """Write the complete state to one file; see snapshot.py and emu/engine.py."""
+        """Write the complete state to one file; see saves/snapshot.py and emu/engine.py."""
         self.engine.save_session(self, path)
 
     @property

@@ -14,7 +14,22 @@ import numpy as np
 from ...world.compiled import njit
 
 FAR = 100.0
+TALL, STEP_UP = 56 / 32, 24 / 32  # metres that a walker is high, and climbs at once
 _SKY, _FLOOR, _CEILING, _WALL = 0, 1, 2, 3
+
+
+class Level(NamedTuple):
+    """n lines, m sectors and k solid things as Ground has them, for compiled code."""
+
+    ends: np.ndarray
+    front: np.ndarray
+    back: np.ndarray
+    blocks: np.ndarray
+    middles: np.ndarray
+    floors: np.ndarray
+    ceilings: np.ndarray
+    is_open: np.ndarray
+    solids: np.ndarray
 
 
 class Grid(NamedTuple):
@@ -67,29 +82,14 @@ def _crosses(ax, ay, bx, by, x, y, size):
     return abs(signs) < 4
 
 
+@njit(cache=True, inline="always")
+def _touches(ends, x, y, radius):
+    """Whether a line reaches into a walker's square; one that lies along its side does not."""
+    return _crosses(ends[0], ends[1], ends[2], ends[3], x - radius + 1e-7, y - radius + 1e-7, 2 * radius - 2e-7)
+
+
 @njit(cache=True, nogil=True)
-def cast(
-    eye,
-    rotation,
-    focal,
-    ends,
-    front,
-    back,
-    middles,
-    floors,
-    ceilings,
-    is_open,
-    first,
-    lines,
-    low,
-    columns,
-    rows,
-    cell,
-    out_depth,
-    out_ids,
-    out_middle,
-    out_line,
-):
+def cast(eye, rotation, focal, level, grid, out_depth, out_ids, out_middle, out_line):
     """Depth and kind of what every pixel sees: out_depth (H, W) float32; out_ids (H, W) int32, 0 sky, 1 floor,
     2 ceiling, 3 + the line's number a wall. out_middle (H, W) float32: the depth of the first picture that one can see
     past, FAR where there is none, and out_line (H, W) int32 its line."""
@@ -101,52 +101,17 @@ def cast(
             dx = rotation[0, 0] * x + rotation[0, 1] * y + rotation[0, 2]
             dy = rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2]
             dz = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2]
-            t, kind, middle, line = _ray(
-                eye[0],
-                eye[1],
-                eye[2],
-                dx,
-                dy,
-                dz,
-                ends,
-                front,
-                back,
-                middles,
-                floors,
-                ceilings,
-                is_open,
-                first,
-                lines,
-                low,
-                columns,
-                rows,
-                cell,
-            )
+            t, kind, middle, line = _ray(eye, dx, dy, dz, level, grid)
             out_depth[v, u], out_ids[v, u], out_middle[v, u], out_line[v, u] = t, kind, middle, line
 
 
 @njit(cache=True, nogil=True)
-def _ray(
-    ex,
-    ey,
-    ez,
-    dx,
-    dy,
-    dz,
-    ends,
-    front,
-    back,
-    middles,
-    floors,
-    ceilings,
-    is_open,
-    first,
-    lines,
-    low,
-    columns,
-    rows,
-    cell,
-):
+def _ray(eye, dx, dy, dz, level, grid):
+    """Depth and kind of what one ray meets, and depth and line of the first picture that one sees past."""
+    ex, ey, ez = eye
+    first, lines, low, columns, rows, cell = grid
+    ends, front, back, floors, ceilings = level.ends, level.front, level.back, level.floors, level.ceilings
+    is_open, middles = level.is_open, level.middles
     middle, middle_line = FAR, -1
     column, row = int((ex - low[0]) / cell), int((ey - low[1]) / cell)
     step_c, step_r = (1 if dx > 0 else -1), (1 if dy > 0 else -1)
@@ -220,8 +185,10 @@ def _flat(ez, dz, until, floor, ceiling, is_sky):
 
 
 @njit(cache=True, nogil=True)
-def sector_at(x, y, ends, front, back, first, lines, low, columns, rows, cell):
+def sector_at(x, y, level, grid):
     """The sector that (x, y) is in, -1 outside: that on the near side of the nearest line along some ray."""
+    first, lines, low, columns, rows, cell = grid
+    ends, front, back = level.ends, level.front, level.back
     dx, dy = 0.8312741, 0.5558467  # along no line that a level editor would draw
     column, row = int((x - low[0]) / cell), int((y - low[1]) / cell)
     next_c = (low[0] + (column + 1) * cell - x) / dx
@@ -243,11 +210,13 @@ def sector_at(x, y, ends, front, back, first, lines, low, columns, rows, cell):
 
 
 @njit(cache=True, nogil=True)
-def feet_at(x, y, radius, ends, front, back, floors, first, lines, low, columns, rows, cell):
+def feet_at(x, y, radius, level, grid):
     """The height of the highest floor that a walker's square touches, or NaN outside of the level."""
-    here = sector_at(x, y, ends, front, back, first, lines, low, columns, rows, cell)
+    here = sector_at(x, y, level, grid)
     if here < 0:
         return np.nan
+    first, lines, low, columns, rows, cell = grid
+    front, back, floors = level.front, level.back, level.floors
     feet = floors[here]
     c0, c1 = int((x - radius - low[0]) / cell), int((x + radius - low[0]) / cell)
     r0, r1 = int((y - radius - low[1]) / cell), int((y + radius - low[1]) / cell)
@@ -256,32 +225,19 @@ def feet_at(x, y, radius, ends, front, back, floors, first, lines, low, columns,
             k = row * columns + column
             for i in range(first[k], first[k + 1]):
                 n = lines[i]
-                if (
-                    front[n] >= 0
-                    and back[n] >= 0
-                    and _crosses(
-                        ends[n, 0],
-                        ends[n, 1],
-                        ends[n, 2],
-                        ends[n, 3],
-                        x - radius + 1e-7,
-                        y - radius + 1e-7,
-                        2 * radius - 2e-7,
-                    )
-                ):
+                if front[n] >= 0 and back[n] >= 0 and _touches(level.ends[n], x, y, radius):
                     feet = max(feet, floors[front[n]], floors[back[n]])
     return feet
 
 
 @njit(cache=True, nogil=True)
-def can_stand(
-    x, y, feet, radius, ends, front, back, blocks, floors, ceilings, solids, first, lines, low, columns, rows, cell
-):
+def can_stand(x, y, feet, radius, level, grid):
     """Whether a walker with feet at that height can move to (x, y): nothing blocks, no step up is too high, and there
     is room for the head wherever its square reaches."""
-    tall, step_up = 56 / 32, 24 / 32
-    here = sector_at(x, y, ends, front, back, first, lines, low, columns, rows, cell)
-    if here < 0 or floors[here] - feet > step_up + 1e-9 or ceilings[here] - max(feet, floors[here]) < tall - 1e-9:
+    first, lines, low, columns, rows, cell = grid
+    front, back, floors, ceilings, solids = level.front, level.back, level.floors, level.ceilings, level.solids
+    here = sector_at(x, y, level, grid)
+    if here < 0 or floors[here] - feet > STEP_UP + 1e-9 or ceilings[here] - max(feet, floors[here]) < TALL - 1e-9:
         return False
     c0, c1 = int((x - radius - low[0]) / cell), int((x + radius - low[0]) / cell)
     r0, r1 = int((y - radius - low[1]) / cell), int((y + radius - low[1]) / cell)
@@ -290,21 +246,13 @@ def can_stand(
             k = row * columns + column
             for i in range(first[k], first[k + 1]):
                 n = lines[i]
-                if not _crosses(
-                    ends[n, 0],
-                    ends[n, 1],
-                    ends[n, 2],
-                    ends[n, 3],
-                    x - radius + 1e-7,
-                    y - radius + 1e-7,
-                    2 * radius - 2e-7,
-                ):
+                if not _touches(level.ends[n], x, y, radius):
                     continue
-                if blocks[n]:
+                if level.blocks[n]:
                     return False
                 bottom = max(floors[front[n]], floors[back[n]])
                 top = min(ceilings[front[n]], ceilings[back[n]])
-                if bottom - feet > step_up + 1e-9 or top - max(bottom, feet) < tall - 1e-9:
+                if bottom - feet > STEP_UP + 1e-9 or top - max(bottom, feet) < TALL - 1e-9:
                     return False
     for k in range(solids.shape[0]):
         reach = radius + solids[k, 2]
@@ -314,28 +262,7 @@ def can_stand(
 
 
 @njit(cache=True, nogil=True)
-def slide(
-    x,
-    y,
-    feet,
-    to_x,
-    to_y,
-    steps,
-    radius,
-    ends,
-    front,
-    back,
-    blocks,
-    floors,
-    ceilings,
-    solids,
-    first,
-    lines,
-    low,
-    columns,
-    rows,
-    cell,
-):
+def slide(x, y, feet, to_x, to_y, steps, radius, level, grid):
     """Where a walker gets to in so many small steps towards a place, sliding along what is in the way: x, y, feet."""
     dx, dy = (to_x - x) / steps, (to_y - y) / steps
     length = np.sqrt(dx * dx + dy * dy)
@@ -344,27 +271,9 @@ def slide(
             turn = (0.0, 0.35, -0.35, 0.7, -0.7, 1.05, -1.05, 1.35, -1.35)[attempt]
             c, s = np.cos(turn), np.sin(turn)
             nx, ny = x + c * (c * dx - s * dy), y + c * (s * dx + c * dy)
-            if can_stand(
-                nx,
-                ny,
-                feet,
-                radius,
-                ends,
-                front,
-                back,
-                blocks,
-                floors,
-                ceilings,
-                solids,
-                first,
-                lines,
-                low,
-                columns,
-                rows,
-                cell,
-            ):
+            if can_stand(nx, ny, feet, radius, level, grid):
                 x, y = nx, ny
-                feet = feet_at(x, y, radius, ends, front, back, floors, first, lines, low, columns, rows, cell)
+                feet = feet_at(x, y, radius, level, grid)
                 break
         if length == 0:
             break

@@ -19,7 +19,7 @@ from .things import PLAYER, SOLID
 from .wad import NONE, SKY, Map, texts
 
 UNIT = 1 / 32  # metres of one of Doom's units
-EYE, RADIUS, TALL, STEP_UP = 41 * UNIT, 16 * UNIT, 56 * UNIT, 24 * UNIT
+EYE, RADIUS = 41 * UNIT, 16 * UNIT
 MOST_LOOK_DEG = 25.0  # the engine shears its picture; beyond this a picture would lack its upper edge
 CELL = 2.0  # metres to a side of the grid
 SKY_ID, FLOOR_ID, CEILING_ID, FIRST_WALL, FIRST_THING = 0, 1, 2, 3, 100_000
@@ -48,6 +48,12 @@ class Ground:
     starts: np.ndarray
 
     @property
+    def level(self) -> cast.Level:
+        """The same for compiled code."""
+        held = (self.ends, self.front, self.back, self.blocks, self.middles, self.floors, self.ceilings)
+        return cast.Level(*held, self.is_open, self.solids)
+
+    @property
     def extent(self) -> tuple[float, float, float, float]:
         """The least x, the least y, the largest x and y of the level."""
         xs, ys = self.ends[:, 0::2], self.ends[:, 1::2]
@@ -56,48 +62,17 @@ class Ground:
     def floor_under(self, x: float, y: float) -> float | None:
         """The height at which a walker stands at (x, y), on the highest floor that the square touches, or None outside
         of the level."""
-        feet = cast.feet_at(x, y, RADIUS, self.ends, self.front, self.back, self.floors, *self.grid)
+        feet = cast.feet_at(x, y, RADIUS, self.level, self.grid)
         return None if math.isnan(feet) else float(feet)
 
     def can_stand(self, x: float, y: float, floor: float, clearance: float = RADIUS) -> bool:
         """Whether a walker whose feet are at that height can move to (x, y)."""
-        return bool(
-            cast.can_stand(
-                x,
-                y,
-                floor,
-                clearance,
-                self.ends,
-                self.front,
-                self.back,
-                self.blocks,
-                self.floors,
-                self.ceilings,
-                self.solids,
-                *self.grid,
-            )
-        )
+        return bool(cast.can_stand(x, y, floor, clearance, self.level, self.grid))
 
     def went(self, x: float, y: float, floor: float, to_x: float, to_y: float) -> tuple[float, float, float]:
         """Where a walker whose feet are at (x, y, floor) gets to on the way to a place: x, y and the floor there."""
         steps = math.ceil(math.hypot(to_x - x, to_y - y) / _SUBSTEP)
-        return cast.slide(
-            x,
-            y,
-            floor,
-            to_x,
-            to_y,
-            steps,
-            RADIUS,
-            self.ends,
-            self.front,
-            self.back,
-            self.blocks,
-            self.floors,
-            self.ceilings,
-            self.solids,
-            *self.grid,
-        )
+        return cast.slide(x, y, floor, to_x, to_y, steps, RADIUS, self.level, self.grid)
 
     def walked(self, pose: Pose, motion: Motion) -> Pose:
         """The pose that a walker reaches: walls, ledges and solid things stop it, and it slides along walls; it goes

@@ -135,23 +135,8 @@ class DoomLevel:
         depth, middle = np.empty(shape, np.float32), np.empty(shape, np.float32)
         ids, line = np.empty(shape, np.int32), np.empty(shape, np.int32)
         ground = self.ground
-        cast.cast(
-            np.array(pose.position),
-            pose.rotation,
-            camera.focal,
-            ground.ends,
-            ground.front,
-            ground.back,
-            ground.middles,
-            ground.floors,
-            ground.ceilings,
-            ground.is_open,
-            *ground.grid,
-            depth,
-            ids,
-            middle,
-            line,
-        )
+        eye = np.array(pose.position)
+        cast.cast(eye, pose.rotation, camera.focal, ground.level, ground.grid, depth, ids, middle, line)
         return depth, ids, middle, line
 
     def _put_things(self, shot: Shot, labels, pose: Pose, level, ahead, depth, ids) -> None:

@@ -8,9 +8,11 @@ servers are this tree's. Not a test by itself: every kind of fault has one of it
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -63,14 +65,27 @@ def run(script: Path, out: Path, limit_s: float) -> tuple[int, str]:
     }
     command = [sys.executable, script.name, *ARGUMENTS.get(script.stem, [])]
     with subprocess.Popen(
-        command, cwd=script.parent, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        command,
+        cwd=script.parent,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         start_new_session=True,
-    ) as process:  # fmt: skip
+    ) as process:
         try:
-            return (process.communicate(timeout=limit_s)[0], process.returncode)[::-1]
+            told = process.communicate(timeout=limit_s)[0]
+            return process.returncode, told
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
+            _end_group(process.pid)
             return 124, process.communicate()[0]
+        finally:
+            _end_group(process.pid)  # servers that a script which failed has left running
+
+
+def _end_group(leader: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def main() -> None:

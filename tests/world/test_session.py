@@ -12,8 +12,8 @@ from roam.world.action import Action, ActionError, parse_action
 from roam.world.checkpoint import load_checkpoint
 from roam.world.engine import Engine
 from roam.world.frame import Explorer
+from roam.world.saves.snapshot import SnapshotError
 from roam.world.session import REWIND_LIMIT
-from roam.world.snapshot import SnapshotError
 from roam.world.transformer.cache import CachedAttention
 from roam.world.transformer.passes import Serving
 

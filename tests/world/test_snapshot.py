@@ -7,7 +7,7 @@ import pytest
 import torch
 from roam.world.action import parse_action
 from roam.world.engine import Engine
-from roam.world.snapshot import SnapshotError, write_whole
+from roam.world.saves.snapshot import SnapshotError, write_whole
 from roam.world.transformer.passes import Serving
 
 try:

@@ -8,7 +8,11 @@ from typing import Annotated
 import typer
 
 from ..files.outputs import OutputError
-from .options import Model
+from .options import Area, Context, Model, Precision, Words
+
+# peak rates of `roam adapt`, by whether the model is an official one and whether adapters are trained; those of
+# official models are taken from what others report of such sizes, and have not been tuned here
+RATES = {(False, False): 1e-3, (False, True): 1e-3, (True, False): 2e-5, (True, True): 1e-4}
 
 
 def record(
@@ -116,11 +120,25 @@ def adapt(
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 2000,
     minutes: Annotated[float, typer.Option(min=0, help="End earlier, after so long.")] = 1e9,
     batch: Annotated[int, typer.Option(min=1, help="Sequences a step, over all processes.")] = 4,
-    rate: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 1e-3,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0, help="Peak learning rate: 1e-3, of official models 1e-4 with --rank, else 2e-5."),
+    ] = None,
+    drop: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share without words, which guidance needs; official: a tenth.")
+    ] = None,
     longest: Annotated[int, typer.Option(min=64, help="Tokens of an official sequence learnt at once.")] = 8192,
     decode_steps: Annotated[int, typer.Option(min=1, help="Denoising steps a frame afterwards.")] = 8,
     workers: Annotated[int, typer.Option(min=1, help="Processes; on GPUs, one a card.")] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    seed: Annotated[int, typer.Option(help="Of the order, the noise and the model's own answers.")] = 0,
+    precision: Precision = None,
+    text_tokenizer: Words = None,
+    context: Context = None,
+    guidance: Annotated[float | None, typer.Option(min=0, help="Of the model's own answers.")] = None,
+    area: Area = None,
+    size: Annotated[str, typer.Option(help="Of pictures in them, as `roam generate` has it.")] = "default",
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Of each of them.")] = None,
 ) -> None:
     """Give a model that draws token by token DiDA: whole frames at once, in a few steps."""
     from ...world.adaptation.run import AdaptOrder, device_of
@@ -129,8 +147,17 @@ def adapt(
 
     is_large = vision_tokenizer is not None
     recipe = AdaptRecipe(
-        batch, peak=rate, rank=rank, hole_share=0.2, recompute=is_large, max_steps=steps, max_seconds=60 * minutes
+        batch,
+        peak=(RATES[is_large, rank > 0] if rate is None else rate),
+        rank=rank,
+        hole_share=0.2,
+        prompt_dropout=(0.1 if is_large else 0.0) if drop is None else drop,
+        recompute=is_large,
+        max_steps=steps,
+        max_seconds=60 * minutes,
+        seed=seed,
     )
+    changes = dict(guidance=guidance, area=area, max_tokens=max_tokens)
     run(
         AdaptOrder(
             out,
@@ -139,10 +166,15 @@ def adapt(
             data,
             distil,
             requests,
+            {name: value for name, value in changes.items() if value is not None},
             recipe=recipe,
             longest=longest,
             decode_steps=decode_steps,
             workers=workers,
             device=device_of(device),
+            precision=precision,
+            text=text_tokenizer,
+            context=context,
+            size=size,
         )
     )

@@ -6,7 +6,7 @@ index.html. Works on an iterator of events, so it knows the model only where `ge
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from html import escape
@@ -126,7 +126,7 @@ def _question(task: str, question: str, mode: str | None) -> str:
     return exploration(question, mode) if mode else question
 
 
-def _conversation(checkpoint: Checkpoint, request: Request, turns: list[str]) -> Iterator[Event]:
+def _conversation(checkpoint: Checkpoint, request: Request, turns: list[str]) -> Generator[Event, None, None]:
     """An answer, and on in the same conversation with each instruction."""
     from ...world.emu.answer import AnswerWriter
     from ...world.emu.sequence import Text
@@ -139,7 +139,7 @@ def _conversation(checkpoint: Checkpoint, request: Request, turns: list[str]) ->
             yield from writer.events()
 
 
-def _edited(checkpoint: Checkpoint, request: Request, turns: list[str], changes: dict) -> Iterator[Event]:
+def _edited(checkpoint: Checkpoint, request: Request, turns: list[str], changes: dict) -> Generator[Event, None, None]:
     """A picture, and then each instruction carried out on the last picture as a request of its own: the model knows
     single rounds of editing."""
     from ...world.emu.answer import Image, Row, answer

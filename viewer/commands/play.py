@@ -6,8 +6,10 @@ import time
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from ...world.options import OfficialOptions
+from ...world.pose import Camera
 from ..files.outputs import OutputError, fresh
 from ..opening.start import Opener, Place, Start, StartError
 from ..play.action_log import LogError, load_log, replay
@@ -166,11 +168,20 @@ def _to_walk(place: Place, script: list[Deed] | None, frames: int | None) -> lis
     return script if steps is None else list(islice(cycle(script), steps))
 
 
+@runtime_checkable
+class HasCamera(Protocol):
+    """An explorer that says with what camera its frames are taken."""
+
+    @property
+    def camera(self) -> Camera: ...
+
+
 def _map(player: Player) -> Map3D:
     """Begin a map of the world at hand, which the player's frames make grow; other worlds stay out of it."""
-    camera, here = getattr(player.place.explorer, "camera", None), player.place
+    explorer, here = player.place.explorer, player.place
     if player.frame.depth is None:
         raise StartError("this world's frames have no depth, so no map can be grown: leave out --map")
+    camera = explorer.camera if isinstance(explorer, HasCamera) else None
     grown = Map3D(fresh(player.folder, "map", ".ply"), camera=camera)
     grown.show(player.frame)
     player.watch = lambda place, frame: grown.show(frame) if place is here else None

@@ -172,7 +172,7 @@ def load_keymap(path: str | Path) -> Keymap:
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A table of JSON, in which nothing may be said twice: the first would be lost without a word."""
+    """A JSON object whose keys are all different: of two equal ones, JSON would silently drop the first."""
     names = [name for name, _ in pairs]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

@@ -12,8 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -22,16 +22,15 @@ from ...world.frame import Frame
 from ...world.pose import Pose
 from ..files.outputs import OutputError, fresh, unused
 from ..opening.start import Place, Start
-from .action_log import ActionLog, Dreaming, Event, LogWriter
+from .action_log import ActionLog, Dreaming, Event
 from .branch import Branch
 from .keymap import Held, Keymap
 from .latency import KeyToFrame
+from .recording import Recording
 from .script import Deed, DreamAnew, steps_of
-from .video import VideoRecorder
+from .steps import Pace, Typed, UnderWay
 
 _SEED = re.compile(r"(?:new\s+)?(?:seed|world)\s+(\d{1,6})", re.IGNORECASE)
-_RATE_WINDOW = 20  # steps that frames/s is taken over
-_PAUSE_S = 1.0  # a longer gap between steps is a rest, not a slow model
 _WAIT_S = 10.0  # how long rewinding, saving and the like wait for the step under way
 _CLOSING_S = 60.0  # how long closing does
 MOST_BRANCHES = 9
@@ -68,40 +67,6 @@ class _Preparing(Protocol):
     def prepare(self, *, stop: Callable[[], bool]) -> None: ...
 
 
-@dataclass
-class _Typed:
-    """A typed command on its way: the steps still to do, and the frame that its first step led to."""
-
-    text: str
-    steps: deque[Deed]
-    first_index: int | None = None
-
-
-@dataclass
-class _UnderWay:
-    """A step (or a dream anew) that has begun, the typed command that it belongs to, and the frame to come."""
-
-    action: Deed
-    typed: _Typed | None
-    began: float
-    frame: Future[Frame]
-
-
-@dataclass
-class _Recording:
-    video: VideoRecorder
-    log: LogWriter
-
-    def add(self, events: Iterable[Event], frame: Frame) -> None:
-        for event in events:
-            self.log.add(event)
-        self.video.add(frame.pixels)
-
-    def close(self) -> Path:
-        self.log.close()
-        return self.video.close()
-
-
 class Player:
     """Walks through the worlds that `opener` opens, from `start` on; what it saves and records goes into `folder`.
 
@@ -124,15 +89,14 @@ class Player:
         self.notes: list[str] = []
         self.words = ""
         self.is_paused = False
-        self.step_ms = 0.0
         self.key_to_frame = KeyToFrame()
         self.watch: Callable[[Place, Frame], None] | None = None  # is shown every step's frame, and must not wait
-        self._queue: deque[_Typed] = deque()
-        self._times: deque[float] = deque(maxlen=_RATE_WINDOW + 1)
-        self._recording: _Recording | None = None
+        self._queue: deque[Typed] = deque()
+        self._pace = Pace()
+        self._recording: Recording | None = None
         self._last_save: Path | None = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="roam-steps")
-        self._under_way: _UnderWay | None = None
+        self._under_way: UnderWay | None = None
         self._ahead: tuple[Action | None, threading.Event] = (None, threading.Event())
         self._enter(opener.open(start))
 
@@ -175,10 +139,14 @@ class Player:
         return sum(len(typed.steps) for typed in self._queue)
 
     @property
+    def step_ms(self) -> float:
+        """What the newest step took; 0 before there was one."""
+        return self._pace.step_ms
+
+    @property
     def frames_per_s(self) -> float:
         """Frames a second while walking; 0 before there is anything to measure."""
-        seconds = self._times[-1] - self._times[0] if len(self._times) > 1 else 0.0
-        return (len(self._times) - 1) / seconds if seconds > 0 else 0.0
+        return self._pace.frames_per_s
 
     def say(self, text: str) -> None:
         """Take a typed command: a sentence that moves, "seed 12", or any words where the world reads them. Raises
@@ -189,11 +157,11 @@ class Player:
             steps = steps_of(text, is_free=self.place.reads_words)
             if DreamAnew() in steps:
                 self._check_dreams()
-            self._queue.append(_Typed(" ".join(text.split()), deque(steps)))
+            self._queue.append(Typed(" ".join(text.split()), deque(steps)))
 
     def queue(self, actions: Iterable[Deed]) -> None:
         """Take actions that are frame-sized already, without receipts."""
-        self._queue.append(_Typed("", deque(actions)))
+        self._queue.append(Typed("", deque(actions)))
 
     def step(self) -> Frame | None:
         """One step of what is typed or held, or None where there is nothing to do or the walk is paused."""
@@ -227,7 +195,7 @@ class Player:
             frame = self._worker.submit(branch.dream_anew)
         else:
             frame = self._worker.submit(branch.step, action)
-        self._under_way = _UnderWay(action, typed, time.perf_counter(), frame)
+        self._under_way = UnderWay(action, typed, time.perf_counter(), frame)
         frame.add_done_callback(lambda _: on_done())
         return True
 
@@ -253,9 +221,9 @@ class Player:
         return frame
 
     def settle(self) -> None:
-        """Let the world do, once its frame has been shown, what it would else do when the next step waits for it: its
-        commit pass, and the dream that the same step once more would need. Another step has that given up, and waits
-        for one pass of it at most; no frame changes by it."""
+        """Once a frame has been shown, run in the background what the next step would else wait for: the commit pass,
+        and the dream that the same step once more would need. Another step cancels that dream and waits for one pass of
+        it at most. Frames are the same with and without it."""
         explorer = self.branch.explorer
         if isinstance(explorer, _Preparing):
             actions, give_up = explorer.actions, threading.Event()
@@ -266,7 +234,7 @@ class Player:
         """Have what was dreamt last dreamt again, from the next seed on, before anything else is done. Raises
         PlayerError where nothing is dreamt, or not on this machine."""
         self._check_dreams()
-        self._queue.appendleft(_Typed("", deque([DreamAnew()])))
+        self._queue.appendleft(Typed("", deque([DreamAnew()])))
 
     def _check_dreams(self) -> None:
         if self.connection:
@@ -343,15 +311,8 @@ class Player:
     def record(self, path: str | Path | None = None, *, overwrite: bool = False) -> Path:
         """Start a video and, beside it, an action log of the whole walk so far; by default under a fresh name."""
         path = unused(path, overwrite=overwrite) if path else fresh(self.folder, "walk", ".mp4")
-        log_path = unused(path.with_suffix(".jsonl"), overwrite=overwrite)
-        video = VideoRecorder(path, overwrite=overwrite)
-        try:
-            log = LogWriter(log_path, self.log, overwrite=overwrite)
-        except OutputError:
-            video.close()  # of no frames: it leaves no file
-            raise
-        self._recording = _Recording(video, log)
-        video.add(self.frame.pixels)
+        self._recording = Recording.to(path, self.log, overwrite=overwrite)
+        self._recording.video.add(self.frame.pixels)
         return path
 
     def stop_recording(self) -> Path | None:
@@ -387,7 +348,7 @@ class Player:
         self._end_recording()
         self._ahead[1].set()
         if not self.is_cut_off:
-            with contextlib.suppress(PlayerError):  # a step that hangs holds nobody up for ever
+            with contextlib.suppress(PlayerError):  # a step that hangs must not keep the program from ending
                 self._rest(_CLOSING_S)
             self._close_branches()
         self._worker.shutdown(wait=False, cancel_futures=True)
@@ -398,7 +359,7 @@ class Player:
         always = (ActionError, ConnectionError, TimeoutError)
         return (*always, ValueError) if self.connection or isinstance(deed, DreamAnew) else always
 
-    def _wanted(self) -> tuple[Deed | None, _Typed | None]:
+    def _wanted(self) -> tuple[Deed | None, Typed | None]:
         """What is to be done next: the next step of a typed command, or what is held."""
         while self._queue and not self._queue[0].steps:
             self._queue.popleft()
@@ -406,13 +367,13 @@ class Player:
             return self._queue[0].steps.popleft(), self._queue[0]
         return self.held.take(), None
 
-    def _accept(self, step: _UnderWay, frame: Frame) -> None:
+    def _accept(self, step: UnderWay, frame: Frame) -> None:
         if isinstance(step.action, DreamAnew):
             self.words = "dream anew"
             self.notes.append("what was dreamt last is dreamt anew; what was seen before stays")
             self._happened(self.branch.dreamt_anew(frame))
             return
-        self._clock(step.began, time.perf_counter())
+        self._pace.stepped(step.began, time.perf_counter())
         self.words = step.action.text
         self._happened(self.branch.stepped(step.action, frame))
         if self.watch:
@@ -424,14 +385,6 @@ class Player:
         if not typed.steps and typed.text:
             first = f"{typed.first_index} to " if frame.index > typed.first_index else ""
             self.notes.append(f"done: {typed.text} (frame {first}{frame.index})")
-
-    def _clock(self, began: float, ended: float) -> None:
-        self.step_ms = 1000 * (ended - began)
-        if self._times and began - self._times[-1] > _PAUSE_S:
-            self._times.clear()
-        if not self._times:
-            self._times.append(began)
-        self._times.append(ended)
 
     def _happened(self, events: Iterable[Event]) -> None:
         if self._recording:
@@ -474,5 +427,5 @@ class Player:
         self.place = place
         self.branches, self.at = [Branch(place.explorer)], 0
         self._queue.clear()
-        self._times.clear()
-        self.words, self.step_ms = "", 0.0
+        self._pace = Pace()
+        self.words = ""

@@ -1,6 +1,6 @@
 """Signs of life on the error stream, for what takes longer than a person waits without asking.
 
-Whoever is quick is never told of; a terminal gets one line that changes, a file a line now and then.
+What ends quickly prints nothing; a terminal gets one line that changes, a file a line now and then.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Signals that end a walk between two of its steps, and not in the midst of one: INT, TERM and HUP alike.
 
-The first asks; who asks twice does not want to wait.
+The first one asks the walk to end; a second one ends the program at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who stands at a server's door: watches the connections under its socket, and cuts those that ZeroMQ alone would bear.
+"""Watches the connections under a server's socket, and cuts those that ZeroMQ itself would keep for ever.
 
 A message is seen only once it is whole, and it may have any number of parts: a connection that never ends one would
 fill the memory. So what has come in is counted where the system says it (TCP_INFO, on Linux), from one whole message to
@@ -29,8 +29,9 @@ BYTES_RECEIVED = 128  # where in Linux's struct tcp_info the u64 tcpi_bytes_rece
 
 @dataclass(frozen=True)
 class Patience:
-    """What is borne. Bytes of a message that is not whole: before a connection has said hello, and after; seconds
-    without hello, and without any message; connections in all, and from one address that is not this machine's."""
+    """Limits before a connection is cut. Bytes of a message that is not whole: before a connection has said hello, and
+    after; seconds without hello, and without any message; connections in all, and from one address that is not this
+    machine's."""
 
     stranger_bytes: int = 256 * 1024
     guest_bytes: int = 13 * 2**20
@@ -93,7 +94,7 @@ class ConnectionWatch:
             self.num_cut += 1
             log.info("a connection from %s is cut: %s", door.peer[0] if door.peer else "here", reason)
             with contextlib.suppress(OSError), _borrowed(fd, door.peer) as connection:
-                # a reset, not a farewell: what still comes in is not waited for
+                # a reset instead of an orderly close: what still comes in is not waited for
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.shutdown(socket.SHUT_RDWR)
 

@@ -23,16 +23,19 @@ from ..wire.security import KeyPair, check_address, check_bind, is_local, reacha
 
 log = logging.getLogger(__name__)
 
-PAGE = Path(__file__).parents[1] / "web" / "index.html"
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src blob:; connect-src 'self'"
+WEB = Path(__file__).parents[1] / "web"
+POLICY = "default-src 'none'; script-src {}; style-src 'unsafe-inline'; img-src blob:; connect-src 'self'"
+PAGES = {"/": (WEB / "index.html", "'unsafe-inline'"), "/xr": (WEB / "xr.html", "'self'")}  # by how a path ends
+SCRIPTS = {f"/xr/{file.name}": file for file in (WEB / "xr").glob("*.js")}
 
 
 class GatewayError(ValueError):
-    """A gateway that cannot be; the message says what mends it."""
+    """A gateway that cannot be started; the message says what mends it."""
 
 
 class Gateway:
-    """Serves the page at `url` and its WebSocket at ws beside it, on a thread of its own; port 0 takes a free one.
+    """Serves the page at `url`, the one for headsets at xr beside it and their WebSocket at ws, on a thread of its own;
+    port 0 takes a free one.
 
     server: the address of the walks' server; server_key and keys where it wants them. Only this machine may come, and
     only to pages of ours, unless is_open says that others may: then whoever comes walks with the gateway's own key.
@@ -139,13 +142,7 @@ class Gateway:
         if path.endswith("/ws"):
             refusal = self._refusal(request.headers.get("Origin"), request.headers)
             return connection.respond(http.HTTPStatus.FORBIDDEN, refusal + "\n") if refusal else None
-        if not path.endswith("/"):
-            return connection.respond(http.HTTPStatus.NOT_FOUND, "see /\n")
-        response = connection.respond(http.HTTPStatus.OK, PAGE.read_text(encoding="utf-8"))
-        del response.headers["Content-Type"]
-        response.headers["Content-Type"] = "text/html; charset=utf-8"
-        response.headers["Content-Security-Policy"] = POLICY
-        return response
+        return _file(connection, path)
 
     def _refusal(self, origin: str | None, headers) -> str:
         """Why a page of that origin may not walk here; "" where it may."""
@@ -175,7 +172,7 @@ class Gateway:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            with contextlib.suppress(TimeoutError):  # a server that is not there need not be told
+            with contextlib.suppress(TimeoutError):  # if no server is there, nobody needs the goodbye
                 await asyncio.wait_for(line.send(pack(Goodbye(reason="the page was closed"))), 0.2)
             line.close()
 
@@ -207,7 +204,7 @@ class _Line:
                 self._look()
                 await may.wait()
                 continue
-            self._look()  # the descriptor tells of changes only, and acting may have taken one
+            self._look()  # the descriptor signals changes only, and the reads above may have consumed one
             return done
 
     def _look(self) -> None:
@@ -233,6 +230,26 @@ async def _outward(page, line: _Line) -> None:
     with contextlib.suppress(ConnectionClosed):
         while True:
             await page.send(join(await line.receive()))
+
+
+def _file(connection, path: str):
+    """A page or a script of one; what lies above the last part of a path is a proxy's."""
+    for end, (page, scripts) in PAGES.items():
+        if path.endswith(end) and not path.endswith("/xr/"):  # its scripts are looked for beside /xr, as one name
+            policy = {"Content-Security-Policy": POLICY.format(scripts)}
+            return _text(connection, page, "text/html", policy)
+    for end, script in SCRIPTS.items():
+        if path.endswith(end):
+            return _text(connection, script, "text/javascript", {"Cache-Control": "no-cache"})
+    return connection.respond(http.HTTPStatus.NOT_FOUND, "see / and /xr\n")
+
+
+def _text(connection, file: Path, kind: str, headers: dict[str, str]):
+    response = connection.respond(http.HTTPStatus.OK, file.read_text(encoding="utf-8"))
+    del response.headers["Content-Type"]
+    for name, value in {"Content-Type": f"{kind}; charset=utf-8", **headers}.items():
+        response.headers[name] = value
+    return response
 
 
 def _bracketed(host: str) -> str:

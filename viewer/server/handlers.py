@@ -5,37 +5,28 @@ Runs on the thread that owns the socket. Knows neither how frames are sent nor w
 
 from __future__ import annotations
 
-import errno
 import logging
-import re
-import secrets
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from ...world.action import ActionError
 from ...world.frame import Explorer, Frame
 from ..opening.game_recordings import GameRecordings
-from ..opening.worlds import OpenRequest, Worlds
+from ..opening.worlds import Worlds
 from ..wire import protocol as p
-from ..wire.encoding import read_image
-from .command_queue import CommandQueue, QueueFullError
+from .command_queue import QueueFullError
 from .explorers import Explorers
 from .metrics import Metrics
-from .registry import Client, Published, Registry, ServedWalk, Viewer, secret_of
+from .opener import WalkOpener
+from .refusals import code_of, log_failure, reason_of, seq_of, session_of
+from .registry import Client, Published, Registry, ServedWalk, Viewer
 from .socket import Mail, ServerSocket
-from .stepper import DISK, ENGINE, Stepper
-from .store import FullError, Meta, StoreError
+from .store import Meta
+from .threads.stepper import DISK, Stepper
 
 log = logging.getLogger(__name__)
-
-FIRST_OPENS = 100  # walks that a guest may begin at once, before `opens_per_s` counts
-_PATH = re.compile(r"(?<![\w/.:])(?:/[\w.+-]+){2,}")
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EACCES)
 
 
 class Handlers:
@@ -55,15 +46,14 @@ class Handlers:
         self._explorers, self._stepper, self._metrics = explorers, stepper, metrics
         self._limits, self._recordings = registry.limits, recordings
         self._refusals: Counter[int] = Counter()  # by connection, of those that have not said hello
-        self._opens: OrderedDict[str, tuple[float, float]] = OrderedDict()  # by guest: walks still allowed, and when
-        self._picture_bytes = self._num_opening = 0
+        self._opener = WalkOpener(worlds, registry, wire, explorers, stepper, ask=self._ask, make_room=self._make_room)
         self._by_type: dict[type[p.Message], Callable[[Client, Any], None]] = {
-            p.Load: self._load,
+            p.Load: self._opener.load,
             p.Resume: self._resume,
             p.Watch: self._watch,
             p.Act: self._act,
             p.Credit: self._credit,
-            p.Fork: self._fork,
+            p.Fork: self._opener.fork,
             p.Rewind: self._rewind,
             p.Save: self._save,
             p.Close: self._close,
@@ -96,7 +86,7 @@ class Handlers:
     def refuse(self, client_id: bytes, message: p.Message | None, error: Exception) -> None:
         """Tell a client that its message came to nothing; an act gets a receipt where its words were at fault."""
         self._metrics.errors += 1
-        code, seq, session, reason = _code(error), _seq(message, error), _session(message), _reason(error)
+        code, seq, session, reason = code_of(error), seq_of(message, error), session_of(message), reason_of(error)
         log.debug("refused a %s with %s: %s", message.TYPE if message else "message", code, reason)
         if isinstance(message, p.Act) and code in ("bad_action", "queue_full"):
             self._wire.send(client_id, p.Receipt(session=session, seq=seq, status="refused", reason=reason))
@@ -104,7 +94,7 @@ class Handlers:
             self._wire.send(client_id, p.Error(seq=seq, code=code, message=reason, session=session))
 
     def _meet(self, mail: Mail) -> None:
-        """Hear somebody who has not said hello; who goes on without it is not heard any more."""
+        """Read a message from a connection that has not said hello; after max_refusals of them it is cut."""
         self._do(mail.client, mail.parts)
         client = self._wire.clients.get(mail.client)
         if client:
@@ -140,7 +130,7 @@ class Handlers:
         elif client is None:
             raise p.ProtocolError("hello_first", "say hello first")
         elif isinstance(message, p.Open):
-            self._open(client, message, payload)
+            self._opener.open(client, message, payload)
         elif isinstance(message, p.Record):
             self._record(client, message, payload)
         else:
@@ -168,113 +158,6 @@ class Handlers:
             records=self._recordings.is_on,
         )
         self._wire.send(client_id, welcome)
-
-    def _open(self, client: Client, message: p.Open, payload: bytes | memoryview) -> None:
-        if self._picture_bytes + len(payload) > self._limits.max_picture_bytes:
-            raise p.ProtocolError("limit", "many pictures are being opened; ask again in a moment")
-        wanted = OpenRequest(
-            message.model, message.world, message.seed, message.text, None, message.width, message.height
-        )
-        is_alone = self._worlds.is_alone(wanted)
-
-        def prepared(_: Any) -> Callable[[], Explorer]:
-            image = read_image(payload) if payload else None
-            return self._worlds.prepare(replace(wanted, image=image))
-
-        self._picture_bytes += len(payload)
-        opening = f"opening for {client.id.hex()}"
-        self._begin(
-            client, message, [(opening, prepared)], lambda begin: begin(), is_alone=is_alone, payload_bytes=len(payload)
-        )
-
-    def _load(self, client: Client, message: p.Load) -> None:
-        owners = [secret_of(message.token)] if message.token else list(client.secrets)
-
-        path = self._explorers.store.find_save(owners, message.name)
-        is_alone = self._worlds.is_alone(path)
-        self._begin(client, message, [], lambda _: self._worlds.load(path), is_alone=is_alone)
-
-    def _fork(self, client: Client, message: p.Fork) -> None:
-        source = self._registry.driven(message.session, client.id)
-        self._begin(client, message, [], lambda _: self._explorers.fork(source.id), is_alone=source.is_alone, of=source)
-
-    def _begin(
-        self,
-        client: Client,
-        message: p.Viewing,
-        before: list,
-        make: Callable[[Any], Explorer],
-        *,
-        is_alone: bool,
-        of: ServedWalk | None = None,
-        payload_bytes: int = 0,
-    ) -> None:
-        """Make a walk, and enter it in the books once it stands and is on the disk. before: links (stepper.py) that
-        lead to what `make` is given; of: the walk whose fork it is."""
-        name, token = secrets.token_hex(8), secrets.token_hex(16)
-        strand = of.strand if of else name if is_alone else ENGINE
-        meta = Meta(name, secret_of(token), is_alone=is_alone, guest=client.guest)
-        explorers, free = self._explorers, [payload_bytes]
-
-        def written(pair: tuple) -> tuple:
-            try:
-                explorers.write_first(*pair)
-            except Exception as error:
-                return (*pair, error)
-            return (*pair, None)
-
-        def seated(made: tuple) -> Frame:
-            awake, twin, error = made
-            if error:
-                _close_both(awake.explorer, twin)
-                raise error
-            return explorers.seat(awake, twin)
-
-        def then(frame: Frame) -> None:
-            self._num_opening -= 1
-            if client.id not in self._wire.clients:  # nobody will ever know the token
-                self._stepper.submit(strand, lambda: explorers.forget(name), _log_failure)
-                return
-            reads_words = self._worlds.reads_words and not is_alone
-            controls = CommandQueue(name, reads_words=reads_words)
-            session = self._registry.add(
-                ServedWalk(name, meta.secret, controls, is_alone=is_alone, guest=client.guest, is_used=frame.index > 0)
-            )
-            client.secrets.append(meta.secret)
-            self._wire.send(client.id, p.Opened(seq=message.seq, session=name, token=token, index=frame.index))
-            self._registry.seat(session, client.id, message, frame)
-
-        def failed() -> None:
-            self._num_opening -= 1
-
-        def settled() -> None:
-            self._picture_bytes -= free.pop() if free else 0
-
-        links = [*before, (strand, lambda value: explorers.begin(meta, make(value))), (DISK, written), (strand, seated)]
-        try:
-            if self._registry.driven_by(client.id) + client.jobs >= self._limits.max_driven:
-                raise p.ProtocolError("limit", f"you drive {self._limits.max_driven} walks; close some, or let some go")
-            self._count_opening(client.guest)
-            self._make_room(client.guest)
-            self._num_opening += 1
-            try:
-                self._ask(client, message, links, then, of=of, failed=failed, settled=settled)
-            except ValueError:
-                failed()
-                raise
-        except ValueError:
-            settled()
-            raise
-
-    def _count_opening(self, guest: str) -> None:
-        now = time.monotonic()
-        allowed, since = self._opens.pop(guest, (FIRST_OPENS, now))
-        allowed = min(FIRST_OPENS, allowed + (now - since) * self._limits.opens_per_s)
-        self._opens[guest] = max(0.0, allowed - 1), now
-        if len(self._opens) > 4096:
-            self._opens.popitem(last=False)
-        if allowed < 1:
-            raise p.ProtocolError("limit", f"more than {self._limits.opens_per_s:g} walks a second; wait a moment")
 
     def _resume(self, client: Client, message: p.Resume) -> None:
         session = self._registry.with_token(message.token)
@@ -336,7 +219,7 @@ class Handlers:
         except QueueFullError as error:
             if message.mode == "once":
                 keep = partial(self._explorers.refuse, session.id, message.seq, str(error))
-                self._stepper.submit(session.strand, keep, _log_failure)
+                self._stepper.submit(session.strand, keep, log_failure)
             raise
         for receipt in receipts:
             self._wire.send(client.id, receipt)
@@ -386,12 +269,12 @@ class Handlers:
         self._ask(client, message, [save, (DISK, write), (session.strand, end)], then, of=session)
 
     def _record(self, client: Client, message: p.Record, payload: bytes | memoryview) -> None:
-        if self._picture_bytes + len(payload) > self._limits.max_picture_bytes:
+        if self._opener.picture_bytes + len(payload) > self._limits.max_picture_bytes:
             raise p.ProtocolError("limit", "many pictures are being read; ask again in a moment")
-        self._picture_bytes += len(payload)
+        self._opener.picture_bytes += len(payload)
 
         def settled() -> None:
-            self._picture_bytes -= len(payload)
+            self._opener.picture_bytes -= len(payload)
 
         take = (DISK, lambda _: self._recordings.take(client.id.hex(), message, payload))
         self._ask(client, message, [take], lambda done: self._wire.send(client.id, done), settled=settled)
@@ -467,13 +350,13 @@ class Handlers:
     @property
     def num_opening(self) -> int:
         """Walks that are being begun and stand in no book yet."""
-        return self._num_opening
+        return self._opener.num_opening
 
     def _make_room(self, guest: str) -> None:
         kept_bytes = self._explorers.kept_bytes(session.id for session in self._registry.of(guest))
         to_make_room = self._registry.to_make_room(guest, kept_bytes=kept_bytes)
         if to_make_room:
-            self._forget(to_make_room, _log_failure)
+            self._forget(to_make_room, log_failure)
 
     def _forget(self, session: ServedWalk, then: Callable[[Any], None]) -> None:
         self._registry.remove(session)
@@ -482,54 +365,3 @@ class Handlers:
                 text = "its driver has closed this walk"
                 self._wire.send(viewer, p.Error(code="unknown_session", message=text, session=session.id))
         self._stepper.submit(session.strand, lambda: self._explorers.forget(session.id), then)
-
-
-def _code(error: Exception) -> str:
-    codes = {
-        QueueFullError: "queue_full",
-        ActionError: "bad_action",
-        StoreError: "not_found",
-        FullError: "limit",
-        ValueError: "bad_request",
-    }
-    if isinstance(error, p.ProtocolError):
-        return error.code
-    if isinstance(error, OSError) and error.errno in NO_ROOM:
-        log.error("the disk: %s", error)
-        return "storage"
-    for kind, code in codes.items():
-        if isinstance(error, kind):
-            return code
-    log.error("a request failed", exc_info=error)
-    return "internal"
-
-
-def _seq(message: p.Message | None, error: Exception) -> int:
-    if isinstance(message, p.Request | p.Act):
-        return message.seq
-    return error.seq if isinstance(error, p.ProtocolError) else 0
-
-
-def _session(message: p.Message | None) -> str:
-    has_session = p.Act | p.Credit | p.Fork | p.Rewind | p.Save | p.Close | p.Watch
-    return message.session if isinstance(message, has_session) else ""
-
-
-def _log_failure(value: Any) -> None:
-    if isinstance(value, Exception):
-        log.error("a walk could not be put away", exc_info=value)
-
-
-def _reason(error: Exception) -> str:
-    """What a client is told: never where the server keeps things, nor what only its log should say."""
-    if isinstance(error, OSError):
-        return f"the server's disk: {error.strerror or type(error).__name__}"
-    if isinstance(error, ValueError):
-        return _PATH.sub(lambda found: Path(found.group()).name, str(error))[:600]
-    return f"the world failed ({type(error).__name__}); the server's log says how"
-
-
-def _close_both(explorer: Explorer, twin: Explorer) -> None:
-    if twin is not explorer:
-        twin.close()
-    explorer.close()

@@ -72,7 +72,7 @@ def _histogram_lines(name: str, histogram: Histogram) -> list[str]:
 
 
 class MetricsError(ValueError):
-    """A port that the metrics cannot have."""
+    """The port of the metrics is taken or not allowed."""
 
 
 class _Http(ThreadingHTTPServer):
@@ -95,7 +95,7 @@ class _Http(ThreadingHTTPServer):
             self._room.release()
 
     def handle_error(self, request, client_address):
-        """A scraper that hangs up is not news."""
+        """A scraper that hangs up is not worth a log line."""
 
 
 class MetricsPage:

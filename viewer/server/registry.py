@@ -16,7 +16,7 @@ from ...world.frame import Frame
 from ..wire.encoding import Encoded, Look, encode
 from ..wire.protocol import MAX_CREDITS, FrameHead, Message, ProtocolError, Viewing
 from .command_queue import Command, CommandQueue
-from .stepper import ENGINE
+from .threads.stepper import ENGINE
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,15 @@ from ..opening.game_recordings import GameRecordings
 from ..opening.worlds import Worlds
 from ..wire import protocol as p
 from ..wire.security import check_bind
+from .awake import Stepped
 from .command_queue import Command, CommandQueue
-from .explorers import Explorers, Stepped
+from .explorers import Explorers
 from .handlers import Handlers
 from .metrics import Metrics
 from .registry import Limits, Published, Registry, ServedWalk, Viewer
 from .socket import ServerSocket
-from .stepper import DISK, StepJob, Stepper
 from .store import Meta, Store
+from .threads.stepper import DISK, StepJob, Stepper
 
 log = logging.getLogger(__name__)
 

@@ -14,85 +14,24 @@ import msgpack
 
 from ...world.action import MAX_TEXT
 from .fields import HEX, MAX_WHOLE, NAME, FieldError, choice, flag, numbers, real, text, texts, whole, wholes
-
-VERSION = 1
-MAX_HEADER = 64 * 1024
-MAX_PAYLOAD = 64 * 1024 * 1024  # a frame, server to client
-MAX_IMAGE = 8 * 1024 * 1024  # a first image, client to server
-MAX_PART = 12 * 1024 * 1024  # what a server reads at all, to say that it is too much
-MAX_SIDE = 4096
-MAX_CREDITS = 16
-MAX_STEP_M = 30.0  # of one step, forward and to the right
-MAX_TURN_DEG = 360.0  # of one step, left and up
-MAX_PLACE_M = 1e9  # how far from its world's origin a walk may come
-
-ERROR_CODES = (
-    "malformed",
-    "unknown_type",
-    "version",
-    "hello_first",
-    "too_large",
-    "rate",
-    "limit",
-    "unknown_session",
-    "not_yours",
-    "bad_request",
-    "bad_action",
-    "not_found",
-    "queue_full",
-    "storage",
-    "closing",
-    "internal",
+from .message import ERROR_CODES as ERROR_CODES  # whoever speaks the protocol finds these here
+from .message import (
+    MAX_CREDITS,
+    MAX_HEADER,
+    MAX_IMAGE,
+    MAX_PAYLOAD,
+    MAX_PLACE_M,
+    MAX_SIDE,
+    MAX_STEP_M,
+    MAX_TURN_DEG,
+    VERSION,
+    Message,
+    ProtocolError,
+    Request,
+    Viewing,
+    session_id,
 )
-
-
-class ProtocolError(ValueError):
-    """A message that cannot be used: `code` is one of ERROR_CODES, `seq` that of the message where it could be read."""
-
-    def __init__(self, code: str, message: str, *, seq: int = 0):
-        super().__init__(message)
-        self.code, self.seq = code, seq
-
-
-@dataclass(frozen=True, kw_only=True)
-class Message:
-    """What every message is. TYPE names it on the wire; MAX_PAYLOAD is how many raw bytes may follow its header.
-
-    Making one checks every field and raises FieldError, so that neither side can send what the other would refuse.
-    """
-
-    TYPE: ClassVar[str] = ""
-    MAX_PAYLOAD: ClassVar[int] = 0
-
-    def __post_init__(self):
-        for f in fields(self):
-            try:
-                object.__setattr__(self, f.name, f.metadata["check"](getattr(self, f.name)))
-            except FieldError as error:
-                raise FieldError(f"{self.TYPE}.{f.name} is {error}") from error
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request(Message):
-    """A message that is answered: the answer, or the error, has the same seq. Clients count seq up from 1."""
-
-    seq: int = whole()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Viewing(Request):
-    """A request that ends in frames: how they are to look on the wire, and how many may come at first."""
-
-    encoding: str = choice("raw", "jpeg", default="raw")
-    quality: int = whole(1, 100, default=85)
-    depth: str = choice("", "f32", "u16mm", default="")
-    tokens: bool = flag(default=False)
-    credits: int = whole(0, MAX_CREDITS, default=1)
-
-
-def session_id(**options):
-    return text(64, pattern=HEX, **options)
-
+from .message import MAX_PART as MAX_PART
 
 # Client to server.
 

@@ -4,6 +4,7 @@ denoises whole frames. Takes our own checkpoints and official Emu3.5 folders; go
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from ..engine import Engine
 from ..training.parallel import launch
 from ..transformer.dida import MetricPath
 from .data import distilled_answers, distilled_walks, recorded_walks, walk_sequences
-from .samples import AnswerLayout, SampleLayout, WalkLayout, load_sequences, save_sequences
+from .samples import AnswerLayout, SampleError, SampleLayout, WalkLayout, load_sequences, save_sequences
 from .train import AdaptRecipe, Learner, adapt
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ class AdaptOrder:
     model draws itself, and learns from; requests: what official models answer, a JSON object a line with task, question
     and perhaps images and size (emu/prompts.py); changes: fields of the tasks' presets; limit: walks of `data`; frames,
     longest: frames or tokens of a sequence learnt at once; decode_steps: denoising steps a frame that the result is
-    served with.
+    served with; text: the text tokenizer's folder, where it is not found; context: the most tokens of a sequence; size:
+    of pictures in answers to requests that name none.
     """
 
     out: Path
@@ -64,6 +66,9 @@ class AdaptOrder:
     workers: int = 1
     device: str = "cpu"
     precision: str | None = None
+    text: Path | None = None
+    context: int | None = None
+    size: str = "default"
 
     @property
     def is_official(self) -> bool:
@@ -83,6 +88,8 @@ def run_adaptation(order: AdaptOrder, *, show: Callable[[str, float, dict], None
     show = show or (lambda part, share, row: None)
     if order.precision == "fp8":
         raise AdaptError("fp8 weights cannot be adapted; use bfloat16 with low-rank adapters")
+    if order.recipe.prompt_dropout and not order.is_official:
+        raise AdaptError("prompts are dropped of official models alone, whose guidance reads none: leave --drop out")
     if order.is_official and order.vision is None:
         raise AdaptError(f"{order.model} is an official model; name its vision tokenizer's folder as well")
     path = order.out / SEQUENCES
@@ -93,13 +100,17 @@ def run_adaptation(order: AdaptOrder, *, show: Callable[[str, float, dict], None
                 "nothing to learn from; name recorded walks or a file of sequences, or have it draw its own"
             )
         save_sequences(found, path)
+        if order.device == "cuda":  # what drew them is gone, and its memory is for those who learn
+            gc.collect()
+            torch.cuda.empty_cache()
     launch(order.workers, _work, order, show if order.workers == 1 else None)
     return order.out / "checkpoint"
 
 
 def _work(rank: int, workers: int, order: AdaptOrder, show) -> None:
     checkpoint = _loaded(order, rank)
-    sequences, layout = load_sequences(order.out / SEQUENCES), _layout(order, checkpoint)
+    layout = _layout(order, checkpoint)
+    sequences = _readable(load_sequences(order.out / SEQUENCES), layout, order.out / SEQUENCES)
     count = min(HELD_OUT, len(sequences) // 5)
     dida = replace(checkpoint.dida, steps=order.decode_steps, shift=order.recipe.shift)
     # a vocabulary of two markers has one for holes, which canvases from carried views have
@@ -124,9 +135,28 @@ def _work(rank: int, workers: int, order: AdaptOrder, show) -> None:
         return
     target = order.out / "checkpoint"
     if order.official:
-        save_official(learner.folded(), order.official[0], target, dida)
+        save_official(learner.folded(), order.official[0], target, dida, text=order.text)
     else:
         save_checkpoint(replace(checkpoint, model=learner.folded(), dida=dida), target)
+
+
+def _readable(sequences: list[np.ndarray], layout: SampleLayout, path: Path) -> list[np.ndarray]:
+    """Those that can be learnt from; an answer without a picture is an answer, and no reason to stop. Raises AdaptError
+    where none can."""
+    found, reason = [], ""
+    for ids in sequences:
+        try:
+            layout.read(ids, np.random.default_rng(0))
+            found.append(ids)
+        except SampleError as error:
+            reason = str(error)
+    if not found:
+        raise AdaptError(f"nothing in {path} can be learnt from ({reason}); draw more, or give a larger --longest")
+    if reason:
+        log.warning(
+            "%d of %d sequences are left out; the last: %s", len(sequences) - len(found), len(sequences), reason
+        )
+    return found
 
 
 def _loaded(order: AdaptOrder, rank: int = 0) -> Checkpoint:
@@ -134,7 +164,9 @@ def _loaded(order: AdaptOrder, rank: int = 0) -> Checkpoint:
     if order.official:
         # an optimiser's small steps are lost in 16 bits; adapters have float32 of their own
         precision = order.precision or ("bfloat16" if order.recipe.rank and order.device == "cuda" else "float32")
-        return load_official(*order.official, device=device, precision=precision, say=log.info)
+        return load_official(
+            *order.official, text=order.text, device=device, precision=precision, context=order.context, say=log.info
+        )
     return load_checkpoint(order.model, device=device)
 
 
@@ -176,7 +208,7 @@ def _gathered(order: AdaptOrder, tick) -> Iterator[np.ndarray]:
 def _own_answers(order: AdaptOrder, tick) -> Iterator[np.ndarray]:
     if order.requests is None:
         raise AdaptError("answers of its own need requests: a file with a JSON object a line, of task and question")
-    asked = [*read_requests(order.requests, order.changes)]
+    asked = [*read_requests(order.requests, order.changes, order.size)]
     if not asked:
         raise AdaptError(f"{order.requests} holds no request; wanted a JSON object a line, of task and question")
     numbered = enumerate(islice(cycle(asked), order.distil))
@@ -186,16 +218,17 @@ def _own_answers(order: AdaptOrder, tick) -> Iterator[np.ndarray]:
         yield ids
 
 
-def read_requests(path: Path, changes: dict) -> Iterator[Request]:
-    """Requests from a file of JSON lines; changes: fields of every preset. Raises AdaptError naming the line."""
+def read_requests(path: Path, changes: dict, size: str = "default") -> Iterator[Request]:
+    """Requests from a file of JSON lines; changes: fields of every preset; size: of pictures, where a line names none.
+    Raises AdaptError naming the line."""
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
         try:
             asked = json.loads(line)
             images = tuple(_upright(name) for name in asked.get("images", ()))
-            size = cells_of(asked.get("size", "default"), asked["task"])
-            yield Request(asked["task"], asked["question"], images, preset(asked["task"], **changes), size)
+            cells = cells_of(asked.get("size", size), asked["task"])
+            yield Request(asked["task"], asked["question"], images, preset(asked["task"], **changes), cells)
         except (KeyError, TypeError, AttributeError, ValueError, UnidentifiedImageError) as error:
             raise AdaptError(f"{path}, line {number}: no request that can be answered ({error})") from error
 

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from ..config import LayoutConfig
+from ..emu.prompts import unconditional_prompt
 from ..emu.sequence import Format
 from ..tokens.vocabulary import Vocabulary
 from ..transformer.dida import MetricPath, shifted
@@ -51,8 +52,9 @@ class SampleLayout(Protocol):
     @property
     def window(self) -> int | None: ...
 
-    def read(self, ids: np.ndarray, rng: np.random.Generator) -> Sample:
-        """A part of a sequence that is short enough to learn from. Raises SampleError where there is none."""
+    def read(self, ids: np.ndarray, rng: np.random.Generator, *, drop: float = 0.0) -> Sample:
+        """A part of a sequence that is short enough to learn from; drop: how likely it is read as guidance's other
+        branch reads it, where a layout has such. Raises SampleError where there is none."""
 
 
 class WalkLayout:
@@ -70,7 +72,7 @@ class WalkLayout:
         ]
         return np.concatenate(rows).astype(np.int32)
 
-    def read(self, ids: np.ndarray, rng: np.random.Generator) -> Sample:
+    def read(self, ids: np.ndarray, rng: np.random.Generator, *, drop: float = 0.0) -> Sample:
         """`frames` pages from a random one on; of the first, which has no history, nothing is learnt."""
         N, layout = self.layout.num_cells, self.layout
         markers = np.flatnonzero(ids == self.vocabulary.image)
@@ -98,9 +100,12 @@ class AnswerLayout:
     def __init__(self, form: Format, *, longest: int):
         self.form, self.vocabulary, self.window, self.longest = form, form.vocabulary, None, longest
 
-    def read(self, ids: np.ndarray, rng: np.random.Generator) -> Sample:
-        """The sequence from its beginning, cut before the picture that would make it longer than `longest`."""
-        form, ids = self.form, ids.astype(np.int64)
+    def read(self, ids: np.ndarray, rng: np.random.Generator, *, drop: float = 0.0) -> Sample:
+        """The sequence from its beginning, cut before the picture that would make it longer than `longest`, or that was
+        never finished. drop: how likely it is without words, and only codes are learnt then."""
+        form, ids = self.form, self._finished(ids.astype(np.int64))
+        is_dropped = rng.random() < drop if drop else False
+        ids = self.unprompted(ids) if is_dropped else ids
         begins = np.flatnonzero(ids == form.codes_begin)
         ends = np.flatnonzero(ids == form.image_end)
         if len(begins) != len(ends) or (begins > ends).any():
@@ -115,8 +120,26 @@ class AnswerLayout:
         spans = tuple(span for span in whole if learnt[span[0]])
         if not spans:
             raise SampleError(f"a sequence of {len(ids)} ids without a picture in an answer within {self.longest}")
+        learnt = learnt & (ids >= self.vocabulary.first_code) if is_dropped else learnt
         places = np.arange(last)
         return Sample(ids[:last], places, places * 0, learnt[:last], spans)
+
+    def unprompted(self, ids: np.ndarray) -> np.ndarray:
+        """What the unconditional branch reads of a sequence: no words, but the pictures given and those answered."""
+        form = self.form
+        starts, ends = np.flatnonzero(ids == form.image_begin), np.flatnonzero(ids == form.image_end)
+        blocks = [ids[a : b + 1] for a, b in zip(starts, ends, strict=True)]
+        num_given = int((starts < np.argmax(ids == form.answer_begin)).sum())
+        pieces = [
+            blocks[piece] if isinstance(piece, int) else form.text.encode(piece)
+            for piece in unconditional_prompt(num_given)
+        ]
+        return np.concatenate([*pieces, *blocks[num_given:]]).astype(np.int64)
+
+    def _finished(self, ids: np.ndarray) -> np.ndarray:
+        """Without a picture at the end that the end of tokens cut off."""
+        starts, ends = (np.flatnonzero(ids == which) for which in (self.form.image_begin, self.form.image_end))
+        return ids[: starts[-1]] if len(starts) == len(ends) + 1 else ids
 
 
 @dataclass(frozen=True)

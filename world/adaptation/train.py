@@ -45,6 +45,7 @@ class AdaptRecipe:
     batch: sequences a step, over all processes; copies: noisy copies of each picture, 0 to train token by token only;
     shift: URSA's time shift in training; clean_weight: of the clean rows' loss; peak: learning rate; rank: of low-rank
     adapters, 0 to train all weights; hole_share: copies with marked holes, for models whose canvases have them;
+    prompt_dropout: share of sequences without words, for guidance needs the branch that reads none (URSA has a tenth);
     recompute: make each layer's activations again in the backward pass, for large models: a third slower, far smaller.
     """
 
@@ -55,6 +56,7 @@ class AdaptRecipe:
     peak: float = 1e-3
     rank: int = 0
     hole_share: float = 0.0
+    prompt_dropout: float = 0.0
     recompute: bool = False
     max_steps: int = 100_000
     max_seconds: float = 3600.0
@@ -169,6 +171,7 @@ def adapt(
     if recipe.recompute:
         recompute_layers(learner.transformer)
     learner.train()
+    device = learner.transformer.lm_head.weight.device
     run, step = Run(folder), 0
     optimizers = make_optimizers(learner, recipe)
     if state := run.resume():
@@ -177,7 +180,7 @@ def adapt(
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
     totals: list[tuple[float, float]] = []
-    while (share := agreed(max(step / recipe.max_steps, run.seconds / recipe.max_seconds), workers)) < 1:
+    while (share := agreed(max(step / recipe.max_steps, run.seconds / recipe.max_seconds), workers, device=device)) < 1:
         rate = learning_rate(int(share * 10_000), 10_000, 1.0, warmup=0) * min(1.0, (step + 1) / 50)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = recipe.peak * rate
@@ -210,7 +213,8 @@ def make_optimizers(learner: Learner, recipe: AdaptRecipe) -> list[torch.optim.O
 def _train_step(learner, optimizers, sequences, layout, path, recipe, step, rank, workers) -> tuple[float, float]:
     rng = np.random.default_rng([recipe.seed, step, rank])
     count = max(1, recipe.batch // workers)
-    samples = [layout.read(sequences[k], rng) for k in rng.integers(len(sequences), size=count)]
+    chosen = rng.integers(len(sequences), size=count)
+    samples = [layout.read(sequences[k], rng, drop=recipe.prompt_dropout) for k in chosen]
     batch = make_batch(
         samples, layout.vocabulary, path, rng, copies=recipe.copies, shift=recipe.shift, hole_share=recipe.hole_share
     )

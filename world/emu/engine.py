@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,15 +25,15 @@ from ..action import Action, ActionError
 from ..checkpoint import Checkpoint, CheckpointError
 from ..config import DidaConfig
 from ..frame import Frame, Timing
-from ..pose import Camera, Pose
+from ..pose import Pose
 from ..records import action_of, action_row, pose_of, pose_row
-from ..session import Moment, Session
-from ..snapshot import SnapshotError, tensors_of, write_whole
-from ..spatial.view_memory import ViewMemory
+from ..saves.snapshot import SnapshotError, tensors_of, write_whole
+from ..session import Session
 from ..transformer.cache import KVCache
 from .answer import AnswerWriter, Image, Request, Text
 from .checkpoint import Need, free_bytes, is_adapted, load_official, parts_of, refuse_swapped
 from .ibq import CELL
+from .passage import Passage, Strand, cells_of, codes_of, passage_of, passages_of
 from .prompts import Preset, PromptError, exploration, is_whole, preset
 from .sequence import SMALLEST_SIDE, Format
 from .text import controls_in
@@ -51,42 +51,6 @@ SCENE_LIMIT = 160  # tokens of a scene's words that are reckoned with; there may
 SHARE = 5  # of a short context, words, a direction and the scene's words have one part in so many each, at most
 PLACE = "the place in the picture"
 _ORIGIN = Pose.at(0, 0, 1.5)
-
-
-@dataclass(frozen=True)
-class Strand:
-    """What one branch reads of a passage: its ids, the pages that hold the first `written` of them, the position after
-    the last, and the token that comes then: the next step needs its state, and so reads it, as its first."""
-
-    ids: tuple[int, ...]
-    next: int
-    pages: tuple[int, ...]
-    written: int
-    end: int
-
-    @staticmethod
-    def of(stream: TokenStream) -> Strand:
-        *ids, last = stream.ids
-        return Strand(tuple(ids), last, tuple(stream.own_pages), len(stream.ids) - len(stream.pending), stream.end - 1)
-
-
-@dataclass(frozen=True)
-class Passage(Moment):
-    """A moment of an exploration: a frame, and what each branch reads of the step that led to it. words: what the model
-    said and thought before the picture. Remembers no views: pictures without depth cannot be carried."""
-
-    strands: tuple[Strand, ...] = ()
-    words: str = ""
-
-    @staticmethod
-    def of(frame: Frame, strands: tuple[Strand, ...], words: str = "") -> Passage:
-        height, width = frame.pixels.shape[:2]
-        return Passage(frame, (), ViewMemory(Camera(width, height)), strands, words)
-
-    @property
-    def held(self) -> tuple[int, ...]:
-        """The pages that go when this passage goes."""
-        return tuple(page for strand in self.strands for page in strand.pages)
 
 
 class EmuEngine:
@@ -211,7 +175,7 @@ class EmuEngine:
         frame = replace(frame, pose=first.pose if isinstance(first, Frame) else _ORIGIN)
         decoder = "dida" if writer.is_whole else "autoregressive"
         return Session(
-            self, [_passage(frame, writer, said)], [], seed=seed, start=start, decoder=decoder, is_committed=False
+            self, [passage_of(frame, writer, said)], [], seed=seed, start=start, decoder=decoder, is_committed=False
         )
 
     def step_many(self, sessions: Sequence[Session], actions: Sequence[Action]) -> list[Frame]:
@@ -225,14 +189,14 @@ class EmuEngine:
 
     def observe(self, session: Session, action: Action, pixels: np.ndarray, pose: Pose | None = None) -> Frame:
         """Take a true picture (H, W, 3) uint8 into a session's history: what `step` would have dreamt is given."""
-        writer, (h, w) = self._resumed(session, action), _cells(session.frame)
+        writer, (h, w) = self._resumed(session, action), cells_of(session.frame)
         cell = self.vision.config.cell
         fitted = PictureFile.fromarray(np.asarray(pixels)).resize((w * cell, h * cell), PictureFile.Resampling.BICUBIC)
         codes = self.encode(np.asarray(fitted))
         for stream in writer.branches:
             stream.append(self.form.image_block(codes))
         frame = Frame(session.frame.index + 1, self.show(codes)[0], codes, None, pose or _moved(session.frame, action))
-        session.extend(action, _passage(frame, writer))
+        session.extend(action, passage_of(frame, writer))
         return frame
 
     def settle(self, sessions: Sequence[Session]) -> None:
@@ -241,7 +205,7 @@ class EmuEngine:
         for session in sessions:
             if session.is_committed:
                 continue
-            *before, passage = _passages(session)
+            *before, passage = passages_of(session)
             strands = []
             for branch, strand in enumerate(passage.strands):
                 stream = self._stream([*self._seen(before), passage], branch)
@@ -271,7 +235,7 @@ class EmuEngine:
     def save_session(self, session: Session, path: str | Path) -> None:
         """Write a session's state to one file: the ids and pictures of all that it keeps. Keys and values, a quarter
         of a megabyte a token at full size, are made again from the ids."""
-        moments = _passages(session)
+        moments = passages_of(session)
         told = [
             {
                 "index": moment.frame.index,
@@ -291,7 +255,7 @@ class EmuEngine:
             "passages": json.dumps(told),
             "actions": json.dumps([action_row(action) for action in session.actions]),
         }
-        tensors = {f"codes.{k}": torch.from_numpy(_codes(moment.frame)) for k, moment in enumerate(moments)}
+        tensors = {f"codes.{k}": torch.from_numpy(codes_of(moment.frame)) for k, moment in enumerate(moments)}
         tensors |= {
             f"ids.{k}.{branch}": torch.tensor([*strand.ids, strand.next], dtype=torch.int32)
             for k, moment in enumerate(moments)
@@ -336,7 +300,7 @@ class EmuEngine:
             raise
         timing = Timing(denoise_ms=1e3 * (time.perf_counter() - settled), commit_ms=1e3 * (settled - began))
         frame = replace(frame, pose=_moved(session.frame, action), timing=timing)
-        session.extend(action, _passage(frame, writer, said))
+        session.extend(action, passage_of(frame, writer, said))
         return frame
 
     def _drawn(self, writer: AnswerWriter, index: int) -> tuple[Frame, str]:
@@ -353,7 +317,7 @@ class EmuEngine:
         if session.is_closed:
             raise RuntimeError("this session is closed; open another")
         self.settle([session])
-        seen, size = self._seen(_passages(session)), _cells(session.frame)
+        seen, size = self._seen(passages_of(session)), cells_of(session.frame)
         streams = [self._stream(seen, branch) for branch in range(len(seen[-1].strands))]
         request = Request("explore", "", preset=self._preset(session.decoder), size=size, seed=session.seed)
         writer = AnswerWriter(self.checkpoint, request, streams=streams, largest=self._largest)
@@ -378,7 +342,9 @@ class EmuEngine:
         if len(moments) < 2:
             return [*moments]
         first, *others = moments
-        room = self.pages.context - self._turn_limit - self._num_thoughts - self.form.block_length(*_cells(first.frame))
+        room = (
+            self.pages.context - self._turn_limit - self._num_thoughts - self.form.block_length(*cells_of(first.frame))
+        )
         room -= len(first.strands[0].ids)
         seen: list[Passage] = []
         for passage in reversed(others):
@@ -465,25 +431,6 @@ def explore_preset(**changes) -> Preset:
 def _kept(context: int, area: int) -> int:
     """About how many pictures of so many pixels a context holds."""
     return max(1, context // max(1, area // CELL**2))
-
-
-def _codes(frame: Frame) -> np.ndarray:
-    assert frame.tokens is not None, "an official model's frames are all drawn as tokens"
-    return frame.tokens
-
-
-def _cells(frame: Frame) -> tuple[int, int]:
-    height, width = _codes(frame).shape
-    return height, width
-
-
-def _passages(session: Session) -> list[Passage]:
-    """A session's moments, all of which an EmuEngine made."""
-    return [moment for moment in session.moments if isinstance(moment, Passage)]
-
-
-def _passage(frame: Frame, writer: AnswerWriter, said: str = "") -> Passage:
-    return Passage.of(frame, tuple(map(Strand.of, writer.branches)), said)
 
 
 def _moved(before: Frame, action: Action) -> Pose | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..compiled import njit
 from ..pose import Camera, Pose
+from .axes import in_axes
 from .warp import NEAR, View
 
 VIEW_LIMIT = 256
@@ -143,11 +144,9 @@ def _shown(points, positions, rotations, depths, focal):
             own = np.sqrt(((p - positions[i]) ** 2).sum())
             for j in range(n):
                 x, y, z = p[0] - positions[j, 0], p[1] - positions[j, 1], p[2] - positions[j, 2]
-                c = rotations[j, 0, 2] * x + rotations[j, 1, 2] * y + rotations[j, 2, 2] * z
+                a, b, c = in_axes(rotations[j], x, y, z)
                 if c < NEAR or x * x + y * y + z * z > (_AS_CLOSE * own) ** 2:
                     continue
-                a = rotations[j, 0, 0] * x + rotations[j, 1, 0] * y + rotations[j, 2, 0] * z
-                b = rotations[j, 0, 1] * x + rotations[j, 1, 1] * y + rotations[j, 2, 1] * z
                 u, v = int(np.floor(a / c * focal + W / 2)), int(np.floor(b / c * focal + H / 2))
                 if 0 <= u < W and 0 <= v < H:
                     d = depths[j, v, u]
@@ -185,9 +184,7 @@ def _cells(points, position, rotation, scale_u, scale_v, out):
     """The cell that each world point (K, 3) falls into as seen from a pose, or -1 outside."""
     for k in range(len(points)):
         x, y, z = points[k, 0] - position[0], points[k, 1] - position[1], points[k, 2] - position[2]
-        a = rotation[0, 0] * x + rotation[1, 0] * y + rotation[2, 0] * z
-        b = rotation[0, 1] * x + rotation[1, 1] * y + rotation[2, 1] * z
-        c = rotation[0, 2] * x + rotation[1, 2] * y + rotation[2, 2] * z
+        a, b, c = in_axes(rotation, x, y, z)
         out[k] = -1
         if c > NEAR:
             u, v = np.floor((a / c * scale_u + 0.5) * _CELLS), np.floor((b / c * scale_v + 0.5) * _CELLS)

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..compiled import njit
 from ..pose import Camera, Pose
+from .axes import in_axes
 from .surfaces import APART, NEAR, draw, is_one
 
 IN_FRONT = 0.85  # a later view's surface hides an earlier view's where it is nearer by more than depth is unsure of
@@ -242,11 +243,9 @@ def _fetch(index, source, turns, shifts, focal, nearness, depths, covered, owner
             if covered[v, u] and _looked_through(x * d, y * d, d, turns[i], shifts[i], focal, depths[i]):
                 continue
             qx, qy, qz = x * d - shift[0], y * d - shift[1], d - shift[2]
-            sz = turn[0, 2] * qx + turn[1, 2] * qy + turn[2, 2] * qz
+            sx, sy, sz = in_axes(turn, qx, qy, qz)
             if sz < NEAR:
                 continue
-            sx = turn[0, 0] * qx + turn[1, 0] * qy + turn[2, 0] * qz
-            sy = turn[0, 1] * qx + turn[1, 1] * qy + turn[2, 1] * qz
             su, sv = sx / sz * focal + W / 2 - 0.5, sy / sz * focal + H / 2 - 0.5
             if su < -0.5 or sv < -0.5 or su > W - 0.5 or sv > H - 0.5:
                 continue
@@ -320,11 +319,10 @@ def _looked_through(x, y, z, turn, shift, focal, depth):
     """Whether a view with depth (H, W) saw something behind the point (x, y, z) of the target's axes."""
     H, W = depth.shape
     qx, qy, qz = x - shift[0], y - shift[1], z - shift[2]
-    far = turn[0, 2] * qx + turn[1, 2] * qy + turn[2, 2] * qz
+    right, down, far = in_axes(turn, qx, qy, qz)
     if far < NEAR:
         return False
-    u = int(np.floor((turn[0, 0] * qx + turn[1, 0] * qy + turn[2, 0] * qz) / far * focal + W / 2))
-    v = int(np.floor((turn[0, 1] * qx + turn[1, 1] * qy + turn[2, 1] * qz) / far * focal + H / 2))
+    u, v = int(np.floor(right / far * focal + W / 2)), int(np.floor(down / far * focal + H / 2))
     return 0 <= u < W and 0 <= v < H and far < IN_FRONT * depth[v, u]
 
 

@@ -52,7 +52,7 @@ class DepthRefiner(nn.Module):
         self.join0 = Residual(low)
         self.out = nn.Conv2d(low, 16, 3, padding=1)
         zero(self.out)
-        # a pixel's height in the picture: with the floor at a known height, half of what there is to know
+        # a pixel's height in the picture tells much of its depth, for the floor is at a known height
         rows = torch.linspace(-1, 1, config.size)[:, None].expand(config.size, config.size)
         self.register_buffer("rows", rows.clone(), persistent=False)
 

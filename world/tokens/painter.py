@@ -82,7 +82,7 @@ class Painter(nn.Module):
         self.up1 = nn.Conv2d(mid, low * 4, 3, padding=1)
         self.low1, self.low2 = Residual(low), Residual(low)
         self.out = nn.Conv2d(low, 4 * 16, 3, padding=1)
-        # what four by four pixels made from one place cannot: lines that cross from one such block into the next
+        # pixels are made in blocks of 4 x 4; these layers draw the lines that cross from one block into the next
         self.fine = (
             nn.Sequential(
                 nn.Conv2d(4 + 6, config.fine, 3, padding=1),

@@ -23,7 +23,7 @@ def dream_codes(
     """(count, h, w) int16: the codes dreamt beside the first `count` dreamt_glimpses of the walks, with no words and no
     pages before, as the first view of a walk. progress: called with the share done."""
     engine = Engine(checkpoint)
-    config = checkpoint.vision.config
+    config = engine.vision.config
     painter = Painter(PainterConfig(config.size, len(config.levels), config.widths, config.heads))
     dida = checkpoint.dida
     dreamer = Dreamer(

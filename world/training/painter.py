@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import asdict, dataclass, fields
+from functools import reduce
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from ...kernels.conv import channels_last
 from ..pose import Camera
 from ..spatial.warp import View, Warp, sharpened, warp
 from ..tokens.painter import USUAL_DEPTH, Known, Painter, PainterConfig
@@ -127,6 +129,7 @@ class Glimpse:
 
 def draw_glimpse(walks: Walks, rng: np.random.Generator, recipe: PainterRecipe) -> Glimpse:
     """A frame drawn at random, mirrored or not."""
+    assert walks.depth is not None and walks.poses is not None, "recordings without them leave this stage out"
     R, T, H, W = walks.pixels.shape[:4]
     r, t = int(rng.integers(R)), int(rng.integers(1, T))
     before = [s for s in range(max(0, t - 3), t) if s == t - 1 or rng.uniform() < recipe.earlier]
@@ -136,6 +139,7 @@ def draw_glimpse(walks: Walks, rng: np.random.Generator, recipe: PainterRecipe) 
         off = scaled_off(walks.depth[r, s : s + 1], rng)[0] if rng.uniform() < recipe.off else walks.depth[r, s]
         views.append(View(shown, sharpened(off.astype(np.float32), shown), walks.poses[r][s]))
     seen = warp(views, walks.poses[r][t], Camera(W, H))
+    parts: tuple[np.ndarray, ...]
     parts = (walks.pixels[r, t], walks.depth[r, t].astype(np.float32), seen.pixels, seen.covered, seen.depth)
     if rng.uniform() < 0.5:
         parts = tuple(np.ascontiguousarray(part[:, ::-1]) for part in parts)
@@ -191,8 +195,13 @@ def as_sample(glimpses: list[Glimpse], codes: Tensor, vision: VisionTokenizer, r
 
 def _together(a: Sample, b: Sample) -> Sample:
     known = Known(*(_joined(getattr(a.known, f.name), getattr(b.known, f.name)) for f in fields(Known)))
-    parts = (_joined(getattr(a, name), getattr(b, name)) for name in ("pixels", "log_depth", "points"))
-    return Sample(*parts, known, _joined(a.noise, b.noise))
+    return Sample(
+        _joined(a.pixels, b.pixels),
+        _joined(a.log_depth, b.log_depth),
+        _joined(a.points, b.points),
+        known,
+        _joined(a.noise, b.noise),
+    )
 
 
 def _joined(a: Tensor, b: Tensor) -> Tensor:
@@ -219,11 +228,11 @@ def train_painter(
     (share done, the log row) now and then."""
     run = Run(folder)
     torch.manual_seed(recipe.seed)
-    model = Painter(config).to(memory_format=torch.channels_last)
+    model = channels_last(Painter(config))
     model.begin_as(vision)
     if begin is not None:
         model.go_on_from(begin)
-    judge = Judges().to(memory_format=torch.channels_last)
+    judge = channels_last(Judges())
     if judges is not None:
         judge.load_state_dict(judges)
     optimizers = make_painter_optimizers(model, judge, recipe)
@@ -277,7 +286,7 @@ def train_painter(
 LOSSES = ("pixels", "gradients", "depth", "kept", "adversarial", "dreamt_adversarial", "matching", "judged")
 
 
-def make_painter_optimizers(model: Painter, judge: Judge, recipe: PainterRecipe) -> list[torch.optim.Optimizer]:
+def make_painter_optimizers(model: Painter, judge: nn.Module, recipe: PainterRecipe) -> list[torch.optim.Optimizer]:
     """Muon for what turns features into features, Adam for the rest and for the judge."""
     matrices = [
         p
@@ -350,7 +359,7 @@ def _painter_step(
         "matching": ramp * recipe.matching_weight,
     }
     model.zero_grad(set_to_none=True)
-    sum(weight * losses[name] for name, weight in weights.items()).backward()
+    reduce(torch.add, [weight * losses[name] for name, weight in weights.items()]).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer in optimizers[:-1]:
         optimizer.step()
@@ -383,7 +392,7 @@ def _over(scores: list[Tensor], near: Tensor) -> Tensor:
     """The mean of scores (B, 1, h, w) of several sizes over a share of pixels (B, 1, H, W)."""
     shares = [F.interpolate(near, size=score.shape[-2:], mode="area") for score in scores]
     means = [(share * score).sum() / share.sum().clamp_min(1) for share, score in zip(shares, scores, strict=True)]
-    return sum(means) / len(means)
+    return reduce(torch.add, means) / len(means)
 
 
 def _gradient_loss(made: Tensor, truth: Tensor) -> Tensor:

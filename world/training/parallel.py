@@ -29,7 +29,7 @@ def _joined(rank: int, workers: int, port: int, run: Callable, args: tuple) -> N
     threads = max(1, (os.cpu_count() or 1) // workers)
     torch.set_num_threads(threads)
     threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # a run on CPUs beside GPUs is one as well
     dist.init_process_group(backend, init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=workers)
     try:
         run(rank, workers, *args)
@@ -56,10 +56,11 @@ def average_gradients(parameters: Iterable[Tensor], workers: int) -> None:
         grad.copy_(mean.view_as(grad))
 
 
-def agreed(value: float, workers: int) -> float:
-    """The first process's value, in all of them: clocks differ, decisions must not."""
+def agreed(value: float, workers: int, *, device: torch.device | str = "cpu") -> float:
+    """The first process's value, in all of them: clocks differ, decisions must not. device: where the processes train,
+    for those of GPUs alone send nothing that lies elsewhere."""
     if workers == 1:
         return value
-    tensor = torch.tensor([value], dtype=torch.float64)
+    tensor = torch.tensor([value], dtype=torch.float64, device=device)
     dist.broadcast(tensor, 0)
     return tensor.item()

@@ -219,8 +219,8 @@ def train_world_model(
         average.weights, average.updates, step = state["average"], state["updates"], state["step"]
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-    totals = []
-    while (share := agreed(max(step / recipe.steps, run.seconds / recipe.max_seconds), workers)) < 1:
+    totals, device = [], next(trainer.parameters()).device
+    while (share := agreed(max(step / recipe.steps, run.seconds / recipe.max_seconds), workers, device=device)) < 1:
         stage = recipe.stage(share)
         rate = learning_rate(int(share * recipe.steps), recipe.steps, 1.0) * min(1.0, (step + 1) / 100)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):

@@ -58,7 +58,7 @@ class KVCache:
 
     def _grow(self, num_pages: int) -> None:
         extra = num_pages - self.pool.num_pages
-        # a pass in inference mode may be what asks, and its tensors could not be written later
+        # made outside inference mode: tensors made inside it could not be written later
         with torch.inference_mode(False), torch.no_grad():
             self.k, self.v = (torch.cat([x, x.new_zeros(x.shape[0], extra, *x.shape[2:])], 1) for x in (self.k, self.v))
             self.lengths = torch.cat([self.lengths, self.lengths.new_zeros(extra)])

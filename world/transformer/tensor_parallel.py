@@ -43,5 +43,5 @@ def share_of(tensor: Tensor, parameter: nn.Parameter) -> Tensor:
         return tensor
     (placement,), mesh = parameter.placements, parameter.device_mesh
     if isinstance(placement, Shard):
-        tensor = tensor.chunk(mesh.size(), placement.dim)[mesh.get_local_rank()].clone()  # let the whole one go
+        tensor = tensor.chunk(mesh.size(), placement.dim)[mesh.get_local_rank()].clone()  # frees the whole tensor
     return DTensor.from_local(tensor, mesh, parameter.placements, run_check=False)

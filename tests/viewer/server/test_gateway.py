@@ -1,11 +1,5 @@
 """The same messages over WebSocket, and the page that walks, in a real browser where there is one."""
 
-import itertools
-import json
-import shutil
-import socket
-import subprocess
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -14,19 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from roam.viewer.client.remote_session import RemoteSession
-from roam.viewer.commands import serve
 from roam.viewer.server.gateway import Gateway, join, split
 from roam.viewer.server.server import Server
 from roam.viewer.wire import protocol as p
 from roam.viewer.wire.security import SecurityError
 from roam.world.action import parse_action
 
+from ..browser import BROWSER, Browser
 from .doubles import Tiny
 
 websocket = pytest.importorskip("websockets.sync.client", reason="needs websockets: pip install 'roam-worlds[serve]'")
 from websockets.exceptions import InvalidStatus  # noqa: E402
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 
 @pytest.fixture
@@ -99,64 +91,6 @@ def test_a_foreign_name_that_was_made_to_point_here_is_refused(gateway):
 def test_a_gateway_for_everyone_must_be_meant(server):
     with pytest.raises(SecurityError, match="--open"):
         Gateway(server.address, host="0.0.0.0")
-
-
-class Browser:
-    """A headless Chromium with one page, driven over its debugging socket."""
-
-    def __init__(self, url: str, folder):
-        flags = [
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--window-size=600,700",
-            "--remote-debugging-port=0",
-            f"--user-data-dir={folder}",
-            url,
-        ]
-        self.process = subprocess.Popen([BROWSER, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        port = self._until(lambda: (folder / "DevToolsActivePort").read_text().split()[0])
-        pages = self._until(lambda: self._pages(port, url))
-        self.socket = websocket.connect(pages[0]["webSocketDebuggerUrl"], max_size=None, open_timeout=60)
-        self.numbers = itertools.count(1)
-
-    def command(self, method: str, **params) -> dict:
-        number = next(self.numbers)
-        self.socket.send(json.dumps({"id": number, "method": method, "params": params}))
-        while True:
-            answer = json.loads(self.socket.recv(timeout=60))
-            if answer.get("id") == number:
-                return answer["result"]
-
-    def value(self, expression: str):
-        return self.command("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
-
-    def wait_for(self, expression: str):
-        return self._until(lambda: self.value(expression))
-
-    def key(self, code: str, is_down: bool) -> None:
-        self.command("Input.dispatchKeyEvent", type="keyDown" if is_down else "keyUp", code=code, key=code)
-
-    def close(self) -> None:
-        self.socket.close()
-        self.process.terminate()
-        self.process.wait(30)
-
-    def _pages(self, port: str, url: str) -> list:
-        listed = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=30).read())
-        return [page for page in listed if page["type"] == "page" and page["url"].startswith(url)]
-
-    def _until(self, get):
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            try:
-                if value := get():
-                    return value
-            except OSError:
-                pass
-            time.sleep(0.1)
-        raise TimeoutError("the browser did not come to that within 120 s")
 
 
 @pytest.fixture
@@ -423,62 +357,3 @@ def test_the_page_has_landmarks_a_heading_and_zooms(browser):
     unnamed = "[...document.querySelectorAll('input, select, button')].filter(e => !(e.labels?.length || e.ariaLabel"
     assert browser.value(unnamed + " || e.textContent.trim())).length") == 0
     assert browser.value("document.getElementById('world').options.length") == 1
-
-
-@pytest.mark.parametrize(
-    ("headers", "origin", "is_let_in"),
-    [
-        ({"Host": "127.0.0.1:8080"}, "http://127.0.0.1:9999", True),  # a proxy on this machine
-        ({"Host": "127.0.0.1:8080"}, "https://walks.example", True),  # named
-        ({"Host": "walks.example"}, "https://walks.example", True),
-        ({"Host": "127.0.0.1:8080", "X-Forwarded-Host": "some.example"}, "https://some.example", True),
-        ({"Host": "127.0.0.1:8080"}, "https://evil.example", False),
-        ({"Host": "127.0.0.1:8080"}, "null", False),  # a sandboxed frame of anybody's
-        ({"Host": "evil.example"}, "http://evil.example", False),
-    ],
-)
-def test_pages_come_from_where_they_may(server, headers, origin, is_let_in):
-    with Gateway(server.address, allow_origins=["https://walks.example"]) as gateway:
-        host, port = gateway.url.removeprefix("http://").strip("/").split(":")
-        with socket.create_connection((host, int(port)), timeout=10) as line:
-            lines = ["GET /some/path/ws HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-            lines += [f"Origin: {origin}", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
-            lines += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", ""]
-            line.sendall("\r\n".join(lines).encode())
-            assert line.recv(100).split()[1] == (b"101" if is_let_in else b"403")
-
-
-def test_a_page_that_was_refused_can_ask_why(gateway):
-    why = urllib.request.urlopen(f"{gateway.url}why?origin=https://evil.example", timeout=30).read().decode()
-    assert "--allow-origin https://evil.example" in why
-
-
-@pytest.mark.parametrize(
-    ("server", "options"), [("nonsense", {}), ("tcp://127.0.0.1", {}), ("tcp://127.0.0.1:5555", {"port": 99999})]
-)
-def test_a_gateway_that_cannot_be_says_so_in_a_sentence(server, options):
-    with pytest.raises(ValueError, match="wanted"):
-        Gateway(server, **options)
-
-
-def test_a_page_s_port_that_is_taken_is_said_in_a_sentence(gateway):
-    port = int(gateway.url.split(":")[2].strip("/"))
-    with pytest.raises(ValueError, match="name another port"):
-        Gateway("tcp://127.0.0.1:5555", port=port).start()
-
-
-def test_the_command_serves_the_page_until_it_is_told_to_end(monkeypatch, capsys):
-    ends = []
-    monkeypatch.setattr(serve, "_on_signals", ends.append)
-    thread = threading.Thread(target=serve.gateway, args=("tcp://127.0.0.1:9",), kwargs={"port": 0})
-    thread.start()
-    said = ""
-    while "walk at http://" not in said:
-        assert thread.is_alive()
-        said += capsys.readouterr().out
-        time.sleep(0.01)
-    page = urllib.request.urlopen(said.split()[-1], timeout=30).read()
-    assert b"<h1>Roam</h1>" in page and thread.is_alive()
-    ends[0]()
-    thread.join(30)
-    assert not thread.is_alive()

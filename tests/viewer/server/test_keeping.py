@@ -113,8 +113,10 @@ def test_an_act_that_was_refused_stays_so_when_the_server_was_killed(process, wi
         walk.rollout(WALK[1 : 9 if is_killed_after_a_snapshot else 3])
         token, index = client.token(walk.id), walk.frame.index
     process.end(signal.SIGKILL)
-    acts = [p.Act(seq=refused, session="", mode="once", text="jump over the wall"),
-            p.Act(seq=refused + 1, session="", mode="once", text="turn left")]  # fmt: skip
+    acts = [
+        p.Act(seq=refused, session="", mode="once", text="jump over the wall"),
+        p.Act(seq=refused + 1, session="", mode="once", text="turn left"),
+    ]
     receipts = sent_again(wire_to(process.again()), token, *acts)
     assert [receipt.status for receipt in receipts] == ["refused", "applied"]
     assert receipts[-1].frame <= index  # and was not done again

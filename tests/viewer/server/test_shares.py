@@ -7,13 +7,14 @@ import pytest
 from roam.viewer.client.client import Client
 from roam.viewer.client.remote_session import RemoteSession
 from roam.viewer.opening.worlds import OpenRequest
+from roam.viewer.server.awake import Stepped
 from roam.viewer.server.command_queue import CommandQueue
-from roam.viewer.server.explorers import Explorers, Stepped
+from roam.viewer.server.explorers import Explorers
 from roam.viewer.server.registry import Limits
 from roam.viewer.server.server import Server
-from roam.viewer.server.stepper import ENGINE, StepJob, Stepper
 from roam.viewer.server.store import Store
-from roam.viewer.server.strands import Strands
+from roam.viewer.server.threads.stepper import ENGINE, StepJob, Stepper
+from roam.viewer.server.threads.strands import Strands
 from roam.viewer.wire.protocol import Act
 from roam.world.action import ActionError, parse_action
 

@@ -28,6 +28,7 @@ from roam.world.tokens.text import TextTokenizer
 from roam.world.tokens.vision import VisionConfig, VisionTokenizer
 from roam.world.tokens.vocabulary import Vocabulary
 from roam.world.training.banded import BandedAttention
+from roam.world.training.parallel import agreed
 from roam.world.transformer.dida import MetricPath
 from roam.world.transformer.model import Transformer
 from roam.world.transformer.passes import Serving
@@ -326,3 +327,36 @@ def test_an_order_that_cannot_be_done_says_what_is_wanted(checkpoint, tmp_path, 
     save_checkpoint(checkpoint, tmp_path / "model")
     with pytest.raises(AdaptError, match=message):
         run_adaptation(AdaptOrder(tmp_path / "out", tmp_path / "model", recipe=QUICK, **change))
+
+
+class Reached(Exception):
+    pass
+
+
+def test_processes_on_gpus_agree_over_tensors_of_theirs(monkeypatch):
+    """A stand-in for NCCL, which refuses what lies on a CPU; meta tensors stand for those of a GPU."""
+
+    def broadcast(tensor, source):
+        if tensor.device.type == "cpu":
+            raise RuntimeError("No backend type associated with device type cpu")
+        raise Reached
+
+    monkeypatch.setattr(torch.distributed, "broadcast", broadcast)
+    with pytest.raises(Reached):
+        agreed(0.5, 2, device="meta")
+    with pytest.raises(RuntimeError, match="device type cpu"):
+        agreed(0.5, 2)
+
+
+def test_the_training_agrees_on_the_device_that_it_trains_on(walks, layout, path, tmp_path, monkeypatch):
+    from roam.world.adaptation import train as module
+
+    asked = []
+    monkeypatch.setattr(module, "agreed", lambda value, workers, **where: asked.append(where) or value)
+    adapt(Learner(Transformer(MODEL), VOCABULARY), walks, walks[:1], layout, path, QUICK, tmp_path)
+    assert asked == [dict(device=torch.device("cpu"))] * 4
+
+
+def test_prompts_are_dropped_of_official_models_alone(tmp_path):
+    with pytest.raises(AdaptError, match="of official models alone"):
+        run_adaptation(AdaptOrder(tmp_path, recipe=replace(QUICK, prompt_dropout=0.1)))

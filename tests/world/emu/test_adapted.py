@@ -10,7 +10,7 @@ import pytest
 import torch
 from roam.world.adaptation.mask import CopyAttention
 from roam.world.adaptation.run import AdaptError, AdaptOrder, read_requests, run_adaptation
-from roam.world.adaptation.samples import AnswerLayout, SampleError, load_sequences, make_batch
+from roam.world.adaptation.samples import AnswerLayout, SampleError, load_sequences, make_batch, save_sequences
 from roam.world.adaptation.train import AdaptRecipe
 from roam.world.checkpoint import CheckpointError
 from roam.world.config import DidaConfig
@@ -164,3 +164,66 @@ def test_a_dida_that_cannot_be_used_is_refused(official, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config | {"dida": {"steps": 0}}))
     with pytest.raises(CheckpointError, match="has a 'dida' that cannot be used"):
         load_official(tmp_path, official[1])
+
+
+def test_an_answer_without_a_picture_is_left_out_and_does_not_end_the_training(official, tmp_path, checkpoint, caplog):
+    writer = AnswerWriter(checkpoint, ask("story"))
+    [*writer.events()]
+    good, words = np.array([*writer.prompt, *writer.tokens]), np.array([*writer.prompt, *writer.form.text.encode("no")])
+    save_sequences([good, words, good], tmp_path / "own.safetensors")
+    recipe = AdaptRecipe(batch=2, max_steps=1, rank=2)
+    order = AdaptOrder(tmp_path / "out", *official, data=tmp_path / "own.safetensors", recipe=recipe, longest=512)
+    assert load_official(run_adaptation(order), official[1]).is_adapted
+    assert "1 of 3 sequences are left out" in caplog.text
+    save_sequences([words], tmp_path / "words.safetensors")
+    with pytest.raises(AdaptError, match=r"nothing in .* can be learnt from .*without a picture"):
+        run_adaptation(replace(order, out=tmp_path / "none", data=tmp_path / "words.safetensors"))
+
+
+def test_a_picture_that_was_never_finished_is_cut_off(checkpoint):
+    writer, ids = answered_story(checkpoint)
+    begun = np.array([*ids, *writer.form.image_block(np.zeros((2, 3), int))[:6]])
+    layout = AnswerLayout(writer.form, longest=512)
+    whole, cut = (layout.read(each, np.random.default_rng(0)) for each in (ids, begun))
+    assert np.array_equal(whole.ids, cut.ids) and whole.spans == cut.spans
+
+
+def answered_story(checkpoint) -> tuple[AnswerWriter, np.ndarray]:
+    """An answer that ends with a picture."""
+    writer = AnswerWriter(checkpoint, ask("story", stops_at_image=True))
+    [*writer.events()]
+    return writer, np.array([*writer.prompt, *writer.tokens])
+
+
+def test_a_dropped_prompt_leaves_what_the_unconditional_branch_reads_and_codes_alone_to_learn(checkpoint):
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    request = replace(ask("story", max_tokens=60), images=(pixels,))
+    writer = AnswerWriter(checkpoint, request)
+    [*writer.events()]
+    ids, read = np.array([*writer.prompt, *writer.tokens]), writer.unconditional.ids
+    layout = AnswerLayout(writer.form, longest=512)
+    dropped = layout.read(ids, np.random.default_rng(0), drop=1.0)
+    assert dropped.ids.tolist() == read[: len(dropped.ids)] and len(dropped.ids) > len(read) - 20
+    assert (dropped.ids[dropped.learnt] >= checkpoint.vocabulary.first_code).all() and len(dropped.spans) >= 2
+    shares = [len(layout.read(ids, np.random.default_rng(k), drop=0.1).ids) == len(dropped.ids) for k in range(200)]
+    assert 8 <= sum(shares) <= 36
+
+
+def test_the_commands_options_reach_the_order_with_rates_and_dropout_by_the_kind_of_model(monkeypatch, tmp_path):
+    from roam.viewer.cli import main
+    from roam.viewer.commands import adapt as module
+
+    orders: list[AdaptOrder] = []
+    monkeypatch.setattr(module, "adapt", orders.append)
+    official = ["--model", "m", "--vision-tokenizer", "v"]
+    said = ["--context", "999", "--guidance", "2", "--area", "1024", "--size", "1:1", "--text-tokenizer", "t"]
+    for options in ([], [*official, "--rank", "64", *said], [*official, "--rate", "0.5", "--drop", "0.3"]):
+        with pytest.raises(SystemExit):
+            main(["adapt", "--out", str(tmp_path), *options])
+    assert [(order.recipe.peak, order.recipe.prompt_dropout) for order in orders] == [
+        (1e-3, 0),
+        (1e-4, 0.1),
+        (0.5, 0.3),
+    ]
+    assert orders[1].changes == dict(guidance=2.0, area=1024) and orders[1].size == "1:1"
+    assert orders[1].context == 999 and str(orders[1].text) == "t"

@@ -19,8 +19,8 @@ from roam.world.frame import Explorer, Frame
 from roam.world.opening import open_engine
 from roam.world.options import OfficialOptions
 from roam.world.pose import Pose
+from roam.world.saves.snapshot import SnapshotError
 from roam.world.session import Session
-from roam.world.snapshot import SnapshotError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
 LEFT, ON, WAIT = parse_action("turn left"), Action("walk through the red door"), parse_action("wait")

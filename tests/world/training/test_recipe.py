@@ -277,8 +277,9 @@ def test_a_larger_dream_beside_the_same_tokenizer_goes_on_in_parts_and_is_packed
     _, begin = trained
     recipe = large(replace(TINY, dream=replace(TINY.dream, steps=2)))
     model = replace(recipe.model, hidden_size=64, intermediate_size=64, num_hidden_layers=2)
-    recipe = replace(recipe, model=model, keyframe_walks=8, keyframe_canvas_walks=8,
-                     dream=replace(recipe.dream, walks=1, part_mb=1))  # fmt: skip
+    recipe = replace(
+        recipe, model=model, keyframe_walks=8, keyframe_canvas_walks=8, dream=replace(recipe.dream, walks=1, part_mb=1)
+    )
     checkpoint = run_recipe(tmp_path, recipe, stages=("keyframes", "dream", "pack"), begin=begin)
     assert load_checkpoint(checkpoint).model.config.hidden_size == 64
     parts = sorted((tmp_path / "dream").glob("*.part"))

@@ -1,4 +1,4 @@
-"""What has changed in a session since it was saved last, as a small file; and such files laid over the whole one.
+"""What has changed in a session since it was last saved, as a small file; and such files applied to the whole one.
 
 A walk keeps what it has seen, so that most of two snapshots of it is the same. A file of changes holds the moments
 since, with the pages, pictures and views that came with them, and names the moment that it goes on from. Knows no disk:
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .session import Keyframe, Moment, Session, view_index
+from ..session import Keyframe, Moment, Session, view_index
 
 PAGES = ("k", "v")  # tensors whose second axis is that of `numbers`; of the rest it is the first
 BY_NUMBER, BY_INDEX, BY_FRAME = ("lengths", "grids"), ("pixels", "depth", "pose"), ("has_tokens", "tokens")
@@ -126,13 +126,13 @@ class Laid:
         self._pages |= {number: _Row(held, row) for row, number in enumerate(held["numbers"].tolist())}
         self._pictures |= {index: _Row(held, row) for row, index in enumerate(held["index"].tolist())}
         for row, index in enumerate(held["views"].tolist()):
-            self._views.pop(index, None)  # what is seen anew, after going back, is remembered last
+            self._views.pop(index, None)  # a view seen again after a rewind becomes the newest
             self._views[index] = _Row(held, row)
         for row, index in enumerate(held["moments"].tolist()):
             self._shown.append(_Shown(index, keyframes[row], memories[row], _Row(held, row)))
 
     def _digest(self, index: int) -> str:
-        """What is told of a frame by which it is known again."""
+        """The fields by which a stored frame is recognised."""
         return digest_of(self._pictures[view_index(index)].of("pixels").numpy())
 
 

@@ -14,7 +14,7 @@ from roam.viewer.server.store import Done, Meta, Store, finished
 from roam.viewer.wire import protocol as p
 from roam.world.action import parse_action
 
-from .doubles import Tiny, TinyWorlds
+from ..doubles import Tiny, TinyWorlds
 
 FORWARD = parse_action("move forward")
 FAILURES = [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EMFILE]

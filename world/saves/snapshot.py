@@ -22,14 +22,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .action import Action
+from ..action import Action
+from ..frame import Frame
+from ..pose import Camera, Pose
+from ..records import action_of, action_row, pose_of, pose_row
+from ..session import Keyframe, Moment, Session, SessionEngine, view_index
+from ..spatial.view_memory import VIEW_LIMIT, ViewMemory
+from ..spatial.warp import View
 from .changes import Laid, changes_since, digest_of
-from .frame import Frame
-from .pose import Camera, Pose
-from .records import action_of, action_row, pose_of, pose_row
-from .session import Keyframe, Moment, Session, SessionEngine, view_index
-from .spatial.view_memory import VIEW_LIMIT, ViewMemory
-from .spatial.warp import View
 
 FORMAT = "3"
 log = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ def write_whole(tensors: dict[str, torch.Tensor], path: str | Path, meta: dict[s
         save_file(tensors, partial, metadata=meta | {"sum": _sum(tensors, meta)})
         partial.replace(path)
     except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))  # the library knows the disk's error as words alone
+        number = re.search(r"os error (\d+)", str(error))  # the library gives the disk's error as text only
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
@@ -195,7 +195,7 @@ def _read(engine: SessionEngine, path: str | Path, kind: str) -> tuple[dict[str,
 
 
 def _tell_of_other_dreams(before: dict, now: dict, path: str | Path) -> None:
-    """What is seen stays; what is dreamt from here on is what these settings dream."""
+    """Log that dreams from here on use other settings than those saved; frames that are stored stay as they are."""
     names = ("dream_steps", "dream_temperature", "dream_guidance")
     if other := [f"{name} {before.get(name)}, now {now[name]}" for name in names if before.get(name) != now[name]]:
         log.warning("%s was dreamt with %s: what comes now is dreamt as it would be now", path, "; ".join(other))
@@ -238,7 +238,7 @@ def _rebuild(
     ]
     for page in (pages[place] for places in seen for place in places):
         cache.pool.share(page)
-    for page in pages:  # the moments hold them now
+    for page in pages:  # each moment holds its own pages
         cache.pool.release(page)
     moments = [
         Moment(frame, tuple(keyframes[place] for place in places), memory)

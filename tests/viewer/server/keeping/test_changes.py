@@ -8,11 +8,11 @@ from roam.viewer.client.client import Client
 from roam.viewer.client.remote_session import RemoteSession
 from roam.viewer.server.registry import Limits
 from roam.viewer.server.server import Server
-from roam.viewer.server.stepper import Stepper
+from roam.viewer.server.threads.stepper import Stepper
 from roam.world.action import Action, parse_action
 from roam.world.pose import Motion
 
-from .doubles import Tiny, TinyWorlds
+from ..doubles import Tiny, TinyWorlds
 
 WALK = [parse_action(text) for text in ("move forward", "turn left", "move forward", "strafe left", "look down")]
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from .command_queue import Command, CommandQueue
-from .explorers import Awake, Explorers, Step, Stepped
+from ..awake import Awake, Step, Stepped
+from ..command_queue import Command, CommandQueue
+from ..explorers import Explorers
 from .strands import Strands
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,40 @@
+"""A walk on its way to a video and, beside it, to an action log that can be walked again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...world.frame import Frame
+from ..files.outputs import OutputError, unused
+from .action_log import ActionLog, Event, LogWriter
+from .video import VideoRecorder
+
+
+@dataclass
+class Recording:
+    """Frames and what happened between them, as they come."""
+
+    video: VideoRecorder
+    log: LogWriter
+
+    @classmethod
+    def to(cls, path: Path, log: ActionLog, *, overwrite: bool = False) -> Recording:
+        """Begin files at `path` and beside it. log: the walk so far. Raises OutputError where that cannot be."""
+        log_path = unused(path.with_suffix(".jsonl"), overwrite=overwrite)
+        video = VideoRecorder(path, overwrite=overwrite)
+        try:
+            return cls(video, LogWriter(log_path, log, overwrite=overwrite))
+        except OutputError:
+            video.close()  # of no frames: it leaves no file
+            raise
+
+    def add(self, events: Iterable[Event], frame: Frame) -> None:
+        for event in events:
+            self.log.add(event)
+        self.video.add(frame.pixels)
+
+    def close(self) -> Path:
+        self.log.close()
+        return self.video.close()

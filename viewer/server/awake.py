@@ -1,0 +1,134 @@
+"""A walk in memory: its explorer, what its engine can do besides, and how much of it the disk has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+from ...world.action import Action
+from ...world.frame import Explorer, Frame
+from .store import Done, Meta, saves_changes
+
+LONGEST_CHAIN = 64  # files of changes after a whole one, which they also never outgrow
+
+
+class SteppingEngine(Protocol):
+    """What steps several explorers at once."""
+
+    def step_many(self, sessions: Sequence[Any], actions: Sequence[Action]) -> list[Frame]:
+        """One step of each. Raises before any has moved."""
+
+    def settle(self, sessions: Sequence[Any]) -> None:
+        """Run their commit passes now instead of when the next step needs them."""
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """An explorer whose engine serves several at once."""
+
+    engine: SteppingEngine
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """An explorer that can dream ahead of its next step in idle time (Session.prepare)."""
+
+    def prepare(self, *, stop: Callable[[], bool]) -> None: ...
+
+
+@dataclass
+class Awake:
+    """An explorer in memory.
+
+    newest: the number of the log that is written; unsaved, unsynced: steps since a snapshot was begun, and since the
+    log is known to be on the disk; unsaved_ms: how long the unsaved took; saved: a twin that is as the files of the
+    newest snapshot have it; since_whole: steps since the newest whole one; whole_bytes, changed_bytes, chain_bytes: the
+    size of that, of the newest changes, and of all changes after it; tried_at: when a snapshot failed last; trouble:
+    why acts are not being kept, broken: the log in which that began, is_told: whether its walker knows.
+    """
+
+    explorer: Explorer
+    meta: Meta
+    newest: int = 0
+    unsaved: int = 0
+    unsynced: int = 0
+    unsaved_ms: float = 0.0
+    saved: Explorer | None = None
+    since_whole: int = 0
+    whole_bytes: int = 0
+    changed_bytes: int = 0
+    chain_bytes: int = 0
+    is_writing: bool = False
+    trouble: OSError | None = None
+    broken: int = 0
+    is_told: bool = False
+    tried_at: float = 0.0
+
+    @property
+    def before(self) -> Explorer | None:
+        """What the next snapshot may be the changes since; None where it is to be whole."""
+        is_short = len(self.meta.chain) < LONGEST_CHAIN and self.chain_bytes < self.whole_bytes
+        return self.saved if is_short else None
+
+    @property
+    def kept_bytes(self) -> int:
+        return self.whole_bytes * (2 if self.meta.older else 1) + self.chain_bytes
+
+    def keep(self, twin: Explorer, meta: Meta, size: int) -> None:
+        """Note that a snapshot is written: `twin`, under what is now known of the walk."""
+        is_whole = len(meta.chain) == 1
+        if is_whole:
+            self.whole_bytes, self.chain_bytes, self.since_whole = size, 0, self.unsaved
+        else:
+            self.changed_bytes, self.chain_bytes = size, self.chain_bytes + size
+        self.meta = replace(self.meta, snapshot=meta.snapshot, chain=meta.chain, older=meta.older)
+        self.let_go_saved()
+        if twin is not self.explorer and saves_changes(twin):
+            self.saved = twin
+        else:
+            let_go(twin, self.explorer)
+
+    def let_go_saved(self) -> None:
+        if self.saved is not None:
+            self.saved.close()
+            self.saved = None
+
+    def close(self) -> None:
+        """Give back the memory."""
+        self.let_go_saved()
+        self.explorer.close()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step that a walk is to take. seq: of the typed act that it belongs to, or 0; number: which of that act's
+    steps it is, from 1; is_last: whether it finishes it."""
+
+    session: str
+    action: Action
+    seq: int = 0
+    number: int = 1
+    is_last: bool = True
+
+    @property
+    def done(self) -> Done:
+        """The line of the log, once it is taken."""
+        return Done(self.action, self.seq) if self.is_last else Done(self.action, part=(self.seq, self.number))
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """A step's outcome: the frame and how long it took, or the error. error is an ActionError if the words were bad;
+    trouble says, once, why what is done from here on is not kept."""
+
+    frame: Frame | None = None
+    step_ms: float = 0.0
+    error: Exception | None = None
+    trouble: str = ""
+
+
+def let_go(twin: Explorer, explorer: Explorer | None) -> None:
+    """Close a twin, unless a walk that has no twins was given in its place."""
+    if twin is not explorer:
+        twin.close()

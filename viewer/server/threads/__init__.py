@@ -1,0 +1,1 @@
+"""On which threads a server works."""

@@ -1,0 +1,132 @@
+// The walk: opens it, sends the walker after the viewer's head, says sentences, hands on frames. Draws nothing.
+//
+// The head is free and the dream comes after it: each step of the model is told the way that is still between the pose of
+// the last frame and the head, one step at a time. What the world would not let the walker do, a wall say, is told back
+// as `blocked`, so that the head can be held back too.
+
+import { Line } from "./line.js";
+import { MAX_PITCH, clamp, placeOf, wayOf, wrap } from "./pose.js";
+
+const STRIDE_M = 0.3, TURN_DEG = 15; // a step's, at most: as large as the steps that a model has learnt
+const NEAR_M = 0.06, NEAR_DEG = 3; // nearer to the head than this the walker rests
+const SLIP_M = 0.03; // a walker who got this far less than was told has met a wall
+const FAR_MM = 65535;
+
+export class Walk {
+  session = "";
+  note = "connecting";
+  frames = 0;
+  fov = 80;
+  #token = "";
+  #seq = 0;
+  #step = null; // the act that follows the head, until its frame
+  #typed = new Map(); // sentences that have no receipt yet, by their seq
+  #last = 0; // the frame that the newest sentence has wholly become
+  #place = null;
+  #opening = 0;
+
+  /**
+   * wanted: the fields of `open`, seed among them; kept: where a token survives a reload ({ get(), set(token) });
+   * shown(frame): called with each, as { head, bitmap, depth (Float32Array of metres or null), place };
+   * carried(from, to): a sentence has moved the walker; blocked(x, z): so many metres were not to be walked.
+   */
+  constructor(address, { wanted, kept, shown, carried, blocked }) {
+    Object.assign(this, { wanted, kept, shown, carried, blocked });
+    this.#token = kept.get();
+    this.line = new Line(address, {
+      heard: (message, payload) => this.#hear(message, payload),
+      lost: why => { this.note = why; this.#step = null; this.session = ""; },
+    });
+  }
+
+  get isDriving() { return Boolean(this.session && this.#place); }
+  get isTold() { return this.#typed.size > 0 || (this.#place && this.head.index < this.#last); }
+
+  /** Do what a sentence says; the head is carried along. */
+  say(text) {
+    if (!this.session) return;
+    const act = { type: "act", seq: ++this.#seq, session: this.session, mode: "once", text, clock: performance.now() / 1000 };
+    this.#typed.set(act.seq, act);
+    this.line.say(act);
+  }
+
+  /** Come after the head, if nothing else is under way. position: of three.js's axes; yaw and pitch in degrees. */
+  follow({ position, yaw, pitch }) {
+    if (!this.isDriving || this.#step || this.isTold) return;
+    const here = this.#place, { forward, right } = wayOf(here.position, position, here.yaw);
+    const left = wrap(yaw - here.yaw), up = clamp(pitch, MAX_PITCH) - here.pitch, far = Math.hypot(forward, right);
+    if (far < NEAR_M && Math.abs(left) < NEAR_DEG && Math.abs(up) < NEAR_DEG) return;
+    const part = Math.min(1, STRIDE_M / Math.max(far, 1e-6));
+    const motion = [forward * part, right * part, clamp(left, TURN_DEG), clamp(up, TURN_DEG)];
+    this.#step = { type: "act", seq: ++this.#seq, session: this.session, mode: "once", text: "", motion };
+    this.line.say({ ...this.#step, clock: performance.now() / 1000 });
+  }
+
+  #hear(m, payload) {
+    switch (m.type) {
+      case "welcome": this.fov = m.fov_deg || 80; this.#begin(); break;
+      case "opened": this.#opened(m); break;
+      case "receipt": this.#receipt(m); break;
+      case "frame": if (m.session === this.session) this.#look(m, payload); break;
+      case "goodbye": this.note = m.reason; break;
+      case "error": this.#refused(m); break;
+    }
+  }
+
+  #begin() {
+    const view = { seq: this.#opening = ++this.#seq, encoding: "jpeg", quality: 90, depth: "u16mm", credits: 1 };
+    this.line.say(this.#token ? { type: "resume", token: this.#token, ...view } : { type: "open", ...this.wanted, ...view });
+  }
+
+  #opened(m) {
+    this.session = m.session;
+    this.#token = m.token;
+    this.kept.set(m.token);
+    this.#seq = Math.max(this.#seq, m.last);
+    this.#step = null;
+    this.note = "";
+    this.#typed.forEach(act => this.line.say(act)); // after a lost connection; the server does none twice
+  }
+
+  #receipt(m) {
+    if (m.seq === this.#step?.seq && m.status !== "applied") this.#step = null;
+    const act = this.#typed.get(m.seq);
+    this.#typed.delete(m.seq);
+    if (m.status === "refused") this.note = m.reason;
+    else if (act) { this.#last = m.frame; this.note = `done: ${act.text}`; }
+  }
+
+  #refused(m) {
+    if (m.code === "unknown_session" && this.#token && m.seq === this.#opening) { this.#token = ""; this.#begin(); return; }
+    if (m.session && m.session !== this.session) return;
+    this.note = m.message;
+    this.#typed.delete(m.seq);
+    if (m.seq === this.#step?.seq) this.#step = null;
+    if (m.code === "not_yours") this.session = "";
+  }
+
+  async #look(head, payload) {
+    const bitmap = await createImageBitmap(new Blob([payload.subarray(0, head.pixel_bytes)], { type: "image/jpeg" }));
+    const place = placeOf(head.pose), before = this.#place;
+    this.#place = place;
+    this.head = head;
+    this.frames++;
+    if (before && head.seq === this.#step?.seq) this.#hold(before, place);
+    else if (before) this.carried(before, place);
+    this.shown({ head, bitmap, depth: depthOf(head, payload), place });
+    this.line.say({ type: "credit", session: head.session, frames: 1 });
+  }
+
+  #hold(before, place) { // was the way free?
+    const [forward, right] = this.#step.motion, way = wayOf(before.position, place.position, before.yaw);
+    this.#step = null;
+    const short = { forward: way.forward - forward, right: way.right - right };
+    if (Math.hypot(short.forward, short.right) > SLIP_M) this.blocked(short, before.yaw);
+  }
+}
+
+function depthOf(head, payload) {
+  if (head.depth !== "u16mm" || !head.depth_bytes) return null;
+  const bytes = payload.slice(head.pixel_bytes, head.pixel_bytes + head.depth_bytes);
+  return Float32Array.from(new Uint16Array(bytes.buffer), mm => mm === FAR_MM ? Infinity : mm / 1000);
+}

@@ -1,0 +1,1 @@
+"""How a step of one or many sessions is decoded."""
