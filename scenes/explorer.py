@@ -7,12 +7,17 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from ..world.action import Action, ActionError
 from ..world.frame import Frame, Rollout, walk
 from ..world.pose import Camera, Pose
 from ..world.records import known_pose_of, motion_of, motion_row, pose_row
+from ..world.sight import Gaze, LookError, Piece, Sight
+from ..world.spatial.pieces import number_of, piece_of
 from .place import Place
 from .render import render
 from .scene import Scene, SceneError
@@ -21,6 +26,33 @@ from .worlds import place_of, told
 FORMAT = 1
 MAX_SIDE = 4096  # of a frame that a file may ask for
 FARTHEST_M = 1e9
+
+
+@dataclass(frozen=True)
+class TrueOutlook:
+    """A place to look at: drawn for every look, with nothing unknown. index, pose: of the walk's newest frame;
+    camera: of all of its frames."""
+
+    place: Scene | Place
+    index: int
+    pose: Pose
+    camera: Camera
+
+    def look(self, gaze: Gaze) -> Sight:
+        views = [render(self.place, eye, gaze.camera) for eye in gaze.eyes]
+        pixels = np.concatenate([view.pixels for view in views], 1)
+        depth = np.concatenate([view.depth for view in views], 1)
+        return Sight(gaze, self.index, pixels, depth, np.zeros(depth.shape, np.bool_))
+
+    def pieces(self) -> tuple[int, ...]:
+        seen = render(self.place, self.pose, self.camera)
+        return (number_of(seen.pixels, seen.depth, self.pose),)
+
+    def piece(self, number: int, *, stride: int = 1) -> Piece:
+        seen = render(self.place, self.pose, self.camera)
+        if number != number_of(seen.pixels, seen.depth, self.pose):
+            raise LookError(f"no piece {number} is in sight any more; ask which there is")
+        return piece_of(seen.pixels, seen.depth, self.pose, self.camera, number=number, stride=stride)
 
 
 class SceneSession:
@@ -96,6 +128,15 @@ class SceneSession:
         finally:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
+
+    def outlook(self) -> TrueOutlook:
+        """What can be looked at: the place, as it is."""
+        return TrueOutlook(self.scene, self._frame.index, self._poses[-1], self.camera)
+
+    def look(self, pose: Pose, *, camera: Camera | None = None, ipd_m: float = 0.0) -> Sight:
+        """What is seen from any pose, by the frames' own camera unless another is given. Raises LookError for a look
+        beyond its limits."""
+        return self.outlook().look(Gaze(pose, camera or self.camera, ipd_m))
 
     def close(self) -> None:
         self._is_closed = True

@@ -16,21 +16,22 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("world", "kernels", "scenes", "viewer", "bench")
 WORDS = {"world.words.grammar", "world.words.amounts", "world.words.clauses"}
 FLOOR = {"world.pose", "world.action", "world.frame", "world.records", "world.options"} | WORDS
+FLOOR |= {"world.sight", "world.spatial.pieces"}
 COMPILED = "world.compiled"  # beside the floor: whatever compiles for the CPU does so by it
 # the order of the tree: a file may import its own row and the rows before it
 WORLD_ROWS = (
-    {"pose", "words", "action", "frame", "records", "options", "compiled"},
+    {"pose", "words", "action", "frame", "sight", "records", "options", "compiled"},
     {"config", "tokens.vocabulary", "spatial"},
     {"tokens.text", "tokens.vision", "emu.text", "emu.ibq"},
     {"tokens"},
     {"emu.sampling", "emu.sequence", "emu.prompts", "emu.memory_plan"},
     {"transformer.model", "transformer.tensor_parallel"},
     {"transformer.pages", "transformer.cache"},
-    {"emu.token_stream", "transformer.dida", "transformer.autoregressive"},
+    {"emu.token_stream", "transformer.dida", "transformer.autoregressive", "transformer.followers"},
     {"transformer.passes"},
     {"dreamer", "frame_codec"},
     {"checkpoint"},
-    {"emu.checkpoint", "emu.answer"},
+    {"emu.checkpoint", "emu.settings", "emu.answer"},
     {"session"},
     {"stepping"},
     {"saves.changes"},

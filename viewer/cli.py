@@ -41,6 +41,7 @@ COMMANDS: tuple[Command, ...] = (
     walking.play,
     walking.view,
     walking.replay,
+    walking.export,
     learning.record,
     answering.doctor,
     learning.train,
@@ -51,7 +52,13 @@ COMMANDS: tuple[Command, ...] = (
 )
 KEYS: dict[str, Command] = {"make": serving.keys_make, "list": serving.keys_list, "add": serving.keys_add}
 BENCHMARKS: tuple[Command, ...] = (measuring.quick, measuring.imagine, measuring.approach, measuring.adaptation)
-PASSING_ON = (measuring.kernels, measuring.rollout, measuring.stream, measuring.attack)  # every argument
+PASSING_ON = (  # every argument
+    measuring.kernels,
+    measuring.rollout,
+    measuring.stream,
+    measuring.look,
+    measuring.attack,
+)
 
 for command in COMMANDS:
     app.command()(command)

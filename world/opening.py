@@ -59,6 +59,7 @@ def open_engine(
         dida=dida,
         precision=official.precision,
         context=official.context,
+        devices=official.devices or 1,
         say=say,
         **{name: value for name, value in asked.items() if value is not None},
     )

@@ -14,7 +14,7 @@ class OfficialOptions:
     vision: the vision tokenizer's folder, which it needs; precision: of the weights; context: the most tokens of a
     sequence; area: pixels of the picture that a walk begins with, and so of its frames; turns: how turns of an
     exploration are told apart (emu/prompts.py); text: the text tokenizer's folder, where it is not found; decoder,
-    sampler: how pictures are drawn.
+    sampler: how pictures are drawn; devices: how many the model is split over.
     """
 
     vision: Path | str | None = None
@@ -25,6 +25,7 @@ class OfficialOptions:
     text: Path | str | None = None
     decoder: str | None = None
     sampler: str | None = None
+    devices: int | None = None
 
     @property
     def given(self) -> tuple[str, ...]:

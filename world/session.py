@@ -15,7 +15,9 @@ import numpy as np
 from .action import Action, ActionError
 from .frame import Frame, Rollout, walk
 from .pose import Camera, Motion, Pose
+from .sight import Gaze, Sight
 from .spatial.collision import walked
+from .spatial.looker import Looker, Remembered
 from .spatial.view_memory import ViewMemory, visible_pages
 from .spatial.warp import View, Warp, warp
 
@@ -191,6 +193,7 @@ class Session:
         self._prepared: Prepared | None = None
         self._is_committed = is_committed
         self._is_closed = False
+        self._looker: Looker | None = None
 
     @property
     def is_committed(self) -> bool:
@@ -308,6 +311,20 @@ class Session:
         """Write what has changed since `before`, a fork of this session, was saved, to a file that is loaded after that
         one's. False, and nothing is written, where the two have nothing in common any more."""
         return self.engine.save_changes(self, path, before)
+
+    def outlook(self) -> Remembered:
+        """What can be looked at from now on, whatever the session does meanwhile; may be asked on any thread. Raises
+        LookError for a world without poses or depth."""
+        moments = tuple(self._moments)
+        if self._looker is None:
+            self._looker = Looker(self.camera)
+        return Remembered(moments[-1].memory, [moment.frame for moment in moments], self._looker)
+
+    def look(self, pose: Pose, *, camera: Camera | None = None, ipd_m: float = 0.0) -> Sight:
+        """What memory shows from a pose, with no step and nothing changed; see sight.py for what is in it. camera: the
+        frames' own unless another is given; ipd_m: metres between two eyes, 0 for one. Raises LookError for a look
+        beyond its limits, or into a world without poses."""
+        return self.outlook().look(Gaze(pose, camera or self.camera, ipd_m))
 
     def settle(self) -> None:
         """Write the newest frame's keys and values now, in idle time, instead of when the next step needs them."""

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 from roam.viewer.client.client import Client
+from roam.viewer.client.knock import Address, connect
 from roam.viewer.client.remote_session import RemoteSession
 from roam.viewer.client.walk_state import ServerError
-from roam.viewer.commands.view import ViewOrder, connect
-from roam.viewer.opening.start import Start
 from roam.world.action import Action
 from roam.world.frame import Frame
 
@@ -80,7 +79,7 @@ class RoamEnv(gymnasium.Env[Observation, int | str]):
         self.action_space = spaces.Discrete(len(self.commands))
         self.walk: RemoteSession | None = None
         self._wanted = {"model": model, "world": world, "size": tuple(size)}
-        self._client = connect(ViewOrder(address, Start(), server_key, Path(keys) if keys else None, name))
+        self._client = connect(Address(address, server_key, Path(keys) if keys else None, name))
         try:
             self.observation_space = _space(_first_frame(self._client, self._wanted))
         except Exception:

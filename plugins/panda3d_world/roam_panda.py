@@ -15,9 +15,8 @@ from direct.showbase.DirectObject import DirectObject
 from direct.showbase.ShowBase import ShowBase
 from panda3d import core
 from roam.viewer.client.client import Client
+from roam.viewer.client.knock import Address, connect
 from roam.viewer.client.walk_state import ServerError
-from roam.viewer.commands.view import ViewOrder, connect
-from roam.viewer.opening.start import Start
 from roam.viewer.play.keymap import MOTIONS, Held, Keymap
 from roam.viewer.wire.encoding import Look
 from roam.viewer.wire.fields import FieldError
@@ -68,7 +67,7 @@ class RoamWorld(DirectObject):
         self._listen()
         wanted = {"model": model, "world": world, "seed": seed, "look": Look(depth="f32")}
         worker = ThreadPoolExecutor(1, thread_name_prefix="roam-begin")
-        self._begun: Future = worker.submit(_begin, ViewOrder(address, Start(), **access), wanted)
+        self._begun: Future = worker.submit(_begin, Address(address, **access), wanted)
         worker.shutdown(wait=False)
         self._task = base.task_mgr.add(self._tick, "roam-world")
 
@@ -160,8 +159,8 @@ class RoamWorld(DirectObject):
         self.base.messenger.send("roam-frame", [frame.index, frame.pose])
 
 
-def _begin(order: ViewOrder, wanted: dict) -> tuple[Client, str]:
-    client = connect(order)
+def _begin(to: Address, wanted: dict) -> tuple[Client, str]:
+    client = connect(to)
     try:
         return client, client.open(**wanted)
     except Exception:

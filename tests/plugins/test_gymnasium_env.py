@@ -125,12 +125,16 @@ def test_environments_of_a_vector_share_a_server(server):
 
 
 def test_what_cannot_be_done_is_refused_in_a_sentence_and_the_walk_goes_on(make):
-    from roam.viewer.commands.view import ViewError
+    from roam.viewer.client.knock import ViewError
 
     env = make()
     env.reset(seed=6)
     with pytest.raises(ActionError, match="unknown verb 'jmp'"):
         env.step("jmp")
+    pose = env.unwrapped.walk.frame.pose
+    with pytest.raises(ActionError):  # it was done, and cost pose and memory
+        env.step("open the door")
+    assert env.unwrapped.walk.frame.pose == pose
     with pytest.raises(ValueError, match="wanted 0 to 8 or a sentence"):
         env.step(9)
     assert env.step(0)[4]["index"] == 1

@@ -221,3 +221,16 @@ def test_a_save_from_a_stranger_is_refused_before_anything_is_made_of_it(tmp_pat
     path.write_text("[" * 100_000)
     with pytest.raises(SceneError):
         load_scene_session(path)
+
+
+def test_a_true_scene_is_looked_at_from_anywhere_with_nothing_unknown():
+    session = SceneSession(make_scene("test", 6), camera=Camera(48, 48))
+    session.step(parse_action("turn left 20 degrees"))
+    own = session.look(session.frame.pose)
+    assert (own.pixels == session.frame.pixels).all() and (own.depth == session.frame.depth).all()
+    seen = session.look(session.frame.pose, camera=Camera(64, 40, 90), ipd_m=0.065)
+    (left, depth, unknown), (right, _, _) = seen.eye(0), seen.eye(1)
+    assert not unknown.any() and seen.index == 1 and left.shape == (40, 64, 3) and (left != right).any()
+    v, u = 30, 40
+    shift = seen.gaze.camera.focal * 0.065 / depth[v, u]
+    assert np.abs(left[v, u].astype(int) - right[v, round(u - shift)]).max() < 40

@@ -12,8 +12,10 @@ from roam.world.action import Action, ActionError, parse_action
 from roam.world.checkpoint import load_checkpoint
 from roam.world.engine import Engine
 from roam.world.frame import Explorer
+from roam.world.pose import Camera, Pose
 from roam.world.saves.snapshot import SnapshotError
 from roam.world.session import REWIND_LIMIT
+from roam.world.sight import Gaze
 from roam.world.transformer.cache import CachedAttention
 from roam.world.transformer.passes import Serving
 
@@ -259,3 +261,33 @@ def test_attention_over_a_cache_writes_only_the_slots_it_was_given(engine):
     changed = (engine.cache.k != 7.0).flatten(3).any(-1)
     assert changed[:, page, 3:5].all()
     assert not changed[:, page, :3].any() and not changed[:, page, 5:].any() and not changed[:, other].any()
+
+
+def test_looks_of_a_dream_change_nothing_and_its_frames_are_looks(engine, first_frame, tmp_path):
+    """Two walks with the same seed, one looked at all the while, and saved and loaded on the way."""
+    plain, looked = engine.session(first_frame, seed=3), engine.session(first_frame, seed=3)
+    wanted = digests(plain, WALK)
+    shown = []
+    for number, action in enumerate(WALK):
+        x, y, z = looked.frame.pose.position
+        seen = looked.look(Pose.at(x + 0.2, y, z + 0.5, 30, -70), camera=Camera(96, 64, 100), ipd_m=0.06)
+        assert seen.index == number and seen.pixels.shape == (64, 192, 3)
+        shown.append(looked.step(action).digest)
+        own = looked.look(looked.frame.pose)
+        assert (own.pixels == looked.frame.pixels).all() and (own.depth == looked.frame.depth).all()
+        looked.save(tmp_path / "walk.roam")
+        looked = engine.load_session(tmp_path / "walk.roam")
+    assert shown == wanted
+    again, there = plain.look(Pose.at(0.3, 0, 1.5, 10)), looked.look(Pose.at(0.3, 0, 1.5, 10))
+    assert (again.pixels == there.pixels).all() and (again.unknown == there.unknown).all()
+
+
+def test_an_outlook_stays_as_it_was_while_the_walk_goes_on(engine, first_frame):
+    session = engine.session(first_frame, seed=3)
+    outlook, gaze = session.outlook(), Gaze(Pose.at(0.2, 0.1, 1.5, 20), session.camera)
+    before = outlook.look(gaze)
+    digests(session, WALK)
+    session.rewind(2)
+    assert outlook.index == 0 and (outlook.look(gaze).pixels == before.pixels).all()
+    session.close()
+    assert (outlook.look(gaze).pixels == before.pixels).all()

@@ -1,4 +1,4 @@
-"""A blocking client of protocol 1: open walks, act, take frames; walks are resumed by themselves when a server returns.
+"""A blocking client of protocol 2: open walks, act, take frames; walks are resumed by themselves when a server returns.
 
 Any number of threads may use one Client; the socket is its line's alone. A frame's credit goes back to the server when
 the frame is taken, so a program that stops looking stops the walk, and no frame is ever stale.
@@ -22,6 +22,7 @@ from ..wire import protocol as p
 from ..wire.encoding import Look
 from ..wire.security import KeyPair, unlock
 from .connection import Connection
+from .looks import Looks
 from .walk_state import Received, ServerError, WalkState
 
 HUNG_UP = "this client has hung up"
@@ -34,7 +35,7 @@ class ConnectionLostError(ConnectionError):
 M = TypeVar("M", bound=p.Message)
 
 
-class Client:
+class Client(Looks):
     """A connection to a server at `address`. server_key and keys (wire/security.py) where the server wants them."""
 
     def __init__(
@@ -58,6 +59,7 @@ class Client:
         self._saved: dict[str, str] = {}  # the token of the walk that was saved, by the save's name
         self._answers: dict[int, p.Message | Exception | None] = {}
         self._resuming: dict[int, WalkState] = {}
+        self._payloads: dict[int, bytes | memoryview] = {}  # of sights, by the look's seq
         opener = (lambda s: unlock(s, server_key=server_key, pair=keys)) if keys else None
         self._connection = Connection(
             address,
@@ -393,6 +395,8 @@ class Client:
                 self._opened(message)
             elif isinstance(message, p.Goodbye):
                 self.farewell = message.reason
+            if isinstance(message, p.SightHead | p.PiecesHead) and message.seq in self._answers:
+                self._payloads[message.seq] = payload
             if isinstance(message, p.Request) and message.seq in self._answers:
                 self._answers[message.seq] = message
             self._changed.notify_all()

@@ -116,7 +116,7 @@ class Connection:
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._woken.fileno(), zmq.POLLIN)
         self._heard_at = self._greeted_at = time.monotonic()
-        self._socket.send_multipart(p.pack(p.Hello(versions=(p.VERSION,), client=self._name)))
+        self._socket.send_multipart(p.pack(p.Hello(versions=p.VERSIONS, client=self._name)))
 
     def _reconnect(self) -> None:
         """Begin anew with a fresh socket: what lay in the old one's pipe would reach the server before our hello."""

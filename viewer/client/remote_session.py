@@ -9,10 +9,13 @@ import json
 import os
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...world.action import Action
 from ...world.frame import Frame, Rollout, walk
+from ...world.pose import Camera, Pose
+from ...world.sight import Gaze, LookError, Piece, Sight
 from ..wire.encoding import Look
 from .client import Client
 
@@ -34,6 +37,7 @@ class RemoteSession:
     def __init__(self, client: Client, session: str, *, patience_s: float | None = PATIENCE_S):
         self.client, self.id, self.patience_s = client, session, patience_s
         self._frame = client.next_frame(session).frame
+        self._pieces: dict[int, Piece] = {}
 
     @staticmethod
     def open(client: Client, *, look: Look = EXACT, patience_s: float | None = PATIENCE_S, **wanted) -> RemoteSession:
@@ -64,6 +68,37 @@ class RemoteSession:
         self._frame = self.client.rewind(self.id, frames)
         return self._frame
 
+    @property
+    def camera(self) -> Camera:
+        """That of the frames. Raises LookError where the server does not tell how far across they see."""
+        height, width = self._frame.pixels.shape[:2]
+        fov_deg = self.client.welcome.fov_deg if self.client.welcome else 0.0
+        if not fov_deg:
+            raise LookError("the server does not say how far across its frames see; name a camera")
+        return Camera(width, height, fov_deg)
+
+    def outlook(self) -> RemoteOutlook:
+        """What can be looked at: the walk as it stands on the server whenever a look comes there."""
+        if self._frame.pose is None:
+            raise LookError("this walk's frames have no pose: nothing in it can be looked at from elsewhere")
+        return RemoteOutlook(self, self._frame.index, self._frame.pose, self.camera)
+
+    def look(self, pose: Pose, *, camera: Camera | None = None, ipd_m: float = 0.0) -> Sight:
+        """What is remembered of the view from a pose, beside the walk's steps; by the frames' own camera unless another
+        is given. Raises LookError, or what the server refuses with."""
+        return self.client.look(self.id, Gaze(pose, camera or self.camera, ipd_m))
+
+    def pieces(self) -> dict[int, Piece]:
+        """The pieces of surface that the server remembers, by their numbers; only what is new is sent."""
+        left = 1
+        while left:
+            pieces, head = self.client.surfaces(self.id, self._pieces)
+            for number in head.gone:
+                del self._pieces[number]
+            self._pieces |= {piece.number: piece for piece in pieces}
+            left = head.left
+        return dict(self._pieces)
+
     def save(self, path: str | Path) -> None:
         """Save on the server under the path's name, and write at `path` where that is; `load_remote` takes it. The file
         holds the walk's token, without which nobody can load the save."""
@@ -76,6 +111,28 @@ class RemoteSession:
     def close(self) -> None:
         """End the walk on the server; the client stays connected."""
         self.client.end(self.id)
+
+
+@dataclass(frozen=True)
+class RemoteOutlook:
+    """A walk on a server to look at. index, pose: of the newest frame taken; camera: that of the frames."""
+
+    session: RemoteSession
+    index: int
+    pose: Pose
+    camera: Camera
+
+    def look(self, gaze: Gaze) -> Sight:
+        return self.session.client.look(self.session.id, gaze)
+
+    def pieces(self) -> tuple[int, ...]:
+        return tuple(self.session.pieces())
+
+    def piece(self, number: int, *, stride: int = 1) -> Piece:
+        if stride == 1:
+            return self.session.pieces()[number]
+        pieces, _ = self.session.client.surfaces(self.session.id, set(self.pieces()) - {number}, stride=stride)
+        return pieces[0]
 
 
 def load_remote(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..window.display import missing_display
-from .options import Area, Context, Decoder, Precision, Sampler, Turns, Words
+from .options import Area, Context, Decoder, Devices, Precision, Sampler, Turns, Words
 
 
 def doctor(
@@ -54,6 +54,7 @@ def generate(
     area: Area = None,
     turns: Turns = None,
     text_tokenizer: Words = None,
+    devices: Devices = None,
 ) -> None:
     """Text and pictures by an official Emu3.5 checkpoint."""
     from ..commands.generate import generate as run
@@ -87,5 +88,6 @@ def generate(
         device=device,
         precision=precision,
         context=context,
+        devices=devices or 1,
         **{name: value for name, value in changes.items() if value is not None},
     )

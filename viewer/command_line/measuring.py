@@ -26,6 +26,11 @@ def stream(ctx: typer.Context) -> None:
     run_module("bench.stream", ctx.args)
 
 
+def look(ctx: typer.Context) -> None:
+    """Looks from anywhere, alone, beside steps, over the wire; arguments go to `python -m roam.bench.look`."""
+    run_module("bench.look", ctx.args)
+
+
 def attack(ctx: typer.Context) -> None:
     """A server under load and attack, with goals; arguments go to `python -m roam.bench.attack`."""
     run_module("bench.attack", ctx.args)

@@ -13,6 +13,7 @@ from .options import (
     Area,
     Context,
     Decoder,
+    Devices,
     Heat,
     KeyFolder,
     Model,
@@ -52,15 +53,18 @@ def serve(
     text_tokenizer: Words = None,
     decoder: Decoder = None,
     sampler: Sampler = None,
+    devices: Devices = None,
 ) -> None:
-    """Let other programs walk: ZeroMQ, protocol 1 (docs/protocol.md)."""
+    """Let other programs walk: ZeroMQ, protocol 2 (docs/protocol.md)."""
     from ..commands.serve import serve as run
     from ..opening.worlds import open_worlds
     from ..server.registry import Limits
 
     limits = Limits(max_clients=max_clients, max_awake=max_awake, park_s=park_s, snapshot_frames=snapshot_frames)
 
-    official = OfficialOptions(vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler)
+    official = OfficialOptions(
+        vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler, devices
+    )
     worlds = open_worlds(
         model, is_truth=truth, solid=not ghost, dreams=dreams_of(steps, temperature), official=official, say=print
     )

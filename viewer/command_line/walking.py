@@ -1,4 +1,4 @@
-"""`roam play`, `view` and `replay`: whatever a walker starts."""
+"""`roam play`, `view`, `replay` and `export`: whatever a walker starts, and takes along."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .options import (
     Area,
     Context,
     Decoder,
+    Devices,
     Heat,
     Model,
     Precision,
@@ -61,13 +62,16 @@ def play(
     text_tokenizer: Words = None,
     decoder: Decoder = None,
     sampler: Sampler = None,
+    devices: Devices = None,
 ) -> None:
     """Walk through a dreamed world, or a true one, with the keys; without a display, record a walk."""
     from ..commands import play as playing
     from ..opening.start import Start
 
     start = Start(seed, truth, family, path_text(image), path_text(load), text, ghost, dream_seed, fov, world)
-    official = OfficialOptions(vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler)
+    official = OfficialOptions(
+        vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler, devices
+    )
     dreams = dreams_of(steps, temperature)
     order = playing.Order(start, model, actions, frames, record, out, overwrite, mapped, official, dreams)
     missing = None if headless else missing_display()
@@ -120,6 +124,7 @@ def replay(
     text_tokenizer: Words = None,
     decoder: Decoder = None,
     sampler: Sampler = None,
+    devices: Devices = None,
 ) -> None:
     """Walk an action log again and compare every digest, exit code 1 where one differs; or show a recorded walk."""
     from ..commands.play import replay_log
@@ -129,6 +134,24 @@ def replay(
 
         show_recorded(log, split, rollout, out)
         return
-    official = OfficialOptions(vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler)
+    official = OfficialOptions(
+        vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler, devices
+    )
     if not replay_log(log, model, official):
         raise typer.Exit(1)
+
+
+def export(
+    walk: Annotated[Path, typer.Argument(help="A saved walk: what F5 or `save` wrote.")],
+    to: Annotated[Path, typer.Option(help="out.glb or out.ply for surfaces, out.png for a panorama with depth.")],
+    model: Model = None,
+    points: Annotated[bool, typer.Option("--points", help="Points alone, no triangles.")] = False,
+    stride: Annotated[int, typer.Option(min=1, max=64, help="Take one of so many pixels across and down.")] = 1,
+    height: Annotated[int, typer.Option(min=16, max=2048, help="Of a panorama, in pixels.")] = 1024,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Let it replace a file.")] = False,
+) -> None:
+    """What a walk remembers, for other programs: a mesh, points, or a 360 degree panorama with depth."""
+    from ..commands.export import ExportOrder
+    from ..commands.export import export as run
+
+    run(ExportOrder(walk, to, model, points, stride, height, overwrite))

@@ -71,23 +71,25 @@ def generate(
     device: str | None = None,
     precision: str | None = None,
     context: int | None = None,
+    devices: int = 1,
     **changes,
 ) -> None:
     """Answer one request from the official folders `model` and `vision` into the folder `out`.
 
-    text_tokenizer: its folder, where it is not found; images: files that the task starts from; instructions:
-    what is asked next, one after the other; mode: of an exploration, put into the question's own words where it is
-    given; size: of the pictures to make, as `cells_of` reads it; context: the most tokens of a sequence; changes:
-    fields of the task's preset. The memory plan is printed first. Raises an error of one sentence for whatever cannot
-    be used.
+    text_tokenizer: its folder, where it is not found; images: files that the task starts from; instructions: what is
+    asked next, one after the other; mode: of an exploration, put into the question's own words where it is given; size:
+    of the pictures to make, as `cells_of` reads it; context: the most tokens of a sequence; devices: how many the model
+    is split over; changes: fields of the task's preset. The memory plan is printed first. Raises an error of one
+    sentence for whatever cannot be used.
     """
     import torch
 
     from ...world.emu.answer import Request, planned_tokens
-    from ...world.emu.checkpoint import Need, is_adapted, load_official, refuse_swapped
+    from ...world.emu.checkpoint import Need, load_official
     from ...world.emu.engine import explore_preset
     from ...world.emu.ibq import CELL
     from ...world.emu.prompts import cells_of, is_whole, preset, prompt, turn
+    from ...world.emu.settings import is_adapted, refuse_swapped
 
     # what cannot be is refused before minutes of loading
     asked, turns = _question(task, question, mode), [*instructions]
@@ -109,7 +111,15 @@ def generate(
     )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     checkpoint = load_official(
-        model, vision, text=text_tokenizer, device=device, precision=precision, context=context, need=need, say=print
+        model,
+        vision,
+        text=text_tokenizer,
+        device=device,
+        precision=precision,
+        context=context,
+        need=need,
+        devices=devices,
+        say=print,
     )
     events = _edited(checkpoint, request, turns, changes) if is_anew else _conversation(checkpoint, request, turns)
     note = VLA_NOTE if task == "vla" else ""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import zmq
-
 from ...world.pose import Pose
 from ..client.client import Client
+from ..client.knock import Address, connect
 from ..client.remote_session import RemoteSession, load_remote
 from ..opening.start import Place, Start
 from ..opening.worlds import EXPLORE
@@ -16,16 +15,8 @@ from ..play.keymap import Keymap, load_keymap
 from ..play.player import Player
 from ..play.stopping import Stopping
 from ..wire.encoding import Look
-from ..wire.security import KeyPair, SecurityError, read_key
-from ..wire.security import check_address as check_server
 
 LOOK = Look(encoding="raw", tokens=True)  # all that a frame's digest is taken over, so that a log can be replayed
-_KNOCK_S = 6.0  # how long a server may take to say welcome
-_PATIENCE_S = 6.0  # of silence, then the connection counts as lost; a server that compiles its first step is silent
-
-
-class ViewError(ValueError):
-    """A server that cannot be reached; the message says what to look at."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +65,7 @@ def view_in_window(order: ViewOrder, *, keys: Path | None, scale: int) -> None:
     from ..window.window import Window
 
     keymap = load_keymap(keys) if keys else Keymap()
-    with connect(order) as client:
+    with connect(Address(order.address, order.server_key, order.keys, order.name)) as client:
         player = Player(RemoteOpener(client), order.start, keymap=keymap, folder=order.out, connection=client)
         if order.record:
             player.record(order.record)
@@ -89,30 +80,3 @@ def view_in_window(order: ViewOrder, *, keys: Path | None, scale: int) -> None:
     for note in player.notes:
         print(note)
     stop.leave()
-
-
-def connect(order: ViewOrder) -> Client:
-    """A client of the server at the order's address. Raises ViewError where none answers."""
-    check_address(order.address)
-    pair: KeyPair | None = read_key(order.keys, order.name) if order.keys else None
-    if order.server_key and not pair:
-        raise ViewError("a server with keys wants yours as well: give their folder with --keys")
-    try:
-        client = Client(
-            order.address, server_key=order.server_key, keys=pair, timeout_s=_KNOCK_S, patience_s=_PATIENCE_S
-        )
-    except TimeoutError as error:
-        keys = "do the server's key and yours match its list" if pair else "does it want keys (--keys, --server-key)"
-        raise ViewError(f"no server answers at {order.address}; does one run there, and {keys}?") from error
-    except zmq.ZMQError as error:
-        raise ViewError(f"cannot connect to {order.address}: {error.strerror}") from error
-    client.timeout_s = 30.0
-    return client
-
-
-def check_address(address: str) -> None:
-    """Raise ViewError for what is no address of a server."""
-    try:
-        check_server(address)
-    except SecurityError as error:
-        raise ViewError(str(error)) from error

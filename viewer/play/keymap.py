@@ -51,6 +51,7 @@ DEFAULT_KEYS = {
     "new world": ("n", "pad 3"),
     "help": ("h", "f1"),
     "hud": ("f3",),
+    "between": ("i",),
     "quit": ("escape",),
 }
 MOUSE_NOTCH_DEG = TURN_DEG / 3  # the mouse turns in notches of whole degrees, words that the model was trained on
@@ -127,6 +128,11 @@ class Held:
         for axis, pixels in enumerate((right_px, down_px)):
             turned = self._mouse_deg[axis] - pixels * self.keymap.mouse_deg_per_pixel
             self._mouse_deg[axis] = max(-2 * self.keymap.turn_deg, min(2 * self.keymap.turn_deg, turned))
+
+    @property
+    def motion(self) -> Motion:
+        """What the keys mean that are down now; nothing is used up."""
+        return Motion(**dict(self.keymap.sized(command) for command in self._down if command in MOTIONS))
 
     def take(self) -> Action | None:
         """The Action of this moment, or None where nothing is held; taps and mouse movement are used up."""

@@ -19,7 +19,7 @@ from typing import Protocol, runtime_checkable
 
 from ...world.action import Action, ActionError
 from ...world.frame import Frame
-from ...world.pose import Pose
+from ...world.pose import Motion, Pose
 from ..files.outputs import OutputError, fresh, unused
 from ..opening.start import Place, Start
 from .action_log import ActionLog, Dreaming, Event
@@ -89,7 +89,7 @@ class Player:
         self.notes: list[str] = []
         self.words = ""
         self.is_paused = False
-        self.key_to_frame = KeyToFrame()
+        self.key_to_frame, self.key_to_view = KeyToFrame(), KeyToFrame()
         self.watch: Callable[[Place, Frame], None] | None = None  # is shown every step's frame, and must not wait
         self._queue: deque[Typed] = deque()
         self._pace = Pace()
@@ -118,6 +118,14 @@ class Player:
     def is_busy(self) -> bool:
         """Whether a step has begun that is not finished."""
         return self._under_way is not None
+
+    @property
+    def leads(self) -> Motion | None:
+        """The motion of the step under way, or of the keys that are down for the next; None where nobody goes."""
+        if self._under_way:
+            action = self._under_way.action
+            return action.motion if isinstance(action, Action) else None
+        return None if self.is_paused or self._queue else self.held.motion
 
     @property
     def is_cut_off(self) -> bool:
@@ -179,14 +187,15 @@ class Player:
         if self._under_way:
             return False
         if self.held.take_command("rewind"):
-            self.key_to_frame.forget()  # it shows what was there already
+            self._forget_presses()  # it shows what was there already
             self.rewind()
             return False
         action, typed = (None, None) if self.is_paused else self._wanted()
         if action is None:
-            self.key_to_frame.forget()
+            self._forget_presses()
             return False
         self.key_to_frame.taken()
+        self.key_to_view.taken()
         prepared_for, give_up = self._ahead
         if action != prepared_for:
             give_up.set()
@@ -198,6 +207,10 @@ class Player:
         self._under_way = UnderWay(action, typed, time.perf_counter(), frame)
         frame.add_done_callback(lambda _: on_done())
         return True
+
+    def _forget_presses(self) -> None:
+        self.key_to_frame.forget()
+        self.key_to_view.forget()
 
     def wait(self) -> None:
         """Wait for the step under way."""

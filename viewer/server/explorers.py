@@ -15,6 +15,7 @@ from typing import Any
 
 from ...world.action import ActionError
 from ...world.frame import Explorer, Frame
+from ...world.sight import LookError, Looking, Outlook
 from ..opening.worlds import Worlds
 from .awake import Awake, Batched, Preparing, Step, Stepped, let_go
 from .store import Done, Meta, Store, StoreError, saves_changes
@@ -100,6 +101,14 @@ class Explorers:
             self._awake[session] = self._taken_up(explorer, meta, newest, opened[1:])
         awake = self._awake[session]
         return awake.explorer.frame, awake.meta
+
+    def outlook(self, session: str) -> Outlook:
+        """What can be looked at of an awake walk; on any thread, beside its steps. Raises
+        LookError for a world that cannot be looked at but from where its walker is."""
+        explorer = self._known(session).explorer
+        if not isinstance(explorer, Looking):
+            raise LookError("this world is seen from where its walker stands and from nowhere else")
+        return explorer.outlook()
 
     def fork(self, session: str) -> Explorer:
         return self._known(session).explorer.fork()

@@ -18,12 +18,13 @@ from ..opening.worlds import Worlds
 from ..wire import protocol as p
 from .command_queue import QueueFullError
 from .explorers import Explorers
+from .looks import pieces_of, sight_of
 from .metrics import Metrics
 from .opener import WalkOpener
 from .refusals import code_of, log_failure, reason_of, seq_of, session_of
 from .registry import Client, Published, Registry, ServedWalk, Viewer
 from .socket import Mail, ServerSocket
-from .store import Meta
+from .store import Meta, StoreError
 from .threads.stepper import DISK, Stepper
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ class Handlers:
             p.Watch: self._watch,
             p.Act: self._act,
             p.Credit: self._credit,
+            p.Look: self._look,
+            p.Surfaces: self._surfaces,
             p.Fork: self._opener.fork,
             p.Rewind: self._rewind,
             p.Save: self._save,
@@ -230,6 +233,44 @@ class Handlers:
             raise p.ProtocolError("not_yours", f"you neither drive nor watch {message.session}")
         session.viewers[client.id].grant(message.frames)
         self._registry.touched.add(session.id)
+
+    def _look(self, client: Client, message: p.Look) -> None:
+        self._look_into(client, message, lambda: sight_of(self._explorers.outlook(message.session), message))
+
+    def _surfaces(self, client: Client, message: p.Surfaces) -> None:
+        self._look_into(client, message, lambda: pieces_of(self._explorers.outlook(message.session), message))
+
+    def _look_into(self, client: Client, message: p.Look | p.Surfaces, work: Callable[[], Any]) -> None:
+        """Look into a walk in a strand of the client's own, beside its steps."""
+        session = self._registry.known(message.session)
+        if client.id not in session.viewers:
+            raise p.ProtocolError("not_yours", f"you neither drive nor watch {message.session}")
+        if client.looks >= self._limits.max_looks:
+            raise p.ProtocolError("limit", f"{client.looks} of your looks are being drawn; wait for one")
+        session.active_at = time.monotonic()
+        client.looks, session.looks = client.looks + 1, session.looks + 1
+
+        def then(seen: Any) -> None:
+            client.looks, session.looks = client.looks - 1, session.looks - 1
+            session.is_parked = session.is_parked and isinstance(seen, StoreError)  # else it is awake by now
+            if isinstance(seen, Exception):
+                self.refuse(client.id, message, seen)
+            elif client.id in self._wire.clients and not self._wire.send_frame(client.id, *seen):
+                text = "you do not read what you asked for; look again when you do"
+                self.refuse(client.id, message, p.ProtocolError("limit", text))
+
+        looks = f"looks of {client.id.hex()}"
+        self._stepper.chain([*self._awakened(session), (looks, lambda _: work())], then)
+
+    def _awakened(self, session: ServedWalk) -> list:
+        """The link that brings a walk back from disk, where it has to be; it takes no step meanwhile."""
+        if not session.is_parked:
+            return []
+
+        def awaken(_: Any) -> Any:
+            return self._explorers.awaken(session.id)
+
+        return [(session.strand, awaken)]
 
     def _rewind(self, client: Client, message: p.Rewind) -> None:
         session = self._registry.driven(message.session, client.id)

@@ -49,7 +49,7 @@ def seq_of(message: p.Message | None, error: Exception) -> int:
 
 def session_of(message: p.Message | None) -> str:
     """The walk that a message is about; "" where it is about none."""
-    has_session = p.Act | p.Credit | p.Fork | p.Rewind | p.Save | p.Close | p.Watch
+    has_session = p.Act | p.Credit | p.Look | p.Surfaces | p.Fork | p.Rewind | p.Save | p.Close | p.Watch
     return message.session if isinstance(message, has_session) else ""
 
 

@@ -38,6 +38,7 @@ class Limits:
     max_awake: int = 64  # in memory
     max_spectators: int = 64  # a session
     max_jobs: int = 8  # requests of one client that wait at the same time
+    max_looks: int = 4  # looks of one client that wait at the same time
     messages_per_s: float = 4000.0  # a client; what comes faster waits
     max_backlog: int = 4000  # messages of one client that may wait
     max_backlog_bytes: int = 16 * 2**20
@@ -142,6 +143,7 @@ class ServedWalk:
     is_alone: bool = False
     is_used: bool = False
     jobs: int = 0
+    looks: int = 0  # into it, that are not answered yet
     guest: str = ""
     active_at: float = field(default_factory=time.monotonic)
 
@@ -190,6 +192,7 @@ class Client:
     guest: str = ""
     number: int = 0  # of its connection
     jobs: int = 0  # requests that are not answered yet
+    looks: int = 0  # likewise
     secrets: deque[str] = field(default_factory=lambda: deque(maxlen=256))  # of the walks that it has held
     outbox: deque[Message] = field(default_factory=deque)
     backlog: deque[list[bytes]] = field(default_factory=deque)

@@ -277,7 +277,7 @@ class Server:
     def _park_walks(self, *, idle_s: float) -> None:
         """Put the walks to disk that nobody walked for so long, and the oldest of those that there are too many of."""
         now, too_many = time.monotonic(), self._num_too_many
-        still = [s for s in self._registry.sessions.values() if not (s.is_parked or s.is_stepping or s.jobs)]
+        still = [s for s in self._registry.sessions.values() if not (s.is_parked or s.is_stepping or s.jobs or s.looks)]
         for number, session in enumerate(sorted(still, key=lambda session: session.active_at)):
             if number < too_many or now - session.active_at > idle_s:
                 self._park(session)

@@ -115,8 +115,8 @@ class ServerSocket:
         if client and not is_sent:
             self._leave_lying(client, message)
 
-    def send_frame(self, client_id: bytes, head: p.FrameHead, payload: bytes | memoryview) -> bool:
-        """Whether the frame could be sent now."""
+    def send_frame(self, client_id: bytes, head: p.FrameHead | p.SightHead, payload: bytes | memoryview) -> bool:
+        """Whether the frame, or the sight, could be sent now."""
         client = self.clients.get(client_id)
         return client is not None and not client.outbox and self._try(client_id, p.pack(head, payload))
 

@@ -35,6 +35,7 @@ HELP = {
     "screenshot": "save a picture",
     "record": "record a video",
     "hud": "hide or show the map",
+    "between": "views between frames, on or off",
     "help": "this page",
     "quit": "free the mouse, then quit",
 }
@@ -44,7 +45,9 @@ HELP = {
 class Status:
     """What the status lines tell. words: the last that were sent; queued: steps of typed commands still to do.
 
-    key_to_frame_ms: p50 and p95 from a key event to its frame on screen, or None before the first.
+    key_to_frame_ms: p50 and p95 from a key event to its frame on screen, or None before the first. is_between: whether
+    what is on show is no frame but a view of memory on the way to one; key_to_view_ms: p50 from a key event to the
+    first such view.
     """
 
     words: str
@@ -58,6 +61,8 @@ class Status:
     is_paused: bool
     is_recording: bool
     is_cut_off: bool = False
+    is_between: bool = False
+    key_to_view_ms: float | None = None
 
 
 class Hud:
@@ -123,6 +128,7 @@ class Hud:
         flags += [("CONNECTION LOST", _RED)] if status.is_cut_off else []
         flags += [("PAUSED", _WARNING)] if status.is_paused else []
         flags += [("REC", _RED)] if status.is_recording else []
+        flags += [("from memory", _WARNING)] if status.is_between else []
         flags.append((status.world, _DIM))
         right = at[0]
         for text, color in reversed(flags):
@@ -165,7 +171,8 @@ def _speed(status: Status) -> str:
     if status.key_to_frame_ms is None:
         return f"{status.frames_per_s:.1f} frames/s   {status.step_ms:.0f} ms a step"
     p50, p95 = status.key_to_frame_ms
-    return f"{status.frames_per_s:.1f} frames/s   key to frame {p50:.0f} ms, p95 {p95:.0f} ms"
+    view = "" if status.key_to_view_ms is None else f"key to view {status.key_to_view_ms:.0f} ms, "
+    return f"{status.frames_per_s:.1f} frames/s   {view}key to frame {p50:.0f} ms, p95 {p95:.0f} ms"
 
 
 def _on_keyboard(keys: Sequence[str]) -> str:

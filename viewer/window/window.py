@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..files.outputs import fresh, write_whole
+from ..play.between import Between
 from ..play.keymap import BRANCH_KEYS, MOTIONS, KeymapError
 from ..play.player import Player
 from .branch_strip import draw_branches
@@ -52,12 +53,14 @@ class Window:
         self.is_help_shown = False
         self.is_map_shown = True
         self.is_mouse_held = False
+        self.between = Between(is_on=not waits)
         self.notes: list[tuple[float, str]] = []
         self._waits = waits
         self._step_s = 1 / steps_per_s
         self._next_step_s = 0.0
         self._was_cut_off = False
         self._scaled: tuple[tuple, pygame.Surface] | None = None
+        self._view: np.ndarray | None = None  # on show instead of the frame, until the next one
         self._open_screen(scale)
         self._hud, self._pads, self._keyboard = Hud(), Gamepads(), Keyboard(player.held.keymap.printed)
         self._check_keys()
@@ -77,6 +80,8 @@ class Window:
         has_stepped = self._finish()
         if self.is_open and time.monotonic() >= self._next_step_s:
             has_stepped |= self._begin()
+        if self.is_open and not has_stepped and self._show_between():
+            return
         if not has_stepped and (events or self._has_news()):  # a model on the same cores can use what drawing takes
             self._draw()
 
@@ -84,6 +89,7 @@ class Window:
         """Sleep until there is an event, the end of a step among them, or until the next step is due."""
         due_s = self._next_step_s - time.monotonic()
         idle_s = _IDLE_S if self.player.is_busy or due_s <= 0 else min(_IDLE_S, due_s)
+        idle_s = min(idle_s, self.between.wait_s) if self.between.is_leading else idle_s
         event = pygame.event.wait(max(1, round(1000 * idle_s)))
         return [] if event.type == pygame.NOEVENT else [event]
 
@@ -138,9 +144,25 @@ class Window:
 
     def _show(self, began: float | None = None) -> bool:
         self._next_step_s = self._next_step_s if began is None else began + self._step_s
+        self._view = None
         self._draw()
         self.player.key_to_frame.shown()
+        self.player.key_to_view.shown()  # of a press that no view came before
         self.player.settle()
+        return True
+
+    def _show_between(self) -> bool:
+        """Show a view on the way to the next frame, if one is due; back to the frame where nobody goes any more."""
+        view = self.between.view(self.player, self._step_s)
+        if view is None:
+            if self._view is not None and not self.between.is_leading:
+                self._view = None
+                self._draw()
+                return True
+            return False
+        self._view = view
+        self._draw()
+        self.player.key_to_view.shown()
         return True
 
     def _has_news(self) -> bool:
@@ -177,6 +199,8 @@ class Window:
         if command in MOTIONS or command == "rewind":
             self.player.held.press(command)
             self.player.key_to_frame.pressed()
+            if command in MOTIONS:
+                self.player.key_to_view.pressed()
         elif command in BRANCH_KEYS:
             self._try(lambda: self.player.switch(int(command.split()[1]) - 1))
         elif command:
@@ -200,6 +224,7 @@ class Window:
             "close branch": lambda: self._try(self.player.close_branch),
             "help": self._help,
             "hud": self._show_map,
+            "between": self._switch_between,
             "quit": self._escape,
         }
 
@@ -229,6 +254,10 @@ class Window:
 
     def _show_map(self) -> None:
         self.is_map_shown = not self.is_map_shown
+
+    def _switch_between(self) -> None:
+        self.between.is_on = not self.between.is_on
+        self._note(f"views between frames are {'on' if self.between.is_on else 'off'}")
 
     def _escape(self) -> None:
         if self.is_help_shown:
@@ -295,7 +324,7 @@ class Window:
 
     def _draw_frame(self, area: pygame.Rect) -> None:
         """Draw the frame in the middle of `area`, enlarged by a whole factor where it fits."""
-        pixels = self.player.frame.pixels
+        pixels = self.player.frame.pixels if self._view is None else self._view
         height, width = pixels.shape[:2]
         factor = min(area.width / width, area.height / height)
         factor = int(factor) if factor >= 1 else factor
@@ -326,6 +355,8 @@ class Window:
             player.is_paused,
             player.is_recording,
             player.is_cut_off,
+            self._view is not None,
+            player.key_to_view.percentile_ms(50) if self.between.is_on else None,
         )
 
 

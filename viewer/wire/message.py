@@ -1,4 +1,4 @@
-"""What every message of protocol 1 is, the limits that all keep to, and the error that one which breaks them raises."""
+"""What every message of protocol 2 is, the limits that all keep to, and the error that one which breaks them raises."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from .fields import HEX, FieldError, choice, flag, text, whole
 
-VERSION = 1
+VERSIONS = (2, 1)  # that are spoken here, best first; 2 adds looks to 1 and changes nothing of it
 MAX_HEADER = 64 * 1024
 MAX_PAYLOAD = 64 * 1024 * 1024  # a frame, server to client
 MAX_IMAGE = 8 * 1024 * 1024  # a first image, client to server
@@ -16,6 +16,8 @@ MAX_SIDE = 4096
 MAX_CREDITS = 16
 MAX_STEP_M = 30.0  # of one step, forward and to the right
 MAX_TURN_DEG = 360.0  # of one step, left and up
+MAX_PIECES = 512  # of a walk: more than any memory holds
+MAX_POINTS = 262144  # of pieces in one answer, past the first piece
 MAX_PLACE_M = 1e9  # how far from its world's origin a walk may come
 
 ERROR_CODES = (
@@ -49,11 +51,13 @@ class ProtocolError(ValueError):
 @dataclass(frozen=True, kw_only=True)
 class Message:
     """What every message is. TYPE names it on the wire; MAX_PAYLOAD is how many raw bytes may follow its header.
+    SINCE is the version that it came with, which goes into its header as "v".
 
     Making one checks every field and raises FieldError, so that neither side can send what the other would refuse.
     """
 
     TYPE: ClassVar[str] = ""
+    SINCE: ClassVar[int] = 1
     MAX_PAYLOAD: ClassVar[int] = 0
 
     def __post_init__(self):

@@ -1,4 +1,4 @@
-"""Protocol 1: what travels between viewer and server, one frozen dataclass a message; docs/protocol.md has the prose.
+"""Protocol 2: what travels between viewer and server, one frozen dataclass a message; docs/protocol.md has the prose.
 
 A message is [msgpack header] or [msgpack header][raw payload]. Limits are enforced before anything is unpacked, unknown
 keys are ignored, nothing is unpickled. Knows no socket, no session and no world.
@@ -14,6 +14,7 @@ import msgpack
 
 from ...world.action import MAX_TEXT
 from .fields import HEX, MAX_WHOLE, NAME, FieldError, choice, flag, numbers, real, text, texts, whole, wholes
+from .looking import Look, PiecesHead, SightHead, Surfaces
 from .message import ERROR_CODES as ERROR_CODES  # whoever speaks the protocol finds these here
 from .message import (
     MAX_CREDITS,
@@ -24,7 +25,7 @@ from .message import (
     MAX_SIDE,
     MAX_STEP_M,
     MAX_TURN_DEG,
-    VERSION,
+    VERSIONS,
     Message,
     ProtocolError,
     Request,
@@ -337,15 +338,33 @@ def _by_type(*classes: type[Message]) -> dict[str, type[Message]]:
 
 
 CLIENT_MESSAGES = _by_type(
-    Hello, Open, Load, Resume, Watch, Act, Credit, Fork, Rewind, Save, Close, Ping, Stats, Record, Goodbye
+    Hello,
+    Open,
+    Load,
+    Resume,
+    Watch,
+    Act,
+    Credit,
+    Look,
+    Surfaces,
+    Fork,
+    Rewind,
+    Save,
+    Close,
+    Ping,
+    Stats,
+    Record,
+    Goodbye,
 )
-SERVER_MESSAGES = _by_type(Welcome, Opened, Receipt, FrameHead, Done, Recorded, Pong, Statistics, Error, Goodbye)
+SERVER_MESSAGES = _by_type(
+    Welcome, Opened, Receipt, FrameHead, SightHead, PiecesHead, Done, Recorded, Pong, Statistics, Error, Goodbye
+)
 MESSAGES = CLIENT_MESSAGES | SERVER_MESSAGES
 
 
 def pack(message: Message, payload: bytes | memoryview = b"") -> list[bytes | memoryview]:
     """The parts to send: [header], or [header, payload] where there is a payload."""
-    header = {"v": VERSION, "type": message.TYPE}
+    header = {"v": message.SINCE, "type": message.TYPE}
     header.update((f.name, getattr(message, f.name)) for f in fields(message))
     packed = msgpack.packb(header, use_bin_type=True)
     return [packed, payload] if len(payload) else [packed]
@@ -372,10 +391,12 @@ def unpack(parts: Sequence, known: Mapping[str, type[Message]]) -> tuple[Message
 
 
 def chosen_version(hello: Hello) -> int:
-    """The version to speak with that client. Raises ProtocolError where there is none."""
-    if VERSION not in hello.versions:
-        raise ProtocolError("version", f"the client speaks {list(hello.versions)}; this server speaks {VERSION}")
-    return VERSION
+    """The best version that both speak. Raises ProtocolError where there is none."""
+    spoken = [version for version in VERSIONS if version in hello.versions]
+    if not spoken:
+        ours = " and ".join(map(str, VERSIONS))
+        raise ProtocolError("version", f"the client speaks {list(hello.versions)}; this server speaks {ours}")
+    return spoken[0]
 
 
 def _read_header(part) -> dict:

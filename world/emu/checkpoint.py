@@ -6,6 +6,7 @@ tensor at a time. Nothing is unpickled but tensors.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import logging
@@ -14,7 +15,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,12 +23,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ...kernels.linear import Fp8Linear
-from ..checkpoint import Checkpoint, CheckpointError, config_from
+from ..checkpoint import Checkpoint, CheckpointError
 from ..config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
 from ..tokens.vocabulary import Vocabulary
 from ..transformer.model import Transformer
 from .ibq import IbqConfig, IbqTokenizer
 from .memory_plan import Footprint
+from .settings import DEFAULT_CONTEXT, json_of, read_config, read_dida, read_vision_config, refuse_swapped
 from .text import BPE_FILE, VISION_FILE, EmuTextTokenizer, TokenizerError, find_text_tokenizer
 
 if TYPE_CHECKING:
@@ -39,18 +41,6 @@ C = TypeVar("C", ModelConfig, IbqConfig)
 M = TypeVar("M", bound=nn.Module)
 
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
-# settings that config.json may leave out, at the values of the official code
-_DEFAULTS = {"head_dim": 128, "rms_norm_eps": 1e-5, "rope_theta": 1e6}
-_DEFAULT_CONTEXT = 32_768
-_MODEL_SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-)
-
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -64,6 +54,7 @@ def load_official(
     context: int | None = None,
     available: int | None = None,
     mesh: DeviceMesh | None = None,
+    devices: int = 1,
     need: Need | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Checkpoint:
@@ -72,9 +63,11 @@ def load_official(
     text: the folder of emu3.tiktoken, by default the model's or the official repository's (text.py); precision:
     float32, bfloat16, float16 or fp8, by default bfloat16 on a GPU and float32 elsewhere; context: the most tokens of a
     sequence, by default all that the weights were trained for, or the most that fit; available: bytes that may be used,
-    by default all that are free; mesh: the processes to split the language model over; need: what the task takes. The
-    memory plan goes through `say` before anything is loaded. Raises CheckpointError or TokenizerError for files that
-    are missing, torn or of another model, DoesNotFit for a device too small, PrecisionError for an unknown precision.
+    by default all that are free; mesh: the processes to split the language model over, each of which calls this;
+    devices: how many to split it over where this process leads and starts the others (followers.py); need: what the
+    task takes. The memory plan goes through `say` before anything is loaded. Raises CheckpointError or TokenizerError
+    for files that are missing, torn or of another model, DoesNotFit for a device too small, PrecisionError for an
+    unknown precision.
     """
     model, vision, need, say = Path(model), Path(vision), need or Need(), say or log.info
     refuse_swapped(model, vision)
@@ -98,7 +91,7 @@ def load_official(
         spare=need.spare,
         device=device,
         available=free,
-        num_devices=mesh.size() if mesh else 1,
+        num_devices=mesh.size() if mesh else devices,
     )
     if context is None and (shorter := plan.shortened()) is not plan:
         plan, pages = shorter, shorter.pages
@@ -110,9 +103,12 @@ def load_official(
         )
     say(plan.report())
     plan.check()
-    transformer = load_transformer(model, config, device=device, precision=precision, mesh=mesh)
+    if devices > 1:
+        transformer = _led(model, config, device, precision, devices)
+    else:
+        transformer = load_transformer(model, config, device=device, precision=precision, mesh=mesh)
     tokenizer = load_vision(vision, vision_config, device=device)
-    dida = _read_dida(model)
+    dida = read_dida(model)
     return Checkpoint(
         transformer,
         tokenizer,
@@ -134,12 +130,7 @@ class Need:
     streams: int = Footprint.streams
     area: int = Footprint.area
     spare: int = 0
-    longest: ClassVar[int] = _DEFAULT_CONTEXT
-
-
-def is_adapted(folder: str | Path) -> bool:
-    """Whether a folder's weights denoise whole pictures, by its config.json."""
-    return _read_dida(Path(folder)) is not None
+    longest: ClassVar[int] = DEFAULT_CONTEXT
 
 
 @dataclass(frozen=True)
@@ -186,7 +177,7 @@ def save_official(
         save_file({key: tensor.contiguous().cpu() for key, tensor in shard.items()}, folder / name, {"format": "pt"})
         where |= dict.fromkeys(shard, name)
     (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}, indent=1), encoding="utf-8")
-    config = {**_json(source / "config.json"), "dida": asdict(dida)}
+    config = {**json_of(source / "config.json"), "dida": asdict(dida)}
     (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     try:
         words = find_text_tokenizer(*([text] if text else []), source)
@@ -194,78 +185,6 @@ def save_official(
         return
     for name in (BPE_FILE, VISION_FILE):
         shutil.copy(words / name, folder / name)
-
-
-def refuse_swapped(model: str | Path, vision: str | Path) -> None:
-    """Raises CheckpointError where the folders are named the wrong way round, or are the same."""
-    kinds = [_kind_of(Path(folder)) for folder in (model, vision)]
-    if kinds == ["vision", "model"]:
-        raise CheckpointError(
-            f"{model} is a vision tokenizer and {vision} a language model: name them the other way round"
-        )
-    if kinds[0] == "vision":
-        raise CheckpointError(f"{model} is a vision tokenizer, and stands where the language model's folder is wanted")
-    if kinds[1] == "model":
-        raise CheckpointError(f"{vision} is a language model, and stands where the vision tokenizer's folder is wanted")
-
-
-def _kind_of(folder: Path) -> str:
-    """What a folder's settings are of, "" where that cannot be said."""
-    try:
-        parts = _json(folder / "config.json")
-    except CheckpointError:
-        return "vision" if (folder / "config.yaml").is_file() else ""
-    if "num_hidden_layers" in parts:
-        return "model"
-    return "vision" if {"ch_mult", "codebook_size", "n_embed", "ddconfig"} & parts.keys() else ""
-
-
-def _read_dida(folder: Path) -> DidaConfig | None:
-    """How an adapted model denoises; None for one that draws token by token, as the released ones do."""
-    parts = _json(folder / "config.json").get("dida")
-    try:
-        return None if parts is None else DidaConfig(**parts)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'config.json'} has a 'dida' that cannot be used: {error}") from error
-
-
-def read_config(folder: Path) -> tuple[ModelConfig, int]:
-    """The model's numbers and its context from config.json. Raises CheckpointError for what this engine cannot run."""
-    path = folder / "config.json"
-    parts = _json(path)
-    for name in ("rope_scaling", "attention_bias", "tie_word_embeddings"):
-        if parts.get(name):
-            raise CheckpointError(f"{path} sets {name} to {parts[name]}; this engine runs Emu3.5, which has none")
-    if missing := [name for name in _MODEL_SIZES if name not in parts]:
-        raise CheckpointError(f"{path} lacks {', '.join(missing)}; wanted that of an Emu3.5 language model")
-    wanted = {name: parts[name] for name in (*_MODEL_SIZES, *_DEFAULTS) if name in parts}
-    try:
-        return ModelConfig(**{**_DEFAULTS, **wanted}), int(parts.get("max_position_embeddings", _DEFAULT_CONTEXT))
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} has settings that cannot be used: {error}") from error
-
-
-def read_vision_config(folder: Path) -> IbqConfig:
-    """The autoencoder's numbers from config.yaml (ddconfig at any depth) or a flat config.json."""
-    path = folder / "config.yaml"
-    if path.is_file():
-        import yaml
-
-        try:
-            parts = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise CheckpointError(f"{path} is torn or no YAML ({error}); copy it again") from error
-    else:
-        path = folder / "config.json"
-        parts = _json(path)
-    outer = _holder_of("ddconfig", parts) or parts
-    flat = {**outer, **outer.get("ddconfig", {})}
-    flat["n_embed"] = flat.get("n_embed", flat.get("codebook_size", IbqConfig.n_embed))
-    known: dict[str, Any] = {name: value for name, value in flat.items() if name in IbqConfig.__dataclass_fields__}
-    try:
-        return config_from(IbqConfig, known)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} has settings that cannot be used: {error}") from error
 
 
 def load_transformer(
@@ -293,6 +212,27 @@ def load_transformer(
     return model.eval().requires_grad_(False)
 
 
+def _led(folder: Path, config: ModelConfig, device: str, precision: str, count: int) -> Transformer:
+    """This process's share of a model whose others follow it, until it ends."""
+    from ..transformer.followers import Team, check_devices, device_of
+    from ..transformer.tensor_parallel import check_split
+
+    if precision == "fp8":
+        raise CheckpointError("fp8 weights cannot be split over devices; use --precision bfloat16, or one device")
+    check_devices(count, device)
+    check_split(config, count)
+    team = Team(count, device, load_share, folder, config, precision)
+    atexit.register(team.close)
+    transformer = load_share(team.mesh, device_of(0, device), folder, config, precision)
+    team.lead(transformer)
+    return transformer
+
+
+def load_share(mesh: DeviceMesh, device: str, folder: Path, config: ModelConfig, precision: str) -> Transformer:
+    """What one process of several holds of a model."""
+    return load_transformer(folder, config, device=device, precision=precision, mesh=mesh)
+
+
 def shards_of(folder: Path) -> dict[str, Path]:
     """Which file holds each tensor, by the index or, without one, the only file; CheckpointError if one is missing."""
     index = folder / INDEX
@@ -301,7 +241,7 @@ def shards_of(folder: Path) -> dict[str, Path]:
         if not whole.is_file():
             raise CheckpointError(f"no weights in {folder}: wanted {INDEX} with its shards, or {WHOLE}")
         return dict.fromkeys(_shapes_in(whole), whole)
-    where = _json(index).get("weight_map", {})
+    where = json_of(index).get("weight_map", {})
     for name in sorted(set(where.values())):
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder / name} is missing, and {INDEX} lists tensors in it; download it again")
@@ -418,24 +358,3 @@ def _digest(*folders: Path) -> str:
         elif path.suffix in (".safetensors", ".ckpt"):
             digest.update(f"{path.name} {path.stat().st_size}".encode())
     return digest.hexdigest()[:16]
-
-
-def _holder_of(name: str, parts: object) -> dict | None:
-    """The first mapping, however deep, that has the key."""
-    if not isinstance(parts, dict):
-        return None
-    if name in parts:
-        return parts
-    return next((held for value in parts.values() if (held := _holder_of(name, value))), None)
-
-
-def _json(path: Path) -> dict:
-    try:
-        parts = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing; name a folder in the official format") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); download it again") from error
-    if not isinstance(parts, dict):
-        raise CheckpointError(f"{path} holds no settings; download it again")
-    return parts

@@ -31,11 +31,12 @@ from ..saves.snapshot import SnapshotError, tensors_of, write_whole
 from ..session import Session
 from ..transformer.cache import KVCache
 from .answer import AnswerWriter, Image, Request, Text
-from .checkpoint import Need, free_bytes, is_adapted, load_official, parts_of, refuse_swapped
+from .checkpoint import Need, free_bytes, load_official, parts_of
 from .ibq import CELL
 from .passage import Passage, Strand, cells_of, codes_of, passage_of, passages_of
 from .prompts import Preset, PromptError, exploration, is_whole, preset
 from .sequence import SMALLEST_SIDE, Format
+from .settings import is_adapted, refuse_swapped
 from .text import controls_in
 from .token_stream import ContextFull, TokenStream, settle
 
@@ -97,6 +98,7 @@ class EmuEngine:
         precision: str | None = None,
         context: int | None = None,
         mesh: DeviceMesh | None = None,
+        devices: int = 1,
         say: Callable[[str], None] | None = None,
         **changes,
     ) -> EmuEngine:
@@ -112,7 +114,16 @@ class EmuEngine:
         is_whole(drawn, is_adapted=dida is not None or is_adapted(model))
         need = Need(streams=drawn.num_branches, area=drawn.area, spare=_kept(context or Need.longest, drawn.area) + 2)
         checkpoint = load_official(
-            model, vision, text=text, device=device, precision=precision, context=context, mesh=mesh, need=need, say=say
+            model,
+            vision,
+            text=text,
+            device=device,
+            precision=precision,
+            context=context,
+            mesh=mesh,
+            devices=devices,
+            need=need,
+            say=say,
         )
         return cls(replace(checkpoint, dida=dida or checkpoint.dida), preset=drawn)
 

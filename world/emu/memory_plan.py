@@ -149,7 +149,7 @@ class Footprint:
                 break
         for devices in (2, 4, 8):
             plan = replace(self, num_devices=devices)
-            if self.model.num_key_value_heads % devices == 0 and plan.fits:
+            if self.model.num_key_value_heads % devices == 0 and self.precision != "fp8" and plan.fits:
                 yield f"--devices {devices} such", plan
                 break
         if self.precision != "fp8":

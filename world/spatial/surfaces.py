@@ -10,10 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..compiled import njit
+from .pieces import APART, LEVEL
 
 NEAR = 0.05  # metres, before which nothing is drawn
-APART = 0.8  # ratio of depths from which on two neighbours are of two surfaces
-LEVEL = 0.012  # per metre: of inverse depth, by which even a level ground goes on from one row to the next
 _WHOLE, _SEVERAL, _BEHIND = 0, 1, 2  # what a corner is: one place, of several surfaces, or behind the camera
 
 
@@ -70,14 +69,14 @@ def _cut(framed, v, u, places, kinds, turn, shift, focal, shape, tile):
         elif kind == _BEHIND:
             return False
         else:  # of the four around a corner this one lies opposite
-            joined = _joined(framed[y : y + 2, x : x + 2], 3 - k)
+            joined = at_corner(framed[y : y + 2, x : x + 2], 3 - k)
             if not _project((x - W / 2) / focal, (y - H / 2) / focal, joined, turn, shift, focal, shape, tile[k]):
                 return False
     return True
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _joined(around, own):
+def at_corner(around, own):
     """The inverse depth at a corner for one of the four tiles around it, (2, 2): the mean of those that hang together
     with it, be it by way of another."""
     is_in = 1 << own

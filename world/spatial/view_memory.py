@@ -83,20 +83,22 @@ class ViewMemory:
         memos = tuple(memo for memo in self._memos if memo.index in kept)
         return ViewMemory(self.camera, limit=limit, memos=memos)
 
-    def choose(self, pose: Pose, count: int = 8) -> list[View]:
-        """The views that show most from `pose`, each judged by what the ones before it leave unseen, and the less the
-        farther off it was taken, for errors of depth grow with the way that it is carried; of equals the latest."""
+    def choose(self, pose: Pose, count: int = 8, *, camera: Camera | None = None) -> list[View]:
+        """The views that show most from `pose` to a camera, this memory's own unless another is given. Each is judged
+        by what the ones before it leave unseen, and the less the farther off it was taken, for errors of depth grow
+        with the way that it is carried; of equals the latest."""
         if not self._memos:
             return []
         counts = np.array([len(memo.points) for memo in self._memos])
         cells = np.empty(counts.sum(), np.int32)
+        camera = camera or self.camera
         position, rotation = np.asarray(pose.position), pose.rotation
         _cells(
             self.surface,
             position,
             rotation,
-            self.camera.focal / self.camera.width,
-            self.camera.focal / self.camera.height,
+            camera.focal / camera.width,
+            camera.focal / camera.height,
             cells,
         )
         ends = counts.cumsum()

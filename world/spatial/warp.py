@@ -271,7 +271,7 @@ def _fetch(index, source, turns, shifts, focal, nearness, depths, covered, owner
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _is_rim(depth, v, u):
+def is_rim(depth, v, u):
     """Whether a pixel lies beside something nearer: what colours it has are half that thing's."""
     H, W = depth.shape
     d, is_rim = depth[v, u], False
@@ -286,7 +286,7 @@ def _is_rim(depth, v, u):
 def _is_left_rim(depth, y, x, nearness, v, u):
     """Whether pixel (y, x) of a view is the rim beside something nearer that pixel (v, u) of the target is not beside:
     left behind it would be a ghost of that thing's outline."""
-    if not _is_rim(depth, y, x):
+    if not is_rim(depth, y, x):
         return False
     h, w = nearness.shape
     for b in range(max(v - 1, 0), min(v + 2, h)):
@@ -303,7 +303,7 @@ def _beyond_rim(depth, y, x, source, out):
     total, red, green, blue = 0.0, 0.0, 0.0, 0.0
     for b in range(max(y - 2, 0), min(y + 3, H)):
         for a in range(max(x - 2, 0), min(x + 3, W)):
-            if is_one(1 / depth[b, a], 1 / depth[y, x]) and not _is_rim(depth, b, a):
+            if is_one(1 / depth[b, a], 1 / depth[y, x]) and not is_rim(depth, b, a):
                 share = 1.0 / ((b - y) ** 2 + (a - x) ** 2)
                 total += share
                 red += share * source[b, a, 0]

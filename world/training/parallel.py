@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
-import time
 from collections.abc import Callable, Iterable
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from ..transformer.followers import end_with
 
 
 def launch(workers: int, run: Callable, *args) -> None:
@@ -28,20 +28,13 @@ def launch(workers: int, run: Callable, *args) -> None:
 def _joined(rank: int, workers: int, port: int, run: Callable, args: tuple) -> None:
     threads = max(1, (os.cpu_count() or 1) // workers)
     torch.set_num_threads(threads)
-    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    end_with(os.getppid())
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # a run on CPUs beside GPUs is one as well
     dist.init_process_group(backend, init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=workers)
     try:
         run(rank, workers, *args)
     finally:
         dist.destroy_process_group()
-
-
-def _follow(parent: int) -> None:
-    """End this process when the one that started it is gone, however that ended: nobody would stop it otherwise."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 def average_gradients(parameters: Iterable[Tensor], workers: int) -> None:

@@ -40,7 +40,7 @@ class KVCache:
     def allocate(self) -> int:
         """An empty page of one holder. Raises CacheFull when max_pages are in use."""
         if not self.pool.num_free and self.pool.num_pages < self.max_pages:
-            self._grow(min(2 * self.pool.num_pages, self.max_pages))
+            self.grow(min(2 * self.pool.num_pages, self.max_pages))
         page = self.pool.allocate()
         self.lengths[page] = 0
         return page
@@ -56,7 +56,8 @@ class KVCache:
         rows = [[*row, *[-1] * (width - len(row))] for row in pages]
         return torch.tensor(rows, dtype=torch.int32, device=self.k.device).view(len(pages), width)
 
-    def _grow(self, num_pages: int) -> None:
+    def grow(self, num_pages: int) -> None:
+        """Have so many pages, more than there are."""
         extra = num_pages - self.pool.num_pages
         # made outside inference mode: tensors made inside it could not be written later
         with torch.inference_mode(False), torch.no_grad():

@@ -13,20 +13,30 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Shard
 from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, RowwiseParallel, parallelize_module
 
+from ..config import ModelConfig
 from .model import Transformer
+
+
+class SplitError(ValueError):
+    """A number of processes that a model cannot be split over; the message says what divides it."""
+
+
+def check_split(config: ModelConfig, n: int) -> None:
+    """Raise SplitError where n processes do not divide the heads and the feed-forward width."""
+    if config.num_key_value_heads % n or config.num_attention_heads % n or config.intermediate_size % n:
+        raise SplitError(
+            f"{n} processes for {config.num_attention_heads} query heads, {config.num_key_value_heads} key heads and a "
+            f"width of {config.intermediate_size}; wanted a number that divides all three"
+        )
 
 
 def parallelise(model: Transformer, mesh: DeviceMesh) -> None:
     """Split a model over a mesh of one dimension, in place; its config becomes that of one process's share.
 
-    Raises ValueError where the processes do not divide the heads and the feed-forward width.
+    Raises SplitError where the processes do not divide the heads and the feed-forward width.
     """
     config, n = model.config, mesh.size()
-    if config.num_key_value_heads % n or config.num_attention_heads % n or config.intermediate_size % n:
-        raise ValueError(
-            f"{n} processes for {config.num_attention_heads} query heads, {config.num_key_value_heads} key heads and a "
-            f"width of {config.intermediate_size}; wanted a number that divides all three"
-        )
+    check_split(config, n)
     plan: dict[str, ParallelStyle] = {f"self_attn.{name}_proj": ColwiseParallel() for name in "qkv"}
     plan |= {f"mlp.{name}_proj": ColwiseParallel() for name in ("gate", "up")}
     plan |= {name: RowwiseParallel() for name in ("self_attn.o_proj", "mlp.down_proj")}

@@ -4,7 +4,8 @@ import time
 
 import pytest
 from roam.viewer.client.client import Client, ServerError
-from roam.viewer.commands.view import RemoteOpener, ViewError, check_address
+from roam.viewer.client.knock import ViewError, check_address
+from roam.viewer.commands.view import RemoteOpener
 from roam.viewer.opening.start import Opener, Start
 from roam.viewer.opening.worlds import SceneWorlds
 from roam.viewer.play.action_log import first_difference, replay
@@ -148,7 +149,7 @@ def test_what_is_no_address_is_refused_with_an_example(address):
 
 
 def test_nobody_at_the_address_is_one_sentence(roam, monkeypatch):
-    monkeypatch.setattr("roam.viewer.commands.view._KNOCK_S", 0.3)
+    monkeypatch.setattr("roam.viewer.client.knock._KNOCK_S", 0.3)
     code, _, err = roam("view", "tcp://127.0.0.1:9")
     assert code == 2 and err.count("\n") == 1 and "no server answers at tcp://127.0.0.1:9" in err
 

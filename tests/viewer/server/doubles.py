@@ -13,7 +13,8 @@ import numpy as np
 from roam.viewer.opening.worlds import OpenRequest, Worlds
 from roam.world.action import Action, ActionError
 from roam.world.frame import Frame, walk
-from roam.world.pose import Motion, Pose
+from roam.world.pose import Camera, Motion, Pose
+from roam.world.sight import Gaze, LookError, Piece, Sight
 
 
 class Tiny:
@@ -106,6 +107,55 @@ class Gate:
     def __call__(self) -> None:
         self.reached.set()
         assert self._is_open.wait(60), "nobody opened the gate"
+
+
+class TinyOutlook:
+    """A Tiny to look at: shades that tell the pose and the frame, and unknown to the left. A look waits at the gate."""
+
+    camera = Camera(8, 16, 70.0)
+
+    def __init__(self, tiny: Tiny, gate: Gate):
+        self.index, self.pose, self._gate = len(tiny.actions), tiny.frame.pose, gate
+
+    def look(self, gaze: Gaze) -> Sight:
+        self._gate()
+        shape = (gaze.camera.height, gaze.camera.width * len(gaze.eyes))
+        pixels = np.zeros((*shape, 3), np.uint8)
+        pixels[..., 0], pixels[..., 1] = self.index, round(gaze.pose.position[0])
+        depth = np.full(shape, 2.5, np.float32)
+        return Sight(gaze, self.index, pixels, depth, np.broadcast_to(np.arange(shape[1]) < 3, shape))
+
+    def pieces(self) -> tuple[int, ...]:
+        return tuple(range(max(1, self.index - 2), self.index + 1))  # three at most are remembered
+
+    def piece(self, number: int, *, stride: int = 1) -> Piece:
+        if number not in self.pieces():
+            raise LookError(f"no piece {number}")
+        points = (np.arange(3 * 4 * number, dtype=np.float32) / 8).reshape(-1, 3)[::stride]
+        return Piece(number, points, np.full((len(points), 3), number, np.uint8), np.uint32([[0, 1, 2]]))
+
+
+class SeenTiny(Tiny):
+    """A Tiny that can be looked at from anywhere."""
+
+    gate = Gate()
+
+    def outlook(self) -> TinyOutlook:
+        return TinyOutlook(self, self.gate)
+
+    def look(self, pose: Pose, *, camera: Camera | None = None, ipd_m: float = 0.0) -> Sight:
+        return self.outlook().look(Gaze(pose, camera or TinyOutlook.camera, ipd_m))
+
+
+class SeenWorlds(TinyWorlds):
+    """Opens Tinies that can be looked at."""
+
+    def open(self, request: OpenRequest) -> SeenTiny:
+        return SeenTiny(request.seed)
+
+    def load(self, path: Path) -> SeenTiny:
+        seed, _, _, rows = json.loads(path.read_text())
+        return SeenTiny(seed, tuple(Action(text, Motion(*motion) if motion else None) for text, *motion in rows))
 
 
 class TinyEngine:

@@ -15,7 +15,7 @@ from roam.viewer.wire.security import SecurityError
 from roam.world.action import parse_action
 
 from ..browser import BROWSER, Browser
-from .doubles import Tiny
+from .doubles import Tiny, TinyWorlds
 
 websocket = pytest.importorskip("websockets.sync.client", reason="needs websockets: pip install 'roam-worlds[serve]'")
 from websockets.exceptions import InvalidStatus  # noqa: E402
@@ -66,6 +66,24 @@ def test_a_walk_over_websocket_has_the_digests_of_the_local_one(gateway):
     frame = Tiny(6).step(parse_action("move forward"))
     assert heads[1][0].digest == frame.digest
     assert bytes(heads[1][1]) == frame.pixels.tobytes()
+
+
+def test_words_without_a_motion_are_refused_through_a_page_and_cost_the_walk_nothing(tmp_path):
+    """They were receipted as done, and pose and memory were gone for good."""
+    worlds = TinyWorlds()
+    worlds.reads_words = False
+    with Server(worlds, folder=tmp_path) as server, Gateway(server.address) as gateway, connect(gateway) as page:
+        say(page, p.Hello(versions=(2, 1)))
+        say(page, p.Open(seq=1, seed=6, credits=4))
+        session = read_until(page, p.Opened)[0].session
+        for seq, mode in ((2, "once"), (3, "hold")):
+            say(page, p.Act(seq=seq, session=session, mode=mode, text="open the door"))
+            receipt = read_until(page, p.Receipt)[0]
+            assert (receipt.seq, receipt.status) == (seq, "refused") and "unknown verb" in receipt.reason
+        say(page, p.Act(seq=4, session=session, mode="once", text="move forward"))
+        head = read_until(page, p.FrameHead)[0]
+    assert head.index == 1 and head.pose
+    assert head.digest == Tiny(6).step(parse_action("move forward")).digest
 
 
 def test_nonsense_ends_one_page_and_no_other(gateway):

@@ -8,7 +8,7 @@ from roam.viewer.server import registry
 from roam.viewer.server.command_queue import CommandQueue
 from roam.viewer.server.registry import Client, Limits, Published, Registry, ServedWalk, Viewer
 from roam.viewer.wire.encoding import Look
-from roam.viewer.wire.protocol import MAX_CREDITS, ProtocolError
+from roam.viewer.wire.protocol import MAX_CREDITS, Act, ProtocolError
 from roam.world.frame import Frame
 
 
@@ -38,6 +38,21 @@ def test_a_server_keeps_as_many_walks_as_the_limit_says_whoever_they_are_of():
     full = books(walk("a", is_used=True), walk("b", guest="ben", is_used=True), max_sessions=2)
     with pytest.raises(ProtocolError, match="2 walks are kept here"):
         full.to_make_room("cleo")
+
+
+def test_on_a_full_server_anybodys_unused_walk_makes_room():
+    unused = walk("b", guest="ben", still_s=61.0)
+    assert books(walk("a", is_used=True), unused, max_sessions=2).to_make_room("cleo") is unused
+
+
+def test_whoever_leaves_lets_go_of_the_keys():
+    one = walk("a", driver=b"x")
+    one.viewers = {b"x": Viewer(Look("raw"), 1, is_driver=True), b"y": Viewer(Look("raw"), 1, is_driver=False)}
+    one.controls.take_in(Act(seq=1, session="a", mode="hold", text="move forward"), frame=0)
+    one.leave(b"y")
+    assert one.wants_step  # who watched held none
+    one.leave(b"x")
+    assert not one.controls.has_work
 
 
 def test_bytes_on_the_disk_count_as_walks_do():

@@ -12,9 +12,10 @@ import pytest
 import torch
 from roam.world.checkpoint import CheckpointError, is_official
 from roam.world.config import ModelConfig, PageConfig
-from roam.world.emu.checkpoint import INDEX, load_official, load_vision, read_config, read_vision_config
+from roam.world.emu.checkpoint import INDEX, load_official, load_vision
 from roam.world.emu.ibq import IbqTokenizer
 from roam.world.emu.memory_plan import DoesNotFit, Footprint, num_parameters
+from roam.world.emu.settings import read_config, read_vision_config
 from safetensors.torch import load_file, save_file
 
 from .conftest import IBQ, tiny_model, write_vision

@@ -1,0 +1,63 @@
+"""The part of a client that looks: a walk seen from anywhere, and its surfaces, by what the server remembers of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection
+from typing import Any
+
+from ...world.records import pose_row
+from ...world.sight import Gaze, Piece, Sight
+from ..wire import protocol as p
+from ..wire.encoding import decode_pieces, decode_sight
+from .walk_state import ServerError
+
+
+class Looks:
+    """What `Client` has of looks; it asks, and keeps the payloads of answers by the seq that they answer."""
+
+    welcome: p.Welcome | None
+    _changed: threading.Condition
+    _payloads: dict[int, bytes | memoryview]
+
+    def _next_seq(self) -> int:
+        raise NotImplementedError
+
+    def _request(self, message: p.Request, wanted: type[Any], payload: bytes = b"") -> Any:
+        raise NotImplementedError
+
+    def look(self, session: str, gaze: Gaze, *, encoding: str = "raw", quality: int = 85) -> Sight:
+        """See a walk from anywhere, by what is remembered of it, beside its steps. Raises ServerError where the server
+        has no looks or refuses this one."""
+        return self.sight(session, gaze, encoding=encoding, quality=quality)[0]
+
+    def sight(self, session: str, gaze: Gaze, *, encoding: str, quality: int = 85) -> tuple[Sight, p.SightHead]:
+        """`look` with the answer's header."""
+        self._check_looks()
+        camera, seq = gaze.camera, self._next_seq()
+        head = self._request(
+            p.Look(
+                seq=seq, session=session, pose=tuple(pose_row(gaze.pose)), ipd_m=gaze.ipd_m, fov_deg=camera.fov_deg,
+                width=camera.width, height=camera.height, encoding=encoding, quality=quality, depth="f32", mask=True,
+            ),
+            p.SightHead,
+        )  # fmt: skip
+        with self._changed:
+            return decode_sight(head, self._payloads.pop(seq)), head
+
+    def surfaces(
+        self, session: str, known: Collection[int] = (), *, stride: int = 1, most: int = 65536
+    ) -> tuple[list[Piece], p.PiecesHead]:
+        """Pieces of surface that are remembered of a walk and not `known`, by their numbers; the answer's header says
+        which of those are gone, and how many are left to be asked for."""
+        self._check_looks()
+        seq = self._next_seq()
+        asked = p.Surfaces(seq=seq, session=session, known=tuple(known), stride=stride, most=most)
+        head = self._request(asked, p.PiecesHead)
+        with self._changed:
+            return decode_pieces(head, self._payloads.pop(seq)), head
+
+    def _check_looks(self) -> None:
+        assert self.welcome is not None, "a client stands once it was welcomed"
+        if self.welcome.version < p.Look.SINCE:
+            raise ServerError("version", f"this server speaks protocol {self.welcome.version}, which has no looks")

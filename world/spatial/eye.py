@@ -1,0 +1,339 @@
+"""Draws remembered views into the picture of an eye that may be anywhere: the compiled part of looker.py.
+
+All views go into one picture: surfaces by their depth (surfaces.py), colours fetched backward, holes filled. What does
+not depend on where the eye is was done before (ready.py). Knows no memory and no frames.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..compiled import njit
+from ..pose import Camera
+from .holes import fill, num_sums
+from .ready import EMPTY, RIM, SIDE, SMOOTH, WHOLE
+from .surfaces import APART, NEAR, is_one
+from .warp import IN_FRONT
+
+SPARSE, ENOUGH = 2, 12  # pixels between those by which a view is judged, and how many of them must add something
+
+
+class Scratch(NamedTuple):
+    """What a look of one size works in: nearness and own (h, w) float32, inverse depth of all that is drawn and of one
+    view; owner (h, w) int8, the view that each pixel is from; sums (P, 5) float32, weight, red, green, blue and inverse
+    depth of the cells that holes are filled from, one level after the other."""
+
+    nearness: np.ndarray
+    own: np.ndarray
+    owner: np.ndarray
+    sums: np.ndarray
+
+    @staticmethod
+    def of(camera: Camera) -> Scratch:
+        h, w = camera.height, camera.width
+        return Scratch(
+            np.zeros((h, w), np.float32), np.zeros((h, w), np.float32), np.zeros((h, w), np.int8),
+            np.zeros((num_sums(h, w), 5), np.float32),
+        )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def draw_eye(slots, ready, turns, shifts, focal, focal_out, left, scratch, pixels, depth, unknown):
+    """Draw what one eye sees into its part of the three pictures, from the column `left` on."""
+    nearness, owner, own = scratch.nearness, scratch.owner, scratch.own
+    h, w = nearness.shape
+    nearness[:] = 0
+    owner[:] = -1
+    for k in range(len(slots)):
+        slot = slots[k]
+        if not adds(ready.inverse[slot], turns[k], shifts[k], focal, focal_out, nearness):
+            continue
+        own[:] = 0
+        draw_view(ready.inverse[slot], ready.corners[slot], ready.parts[slot], ready.blocks[slot], turns[k], shifts[k],
+                  focal, focal_out, own)  # fmt: skip
+        lay_over(k, own, nearness, owner, slots, ready.depth, turns, shifts, focal, focal_out)
+    mend(nearness, owner)
+    if fetch(slots, ready.texels, ready.beyond, ready.inverse, turns, shifts, focal, focal_out, left, nearness, owner,
+             pixels, depth, unknown):  # fmt: skip
+        fill(left, h, w, scratch.sums, pixels, depth, unknown)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def adds(inverse, turn, shift, focal, focal_out, nearness):
+    """Whether a view shows something that is not drawn yet, judged by one in four of its pixels."""
+    H, W = inverse.shape
+    h, w = nearness.shape
+    count = 0
+    scale = np.float32(1 / focal)
+    half_h, half_w = np.float32(H * 0.5 - 0.5), np.float32(W * 0.5 - 0.5)
+    for v in range(0, H, SPARSE):
+        for u in range(0, W, SPARSE):
+            d = inverse[v, u]
+            if not d > 0:
+                continue
+            x, y = (np.float32(u) - half_w) * scale, (np.float32(v) - half_h) * scale
+            is_seen, across, down, near = _project(x, y, d, turn, shift, focal_out, h, w)
+            if is_seen and 0 <= across < w and 0 <= down < h:
+                count += nearness[int(down), int(across)] < np.float32(IN_FRONT) * near
+                if count == ENOUGH:
+                    return True
+    return False
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def draw_view(inverse, corners, parts, blocks, turn, shift, focal, focal_out, out):
+    """Draw a view's tiles: out (h, w) float32, inverse depth there, the nearest stays."""
+    H, W = inverse.shape
+    h, w = out.shape
+    places, kinds = np.empty((SIDE + 1, SIDE + 1, 3), np.float32), np.empty((SIDE + 1, SIDE + 1), np.bool_)
+    tile = np.empty((4, 3), np.float32)
+    scale, half_h, half_w = np.float32(1 / focal), np.float32(H * 0.5), np.float32(W * 0.5)
+    for b in range(blocks.shape[0]):
+        for a in range(blocks.shape[1]):
+            v, u = SIDE * b, SIDE * a
+            if blocks[b, a] == WHOLE:
+                is_seen = True
+                for c in range(4):
+                    y, x = v + SIDE * (c // 2), u + SIDE * (c % 2)
+                    ray_x, ray_y = (np.float32(x) - half_w) * scale, (np.float32(y) - half_h) * scale
+                    is_here, tile[c, 0], tile[c, 1], tile[c, 2] = _project(ray_x, ray_y, corners[y, x], turn, shift,
+                                                                           focal_out, h, w)  # fmt: skip
+                    is_seen &= is_here
+                if is_seen:
+                    _draw_tile(tile, out)
+                    continue
+            elif blocks[b, a] == EMPTY:
+                continue
+            for y in range(min(SIDE, H - v) + 1):
+                for x in range(min(SIDE, W - u) + 1):
+                    ray_x, ray_y = (np.float32(u + x) - half_w) * scale, (np.float32(v + y) - half_h) * scale
+                    d = max(corners[v + y, u + x], np.float32(0))
+                    kinds[y, x], places[y, x, 0], places[y, x, 1], places[y, x, 2] = _project(
+                        ray_x, ray_y, d, turn, shift, focal_out, h, w)  # fmt: skip
+            for y in range(min(SIDE, H - v)):
+                for x in range(min(SIDE, W - u)):
+                    if not inverse[v + y, u + x] > 0:
+                        continue
+                    if _cut(tile, v, u, y, x, places, kinds, corners, parts, scale, half_h, half_w, turn, shift,
+                            focal_out, h, w):  # fmt: skip
+                        _draw_tile(tile, out)
+
+
+@njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _cut(tile, v, u, y, x, places, kinds, corners, parts, scale, half_h, half_w, turn, shift, focal_out, h, w):
+    """Find the corners of a tile in the eye's picture, its own where several surfaces meet; whether all of them are
+    before the eye."""
+    is_seen = True
+    for c in range(4):
+        b, a = y + c // 2, x + c % 2
+        if corners[v + b, u + a] > 0:
+            tile[c, 0], tile[c, 1], tile[c, 2] = places[b, a, 0], places[b, a, 1], places[b, a, 2]
+            is_seen &= kinds[b, a]
+        else:
+            ray_x, ray_y = (np.float32(u + a) - half_w) * scale, (np.float32(v + b) - half_h) * scale
+            is_here, tile[c, 0], tile[c, 1], tile[c, 2] = _project(ray_x, ray_y, parts[v + y, u + x, c], turn, shift,
+                                                                   focal_out, h, w)  # fmt: skip
+            is_seen &= is_here
+    return is_seen
+
+
+@njit(cache=True, nogil=True, inline="always", fastmath=True)
+def _project(x, y, inverse, turn, shift, focal, h, w):
+    """Where a ray (x, y, 1) ends in the eye's picture: whether before it, pixels across and down, and inverse depth."""
+    z = turn[2, 0] * x + turn[2, 1] * y + turn[2, 2] + shift[2] * inverse
+    is_seen = z > np.float32(NEAR) * inverse
+    scale = np.float32(1) / (z if is_seen else np.float32(1))
+    reach = scale * np.float32(focal)
+    across = (turn[0, 0] * x + turn[0, 1] * y + turn[0, 2] + shift[0] * inverse) * reach + np.float32(w * 0.5)
+    down = (turn[1, 0] * x + turn[1, 1] * y + turn[1, 2] + shift[1] * inverse) * reach + np.float32(h * 0.5)
+    return is_seen, across, down, inverse * scale
+
+
+@njit(cache=True, nogil=True, inline="always", fastmath=True)
+def _draw_tile(tile, out):
+    """Draw a tile as two triangles, or at once where it is no larger than a pixel or two."""
+    h, w = out.shape
+    half = np.float32(0.5)
+    low_u = min(min(tile[0, 0], tile[1, 0]), min(tile[2, 0], tile[3, 0])) - half
+    high_u = max(max(tile[0, 0], tile[1, 0]), max(tile[2, 0], tile[3, 0])) - half
+    low_v = min(min(tile[0, 1], tile[1, 1]), min(tile[2, 1], tile[3, 1])) - half
+    high_v = max(max(tile[0, 1], tile[1, 1]), max(tile[2, 1], tile[3, 1])) - half
+    if not (low_u > w - 1 or low_v > h - 1 or high_u < 0 or high_v < 0):
+        u0, u1 = int(np.ceil(max(low_u, np.float32(0)))), int(min(high_u, np.float32(w - 1)))
+        v0, v1 = int(np.ceil(max(low_v, np.float32(0)))), int(min(high_v, np.float32(h - 1)))
+        if u1 - u0 < 2 and v1 - v0 < 2:
+            _draw_half(tile, 0, 1, 2, u0, u1, v0, v1, np.float32(-0.02), np.float32(1.02), np.float32(3), out)
+        else:
+            _draw_half(tile, 0, 1, 2, u0, u1, v0, v1, np.float32(-1e-4), np.float32(2), np.float32(1.0001), out)
+            _draw_half(tile, 3, 2, 1, u0, u1, v0, v1, np.float32(-1e-4), np.float32(2), np.float32(1.0001), out)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _draw_half(tile, i, j, m, u0, u1, v0, v1, least, most, most_sum, out):
+    """Draw a triangle, its edges included, or the parallelogram that it is half of: what lies at s and t, along its two
+    sides, from `least` to `most`, with a sum of at most `most_sum`."""
+    ax, ay = tile[i, 0], tile[i, 1]
+    bx, by, cx, cy = tile[j, 0] - ax, tile[j, 1] - ay, tile[m, 0] - ax, tile[m, 1] - ay
+    area = bx * cy - by * cx
+    if abs(area) < np.float32(1e-9):
+        return
+    scale = np.float32(1) / area
+    db, dc = tile[j, 2] - tile[i, 2], tile[m, 2] - tile[i, 2]
+    cx, cy, bx, by = cx * scale, cy * scale, bx * scale, by * scale
+    for v in range(v0, v1 + 1):
+        py = np.float32(v) + np.float32(0.5) - ay
+        for u in range(u0, u1 + 1):
+            px = np.float32(u) + np.float32(0.5) - ax
+            s, t = px * cy - py * cx, py * bx - px * by
+            is_in = (min(s, t) >= least) & (max(s, t) <= most) & (s + t <= most_sum)
+            d = tile[i, 2] + s * db + t * dc if is_in else np.float32(0)
+            out[v, u] = max(out[v, u], d)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def lay_over(k, own, nearness, owner, slots, depths, turns, shifts, focal, focal_out):
+    """Lay a view over those drawn before it: where they show nothing, and where it is clearly nearer than they are,
+    unless they have looked through where it is."""
+    h, w = nearness.shape
+    for v in range(h):
+        for u in range(w):
+            d = own[v, u]
+            if d > 0 and d * np.float32(IN_FRONT) > nearness[v, u]:
+                i = owner[v, u]
+                if i < 0 or not _looked_through(u + 0.5 - w * 0.5, v + 0.5 - h * 0.5, 1 / d, turns[i], shifts[i],
+                                                focal, focal_out, depths[slots[i]]):  # fmt: skip
+                    nearness[v, u], owner[v, u] = d, k
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _looked_through(x, y, z, turn, shift, focal, focal_out, depth):
+    """Whether a view with depth (H, W) saw something behind the point of depth z at pixel (x, y) from the middle."""
+    H, W = depth.shape
+    qx, qy, qz = x / focal_out * z - shift[0], y / focal_out * z - shift[1], z - shift[2]
+    far = turn[0, 2] * qx + turn[1, 2] * qy + turn[2, 2] * qz
+    if far < NEAR:
+        return False
+    a = int(np.floor((turn[0, 0] * qx + turn[1, 0] * qy + turn[2, 0] * qz) / far * focal + W * 0.5))
+    b = int(np.floor((turn[0, 1] * qx + turn[1, 1] * qy + turn[2, 1] * qz) / far * focal + H * 0.5))
+    return 0 <= a < W and 0 <= b < H and far < IN_FRONT * depth[b, a]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def mend(nearness, owner):
+    """Give pinholes in a surface and specks before it, single pixels, the surface that is around them."""
+    h, w = owner.shape
+    for v in range(1, h - 1):
+        for u in range(1, w - 1):
+            own = owner[v, u]
+            if owner[v, u - 1] == own and owner[v, u + 1] == own:
+                continue
+            here = nearness[v, u]
+            near, far, best_near, best_far = 0, 0, -1, -1
+            for c in range(9):
+                b, a = v - 1 + c // 3, u - 1 + c % 3
+                d = nearness[b, a]
+                if d * np.float32(APART) > here:
+                    near, best_near = near + 1, b * w + a
+                elif d > 0 and d < np.float32(APART) * here:
+                    far, best_far = far + 1, b * w + a
+            best = best_near if near >= 6 else best_far if far >= 6 else -1
+            if best >= 0:
+                nearness[v, u], owner[v, u] = nearness[best // w, best % w], owner[best // w, best % w]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def fetch(slots, texels, beyond, inverses, turns, shifts, focal, focal_out, left, nearness, owner, pixels, depth,
+          unknown):  # fmt: skip
+    """The colour of every pixel that has a surface, looked up in the view that the surface is from; returns how many
+    pixels have none."""
+    H, W = inverses.shape[1:]
+    h, w = nearness.shape
+    flat = texels.reshape(-1)
+    one, half = np.float32(1), np.float32(0.5)
+    scale, reach = np.float32(1 / focal_out), np.float32(focal)
+    middle_u, middle_v = np.float32(W * 0.5 - 0.5), np.float32(H * 0.5 - 0.5)
+    last_u, last_v = np.float32(W - 1), np.float32(H - 1)
+    left_u, left_v = np.float32(0.5 - w * 0.5), np.float32(0.5 - h * 0.5)
+    missing = 0
+    for v in range(h):
+        y = (np.float32(v) + left_v) * scale
+        for u in range(w):
+            k, at = owner[v, u], left + u
+            unknown[v, at] = k < 0
+            if k < 0:
+                missing += 1
+                depth[v, at] = 0
+                continue
+            d, slot = nearness[v, u], slots[k]
+            # the ray that ends at inverse depth d, in the view's axes, d times as long
+            x = (np.float32(u) + left_u) * scale - shifts[k, 0] * d
+            y1, z1 = y - shifts[k, 1] * d, one - shifts[k, 2] * d
+            far = turns[k, 0, 2] * x + turns[k, 1, 2] * y1 + turns[k, 2, 2] * z1
+            far = max(far, np.float32(NEAR) * d)
+            both = one / (far * d)
+            depth[v, at], by = both * far, both * d
+            su = (turns[k, 0, 0] * x + turns[k, 1, 0] * y1 + turns[k, 2, 0] * z1) * by * reach + middle_u
+            sv = (turns[k, 0, 1] * x + turns[k, 1, 1] * y1 + turns[k, 2, 1] * z1) * by * reach + middle_v
+            su, sv = min(max(su, np.float32(0)), last_u), min(max(sv, np.float32(0)), last_v)
+            nearest = flat[(slot * H + int(sv + half)) * W + int(su + half)]
+            if nearest >> 24 & RIM and not _is_beside_nearer(nearness, v, u):
+                _put(beyond[slot, int(sv + half), int(su + half)], pixels, v, at)
+                continue
+            v0, u0 = min(int(sv), H - 2), min(int(su), W - 2)
+            fv, fu = sv - np.float32(v0), su - np.float32(u0)
+            first = (slot * H + v0) * W + u0
+            a = flat[first]
+            if a >> 24 & SMOOTH:
+                b, c, e = flat[first + 1], flat[first + W], flat[first + W + 1]
+                wa, wb, wc, we = (one - fv) * (one - fu), (one - fv) * fu, fv * (one - fu), fv * fu
+                for i in range(3):
+                    colour = wa * _byte(a, i) + wb * _byte(b, i) + wc * _byte(c, i) + we * _byte(e, i)
+                    pixels[v, at, i] = np.int32(colour + half)
+            else:
+                _sample_torn(texels, inverses, slot, nearest, v0, u0, fv, fu, d * by, pixels, v, at)
+    return missing
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _byte(texel, i):
+    return np.float32(np.int32(texel >> np.uint32(8 * i) & np.uint32(255)))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _put(texel, pixels, v, u):
+    pixels[v, u, 0], pixels[v, u, 1], pixels[v, u, 2] = texel & 255, texel >> 8 & 255, texel >> 16 & 255
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _sample_torn(texels, inverses, slot, nearest, v0, u0, fv, fu, inverse, pixels, v, u):
+    """The colour between four pixels that are of several surfaces: of those that are of this one."""
+    one, total, red, green, blue = np.float32(1), np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+    for c in range(4):
+        b, a = v0 + c // 2, u0 + c % 2
+        share = (fv if c // 2 else one - fv) * (fu if c % 2 else one - fu)
+        if is_one(inverses[slot, b, a], inverse):
+            texel = texels[slot, b, a]
+            total += share
+            red += share * _byte(texel, 0)
+            green += share * _byte(texel, 1)
+            blue += share * _byte(texel, 2)
+    if total < np.float32(0.25):
+        _put(nearest, pixels, v, u)
+        return
+    scale, half = one / total, np.float32(0.5)
+    pixels[v, u, 0] = np.int32(red * scale + half)
+    pixels[v, u, 1] = np.int32(green * scale + half)
+    pixels[v, u, 2] = np.int32(blue * scale + half)
+
+
+@njit(cache=True, nogil=True)
+def _is_beside_nearer(nearness, v, u):
+    """Whether there is something nearer beside a pixel; where there is not, what a rim shows of it would be a ghost."""
+    h, w = nearness.shape
+    for b in range(max(v - 1, 0), min(v + 2, h)):
+        for a in range(max(u - 1, 0), min(u + 2, w)):
+            if nearness[b, a] > nearness[v, u] and not is_one(nearness[b, a], nearness[v, u]):
+                return True
+    return False

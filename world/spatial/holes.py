@@ -1,0 +1,116 @@
+"""Fills what is unknown in a picture with what is around it: the last part of drawing what an eye sees (eye.py)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..compiled import njit
+from .surfaces import NEAR
+
+COARSE = 4  # pixels a side of the cells that holes are filled from
+
+
+def num_sums(h: int, w: int) -> int:
+    """How many cells all levels of the filling of h x w pixels have."""
+    h, w = -(-h // COARSE), -(-w // COARSE)
+    count = h * w
+    while h > 1 or w > 1:
+        h, w = (h + 1) // 2, (w + 1) // 2
+        count += h * w
+    return count
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def fill(left, h, w, sums, pixels, depth, unknown):
+    """Fill what is unknown with what is around it, the farther rather than the nearer (what opens lies behind), by a
+    pyramid of weighted means: pull and push, Gortler et al. 1996."""
+    starts = np.zeros((12, 3), np.int64)  # of each level: where it begins, its height and width
+    starts[0, 1], starts[0, 2] = -(-h // COARSE), -(-w // COARSE)
+    levels = 1
+    while starts[levels - 1, 1] > 1 or starts[levels - 1, 2] > 1:
+        start, y, x = starts[levels - 1]
+        starts[levels, 0], starts[levels, 1], starts[levels, 2] = start + y * x, (y + 1) // 2, (x + 1) // 2
+        levels += 1
+    _pull_pixels(left, h, w, starts[0], sums, pixels, depth, unknown)
+    for level in range(1, levels):
+        _pull(starts[level - 1], starts[level], sums)
+    for level in range(levels - 2, -1, -1):
+        _push(starts[level + 1], starts[level], sums)
+    cell = np.zeros(5, np.float32)
+    for v in range(h):
+        for u in range(w):
+            if unknown[v, left + u]:
+                _between(starts[0], np.float32((v + 0.5) / COARSE), np.float32((u + 0.5) / COARSE), sums, cell)
+                for i in range(3):
+                    pixels[v, left + u, i] = np.int32(cell[1 + i] + np.float32(0.5)) if cell[0] > 0 else 128
+                depth[v, left + u] = np.float32(1) / cell[4] if cell[4] > 0 else np.float32(0)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _pull_pixels(left, h, w, coarse, sums, pixels, depth, unknown):
+    """The lowest level: of each cell's pixels one that is known, of a few that are tried, and how much it weighs."""
+    for y in range(coarse[1]):
+        for x in range(coarse[2]):
+            cell = sums[y * coarse[2] + x]
+            cell[0] = 0
+            for c in range(4):
+                v = min(COARSE * y + (c * 2 + 1) % COARSE, h - 1)
+                u = left + min(COARSE * x + (c + 1) % COARSE, w - 1)
+                if unknown[v, u]:
+                    continue
+                far = min(depth[v, u], np.float32(100))
+                cell[0], cell[4] = far * far, np.float32(1) / max(far, np.float32(NEAR))
+                for i in range(3):
+                    cell[1 + i] = pixels[v, u, i]
+                break
+
+
+@njit(cache=True, nogil=True, inline="always", fastmath=True)
+def _mean(cell):
+    if cell[0] > 0:
+        scale = np.float32(1) / cell[0]
+        for i in range(1, 5):
+            cell[i] *= scale
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _pull(fine, coarse, sums):
+    for v in range(coarse[1]):
+        for u in range(coarse[2]):
+            cell = sums[coarse[0] + v * coarse[2] + u]
+            cell[:] = 0
+            for c in range(4):
+                y, x = 2 * v + c // 2, 2 * u + c % 2
+                if y < fine[1] and x < fine[2]:
+                    child = sums[fine[0] + y * fine[2] + x]
+                    cell[0] += child[0]
+                    for i in range(1, 5):
+                        cell[i] += child[0] * child[i]
+            _mean(cell)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _push(coarse, fine, sums):
+    for v in range(fine[1]):
+        for u in range(fine[2]):
+            cell = sums[fine[0] + v * fine[2] + u]
+            if not cell[0] > 0:
+                _between(coarse, np.float32((v + 0.5) / 2), np.float32((u + 0.5) / 2), sums, cell)
+                cell[0] = min(cell[0], np.float32(1e-6))  # filled, so that it weighs nothing more
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _between(coarse, y, x, sums, out):
+    """What a level has at (y, x), in its cells, between the four cells around."""
+    y0, x0 = int(np.floor(y - np.float32(0.5))), int(np.floor(x - np.float32(0.5)))
+    fy, fx = y - np.float32(0.5) - np.float32(y0), x - np.float32(0.5) - np.float32(x0)
+    out[:] = 0
+    for c in range(4):
+        v, u = min(max(y0 + c // 2, 0), coarse[1] - 1), min(max(x0 + c % 2, 0), coarse[2] - 1)
+        cell = sums[coarse[0] + v * coarse[2] + u]
+        if cell[0] > 0:
+            weight = (fy if c // 2 else np.float32(1) - fy) * (fx if c % 2 else np.float32(1) - fx) + np.float32(1e-4)
+            out[0] += weight
+            for i in range(1, 5):
+                out[i] += weight * cell[i]
+    _mean(out)
