@@ -53,6 +53,7 @@ STAGES = (
 )
 BEGIN = "begin"  # the folder of the checkpoint that a run goes on from
 DREAMS = "dreams.safetensors"
+FEWEST_DREAMS = 8  # that the painter's last stage learns from
 FIRST_KEYFRAMES = 3000  # the number of the first scene of which keyframes are recorded
 
 
@@ -102,7 +103,8 @@ def large(recipe: Recipe) -> Recipe:
 
 
 def within(recipe: Recipe, seconds: float, stages: tuple[str, ...]) -> Recipe:
-    """The recipe whose stages take so many seconds of training together, each its own share of them."""
+    """The recipe whose stages take so many seconds of training together, each its own share of them; of what is dreamt
+    for the last one, as much less or more."""
     own = {
         "tokenizer": recipe.tokenizer,
         "depth": recipe.refiner,
@@ -123,6 +125,7 @@ def within(recipe: Recipe, seconds: float, stages: tuple[str, ...]) -> Recipe:
         guide=replace(recipe.guide, run=timed["guide"]),
         painting=timed["painter"],
         finishing=timed["finish"],
+        dreams=max(FEWEST_DREAMS, min(recipe.dreams, round(share * recipe.dreams))),
     )
 
 

@@ -25,7 +25,7 @@ def test_minutes_are_those_of_all_stages_that_run_and_a_stage_s_own_go_before_th
     plain = recipe_of(TrainOrder(Path("mine"), begin="embedded", minutes=60))
     parts = (plain.dream, plain.guide.run, plain.painting, plain.finishing)
     assert sum(part.max_seconds for part in parts) == pytest.approx(3600)
-    assert recipe.dream.max_seconds == 420 and recipe.painting == plain.painting
+    assert recipe.dream.max_seconds == 420 and recipe.painting == plain.painting and plain.dreams < 2400
     whole = recipe_of(TrainOrder(Path("mine"), minutes=60))
     assert whole.dream.max_seconds < plain.dream.max_seconds and whole.tokenizer.max_seconds > 60
 
