@@ -293,7 +293,7 @@ MARKS = (1, 2, 4, 8, 12, 16)
 
 
 def markdown(report: dict) -> str:
-    """The report as the tables that the README shows."""
+    """The report as the tables that docs/figures.md shows."""
     here = report["machine"]
     where = f"{here['cpu']}, {here['cores']} cores, {here['gpu'] or 'no GPU'}"
     where += f"; Python {here['python']}, torch {here['torch']}"

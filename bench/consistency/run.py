@@ -70,7 +70,7 @@ def run(
 ) -> list[Line]:
     """Ask all models all episodes and return every line of the folder, those of earlier runs too.
 
-    models: specs as `adapters.open_model` reads them; "baselines" stands for all rows that need no weights. modes: C, F
+    models: specs as `models/opening.py` reads them; "baselines" stands for all rows that need no weights. modes: C, F
     or both. scenes: fewer or more than the form has. split: "test" for results, "dev" to choose by. world: "" for
     our own scenes, "doom" or "doom:FILE.wad" for levels. progress: called with (episodes done, episodes to do, what was
     just done).

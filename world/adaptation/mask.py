@@ -48,7 +48,7 @@ class Places:
 
 
 class CopyAttention:
-    """An `Attention` (model.py) of a training batch. is_blocked: FlexAttention, by default on a GPU."""
+    """An `Attention` (transformer/model.py) of a training batch. is_blocked: FlexAttention, by default on a GPU."""
 
     def __init__(self, places: Places, *, window: int | None = None, is_blocked: bool | None = None):
         device = places.place.device

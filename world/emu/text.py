@@ -1,7 +1,7 @@
 """Emu3.5's text tokenizer: byte pairs from a tiktoken file, then the control tokens, then one token a visual code.
 
-The same surface as text.TextTokenizer. Ids are those of the official tokenizer: control tokens follow the byte pairs in
-a fixed order, and what `emu3_vision_tokens.txt` lists follows them. Knows nothing of images or prompts.
+It has the methods of TextTokenizer (tokens/text.py). Ids are those of the official tokenizer: control tokens follow the
+byte pairs in a fixed order, and what `emu3_vision_tokens.txt` lists follows them. Knows nothing of images or prompts.
 """
 
 from __future__ import annotations

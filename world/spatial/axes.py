@@ -11,7 +11,8 @@ from ..compiled import njit
 
 @njit(cache=True, nogil=True, inline="always")
 def in_axes(turn, x, y, z):
-    """A point, less the camera's place, along the camera's axes: right, down, ahead. turn (3, 3): from its axes."""
+    """How far a point lies to the right of a camera, below and ahead of it. x, y, z: the point less the camera's place;
+    turn (3, 3) leads from the camera's axes to those that x, y, z are in."""
     right = turn[0, 0] * x + turn[1, 0] * y + turn[2, 0] * z
     down = turn[0, 1] * x + turn[1, 1] * y + turn[2, 1] * z
     ahead = turn[0, 2] * x + turn[1, 2] * y + turn[2, 2] * z

@@ -127,7 +127,8 @@ def _draw_tile(tile, out):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _draw_half(tile, i, j, k, u0, u1, v0, v1, whole, out):
-    """Draw a triangle, its edges included, or the parallelogram that it is half of, if `whole` is 1 and a little."""
+    """Draw one triangle of a tile, its edges included. whole: 0, or 1.02 for the parallelogram that it is half of,
+    and a fiftieth more to each side."""
     ax, ay = tile[i, 0], tile[i, 1]
     bx, by, cx, cy = tile[j, 0] - ax, tile[j, 1] - ay, tile[k, 0] - ax, tile[k, 1] - ay
     area = bx * cy - by * cx

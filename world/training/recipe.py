@@ -53,6 +53,7 @@ STAGES = (
 )
 BEGIN = "begin"  # the folder of the checkpoint that a run goes on from
 DREAMS = "dreams.safetensors"
+FEWEST_DREAMS = 8  # that the painter's last stage learns from
 FIRST_KEYFRAMES = 3000  # the number of the first scene of which keyframes are recorded
 
 
@@ -99,6 +100,32 @@ def large(recipe: Recipe) -> Recipe:
     dream = replace(recipe.dream, walks=48, max_seconds=1500.0, part_mb=15)
     guide = replace(recipe.guide, run=replace(recipe.guide.run, walks=48, max_seconds=300.0, part_mb=15))
     return replace(recipe, model=model, dream=dream, guide=guide, keyframe_walks=25_600, keyframe_canvas_walks=25_600)
+
+
+def within(recipe: Recipe, seconds: float, stages: tuple[str, ...]) -> Recipe:
+    """The recipe whose stages take so many seconds of training together, each its own share of them; of what is dreamt
+    for the last one, as much less or more."""
+    own = {
+        "tokenizer": recipe.tokenizer.max_seconds,
+        "depth": recipe.refiner.max_seconds,
+        "world": recipe.world.max_seconds,
+        "dream": recipe.dream.max_seconds,
+        "guide": recipe.guide.run.max_seconds,
+        "painter": recipe.painting.max_seconds,
+        "finish": recipe.finishing.max_seconds,
+    }
+    share = seconds / max(1.0, sum(length for stage, length in own.items() if stage in stages))
+    return replace(
+        recipe,
+        tokenizer=replace(recipe.tokenizer, max_seconds=share * own["tokenizer"]),
+        refiner=replace(recipe.refiner, max_seconds=share * own["depth"]),
+        world=replace(recipe.world, max_seconds=share * own["world"]),
+        dream=replace(recipe.dream, max_seconds=share * own["dream"]),
+        guide=replace(recipe.guide, run=replace(recipe.guide.run, max_seconds=share * own["guide"])),
+        painting=replace(recipe.painting, max_seconds=share * own["painter"]),
+        finishing=replace(recipe.finishing, max_seconds=share * own["finish"]),
+        dreams=max(FEWEST_DREAMS, min(recipe.dreams, round(share * recipe.dreams))),
+    )
 
 
 SIZES = {"small": lambda recipe: recipe, "large": large}
