@@ -63,6 +63,7 @@ def train(
         float | None, typer.Option(min=0, help="Training time of the painter, and at most of its last stage.")
     ] = None,
     dream_minutes: Annotated[float | None, typer.Option(min=0, help="Training time on what nobody has seen.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="Training time of all stages together.")] = None,
     begin: Annotated[str | None, typer.Option(help="Go on from this checkpoint; 'embedded' is the package's.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that train the world model together.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -80,6 +81,7 @@ def train(
         world_minutes,
         painter_minutes,
         dream_minutes,
+        minutes,
         begin,
         workers,
         data,
@@ -102,6 +104,7 @@ def train(
             workers=workers,
             device=device,
             size=size,
+            minutes=minutes,
         )
     )
 

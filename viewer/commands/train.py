@@ -14,7 +14,8 @@ from .bars import stage_bars
 class TrainOrder:
     """Where to train, which stages, and the numbers that scale the recipe; None keeps the recipe's own. begin: the
     checkpoint that the run goes on from, "embedded" for the one in the package. data: recordings to learn from. size:
-    of what dreams, "small" as in the package or "large"."""
+    of what dreams, "small" as in the package or "large". minutes: of all training together, in the recipe's shares.
+    """
 
     out: Path
     stages: tuple[str, ...] = ()
@@ -29,6 +30,7 @@ class TrainOrder:
     workers: int | None = None
     device: str = "cpu"
     size: str = "small"
+    minutes: float | None = None
 
     def __post_init__(self):
         from ...world.adaptation.run import device_of
@@ -50,27 +52,37 @@ def train(order: TrainOrder) -> Path:
     from rich.logging import RichHandler
 
     from ...world.checkpoint import EMBEDDED
-    from ...world.training.recipe import STAGES, run_recipe, stages_for
+    from ...world.training.recipe import run_recipe, stages_for
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
     console = Console()
     with stage_bars(console) as show:
         begin = EMBEDDED if order.begin == "embedded" else order.begin
-        known = STAGES if order.data is None else stages_for(order.data)
-        if order.data and "keyframes" not in known:
+        if order.data and "keyframes" not in stages_for(order.data):
             console.print(f"{order.data} lacks poses, depth or keyframes: unseen places will be predicted, not dreamt")
-        later = STAGES[STAGES.index("keyframes") :]
-        stages = order.stages or tuple(stage for stage in known if begin is None or stage in later)
-        folder = run_recipe(order.out, recipe_of(order), stages=stages, begin=begin, device=order.device, progress=show)
+        folder = run_recipe(
+            order.out, recipe_of(order), stages=stages_of(order), begin=begin, device=order.device, progress=show
+        )
     console.print(f"checkpoint: {folder}; walk in it with: roam play --model {folder}")
     return folder
 
 
+def stages_of(order: TrainOrder) -> tuple[str, ...]:
+    """The stages that are asked for, or all that the data allow: the last ones, where a run begins with a model."""
+    from ...world.training.recipe import STAGES, stages_for
+
+    known = STAGES if order.data is None else stages_for(order.data)
+    later = STAGES[STAGES.index("keyframes") :]
+    return order.stages or tuple(stage for stage in known if order.begin is None or stage in later)
+
+
 def recipe_of(order: TrainOrder):
     """The recipe with the order's numbers in it."""
-    from ...world.training.recipe import SIZES, Recipe
+    from ...world.training.recipe import SIZES, Recipe, within
 
     recipe = SIZES[order.size](Recipe())
+    if order.minutes is not None:
+        recipe = within(recipe, 60 * order.minutes, stages_of(order))
     recipe = replace(recipe, data="" if order.data is None else str(order.data.absolute()))
     if order.tokenizer_minutes is not None:
         recipe = replace(recipe, tokenizer=replace(recipe.tokenizer, max_seconds=60 * order.tokenizer_minutes))

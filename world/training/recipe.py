@@ -53,6 +53,7 @@ STAGES = (
 )
 BEGIN = "begin"  # the folder of the checkpoint that a run goes on from
 DREAMS = "dreams.safetensors"
+FEWEST_DREAMS = 8  # that the painter's last stage learns from
 FIRST_KEYFRAMES = 3000  # the number of the first scene of which keyframes are recorded
 
 
@@ -99,6 +100,33 @@ def large(recipe: Recipe) -> Recipe:
     dream = replace(recipe.dream, walks=48, max_seconds=1500.0, part_mb=15)
     guide = replace(recipe.guide, run=replace(recipe.guide.run, walks=48, max_seconds=300.0, part_mb=15))
     return replace(recipe, model=model, dream=dream, guide=guide, keyframe_walks=25_600, keyframe_canvas_walks=25_600)
+
+
+def within(recipe: Recipe, seconds: float, stages: tuple[str, ...]) -> Recipe:
+    """The recipe whose stages take so many seconds of training together, each its own share of them; of what is dreamt
+    for the last one, as much less or more."""
+    own = {
+        "tokenizer": recipe.tokenizer,
+        "depth": recipe.refiner,
+        "world": recipe.world,
+        "dream": recipe.dream,
+        "guide": recipe.guide.run,
+        "painter": recipe.painting,
+        "finish": recipe.finishing,
+    }
+    share = seconds / max(1.0, sum(part.max_seconds for stage, part in own.items() if stage in stages))
+    timed = {stage: replace(part, max_seconds=share * part.max_seconds) for stage, part in own.items()}
+    return replace(
+        recipe,
+        tokenizer=timed["tokenizer"],
+        refiner=timed["depth"],
+        world=timed["world"],
+        dream=timed["dream"],
+        guide=replace(recipe.guide, run=timed["guide"]),
+        painting=timed["painter"],
+        finishing=timed["finish"],
+        dreams=max(FEWEST_DREAMS, min(recipe.dreams, round(share * recipe.dreams))),
+    )
 
 
 SIZES = {"small": lambda recipe: recipe, "large": large}

@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+from roam.viewer.commands.train import TrainOrder, recipe_of
+from roam.viewer.files.outputs import OutputError
+
 
 def test_every_option_of_training_reaches_its_own_field(roam, monkeypatch):
     orders = []
@@ -13,3 +17,21 @@ def test_every_option_of_training_reaches_its_own_field(roam, monkeypatch):
     order = orders[0]
     assert (order.out, order.begin, order.data) == (Path("mine"), "embedded", Path("recorded"))
     assert (order.workers, order.device) == (2, "cpu")
+
+
+def test_minutes_are_those_of_all_stages_that_run_and_a_stage_s_own_go_before_them():
+    order = TrainOrder(Path("mine"), begin="embedded", minutes=60, dream_minutes=7)
+    recipe = recipe_of(order)
+    plain = recipe_of(TrainOrder(Path("mine"), begin="embedded", minutes=60))
+    parts = (plain.dream, plain.guide.run, plain.painting, plain.finishing)
+    assert sum(part.max_seconds for part in parts) == pytest.approx(3600)
+    assert recipe.dream.max_seconds == 420 and recipe.painting == plain.painting and plain.dreams < 2400
+    whole = recipe_of(TrainOrder(Path("mine"), minutes=60))
+    assert whole.dream.max_seconds < plain.dream.max_seconds and whole.tokenizer.max_seconds > 60
+
+
+def test_a_large_model_begins_with_another_and_sizes_are_known():
+    with pytest.raises(OutputError, match="add --begin embedded"):
+        TrainOrder(Path("mine"), size="large")
+    with pytest.raises(OutputError, match="unknown size 'huge'; known: small, large"):
+        TrainOrder(Path("mine"), size="huge")
