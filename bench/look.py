@@ -234,8 +234,8 @@ def main() -> None:
     rows = []
     for side in SIDES:
         for eyes in (1, 2):
-            rows += _timed(f"{side} pixels, {eyes}", lambda s=side, e=eyes: [
-                measure(session, side=s, eyes=e, looks=wanted.looks)])  # fmt: skip
+            with waiting(f"{side} pixels, {eyes}"):
+                rows.append(measure(session, side=side, eyes=eyes, looks=wanted.looks))
     with waiting("beside a dream that walks"):
         beside, cost = beside_steps(session, seconds=wanted.seconds)
     rows += beside

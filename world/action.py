@@ -88,20 +88,19 @@ def parse_action(text: str) -> Action:
 
 
 def say(motion: Motion) -> str:
-    """The plain sentence for a motion, which `parse_action` reads back to the same motion within rounding."""
-    parts = []
-    if motion.forward:
-        parts.append(_phrase("move " + ("forward" if motion.forward > 0 else "back"), motion.forward, STEP, "metres"))
-    if motion.right:
-        parts.append(_phrase("strafe " + ("right" if motion.right > 0 else "left"), motion.right, STEP, "metres"))
-    if motion.yaw_deg:
-        parts.append(
-            _phrase("turn " + ("left" if motion.yaw_deg > 0 else "right"), motion.yaw_deg, TURN_DEG, "degrees")
-        )
-    if motion.pitch_deg:
-        parts.append(
-            _phrase("look " + ("up" if motion.pitch_deg > 0 else "down"), motion.pitch_deg, TURN_DEG, "degrees")
-        )
+    """The plain sentence for a motion, which `parse_action` reads back to the same motion within rounding: to
+    hundredths of a metre and of a degree; what is less is not said."""
+    sides = (
+        (motion.forward, "move forward", "move back", STEP, "metres"),
+        (motion.right, "strafe right", "strafe left", STEP, "metres"),
+        (motion.yaw_deg, "turn left", "turn right", TURN_DEG, "degrees"),
+        (motion.pitch_deg, "look up", "look down", TURN_DEG, "degrees"),
+    )
+    parts = [
+        _phrase(there if amount > 0 else back, amount, usual, unit)
+        for amount, there, back, usual, unit in sides
+        if round(abs(amount), 2) > 0
+    ]
     return " and ".join(parts) or "wait"
 
 

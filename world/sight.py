@@ -82,7 +82,7 @@ class Piece:
     def y_up(self) -> np.ndarray:
         """The points in right-handed axes with +Y up, as glTF, Godot, three.js and OpenXR have them: what lies along
         the world's +X, +Y, +Z lies along +X, -Z, +Y."""
-        return self.points[:, [0, 2, 1]] * np.float32([1, 1, -1])
+        return self.points[:, [0, 2, 1]] * np.array([1, 1, -1], np.float32)
 
 
 class Outlook(Protocol):

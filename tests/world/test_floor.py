@@ -79,6 +79,12 @@ clauses = st.tuples(
 sentences = st.lists(clauses, min_size=1, max_size=3).map(" and ".join)
 
 
+def test_what_rounds_to_nothing_is_not_said():
+    assert say(Motion(forward=-0.004, right=0.3)) == "strafe right"
+    assert say(Motion(forward=1e-9, pitch_deg=-0.001)) == "wait"
+    assert say(Motion(forward=0.01, yaw_deg=0.01)) == "move forward 0.01 metres and turn left 0.01 degrees"
+
+
 @settings(max_examples=1000)
 @given(sentences)
 def test_a_sentence_is_refused_or_the_words_that_a_model_reads_mean_the_same(sentence):

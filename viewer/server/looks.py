@@ -40,7 +40,8 @@ def pieces_of(outlook: Outlook, message: p.Surfaces) -> Answer:
 
 def _fitting(pieces: Iterable[Piece], most: int) -> list[Piece]:
     """As many pieces as have no more points together, and one in any case."""
-    taken, points = [], 0
+    taken: list[Piece] = []
+    points = 0
     for piece in pieces:
         points += len(piece.points)
         if taken and points > most:

@@ -139,7 +139,7 @@ def decode_pieces(head: PiecesHead, payload: bytes | memoryview) -> list[Piece]:
         ends = np.cumsum([at, 12 * num_points, 4 * num_points, 12 * num_triangles])
         points = _array(payload[ends[0] : ends[1]], "<f4", (num_points, 3))
         if head.axes == "y-up":
-            points = points[:, [0, 2, 1]] * np.float32([1, -1, 1])
+            points = points[:, [0, 2, 1]] * np.array([1, -1, 1], np.float32)
         colours = _array(payload[ends[1] : ends[2]], "u1", (num_points, 4))[:, :3]
         pieces.append(Piece(number, points, colours, _array(payload[ends[2] : ends[3]], "<u4", (num_triangles, 3))))
         at = int(ends[3])
@@ -155,7 +155,7 @@ def read_image(payload: bytes | memoryview) -> np.ndarray:
         raise ProtocolError("too_large" if is_large else "bad_request", str(error)) from error
 
 
-def _pixels(pixels: np.ndarray, look: Look) -> memoryview:
+def _pixels(pixels: np.ndarray, look: Look) -> memoryview | bytes:
     pixels = np.ascontiguousarray(pixels)
     if look.encoding == "jpeg":
         import cv2

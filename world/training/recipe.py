@@ -106,25 +106,24 @@ def within(recipe: Recipe, seconds: float, stages: tuple[str, ...]) -> Recipe:
     """The recipe whose stages take so many seconds of training together, each its own share of them; of what is dreamt
     for the last one, as much less or more."""
     own = {
-        "tokenizer": recipe.tokenizer,
-        "depth": recipe.refiner,
-        "world": recipe.world,
-        "dream": recipe.dream,
-        "guide": recipe.guide.run,
-        "painter": recipe.painting,
-        "finish": recipe.finishing,
+        "tokenizer": recipe.tokenizer.max_seconds,
+        "depth": recipe.refiner.max_seconds,
+        "world": recipe.world.max_seconds,
+        "dream": recipe.dream.max_seconds,
+        "guide": recipe.guide.run.max_seconds,
+        "painter": recipe.painting.max_seconds,
+        "finish": recipe.finishing.max_seconds,
     }
-    share = seconds / max(1.0, sum(part.max_seconds for stage, part in own.items() if stage in stages))
-    timed = {stage: replace(part, max_seconds=share * part.max_seconds) for stage, part in own.items()}
+    share = seconds / max(1.0, sum(length for stage, length in own.items() if stage in stages))
     return replace(
         recipe,
-        tokenizer=timed["tokenizer"],
-        refiner=timed["depth"],
-        world=timed["world"],
-        dream=timed["dream"],
-        guide=replace(recipe.guide, run=timed["guide"]),
-        painting=timed["painter"],
-        finishing=timed["finish"],
+        tokenizer=replace(recipe.tokenizer, max_seconds=share * own["tokenizer"]),
+        refiner=replace(recipe.refiner, max_seconds=share * own["depth"]),
+        world=replace(recipe.world, max_seconds=share * own["world"]),
+        dream=replace(recipe.dream, max_seconds=share * own["dream"]),
+        guide=replace(recipe.guide, run=replace(recipe.guide.run, max_seconds=share * own["guide"])),
+        painting=replace(recipe.painting, max_seconds=share * own["painter"]),
+        finishing=replace(recipe.finishing, max_seconds=share * own["finish"]),
         dreams=max(FEWEST_DREAMS, min(recipe.dreams, round(share * recipe.dreams))),
     )
 

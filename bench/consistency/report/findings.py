@@ -66,7 +66,7 @@ def _unseen(mine: Sequence[Line]) -> list[str]:
         sharp, things = found.get("unseen_sharpness"), found.get("unseen_things")
         if sharp is None or things is None:
             continue
-        look = "as good as sharp" if 0.75 <= sharp <= 1.25 else "soft" if sharp < 0.75 else "noisy"
+        look = "sharp" if 0.75 <= sharp <= 1.25 else "soft" if sharp < 0.75 else "noisy"
         much = (
             "hardly any things"
             if things < 0.3
