@@ -170,7 +170,7 @@ def one_step(engine: Engine, walks: list[Walk], tick: Callable[[], None]) -> tup
         for index in range(CONTEXT, CONTEXT + STEPS, 4):
             truth, action = walk.frames[index], walk.actions[index - 1]
             seen = seen_before(walk, index)
-            wrong = _other_action(action, others, index)
+            wrong = other_action(action, others, index)
             add = lambda row, shown, truth=truth, seen=seen: tally.add(row, truth.pixels, shown, seen)  # noqa: E731
             add("copy-last", walk.frames[index - 1].pixels)
             add("mean picture", mean)
@@ -360,7 +360,7 @@ def peek(session: Session, action: Action, *, decoder: str | None = None) -> Fra
     return frame
 
 
-def _other_action(action: Action, others: tuple[Action, ...], index: int) -> Action:
+def other_action(action: Action, others: tuple[Action, ...], index: int) -> Action:
     """An action of another walk that means something else."""
     choices = [other for other in (*others[index:], *others) if other.motion != action.motion]
     return choices[0]

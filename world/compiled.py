@@ -59,7 +59,7 @@ def cache_folder() -> Path | None:
     return _FOLDER
 
 
-def _chosen() -> Path | None:
+def choose_folder() -> Path | None:
     """NUMBA_CACHE_DIR, or beside the sources, or the user's cache, or else a folder for temporary files."""
     here, own = Path(__file__).parent / "__pycache__", _own_cache()
     if _config.CACHE_DIR:
@@ -69,7 +69,7 @@ def _chosen() -> Path | None:
     if own is not None and _is_writable(own):
         return own
     with contextlib.suppress(OSError):
-        _config.CACHE_DIR = str(_temporary())
+        _config.CACHE_DIR = str(temporary_folder())
         return Path(_config.CACHE_DIR)
     return None
 
@@ -88,7 +88,7 @@ def _is_writable(folder: Path) -> bool:
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
-def _temporary() -> Path:
+def temporary_folder() -> Path:
     """A folder for temporary files that nobody else can have put code into."""
     folder = Path(tempfile.gettempdir()) / f"roam-compiled-{os.getuid() if hasattr(os, 'getuid') else 'own'}"
     with contextlib.suppress(FileExistsError):
@@ -100,4 +100,4 @@ def _temporary() -> Path:
     return folder
 
 
-_FOLDER = _chosen()
+_FOLDER = choose_folder()

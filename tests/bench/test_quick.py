@@ -35,7 +35,7 @@ def test_what_was_seen_before_is_seen_and_what_a_turn_brings_is_not():
 def test_wrong_words_mean_something_else():
     action = parse_action("turn left")
     others = (parse_action("turn left"), parse_action("move forward"))
-    assert quick._other_action(action, others, 0).motion != action.motion
+    assert quick.other_action(action, others, 0).motion != action.motion
 
 
 def report(gain):

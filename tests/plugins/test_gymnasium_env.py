@@ -103,7 +103,7 @@ def test_a_reset_ends_the_walk_before(make, server):
     env = make()
     for seed in range(3):
         env.reset(seed=seed)
-    assert env.unwrapped._client.stats().sessions == 1
+    assert "roam_sessions 1\n" in server.metrics_text()
 
 
 def test_a_fork_tries_a_step_that_the_environment_then_takes(make):

@@ -20,27 +20,27 @@ def nowhere(monkeypatch, tmp_path):
 
 
 def test_a_user_without_a_writable_folder_gets_a_temporary_one_of_their_own(nowhere):
-    folder = compiled._chosen()
+    folder = compiled.choose_folder()
     assert folder.parent == nowhere and folder.stat().st_mode & 0o077 == 0
-    assert compiled._chosen() == folder == Path(numba.config.CACHE_DIR)
+    assert compiled.choose_folder() == folder == Path(numba.config.CACHE_DIR)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="owners and modes")
 def test_code_that_somebody_else_may_have_put_there_is_not_loaded(nowhere):
-    folder = compiled._temporary()
+    folder = compiled.temporary_folder()
     folder.chmod(0o777)
-    assert compiled._temporary() != folder
+    assert compiled.temporary_folder() != folder
     folder.rmdir()
     folder.symlink_to(nowhere)
-    assert compiled._temporary() != folder and not compiled._temporary().is_symlink()
+    assert compiled.temporary_folder() != folder and not compiled.temporary_folder().is_symlink()
 
 
 def test_without_any_folder_it_compiles_and_keeps_nothing(nowhere, monkeypatch):
     def refuse():
         raise FileNotFoundError("no usable temporary directory")
 
-    monkeypatch.setattr(compiled, "_temporary", refuse)
-    assert compiled._chosen() is None
+    monkeypatch.setattr(compiled, "temporary_folder", refuse)
+    assert compiled.choose_folder() is None
     monkeypatch.setattr(compiled, "_FOLDER", None)
     assert compiled.njit(cache=True)(lambda x: x + 1)(1) == 2
 

@@ -69,10 +69,11 @@ def serve(
     for beside in (gateway and gateway.stop, metrics and metrics.close):
         if beside:
             beside()
-    print(_farewell(server.lost), flush=True)
+    print(farewell(server.lost), flush=True)
 
 
-def _farewell(lost: list[str] | None) -> str:
+def farewell(lost: list[str] | None) -> str:
+    """What is said at the end. lost: the walks that were not kept, or None where nobody could see to it."""
     if lost is None:
         return "a step did not end in time: the walks are kept as their logs have them, without what it would have made"
     if lost:

@@ -311,7 +311,7 @@ class Window:
         width, height = self.picture.get_size()
         area = pygame.Rect(0, 0, width, max(1, height - STRIP_HEIGHT))
         self._draw_frame(area)
-        self._hud.draw_strip(self.picture, pygame.Rect(0, height - STRIP_HEIGHT, width, STRIP_HEIGHT), self._status())
+        self._hud.draw_strip(self.picture, pygame.Rect(0, height - STRIP_HEIGHT, width, STRIP_HEIGHT), self.status)
         if self.is_map_shown and area.width > 2 * SIDE:
             self.picture.blit(draw_minimap(self.player.trail), (area.right - SIDE - _MAP_GAP, area.top + _MAP_GAP))
         if len(self.player.branches) > 1:
@@ -342,7 +342,9 @@ class Window:
             self._scaled = (key, pygame.transform.scale(image, size))
         return self._scaled[1]
 
-    def _status(self) -> Status:
+    @property
+    def status(self) -> Status:
+        """What the strip below the frame tells."""
         player = self.player
         p50, p95 = map(player.key_to_frame.percentile_ms, (50, 95))
         return Status(

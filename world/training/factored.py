@@ -19,7 +19,7 @@ from torch.nn import functional as F
 class FactoredCodes(nn.Module):
     """levels: lattice steps in each of K dimensions; C: the model's width."""
 
-    _digits: Tensor
+    digits: Tensor
     _steps: Tensor
     offsets: Tensor
 
@@ -31,7 +31,7 @@ class FactoredCodes(nn.Module):
         codes = torch.cartesian_prod(*(torch.arange(n) for n in levels)).view(-1, len(levels))
         self.free_embedding = nn.Parameter(torch.zeros(len(codes), hidden_size))
         self.free_head = nn.Parameter(torch.zeros(len(codes), hidden_size))
-        self.register_buffer("_digits", codes, persistent=False)
+        self.register_buffer("digits", codes, persistent=False)
         self.register_buffer(
             "_steps", torch.tensor([math.prod(levels[k + 1 :]) for k in range(len(levels))]), persistent=False
         )
@@ -67,7 +67,7 @@ class FactoredCodes(nn.Module):
     @torch.no_grad()
     def unfold(self, embedding: Tensor, head: Tensor) -> None:
         """Take the rows of every code, (V, C) each, as they ship: the best factored part of them, and the rest."""
-        chosen = F.one_hot(self._digits + self.offsets, sum(self.levels)).sum(1).to(embedding.dtype)
+        chosen = F.one_hot(self.digits + self.offsets, sum(self.levels)).sum(1).to(embedding.dtype)
         for factored, free, rows in (
             (self.embedding, self.free_embedding, embedding),
             (self.head, self.free_head, head),
@@ -76,4 +76,4 @@ class FactoredCodes(nn.Module):
             free.copy_(rows - chosen @ factored)
 
     def _rows(self, factored: Tensor, free: Tensor) -> Tensor:
-        return F.embedding(self._digits + self.offsets, factored).sum(1) + free
+        return F.embedding(self.digits + self.offsets, factored).sum(1) + free

@@ -6,7 +6,8 @@ Steps are straight on by STEP and turns by a right angle, in the usual small tur
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -28,19 +29,22 @@ _AROUND = ((1, 0), (0, 1), (-1, 0), (0, -1))
 def hidden_places(scene: AnyPlace, start: Pose) -> list[Cell]:
     """Places that no straight line from the start reaches: those in other rooms; where there is no wall between any two
     places, those behind a thing. The nearest on foot first."""
-    costs = _walked(scene, start)
-    near = sorted((cost, cell) for cell, cost in costs.items() if abs(cell[0]) + abs(cell[1]) >= NEAREST)[::SPARSE]
-    for before in (_bare(scene), scene):
-        if hidden := [cell for _, cell in near if not _is_in_sight(before, start, cell)]:
-            return hidden[:1]
-    return []
+    bare = _bare(scene)
+    behind_a_thing: Cell | None = None
+    apart = (cell for cell in _walked(scene, start) if abs(cell[0]) + abs(cell[1]) >= NEAREST)
+    for cell in islice(apart, None, None, SPARSE):
+        if not _is_in_sight(bare, start, cell):
+            return [cell]
+        if behind_a_thing is None and not _is_in_sight(scene, start, cell):
+            behind_a_thing = cell
+    return [] if behind_a_thing is None else [behind_a_thing]
 
 
 def far_places(scene: AnyPlace, start: Pose, left: Sequence[Pose]) -> list[Cell]:
     """Places that can be walked to, the farthest from all of `left` first."""
     seen = np.array([pose.position[:2] for pose in left])
-    costs = _walked(scene, start)
-    apart = {cell: float(np.linalg.norm(seen - _place(start, cell), axis=1).min()) for cell in costs}
+    cells = _walked(scene, start)
+    apart = {cell: float(np.linalg.norm(seen - _place(start, cell), axis=1).min()) for cell in cells}
     return sorted(apart, key=lambda cell: (-round(apart[cell], 3), cell))[: 8 * SPARSE : SPARSE]
 
 
@@ -82,17 +86,15 @@ def _act(motion: Motion) -> Action:
     return parse_action(say(motion))
 
 
-def _walked(scene: AnyPlace, start: Pose) -> dict[Cell, int]:
-    """Every cell that can be reached, and over how many others."""
+def _walked(scene: AnyPlace, start: Pose) -> Iterator[Cell]:
+    """Every cell that can be reached, the nearest on foot first; found one by one, for a level has many thousands."""
     free: dict[Cell, bool] = {}
-    costs, waiting = {(0, 0): 0}, [(0, 0)]
-    for cell in waiting:
-        for step in _AROUND:
-            there = cell[0] + step[0], cell[1] + step[1]
-            if there not in costs and _is_free(scene, start, there, free):
-                costs[there] = costs[cell] + 1
-                waiting.append(there)
-    return costs
+    ring, reached = [(0, 0)], {(0, 0)}
+    while ring:
+        yield from ring
+        around = {(x + dx, y + dy) for x, y in ring for dx, dy in _AROUND} - reached
+        ring = sorted(cell for cell in around if _is_free(scene, start, cell, free))
+        reached.update(ring)
 
 
 def _is_free(scene: AnyPlace, start: Pose, cell: Cell, known: dict[Cell, bool]) -> bool:

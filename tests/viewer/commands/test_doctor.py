@@ -4,6 +4,10 @@ from roam.viewer.commands import doctor
 from roam.viewer.commands.doctor import Finding, examine, report
 
 
+def finding(name: str) -> Finding:
+    return next(each for each in examine(missing=None) if each.name == name)
+
+
 def test_every_missing_part_has_a_command_that_mends_it():
     findings = examine(missing="no display")
     assert {
@@ -40,7 +44,7 @@ def test_an_open3d_that_does_not_load_is_told_with_what_mends_it(monkeypatch):
     monkeypatch.setattr(doctor, "_is_installed", lambda name: name == "open3d")
     monkeypatch.setattr(doctor.metadata, "version", lambda name: "0.19")
     monkeypatch.setattr(doctor, "why_not_open3d", lambda: "which does not load: libusb-1.0.so.0: cannot open")
-    found = doctor._open3d()
+    found = finding("open3d")
     assert "libusb" in found.found and "apt-get install libusb" in found.mend
 
 
@@ -49,6 +53,6 @@ def test_a_user_without_a_home_is_told(monkeypatch):
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(doctor.Path, "home", refuse)
-    assert "--folder" in doctor._home().mend
+    assert "--folder" in finding("home").mend
     monkeypatch.setattr("roam.world.compiled._FOLDER", None)
-    assert "NUMBA_CACHE_DIR" in doctor._cache().mend
+    assert "NUMBA_CACHE_DIR" in finding("cache").mend

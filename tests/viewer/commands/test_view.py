@@ -11,6 +11,7 @@ from roam.viewer.opening.worlds import SceneWorlds
 from roam.viewer.play.action_log import first_difference, replay
 from roam.viewer.play.player import Player, PlayerError
 from roam.viewer.server.server import Server
+from roam.viewer.server.socket import ServerSocket
 from roam.viewer.window.window import Window
 
 
@@ -112,14 +113,15 @@ def test_the_window_tells_of_a_servers_goodbye_and_of_one_that_is_lost(folder, t
         player = Player(RemoteOpener(client), Start(6), folder=tmp_path / "out", connection=client)
         window = Window(player, waits=True)
         if not is_told:
-            monkeypatch.setattr(server._wire, "send", lambda *_: None)
+            monkeypatch.setattr(ServerSocket, "send", lambda *_: None)
 
     def shows(text):
         window.tick()
         return any(text in note for _, note in window.notes)
 
     wait_until(lambda: shows("goodbye from the server: the server closes; your walk is kept" if is_told else "is lost"))
-    assert window._status().is_cut_off
+    assert window.status.is_cut_off
+    monkeypatch.undo()
     with Server(SceneWorlds(), server.address, folder=folder):
         wait_until(lambda: shows("connected again"))
         walk(player, "move forward")

@@ -6,11 +6,15 @@ import hashlib
 import json
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from roam.viewer.opening.worlds import OpenRequest, Worlds
+from roam.viewer.server.explorers import Explorers
+from roam.viewer.server.server import Server
 from roam.world.action import Action, ActionError
 from roam.world.frame import Frame, walk
 from roam.world.pose import Camera, Motion, Pose
@@ -87,6 +91,13 @@ class TinyWorlds(Worlds):
         seed, pause_s, side, rows = json.loads(path.read_text())
         actions = tuple(Action(text, Motion(*motion) if motion else None) for text, *motion in rows)
         return Tiny(seed, actions, pause_s=pause_s, side=tuple(side))
+
+
+@contextmanager
+def killed(worlds: Worlds, **options):
+    """A server that ends as if it were killed: what its walks did since their last snapshots is in their logs alone."""
+    with patch.object(Explorers, "close", return_value=[]), Server(worlds, **options) as server:
+        yield server
 
 
 class Gate:

@@ -18,7 +18,7 @@ from roam.viewer.server.threads.strands import Strands
 from roam.viewer.wire.protocol import Act
 from roam.world.action import ActionError, parse_action
 
-from .doubles import EngineWorlds, Tiny, TinyWorlds
+from .doubles import EngineWorlds, Tiny, TinyWorlds, killed
 
 FORWARD = parse_action("move forward")
 
@@ -164,11 +164,10 @@ class KeptWorlds(EngineWorlds):
 
 def test_a_walk_is_taken_up_act_by_act_while_others_walk(tmp_path):
     limits = Limits(snapshot_frames=10_000)
-    with Server(KeptWorlds(), folder=tmp_path, limits=limits) as server, Client(server.address) as client:
+    with killed(KeptWorlds(), folder=tmp_path, limits=limits) as server, Client(server.address) as client:
         walk = RemoteSession.open(client, seed=1)
         walk.rollout([FORWARD] * 60)
         token = client.token(walk.id)
-        server._explorers.close = list  # killed: no snapshot at the end
     taken = {}
     with Server(KeptWorlds(), folder=tmp_path, limits=limits) as server, Client(server.address) as client:
         other = RemoteSession.open(client, seed=2)
@@ -185,8 +184,8 @@ def test_a_walk_is_taken_up_act_by_act_while_others_walk(tmp_path):
 def test_a_step_that_never_ends_does_not_keep_the_server_from_ending(tmp_path, monkeypatch):
     worlds = EngineWorlds()
     server = Server(worlds, folder=tmp_path).start()
-    stop = server._stepper.stop
-    monkeypatch.setattr(server._stepper, "stop", lambda: stop(timeout_s=0.5))
+    stop = Stepper.stop
+    monkeypatch.setattr(Stepper, "stop", lambda stepper: stop(stepper, timeout_s=0.5))
     with Client(server.address) as client:
         session = client.open(ahead=2)
         worlds.engine.stepping.shut()
@@ -197,7 +196,7 @@ def test_a_step_that_never_ends_does_not_keep_the_server_from_ending(tmp_path, m
         assert time.monotonic() - began < 5
     assert server.lost is None  # nobody says that every walk is saved
     worlds.engine.stepping.open()
-    server._stepper._thread.join(30)
+    wait_until(lambda: not any(thread.name.startswith("roam-") for thread in threading.enumerate()), 30)
 
 
 class Piece:

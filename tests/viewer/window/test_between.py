@@ -71,27 +71,25 @@ def tick_until(window, is_so):
 def test_the_view_goes_on_while_the_step_is_being_made_and_the_frame_replaces_it(window):
     before = seen(window)
     press(window, pygame.K_q)  # turn left
-    tick_until(window, lambda: window._view is not None and (window._view != window.player.frame.pixels).any())
-    assert window._status().is_between and window.player.frame.index == 0
+    tick_until(window, lambda: window.status.is_between and (seen(window)[:96, :96] != before[:96, :96]).any())
+    assert window.status.is_between and window.player.frame.index == 0
     assert (seen(window)[:96, :96] != before[:96, :96]).any()
     pygame.event.post(pygame.event.Event(pygame.KEYUP, key=pygame.K_q, mod=0))
     window.player.place.explorer.may_step.set()
-    tick_until(window, lambda: window.player.frame.index == 1 and window._view is None)
-    assert not window._status().is_between
+    tick_until(window, lambda: window.player.frame.index == 1 and not window.status.is_between)
     assert window.player.key_to_view.percentile_ms(50) <= window.player.key_to_frame.percentile_ms(50)
 
 
 def test_the_way_ends_where_the_step_does(window):
     press(window, pygame.K_q)
-    tick_until(window, lambda: window._view is not None)
+    tick_until(window, lambda: window.status.is_between)
     pygame.time.wait(100)  # longer than a step is thought to take
     tick_until(window, lambda: window.between.wait_s == 0.0)
     window.tick()
-    last = window._view
+    last = seen(window)[:96, :96].astype(int)
     window.player.place.explorer.may_step.set()
-    window.player.wait()
-    frame = window.player.finish()
-    assert np.abs(frame.pixels.astype(int) - last).mean() < 1
+    tick_until(window, lambda: window.player.frame.index == 1 and not window.status.is_between)
+    assert np.abs(seen(window)[:96, :96] - last).mean() < 1
 
 
 def test_switched_off_the_frame_stays_until_the_next(window):
@@ -100,7 +98,7 @@ def test_switched_off_the_frame_stays_until_the_next(window):
     for _ in range(20):
         pygame.time.wait(2)
         window.tick()
-    assert window._view is None and not window._status().is_between and window.player.is_busy
+    assert not window.status.is_between and window.player.is_busy
 
 
 def test_whoever_stands_still_is_shown_frames(player):

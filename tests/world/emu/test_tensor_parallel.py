@@ -19,6 +19,7 @@ from .conftest import tiny_model
 from .one_of_two import answered
 
 
+@pytest.mark.slow  # starts torch twice more; the command below is held to the same law
 def test_two_processes_give_the_same_tokens_as_one(official, tmp_path):
     command = [sys.executable, str(Path(__file__).with_name("one_of_two.py"))]
     pair = [

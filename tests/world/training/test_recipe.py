@@ -220,7 +220,7 @@ def test_the_joint_distribution_is_that_of_the_folded_head():
     direct = torch.nn.functional.cross_entropy(hidden @ head.T, wanted, reduction="none")
     torch.testing.assert_close(codes.joint_loss(hidden, wanted), direct)
     codes.free_head.data.zero_()  # factored alone, it is the sum over digits
-    digits = codes._digits[wanted]
+    digits = codes.digits[wanted]
     torch.testing.assert_close(codes.joint_loss(hidden, wanted), codes.loss(hidden, digits), atol=1e-4, rtol=1e-4)
 
 
@@ -231,7 +231,7 @@ def test_tables_that_are_unfolded_fold_to_the_same_rows():
     for made, wanted in zip(codes.folded(), rows, strict=True):
         torch.testing.assert_close(made, wanted, atol=1e-5, rtol=1e-4)
     # the free part is what no factored table can say: it is orthogonal to all that one could
-    chosen = torch.nn.functional.one_hot(codes._digits + codes.offsets, 9).sum(1).float()
+    chosen = torch.nn.functional.one_hot(codes.digits + codes.offsets, 9).sum(1).float()
     assert (chosen.T @ codes.free_head).abs().max() < 1e-4
 
 

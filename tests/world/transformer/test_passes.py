@@ -1,6 +1,7 @@
 """Passes are functions of tensors: what is captured and replayed, padded, batched or read together changes nothing."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from roam.scenes.splits import make_scene
 from roam.world.action import Action, parse_action
 from roam.world.checkpoint import load_checkpoint
 from roam.world.engine import Engine
+from roam.world.transformer import dida, passes
 from roam.world.transformer.dida import Canvas, MetricPath, decode_canvas
 from roam.world.transformer.passes import Evidence, Serving
 
@@ -29,10 +31,12 @@ def replayed(step, kind, buffers):
     return lambda: outputs.copy_(step(kind, *buffers)), outputs
 
 
-def with_replays(engine):
-    engine.passes.step = CapturedStep(engine.passes._run, capture=replayed)
-    engine.path._captured = CapturedStep(engine.path._drawn, capture=replayed)
-    return engine
+def with_replays(folder, **serving):
+    """An engine of which every step is captured, by the double."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (passes, dida):
+            patch.setattr(module, "CapturedStep", partial(CapturedStep, capture=replayed))
+        return served(folder, **serving)
 
 
 def digests(session, actions):
@@ -41,7 +45,7 @@ def digests(session, actions):
 
 @pytest.mark.parametrize("decoder", ["dida", "autoregressive"])
 def test_a_walk_replayed_from_captures_is_the_walk_itself(checkpoint_folder, first_frame, decoder):
-    plain, captured = served(checkpoint_folder), with_replays(served(checkpoint_folder))
+    plain, captured = served(checkpoint_folder), with_replays(checkpoint_folder)
     for engine in (plain, captured):
         engine.dida = engine.path.config = replace(engine.dida, steps=3)
     walks = [digests(engine.session(first_frame, decoder=decoder), WALK * 2) for engine in (plain, captured)]
@@ -49,16 +53,16 @@ def test_a_walk_replayed_from_captures_is_the_walk_itself(checkpoint_folder, fir
 
 
 def test_a_longer_walk_captures_nothing_new(checkpoint_folder, first_frame):
-    engine = with_replays(served(checkpoint_folder))
+    engine = with_replays(checkpoint_folder)
     session = engine.session(first_frame)
     digests(session, WALK[:2] + WALK[:2])
     count = len(engine.passes.step)
     digests(session, WALK[:2] * 4)
-    assert len(engine.passes.step) == count <= 4  # a commit, and the canvas with sentences of each length
+    assert 0 < len(engine.passes.step) == count <= 4  # a commit, and the canvas with sentences of each length
 
 
 def test_captures_are_forgotten_when_the_pages_move(checkpoint_folder, first_frame):
-    engine = with_replays(served(checkpoint_folder))
+    engine = with_replays(checkpoint_folder)
     session, alone = engine.session(first_frame, seed=4), served(checkpoint_folder).session(first_frame, seed=4)
     expected = digests(alone, WALK)
     got = digests(session, WALK[:2])

@@ -12,7 +12,7 @@ from roam.viewer.server.threads.stepper import Stepper
 from roam.world.action import Action, parse_action
 from roam.world.pose import Motion
 
-from ..doubles import Tiny, TinyWorlds
+from ..doubles import Tiny, TinyWorlds, killed
 
 WALK = [parse_action(text) for text in ("move forward", "turn left", "move forward", "strafe left", "look down")]
 
@@ -67,11 +67,10 @@ def eager(monkeypatch):
 
 def walked(tmp_path, actions=WALK * 4, **limits):
     """Walk on a server that is killed then; returns the walk's token, its folder and the digest on show."""
-    with Server(LargeWorlds(), folder=tmp_path, limits=Limits(**limits)) as server, Client(server.address) as client:
+    with killed(LargeWorlds(), folder=tmp_path, limits=Limits(**limits)) as server, Client(server.address) as client:
         walk = RemoteSession.open(client, seed=4)
         walk.rollout(actions)
         token = client.token(walk.id)
-        server._explorers.close = list
     return token, tmp_path / "sessions" / walk.id, walk.frame.digest
 
 

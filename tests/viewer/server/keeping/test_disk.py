@@ -133,9 +133,9 @@ def test_a_save_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
 
 
 def test_what_is_said_at_the_end_is_true():
-    assert serve._farewell([]) == "every walk is saved"
-    assert "every walk is saved" not in serve._farewell(["ab"])
-    assert "every walk is saved" not in serve._farewell(None)
+    assert serve.farewell([]) == "every walk is saved"
+    assert "every walk is saved" not in serve.farewell(["ab"])
+    assert "every walk is saved" not in serve.farewell(None)
 
 
 def test_acts_after_a_lost_one_are_not_done_again_without_it(tmp_path):
