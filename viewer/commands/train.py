@@ -69,9 +69,9 @@ def train(order: TrainOrder) -> Path:
 
 def stages_of(order: TrainOrder) -> tuple[str, ...]:
     """The stages that are asked for, or all that the data allow: the last ones, where a run begins with a model."""
-    from ...world.training.recipe import STAGES, stages_for
+    from ...world.training.recipe import STAGES, USUAL, stages_for
 
-    known = STAGES if order.data is None else stages_for(order.data)
+    known = USUAL if order.data is None else stages_for(order.data)
     later = STAGES[STAGES.index("keyframes") :]
     return order.stages or tuple(stage for stage in known if order.begin is None or stage in later)
 

@@ -25,7 +25,7 @@ from .world_model import WorldTrainer
 
 @dataclass(frozen=True)
 class GuideRecipe:
-    """guidance: the teacher's, 1 for no stage at all; run: batches, rates and time, as of a dream's."""
+    """guidance: the teacher's; run: batches, rates and time, as of a dream's."""
 
     guidance: float = 3.0
     run: DreamRecipe = field(

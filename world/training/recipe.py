@@ -51,6 +51,7 @@ STAGES = (
     "finish",
     "pack",
 )
+USUAL = tuple(stage for stage in STAGES if stage != "guide")  # what the weights that ship have been through
 BEGIN = "begin"  # the folder of the checkpoint that a run goes on from
 DREAMS = "dreams.safetensors"
 FEWEST_DREAMS = 8  # that the painter's last stage learns from
@@ -135,7 +136,7 @@ def run_recipe(
     folder: str | Path,
     recipe: Recipe,
     *,
-    stages: tuple[str, ...] = STAGES,
+    stages: tuple[str, ...] = USUAL,
     begin: str | Path | None = None,
     device: str = "cpu",
     progress=None,
@@ -167,8 +168,8 @@ def stages_for(data: str | Path) -> tuple[str, ...]:
     if first.depth is None:
         left_out |= {"depth"}
     if first.depth is None or first.poses is None or not any((Path(data) / "keyframes").glob("train-*.safetensors")):
-        left_out |= {"keyframes", "dream", "guide", "dreams", "painter", "finish"}
-    return tuple(stage for stage in STAGES if stage not in left_out)
+        left_out |= {"keyframes", "dream", "dreams", "painter", "finish"}
+    return tuple(stage for stage in USUAL if stage not in left_out)
 
 
 def _recordings(folder: Path, recipe: Recipe) -> Path:
@@ -283,8 +284,6 @@ def _dream(folder: Path, recipe: Recipe, device: str, report) -> None:
 
 
 def _guide(folder: Path, recipe: Recipe, device: str, report) -> None:
-    if recipe.guide.guidance == 1:
-        return
     trainer = make_trainer(folder, recipe)
     trainer.load_state_dict(_state(folder / "dream")["average"])
     train, dev = _keyframe_canvases(folder)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from roam.viewer.commands.train import TrainOrder, recipe_of
+from roam.viewer.commands.train import TrainOrder, recipe_of, stages_of
 from roam.viewer.files.outputs import OutputError
 
 
@@ -23,7 +23,7 @@ def test_minutes_are_those_of_all_stages_that_run_and_a_stage_s_own_go_before_th
     order = TrainOrder(Path("mine"), begin="embedded", minutes=60, dream_minutes=7)
     recipe = recipe_of(order)
     plain = recipe_of(TrainOrder(Path("mine"), begin="embedded", minutes=60))
-    parts = (plain.dream, plain.guide.run, plain.painting, plain.finishing)
+    parts = (plain.dream, plain.painting, plain.finishing)
     assert sum(part.max_seconds for part in parts) == pytest.approx(3600)
     assert recipe.dream.max_seconds == 420 and recipe.painting == plain.painting and plain.dreams < 2400
     whole = recipe_of(TrainOrder(Path("mine"), minutes=60))
@@ -35,3 +35,9 @@ def test_a_large_model_begins_with_another_and_sizes_are_known():
         TrainOrder(Path("mine"), size="large")
     with pytest.raises(OutputError, match="unknown size 'huge'; known: small, large"):
         TrainOrder(Path("mine"), size="huge")
+
+
+def test_what_ships_has_not_been_through_runs_when_it_is_named_alone():
+    plain = TrainOrder(Path("mine"), begin="embedded")
+    assert stages_of(plain)[0] == "keyframes" and "guide" not in stages_of(plain)
+    assert stages_of(TrainOrder(Path("mine"), stages=("guide",), begin="embedded")) == ("guide",)

@@ -12,7 +12,7 @@ from roam.world.engine import Engine
 from roam.world.frame import Frame
 from roam.world.pose import Camera
 from roam.world.training.data import Rows, load_walks
-from roam.world.training.recipe import STAGES, run_recipe, stages_for
+from roam.world.training.recipe import USUAL, run_recipe, stages_for
 
 from .test_recipe import TINY
 
@@ -48,6 +48,6 @@ def test_recordings_with_depth_and_keyframes_teach_every_stage(tmp_path):
     for folder in (tmp_path, tmp_path / "keyframes"):
         folder.mkdir(exist_ok=True)
         write_rollouts(folder / "train-000000.safetensors", "train", range(1), walk)
-    assert stages_for(tmp_path) == STAGES[1:]
+    assert stages_for(tmp_path) == USUAL[1:]
     (tmp_path / "keyframes" / "train-000000.safetensors").unlink()
     assert "dream" not in stages_for(tmp_path) and "depth" in stages_for(tmp_path)

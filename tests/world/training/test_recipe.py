@@ -26,7 +26,7 @@ from roam.world.training.factored import FactoredCodes
 from roam.world.training.guide import GuideRecipe
 from roam.world.training.muon import orthogonal
 from roam.world.training.painter import PainterRecipe
-from roam.world.training.recipe import Recipe, large, load_tokenizer, make_trainer, run_recipe
+from roam.world.training.recipe import STAGES, Recipe, large, load_tokenizer, make_trainer, run_recipe
 from roam.world.training.run import Run, learning_rate
 from roam.world.training.tokenizer import TokenizerRecipe
 from roam.world.training.world_model import Stage, WorldRecipe, WorldTrainer, make_batch
@@ -57,7 +57,7 @@ TINY = Recipe(
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    return folder, run_recipe(folder, TINY)
+    return folder, run_recipe(folder, TINY, stages=STAGES)
 
 
 def test_the_recipe_ends_in_a_checkpoint_that_dreams_with_its_log_beside_it(trained):
