@@ -54,9 +54,9 @@ static class Program
     {
         for (var end = DateTime.UtcNow.AddSeconds(60); DateTime.UtcNow < end; Thread.Sleep(1))
         {
+            var isDone = isSo(); // before the note is asked for, which may come in between
             var note = walk.NextNote();
-            if (note != null) return note;
-            if (isSo()) return null;
+            if (note != null || isDone) return note;
         }
         return "nothing came for a minute";
     }

@@ -171,8 +171,11 @@ namespace Roam.Core
 
         void Done(long which, string refusal)
         {
-            lock (held) typed.Remove(which);
-            if (refusal != null) Note(refusal);
+            lock (held)
+            {
+                typed.Remove(which);
+                if (refusal != null) notes.Enqueue(refusal); // whoever sees that nothing waits finds why
+            }
         }
 
         void Note(string sentence)
