@@ -28,7 +28,7 @@ def njit(*, cache: bool = False, **options) -> Callable:
 
     def decorated(function: Callable) -> Callable:
         dispatcher = compiled(function)
-        if cache and _FOLDER is not None:
+        if cache and cache_folder() is not None:
             dispatcher._cache = _Cache(function)
         return dispatcher
 

@@ -161,6 +161,7 @@ class ServerSocket:
                 max_connections=limits.max_clients + limits.max_strangers,
                 max_from_one=limits.max_connections_each,
             ),
+            self._metrics,
         )
         self._woken, self._waker = self._context.socket(zmq.PAIR), self._context.socket(zmq.PAIR)
         self._woken.bind("inproc://wake")
