@@ -117,8 +117,8 @@ def preset(task: str, *, temperature: float | None = None, **changes) -> Preset:
 
 
 def decoder_of(preset: Preset, *, is_adapted: bool) -> str:
-    """How weights draw pictures under a preset: "dida", whole, "jacobi" or "autoregressive". Raises PromptError for what
-    would be noise, or do nothing."""
+    """How weights draw pictures under a preset, "dida", "jacobi" or "autoregressive". Raises PromptError for what would
+    be noise, or do nothing."""
     if preset.decoder == "dida" and not is_adapted and preset.steps is None:
         raise PromptError(
             "these weights were never adapted to denoise whole pictures: leave out --decoder dida, adapt them with "

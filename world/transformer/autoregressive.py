@@ -1,9 +1,9 @@
 """Token-by-token decoding of the same weights, to compare and for causal weights: one token a pass, or several, which
 are the very same.
 
-A token is the likeliest under noise that seed and place decide, so the tokens before it alone decide it. Guesses of them
-are read beside what is known; what is drawn after right guesses is right, and what is drawn after a wrong one is the
-next guess (predictive sampling: Wiggers and Hoogeboom 2020, arXiv 2002.09928). Speculative Jacobi decoding (arXiv
+A token is the likeliest under noise that seed and place decide, so the tokens before it alone decide it. Guesses of
+them are read beside what is known; what is drawn after right guesses is right, and what is drawn after a wrong one is
+the next guess (predictive sampling: Wiggers and Hoogeboom 2020, arXiv 2002.09928). Speculative Jacobi decoding (arXiv
 2410.01699) draws the noise anew and keeps guesses by chance, which has the same distribution; here it is the same draw.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-WINDOW = 16  # tokens a pass, at most, where guesses are read
+WINDOW = 32  # tokens a pass, at most, where guesses are read (`roam bench guesses`)
 NextTokens = Callable[[Tensor, int], Tensor]  # (the tokens before (B, W), the first one's place) -> (B, W)
 
 
@@ -45,7 +45,7 @@ def guessed(known: Tensor, guesses: Tensor, count: int, *, width: int) -> Tensor
 
 
 def num_right(guesses: Tensor, drawn: Tensor) -> int:
-    """How many of the drawn tokens (B, G + 1) are right: the first, and each that came after right ones and whose guess,
-    of guesses (B, G), was right as well; of sequences together, the fewest."""
+    """How many of the drawn tokens (B, G + 1) are right: the first, and each before which all guesses (B, G) are what was
+    drawn there; of sequences together, the fewest."""
     agrees = (guesses == drawn[:, :-1]).all(0)
     return 1 + int(agrees.cumprod(0).sum())

@@ -236,9 +236,7 @@ class Passes:
         positions = index[:, None] * self.layout.page_size + self.layout.text_capacity + ahead
         attention = CachedAttention(self.cache, table, causal=True, slots=slots)
         hidden = self.model(self.model.embed(ids), positions, attention)
-        return head_sample(
-            hidden, self.head, seeds, positions=ahead, temperature=temperature, has_confidence=False
-        )[0]
+        return head_sample(hidden, self.head, seeds, positions=ahead, temperature=temperature, has_confidence=False)[0]
 
     def _frame_rows(self, tokens: Tensor) -> Tensor:
         """The image marker and a grid's codes as rows, holes where they are -1: (B, N) -> (B, 1 + N, C)."""

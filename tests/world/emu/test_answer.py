@@ -129,7 +129,9 @@ def test_guesses_that_are_read_with_a_stream_leave_nothing_behind(checkpoint):
     wanted = torch.stack([whole_state(checkpoint, [*range(10 + k)]) for k in range(4)])
     assert torch.allclose(hidden, wanted, atol=1e-5) and stream.end == len(stream) == 10
     stream.append([30])
-    assert torch.allclose(advance(checkpoint.model, [stream])[0, 0], whole_state(checkpoint, [*range(10), 30]), atol=1e-5)
+    assert torch.allclose(
+        advance(checkpoint.model, [stream])[0, 0], whole_state(checkpoint, [*range(10), 30]), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(
