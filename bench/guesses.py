@@ -59,7 +59,8 @@ def contexts(engine: Engine, scenes: int) -> Iterator[Context]:
     """After each step of a walk through each scene; frames before are true and read whole."""
     passes, cache, device = engine.passes, engine.cache, engine.passes.device
     for scene in range(scenes):
-        explorer, past = SceneSession(make_scene("test", scene)), []
+        explorer = SceneSession(make_scene("test", scene))
+        past: list[int] = []
         for number, action in enumerate((None, *WALK)):
             frame = explorer.frame if action is None else explorer.step(action)
             page, index = cache.allocate(), torch.tensor([number], device=device)
@@ -89,9 +90,10 @@ def decoded(engine: Engine, context: Context, window: int, temperature: float) -
         )
 
     begun = perf_counter()
-    sizes = dict(batch=1, width=layout.grid[1], window=window, device=device)
-    tokens = decode_autoregressive(next_tokens, layout.num_cells, **sizes).cpu()
-    return tokens, count, 1000 * (perf_counter() - begun)
+    tokens = decode_autoregressive(
+        next_tokens, layout.num_cells, batch=1, width=layout.grid[1], window=window, device=device
+    )
+    return tokens.cpu(), count, 1000 * (perf_counter() - begun)
 
 
 def measure(engine: Engine, scenes: int, repeats: int) -> list[Row]:

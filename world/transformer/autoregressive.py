@@ -45,7 +45,7 @@ def guessed(known: Tensor, guesses: Tensor, count: int, *, width: int) -> Tensor
 
 
 def num_right(guesses: Tensor, drawn: Tensor) -> int:
-    """How many of the drawn tokens (B, G + 1) are right: the first, and each before which all guesses (B, G) are what was
-    drawn there; of sequences together, the fewest."""
+    """How many of the drawn tokens (B, G + 1) are right: the first, and each before which all guesses (B, G) are what
+    was drawn there; of sequences together, the fewest."""
     agrees = (guesses == drawn[:, :-1]).all(0)
     return 1 + int(agrees.cumprod(0).sum())
