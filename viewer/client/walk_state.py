@@ -87,7 +87,7 @@ class WalkState:
         return index == self.index or (self.newest is not None and index == self.newest.head.index)
 
     def show(self, head: p.FrameHead, payload: bytes | memoryview) -> None:
-        """A frame has come; one that waits untaken has had its day."""
+        """A frame has come; it replaces one that nobody has taken."""
         self.newest = Arrived(head, payload)
         self.owed += 1
 
