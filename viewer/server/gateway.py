@@ -178,8 +178,8 @@ class Gateway:
 
 
 class _PageSocket:
-    """A page's ZeroMQ socket in an event loop, watched by its file descriptor from a thread where the loop cannot do
-    that: zmq.asyncio needs a selector loop, and Windows' default loop is none."""
+    """A page's ZeroMQ socket in an event loop that watches its file descriptor: zmq.asyncio asks more of a loop than
+    every loop has."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, socket: zmq.Socket):
         self._loop, self._socket, self._fd = loop, socket, int(socket.getsockopt(zmq.FD))

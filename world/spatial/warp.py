@@ -31,12 +31,8 @@ WIDE = 5  # pixels, from which on a hole is one in which something may stand
 NEW = 0.001  # share of a true view that must differ for it to show something new
 COMMON = 0.02  # weight of the whole picture's scale where a hole's depth is joined to what is known
 GREY = 128  # of 255, where there is nothing at all
-UNLIKE, SLOPING, FAR_OFF = (
-    30,
-    20,
-    0.1,
-)  # what a point of a slope goes by: unlike colours, the other's slope, the way there
-NOTHING = 12  # cost, from which on a point counts for nothing: exp(-12) is a hundred-thousandth
+UNLIKE, SLOPING, FAR_OFF = 30, 20, 0.1  # what keeps a soft point from a neighbour: its colour, slope and distance
+NOTHING = 12  # cost, from which on a point counts for nothing: exp(-12) is six millionths
 OWN_SHARE = 0.25  # of four pixels' colour, from which on the nearest counts whatever its surface
 MANY = 6  # of the eight pixels around, that agree on what a pinhole or a speck is to be
 REACH = 12.0  # pixels, sigma of the neighbourhood that a hole's depth takes its scale from
