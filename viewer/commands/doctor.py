@@ -96,8 +96,9 @@ def warm_up() -> None:
         explorer = Opener().open(start).explorer
         for text in ("move forward", "step back 0.5 metres"):
             explorer.step(parse_action(text))
-        if isinstance(explorer, Session):
-            explorer.look(explorer.frame.pose.moved(Motion(right=0.2)), ipd_m=0.06)
+        pose = explorer.frame.pose
+        if isinstance(explorer, Session) and pose is not None:
+            explorer.look(pose.moved(Motion(right=0.2)), ipd_m=0.06)
             _overfill(explorer.memory)
         explorer.close()
 
