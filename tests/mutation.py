@@ -28,10 +28,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGE = Path("viewer/web/index.html")
+PAGE, PAGE_TESTS = Path("viewer/web/index.html"), "tests/viewer/server/test_gateway.py"
 DAMAGED, BORROWED = ("viewer", "plugins", "tests"), ("world", "kernels", "scenes", "bench")
 HEAVY = ("torch", "numba", "cv2", "PIL.Image", "av", "zmq", "msgpack", "hypothesis", "websockets.sync.client", "pytest")
-MOST_FILES = 2  # test files that run for one damage
+MOST_FILES = 3  # test files that run for one damage
 LIMIT_S = 900.0  # tests that take longer hang; the machine may be busy
 OPPOSITE = {
     ast.Lt: ast.LtE,
@@ -182,26 +182,38 @@ def sample(seed: int, num_python: int, num_page: int, of: Sequence[str] = ("",))
     return chosen
 
 
-def concerned(path: str) -> list[str]:
-    """The test files to run for a source file: the one that is called after it, then those that say its names most, of
-    those that import it or what does."""
+def concerned(path: str, most: int = MOST_FILES) -> list[str]:
+    """The test files to run for a source file: the one that is called after it, then those that import it, then those
+    of the folder that mirrors its own; of equals those that say its names most."""
     tests = {p: p.read_text(encoding="utf-8") for p in _tests()}
     if path == str(PAGE):
-        return [_said(next(p for p, text in tests.items() if "class Browser" in text))]
+        return [PAGE_TESTS]
     if path.startswith("plugins/"):
         return [_said(p) for p, text in tests.items() if Path(path).parent.name in text]
-    users = [p for p in (ROOT / "viewer").rglob("*.py") if _imports(p.read_text(encoding="utf-8"), p, _module(path))]
     near = {p for p, text in tests.items() if _imports(text, p, _module(path))}
-    far = {p for p, text in tests.items() if any(_imports(text, p, _module(_said(user))) for user in users)}
+    far = {p for p, text in tests.items() if any(_imports(text, p, user) for user in _users(_module(path)))}
+    folder = ROOT / "tests" / Path(path.replace("command_line", "commands")).parent
+    beside = {p for p in tests if p.is_relative_to(folder)}
     names = re.compile(rf"\b(?:{'|'.join(_names(path))})\b")
     own = {p for p in tests if p.stem == f"test_{Path(path).stem}"}
-    ranked = sorted(own | near | far, key=lambda p: (p not in own, p not in near, -len(names.findall(tests[p]))))
-    return [_said(p) for p in ranked[:MOST_FILES]] or ["tests/viewer/commands/test_play.py"]
+    said = {p: len(names.findall(text)) for p, text in tests.items()}
+    ranked = sorted(own | near | far | beside, key=lambda p: (p not in own, p not in near, p not in beside, -said[p]))
+    return [_said(p) for p in ranked[:most]] or ["tests/viewer/commands/test_play.py"]
+
+
+def _users(module: str) -> set[str]:
+    """The modules of viewer/ that import a module, or one of those that do."""
+    texts = {p: p.read_text(encoding="utf-8") for p in (ROOT / "viewer").rglob("*.py")}
+    found, new = set(), {module}
+    while new:
+        new = {_module(_said(p)) for p, text in texts.items() if any(_imports(text, p, name) for name in new)} - found
+        found |= new
+    return found
 
 
 def _tests() -> list[Path]:
     """All test files but those that take minutes, for they dream."""
-    folders = [ROOT / "tests" / name for name in ("viewer", "plugins")]
+    folders = [ROOT / "tests" / name for name in ("viewer", "plugins", "world/emu")]
     found = (path for folder in folders for path in sorted(folder.rglob("test_*.py")))
     return [path for path in found if not re.search("dream|anew", path.name)]
 
@@ -321,9 +333,9 @@ class Ground:
                 return test
 
 
-def try_out(mutant: Mutant, root: Path, ground: Ground) -> Outcome:
+def try_out(mutant: Mutant, root: Path, ground: Ground, most: int) -> Outcome:
     began = time.monotonic()
-    noticed = ground.noticed(root / mutant.path, mutant.text, concerned(mutant.path))
+    noticed = ground.noticed(root / mutant.path, mutant.text, concerned(mutant.path, most))
     seconds = round(time.monotonic() - began, 1)
     return Outcome(mutant.path, mutant.line, mutant.before, mutant.after, noticed, seconds)
 
@@ -368,6 +380,7 @@ def main() -> None:
     parser.add_argument("--python", type=int, default=54, help="damages to Python files")
     parser.add_argument("--of", nargs="+", default=[""], metavar="PATH", help="of files whose paths begin so alone")
     parser.add_argument("--page", type=int, default=6, help="damages to the page")
+    parser.add_argument("--files", type=int, default=MOST_FILES, help="test files to run for one damage, at most")
     parser.add_argument("--minutes", type=float, default=1e9, help="end after so long, with what was tried")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "mutation.md")
     parser.add_argument("--results", type=Path, help="what is tried goes here, a line each; what is here is not redone")
@@ -377,7 +390,7 @@ def main() -> None:
     order = parser.parse_args()
     mutants = sample(order.seed, order.python, order.page, order.of)
     if order.list:
-        print("\n".join(f"{mutant}  [{' '.join(concerned(mutant.path))}]" for mutant in mutants))
+        print("\n".join(f"{mutant}  [{' '.join(concerned(mutant.path, order.files))}]" for mutant in mutants))
         return
     done = _read(order.results)
     if order.again:
@@ -392,7 +405,7 @@ def main() -> None:
         ground, outcomes = Ground(root), []
         end = time.monotonic() + 60 * order.minutes
         for mutant in itertools.takewhile(lambda _: time.monotonic() < end, mutants):
-            outcome = done.get(mutant.place) or try_out(mutant, root, ground)
+            outcome = done.get(mutant.place) or try_out(mutant, root, ground, order.files)
             outcomes.append(outcome)
             print(f"{mutant}: {outcome.noticed or 'NOT NOTICED'} ({outcome.seconds:.0f} s)", flush=True)
             if order.results and outcome not in done.values():

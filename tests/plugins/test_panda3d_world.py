@@ -141,7 +141,17 @@ def test_a_window_that_closes_ends_its_walk(server, make):
         assert client.stats().sessions == 1
         window.roam.destroy()
         assert client.stats().sessions == 0
+        end = time.monotonic() + 60
+        while client.stats().clients > 1 and time.monotonic() < end:
+            time.sleep(0.05)
+        assert client.stats().clients == 1  # it has hung up
     assert window.render.find("**/roam-eye").is_empty()
+
+
+def test_two_eyes_have_a_half_of_the_window_each_and_nothing_is_drawn_over_them(server, make):
+    window = make(server.address, is_stereo=True)
+    regions = [region for region in window.win.get_active_display_regions() if region.get_camera() == window.cam]
+    assert sorted((region.get_left(), region.get_right()) for region in regions) == [(0.0, 0.5), (0.5, 1.0)]
 
 
 def run(tmp_path, *arguments):

@@ -22,8 +22,8 @@ def test_recordings_are_checked_and_one_that_was_changed_is_told(roam):
 
 def test_footage_is_checked_and_a_video_without_actions_is_told(roam):
     Path("films").mkdir()
-    film(Path("films/a.mp4"), [{"t": 1, "words": "walk forward"}], seconds=2)
+    film(Path("films/a.mp4"), [{"t": 1, "words": "walk forward", "pose": [0, 0, 1.5, 90]}], seconds=2)
     film(Path("films/b.mp4"), None, seconds=1)
     code, out, _ = roam("data", "check", "films", "--step-s", 0.5)
-    assert code == 1 and "50% of them without an action" in out and "100.0%" in out
+    assert code == 1 and "50% of them without an action, 25% with a pose" in out and "100.0%" in out
     assert "missing or wrong: b.mp4 has no actions: wanted b.jsonl beside it" in out

@@ -234,10 +234,17 @@ def test_a_ghost_in_a_true_scene_is_refused_and_old_logs_walked_through_walls():
     assert Start.from_dict(old).ghost and not Start.from_dict(old | {"truth": True}).ghost
 
 
+def test_a_walk_of_nobody_said_how_long_is_as_long_as_a_tour(roam, monkeypatch):
+    monkeypatch.setattr("roam.viewer.commands.play.STEPS", 3)
+    assert roam(*TRUTH, "--record", "a.mp4")[0] == 0 and num_frames("a.mp4") == 4
+
+
 def test_record_writes_rollouts_that_training_reads(roam):
     from roam.scenes.recorder import load_recording
 
-    assert roam("record", "walks", "--rollouts", 1, "--frames", 2, "--split", "dev", "--workers", 1)[0] == 0
+    code, out, _ = roam("record", "walks", "--rollouts", 1, "--frames", 2, "--split", "dev", "--workers", 1)
+    assert code == 0 and "1 rollouts in 1 files in walks, 0 MB, " in out
+    assert float(out.split(" MB, ")[1].split(" s")[0]) < 3600
     assert load_recording(next(Path("walks").glob("*.safetensors"))).pixels.shape == (1, 2, 128, 128, 3)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 from roam.viewer.commands.generate import read_image as for_generate
-from roam.viewer.files.pictures import SENT_BYTES, SENT_SIDE, PictureError, read_picture, to_send
+from roam.viewer.files.pictures import SENT_BYTES, SENT_SIDE, PictureError, degrees_across, read_picture, to_send
 from roam.viewer.opening.start import first_frame
 from roam.viewer.wire.encoding import read_image as over_the_wire
 from roam.viewer.wire.protocol import ProtocolError
@@ -124,3 +124,23 @@ def test_a_drawing_that_another_program_would_have_to_run_is_no_picture():
     # Pillow hands such a file, whoever made it, to Ghostscript
     with pytest.raises(PictureError, match="no image that can be read"):
         read_picture(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+
+
+@pytest.mark.parametrize(("orientation", "degrees"), [(1, 90.0), (6, 67.38)])
+def test_how_wide_a_photograph_sees_is_read_from_its_focal_length(tmp_path, orientation, degrees):
+    """18 mm on film of 36 by 24 mm."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    exif.get_ifd(0x8769)[0xA405] = 18
+    Image.new("RGB", (60, 40)).save(tmp_path / "a.jpg", exif=exif)
+    assert degrees_across(tmp_path / "a.jpg") == pytest.approx(degrees, abs=0.05)
+
+
+def test_how_wide_a_picture_sees_is_unknown_where_nothing_says_so(tmp_path):
+    scene().save(tmp_path / "a.png")
+    assert degrees_across(tmp_path / "a.png") is None and degrees_across(tmp_path / "none.jpg") is None
+
+
+def test_black_and_white_of_sixteen_bits_are_black_and_white():
+    deep = Image.fromarray(np.repeat(np.array([[0], [65535]], np.uint16), 2, 1))
+    assert read_picture(written(deep))[:, 0].tolist() == [[0] * 3, [255] * 3]

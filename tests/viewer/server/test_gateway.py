@@ -56,6 +56,11 @@ def test_what_is_no_message_does_not_split(message):
     assert split(message) is None
 
 
+@pytest.mark.parametrize(("size", "is_one"), [(p.MAX_HEADER, True), (p.MAX_HEADER + 1, False)])
+def test_a_header_is_as_long_as_messages_may_have_them_and_no_longer(size, is_one):
+    assert (split(join([bytes(size), b"payload"])) is not None) == is_one
+
+
 def test_a_walk_over_websocket_has_the_digests_of_the_local_one(gateway):
     with connect(gateway) as page:
         say(page, p.Hello(versions=(1,)))

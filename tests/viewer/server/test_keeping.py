@@ -197,6 +197,15 @@ def test_more_walks_than_fit_in_memory_take_turns(tmp_path):
         assert [walk.frame.digest for walk in walks] == digests
 
 
+def test_as_many_walks_stay_awake_as_may(tmp_path):
+    with Server(TinyWorlds(), folder=tmp_path, limits=Limits(max_awake=2)) as server, Client(server.address) as client:
+        for seed in range(2):
+            RemoteSession.open(client, seed=seed).step(WALK[0])
+        for _ in range(8):
+            time.sleep(0.1)
+            assert client.stats().sessions == 2
+
+
 def test_one_server_owns_a_folder(tmp_path):
     store = Store(tmp_path)
     with pytest.raises(StoreError, match="runs already"):

@@ -10,7 +10,7 @@ from roam.viewer.client.walk_state import ServerError
 from roam.viewer.server.registry import Limits
 from roam.viewer.server.server import Server
 from roam.viewer.wire import protocol as p
-from roam.viewer.wire.encoding import decode_sight
+from roam.viewer.wire.encoding import decode_pieces, decode_sight, encode_pieces
 from roam.world.action import Action
 from roam.world.pose import Camera, Motion, Pose
 from roam.world.sight import Gaze, Looking
@@ -150,6 +150,17 @@ def test_a_remote_session_has_the_pieces_of_a_local_one(client):
     assert sorted(remote.pieces()) == list(local.outlook().pieces())
     assert np.array_equal(remote.piece(2).points, local.outlook().piece(2).points)
     assert np.array_equal(remote.piece(2, stride=2).points, local.outlook().piece(2, stride=2).points)
+
+
+@pytest.mark.parametrize("axes", ["z-up", "y-up"])
+def test_pieces_are_the_same_after_the_way_there_and_back_in_any_axes(axes):
+    outlook = SeenTiny(3, (AHEAD,)).outlook()
+    pieces = [outlook.piece(number) for number in outlook.pieces()]
+    encoded = encode_pieces(pieces, kind="mesh", axes=axes)
+    head = p.PiecesHead(seq=1, session="a" * 16, index=1, **encoded.fields)
+    for ours, theirs in zip(decode_pieces(head, encoded.payload), pieces, strict=True):
+        assert ours.number == theirs.number and np.array_equal(ours.points, theirs.points)
+        assert np.array_equal(ours.colours, theirs.colours) and np.array_equal(ours.triangles, theirs.triangles)
 
 
 def test_a_world_that_cannot_be_looked_at_says_so(wire_to, tmp_path):

@@ -5,6 +5,7 @@ import stat
 import pytest
 from roam.viewer.client.client import Client
 from roam.viewer.client.remote_session import RemoteSession
+from roam.viewer.commands import serve
 from roam.viewer.server.server import Server
 from roam.viewer.wire.security import (
     KeyPair,
@@ -102,3 +103,14 @@ def test_the_name_of_a_key_leads_nowhere_else(keys, name):
 def test_what_is_no_public_key_is_refused(keys):
     with pytest.raises(SecurityError, match="no public key"):
         add_key(keys, "ann", "hello")
+
+
+def test_keys_are_made_and_listed_in_the_folder_that_was_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    public = make_key(tmp_path / "elsewhere", "ada").public
+    serve.keys_make("server", folder=tmp_path / "keys")
+    serve.keys_add("ada", public, folder=tmp_path / "keys")
+    capsys.readouterr()
+    serve.keys_list(folder=tmp_path / "keys")
+    assert capsys.readouterr().out == f"{public}  ada\n"
+    assert (tmp_path / "keys" / "server.key_secret").exists() and not (tmp_path / "home").exists()

@@ -57,3 +57,8 @@ def test_the_small_msgpack_says_what_msgpack_reads(value):
 def test_the_small_msgpack_reads_what_msgpack_says(value):
     packed = msgpack.packb(value)
     assert plain.unpack(packed) == (value, len(packed))
+
+
+def test_every_small_number_of_msgpack_is_read():
+    for value in range(-33, 130):
+        assert plain.unpack(msgpack.packb(value)) == (value, len(msgpack.packb(value)))

@@ -296,3 +296,10 @@ def test_the_page_tells_of_every_field():
     assert {(kind, name) for kind, name, *_ in told_fields()} == {
         (kind.TYPE, f.name) for kind in p.MESSAGES.values() for f in fields(kind)
     }
+
+
+@pytest.mark.parametrize("kind", [*p.CLIENT_MESSAGES.values(), *p.SERVER_MESSAGES.values()], ids=lambda kind: kind.TYPE)
+def test_the_fields_of_a_message_are_named_and_stay_as_they_are(kind):
+    with pytest.raises(TypeError, match="positional"):
+        kind("a")
+    assert kind.__dataclass_params__.frozen
