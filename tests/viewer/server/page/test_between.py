@@ -43,8 +43,7 @@ class SlowWorlds(SeenWorlds):
 @pytest.fixture
 def worlds():
     Slow.stepping, Slow.gate, Slow.asked = Gate(), Gate(), []
-    yield SlowWorlds()
-    Slow.stepping.open()
+    return SlowWorlds()
 
 
 @pytest.fixture
@@ -55,6 +54,7 @@ def page(server, tmp_path):
         page = Browser(gateway.url, tmp_path / "profile")
         page.wait_for("roam.index >= 0 && isDriving && between.can")
         yield page
+        Slow.stepping.open()  # before the server ends, which waits for the step
         page.close()
 
 
