@@ -34,7 +34,7 @@ class Headset:
         try:
             import xr
         except ImportError as error:
-            raise HeadsetError(f"a headset needs pyopenxr ({error}): pip install pyopenxr PyOpenGL") from error
+            raise HeadsetError(f"a headset needs pyopenxr ({error}): pip install 'roam-worlds[xr]'") from error
         self._xr, self.is_over, self._is_running = xr, False, False
         self._swapchain, self._textures, self._size = None, [], (0, 0)
         try:
@@ -180,7 +180,7 @@ class _Egl:
             from OpenGL import EGL as egl
             from OpenGL.EGL.EXT.platform_base import eglGetPlatformDisplayEXT
         except (ImportError, AttributeError) as error:
-            raise HeadsetError(f"a headset needs OpenGL on EGL ({error}): pip install PyOpenGL") from error
+            raise HeadsetError(f"a headset needs OpenGL on EGL ({error}): pip install 'roam-worlds[xr]'") from error
         egl.eglGetDisplay(egl.EGL_DEFAULT_DISPLAY)  # before others can be asked for
         self.display = eglGetPlatformDisplayEXT(SURFACELESS, None, None)
         major, minor, count = ctypes.c_long(), ctypes.c_long(), ctypes.c_long()
