@@ -8,7 +8,9 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +20,7 @@ EXTENSIONS = ["XR_KHR_opengl_enable", "XR_MNDX_egl_enable"]
 SURFACELESS = 0x31DD  # EGL_PLATFORM_SURFACELESS_MESA
 CORE_4_5 = (0x3098, 4, 0x30FB, 5)  # EGL_CONTEXT_MAJOR_VERSION and _MINOR_VERSION
 SRGB8_ALPHA8 = 0x8C43
+IDLE_S = 0.02  # between two questions whether the headset is on a head
 
 
 class HeadsetError(ValueError):
@@ -30,13 +33,15 @@ class Headset:
 
     def __init__(self, *, width: int = 256):
         self.width = width
-        self._gl = _Egl()
         try:
             import xr
         except ImportError as error:
             raise HeadsetError(f"a headset needs pyopenxr ({error}): pip install 'roam-worlds[xr]'") from error
-        self._xr, self.is_over, self._is_running = xr, False, False
-        self._swapchain, self._textures, self._size = None, [], (0, 0)
+        self._xr, self._gl = xr, _Egl()
+        self.is_over = self._is_running = False
+        self._swapchain: Any = None
+        self._textures: list[int] = []
+        self._size = (0, 0)
         try:
             self._instance = xr.create_instance(
                 xr.InstanceCreateInfo(
@@ -62,6 +67,7 @@ class Headset:
         while not self.is_over:
             self._hear()
             if not self._is_running:
+                time.sleep(IDLE_S)
                 continue
             self._state = xr.wait_frame(self._session, xr.FrameWaitInfo())
             xr.begin_frame(self._session, xr.FrameBeginInfo())

@@ -4,6 +4,7 @@ made on a thread beside it and come after the head. Knows no OpenXR: whoever has
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -125,7 +126,7 @@ class Wearer:
         self.told.steps += 1
         wanted, got = before.moved(motion), frame.pose
         short = [b - a for a, b in zip(wanted.position[:2], (got or wanted).position[:2], strict=True)]
-        if float(np.hypot(*short)) > SLIP_M:
+        if math.hypot(*short) > SLIP_M:
             self._body = self._body.held_back((short[0], short[1]))
 
 

@@ -1,12 +1,14 @@
 """A walk on a head: both eyes see it from where they are, at its own pace, and the walker comes after the head."""
 
 import math
+import sys
 import threading
 
 import numpy as np
 import pytest
 from roam.scenes.explorer import SceneSession
 from roam.scenes.splits import make_scene
+from roam.viewer.cli import main
 from roam.viewer.xr.body import Body, HeadView, motion_after, pose_of
 from roam.viewer.xr.wear import Wearer
 from roam.world.pose import Camera, Motion, Pose
@@ -109,6 +111,22 @@ def test_pictures_go_on_and_follow_the_head_while_a_step_is_being_made_and_the_w
     assert np.abs(headset.pictures[1].astype(int) - headset.pictures[12]).mean() > 0.5
     moved = begun.moved(Motion(right=0.22))
     assert walk.frame.pose.distance_to(moved) < 0.07
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["play", "--truth", "--xr"], "pip install 'roam-worlds[xr]'"),
+        (["play", "--truth", "--xr", "--headless"], "leave out --headless and --keys"),
+        (["play", "--truth", "--xr", "--record", "walk.mp4"], "leave those options out"),
+        (["view", "tcp://127.0.0.1:1", "--xr", "--record", "walk.mp4"], "leave out --record"),
+    ],
+)
+def test_the_command_says_what_it_lacks(arguments, says, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "xr", None)
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert says in capsys.readouterr().err
 
 
 def test_a_world_that_is_seen_from_its_walker_alone_cannot_be_worn():
