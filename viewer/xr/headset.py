@@ -10,6 +10,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,10 @@ class Headset:
 
     def __init__(self, *, width: int = 256):
         self.width = width
-        try:
-            import xr
-        except ImportError as error:
-            raise HeadsetError(f"a headset needs pyopenxr ({error}): pip install 'roam-worlds[xr]'") from error
-        self._xr, self._gl = xr, _Egl()
+        self._gl = _Egl()  # before pyopenxr is imported, which would choose another OpenGL
+        import xr
+
+        self._xr = xr
         self.is_over = self._is_running = False
         self._swapchain: Any = None
         self._textures: list[int] = []
@@ -182,6 +182,8 @@ class _Egl:
 
     def __init__(self):
         os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
+        if missing := [name for name in ("xr", "OpenGL") if not _is_there(name)]:
+            raise HeadsetError(f"a headset needs {' and '.join(missing)}: pip install 'roam-worlds[xr]'")
         try:
             from OpenGL import EGL as egl
             from OpenGL.EGL.EXT.platform_base import eglGetPlatformDisplayEXT
@@ -219,3 +221,10 @@ class _Egl:
         height, width = rows.shape[:2]
         GL.glTexSubImage2D(GL.GL_TEXTURE_2D, 0, 0, 0, width, height, GL.GL_RGB, GL.GL_UNSIGNED_BYTE, rows)
         GL.glFinish()
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ValueError:  # somebody has put it out of reach
+        return False
