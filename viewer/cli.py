@@ -57,6 +57,7 @@ PASSING_ON = (  # every argument
     measuring.rollout,
     measuring.stream,
     measuring.look,
+    measuring.photon,
     measuring.guesses,
     measuring.attack,
 )

@@ -53,6 +53,7 @@ class Handlers:
             p.Resume: self._resume,
             p.Watch: self._watch,
             p.Act: self._act,
+            p.Dream: self._act,
             p.Credit: self._credit,
             p.Look: self._look,
             p.Surfaces: self._surfaces,
@@ -91,7 +92,7 @@ class Handlers:
         self._metrics.errors += 1
         code, seq, session, reason = code_of(error), seq_of(message, error), session_of(message), reason_of(error)
         log.debug("refused a %s with %s: %s", message.TYPE if message else "message", code, reason)
-        if isinstance(message, p.Act) and code in ("bad_action", "queue_full"):
+        if isinstance(message, p.Act | p.Dream) and code in ("bad_action", "queue_full"):
             self._wire.send(client_id, p.Receipt(session=session, seq=seq, status="refused", reason=reason))
         else:
             self._wire.send(client_id, p.Error(seq=seq, code=code, message=reason, session=session))
@@ -215,7 +216,7 @@ class Handlers:
         else:  # nobody has seen it since the server began: bring it back to show where it stands
             self._ask(client, message, [], then, of=session)
 
-    def _act(self, client: Client, message: p.Act) -> None:
+    def _act(self, client: Client, message: p.Act | p.Dream) -> None:
         session = self._registry.driven(message.session, client.id)
         try:
             receipts = session.controls.take_in(message, frame=session.index)

@@ -1,4 +1,4 @@
-"""Protocol 2: what travels between viewer and server, one frozen dataclass a message; docs/protocol.md has the prose.
+"""Protocol 3: what travels between viewer and server, one frozen dataclass a message; docs/protocol.md has the prose.
 
 A message is [msgpack header] or [msgpack header][raw payload]. Limits are enforced before anything is unpacked, unknown
 keys are ignored, nothing is unpickled. Knows no socket, no session and no world.
@@ -14,7 +14,7 @@ import msgpack
 
 from ...world.action import MAX_TEXT
 from .fields import HEX, MAX_WHOLE, NAME, FieldError, choice, flag, numbers, real, text, texts, whole, wholes
-from .looking import Look, PiecesHead, SightHead, Surfaces
+from .looking import Dream, Look, PiecesHead, SightHead, Surfaces
 from .message import ERROR_CODES as ERROR_CODES  # whoever speaks the protocol finds these here
 from .message import (
     MAX_CREDITS,
@@ -347,6 +347,7 @@ CLIENT_MESSAGES = _by_type(
     Credit,
     Look,
     Surfaces,
+    Dream,
     Fork,
     Rewind,
     Save,
