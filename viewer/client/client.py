@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -23,9 +24,10 @@ from ..wire.encoding import Look
 from ..wire.security import KeyPair, unlock
 from .connection import Connection
 from .looks import Looks
-from .walk_state import Received, ServerError, WalkState
+from .walk_state import Received, ServerError, WalkState, wanted_view
 
 HUNG_UP = "this client has hung up"
+MOST_WARNINGS = 20  # that wait to be taken; older ones are dropped
 
 
 class ConnectionLostError(ConnectionError):
@@ -51,6 +53,7 @@ class Client(Looks):
         self.timeout_s = timeout_s
         self.welcome: p.Welcome | None = None
         self.farewell = ""  # what the server said when it hung up, until it is back
+        self._warnings: deque[ServerError] = deque(maxlen=MOST_WARNINGS)
         self._refusal: p.Error | None = None
         self._last_seq = 0
         self._is_up = self._is_closed = False
@@ -107,6 +110,14 @@ class Client(Looks):
         with self._changed:
             return self._is_up and all(walk.is_seated or walk.failure for walk in self._walks.values())
 
+    def take_warnings(self) -> list[ServerError]:
+        """What the server has said of walks that go on all the same since this was asked last: that a walk is not kept,
+        as its disk is full (code storage)."""
+        with self._changed:
+            warnings = list(self._warnings)
+            self._warnings.clear()
+        return warnings
+
     # Beginning a walk: each returns the session's id.
 
     def open(
@@ -132,7 +143,7 @@ class Client(Looks):
             text=text,
             width=size[0],
             height=size[1],
-            **_view(look, ahead),
+            **wanted_view(look, ahead),
         )
         return self._begin(wanted, image)
 
@@ -140,15 +151,15 @@ class Client(Looks):
         """Begin a walk where the save of that name stood. token: that of the walk that was saved, where this client did
         not save it."""
         token = token or self._saved.get(name, "")
-        return self._begin(p.Load(seq=self._next_seq(), name=name, token=token, **_view(look, ahead)))
+        return self._begin(p.Load(seq=self._next_seq(), name=name, token=token, **wanted_view(look, ahead)))
 
     def resume(self, token: str, *, look: Look | None = None, ahead: int = 1) -> str:
         """Take up a walk that another connection began."""
-        return self._begin(p.Resume(seq=self._next_seq(), token=token, **_view(look, ahead)))
+        return self._begin(p.Resume(seq=self._next_seq(), token=token, **wanted_view(look, ahead)))
 
     def watch(self, session: str, *, look: Look | None = None, ahead: int = 1) -> str:
         """See a walk that somebody else drives."""
-        return self._begin(p.Watch(seq=self._next_seq(), session=session, **_view(look, ahead)))
+        return self._begin(p.Watch(seq=self._next_seq(), session=session, **wanted_view(look, ahead)))
 
     def record(
         self,
@@ -419,6 +430,8 @@ class Client(Looks):
         lost = self._walks.get(error.session) if is_over else walk
         if lost and (lost is walk or lost.is_seated):
             lost.failure = ServerError(error.code, error.message)
+        if error.code == "storage" and not error.seq:
+            self._warnings.append(ServerError(error.code, error.message))
         if error.seq in self._answers:
             self._answers[error.seq] = ServerError(error.code, error.message)
 
@@ -431,14 +444,3 @@ class Client(Looks):
         self._last_seq = max(self._last_seq, opened.last)
         for act in walk.unfinished:
             self._connection.send(act)
-
-
-def _view(look: Look | None, ahead: int) -> dict:
-    look = look or Look()
-    return {
-        "encoding": look.encoding,
-        "quality": look.quality,
-        "depth": look.depth,
-        "tokens": look.tokens,
-        "credits": ahead,
-    }

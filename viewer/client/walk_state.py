@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ...world.frame import Frame
 from ..wire import protocol as p
-from ..wire.encoding import decode
+from ..wire.encoding import Look, decode
 
 
 class ServerError(ValueError):
@@ -87,7 +87,7 @@ class WalkState:
         return index == self.index or (self.newest is not None and index == self.newest.head.index)
 
     def show(self, head: p.FrameHead, payload: bytes | memoryview) -> None:
-        """A frame has come; one that waits untaken has had its day."""
+        """A frame has come; it replaces one that nobody has taken."""
         self.newest = Arrived(head, payload)
         self.owed += 1
 
@@ -105,3 +105,15 @@ class WalkState:
     def seat(self, opened: p.Opened) -> None:
         """The server has this walk ready for this connection; credits of the one before are void."""
         self.id, self.token, self.owed, self.is_seated = opened.session, opened.token, 0, True
+
+
+def wanted_view(look: Look | None, ahead: int) -> dict:
+    """The fields of a Viewing for frames of that kind, of which `ahead` may be under way; None: as Look has it."""
+    look = look or Look()
+    return {
+        "encoding": look.encoding,
+        "quality": look.quality,
+        "depth": look.depth,
+        "tokens": look.tokens,
+        "credits": ahead,
+    }

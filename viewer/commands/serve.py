@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -45,7 +45,7 @@ def serve(
     folder = folder or _at_home(".local/share/roam/walks")
     raise_file_limit()
     server = Server(worlds, address, folder=folder, keys=keys, is_open=is_open, limits=limits, record=record)
-    _on_signals(server.request_stop)
+    on_signals(server.request_stop)
     metrics = gateway = None
     try:
         if metrics_port is not None:
@@ -94,7 +94,7 @@ def gateway(
 ) -> None:
     """Serve the web page and its WebSocket until SIGINT or SIGTERM. keys, name: its own pair, for servers with keys."""
     ending = threading.Event()
-    _on_signals(ending.set)
+    on_signals(ending.set)
     pair: KeyPair | None = read_key(keys, name) if keys else None
     bridge = Gateway(
         server, host=host, port=port, server_key=server_key, keys=pair, is_open=is_open, allow_origins=allow_origins
@@ -145,7 +145,8 @@ def raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _on_signals(stop) -> None:
+def on_signals(stop: Callable[[], None]) -> None:
+    """Have `stop` called at the signals that end a program."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # a terminal that closes ends a server as Ctrl-C does
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: stop())
