@@ -64,8 +64,8 @@ def load_official(
     float32, bfloat16, float16, fp8, int8 or int4, by default bfloat16 on a GPU and float32 elsewhere; context: the most
     tokens of a sequence, by default all that the weights were trained for, or the most that fit; available: bytes that
     may be used, by default all that are free; mesh: the processes to split the language model over, each of which calls
-    this; devices: how many to split it over where this process leads and starts the others (followers.py); need: what the
-    task takes. Where the vision tokenizer does not fit beside the model it stays on the CPU. The memory plan goes
+    this; devices: how many to split it over where this process leads and starts the others (followers.py); need: what
+    the task takes. Where the vision tokenizer does not fit beside the model it stays on the CPU. The memory plan goes
     through `say` before anything is loaded. Raises CheckpointError or TokenizerError
     for files that are missing, torn or of another model, DoesNotFit for a device too small, PrecisionError for an
     unknown precision.
