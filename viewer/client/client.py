@@ -23,7 +23,7 @@ from ..wire.encoding import Look
 from ..wire.security import KeyPair, unlock
 from .connection import Connection
 from .looks import Looks
-from .walk_state import Received, ServerError, WalkState
+from .walk_state import Received, ServerError, WalkState, view_fields
 
 HUNG_UP = "this client has hung up"
 
@@ -50,6 +50,7 @@ class Client(Looks):
     ):
         self.timeout_s = timeout_s
         self.welcome: p.Welcome | None = None
+        self.place = 0  # in the queue of a cluster that is full, while an `open` waits
         self.farewell = ""  # what the server said when it hung up, until it is back
         self._refusal: p.Error | None = None
         self._last_seq = 0
@@ -132,7 +133,7 @@ class Client(Looks):
             text=text,
             width=size[0],
             height=size[1],
-            **_view(look, ahead),
+            **view_fields(look, ahead),
         )
         return self._begin(wanted, image)
 
@@ -140,15 +141,15 @@ class Client(Looks):
         """Begin a walk where the save of that name stood. token: that of the walk that was saved, where this client did
         not save it."""
         token = token or self._saved.get(name, "")
-        return self._begin(p.Load(seq=self._next_seq(), name=name, token=token, **_view(look, ahead)))
+        return self._begin(p.Load(seq=self._next_seq(), name=name, token=token, **view_fields(look, ahead)))
 
     def resume(self, token: str, *, look: Look | None = None, ahead: int = 1) -> str:
         """Take up a walk that another connection began."""
-        return self._begin(p.Resume(seq=self._next_seq(), token=token, **_view(look, ahead)))
+        return self._begin(p.Resume(seq=self._next_seq(), token=token, **view_fields(look, ahead)))
 
     def watch(self, session: str, *, look: Look | None = None, ahead: int = 1) -> str:
         """See a walk that somebody else drives."""
-        return self._begin(p.Watch(seq=self._next_seq(), session=session, **_view(look, ahead)))
+        return self._begin(p.Watch(seq=self._next_seq(), session=session, **view_fields(look, ahead)))
 
     def record(
         self,
@@ -279,6 +280,11 @@ class Client(Looks):
             self._walks.pop(session, None)
         self._request(p.Close(seq=self._next_seq(), session=session), p.Done)
 
+    def resumptions(self, session: str) -> list[p.Resumed]:
+        """The times that a cluster took this walk up elsewhere."""
+        with self._changed:
+            return list(self._walk(session).resumed)
+
     def stats(self) -> p.Statistics:
         return self._request(p.Stats(seq=self._next_seq()), p.Statistics)
 
@@ -393,11 +399,15 @@ class Client(Looks):
                 self._fail(message)
             elif isinstance(message, p.Opened):
                 self._opened(message)
+            elif isinstance(message, p.Resumed) and message.session in self._walks:
+                self._walks[message.session].go_on(message)
             elif isinstance(message, p.Goodbye):
                 self.farewell = message.reason
             if isinstance(message, p.SightHead | p.PiecesHead) and message.seq in self._answers:
                 self._payloads[message.seq] = payload
-            if isinstance(message, p.Request) and message.seq in self._answers:
+            if isinstance(message, p.Queued):
+                self.place = message.place
+            elif isinstance(message, p.Request) and message.seq in self._answers:
                 self._answers[message.seq] = message
             self._changed.notify_all()
 
@@ -427,18 +437,8 @@ class Client(Looks):
         if walk is None:
             return
         self._walks[opened.session] = walk
+        self.place = 0
         walk.seat(opened)
         self._last_seq = max(self._last_seq, opened.last)
         for act in walk.unfinished:
             self._connection.send(act)
-
-
-def _view(look: Look | None, ahead: int) -> dict:
-    look = look or Look()
-    return {
-        "encoding": look.encoding,
-        "quality": look.quality,
-        "depth": look.depth,
-        "tokens": look.tokens,
-        "credits": ahead,
-    }

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ...world.frame import Frame
 from ..wire import protocol as p
-from ..wire.encoding import decode
+from ..wire.encoding import Look, decode
 
 
 class ServerError(ValueError):
@@ -50,6 +50,7 @@ class WalkState:
 
     is_seated: the server knows that this connection has the walk; until it does, acts wait in `typed` and `held`.
     is_eager: somebody waits for a step, and frames are taken as they come. failure: why there will be no more frames.
+    resumed: the times that a cluster took it up elsewhere.
     """
 
     id: str
@@ -64,6 +65,7 @@ class WalkState:
     typed: dict[int, p.Act] = field(default_factory=dict)
     receipts: dict[int, p.Receipt] = field(default_factory=dict)
     failure: ServerError | None = None
+    resumed: list[p.Resumed] = field(default_factory=list)
 
     @property
     def looks(self) -> dict:
@@ -102,6 +104,24 @@ class WalkState:
         if self.typed.pop(receipt.seq, None):
             self.receipts[receipt.seq] = receipt
 
+    def go_on(self, resumed: p.Resumed) -> None:
+        """A cluster has taken this walk up elsewhere, maybe from a frame before the newest that came."""
+        self.resumed.append(resumed)
+        if self.index > resumed.index:
+            self.taken = None
+
     def seat(self, opened: p.Opened) -> None:
         """The server has this walk ready for this connection; credits of the one before are void."""
         self.id, self.token, self.owed, self.is_seated = opened.session, opened.token, 0, True
+
+
+def view_fields(look: Look | None, ahead: int) -> dict:
+    """The fields of a Viewing that shows frames so, with that many under way."""
+    look = look or Look()
+    return {
+        "encoding": look.encoding,
+        "quality": look.quality,
+        "depth": look.depth,
+        "tokens": look.tokens,
+        "credits": ahead,
+    }

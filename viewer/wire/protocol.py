@@ -326,6 +326,31 @@ class Error(Message):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Queued(Request):
+    """Every place is taken: this `open` waits as number `place` of a queue, for about wait_s more. Said again whenever
+    that changes; `opened`, or an `error`, ends it. From version 3 on."""
+
+    TYPE: ClassVar[str] = "queued"
+    SINCE: ClassVar[int] = 3
+    place: int = whole(1)
+    wait_s: float = real(low=0, default=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed(Message):
+    """A walk goes on elsewhere, from that frame, because whatever held it has ended. Nothing need be done: typed words
+    that were lost are done again, what is held is held. moved: it was moved on purpose, and nothing was lost. From
+    version 3 on."""
+
+    TYPE: ClassVar[str] = "resumed"
+    SINCE: ClassVar[int] = 3
+    session: str = session_id()
+    index: int = whole(default=0)
+    last: int = whole(default=0)
+    moved: bool = flag(default=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Goodbye(Message):
     """From a server: it closes; every walk is saved and can be resumed when it is back. From a client: it hangs up."""
 
@@ -357,7 +382,20 @@ CLIENT_MESSAGES = _by_type(
     Goodbye,
 )
 SERVER_MESSAGES = _by_type(
-    Welcome, Opened, Receipt, FrameHead, SightHead, PiecesHead, Done, Recorded, Pong, Statistics, Error, Goodbye
+    Welcome,
+    Opened,
+    Receipt,
+    FrameHead,
+    SightHead,
+    PiecesHead,
+    Done,
+    Recorded,
+    Pong,
+    Statistics,
+    Error,
+    Queued,
+    Resumed,
+    Goodbye,
 )
 MESSAGES = CLIENT_MESSAGES | SERVER_MESSAGES
 

@@ -227,6 +227,10 @@ class Stepper:
         single = [[t] for t in taken if not self.explorers.is_batched(t[0].controls.session)]
         return single + ([batched] if batched else [])
 
+    def hand_in(self, then: Callable[[Any], None], value: Any) -> None:
+        """Have `then` run with a value when outcomes are collected; from any thread."""
+        self._give(then, value)
+
     def _give(self, then: Callable, value: Any) -> None:
         with self._giving:
             self._outcomes.append((then, value))
