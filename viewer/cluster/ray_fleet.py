@@ -12,6 +12,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from .fleet import FleetError, WorkerLostError
@@ -42,6 +43,7 @@ class Recipe:
     options: dict | None = None
     every_s: float = 1.0
     most_walks: int = 16
+    target_ms: float = 0.0
 
 
 class RayWorker:
@@ -66,15 +68,12 @@ class RayWorker:
             address=f"tcp://{host or _ray().util.get_node_ip_address()}:0",
             every_s=recipe.every_s,
             most_walks=recipe.most_walks,
+            target_ms=recipe.target_ms,
         )
 
     def plain(self, method: str, *arguments: Any) -> Any:
         """As Worker has it."""
         return self._worker.plain(method, *arguments)
-
-    def frame(self, num_bytes: int) -> bytes:
-        """So many bytes by way of Ray's object store; for the bench that compares it with our sockets."""
-        return bytes(num_bytes)
 
     def stay(self) -> None:
         """Returns when this worker is stopped; raises, to whoever waits for it, when it dies."""
@@ -90,7 +89,7 @@ class RayFleet:
     one of our own on this machine, which ends with us; its ports are on loopback alone."""
 
     def __init__(self, recipe: Recipe, *, address: str | None = None, most: int = 1):
-        self._ray = _ray()
+        self._ray = _ray(is_alone=address is None)
         self._recipe, self._address, self._most = recipe, address, most
         self._actors: dict[str, Any] = {}
         self._watched: dict[Any, str] = {}  # what `stay` will return, to the worker's name
@@ -116,6 +115,9 @@ class RayFleet:
                 )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise FleetError(f"Ray at {self._address or 'this machine'}: {str(error).splitlines()[0]}") from error
+        if not self._address and not ip_address(self._ray.util.get_node_ip_address()).is_loopback:
+            self._ray.shutdown()
+            raise FleetError("Ray was imported by something else before, and would listen beyond this machine")
         self._thread.start()
         return [about for name in self._ray.util.list_named_actors() if (about := self._found(name))]
 
@@ -149,10 +151,6 @@ class RayFleet:
             return self._ray.get(actor.plain.remote(method, *arguments), timeout=ANSWER_S)
         except (self._ray.exceptions.RayActorError, self._ray.exceptions.GetTimeoutError) as error:
             raise WorkerLostError(f"{name}: {type(error).__name__}") from error
-
-    def actor(self, name: str) -> Any:
-        """Ray's handle of a worker."""
-        return self._actors[name]
 
     def kill(self, name: str) -> None:
         actor = self._forget(name)
@@ -207,8 +205,12 @@ class RayFleet:
                     self._on_death(name)
 
 
-def _ray() -> Any:
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+def _ray(*, is_alone: bool = False) -> Any:
+    """Ray, as a module. is_alone: its ports are to be on loopback, which Ray wants to be told when it is imported, by a
+    name that says less than it means."""
+    if is_alone:
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # GPUs are left visible to workers that take none
     try:
         import ray
     except ImportError as error:

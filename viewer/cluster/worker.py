@@ -56,7 +56,8 @@ class Status:
 
 
 class Worker:
-    """Serves `worlds` at `address` to whoever has the front's key. place: where walks are kept for other workers."""
+    """Serves `worlds` at `address` to whoever has the front's key. place: where walks are kept for other workers;
+    target_ms: what a batch of steps may take, 0 for whatever it takes."""
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class Worker:
         address: str = "tcp://127.0.0.1:0",
         every_s: float = 1.0,
         most_walks: int = 64,
+        target_ms: float = 0.0,
     ):
         self._folder = Path(tempfile.mkdtemp(prefix=f"roam-{name}-"))
         pair = make_key(self._folder / "keys", "server")
@@ -81,6 +83,7 @@ class Worker:
             max_kept_bytes_each=2**62,
             opens_per_s=MANY,
             max_awake=max(64, 2 * most_walks),
+            batch_ms=target_ms,
         )
         walks = self._folder / "walks"
         self.keeper = Keeper(walks, place, every_s=every_s)

@@ -24,7 +24,7 @@ def up(
     steps: Steps = None,
     temperature: Heat = None,
     walks: Annotated[int, typer.Option(min=1, help="Walks driven at a time on a worker.")] = 16,
-    target_ms: Annotated[float, typer.Option(min=0, help="A worker whose steps take longer, p95, is full.")] = 0.0,
+    target_ms: Annotated[float, typer.Option(min=0, help="What a batch may take; a worker past it is full.")] = 0.0,
     each: Annotated[int, typer.Option(min=1, help="Walks driven at a time by one key, or address.")] = 128,
     queue: Annotated[int, typer.Option(min=0, help="Who may wait for a place; more are refused.")] = 64,
     wait_s: Annotated[float, typer.Option(min=1, help="How long one may wait.")] = 120.0,
@@ -59,6 +59,7 @@ def up(
             options={"endpoint_url": endpoint} if endpoint else None,
             every_s=every_s,
             most_walks=walks,
+            target_ms=target_ms,
         )
 
     run(

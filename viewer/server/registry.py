@@ -48,6 +48,7 @@ class Limits:
     keep_s: float = 30 * 86400.0  # a walk that nobody took up for this long makes room for others
     unused_s: float = 60.0  # a walk in which nothing was done makes room after this long
     snapshot_frames: int = 30
+    batch_ms: float = 0.0  # what steps that are taken together may take; 0: all that wait are taken together
     snapshot_bytes: int = 2**20  # a frame, in the long run: larger snapshots are taken less often
 
 

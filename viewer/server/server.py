@@ -74,7 +74,7 @@ class Server:
             worlds, self._store, snapshot_frames=self.limits.snapshot_frames, snapshot_bytes=self.limits.snapshot_bytes
         )
         self._explorers.on_first = on_first or self._explorers.on_first
-        self._stepper = Stepper(self._explorers, self._wire.wake)
+        self._stepper = Stepper(self._explorers, self._wire.wake, target_ms=self.limits.batch_ms)
         self._handlers = Handlers(
             worlds, self._registry, self._wire, self._explorers, self._stepper, self.metrics, self._recordings
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 import pytest
-
 from roam.world.stepping.side_by_side import SideBySide
 
 
