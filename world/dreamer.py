@@ -139,7 +139,7 @@ class Dreamer:
         known = (self._tensor(part)[None] for part in (carried.pixels, carried.depth, carried.covered))
         pixels, depth = self._see("paint", points, *known, self._tensor(noise))
         pixels = pixels[0].cpu().numpy()
-        depth = smoothed(depth[0].float().cpu().numpy(), pixels)
+        depth = smoothed(depth[0].float().cpu().numpy(), pixels, ~carried.covered)
         depth = np.where(carried.covered, carried.depth, depth).astype(np.float16).astype(np.float32)
         view = View(pixels, depth, pose, widened(~carried.covered))
         return Dream(tokens.view(h, w).cpu().numpy().astype(np.int32), view)

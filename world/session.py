@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 REWIND_LIMIT = 120
 STARTS = ("auto", "warp", "frame", "noise")
-DECODERS = ("dida", "autoregressive", "carry")
+DECODERS = ("dida", "autoregressive", "jacobi", "carry")
 NUM_VIEWS = 8  # remembered views carried into a canvas, as in training
 
 
@@ -169,8 +169,9 @@ class Session:
 
     start: where canvases begin: carried views ("warp"), the frame before ("frame"), pure noise ("noise"), or "auto":
     carried views where the action has a motion and the frame a pose, else the frame before. decoder: "dida",
-    "autoregressive" (token by token), or "carry", which shows the carried view with no model: a baseline. is_solid:
-    whether steps end at remembered surfaces (spatial/collision.py), or go wherever the action says.
+    "autoregressive" (token by token), "jacobi" (the same tokens, several a pass), or "carry", which shows the carried
+    view with no model: a baseline. is_solid: whether steps end at remembered surfaces (spatial/collision.py), or go
+    wherever the action says.
     """
 
     def __init__(

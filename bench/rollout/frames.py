@@ -98,12 +98,12 @@ def measure_tokens(world: World, peaks: Peaks, seconds: float) -> Row:
     passes, N = world.passes, world.tokens
     index, seeds = (torch.tensor([value], device=passes.device) for value in (len(world.past), 7))
     words = torch.zeros(1, dtype=torch.int32, device=passes.device)
-    before = torch.zeros(1, dtype=torch.int64, device=passes.device)
+    before = torch.zeros(1, 1, dtype=torch.int64, device=passes.device)
     places = [int(place) for place in np.linspace(0, N - 1, min(N, 16))]
 
     def some() -> None:
         for place in places:
-            passes.next_token(before, place, words, index, [world.past], [world.own], seeds, temperature=1.0)
+            passes.next_tokens(before, place, words, index, [world.past], [world.own], seeds, temperature=1.0)
 
     times = [ms * N / len(places) for ms in _timed(some, passes.device, seconds)]
     model = passes.model.config

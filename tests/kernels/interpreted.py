@@ -291,7 +291,7 @@ def every_pass(passes):
     tokens = decode_canvas(predict, canvas, passes.path, [torch.tensor([1, 2]), torch.tensor([3, 4])])
     passes.commit(tokens, index, past, own)
     seeds, words = torch.tensor([5, 6]), torch.tensor([2, 1], dtype=torch.int32)
-    last = passes.next_token(tokens[:, 0], 1, words, index, past, own, seeds, temperature=1.0)
+    last = passes.next_tokens(tokens[:, :1], 1, words, index, past, own, seeds, temperature=1.0)
     return tokens, last, passes.cache.k, passes.cache.v, passes.cache.lengths
 
 

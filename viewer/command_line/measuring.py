@@ -21,6 +21,11 @@ def rollout(ctx: typer.Context) -> None:
     run_module("bench.rollout", ctx.args)
 
 
+def guesses(ctx: typer.Context) -> None:
+    """Several tokens a pass against one, token by token; arguments go to `python -m roam.bench.guesses`."""
+    run_module("bench.guesses", ctx.args)
+
+
 def stream(ctx: typer.Context) -> None:
     """Key to frame over the wire; arguments go to `python -m roam.bench.stream`."""
     run_module("bench.stream", ctx.args)

@@ -15,7 +15,7 @@ Context = Annotated[int | None, typer.Option(min=256, help="Official models: the
 Area = Annotated[int | None, typer.Option(min=256, help="Official models: pixels that a given picture is brought to.")]
 Words = Annotated[Path | None, typer.Option("--text-tokenizer", help="Folder of emu3.tiktoken, where not found.")]
 Devices = Annotated[int | None, typer.Option(min=1, help="Official models: GPUs that the model is split over.")]
-Decoder = Annotated[str | None, typer.Option(help="Official models: auto, dida or autoregressive.")]
+Decoder = Annotated[str | None, typer.Option(help="Official models: auto, dida, jacobi or autoregressive.")]
 Sampler = Annotated[str | None, typer.Option(help="Official models: how they denoise, direct or jump.")]
 Turns = Annotated[str | None, typer.Option(help="Official models: how turns are told apart, user or span.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps in which what nobody has seen is dreamt.")]

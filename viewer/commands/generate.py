@@ -88,7 +88,7 @@ def generate(
     from ...world.emu.checkpoint import Need, load_official
     from ...world.emu.engine import explore_preset
     from ...world.emu.ibq import CELL
-    from ...world.emu.prompts import cells_of, is_whole, preset, prompt, turn
+    from ...world.emu.prompts import cells_of, decoder_of, preset, prompt, turn
     from ...world.emu.settings import is_adapted, refuse_swapped
 
     # what cannot be is refused before minutes of loading
@@ -100,7 +100,7 @@ def generate(
         turn(instruction, form=drawn.turns)
     cells = cells_of(size, task)
     refuse_swapped(model, vision)
-    is_whole(drawn, is_adapted=is_adapted(model))
+    decoder_of(drawn, is_adapted=is_adapted(model))
     request = Request(task, asked, pixels, drawn, cells, seed)
     prepare(out)
     is_anew = task in ONE_PICTURE

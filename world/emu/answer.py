@@ -1,7 +1,8 @@
 """Answers of an official checkpoint, words and pictures, as they come: token by token, or pictures whole by DiDA.
 
 The conditional branch reads everything; the unconditional one, which only guides visual tokens, reads the images, or
-all. Both go through the model in one batch. Tokens that the grammar forces cost neither a head nor a pass of their own.
+all. Both go through the model in one batch. Tokens that the grammar forces cost neither a head nor a pass of their own,
+and a pass over a picture's next code tries guesses of those after it (transformer/autoregressive.py).
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import torch
 from ...kernels.sample import head_sample
 from ..checkpoint import Checkpoint
 from ..config import DidaConfig
+from ..transformer.autoregressive import WINDOW, guessed, num_right
 from ..transformer.cache import KVCache
 from ..transformer.dida import MetricPath, decode_canvas, start_from_noise
 from .checkpoint import parts_of
 from .ibq import CELL, smart_resize, smart_size
-from .prompts import Preset, PromptError, is_whole, preset, prompt, turn, unconditional_prompt
+from .prompts import Preset, PromptError, decoder_of, preset, prompt, turn, unconditional_prompt
 from .sampling import Sampling, draw
 from .sequence import AnswerReader, Format, Grammar, Picture, Text
 from .token_stream import ContextFull, TokenStream, advance, canvas_states, settle
@@ -118,7 +120,7 @@ class AnswerWriter:
         self.checkpoint, self.request = checkpoint, request
         self.preset = request.preset or preset(request.task)
         self.parts = parts_of(checkpoint)
-        self.is_whole = is_whole(self.preset, is_adapted=checkpoint.is_adapted)  # whether pictures are denoised whole
+        self.decoder = decoder_of(self.preset, is_adapted=checkpoint.is_adapted)
         self.form = Format(self.parts.text, checkpoint.vocabulary)
         self.device = checkpoint.model.lm_head.weight.device
         self.prompt: list[int] = []  # what the answer answers, and the images that it goes by
@@ -126,7 +128,8 @@ class AnswerWriter:
         self.tokens: list[int] = []  # the answer so far, of all turns
         self.num_passes = self.num_images = 0
         self._words_run = 0  # tokens of words since the last picture
-        self._drawn: deque[int] = deque()  # codes of a picture denoised whole that are still to be taken
+        self._drawn: deque[int] = deque()  # codes of a picture that are known and still to be taken
+        self._guesses = torch.zeros(1, 0, dtype=torch.int64)  # of the codes after those
         self.reader = AnswerReader(self.form)
         if streams is None:
             question = prompt(request.task, request.question, len(request.images), vla=self.preset.vla)
@@ -198,13 +201,26 @@ class AnswerWriter:
         return self._draw_word(can_begin)
 
     def _draw_code(self) -> int:
-        first, head = self.form.vocabulary.first_code, self.checkpoint.model.lm_head.weight
-        if self.is_whole and not self._drawn:
-            self._drawn.extend(self._denoised().flatten().tolist())
-        if self._drawn:
-            return first + self._drawn.popleft()
-        hidden, guided = self._guided(self._advance(self.branches))
-        return first + self._draw(hidden, head[self.form.vocabulary.visual], self.preset.image, **guided)
+        if not self._drawn:
+            self._drawn.extend(self._denoised() if self.decoder == "dida" else self._drawn_ahead())
+        return self.form.vocabulary.first_code + self._drawn.popleft()
+
+    def _drawn_ahead(self) -> list[int]:
+        """The next code, and those after it that one pass gives as well."""
+        grammar, visual = self.grammar, self.form.vocabulary.visual
+        window = 1 if self.decoder == "autoregressive" else WINDOW
+        ahead = grammar.places_ahead(window)
+        known = torch.tensor([grammar.codes()], dtype=torch.int64)
+        guesses = guessed(known, self._guesses, sum(ahead) - 1, width=grammar.width)
+        codes = iter((guesses[0] + self.form.vocabulary.first_code).tolist())
+        between = [next(codes) if is_code else self.form.row_end for is_code in ahead[:-1]]
+        rows = [row for row, is_code in enumerate(ahead) if is_code]
+        hidden, guided = self._guided(self._advance(self.branches, between)[:, rows])
+        head = self.checkpoint.model.lm_head.weight[visual]
+        drawn = self._draw(hidden, head, self.preset.image, ahead=rows, **guided)[None].cpu()
+        right = num_right(guesses, drawn)
+        self._guesses = drawn[:, right:]
+        return drawn[0, :right].tolist()
 
     def _guided(self, hidden: torch.Tensor) -> tuple[torch.Tensor, dict]:
         """States of all branches, (B, ..., C), as those to draw by and what `draw` mixes them with. Of three branches,
@@ -218,8 +234,8 @@ class AnswerWriter:
         mixed = nothing + self.preset.image_guidance * (pictures - nothing) + self.preset.guidance * (words - pictures)
         return mixed.to(hidden.dtype), {}
 
-    def _denoised(self) -> torch.Tensor:
-        """The codes (1, N) of the picture whose header has just been written."""
+    def _denoised(self) -> list[int]:
+        """The codes of the picture whose header has just been written."""
         form, model, dida = self.form, self.checkpoint.model, self._dida
         head, height, width = model.lm_head.weight[form.vocabulary.visual], self.grammar.height, self.grammar.width
         settle(model, self.branches, but=1)  # the marker is the canvas's first row, as in training
@@ -242,13 +258,8 @@ class AnswerWriter:
 
         path = MetricPath(self.checkpoint.metric, dida)
         seeds = [self._seed(step) for step in range(dida.steps + 1)]
-        return decode_canvas(
-            predict,
-            start_from_noise(path, (1, height * width), seeds[0]),
-            path,
-            seeds[1:],
-            sampler=self.preset.sampler or "direct",
-        )
+        canvas = start_from_noise(path, (1, height * width), seeds[0])
+        return decode_canvas(predict, canvas, path, seeds[1:], sampler=self.preset.sampler or "direct")[0].tolist()
 
     @property
     def _dida(self) -> DidaConfig:
@@ -274,20 +285,22 @@ class AnswerWriter:
             allowed[[self.form.end, self.form.answer_end]] = False
         allowed[self.form.image_begin] = can_begin_image
         hidden = self._advance([self.conditional])[0]
-        return self._draw(hidden, self.checkpoint.model.lm_head.weight[:first], self.preset.text, allowed=allowed)
+        return int(self._draw(hidden, self.checkpoint.model.lm_head.weight[:first], self.preset.text, allowed=allowed))
 
     def _draw_among(self, ids: list[int]) -> int:
         is_greedy = len(self.grids) > 1 and self.preset.references == "greedy"
         sampling = Sampling(temperature=0.0 if is_greedy else self.preset.image.temperature)
         hidden = self._advance([self.conditional])[0]
-        return ids[self._draw(hidden, self.checkpoint.model.lm_head.weight[ids], sampling)]
+        return ids[int(self._draw(hidden, self.checkpoint.model.lm_head.weight[ids], sampling))]
 
-    def _draw(self, hidden, weight, sampling: Sampling, **options) -> int:
-        return draw(hidden, weight, sampling, seed=self.request.seed, position=self.conditional.end, **options)
+    def _draw(self, hidden, weight, sampling: Sampling, *, ahead: Sequence[int] = (0,), **options) -> torch.Tensor:
+        """Draws at places so many ahead of the next token's, of hidden states (N, C): (N,) rows of the weight."""
+        positions = [self.conditional.end + place for place in ahead]
+        return draw(hidden, weight, sampling, seed=self.request.seed, positions=positions, **options)
 
-    def _advance(self, streams: list[TokenStream]):
+    def _advance(self, streams: list[TokenStream], guesses: Sequence[int] = ()) -> torch.Tensor:
         self.num_passes += 1
-        return advance(self.checkpoint.model, streams)
+        return advance(self.checkpoint.model, streams, guesses)
 
     def _take(self, token: int) -> Iterator[Event]:
         """Append a token to the branches that read it, and say what it completes."""

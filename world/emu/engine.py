@@ -34,7 +34,7 @@ from .answer import AnswerWriter, Image, Request, Text
 from .checkpoint import Need, free_bytes, load_official, parts_of
 from .ibq import CELL
 from .passage import Passage, Strand, cells_of, codes_of, passage_of, passages_of
-from .prompts import Preset, PromptError, exploration, is_whole, preset
+from .prompts import Preset, PromptError, decoder_of, exploration, preset
 from .sequence import SMALLEST_SIDE, Format
 from .settings import is_adapted, refuse_swapped
 from .text import controls_in
@@ -68,7 +68,7 @@ class EmuEngine:
     def __init__(self, checkpoint: Checkpoint, *, preset: Preset | None = None, max_pages: int | None = None):
         parts = parts_of(checkpoint)
         self.checkpoint, self.preset = checkpoint, preset or explore_preset()
-        is_whole(self.preset, is_adapted=checkpoint.is_adapted)
+        decoder_of(self.preset, is_adapted=checkpoint.is_adapted)
         if self.preset.image_guidance is not None:
             raise PromptError("walks are guided on two branches; leave the guidance by images out")
         self.model, self.vision, self.text = checkpoint.model, parts.vision, parts.text
@@ -111,7 +111,7 @@ class EmuEngine:
             raise CheckpointError(f"{model} is an official model; name its vision tokenizer's folder as well")
         drawn = explore_preset(**changes)  # what cannot be is refused before minutes of loading
         refuse_swapped(model, vision)
-        is_whole(drawn, is_adapted=dida is not None or is_adapted(model))
+        decoder_of(drawn, is_adapted=dida is not None or is_adapted(model))
         need = Need(streams=drawn.num_branches, area=drawn.area, spare=_kept(context or Need.longest, drawn.area) + 2)
         checkpoint = load_official(
             model,
@@ -159,8 +159,8 @@ class EmuEngine:
     ) -> Session:
         """A walk that begins at a picture (H, W, 3) uint8 of any size, at words alone, or at a picture with words.
 
-        mode: "interactive" or, where the model is to lead, "free" (prompts.py). decoder: "dida" or "autoregressive", by
-        default as the weights can. start, solid, photograph: as Engine.session has them, and without a meaning here.
+        mode: "interactive" or, where the model is to lead, "free" (prompts.py). decoder: as a Preset has it, by default
+        as the weights can. start, solid, photograph: as Engine.session has them, and without a meaning here.
         Raises PromptError for neither picture nor words, or an unknown mode, ContextFull for words too long to walk on
         after them, and ValueError for a picture of which only a part is `seen`: the model takes it whole.
         """
@@ -184,7 +184,7 @@ class EmuEngine:
             writer.close()
             raise
         frame = replace(frame, pose=first.pose if isinstance(first, Frame) else _ORIGIN)
-        decoder = "dida" if writer.is_whole else "autoregressive"
+        decoder = writer.decoder
         return Session(
             self, [passage_of(frame, writer, said)], [], seed=seed, start=start, decoder=decoder, is_committed=False
         )

@@ -15,7 +15,7 @@ TASKS = ("t2i", "x2i", "howto", "story", "explore", "vla")
 MODES = ("interactive", "free")  # of explore: a picture an instruction, or the model walks by itself
 UNCONDITIONAL = ("images", "all")
 TURNS = ("user", "span")
-DECODERS = ("auto", "dida", "autoregressive")
+DECODERS = ("auto", "dida", "jacobi", "autoregressive")
 SAMPLERS = ("direct", "jump")  # of denoising
 REFERENCES = ("last", "greedy", "drawn")
 VLA = ("question", "plain")
@@ -42,7 +42,8 @@ class Preset:
     stops_at_image: whether the first picture ends it; text_limit: words' tokens after which a picture is begun, None
     to leave that to the model. unconditional: what of its own answer the unconditional branch reads, "images" as in the
     official transformers code or "all" as in its vLLM patch. decoder: "autoregressive" draws pictures token by token,
-    "dida" whole (for adapted weights), "auto" as the weights can. turns: how turns are told apart. steps, sampler and
+    "jacobi" the same tokens, several a pass, "dida" whole (for adapted weights); "auto" is whole or, where the weights
+    cannot, jacobi. turns: how turns are told apart. steps, sampler and
     heat: of denoising, None for the weights' own: how many, "direct" or "jump", and the temperature between steps.
     image_guidance: scale of a third branch, which reads neither words nor other pictures, None for none; references:
     which size pictures take where several references are given, "last" for the last one's, as the official
@@ -115,20 +116,23 @@ def preset(task: str, *, temperature: float | None = None, **changes) -> Preset:
     return replace(drawn, image=replace(drawn.image, temperature=temperature), heat=temperature)
 
 
-def is_whole(preset: Preset, *, is_adapted: bool) -> bool:
-    """Whether weights draw pictures whole under a preset. Raises PromptError for what would be noise, or do nothing."""
+def decoder_of(preset: Preset, *, is_adapted: bool) -> str:
+    """How weights draw pictures under a preset, "dida", "jacobi" or "autoregressive". Raises PromptError for what would
+    be noise, or do nothing."""
     if preset.decoder == "dida" and not is_adapted and preset.steps is None:
         raise PromptError(
             "these weights were never adapted to denoise whole pictures: leave out --decoder dida, adapt them with "
             "`roam adapt`, or say with --steps in how many steps they are to try"
         )
-    is_so = preset.decoder == "dida" or (preset.decoder == "auto" and is_adapted)
-    if not is_so and (preset.steps is not None or preset.sampler is not None):
+    decoder = preset.decoder
+    if decoder == "auto":
+        decoder = "dida" if is_adapted else "jacobi"
+    if decoder != "dida" and (preset.steps is not None or preset.sampler is not None):
         raise PromptError(
             "--steps and --sampler are of denoising, and pictures are drawn token by token here: leave "
             "them out, or add --decoder dida"
         )
-    return is_so
+    return decoder
 
 
 def prompt(task: str, question: str, num_images: int = 0, *, vla: str = "question") -> list[str | int]:

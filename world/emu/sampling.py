@@ -5,6 +5,7 @@ Top-p is turned into a mask of what may be drawn, in the official order: tempera
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,36 +34,35 @@ def draw(
     sampling: Sampling,
     *,
     seed: int,
-    position: int,
+    positions: Sequence[int],
     uncond: Tensor | None = None,
     guidance: float = 1.0,
     allowed: Tensor | None = None,
-) -> int:
-    """One row of `weight` for one hidden state.
+) -> Tensor:
+    """One row of `weight` for each hidden state: (N,) int64.
 
-    hidden, uncond (C,); weight (V, C), the head's rows that may be drawn; allowed (V,) bool. The draw depends on seed
-    and position alone. Guidance acts on the hidden states: the head is linear, so that is guidance on log-probabilities
-    but for a constant. With top_p below 1 the head is applied twice, which only text asks for.
+    hidden, uncond (N, C); weight (V, C), the head's rows that may be drawn; allowed (V,) bool. A draw depends on seed
+    and its position alone. Guidance acts on the hidden states: the head is linear, so that is guidance on
+    log-probabilities but for a constant. With top_p below 1 the head is applied twice, which only text asks for.
     """
     if sampling.top_p < 1 and sampling.temperature > 0:
         mixed = mix_guidance(hidden, uncond, guidance)
         logits = F.linear(mixed.to(weight.dtype), weight).float()
         if allowed is not None:
             logits = logits.masked_fill(~allowed, -torch.inf)
-        allowed = nucleus(logits, sampling)
-    positions = torch.full((1, 1), position, dtype=torch.int64, device=hidden.device)
-    token, _ = head_sample(
-        hidden.view(1, 1, -1),
+        allowed = torch.stack([nucleus(row, sampling) for row in logits])
+    tokens, _ = head_sample(
+        hidden[:, None],
         weight,
         seed,
-        positions=positions,
+        positions=torch.tensor([*positions], device=hidden.device)[:, None],
         temperature=sampling.temperature,
         top_k=sampling.top_k,
-        uncond=None if uncond is None else uncond.view(1, 1, -1),
+        uncond=None if uncond is None else uncond[:, None],
         guidance=guidance,
         allowed=allowed,
     )
-    return int(token)
+    return tokens[:, 0]
 
 
 def nucleus(logits: Tensor, sampling: Sampling) -> Tensor:

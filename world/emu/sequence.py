@@ -140,6 +140,21 @@ class Grammar:
         """Whether a visual token comes next."""
         return self.in_image and self._cells > 0 and self.forced() is None
 
+    def codes(self) -> list[int]:
+        """The codes that the picture being written has so far, counted from 0."""
+        first = self.form.vocabulary.first_code
+        return [token - first for token in self._block[self._block.index(self.form.codes_begin) :] if token >= first]
+
+    def places_ahead(self, count: int) -> list[bool]:
+        """Of the places that come next, up to the `count`-th code or the picture's end, whether each is a code's; the
+        others are row ends'."""
+        ahead: list[bool] = []
+        for place in range(self._place(), self._cells):
+            if sum(ahead) == count:
+                break
+            ahead.append(place % (self.width + 1) != self.width)
+        return ahead
+
     def forced(self) -> int | None:
         """The only token that may come next, or None."""
         if not self.in_image:

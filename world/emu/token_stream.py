@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..transformer.cache import CachedAttention, KVCache
 from ..transformer.model import Transformer
@@ -112,8 +113,9 @@ def canvas_states(model: Transformer, streams: Sequence[TokenStream], rows: Tens
 
 
 @torch.inference_mode()
-def advance(model: Transformer, streams: Sequence[TokenStream]) -> Tensor:
-    """Read all that is pending and return the last token's hidden state of each stream: (B, C).
+def advance(model: Transformer, streams: Sequence[TokenStream], guesses: Sequence[int] = ()) -> Tensor:
+    """Read all that is pending and return hidden states of each stream: the last token's, then those of the guesses of
+    what comes after it, which leave nothing behind: (B, 1 + guesses, C).
 
     Streams go together through as many tokens as all have pending; what one has more of goes first, alone. Every
     stream must have something pending.
@@ -123,21 +125,21 @@ def advance(model: Transformer, streams: Sequence[TokenStream]) -> Tensor:
     for stream in streams:
         while len(stream.pending) > together:
             _read(model, [stream], min(len(stream.pending) - together, PREFILL_ROWS))
-    while True:
-        hidden = _read(model, streams, min(len(streams[0].pending), PREFILL_ROWS))
-        if not streams[0].pending:
-            return hidden
+    while len(streams[0].pending) > PREFILL_ROWS:
+        _read(model, streams, PREFILL_ROWS)
+    return _read(model, streams, len(streams[0].pending), guesses)
 
 
-def _read(model: Transformer, streams: Sequence[TokenStream], count: int) -> Tensor:
-    """One causal pass over the next `count` tokens of each stream: the last hidden states (B, C)."""
+def _read(model: Transformer, streams: Sequence[TokenStream], count: int, guesses: Sequence[int] = ()) -> Tensor:
+    """One causal pass over the next `count` tokens of each stream, and guesses: hidden states from the last of those
+    tokens on, (B, 1 + guesses, C)."""
     cache, device = streams[0].cache, streams[0].cache.k.device
-    ids = torch.tensor([stream.pending[:count] for stream in streams], device=device)
-    slots = torch.stack([stream.slots(count) for stream in streams])
+    ids = torch.tensor([[*stream.pending[:count], *guesses] for stream in streams], device=device)
+    slots = F.pad(torch.stack([stream.slots(count) for stream in streams]), (0, len(guesses)), value=-1)
     start = torch.tensor([stream.position for stream in streams], device=device)
-    positions = start[:, None] + torch.arange(count, device=device)
+    positions = start[:, None] + torch.arange(ids.shape[1], device=device)
     attention = CachedAttention(cache, cache.table([stream.pages for stream in streams]), causal=True, slots=slots)
     hidden = model(model.embed(ids), positions, attention)
     for stream in streams:
         stream.commit(count)
-    return hidden[:, -1]
+    return hidden[:, count - 1 :]

@@ -166,16 +166,20 @@ def sharpened(depth, pixels):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def smoothed(depth, pixels):
+def smoothed(depth, pixels, where=None):
     """depth (H, W) float32 made even within surfaces and parted where the picture is: around every pixel a plane, which
     is linear in inverse depth, is fitted to the points that look like it in pixels (H, W, 3) uint8 and are about as far
-    (moving least squares; Levin 1998). What is wavy comes near as waves, and what is between two surfaces as spray."""
+    (moving least squares; Levin 1998). What is wavy comes near as waves, and what is between two surfaces as spray.
+    where (H, W) bool: the pixels that are wanted, of the others depth stays as it is; None for all."""
     H, W = depth.shape
     inverse, out = _in_company(1 / depth, pixels), np.empty((H, W), np.float32)
     log = -np.log(inverse)
     fall, unlike, apart = 2 / (LOOK * LOOK), 0.5 / LIKE**2, 0.5 / STEEP**2
     for v in range(H):
         for u in range(W):
+            if where is not None and not where[v, u]:
+                out[v, u] = depth[v, u]
+                continue
             n, x1, y1, xx, xy, yy, d1, dx, dy = 0.0, 0.0, 0.0, 0.1, 0.0, 0.1, 0.0, 0.0, 0.0
             for y in range(v - LOOK, v + LOOK + 1, 2):
                 for x in range(u - LOOK, u + LOOK + 1, 2):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..frame_codec import FrameCodec
 from ..session import Plan, Session
-from ..transformer.autoregressive import decode_autoregressive
+from ..transformer.autoregressive import WINDOW, decode_autoregressive
 from ..transformer.dida import Canvas, decode_canvas, start_from_frame, start_from_noise, start_from_warp
 from ..transformer.passes import Evidence, Passes
 from .seeds import seed_of
@@ -27,8 +27,14 @@ class WholeFrames:
 
     def decode(self, decoder: str, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
         """The codes (B, N) of each session's next frame; its words are written into its new page. decoder: "dida",
-        "autoregressive", or "carry", which takes the carried view or the frame before as the tokenizer has it."""
-        decoders = {"dida": self._denoise, "autoregressive": self._token_by_token, "carry": self._carry}
+        "autoregressive", "jacobi", which draws the same tokens several a pass, or "carry", which takes the carried view
+        or the frame before as the tokenizer has it."""
+        decoders = {
+            "dida": self._denoise,
+            "autoregressive": self._token_by_token,
+            "jacobi": self._with_guesses,
+            "carry": self._carry,
+        }
         return decoders[decoder](sessions, plans, pages)
 
     def prefill(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> None:
@@ -84,18 +90,32 @@ class WholeFrames:
         return start_from_frame(self.path, before, seeds)
 
     def _token_by_token(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
+        return self._in_turn(sessions, plans, pages, window=1)
+
+    def _with_guesses(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
+        return self._in_turn(sessions, plans, pages, window=WINDOW)
+
+    def _in_turn(
+        self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int], *, window: int
+    ) -> Tensor:
         self.prefill(sessions, plans, pages)
         past, index = [session.history() for session in sessions], numbers_of(sessions, 1, self.device)
         own = torch.tensor(pages, device=self.device)
         words, seeds = self.cache.lengths[own], seeds_of(sessions, 1, self.device)
 
-        def next_token(before: Tensor | None, place: int) -> Tensor:
-            before = torch.zeros_like(own) if before is None else before
-            return self.passes.next_token(
+        def next_tokens(before: Tensor, place: int) -> Tensor:
+            return self.passes.next_tokens(
                 before, place, words, index, past, pages, seeds, temperature=self.path.config.temperature
             )
 
-        tokens = decode_autoregressive(next_token, self.layout.num_cells)
+        tokens = decode_autoregressive(
+            next_tokens,
+            self.layout.num_cells,
+            batch=len(pages),
+            width=self.layout.grid[1],
+            window=window,
+            device=self.device,
+        )
         self.cache.lengths[own] = words  # the commit pass writes the frame again, the last token's row with it
         return tokens
 

@@ -1,4 +1,11 @@
-"""Token-by-token decoding of the same weights: one causal pass a token, to compare and for causal weights."""
+"""Token-by-token decoding of the same weights, to compare and for causal weights: one token a pass, or several, which
+are the very same.
+
+A token is the likeliest under noise that seed and place decide, so the tokens before it alone decide it. Guesses of
+them are read beside what is known; what is drawn after right guesses is right, and what is drawn after a wrong one is
+the next guess (predictive sampling: Wiggers and Hoogeboom 2020, arXiv 2002.09928). Speculative Jacobi decoding (arXiv
+2410.01699) draws the noise anew and keeps guesses by chance, which has the same distribution; here it is the same draw.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +14,38 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-NextToken = Callable[[Tensor | None, int], Tensor]  # (the token before (B,) or None at the marker, its place) -> (B,)
+WINDOW = 32  # tokens a pass, at most, where guesses are read (`roam bench guesses`)
+NextTokens = Callable[[Tensor, int], Tensor]  # (the tokens before (B, W), the first one's place) -> (B, W)
 
 
-def decode_autoregressive(next_token: NextToken, num_tokens: int) -> Tensor:
-    """Ask for each token in turn, given the one before: (B, num_tokens). Places count from 0, the image marker."""
-    tokens: list[Tensor] = []
-    for place in range(num_tokens):
-        tokens.append(next_token(tokens[-1] if tokens else None, place))
-    return torch.stack(tokens, 1)
+def decode_autoregressive(
+    next_tokens: NextTokens, num_tokens: int, *, batch: int, width: int, window: int, device: torch.device | str
+) -> Tensor:
+    """(batch, num_tokens) tokens of grids of `width` columns, `window` of them drawn in a pass, of which the right ones
+    are kept; 1 guesses nothing. next_tokens is asked for the token after each of those given; places count from 0, the
+    image marker, where the one given may be any."""
+    tokens = torch.zeros(batch, 1, dtype=torch.int64, device=device)  # in the marker's place, then what is known
+    guesses = tokens[:, :0]
+    while (known := tokens.shape[1] - 1) < num_tokens:
+        guesses = guessed(tokens[:, 1:], guesses, min(window, num_tokens - known) - 1, width=width)
+        drawn = next_tokens(torch.cat([tokens[:, -1:], guesses], 1), known)
+        right = num_right(guesses, drawn)
+        tokens, guesses = torch.cat([tokens, drawn[:, :right]], 1), drawn[:, right:]
+    return tokens[:, 1:]
+
+
+def guessed(known: Tensor, guesses: Tensor, count: int, *, width: int) -> Tensor:
+    """Guesses (B, count) of the tokens of a grid that come after `known` (B, n): `guesses` (B, g) as far as they go,
+    then what stands above each, or the last one where nothing does."""
+    n, row = known.shape[1], torch.cat([known, guesses[:, :count]], 1)
+    while row.shape[1] < n + count:
+        like = row[:, -width:] if row.shape[1] >= width else row[:, -1:]
+        row = torch.cat([row, like[:, :1] if row.shape[1] else row.new_zeros(len(row), 1)], 1)
+    return row[:, n:]
+
+
+def num_right(guesses: Tensor, drawn: Tensor) -> int:
+    """How many of the drawn tokens (B, G + 1) are right: the first, and each before which all guesses (B, G) are what
+    was drawn there; of sequences together, the fewest."""
+    agrees = (guesses == drawn[:, :-1]).all(0)
+    return 1 + int(agrees.cumprod(0).sum())

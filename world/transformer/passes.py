@@ -147,7 +147,7 @@ class Passes:
         pages = self._pages(own)
         self._call(("commit",), tokens, self.cache.lengths[pages], pages, index, table)
 
-    def next_token(
+    def next_tokens(
         self,
         before: Tensor,
         place: int,
@@ -159,8 +159,8 @@ class Passes:
         *,
         temperature: float,
     ) -> Tensor:
-        """Token by token: before (B,) the code at place - 1 (any at 0, where the marker stands), words (B,) int32 the
-        number of words in each own page -> the next code (B,)."""
+        """Token by token: before (B, W) the codes at place - 1 and on (any at 0, where the marker stands), words (B,)
+        int32 the number of words in each own page -> the code (B, W) after each, given those before it."""
         pages = [[*seen, *[-1] * (self.layout.window - len(seen)), page] for seen, page in zip(past, own, strict=True)]
         places = torch.full_like(words, place)
         return self._call(
@@ -179,7 +179,7 @@ class Passes:
             "words": self._read_words,
             "denoise": self._denoise,
             "commit": self._commit,
-            "token": self._next_token,
+            "token": self._next_tokens,
         }
         return runs[name](*inputs, *options)
 
@@ -228,17 +228,15 @@ class Passes:
         self.cache.lengths.index_copy_(0, own, words + count)
         return hidden[:, -1]
 
-    def _next_token(self, before, places, words, own, index, table, seeds, temperature):
+    def _next_tokens(self, before, places, words, own, index, table, seeds, temperature):
         self.cache.lengths.index_copy_(0, own, words + places)
-        ids = torch.where(places == 0, self.vocabulary.image, before + self.vocabulary.first_code)
-        slots = own * self.cache.page_size + words + places
-        positions = index * self.layout.page_size + self.layout.text_capacity + places
-        attention = CachedAttention(self.cache, table, causal=True, slots=slots[:, None])
-        hidden = self.model(self.model.embed(ids[:, None]), positions[:, None], attention)
-        positions = places.long()[:, None]
-        return head_sample(
-            hidden, self.head, seeds, positions=positions, temperature=temperature, has_confidence=False
-        )[0][:, 0]
+        ahead = places.long()[:, None] + torch.arange(before.shape[1], device=own.device)
+        ids = torch.where(ahead == 0, self.vocabulary.image, before + self.vocabulary.first_code)
+        slots = (own * self.cache.page_size + words)[:, None] + ahead
+        positions = index[:, None] * self.layout.page_size + self.layout.text_capacity + ahead
+        attention = CachedAttention(self.cache, table, causal=True, slots=slots)
+        hidden = self.model(self.model.embed(ids), positions, attention)
+        return head_sample(hidden, self.head, seeds, positions=ahead, temperature=temperature, has_confidence=False)[0]
 
     def _frame_rows(self, tokens: Tensor) -> Tensor:
         """The image marker and a grid's codes as rows, holes where they are -1: (B, N) -> (B, 1 + N, C)."""

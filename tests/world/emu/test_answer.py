@@ -101,7 +101,7 @@ def whole_state(checkpoint, ids: list[int]) -> torch.Tensor:
     cache = KVCache(checkpoint.model.config, PageConfig(page_size=512), device=torch.device("cpu"), num_pages=2)
     stream = TokenStream(cache, context=1024)
     stream.append(ids)
-    return advance(checkpoint.model, [stream])[0]
+    return advance(checkpoint.model, [stream])[0, 0]
 
 
 def test_streams_read_together_have_the_states_of_streams_read_alone(checkpoint):
@@ -111,7 +111,7 @@ def test_streams_read_together_have_the_states_of_streams_read_alone(checkpoint)
     long, short = TokenStream(cache, context=99), TokenStream(cache, context=99)
     long.append(range(30))
     short.append(range(40, 53))
-    hidden = advance(checkpoint.model, [long, short])
+    hidden = advance(checkpoint.model, [long, short])[:, 0]
     wanted = torch.stack([whole_state(checkpoint, [*range(30)]), whole_state(checkpoint, [*range(40, 53)])])
     assert torch.allclose(hidden, wanted, atol=1e-5)
     long.close()
@@ -119,8 +119,50 @@ def test_streams_read_together_have_the_states_of_streams_read_alone(checkpoint)
     assert cache.pool.num_free == cache.pool.num_pages
 
 
+def test_guesses_that_are_read_with_a_stream_leave_nothing_behind(checkpoint):
+    from roam.world.transformer.cache import KVCache
+
+    cache = KVCache(checkpoint.model.config, PageConfig(page_size=8), device=torch.device("cpu"), num_pages=8)
+    stream = TokenStream(cache, context=99)
+    stream.append(range(10))
+    hidden = advance(checkpoint.model, [stream], [10, 11, 12])[0]
+    wanted = torch.stack([whole_state(checkpoint, [*range(10 + k)]) for k in range(4)])
+    assert torch.allclose(hidden, wanted, atol=1e-5) and stream.end == len(stream) == 10
+    stream.append([30])
+    assert torch.allclose(
+        advance(checkpoint.model, [stream])[0, 0], whole_state(checkpoint, [*range(10), 30]), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(image=Sampling()),
+        dict(image=Sampling(top_k=50), guidance=1.0),
+        dict(image=Sampling(top_k=300, top_p=0.8, temperature=0.7), image_guidance=2.0),
+    ],
+)
+def test_several_codes_a_pass_are_those_of_one_a_pass(checkpoint, changes):
+    found = {}
+    for decoder in ("autoregressive", "jacobi", "auto"):
+        request = replace(ask("story", decoder=decoder, max_tokens=160, **changes), size=(4, 5))
+        events = [*answer(checkpoint, request)]
+        pictures = [event.codes.tolist() for event in events if isinstance(event, Image)]
+        found[decoder] = pictures, [event for event in events if isinstance(event, Text)], events[-1].num_tokens
+    assert found["jacobi"] == found["auto"] == found["autoregressive"] and len(found["jacobi"][0]) > 1
+
+
+def test_codes_that_are_easy_to_guess_come_several_a_pass(checkpoint):
+    plain, several = (
+        [*answer(checkpoint, replace(ask("t2i", decoder=decoder, image=Sampling(top_k=1)), size=(4, 6)))]
+        for decoder in ("autoregressive", "jacobi")
+    )
+    assert plain[-1].num_passes == SHORT["text_limit"] + 24
+    assert several[-1].num_passes < plain[-1].num_passes
+
+
 def test_forced_tokens_cost_no_pass_of_their_own(checkpoint):
-    end = [*answer(checkpoint, ask("t2i"))][-1]
+    end = [*answer(checkpoint, ask("t2i", decoder="autoregressive"))][-1]
     # one pass a word and one a code; header, row ends and image end ride along
     assert end.num_passes == SHORT["text_limit"] + 6 and end.num_tokens == SHORT["text_limit"] + len("<2*3>012|345>")
 
@@ -175,7 +217,9 @@ def test_draws_keep_to_top_k_and_to_what_is_allowed():
     allowed[best[0]] = False
     options = dict(seed=3, allowed=allowed)
     for sampling in (Sampling(top_k=3), Sampling(top_k=3, top_p=0.999)):
-        assert {draw(hidden, head, sampling, position=k, **options) for k in range(60)} <= {*best[1:]}
+        drawn = draw(hidden.expand(60, -1), head, sampling, positions=range(60), **options).tolist()
+        alone = [int(draw(hidden[None], head, sampling, positions=[k], **options)) for k in range(60)]
+        assert {*drawn} <= {*best[1:]} and drawn == alone and len({*drawn}) > 1
 
 
 def test_generate_writes_pictures_words_and_one_page(official, tmp_path, capsys):

@@ -58,7 +58,7 @@ def test_logits_equal_those_of_qwen3_with_the_paged_cache_in_blocks_and_token_by
     stream = TokenStream(cache, context=70)
     for start, end in ((0, 40), (40, 59), *((k, k + 1) for k in range(59, 70))):
         stream.append(ids[0, start:end].tolist())
-        hidden = advance(ours, [stream])
+        hidden = advance(ours, [stream])[0]
         assert (ours.lm_head(hidden)[0] - wanted[end - 1]).abs().max() < 1e-4
 
 

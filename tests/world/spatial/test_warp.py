@@ -204,3 +204,12 @@ def test_smoothing_evens_a_wavy_wall_and_keeps_its_edge():
     even = smoothed(noisy, pixels)
     error = lambda depth: np.abs(np.log(depth / wall_depth))  # noqa: E731
     assert error(even).mean() < 0.4 * error(noisy).mean() and error(even).max() < 0.2
+
+
+def test_smoothed_where_it_is_wanted_depth_is_what_it_is_when_all_is():
+    rng = np.random.default_rng(1)
+    depth = np.exp(rng.normal(1, 0.1, (32, 48))).astype(np.float32)
+    pixels = rng.integers(0, 255, (32, 48, 3), dtype=np.uint8)
+    where = rng.uniform(size=depth.shape) < 0.4
+    some = smoothed(depth, pixels, where)
+    assert (some == np.where(where, smoothed(depth, pixels), depth)).all()
