@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..viewer.client.client import Client
 from ..viewer.client.remote_session import EXACT
@@ -300,8 +301,6 @@ def alone(world: str, walker: Walker) -> str:
     if world not in _local:
         _local[world] = SceneWorlds() if world == "truth" else _dreams()
     explorer = _local[world].open(OpenRequest(seed=walker.seed))
-    if hasattr(explorer, "is_solid"):
-        explorer.is_solid = True
     for action in walker.done:
         frame = explorer.step(action)
     explorer.close()
@@ -328,7 +327,7 @@ def show(rows: list[Row], chaoses: list[Chaos], parts: list[Part], machine: Mach
     from rich.table import Table
 
     console = Console(width=120)
-    kinds: list[tuple[str, Sequence]] = [
+    kinds: list[tuple[str, Sequence[Any]]] = [
         ("Walkers on a cluster", rows),
         ("Workers killed under them", chaoses),
         ("What it is made of", parts),
@@ -369,7 +368,7 @@ def main() -> None:
     show(rows, chaoses, parts, machine)
     path = wanted.out / f"cluster-{machine.slug}.json"
     before = json.loads(path.read_text()) if path.exists() else {}
-    fresh = {"rows": rows, "chaos": chaoses, "parts": parts}
+    fresh: dict[str, Sequence[Any]] = {"rows": rows, "chaos": chaoses, "parts": parts}
     result = before | {"machine": machine.as_dict()}
     result |= {name: [asdict(row) for row in made] for name, made in fresh.items() if made}
     result |= {f"load_{name}": round(os.getloadavg()[0], 1) for name, made in fresh.items() if made}

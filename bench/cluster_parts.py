@@ -8,12 +8,18 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import zmq
 
 from ..viewer.cluster.ray_fleet import RayFleet, Recipe
 from ..viewer.play.progress import waiting
 from ..world.action import parse_action
+
+if TYPE_CHECKING:
+    from ..world.engine import Engine
+    from ..world.session import Session
 
 TURNS = [parse_action(text) for text in ("turn left 15 degrees", "turn right 15 degrees")]
 WARM_UP, STEPS, SENDS = 4, 12, 60
@@ -33,23 +39,23 @@ class Part:
 
 def engine_parts(counts: tuple[int, ...] = (1, 4, 16)) -> list[Part]:
     """Covered steps of the embedded model: walkers in turn, and side by side."""
-    from ..viewer.opening.worlds import DreamWorlds, OpenRequest
+    from ..viewer.opening.worlds import OpenRequest, SceneWorlds
     from ..world.engine import Engine
     from ..world.stepping.side_by_side import SideBySide
 
     engine, parts = Engine.from_checkpoint(None), []
-    worlds = DreamWorlds(engine)
+    first = SceneWorlds(size=engine.frame_side)
     with waiting("the first dreams"):
-        walks = [worlds.open(OpenRequest(seed=seed)) for seed in range(max(counts))]
+        walks = [engine.session(first.open(OpenRequest(seed=seed)).frame, seed=seed) for seed in range(max(counts))]
         for number in range(WARM_UP):
             engine.step_many(walks, [TURNS[number % 2]] * len(walks))
             engine.settle(walks)
     for count in counts:
         for how, threads in (("in turn", 1), ("side by side", None)):
             engine.side_by_side = SideBySide(threads)
-            some = walks[:count]
+            step = partial(_step, engine, walks[:count])
             with waiting(f"steps of {count}, {how}"):
-                clock, processor = _timed(lambda n, some=some: engine.step_many(some, [TURNS[n % 2]] * len(some)))
+                clock, processor = _timed(step)
             parts.append(Part("a covered step", how, count, clock / count, processor / count))
     return parts
 
@@ -80,7 +86,7 @@ def path_parts() -> list[Part]:
         for name, size in FRAMES.items():
             for how, way in (("object store", by_store), ("socket with keys", by_socket)):
                 with waiting(f"{name} by {how}"):
-                    clock, processor = _timed(lambda _, way=way, size=size: way(size), SENDS)
+                    clock, processor = _timed(partial(_send, way, size), SENDS)
                 parts.append(Part(f"asked for, sent: {name}", how, 1, clock, processor))
         return parts
     finally:
@@ -111,6 +117,14 @@ class Sender:
         while True:
             client, asked = self._socket.recv_multipart()
             self._socket.send_multipart([client, self.frame(int(asked))])
+
+
+def _step(engine: Engine, walks: list[Session], number: int) -> None:
+    engine.step_many(walks, [TURNS[number % 2]] * len(walks))
+
+
+def _send(way: Callable[[int], None], num_bytes: int, _number: int) -> None:
+    way(num_bytes)
 
 
 def _timed(work: Callable[[int], object], times: int = STEPS) -> tuple[float, float]:

@@ -76,11 +76,10 @@ class Admission:
         for waiter in self._books.queue.order(self._books.routes.driven_by):
             if _ticket(waiter).client == client:
                 self._books.queue.leave(waiter)
-        for key in [key for key in self._opening if key[0] == client]:
-            self.settled(*key)
+        for asked in [asked for asked in self._opening if asked[0] == client]:
+            self.settled(*asked)
         self._tokens.pop(client, None)
-        for key in [key for key in self._saved if key[0] == client]:
-            del self._saved[key]
+        self._saved = {save: token for save, token in self._saved.items() if save[0] != client}
 
     def settled(self, client: bytes, seq: int) -> bool:
         """A worker has answered; whether it was to an `open` or a `load`."""

@@ -59,7 +59,7 @@ def ask(folder: Path, command: str, argument: str = "", *, timeout_s: float = AN
         socket.linger = 0
         socket.connect(address)
         socket.send(json.dumps({"command": command, "argument": argument}).encode())
-        if not socket.poll(timeout_s * 1000):
+        if not socket.poll(int(timeout_s * 1000)):
             raise ControlError(f"the cluster in {folder} gives no answer; is its `roam cluster up` still running?")
         told = json.loads(socket.recv())
     finally:

@@ -140,8 +140,8 @@ class Front(Reception):
         self.books.asking.collect()
         for socket in ready:
             line = self.books.lines.with_socket(socket)
-            for header, parts in line.messages() if line else ():
-                self._hear(line, header, parts)
+            if line:
+                self._read(line)
         for _ in range(MAX_READS):
             mail = self._wire.receive()
             if mail is None:
@@ -247,6 +247,10 @@ class Front(Reception):
             self._mover.bring(route)
 
     # What workers say.
+
+    def _read(self, line: Line) -> None:
+        for header, parts in line.messages():
+            self._hear(line, header, parts)
 
     def _hear(self, line: Line, header: dict, parts: list[bytes]) -> None:
         kind, seq = header["type"], header.get("seq", 0)

@@ -19,10 +19,6 @@ from roam.world.action import parse_action
 
 from .conftest import until
 
-pytest.importorskip("ray", reason="pip install 'roam-worlds[cluster]'")
-
-from roam.viewer.cluster.ray_fleet import RayFleet, Recipe
-
 WALK = [parse_action(text) for text in ("turn left", "move forward", "turn right")] * 3
 # not importorskip: Ray must not be imported before it is told to stay on loopback
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="pip install 'roam-worlds[cluster]'")
