@@ -42,7 +42,8 @@ RESUMED_S = 5.0  # how soon a walk is to go on
 @dataclass(frozen=True)
 class Row:
     """Walkers on one cluster. Milliseconds from the key to its frame; unfair: the slowest walker's p95 over the median
-    one's; memory of all workers and the front; step_*: the world's own share."""
+    one's; step_*: the world's own share; front_ms, worker_ms: of a processor, for one frame, which others hardly
+    lengthen; memory of all workers and the front."""
 
     world: str
     workers: int
@@ -55,6 +56,8 @@ class Row:
     unfair: float
     step_p50_ms: float
     step_p95_ms: float
+    front_ms: float
+    worker_ms: float
     memory_mb: float
 
 
@@ -112,6 +115,11 @@ class Cluster:
     def memory_mb(self) -> float:
         told = sum(row["memory_bytes"] for row in self.status()["workers"])
         return (told + _resident(self._process.pid)) / 2**20
+
+    def processor_s(self) -> tuple[float, float]:
+        """Seconds of a processor that the front, and all workers together, have had so far."""
+        workers = sum(_processor_s(row["pid"]) for row in self.status()["workers"])
+        return _processor_s(self._process.pid), workers
 
     def kill_one(self, chance: random.Random) -> str | None:
         """kill -9 a worker that has walks; returns its name."""
@@ -216,17 +224,27 @@ def measure(world: str, workers: int, counts: Sequence[int], seconds: float) -> 
             check(cluster, world)
         for count in counts:
             with waiting(f"{world}, {workers} workers, {count} walkers"), walkers_on(cluster, count) as walkers:
+                before = cluster.processor_s()
                 took = walk_all(walkers, seconds)
-                told = cluster.status()
+                told, after = cluster.status(), cluster.processor_s()
+                spent_s = after[0] - before[0], after[1] - before[1]
                 assert not any(walker.failure for walker in walkers), [w.failure for w in walkers if w.failure]
                 slowest = max(told["workers"], key=lambda row: row["step_p95_ms"])
-                rows.append(_row(world, workers, walkers, took, slowest, cluster.memory_mb()))
+                rows.append(_row(world, workers, walkers, took, slowest, spent_s, cluster.memory_mb()))
                 for walker in walkers:
                     walker.client.end(walker.session)
     return rows
 
 
-def _row(world: str, workers: int, walkers: list[Walker], took: float, slowest: dict, memory_mb: float) -> Row:
+def _row(
+    world: str,
+    workers: int,
+    walkers: list[Walker],
+    took: float,
+    slowest: dict,
+    spent_s: tuple[float, float],
+    memory_mb: float,
+) -> Row:
     ms = sorted(ms for walker in walkers for ms in walker.ms)
     p95s = [percentile(sorted(walker.ms), 95) for walker in walkers if walker.ms]
     return Row(
@@ -241,6 +259,8 @@ def _row(world: str, workers: int, walkers: list[Walker], took: float, slowest: 
         max(p95s) / max(1e-9, statistics.median(p95s)),
         slowest["step_p50_ms"],
         slowest["step_p95_ms"],
+        1000 * spent_s[0] / len(ms),
+        1000 * spent_s[1] / len(ms),
         memory_mb,
     )
 
@@ -316,6 +336,11 @@ def _dreams() -> Worlds:
 def percentile(values: Sequence[float], percent: float) -> float:
     """Of sorted values; 0 of none."""
     return float(values[min(len(values) - 1, int(len(values) * percent / 100))]) if values else 0.0
+
+
+def _processor_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _resident(pid: int) -> int:

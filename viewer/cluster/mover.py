@@ -106,7 +106,6 @@ class Mover:
         typed = sum(act.mode == "once" for act in again)
         self._books.counts.resumes += 1
         self._books.counts.frames_lost += max(0, before - route.index - typed)
-        route.lost_frames.append(max(0, before - route.index))
         log.info("session %s goes on at frame %d, %d before", route.session, route.index, before - route.index)
         for client in route.seats:
             told = p.Resumed(session=route.session, index=route.index, last=last, moved=route.moved)

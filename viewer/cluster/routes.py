@@ -59,7 +59,6 @@ class Route:
     is_moving: bool = False
     moved: bool = False  # on purpose, the last time
     began: float = field(default_factory=time.monotonic)
-    lost_frames: list[int] = field(default_factory=list)
 
     def note(self, act: p.Act) -> None:
         """An act of the driver's is on its way."""

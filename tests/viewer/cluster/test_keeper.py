@@ -25,8 +25,9 @@ def s3_place() -> tuple[SharedPlace, object]:
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
     options = {"endpoint_url": f"http://127.0.0.1:{port}", "key": "test", "secret": "test"}
-    place = SharedPlace("s3://walks/roam", options)
-    place._files.mkdir("walks")
+    bucket = f"walks-{port}"  # moto keeps what it has for as long as this process runs
+    place = SharedPlace(f"s3://{bucket}/roam", options)
+    place._files.mkdir(bucket)
     return place, server
 
 
