@@ -1,4 +1,4 @@
-"""A blocking client of protocol 2: open walks, act, take frames; walks are resumed by themselves when a server returns.
+"""A blocking client of protocol 3: open walks, act, take frames; walks are resumed by themselves when a server returns.
 
 Any number of threads may use one Client; the socket is its line's alone. A frame's credit goes back to the server when
 the frame is taken, so a program that stops looking stops the walk, and no frame is ever stale.

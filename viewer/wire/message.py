@@ -1,4 +1,4 @@
-"""What every message of protocol 2 is, the limits that all keep to, and the error that one which breaks them raises."""
+"""What every message of protocol 3 is, the limits that all keep to, and the error that one which breaks them raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Protocol 2: what travels between viewer and server, one frozen dataclass a message; docs/protocol.md has the prose.
+"""Protocol 3: what travels between viewer and server, one frozen dataclass a message; docs/protocol.md has the prose.
 
 A message is [msgpack header] or [msgpack header][raw payload]. Limits are enforced before anything is unpacked, unknown
 keys are ignored, nothing is unpickled. Knows no socket, no session and no world.
@@ -14,6 +14,7 @@ import msgpack
 
 from ...world.action import MAX_TEXT
 from .fields import HEX, MAX_WHOLE, NAME, FieldError, choice, flag, numbers, real, text, texts, whole, wholes
+from .from_clusters import Queued, Resumed
 from .looking import Look, PiecesHead, SightHead, Surfaces
 from .message import ERROR_CODES as ERROR_CODES  # whoever speaks the protocol finds these here
 from .message import (
@@ -323,31 +324,6 @@ class Error(Message):
     code: str = text(40)
     message: str = text(600, default="")
     session: str = session_id(default="")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Queued(Request):
-    """Every place is taken: this `open` waits as number `place` of a queue, for about wait_s more. Said again whenever
-    that changes; `opened`, or an `error`, ends it. From version 3 on."""
-
-    TYPE: ClassVar[str] = "queued"
-    SINCE: ClassVar[int] = 3
-    place: int = whole(1)
-    wait_s: float = real(low=0, default=0.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resumed(Message):
-    """A walk goes on elsewhere, from that frame, because whatever held it has ended. Nothing need be done: typed words
-    that were lost are done again, what is held is held. moved: it was moved on purpose, and nothing was lost. From
-    version 3 on."""
-
-    TYPE: ClassVar[str] = "resumed"
-    SINCE: ClassVar[int] = 3
-    session: str = session_id()
-    index: int = whole(default=0)
-    last: int = whole(default=0)
-    moved: bool = flag(default=False)
 
 
 @dataclass(frozen=True, kw_only=True)
