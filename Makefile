@@ -6,8 +6,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 TESTED := .venv/.ready-to-test
-# three processes, for some tests wait, each file of tests in one of them, and one thread each: make test JOBS=8
-SHARED := -n $(or $(JOBS),3) --dist loadfile
+# three processes, for some tests wait, each file of tests in one of them, the longest first (tests/conftest.py), and
+# one thread each: make test JOBS=8
+SHARED := -n $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder
 NUMERIC := tests/kernels tests/world/spatial $(addprefix tests/world/,tokens/test_depth.py transformer/test_passes.py \
 	test_dreaming.py test_session.py)
 

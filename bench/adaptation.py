@@ -150,7 +150,7 @@ def _measured(engine: Engine, walks: list[Walk], decoder: str) -> tuple[dict, li
                 scores.append(_scores(frame.pixels, walk.frames[k].pixels))
         pictures.append(frame.pixels)
         session.close()
-    return {"passes": passes.count / len(seconds), "seconds": float(np.median(seconds)), **_quality(scores)}, pictures
+    return {"passes": passes.count / len(seconds), "seconds": float(np.median(seconds)), **quality_of(scores)}, pictures
 
 
 class _Counter:
@@ -175,14 +175,14 @@ def _scores(picture: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     return noise, likeness
 
 
-def _quality(scores: list[tuple[float, float]]) -> dict[str, float]:
+def quality_of(scores: list[tuple[float, float]]) -> dict[str, float]:
     """Means, with the PSNR of each walk: frames of one walk are no independent draws."""
     values = np.array(scores)
     walks = values[:, 0].reshape(-1, DREAMT).mean(1)
     return {"psnr": float(values[:, 0].mean()), "walks": walks.tolist(), "haarpsi": float(values[:, 1].mean())}
 
 
-def _spread(walks: list[float]) -> float:
+def spread_of(walks: list[float]) -> float:
     """The standard error of a mean over walks."""
     return float(np.std(walks, ddof=1) / np.sqrt(len(walks))) if len(walks) > 1 else math.inf
 
@@ -193,7 +193,7 @@ def _frozen(walks: list[Walk]) -> dict:
         for walk in walks
         for frame in walk.frames[CONTEXT : CONTEXT + DREAMT]
     ]
-    return {"name": "a frozen frame", "steps": None, "passes": 0.0, "seconds": 0.0, **_quality(scores)}
+    return {"name": "a frozen frame", "steps": None, "passes": 0.0, "seconds": 0.0, **quality_of(scores)}
 
 
 def _ceiling(checkpoint: Checkpoint, walks: list[Walk]) -> dict:
@@ -203,7 +203,13 @@ def _ceiling(checkpoint: Checkpoint, walks: list[Walk]) -> dict:
             with torch.inference_mode():
                 shown = checkpoint.vision.decode(checkpoint.vision.encode(torch.from_numpy(frame.pixels)[None]))[0][0]
             scores.append(_scores(shown.numpy(), frame.pixels))
-    return {"name": "the truth through the tokenizer", "steps": None, "passes": 0.0, "seconds": 0.0, **_quality(scores)}
+    return {
+        "name": "the truth through the tokenizer",
+        "steps": None,
+        "passes": 0.0,
+        "seconds": 0.0,
+        **quality_of(scores),
+    }
 
 
 def goals(rows: list[dict]) -> dict[str, dict]:
@@ -213,7 +219,7 @@ def goals(rows: list[dict]) -> dict[str, dict]:
     plain, four = alone["token by token"], dida[4]
     pairs = ((four, alone[LONGER]), (four, block[4]), (four, rows[0]), (alone[LATER], plain))
     measured = [
-        (one["psnr"] - other["psnr"], _spread(np.subtract(one["walks"], other["walks"]))) for one, other in pairs
+        (one["psnr"] - other["psnr"], spread_of(np.subtract(one["walks"], other["walks"]))) for one, other in pairs
     ]
     measured.append((plain["seconds"] / four["seconds"], math.nan))
     return {
@@ -347,6 +353,7 @@ def table_of(report: dict) -> list[list[str]]:
     lines = []
     for row in report["rows"]:
         is_dreamt = row["passes"] > 0
+        apart = spread_of(np.subtract(row["walks"], longer["walks"]))
         lines.append(
             [
                 row["name"],
@@ -354,11 +361,9 @@ def table_of(report: dict) -> list[list[str]]:
                 f"{row['passes']:.0f}" if is_dreamt else "",
                 f"{row['seconds']:.3f}" if is_dreamt else "",
                 f"{plain['seconds'] / row['seconds']:.1f}" if is_dreamt else "",
-                f"{row['psnr']:.2f} ± {_spread(row['walks']):.2f}",
+                f"{row['psnr']:.2f} ± {spread_of(row['walks']):.2f}",
                 f"{row['haarpsi']:.3f}",
-                ""
-                if row is longer
-                else f"{row['psnr'] - longer['psnr']:+.2f} ± {_spread(np.subtract(row['walks'], longer['walks'])):.2f}",
+                "" if row is longer else f"{row['psnr'] - longer['psnr']:+.2f} ± {apart:.2f}",
             ]
         )
     return lines

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from .device import Chip, backend, block_of, chip_of, dot_precision, has_half_dots, tl, triton
 
 # Score matrices are made this many elements at a time: a megabyte of bf16 stays in a core's cache.
-_SCORES_AT_ONCE = 1 << 19
+SCORES_AT_ONCE = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def attend_reference(q, k, v, history=None, *, causal=False, scale=None):
     if history is not None and history.page_table.shape[1]:
         slots = history.slots or history_slots(history.page_table, history.page_lengths, history.k_pages.shape[1])
     dtype = q.dtype if has_half_dots(q) else torch.float32
-    run = _attend_by_products if dtype == torch.bfloat16 else _attend_fused
+    run = attend_by_products if dtype == torch.bfloat16 else attend_fused
     unseen = _unseen(N, H // Hkv, q.device) if causal else None
     for b in range(B):
         past = None if slots is None else slots.index[b]
@@ -84,7 +84,7 @@ def attend_reference(q, k, v, history=None, *, causal=False, scale=None):
     return out
 
 
-def _attend_fused(rows, keys, values, *, unseen, scale):
+def attend_fused(rows, keys, values, *, unseen, scale):
     """Rows (Hkv, R, D) over keys and values (Hkv, T, D); unseen (R, N) bool marks what a row sees not of the last N.
 
     Few rows are filled up to whole blocks of torch's: a product of one or two rows sums in another order, and words
@@ -100,13 +100,13 @@ def _attend_fused(rows, keys, values, *, unseen, scale):
     return F.scaled_dot_product_attention(rows[None], keys[None], values[None], attn_mask=seen, scale=scale)[0, :, :R]
 
 
-def _attend_by_products(rows, keys, values, *, unseen, scale):
-    """`_attend_fused` written out, some rows at a time."""
+def attend_by_products(rows, keys, values, *, unseen, scale):
+    """`attend_fused` written out, some rows at a time."""
     Hkv, R, _ = rows.shape
     T = keys.shape[1]
     out = torch.empty_like(rows)
     columns = keys.transpose(1, 2)
-    step = max(1, _SCORES_AT_ONCE // (Hkv * T))
+    step = max(1, SCORES_AT_ONCE // (Hkv * T))
     for start in range(0, R, step):
         chunk = rows[:, start : start + step]
         scores = torch.baddbmm(chunk.new_empty(Hkv, chunk.shape[1], T), chunk, columns, beta=0, alpha=scale)

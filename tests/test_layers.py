@@ -55,6 +55,7 @@ TABLES = {
     "tests/world/emu/test_text.py": {"TABLE"},
 }
 UNFORMATTED = re.compile(r"# fmt: (skip|off)")
+PRIVATE = re.compile(r"_(?!_|fields$|replace$|asdict$)")
 HEAVY = {"torch", "triton", "open3d", "transformers"}
 
 
@@ -279,6 +280,25 @@ def test_nothing_but_tables_of_numbers_is_kept_from_the_formatter():
         found = {ast.unparse(ends[n].targets[0]) if n in ends else f"line {n}" for n in lines}
         wrong = found - TABLES.get(path.relative_to(ROOT).as_posix(), set())
         assert not wrong, f"{path} keeps {sorted(wrong)} from the formatter: only tables named in TABLES may be"
+
+
+def test_tests_reach_into_no_private_state():
+    found = [f"{path.relative_to(ROOT)}:{line} {name}" for path in files("tests") for line, name in private_names(path)]
+    assert not found, "build the scene by public ways, or make the thing public:\n" + "\n".join(found)
+
+
+def private_names(path: Path) -> Iterator[tuple[int, str]]:
+    """What a file names of others that begins with one underscore: attributes, imports, and names to be patched."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls", "os"):
+            names = [node.attr]
+        elif isinstance(node, ast.ImportFrom):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("setattr"):
+            names = [part for a in node.args if isinstance(a, ast.Constant) for part in str(a.value).split(".")]
+        else:
+            continue
+        yield from ((node.lineno, name) for name in names if PRIVATE.match(name))
 
 
 def test_importing_a_viewer_prints_nothing_and_brings_no_torch():

@@ -116,7 +116,7 @@ def main(args: list[str] | None = None) -> None:
 
 @contextlib.contextmanager
 def _ending_on_signals() -> Iterator[None]:
-    """TERM and HUP as exceptions, where nobody has said otherwise; servers say otherwise."""
+    """Raise an exception at TERM and HUP, unless a command sets handlers of its own, as servers do."""
 
     def end(number: int, _: object) -> None:
         raise SystemExit(128 + number)

@@ -23,12 +23,12 @@ _config: Any = numba.config  # its settings are attributes that no type checker 
 
 
 def njit(*, cache: bool = False, **options) -> Callable:
-    """`numba.njit`; cache=True counts where there is a folder for it, and for as long as the disk takes it."""
+    """`numba.njit`; cache=True keeps what is compiled where there is a folder for it, and a full disk is no error."""
     compiled = numba.njit(**options)
 
     def decorated(function: Callable) -> Callable:
         dispatcher = compiled(function)
-        if cache and _FOLDER is not None:
+        if cache and cache_folder() is not None:
             dispatcher._cache = _Cache(function)
         return dispatcher
 

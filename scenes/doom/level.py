@@ -42,19 +42,20 @@ class Source:
 class DoomLevel:
     """A level to walk through. Poses are in metres, 32 units each; a walker's eyes are 41 units above the floor.
 
-    name: as it was asked for, "doom:E1M1"; digest: of the level's own data.
+    name: as it was asked for, "doom:E1M1"; digest: of the level's own data; map: the level as it is walked, with
+    its doors open and its monsters gone.
     """
 
     def __init__(self, name: str, level: Map, source: Source):
         self.name, self.source = name, source
         self.digest = digest_of(level)
-        self._map = stilled(level)
-        self.ground: Ground = ground_of(self._map)
+        self.map = stilled(level)
+        self.ground: Ground = ground_of(self.map)
         if not len(self.ground.starts):
             raise SceneError(f"{name} has no place where a player starts")
         self._engine: DoomEngine | None = None
         self._lock = threading.Lock()
-        things = self._map.things
+        things = self.map.things
         self._places = np.stack([things["x"], things["y"]], 1).astype(float)
 
     family, seed = "doom", 0
@@ -90,7 +91,7 @@ class DoomLevel:
         things. Raises SceneError where the engine fails."""
         with self._lock:
             if self._engine is None:
-                self._engine = DoomEngine(self._map, self.source.game, self.source.added)
+                self._engine = DoomEngine(self.map, self.source.game, self.source.added)
             x, y, z = (float(value) / UNIT for value in pose.position)
             shot = self._engine.shot(x, y, z, pose.yaw_deg, pose.pitch_deg)
         return self._seen(shot, pose, camera)

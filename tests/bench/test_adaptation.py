@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from roam.bench.adaptation import BLOCK, DREAMT, GOALS, LATER, LONGER, STEPS, _quality, _spread, goals, markdown_of
+from roam.bench.adaptation import BLOCK, DREAMT, GOALS, LATER, LONGER, STEPS, goals, markdown_of, quality_of, spread_of
 
 
 def rows(**changes: float) -> list[dict]:
@@ -42,8 +42,8 @@ def test_each_goal_can_be_missed_alone(change, missed):
 
 
 def test_the_error_of_a_mean_is_taken_over_walks_and_the_table_has_a_line_a_row():
-    quality = _quality([(20.0, 0.5)] * DREAMT + [(22.0, 0.7)] * DREAMT)
-    assert quality["psnr"] == 21.0 and _spread(quality["walks"]) == pytest.approx(1.0)
+    quality = quality_of([(20.0, 0.5)] * DREAMT + [(22.0, 0.7)] * DREAMT)
+    assert quality["psnr"] == 21.0 and spread_of(quality["walks"]) == pytest.approx(1.0)
     assert len(markdown_of({"rows": rows()}).splitlines()) == 2 + len(rows())
 
 

@@ -96,8 +96,8 @@ def test_products_a_few_rows_at_a_time_equal_fused_attention(pages, monkeypatch,
     q, k, v = fresh(2, 9)
     past = history(pages, [[0, 1], [5, -1]])
     fused = attend(q, k, v, past, causal=causal)
-    monkeypatch.setattr(attention, "_attend_fused", attention._attend_by_products)
-    monkeypatch.setattr(attention, "_SCORES_AT_ONCE", 300)
+    monkeypatch.setattr(attention, "attend_fused", attention.attend_by_products)
+    monkeypatch.setattr(attention, "SCORES_AT_ONCE", 300)
     torch.testing.assert_close(attend(q, k, v, past, causal=causal), fused, rtol=1e-5, atol=1e-5)
 
 

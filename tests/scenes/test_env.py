@@ -42,10 +42,18 @@ class Corridor:
         return np.full((self.size, 40, 3), 20 * self.at, np.uint8)
 
 
+class Widening(Corridor):
+    """One whose second step shows more than the first."""
+
+    def step(self, action):
+        self.size += 10 * (self.at == 1)
+        return super().step(action)
+
+
 @pytest.fixture
 def corridor(monkeypatch):
     module = ModuleType("corridor")
-    module.Corridor = Corridor
+    module.Corridor, module.Widening = Corridor, Widening
     monkeypatch.setitem(sys.modules, "corridor", module)
     return EnvSession(EnvSpec("corridor:Corridor"), camera=SMALL)
 
@@ -73,9 +81,10 @@ def test_what_fails_in_an_environment_is_one_sentence_and_the_walk_stays(corrido
     with pytest.raises(ActionError, match="'jump' is nothing that can be done here; known: move up, open the door"):
         corridor.step(Action("jump"))
     assert corridor.frame is before and len(corridor.actions) == 1
-    corridor._env.unwrapped.size = 30
+    widening = EnvSession(EnvSpec("corridor:Widening"), camera=SMALL)
+    widening.step(Action("move up"))
     with pytest.raises(SceneError, match="shows 40x30 after 40x20: wanted pictures of one size"):
-        corridor.step(Action("move up"))
+        widening.step(Action("move up"))
 
 
 def test_an_episode_that_has_ended_says_so(corridor):

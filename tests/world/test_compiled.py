@@ -14,7 +14,7 @@ from roam.world import compiled
 def nowhere(monkeypatch, tmp_path):
     """Sources and home that cannot be written, as in a container; temporary files go to tmp_path."""
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
-    monkeypatch.setattr(compiled, "_is_writable", lambda folder: False)
+    monkeypatch.setattr(compiled.os, "access", lambda folder, mode: False)
     monkeypatch.setattr(compiled.tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
@@ -41,7 +41,7 @@ def test_without_any_folder_it_compiles_and_keeps_nothing(nowhere, monkeypatch):
 
     monkeypatch.setattr(compiled, "temporary_folder", refuse)
     assert compiled.choose_folder() is None
-    monkeypatch.setattr(compiled, "_FOLDER", None)
+    monkeypatch.setattr(compiled, "cache_folder", lambda: None)
     assert compiled.njit(cache=True)(lambda x: x + 1)(1) == 2
 
 

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-import numpy as np
-
 from ...world.action import Action, ActionError
 from ...world.frame import Frame
-from ...world.pose import Motion, Pose
-from ...world.records import motion_row, pose_row
+from ...world.pose import Motion
+from ...world.records import motion_row
 from ..files.pictures import to_send
 from ..wire import protocol as p
 from ..wire.encoding import Look
 from ..wire.security import KeyPair, unlock
 from .connection import Connection
 from .looks import Looks
-from .walk_state import Received, ServerError, WalkState, view_fields
+from .records import Records
+from .walk_state import Received, ServerError, WalkState, wanted_view
 
 HUNG_UP = "this client has hung up"
+MOST_WARNINGS = 20  # that wait to be taken; older ones are dropped
 
 
 class ConnectionLostError(ConnectionError):
@@ -35,7 +36,7 @@ class ConnectionLostError(ConnectionError):
 M = TypeVar("M", bound=p.Message)
 
 
-class Client(Looks):
+class Client(Looks, Records):
     """A connection to a server at `address`. server_key and keys (wire/security.py) where the server wants them."""
 
     def __init__(
@@ -52,6 +53,7 @@ class Client(Looks):
         self.welcome: p.Welcome | None = None
         self.place = 0  # in the queue of a cluster that is full, while an `open` waits
         self.farewell = ""  # what the server said when it hung up, until it is back
+        self._warnings: deque[ServerError] = deque(maxlen=MOST_WARNINGS)
         self._refusal: p.Error | None = None
         self._last_seq = 0
         self._is_up = self._is_closed = False
@@ -108,6 +110,14 @@ class Client(Looks):
         with self._changed:
             return self._is_up and all(walk.is_seated or walk.failure for walk in self._walks.values())
 
+    def take_warnings(self) -> list[ServerError]:
+        """What the server has said of walks that go on all the same since this was asked last: that a walk is not kept,
+        as its disk is full (code storage)."""
+        with self._changed:
+            warnings = list(self._warnings)
+            self._warnings.clear()
+        return warnings
+
     # Beginning a walk: each returns the session's id.
 
     def open(
@@ -133,7 +143,7 @@ class Client(Looks):
             text=text,
             width=size[0],
             height=size[1],
-            **view_fields(look, ahead),
+            **wanted_view(look, ahead),
         )
         return self._begin(wanted, image)
 
@@ -141,45 +151,15 @@ class Client(Looks):
         """Begin a walk where the save of that name stood. token: that of the walk that was saved, where this client did
         not save it."""
         token = token or self._saved.get(name, "")
-        return self._begin(p.Load(seq=self._next_seq(), name=name, token=token, **view_fields(look, ahead)))
+        return self._begin(p.Load(seq=self._next_seq(), name=name, token=token, **wanted_view(look, ahead)))
 
     def resume(self, token: str, *, look: Look | None = None, ahead: int = 1) -> str:
         """Take up a walk that another connection began."""
-        return self._begin(p.Resume(seq=self._next_seq(), token=token, **view_fields(look, ahead)))
+        return self._begin(p.Resume(seq=self._next_seq(), token=token, **wanted_view(look, ahead)))
 
     def watch(self, session: str, *, look: Look | None = None, ahead: int = 1) -> str:
         """See a walk that somebody else drives."""
-        return self._begin(p.Watch(seq=self._next_seq(), session=session, **view_fields(look, ahead)))
-
-    def record(
-        self,
-        pixels: np.ndarray,
-        fov_deg: float,
-        action: Action | None = None,
-        *,
-        game: str,
-        depth: np.ndarray | None = None,
-        pose: Pose | None = None,
-        **place,
-    ) -> p.Recorded:
-        """Send a frame of one's own game, (H, W, 3) uint8, to be learnt from, on a server that records games. action:
-        what led here, None for a rollout's first frame; depth: (H, W) metres; place: world, split, rollout, licence and
-        last, as p.Record has them. Raises ServerError with the server's reason."""
-        planes = [pixels.astype(np.uint8).tobytes(), b"" if depth is None else depth.astype("<f4").tobytes()]
-        motion = None if action is None else action.motion
-        message = p.Record(
-            seq=self._next_seq(),
-            game=game,
-            width=pixels.shape[1],
-            height=pixels.shape[0],
-            depth="" if depth is None else "f32",
-            fov_deg=fov_deg,
-            pose=() if pose is None else tuple(pose_row(pose)),
-            text="" if action is None else action.text,
-            motion=() if motion is None else tuple(motion_row(motion)),
-            **place,
-        )
-        return self._request(message, p.Recorded, b"".join(planes))
+        return self._begin(p.Watch(seq=self._next_seq(), session=session, **wanted_view(look, ahead)))
 
     def fork(self, session: str) -> str:
         """Begin a second walk at the same point, seen in the same way."""
@@ -393,14 +373,12 @@ class Client(Looks):
         with self._changed:
             if isinstance(message, p.FrameHead):
                 self._show(message, payload)
-            elif isinstance(message, p.Receipt):
+            elif isinstance(message, p.Receipt | p.Resumed):
                 self._note(message)
             elif isinstance(message, p.Error):
                 self._fail(message)
             elif isinstance(message, p.Opened):
                 self._opened(message)
-            elif isinstance(message, p.Resumed) and message.session in self._walks:
-                self._walks[message.session].go_on(message)
             elif isinstance(message, p.Goodbye):
                 self.farewell = message.reason
             if isinstance(message, p.SightHead | p.PiecesHead) and message.seq in self._answers:
@@ -418,10 +396,10 @@ class Client(Looks):
             if walk.is_eager:
                 self._take(walk)
 
-    def _note(self, receipt: p.Receipt) -> None:
-        walk = self._walks.get(receipt.session)
+    def _note(self, news: p.Receipt | p.Resumed) -> None:
+        walk = self._walks.get(news.session)
         if walk:
-            walk.note(receipt)
+            walk.note(news)
 
     def _fail(self, error: p.Error) -> None:
         walk = self._resuming.pop(error.seq, None)
@@ -429,6 +407,8 @@ class Client(Looks):
         lost = self._walks.get(error.session) if is_over else walk
         if lost and (lost is walk or lost.is_seated):
             lost.failure = ServerError(error.code, error.message)
+        if error.code == "storage" and not error.seq:
+            self._warnings.append(ServerError(error.code, error.message))
         if error.seq in self._answers:
             self._answers[error.seq] = ServerError(error.code, error.message)
 

@@ -11,7 +11,7 @@ from ..wire.security import KeyPair, SecurityError, read_key
 from ..wire.security import check_address as check_server
 from .client import Client
 
-_KNOCK_S = 6.0  # how long a server may take to say welcome
+KNOCK_S = 6.0  # how long a server may take to say welcome
 _PATIENCE_S = 6.0  # of silence, then the connection counts as lost; a server that compiles its first step is silent
 
 
@@ -36,7 +36,7 @@ def connect(to: Address) -> Client:
     if to.server_key and not pair:
         raise ViewError("a server with keys wants yours as well: give their folder with --keys")
     try:
-        client = Client(to.address, server_key=to.server_key, keys=pair, timeout_s=_KNOCK_S, patience_s=_PATIENCE_S)
+        client = Client(to.address, server_key=to.server_key, keys=pair, timeout_s=KNOCK_S, patience_s=_PATIENCE_S)
     except TimeoutError as error:
         keys = "do the server's key and yours match its list" if pair else "does it want keys (--keys, --server-key)"
         raise ViewError(f"no server answers at {to.address}; does one run there, and {keys}?") from error

@@ -89,7 +89,7 @@ class WalkState:
         return index == self.index or (self.newest is not None and index == self.newest.head.index)
 
     def show(self, head: p.FrameHead, payload: bytes | memoryview) -> None:
-        """A frame has come; one that waits untaken has had its day."""
+        """A frame has come; it replaces one that nobody has taken."""
         self.newest = Arrived(head, payload)
         self.owed += 1
 
@@ -100,23 +100,21 @@ class WalkState:
         owed, self.owed = self.owed, 0
         return owed
 
-    def note(self, receipt: p.Receipt) -> None:
-        if self.typed.pop(receipt.seq, None):
-            self.receipts[receipt.seq] = receipt
-
-    def go_on(self, resumed: p.Resumed) -> None:
-        """A cluster has taken this walk up elsewhere, maybe from a frame before the newest that came."""
-        self.resumed.append(resumed)
-        if self.index > resumed.index:
-            self.taken = None
+    def note(self, news: p.Receipt | p.Resumed) -> None:
+        """What became of an act; or that a cluster has taken this walk up elsewhere, maybe from an earlier frame."""
+        if isinstance(news, p.Resumed):
+            self.resumed.append(news)
+            self.taken = None if self.index > news.index else self.taken
+        elif self.typed.pop(news.seq, None):
+            self.receipts[news.seq] = news
 
     def seat(self, opened: p.Opened) -> None:
         """The server has this walk ready for this connection; credits of the one before are void."""
         self.id, self.token, self.owed, self.is_seated = opened.session, opened.token, 0, True
 
 
-def view_fields(look: Look | None, ahead: int) -> dict:
-    """The fields of a Viewing that shows frames so, with that many under way."""
+def wanted_view(look: Look | None, ahead: int) -> dict:
+    """The fields of a Viewing for frames of that kind, of which `ahead` may be under way; None: as Look has it."""
     look = look or Look()
     return {
         "encoding": look.encoding,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata, resources
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -18,6 +19,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..play.open3d_loading import MEND_LINUX, why_not_open3d
+
+if TYPE_CHECKING:
+    from ...world.spatial.view_memory import ViewMemory
 
 _PYGAME_REPAIR = "pip uninstall -y pygame pygame-ce && pip install pygame-ce"
 
@@ -78,8 +82,11 @@ def report(findings: list[Finding]) -> bool:
 
 
 def warm_up() -> None:
-    """Take one step in every kind of world: what that compiles is cached, so that the next start is quick."""
+    """Walk a little in every kind of world, look from beside the way, and forget a view: what that compiles is cached,
+    so that neither the next start waits for it nor a walk later on."""
     from ...world.action import parse_action
+    from ...world.pose import Motion
+    from ...world.session import Session
     from ..opening.start import Opener, Start
 
     starts = [Start(truth=True, family="rooms"), Start(truth=True, family="outdoors")]
@@ -87,8 +94,22 @@ def warm_up() -> None:
         starts.append(Start())
     for start in starts:
         explorer = Opener().open(start).explorer
-        explorer.step(parse_action("move forward"))
+        for text in ("move forward", "step back 0.5 metres"):
+            explorer.step(parse_action(text))
+        pose = explorer.frame.pose
+        if isinstance(explorer, Session) and pose is not None:
+            explorer.look(pose.moved(Motion(right=0.2)), ipd_m=0.06)
+            _overfill(explorer.memory)
         explorer.close()
+
+
+def _overfill(memory: ViewMemory) -> None:
+    """Remember the same views where there is room for one: what a long walk does once its memory is full."""
+    from ...world.spatial.view_memory import ViewMemory
+
+    small = ViewMemory(memory.camera, limit=1)
+    for index, view in memory.items():
+        small = small.with_view(index, view)
 
 
 def _python() -> Finding:

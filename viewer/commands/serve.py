@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -151,8 +151,8 @@ def raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def on_signals(stop) -> None:
-    """Have the signals that end a server call `stop`."""
+def on_signals(stop: Callable[[], None]) -> None:
+    """Have `stop` called at the signals that end a program."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # a terminal that closes ends a server as Ctrl-C does
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: stop())

@@ -182,7 +182,7 @@ class Opener:
         explorer = self.engine.session(
             SceneSession(scene, camera=Camera(side, side)).frame, seed=start.session_seed, solid=not start.ghost
         )
-        return Place(start, explorer, _least(scene.walked, explorer.walked), self.engine.reads_words, scene)
+        return Place(start, explorer, _shorter(scene.walked, explorer.walked), self.engine.reads_words, scene)
 
     def _named(self, start: Start, world: str) -> Place:
         """A world that others made, or a dream that begins with what is seen where one enters it."""
@@ -271,12 +271,12 @@ class Opener:
 
 
 def _note(frame: Frame) -> str:
-    """What a world without poses cannot have."""
+    """What a walker is told of a world without poses, "" of all others."""
     return "" if frame.pose else "this world does not say where one is: a dream of it has no memory of places"
 
 
-def _least(*ways: Callable[[Pose, Motion], Pose]) -> Callable[[Pose, Motion], Pose]:
-    """Where a motion leads if each way may stop it."""
+def _shorter(*ways: Callable[[Pose, Motion], Pose]) -> Callable[[Pose, Motion], Pose]:
+    """Where a motion leads when both a scene and a dream may stop it: no farther than either lets it go."""
     return lambda pose, motion: min((way(pose, motion) for way in ways), key=pose.distance_to)
 
 

@@ -107,7 +107,7 @@ class LogWriter:
         self._write(_line(event))
 
     def close(self) -> None:
-        """What could not be written was told by `add`."""
+        """Close the file; `add` has raised whatever could not be written."""
         with contextlib.suppress(OSError):
             self._file.close()
 

@@ -35,6 +35,11 @@ class KeyToFrame:
             self._ms.append(1000 * (time.monotonic() - self._taken_s))
             self._taken_s = None
 
+    @property
+    def num_measured(self) -> int:
+        """How many presses the percentiles are taken over."""
+        return len(self._ms)
+
     def percentile_ms(self, percent: float) -> float | None:
         """The time that so many percent of the presses stayed within, or None before the first."""
         if not self._ms:

@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +57,9 @@ class Connection(Protocol):
 
     @property
     def is_connected(self) -> bool: ...
+
+    def take_warnings(self) -> Sequence[Exception]:
+        """What was said there of the walk since this was asked last."""
 
 
 @runtime_checkable
@@ -223,6 +226,7 @@ class Player:
         if step is None or not step.frame.done():
             return None
         self._under_way = None
+        self.notes += map(str, self.connection.take_warnings() if self.connection else ())
         try:
             frame = step.frame.result()
         except self._refusals(step.action) as error:
@@ -362,7 +366,7 @@ class Player:
         self._ahead[1].set()
         if not self.is_cut_off:
             with contextlib.suppress(PlayerError):  # a step that hangs must not keep the program from ending
-                self._rest(_CLOSING_S)
+                self.rest(_CLOSING_S)
             self._close_branches()
         self._worker.shutdown(wait=False, cancel_futures=True)
 
@@ -415,11 +419,11 @@ class Player:
             raise PlayerError("the connection is lost; this can be done when it is back")
         self._queue.clear()
         self._ahead[1].set()
-        self._rest(_WAIT_S)
+        self.rest(_WAIT_S)
         self.finish()
 
-    def _rest(self, timeout_s: float | None) -> None:
-        """Wait until the worker has nothing left to do."""
+    def rest(self, timeout_s: float | None) -> None:
+        """Wait until nothing runs in the background. Raises PlayerError where that takes longer."""
         if wait([self._worker.submit(lambda: None)], timeout_s).not_done:
             raise PlayerError(f"the step under way has not ended within {timeout_s:g} s; try again")
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TextIO, TypeVar
 
 FIRST_S = 2.0  # of silence
-_EVERY_S, _EVERY_LINE_S = 0.5, 10.0
+EVERY_S, EVERY_LINE_S = 0.5, 10.0
 Thing = TypeVar("Thing")
 
 
@@ -24,7 +24,7 @@ def counted(things: Iterable[Thing], what: str, total: int, *, out: TextIO | Non
     for number, thing in enumerate(things):
         if time.monotonic() >= told_s:
             _tell(out, f"{what}: {number} of {total}", is_terminal)
-            told_s, is_told = time.monotonic() + (_EVERY_S if is_terminal else _EVERY_LINE_S), True
+            told_s, is_told = time.monotonic() + (EVERY_S if is_terminal else EVERY_LINE_S), True
         yield thing
     if is_told and is_terminal:
         _tell(out, "", is_terminal)

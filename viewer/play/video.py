@@ -93,7 +93,7 @@ class _Sink(Protocol):
     def close(self) -> None: ...
 
 
-class _Mp4:
+class Mp4Sink:
     def __init__(self, path: Path, fps: int):
         import av
 
@@ -124,7 +124,7 @@ class _Mp4:
         return stream
 
 
-class _Gif:
+class GifSink:
     """Written frame by frame: Pillow's own writer keeps them all to the end."""
 
     def __init__(self, path: Path, fps: int):
@@ -149,7 +149,7 @@ class _Gif:
 
 def _open_sink(path: Path, suffix: str, fps: int, *, shown: Path) -> _Sink:
     try:
-        return _Mp4(path, fps) if suffix == ".mp4" else _Gif(path, fps)
+        return Mp4Sink(path, fps) if suffix == ".mp4" else GifSink(path, fps)
     except OSError as error:
         reason = error.strerror or error
         raise OutputError(f"cannot write {shown}: {reason}; name another file") from error

@@ -67,7 +67,7 @@ class Awake:
 
     @property
     def before(self) -> Explorer | None:
-        """What the next snapshot may be the changes since; None where it is to be whole."""
+        """The state against which the next snapshot may be written as changes; None where it is to be written whole."""
         is_short = len(self.meta.chain) < LONGEST_CHAIN and self.chain_bytes < self.whole_bytes
         return self.saved if is_short else None
 
@@ -76,7 +76,7 @@ class Awake:
         return self.whole_bytes * (2 if self.meta.older else 1) + self.chain_bytes
 
     def keep(self, twin: Explorer, meta: Meta, size: int) -> None:
-        """Note that a snapshot is written: `twin`, under what is now known of the walk."""
+        """Note that a snapshot of the state `twin` is on the disk; meta: its files; size: its bytes."""
         is_whole = len(meta.chain) == 1
         if is_whole:
             self.whole_bytes, self.chain_bytes, self.since_whole = size, 0, self.unsaved
@@ -113,7 +113,7 @@ class Step:
 
     @property
     def done(self) -> Done:
-        """The line of the log, once it is taken."""
+        """The line that the log gets once this step has been taken."""
         return Done(self.action, self.seq) if self.is_last else Done(self.action, part=(self.seq, self.number))
 
 
@@ -129,6 +129,6 @@ class Stepped:
 
 
 def let_go(twin: Explorer, explorer: Explorer | None) -> None:
-    """Close a twin, unless a walk that has no twins was given in its place."""
+    """Close a fork that was made to be saved; a walk that cannot be forked was saved itself, and goes on."""
     if twin is not explorer:
         twin.close()

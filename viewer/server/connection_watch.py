@@ -21,6 +21,8 @@ from dataclasses import dataclass
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from .metrics import Metrics
+
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.05
@@ -54,11 +56,11 @@ class ConnectionWatch:
     """Watches a bound ROUTER's connections. The ROUTER's thread takes the events of `monitor`; what is behind them is
     looked at from a thread of its own."""
 
-    def __init__(self, router: zmq.Socket, patience: Patience):
+    def __init__(self, router: zmq.Socket, patience: Patience, metrics: Metrics):
         self._patience = patience
         self._doors: dict[int, _Door] = {}
         self._numbers: dict[int, int] = {}
-        self.num_cut = self._num_accepted = 0
+        self._metrics, self._num_accepted = metrics, 0
         self.monitor = router.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED)
         self._router, self._ending = router, threading.Event()
         self._thread = threading.Thread(target=self._run, name="roam-doors", daemon=True)
@@ -91,7 +93,7 @@ class ConnectionWatch:
         """End a connection."""
         door = self._doors.pop(fd, None)
         if door:
-            self.num_cut += 1
+            self._metrics.cut += 1
             log.info("a connection from %s is cut: %s", door.peer[0] if door.peer else "here", reason)
             with contextlib.suppress(OSError), _borrowed(fd, door.peer) as connection:
                 # a reset instead of an orderly close: what still comes in is not waited for

@@ -164,7 +164,7 @@ class Gateway:
         if self._keys:
             unlock(socket, server_key=self._server_key, pair=self._keys)
         socket.connect(self._server)
-        line = _Line(self._loop, socket)
+        line = _PageSocket(self._loop, socket)
         ways = [asyncio.create_task(_inward(page, line)), asyncio.create_task(_outward(page, line))]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -177,8 +177,9 @@ class Gateway:
             line.close()
 
 
-class _Line:
-    """A ZeroMQ socket in an event loop, by its descriptor alone: what zmq.asyncio wants, not every loop has."""
+class _PageSocket:
+    """A page's ZeroMQ socket in an event loop that watches its file descriptor: zmq.asyncio asks more of a loop than
+    every loop has."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, socket: zmq.Socket):
         self._loop, self._socket, self._fd = loop, socket, int(socket.getsockopt(zmq.FD))
@@ -215,7 +216,7 @@ class _Line:
             self._may_write.set()
 
 
-async def _inward(page, line: _Line) -> None:
+async def _inward(page, line: _PageSocket) -> None:
     async for message in page:
         parts = split(message)
         if parts is None:
@@ -224,7 +225,7 @@ async def _inward(page, line: _Line) -> None:
         await line.send(parts)
 
 
-async def _outward(page, line: _Line) -> None:
+async def _outward(page, line: _PageSocket) -> None:
     from websockets.exceptions import ConnectionClosed
 
     with contextlib.suppress(ConnectionClosed):
@@ -233,7 +234,7 @@ async def _outward(page, line: _Line) -> None:
 
 
 def _file(connection, path: str):
-    """A page or a script of one; what lies above the last part of a path is a proxy's."""
+    """The page or script that a path names by how it ends; what comes before may be a prefix of a proxy's."""
     for end, (page, scripts) in PAGES.items():
         if path.endswith(end) and not path.endswith("/xr/"):  # its scripts are looked for beside /xr, as one name
             policy = {"Content-Security-Policy": POLICY.format(scripts)}

@@ -47,6 +47,7 @@ class Metrics:
     messages: int = 0
     errors: int = 0
     refused: int = 0
+    cut: int = 0  # connections
     step_ms: Histogram = field(default_factory=Histogram)
     queue_ms: Histogram = field(default_factory=Histogram)
     encode_ms: Histogram = field(default_factory=Histogram)
@@ -55,7 +56,7 @@ class Metrics:
     def text(self, **gauges: float) -> str:
         """The Prometheus text format; gauges are what only the server knows, such as sessions=3."""
         lines = []
-        for name in ("steps", "frames_sent", "frames_skipped", "bytes_sent", "messages", "errors", "refused"):
+        for name in ("steps", "frames_sent", "frames_skipped", "bytes_sent", "messages", "errors", "refused", "cut"):
             lines += [f"# TYPE roam_{name}_total counter", f"roam_{name}_total {getattr(self, name)}"]
         for name, value in gauges.items():
             lines += [f"# TYPE roam_{name} gauge", f"roam_{name} {value}"]

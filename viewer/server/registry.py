@@ -223,7 +223,7 @@ class Client:
 
 
 def secret_of(token: str) -> str:
-    """What is kept of a token: enough to know it again, not to use it."""
+    """A token's hash, which is all that is kept of it: a stolen folder opens no walk."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 

@@ -166,8 +166,15 @@ class Server:
 
     def metrics_text(self) -> str:
         """What Prometheus reads; from any thread."""
-        awake, parked = self.num_walks
-        return self.metrics.text(clients=len(self._wire.clients), sessions=awake, parked=parked)
+        walks, awake = list(self._registry.sessions.values()), self._explorers.num_awake
+        return self.metrics.text(
+            connections=self._wire.doors.num_connections,
+            clients=len(self._wire.clients),
+            sessions=awake,
+            parked=max(0, len(walks) - awake),
+            stepping=sum(walk.is_stepping for walk in walks),
+            frames_held=sum(walk.latest is not None for walk in walks),
+        )
 
     def _turn(self) -> None:
         is_blocked = bool(self._registry.touched) or self._wire.has_outbox or self._has_backlog

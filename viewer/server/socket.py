@@ -177,6 +177,7 @@ class ServerSocket:
                 max_connections=limits.max_clients + limits.max_strangers,
                 max_from_one=limits.max_connections_each,
             ),
+            self._metrics,
         )
         self._woken, self._waker = self._context.socket(zmq.PAIR), self._context.socket(zmq.PAIR)
         self._woken.bind("inproc://wake")
@@ -216,7 +217,7 @@ def _connection(head: zmq.Frame) -> int:
 
 
 def _guest(head: zmq.Frame) -> str:
-    """Whoever sent it: a key where clients have keys, else an address; not to be read from what is kept of it."""
+    """Who sent it, for quotas: a hash of the key where clients have keys, else of the address."""
     for name in ("User-Id", "Peer-Address"):
         with contextlib.suppress(zmq.ZMQError):
             if value := head.get(name):

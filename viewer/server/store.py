@@ -208,7 +208,7 @@ class Store:
             raise
 
     def sync(self, session: str) -> None:
-        """Wait until what was logged would outlive the machine."""
+        """Wait until what was logged is on the disk itself (fsync), where a power cut leaves it."""
         lines = self._logs.get(session)
         if lines:
             with contextlib.suppress(ValueError):  # closed in between, by a turn
@@ -423,7 +423,7 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def _to_disk(path: Path) -> None:
-    """Wait until a file, or every file of a folder, would outlive the machine."""
+    """Wait until a file, or every file of a folder, is on the disk itself (fsync)."""
     for part in path.rglob("*") if path.is_dir() else [path]:
         if part.is_file():
             with part.open("rb+") as file:

@@ -17,7 +17,8 @@ _X_PORT = 6000  # of display 0, over TCP
 
 
 def missing_display(env: Mapping[str, str] = os.environ, *, system: str = sys.platform) -> str | None:
-    """Why no window can be opened, or None where one can. Naming SDL's driver is taken as knowing."""
+    """Why no window can be opened, or None where one can. Where SDL_VIDEODRIVER names a
+    driver nothing is asked."""
     if system != "linux" or env.get("SDL_VIDEODRIVER"):
         return None
     named = {name: env[name] for name in ("WAYLAND_DISPLAY", "DISPLAY") if env.get(name)}

@@ -211,6 +211,32 @@ def make_optimizers(learner: Learner, recipe: AdaptRecipe) -> list[torch.optim.O
 
 
 def _train_step(learner, optimizers, sequences, layout, path, recipe, step, rank, workers) -> tuple[float, float]:
+    loss, noisy, clean = step_loss(learner, sequences, layout, path, recipe, step=step, rank=rank, workers=workers)
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    learnt = [p for p in learner.parameters() if p.requires_grad]
+    average_gradients(learnt, workers)
+    torch.nn.utils.clip_grad_norm_(learnt, 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
+    return noisy.item(), clean.item()
+
+
+def step_loss(
+    learner: Learner,
+    sequences: Sequence[np.ndarray],
+    layout: SampleLayout,
+    path: MetricPath,
+    recipe: AdaptRecipe,
+    *,
+    step: int,
+    rank: int = 0,
+    workers: int = 1,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What a process lowers in a step, and the mean losses of noisy and of clean rows that it is made of: scalars.
+
+    The recipe's seed, the step and the process's rank decide which sequences are read and how they are noised."""
     rng = np.random.default_rng([recipe.seed, step, rank])
     count = max(1, recipe.batch // workers)
     chosen = rng.integers(len(sequences), size=count)
@@ -220,17 +246,8 @@ def _train_step(learner, optimizers, sequences, layout, path, recipe, step, rank
     )
     with half_products(batch.ids.device):
         noisy, clean = learner(batch, layout.window)
-    means = [part.mean() if len(part) else part.sum() for part in (noisy, clean)]
-    loss = means[0] + recipe.clean_weight * means[1] if recipe.copies else means[1]
-    for optimizer in optimizers:
-        optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    learnt = [p for p in learner.parameters() if p.requires_grad]
-    average_gradients(learnt, workers)
-    torch.nn.utils.clip_grad_norm_(learnt, 1.0)
-    for optimizer in optimizers:
-        optimizer.step()
-    return means[0].item(), means[1].item()
+    noisy, clean = (part.mean() if len(part) else part.sum() for part in (noisy, clean))
+    return noisy + recipe.clean_weight * clean if recipe.copies else clean, noisy, clean
 
 
 def _means(totals: list[tuple[float, float]], recipe: AdaptRecipe) -> dict[str, float]:

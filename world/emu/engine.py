@@ -219,7 +219,7 @@ class EmuEngine:
             *before, passage = passages_of(session)
             strands = []
             for branch, strand in enumerate(passage.strands):
-                stream = self._stream([*self._seen(before), passage], branch)
+                stream = self._stream([*self.in_sight(before), passage], branch)
                 settle(self.model, [stream], but=1)
                 pages = (*strand.pages, *stream.own_pages)
                 strands.append(replace(strand, pages=pages, written=len(strand.ids)))
@@ -328,7 +328,7 @@ class EmuEngine:
         if session.is_closed:
             raise RuntimeError("this session is closed; open another")
         self.settle([session])
-        seen, size = self._seen(passages_of(session)), cells_of(session.frame)
+        seen, size = self.in_sight(passages_of(session)), cells_of(session.frame)
         streams = [self._stream(seen, branch) for branch in range(len(seen[-1].strands))]
         request = Request("explore", "", preset=self._preset(session.decoder), size=size, seed=session.seed)
         writer = AnswerWriter(self.checkpoint, request, streams=streams, largest=self._largest)
@@ -347,7 +347,7 @@ class EmuEngine:
             raise ActionError(f"a direction of {count} tokens; at most {limit} are read: say it in several")
         return text
 
-    def _seen(self, moments: Sequence[Passage]) -> list[Passage]:
+    def in_sight(self, moments: Sequence[Passage]) -> list[Passage]:
         """The passages that the step after them sees: the first, and as many of the last as leave room for the step;
         where the context holds one alone beside the step, the last, and not the first."""
         if len(moments) < 2:

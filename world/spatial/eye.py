@@ -16,7 +16,7 @@ from .axes import along
 from .holes import fill, num_sums
 from .ready import EMPTY, RIM, SIDE, SMOOTH, WHOLE
 from .surfaces import APART, NEAR, is_one
-from .warp import IN_FRONT
+from .warp import IN_FRONT, MANY, OWN_SHARE
 
 SPARSE, ENOUGH = 2, 12  # pixels between those by which a view is judged, and how many of them must add something
 
@@ -286,7 +286,7 @@ def mend(nearness, owner):
                     near, best_near = near + 1, b * w + a
                 elif d > 0 and d < np.float32(APART) * here:
                     far, best_far = far + 1, b * w + a
-            best = best_near if near >= 6 else best_far if far >= 6 else -1
+            best = best_near if near >= MANY else best_far if far >= MANY else -1
             if best >= 0:
                 nearness[v, u], owner[v, u] = nearness[best // w, best % w], owner[best // w, best % w]
 
@@ -368,7 +368,7 @@ def _sample_torn(texels, inverses, slot, nearest, v0, u0, fv, fu, inverse, pixel
             red += share * _byte(texel, 0)
             green += share * _byte(texel, 1)
             blue += share * _byte(texel, 2)
-    if total < np.float32(0.25):
+    if total < np.float32(OWN_SHARE):
         _put(nearest, pixels, v, u)
         return
     scale, half = one / total, np.float32(0.5)

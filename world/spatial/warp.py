@@ -31,6 +31,10 @@ WIDE = 5  # pixels, from which on a hole is one in which something may stand
 NEW = 0.001  # share of a true view that must differ for it to show something new
 COMMON = 0.02  # weight of the whole picture's scale where a hole's depth is joined to what is known
 GREY = 128  # of 255, where there is nothing at all
+UNLIKE, SLOPING, FAR_OFF = 30, 20, 0.1  # what keeps a soft point from a neighbour: its colour, slope and distance
+NOTHING = 12  # cost, from which on a point counts for nothing: exp(-12) is six millionths
+OWN_SHARE = 0.25  # of four pixels' colour, from which on the nearest counts whatever its surface
+MANY = 6  # of the eight pixels around, that agree on what a pinhole or a speck is to be
 REACH = 12.0  # pixels, sigma of the neighbourhood that a hole's depth takes its scale from
 
 
@@ -159,7 +163,8 @@ def sharpened(depth, pixels):
                     apart = np.float32(0)
                     for k in range(3):
                         apart += abs(np.float32(pixels[v, u, k]) - np.float32(pixels[y, x, k]))
-                    cost = apart / 30 + slope[y, x] * 20 + 0.1 * ((y - v) ** 2 + (x - u) ** 2) ** 0.5
+                    far = ((y - v) ** 2 + (x - u) ** 2) ** 0.5
+                    cost = apart / UNLIKE + slope[y, x] * SLOPING + FAR_OFF * far
                     if cost < best:
                         best, out[v, u] = cost, depth[y, x]
     return out
@@ -191,7 +196,7 @@ def smoothed(depth, pixels, where=None):
                     for k in range(3):
                         colour = np.float32(pixels[v, u, k]) - np.float32(pixels[y, x, k])
                         cost += unlike * colour * colour
-                    if cost > 12:
+                    if cost > NOTHING:
                         continue
                     w, d = np.exp(-cost), inverse[y, x]
                     n, x1, y1, d1 = n + w, x1 + w * a, y1 + w * b, d1 + w * d
@@ -268,7 +273,7 @@ def _fetch(index, source, turns, shifts, focal, nearness, depths, covered, owner
             for k in range(4):  # of the four around, those that are of this surface; the nearest is
                 a, b = v0 + k // 2, u0 + k % 2
                 share = (fv if k // 2 else 1 - fv) * (fu if k % 2 else 1 - fu)
-                if share < 0.25 and not is_one(1 / own[a, b], 1 / sz):
+                if share < OWN_SHARE and not is_one(1 / own[a, b], 1 / sz):
                     continue
                 total += share
                 red += share * source[a, b, 0]
@@ -351,7 +356,7 @@ def _close(pixels, covered, owner, surface):
                         far += depth[y, x] < 1e30
                     else:
                         like += 1
-            if own > 3 or like > 2 or max(near, far) < 6:  # the pixel is like itself; two more make it a line
+            if own > 3 or like > 2 or max(near, far) < MANY:  # the pixel is like itself; two more make it a line
                 continue
             total, colour = 0, np.zeros(3, np.float32)
             summed = np.float32(0)
@@ -359,7 +364,7 @@ def _close(pixels, covered, owner, surface):
                 for x in range(u - 1, u + 2):
                     is_near = depth[y, x] < APART * depth[v, u]
                     is_far = APART * depth[y, x] > depth[v, u] and depth[y, x] < 1e30
-                    if is_near if near >= 6 else is_far:
+                    if is_near if near >= MANY else is_far:
                         total += 1
                         summed += depth[y, x]
                         colour += pixels[y, x]

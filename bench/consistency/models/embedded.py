@@ -31,26 +31,27 @@ LESS = tuple(f"{name}={values[1]}" for name, values in OPTIONS.items())
 
 
 class Dream(WorldModel):
-    """A world model of ours. Shown frames are observed with their poses; every answer is one `Session.step`."""
+    """A world model of ours. Shown frames are observed with their poses; every answer is one `Session.step`.
+    session: the walk of the question that is being asked, None between questions."""
 
     def __init__(self, checkpoint: Checkpoint, *, memory: bool = True):
         self.checkpoint, self.memory = checkpoint, memory
-        self._engine = Engine(checkpoint)
-        self._session: Session | None = None
+        self.engine = Engine(checkpoint)
+        self.session: Session | None = None
 
     def reset(self, context: Context) -> None:
-        side = self._engine.frame_side
+        side = self.engine.frame_side
         if context.frames.shape[1:3] != (side, side):
             raise BenchError(f"frames of {context.frames.shape[1:3]}; this model's are {side}x{side}")
         self.close()
         first = Frame(0, context.frames[0], pose=context.poses[0])
-        self._session = self._engine.session(first, seed=context.seed, start="auto" if self.memory else "frame")
+        self.session = self.engine.session(first, seed=context.seed, start="auto" if self.memory else "frame")
         for action, pixels, pose in zip(context.actions, context.frames[1:], context.poses[1:], strict=True):
-            self._session.observe(action, pixels, pose)
+            self.session.observe(action, pixels, pose)
 
     def step(self, command: Command) -> Answer:
-        assert self._session is not None, "a model is reset before it is asked"
-        frame = self._session.step(command.action)
+        assert self.session is not None, "a model is reset before it is asked"
+        frame = self.session.step(command.action)
         return Answer(frame.pixels, frame.depth)
 
     @property
@@ -60,13 +61,13 @@ class Dream(WorldModel):
             "window": self.checkpoint.layout.window,
             "memory": "on" if self.memory else "off",
             "tokens_per_frame": self.checkpoint.layout.num_cells,
-            "cache_bytes_per_frame": self._engine.cache.bytes_per_page,
+            "cache_bytes_per_frame": self.engine.cache.bytes_per_page,
         }
 
     def close(self) -> None:
-        if self._session is not None:
-            self._session.close()
-        self._session = None
+        if self.session is not None:
+            self.session.close()
+        self.session = None
 
 
 class Reconstruction(TruthRow):

@@ -41,16 +41,16 @@ def test_the_dream_answers_every_command_with_a_picture_and_depth(checkpoint):
 def test_the_same_seed_dreams_the_same_and_pages_are_given_back(checkpoint):
     model = Dream(checkpoint)
     first = answers_of(model, Truth(ASKED))
-    free = model._engine.cache.pool.num_free
+    free = model.engine.cache.pool.num_free
     again = answers_of(model, Truth(ASKED))
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(first, again, strict=True))
-    assert model._engine.cache.pool.num_free == free
+    assert model.engine.cache.pool.num_free == free
 
 
 def test_without_memory_canvases_start_from_the_frame_before(checkpoint):
     model = Dream(checkpoint, memory=False)
     answers_of(model, Truth(ASKED))
-    assert model._session.start == "frame" and model.about["memory"] == "off"
+    assert model.session.start == "frame" and model.about["memory"] == "off"
 
 
 def test_untrained_weights_keep_the_tokenizer_and_forget_the_rest(checkpoint):

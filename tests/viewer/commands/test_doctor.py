@@ -41,7 +41,7 @@ def test_what_is_merely_nice_to_have_does_not_stop_the_doctor(capsys):
 
 
 def test_an_open3d_that_does_not_load_is_told_with_what_mends_it(monkeypatch):
-    monkeypatch.setattr(doctor, "_is_installed", lambda name: name == "open3d")
+    monkeypatch.setattr(doctor.metadata, "distribution", lambda name: name)
     monkeypatch.setattr(doctor.metadata, "version", lambda name: "0.19")
     monkeypatch.setattr(doctor, "why_not_open3d", lambda: "which does not load: libusb-1.0.so.0: cannot open")
     found = finding("open3d")
@@ -54,5 +54,5 @@ def test_a_user_without_a_home_is_told(monkeypatch):
 
     monkeypatch.setattr(doctor.Path, "home", refuse)
     assert "--folder" in finding("home").mend
-    monkeypatch.setattr("roam.world.compiled._FOLDER", None)
+    monkeypatch.setattr("roam.world.compiled.cache_folder", lambda: None)
     assert "NUMBA_CACHE_DIR" in finding("cache").mend

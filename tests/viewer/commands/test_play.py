@@ -255,7 +255,7 @@ def test_keys_for_a_window_that_there_is_none_of_are_refused(roam):
 
 
 def test_a_full_disk_is_no_success(roam, monkeypatch):
-    monkeypatch.setattr("roam.viewer.play.video._Mp4.write", disk_full)
+    monkeypatch.setattr("roam.viewer.play.video.Mp4Sink.write", disk_full)
     code, out, err = roam("play", "--truth", "--frames", "4")
     assert code == 2 and "No space left" in err and "Traceback" not in err
     assert ".mp4" not in out and not list(Path("roam-out").glob("*.mp4"))

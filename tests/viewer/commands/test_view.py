@@ -151,7 +151,7 @@ def test_what_is_no_address_is_refused_with_an_example(address):
 
 
 def test_nobody_at_the_address_is_one_sentence(roam, monkeypatch):
-    monkeypatch.setattr("roam.viewer.client.knock._KNOCK_S", 0.3)
+    monkeypatch.setattr("roam.viewer.client.knock.KNOCK_S", 0.3)
     code, _, err = roam("view", "tcp://127.0.0.1:9")
     assert code == 2 and err.count("\n") == 1 and "no server answers at tcp://127.0.0.1:9" in err
 

@@ -141,7 +141,7 @@ def test_what_is_prepared_changes_no_frame_and_another_step_has_it_given_up(drea
             player.step()
         dreamer.settle()
         assert dreamer.frame.digest == twin.frame.digest
-    dreamer._rest(60)
+    dreamer.rest(60)
     assert [stop() for stop in stops] == [False, True, False, False]
     twin.close()
 

@@ -16,8 +16,8 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def impatient(monkeypatch):
     monkeypatch.setattr(progress, "FIRST_S", 0.02)
-    monkeypatch.setattr(progress, "_EVERY_S", 0.02)
-    monkeypatch.setattr(progress, "_EVERY_LINE_S", 0.02)
+    monkeypatch.setattr(progress, "EVERY_S", 0.02)
+    monkeypatch.setattr(progress, "EVERY_LINE_S", 0.02)
 
 
 @pytest.mark.parametrize("kind", [io.StringIO, Terminal])

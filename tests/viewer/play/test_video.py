@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from roam.viewer.files.outputs import OutputError
-from roam.viewer.play.video import VideoRecorder, _Gif
+from roam.viewer.play.video import GifSink, VideoRecorder
 
 
 def frames(count, height=48, width=64):
@@ -31,7 +31,7 @@ def test_a_gif_holds_every_frame_and_repeats(tmp_path):
 
 
 def test_a_gif_keeps_no_frames_and_their_colours(tmp_path):
-    sink = _Gif(tmp_path / "a.gif", 10)
+    sink = GifSink(tmp_path / "a.gif", 10)
     shades = np.random.default_rng(0).integers(0, 255, (5, 1, 1, 3), dtype=np.uint8).repeat(20, 1).repeat(30, 2)
     sizes = []
     for pixels in shades:

@@ -21,6 +21,11 @@ from roam.world.pose import Camera, Motion, Pose
 from roam.world.sight import Gaze, LookError, Piece, Sight
 
 
+def gauge(server: Server, name: str) -> int:
+    """What a server's metrics say of something now."""
+    return next(int(line.split()[1]) for line in server.metrics_text().splitlines() if line.startswith(f"roam_{name} "))
+
+
 class Tiny:
     """An explorer whose frames depend on its seed and every action. Understands motions and "open the door"."""
 

@@ -194,7 +194,8 @@ def test_a_sentence_that_is_not_understood_stays_in_the_box_with_the_reason(wind
     assert window.player.frame.index == 0
     shown = pygame.surfarray.array3d(window.picture)
     window.box.error = ""
-    window._draw()
+    post(pygame.VIDEOEXPOSE)
+    window.tick()
     orange = (255, 183, 77)
     assert (shown == orange).all(-1).any() and not (pygame.surfarray.array3d(window.picture) == orange).all(-1).any()
 
@@ -409,9 +410,9 @@ def test_a_trembling_stick_is_one_press(window):
 def test_key_to_frame_counts_no_rewinds(window):
     for key in (pygame.K_w, pygame.K_w):
         tap(window, key)
-    counted = len(window.player.key_to_frame._ms)
+    counted = window.player.key_to_frame.num_measured
     tap(window, pygame.K_BACKSPACE)
-    assert window.player.frame.index == 1 and len(window.player.key_to_frame._ms) == counted
+    assert window.player.frame.index == 1 and window.player.key_to_frame.num_measured == counted
 
 
 def test_key_to_frame_is_measured_from_the_press_to_the_picture(window):

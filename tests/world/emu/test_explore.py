@@ -146,7 +146,7 @@ def test_a_walk_longer_than_the_context_goes_on_and_keeps_the_scene_in_sight(che
         session.settle()
         if number == 9:
             used = engine.cache.pool.num_pages - engine.cache.pool.num_free
-    seen = engine._seen(session.moments)
+    seen = engine.in_sight(session.moments)
     assert session.frame.index == 17 and seen[0].frame.index == 0 and len(seen) < 17
     assert sum(len(passage.strands[0].ids) for passage in seen) < 800 < session.moments[-1].strands[0].end
     assert engine.cache.pool.num_pages - engine.cache.pool.num_free <= used + 70
@@ -174,7 +174,7 @@ def test_a_walk_from_words_alone_goes_on_where_the_context_holds_hardly_two_pict
     shape = session.frame.tokens.shape
     for action in (LEFT, ON, WAIT, LEFT):
         assert session.step(action).tokens.shape == shape
-    assert len(engine._seen(session.moments)) < len(session.moments)
+    assert len(engine.in_sight(session.moments)) < len(session.moments)
     session.close()
 
 

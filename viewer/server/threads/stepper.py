@@ -80,7 +80,7 @@ class Stepper:
     def __init__(self, explorers: Explorers, wake: Callable[[], None], *, target_ms: float = 0.0):
         self.explorers = explorers
         self.lost: list[str] | None = None  # walks that could not be kept at the end; None: the end was not reached
-        explorers.beside = self._write_beside
+        explorers.beside = self.write_beside
         self._wake, self._giving = wake, threading.Lock()
         self._target_ms, self._each_ms = target_ms, 0.0  # what one of several steps has taken lately
         self._outcomes: deque[tuple[Callable, Any]] = deque()
@@ -147,7 +147,8 @@ class Stepper:
             self._tasks.append(task)
             self._changed.notify()
 
-    def _write_beside(self, awake: Awake, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+    def write_beside(self, awake: Awake, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Do work of the disk beside the steps, and `then`, with what came of it, in their turn."""
         strand = awake.meta.session if awake.meta.is_alone else ENGINE
         noted = lambda value: self._put(strand, Task(lambda: then(value), _log_failure))  # noqa: E731
         self._beside.submit(DISK, Task(work, noted))

@@ -8,6 +8,9 @@ import pytest
 from roam.viewer.client.client import Client, ServerError
 from roam.viewer.client.remote_session import RemoteSession
 from roam.viewer.commands import serve
+from roam.viewer.commands.view import RemoteOpener
+from roam.viewer.opening.start import Start
+from roam.viewer.play.player import Player
 from roam.viewer.server.registry import Limits
 from roam.viewer.server.server import Server
 from roam.viewer.server.store import Done, Meta, Store, finished
@@ -74,14 +77,26 @@ def test_a_walk_whose_log_cannot_grow_goes_on_and_so_do_the_others(disk, tmp_pat
 
 def test_a_walker_is_told_once_that_nothing_is_kept_and_what_the_disk_says(disk, tmp_path):
     with Server(TinyWorlds(), folder=tmp_path) as server, Client(server.address) as client:
-        walk, heard = RemoteSession.open(client, seed=1), []
-        hear = client._fail
-        client._fail = lambda error: (heard.append(error), hear(error))
+        walk = RemoteSession.open(client, seed=1)
         disk.session, disk.error = walk.id, errno.ENOSPC
         walk.rollout([FORWARD] * 5)
         client.stats()
-    assert [(error.code, error.session) for error in heard] == [("storage", walk.id)]
-    assert "No space left" in heard[0].message and str(tmp_path) not in heard[0].message
+        (warning,) = client.take_warnings()
+        assert client.take_warnings() == []
+    assert warning.code == "storage" and "No space left" in str(warning) and str(tmp_path) not in str(warning)
+
+
+def test_who_looks_on_through_a_window_is_told_as_well(disk, tmp_path):
+    with Server(TinyWorlds(), folder=tmp_path / "walks") as server, Client(server.address) as client:
+        player = Player(RemoteOpener(client), Start(1), folder=tmp_path / "out", connection=client)
+        disk.session, disk.error = player.branch.explorer.id, errno.ENOSPC
+        for _ in range(100):
+            player.queue([FORWARD])
+            player.step()
+            if player.notes:
+                break
+        assert "No space left" in player.notes[0]
+        player.close()
 
 
 @pytest.mark.parametrize("failing", [{"log"}, {"snapshot"}, {"turn"}, {"log", "snapshot", "turn"}])

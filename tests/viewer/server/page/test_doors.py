@@ -62,7 +62,7 @@ def test_a_page_s_port_that_is_taken_is_said_in_a_sentence(gateway):
 
 def test_the_command_serves_the_page_until_it_is_told_to_end(monkeypatch, capsys):
     ends = []
-    monkeypatch.setattr(serve, "_on_signals", ends.append)
+    monkeypatch.setattr(serve, "on_signals", ends.append)
     thread = threading.Thread(target=serve.gateway, args=("tcp://127.0.0.1:9",), kwargs={"port": 0})
     thread.start()
     said = ""
