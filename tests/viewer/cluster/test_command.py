@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import threading
 import urllib.request
@@ -54,7 +55,7 @@ def test_a_cluster_is_asked_drained_scraped_and_ended(running, capsys):
         told = ask(folder, "status")
         assert told["driven"] == 1 and len(told["workers"]) == 2 and told["frames"] == 2
         busy = next(row["name"] for row in told["workers"] if row["driven"])
-        console = Console(width=200, file=open("/dev/null", "w"), record=True)  # noqa: SIM115
+        console = Console(width=200, file=io.StringIO(), record=True)
         console.print(command.table(told))
         assert busy in console.export_text()
         with urllib.request.urlopen(said["metrics at"], timeout=30) as page:
