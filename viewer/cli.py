@@ -65,6 +65,7 @@ PASSING_ON = (  # every argument
     measuring.rollout,
     measuring.stream,
     measuring.look,
+    measuring.photon,
     measuring.guesses,
     measuring.attack,
     measuring.cluster,

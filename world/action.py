@@ -12,7 +12,7 @@ import math
 import unicodedata
 from dataclasses import dataclass
 
-from .pose import Motion
+from .pose import Motion, Pose
 from .words.clauses import clauses_of, motion_of
 from .words.grammar import (
     DIRECTION_OF,
@@ -35,11 +35,13 @@ from .words.grammar import (
 class Action:
     """One step's command: `text`, all that a model reads, and `motion`, what it means in metres and degrees.
 
-    `motion` is None for free words ("open the door") that have a meaning only to a model that knows them.
+    `motion` is None for free words ("open the door") that have a meaning only to a model that knows them. `at`: a pose,
+    where the action is to dream what nobody has seen from there and to move nobody (`dream_at`).
     """
 
     text: str
     motion: Motion | None = None
+    at: Pose | None = None
 
     @property
     def known_motion(self) -> Motion:
@@ -85,6 +87,12 @@ def parse_action(text: str) -> Action:
     if any(abs(amount) > MOST for amount in vars(motion).values()):
         raise ActionError(f"'{text[:60]}' adds up to more than {MOST:g} metres or degrees: say less at once")
     return Action(text if _is_plain(text) else say(motion), motion)
+
+
+def dream_at(pose: Pose) -> Action:
+    """The action that has what is unknown from a pose dreamt, while the walker stays where it is."""
+    x, y, z = pose.position
+    return Action(f"dream what is seen from {x:.2f}, {y:.2f}, {z:.2f}", at=pose)
 
 
 def say(motion: Motion) -> str:

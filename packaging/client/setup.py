@@ -19,6 +19,7 @@ PACKAGES = (
     "viewer.files",
     "viewer.play",
     "viewer.wire",
+    "viewer.xr",
 )
 MODULES = (
     "world.pose",
@@ -49,6 +50,9 @@ MODULES = (
     "viewer.wire.message",
     "viewer.wire.protocol",
     "viewer.wire.security",
+    "viewer.xr.body",
+    "viewer.xr.headset",
+    "viewer.xr.wear",
 )
 
 setup(

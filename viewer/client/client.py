@@ -7,7 +7,6 @@ the frame is taken, so a program that stops looking stops the walk, and no frame
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,7 +14,6 @@ from typing import TypeVar
 from ...world.action import Action, ActionError
 from ...world.frame import Frame
 from ...world.pose import Motion
-from ...world.records import motion_row
 from ..files.pictures import to_send
 from ..wire import protocol as p
 from ..wire.encoding import Look
@@ -23,7 +21,7 @@ from ..wire.security import KeyPair, unlock
 from .connection import Connection
 from .looks import Looks
 from .records import Records
-from .walk_state import Received, ServerError, WalkState, wanted_view
+from .walk_state import Received, ServerError, WalkState, act_of, wanted_view
 
 HUNG_UP = "this client has hung up"
 MOST_WARNINGS = 20  # that wait to be taken; older ones are dropped
@@ -173,7 +171,7 @@ class Client(Looks, Records):
 
     def hold(self, session: str, text: str, motion: Motion | None = None) -> int:
         """Say what the held keys mean from now on, "" for nothing; returns the act's number."""
-        act = self._act(session, "hold", text, motion)
+        act = act_of(self._next_seq(), session, Action(text, motion), mode="hold")
         with self._changed:
             walk = self._walk(session)
             walk.held = act if text or motion else None
@@ -183,7 +181,9 @@ class Client(Looks, Records):
     def act(self, session: str, action: Action | str) -> int:
         """Queue one action, to be done once; returns its number, for `receipt`."""
         action = Action(action) if isinstance(action, str) else action
-        act = self._act(session, "once", action.text, action.motion)
+        if action.at is not None:
+            self._check_version(p.Dream.SINCE, "dreams nothing from elsewhere")
+        act = act_of(self._next_seq(), session, action)
         with self._changed:
             walk = self._walk(session)
             walk.typed[act.seq] = act
@@ -280,10 +280,6 @@ class Client(Looks, Records):
         with self._changed:
             self._last_seq += 1
             return self._last_seq
-
-    def _act(self, session: str, mode: str, text: str, motion: Motion | None) -> p.Act:
-        exact = tuple(motion_row(motion)) if motion else ()
-        return p.Act(seq=self._next_seq(), session=session, mode=mode, text=text, motion=exact, clock=time.monotonic())
 
     def _walk(self, session: str) -> WalkState:
         if session not in self._walks:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from ...world.action import Action
 from ...world.frame import Frame
+from ...world.records import motion_row, pose_row
 from ..wire import protocol as p
 from ..wire.encoding import Look, decode
 
@@ -19,6 +21,14 @@ class ServerError(ValueError):
     def __init__(self, code: str, message: str):
         super().__init__(f"{message} [{code}]")
         self.code = code
+
+
+def act_of(seq: int, session: str, action: Action, *, mode: str = "once") -> p.Act | p.Dream:
+    """The message that tells a walk an action."""
+    if action.at is not None:
+        return p.Dream(seq=seq, session=session, pose=tuple(pose_row(action.at)), clock=time.monotonic())
+    motion = () if action.motion is None else tuple(motion_row(action.motion))
+    return p.Act(seq=seq, session=session, mode=mode, text=action.text, motion=motion, clock=time.monotonic())
 
 
 @dataclass(frozen=True)
@@ -61,8 +71,8 @@ class WalkState:
     owed: int = 0
     is_seated: bool = False
     is_eager: bool = False
-    held: p.Act | None = None
-    typed: dict[int, p.Act] = field(default_factory=dict)
+    held: p.Act | p.Dream | None = None
+    typed: dict[int, p.Act | p.Dream] = field(default_factory=dict)
     receipts: dict[int, p.Receipt] = field(default_factory=dict)
     failure: ServerError | None = None
     resumed: list[p.Resumed] = field(default_factory=list)
@@ -78,7 +88,7 @@ class WalkState:
         return self.taken.head.index if self.taken else -1
 
     @property
-    def unfinished(self) -> list[p.Act]:
+    def unfinished(self) -> list[p.Act | p.Dream]:
         """What a server that comes back must be told again: typed words without a receipt, then what is held."""
         return [*self.typed.values(), *([self.held] if self.held else [])]
 

@@ -196,7 +196,7 @@ class Front(Reception):
         super().refuse(client_id, message, error)
 
     def _check_seq(self, message: p.Message) -> None:
-        if isinstance(message, p.Request | p.Act) and message.seq >= INTERNAL:
+        if isinstance(message, p.Request | p.Act | p.Dream) and message.seq >= INTERNAL:
             raise p.ProtocolError("malformed", f"seq {message.seq}; count up from 1", seq=message.seq)
 
     def _hello(self, client_id: bytes, hello: p.Hello) -> None:
@@ -233,7 +233,7 @@ class Front(Reception):
     def _pass_on(self, client_id: bytes, message: p.Message, route: Route) -> None:
         """Say something to the worker that has the walk, now or when one has it."""
         seat = route.seats.get(client_id)
-        if isinstance(message, p.Act) and client_id == route.driver:
+        if isinstance(message, p.Act | p.Dream) and client_id == route.driver:
             route.note(message)
         elif isinstance(message, p.Credit) and seat:
             seat.credits = min(p.MAX_CREDITS, seat.credits + message.frames)

@@ -32,9 +32,9 @@ class Seat:
 
 @dataclass
 class Typed:
-    """A typed act, and when its receipt came; 0 before."""
+    """A typed act, or a dream asked for, and when its receipt came; 0 before."""
 
-    act: p.Act
+    act: p.Act | p.Dream
     receipted_at: float = 0.0
 
 
@@ -60,9 +60,9 @@ class Route:
     moved: bool = False  # on purpose, the last time
     began: float = field(default_factory=time.monotonic)
 
-    def note(self, act: p.Act) -> None:
+    def note(self, act: p.Act | p.Dream) -> None:
         """An act of the driver's is on its way."""
-        if act.mode == "hold":
+        if isinstance(act, p.Act) and act.mode == "hold":
             self.held, self.is_held_receipted = (act if act.text or act.motion else None), False
             return
         self.typed[act.seq] = Typed(act)
@@ -79,12 +79,12 @@ class Route:
             self.typed[seq].receipted_at = time.monotonic()
         return True
 
-    def again(self, last: int) -> list[p.Act]:
+    def again(self, last: int) -> list[p.Act | p.Dream]:
         """What a worker that took the walk up must be told, whose typed acts are done up to `last`: typed words, then
         what is held."""
         typed = [typed for seq, typed in self.typed.items() if seq > last]
         self.silent = {t.act.seq for t in typed if t.receipted_at}
-        acts = [t.act for t in typed]
+        acts: list[p.Act | p.Dream] = [t.act for t in typed]
         if self.held:
             self.silent |= {self.held.seq} if self.is_held_receipted else set()
             acts.append(self.held)

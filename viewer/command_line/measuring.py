@@ -36,6 +36,11 @@ def look(ctx: typer.Context) -> None:
     run_module("bench.look", ctx.args)
 
 
+def photon(ctx: typer.Context) -> None:
+    """From a key to the picture in the window; arguments go to `python -m roam.bench.photon`."""
+    run_module("bench.photon", ctx.args)
+
+
 def attack(ctx: typer.Context) -> None:
     """A server under load and attack, with goals; arguments go to `python -m roam.bench.attack`."""
     run_module("bench.attack", ctx.args)

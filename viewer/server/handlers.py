@@ -52,6 +52,7 @@ class Handlers(Reception):
             p.Resume: self._resume,
             p.Watch: self._watch,
             p.Act: self._act,
+            p.Dream: self._act,
             p.Credit: self._credit,
             p.Look: self._look,
             p.Surfaces: self._surfaces,
@@ -150,7 +151,7 @@ class Handlers(Reception):
         else:  # nobody has seen it since the server began: bring it back to show where it stands
             self._ask(client, message, [], then, of=session)
 
-    def _act(self, client: Client, message: p.Act) -> None:
+    def _act(self, client: Client, message: p.Act | p.Dream) -> None:
         session = self._registry.driven(message.session, client.id)
         try:
             receipts = session.controls.take_in(message, frame=session.index)

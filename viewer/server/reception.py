@@ -57,7 +57,7 @@ class Reception(ABC):
         self._metrics.errors += 1
         code, seq, session, reason = code_of(error), seq_of(message, error), session_of(message), reason_of(error)
         log.debug("refused a %s with %s: %s", message.TYPE if message else "message", code, reason)
-        if isinstance(message, p.Act) and code in ("bad_action", "queue_full"):
+        if isinstance(message, p.Act | p.Dream) and code in ("bad_action", "queue_full"):
             self._wire.send(client_id, p.Receipt(session=session, seq=seq, status="refused", reason=reason))
         else:
             self._wire.send(client_id, p.Error(seq=seq, code=code, message=reason, session=session))

@@ -15,7 +15,7 @@ import msgpack
 from ...world.action import MAX_TEXT
 from .fields import HEX, MAX_WHOLE, NAME, FieldError, choice, flag, numbers, real, text, texts, whole, wholes
 from .from_clusters import Queued, Resumed
-from .looking import Look, PiecesHead, SightHead, Surfaces
+from .looking import Dream, Look, PiecesHead, SightHead, Surfaces
 from .message import ERROR_CODES as ERROR_CODES  # whoever speaks the protocol finds these here
 from .message import (
     MAX_CREDITS,
@@ -348,6 +348,7 @@ CLIENT_MESSAGES = _by_type(
     Credit,
     Look,
     Surfaces,
+    Dream,
     Fork,
     Rewind,
     Save,

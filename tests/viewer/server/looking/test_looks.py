@@ -15,7 +15,7 @@ from roam.world.action import Action
 from roam.world.pose import Camera, Motion, Pose
 from roam.world.sight import Gaze, Looking
 
-from .doubles import Gate, SeenTiny, SeenWorlds, TinyWorlds
+from ..doubles import Gate, SeenTiny, SeenWorlds, TinyWorlds
 
 AHEAD = Action("move forward", Motion(forward=0.3))
 
