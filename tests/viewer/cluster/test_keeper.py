@@ -18,7 +18,7 @@ FORWARD = parse_action("move forward")
 
 def s3_place() -> tuple[SharedPlace, object]:
     moto = pytest.importorskip("moto.server", reason="pip install 'moto[server]' s3fs")
-    pytest.importorskip("s3fs", reason="pip install s3fs 'moto[server]'")
+    s3fs = pytest.importorskip("s3fs", reason="pip install s3fs 'moto[server]'")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -27,7 +27,7 @@ def s3_place() -> tuple[SharedPlace, object]:
     options = {"endpoint_url": f"http://127.0.0.1:{port}", "key": "test", "secret": "test"}
     bucket = f"walks-{port}"  # moto keeps what it has for as long as this process runs
     place = SharedPlace(f"s3://{bucket}/roam", options)
-    place._files.mkdir(bucket)
+    s3fs.S3FileSystem(**options).mkdir(bucket)
     return place, server
 
 

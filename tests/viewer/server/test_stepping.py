@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from roam.viewer.client.client import Client
 from roam.viewer.client.remote_session import RemoteSession
-from roam.viewer.opening.worlds import OpenRequest
 from roam.viewer.server.command_queue import CommandQueue, OutOfTurnError, QueueFullError
-from roam.viewer.server.explorers import Explorers
 from roam.viewer.server.metrics import Metrics, MetricsPage
+from roam.viewer.server.registry import Limits
 from roam.viewer.server.server import Server
-from roam.viewer.server.store import Done, Meta, Store
-from roam.viewer.server.threads.stepper import StepJob, Stepper
+from roam.viewer.server.store import Done, Meta
+from roam.viewer.server.threads.stepper import parted
 from roam.viewer.wire.encoding import Look, decode, encode
 from roam.viewer.wire.protocol import Act, FrameHead
 from roam.world.action import Action, ActionError, parse_action
@@ -57,21 +56,29 @@ def test_steps_that_wait_at_the_same_time_are_one_call_of_the_engine(tmp_path):
     assert worlds.engine.batches == [1, 5]
 
 
-def test_a_batch_is_no_larger_than_its_target_allows(tmp_path):
+def test_a_batch_is_no_larger_than_its_target_allows():
     """Where one of the steps takes 30 ms, two fit into 80: their frames leave while the next are made."""
-    worlds, store = EngineWorlds(), Store(tmp_path)
-    explorers = Explorers(worlds, store)
-    for number in range(5):
-        awake, twin = explorers.begin(Meta(f"{number}", "c" * 64), worlds.open(OpenRequest(seed=number)))
-        explorers.write_first(awake, twin)
-        explorers.seat(awake, twin)
-    stepper = Stepper(explorers, lambda: None, target_ms=80.0)
-    taken = [(StepJob(CommandQueue(f"{number}"), lambda done: None), None) for number in range(5)]
-    assert [len(group) for group in stepper._batches(taken)] == [5]  # nothing is known of what they take
-    stepper._each_ms = 30.0
-    assert [len(group) for group in stepper._batches(taken)] == [2, 2, 1]
-    explorers.close()
-    store.close()
+    assert parted([1, 2, 3, 4, 5], target_ms=80.0, each_ms=30.0) == [[1, 2], [3, 4], [5]]
+    assert parted([1, 2, 3], target_ms=10.0, each_ms=30.0) == [[1], [2], [3]]
+    assert (
+        parted([1, 2, 3], target_ms=0.0, each_ms=30.0) == parted([1, 2, 3], target_ms=80.0, each_ms=0.0) == [[1, 2, 3]]
+    )
+    assert parted([], target_ms=80.0, each_ms=30.0) == []
+
+
+def test_a_target_cuts_what_waits_into_several_calls_of_the_engine(tmp_path):
+    worlds = EngineWorlds()
+    limits = Limits(batch_ms=1e-6)  # whatever a step takes is more
+    with Server(worlds, folder=tmp_path, limits=limits) as server, Client(server.address) as client:
+        walks = [client.open(seed=seed) for seed in range(4)]
+        for walk in walks:
+            client.step(walk, FORWARD)
+        threads = [threading.Thread(target=client.step, args=(walk, FORWARD)) for walk in walks]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert worlds.engine.batches == [1] * 8
 
 
 class Preparer(TinyOnEngine):

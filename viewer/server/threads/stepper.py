@@ -233,10 +233,7 @@ class Stepper:
     def _batches(self, taken: list) -> list[list]:
         batched = [t for t in taken if self.explorers.is_batched(t[0].controls.session)]
         single = [[t] for t in taken if not self.explorers.is_batched(t[0].controls.session)]
-        size = len(batched)
-        if self._target_ms and self._each_ms:
-            size = max(1, int(self._target_ms / self._each_ms))
-        return single + [batched[start : start + size] for start in range(0, len(batched), size or 1)]
+        return single + parted(batched, target_ms=self._target_ms, each_ms=self._each_ms)
 
     def hand_in(self, then: Callable[[Any], None], value: Any) -> None:
         """Have `then` run with a value when outcomes are collected; from any thread."""
@@ -246,6 +243,13 @@ class Stepper:
         with self._giving:
             self._outcomes.append((then, value))
             self._wake()
+
+
+def parted(batch: list, *, target_ms: float, each_ms: float) -> list[list]:
+    """A batch in parts that take about target_ms each, where one of its steps takes each_ms; whole where either is not
+    known. Of an empty batch, none."""
+    size = max(1, int(target_ms / each_ms)) if target_ms and each_ms else len(batch)
+    return [batch[start : start + size] for start in range(0, len(batch), size or 1)]
 
 
 def _log_failure(value: Any) -> None:
