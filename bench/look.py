@@ -25,6 +25,8 @@ from ..viewer.client.client import Client
 from ..viewer.opening.worlds import DreamWorlds
 from ..viewer.play.progress import waiting
 from ..viewer.server.server import Server
+from ..viewer.wire.encoding import Look
+from ..viewer.wire.protocol import pack
 from ..world.action import parse_action
 from ..world.engine import Engine
 from ..world.pose import Camera, Motion, Pose
@@ -176,6 +178,29 @@ def beside_steps(session: Session, *, seconds: float) -> tuple[list[Row], Cost]:
     return rows, costs[-1]
 
 
+@dataclass(frozen=True)
+class Relief:
+    """Bytes on the wire of a frame that a client draws as a relief, p50 of so many: its JPEG, its depth, and its
+    header."""
+
+    frames: int
+    jpeg_bytes: int
+    depth_bytes: int
+    head_bytes: int
+
+
+def reliefs(engine: Engine, *, frames: int = 40) -> Relief:
+    """A walk as the page at /xr asks for it: JPEG of quality 90, depth in millimetres."""
+    heads = []
+    with Server(DreamWorlds(engine)) as server, Client(server.address, timeout_s=300) as client:
+        walk = client.open(seed=7, look=Look(encoding="jpeg", quality=90, depth="u16mm"))
+        client.next_frame(walk)
+        for number in range(frames):
+            heads.append(client.step(walk, WALK[number % len(WALK)]).head)
+    sizes = [(head.pixel_bytes, head.depth_bytes, len(pack(head)[0])) for head in heads]
+    return Relief(frames, *(int(size) for size in np.median(sizes, axis=0)))
+
+
 def over_the_wire(engine: Engine, *, looks: int) -> list[Row]:
     """Looks of a served dream over loopback, raw and as JPEG, with depth and mask: from asking to having."""
     rows = []
@@ -218,7 +243,7 @@ def show(rows: list[Row], cost: Cost, machine: Machine) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Looks into a dream, milliseconds", caption=f"{machine}; load {_load():.1f}")
+    table = Table(title="Looks into a dream, milliseconds", caption=f"{machine}; load {load_now():.1f}")
     for name in ("pixels", "eyes", "beside", "looks", "p50", "p95", "of a core", "looks/s", "unknown", "bytes"):
         table.add_column(name, justify="left" if name == "beside" else "right")
     for row in rows:
@@ -240,7 +265,7 @@ def show(rows: list[Row], cost: Cost, machine: Machine) -> None:
     print(f"the dream beside {GOAL_PER_S:.0f} looks a second: {beside:.1f} steps/s, {alone:.1f} alone")
 
 
-def _load() -> float:
+def load_now() -> float:
     """How many processes wanted a core over the last minute; beyond the number of cores, times are not the looks'."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
@@ -270,7 +295,10 @@ def main() -> None:
         beside, cost = beside_steps(session, seconds=wanted.seconds)
     rows += beside
     rows += _timed("over the wire", lambda: over_the_wire(engine, looks=wanted.looks))
+    relief = reliefs(engine)
     show(rows, cost, machine)
+    parts = f"{relief.jpeg_bytes} bytes of JPEG, {relief.depth_bytes} of depth, {relief.head_bytes} of header"
+    print(f"a frame of relief: {parts}")
     free, paced = beside
     verdict = {
         "goal": f"{GOAL_PER_S:.0f} looks/s of two eyes at {GOAL_SIDE} beside a dream, p95 under {GOAL_P95_MS} ms",
@@ -280,10 +308,11 @@ def main() -> None:
     }
     result = {
         "machine": machine.as_dict(),
-        "load": _load(),
+        "load": load_now(),
         "views": len(session.memory),
         "rows": [asdict(row) for row in rows],
         "cost": asdict(cost),
+        "relief": asdict(relief),
         **verdict,
     }
     print(json.dumps(result))

@@ -9,14 +9,15 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..world.action import Action, ActionError
+from ..world.action import Action, ActionError, dream_at
 from ..world.frame import Frame, Rollout, walk
 from ..world.pose import Camera, Pose
 from ..world.records import known_pose_of, motion_of, motion_row, pose_row
-from ..world.sight import Gaze, LookError, Piece, Sight
+from ..world.sight import Gaze, LookError, Piece, Sight, unit
 from ..world.spatial.pieces import number_of, piece_of
 from .place import Place
 from .render import render
@@ -81,12 +82,13 @@ class SceneSession:
         return tuple(self._actions)
 
     def step(self, action: Action) -> Frame:
-        """Walk, and look. Raises ActionError for free words: a scene understands motions only."""
+        """Walk, and look; a step that dreams elsewhere changes nothing, for all of a scene is known. Raises ActionError
+        for free words: a scene understands motions only."""
         if self._is_closed:
             raise RuntimeError("this scene session is closed; open another")
-        if action.motion is None:
+        if action.motion is None and action.at is None:
             raise ActionError(f"'{action.text}' is no motion; a true scene understands motions only")
-        pose = self.scene.walked(self._poses[-1], action.motion)
+        pose = self._after(self._poses[-1], action)
         self._frame = self._look(len(self._poses), pose)
         self._poses.append(pose)
         self._actions.append(action)
@@ -119,7 +121,7 @@ class SceneSession:
             **told(self.scene),
             "camera": [self.camera.width, self.camera.height, self.camera.fov_deg],
             "start": pose_row(start),
-            "actions": [[action.text, *motion_row(action.known_motion)] for action in self._actions],
+            "actions": [_row(action) for action in self._actions],
         }
         partial = Path(f"{path}.partial")
         try:
@@ -128,6 +130,10 @@ class SceneSession:
         finally:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
+
+    def dream_at(self, pose: Pose) -> Frame:
+        """A step in which nothing happens, as a dream has it that dreams elsewhere: here nothing is unknown."""
+        return self.step(dream_at(unit(pose)))
 
     def outlook(self) -> TrueOutlook:
         """What can be looked at: the place, as it is."""
@@ -144,9 +150,12 @@ class SceneSession:
     def _go(self, actions: list[Action]) -> None:
         """Walk without looking but at the end."""
         for action in actions:
-            self._poses.append(self.scene.walked(self._poses[-1], action.known_motion))
+            self._poses.append(self._after(self._poses[-1], action))
         self._actions += actions
         self._frame = self._look(len(self._poses) - 1, self._poses[-1])
+
+    def _after(self, pose: Pose, action: Action) -> Pose:
+        return pose if action.at is not None else self.scene.walked(pose, action.known_motion)
 
     def _look(self, index: int, pose: Pose) -> Frame:
         view = render(self.scene, pose, self.camera)
@@ -189,10 +198,17 @@ def _pose(row: list) -> Pose:
     return pose
 
 
-def _action(text: object, *motion: float) -> Action:
+def _row(action: Action) -> list:
+    """The words, then the four numbers of a motion, or the row of the pose that was dreamt at."""
+    return [action.text, *motion_row(action.known_motion)] if action.at is None else [action.text, pose_row(action.at)]
+
+
+def _action(text: object, *rest: Any) -> Action:
     if not isinstance(text, str):
         raise ValueError(f"{text!r} where words were wanted")
-    return Action(text, motion_of(motion))
+    if len(rest) == 1:
+        return Action(text, at=_pose(rest[0]))
+    return Action(text, motion_of(rest))
 
 
 def _sum(state: dict) -> str:

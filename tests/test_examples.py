@@ -12,6 +12,7 @@ SAID = {
     "dream_on.py": "PSNR",
     "fork_and_rewind.py": "a save goes on where it stood: True",
     "serve_and_walk.py": "frame 2 of tcp://",
+    "look_aside.py": "once it is dreamt, frame 1",
     "measure_my_model.py": "turn right: PSNR 60.0 dB, SSIM 1.00",
 }
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .pose import Motion
+from .pose import Motion, Pose
 from .words.clauses import clauses_of, motion_of
 from .words.grammar import (
     DIRECTION_OF,
@@ -35,11 +36,13 @@ from .words.grammar import (
 class Action:
     """One step's command: `text`, all that a model reads, and `motion`, what it means in metres and degrees.
 
-    `motion` is None for free words ("open the door") that have a meaning only to a model that knows them.
+    `motion` is None for free words ("open the door") that have a meaning only to a model that knows them. `at`: a pose,
+    where the action is to dream what nobody has seen from there and to move nobody (`dream_at`).
     """
 
     text: str
     motion: Motion | None = None
+    at: Pose | None = None
 
     @property
     def known_motion(self) -> Motion:
@@ -87,6 +90,12 @@ def parse_action(text: str) -> Action:
     return Action(text if _is_plain(text) else say(motion), motion)
 
 
+def dream_at(pose: Pose) -> Action:
+    """The action that has what is unknown from a pose dreamt, while the walker stays where it is."""
+    x, y, z = pose.position
+    return Action(f"dream what is seen from {x:.2f}, {y:.2f}, {z:.2f}", at=pose)
+
+
 def say(motion: Motion) -> str:
     """The plain sentence for a motion, which `parse_action` reads back to the same motion within rounding: to
     hundredths of a metre and of a degree; what is less is not said."""
@@ -102,6 +111,19 @@ def say(motion: Motion) -> str:
         if round(abs(amount), 2) > 0
     ]
     return " and ".join(parts) or "wait"
+
+
+def sayings(action: Action) -> Iterator[str]:
+    """Ever shorter sentences for an action whose words say its motion and no more, for models that read little at a
+    step: rounded to tenths of a metre and to degrees, then without its least parts, one after the other. What somebody
+    has said in words of their own has none: it would not be what they said."""
+    motion = action.motion
+    if motion is None or action.text != say(motion):
+        return
+    sizes = {"forward": (STEP, 1), "right": (STEP, 1), "yaw_deg": (TURN_DEG, 0), "pitch_deg": (TURN_DEG, 0)}
+    parts = sorted(sizes, key=lambda name: -abs(getattr(motion, name)) / sizes[name][0])
+    for count in range(len(parts), 0, -1):
+        yield say(Motion(**{name: round(getattr(motion, name), sizes[name][1]) for name in parts[:count]}))
 
 
 def words() -> tuple[str, ...]:

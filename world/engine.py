@@ -27,7 +27,9 @@ from .saves.snapshot import load_session, save_changes, save_session
 from .session import NUM_VIEWS, REWIND_LIMIT, Keyframe, Moment, Plan, Prepared, Session, view_index
 from .spatial.view_memory import ViewMemory
 from .spatial.warp import View, Warp, is_known, remembered, warp
+from .stepping.elsewhere import plan_elsewhere
 from .stepping.seeds import mix, seed_of
+from .stepping.side_by_side import SideBySide
 from .stepping.whole_frames import WholeFrames, codes_of, numbers_of
 from .tokens.vision import VisionTokenizer
 from .transformer.cache import KVCache
@@ -64,6 +66,7 @@ class Engine:
             self.model, self.cache, self.path, self.layout, self.vocabulary, guidance=self.serving.guidance
         )
         self.whole_frames = WholeFrames(self.passes, self.codec, sampler=self.serving.sampler)
+        self.side_by_side = SideBySide()
         self.dreamer: Dreamer | None = None
         if checkpoint.painter is not None:
             self.dreamer = Dreamer(
@@ -185,22 +188,51 @@ class Engine:
     def step_many(self, sessions: Sequence[Session], actions: Sequence[Action]) -> list[Frame]:
         """One step of each session in shared passes: the same frames as each alone."""
         clock = _Clock()
-        plans = [session.plan(action) for session, action in zip(sessions, actions, strict=True)]
+        plans = self.side_by_side.map(_planned, list(zip(sessions, actions, strict=True)))
         warp_ms = clock.lap_ms()
         if len({session.decoder for session in sessions}) > 1:
             raise ValueError("sessions with different decoders cannot be stepped together")
         walks = list(zip(sessions, actions, plans, strict=True))
-        can_dream = [
-            self.dreamer is not None and session.decoder == "dida" and plan.carried is not None
-            for session, _, plan in walks
-        ]
-        drawn = [walk for walk, is_drawn in zip(walks, can_dream, strict=True) if is_drawn]
-        whole = [walk for walk, is_drawn in zip(walks, can_dream, strict=True) if not is_drawn]
+        groups: dict[Callable[..., list[Frame]], list[Step]] = {}
+        for walk in walks:
+            groups.setdefault(self._way_of(walk), []).append(walk)
         frames: dict[int, Frame] = {}
-        for draw, group in ((self._imagine, drawn), (self._redraw, whole)):
-            made = draw(group, clock, warp_ms) if group else []
+        for draw, group in groups.items():
+            made = draw(group, clock, warp_ms)
             frames |= {id(session): frame for (session, _, _), frame in zip(group, made, strict=True)}
         return [frames[id(session)] for session in sessions]
+
+    def _way_of(self, walk: Step) -> Callable[..., list[Frame]]:
+        """How a step is taken."""
+        session, action, plan = walk
+        if action.at is not None:
+            return self._dream_elsewhere
+        is_drawn = self.dreamer is not None and session.decoder == "dida" and plan.carried is not None
+        return self._imagine if is_drawn else self._redraw
+
+    def _dream_elsewhere(self, walks: Sequence[Step], clock: _Clock, warp_ms: float) -> list[Frame]:
+        """Steps that dream what is unknown from another pose and remember it. What is on show stays as it is."""
+        open_ = [k for k, (_, _, plan) in enumerate(walks) if self._is_open(plan.there[1])]
+        self.settle([walks[k][0] for k in open_])
+        commit_ms, pages = clock.lap_ms(), [self.cache.allocate() for _ in open_]
+        asked = [
+            self._asked(walks[k][0], *walks[k][2].there, walks[k][2].text, page, 0)
+            for k, page in zip(open_, pages, strict=True)
+        ]
+        dreams = dict(zip(open_, self._dreamer.dream(asked), strict=True))
+        made, frames = dict(zip(open_, pages, strict=True)), []
+        for k, (session, action, plan) in enumerate(walks):
+            if k not in dreams and plan.there[1].open > SPECK:
+                dreams[k] = self._dreamer.touch_up(*plan.there, seed_of(session, 0))
+            index, memory, keyframe = session.frame.index + 1, session.memory, None
+            if k in dreams:
+                memory = memory.with_view(view_index(index, is_ahead=True), dreams[k].view)
+            if k in made:
+                keyframe = Keyframe(made[k], session.keyframes[-1].number + 1, dreams[k].tokens)
+            frame = replace(session.frame, index=index, timing=Timing(warp_ms, clock.lap_ms(), 0.0, commit_ms))
+            session.accept(action, frame, keyframe, memory)
+            frames.append(frame)
+        return frames
 
     def _imagine(self, walks: Sequence[Step], clock: _Clock, warp_ms: float) -> list[Frame]:
         """Steps of sessions that carry views. What was seen before is shown as it was. A step that opens a hole which
@@ -398,6 +430,11 @@ class _Imagined:
 
 
 Step = tuple[Session, Action, Plan]  # a session, what it is told, and where that leads
+
+
+def _planned(step: tuple[Session, Action]) -> Plan:
+    session, action = step
+    return session.plan(action) if action.at is None else plan_elsewhere(session, action.at)
 
 
 class _Clock:

@@ -26,14 +26,16 @@ def _is_number(value: object) -> bool:
 
 
 def action_row(action: Action) -> list:
-    """The words, then the motion's row or None for words that move nobody."""
-    return [action.text, None if action.motion is None else motion_row(action.motion)]
+    """The words, then the motion's row or None for words that move nobody, then the row of the pose that is dreamt at,
+    where one is."""
+    row = [action.text, None if action.motion is None else motion_row(action.motion)]
+    return row if action.at is None else [*row, pose_row(action.at)]
 
 
 def action_of(row: Sequence) -> Action:
     """Raises ValueError or TypeError for what `action_row` did not write."""
-    text, motion = row
-    return Action(text, None if motion is None else motion_of(motion))
+    text, motion, *at = row
+    return Action(text, None if motion is None else motion_of(motion), known_pose_of(*at) if at else None)
 
 
 def pose_row(pose: Pose | None) -> list[float]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from .action import Action, ActionError
+from .action import Action, ActionError, dream_at, sayings
 from .frame import Frame, Rollout, walk
 from .pose import Camera, Motion, Pose
 from .sight import Gaze, Sight
@@ -251,6 +251,12 @@ class Session:
         been = [moment.frame.pose.position[:2] for moment in self._moments if moment.frame.pose is not None]
         return walked(self.memory.surface, pose, motion, been=np.array(been).reshape(-1, 2))
 
+    def dream_at(self, pose: Pose) -> Frame:
+        """Have the model dream what nobody has seen from a pose, anywhere: a step of its own, after which the walker
+        stands where it stood, sees what it saw, and `look` knows more. The dream is made by a frame's own camera, held
+        upright there. Raises ActionError where the model dreams nothing apart, LookError for a pose that is none."""
+        return self.step(dream_at(pose))
+
     def rollout(self, actions: Iterable[Action]) -> Rollout:
         return walk(self, actions)
 
@@ -336,8 +342,9 @@ class Session:
         """In idle time: settle, and dream what the same action once more would have to dream. A step that needs it
         takes it, and comes out as it would have without. stop: asked between the passes, whether to leave it be."""
         self.settle()
-        if self._prepared is None and self._actions and not self._is_closed and self.engine.dreams_anew:
-            self.engine.prepare(self, self._actions[-1], stop=stop)
+        action = next((action for action in reversed(self._actions) if action.at is None), None)
+        if action is not None and self._prepared is None and not self._is_closed and self.engine.dreams_anew:
+            self.engine.prepare(self, action, stop=stop)
 
     def keep_prepared(self, prepared: Prepared) -> None:
         self._prepared = prepared
@@ -369,11 +376,12 @@ class Session:
         """Where the action leads and what is known of the view there."""
         if self._is_closed:
             raise RuntimeError("this session is closed; open another")
-        ids = tuple(self.engine.text.encode(action.text))
-        if len(ids) > self.engine.layout.text_capacity:
+        said = (tuple(self.engine.text.encode(text)) for text in (action.text, *sayings(action)))
+        most = self.engine.layout.text_capacity
+        ids = next((ids for ids in said if len(ids) <= most), None)
+        if ids is None:
             raise ActionError(
-                f"an action of {len(ids)} tokens, '{action.text[:60]}'; a step reads at most "
-                f"{self.engine.layout.text_capacity}: say it in several"
+                f"too many words, '{action.text[:60]}'; a step reads at most {most} of them: say it in several"
             )
         here, pose = self.frame.pose, None
         if action.motion is None:

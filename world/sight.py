@@ -35,7 +35,7 @@ class Gaze:
 
     def __post_init__(self):
         _check(self.camera, self.ipd_m)
-        object.__setattr__(self, "pose", _unit(self.pose))
+        object.__setattr__(self, "pose", unit(self.pose))
 
     @property
     def eyes(self) -> tuple[Pose, ...]:
@@ -132,8 +132,9 @@ def _check(camera: Camera, ipd_m: float) -> None:
         raise LookError(f"eyes {ipd_m:g} metres apart; wanted 0, for one eye, to {MAX_IPD_M:g}")
 
 
-def _unit(pose: Pose) -> Pose:
-    """The pose with a quaternion of length 1, for clients that compute in fewer digits."""
+def unit(pose: Pose) -> Pose:
+    """The pose with a quaternion of length 1, for clients that compute in fewer digits. Raises LookError for a
+    quaternion that is none of a rotation, and for a place too far off."""
     length = math.hypot(*pose.wxyz)
     if not abs(length - 1) < 1e-2:
         raise LookError(f"a quaternion of length {length:g}; wanted one of length 1: w, x, y, z")

@@ -19,6 +19,7 @@ PACKAGES = (
     "viewer.files",
     "viewer.play",
     "viewer.wire",
+    "viewer.xr",
 )
 MODULES = (
     "world.pose",
@@ -34,6 +35,7 @@ MODULES = (
     "viewer.client.connection",
     "viewer.client.knock",
     "viewer.client.looks",
+    "viewer.client.records",
     "viewer.client.remote_session",
     "viewer.client.walk_state",
     "viewer.files.models",
@@ -43,10 +45,14 @@ MODULES = (
     "viewer.play.keymap",
     "viewer.wire.encoding",
     "viewer.wire.fields",
+    "viewer.wire.from_clusters",
     "viewer.wire.looking",
     "viewer.wire.message",
     "viewer.wire.protocol",
     "viewer.wire.security",
+    "viewer.xr.body",
+    "viewer.xr.headset",
+    "viewer.xr.wear",
 )
 
 setup(

@@ -6,11 +6,13 @@ import threading
 from collections.abc import Collection
 from typing import Any
 
+from ...world.action import Action, dream_at
+from ...world.pose import Pose
 from ...world.records import pose_row
 from ...world.sight import Gaze, Piece, Sight
 from ..wire import protocol as p
 from ..wire.encoding import decode_pieces, decode_sight
-from .walk_state import ServerError
+from .walk_state import Received, ServerError
 
 
 class Looks:
@@ -26,6 +28,9 @@ class Looks:
     def _request(self, message: p.Request, wanted: type[Any], payload: bytes = b"") -> Any:
         raise NotImplementedError
 
+    def step(self, session: str, action: Action, *, timeout_s: float | None = None) -> Received:
+        raise NotImplementedError
+
     def look(self, session: str, gaze: Gaze, *, encoding: str = "raw", quality: int = 85) -> Sight:
         """See a walk from anywhere, by what is remembered of it, beside its steps. Raises ServerError where the server
         has no looks or refuses this one."""
@@ -33,7 +38,7 @@ class Looks:
 
     def sight(self, session: str, gaze: Gaze, *, encoding: str, quality: int = 85) -> tuple[Sight, p.SightHead]:
         """`look` with the answer's header."""
-        self._check_looks()
+        self._check_version(p.Look.SINCE, "has no looks")
         camera, seq = gaze.camera, self._next_seq()
         head = self._request(
             p.Look(
@@ -59,14 +64,19 @@ class Looks:
     ) -> tuple[list[Piece], p.PiecesHead]:
         """Pieces of surface that are remembered of a walk and not `known`, by their numbers; the answer's header says
         which of those are gone, and how many are left to be asked for."""
-        self._check_looks()
+        self._check_version(p.Look.SINCE, "has no looks")
         seq = self._next_seq()
         asked = p.Surfaces(seq=seq, session=session, known=tuple(known), stride=stride, most=most)
         head = self._request(asked, p.PiecesHead)
         with self._changed:
             return decode_pieces(head, self._payloads.pop(seq)), head
 
-    def _check_looks(self) -> None:
+    def dream_at(self, session: str, pose: Pose, *, timeout_s: float | None = None) -> Received:
+        """Have the model dream what is unknown from a pose, and wait for the frame that the step becomes; `look` knows
+        more then. Raises ActionError where the world dreams nothing there, ServerError where the server cannot."""
+        return self.step(session, dream_at(pose), timeout_s=timeout_s)
+
+    def _check_version(self, since: int, lack: str) -> None:
         assert self.welcome is not None, "a client stands once it was welcomed"
-        if self.welcome.version < p.Look.SINCE:
-            raise ServerError("version", f"this server speaks protocol {self.welcome.version}, which has no looks")
+        if self.welcome.version < since:
+            raise ServerError("version", f"this server speaks protocol {self.welcome.version}, which {lack}")

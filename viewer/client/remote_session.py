@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...world.action import Action
+from ...world.action import Action, dream_at
 from ...world.frame import Frame, Rollout, walk
 from ...world.pose import Camera, Pose
 from ...world.sight import Gaze, LookError, Piece, Sight
@@ -87,6 +87,10 @@ class RemoteSession:
         """What is remembered of the view from a pose, beside the walk's steps; by the frames' own camera unless another
         is given. Raises LookError, or what the server refuses with."""
         return self.client.look(self.id, Gaze(pose, camera or self.camera, ipd_m))
+
+    def dream_at(self, pose: Pose) -> Frame:
+        """Have the model dream what nobody has seen from a pose: a step in which the walker stays where it is."""
+        return self.step(dream_at(pose))
 
     def pieces(self) -> dict[int, Piece]:
         """The pieces of surface that the server remembers, by their numbers; only what is new is sent."""

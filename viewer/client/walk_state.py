@@ -8,7 +8,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from ...world.action import Action
 from ...world.frame import Frame
+from ...world.records import motion_row, pose_row
 from ..wire import protocol as p
 from ..wire.encoding import Look, decode
 
@@ -19,6 +21,14 @@ class ServerError(ValueError):
     def __init__(self, code: str, message: str):
         super().__init__(f"{message} [{code}]")
         self.code = code
+
+
+def act_of(seq: int, session: str, action: Action, *, mode: str = "once") -> p.Act | p.Dream:
+    """The message that tells a walk an action."""
+    if action.at is not None:
+        return p.Dream(seq=seq, session=session, pose=tuple(pose_row(action.at)), clock=time.monotonic())
+    motion = () if action.motion is None else tuple(motion_row(action.motion))
+    return p.Act(seq=seq, session=session, mode=mode, text=action.text, motion=motion, clock=time.monotonic())
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,7 @@ class WalkState:
 
     is_seated: the server knows that this connection has the walk; until it does, acts wait in `typed` and `held`.
     is_eager: somebody waits for a step, and frames are taken as they come. failure: why there will be no more frames.
+    resumed: the times that a cluster took it up elsewhere.
     """
 
     id: str
@@ -60,10 +71,11 @@ class WalkState:
     owed: int = 0
     is_seated: bool = False
     is_eager: bool = False
-    held: p.Act | None = None
-    typed: dict[int, p.Act] = field(default_factory=dict)
+    held: p.Act | p.Dream | None = None
+    typed: dict[int, p.Act | p.Dream] = field(default_factory=dict)
     receipts: dict[int, p.Receipt] = field(default_factory=dict)
     failure: ServerError | None = None
+    resumed: list[p.Resumed] = field(default_factory=list)
 
     @property
     def looks(self) -> dict:
@@ -76,7 +88,7 @@ class WalkState:
         return self.taken.head.index if self.taken else -1
 
     @property
-    def unfinished(self) -> list[p.Act]:
+    def unfinished(self) -> list[p.Act | p.Dream]:
         """What a server that comes back must be told again: typed words without a receipt, then what is held."""
         return [*self.typed.values(), *([self.held] if self.held else [])]
 
@@ -98,9 +110,13 @@ class WalkState:
         owed, self.owed = self.owed, 0
         return owed
 
-    def note(self, receipt: p.Receipt) -> None:
-        if self.typed.pop(receipt.seq, None):
-            self.receipts[receipt.seq] = receipt
+    def note(self, news: p.Receipt | p.Resumed) -> None:
+        """What became of an act; or that a cluster has taken this walk up elsewhere, maybe from an earlier frame."""
+        if isinstance(news, p.Resumed):
+            self.resumed.append(news)
+            self.taken = None if self.index > news.index else self.taken
+        elif self.typed.pop(news.seq, None):
+            self.receipts[news.seq] = news
 
     def seat(self, opened: p.Opened) -> None:
         """The server has this walk ready for this connection; credits of the one before are void."""

@@ -36,9 +36,19 @@ def look(ctx: typer.Context) -> None:
     run_module("bench.look", ctx.args)
 
 
+def photon(ctx: typer.Context) -> None:
+    """From a key to the picture in the window; arguments go to `python -m roam.bench.photon`."""
+    run_module("bench.photon", ctx.args)
+
+
 def attack(ctx: typer.Context) -> None:
     """A server under load and attack, with goals; arguments go to `python -m roam.bench.attack`."""
     run_module("bench.attack", ctx.args)
+
+
+def cluster(ctx: typer.Context) -> None:
+    """Many walkers over workers, also while these are killed; arguments go to `python -m roam.bench.cluster`."""
+    run_module("bench.cluster", ctx.args)
 
 
 def quick(

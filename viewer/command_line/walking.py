@@ -26,6 +26,7 @@ from .options import (
     Vision,
     Words,
     World,
+    Worn,
     dreams_of,
     path_text,
 )
@@ -53,6 +54,7 @@ def play(
     fov: Annotated[float | None, typer.Option(help="Degrees across that --image shows, if its file is silent.")] = None,
     mapped: Annotated[bool, typer.Option("--map", help="Grow a 3D map of this world beside the walk.")] = False,
     ghost: Annotated[bool, typer.Option("--ghost", help="Walk through what is solid in a dream.")] = False,
+    xr: Worn = False,
     text: Tell = None,
     vision_tokenizer: Vision = None,
     precision: Precision = None,
@@ -74,6 +76,13 @@ def play(
     )
     dreams = dreams_of(steps, temperature)
     order = playing.Order(start, model, actions, frames, record, out, overwrite, mapped, official, dreams)
+    if xr:
+        from ..commands.wear import wear
+
+        if headless or keys:
+            raise OutputError("--xr is worn, with no window and no keys: leave out --headless and --keys")
+        wear(order)
+        return
     missing = None if headless else missing_display()
     if headless or missing:
         if keys:
@@ -99,6 +108,7 @@ def view(
     name: Annotated[str, typer.Option(help="Which of your keys.")] = "viewer",
     server_key: Annotated[str, typer.Option(help="Public key of a server with keys.")] = "",
     keymap: Annotated[Path | None, typer.Option(help="Key table, a JSON file.")] = None,
+    xr: Worn = False,
     text: Tell = None,
 ) -> None:
     """Walk through a world on a server: `roam serve` there, this window here."""
@@ -107,6 +117,11 @@ def view(
 
     start = Start(seed, truth, family, path_text(image), path_text(load), text)
     order = viewing.ViewOrder(address, start, server_key, keys, name, record, out)
+    if xr:
+        from ..commands.wear import wear_remote
+
+        wear_remote(order)
+        return
     viewing.view_in_window(order, keys=keymap, scale=size)
 
 

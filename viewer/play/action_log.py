@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ...world.action import Action
 from ...world.frame import Explorer, Frame
-from ...world.records import motion_of, motion_row
+from ...world.records import known_pose_of, motion_of, motion_row, pose_row
 from ..files.outputs import OutputError, unused
 
 FORMAT = 1
@@ -166,7 +166,8 @@ def _line(event: Event) -> dict:
         return {"rewind": event.frames, "digest": event.digest}
     m = event.action.motion
     motion = None if m is None else motion_row(m)
-    return {"text": event.action.text, "motion": motion, "digest": event.digest}
+    at = {} if event.action.at is None else {"at": pose_row(event.action.at)}
+    return {"text": event.action.text, "motion": motion, **at, "digest": event.digest}
 
 
 def _parsed(line: str, path: str | Path, number: int) -> dict:
@@ -200,6 +201,7 @@ def _event(line: dict, path: str | Path, number: int) -> Event:
         if "rewind" in line:
             return Rewind(_of(int, line["rewind"]), str(line["digest"]))
         motion = None if line["motion"] is None else motion_of(line["motion"])
-        return Step(Action(_of(str, line["text"]), motion), str(line["digest"]))
+        at = known_pose_of(line["at"]) if "at" in line else None
+        return Step(Action(_of(str, line["text"]), motion, at), str(line["digest"]))
     except (KeyError, TypeError, ValueError) as error:
         raise LogError(f"{path}, line {number}: no step, no rewind and no dream anew ({error})") from error

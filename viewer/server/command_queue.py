@@ -10,9 +10,10 @@ import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
-from ...world.action import STEP, TURN_DEG, Action, ActionError, parse_action, say
-from ...world.records import motion_of
-from ..wire.protocol import MAX_STEP_M, MAX_TURN_DEG, Act, Receipt
+from ...world.action import STEP, TURN_DEG, Action, ActionError, dream_at, parse_action, say
+from ...world.records import known_pose_of, motion_of
+from ...world.sight import unit
+from ..wire.protocol import MAX_STEP_M, MAX_TURN_DEG, Act, Dream, Receipt
 from .store import MAX_ACTS, Meta
 
 MAX_QUEUED = 512  # steps, not sentences
@@ -64,7 +65,7 @@ class CommandQueue:
     def has_work(self) -> bool:
         return bool(self._queue) or self._held is not None
 
-    def take_in(self, act: Act, *, frame: int) -> list[Receipt]:
+    def take_in(self, act: Act | Dream, *, frame: int) -> list[Receipt]:
         """Note an act; returns the receipts of all whose fate is known now. frame: the index now on show."""
         commands = _commands(act, reads_words=self.reads_words)
         with self._lock:
@@ -115,14 +116,14 @@ class CommandQueue:
             if not self._queue and not self._begun:  # else it goes on with that act by itself
                 self._part = meta.part
 
-    def _hold(self, act: Act, commands: list[Command], frame: int) -> list[Receipt]:
+    def _hold(self, act: Act | Dream, commands: list[Command], frame: int) -> list[Receipt]:
         before = self._held if self._is_held_fresh else None
         self._held = commands[0] if commands else None
         self._is_held_fresh = bool(commands)
         receipts = [self._receipt(before.seq, "superseded", frame)] if before else []
         return receipts if commands else [*receipts, self._receipt(act.seq, "applied", frame)]
 
-    def _enqueue(self, act: Act, commands: list[Command], frame: int) -> list[Receipt]:
+    def _enqueue(self, act: Act | Dream, commands: list[Command], frame: int) -> list[Receipt]:
         known = self._receipts.get(act.seq) or self._refusals.get(act.seq)
         if known:
             return [known]
@@ -154,9 +155,12 @@ class CommandQueue:
         return receipt
 
 
-def _commands(act: Act, *, reads_words: bool) -> list[Command]:
+def _commands(act: Act | Dream, *, reads_words: bool) -> list[Command]:
     """The steps that an act stands for. A typed sentence is split into frame-sized ones; an exact motion never is.
-    Raises ActionError for what nobody here understands: what a walk is told must mean something to it."""
+    Raises ActionError for what nobody here understands: what a walk is told must mean something to it; LookError for a
+    dream at a pose that is none."""
+    if isinstance(act, Dream):
+        return [Command(dream_at(unit(known_pose_of(act.pose))), act.seq, act.clock, time.monotonic(), is_held=False)]
     is_held, doubt, words = act.mode == "hold", "", " ".join(act.text.split())
     if not words and not act.motion:
         if is_held:

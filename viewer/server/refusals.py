@@ -42,14 +42,14 @@ def code_of(error: Exception) -> str:
 
 def seq_of(message: p.Message | None, error: Exception) -> int:
     """The number of the request or act that an answer is to; 0 where it has none."""
-    if isinstance(message, p.Request | p.Act):
+    if isinstance(message, p.Request | p.Act | p.Dream):
         return message.seq
     return error.seq if isinstance(error, p.ProtocolError) else 0
 
 
 def session_of(message: p.Message | None) -> str:
     """The walk that a message is about; "" where it is about none."""
-    has_session = p.Act | p.Credit | p.Look | p.Surfaces | p.Fork | p.Rewind | p.Save | p.Close | p.Watch
+    has_session = p.Act | p.Dream | p.Credit | p.Look | p.Surfaces | p.Fork | p.Rewind | p.Save | p.Close | p.Watch
     return message.session if isinstance(message, has_session) else ""
 
 

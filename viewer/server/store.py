@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, Protocol, TextIO, runtime_checkable
 
 from ...world.action import Action
 from ...world.frame import Explorer
-from ...world.records import motion_of, motion_row
+from ...world.records import known_pose_of, motion_of, motion_row, pose_row
 
 log = logging.getLogger(__name__)
 
@@ -362,7 +362,8 @@ def _line(done: Done) -> bytes:
     m = done.action.motion if done.action else None
     motion = motion_row(m) if m else None
     row: list = [done.seq, done.action.text, motion] if done.action else [done.seq, "", None, done.rewound]
-    more = {"part": done.part} if done.part[0] else {"refused": done.refused} if done.refused else {}
+    more: dict[str, Any] = {"part": done.part} if done.part[0] else {"refused": done.refused} if done.refused else {}
+    more |= {"at": pose_row(done.action.at)} if done.action and done.action.at else {}
     data = json.dumps([*row, more] if more else row).encode()
     return b"%s\t%08x\n" % (data, zlib.crc32(data))
 
@@ -386,7 +387,8 @@ def _done(seq: int, text: str, motion: list | None, *rest: Any) -> Done:
     more = rest[-1] if rest and isinstance(rest[-1], dict) else {}
     if rest and rest[0] is not more:
         return Done(None, seq, rest[0], refused=more.get("refused", ""))
-    return Done(Action(text, motion_of(motion) if motion else None), seq, part=tuple(more.get("part", (0, 0))))
+    at = known_pose_of(more["at"]) if "at" in more else None
+    return Done(Action(text, motion_of(motion) if motion else None, at), seq, part=tuple(more.get("part", (0, 0))))
 
 
 def _number(path: Path) -> int:

@@ -1,4 +1,5 @@
-"""The messages of looks, new in protocol 2: a walk seen from anywhere, and the surfaces that are remembered of it."""
+"""The messages of looks, new in protocol 2: a walk seen from anywhere, and the surfaces that are remembered of it; and,
+new in protocol 3, the one that has dreamt from there what nobody has seen."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import ClassVar
 from ...world.sight import FOVS_DEG, MAX_IPD_M, SIDES
 from ...world.sight import MAX_PLACE_M as MAX_LOOK_M
 from .fields import MAX_WHOLE, choice, flag, numbers, real, whole, wholes
-from .message import MAX_PAYLOAD, MAX_PIECES, MAX_POINTS, Request, session_id
+from .message import MAX_PAYLOAD, MAX_PIECES, MAX_POINTS, Message, Request, session_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,23 @@ class Surfaces(Request):
     axes: str = choice("z-up", "y-up", default="z-up")
     stride: int = whole(1, 64, default=1)
     most: int = whole(1, MAX_POINTS, default=65536)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dream(Message):
+    """Have the model dream what nobody has seen from a pose. An act like typed words, done once and in their order: it
+    has a receipt, takes a credit and becomes a frame, in which the walker stands where it stood and sees what it saw.
+
+    pose: x, y, z metres, then w, x, y, z; seq counts on with those of acts. clock: the client's, echoed.
+    """
+
+    TYPE: ClassVar[str] = "dream"
+    SINCE: ClassVar[int] = 3
+    mode: ClassVar[str] = "once"
+    seq: int = whole()
+    session: str = session_id()
+    pose: tuple[float, ...] = numbers(7, most=(*[MAX_LOOK_M] * 3, 2, 2, 2, 2))
+    clock: float = real(default=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

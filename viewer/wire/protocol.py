@@ -1,4 +1,4 @@
-"""Protocol 2: what travels between viewer and server, one frozen dataclass a message; docs/protocol.md has the prose.
+"""Protocol 3: what travels between viewer and server, one frozen dataclass a message; docs/protocol.md has the prose.
 
 A message is [msgpack header] or [msgpack header][raw payload]. Limits are enforced before anything is unpacked, unknown
 keys are ignored, nothing is unpickled. Knows no socket, no session and no world.
@@ -14,7 +14,8 @@ import msgpack
 
 from ...world.action import MAX_TEXT
 from .fields import HEX, MAX_WHOLE, NAME, FieldError, choice, flag, numbers, real, text, texts, whole, wholes
-from .looking import Look, PiecesHead, SightHead, Surfaces
+from .from_clusters import Queued, Resumed
+from .looking import Dream, Look, PiecesHead, SightHead, Surfaces
 from .message import ERROR_CODES as ERROR_CODES  # whoever speaks the protocol finds these here
 from .message import (
     MAX_CREDITS,
@@ -347,6 +348,7 @@ CLIENT_MESSAGES = _by_type(
     Credit,
     Look,
     Surfaces,
+    Dream,
     Fork,
     Rewind,
     Save,
@@ -357,7 +359,20 @@ CLIENT_MESSAGES = _by_type(
     Goodbye,
 )
 SERVER_MESSAGES = _by_type(
-    Welcome, Opened, Receipt, FrameHead, SightHead, PiecesHead, Done, Recorded, Pong, Statistics, Error, Goodbye
+    Welcome,
+    Opened,
+    Receipt,
+    FrameHead,
+    SightHead,
+    PiecesHead,
+    Done,
+    Recorded,
+    Pong,
+    Statistics,
+    Error,
+    Queued,
+    Resumed,
+    Goodbye,
 )
 MESSAGES = CLIENT_MESSAGES | SERVER_MESSAGES
 

@@ -190,10 +190,8 @@ class EmuEngine:
         )
 
     def step_many(self, sessions: Sequence[Session], actions: Sequence[Action]) -> list[Frame]:
-        """One step of each session, one after the other: their words and pictures are of different lengths.
-
-        Raises ActionError for a direction that cannot be said, before any session has moved.
-        """
+        """One step of each session, one after the other: their words and pictures are of different lengths. Raises
+        ActionError for a direction that cannot be said, before any session has moved."""
         for action in actions:
             self._direction(action)
         return [self._step(session, action) for session, action in zip(sessions, actions, strict=True)]
@@ -339,6 +337,8 @@ class EmuEngine:
     def _direction(self, action: Action) -> str:
         """What an action says to the model, nothing where it stands still. Raises ActionError if it cannot be said."""
         text = action.text.strip()
+        if action.at:
+            raise ActionError("an official model has no poses: it dreams what comes next and nothing elsewhere")
         if not text or (action.motion is not None and action.motion.is_still):
             return ""
         if found := controls_in(text):

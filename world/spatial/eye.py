@@ -14,10 +14,13 @@ from ..compiled import njit
 from ..pose import Camera
 from .axes import along
 from .holes import fill, num_sums
-from .ready import EMPTY, RIM, SIDE, SMOOTH, WHOLE
+from .ready import EMPTY, FLAT, FLAT_QUARTERS, KIND, QUARTER, RIM, SIDE, SMOOTH, WHOLE
 from .surfaces import APART, NEAR, is_one
 from .warp import IN_FRONT, MANY, OWN_SHARE
 
+OUTER, OUTER_HALF = np.uint32(0xFF00FF), np.uint32(0x800080)  # red and blue of a texel, as one number; a half each
+LARGE_PX = np.float32(32)  # of a block whose corners do not say enough of where it is
+SQUARE_PX = 0.2  # by which a tile may be off a parallelogram and still be drawn as one
 SPARSE, ENOUGH = 2, 12  # pixels between those by which a view is judged, and how many of them must add something
 
 
@@ -63,6 +66,7 @@ def draw_eye(slots, ready, turns, shifts, focal, focal_out, left, scratch, pixel
             shifts[k],
             focal,
             focal_out,
+            nearness,
             own,
         )
         lay_over(k, own, nearness, owner, slots, ready.depth, turns, shifts, focal, focal_out)
@@ -109,8 +113,9 @@ def adds(inverse, turn, shift, focal, focal_out, nearness):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def draw_view(inverse, corners, parts, blocks, turn, shift, focal, focal_out, out):
-    """Draw a view's tiles: out (h, w) float32, inverse depth there, the nearest stays."""
+def draw_view(inverse, corners, parts, blocks, turn, shift, focal, focal_out, before, out):
+    """Draw a view's tiles, but for those that what was drawn before (h, w) hides: out (h, w) float32, inverse depth
+    there, the nearest stays."""
     H, W = inverse.shape
     h, w = out.shape
     places, kinds = np.empty((SIDE + 1, SIDE + 1, 3), np.float32), np.empty((SIDE + 1, SIDE + 1), np.bool_)
@@ -119,7 +124,8 @@ def draw_view(inverse, corners, parts, blocks, turn, shift, focal, focal_out, ou
     for b in range(blocks.shape[0]):
         for a in range(blocks.shape[1]):
             v, u = SIDE * b, SIDE * a
-            if blocks[b, a] == WHOLE:
+            kind = blocks[b, a] & KIND
+            if kind == WHOLE:
                 is_seen = True
                 for c in range(4):
                     y, x = v + SIDE * (c // 2), u + SIDE * (c % 2)
@@ -131,7 +137,7 @@ def draw_view(inverse, corners, parts, blocks, turn, shift, focal, focal_out, ou
                 if is_seen:
                     _draw_tile(tile, out)
                     continue
-            elif blocks[b, a] == EMPTY:
+            elif kind == EMPTY:
                 continue
             for y in range(min(SIDE, H - v) + 1):
                 for x in range(min(SIDE, W - u) + 1):
@@ -140,11 +146,19 @@ def draw_view(inverse, corners, parts, blocks, turn, shift, focal, focal_out, ou
                     kinds[y, x], places[y, x, 0], places[y, x, 1], places[y, x, 2] = _project(
                         ray_x, ray_y, d, turn, shift, focal_out, h, w
                     )
-            for y in range(min(SIDE, H - v)):
-                for x in range(min(SIDE, W - u)):
-                    if not inverse[v + y, u + x] > 0:
-                        continue
-                    if _cut(
+            if _is_hidden(places, kinds, corners, v, u, before):
+                continue
+            for c in range(SIDE * SIDE):  # one quarter after the other
+                y, x = QUARTER * (c >> 3) + (c >> 1 & 1), QUARTER * (c >> 2 & 1) + (c & 1)
+                is_flat = blocks[b, a] & FLAT_QUARTERS << (c >> 2) > 0
+                if is_flat and _is_before(places, kinds, y & -QUARTER, x & -QUARTER, tile):
+                    if not c & 3:
+                        _draw_tile(tile, out)
+                elif (
+                    v + y < H
+                    and u + x < W
+                    and inverse[v + y, u + x] > 0
+                    and _cut(
                         tile,
                         v,
                         u,
@@ -162,8 +176,42 @@ def draw_view(inverse, corners, parts, blocks, turn, shift, focal, focal_out, ou
                         focal_out,
                         h,
                         w,
-                    ):
-                        _draw_tile(tile, out)
+                    )
+                ):
+                    _draw_tile(tile, out)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _is_hidden(places, kinds, corners, v, u, before):
+    """Whether a block is outside of the picture or behind what was drawn before, judged by the corners of its tiles;
+    one that has several surfaces, or large tiles, never is."""
+    H, W = corners.shape
+    h, w = before.shape
+    low_u, high_u, low_v, high_v = np.float32(1e9), np.float32(-1e9), np.float32(1e9), np.float32(-1e9)
+    for y in range(min(SIDE, H - 1 - v) + 1):
+        for x in range(min(SIDE, W - 1 - u) + 1):
+            d = corners[v + y, u + x]
+            if d < 0:
+                continue
+            across, down = places[y, x, 0], places[y, x, 1]
+            if not d > 0 or not kinds[y, x]:
+                return False
+            is_inside = 0 <= across < w and 0 <= down < h
+            if is_inside and places[y, x, 2] * np.float32(IN_FRONT) > before[int(down), int(across)]:
+                return False
+            low_u, high_u, low_v, high_v = min(low_u, across), max(high_u, across), min(low_v, down), max(high_v, down)
+    return max(high_u - low_u, high_v - low_v) < LARGE_PX
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_before(places, kinds, y, x, tile):
+    """Take a quarter of a block as one tile; whether all of its corners are before the eye."""
+    is_seen = True
+    for c in range(4):
+        b, a = y + QUARTER * (c // 2), x + QUARTER * (c % 2)
+        tile[c, 0], tile[c, 1], tile[c, 2] = places[b, a, 0], places[b, a, 1], places[b, a, 2]
+        is_seen &= kinds[b, a]
+    return is_seen
 
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
@@ -200,7 +248,7 @@ def _project(x, y, inverse, turn, shift, focal, h, w):
 
 @njit(cache=True, nogil=True, inline="always", fastmath=True)
 def _draw_tile(tile, out):
-    """Draw a tile as two triangles, or at once where it is no larger than a pixel or two."""
+    """Draw a tile as two triangles, or at once where it is a parallelogram or no larger than a pixel or two."""
     h, w = out.shape
     half = np.float32(0.5)
     low_u = min(min(tile[0, 0], tile[1, 0]), min(tile[2, 0], tile[3, 0])) - half
@@ -210,7 +258,13 @@ def _draw_tile(tile, out):
     if not (low_u > w - 1 or low_v > h - 1 or high_u < 0 or high_v < 0):
         u0, u1 = int(np.ceil(max(low_u, np.float32(0)))), int(min(high_u, np.float32(w - 1)))
         v0, v1 = int(np.ceil(max(low_v, np.float32(0)))), int(min(high_v, np.float32(h - 1)))
-        if u1 - u0 < 2 and v1 - v0 < 2:
+        off_u, off_v = (
+            tile[0, 0] + tile[3, 0] - tile[1, 0] - tile[2, 0],
+            tile[0, 1] + tile[3, 1] - tile[1, 1] - tile[2, 1],
+        )
+        off = tile[0, 2] + tile[3, 2] - tile[1, 2] - tile[2, 2]
+        is_square = max(abs(off_u), abs(off_v)) < SQUARE_PX and abs(off) < FLAT * tile[0, 2]
+        if is_square or (u1 - u0 < 2 and v1 - v0 < 2):
             _draw_half(tile, 0, 1, 2, u0, u1, v0, v1, np.float32(-0.02), np.float32(1.02), np.float32(3), out)
         else:
             _draw_half(tile, 0, 1, 2, u0, u1, v0, v1, np.float32(-1e-4), np.float32(2), np.float32(1.0001), out)
@@ -336,10 +390,12 @@ def fetch(
             a = flat[first]
             if a >> 24 & SMOOTH:
                 b, c, e = flat[first + 1], flat[first + W], flat[first + W + 1]
-                wa, wb, wc, we = (one - fv) * (one - fu), (one - fv) * fu, fv * (one - fu), fv * fu
-                for i in range(3):
-                    colour = wa * _byte(a, i) + wb * _byte(b, i) + wc * _byte(c, i) + we * _byte(e, i)
-                    pixels[v, at, i] = np.int32(colour + half)
+                across, along_ = np.uint32(fu * 256), np.uint32(fv * 256)  # shares of the four around, of 256
+                we = across * along_ >> 8
+                wb, wc, wa = across - we, along_ - we, np.uint32(256) - across - along_ + we
+                outer = wa * (a & OUTER) + wb * (b & OUTER) + wc * (c & OUTER) + we * (e & OUTER) + OUTER_HALF
+                green = wa * (a >> 8 & 255) + wb * (b >> 8 & 255) + wc * (c >> 8 & 255) + we * (e >> 8 & 255) + 128
+                pixels[v, at, 0], pixels[v, at, 1], pixels[v, at, 2] = outer >> 8 & 255, green >> 8, outer >> 24 & 255
             else:
                 _sample_torn(texels, inverses, slot, nearest, v0, u0, fv, fu, d * by, pixels, v, at)
     return missing

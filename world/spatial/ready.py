@@ -1,6 +1,7 @@
 """Makes a remembered view ready to be drawn from anywhere: does once what does not depend on where the eye is (eye.py).
 
-A view's pixels are tiles that hang together at their corners; where a block of tiles is flat it is drawn as one.
+A view's pixels are tiles that hang together at their corners; a block of them that is flat, or a flat quarter of one,
+is drawn at once.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from .warp import is_rim
 SIDE = 4  # tiles a side of a block
 FLAT = 0.004  # share of its inverse depth by which a block's corners may be off a plane
 EMPTY, WHOLE, MIXED = 0, 1, 2  # what a block is: nothing of it is shown, one flat piece, or tiles of its own
+QUARTER = SIDE // 2  # tiles a side of a quarter of a block
+KIND, FLAT_QUARTERS = 3, 4  # the bits that say what a block is, and the first of four: which quarters are flat
 RIM, SMOOTH = 1, 2  # flags of a texel: it lies beside something nearer; it is of one surface with those right and below
 NOTHING, TORN = -1.0, 0.0  # what a corner is, if not its inverse depth: of no tile, or of several surfaces
 
@@ -91,25 +94,43 @@ def _corner(around):
 
 @njit(cache=True, nogil=True)
 def _block(inverse, corners, v, u):
-    """What the block at (v, u) is: flat where the inverse depth of its corners is linear across it."""
-    H, W = inverse.shape
-    shown = 0
-    for y in range(v, min(v + SIDE, H)):
-        for x in range(u, min(u + SIDE, W)):
-            shown += inverse[y, x] > 0
+    """What the block at (v, u) is, and which of its quarters are flat."""
+    shown = _shown(inverse, v, u, SIDE)
+    if shown == SIDE * SIDE and _is_flat(corners, v, u, SIDE):
+        return WHOLE
     if not shown:
         return EMPTY
-    if shown < SIDE * SIDE:
-        return MIXED
-    a, b, c, d = corners[v, u], corners[v, u + SIDE], corners[v + SIDE, u], corners[v + SIDE, u + SIDE]
+    kind = MIXED
+    for c in range(4):
+        y, x = v + QUARTER * (c // 2), u + QUARTER * (c % 2)
+        if _shown(inverse, y, x, QUARTER) == QUARTER * QUARTER and _is_flat(corners, y, x, QUARTER):
+            kind += FLAT_QUARTERS << c
+    return kind
+
+
+@njit(cache=True, nogil=True)
+def _shown(inverse, v, u, side):
+    """How many of a square of tiles are shown."""
+    H, W = inverse.shape
+    shown = 0
+    for y in range(v, min(v + side, H)):
+        for x in range(u, min(u + side, W)):
+            shown += inverse[y, x] > 0
+    return shown
+
+
+@njit(cache=True, nogil=True)
+def _is_flat(corners, v, u, side):
+    """Whether the inverse depth of a square's corners is linear across it."""
+    a, b, c, d = corners[v, u], corners[v, u + side], corners[v + side, u], corners[v + side, u + side]
     if abs(a + d - b - c) > FLAT * a:  # drawn as two triangles, so that its four corners must be of one plane as well
-        return MIXED
-    for y in range(SIDE + 1):
-        for x in range(SIDE + 1):
+        return False
+    for y in range(side + 1):
+        for x in range(side + 1):
             here = corners[v + y, u + x]
-            if not here > 0 or abs(a + (c - a) * y / SIDE + (b - a) * x / SIDE - here) > FLAT * here:
-                return MIXED
-    return WHOLE
+            if not here > 0 or abs(a + (c - a) * y / side + (b - a) * x / side - here) > FLAT * here:
+                return False
+    return True
 
 
 @njit(cache=True, nogil=True)

@@ -32,6 +32,7 @@ from roam.viewer.client.knock import Address, connect
 from roam.viewer.files.models import glb_of
 from roam.viewer.files.panorama import panorama
 from roam.viewer.play.keymap import Keymap
+from roam.viewer.xr.wear import Wearer
 from roam.world.action import parse_action
 
 with connect(Address(sys.argv[1])) as client:
@@ -40,6 +41,7 @@ with connect(Address(sys.argv[1])) as client:
     frame = walk.step(parse_action("turn left 20 degrees"))
     seen = walk.look(frame.pose, ipd_m=0.06)
     assert (glb_of(list(walk.pieces().values()))[:4], seen.pixels.shape) == (b"glTF", (64, 128, 3))
+    assert walk.dream_at(frame.pose).index == 2
     print(frame.digest)
 assert "torch" not in sys.modules
 """

@@ -40,6 +40,8 @@ def test_a_log_that_an_editor_has_saved_is_the_same_log(path, mark, end):
         {"rewind": 1.7},
         {"rewind": "1"},
         {"rewind": True},
+        {"motion": None, "at": [1, 2, 3]},
+        {"motion": None, "at": [float("nan")] * 7},
     ],
 )
 def test_a_line_that_says_nearly_a_step_is_refused(path, changes):

@@ -163,6 +163,30 @@ class SeenTiny(Tiny):
         return self.outlook().look(Gaze(pose, camera or TinyOutlook.camera, ipd_m))
 
 
+class DreamtTiny(SeenTiny):
+    """A Tiny that dreams elsewhere, once the gate lets it."""
+
+    dreaming = Gate()
+
+    def step(self, action: Action) -> Frame:
+        if action.at is None:
+            return super().step(action)
+        self.dreaming()
+        self.actions.append(action)
+        return self.frame
+
+
+class DreamtWorlds(TinyWorlds):
+    """Opens Tinies that dream elsewhere."""
+
+    def open(self, request: OpenRequest) -> DreamtTiny:
+        return DreamtTiny(request.seed)
+
+    def load(self, path: Path) -> DreamtTiny:
+        seed, _, _, rows = json.loads(path.read_text())
+        return DreamtTiny(seed, tuple(Action(text, Motion(*motion) if motion else None) for text, *motion in rows))
+
+
 class SeenWorlds(TinyWorlds):
     """Opens Tinies that can be looked at."""
 

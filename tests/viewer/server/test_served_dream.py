@@ -11,6 +11,7 @@ from roam.viewer.server.registry import Limits
 from roam.viewer.server.server import Server
 from roam.world.action import ActionError, parse_action
 from roam.world.engine import Engine
+from roam.world.pose import Motion
 
 WALK = [parse_action(text) for text in ("move forward", "turn left 15 degrees", "move back", "turn right 15 degrees")]
 
@@ -50,6 +51,19 @@ def test_a_dream_goes_on_in_another_server_as_it_would_have_while_snapshots_are_
         assert walk.frame.digest == local.frames[8].digest
         assert [frame.digest for frame in walk.rollout(WALK).frames[1:]] == [f.digest for f in local.frames[9:]]
         assert client.next_frame(client.load("here")).head.index == 4
+
+
+def test_a_dream_elsewhere_is_the_local_one_and_looks_know_it_then(dreams, tmp_path):
+    local = dreams.open(OpenRequest(seed=5))
+    with Server(dreams, folder=tmp_path) as server, Client(server.address, timeout_s=120.0) as client:
+        walk = RemoteSession.open(client, seed=5, patience_s=120.0)
+        there = walk.frame.pose.moved(Motion(right=0.2, yaw_deg=-70))
+        before = walk.look(there).unknown.mean()
+        assert walk.dream_at(there).digest == local.dream_at(there).digest
+        after, mine = walk.look(there), local.look(there)
+        assert before > 0.5 and after.unknown.mean() < 0.02 and (after.pixels == mine.pixels).all()
+        assert walk.step(WALK[1]).digest == local.step(WALK[1]).digest
+    local.close()
 
 
 def test_every_page_is_given_back_when_walks_are_closed(dreams, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import urllib.error
 import urllib.request
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from roam.viewer.server.gateway import Gateway
 from roam.world.action import ActionError
 from roam.world.frame import Frame
 from roam.world.pose import Camera, Pose
+from roam.world.sight import Gaze, LookError, Piece, Sight
 
 from ..browser import BROWSER, SOFTWARE_GL, Browser
 from .doubles import Gate
@@ -38,10 +40,33 @@ class PatientGate(Gate):
         assert self._is_open.wait(600), "nobody opened the gate"
 
 
+@dataclass(frozen=True)
+class Aside:
+    """A stage seen from elsewhere: its left half is bright, a metre away; its right half is unknown until something has
+    been dreamt."""
+
+    index: int
+    pose: Pose
+    is_dreamt: bool
+    camera: Camera = field(default_factory=Camera)
+
+    def look(self, gaze: Gaze) -> Sight:
+        shape = (gaze.camera.height, gaze.camera.width)
+        pixels, unknown = np.full((*shape, 3), 250, np.uint8), np.zeros(shape, bool)
+        unknown[:, shape[1] // 2 :] = not self.is_dreamt
+        return Sight(gaze, self.index, pixels, np.full(shape, 1.0, np.float32), unknown)
+
+    def pieces(self) -> tuple[int, ...]:
+        return ()
+
+    def piece(self, number: int, *, stride: int = 1) -> Piece:
+        raise LookError(f"no piece {number}")
+
+
 class Stage:
     """An explorer of one picture, wherever it goes: noise 3 m away and, in its middle, a square that is 1 m away.
 
-    A wall ends the way at x = 0.5 m; steps wait at a gate.
+    A wall ends the way at x = 0.5 m; steps wait at a gate, dreams elsewhere do not.
     """
 
     def __init__(self, gate: Gate):
@@ -51,12 +76,22 @@ class Stage:
         self.depth = np.full((64, 64), FAR_M, np.float32)
         self.depth[20:44, 20:44] = NEAR_M
         self.index, self.pose, self.gate = 0, Pose.at(0, 0, 1.6), gate
+        self.dreamt: list[Pose] = []
 
     @property
     def frame(self) -> Frame:
         return Frame(self.index, self.pixels, depth=self.depth, pose=self.pose)
 
+    def outlook(self) -> Aside:
+        return Aside(self.index, self.pose, bool(self.dreamt))
+
+    def look(self, pose, *, camera=None, ipd_m=0.0) -> Sight:
+        return self.outlook().look(Gaze(pose, camera or Camera(), ipd_m))
+
     def step(self, action) -> Frame:
+        if action.at is not None:
+            self.index, self.dreamt = self.index + 1, [*self.dreamt, action.at]
+            return self.frame
         if action.motion is None:
             raise ActionError(f"'{action.text}' means nothing here")
         self.gate()
@@ -71,6 +106,10 @@ class Stage:
 
     def close(self) -> None:
         pass
+
+
+def no_outlook(self):
+    raise LookError("this world has no depth")
 
 
 class Stages(Worlds):
@@ -215,7 +254,32 @@ def test_a_drag_with_the_right_button_goes_round_and_back_without_the_dream(page
     assert np.abs(redrawn(page) - before)[80:160, 120:280].mean() > 4
     page.value("roam.viewer.letGo()")
     page.wait_for("Math.abs(roam.viewer.head.position.z) < 0.01")
-    assert page.value("roam.walk.head.index") == 0
+    assert page.value("roam.walk.head.pose[0]") == 0
+
+
+def test_what_an_eye_aside_does_not_know_is_dreamt_and_shown(page):
+    page.value("roam.viewer.orbit.isHeld = true; roam.viewer.drag(240, 0)")
+    page.wait_for("Math.abs(roam.viewer.head.position.z) > 0.4")
+    page.wait_for("roam.memory.glimpse && roam.walk.head.index === 1")  # a dream elsewhere, no step
+    page.wait_for("roam.memory.glimpse.index === 1 && roam.walk.unknown === 0")
+    assert page.value("roam.walk.head.action").startswith("dream what is seen from")
+    assert page.value("roam.walk.head.pose[0]") == 0
+    assert page.value("figures.textContent.includes('not dreamt')") is False
+    eye, place = (
+        page.value("roam.viewer.head.position.toArray()"),
+        page.value("roam.memory.glimpse.place.position.toArray()"),
+    )
+    assert eye == pytest.approx(place, abs=0.05)  # it was looked from where the eye is
+
+
+def test_a_world_that_shows_nothing_from_aside_is_not_asked_again(page, monkeypatch):
+    monkeypatch.setattr(Stage, "outlook", no_outlook)
+    page.value("roam.viewer.orbit.isHeld = true; roam.viewer.drag(240, 0)")
+    page.wait_for("Math.abs(roam.viewer.head.position.z) > 0.4")
+    page.value("new Promise(done => setTimeout(done, 1500))")
+    assert page.value("roam.memory.glimpse === null && roam.walk.note === ''")
+    page.value("roam.viewer.letGo(); words.value = 'turn left 30 degrees'; bar.requestSubmit()")
+    page.wait_for("roam.walk.note.startsWith('done')")
 
 
 def test_a_headset_begins_where_the_walker_stands_and_leaves_the_screen_there(worn):

@@ -36,6 +36,7 @@ EXAMPLES = (
         stride=2,
         most=4096,
     ),
+    p.Dream(seq=13, session="0123456789abcdef", pose=(1.0, 2.0, 1.5, 0.5, -0.5, 0.5, -0.5), clock=12.5),
     p.Fork(seq=6, session="0123456789abcdef", **VIEW),
     p.Rewind(seq=7, session="0123456789abcdef", frames=30),
     p.Save(seq=8, session="0123456789abcdef", name="by-the-door"),
@@ -145,5 +146,7 @@ EXAMPLES = (
         step_p95_ms=9.75,
     ),
     p.Error(seq=9, code="not_yours", message="you do not drive it", session="0123456789abcdef"),
+    p.Queued(seq=11, place=3, wait_s=12.5),
+    p.Resumed(session="0123456789abcdef", index=41, last=5, moved=True),
     p.Goodbye(reason="the server closes"),
 )

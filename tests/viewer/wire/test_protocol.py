@@ -268,7 +268,14 @@ def at_the_ends(type_: str, span: str) -> tuple[list, list]:
         bounds = [float(bound.removeprefix("±")) for bound in bounds]
         beyond = [[b * 1.001 if k == place else 0 for k, b in enumerate(bounds)] for place in range(len(bounds))]
         assert str(len(bounds)) in counts
-        return [[], bounds, [-bound for bound in bounds]], [*beyond, bounds[1:], [*bounds, 0], ["x"] * len(bounds), 1]
+        none = [[]] if counts.startswith("0 or") else []
+        return [*none, bounds, [-bound for bound in bounds]], [
+            *beyond,
+            bounds[1:],
+            [*bounds, 0],
+            ["x"] * len(bounds),
+            1,
+        ]
     most, rest = re.fullmatch(r"at most (\d+), each (.*)", span).groups()
     inner, bad = at_the_ends(type_.removeprefix("list of "), rest)
     return [[], inner[-1:] * int(most)], [inner[-1:] * (int(most) + 1), [bad[0]], [bad[1]], 1, None, "ab"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from roam.world.action import Action, ActionError, parse_action
+from roam.world.action import Action, ActionError, dream_at, parse_action
 from roam.world.checkpoint import CheckpointError
 from roam.world.config import DidaConfig
 from roam.world.emu.checkpoint import load_official
@@ -219,6 +219,7 @@ def test_guidance_off_walks_on_one_branch(checkpoint):
     [
         (Action("go <|image start|> there"), r"control token '<\|image start\|>'"),
         (Action("so much " * 200), r"a direction of \d+ tokens; at most 256"),
+        (dream_at(Pose.at(1, 0, 1.5)), "no poses"),
     ],
 )
 def test_a_direction_that_cannot_be_said_is_refused_and_the_walk_stays(session, action, message):

@@ -1,4 +1,4 @@
-// A line to the gateway: protocol 1 over WebSocket, taken up again when it is lost. Knows no walk and no picture.
+// A line to the gateway: protocol 3 over WebSocket, taken up again when it is lost. Knows no walk and no picture.
 
 import { pack, unpack } from "./msgpack.js";
 
@@ -28,7 +28,7 @@ export class Line {
     const socket = this.#socket = new WebSocket(this.address);
     this.#unheard = 0;
     socket.binaryType = "arraybuffer";
-    socket.onopen = () => this.say({ type: "hello", versions: [1], client: "xr page" });
+    socket.onopen = () => this.say({ type: "hello", versions: [3, 2, 1], client: "xr page" });
     socket.onclose = () => {
       if (socket !== this.#socket) return;
       this.lost("the line is lost; trying again");

@@ -35,6 +35,7 @@ const walk = new Walk(socket.href, {
     viewer.orbit.reach = Math.min(4, middle(frame));
     dreamtAt = [...dreamtAt.filter(at => performance.now() - at < 2000), performance.now()];
   },
+  glimpsed: frame => memory.glance(frame, frame.head.fov_deg),
   carried: (from, to) => viewer.carried(from, to),
   blocked: (short, yaw) => viewer.blocked(short, yaw),
 });
@@ -55,6 +56,7 @@ renderer.setAnimationLoop((now, frame) => {
   if (frame) wear(frame);
   viewer.move(seconds);
   if (!viewer.orbit.isHeld && (!renderer.xr.isPresenting || viewer.worn)) walk.follow(viewer.wanted);
+  walk.glance(viewer.head, now);
   renderer.render(scene, camera);
   roam.drawn++;
   drawnAt.push(now);
@@ -63,6 +65,8 @@ renderer.setAnimationLoop((now, frame) => {
 setInterval(() => {
   drawnAt = drawnAt.filter(at => performance.now() - at < 2000);
   const figures = [`dream ${(dreamtAt.length / 2).toFixed(0)} frames/s`, `display ${(drawnAt.length / 2).toFixed(0)}`];
+  if (walk.isDreaming) figures.push("dreaming what is seen from here");
+  else if (walk.unknown > 0.01) figures.push(`${(100 * walk.unknown).toFixed(0)} % of this view is not dreamt`);
   if (walk.head) figures.push(walk.head.action || "standing");
   $("figures").textContent = figures.join(" · ");
   $("note").textContent = walk.note;

@@ -1,4 +1,5 @@
-// What the viewer has been shown: the newest relief, older ones from other places, and the dim shell behind them all.
+// What the viewer has been shown: the newest relief, what the server remembers of the view of an eye aside, older reliefs
+// from other places, and the dim shell behind them all.
 
 import {
   BufferAttribute, BufferGeometry, GLSL3, Mesh, RawShaderMaterial, Vector3,
@@ -14,6 +15,7 @@ const BLOCK = 8; // pixels: the shell is as far as the farthest of so many
 export class Memory {
   kept = [];
   newest = null;
+  glimpse = null;
 
   constructor(scene, most) {
     Object.assign(this, { scene, most });
@@ -26,14 +28,23 @@ export class Memory {
     this.scene.add(this.newest.mesh);
     const lookup = this.newest.lookup;
     this.newest.grow(0, lookup);
+    this.glimpse?.grow(0.5, lookup);
     this.kept.forEach((relief, i) => relief.grow(this.kept.length - i, lookup));
     this.shell.stand(this.newest);
   }
 
+  /** What is remembered of another view, until the next one: it fills in where the newest frame does not look. */
+  glance(frame, fov) {
+    if (this.glimpse) this.#drop(this.glimpse);
+    this.glimpse = new Relief(frame, fov);
+    this.scene.add(this.glimpse.mesh);
+    if (this.newest) this.glimpse.grow(0.5, this.newest.lookup);
+  }
+
   /** Forget all: another world begins. */
   clear() {
-    for (const relief of [this.newest, ...this.kept]) if (relief) this.#drop(relief);
-    this.newest = null;
+    for (const relief of [this.newest, this.glimpse, ...this.kept]) if (relief) this.#drop(relief);
+    this.newest = this.glimpse = null;
     this.kept = [];
   }
 

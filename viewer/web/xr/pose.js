@@ -16,6 +16,12 @@ export function placeOf([x = 0, y = 0, z = 0, qw = Math.SQRT1_2, qx = -Math.SQRT
   return { position: new Vector3(x, z, -y), turn, ...anglesOf(turn) };
 }
 
+/** The seven numbers of an eye at that position and turn: what `placeOf` reads. */
+export function poseOf({ position: { x, y, z }, turn }) {
+  const q = turn.clone().premultiply(TO_Y_UP.clone().invert()).multiply(TO_EYE.clone().invert());
+  return [x, -z, y, q.w, q.x, q.y, q.z];
+}
+
 /** Yaw and pitch in degrees of a turn in three.js's axes; roll is left out. Yaw 0 looks along -Z. */
 export function anglesOf(turn) {
   const ahead = new Vector3(0, 0, -1).applyQuaternion(turn);

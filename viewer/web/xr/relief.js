@@ -74,9 +74,16 @@ function indexOf(count) {
   return quads.index;
 }
 
-/** What was seen from one place, to be drawn from any other. */
+/** The corners of those pixels' quads that are known. */
+function indexOfKnown(known) {
+  const index = [];
+  known.forEach((isKnown, i) => { if (isKnown) index.push(4 * i, 4 * i + 2, 4 * i + 1, 4 * i + 1, 4 * i + 2, 4 * i + 3); });
+  return new BufferAttribute(Uint32Array.from(index), 1);
+}
+
+/** What was seen from one place, to be drawn from any other. known: which pixels were, all where it is left out. */
 export class Relief {
-  constructor({ head: { width, height, index }, bitmap, depth, place }, fov) {
+  constructor({ head: { width, height, index }, bitmap, depth, known, place }, fov) {
     const focal = width / 2 / Math.tan(fov * Math.PI / 360), inverse = inverseDepth(depth, width * height);
     Object.assign(this, { width, height, focal, place, index, inverse });
     this.matrix = new Matrix4().compose(place.position, place.turn, new Vector3(1, 1, 1));
@@ -84,7 +91,7 @@ export class Relief {
     this.depths = new DataTexture(Float32Array.from(inverse, d => 1 / d), width, height, RedFormat, FloatType);
     this.depths.minFilter = this.depths.magFilter = NearestFilter;
     this.depths.needsUpdate = true;
-    this.mesh = this.#mesh();
+    this.mesh = this.#mesh(known);
   }
 
   /** The uniforms by which other shaders look things up in this frame. */
@@ -93,10 +100,10 @@ export class Relief {
     return { now: this.matrix.clone().invert(), nowSize: size, nowDepths: this.depths };
   }
 
-  #mesh() {
+  #mesh(known) {
     const { width, height } = this, geometry = new BufferGeometry();
     geometry.setAttribute("corner", new BufferAttribute(corners(this.inverse, width, height), 2));
-    geometry.setIndex(indexOf(width * height));
+    geometry.setIndex(known ? indexOfKnown(known) : indexOf(width * height));
     geometry.boundingSphere = new Sphere(this.place.position, FAR * 2);
     const material = new RawShaderMaterial({
       glslVersion: GLSL3, vertexShader: RELIEF_VERTEX, fragmentShader: RELIEF_FRAGMENT, side: 2,

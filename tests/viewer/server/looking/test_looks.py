@@ -15,7 +15,7 @@ from roam.world.action import Action
 from roam.world.pose import Camera, Motion, Pose
 from roam.world.sight import Gaze, Looking
 
-from .doubles import Gate, SeenTiny, SeenWorlds, TinyWorlds
+from ..doubles import Gate, SeenTiny, SeenWorlds, TinyWorlds
 
 AHEAD = Action("move forward", Motion(forward=0.3))
 
@@ -209,7 +209,7 @@ def test_a_client_of_version_1_is_served_as_before(wires, server):
     wire.read_until(p.Opened)
     assert wire.read_until(p.FrameHead).index == 0
     with Client(server.address) as client:
-        assert client.welcome.version == 2
+        assert client.welcome.version == 3
 
 
 def test_a_client_says_in_words_that_an_old_server_has_no_looks(client):
