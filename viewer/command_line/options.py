@@ -25,6 +25,8 @@ Tell = Annotated[str | None, typer.Option(help="What the world is, in words, for
 AllowOrigin = Annotated[
     list[str] | None, typer.Option(help="Where pages may come from besides, https://NAME; may be given again.")
 ]
+Device = Annotated[str | None, typer.Option(help="cuda or cpu; without it, whatever there is.")]
+ClusterFolder = Annotated[Path | None, typer.Option(help="Folder of the front's key and control socket.")]
 Worn = Annotated[bool, typer.Option("--xr", help="On a headset, by OpenXR (pip install 'roam-worlds[xr]').")]
 KeyFolder = Annotated[Path | None, typer.Option(help="Folder of the keys.")]
 
