@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from ..bench.consistency.commands import app as consistency_app
-from .command_line import answering, learning, measuring, serving, walking
+from .command_line import answering, clustering, learning, measuring, serving, walking
 
 app = typer.Typer(
     name="roam",
@@ -32,6 +32,8 @@ bench_app = typer.Typer(no_args_is_help=True, help="Measure: quality, speed, con
 app.add_typer(bench_app, name="bench")
 data_app = typer.Typer(no_args_is_help=True, help="Recordings and footage: what is there, what is missing.")
 app.add_typer(data_app, name="data")
+cluster_app = typer.Typer(no_args_is_help=True, help="Many walks on many machines, on Ray.")
+app.add_typer(cluster_app, name="cluster")
 bench_app.add_typer(consistency_app, name="consistency")
 
 DISTRIBUTION = "roam-worlds"  # what it is called where it is installed from
@@ -51,6 +53,12 @@ COMMANDS: tuple[Command, ...] = (
     answering.generate,
 )
 KEYS: dict[str, Command] = {"make": serving.keys_make, "list": serving.keys_list, "add": serving.keys_add}
+CLUSTER: dict[str, Command] = {
+    "up": clustering.up,
+    "status": clustering.status,
+    "drain": clustering.drain,
+    "down": clustering.down,
+}
 BENCHMARKS: tuple[Command, ...] = (measuring.quick, measuring.imagine, measuring.approach, measuring.adaptation)
 PASSING_ON = (  # every argument
     measuring.kernels,
@@ -60,6 +68,7 @@ PASSING_ON = (  # every argument
     measuring.photon,
     measuring.guesses,
     measuring.attack,
+    measuring.cluster,
 )
 
 for command in COMMANDS:
@@ -67,6 +76,8 @@ for command in COMMANDS:
 data_app.command("check")(learning.data_check)
 for name, command in KEYS.items():
     keys_app.command(name)(command)
+for name, command in CLUSTER.items():
+    cluster_app.command(name)(command)
 for command in PASSING_ON:
     bench_app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(command)
 for command in BENCHMARKS:

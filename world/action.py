@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .pose import Motion, Pose
@@ -110,6 +111,19 @@ def say(motion: Motion) -> str:
         if round(abs(amount), 2) > 0
     ]
     return " and ".join(parts) or "wait"
+
+
+def sayings(action: Action) -> Iterator[str]:
+    """Ever shorter sentences for an action whose words say its motion and no more, for models that read little at a
+    step: rounded to tenths of a metre and to degrees, then without its least parts, one after the other. What somebody
+    has said in words of their own has none: it would not be what they said."""
+    motion = action.motion
+    if motion is None or action.text != say(motion):
+        return
+    sizes = {"forward": (STEP, 1), "right": (STEP, 1), "yaw_deg": (TURN_DEG, 0), "pitch_deg": (TURN_DEG, 0)}
+    parts = sorted(sizes, key=lambda name: -abs(getattr(motion, name)) / sizes[name][0])
+    for count in range(len(parts), 0, -1):
+        yield say(Motion(**{name: round(getattr(motion, name), sizes[name][1]) for name in parts[:count]}))
 
 
 def words() -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from .spatial.view_memory import ViewMemory
 from .spatial.warp import View, Warp, is_known, remembered, warp
 from .stepping.elsewhere import plan_elsewhere
 from .stepping.seeds import mix, seed_of
+from .stepping.side_by_side import SideBySide
 from .stepping.whole_frames import WholeFrames, codes_of, numbers_of
 from .tokens.vision import VisionTokenizer
 from .transformer.cache import KVCache
@@ -65,6 +66,7 @@ class Engine:
             self.model, self.cache, self.path, self.layout, self.vocabulary, guidance=self.serving.guidance
         )
         self.whole_frames = WholeFrames(self.passes, self.codec, sampler=self.serving.sampler)
+        self.side_by_side = SideBySide()
         self.dreamer: Dreamer | None = None
         if checkpoint.painter is not None:
             self.dreamer = Dreamer(
@@ -186,10 +188,7 @@ class Engine:
     def step_many(self, sessions: Sequence[Session], actions: Sequence[Action]) -> list[Frame]:
         """One step of each session in shared passes: the same frames as each alone."""
         clock = _Clock()
-        plans = [
-            session.plan(action) if action.at is None else plan_elsewhere(session, action.at)
-            for session, action in zip(sessions, actions, strict=True)
-        ]
+        plans = self.side_by_side.map(_planned, list(zip(sessions, actions, strict=True)))
         warp_ms = clock.lap_ms()
         if len({session.decoder for session in sessions}) > 1:
             raise ValueError("sessions with different decoders cannot be stepped together")
@@ -431,6 +430,11 @@ class _Imagined:
 
 
 Step = tuple[Session, Action, Plan]  # a session, what it is told, and where that leads
+
+
+def _planned(step: tuple[Session, Action]) -> Plan:
+    session, action = step
+    return session.plan(action) if action.at is None else plan_elsewhere(session, action.at)
 
 
 class _Clock:

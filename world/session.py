@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from .action import Action, ActionError, dream_at
+from .action import Action, ActionError, dream_at, sayings
 from .frame import Frame, Rollout, walk
 from .pose import Camera, Motion, Pose
 from .sight import Gaze, Sight
@@ -376,11 +376,12 @@ class Session:
         """Where the action leads and what is known of the view there."""
         if self._is_closed:
             raise RuntimeError("this session is closed; open another")
-        ids = tuple(self.engine.text.encode(action.text))
-        if len(ids) > self.engine.layout.text_capacity:
+        said = (tuple(self.engine.text.encode(text)) for text in (action.text, *sayings(action)))
+        most = self.engine.layout.text_capacity
+        ids = next((ids for ids in said if len(ids) <= most), None)
+        if ids is None:
             raise ActionError(
-                f"an action of {len(ids)} tokens, '{action.text[:60]}'; a step reads at most "
-                f"{self.engine.layout.text_capacity}: say it in several"
+                f"too many words, '{action.text[:60]}'; a step reads at most {most} of them: say it in several"
             )
         here, pose = self.frame.pose, None
         if action.motion is None:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from roam.scenes.explorer import SceneSession
 from roam.scenes.splits import make_scene
-from roam.world.action import Action, ActionError, parse_action
+from roam.world.action import Action, ActionError, parse_action, say, sayings
 from roam.world.checkpoint import load_checkpoint
 from roam.world.engine import Engine
 from roam.world.frame import Explorer
-from roam.world.pose import Camera, Pose
+from roam.world.pose import Camera, Motion, Pose
 from roam.world.saves.snapshot import SnapshotError
 from roam.world.session import REWIND_LIMIT
 from roam.world.sight import Gaze
@@ -156,6 +156,17 @@ def test_words_too_long_for_a_page_are_refused_before_anything_is_taken(engine, 
         session.step(Action("turn left and " * 9 + "wait", WALK[1].motion))
     assert engine.cache.pool.num_free == free
     assert session.step(WALK[0]).index == 1
+
+
+def test_a_motion_whose_words_are_too_long_is_done_and_the_model_reads_the_most_of_it(engine, first_frame):
+    motion = Motion(0.23, -0.06, -12.62, 1.37)  # of a head that leans and turns
+    session, twin = engine.session(first_frame, seed=2), engine.session(first_frame, seed=2)
+    action = Action(say(motion), motion)
+    frame = session.step(action)
+    assert frame.pose == first_frame.pose.moved(motion)
+    read = next(text for text in sayings(action) if len(engine.text.encode(text)) <= engine.layout.text_capacity)
+    assert read == "move forward 0.2 metres and turn right 13 degrees"
+    assert twin.step(Action(read, motion)).digest == frame.digest
 
 
 def test_a_true_frame_can_take_the_place_of_a_dreamt_one(engine, first_frame):

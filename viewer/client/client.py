@@ -11,18 +11,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-import numpy as np
-
 from ...world.action import Action, ActionError
 from ...world.frame import Frame
-from ...world.pose import Motion, Pose
-from ...world.records import motion_row, pose_row
+from ...world.pose import Motion
 from ..files.pictures import to_send
 from ..wire import protocol as p
 from ..wire.encoding import Look
 from ..wire.security import KeyPair, unlock
 from .connection import Connection
 from .looks import Looks
+from .records import Records
 from .walk_state import Received, ServerError, WalkState, act_of, wanted_view
 
 HUNG_UP = "this client has hung up"
@@ -36,7 +34,7 @@ class ConnectionLostError(ConnectionError):
 M = TypeVar("M", bound=p.Message)
 
 
-class Client(Looks):
+class Client(Looks, Records):
     """A connection to a server at `address`. server_key and keys (wire/security.py) where the server wants them."""
 
     def __init__(
@@ -51,6 +49,7 @@ class Client(Looks):
     ):
         self.timeout_s = timeout_s
         self.welcome: p.Welcome | None = None
+        self.place = 0  # in the queue of a cluster that is full, while an `open` waits
         self.farewell = ""  # what the server said when it hung up, until it is back
         self._warnings: deque[ServerError] = deque(maxlen=MOST_WARNINGS)
         self._refusal: p.Error | None = None
@@ -160,36 +159,6 @@ class Client(Looks):
         """See a walk that somebody else drives."""
         return self._begin(p.Watch(seq=self._next_seq(), session=session, **wanted_view(look, ahead)))
 
-    def record(
-        self,
-        pixels: np.ndarray,
-        fov_deg: float,
-        action: Action | None = None,
-        *,
-        game: str,
-        depth: np.ndarray | None = None,
-        pose: Pose | None = None,
-        **place,
-    ) -> p.Recorded:
-        """Send a frame of one's own game, (H, W, 3) uint8, to be learnt from, on a server that records games. action:
-        what led here, None for a rollout's first frame; depth: (H, W) metres; place: world, split, rollout, licence and
-        last, as p.Record has them. Raises ServerError with the server's reason."""
-        planes = [pixels.astype(np.uint8).tobytes(), b"" if depth is None else depth.astype("<f4").tobytes()]
-        motion = None if action is None else action.motion
-        message = p.Record(
-            seq=self._next_seq(),
-            game=game,
-            width=pixels.shape[1],
-            height=pixels.shape[0],
-            depth="" if depth is None else "f32",
-            fov_deg=fov_deg,
-            pose=() if pose is None else tuple(pose_row(pose)),
-            text="" if action is None else action.text,
-            motion=() if motion is None else tuple(motion_row(motion)),
-            **place,
-        )
-        return self._request(message, p.Recorded, b"".join(planes))
-
     def fork(self, session: str) -> str:
         """Begin a second walk at the same point, seen in the same way."""
         return self._begin(p.Fork(seq=self._next_seq(), session=session, **self._walk(session).looks))
@@ -290,6 +259,11 @@ class Client(Looks):
         with self._changed:
             self._walks.pop(session, None)
         self._request(p.Close(seq=self._next_seq(), session=session), p.Done)
+
+    def resumptions(self, session: str) -> list[p.Resumed]:
+        """The times that a cluster took this walk up elsewhere."""
+        with self._changed:
+            return list(self._walk(session).resumed)
 
     def stats(self) -> p.Statistics:
         return self._request(p.Stats(seq=self._next_seq()), p.Statistics)
@@ -395,7 +369,7 @@ class Client(Looks):
         with self._changed:
             if isinstance(message, p.FrameHead):
                 self._show(message, payload)
-            elif isinstance(message, p.Receipt):
+            elif isinstance(message, p.Receipt | p.Resumed):
                 self._note(message)
             elif isinstance(message, p.Error):
                 self._fail(message)
@@ -405,7 +379,9 @@ class Client(Looks):
                 self.farewell = message.reason
             if isinstance(message, p.SightHead | p.PiecesHead) and message.seq in self._answers:
                 self._payloads[message.seq] = payload
-            if isinstance(message, p.Request) and message.seq in self._answers:
+            if isinstance(message, p.Queued):
+                self.place = message.place
+            elif isinstance(message, p.Request) and message.seq in self._answers:
                 self._answers[message.seq] = message
             self._changed.notify_all()
 
@@ -416,10 +392,10 @@ class Client(Looks):
             if walk.is_eager:
                 self._take(walk)
 
-    def _note(self, receipt: p.Receipt) -> None:
-        walk = self._walks.get(receipt.session)
+    def _note(self, news: p.Receipt | p.Resumed) -> None:
+        walk = self._walks.get(news.session)
         if walk:
-            walk.note(receipt)
+            walk.note(news)
 
     def _fail(self, error: p.Error) -> None:
         walk = self._resuming.pop(error.seq, None)
@@ -437,6 +413,7 @@ class Client(Looks):
         if walk is None:
             return
         self._walks[opened.session] = walk
+        self.place = 0
         walk.seat(opened)
         self._last_seq = max(self._last_seq, opened.last)
         for act in walk.unfinished:

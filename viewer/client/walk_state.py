@@ -60,6 +60,7 @@ class WalkState:
 
     is_seated: the server knows that this connection has the walk; until it does, acts wait in `typed` and `held`.
     is_eager: somebody waits for a step, and frames are taken as they come. failure: why there will be no more frames.
+    resumed: the times that a cluster took it up elsewhere.
     """
 
     id: str
@@ -74,6 +75,7 @@ class WalkState:
     typed: dict[int, p.Act | p.Dream] = field(default_factory=dict)
     receipts: dict[int, p.Receipt] = field(default_factory=dict)
     failure: ServerError | None = None
+    resumed: list[p.Resumed] = field(default_factory=list)
 
     @property
     def looks(self) -> dict:
@@ -108,9 +110,13 @@ class WalkState:
         owed, self.owed = self.owed, 0
         return owed
 
-    def note(self, receipt: p.Receipt) -> None:
-        if self.typed.pop(receipt.seq, None):
-            self.receipts[receipt.seq] = receipt
+    def note(self, news: p.Receipt | p.Resumed) -> None:
+        """What became of an act; or that a cluster has taken this walk up elsewhere, maybe from an earlier frame."""
+        if isinstance(news, p.Resumed):
+            self.resumed.append(news)
+            self.taken = None if self.index > news.index else self.taken
+        elif self.typed.pop(news.seq, None):
+            self.receipts[news.seq] = news
 
     def seat(self, opened: p.Opened) -> None:
         """The server has this walk ready for this connection; credits of the one before are void."""

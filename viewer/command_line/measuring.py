@@ -46,6 +46,11 @@ def attack(ctx: typer.Context) -> None:
     run_module("bench.attack", ctx.args)
 
 
+def cluster(ctx: typer.Context) -> None:
+    """Many walkers over workers, also while these are killed; arguments go to `python -m roam.bench.cluster`."""
+    run_module("bench.cluster", ctx.args)
+
+
 def quick(
     model: Model = None,
     scenes: Annotated[int, typer.Option(min=2, help="Test scenes to walk.")] = 16,

@@ -10,7 +10,7 @@ import typer
 Model = Annotated[Path | None, typer.Option(help="Folder of weights; without it, the embedded model.")]
 # what official Emu3.5 folders need or take besides
 Vision = Annotated[Path | None, typer.Option(help="Folder of the vision tokenizer, for official Emu3.5 folders.")]
-Precision = Annotated[str | None, typer.Option(help="Official models: float32, bfloat16, float16 or fp8.")]
+Precision = Annotated[str | None, typer.Option(help="Official models: float32, bfloat16, float16, fp8, int8 or int4.")]
 Context = Annotated[int | None, typer.Option(min=256, help="Official models: the most tokens of a sequence.")]
 Area = Annotated[int | None, typer.Option(min=256, help="Official models: pixels that a given picture is brought to.")]
 Words = Annotated[Path | None, typer.Option("--text-tokenizer", help="Folder of emu3.tiktoken, where not found.")]
@@ -25,6 +25,8 @@ Tell = Annotated[str | None, typer.Option(help="What the world is, in words, for
 AllowOrigin = Annotated[
     list[str] | None, typer.Option(help="Where pages may come from besides, https://NAME; may be given again.")
 ]
+Device = Annotated[str | None, typer.Option(help="cuda or cpu; without it, whatever there is.")]
+ClusterFolder = Annotated[Path | None, typer.Option(help="Folder of the front's key and control socket.")]
 Worn = Annotated[bool, typer.Option("--xr", help="On a headset, by OpenXR (pip install 'roam-worlds[xr]').")]
 KeyFolder = Annotated[Path | None, typer.Option(help="Folder of the keys.")]
 

@@ -55,7 +55,7 @@ def serve(
     sampler: Sampler = None,
     devices: Devices = None,
 ) -> None:
-    """Let other programs walk: ZeroMQ, protocol 2 (docs/protocol.md)."""
+    """Let other programs walk: ZeroMQ, protocol 3 (docs/protocol.md)."""
     from ..commands.serve import serve as run
     from ..opening.worlds import open_worlds
     from ..server.registry import Limits

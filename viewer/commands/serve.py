@@ -42,7 +42,7 @@ def serve(
     """
     if page_port is not None and keys:
         raise SecurityError("a server with keys needs a gateway with a key of its own: run `roam gateway` beside it")
-    folder = folder or _at_home(".local/share/roam/walks")
+    folder = folder or at_home(".local/share/roam/walks")
     raise_file_limit()
     server = Server(worlds, address, folder=folder, keys=keys, is_open=is_open, limits=limits, record=record)
     on_signals(server.request_stop)
@@ -51,9 +51,9 @@ def serve(
         if metrics_port is not None:
             metrics = MetricsPage(server.metrics_text, port=metrics_port)
         if page_port is not None:
-            host = urlsplit(address).hostname if is_open and address.startswith("tcp:") else None
+            host = gateway_host(address, is_open=is_open)
             gateway = Gateway(
-                server.address, host=host or "127.0.0.1", port=page_port, is_open=is_open, allow_origins=allow_origins
+                server.address, host=host, port=page_port, is_open=is_open, allow_origins=allow_origins
             ).start()
     except BaseException:
         if metrics:
@@ -70,6 +70,12 @@ def serve(
         if beside:
             beside()
     print(farewell(server.lost), flush=True)
+
+
+def gateway_host(address: str, *, is_open: bool) -> str:
+    """Where the page of a server at that address listens: beyond this machine only where the server does."""
+    host = urlsplit(address).hostname if is_open and address.startswith("tcp:") else None
+    return host or "127.0.0.1"
 
 
 def farewell(lost: list[str] | None) -> str:
@@ -107,24 +113,24 @@ def gateway(
 
 def keys_make(name: str, *, folder: str | Path | None = None) -> None:
     """`roam keys make NAME`: a key pair; NAME is `server` for the server's own."""
-    folder = folder or _at_home(KEYS)
+    folder = folder or at_home(KEYS)
     pair = make_key(folder, name)
     print(f"{Path(folder) / name}.key_secret holds the secret; the public key is\n{pair.public}")
 
 
 def keys_list(*, folder: str | Path | None = None) -> None:
     """`roam keys list`: whom the server lets in."""
-    for name, public in list_keys(folder or _at_home(KEYS)).items():
+    for name, public in list_keys(folder or at_home(KEYS)).items():
         print(f"{public}  {name}")
 
 
 def keys_add(name: str, public: str, *, folder: str | Path | None = None) -> None:
     """`roam keys add NAME PUBLIC_KEY`: let a client in, from the server's next start on."""
-    add_key(folder or _at_home(KEYS), name, public)
+    add_key(folder or at_home(KEYS), name, public)
     print(f"{name} is let in when the server starts next")
 
 
-def _at_home(folder: str) -> Path:
+def at_home(folder: str) -> Path:
     """A folder in the home of who runs this. Raises OutputError for a user without one, as containers have."""
     try:
         return Path.home() / folder

@@ -170,19 +170,23 @@ def open_worlds(
     dreams: dict | None = None,
     official: OfficialOptions | None = None,
     say: Callable[[str], None] | None = None,
+    device: str | None = None,
 ) -> Worlds:
     """What `roam serve` serves: dreams of the model in that folder (or the embedded one), or true scenes alone.
     solid: as DreamWorlds has it; dreams: dream_steps and dream_temperature, where they are not the model's own;
-    official: what an official folder takes besides; say: told the plan of its memory. Raises WorldsError."""
+    official: what an official folder takes besides; say: told the plan of its memory; device: "cuda" or "cpu",
+    or None for what there is. Raises WorldsError."""
     if is_truth:
         if dreams:
             raise WorldsError("a true scene is not dreamt: leave out --steps, --temperature or --truth")
+        if device:
+            raise WorldsError("a true scene is drawn on the CPU: leave out --truth or --device")
         if model or (official and official.given):
             raise WorldsError("true scenes need no model: leave out --truth, or --model and what is said of it")
         return SceneWorlds()
     from ...world.opening import open_engine
 
-    return DreamWorlds(open_engine(model, **(dreams or {}), official=official, say=say), solid=solid)
+    return DreamWorlds(open_engine(model, device=device, **(dreams or {}), official=official, say=say), solid=solid)
 
 
 def _is_scene(path: Path) -> bool:

@@ -29,12 +29,14 @@ REDO_MS = 250.0  # of steps that a killed server would have to do again: a snaps
 
 class Explorers:
     """The explorers of one server. beside(work, then): runs slow work apart, and what follows it in its walk's order;
-    without it, snapshots are written at once."""
+    without it, snapshots are written at once. on_first: told of each new walk that is on the disk, before it is seated,
+    on the thread that wrote it."""
 
     def __init__(self, worlds: Worlds, store: Store, *, snapshot_frames: int = 30, snapshot_bytes: int = 1 << 20):
         self.worlds, self.store = worlds, store
         self.snapshot_frames, self.snapshot_bytes = snapshot_frames, snapshot_bytes
         self.beside: Callable[[Awake, Callable[[], Any], Callable[[Any], None]], None] = _at_once
+        self.on_first: Callable[[str], None] = lambda session: None
         self._awake: dict[str, Awake] = {}
         self._bytes: dict[str, int] = {}  # of every walk's snapshots, awake or not
         self._unprepared: dict[str, None] = {}  # walks on engines that stepped last, the newest at the end
@@ -66,6 +68,7 @@ class Explorers:
         except BaseException:
             self.store.forget(awake.meta.session)
             raise
+        self.on_first(awake.meta.session)
 
     def seat(self, awake: Awake, twin: Explorer) -> Frame:
         """Enter a walk that has been written."""

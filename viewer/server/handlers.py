@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,16 +20,17 @@ from .explorers import Explorers
 from .looks import pieces_of, sight_of
 from .metrics import Metrics
 from .opener import WalkOpener
-from .refusals import code_of, log_failure, reason_of, seq_of, session_of
+from .reception import Reception
+from .refusals import log_failure
 from .registry import Client, Published, Registry, ServedWalk, Viewer
-from .socket import Mail, ServerSocket
+from .socket import ServerSocket
 from .store import Meta, StoreError
 from .threads.stepper import DISK, Stepper
 
 log = logging.getLogger(__name__)
 
 
-class Handlers:
+class Handlers(Reception):
     """Answers the messages of clients."""
 
     def __init__(
@@ -43,10 +43,9 @@ class Handlers:
         metrics: Metrics,
         recordings: GameRecordings,
     ):
-        self._worlds, self._registry, self._wire = worlds, registry, wire
-        self._explorers, self._stepper, self._metrics = explorers, stepper, metrics
-        self._limits, self._recordings = registry.limits, recordings
-        self._refusals: Counter[int] = Counter()  # by connection, of those that have not said hello
+        super().__init__(wire, registry.limits, metrics)
+        self._worlds, self._registry, self._recordings = worlds, registry, recordings
+        self._explorers, self._stepper = explorers, stepper
         self._opener = WalkOpener(worlds, registry, wire, explorers, stepper, ask=self._ask, make_room=self._make_room)
         self._by_type: dict[type[p.Message], Callable[[Client, Any], None]] = {
             p.Load: self._opener.load,
@@ -66,65 +65,6 @@ class Handlers:
             p.Goodbye: self._goodbye,
         }
 
-    def receive(self, mail: Mail) -> None:
-        """Do what a message asks, or refuse it with a typed error; what comes too fast waits for `catch_up`."""
-        client = self._wire.clients.get(mail.client)
-        if client and client.number != mail.number:  # a routing id is no proof of who one is
-            self._wire.drop(client.id, "its routing id came over another connection")
-            client = None
-        if client is None:
-            self._meet(mail)
-            return
-        client.seen_at = time.monotonic()
-        client.put_off(mail.parts)
-        self._read_on(client)
-        if len(client.backlog) > self._limits.max_backlog or client.backlog_bytes > self._limits.max_backlog_bytes:
-            self._refuse_haste(client)
-
-    def catch_up(self) -> bool:
-        """Go on with what came too fast; says whether some of it must still wait."""
-        for client in [client for client in self._wire.clients.values() if client.backlog]:
-            self._read_on(client)
-        return any(client.backlog for client in self._wire.clients.values())
-
-    def refuse(self, client_id: bytes, message: p.Message | None, error: Exception) -> None:
-        """Tell a client that its message came to nothing; an act gets a receipt where its words were at fault."""
-        self._metrics.errors += 1
-        code, seq, session, reason = code_of(error), seq_of(message, error), session_of(message), reason_of(error)
-        log.debug("refused a %s with %s: %s", message.TYPE if message else "message", code, reason)
-        if isinstance(message, p.Act | p.Dream) and code in ("bad_action", "queue_full"):
-            self._wire.send(client_id, p.Receipt(session=session, seq=seq, status="refused", reason=reason))
-        else:
-            self._wire.send(client_id, p.Error(seq=seq, code=code, message=reason, session=session))
-
-    def _meet(self, mail: Mail) -> None:
-        """Read a message from a connection that has not said hello; after max_refusals of them it is cut."""
-        self._do(mail.client, mail.parts)
-        client = self._wire.clients.get(mail.client)
-        if client:
-            client.guest, client.number = mail.guest, mail.number
-            self._refusals.pop(mail.connection, None)
-            self._wire.doors.heard(mail.connection, is_guest=True)
-            return
-        self._refusals[mail.connection] += 1
-        if self._refusals[mail.connection] >= self._limits.max_refusals:
-            del self._refusals[mail.connection]
-            self._wire.doors.cut(mail.connection, "it goes on without hello")
-        if len(self._refusals) > 10_000:
-            self._refusals.clear()
-
-    def _read_on(self, client: Client) -> None:
-        while client.backlog and client.may_speak(self._limits.messages_per_s):
-            self._do(client.id, client.take_up())
-
-    def _do(self, client_id: bytes, parts: list[bytes]) -> None:
-        message = None
-        try:
-            message, payload = p.unpack(parts, p.CLIENT_MESSAGES)
-            self._handle(client_id, message, payload)
-        except Exception as error:  # ProtocolError, ActionError and their kin; and what else one message may run into
-            self.refuse(client_id, message, error)
-
     def _handle(self, client_id: bytes, message: p.Message, payload: bytes | memoryview) -> None:
         client = self._wire.clients.get(client_id)
         if isinstance(message, p.Hello):
@@ -140,16 +80,11 @@ class Handlers:
         else:
             self._by_type[type(message)](client, message)
 
-    def _refuse_haste(self, client: Client) -> None:
-        self._metrics.refused += 1
-        text = f"more than {self._limits.messages_per_s:.0f} messages a second for too long; say hello and begin again"
-        self._wire.drop(client.id, "it spoke too fast for too long", last=p.Error(code="rate", message=text))
-
     def _hello(self, client_id: bytes, hello: p.Hello) -> None:
         version, clients = p.chosen_version(hello), self._wire.clients
         if client_id not in clients and len(clients) >= self._limits.max_clients:
             raise p.ProtocolError("limit", f"{len(clients)} clients are connected; no more are let in")
-        clients.setdefault(client_id, Client(client_id, hello.client))
+        clients.setdefault(client_id, Client(client_id, hello.client, version))
         log.info("hello from %r", hello.client)
         welcome = p.Welcome(
             version=version,

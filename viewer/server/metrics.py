@@ -51,6 +51,7 @@ class Metrics:
     step_ms: Histogram = field(default_factory=Histogram)
     queue_ms: Histogram = field(default_factory=Histogram)
     encode_ms: Histogram = field(default_factory=Histogram)
+    together: Histogram = field(default_factory=Histogram)  # steps that began at the same time
 
     def text(self, **gauges: float) -> str:
         """The Prometheus text format; gauges are what only the server knows, such as sessions=3."""
@@ -59,7 +60,7 @@ class Metrics:
             lines += [f"# TYPE roam_{name}_total counter", f"roam_{name}_total {getattr(self, name)}"]
         for name, value in gauges.items():
             lines += [f"# TYPE roam_{name} gauge", f"roam_{name} {value}"]
-        for name in ("step_ms", "queue_ms", "encode_ms"):
+        for name in ("step_ms", "queue_ms", "encode_ms", "together"):
             lines += _histogram_lines(f"roam_{name}", getattr(self, name))
         return "\n".join(lines) + "\n"
 

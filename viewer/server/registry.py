@@ -14,7 +14,7 @@ from functools import cached_property
 
 from ...world.frame import Frame
 from ..wire.encoding import Encoded, Look, encode
-from ..wire.protocol import MAX_CREDITS, FrameHead, Message, ProtocolError, Viewing
+from ..wire.protocol import MAX_CREDITS, FrameHead, ProtocolError, Viewing
 from .command_queue import Command, CommandQueue
 from .threads.stepper import ENGINE
 
@@ -48,6 +48,7 @@ class Limits:
     keep_s: float = 30 * 86400.0  # a walk that nobody took up for this long makes room for others
     unused_s: float = 60.0  # a walk in which nothing was done makes room after this long
     snapshot_frames: int = 30
+    batch_ms: float = 0.0  # what steps that are taken together may take; 0: all that wait are taken together
     snapshot_bytes: int = 2**20  # a frame, in the long run: larger snapshots are taken less often
 
 
@@ -181,11 +182,12 @@ class ServedWalk:
 class Client:
     """A connection: its routing id is an address and no more.
 
-    outbox: answers that its socket could not take yet; backlog: messages that came faster than they may be read.
+    outbox: packed answers that its socket could not take yet; backlog: messages that came faster than they may be read.
     """
 
     id: bytes
     name: str = ""
+    version: int = 1
     seen_at: float = field(default_factory=time.monotonic)
     allowance: float = math.inf  # full at first: the greeting of a client that was held up comes all at once
     filled_at: float = 0.0
@@ -194,7 +196,7 @@ class Client:
     jobs: int = 0  # requests that are not answered yet
     looks: int = 0  # likewise
     secrets: deque[str] = field(default_factory=lambda: deque(maxlen=256))  # of the walks that it has held
-    outbox: deque[Message] = field(default_factory=deque)
+    outbox: deque[list] = field(default_factory=deque)
     backlog: deque[list[bytes]] = field(default_factory=deque)
     backlog_bytes: int = 0
 

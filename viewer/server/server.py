@@ -10,6 +10,7 @@ import logging
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from .awake import Stepped
 from .command_queue import Command, CommandQueue
 from .explorers import Explorers
 from .handlers import Handlers
+from .handover import Handover
 from .metrics import Metrics
 from .registry import Limits, Published, Registry, ServedWalk, Viewer
 from .socket import ServerSocket
@@ -41,7 +43,7 @@ class Server:
 
     folder: where walks are kept, or None for a folder that goes away with the server. keys: a folder of CURVE keys
     (wire/security.py); without one only this machine may connect, unless is_open says otherwise. record: a folder for
-    what games send of themselves; without one they may not.
+    what games send of themselves; without one they may not. on_first: as Explorers has it.
     """
 
     def __init__(
@@ -54,9 +56,11 @@ class Server:
         is_open: bool = False,
         limits: Limits | None = None,
         record: str | Path | None = None,
+        on_first: Callable[[str], None] | None = None,
     ):
         check_bind(address, has_keys=keys is not None, is_open=is_open)
         self.limits, self.metrics = limits or Limits(), Metrics()
+        self.worlds = worlds
         self._own_folder = None if folder else tempfile.TemporaryDirectory(prefix="roam-")
         self._store = Store(folder or (self._own_folder.name if self._own_folder else ""))
         self._registry = Registry(self.limits)
@@ -69,7 +73,8 @@ class Server:
         self._explorers = Explorers(
             worlds, self._store, snapshot_frames=self.limits.snapshot_frames, snapshot_bytes=self.limits.snapshot_bytes
         )
-        self._stepper = Stepper(self._explorers, self._wire.wake)
+        self._explorers.on_first = on_first or self._explorers.on_first
+        self._stepper = Stepper(self._explorers, self._wire.wake, target_ms=self.limits.batch_ms)
         self._handlers = Handlers(
             worlds, self._registry, self._wire, self._explorers, self._stepper, self.metrics, self._recordings
         )
@@ -77,9 +82,14 @@ class Server:
         self._thread: threading.Thread | None = None
         self._next_tick, self._has_backlog = time.monotonic() + TICK_S, False
         self.lost: list[str] | None = []  # after the end: walks that were not kept; None where it could not be seen to
+        self.handover = Handover(self._registry, self._explorers, self._stepper, self._take_in)
         for meta in self._store.metas():
-            self._registry.add(self._kept(meta))
-            self._explorers.know(meta)
+            self._take_in(meta)
+
+    def _take_in(self, meta: Meta) -> None:
+        """Enter a walk that the folder holds in the books."""
+        self._registry.add(self._kept(meta))
+        self._explorers.know(meta)
 
     def _kept(self, meta: Meta) -> ServedWalk:
         """A walk that the folder holds, as it goes into the books."""
@@ -148,6 +158,12 @@ class Server:
         finally:
             self._shut_down()
 
+    @property
+    def num_walks(self) -> tuple[int, int]:
+        """Walks in memory, and walks on the disk alone; from any thread."""
+        awake = self._explorers.num_awake
+        return awake, max(0, len(self._registry.sessions) - awake)
+
     def metrics_text(self) -> str:
         """What Prometheus reads; from any thread."""
         walks, awake = list(self._registry.sessions.values()), self._explorers.num_awake
@@ -190,6 +206,7 @@ class Server:
             session.is_stepping = True
             steps.append(StepJob(session.controls, partial(self._stepped, session), session.strand))
         if steps:
+            self.metrics.together.add(len(steps))
             self._stepper.step(*steps)
         for session in sessions:
             try:

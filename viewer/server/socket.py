@@ -56,6 +56,7 @@ class ServerSocket:
         self._socket = self._context.socket(zmq.ROUTER)
         self._guard: ThreadAuthenticator | None = None
         self._doors: ConnectionWatch | None = None
+        self._besides: set[zmq.Socket] = set()
         try:
             self._bind(address, keys)
         except Exception:
@@ -69,13 +70,24 @@ class ServerSocket:
         assert self._doors is not None, "a socket that stands is bound"
         return self._doors
 
-    def wait(self, milliseconds: int) -> None:
-        """Until a message comes, another thread wakes us, or time is up."""
-        self._poller.poll(milliseconds)
+    def wait(self, milliseconds: int) -> list[zmq.Socket]:
+        """Until a message comes, another thread wakes us, or time is up; returns which of the sockets that are listened
+        to besides have something to read."""
+        ready = self._poller.poll(milliseconds)
         self.doors.take_events()
         with contextlib.suppress(zmq.Again):
             while True:
                 self._woken.recv(zmq.DONTWAIT)
+        return [socket for socket, _ in ready if socket in self._besides]
+
+    def listen(self, socket: zmq.Socket) -> None:
+        """Have `wait` end when there is something to read from that socket too."""
+        self._besides.add(socket)
+        self._poller.register(socket, zmq.POLLIN)
+
+    def unlisten(self, socket: zmq.Socket) -> None:
+        self._besides.discard(socket)
+        self._poller.unregister(socket)
 
     def wake(self) -> None:
         """End a `wait`; from one other thread at a time."""
@@ -109,11 +121,15 @@ class ServerSocket:
 
     def send(self, client_id: bytes, message: p.Message) -> None:
         """Send an answer, now or when the client's pipe has room. A client who lets too many lie is dropped."""
+        self.pass_on(client_id, p.pack(message))
+
+    def pass_on(self, client_id: bytes, parts: list) -> None:
+        """`send` for a message that is packed already."""
         client = self.clients.get(client_id)
         must_wait = client is not None and bool(client.outbox)
-        is_sent = not must_wait and self._try(client_id, p.pack(message))
+        is_sent = not must_wait and self._try(client_id, parts)
         if client and not is_sent:
-            self._leave_lying(client, message)
+            self._leave_lying(client, parts)
 
     def send_frame(self, client_id: bytes, head: p.FrameHead | p.SightHead, payload: bytes | memoryview) -> bool:
         """Whether the frame, or the sight, could be sent now."""
@@ -122,7 +138,7 @@ class ServerSocket:
 
     def empty_outboxes(self) -> None:
         for client in list(self.clients.values()):
-            while client.outbox and self._try(client.id, p.pack(client.outbox[0])):
+            while client.outbox and self._try(client.id, client.outbox[0]):
                 client.outbox.popleft()
 
     def drop(self, client_id: bytes, reason: str, *, last: p.Message | None = None) -> None:
@@ -187,8 +203,8 @@ class ServerSocket:
         self._metrics.bytes_sent += sum(map(len, parts))
         return True
 
-    def _leave_lying(self, client: Client, message: p.Message) -> None:
-        client.outbox.append(message)
+    def _leave_lying(self, client: Client, parts: list) -> None:
+        client.outbox.append(parts)
         if len(client.outbox) > self._limits.max_outbox:
             self.drop(client.id, "it does not read its answers")
 

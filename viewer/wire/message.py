@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from .fields import HEX, FieldError, choice, flag, text, whole
 
-VERSIONS = (3, 2, 1)  # that are spoken here, best first; 2 adds looks, 3 dreams from anywhere, and neither changes more
+VERSIONS = (3, 2, 1)  # that are spoken here, best first; 2 adds looks, 3 dreams from anywhere and what clusters tell
 MAX_HEADER = 64 * 1024
 MAX_PAYLOAD = 64 * 1024 * 1024  # a frame, server to client
 MAX_IMAGE = 8 * 1024 * 1024  # a first image, client to server
@@ -37,6 +37,7 @@ ERROR_CODES = (
     "storage",
     "closing",
     "internal",
+    "full",
 )
 
 

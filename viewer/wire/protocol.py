@@ -14,6 +14,7 @@ import msgpack
 
 from ...world.action import MAX_TEXT
 from .fields import HEX, MAX_WHOLE, NAME, FieldError, choice, flag, numbers, real, text, texts, whole, wholes
+from .from_clusters import Queued, Resumed
 from .looking import Dream, Look, PiecesHead, SightHead, Surfaces
 from .message import ERROR_CODES as ERROR_CODES  # whoever speaks the protocol finds these here
 from .message import (
@@ -358,7 +359,20 @@ CLIENT_MESSAGES = _by_type(
     Goodbye,
 )
 SERVER_MESSAGES = _by_type(
-    Welcome, Opened, Receipt, FrameHead, SightHead, PiecesHead, Done, Recorded, Pong, Statistics, Error, Goodbye
+    Welcome,
+    Opened,
+    Receipt,
+    FrameHead,
+    SightHead,
+    PiecesHead,
+    Done,
+    Recorded,
+    Pong,
+    Statistics,
+    Error,
+    Queued,
+    Resumed,
+    Goodbye,
 )
 MESSAGES = CLIENT_MESSAGES | SERVER_MESSAGES
 

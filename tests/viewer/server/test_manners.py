@@ -93,10 +93,10 @@ def test_whoever_has_not_said_hello_is_told_to(wires):
 
 def test_versions_without_one_in_common_are_refused(wires):
     wire = wires()
-    wire.send(p.Hello(versions=(3, 4)))
+    wire.send(p.Hello(versions=(4, 5)))
     error = wire.read_until(p.Error)
     assert error.code == "version"
-    assert "[3, 4]" in error.message
+    assert "[4, 5]" in error.message
 
 
 def test_what_is_too_large_is_told_so_and_a_part_beyond_all_limits_cuts_its_connection_alone(wires, client):

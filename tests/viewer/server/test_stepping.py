@@ -12,8 +12,10 @@ from roam.viewer.client.client import Client
 from roam.viewer.client.remote_session import RemoteSession
 from roam.viewer.server.command_queue import CommandQueue, OutOfTurnError, QueueFullError
 from roam.viewer.server.metrics import Metrics, MetricsPage
+from roam.viewer.server.registry import Limits
 from roam.viewer.server.server import Server
 from roam.viewer.server.store import Done, Meta
+from roam.viewer.server.threads.stepper import parted
 from roam.viewer.wire.encoding import Look, decode, encode
 from roam.viewer.wire.protocol import Act, FrameHead
 from roam.world.action import Action, ActionError, parse_action
@@ -52,6 +54,31 @@ def test_steps_that_wait_at_the_same_time_are_one_call_of_the_engine(tmp_path):
         worlds.engine.stepping.open()
         assert [client.receipt(walk, seq).frame for walk, seq in zip(walks, seqs, strict=True)] == [1] * 6
     assert worlds.engine.batches == [1, 5]
+
+
+def test_a_batch_is_no_larger_than_its_target_allows():
+    """Where one of the steps takes 30 ms, two fit into 80: their frames leave while the next are made."""
+    assert parted([1, 2, 3, 4, 5], target_ms=80.0, each_ms=30.0) == [[1, 2], [3, 4], [5]]
+    assert parted([1, 2, 3], target_ms=10.0, each_ms=30.0) == [[1], [2], [3]]
+    assert (
+        parted([1, 2, 3], target_ms=0.0, each_ms=30.0) == parted([1, 2, 3], target_ms=80.0, each_ms=0.0) == [[1, 2, 3]]
+    )
+    assert parted([], target_ms=80.0, each_ms=30.0) == []
+
+
+def test_a_target_cuts_what_waits_into_several_calls_of_the_engine(tmp_path):
+    worlds = EngineWorlds()
+    limits = Limits(batch_ms=1e-6)  # whatever a step takes is more
+    with Server(worlds, folder=tmp_path, limits=limits) as server, Client(server.address) as client:
+        walks = [client.open(seed=seed) for seed in range(4)]
+        for walk in walks:
+            client.step(walk, FORWARD)
+        threads = [threading.Thread(target=client.step, args=(walk, FORWARD)) for walk in walks]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert worlds.engine.batches == [1] * 8
 
 
 class Preparer(TinyOnEngine):

@@ -146,5 +146,7 @@ EXAMPLES = (
         step_p95_ms=9.75,
     ),
     p.Error(seq=9, code="not_yours", message="you do not drive it", session="0123456789abcdef"),
+    p.Queued(seq=11, place=3, wait_s=12.5),
+    p.Resumed(session="0123456789abcdef", index=41, last=5, moved=True),
     p.Goodbye(reason="the server closes"),
 )

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 ENGINE, DISK = "engine", "disk"
 WALKING_S = 0.5  # since the last step: somebody walks
 MOST_REST_S = 2.0
+RECENT = 0.2  # weight of the newest steps in what one takes
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,16 @@ class Task:
 
 
 class Stepper:
-    """Runs work on its own threads. wake is called after each outcome, by one thread at a time; it must not block."""
+    """Runs work on its own threads. wake is called after each outcome, by one thread at a time; it must not block.
+    target_ms: how long the steps of one batch should take together; those that wait beyond that are another batch, so
+    that the frames of the first leave meanwhile. 0: all are one."""
 
-    def __init__(self, explorers: Explorers, wake: Callable[[], None]):
+    def __init__(self, explorers: Explorers, wake: Callable[[], None], *, target_ms: float = 0.0):
         self.explorers = explorers
         self.lost: list[str] | None = None  # walks that could not be kept at the end; None: the end was not reached
         explorers.beside = self.write_beside
         self._wake, self._giving = wake, threading.Lock()
+        self._target_ms, self._each_ms = target_ms, 0.0  # what one of several steps has taken lately
         self._outcomes: deque[tuple[Callable, Any]] = deque()
         self._changed = threading.Condition()
         self._steps: deque[StepJob] = deque()
@@ -212,8 +216,11 @@ class Stepper:
             steps = [
                 Step(job.controls.session, c.action, 0 if c.is_held else c.seq, c.number, c.is_last) for job, c in group
             ]
+            began = time.monotonic()
             for (job, command), stepped in zip(group, self._stepped(steps), strict=True):
                 self._give(job.then, (command, stepped))
+            each_ms = (time.monotonic() - began) * 1000 / len(group)
+            self._each_ms += (each_ms - self._each_ms) * RECENT
         Task(lambda: self.explorers.after_steps([job.controls.session for job, _ in taken]), _log_failure).advance()
 
     def _stepped(self, steps: list[Step]) -> list[Stepped]:
@@ -226,12 +233,23 @@ class Stepper:
     def _batches(self, taken: list) -> list[list]:
         batched = [t for t in taken if self.explorers.is_batched(t[0].controls.session)]
         single = [[t] for t in taken if not self.explorers.is_batched(t[0].controls.session)]
-        return single + ([batched] if batched else [])
+        return single + parted(batched, target_ms=self._target_ms, each_ms=self._each_ms)
+
+    def hand_in(self, then: Callable[[Any], None], value: Any) -> None:
+        """Have `then` run with a value when outcomes are collected; from any thread."""
+        self._give(then, value)
 
     def _give(self, then: Callable, value: Any) -> None:
         with self._giving:
             self._outcomes.append((then, value))
             self._wake()
+
+
+def parted(batch: list, *, target_ms: float, each_ms: float) -> list[list]:
+    """A batch in parts that take about target_ms each, where one of its steps takes each_ms; whole where either is not
+    known. Of an empty batch, none."""
+    size = max(1, int(target_ms / each_ms)) if target_ms and each_ms else len(batch)
+    return [batch[start : start + size] for start in range(0, len(batch), size or 1)]
 
 
 def _log_failure(value: Any) -> None:

@@ -1,0 +1,51 @@
+"""What the cluster's tests share: a front with two workers in threads, and clients of it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import pytest
+from roam.viewer.client.client import Client
+from roam.viewer.cluster.front import Front
+from roam.viewer.cluster.placing import Rules
+from roam.viewer.cluster.scaling import Size
+from roam.viewer.wire.security import make_key
+
+from .doubles import ThreadFleet
+
+
+class Cluster:
+    """A front and its fleet, as many times as a test starts one."""
+
+    def __init__(self, folder, stack: contextlib.ExitStack):
+        self.folder, self._stack = folder, stack
+        self.own = make_key(folder / "keys", "front")
+
+    def fleet(self, **options) -> ThreadFleet:
+        return ThreadFleet(self.folder / "shared", self.own.public, **options)
+
+    def front(self, fleet=None, *, workers=2, most=None, rules=None, address="tcp://127.0.0.1:0", **options) -> Front:
+        self.workers = fleet or self.fleet()
+        size = Size(workers, most or workers, busy_s=0.1, idle_s=options.pop("idle_s", 60.0))
+        front = Front(self.workers, address, own=self.own, rules=rules or Rules(), size=size, **options).start()
+        self._stack.callback(front.stop)
+        return front
+
+    def client(self, front: Front, **options) -> Client:
+        return self._stack.enter_context(Client(front.address, timeout_s=60, **options))
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    with contextlib.ExitStack() as stack:
+        yield Cluster(tmp_path, stack)
+
+
+def until(is_so, *, timeout_s: float = 60.0):
+    """Wait for a state that stays."""
+    end = time.monotonic() + timeout_s
+    while not (value := is_so()):
+        assert time.monotonic() < end, "it did not come to be"
+        time.sleep(0.02)
+    return value

@@ -1,0 +1,87 @@
+"""`roam cluster`: what runs can be asked, drained and ended from elsewhere, and shows itself to Prometheus."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import threading
+import urllib.request
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from rich.console import Console
+from roam.viewer.client.client import Client
+from roam.viewer.cluster.control import ControlError, ask
+from roam.viewer.cluster.placing import Rules
+from roam.viewer.cluster.report import GAUGES
+from roam.viewer.cluster.scaling import Size
+from roam.viewer.commands import cluster as command
+from roam.world.action import parse_action
+
+from .conftest import until
+
+DASHBOARD = Path(__file__).parents[3] / "packaging" / "cluster" / "grafana.json"
+
+
+@pytest.fixture
+def running(cluster, capsys):
+    """A cluster as the command runs it; what it has printed, by what it stands behind."""
+    folder, fleet = cluster.folder / "front", cluster.fleet()
+    door = command.Door("tcp://127.0.0.1:0", metrics_port=0, page_port=0)
+
+    def run() -> None:
+        shelf = lambda: command.kept_walks(fleet.place)  # noqa: E731
+        command.run(fleet, door, own=cluster.own, folder=folder, rules=Rules(), size=Size(2, 2), shelf=shelf)
+
+    with patch.object(command, "on_signals"):
+        thread = threading.Thread(target=run)
+        thread.start()
+        printed: list[str] = []
+        until(lambda: printed.append(capsys.readouterr().out) or "serving on" in "".join(printed))
+        said = dict(line.rsplit(" ", 1) for line in "".join(printed).splitlines())
+        yield folder, said
+        with contextlib.suppress(ControlError):
+            ask(folder, "down", "workers")
+        thread.join(60)
+
+
+def test_a_cluster_is_asked_drained_scraped_and_ended(running, capsys):
+    folder, said = running
+    with Client(said["serving on"], timeout_s=60) as client:
+        walk = client.open(seed=1)
+        client.step(walk, parse_action("move forward"))
+        told = ask(folder, "status")
+        assert told["driven"] == 1 and len(told["workers"]) == 2 and told["frames"] == 2
+        busy = next(row["name"] for row in told["workers"] if row["driven"])
+        console = Console(width=200, file=io.StringIO(), record=True)
+        console.print(command.table(told))
+        assert busy in console.export_text()
+        with urllib.request.urlopen(said["metrics at"], timeout=30) as page:
+            metrics = page.read().decode()
+        assert "roam_cluster_driven 1" in metrics and f'roam_worker_driven{{worker="{busy}"}} 1' in metrics
+        with urllib.request.urlopen(said["walk at"], timeout=30) as page:
+            assert b"<html" in page.read().lower()
+        command.drain(busy, folder)
+        assert f"{busy} is drained: 1 walks moved" in capsys.readouterr().out
+        command.drain("nobody", folder)
+        assert "no worker 'nobody'; there are: " in capsys.readouterr().out
+        assert client.step(walk, parse_action("move forward")).head.index == 2
+    command.down(folder, workers_too=True)
+    assert "every walk is kept" in until(lambda: capsys.readouterr().out)
+
+
+def test_a_folder_without_a_cluster_is_told_of(tmp_path):
+    with pytest.raises(ControlError, match="no cluster runs in"):
+        ask(tmp_path, "status")
+
+
+def test_the_dashboard_shows_what_there_is():
+    shown = {target["expr"] for panel in json.loads(DASHBOARD.read_text())["panels"] for target in panel["targets"]}
+    known = {f"roam_worker_{name}" for name in GAUGES} | {"roam_worker_steps_total"}
+    counts = ("frames", "resumes", "moves", "deaths", "frames_lost", "refused_full", "walks_lost")
+    known |= {f"roam_cluster_{name}_total" for name in counts}
+    known |= {f"roam_cluster_{name}" for name in ("clients", "walks", "driven", "places", "queue", "lines", "workers")}
+    for expression in shown:
+        assert any(name in expression for name in known), expression

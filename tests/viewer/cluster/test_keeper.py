@@ -1,0 +1,128 @@
+"""The shared place has every walk whole at every moment, whatever becomes of the machine that walks it."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+from roam.viewer.cluster.keeper import Keeper
+from roam.viewer.cluster.shared_place import SharedPlace, SharedPlaceError
+from roam.viewer.server.store import Done, Meta, Store, finished
+from roam.world.action import parse_action
+
+from ..server.doubles import Tiny, TinyWorlds
+
+FORWARD = parse_action("move forward")
+
+
+def s3_place() -> tuple[SharedPlace, object]:
+    moto = pytest.importorskip("moto.server", reason="pip install 'moto[server]' s3fs")
+    s3fs = pytest.importorskip("s3fs", reason="pip install s3fs 'moto[server]'")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    server.start()
+    options = {"endpoint_url": f"http://127.0.0.1:{port}", "key": "test", "secret": "test"}
+    bucket = f"walks-{port}"  # moto keeps what it has for as long as this process runs
+    place = SharedPlace(f"s3://{bucket}/roam", options)
+    s3fs.S3FileSystem(**options).mkdir(bucket)
+    return place, server
+
+
+@pytest.fixture(params=["folder", "s3"])
+def place(request, tmp_path):
+    if request.param == "folder":
+        yield SharedPlace(str(tmp_path / "shared"))
+        return
+    found, server = s3_place()
+    yield found
+    server.stop()
+
+
+def test_a_place_takes_gives_lists_and_removes(place):
+    place.put("sessions/a/meta.json", b"1")
+    place.put("sessions/a/log-1.jsonl", b"2")
+    place.put("sessions/b/meta.json", b"3")
+    place.put("sessions/a/meta.json", b"4")
+    assert place.get("sessions/a/meta.json") == b"4"
+    assert place.folders("sessions") == ["a", "b"]
+    assert place.files("sessions/a") == ["log-1.jsonl", "meta.json"]
+    place.remove("sessions/a")
+    assert place.folders("sessions") == ["b"] and place.files("nowhere") == []
+    with pytest.raises(FileNotFoundError):
+        place.get("sessions/a/meta.json")
+
+
+def test_a_walk_goes_on_from_the_place_as_it_stood(place, tmp_path):
+    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
+    walk = Tiny(3)
+    meta = here.snapshot(Meta("ab", "c" * 64), walk)
+    keeper = Keeper(here.folder, place)
+    keeper.round()
+    for _ in range(3):
+        walk.step(FORWARD)
+        here.log("ab", Done(FORWARD, 0))
+    keeper.round()
+    meta = here.snapshot(meta, walk)
+    walk.step(FORWARD)
+    here.log("ab", Done(FORWARD, 7))
+    here.save("c" * 64, "door", walk)
+    keeper.round()
+    other = Keeper(there.folder, place)
+    other.fetch("ab")
+    found, explorer, _ = finished(there.restored("ab", TinyWorlds().load))
+    assert explorer.frame.digest == walk.frame.digest and found.last == 7
+    assert there.find_save(["c" * 64], "door").exists()
+    here.close()
+    there.close()
+
+
+def test_what_is_not_wanted_any_more_goes_and_a_closed_walk_goes_whole(place, tmp_path):
+    store, walk = Store(tmp_path / "here"), Tiny(1)
+    meta, keeper = store.snapshot(Meta("ab", "c" * 64), walk), Keeper(tmp_path / "here", place)
+    for _ in range(4):
+        keeper.round()
+        meta = store.snapshot(meta, walk)
+    keeper.round()
+    assert place.files("sessions/ab") == sorted(path.name for path in (store.folder / "sessions/ab").iterdir())
+    store.forget("ab")
+    keeper.round()
+    assert place.folders("sessions") == []
+    store.close()
+
+
+def test_meta_is_not_sent_before_what_it_names(tmp_path):
+    """A worker that dies between two files leaves a walk that can be taken up."""
+    store, order = Store(tmp_path / "here"), []
+
+    class Watched(SharedPlace):
+        def put(self, path, data):
+            order.append(path.rsplit("/", 1)[1])
+            super().put(path, data)
+
+    place = Watched(str(tmp_path / "shared"))
+    store.snapshot(Meta("ab", "c" * 64), Tiny(1))
+    Keeper(store.folder, place).round()
+    assert order[-1] == "meta.json" and "snapshot-1" in order
+    assert json.loads(place.get("sessions/ab/meta.json"))["snapshot"] == 1
+    store.close()
+
+
+def test_a_place_that_is_away_is_counted_and_tried_again(tmp_path):
+    store = Store(tmp_path / "here")
+    store.snapshot(Meta("ab", "c" * 64), Tiny(1))
+    (tmp_path / "shared").write_text("a file where the folder should be")
+    keeper = Keeper(store.folder, SharedPlace(str(tmp_path / "shared")))
+    keeper.round()
+    assert keeper.failures == 1
+    (tmp_path / "shared").unlink()
+    keeper.round()
+    assert keeper.failures == 1 and keeper.place.folders("sessions") == ["ab"]
+    store.close()
+
+
+def test_a_place_of_an_unknown_kind_is_refused():
+    with pytest.raises(SharedPlaceError, match="wanted a folder or s3"):
+        SharedPlace("nonsense://walks")

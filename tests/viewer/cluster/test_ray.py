@@ -1,0 +1,46 @@
+"""The same on Ray: workers are processes, and one that is killed costs no walk."""
+
+from __future__ import annotations
+
+import os
+import signal
+from importlib.util import find_spec
+
+import pytest
+from roam.viewer.client.client import Client
+from roam.viewer.client.remote_session import EXACT
+from roam.viewer.cluster.front import Front
+from roam.viewer.cluster.placing import Rules
+from roam.viewer.cluster.ray_fleet import RayFleet, Recipe
+from roam.viewer.cluster.scaling import Size
+from roam.viewer.opening.worlds import OpenRequest, SceneWorlds
+from roam.viewer.wire.security import make_key
+from roam.world.action import parse_action
+
+from .conftest import until
+
+WALK = [parse_action(text) for text in ("turn left", "move forward", "turn right")] * 3
+# not importorskip: Ray must not be imported before it is told to stay on loopback
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="pip install 'roam-worlds[cluster]'")
+
+
+@needs_ray
+def test_a_worker_killed_under_a_walk_costs_it_nothing(tmp_path):
+    own = make_key(tmp_path / "keys", "front")
+    recipe = Recipe(str(tmp_path / "shared"), own.public, is_truth=True, every_s=0.5)
+    front = Front(RayFleet(recipe, most=2), own=own, rules=Rules(), size=Size(2, 2))
+    with front, Client(front.address, timeout_s=120) as client:
+        walks = [client.open(seed=seed, look=EXACT, size=(32, 32)) for seed in range(2)]
+        for action in WALK[:4]:
+            for walk in walks:
+                client.step(walk, action)
+        victim = front.books.posts[front.books.routes.by_session[walks[0]].worker].about
+        os.kill(victim.pid, signal.SIGKILL)
+        for action in WALK[4:]:
+            for walk in walks:
+                client.step(walk, action)
+        assert [len(client.resumptions(walk)) for walk in walks] == [1, 0]
+        for seed, walk in enumerate(walks):
+            alone = SceneWorlds().open(OpenRequest(seed=seed, width=32, height=32))
+            assert client.latest_frame(walk).digest == list(alone.rollout(WALK))[-1].digest
+        until(lambda: len(front.books.posts) == 2, timeout_s=120)  # another takes its place

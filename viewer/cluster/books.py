@@ -1,0 +1,79 @@
+"""What all parts of a front share: its socket, its lines, its walks, its workers' posts, and what it counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from ..server.socket import ServerSocket
+from ..wire import protocol as p
+from .asking import Asking
+from .fleet import Fleet
+from .lines import Line, Lines
+from .placing import Post, Queue, Rules
+from .routes import Route, Routes
+
+
+@dataclass
+class Counts:
+    """Everything counted since the front began."""
+
+    frames: int = 0
+    resumes: int = 0
+    moves: int = 0
+    deaths: int = 0
+    frames_lost: int = 0
+    refused_full: int = 0
+    walks_lost: int = 0
+
+
+@dataclass
+class Books:
+    """One owner, the front's thread."""
+
+    wire: ServerSocket
+    lines: Lines
+    asking: Asking
+    fleet: Fleet
+    rules: Rules
+    queue: Queue
+    routes: Routes = field(default_factory=Routes)
+    posts: dict[str, Post] = field(default_factory=dict)
+    counts: Counts = field(default_factory=Counts)
+
+    def line(self, client: bytes, worker: str) -> Line:
+        """The line of a client to a worker that is there."""
+        who = self.wire.clients.get(client)
+        return self.lines.of(client, self.posts[worker].about, name=who.name if who else "")
+
+    def recount(self) -> None:
+        """Bring up to date how many walks are driven on each worker."""
+        for post in self.posts.values():
+            post.driven = 0
+        for route in self.routes.by_session.values():
+            if route.driver is not None and route.worker in self.posts:
+                self.posts[route.worker].driven += 1
+
+    @property
+    def num_places(self) -> int:
+        """Walks that all workers together may be driven on."""
+        return self.rules.most_walks * sum(not post.is_draining for post in self.posts.values())
+
+    def tell(self, client: bytes, message: p.Message) -> None:
+        """Say something to a client, if its version knows of it."""
+        who = self.wire.clients.get(client)
+        if who is None or who.version < message.SINCE:
+            return
+        if isinstance(message, p.Error) and message.code == "full" and who.version < 3:
+            message = replace(message, code="limit")
+        self.wire.send(client, message)
+
+    def fail(self, route: Route, why: str) -> None:
+        """Have everyone leave a walk that cannot go on for now; what is kept of it stays."""
+        for client in list(route.seats):
+            self.tell(client, p.Error(code="internal", message=why[:600], session=route.session))
+            route.leave(client)
+        for client, message in route.waiting:
+            seq = message.seq if isinstance(message, p.Request) else 0
+            self.tell(client, p.Error(seq=seq, code="internal", message=why[:600], session=route.session))
+        route.waiting.clear()
+        route.is_moving = False

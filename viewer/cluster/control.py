@@ -1,0 +1,76 @@
+"""The way by which `roam cluster status`, `drain` and `down` reach a front on this machine: a socket in its folder,
+which only its owner can open. One JSON object there, one back."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+ANSWER_S = 300.0  # a worker that is drained may have many walks to hand over
+
+
+class ControlError(ValueError):
+    """A front that cannot be reached, or does not do what it is asked; the message says why."""
+
+
+class Control:
+    """Answers at FOLDER/control. answer(command, argument) -> what is told; it may block."""
+
+    def __init__(self, folder: Path, answer: Callable[[str, str], dict[str, Any]]):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+        self._answer, self._context = answer, zmq.Context()
+        self._socket = self._context.socket(zmq.REP)
+        self._socket.bind(_address(folder))
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="roam-control", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._ending.set()
+        self._thread.join()
+        self._context.destroy(linger=500)
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            if not self._socket.poll(100):
+                continue
+            try:
+                asked = json.loads(self._socket.recv())
+                told = self._answer(str(asked["command"]), str(asked.get("argument", "")))
+            except Exception as error:  # told to whoever asked
+                told = {"error": f"{type(error).__name__}: {error}"}
+            self._socket.send(json.dumps(told).encode())
+
+
+def ask(folder: Path, command: str, argument: str = "", *, timeout_s: float = ANSWER_S) -> dict[str, Any]:
+    """Ask the front that runs in this folder. Raises ControlError."""
+    address = _address(folder)
+    if not (folder / "control").exists():
+        raise ControlError(f"no cluster runs in {folder}: start one with `roam cluster up`, or name its --folder")
+    context = zmq.Context()
+    try:
+        socket = context.socket(zmq.REQ)
+        socket.linger = 0
+        socket.connect(address)
+        socket.send(json.dumps({"command": command, "argument": argument}).encode())
+        if not socket.poll(int(timeout_s * 1000)):
+            raise ControlError(f"the cluster in {folder} gives no answer; is its `roam cluster up` still running?")
+        told = json.loads(socket.recv())
+    finally:
+        context.destroy(linger=0)
+    if "error" in told:
+        raise ControlError(told["error"])
+    return told
+
+
+def _address(folder: Path) -> str:
+    address = f"ipc://{folder.absolute() / 'control'}"
+    if len(address) > 100:
+        raise ControlError(f"{folder} is too long a path for a socket; name a shorter --folder")
+    return address

@@ -1,0 +1,374 @@
+"""The front of a cluster: to clients a server like any other, behind it workers that have the walks.
+
+It passes messages on by the walk that they are about, over sockets of its own to the workers, and knows of frames their
+number alone. Which worker gets a walk is placing.py's business, who waits admission.py's, what a death does mover.py's.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..server.metrics import Metrics
+from ..server.reception import Reception
+from ..server.registry import Client, Limits, secret_of
+from ..server.socket import ServerSocket
+from ..wire import protocol as p
+from ..wire.security import KeyPair, check_bind
+from .admission import Admission
+from .asking import Asking
+from .books import Books
+from .fleet import Fleet
+from .lines import Line, Lines
+from .mover import INTERNAL, Mover
+from .placing import Queue, Rules
+from .routes import Route, Seat
+from .scaling import Scaling, Size
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.25
+PING_S = 2.0  # to each worker on each line, so that nobody is taken for gone
+RETRY_MS = 5
+MAX_READS = 200  # messages read before workers get their turn
+
+
+class Front(Reception):
+    """Serves the walks of `fleet`'s workers at `address`. keys, is_open: as Server has them; own: the key pair by which
+    workers know the front; shelf: asked once, for every walk in the shared place by id: its secret."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        address: str = "tcp://127.0.0.1:0",
+        *,
+        own: KeyPair,
+        keys: str | Path | None = None,
+        is_open: bool = False,
+        rules: Rules | None = None,
+        size: Size | None = None,
+        limits: Limits | None = None,
+        shelf: Callable[[], dict[str, str]] = dict,
+    ):
+        check_bind(address, has_keys=keys is not None, is_open=is_open)
+        limits, rules = limits or Limits(max_clients=4096), rules or Rules()
+        metrics = Metrics()
+        wire = ServerSocket(address, keys, limits=limits, metrics=metrics, on_drop=self._leave)
+        super().__init__(wire, limits, metrics)
+        self._shelf = shelf
+        self.books = Books(wire, Lines(wire, own), Asking(wire.wake), fleet, rules, Queue(rules))
+        self._admission = Admission(self.books)
+        self._mover = Mover(self.books, self._dispatch)
+        self._scaling = Scaling(self.books, self._mover, size or Size(), on_death=self._worker_died)
+        self._ending, self.workers_stay = threading.Event(), True  # whether they do when the front is told to end
+        self._next_tick = self._next_ping = 0.0
+        self._has_backlog = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def address(self) -> str:
+        """Where clients connect."""
+        return self._wire.address
+
+    @property
+    def metrics(self) -> Metrics:
+        return self._metrics
+
+    def start(self) -> Front:
+        """Find or start the workers, and serve on a thread of its own. Raises FleetError where there can be none."""
+        try:
+            self._scaling.begin()
+            for session, secret in self._shelf().items():
+                if session not in self.books.routes.by_session:
+                    self.books.routes.add(Route(session, secret, ""))
+        except BaseException:
+            self._close(workers_stay=False)
+            raise
+        self._thread = threading.Thread(target=self._run, name="roam-front", daemon=True)
+        self._thread.start()
+        return self
+
+    def stop(self, *, workers_stay: bool = False) -> None:
+        """End. workers_stay: they go on, with their walks, for the next front; else each ends in good order."""
+        self.workers_stay = workers_stay
+        self._ending.set()
+        if self._thread:
+            self._thread.join()
+
+    def __enter__(self) -> Front:
+        return self.start()
+
+    def __exit__(self, *_error) -> None:
+        self.stop()
+
+    def do(self, work: Callable[[], Any], then: Callable[[Any], None] = lambda _: None) -> None:
+        """Have work done on the front's thread; from any thread."""
+        self.books.asking.hand_in(lambda _: then(work()), None)
+
+    def drain(self, name: str, then: Callable[[str], None]) -> None:
+        """Move every walk away from a worker and end it; on the front's thread. `then` is told what came of it."""
+        self._scaling.retire(name, then)
+
+    def _run(self) -> None:
+        try:
+            while not self._ending.is_set():
+                try:
+                    self._turn()
+                except Exception:  # whatever one turn ran into, the next one serves everybody else
+                    log.exception("a turn of the front failed")
+                    time.sleep(0.01)
+        finally:
+            self._close(workers_stay=self.workers_stay)
+
+    def _close(self, *, workers_stay: bool) -> None:
+        for client in list(self._wire.clients):
+            self._wire.send(client, p.Goodbye(reason="the front closes; your walk is kept, resume it later"))
+        self.books.lines.close()
+        self.books.fleet.end(workers_stay=workers_stay)
+        self.books.asking.close()
+        self._wire.close()
+
+    def _turn(self) -> None:
+        is_blocked = self._wire.has_outbox or self._has_backlog
+        until = max(1, int((self._next_tick - time.monotonic()) * 1000))
+        ready = self._wire.wait(RETRY_MS if is_blocked else until)
+        self.books.asking.collect()
+        for socket in ready:
+            line = self.books.lines.with_socket(socket)
+            if line:
+                self._read(line)
+        for _ in range(MAX_READS):
+            mail = self._wire.receive()
+            if mail is None:
+                break
+            self.receive(mail)
+        self._has_backlog = self.catch_up() or self.books.lines.empty_outboxes()
+        self._wire.empty_outboxes()
+        if time.monotonic() >= self._next_tick:
+            self._next_tick = time.monotonic() + TICK_S
+            self._tick()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        for client in list(self._wire.clients.values()):
+            if now - client.seen_at > self._limits.patience_s:
+                self._wire.drop(client.id, "it was silent for too long")
+        if now >= self._next_ping:
+            self._next_ping = now + PING_S
+            for client_id in self._wire.clients:
+                for line in self.books.lines.all_of(client_id):
+                    line.send(p.Ping(clock=now))
+        self._admission.turn()
+        self._scaling.tick()
+
+    # What clients say.
+
+    def _handle(self, client_id: bytes, message: p.Message, payload: bytes | memoryview) -> None:
+        client = self._wire.clients.get(client_id)
+        if isinstance(message, p.Hello):
+            self._hello(client_id, message)
+        elif client is None and isinstance(message, p.Goodbye):
+            log.debug("goodbye from a client that was known to be gone")
+        elif client is None:
+            raise p.ProtocolError("hello_first", "say hello first")
+        elif isinstance(message, p.Goodbye):
+            self._wire.drop(client_id, "it said goodbye")
+        elif isinstance(message, p.Ping):
+            self._wire.send(client_id, p.Pong(clock=message.clock))
+        elif isinstance(message, p.Stats):
+            self._wire.send(client_id, self._statistics(message.seq))
+        elif isinstance(message, p.Record):
+            raise p.ProtocolError("bad_request", "a cluster records no games; connect to `roam serve --record FOLDER`")
+        else:
+            self._check_seq(message)
+            self._dispatch(client_id, message, bytes(payload))
+
+    def refuse(self, client_id: bytes, message: p.Message | None, error: Exception) -> None:
+        """Older clients do not know that a cluster can be full."""
+        client = self._wire.clients.get(client_id)
+        if isinstance(error, p.ProtocolError) and error.code == "full" and (client is None or client.version < 3):
+            error = p.ProtocolError("limit", str(error), seq=error.seq)
+        super().refuse(client_id, message, error)
+
+    def _check_seq(self, message: p.Message) -> None:
+        if isinstance(message, p.Request | p.Act | p.Dream) and message.seq >= INTERNAL:
+            raise p.ProtocolError("malformed", f"seq {message.seq}; count up from 1", seq=message.seq)
+
+    def _hello(self, client_id: bytes, hello: p.Hello) -> None:
+        version, clients = p.chosen_version(hello), self._wire.clients
+        if client_id not in clients and len(clients) >= self._limits.max_clients:
+            raise p.ProtocolError("limit", f"{len(clients)} clients are connected; no more are let in")
+        clients.setdefault(client_id, Client(client_id, hello.client, version))
+        about = self._scaling.about
+        welcome = p.Welcome(
+            version=version,
+            server="roam cluster",
+            models=about.models,
+            worlds=about.worlds,
+            patience_s=self._limits.patience_s,
+            snapshot_frames=self._limits.snapshot_frames,
+            fov_deg=about.fov_deg,
+        )
+        self._wire.send(client_id, welcome)
+
+    def _dispatch(self, client_id: bytes, message: p.Message, payload: bytes = b"") -> None:
+        client = self._wire.clients.get(client_id)
+        if client is None:
+            return
+        try:
+            if isinstance(message, p.Open | p.Load):
+                self._admission.begin(client, message, payload)
+            elif isinstance(message, p.Resume):
+                self._pass_on(client_id, message, self.books.routes.with_token(message.token))
+            else:
+                self._pass_on(client_id, message, self.books.routes.known(getattr(message, "session", "")))
+        except Exception as error:  # as Reception does for what has just come
+            self.refuse(client_id, message, error)
+
+    def _pass_on(self, client_id: bytes, message: p.Message, route: Route) -> None:
+        """Say something to the worker that has the walk, now or when one has it."""
+        seat = route.seats.get(client_id)
+        if isinstance(message, p.Act | p.Dream) and client_id == route.driver:
+            route.note(message)
+        elif isinstance(message, p.Credit) and seat:
+            seat.credits = min(p.MAX_CREDITS, seat.credits + message.frames)
+        elif route.is_moving or not route.worker:
+            route.waiting.append((client_id, message))
+        if route.is_moving:
+            return  # acts and credits are noted; they are said again where the walk goes on
+        if route.worker:
+            self.books.line(client_id, route.worker).send(message)
+        else:
+            self._mover.bring(route)
+
+    # What workers say.
+
+    def _read(self, line: Line) -> None:
+        for header, parts in line.messages():
+            self._hear(line, header, parts)
+
+    def _hear(self, line: Line, header: dict, parts: list[bytes]) -> None:
+        kind, seq = header["type"], header.get("seq", 0)
+        if kind in ("welcome", "pong", "goodbye"):
+            return
+        if seq >= INTERNAL:
+            answers = {"opened": lambda: self._mover.opened(line, header), "error": lambda: self._mover.refused(header)}
+            answers.get(kind, lambda: None)()
+            return
+        route = self.books.routes.by_session.get(header.get("session", ""))
+        is_elsewhere = route is not None and route.worker != line.worker and kind != "opened"
+        if kind == "frame":
+            if route is None or is_elsewhere or not self._count_frame(line, route, header):
+                return
+        elif kind == "receipt":
+            if is_elsewhere or (route is not None and route.driver == line.client and not route.receipted(seq)):
+                return
+        elif self._answered(line, header, route, is_elsewhere=is_elsewhere):
+            return
+        self._wire.pass_on(line.client, parts)
+
+    def _count_frame(self, line: Line, route: Route, header: dict) -> bool:
+        seat = route.seats.get(line.client)
+        if seat is None:
+            return False
+        seat.credits -= 1
+        route.index = header["index"] if seat.is_driver else route.index
+        self.books.counts.frames += 1
+        return True
+
+    def _answered(self, line: Line, header: dict, route: Route | None, *, is_elsewhere: bool) -> bool:
+        """Take note of an answer; whether that is all, and the client need not have it."""
+        kind = header["type"]
+        asked, payload = line.pending.pop(header.get("seq", 0), (None, b""))
+        if kind == "error" and route is not None and (is_elsewhere or route.is_moving):
+            if asked is not None:
+                self._dispatch(line.client, asked, payload)
+            return True  # of what reached a worker when the walk was gone
+        if kind == "error" and header.get("code") == "hello_first":
+            self.books.lines.cut(line)  # it was held up for so long that the worker gave it up
+            return True
+        if isinstance(asked, p.Open | p.Load):
+            self._admission.settled(line.client, asked.seq)
+        if kind == "opened" and isinstance(asked, p.Viewing):
+            self._opened(line, asked, header)
+        elif (
+            kind == "error" and route is not None and header.get("code") in ("not_yours", "internal") and asked is None
+        ):
+            if header.get("seq", 0) == 0 and route.driver == line.client:
+                route.leave(line.client)
+        elif kind == "done" and route is not None:
+            self._done(line, asked, route)
+        return False
+
+    def _opened(self, line: Line, asked: p.Viewing, header: dict) -> None:
+        """Somebody sits in a walk now."""
+        token, session = header.get("token", ""), header["session"]
+        route = self.books.routes.by_session.get(session)
+        if route is None:
+            guest = self._wire.clients[line.client].guest if line.client in self._wire.clients else ""
+            route = self.books.routes.add(Route(session, secret_of(token), line.worker, guest=guest))
+        is_driver = not isinstance(asked, p.Watch)
+        if is_driver:
+            if route.driver is not None and route.driver != line.client:
+                route.leave(route.driver)
+            route.taken_over()
+            route.token, route.driver, route.index = token, line.client, header.get("index", 0)
+            route.began = time.monotonic()
+            self._admission.holds(line.client, token)
+        route.seats[line.client] = Seat.of(asked, is_driver=is_driver)
+        if line.client not in self._wire.clients:
+            route.leave(line.client)
+
+    def _done(self, line: Line, asked: p.Message | None, route: Route) -> None:
+        if isinstance(asked, p.Save):
+            self._admission.saved(line.client, asked.name, route.token)
+        if isinstance(asked, p.Close):
+            if route.driver == line.client:
+                self.books.queue.ended(time.monotonic() - route.began)
+                self.books.routes.remove(route)
+                self._admission.turn()
+            else:
+                route.leave(line.client)
+
+    # Who comes and goes.
+
+    def _leave(self, client_id: bytes) -> None:
+        """A client is gone; its walks stand."""
+        self.books.lines.hang_up(client_id)
+        self._admission.leave(client_id)
+        for route in self.books.routes.by_session.values():
+            if client_id in route.seats:
+                if route.driver == client_id:
+                    self.books.queue.ended(time.monotonic() - route.began)
+                route.leave(client_id)
+
+    def _worker_died(self, name: str) -> None:
+        """From any thread."""
+
+        def died(_: Any) -> None:
+            self._admission.lost(name)
+            self._mover.died(name)
+
+        self.books.asking.hand_in(died, None)
+
+    def _statistics(self, seq: int) -> p.Statistics:
+        all_of = [post.status for post in self.books.posts.values()]
+        counted = p.Statistics(
+            seq=seq,
+            uptime_s=time.monotonic() - self._metrics.began,
+            clients=len(self._wire.clients),
+            sessions=sum(status.sessions for status in all_of),
+            parked=sum(status.parked for status in all_of),
+            steps=sum(status.steps for status in all_of),
+            frames_sent=self.books.counts.frames,
+            errors=self._metrics.errors,
+        )
+        slowest = max(all_of, key=lambda status: status.step_p95_ms, default=None)
+        if slowest is None:
+            return counted
+        return replace(counted, step_p50_ms=slowest.step_p50_ms, step_p95_ms=slowest.step_p95_ms)

@@ -1,0 +1,167 @@
+"""Copies what a worker's Store holds to the shared place, again and again, off the path of every step.
+
+A walk's folder goes out in the order in which the Store itself writes it: snapshots and logs first, meta.json when all
+that it names is there, what is not wanted any more is removed last. So the copy can be taken up at any moment, at most
+`every_s` and one round old. Knows no server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .shared_place import SharedPlace
+
+log = logging.getLogger(__name__)
+
+META = "meta.json"
+THREADS = 8  # walks that are copied at a time: a store far away answers slowly
+Stamp = tuple[int, int]  # when a file was written, and its size
+
+
+class Keeper:
+    """Keeps the walks under `folder` (store.py) in a shared place. round_s: what the newest round took; failures: of
+    the place, so far."""
+
+    def __init__(self, folder: Path, place: SharedPlace, *, every_s: float = 1.0):
+        self.folder, self.place, self.every_s = folder, place, every_s
+        self.round_s, self.failures = 0.0, 0
+        self._sent: dict[str, dict[str, Stamp]] = {}  # by a folder's path: what of it is in the place
+        self._busy: dict[str, threading.Lock] = {}
+        self._ending = threading.Event()
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="roam-keeper")
+        self._thread = threading.Thread(target=self._run, name="roam-keeper", daemon=True)
+
+    def start(self) -> Keeper:
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End, after a last round."""
+        self._ending.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.round()
+        self._pool.shutdown()
+
+    def round(self) -> None:
+        """Bring the place up to date."""
+        began = time.monotonic()
+        walks = self._folders("sessions")
+        saves = self._folders("saves")
+        gone = [path for path in list(self._sent) if path not in walks and path not in saves]
+        works: list[tuple[Callable[[str], None], str]] = [
+            *((self._send_walk, path) for path in walks),
+            *((self._send_saves, path) for path in saves),
+            *((self._remove, path) for path in gone),
+        ]
+        for done in [self._pool.submit(self._try, work, path) for work, path in works]:
+            done.result()
+        self.round_s = time.monotonic() - began
+
+    def send(self, session: str) -> None:
+        """Bring one walk and its owner's saves up to date now. Raises what the place raises."""
+        self._send_walk(f"sessions/{session}")
+        for path in self._folders("saves"):
+            self._send_saves(path)
+
+    def send_first(self, session: str) -> None:
+        """Bring a new walk out before anybody is told of it. Where the place is away, the next round does."""
+        self._try(self._send_walk, f"sessions/{session}")
+
+    def fetch(self, session: str) -> None:
+        """Bring a walk here from the place, with the saves of its owner. Raises FileNotFoundError."""
+        import json
+
+        path = f"sessions/{session}"
+        with self._lock(path):
+            if not self.place.fetch(path, self.folder / path):
+                raise FileNotFoundError(f"no walk '{session}' in {self.place.url}")
+            self._sent[path] = _stamps(self.folder / path)
+        owner = json.loads((self.folder / path / META).read_text(encoding="utf-8"))["secret"][:32]
+        self.fetch_saves(owner)
+
+    def fetch_saves(self, owner: str) -> None:
+        """Bring the saves of one owner here, where they are not."""
+        path = f"saves/{owner}"
+        with self._lock(path):
+            if not (self.folder / path).exists() and self.place.fetch(path, self.folder / path):
+                self._sent[path] = _stamps(self.folder / path)
+
+    def let_go(self, session: str) -> None:
+        """Take no more care of a walk, whose folder may go: it is another worker's from here on."""
+        self._sent.pop(f"sessions/{session}", None)
+
+    def _run(self) -> None:
+        while not self._ending.wait(max(0.05, self.every_s - self.round_s)):
+            self.round()
+
+    def _try(self, work: Callable[[str], None], path: str) -> None:
+        try:
+            work(path)
+        except FileNotFoundError:
+            log.debug("%s changed while it was copied; the next round has it", path)
+        except Exception as error:  # the place is away: the walks go on, and are sent when it is back
+            self.failures += 1
+            log.error("%s cannot be kept in %s: %s", path, self.place.url, error)
+
+    def _send_walk(self, path: str) -> None:
+        with self._lock(path):
+            here = self.folder / path
+            stamp_of_meta = _stamp(here / META)
+            meta = (here / META).read_bytes()  # first: what it names is sent before it is
+            now, sent = _stamps(here), self._sent.get(path, {})
+            for name, stamp in now.items():
+                if name != META and sent.get(name) != stamp and not name.endswith((".new", ".partial")):
+                    self.place.put(f"{path}/{name}", (here / name).read_bytes())
+            if sent.get(META) != stamp_of_meta:
+                self.place.put(f"{path}/{META}", meta)
+            if now.get(META) == stamp_of_meta:  # else what the meta that was sent names may be gone here already
+                for name in set(sent) - set(now):
+                    self.place.remove(f"{path}/{name}")
+                self._sent[path] = now
+            else:
+                self._sent[path] = {**sent, **now, META: stamp_of_meta}
+
+    def _send_saves(self, path: str) -> None:
+        with self._lock(path):
+            here = self.folder / path
+            now, sent = _stamps(here), self._sent.get(path, {})
+            for name, stamp in now.items():
+                if sent.get(name) != stamp and not name.startswith("."):
+                    self.place.put(f"{path}/{name}", (here / name).read_bytes())
+            self._sent[path] = now
+
+    def _remove(self, path: str) -> None:
+        if path.startswith("sessions/") and path in self._sent:
+            with self._lock(path):
+                self.place.remove(path)
+                self._sent.pop(path, None)
+
+    def _folders(self, kind: str) -> list[str]:
+        with contextlib.suppress(FileNotFoundError):
+            return [f"{kind}/{path.name}" for path in sorted((self.folder / kind).iterdir()) if path.is_dir()]
+        return []
+
+    def _lock(self, path: str) -> threading.Lock:
+        return self._busy.setdefault(path, threading.Lock())
+
+
+def _stamps(folder: Path) -> dict[str, Stamp]:
+    """When each file below a folder was written, and how long it is."""
+    found: dict[str, Stamp] = {}
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file():
+                found[path.relative_to(folder).as_posix()] = _stamp(path)
+    return found
+
+
+def _stamp(path: Path) -> Stamp:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size

@@ -1,0 +1,182 @@
+"""Takes walks up on another worker: when theirs has died, when it is drained, when somebody wants one that lies in the
+shared place.
+
+While a walk moves, what its clients say of it waits (routes.py), and nothing of it is lost that had been kept.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from typing import Any
+
+from ..wire import protocol as p
+from .books import Books
+from .lines import Line
+from .placing import place
+from .routes import Route
+
+log = logging.getLogger(__name__)
+
+INTERNAL = 2**62  # seqs of the front's own requests; a client's count from 1
+AGAIN = (
+    p.Look | p.Surfaces | p.Save | p.Fork | p.Open | p.Load | p.Resume | p.Watch | p.Close
+)  # do no harm when done twice
+
+
+class Mover:
+    """dispatch: has what a client said be done, as if it had been said just now."""
+
+    def __init__(self, books: Books, dispatch: Callable[[bytes, p.Message, bytes], None]):
+        self._books, self._dispatch = books, dispatch
+        self._seqs = count(INTERNAL)
+        self._resuming: dict[int, tuple[Route, bytes, int]] = {}  # and the credits that went along
+        self._stranded: list[Route] = []  # no worker was there to take them
+
+    def died(self, name: str) -> None:
+        """A worker is dead: whoever walks on it goes on elsewhere."""
+        books = self._books
+        if books.posts.pop(name, None) is None:
+            return
+        books.counts.deaths += 1
+        log.warning("worker %s has died; %d walks were on it", name, len(books.routes.of(name)))
+        lost = [(line.client, *request) for line in books.lines.to(name) for request in line.pending.values()]
+        for line in books.lines.to(name):
+            books.lines.cut(line)
+        routes = books.routes.of(name)
+        for route in routes:
+            route.worker, route.moved = "", False
+        self._take_up([route for route in routes if route.seats or route.is_moving])
+        for client, message, payload in lost:
+            self._ask_again(client, message, payload)
+
+    def drain(self, name: str, then: Callable[[], None]) -> None:
+        """Move every walk away from a worker, losing nothing; `then` runs when none is left on it."""
+        books = self._books
+        books.posts[name].is_draining = True
+        routes = [route for route in books.routes.of(name) if not route.is_moving]
+        for route in routes:
+            route.is_moving, route.moved = True, True
+
+        def released(value: Any) -> None:
+            if isinstance(value, Exception):
+                log.error("worker %s cannot be drained: %s", name, value)
+                return  # it has died, which is seen to
+            for route in routes:
+                if value.get(route.session):
+                    log.error("session %s: %s", route.session, value[route.session])
+                route.worker = ""
+            books.counts.moves += len(routes)
+            self._take_up([route for route in routes if route.seats or route.waiting])
+            for route in routes:
+                route.is_moving = route.is_moving and bool(route.worker or route in self._stranded)
+            then()
+
+        sessions = [route.session for route in routes]
+        books.asking.ask(lambda: books.fleet.ask(name, "release", sessions), released)
+
+    def bring(self, route: Route) -> None:
+        """Take up a walk that lies in the shared place, for somebody who wants it now."""
+        if not route.is_moving:
+            self._take_up([route])
+
+    def arrived(self) -> None:
+        """A worker is there: those that found none are taken up."""
+        stranded, self._stranded = self._stranded, []
+        self._take_up(stranded)
+
+    def opened(self, line: Line, header: dict) -> None:
+        """A worker's answer to a request of our own: somebody sits again in a walk that has moved."""
+        route, client, told = self._resuming.pop(header["seq"], (None, b"", 0))
+        seat = route.seats.get(client) if route else None
+        if route is None or seat is None:
+            return
+        if seat.credits > told:  # granted since
+            line.send(p.Credit(session=route.session, frames=seat.credits - told))
+        if client == route.driver:
+            self._seated(line, route, header)
+
+    def _seated(self, line: Line, route: Route, header: dict) -> None:
+        """The driver sits in a walk again: say again what was lost."""
+        last, before = header.get("last", 0), route.index
+        route.index = header["index"]
+        again = route.again(last)
+        typed = sum(act.mode == "once" for act in again)
+        self._books.counts.resumes += 1
+        self._books.counts.frames_lost += max(0, before - route.index - typed)
+        log.info("session %s goes on at frame %d, %d before", route.session, route.index, before - route.index)
+        for client in route.seats:
+            told = p.Resumed(session=route.session, index=route.index, last=last, moved=route.moved)
+            self._books.tell(client, told)
+        for act in again:
+            line.send(act)
+        self._go_on(route)
+
+    def refused(self, header: dict) -> None:
+        """A request of our own was refused."""
+        route, client, _ = self._resuming.pop(header["seq"], (None, b"", 0))
+        if route is not None and client == route.driver:
+            self._books.fail(route, f"this walk could not be taken up elsewhere: {header.get('message', '')}")
+
+    def _take_up(self, routes: list[Route]) -> None:
+        """Have workers take these walks, each the one that has most room."""
+        books = self._books
+        by_worker: dict[str, list[Route]] = {}
+        books.recount()
+        for route in routes:
+            post = place(books.posts.values(), books.rules, is_urgent=True)
+            route.is_moving = True
+            if post is None:
+                self._stranded.append(route)
+                continue
+            post.driven += route.driver is not None
+            route.worker = post.about.name
+            by_worker.setdefault(post.about.name, []).append(route)
+        for name, moved in by_worker.items():
+            for route in moved:
+                work = partial(books.fleet.ask, name, "adopt", [route.session])
+                books.asking.ask(work, partial(self._adopted, name, route))
+
+    def _adopted(self, name: str, route: Route, value: Any) -> None:
+        books = self._books
+        post = books.posts.get(name)
+        if post is None or route.worker != name:
+            return  # that worker has died meanwhile, which was seen to
+        wrong = str(value) if isinstance(value, Exception) else value.get(route.session, "")
+        if wrong:
+            log.error("session %s cannot be taken up on %s: %s", route.session, name, wrong)
+            route.worker = ""
+            books.counts.walks_lost += 1
+            books.fail(route, f"this walk cannot be taken up again for now ({wrong})")
+            return
+        for client, seat in route.seats.items():
+            credits = max(0, min(p.MAX_CREDITS, seat.credits))
+            seq = next(self._seqs)
+            self._resuming[seq] = (route, client, credits)
+            view = {"seq": seq, "credits": credits, **seat.view}
+            known = p.Resume(token=route.token, **view) if seat.is_driver else p.Watch(session=route.session, **view)
+            books.line(client, name).send(known)
+        if route.driver is None:
+            for client in route.seats:
+                books.tell(client, p.Resumed(session=route.session, index=route.index, moved=route.moved))
+            self._go_on(route)
+
+    def _go_on(self, route: Route) -> None:
+        """Let through what has waited."""
+        route.is_moving = False
+        waiting, route.waiting = route.waiting, []
+        for client, message in waiting:
+            self._dispatch(client, message, b"")
+
+    def _ask_again(self, client: bytes, message: p.Message, payload: bytes) -> None:
+        """See to a request that a worker had taken with it."""
+        if not isinstance(message, p.Request) or message.seq >= INTERNAL or client not in self._books.wire.clients:
+            return
+        if isinstance(message, AGAIN):
+            self._dispatch(client, message, payload)
+            return
+        text = f"the worker died over this '{message.TYPE}', which may have been done or not; ask again"
+        session = getattr(message, "session", "")
+        self._books.tell(client, p.Error(seq=message.seq, code="internal", message=text, session=session))

@@ -1,0 +1,59 @@
+"""How a cluster is: for a table, for Prometheus."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from .books import Books
+from .placing import Post
+
+GAUGES = {
+    "driven": "walks that somebody drives",
+    "sessions": "walks in memory",
+    "parked": "walks on the disk alone",
+    "step_p50_ms": "half of the newest steps took at most so long",
+    "step_p95_ms": "all but a twentieth of the newest steps took at most so long",
+    "together": "steps that begin at the same time, p95",
+    "num_free": "pages of the cache that are free, -1 where there is no cache",
+    "memory_bytes": "memory of the worker's process",
+    "behind_s": "how old the shared place may be",
+    "failures": "times that the shared place did not take something",
+}
+
+
+def status(books: Books) -> dict[str, Any]:
+    """Everything that is known, in plain values; on the front's thread."""
+    books.recount()
+    return {
+        "workers": [_row(post) for _, post in sorted(books.posts.items())],
+        "clients": len(books.wire.clients),
+        "walks": len(books.routes.by_session),
+        "driven": sum(post.driven for post in books.posts.values()),
+        "places": books.num_places,
+        "queue": len(books.queue),
+        "wait_s": books.queue.wait_s(len(books.queue) + 1, books.num_places),
+        "lines": len(books.lines),
+        **asdict(books.counts),
+    }
+
+
+def metrics_text(told: dict[str, Any]) -> str:
+    """What Prometheus reads, from what `status` told."""
+    lines = []
+    for name in ("frames", "resumes", "moves", "deaths", "frames_lost", "refused_full", "walks_lost"):
+        lines += [f"# TYPE roam_cluster_{name}_total counter", f"roam_cluster_{name}_total {told[name]}"]
+    for name in ("clients", "walks", "driven", "places", "queue", "lines"):
+        lines += [f"# TYPE roam_cluster_{name} gauge", f"roam_cluster_{name} {told[name]}"]
+    lines += ["# TYPE roam_cluster_workers gauge", f"roam_cluster_workers {len(told['workers'])}"]
+    for name, means in GAUGES.items():
+        lines += [f"# HELP roam_worker_{name} {means}", f"# TYPE roam_worker_{name} gauge"]
+        lines += [f'roam_worker_{name}{{worker="{row["name"]}"}} {row[name]}' for row in told["workers"]]
+    lines += ["# TYPE roam_worker_steps_total counter"]
+    lines += [f'roam_worker_steps_total{{worker="{row["name"]}"}} {row["steps"]}' for row in told["workers"]]
+    return "\n".join(lines) + "\n"
+
+
+def _row(post: Post) -> dict[str, Any]:
+    about = {"name": post.about.name, "address": post.about.address, "pid": post.about.pid}
+    return {**about, **asdict(post.status), "driven": post.driven, "is_draining": post.is_draining}

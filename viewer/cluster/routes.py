@@ -1,0 +1,147 @@
+"""What a front knows of each walk: which worker has it, who sees it, and what must be said again if that worker dies.
+
+Sends nothing and decides nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from ..server.registry import secret_of
+from ..wire import protocol as p
+
+KEPT_S = 15.0  # how long an act that has its receipt is remembered: longer than any snapshot may be behind
+KEPT_ACTS = 1024
+VIEW = ("encoding", "quality", "depth", "tokens")
+
+
+@dataclass
+class Seat:
+    """One client's sight of a walk. view: how its frames are to look; credits: frames that may still come."""
+
+    view: dict
+    credits: int
+    is_driver: bool
+
+    @staticmethod
+    def of(message: p.Viewing, *, is_driver: bool) -> Seat:
+        return Seat({name: getattr(message, name) for name in VIEW}, message.credits, is_driver)
+
+
+@dataclass
+class Typed:
+    """A typed act, or a dream asked for, and when its receipt came; 0 before."""
+
+    act: p.Act | p.Dream
+    receipted_at: float = 0.0
+
+
+@dataclass
+class Route:
+    """A walk. worker: who has it, "" for nobody: then it lies in the shared place. is_moving: it is being taken up
+    elsewhere; what clients say of it waits in `waiting`. silent: seqs whose receipts have been passed on already."""
+
+    session: str
+    secret: str
+    worker: str
+    guest: str = ""
+    token: str = ""
+    driver: bytes | None = None
+    seats: dict[bytes, Seat] = field(default_factory=dict)
+    index: int = 0
+    held: p.Act | None = None
+    is_held_receipted: bool = False
+    typed: OrderedDict[int, Typed] = field(default_factory=OrderedDict)
+    silent: set[int] = field(default_factory=set)
+    waiting: list[tuple[bytes, p.Message]] = field(default_factory=list)
+    is_moving: bool = False
+    moved: bool = False  # on purpose, the last time
+    began: float = field(default_factory=time.monotonic)
+
+    def note(self, act: p.Act | p.Dream) -> None:
+        """An act of the driver's is on its way."""
+        if isinstance(act, p.Act) and act.mode == "hold":
+            self.held, self.is_held_receipted = (act if act.text or act.motion else None), False
+            return
+        self.typed[act.seq] = Typed(act)
+        self._forget()
+
+    def receipted(self, seq: int) -> bool:
+        """A receipt has come; whether it is news."""
+        if seq in self.silent:
+            self.silent.discard(seq)
+            return False
+        if self.held and self.held.seq == seq:
+            self.is_held_receipted = True
+        if seq in self.typed:
+            self.typed[seq].receipted_at = time.monotonic()
+        return True
+
+    def again(self, last: int) -> list[p.Act | p.Dream]:
+        """What a worker that took the walk up must be told, whose typed acts are done up to `last`: typed words, then
+        what is held."""
+        typed = [typed for seq, typed in self.typed.items() if seq > last]
+        self.silent = {t.act.seq for t in typed if t.receipted_at}
+        acts: list[p.Act | p.Dream] = [t.act for t in typed]
+        if self.held:
+            self.silent |= {self.held.seq} if self.is_held_receipted else set()
+            acts.append(self.held)
+        return acts
+
+    def leave(self, client: bytes) -> None:
+        self.seats.pop(client, None)
+        self.waiting = [(who, message) for who, message in self.waiting if who != client]
+        if self.driver == client:
+            self.driver, self.held = None, None
+
+    def taken_over(self) -> None:
+        """Somebody resumes it: what had no receipt is theirs to say again."""
+        self.held, self.silent = None, set()
+        self.typed = OrderedDict((seq, typed) for seq, typed in self.typed.items() if typed.receipted_at)
+
+    def _forget(self) -> None:
+        old = time.monotonic() - KEPT_S
+        while self.typed:
+            first = next(iter(self.typed.values()))
+            if len(self.typed) <= KEPT_ACTS and not 0 < first.receipted_at < old:
+                return
+            self.typed.popitem(last=False)
+
+
+class Routes:
+    """Every walk of the cluster, by its public id and by what is kept of its token."""
+
+    def __init__(self) -> None:
+        self.by_session: dict[str, Route] = {}
+        self._by_secret: dict[str, Route] = {}
+
+    def add(self, route: Route) -> Route:
+        self.by_session[route.session] = self._by_secret[route.secret] = route
+        return route
+
+    def remove(self, route: Route) -> None:
+        self.by_session.pop(route.session, None)
+        self._by_secret.pop(route.secret, None)
+
+    def known(self, session: str) -> Route:
+        if session not in self.by_session:
+            raise p.ProtocolError("unknown_session", f"no walk '{session}' here")
+        return self.by_session[session]
+
+    def with_token(self, token: str) -> Route:
+        route = self._by_secret.get(secret_of(token))
+        if route is None:
+            raise p.ProtocolError("unknown_session", "no walk has that token; it was closed, or is kept elsewhere")
+        return route
+
+    def of(self, worker: str) -> list[Route]:
+        return [route for route in self.by_session.values() if route.worker == worker]
+
+    def num_driven(self, worker: str) -> int:
+        return sum(route.driver is not None for route in self.of(worker))
+
+    def driven_by(self, guest: str) -> int:
+        """How many walks a key, or an address, drives."""
+        return sum(route.driver is not None and route.guest == guest for route in self.by_session.values())

@@ -1,0 +1,151 @@
+"""How many workers there are: starts the missing, asks how each is, adds and removes them as walks come and go."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from .books import Books
+from .fleet import FleetError
+from .mover import Mover
+from .placing import Post
+from .routes import Route
+from .worker import About, Status
+
+log = logging.getLogger(__name__)
+
+ASK_S = 1.0  # between questions to a worker
+RETRY_S = 5.0  # after a worker that could not be started
+
+
+@dataclass(frozen=True)
+class Size:
+    """least, most: workers; busy_s: how long walks must wait, or steps be slow, before one is added; idle_s: how long
+    one must have nobody before it is taken away; hang_s: how long one may give no answer before it is ended."""
+
+    least: int = 1
+    most: int = 1
+    busy_s: float = 3.0
+    idle_s: float = 60.0
+    hang_s: float = 20.0
+
+
+class Scaling:
+    """The workers' number. on_death: as Fleet.begin has it."""
+
+    def __init__(self, books: Books, mover: Mover, size: Size, *, on_death: Callable[[str], None]):
+        self._books, self._mover, self.size, self._on_death = books, mover, size, on_death
+        self._about: About | None = None
+        self._starting, self._may_start_at = 0, 0.0
+        self._busy_since: float | None = None
+        self._asked: dict[str, float] = {}  # when a question that has no answer yet was asked
+
+    @property
+    def about(self) -> About:
+        """What the workers are like, of which all are alike."""
+        assert self._about is not None, "a front serves once a worker does"
+        return self._about
+
+    def begin(self) -> None:
+        """Find the workers that run, and start those that are missing. Raises FleetError."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        fleet = self._books.fleet
+        found = fleet.begin(self._on_death)
+        for about in found:
+            self._enter(about)
+            self._know(about.name, fleet.ask(about.name, "held"))
+        missing = max(0, self.size.least - len(found))
+        with ThreadPoolExecutor(max(1, missing)) as pool:
+            for about in [future.result() for future in [pool.submit(fleet.start) for _ in range(missing)]]:
+                self._enter(about)
+
+    def tick(self) -> None:
+        """Look after the workers; a few times a second."""
+        now, books = time.monotonic(), self._books
+        books.recount()
+        for name, post in list(books.posts.items()):
+            self._look_after(name, post, now)
+        num = sum(not post.is_draining for post in books.posts.values()) + self._starting
+        if now >= self._may_start_at and (num < self.size.least or (num < self.size.most and self._is_busy(now))):
+            self._start()
+        idle = [post for post in books.posts.values() if not post.busy and now - post.empty_since > self.size.idle_s]
+        if num > self.size.least and not len(books.queue) and idle and not self._starting:
+            self.retire(idle[-1].about.name, lambda said: log.info("%s", said))
+
+    def retire(self, name: str, then: Callable[[str], None]) -> None:
+        """Move every walk away from a worker and end it; `then` is told what came of it."""
+        books = self._books
+        if name not in books.posts:
+            then(f"no worker '{name}'; there are: {', '.join(sorted(books.posts)) or 'none'}")
+            return
+        if books.posts[name].is_draining:
+            then(f"{name} is being drained already")
+            return
+        walks = len(books.routes.of(name))
+
+        def empty() -> None:
+            books.posts.pop(name, None)
+            for line in books.lines.to(name):
+                books.lines.cut(line)
+            books.asking.ask(partial(books.fleet.stop, name), lambda _: then(f"{name} is drained: {walks} walks moved"))
+
+        self._mover.drain(name, empty)
+
+    def _look_after(self, name: str, post: Post, now: float) -> None:
+        if post.busy:
+            post.empty_since = now
+        since = self._asked.get(name)
+        if since is None and now - post.heard_at >= ASK_S:
+            self._asked[name] = now
+            self._books.asking.ask(partial(self._books.fleet.ask, name, "status"), partial(self._answered, name))
+        elif since is not None and now - since > self.size.hang_s:
+            log.error("worker %s gives no answer; it is ended", name)
+            self._asked.pop(name)
+            self._books.asking.ask(partial(self._books.fleet.kill, name), lambda _: self._on_death(name))
+
+    def _answered(self, name: str, value: Any) -> None:
+        self._asked.pop(name, None)
+        post = self._books.posts.get(name)
+        if post is not None and isinstance(value, dict):
+            post.status, post.heard_at = Status(**value), time.monotonic()
+
+    def _is_busy(self, now: float) -> bool:
+        """Whether walks have waited, or steps have been slow on every worker, for some time."""
+        target_ms, posts = self._books.rules.target_ms, self._books.posts.values()
+        is_slow = bool(target_ms) and all(post.busy and post.status.step_p95_ms > target_ms for post in posts)
+        if not len(self._books.queue) and not is_slow:
+            self._busy_since = None
+            return False
+        self._busy_since = self._busy_since or now
+        return now - self._busy_since >= self.size.busy_s
+
+    def _start(self) -> None:
+        self._starting += 1
+        self._busy_since = None
+
+        def started(value: Any) -> None:
+            self._starting -= 1
+            if isinstance(value, Exception):
+                log.error("no worker could be started: %s", value)
+                self._may_start_at = time.monotonic() + RETRY_S
+                return
+            self._enter(value)
+            self._mover.arrived()
+
+        self._books.asking.ask(self._books.fleet.start, started)
+
+    def _enter(self, about: About) -> None:
+        if self._about is not None and about.models != self._about.models:
+            raise FleetError(f"worker {about.name} has {about.models}, the others {self._about.models}")
+        self._about = self._about or about
+        self._books.posts[about.name] = Post(about)
+
+    def _know(self, name: str, held: list[dict]) -> None:
+        for walk in held:
+            route = Route(walk["session"], walk["secret"], name, index=walk["index"])
+            self._books.routes.add(route)

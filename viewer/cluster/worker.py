@@ -1,0 +1,178 @@
+"""A worker of a cluster: an ordinary Server that only the front's key opens, and the keeper of its walks.
+
+What a front asks of it besides frames goes through the methods of Worker, from any thread. Knows no Ray.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..opening.worlds import Worlds
+from ..server.handover import Held
+from ..server.registry import Limits
+from ..server.server import Server
+from ..wire.security import add_key, make_key
+from .keeper import Keeper
+from .shared_place import SharedPlace
+
+ANSWER_S = 60.0  # how long what is asked of the server's thread may take
+MANY = 1_000_000
+
+
+@dataclass(frozen=True)
+class About:
+    """Where a worker listens, by which key it is known, and what its worlds are."""
+
+    name: str
+    address: str
+    key: str
+    models: tuple[str, ...]
+    worlds: tuple[str, ...]
+    fov_deg: float
+    pid: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a worker is. num_free: pages of the cache, -1 where its worlds have none; together: steps that begin at the
+    same time, p95; behind_s: how old what the shared place has may be; failures: of the shared place."""
+
+    sessions: int = 0
+    parked: int = 0
+    steps: int = 0
+    step_p50_ms: float = 0.0
+    step_p95_ms: float = 0.0
+    together: float = 0.0
+    num_free: int = -1
+    memory_bytes: int = 0
+    behind_s: float = 0.0
+    failures: int = 0
+
+
+class Worker:
+    """Serves `worlds` at `address` to whoever has the front's key. place: where walks are kept for other workers;
+    target_ms: what a batch of steps may take, 0 for whatever it takes."""
+
+    def __init__(
+        self,
+        name: str,
+        worlds: Worlds,
+        place: SharedPlace,
+        *,
+        front_key: str,
+        address: str = "tcp://127.0.0.1:0",
+        every_s: float = 1.0,
+        most_walks: int = 64,
+        target_ms: float = 0.0,
+    ):
+        self._folder = Path(tempfile.mkdtemp(prefix=f"roam-{name}-"))
+        pair = make_key(self._folder / "keys", "server")
+        add_key(self._folder / "keys", "front", front_key)
+        limits = Limits(
+            max_clients=MANY,
+            max_connections_each=MANY,
+            max_strangers=256,
+            max_sessions=MANY,
+            max_kept_each=MANY,  # quotas are the front's, for to a worker all clients are the front
+            max_kept_bytes_each=2**62,
+            opens_per_s=MANY,
+            max_awake=max(64, 2 * most_walks),
+            batch_ms=target_ms,
+        )
+        walks = self._folder / "walks"
+        self.keeper = Keeper(walks, place, every_s=every_s)
+        self.server = Server(
+            worlds, address, folder=walks, keys=self._folder / "keys", limits=limits, on_first=self.keeper.send_first
+        ).start()
+        self.keeper.start()
+        self.about = About(
+            name, self.server.address, pair.public, worlds.models, worlds.worlds, worlds.fov_deg, os.getpid()
+        )
+
+    def status(self) -> Status:
+        """How it is now."""
+        metrics, explorers = self.server.metrics, self.server.num_walks
+        return Status(
+            sessions=explorers[0],
+            parked=explorers[1],
+            steps=metrics.steps,
+            step_p50_ms=metrics.step_ms.percentile(50),
+            step_p95_ms=metrics.step_ms.percentile(95),
+            together=metrics.together.percentile(95),
+            num_free=_num_free(self.server.worlds),
+            memory_bytes=_memory_bytes(),
+            behind_s=self.keeper.every_s + self.keeper.round_s,
+            failures=self.keeper.failures,
+        )
+
+    def held(self) -> list[Held]:
+        """Every walk that is here."""
+        return self.server.handover.held().result(ANSWER_S)
+
+    def adopt(self, sessions: Sequence[str]) -> dict[str, str]:
+        """Take walks up from the shared place; returns what went wrong, by walk, "" where nothing did."""
+
+        def adopt(session: str) -> None:
+            self.keeper.fetch(session)
+            self.server.handover.adopt(session).result(ANSWER_S)
+
+        return {session: _tried(adopt, session) for session in sessions}
+
+    def release(self, sessions: Sequence[str]) -> dict[str, str]:
+        """Let go of walks, which are in the shared place whole when this returns; likewise."""
+
+        def release(session: str) -> None:
+            self.server.handover.release(session).result(ANSWER_S)
+            self.keeper.send(session)
+            self.keeper.let_go(session)
+            shutil.rmtree(self._folder / "walks" / "sessions" / session, ignore_errors=True)
+
+        return {session: _tried(release, session) for session in sessions}
+
+    def fetch_saves(self, owner: str) -> str:
+        """Have the saves of that owner here, as far as the shared place has any; returns what went wrong."""
+        return _tried(self.keeper.fetch_saves, owner)
+
+    def stop(self) -> None:
+        """End; every walk is in the shared place, whole."""
+        self.server.stop()
+        self.keeper.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def plain(self, method: str, *arguments: Any) -> Any:
+        """Call a method by name; what it returns comes in dicts, lists and plain values, for the way to a front."""
+        value = getattr(self, method)(*arguments) if callable(getattr(self, method)) else getattr(self, method)
+        if isinstance(value, list):
+            return [asdict(item) for item in value]
+        return asdict(value) if hasattr(value, "__dataclass_fields__") else value
+
+
+def _tried(work: Callable[[str], None], name: str) -> str:
+    try:
+        work(name)
+    except Exception as error:  # one walk's trouble is told, and is no other's
+        return f"{type(error).__name__}: {error}"[:300]
+    return ""
+
+
+def _num_free(worlds: Worlds) -> int:
+    """Pages of the engine's cache that a walk could still be given."""
+    cache = getattr(getattr(worlds, "engine", None), "cache", None)
+    if cache is None:
+        return -1
+    return cache.pool.num_free + max(0, cache.max_pages - cache.pool.num_pages)
+
+
+def _memory_bytes() -> int:
+    """What this process has in memory; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * 4096

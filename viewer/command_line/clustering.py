@@ -1,0 +1,101 @@
+"""`roam cluster`: many walks on many machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import AllowOrigin, ClusterFolder, Device, Heat, Model, Steps, dreams_of, path_text
+
+
+def up(
+    listen: Annotated[str, typer.Argument(help="Where the front listens.")] = "tcp://127.0.0.1:5555",
+    workers: Annotated[int, typer.Option(min=1, help="The least workers there are.")] = 1,
+    most: Annotated[int | None, typer.Option(min=1, help="The most; as many as the least by default.")] = None,
+    shared: Annotated[str | None, typer.Option(help="Where walks are kept: a folder that all see, or s3://...")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Of an S3 that is not Amazon's, http://HOST:PORT.")] = None,
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster to join, or auto; else one of our own.")] = None,
+    device: Device = None,
+    model: Model = None,
+    truth: Annotated[bool, typer.Option("--truth", help="Serve true scenes, with no model.")] = False,
+    ghost: Annotated[bool, typer.Option("--ghost", help="Let walkers through what is solid in a dream.")] = False,
+    steps: Steps = None,
+    temperature: Heat = None,
+    walks: Annotated[int, typer.Option(min=1, help="Walks driven at a time on a worker.")] = 16,
+    target_ms: Annotated[float, typer.Option(min=0, help="What a batch may take; a worker past it is full.")] = 0.0,
+    each: Annotated[int, typer.Option(min=1, help="Walks driven at a time by one key, or address.")] = 128,
+    queue: Annotated[int, typer.Option(min=0, help="Who may wait for a place; more are refused.")] = 64,
+    wait_s: Annotated[float, typer.Option(min=1, help="How long one may wait.")] = 120.0,
+    every_s: Annotated[float, typer.Option(min=0.1, help="Seconds between snapshots to the shared place.")] = 1.0,
+    idle_s: Annotated[float, typer.Option(min=1, help="Seconds with nobody, after which a worker more goes.")] = 60.0,
+    folder: ClusterFolder = None,
+    keys: Annotated[Path | None, typer.Option(help="Folder of keys; only those on its list get in.")] = None,
+    is_open: Annotated[bool, typer.Option("--open", help="Listen beyond this machine without keys.")] = False,
+    metrics_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the Prometheus metrics.")] = None,
+    page_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the web page.")] = None,
+    allow_origin: AllowOrigin = None,
+) -> None:
+    """A front for every client there is, and workers behind it (docs/cluster.md)."""
+    from ..cluster.placing import Rules
+    from ..cluster.ray_fleet import Recipe
+    from ..cluster.scaling import Size
+    from ..commands.cluster import HOME, Door
+    from ..commands.cluster import up as run
+    from ..commands.serve import at_home
+
+    place = shared or str((folder or at_home(HOME)) / "walks")
+
+    def recipe(front_key: str) -> Recipe:
+        return Recipe(
+            place=place if "://" in place else str(Path(place).absolute()),
+            front_key=front_key,
+            model=path_text(model),
+            is_truth=truth,
+            solid=not ghost,
+            dreams=dreams_of(steps, temperature),
+            device=device,
+            options={"endpoint_url": endpoint} if endpoint else None,
+            every_s=every_s,
+            most_walks=walks,
+            target_ms=target_ms,
+        )
+
+    run(
+        recipe,
+        Door(listen, keys, is_open, metrics_port, page_port, allow_origin or ()),
+        folder=folder,
+        ray_address=address,
+        rules=Rules(most_walks=walks, target_ms=target_ms, most_each=each, most_waiting=queue, longest_wait_s=wait_s),
+        size=Size(workers, max(workers, most or workers), idle_s=idle_s),
+    )
+
+
+def status(
+    folder: ClusterFolder = None,
+    once: Annotated[bool, typer.Option("--once", help="Print it once, also on a terminal.")] = False,
+) -> None:
+    """Workers, walks, steps and the queue: a table, anew every second."""
+    from ..commands.cluster import show_status as run
+
+    run(folder, once=once)
+
+
+def drain(
+    worker: Annotated[str, typer.Argument(help="A worker's name, as status has it.")], folder: ClusterFolder = None
+) -> None:
+    """Move every walk of a worker to others, losing nothing, and end it."""
+    from ..commands.cluster import drain as run
+
+    run(worker, folder)
+
+
+def down(
+    folder: ClusterFolder = None,
+    workers: Annotated[bool, typer.Option("--workers", help="End the workers of a joined Ray cluster too.")] = False,
+) -> None:
+    """End the front; walks are kept, and its workers go on where a Ray cluster was joined."""
+    from ..commands.cluster import down as run
+
+    run(folder, workers_too=workers)

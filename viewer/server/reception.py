@@ -1,0 +1,96 @@
+"""Reads what clients say: in order, not faster than allowed, only from whom it came. What a message asks for is done by
+whoever says how (`_handle`): a server's Handlers, a cluster's front.
+
+Runs on the thread that owns the socket.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+
+from ..wire import protocol as p
+from .metrics import Metrics
+from .refusals import code_of, reason_of, seq_of, session_of
+from .registry import Client, Limits
+from .socket import Mail, ServerSocket
+
+log = logging.getLogger(__name__)
+
+
+class Reception(ABC):
+    """Unpacks messages, and refuses with typed errors what cannot be done."""
+
+    def __init__(self, wire: ServerSocket, limits: Limits, metrics: Metrics):
+        self._wire, self._limits, self._metrics = wire, limits, metrics
+        self._refusals: Counter[int] = Counter()  # by connection, of those that have not said hello
+
+    @abstractmethod
+    def _handle(self, client_id: bytes, message: p.Message, payload: bytes | memoryview) -> None:
+        """Do what a message asks; what it raises is told to the client."""
+
+    def receive(self, mail: Mail) -> None:
+        """Do what a message asks, or refuse it with a typed error; what comes too fast waits for `catch_up`."""
+        client = self._wire.clients.get(mail.client)
+        if client and client.number != mail.number:  # a routing id is no proof of who one is
+            self._wire.drop(client.id, "its routing id came over another connection")
+            client = None
+        if client is None:
+            self._meet(mail)
+            return
+        client.seen_at = time.monotonic()
+        client.put_off(mail.parts)
+        self._read_on(client)
+        if len(client.backlog) > self._limits.max_backlog or client.backlog_bytes > self._limits.max_backlog_bytes:
+            self._refuse_haste(client)
+
+    def catch_up(self) -> bool:
+        """Go on with what came too fast; says whether some of it must still wait."""
+        for client in [client for client in self._wire.clients.values() if client.backlog]:
+            self._read_on(client)
+        return any(client.backlog for client in self._wire.clients.values())
+
+    def refuse(self, client_id: bytes, message: p.Message | None, error: Exception) -> None:
+        """Tell a client that its message came to nothing; an act gets a receipt where its words were at fault."""
+        self._metrics.errors += 1
+        code, seq, session, reason = code_of(error), seq_of(message, error), session_of(message), reason_of(error)
+        log.debug("refused a %s with %s: %s", message.TYPE if message else "message", code, reason)
+        if isinstance(message, p.Act | p.Dream) and code in ("bad_action", "queue_full"):
+            self._wire.send(client_id, p.Receipt(session=session, seq=seq, status="refused", reason=reason))
+        else:
+            self._wire.send(client_id, p.Error(seq=seq, code=code, message=reason, session=session))
+
+    def _meet(self, mail: Mail) -> None:
+        """Read a message from a connection that has not said hello; after max_refusals of them it is cut."""
+        self._do(mail.client, mail.parts)
+        client = self._wire.clients.get(mail.client)
+        if client:
+            client.guest, client.number = mail.guest, mail.number
+            self._refusals.pop(mail.connection, None)
+            self._wire.doors.heard(mail.connection, is_guest=True)
+            return
+        self._refusals[mail.connection] += 1
+        if self._refusals[mail.connection] >= self._limits.max_refusals:
+            del self._refusals[mail.connection]
+            self._wire.doors.cut(mail.connection, "it goes on without hello")
+        if len(self._refusals) > 10_000:
+            self._refusals.clear()
+
+    def _read_on(self, client: Client) -> None:
+        while client.backlog and client.may_speak(self._limits.messages_per_s):
+            self._do(client.id, client.take_up())
+
+    def _do(self, client_id: bytes, parts: list[bytes]) -> None:
+        message = None
+        try:
+            message, payload = p.unpack(parts, p.CLIENT_MESSAGES)
+            self._handle(client_id, message, payload)
+        except Exception as error:  # ProtocolError, ActionError and their kin; and what else one message may run into
+            self.refuse(client_id, message, error)
+
+    def _refuse_haste(self, client: Client) -> None:
+        self._metrics.refused += 1
+        text = f"more than {self._limits.messages_per_s:.0f} messages a second for too long; say hello and begin again"
+        self._wire.drop(client.id, "it spoke too fast for too long", last=p.Error(code="rate", message=text))

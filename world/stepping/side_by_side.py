@@ -1,0 +1,40 @@
+"""Does the same for several sessions at once, on every core there is: what is compiled for the CPU lets others run.
+
+Knows nothing of what is done; it must be safe to do for two sessions at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+MOST = 8  # threads; what they share is the memory's bandwidth
+
+
+class SideBySide:
+    """Threads that are made when first wanted; num_threads: as many as cores by default."""
+
+    def __init__(self, num_threads: int | None = None):
+        self.num_threads = num_threads or min(MOST, _num_cores())
+        self._pool: ThreadPoolExecutor | None = None
+
+    def map(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """work of every item, in order; raises what the first that fails raised, when all are done."""
+        if len(items) < 2 or self.num_threads < 2:
+            return [work(item) for item in items]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.num_threads, thread_name_prefix="side-by-side")
+        futures = [self._pool.submit(work, item) for item in items]
+        errors = [future.exception() for future in futures]
+        for error in errors:
+            if error is not None:
+                raise error
+        return [future.result() for future in futures]
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
