@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from .device import backend, block_of, tl, triton
+from .packed import PackedLinear
 
 FP8 = torch.float8_e4m3fn
 FP8_LARGEST = 448.0
@@ -18,9 +19,9 @@ FP8_LARGEST = 448.0
 _SMALLEST_PEAK = 1e-12
 
 
-def linear(x: torch.Tensor, weight: "torch.Tensor | Fp8Linear") -> torch.Tensor:
+def linear(x: torch.Tensor, weight: "torch.Tensor | Fp8Linear | PackedLinear") -> torch.Tensor:
     """x (..., I) times weight (O, I) transposed: (..., O) in x's dtype, which a weight that is a tensor shares."""
-    return weight(x) if isinstance(weight, Fp8Linear) else F.linear(x, weight)
+    return F.linear(x, weight) if isinstance(weight, torch.Tensor) else weight(x)
 
 
 def quantise_rows_reference(x):

@@ -1,7 +1,7 @@
 """Tests that are marked slow run where they are asked for: `make test-all`, or -m slow. None is timed."""
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # those that take longest begin first, so that none is left alone at the end while other processes have nothing to do
 LONGEST = (
@@ -20,7 +20,7 @@ LONGEST = (
     "bench/test_imagination.py",
     "test_examples.py",
 )
-settings.register_profile("roam", deadline=None)  # the machine may be busy
+settings.register_profile("roam", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines are busy
 settings.load_profile("roam")
 
 

@@ -14,11 +14,14 @@ from ...kernels.graph import CapturedStep
 from ...kernels.linear import Fp8Linear, linear
 from ...kernels.nearest import nearest_code, nearest_code_reference
 from ...kernels.norm import rms_norm, rms_norm_reference
+from ...kernels.packed import BITS, PackedLinear
 from ...kernels.renoise import renoise, renoise_reference, squared_norms
 from ...kernels.rope import PageWrite, qk_norm_rope, qk_norm_rope_reference
 from ...kernels.sample import head_sample, head_sample_reference
 from ...kernels.swiglu import swiglu, swiglu_reference
 from .case import CONVOLUTIONS, Bench, Case, Ways, bytes_of, matches
+
+WITHIN = {"int8": 0.008, "int4": 0.12}  # how far a packed layer may be off: half a step of its weights, and bfloat16
 
 
 def attention_cases(bench: Bench) -> Iterator[Case]:
@@ -191,20 +194,25 @@ def linear_cases(bench: Bench) -> Iterator[Case]:
     s = bench.sizes
     weight = bench.random(s.feed_forward, s.hidden) / s.hidden**0.5
     layer = Fp8Linear.from_weight(weight)
+    packed = [(name, PackedLinear.from_weight(weight, BITS[name]), within) for name, within in WITHIN.items()]
     for N in s.rows:
         x = bench.random(N, s.hidden)
         ways: Ways = {"ours": partial(layer, x), "eager": partial(linear, x, weight)}
         operations = 2 * N * s.hidden * s.feed_forward
-        gate = _fp8_gate(layer, x, weight)
+        gate = _layer_gate(layer, x, weight, 0.04)  # 3 bits of mantissa on both sides, averaged over a row
         shape = f"{N} x {s.hidden} -> {s.feed_forward}"
         yield Case("fp8 layer", shape, x.numel() + weight.numel(), operations, ways, gate)
+        for name, layer_of_bits, within in packed:
+            ways = {"ours": partial(layer_of_bits, x), "eager": partial(linear, x, weight)}
+            moved = x.numel() * x.element_size() + layer_of_bits.weight.num_bytes
+            yield Case(f"{name} layer", shape, moved, operations, ways, _layer_gate(layer_of_bits, x, weight, within))
 
 
-def _fp8_gate(layer: Fp8Linear, x: Tensor, weight: Tensor) -> Callable[[], None]:
+def _layer_gate(layer: Callable[[Tensor], Tensor], x: Tensor, weight: Tensor, within: float) -> Callable[[], None]:
     def check() -> None:
         exact = x.float() @ weight.float().t()
         error = ((layer(x).float() - exact).norm() / exact.norm()).item()
-        assert error < 0.04, f"fp8 is {error:.3f} off"  # 3 bits of mantissa on both sides, averaged over a row
+        assert error < within, f"a quantised layer is {error:.3f} off"
 
     return check
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import triton
-from roam.kernels import attention, linear, nearest, norm, renoise, rope, sample, swiglu, tiles
+from roam.kernels import attention, linear, nearest, norm, packed, renoise, rope, sample, swiglu, tiles
 from roam.kernels.device import Chip
 from triton.backends.compiler import GPUTarget
 
@@ -154,3 +154,13 @@ def test_quantising_rows_to_fp8(target):
         pytest.skip("Ampere has no fp8")
     linear.quantise_rows_triton(torch.empty(1024, 5120, dtype=BF16))
     check(target)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("rows, inputs, outputs", [(1, 5120, 25600), (33, 25600, 5120), (256, 5120, 8192)])
+def test_products_of_packed_weights(target, bits, rows, inputs, outputs):
+    groups = torch.empty(outputs, inputs // 128, dtype=BF16)
+    weight = packed.Packed(torch.empty(outputs, inputs * bits // 8, dtype=torch.uint8), groups, groups, bits)
+    packed.packed_linear_triton(torch.empty(rows, inputs, dtype=BF16), weight)
+    check(target)
+    assert "mma.sync.aligned.m16n8k16" in target.builds[0].ptx or "wgmma.mma_async" in target.builds[0].ptx

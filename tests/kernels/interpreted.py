@@ -18,6 +18,7 @@ from roam.kernels.attention import AttendPlan, PagedHistory, attend_reference, a
 from roam.kernels.linear import quantise_rows_reference, quantise_rows_triton
 from roam.kernels.nearest import nearest_code_reference, nearest_code_triton
 from roam.kernels.norm import rms_norm_reference, rms_norm_triton
+from roam.kernels.packed import Packed, packed_linear_reference, packed_linear_triton
 from roam.kernels.renoise import renoise_reference, renoise_triton
 from roam.kernels.rope import PageWrite, qk_norm_rope_reference, qk_norm_rope_triton
 from roam.kernels.sample import head_sample_reference, head_sample_triton
@@ -303,3 +304,11 @@ def test_rows_are_quantised_to_their_peak(monkeypatch):
     expected, expected_scale = quantise_rows_reference(x)
     close(scale, expected_scale)
     close(codes, expected)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("rows, inputs, outputs", [(1, 256, 33), (19, 128, 64), (70, 64, 40)])
+def test_products_of_packed_weights_are_those_of_the_unpacked(bits, rows, inputs, outputs):
+    weight = Packed.of(torch.randn(outputs, inputs) + 0.5, bits)
+    x = torch.randn(rows, 2 * inputs)[:, :inputs]  # lies in wider rows
+    close(packed_linear_triton(x, weight), packed_linear_reference(x, weight), 1e-4)

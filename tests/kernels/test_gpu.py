@@ -8,6 +8,7 @@ from roam.kernels.gumbel import seeds_and_positions
 from roam.kernels.linear import Fp8Linear, has_fp8_products
 from roam.kernels.nearest import nearest_code
 from roam.kernels.norm import rms_norm
+from roam.kernels.packed import PackedLinear
 from roam.kernels.renoise import renoise, renoise_reference
 from roam.kernels.rope import PageWrite, qk_norm_rope, qk_norm_rope_reference
 from roam.kernels.sample import head_sample, head_sample_reference
@@ -119,6 +120,15 @@ def test_fp8_is_within_four_percent_of_bf16():
     x, weight = random(63, 5120), random(1024, 5120)
     exact = x.float() @ weight.float().t()
     assert (Fp8Linear.from_weight(weight)(x).float() - exact).norm() / exact.norm() < 0.04
+
+
+@pytest.mark.parametrize("bits, within", [(8, 0.008), (4, 0.12)])
+@pytest.mark.parametrize("rows", [1, 33, 200, 300])
+def test_packed_weights_are_applied_as_they_unpack_and_near_the_exact_ones(bits, within, rows):
+    x, weight = random(rows, 5120), random(1024, 5120)
+    layer, exact = PackedLinear.from_weight(weight, bits), x.float() @ weight.float().t()
+    torch.testing.assert_close(layer(x).float(), x.float() @ layer.dequantised().t(), rtol=2**-6, atol=0.5)
+    assert (layer(x).float() - exact).norm() / exact.norm() < within
 
 
 def test_a_captured_step_gives_what_the_step_gives():

@@ -10,7 +10,7 @@ import typer
 Model = Annotated[Path | None, typer.Option(help="Folder of weights; without it, the embedded model.")]
 # what official Emu3.5 folders need or take besides
 Vision = Annotated[Path | None, typer.Option(help="Folder of the vision tokenizer, for official Emu3.5 folders.")]
-Precision = Annotated[str | None, typer.Option(help="Official models: float32, bfloat16, float16 or fp8.")]
+Precision = Annotated[str | None, typer.Option(help="Official models: float32, bfloat16, float16, fp8, int8 or int4.")]
 Context = Annotated[int | None, typer.Option(min=256, help="Official models: the most tokens of a sequence.")]
 Area = Annotated[int | None, typer.Option(min=256, help="Official models: pixels that a given picture is brought to.")]
 Words = Annotated[Path | None, typer.Option("--text-tokenizer", help="Folder of emu3.tiktoken, where not found.")]

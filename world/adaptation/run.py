@@ -24,6 +24,7 @@ from ..emu.sequence import Format
 from ..engine import Engine
 from ..training.parallel import launch
 from ..transformer.dida import MetricPath
+from ..transformer.model import QUANTISED
 from .data import distilled_answers, distilled_walks, recorded_walks, walk_sequences
 from .samples import AnswerLayout, SampleError, SampleLayout, WalkLayout, load_sequences, save_sequences
 from .train import AdaptRecipe, Learner, adapt
@@ -86,8 +87,8 @@ def run_adaptation(order: AdaptOrder, *, show: Callable[[str, float, dict], None
     """Do what is ordered; returns the folder of the adapted checkpoint. show: called with (part, share done, figures),
     in the first process. Raises AdaptError, or what loading and reading raise."""
     show = show or (lambda part, share, row: None)
-    if order.precision == "fp8":
-        raise AdaptError("fp8 weights cannot be adapted; use bfloat16 with low-rank adapters")
+    if order.precision in QUANTISED:
+        raise AdaptError(f"{order.precision} weights cannot be adapted; use bfloat16 with low-rank adapters")
     if order.recipe.prompt_dropout and not order.is_official:
         raise AdaptError("prompts are dropped of official models alone, whose guidance reads none: leave --drop out")
     if order.is_official and order.vision is None:

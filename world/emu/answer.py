@@ -256,7 +256,7 @@ class AnswerWriter:
                 mixed[None].contiguous(), head, seeds, temperature=temperature, top_k=self.preset.image.top_k, **guided
             )[0]
 
-        path = MetricPath(self.checkpoint.metric, dida)
+        path = MetricPath(self.checkpoint.metric.to(self.device), dida)
         seeds = [self._seed(step) for step in range(dida.steps + 1)]
         canvas = start_from_noise(path, (1, height * width), seeds[0])
         return decode_canvas(predict, canvas, path, seeds[1:], sampler=self.preset.sampler or "direct")[0].tolist()
@@ -323,7 +323,7 @@ class AnswerWriter:
             yield Row(self.num_images, rows, self.grammar.height)
 
     def _shown(self, picture: Picture) -> Image:
-        codes = torch.from_numpy(picture.codes.astype(np.int64))[None].to(self.device)
+        codes = torch.from_numpy(picture.codes.astype(np.int64))[None]
         pixels = self.checkpoint.vision.decode(codes)[0][0].cpu().numpy()
         self.num_images += 1
         return Image(self.num_images - 1, picture.codes, pixels)
@@ -359,7 +359,7 @@ class AnswerWriter:
                 f"smaller images, here of fewer than {area} pixels"
             )
         resized = smart_resize(pixels, area=area, cell=cell)
-        return vision.encode(torch.tensor(resized)[None].to(self.device))[0].cpu().numpy()
+        return vision.encode(torch.tensor(resized)[None])[0].cpu().numpy()
 
     def _ids(self, pieces: list[str | int]) -> list[int]:
         ids: list[int] = []

@@ -22,11 +22,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ...kernels.linear import Fp8Linear
+from ...kernels.packed import BITS, Packed, PackedEmbedding
 from ..checkpoint import Checkpoint, CheckpointError
 from ..config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
 from ..tokens.vocabulary import Vocabulary
-from ..transformer.model import Transformer
+from ..transformer.model import DTYPES, QUANTISED, Transformer, quantised
 from .ibq import IbqConfig, IbqTokenizer
 from .memory_plan import Footprint
 from .settings import DEFAULT_CONTEXT, json_of, read_config, read_dida, read_vision_config, refuse_swapped
@@ -61,11 +61,12 @@ def load_official(
     """Load Emu3.5 from the official folders of the language model and the vision tokenizer.
 
     text: the folder of emu3.tiktoken, by default the model's or the official repository's (text.py); precision:
-    float32, bfloat16, float16 or fp8, by default bfloat16 on a GPU and float32 elsewhere; context: the most tokens of a
-    sequence, by default all that the weights were trained for, or the most that fit; available: bytes that may be used,
-    by default all that are free; mesh: the processes to split the language model over, each of which calls this;
-    devices: how many to split it over where this process leads and starts the others (followers.py); need: what the
-    task takes. The memory plan goes through `say` before anything is loaded. Raises CheckpointError or TokenizerError
+    float32, bfloat16, float16, fp8, int8 or int4, by default bfloat16 on a GPU and float32 elsewhere; context: the most
+    tokens of a sequence, by default all that the weights were trained for, or the most that fit; available: bytes that
+    may be used, by default all that are free; mesh: the processes to split the language model over, each of which calls
+    this; devices: how many to split it over where this process leads and starts the others (followers.py); need: what
+    the task takes. Where the vision tokenizer does not fit beside the model it stays on the CPU. The memory plan goes
+    through `say` before anything is loaded. Raises CheckpointError or TokenizerError
     for files that are missing, torn or of another model, DoesNotFit for a device too small, PrecisionError for an
     unknown precision.
     """
@@ -96,6 +97,9 @@ def load_official(
     if context is None and (shorter := plan.shortened()) is not plan:
         plan, pages = shorter, shorter.pages
         say(f"a context of {pages.context} tokens, for {trained} do not fit; --context says another")
+    if (beside := plan.apart()) is not plan:
+        plan = beside
+        say(f"pictures are read and drawn on the CPU, for {device} has no room for that beside the model")
     if pages.context > trained:
         say(
             f"a context of {pages.context} tokens, where the weights were trained for {trained}: positions go on, as "
@@ -107,7 +111,7 @@ def load_official(
         transformer = _led(model, config, device, precision, devices)
     else:
         transformer = load_transformer(model, config, device=device, precision=precision, mesh=mesh)
-    tokenizer = load_vision(vision, vision_config, device=device)
+    tokenizer = load_vision(vision, vision_config, device=device if plan.vision else "cpu")
     dida = read_dida(model)
     return Checkpoint(
         transformer,
@@ -191,9 +195,11 @@ def load_transformer(
     folder: Path, config: ModelConfig, *, device: str, precision: str, mesh: DeviceMesh | None = None
 ) -> Transformer:
     """Stream the shards onto the device, of split tensors only this process's share. Keys and shapes of every shard are
-    checked before the first one is read. Raises CheckpointError; fp8 weights cannot be split."""
-    if mesh and precision == "fp8":
-        raise CheckpointError("fp8 weights cannot be split over processes; use precision bfloat16, or one process")
+    checked before the first one is read. Raises CheckpointError; quantised weights cannot be split."""
+    if mesh and precision in QUANTISED:
+        raise CheckpointError(
+            f"{precision} weights cannot be split over processes; use precision bfloat16, or one process"
+        )
     model = _on_meta(Transformer, config)
     shards = shards_of(folder)
     found = {key: shape for path in sorted(set(shards.values())) for key, shape in _shapes_in(path).items()}
@@ -217,8 +223,10 @@ def _led(folder: Path, config: ModelConfig, device: str, precision: str, count: 
     from ..transformer.followers import Team, check_devices, device_of
     from ..transformer.tensor_parallel import check_split
 
-    if precision == "fp8":
-        raise CheckpointError("fp8 weights cannot be split over devices; use --precision bfloat16, or one device")
+    if precision in QUANTISED:
+        raise CheckpointError(
+            f"{precision} weights cannot be split over devices; use --precision bfloat16, or one device"
+        )
     check_devices(count, device)
     check_split(config, count)
     team = Team(count, device, load_share, folder, config, precision)
@@ -282,18 +290,27 @@ def _whole(tensor: Tensor, parameter: nn.Parameter) -> Tensor:
 
 
 def _place(model: Transformer, key: str, tensor: Tensor, precision: str, share: Callable) -> None:
-    """Put a tensor where its key says; dense layers of the body become fp8 layers where that is wanted."""
+    """Put a tensor where its key says, quantised where that is wanted: dense layers of the body, and of int8 and int4
+    the embedding too. The head stays whole, for what is drawn is nearest to it."""
     owner, _, leaf = key.rpartition(".")
-    if precision == "fp8" and owner.endswith("_proj"):
-        outer, _, name = owner.rpartition(".")
-        holder = model.get_submodule(outer)
-        delattr(holder, name)
-        setattr(holder, name, Fp8Linear.from_weight(tensor.to(torch.bfloat16)))
+    dtype = DTYPES[precision]
+    if precision in QUANTISED and owner.endswith("_proj"):
+        _replace(model, owner, quantised(tensor.to(dtype), precision))
         return
-    dtype = torch.bfloat16 if precision == "fp8" else getattr(torch, precision)
+    if precision in BITS and owner.endswith("embed_tokens"):
+        _replace(model, owner, PackedEmbedding(Packed.of(tensor, 8), dtype))
+        return
     module = model.get_submodule(owner)
     part = share(tensor.to(dtype), getattr(module, leaf))
     setattr(module, leaf, nn.Parameter(part, requires_grad=False))
+
+
+def _replace(model: Transformer, owner: str, made: object) -> None:
+    """Put what is no module in a module's place."""
+    outer, _, name = owner.rpartition(".")
+    holder = model.get_submodule(outer)
+    delattr(holder, name)
+    setattr(holder, name, made)
 
 
 def _check(found: Shapes, model: nn.Module, where: Path) -> None:

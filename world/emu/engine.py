@@ -229,11 +229,11 @@ class EmuEngine:
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels (H, W, 3) uint8, of whole cells a side, as a token grid (h, w) int32."""
         with torch.inference_mode():
-            return self.vision.encode(torch.tensor(pixels)[None].to(self.device))[0].cpu().numpy().astype(np.int32)
+            return self.vision.encode(torch.tensor(pixels)[None])[0].cpu().numpy().astype(np.int32)
 
     def show(self, tokens: np.ndarray) -> tuple[np.ndarray, None]:
         """A token grid (h, w) as pixels (16h, 16w, 3) uint8, and None where other engines give depth."""
-        codes = torch.from_numpy(tokens.astype(np.int64))[None].to(self.device)
+        codes = torch.from_numpy(tokens.astype(np.int64))[None]
         with torch.inference_mode():
             return self.vision.decode(codes)[0][0].cpu().numpy(), None
 

@@ -76,20 +76,22 @@ class IbqTokenizer(nn.Module):
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
-        """pixels (B, H, W, 3) uint8 -> codes (B, H/16, W/16) int64; ValueError for sides that 16 does not divide."""
+        """pixels (B, H, W, 3) uint8, wherever they are -> codes (B, H/16, W/16) int64 where this is; ValueError for
+        sides that 16 does not divide."""
         cell = self.config.cell
         if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.shape[1] % cell or pixels.shape[2] % cell:
             raise ValueError(
                 f"pixels of shape {tuple(pixels.shape)}; this tokenizer wants (B, H, W, 3) with sides that {cell} "
                 "divides: resize with smart_resize first"
             )
-        unit = pixels.movedim(-1, 1).to(self.codebook.dtype).div(127.5).sub(1)
+        unit = pixels.to(self.codebook.device).movedim(-1, 1).to(self.codebook.dtype).div(127.5).sub(1)
         return nearest_code(self.quant_conv(self.encoder(unit)).movedim(1, -1), self.codebook, metric="dot")
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> tuple[Tensor, None]:
-        """codes (B, h, w) int64 -> pixels (B, 16h, 16w, 3) uint8, and None where other tokenizers give depth."""
-        out = self.decoder(self.post_quant_conv(self.codebook[codes].movedim(-1, 1)))
+        """codes (B, h, w) int64, wherever they are -> pixels (B, 16h, 16w, 3) uint8 where this is, and None where other
+        tokenizers give depth."""
+        out = self.decoder(self.post_quant_conv(self.codebook[codes.to(self.codebook.device)].movedim(-1, 1)))
         pixels = (out.float() + 1).mul(127.5).clamp(0, 255).to(torch.uint8)
         return pixels.movedim(1, -1).contiguous(), None
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 from ..config import ModelConfig, PageConfig
 
-PRECISIONS = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8": 1}  # bytes of one weight of a dense layer
+# bytes of one weight of a dense layer; of packed ones two numbers a group of 128 come with it
+PRECISIONS = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "fp8": 1.0, "int8": 1 + 4 / 128, "int4": 0.5 + 4 / 128}
 SHORTER = (24_576, 16_384, 12_288, 8_192)  # contexts that may be offered where the whole one does not fit
 PREFILL_ROWS = 1024  # rows of a prompt that go through the model at once
 _GIB = 2**30
@@ -31,8 +32,8 @@ class Footprint:
     A stream is a sequence with its own keys and values: one, or more where guidance needs unconditional branches.
     budget: the most tokens that the task's sequence will have, None for the whole context; spare: pages that a stream
     keeps besides, for what can be gone back to.
-    vision: parameters of the vision tokenizer, kept in float32, and vision_width its channels at full size; area:
-    pixels of the largest picture; available: bytes free on the device, None where that is unknown.
+    vision: parameters of the vision tokenizer, kept in float32, 0 where it is on the CPU, and vision_width its channels
+    at full size; area: pixels of the largest picture; available: bytes free on the device, None where that is unknown.
     """
 
     model: ModelConfig
@@ -60,7 +61,15 @@ class Footprint:
     @property
     def weights(self) -> int:
         dense, rest = num_parameters(self.model)
-        return dense * PRECISIONS[self.precision] // self.num_devices + rest * self.activation_size
+        embedding = self.model.vocab_size * self.model.hidden_size
+        packed = int(embedding * PRECISIONS["int8"]) if self.is_packed else embedding * self.activation_size
+        whole = packed + (rest - embedding) * self.activation_size
+        return int(dense * PRECISIONS[self.precision]) // self.num_devices + whole
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether dense layers and the embedding are of packed integers."""
+        return self.precision.startswith("int")
 
     @property
     def vision_weights(self) -> int:
@@ -105,7 +114,7 @@ class Footprint:
         kv = f"{self.num_pages} pages of {self.pages.page_size} tokens, {self.page / 2**20:.1f} MiB each"
         rows = [
             (f"language model, {self.precision}", self.weights),
-            ("vision tokenizer, float32", self.vision_weights),
+            ("vision tokenizer, float32" if self.vision else "vision tokenizer, on the CPU", self.vision_weights),
             (kv, self.num_pages * self.page),
             ("activations", self.activations),
             ("in all" + (f", on each of {self.num_devices} devices" if self.num_devices > 1 else ""), self.total),
@@ -127,11 +136,17 @@ class Footprint:
         fitting = (plan for plan in plans if plan.tokens < self.tokens and plan.fits)
         return self if self.fits else next(fitting, self)
 
+    def apart(self) -> Footprint:
+        """The plan with pictures read and drawn on the CPU, where that fits and this does not; else this one."""
+        without = replace(self, vision=0)
+        return without if without.fits and not self.fits else self
+
     def check(self) -> None:
         """Raise DoesNotFit if the device is too small."""
         if self.fits or self.available is None:
             return
-        others = "; ".join(f"{name} ({plan.total / _GIB:.1f} GiB)" for name, plan in self._smaller() if plan.fits)
+        smaller = [(name, plan.apart()) for name, plan in self._smaller()]
+        others = "; ".join(f"{name} ({plan.total / _GIB:.1f} GiB)" for name, plan in smaller if plan.fits)
         raise DoesNotFit(
             f"the model needs {self.total / _GIB:.1f} GiB, for {self.assumed}, and {self.device} has "
             f"{self.available / _GIB:.1f} GiB free; "
@@ -139,7 +154,7 @@ class Footprint:
         )
 
     def _smaller(self) -> Iterator[tuple[str, Footprint]]:
-        for precision in ("bfloat16", "fp8"):
+        for precision in ("bfloat16", "fp8", "int4"):
             if PRECISIONS[precision] < PRECISIONS[self.precision]:
                 yield f"--precision {precision}", replace(self, precision=precision)
         for context in (*SHORTER, 4_096):
@@ -149,14 +164,13 @@ class Footprint:
                 break
         for devices in (2, 4, 8):
             plan = replace(self, num_devices=devices)
-            if self.model.num_key_value_heads % devices == 0 and self.precision != "fp8" and plan.fits:
+            if self.model.num_key_value_heads % devices == 0 and PRECISIONS[self.precision] >= 2 and plan.fits:
                 yield f"--devices {devices} such", plan
                 break
-        if self.precision != "fp8":
-            yield (
-                "--precision fp8 --context 8192",
-                replace(self, precision="fp8", pages=replace(self.pages, context=min(8_192, self.pages.context))),
-            )
+        shorter = replace(self.pages, context=min(8_192, self.pages.context))
+        for precision in ("fp8", "int4"):
+            if PRECISIONS[precision] <= PRECISIONS[self.precision]:
+                yield f"--precision {precision} --context 8192", replace(self, precision=precision, pages=shorter)
 
 
 def num_parameters(model: ModelConfig) -> tuple[int, int]:

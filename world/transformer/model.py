@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ...kernels.linear import Fp8Linear, linear
 from ...kernels.norm import rms_norm
+from ...kernels.packed import BITS, PackedLinear
 from ...kernels.rope import PageWrite, qk_norm_rope
 from ...kernels.swiglu import swiglu
 from ..config import ModelConfig
@@ -32,7 +33,8 @@ class Attention(Protocol):
 
 
 # what dense layers may be in, and the dtype of everything else
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "fp8": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES |= dict.fromkeys(("fp8", *BITS), torch.bfloat16)
 
 
 class Transformer(nn.Module):
@@ -60,10 +62,11 @@ class Transformer(nn.Module):
     @torch.no_grad()
     def served(self, precision: str) -> Transformer:
         """This model as it is run and no longer trained: weights in a precision of DTYPES, and products that read
-        the same rows joined into one; with "fp8" the dense layers are quantised and the rest is bfloat16.
+        the same rows joined into one; in those of QUANTISED dense layers are quantised and the rest is bfloat16.
 
         What has its dtype already and is not joined is shared, and the model itself stays as it was: save that one, for
-        the served one's state dict has no official names. Raises ValueError for sizes that fp8 products cannot take.
+        the served one's state dict has no official names. Raises ValueError for sizes that quantised products cannot
+        take.
         """
         # modules are copied, weights are not; on the meta device they would be made without any, but its first use
         # imports half of torch's compiler
@@ -113,7 +116,13 @@ class _MLP(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
 
-Dense = Tensor | Fp8Linear
+QUANTISED = ("fp8", *BITS)
+Dense = Tensor | Fp8Linear | PackedLinear
+
+
+def quantised(weight: Tensor, precision: str) -> Fp8Linear | PackedLinear:
+    """A dense layer in a precision of QUANTISED. Raises ValueError for sizes that it cannot take."""
+    return Fp8Linear.from_weight(weight) if precision == "fp8" else PackedLinear.from_weight(weight, BITS[precision])
 
 
 @dataclass(frozen=True)
@@ -155,7 +164,7 @@ class Layer(nn.Module):
 
         def joined(*parts: nn.Linear) -> Dense:
             weight = torch.cat([part.weight.detach() for part in parts]).to(DTYPES[precision])
-            return Fp8Linear.from_weight(weight) if precision == "fp8" else weight
+            return quantised(weight, precision) if precision in QUANTISED else weight
 
         attn, mlp = origin.self_attn, origin.mlp
         self.joined = _Joined(

@@ -24,7 +24,7 @@ from ..config import LayoutConfig
 from ..tokens.vocabulary import Vocabulary
 from .cache import CachedAttention, KVCache, WordsThenCanvas
 from .dida import MetricPath
-from .model import Transformer
+from .model import QUANTISED, Transformer
 
 WORDS_AT_ONCE = 8  # on CUDA sentences are padded to multiples of this, so that few shapes are captured
 
@@ -33,7 +33,7 @@ WORDS_AT_ONCE = 8  # on CUDA sentences are padded to multiples of this, so that 
 class Serving:
     """How weights are run; saved nowhere, for any checkpoint runs in any of these ways.
 
-    precision: float32, bfloat16 or fp8 (dense layers quantised at load, a scale a row), None: bfloat16 on CUDA and on
+    precision: float32, bfloat16, or fp8, int8 or int4 (dense layers quantised at load), None: bfloat16 on CUDA and on
     CPUs that have bf16 products, else float32. guidance: 1 for none; else each canvas is also read without its words,
     and the prediction moved away from that one's, at twice the work. sampler: "direct" draws the next canvas around the
     prediction; "jump" takes URSA's kinetic-optimal jumps towards it, the exact process that the direct one is judged
@@ -45,11 +45,11 @@ class Serving:
     sampler: str = "direct"
 
     def __post_init__(self):
-        known = (None, "float32", "bfloat16", "fp8")
+        known = (None, "float32", "bfloat16", *QUANTISED)
         if self.precision not in known or self.sampler not in ("direct", "jump") or self.guidance < 0:
             raise ValueError(
-                f"{self}: wanted a precision of float32, bfloat16, fp8 or None, a sampler of direct or jump, and a "
-                "guidance of at least 0"
+                f"{self}: wanted a precision of float32, bfloat16, fp8, int8, int4 or None, a sampler of direct or "
+                "jump, and a guidance of at least 0"
             )
 
     def precision_on(self, device: torch.device | str) -> str:

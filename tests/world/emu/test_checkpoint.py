@@ -10,11 +10,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from roam.kernels.packed import Packed
 from roam.world.checkpoint import CheckpointError, is_official
 from roam.world.config import ModelConfig, PageConfig
+from roam.world.emu import checkpoint
+from roam.world.emu.answer import Image, Request, answer
 from roam.world.emu.checkpoint import INDEX, load_official, load_vision
 from roam.world.emu.ibq import IbqTokenizer
-from roam.world.emu.memory_plan import DoesNotFit, Footprint, num_parameters
+from roam.world.emu.memory_plan import PRECISIONS, DoesNotFit, Footprint, num_parameters
+from roam.world.emu.prompts import preset
+from roam.world.emu.sampling import Sampling
 from roam.world.emu.settings import read_config, read_vision_config
 from safetensors.torch import load_file, save_file
 
@@ -48,13 +53,24 @@ def test_the_vision_tokenizer_loads_alike_from_a_ckpt_with_yaml_and_from_safeten
     assert torch.equal(one.encode(pixels), other.encode(pixels))
 
 
-def test_fp8_weights_give_nearly_the_same_states(official, copied):
-    # fp8 wants sides that 16 divides, which this model has
-    plain, small = load_official(*official), load_official(*copied, precision="fp8")
+@pytest.mark.parametrize("precision, alike", [("fp8", 0.98), ("int8", 0.999), ("int4", 0.95)])
+def test_quantised_weights_give_nearly_the_same_states(official, copied, precision, alike):
+    # all want sides that 16 divides, which this model has
+    plain, small = load_official(*official), load_official(*copied, precision=precision)
     ids, places = torch.arange(40)[None], torch.arange(40)[None]
     wanted = plain.model(plain.model.embed(ids), places, Alone())
     got = small.model(small.model.embed(ids), places, Alone()).float()
-    assert torch.nn.functional.cosine_similarity(got, wanted, dim=-1).min() > 0.98
+    assert torch.nn.functional.cosine_similarity(got, wanted, dim=-1).min() > alike
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_packed_weights_are_held_packed_and_draw_pictures(copied, precision):
+    small = load_official(*copied, precision=precision, context=1024)
+    kept = sum(weight.numel() for weight in small.model.parameters())
+    assert kept < small.model.config.vocab_size * small.model.config.hidden_size * 1.2  # the head and the norms
+    changes = dict(area=32 * 48, max_tokens=40, text_limit=3, text=Sampling(top_k=1))
+    events = [*answer(small, Request("t2i", "a red door", preset=preset("t2i", **changes), size=(2, 3)))]
+    assert [event.codes.shape for event in events if isinstance(event, Image)] == [(2, 3)]
 
 
 def test_settings_left_out_take_the_official_defaults(copied):
@@ -124,6 +140,31 @@ def test_the_plan_counts_what_the_tiny_model_really_has():
     assert sum(num_parameters(tiny_model().config)) == sum(p.numel() for p in tiny_model().parameters())
 
 
+def test_the_plan_of_packed_weights_is_what_they_take():
+    config = tiny_model().config
+    for precision, bits in (("int8", 8), ("int4", 4)):
+        plan = Footprint(config, PageConfig(), precision=precision)
+        layer = tiny_model().model.layers[0].mlp.up_proj.weight
+        packed = Packed.of(layer.repeat(1, 4)[:, :128], bits)  # a whole group, as large models have
+        assert packed.num_bytes / packed.rows().numel() == PRECISIONS[precision]
+        assert plan.weights < Footprint(config, PageConfig(), precision="bfloat16").weights
+    assert Footprint(OFFICIAL, PageConfig(), precision="int4").weights < 20 * GIB
+
+
+def test_pictures_are_drawn_on_the_cpu_where_they_do_not_fit_beside_the_model(copied, monkeypatch):
+    whole = Footprint(OFFICIAL, PageConfig(), precision="int4", vision=455_336_963, budget=5_600, available=24 * GIB)
+    assert not whole.fits and whole.apart().fits and "vision tokenizer, on the CPU" in whole.apart().report()
+    assert replace(whole, available=40 * GIB).apart().vision and replace(whole, available=9 * GIB).apart().vision
+    said, where = [], []
+    load = checkpoint.load_vision
+    monkeypatch.setattr(checkpoint, "load_vision", lambda *a, device: where.append(device) or load(*a, device=device))
+    config, vision = tiny_model().config, IbqTokenizer(IBQ)
+    parameters = sum(parameter.numel() for parameter in vision.parameters())
+    plan = Footprint(config, PageConfig(context=256), "float32", vision=parameters, vision_width=IBQ.ch)
+    load_official(*copied, context=256, available=plan.total - 1, say=said.append)
+    assert where == ["cpu"] and any("drawn on the CPU" in line for line in said)
+
+
 def test_what_does_not_fit_is_refused_before_loading_with_what_would(copied):
     plan = Footprint(OFFICIAL, PageConfig(), vision=455_336_963, device="cuda:0", available=79 * GIB)
     with pytest.raises(DoesNotFit, match=r"needs 86\.2 GiB.* cuda:0 has 79\.0 GiB free; .*fit: --precision fp8"):
@@ -132,6 +173,9 @@ def test_what_does_not_fit_is_refused_before_loading_with_what_would(copied):
         plan.check()
     with pytest.raises(DoesNotFit, match="nothing smaller fits"):
         replace(plan, available=2 * GIB).check()
+    small = replace(plan, budget=5_600, available=24 * GIB)
+    with pytest.raises(DoesNotFit, match=r"needs 73\.\d GiB.*what would fit: --precision int4 \(22\.\d GiB\)"):
+        small.check()
     (copied[0] / "model-00002-of-00002.safetensors").write_bytes(b"never read")
     with pytest.raises(DoesNotFit):
         load_official(*copied, available=1000)

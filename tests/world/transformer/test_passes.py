@@ -121,7 +121,8 @@ def test_a_served_model_is_the_model_and_leaves_it_alone(checkpoint_folder):
     rows, positions = model.embed(torch.arange(12)[None]), torch.arange(12)[None]
     exact = model(rows, positions, _Alone())
     torch.testing.assert_close(model.served("float32")(rows, positions, _Alone()), exact, rtol=1e-5, atol=1e-5)
-    for precision, tolerance in (("bfloat16", 0.02), ("fp8", 0.08)):  # 8 and 3 bits of mantissa, through two layers
+    # 8 and 3 bits of mantissa, and weights of 8 and 4 bits, through two layers
+    for precision, tolerance in (("bfloat16", 0.02), ("fp8", 0.08), ("int8", 0.03), ("int4", 0.3)):
         lower = model.served(precision)
         got = lower(lower.embed(torch.arange(12)[None]), positions, _Alone()).float()
         error = ((got - exact).norm() / exact.norm()).item()
@@ -160,7 +161,7 @@ def test_evidence_that_weighs_much_decides_and_in_any_precision(checkpoint_folde
         assert (tokens == codes).all() == decides
 
 
-@pytest.mark.parametrize("precision, agree", [("bfloat16", 0.9), ("fp8", 0.8)])
+@pytest.mark.parametrize("precision, agree", [("bfloat16", 0.9), ("fp8", 0.8), ("int8", 0.9), ("int4", 0.5)])
 def test_the_embedded_model_dreams_nearly_the_same_in_fewer_bits(precision, agree):
     """Of four scenes together: one frame has so few tokens that a handful decides."""
     checkpoint = load_checkpoint()
@@ -173,9 +174,10 @@ def test_the_embedded_model_dreams_nearly_the_same_in_fewer_bits(precision, agre
     assert np.mean(same) >= agree
 
 
-def test_fp8_walks_and_says_its_precision(checkpoint_folder, first_frame):
-    engine = served(checkpoint_folder, precision="fp8")
-    assert engine.precision == "fp8" and engine.cache.k.dtype == torch.bfloat16
+@pytest.mark.parametrize("precision", ["fp8", "int4"])
+def test_quantised_weights_walk_and_say_their_precision(checkpoint_folder, first_frame, precision):
+    engine = served(checkpoint_folder, precision=precision)
+    assert engine.precision == precision and engine.cache.k.dtype == torch.bfloat16
     assert engine.session(first_frame).step(WALK[0]).index == 1
 
 
