@@ -264,7 +264,7 @@ def test_what_an_eye_aside_does_not_know_is_dreamt_and_shown(page):
     page.wait_for("roam.memory.glimpse.index === 1 && roam.walk.unknown === 0")
     assert page.value("roam.walk.head.action").startswith("dream what is seen from")
     assert page.value("roam.walk.head.pose[0]") == 0
-    assert page.value("figures.textContent.includes('not dreamt')") is False
+    page.wait_for("!figures.textContent.includes('not dreamt')")
     eye, place = (
         page.value("roam.viewer.head.position.toArray()"),
         page.value("roam.memory.glimpse.place.position.toArray()"),

@@ -64,7 +64,7 @@ def test_between_frames_the_page_shows_where_the_held_keys_lead_and_says_so(page
     page.key("KeyQ", True)
     page.wait_for("between.views >= 3 && between.isShown")
     assert page.value("roam.index") == 0
-    assert "between frames, from memory" in page.value("figures.textContent")
+    page.wait_for("figures.textContent.includes('between frames, from memory')")
     assert (page.drawn("view") < 30).all()  # what the double shows of itself from elsewhere, and no frame
     page.wait_for("performance.now() - times.at(-1) > 1200")
     page.wait_for(f"between.views >= {page.value('between.views')} + 2")
@@ -75,7 +75,7 @@ def test_between_frames_the_page_shows_where_the_held_keys_lead_and_says_so(page
     page.key("KeyQ", False)
     Slow.stepping.open()
     page.wait_for("roam.index >= 1 && !heldSeq && !between.seq && !between.isShown")
-    assert "from memory" not in page.value("figures.textContent")
+    page.wait_for("!figures.textContent.includes('from memory')")
 
 
 def test_a_key_switches_them_off_and_on(page):
