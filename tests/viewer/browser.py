@@ -84,7 +84,7 @@ class Browser:
             try:
                 if value := get():
                     return value
-            except OSError:
+            except (OSError, IndexError):  # not there yet, or begun and empty
                 pass
             time.sleep(0.1)
         raise TimeoutError("the browser did not come to that within 120 s")

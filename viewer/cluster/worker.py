@@ -172,7 +172,7 @@ def _num_free(worlds: Worlds) -> int:
 def _memory_bytes() -> int:
     """What this process has in memory; 0 where the system does not say."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
         return 0
     return pages * 4096
