@@ -21,7 +21,7 @@ FLOOR |= {"world.sight", "world.spatial.pieces"}
 COMPILED = "world.compiled"  # beside the floor: whatever compiles for the CPU does so by it
 # the order of the tree: a file may import its own row and the rows before it
 WORLD_ROWS = (
-    {"pose", "words", "action", "frame", "sight", "records", "options", "compiled"},
+    {"pose", "words", "action", "frame", "sight", "records", "options", "compiled", "side_by_side"},
     {"config", "tokens.vocabulary", "spatial"},
     {"tokens.text", "tokens.vision", "emu.text", "emu.ibq"},
     {"tokens"},

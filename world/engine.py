@@ -29,7 +29,7 @@ from .spatial.view_memory import ViewMemory
 from .spatial.warp import View, Warp, is_known, remembered, warp
 from .stepping.elsewhere import plan_elsewhere
 from .stepping.seeds import mix, seed_of
-from .stepping.side_by_side import SideBySide
+from .side_by_side import SideBySide
 from .stepping.whole_frames import WholeFrames, codes_of, numbers_of
 from .tokens.vision import VisionTokenizer
 from .transformer.cache import KVCache

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..frame import Frame
 from ..pose import Camera, Pose
+from ..side_by_side import SideBySide
 from ..sight import Gaze, LookError, Piece, Sight
 from .eye import Scratch, draw_eye
 from .pieces import number_of, piece_of
@@ -31,6 +32,7 @@ MAX_CHOICES = 256  # of views, that are kept for one memory
 WIDEST_DEG = 170.0  # that a choice looks across
 ROUND_M, ROUND_TURN = 0.25, 0.1  # how far poses are rounded, in metres and of a quaternion, to choose views for them
 MARGIN_DEG = 24.0  # and how much wider the choice looks because of it
+_EYES = SideBySide(2)
 
 
 class Looker:
@@ -44,7 +46,7 @@ class Looker:
         self._slots: OrderedDict[int, int] = OrderedDict()  # by id(view), the one drawn longest ago first
         self._held: dict[int, View] = {}  # so that no other view takes its id
         self._chosen: tuple[ViewMemory, OrderedDict[tuple, list[View]]] | None = None
-        self._scratch: tuple[Camera, Scratch] | None = None
+        self._scratch: tuple[Camera, list[Scratch]] | None = None  # one an eye
         self._frame: tuple[Frame, View] | None = None
         self._numbers: dict[int, tuple[int, View]] = {}  # of the memory asked for last, by id(view)
         self._lock = threading.Lock()
@@ -69,12 +71,12 @@ class Looker:
         views = self._views(memory, frame, gaze)
         slots = np.array([self._slot(view) for view in views], np.int64)
         camera, eyes = gaze.camera, gaze.eyes
-        scratch, wide = self._scratch_for(camera), camera.width * len(eyes)
+        scratches, wide = self._scratches_for(camera, len(eyes)), camera.width * len(eyes)
         pixels = np.empty((camera.height, wide, 3), np.uint8)
         depth, unknown = np.empty((camera.height, wide), np.float32), np.empty((camera.height, wide), np.bool_)
-        for number, eye in enumerate(eyes):
-            turns, shifts = _ways(views, eye)
-            left = number * camera.width
+
+        def draw(number: int) -> None:
+            turns, shifts = _ways(views, eyes[number])
             draw_eye(
                 slots,
                 self._ready,
@@ -82,12 +84,14 @@ class Looker:
                 shifts,
                 self.camera.focal,
                 camera.focal,
-                left,
-                scratch,
+                number * camera.width,
+                scratches[number],
                 pixels,
                 depth,
                 unknown,
             )
+
+        _EYES.map(draw, range(len(eyes)))
         return Sight(gaze, frame.index, pixels, depth, unknown)
 
     def _views(self, memory: ViewMemory, frame: Frame, gaze: Gaze) -> list[View]:
@@ -127,10 +131,12 @@ class Looker:
         self._slots[id(view)] = slot
         return slot
 
-    def _scratch_for(self, camera: Camera) -> Scratch:
+    def _scratches_for(self, camera: Camera, count: int) -> list[Scratch]:
         if self._scratch is None or self._scratch[0] != camera:
-            self._scratch = (camera, Scratch.of(camera))
-        return self._scratch[1]
+            self._scratch = (camera, [])
+        scratches = self._scratch[1]
+        scratches += [Scratch.of(camera) for _ in range(count - len(scratches))]
+        return scratches
 
 
 class Remembered:

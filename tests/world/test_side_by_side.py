@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from roam.world.stepping.side_by_side import SideBySide
+from roam.world.side_by_side import SideBySide
 
 
 def test_values_come_in_the_order_of_their_items():

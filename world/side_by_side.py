@@ -1,6 +1,7 @@
-"""Does the same for several sessions at once, on every core there is: what is compiled for the CPU lets others run.
+"""Does the same for several sessions or eyes at once, on every core there is: what is compiled for the CPU lets others
+run.
 
-Knows nothing of what is done; it must be safe to do for two sessions at a time.
+Knows nothing of what is done; it must be safe to do for two at a time.
 """
 
 from __future__ import annotations
