@@ -41,7 +41,7 @@ def engine_parts(counts: tuple[int, ...] = (1, 4, 16)) -> list[Part]:
     """Covered steps of the embedded model: walkers in turn, and side by side."""
     from ..viewer.opening.worlds import OpenRequest, SceneWorlds
     from ..world.engine import Engine
-    from ..world.stepping.side_by_side import SideBySide
+    from ..world.side_by_side import SideBySide
 
     engine, parts = Engine.from_checkpoint(None), []
     first = SceneWorlds(size=engine.frame_side)

@@ -43,9 +43,9 @@ WARM_UP = 10
 
 @dataclass(frozen=True)
 class Row:
-    """Looks of so many pixels a side by so many eyes. Times in milliseconds; core_ms: what a look took of the cores, p50,
-    0 beside other work; beside: "", "steps" of the dream, or the "wire"; per_s: looks a second, one after the other or as they came due;
-    wire_bytes: of an answer, 0 where there is no wire."""
+    """Looks of so many pixels a side by so many eyes. Times in milliseconds; core_ms: what a look took of the cores,
+    p50, 0 beside other work; beside: "", "steps" of the dream, or the "wire"; per_s: looks a second, one after the
+    other or as they came due; wire_bytes: of an answer, 0 where there is no wire."""
 
     side: int
     eyes: int

@@ -25,11 +25,11 @@ from .frame_codec import FrameCodec
 from .pose import Camera, Pose
 from .saves.snapshot import load_session, save_changes, save_session
 from .session import NUM_VIEWS, REWIND_LIMIT, Keyframe, Moment, Plan, Prepared, Session, view_index
+from .side_by_side import SideBySide
 from .spatial.view_memory import ViewMemory
 from .spatial.warp import View, Warp, is_known, remembered, warp
 from .stepping.elsewhere import plan_elsewhere
 from .stepping.seeds import mix, seed_of
-from .side_by_side import SideBySide
 from .stepping.whole_frames import WholeFrames, codes_of, numbers_of
 from .tokens.vision import VisionTokenizer
 from .transformer.cache import KVCache
