@@ -140,6 +140,9 @@ class RayFleet:
             ) from error
         except ray.exceptions.RayError as error:
             raise FleetError(f"a worker could not be started: {str(error).strip().splitlines()[-1]}") from error
+        if self._ending.is_set():  # the others have been ended
+            ray.kill(actor)
+            raise FleetError("the front closes, and starts no worker any more")
         return self._enter(name, actor, told)
 
     def ask(self, name: str, method: str, *arguments: Any) -> Any:
@@ -166,9 +169,9 @@ class RayFleet:
 
     def end(self, *, workers_stay: bool) -> None:
         """Leave Ray. Workers stay in a cluster that was joined; one of our own ends."""
+        self._ending.set()
         for name in [] if workers_stay and self._address else list(self._actors):
             self.stop(name)
-        self._ending.set()
         if self._thread.is_alive():
             self._thread.join()
         self._ray.shutdown()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 
 import pytest
@@ -40,6 +41,13 @@ class Cluster:
 def cluster(tmp_path):
     with contextlib.ExitStack() as stack:
         yield Cluster(tmp_path, stack)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    """Every thread of ours that a test began has ended when the test has: a worker that stays would be found later."""
+    yield
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("roam-")])
 
 
 def until(is_so, *, timeout_s: float = 60.0):

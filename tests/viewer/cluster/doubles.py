@@ -25,15 +25,15 @@ class ThreadFleet:
         self.place, self.workers = SharedPlace(str(place)), {}
         self._front_key, self._worlds, self._most = front_key, worlds, most
         self._numbers, self._on_death = count(1), lambda name: None
-        self._lock = threading.Lock()
+        self._lock, self._is_over = threading.Lock(), False
 
     def begin(self, on_death: Callable[[str], None]) -> list[About]:
-        self._on_death = on_death
+        self._on_death, self._is_over = on_death, False
         return [worker.about for worker in self.workers.values()]
 
     def start(self) -> About:
         with self._lock:
-            if len(self.workers) >= self._most:
+            if self._is_over or len(self.workers) >= self._most:
                 raise FleetError("no machine is left")
             name = f"w{next(self._numbers)}"
             self.workers[name] = Worker(name, self._worlds(), self.place, front_key=self._front_key, every_s=EVERY_S)
@@ -58,8 +58,10 @@ class ThreadFleet:
         self.workers.pop(name).stop()
 
     def end(self, *, workers_stay: bool) -> None:
-        for name in [] if workers_stay else list(self.workers):
-            self.stop(name)
+        with self._lock:  # one that is being started is waited for, and no other begins
+            self._is_over = True
+            for name in [] if workers_stay else list(self.workers):
+                self.stop(name)
 
 
 class _Nowhere:

@@ -41,6 +41,20 @@ def place(request, tmp_path):
     server.stop()
 
 
+@pytest.fixture
+def keep():
+    """Makes keepers, and stops them at the end."""
+    made = []
+
+    def make(folder, place) -> Keeper:
+        made.append(Keeper(folder, place))
+        return made[-1]
+
+    yield make
+    for keeper in made:
+        keeper.stop()
+
+
 def test_a_place_takes_gives_lists_and_removes(place):
     place.put("sessions/a/meta.json", b"1")
     place.put("sessions/a/log-1.jsonl", b"2")
@@ -55,11 +69,11 @@ def test_a_place_takes_gives_lists_and_removes(place):
         place.get("sessions/a/meta.json")
 
 
-def test_a_walk_goes_on_from_the_place_as_it_stood(place, tmp_path):
+def test_a_walk_goes_on_from_the_place_as_it_stood(place, tmp_path, keep):
     here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
     walk = Tiny(3)
     meta = here.snapshot(Meta("ab", "c" * 64), walk)
-    keeper = Keeper(here.folder, place)
+    keeper = keep(here.folder, place)
     keeper.round()
     for _ in range(3):
         walk.step(FORWARD)
@@ -70,7 +84,7 @@ def test_a_walk_goes_on_from_the_place_as_it_stood(place, tmp_path):
     here.log("ab", Done(FORWARD, 7))
     here.save("c" * 64, "door", walk)
     keeper.round()
-    other = Keeper(there.folder, place)
+    other = keep(there.folder, place)
     other.fetch("ab")
     found, explorer, _ = finished(there.restored("ab", TinyWorlds().load))
     assert explorer.frame.digest == walk.frame.digest and found.last == 7
@@ -79,9 +93,9 @@ def test_a_walk_goes_on_from_the_place_as_it_stood(place, tmp_path):
     there.close()
 
 
-def test_what_is_not_wanted_any_more_goes_and_a_closed_walk_goes_whole(place, tmp_path):
+def test_what_is_not_wanted_any_more_goes_and_a_closed_walk_goes_whole(place, tmp_path, keep):
     store, walk = Store(tmp_path / "here"), Tiny(1)
-    meta, keeper = store.snapshot(Meta("ab", "c" * 64), walk), Keeper(tmp_path / "here", place)
+    meta, keeper = store.snapshot(Meta("ab", "c" * 64), walk), keep(tmp_path / "here", place)
     for _ in range(4):
         keeper.round()
         meta = store.snapshot(meta, walk)
@@ -93,7 +107,7 @@ def test_what_is_not_wanted_any_more_goes_and_a_closed_walk_goes_whole(place, tm
     store.close()
 
 
-def test_meta_is_not_sent_before_what_it_names(tmp_path):
+def test_meta_is_not_sent_before_what_it_names(tmp_path, keep):
     """A worker that dies between two files leaves a walk that can be taken up."""
     store, order = Store(tmp_path / "here"), []
 
@@ -104,17 +118,17 @@ def test_meta_is_not_sent_before_what_it_names(tmp_path):
 
     place = Watched(str(tmp_path / "shared"))
     store.snapshot(Meta("ab", "c" * 64), Tiny(1))
-    Keeper(store.folder, place).round()
+    keep(store.folder, place).round()
     assert order[-1] == "meta.json" and "snapshot-1" in order
     assert json.loads(place.get("sessions/ab/meta.json"))["snapshot"] == 1
     store.close()
 
 
-def test_a_place_that_is_away_is_counted_and_tried_again(tmp_path):
+def test_a_place_that_is_away_is_counted_and_tried_again(tmp_path, keep):
     store = Store(tmp_path / "here")
     store.snapshot(Meta("ab", "c" * 64), Tiny(1))
     (tmp_path / "shared").write_text("a file where the folder should be")
-    keeper = Keeper(store.folder, SharedPlace(str(tmp_path / "shared")))
+    keeper = keep(store.folder, SharedPlace(str(tmp_path / "shared")))
     keeper.round()
     assert keeper.failures == 1
     (tmp_path / "shared").unlink()
