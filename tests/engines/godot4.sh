@@ -3,17 +3,10 @@
 # build/godot4 (1.6 GB, some minutes), and build/engines/godot4, which runs it there. Needs root and debootstrap.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tests/engines/sid.sh
 ROOT=$PWD/build/godot4
 mkdir -p build/engines
-if [ ! -x "$ROOT/usr/bin/godot" ]; then
-	command -v debootstrap > /dev/null || apt-get install -y --no-install-recommends debootstrap
-	[ -e "$ROOT/etc/debian_version" ] || debootstrap --variant=minbase sid "$ROOT" http://deb.debian.org/debian
-	printf '#!/bin/sh\nexit 101\n' > "$ROOT/usr/sbin/policy-rc.d" # nothing is to start in there
-	chmod +x "$ROOT/usr/sbin/policy-rc.d"
-	chroot "$ROOT" apt-get update -o Acquire::Check-Valid-Until=false
-	DEBIAN_FRONTEND=noninteractive chroot "$ROOT" apt-get install -y --no-install-recommends \
-		godot libgl1 libglx-mesa0 libegl1 libgl1-mesa-dri
-fi
+sid "$ROOT" godot godot libgl1 libglx-mesa0 libegl1 libgl1-mesa-dri
 # what lies outside is copied in, and out again what a film wrote
 cat > build/engines/godot4 <<END
 #!/bin/sh

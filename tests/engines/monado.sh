@@ -4,19 +4,12 @@
 # debootstrap; draws in software.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tests/engines/sid.sh
 ROOT=${MONADO_ROOT:-$PWD/build/monado}
 XR=pyopenxr==1.1.6501
 mkdir -p build/engines
-if [ ! -x "$ROOT/usr/bin/monado-service" ]; then
-	command -v debootstrap > /dev/null || apt-get install -y --no-install-recommends debootstrap
-	[ -e "$ROOT/etc/debian_version" ] || debootstrap --variant=minbase sid "$ROOT" http://deb.debian.org/debian
-	printf '#!/bin/sh\nexit 101\n' > "$ROOT/usr/sbin/policy-rc.d" # nothing is to start in there
-	chmod +x "$ROOT/usr/sbin/policy-rc.d"
-	chroot "$ROOT" apt-get update -o Acquire::Check-Valid-Until=false
-	DEBIAN_FRONTEND=noninteractive chroot "$ROOT" apt-get install -y --no-install-recommends \
-		monado-service libopenxr1-monado mesa-vulkan-drivers libegl1 libegl-mesa0 libgl1-mesa-dri \
-		python3-numpy python3-opengl python3-zmq python3-msgpack python3-pil
-fi
+sid "$ROOT" monado-service monado-service libopenxr1-monado mesa-vulkan-drivers libegl1 libegl-mesa0 libgl1-mesa-dri \
+	python3-numpy python3-opengl python3-zmq python3-msgpack python3-pil
 if [ ! -e "$ROOT/opt/xr/xr/__init__.py" ]; then # a wheel of Python alone, with its loader: fetched out here
 	python3 -m pip download -q --no-deps --only-binary=:all: -d build/engines "$XR"
 	mkdir -p "$ROOT/opt/xr" && python3 -m zipfile -e build/engines/pyopenxr-*.whl "$ROOT/opt/xr"
