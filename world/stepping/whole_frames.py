@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -31,8 +32,8 @@ class WholeFrames:
         or the frame before as the tokenizer has it."""
         decoders = {
             "dida": self._denoise,
-            "autoregressive": self._token_by_token,
-            "jacobi": self._with_guesses,
+            "autoregressive": partial(self._in_turn, window=1),
+            "jacobi": partial(self._in_turn, window=WINDOW),
             "carry": self._carry,
         }
         return decoders[decoder](sessions, plans, pages)
@@ -88,12 +89,6 @@ class WholeFrames:
             return start_from_noise(self.path, (1, self.layout.num_cells), seeds)
         before = self._shown_codes(session)
         return start_from_frame(self.path, before, seeds)
-
-    def _token_by_token(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
-        return self._in_turn(sessions, plans, pages, window=1)
-
-    def _with_guesses(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
-        return self._in_turn(sessions, plans, pages, window=WINDOW)
 
     def _in_turn(
         self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int], *, window: int
