@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -30,7 +30,7 @@ class WholeFrames:
         """The codes (B, N) of each session's next frame; its words are written into its new page. decoder: "dida",
         "autoregressive", "jacobi", which draws the same tokens several a pass, or "carry", which takes the carried view
         or the frame before as the tokenizer has it."""
-        decoders = {
+        decoders: dict[str, Callable[..., Tensor]] = {
             "dida": self._denoise,
             "autoregressive": partial(self._in_turn, window=1),
             "jacobi": partial(self._in_turn, window=WINDOW),
