@@ -78,12 +78,13 @@ def stages_of(order: TrainOrder) -> tuple[str, ...]:
 
 def recipe_of(order: TrainOrder):
     """The recipe with the order's numbers in it."""
-    from ...world.training.recipe import SIZES, Recipe, within
+    from ...world.training.recipe import SIZES, Recipe, on_gpu, within
 
-    recipe = SIZES[order.size](Recipe())
+    recipe = replace(SIZES[order.size](Recipe()), data="" if order.data is None else str(order.data.absolute()))
+    if order.device.startswith("cuda"):
+        recipe = on_gpu(recipe)
     if order.minutes is not None:
         recipe = within(recipe, 60 * order.minutes, stages_of(order))
-    recipe = replace(recipe, data="" if order.data is None else str(order.data.absolute()))
     if order.tokenizer_minutes is not None:
         recipe = replace(recipe, tokenizer=replace(recipe.tokenizer, max_seconds=60 * order.tokenizer_minutes))
     if order.depth_minutes is not None:

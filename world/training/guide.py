@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .canvases import Canvases
+from .fresh import Growing
 from .dream import DreamBatch, DreamRecipe, train_dream
 from .world_model import WorldTrainer
 
@@ -34,7 +35,7 @@ class GuideRecipe:
 
 
 def train_guided(
-    data: Canvases,
+    data: Canvases | Growing,
     held_out: Canvases,
     folder: str | Path,
     recipe: GuideRecipe,
