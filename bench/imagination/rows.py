@@ -161,7 +161,6 @@ WITHOUT_MODEL: dict[str, Row] = {
     "blurred truth": blurred,
     "noise": noisy,
     "truth, cells shuffled": shuffled,
-    "truth, cells shuffled": shuffled,
     "nearest training view": nearest_training_view,
     "frozen": frozen,
     "mean colour": mean_colour,

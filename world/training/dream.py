@@ -97,7 +97,8 @@ def make_dream_batch(
     tired = draw(B, T, C, 1) < recipe.tired
     hurt = tired & (draw(B, T, C, N) < recipe.hurt)
     cells = torch.where(known[..., None], carried[:, :, None], digits[:, :, None])
-    tiring = lambda clean, where: trainer.noised(clean, torch.full(where.shape, recipe.tired_level, device=device), generator)  # noqa: E731
+    levels = lambda where: torch.full(where.shape, recipe.tired_level, device=device)  # noqa: E731
+    tiring = lambda clean, where: trainer.noised(clean, levels(where), generator)  # noqa: E731
     cells = torch.where(hurt[..., None], tiring(cells, hurt), cells)
     cells = torch.where(asked[..., None], torch.tensor(-1, device=device), cells)
     # whole frames: from noise or from the frame before
@@ -190,9 +191,7 @@ def dream_batch(
     return make_dream_batch(trainer, data, rng.integers(len(data.tokens), size=recipe.walks), recipe, generator)
 
 
-def _dream_step(
-    trainer: WorldTrainer, optimizers, batch: DreamBatch, recipe: DreamRecipe, losses: Losses
-) -> Tensor:
+def _dream_step(trainer: WorldTrainer, optimizers, batch: DreamBatch, recipe: DreamRecipe, losses: Losses) -> Tensor:
     """The two losses (2,), on their device: who asks for a number waits for it."""
     asked, clean = losses(trainer, batch)
     for optimizer in optimizers:

@@ -33,6 +33,7 @@ def dream_codes(
         steps=dida.dream_steps,
         temperature=dida.dream_temperature,
         pull=dida.dream_guidance,
+        at_once=dida.dream_holes,
     )
     pages = [engine.cache.allocate() for _ in range(TOGETHER)]
     parts = []

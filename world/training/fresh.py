@@ -1,8 +1,8 @@
 """Walks without end: scenes rendered while training goes on, for a GPU that is done with what is on disk in a minute.
 
 A walk by keyframes through a scene of its own becomes two rows of canvases, it and its mirror image, in which left is
-right; what is carried is warped once for both. Processes write them to a folder in shards, and a run draws from all that
-are there. The painter's glimpses come from such walks too, in order: a step's batch is of its number alone.
+right; what is carried is warped once for both. Processes write them to a folder in shards, and a run draws from all
+that are there. The painter's glimpses come from such walks too, in order: a step's batch is of its number alone.
 """
 
 from __future__ import annotations

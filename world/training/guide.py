@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .canvases import Canvases
-from .fresh import Growing
 from .dream import DreamBatch, DreamRecipe, train_dream
+from .fresh import Growing
 from .world_model import WorldTrainer
 
 

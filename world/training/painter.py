@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import asdict, dataclass, fields
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
 from functools import reduce
 from itertools import pairwise
 from pathlib import Path
