@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from roam.viewer.cli import app
 from typer.main import get_command
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -94,6 +95,12 @@ def test_every_command_of_roam_is_there_and_takes_the_options_that_it_is_told_wi
         path, options = options_of(words)
         told = {word.split("=")[0] for word in words if OPTION.fullmatch(word.split("=")[0])}
         assert told <= {*options, "--help"}, f"{path} has no {sorted(told - options)}"
+
+
+@pytest.mark.parametrize("command", ["play", "view"])
+def test_the_help_prints_the_extra_that_a_headset_wants(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "'roam-worlds[xr]'" in CliRunner().invoke(app, [command, "--help"]).output
 
 
 @each_page
