@@ -34,7 +34,8 @@ class TrainOrder:
 
     def __post_init__(self):
         from ...world.adaptation.run import device_of
-        from ...world.training.recipe import SIZES, STAGES
+        from ...world.training.recipe import STAGES
+        from ...world.training.sizes import SIZES
 
         if self.size not in SIZES:
             raise OutputError(f"unknown size '{self.size}'; known: {', '.join(SIZES)}")
@@ -78,7 +79,8 @@ def stages_of(order: TrainOrder) -> tuple[str, ...]:
 
 def recipe_of(order: TrainOrder):
     """The recipe with the order's numbers in it."""
-    from ...world.training.recipe import SIZES, Recipe, on_gpu, within
+    from ...world.training.recipe import Recipe
+    from ...world.training.sizes import SIZES, on_gpu, within
 
     recipe = replace(SIZES[order.size](Recipe()), data="" if order.data is None else str(order.data.absolute()))
     if order.device.startswith("cuda"):

@@ -2,7 +2,8 @@
 
 A walk by keyframes through a scene of its own becomes two rows of canvases, it and its mirror image, in which left is
 right; what is carried is warped once for both. Processes write them to a folder in shards, and a run draws from all
-that are there. The painter's glimpses come from such walks too, in order: a step's batch is of its number alone.
+that are there. The painter's glimpses come from such walks too, in order: a step's batch is of its number alone. And codes
+that a model dreams beside glimpses, for the painter's last stage.
 """
 
 from __future__ import annotations
@@ -16,18 +17,22 @@ import numpy as np
 import torch
 from torch import multiprocessing
 
-from ...scenes.recording.sources import record_rollout
-from ...scenes.recording.walked import Walked
+from ...scenes.recorder import Walked, keyframe_walk_of
 from ...scenes.splits import SPLIT_SIZE
-from ..pose import Camera
+from ..checkpoint import Checkpoint
+from ..dreamer import Asked, Dreamer
+from ..engine import Engine
+from ..pose import Pose
+from ..tokens.painter import Painter, PainterConfig
 from ..tokens.text import TextTokenizer
 from ..tokens.vision import VisionTokenizer
 from .canvases import Canvases, carried_views, load_canvases, save_canvases, scaled_off
 from .data import Walks
-from .painter import Glimpse, PainterRecipe, draw_glimpse
+from .painter import Glimpse, PainterRecipe, draw_glimpse, dreamt_glimpse
 
 PER_SHARD = 32  # walks
 GLIMPSES = 4  # of a walk
+TOGETHER = 8  # glimpses that are dreamt beside at once
 
 
 @torch.inference_mode()
@@ -66,7 +71,7 @@ def write_shards(folder: str, vision: VisionTokenizer, first: int, apart: int, f
         path = Path(folder) / f"fresh-{start:07d}.safetensors"
         if not path.exists():
             numbers = range(start, start + PER_SHARD)
-            walked = (record_rollout("train", number, frames, Camera(), "keyframes") for number in numbers)
+            walked = (keyframe_walk_of("train", number, frames) for number in numbers)
             parts = [canvases_of(one, n, vision, text, capacity) for one, n in zip(walked, numbers, strict=True)]
             save_canvases(joined_canvases(parts), path)
 
@@ -132,7 +137,7 @@ class Growing:
 
 def fresh_walks(split: str, numbers: range, frames: int) -> Walks:
     """Walks by keyframes of those numbers in memory, as a recipe reads them."""
-    walked = [record_rollout(split, number, frames, Camera(), "keyframes") for number in numbers]
+    walked = [keyframe_walk_of(split, number, frames) for number in numbers]
     return Walks(
         np.stack([one.pixels for one in walked]),
         np.stack([one.depth for one in walked if one.depth is not None]),
@@ -164,3 +169,36 @@ def fresh_glimpses(
                 yield waiting.pop(0).result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@torch.inference_mode()
+def dream_codes(
+    checkpoint: Checkpoint, walks: Walks, count: int, recipe: PainterRecipe, *, progress=None
+) -> np.ndarray:
+    """(count, h, w) int16: the codes dreamt beside the first `count` dreamt_glimpses of the walks, with no words and no
+    pages before, as the first view of a walk. progress: called with the share done."""
+    engine = Engine(checkpoint)
+    config = engine.vision.config
+    painter = Painter(PainterConfig(config.size, len(config.levels), config.widths, config.heads))
+    dida = checkpoint.dida
+    dreamer = Dreamer(
+        engine.passes,
+        engine.vision,
+        painter,
+        steps=dida.dream_steps,
+        temperature=dida.dream_temperature,
+        pull=dida.dream_guidance,
+        at_once=dida.dream_holes,
+    )
+    pages = [engine.cache.allocate() for _ in range(TOGETHER)]
+    parts = []
+    for first in range(0, count, TOGETHER):
+        numbers = range(first, min(first + TOGETHER, count))
+        asked = [
+            Asked(Pose.at(0, 0, 0), dreamt_glimpse(walks, number, recipe).carried, (), (), page, 0, number)
+            for number, page in zip(numbers, pages, strict=False)
+        ]
+        parts.append(dreamer.decide(asked).view(-1, *config.grid).cpu().numpy().astype(np.int16))
+        if progress:
+            progress(min(1.0, (first + TOGETHER) / count))
+    return np.concatenate(parts)

@@ -241,17 +241,15 @@ def train_painter(
     that is left, instead of some of the walks (fresh.fresh_glimpses). progress: called with (share done, the log row)
     now and then."""
     run = Run(folder)
-    vision = vision.to(device)
+    vision.to(device)
     torch.manual_seed(recipe.seed)
-    model = channels_last(Painter(config))
+    model = channels_last(Painter(config)).to(device)
     model.begin_as(vision)
     if begin is not None:
         model.go_on_from(begin)
-    judge = channels_last(Judges())
+    judge = channels_last(Judges()).to(device)
     if judges is not None:
         judge.load_state_dict(judges)
-    model.to(device)
-    judge.to(device)
     optimizers = make_painter_optimizers(model, judge, recipe)
     average, step = Average(model, 0.998), 0
     if state := run.resume():

@@ -13,7 +13,8 @@ from roam.world.tokens.text import TextTokenizer
 from roam.world.training.dream import DreamRecipe, dream_batch
 from roam.world.training.fresh import FreshShards, Growing, canvases_of, fresh_glimpses, glimpses_of, mirrored
 from roam.world.training.painter import PainterRecipe
-from roam.world.training.recipe import Recipe, make_trainer, on_gpu, run_recipe
+from roam.world.training.recipe import Recipe, make_trainer, run_recipe
+from roam.world.training.sizes import on_gpu
 
 TEXT = TextTokenizer()
 

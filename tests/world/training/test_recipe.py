@@ -26,8 +26,9 @@ from roam.world.training.factored import FactoredCodes
 from roam.world.training.guide import GuideRecipe
 from roam.world.training.muon import orthogonal
 from roam.world.training.painter import PainterRecipe
-from roam.world.training.recipe import STAGES, Recipe, large, load_tokenizer, make_trainer, run_recipe
+from roam.world.training.recipe import STAGES, Recipe, load_tokenizer, make_trainer, run_recipe
 from roam.world.training.run import Run, learning_rate
+from roam.world.training.sizes import large
 from roam.world.training.tokenizer import TokenizerRecipe
 from roam.world.training.world_model import Stage, WorldRecipe, WorldTrainer, make_batch
 
