@@ -1,4 +1,4 @@
-"""How a program comes to a server, or is told in a sentence why it does not. Knows no window and no start."""
+"""Connects a program to a server, or says in a sentence why it cannot. Knows no window and no Start."""
 
 from __future__ import annotations
 

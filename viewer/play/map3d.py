@@ -110,7 +110,7 @@ class Newest:
         return None
 
     def leave(self) -> None:
-        """Let the process end though nobody takes what was put."""
+        """Let this process end even if nobody has taken what was put."""
         self._queue.cancel_join_thread()
 
 
