@@ -175,7 +175,7 @@ def adapt(
     are averaged. progress: called with (share done, the log row) now and then, in the first process.
     """
     if recipe.rank:
-        add_low_rank(learner.transformer, recipe.rank)
+        add_low_rank(learner.transformer, recipe.rank, seed=recipe.seed)
     if recipe.recompute:
         recompute_layers(learner.transformer)
     learner.train()
