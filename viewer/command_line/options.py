@@ -27,7 +27,8 @@ AllowOrigin = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="cuda or cpu; without it, whatever there is.")]
 ClusterFolder = Annotated[Path | None, typer.Option(help="Folder of the front's key and control socket.")]
-Worn = Annotated[bool, typer.Option("--xr", help="On a headset, by OpenXR (pip install 'roam-worlds[xr]').")]
+# rich, which prints the help, would take [xr] for a style of letters without the backslash
+Worn = Annotated[bool, typer.Option("--xr", help=r"On a headset, by OpenXR (pip install 'roam-worlds\[xr]').")]
 KeyFolder = Annotated[Path | None, typer.Option(help="Folder of the keys.")]
 
 

@@ -22,3 +22,13 @@ def greet(port: int) -> socket.socket:
         got += line.recv(64 - len(got))
     line.sendall(frame(b"\x05READY\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER", command=True))
     return line
+
+
+def sent_until_cut(line: socket.socket, data: bytes, most: int) -> int:
+    """Send the same bytes up to `most` times; returns how often they could be sent before the other side hung up."""
+    for count in range(most):
+        try:
+            line.sendall(data)
+        except OSError:
+            return count
+    return most
