@@ -21,6 +21,7 @@ from ..checkpoint import Checkpoint
 from ..emu.checkpoint import parts_of
 from ..emu.sequence import Format
 from ..emu.text import EmuTextTokenizer, find_text_tokenizer
+from ..tokens.vision import VisionTokenizer
 from ..training.parallel import launch
 from ..transformer.model import QUANTISED
 from .checking import check_examples, refuse_faults
@@ -124,6 +125,7 @@ def sequences_of(examples: Sequence[Example], checkpoint: Checkpoint, order: Tun
     if order.is_official:
         yield from answer_sequences(examples, checkpoint, area=order.area)
     else:
+        assert isinstance(checkpoint.vision, VisionTokenizer), "what a checkpoint of ours has"
         size = checkpoint.vision.config.size
         walks = (walk_of(example, size) for example in examples)
         yield from walk_sequences(walks, checkpoint, _walk_layout(order, checkpoint))

@@ -258,6 +258,27 @@ def test_a_bad_line_stops_before_the_weights_are_loaded_and_can_then_be_mended(o
 def test_a_checkpoint_of_ours_learns_walks(tmp_path, checkpoint_folder):
     answer = [{"image": "a.png"}, {"turn": "turn left"}, {"image": "b.png"}, {"image": "a.png"}]
     data = write(tmp_path, *[{"task": "explore", "question": "a hall", "answer": answer}] * 2)
-    folder = run_tuning(TuneOrder(tmp_path / "out", checkpoint_folder, data=data, recipe=replace(QUICK, max_steps=2), frames=3))
+    folder = run_tuning(
+        TuneOrder(tmp_path / "out", checkpoint_folder, data=data, recipe=replace(QUICK, max_steps=2), frames=3)
+    )
     before, after = load_checkpoint(checkpoint_folder), load_checkpoint(folder)
     assert not torch.equal(before.model.lm_head.weight, after.model.lm_head.weight) and after.dida == before.dida
+
+
+def test_the_commands_options_reach_the_order(monkeypatch, tmp_path):
+    from roam.viewer.cli import main
+    from roam.viewer.commands import examples as module
+
+    orders: list[TuneOrder] = []
+    monkeypatch.setattr(module, "tune", orders.append)
+    official = ["--model", "m", "--vision-tokenizer", "v", "--eval", "e.jsonl", "--area", "1024", "--rank", "64"]
+    said = ["--code-weight", "0.5", "--measure-every", "7", "--save-every", "9", "--longest", "999", "--context", "998"]
+    for options in ([], [*official, *said]):
+        with pytest.raises(SystemExit):
+            main(["tune", "sft", "--data", "d.jsonl", "--out", str(tmp_path), *options])
+    ours, theirs = orders
+    assert (ours.recipe.peak, ours.recipe.prompt_dropout, ours.recipe.rank) == (1e-3, 0, 0)
+    assert (theirs.recipe.peak, theirs.recipe.prompt_dropout, theirs.recipe.rank) == (1e-4, 0.1, 64)
+    assert [str(path) for path in theirs.files] == ["d.jsonl", "e.jsonl"] and theirs.area == 1024
+    assert (theirs.recipe.code_weight, theirs.recipe.measure_every, theirs.recipe.save_every) == (0.5, 7, 9)
+    assert (theirs.longest, theirs.context) == (999, 998)
