@@ -154,7 +154,8 @@ def test_every_module_extra_and_target_of_make_is_there(page):
 
 def test_every_row_of_what_was_tried_names_a_test_that_is_there():
     lines = text_of(ROOT / "docs" / "everywhere.md").splitlines()
-    rows = [line for line in lines if "| `" in line]
+    tables = lines[: lines.index("## Run and not run")]
+    rows = [line for line in tables if "| `" in line]
     assert len(rows) > 20
     for row in rows:
         told = row.rsplit("|", 2)[1]
