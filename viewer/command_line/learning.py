@@ -1,4 +1,4 @@
-"""`roam record`, `data`, `train` and `adapt`: from recordings to weights."""
+"""`roam record`, `train` and `adapt`: from recordings to weights."""
 
 from __future__ import annotations
 
@@ -38,18 +38,6 @@ def record(
         raise OutputError("--words say what an environment's actions are called: give --env, or leave them out")
     source = f"gym:{env}" if env else (f"footage:{footage}" if footage else world)
     run(RecordOrder(folder, source, split, rollouts, frames, first, keyframes, workers, words, fit, step_s))
-
-
-def data_check(
-    folder: Annotated[Path, typer.Argument(help="Recordings, or videos with their actions.")],
-    out: Annotated[Path, typer.Option(help="Where the contact sheet goes.")] = Path("roam-out"),
-    step_s: Annotated[float, typer.Option(min=0.01, help="Seconds of footage from frame to frame.")] = 0.2,
-) -> None:
-    """What is in a folder and what is missing, what was done, and a sheet of frames; exit code 1 for gaps."""
-    from ..commands.data import check
-
-    if not check(folder, out, step_s):
-        raise typer.Exit(1)
 
 
 def train(
