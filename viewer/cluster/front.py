@@ -339,7 +339,7 @@ class Front(Reception):
     # Who comes and goes.
 
     def _leave(self, client_id: bytes) -> None:
-        """A client is gone; its walks stand."""
+        """Take note that a client is gone; its walks stay."""
         self.books.lines.hang_up(client_id)
         self._admission.leave(client_id)
         for route in self.books.routes.by_session.values():

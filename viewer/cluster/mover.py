@@ -63,7 +63,7 @@ class Mover:
         def released(value: Any) -> None:
             if isinstance(value, Exception):
                 log.error("worker %s cannot be drained: %s", name, value)
-                return  # it has died, which is seen to
+                return  # the worker has died: `died` moves its walks
             for route in routes:
                 if value.get(route.session):
                     log.error("session %s: %s", route.session, value[route.session])

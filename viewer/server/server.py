@@ -110,7 +110,7 @@ class Server:
         )
 
     def _leave(self, client_id: bytes) -> None:
-        """A client is gone."""
+        """Take note that a client is gone."""
         self._registry.leave(client_id)
         self._recordings.leave(client_id.hex())
 
@@ -136,7 +136,7 @@ class Server:
             self._thread.join()
 
     def close(self) -> None:
-        """Give back a server that was never run."""
+        """Close the socket and the store of a server that was never run."""
         self._store.close()
         self._wire.close()
 
@@ -299,7 +299,7 @@ class Server:
         return self._explorers.num_awake + self._handlers.num_opening - parking - self.limits.max_awake
 
     def _park_walks(self, *, idle_s: float) -> None:
-        """Put the walks to disk that nobody walked for so long, and the oldest of those that there are too many of."""
+        """Move to disk the walks that stood still for so long and, if too many are in memory, the stillest."""
         now, too_many = time.monotonic(), self._num_too_many
         still = [s for s in self._registry.sessions.values() if not (s.is_parked or s.is_stepping or s.jobs or s.looks)]
         for number, session in enumerate(sorted(still, key=lambda session: session.active_at)):
@@ -307,7 +307,7 @@ class Server:
                 self._park(session)
 
     def _park(self, session: ServedWalk) -> None:
-        """Put a walk to disk and give back its memory, behind whatever is being done with it."""
+        """Move a walk to disk and give back its memory, once the work on it that waits already is done."""
         session.jobs, session.is_parking = session.jobs + 1, True
         explorers, strand = self._explorers, session.strand
 
