@@ -12,7 +12,7 @@ from .placing import Post, Waiter, full, has_room, place
 
 @dataclass(frozen=True)
 class Ticket:
-    """Who waits, for what."""
+    """A client that waits for a place, and what it asked for."""
 
     client: bytes
     message: p.Open | p.Load

@@ -36,6 +36,7 @@ TICK_S = 0.25
 PING_S = 2.0  # to each worker on each line, so that nobody is taken for gone
 RETRY_MS = 5
 MAX_READS = 200  # messages read before workers get their turn
+PAUSE_S = 0.01  # after a turn that failed, lest one that always fails takes a whole core
 
 
 class Front(Reception):
@@ -121,7 +122,7 @@ class Front(Reception):
                     self._turn()
                 except Exception:  # whatever one turn ran into, the next one serves everybody else
                     log.exception("a turn of the front failed")
-                    time.sleep(0.01)
+                    time.sleep(PAUSE_S)
         finally:
             self._close(workers_stay=self.workers_stay)
 

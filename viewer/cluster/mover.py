@@ -27,7 +27,7 @@ AGAIN = (
 
 
 class Mover:
-    """dispatch: has what a client said be done, as if it had been said just now."""
+    """Moves walks between workers. dispatch: handles a message of a client as if it had come just now."""
 
     def __init__(self, books: Books, dispatch: Callable[[bytes, p.Message, bytes], None]):
         self._books, self._dispatch = books, dispatch

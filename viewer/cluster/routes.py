@@ -19,7 +19,7 @@ VIEW = ("encoding", "quality", "depth", "tokens")
 
 @dataclass
 class Seat:
-    """One client's sight of a walk. view: how its frames are to look; credits: frames that may still come."""
+    """A client that sees a walk. view: how its frames are to look; credits: frames that may still come."""
 
     view: dict
     credits: int

@@ -125,7 +125,8 @@ class Worker:
         return {session: _tried(adopt, session) for session in sessions}
 
     def release(self, sessions: Sequence[str]) -> dict[str, str]:
-        """Let go of walks, which are in the shared place whole when this returns; likewise."""
+        """Let go of walks, which are in the shared place whole when this returns; returns what went wrong, as `adopt`
+        does."""
 
         def release(session: str) -> None:
             self.server.handover.release(session).result(ANSWER_S)

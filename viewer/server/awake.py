@@ -10,7 +10,7 @@ from ...world.action import Action
 from ...world.frame import Explorer, Frame
 from .store import Done, Meta, saves_changes
 
-LONGEST_CHAIN = 64  # files of changes after a whole one, which they also never outgrow
+LONGEST_CHAIN = 64  # files of changes after a whole snapshot; together they also never get larger than it
 
 
 class SteppingEngine(Protocol):
@@ -25,7 +25,7 @@ class SteppingEngine(Protocol):
 
 @runtime_checkable
 class Batched(Protocol):
-    """An explorer whose engine serves several at once."""
+    """An explorer whose engine can step several explorers at once."""
 
     engine: SteppingEngine
 

@@ -173,7 +173,8 @@ class ServedWalk:
         self.put_by()
 
     def put_by(self) -> None:
-        """Hold no frame of a walk that is on the disk and seen by nobody: whoever sees it next brings it back."""
+        """Forget the frame of a walk that is on the disk and seen by nobody: the next client to see it has it brought
+        back."""
         if self.is_parked and not self.viewers:
             self.latest = None
 
@@ -201,7 +202,7 @@ class Client:
     backlog_bytes: int = 0
 
     def may_speak(self, per_s: float) -> bool:
-        """Take one from a token bucket that holds two seconds' worth."""
+        """Whether one message more may be read now; takes it from a token bucket that holds two seconds' worth."""
         now = time.monotonic()
         self.allowance = min(2 * per_s, self.allowance + (now - self.filled_at) * per_s)
         self.filled_at = now

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 RETRY_MS = 5  # how soon to try a client again whose pipe was full
 MAX_READS = 200  # messages read before frames get their turn
+PAUSE_S = 0.01  # after a turn that failed, lest one that always fails takes a whole core
 
 
 class Server:
@@ -154,7 +155,7 @@ class Server:
                     self._turn()
                 except Exception:  # whatever one turn ran into, the next one serves everybody else
                     log.exception("a turn of the server failed")
-                    time.sleep(0.01)
+                    time.sleep(PAUSE_S)
         finally:
             self._shut_down()
 

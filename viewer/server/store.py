@@ -272,7 +272,8 @@ class Store:
         raise first
 
     def _end_with(self, path: Path, acts: list[Done]) -> None:
-        """Have that log hold these acts alone, and be a walk's last: what came after them cannot be done without."""
+        """Cut that log to these acts and remove all later ones: what came after a lost act cannot be done without
+        it."""
         later = [other for other in path.parent.glob("log-*.jsonl") if _number(other) > _number(path)]
         _replace(path, b"".join(map(_line, acts)))
         for other in later:
