@@ -265,9 +265,11 @@ def test_a_bad_line_stops_before_the_weights_are_loaded_and_can_then_be_mended(o
 def test_a_checkpoint_of_ours_learns_walks(tmp_path, checkpoint_folder):
     answer = [{"image": "a.png"}, {"turn": "turn left"}, {"image": "b.png"}, {"image": "a.png"}]
     data = write(tmp_path, *[{"task": "explore", "question": "a hall", "answer": answer}] * 2)
-    folder = run_tuning(
-        TuneOrder(tmp_path / "out", checkpoint_folder, data=data, recipe=replace(QUICK, max_steps=2), frames=3)
-    )
+    recipe = replace(QUICK, max_steps=2)
+    order = TuneOrder(tmp_path / "out", checkpoint_folder, data=data, recipe=recipe, frames=3)
+    with pytest.raises(AdaptError, match="leave --area out"):
+        run_tuning(replace(order, area=AREA))
+    folder = run_tuning(order)
     before, after = load_checkpoint(checkpoint_folder), load_checkpoint(folder)
     assert not torch.equal(before.model.lm_head.weight, after.model.lm_head.weight) and after.dida == before.dida
 
