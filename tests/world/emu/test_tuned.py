@@ -206,8 +206,10 @@ def test_a_tuned_folder_is_served_as_before_and_its_measured_loss_has_fallen(off
     order = order_of(official, tmp_path / "out", data, recipe=recipe, evaluation=held_out, longest=512)
     folder = run_tuning(order)
     with (tmp_path / "out" / "run" / "log.csv").open() as file:
-        measured = [float(row["clean_nats"]) for row in csv.DictReader(file) if row["clean_nats"] != "nan"]
-    assert len(measured) == 3 and measured[-1] < measured[0] - 1
+        rows = [row for row in csv.DictReader(file) if row["clean_nats"] != "nan"]
+    for name in ("clean_nats", "word_nats", "code_nats"):
+        measured = [float(row[name]) for row in rows]
+        assert len(measured) == 3 and measured[-1] < measured[0] - 1, name
     tuned = load_official(folder, official[1])
     assert not tuned.is_adapted and len(load_sequences(tmp_path / "out" / "sequences.safetensors")) < 8
 
