@@ -10,7 +10,7 @@ import typer
 from .learning import RATES
 from .options import Area, Context, Model, Precision, Words
 
-Longest = Annotated[int, typer.Option(min=64, help="Tokens that are learnt at once.")]
+Longest = Annotated[int, typer.Option(min=64, help="Official models: tokens that are learnt at once.")]
 
 
 def data_interleave(
@@ -19,7 +19,7 @@ def data_interleave(
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
     mode: Annotated[list[str] | None, typer.Option(help="interactive or free; may be given again.")] = None,
     begin: Annotated[list[str] | None, typer.Option(help="At a picture or at words; may be given again.")] = None,
-    frames: Annotated[int, typer.Option(min=2, help="Pictures of an example, at most.")] = 10,
+    frames: Annotated[int, typer.Option(min=2, help="Pictures of an example, at most.")] = 7,
     every: Annotated[int, typer.Option(min=1, help="Steps from picture to picture; their words are joined.")] = 1,
     scene: Annotated[str, typer.Option(help="What the places are, in words.")] = "",
     scenes: Annotated[Path | None, typer.Option(help="The same of each world: a JSON object, names to words.")] = None,
@@ -41,13 +41,13 @@ def data_check(
     step_s: Annotated[float, typer.Option(min=0.01, help="Seconds of footage from frame to frame.")] = 0.2,
     text_tokenizer: Words = None,
     area: Annotated[int | None, typer.Option(min=256, help="Of examples: pixels that pictures are brought to.")] = None,
-    longest: Longest = 8192,
+    longest: Longest = 16_384,
 ) -> None:
     """What is in a folder or a file and what is missing, what was done, and a sheet of frames; exit code 1 for gaps."""
     from ..commands.data import check
     from ..commands.examples import check_file
 
-    if folder.is_file():
+    if folder.is_file() or folder.suffix == ".jsonl":
         is_good = check_file(folder, text_tokenizer=text_tokenizer, area=area, longest=longest)
     else:
         is_good = check(folder, out, step_s)
@@ -75,7 +75,7 @@ def tune_sft(
         float | None, typer.Option(min=0, max=1, help="Share without words, which guidance needs; official: a tenth.")
     ] = None,
     code_weight: Annotated[float, typer.Option(min=0, help="Of a picture's token in the loss, beside a word's 1.")] = 1,
-    longest: Longest = 8192,
+    longest: Longest = 16_384,
     frames: Annotated[int, typer.Option(min=2, help="Frames learnt at once, of a model of ours.")] = 8,
     area: Area = None,
     measure_every: Annotated[int, typer.Option(min=0, help="Steps from measurement to measurement; 0: the end.")] = 100,

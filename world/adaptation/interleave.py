@@ -37,7 +37,7 @@ class Interleaving:
     split: str = "train"
     modes: tuple[str, ...] = ("interactive",)
     begins: tuple[str, ...] = ("picture",)
-    frames: int = 10
+    frames: int = 7
     every: int = 1
     scene: str = ""
     scenes: Mapping[str, str] = field(default_factory=dict)

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..checkpoint import Checkpoint
-from ..emu.checkpoint import parts_of
+from ..emu.ibq import IbqTokenizer
 from ..emu.prompts import preset
 from ..emu.sequence import Format
 from .checking import Shape, answer_cells, shape_of, smart_cells
@@ -64,20 +63,19 @@ def packed(sequences: Sequence[np.ndarray], longest: int) -> list[np.ndarray]:
 
 
 def answer_sequences(
-    examples: Sequence[Example], checkpoint: Checkpoint, *, area: int | None = None
+    examples: Sequence[Example], form: Format, vision: IbqTokenizer, *, area: int | None = None
 ) -> Iterator[np.ndarray]:
-    """Examples as an official checkpoint reads and writes them, (n,) int32 ids each. area: pixels that pictures are
-    brought to, by default the task's."""
-    parts = parts_of(checkpoint)
-    form, cell = Format(parts.text, checkpoint.vocabulary), parts.vision.config.cell
-    look, encode = lru_cache(maxsize=4096)(shape_of), lru_cache(maxsize=CODES_KEPT)(_encoder(checkpoint, cell))
+    """Examples as an official checkpoint of these tokenizers reads and writes them, (n,) int32 ids each. area: pixels
+    that pictures are brought to, by default the task's."""
+    cell = vision.config.cell
+    look, encode = lru_cache(maxsize=4096)(shape_of), lru_cache(maxsize=CODES_KEPT)(_encoder(vision, cell))
     for example in examples:
         pixels = area or preset(example.task).area
         answered, given = answer_cells(example, look, pixels, cell), len(example.images)
         ids: list[int] = []
         for piece in example.pieces():
             if isinstance(piece, str):
-                ids += parts.text.encode(piece)
+                ids += form.text.encode(piece)
                 continue
             cells = smart_cells(look(piece), pixels, cell) if given else answered
             given = max(0, given - 1)  # those that are given come first
@@ -85,7 +83,7 @@ def answer_sequences(
         yield np.array(ids, dtype=np.int32)
 
 
-def _encoder(checkpoint: Checkpoint, cell: int) -> Callable[[Path, Shape], np.ndarray]:
+def _encoder(vision: IbqTokenizer, cell: int) -> Callable[[Path, Shape], np.ndarray]:
     """What reads a picture's codes (h, w) at a grid of cells, as `smart_resize` resamples it."""
     from PIL import Image
 
@@ -95,6 +93,6 @@ def _encoder(checkpoint: Checkpoint, cell: int) -> Callable[[Path, Shape], np.nd
         if picture.size != (width, height):
             picture = picture.resize((width, height), Image.Resampling.BICUBIC)
         with torch.inference_mode():
-            return checkpoint.vision.encode(torch.tensor(np.asarray(picture))[None])[0].cpu().numpy()
+            return vision.encode(torch.tensor(np.asarray(picture))[None])[0].cpu().numpy()
 
     return encode

@@ -35,6 +35,7 @@ from .samples import Batch, SampleLayout, make_batch
 
 log = logging.getLogger(__name__)
 LOGITS_AT_ONCE = 1 << 25  # of a head's logits that are kept for the backward pass; more are made again
+CLEAN = ("clean_nats", "word_nats", "code_nats")  # of all clean rows, of those before words, of those before codes
 LEVELS = (0.0, 0.3, 0.6)  # noise levels at which held-out sequences are measured
 
 
@@ -278,7 +279,7 @@ def _means(totals: list[tuple[float, float]], recipe: AdaptRecipe) -> dict[str, 
 
 
 def measures(recipe: AdaptRecipe) -> tuple[str, ...]:
-    return ("clean_nats", *(f"nats_at_{level}" for level in LEVELS if recipe.copies))
+    return (*CLEAN, *(f"nats_at_{level}" for level in LEVELS if recipe.copies))
 
 
 @torch.no_grad()
@@ -291,7 +292,8 @@ def evaluate(
     *,
     count: int = 8,
 ) -> dict[str, float]:
-    """Held-out cross-entropy, nats a token: token by token, and of whole pictures from each of LEVELS."""
+    """Held-out cross-entropy, nats a token: token by token, of which words and codes, and of whole pictures from each
+    of LEVELS; nan for what no sequence has."""
     learner.eval()
     out: dict[str, list[float]] = {name: [] for name in measures(recipe)}
     for number, ids in enumerate(held_out[:count]):
@@ -304,7 +306,9 @@ def evaluate(
                 noisy, clean = learner(batch, layout.window)
             if level is not None:
                 out[f"nats_at_{level}"].append(noisy.mean().item())
-        out["clean_nats"].append(clean.mean().item())
+        is_code = batch.targets[(batch.targets >= 0) & ~batch.is_noisy] >= layout.vocabulary.first_code
+        for name, part in zip(CLEAN, (clean, clean[~is_code], clean[is_code]), strict=True):
+            out[name] += [part.mean().item()] if len(part) else []
     learner.train()
     return {name: float(np.mean(values)) if values else math.nan for name, values in out.items()}
 

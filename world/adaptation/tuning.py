@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ from PIL import Image
 
 from ..action import Action
 from ..checkpoint import Checkpoint
-from ..emu.checkpoint import parts_of
+from ..emu.checkpoint import load_vision, parts_of
 from ..emu.sequence import Format
+from ..emu.settings import read_vision_config, refuse_swapped
 from ..emu.text import EmuTextTokenizer, find_text_tokenizer
 from ..tokens.vision import VisionTokenizer
+from ..tokens.vocabulary import Vocabulary
 from ..training.parallel import launch
 from ..transformer.model import QUANTISED
 from .checking import check_examples, refuse_faults
@@ -68,6 +71,8 @@ def run_tuning(order: TuneOrder, *, show: Callable[[str, float, dict], None] | N
         raise AdaptError(f"{order.model} is an official model; name its vision tokenizer's folder as well")
     if order.recipe.prompt_dropout and not order.is_official:
         raise AdaptError("prompts are dropped of official models alone, whose guidance reads none: leave --drop out")
+    if order.area is not None and not order.is_official:
+        raise AdaptError("pictures of a model of ours have its own size: leave --area out")
     note, fixed = order.out / ORDER, json.loads(json.dumps(order.fixed))
     if note.exists():
         _hold_to(json.loads(note.read_text(encoding="utf-8")), fixed, order.out)
@@ -96,39 +101,56 @@ def _gather(order: TuneOrder, show) -> None:
         if len(found[0]) < 2:
             raise AdaptError(f"{order.data} has one example, and one is to be measured: name others with --eval")
         found = [found[0][:-count], found[0][-count:]]
-    checkpoint = loaded(order)
+    reader = _reader(order)
     total = sum(map(len, found))
     parts: list[list[np.ndarray]] = [[], []]
     for part, examples in zip(parts, found, strict=True):
-        for ids in sequences_of(examples, checkpoint, order):
+        for ids in reader.sequences(examples):
             part.append(ids)
             show("reading examples", sum(map(len, parts)) / total, {})
-    learnt, measured = (
-        readable(part, _layout(order, checkpoint), path) for part, path in zip(parts, order.files * 2, strict=False)
-    )
+    learnt, measured = (readable(part, reader.layout, path) for part, path in zip(parts, order.files * 2, strict=False))
     save_sequences(packed(learnt, order.longest) if order.is_official else learnt, order.out / SEQUENCES)
     save_sequences(measured, order.out / HELD_OUT)
 
 
 def _checked(path: Path, order: TuneOrder) -> list[Example]:
     """All examples of a file. Raises ExampleError for the first that cannot be learnt from."""
-    text = None
-    if order.is_official and order.vision:
-        text = EmuTextTokenizer.from_folder(order.text or find_text_tokenizer(order.model or "", order.vision))
+    text = _words(order) if order.official else None
     report = check_examples(path, area=order.area, longest=order.longest if text else 1 << 62, text=text)
     refuse_faults(path, report)
     return [*read_examples(path)]
 
 
-def sequences_of(examples: Sequence[Example], checkpoint: Checkpoint, order: TuneOrder) -> Iterator[np.ndarray]:
-    """Examples as ids of a checkpoint, official or ours."""
-    if order.is_official:
-        yield from answer_sequences(examples, checkpoint, area=order.area)
-    else:
-        assert isinstance(checkpoint.vision, VisionTokenizer), "what a checkpoint of ours has"
-        size = checkpoint.vision.config.size
-        walks = (walk_of(example, size) for example in examples)
-        yield from walk_sequences(walks, checkpoint, _walk_layout(order, checkpoint))
+@dataclass(frozen=True)
+class Reader:
+    """Makes ids of examples; layout: how those are read again."""
+
+    sequences: Callable[[Sequence[Example]], Iterator[np.ndarray]]
+    layout: PackedLayout | WalkLayout
+
+
+def _reader(order: TuneOrder) -> Reader:
+    """What reads examples for the model that is ordered; of an official one it takes the tokenizers alone."""
+    if order.official is None:
+        checkpoint = loaded(order)
+        return Reader(partial(_walks, checkpoint, _walk_layout(order, checkpoint)), _walk_layout(order, checkpoint))
+    model, folder = order.official
+    refuse_swapped(model, folder)
+    words = _words(order)
+    vision = load_vision(folder, read_vision_config(folder), device=order.device)
+    form = Format(words, Vocabulary(words.size, words.num_codes, num_markers=3))
+    return Reader(partial(answer_sequences, form=form, vision=vision, area=order.area), _packed_layout(order, form))
+
+
+def _words(order: TuneOrder) -> EmuTextTokenizer:
+    assert order.official is not None, "models of ours have words of their own"
+    return EmuTextTokenizer.from_folder(order.text or find_text_tokenizer(*order.official))
+
+
+def _walks(checkpoint: Checkpoint, layout: WalkLayout, examples: Sequence[Example]) -> Iterator[np.ndarray]:
+    assert isinstance(checkpoint.vision, VisionTokenizer), "what a checkpoint of ours has"
+    size = checkpoint.vision.config.size
+    yield from walk_sequences((walk_of(example, size) for example in examples), checkpoint, layout)
 
 
 def walk_of(example: Example, size: int) -> RecordedWalk:
@@ -173,7 +195,10 @@ def _work(rank: int, workers: int, order: TuneOrder, show) -> None:
 def _layout(order: TuneOrder, checkpoint: Checkpoint) -> PackedLayout | WalkLayout:
     if not order.is_official:
         return _walk_layout(order, checkpoint)
-    form = Format(parts_of(checkpoint).text, checkpoint.vocabulary)
+    return _packed_layout(order, Format(parts_of(checkpoint).text, checkpoint.vocabulary))
+
+
+def _packed_layout(order: TuneOrder, form: Format) -> PackedLayout:
     return PackedLayout(AnswerLayout(form, longest=order.longest))
 
 

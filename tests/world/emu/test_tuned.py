@@ -30,7 +30,7 @@ from roam.world.emu.prompts import exploration, preset
 from roam.world.emu.sequence import Format, Picture, Text, parse_answer
 from roam.world.transformer.dida import MetricPath
 
-AREA = 32 * 48
+AREA, WINDOW = 32 * 48, PackedLayout.window
 STORY = {"task": "story", "question": "a red door", "answer": [{"text": "Open."}, {"image": "a.png"}]}
 PICTURE = {"task": "t2i", "question": "a hall", "answer": [{"thought": "dim"}, {"image": "b.png"}]}
 QUICK = AdaptRecipe(batch=2, copies=1, max_steps=4, max_seconds=1e9, peak=1e-2)
@@ -55,9 +55,14 @@ def write(folder, *rows, name="examples.jsonl"):
     return path
 
 
+def ids_of(examples, checkpoint) -> list[np.ndarray]:
+    parts = parts_of(checkpoint)
+    return [*answer_sequences(examples, Format(parts.text, checkpoint.vocabulary), parts.vision, area=AREA)]
+
+
 @pytest.fixture
 def sequences(checkpoint, tmp_path) -> list[np.ndarray]:
-    return [*answer_sequences([*read_examples(write(tmp_path, STORY, PICTURE))], checkpoint, area=AREA)]
+    return ids_of([*read_examples(write(tmp_path, STORY, PICTURE))], checkpoint)
 
 
 def test_an_example_is_the_ids_of_the_prompt_and_of_its_answer(checkpoint, form, sequences, tmp_path):
@@ -92,7 +97,7 @@ def test_a_led_walk_is_the_ids_that_a_session_reads_while_it_is_walked(checkpoin
     row = {"task": "explore", "question": exploration("a hall"), "images": given, "answer": answer, "ends": False}
     path = write(tmp_path, row)
     a, b = (np.asarray(Image.open(tmp_path / name)) for name in ("a.png", "b.png"))
-    (ids,) = answer_sequences([*read_examples(path)], checkpoint, area=AREA)
+    (ids,) = ids_of([*read_examples(path)], checkpoint)
     if begins_at_picture:
         session = engine.session(a, words="a hall")
         for action, pixels in ((parse_action("turn left"), b), (parse_action("wait"), a), (Action("go in"), b)):
@@ -126,7 +131,7 @@ def test_answers_alone_are_learnt_with_all_that_ends_them(checkpoint, form, sequ
     learner, kept = learner_of(checkpoint), []
     learner.transformer.register_forward_hook(lambda _, given, out: out.retain_grad() or kept.append(out))
     batch = batch_of(checkpoint, form, [story])
-    clean_loss(learner(batch, 0)[1], batch, checkpoint.vocabulary, 1.0).backward()
+    clean_loss(learner(batch, WINDOW)[1], batch, checkpoint.vocabulary, 1.0).backward()
     asked_for = kept[0].grad[0].abs().sum(-1) > 0  # rows whose prediction the loss asks for
     assert asked_for.tolist() == [begin <= row < len(story) - 1 for row in range(len(story))]
 
@@ -134,7 +139,7 @@ def test_answers_alone_are_learnt_with_all_that_ends_them(checkpoint, form, sequ
 def test_the_turns_of_a_walk_are_read_and_not_learnt(checkpoint, form, tmp_path):
     answer = [{"image": "a.png"}, {"turn": "turn left"}, {"image": "b.png"}]
     row = {"task": "explore", "question": "a hall", "answer": answer}
-    (ids,) = answer_sequences([*read_examples(write(tmp_path, row))], checkpoint, area=AREA)
+    (ids,) = ids_of([*read_examples(write(tmp_path, row))], checkpoint)
     sample = AnswerLayout(form, longest=512).read(ids, np.random.default_rng(0))
     read = parts_of(checkpoint).text.decode(sample.ids[~sample.learnt])
     assert read.count("<|extra_100|>") == 2 and "USER: turn left ASSISTANT: <|extra_100|>" in read
@@ -155,8 +160,10 @@ def test_sequences_in_a_row_are_read_as_if_each_were_alone(checkpoint, form, seq
     (row,) = packed(sequences, 512)
     learner = learner_of(checkpoint)
     with torch.no_grad():
-        together = learner(batch_of(checkpoint, form, [row]), 0)[1]
-        alone = [learner(batch_of(checkpoint, form, [ids]), 0)[1] for ids in sorted(sequences, key=len, reverse=True)]
+        together = learner(batch_of(checkpoint, form, [row]), WINDOW)[1]
+        alone = [
+            learner(batch_of(checkpoint, form, [ids]), WINDOW)[1] for ids in sorted(sequences, key=len, reverse=True)
+        ]
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-4)
     batch = batch_of(checkpoint, form, [row])
     hidden = hidden_of(learner, batch)
@@ -170,7 +177,7 @@ def test_sequences_in_a_row_are_read_as_if_each_were_alone(checkpoint, form, seq
 def hidden_of(learner, batch) -> torch.Tensor:
     with torch.no_grad():
         model = learner.transformer
-        return model(model.embed(batch.ids), batch.positions, CopyAttention(batch.places, window=0))
+        return model(model.embed(batch.ids), batch.positions, CopyAttention(batch.places, window=WINDOW))
 
 
 def test_rows_are_filled_and_none_is_too_long():
@@ -199,8 +206,10 @@ def test_a_tuned_folder_is_served_as_before_and_its_measured_loss_has_fallen(off
     order = order_of(official, tmp_path / "out", data, recipe=recipe, evaluation=held_out, longest=512)
     folder = run_tuning(order)
     with (tmp_path / "out" / "run" / "log.csv").open() as file:
-        measured = [float(row["clean_nats"]) for row in csv.DictReader(file) if row["clean_nats"] != "nan"]
-    assert len(measured) == 3 and measured[-1] < measured[0] - 1
+        rows = [row for row in csv.DictReader(file) if row["clean_nats"] != "nan"]
+    for name in ("clean_nats", "word_nats", "code_nats"):
+        measured = [float(row[name]) for row in rows]
+        assert len(measured) == 3 and measured[-1] < measured[0] - 1, name
     tuned = load_official(folder, official[1])
     assert not tuned.is_adapted and len(load_sequences(tmp_path / "out" / "sequences.safetensors")) < 8
 
@@ -258,9 +267,11 @@ def test_a_bad_line_stops_before_the_weights_are_loaded_and_can_then_be_mended(o
 def test_a_checkpoint_of_ours_learns_walks(tmp_path, checkpoint_folder):
     answer = [{"image": "a.png"}, {"turn": "turn left"}, {"image": "b.png"}, {"image": "a.png"}]
     data = write(tmp_path, *[{"task": "explore", "question": "a hall", "answer": answer}] * 2)
-    folder = run_tuning(
-        TuneOrder(tmp_path / "out", checkpoint_folder, data=data, recipe=replace(QUICK, max_steps=2), frames=3)
-    )
+    recipe = replace(QUICK, max_steps=2)
+    order = TuneOrder(tmp_path / "out", checkpoint_folder, data=data, recipe=recipe, frames=3)
+    with pytest.raises(AdaptError, match="leave --area out"):
+        run_tuning(replace(order, area=AREA))
+    folder = run_tuning(order)
     before, after = load_checkpoint(checkpoint_folder), load_checkpoint(folder)
     assert not torch.equal(before.model.lm_head.weight, after.model.lm_head.weight) and after.dida == before.dida
 
