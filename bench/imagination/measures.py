@@ -25,7 +25,7 @@ PSNR_CAP, FLOOR = 60.0, 0.01  # dB; a relative error of depth that no walker wou
 LEAST_SIDE = 0.05  # of a band's pixels, on each side of a border, for its colours to be compared
 NEAR_M, LEAST_PIXELS = 0.1, 64  # metres before a camera, and pixels, from which on depths of two views are compared
 EVEN = 0.05  # of the mean deviation, added to each: features that hardly vary must not count without bound
-DRAWS, FOLDS, RIDGE = 500, 6, 1.0
+DRAWS, FOLDS, RIDGE = 500, 6, 1.0  # of the bootstrap; of the cross-validation; penalty of the classifier's weights
 
 
 @dataclass(frozen=True)
