@@ -41,31 +41,27 @@ RESUMED_S = 5.0  # how soon a walk is to go on
 
 @dataclass(frozen=True)
 class Row:
-    """Walkers on one cluster. Milliseconds from the key to its frame; unfair: the slowest walker's p95 over the median
-    one's; step_*: the world's own share; front_ms, worker_ms: of a processor, for one frame, which others hardly
-    lengthen; memory of all workers and the front."""
+    """Walkers on one cluster."""
 
     world: str
     workers: int
     walkers: int
     seconds: float
     frames: int
-    frames_per_s: float
-    p50_ms: float
+    frames_per_s: float  # of all walkers together
+    p50_ms: float  # from a key to its frame
     p95_ms: float
-    unfair: float
-    step_p50_ms: float
+    unfair: float  # the slowest walker's p95 over the median walker's
+    step_p50_ms: float  # of that, the world's own step
     step_p95_ms: float
-    front_ms: float
-    worker_ms: float
-    memory_mb: float
+    front_ms: float  # processor time of the front for one frame, which other programs hardly lengthen
+    worker_ms: float  # the same of the workers
+    memory_mb: float  # of the front and all workers together
 
 
 @dataclass(frozen=True)
 class Chaos:
-    """A run under which workers were killed. lost: walks that could not go on; remade_*: frames that a walk had shown
-    and that were made anew, a resumption; silent_*: seconds from a kill to the next frame of a walk that it hit; same,
-    compared: walks whose last frame is that of an undisturbed one, of so many that were held against one."""
+    """A run under which workers were killed."""
 
     world: str
     workers: int
@@ -73,13 +69,13 @@ class Chaos:
     seconds: float
     kills: int
     resumptions: int
-    lost: int
-    remade_p95: float
-    silent_p50_s: float
+    lost: int  # walks that could not go on
+    remade_p95: float  # frames that a walk had shown already and that were made again, for each resumption
+    silent_p50_s: float  # from a kill to the next frame of a walk that was on the killed worker
     silent_p95_s: float
     frames: int
-    same: int
-    compared: int
+    same: int  # walks whose last frame is that of an undisturbed walk ...
+    compared: int  # ... of so many that were compared
 
     @property
     def is_met(self) -> bool:

@@ -43,20 +43,18 @@ WARM_UP = 10
 
 @dataclass(frozen=True)
 class Row:
-    """Looks of so many pixels a side by so many eyes. Times in milliseconds; core_ms: what a look took of the cores,
-    p50, 0 beside other work; beside: "", "steps" of the dream, or the "wire"; per_s: looks a second, one after the
-    other or as they came due; wire_bytes: of an answer, 0 where there is no wire."""
+    """Looks of one size."""
 
-    side: int
+    side: int  # pixels a side of an eye's picture
     eyes: int
-    beside: str
+    beside: str  # "": alone; "steps": beside a dream that walks; "wire": of a served dream
     looks: int
     p50_ms: float
     p95_ms: float
-    core_ms: float
-    per_s: float
-    unknown: float
-    wire_bytes: int = 0
+    core_ms: float  # processor time of a look, p50; 0 beside other work, from which it cannot be told
+    per_s: float  # looks a second, one after the other or as they came due
+    unknown: float  # share of the pictures
+    wire_bytes: int = 0  # of an answer; 0 where there is no wire
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from ..bench.consistency.commands import app as consistency_app
-from .command_line import answering, clustering, learning, measuring, serving, walking
+from .command_line import answering, clustering, learning, measuring, serving, tuning, walking
 
 app = typer.Typer(
     name="roam",
@@ -30,8 +30,17 @@ keys_app = typer.Typer(no_args_is_help=True, help="Key pairs for servers that no
 app.add_typer(keys_app, name="keys")
 bench_app = typer.Typer(no_args_is_help=True, help="Measure: quality, speed, consistency.")
 app.add_typer(bench_app, name="bench")
-data_app = typer.Typer(no_args_is_help=True, help="Recordings and footage: what is there, what is missing.")
+data_app = typer.Typer(no_args_is_help=True, help="Recordings, footage and examples: what is there, what is missing.")
 app.add_typer(data_app, name="data")
+tune_app = typer.Typer(help="Learn from examples.")
+app.add_typer(tune_app, name="tune")
+
+
+@tune_app.callback(no_args_is_help=True)
+def _tune() -> None:
+    """Learn from examples."""
+
+
 cluster_app = typer.Typer(no_args_is_help=True, help="Many walks on many machines, on Ray.")
 app.add_typer(cluster_app, name="cluster")
 bench_app.add_typer(consistency_app, name="consistency")
@@ -73,7 +82,9 @@ PASSING_ON = (  # every argument
 
 for command in COMMANDS:
     app.command()(command)
-data_app.command("check")(learning.data_check)
+data_app.command("check")(tuning.data_check)
+data_app.command("interleave")(tuning.data_interleave)
+tune_app.command("sft")(tuning.tune_sft)
 for name, command in KEYS.items():
     keys_app.command(name)(command)
 for name, command in CLUSTER.items():

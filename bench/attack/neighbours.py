@@ -1,4 +1,4 @@
-"""Everything that one guest may do to a server, and what is left to a neighbour who walks meanwhile."""
+"""Everything that one guest may do to a server, and what rate a neighbour who walks meanwhile keeps."""
 
 from __future__ import annotations
 

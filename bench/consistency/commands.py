@@ -27,7 +27,7 @@ def run(
     tasks: Annotated[str, typer.Option(help="Tasks, separated by commas.")] = ALL_TASKS,
     modes: Annotated[str, typer.Option(help="C (context), F (free) or C,F.")] = "C",
     form: Annotated[str, typer.Option(help="quick, release, full or tiny.")] = "quick",
-    split: Annotated[str, typer.Option(help="test, or dev to choose by.")] = "test",
+    split: Annotated[str, typer.Option(help="test for results, dev to choose between models.")] = "test",
     world: Annotated[str, typer.Option(help="doom or doom:FILE.wad; without it, our own scenes.")] = "",
     seeds: Annotated[str, typer.Option(help="Sampling seeds, separated by commas.")] = "0",
     scenes: Annotated[int | None, typer.Option(min=1, help="Fewer or more scenes than the form has.")] = None,
@@ -132,7 +132,7 @@ def publish(
 @app.command()
 def compare(
     a: Annotated[str, typer.Argument(help="Folder of a run, or FOLDER#MODEL.")],
-    b: Annotated[str, typer.Argument(help="Another.")],
+    b: Annotated[str, typer.Argument(help="The other, in the same form.")],
     metrics: Annotated[
         str, typer.Option(help="Metrics, separated by commas.")
     ] = "haarpsi,psnr,action_strict,registered",

@@ -21,8 +21,11 @@ WHOLE = 0.8  # from here on a frame is new as good as whole
 STRIP = 4  # pixels to each side of a border over which its jump is taken
 BANDS, BESIDE = 8, 16  # of a picture's height; pixels: where colours are compared across a border, palette and horizon
 PROJECTED = 64  # numbers that stand for the layout of a frame's features
-PSNR_CAP, FLOOR = 60.0, 0.01  # dB; relative error of depth that nobody can walk into
-DRAWS, FOLDS, RIDGE = 500, 6, 1.0
+PSNR_CAP, FLOOR = 60.0, 0.01  # dB; a relative error of depth that no walker would notice
+LEAST_SIDE = 0.05  # of a band's pixels, on each side of a border, for its colours to be compared
+NEAR_M, LEAST_PIXELS = 0.1, 64  # metres before a camera, and pixels, from which on depths of two views are compared
+EVEN = 0.05  # of the mean deviation, added to each: features that hardly vary must not count without bound
+DRAWS, FOLDS, RIDGE = 500, 6, 1.0  # of the bootstrap; of the cross-validation; penalty of the classifier's weights
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def _pieces(classes: np.ndarray, mask: np.ndarray) -> int:
 
 
 def whole(rows: Traits) -> Traits:
-    """The frames of which next to nothing had been seen."""
+    """The frames that are new almost as a whole (WHOLE)."""
     return rows.where(rows.weight >= WHOLE)
 
 
@@ -125,7 +128,7 @@ KINDS = {"things": THING, "structure": STRUCTURE, "ground": GROUND, "above": ABO
 
 
 def share_over(dream: Traits, truth: Traits, kind: int) -> float | None:
-    """How much of a class there is, over how much the truth has of it."""
+    """The share of a class in the dream, over its share in the truth."""
     return _ratio(dream.weight @ dream.shares[:, kind], truth.weight @ truth.shares[:, kind], dream, truth)
 
 
@@ -145,8 +148,8 @@ def seam(dream: Traits, truth: Traits) -> float | None:
 
 
 def fit(dream: Traits, truth: Traits) -> float | None:
-    """Whether palette and horizon go on: the distance of colours to both sides of the border, band by band of height,
-    over the truth's."""
+    """Whether palette and horizon continue across the border: the distance between the colours of its two sides, band
+    by band of height, over the same in the truth."""
     held = np.isfinite(dream.fit)
     if not held.any():
         return None
@@ -190,7 +193,7 @@ def kid(dream: Traits, truth: Traits, *, draws: int = DRAWS) -> tuple[float, flo
 
 
 def kid_of_halves(truth: Traits) -> float | None:
-    """The same between two halves of the true scenes: what no dream need be under. Numbers alternate families, so
+    """The same between two halves of the true scenes: no dream need come below it. Numbers alternate families, so
     halves are by number // 2."""
     truth = whole(truth)
     first = truth.scene // 2 % 2 == 0
@@ -263,11 +266,11 @@ def reprojection(
     points = camera.rays[mask_b] * depth_b[mask_b][:, None]
     points = points @ (pose_a.rotation.T @ pose_b.rotation).T
     points = points + pose_a.rotation.T @ (np.asarray(pose_b.position) - np.asarray(pose_a.position))
-    points = points[points[:, 2] > 0.1]
+    points = points[points[:, 2] > NEAR_M]
     u = np.floor(points[:, 0] / points[:, 2] * camera.focal + W / 2).astype(int)
     v = np.floor(points[:, 1] / points[:, 2] * camera.focal + H / 2).astype(int)
     inside = (u >= 0) & (u < W) & (v >= 0) & (v < H)
-    if inside.sum() < 64:
+    if inside.sum() < LEAST_PIXELS:
         return None
     wanted, u, v = points[inside, 2], u[inside], v[inside]
     around = [(dv, du) for dv in (-1, 0, 1) for du in (-1, 0, 1)]  # at an edge half a pixel decides which surface it is
@@ -321,14 +324,14 @@ def _apart(colours: np.ndarray, mask: np.ndarray) -> float:
     distances = []
     for k in range(BANDS):
         rows = slice(k * H // BANDS, (k + 1) * H // BANDS)
-        if min(inner[rows].mean(), outer[rows].mean()) > 0.05:
+        if min(inner[rows].mean(), outer[rows].mean()) > LEAST_SIDE:
             sides = [colours[rows][side[rows]].mean(0) for side in (inner, outer)]
             distances.append(np.linalg.norm(sides[0] - sides[1]))
     return float(np.mean(distances)) if distances else np.nan
 
 
 def _ratio(ours: float, theirs: float, dream: Traits, truth: Traits) -> float | None:
-    """Of two sums, each by its own number of frames."""
+    """The ratio of two sums, each divided by its own number of frames."""
     ours, theirs = ours / max(dream.weight.sum(), 1e-9), theirs / max(truth.weight.sum(), 1e-9)
     return float(ours / theirs) if theirs > 1e-6 else None
 
@@ -362,10 +365,10 @@ def _distances(rows: Traits) -> list[float]:
 
 
 def _standardised(rows: Traits, truth: Traits) -> tuple[np.ndarray, np.ndarray]:
-    """The scenes and the features, in deviations of the truth's."""
+    """The scenes' numbers; and the features, less the truth's mean and in units of its standard deviation."""
     true = truth.features.astype(np.float64)
     mean, deviation = true.mean(0), true.std(0)
-    return rows.scene, (rows.features.astype(np.float64) - mean) / (deviation + 0.05 * deviation.mean() + 1e-6)
+    return rows.scene, (rows.features.astype(np.float64) - mean) / (deviation + EVEN * deviation.mean() + 1e-6)
 
 
 def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -301,13 +301,13 @@ def _visited(number: int, **how) -> Visit:
 
 
 def _on(outing: Outing) -> list:
-    """On round the circle, until what was dreamt has been looked at again."""
+    """The turns that lead on round the circle, until what was dreamt has been looked at again."""
     side = 1 if outing.actions[0].known_motion.yaw_deg > 0 else -1
     return [turn(side)] * (2 * TURNS)
 
 
 def _over(value: float, true: float) -> float:
-    """A disagreement over the truth's own, neither taken as less than nobody notices."""
+    """The dream's disagreement of depth over the truth's, neither taken as less than FLOOR."""
     return max(value, FLOOR) / max(float(true), FLOOR)
 
 

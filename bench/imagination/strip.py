@@ -1,4 +1,5 @@
-"""What it dreamt after how long: the same views of the same development scenes, dreamt by one checkpoint after another.
+"""Shows how dreams change with training: the same views of the same development scenes, dreamt by one checkpoint after
+another.
 
 `python -m roam.bench.imagination.strip docs/dreamt.jpg runs/a=before runs/b="1 hour"`: a row a scene; first the last
 view that was shown, then the truth behind the walker, then what each checkpoint dreams there.

@@ -1,4 +1,4 @@
-"""What a machine does at best, and how near each way of a case comes to that."""
+"""Measures what a machine does at best, and how near each way of a case comes to that."""
 
 import os
 import statistics

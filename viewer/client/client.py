@@ -1,7 +1,8 @@
 """A blocking client of protocol 3: open walks, act, take frames; walks are resumed by themselves when a server returns.
 
-Any number of threads may use one Client; the socket is its line's alone. A frame's credit goes back to the server when
-the frame is taken, so a program that stops looking stops the walk, and no frame is ever stale.
+Any number of threads may use one Client; its socket belongs to the connection's thread alone (connection.py). A frame's
+credit goes back to the server when the frame is taken, so a program that stops looking stops the walk, and no frame is
+ever stale.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Client(Looks, Records):
     ):
         self.timeout_s = timeout_s
         self.welcome: p.Welcome | None = None
-        self.place = 0  # in the queue of a cluster that is full, while an `open` waits
+        self.place = 0  # in the queue of a full cluster, while an `open` waits; else 0
         self.farewell = ""  # what the server said when it hung up, until it is back
         self._warnings: deque[ServerError] = deque(maxlen=MOST_WARNINGS)
         self._refusal: p.Error | None = None
@@ -274,7 +275,7 @@ class Client(Looks, Records):
         assert self.welcome is not None, "a client stands once it was welcomed"
         return self.welcome.models
 
-    # Within.
+    # What the methods above are made of.
 
     def _next_seq(self) -> int:
         with self._changed:
@@ -332,7 +333,7 @@ class Client(Looks, Records):
         if owed := walk.take():
             self._tell(walk, p.Credit(session=walk.id, frames=owed))
 
-    # On the line's thread.
+    # Called on the connection's thread.
 
     def _up(self, welcome: p.Welcome) -> None:
         with self._changed:

@@ -1,4 +1,4 @@
-"""How a program comes to a server, or is told in a sentence why it does not. Knows no window and no start."""
+"""Connects a program to a server, or says in a sentence why it cannot. Knows no window and no Start."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .client import Client
 
 KNOCK_S = 6.0  # how long a server may take to say welcome
 _PATIENCE_S = 6.0  # of silence, then the connection counts as lost; a server that compiles its first step is silent
+_ANSWER_S = 30.0  # how long it may take to answer once it has said welcome: opening a walk may compile first
 
 
 class ViewError(ValueError):
@@ -42,7 +43,7 @@ def connect(to: Address) -> Client:
         raise ViewError(f"no server answers at {to.address}; does one run there, and {keys}?") from error
     except zmq.ZMQError as error:
         raise ViewError(f"cannot connect to {to.address}: {error.strerror}") from error
-    client.timeout_s = 30.0
+    client.timeout_s = _ANSWER_S
     return client
 
 

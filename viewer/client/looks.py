@@ -16,7 +16,7 @@ from .walk_state import Received, ServerError
 
 
 class Looks:
-    """What `Client` has of looks; it asks, and keeps the payloads of answers by the seq that they answer."""
+    """`Client`'s methods for looks. The Client sends the requests, and keeps the payload of each answer by its seq."""
 
     welcome: p.Welcome | None
     _changed: threading.Condition

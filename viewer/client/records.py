@@ -13,7 +13,7 @@ from ..wire import protocol as p
 
 
 class Records:
-    """What `Client` has of recording; it asks."""
+    """`Client`'s method for recording; the Client sends the requests."""
 
     def _next_seq(self) -> int:
         raise NotImplementedError

@@ -111,7 +111,7 @@ class WalkState:
         return owed
 
     def note(self, news: p.Receipt | p.Resumed) -> None:
-        """What became of an act; or that a cluster has taken this walk up elsewhere, maybe from an earlier frame."""
+        """Take note of a receipt, or that a cluster has taken this walk up elsewhere, maybe from an earlier frame."""
         if isinstance(news, p.Resumed):
             self.resumed.append(news)
             self.taken = None if self.index > news.index else self.taken

@@ -12,7 +12,7 @@ from .placing import Post, Waiter, full, has_room, place
 
 @dataclass(frozen=True)
 class Ticket:
-    """Who waits, for what."""
+    """A client that waits for a place, and what it asked for."""
 
     client: bytes
     message: p.Open | p.Load
@@ -72,7 +72,7 @@ class Admission:
                 books.tell(ticket.client, p.Queued(seq=ticket.message.seq, place=number, wait_s=wait_s))
 
     def leave(self, client: bytes) -> None:
-        """A client is gone."""
+        """Forget a client that is gone."""
         for waiter in self._books.queue.order(self._books.routes.driven_by):
             if _ticket(waiter).client == client:
                 self._books.queue.leave(waiter)

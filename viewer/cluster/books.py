@@ -28,7 +28,7 @@ class Counts:
 
 @dataclass
 class Books:
-    """One owner, the front's thread."""
+    """Everything that the parts of a front share; only the front's thread touches it."""
 
     wire: ServerSocket
     lines: Lines

@@ -38,4 +38,4 @@ class Fleet(Protocol):
         """End a worker in good order."""
 
     def end(self, *, workers_stay: bool) -> None:
-        """Leave. workers_stay: they go on, where they can without us."""
+        """Leave the fleet. workers_stay: its workers go on, if they can without this process."""

@@ -36,6 +36,7 @@ TICK_S = 0.25
 PING_S = 2.0  # to each worker on each line, so that nobody is taken for gone
 RETRY_MS = 5
 MAX_READS = 200  # messages read before workers get their turn
+PAUSE_S = 0.01  # after a turn that failed, lest one that always fails takes a whole core
 
 
 class Front(Reception):
@@ -121,7 +122,7 @@ class Front(Reception):
                     self._turn()
                 except Exception:  # whatever one turn ran into, the next one serves everybody else
                     log.exception("a turn of the front failed")
-                    time.sleep(0.01)
+                    time.sleep(PAUSE_S)
         finally:
             self._close(workers_stay=self.workers_stay)
 
@@ -338,7 +339,7 @@ class Front(Reception):
     # Who comes and goes.
 
     def _leave(self, client_id: bytes) -> None:
-        """A client is gone; its walks stand."""
+        """Take note that a client is gone; its walks stay."""
         self.books.lines.hang_up(client_id)
         self._admission.leave(client_id)
         for route in self.books.routes.by_session.values():

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 META = "meta.json"
 THREADS = 8  # walks that are copied at a time: a store far away answers slowly
+LEAST_PAUSE_S = 0.05  # between two rounds, also where one takes longer than every_s
 Stamp = tuple[int, int]  # when a file was written, and its size
 
 
@@ -98,7 +99,7 @@ class Keeper:
         self._sent.pop(f"sessions/{session}", None)
 
     def _run(self) -> None:
-        while not self._ending.wait(max(0.05, self.every_s - self.round_s)):
+        while not self._ending.wait(max(LEAST_PAUSE_S, self.every_s - self.round_s)):
             self.round()
 
     def _try(self, work: Callable[[str], None], path: str) -> None:

@@ -1,7 +1,7 @@
 """A front's connections to its workers: one for each client and each worker that it walks on, so that to a worker every
 client is a client of its own, with seqs, credits and limits of its own.
 
-Reads of a message no more than a front has to know.
+Reads no more of a message than a front has to know.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ AGAIN = (
 
 
 class Mover:
-    """dispatch: has what a client said be done, as if it had been said just now."""
+    """Moves walks between workers. dispatch: handles a message of a client as if it had come just now."""
 
     def __init__(self, books: Books, dispatch: Callable[[bytes, p.Message, bytes], None]):
         self._books, self._dispatch = books, dispatch
@@ -63,7 +63,7 @@ class Mover:
         def released(value: Any) -> None:
             if isinstance(value, Exception):
                 log.error("worker %s cannot be drained: %s", name, value)
-                return  # it has died, which is seen to
+                return  # the worker has died: `died` moves its walks
             for route in routes:
                 if value.get(route.session):
                     log.error("session %s: %s", route.session, value[route.session])

@@ -19,13 +19,13 @@ FIRST_GUESS_S = 60.0  # how long a walk takes, until some have ended
 
 @dataclass
 class Post:
-    """A worker as the front sees it. driven: walks that somebody drives on it; opening: walks on their way to it."""
+    """A worker as the front sees it."""
 
     about: About
     status: Status = field(default_factory=Status)
     is_draining: bool = False
-    driven: int = 0
-    opening: int = 0
+    driven: int = 0  # walks on it that somebody drives
+    opening: int = 0  # walks that are on their way to it
     heard_at: float = field(default_factory=time.monotonic)
     empty_since: float = field(default_factory=time.monotonic)
 
@@ -36,25 +36,23 @@ class Post:
 
 @dataclass(frozen=True)
 class Rules:
-    """most_walks: driven at a time on one worker; target_ms: what a step may take, p95, before a worker takes no more,
-    0 for whatever it takes; most_each: walks driven of one key, or address; most_waiting, longest_wait_s: the queue's.
-    """
+    """What may be begun, and who may wait."""
 
-    most_walks: int = 16
-    target_ms: float = 0.0
-    most_each: int = 128
-    most_waiting: int = 64
-    longest_wait_s: float = 120.0
+    most_walks: int = 16  # driven at a time on one worker
+    target_ms: float = 0.0  # p95 of a worker's steps beyond which it gets no more walks; 0: no limit
+    most_each: int = 128  # walks driven at a time by one key or address
+    most_waiting: int = 64  # places of the queue
+    longest_wait_s: float = 120.0  # in the queue
 
 
 @dataclass
 class Waiter:
-    """An `open` that waits for a place. ticket: whatever the front wants back; told: the place it was told last."""
+    """An `open` that waits for a place."""
 
     guest: str
-    ticket: object
+    ticket: object  # whatever the front wants back when it is its turn
     since: float = field(default_factory=time.monotonic)
-    told: int = 0
+    told: int = 0  # the place in the queue that it was told last
 
 
 def place(posts: Iterable[Post], rules: Rules, *, is_urgent: bool = False) -> Post | None:

@@ -209,8 +209,8 @@ class RayFleet:
 
 
 def _ray(*, is_alone: bool = False) -> Any:
-    """Ray, as a module. is_alone: its ports are to be on loopback, which Ray wants to be told when it is imported, by a
-    name that says less than it means."""
+    """The module ray. is_alone: Ray's ports are to be on loopback alone. It reads that when it is imported, from a
+    variable whose name speaks only of clusters on Windows and macOS."""
     if is_alone:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # GPUs are left visible to workers that take none

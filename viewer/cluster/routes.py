@@ -19,7 +19,7 @@ VIEW = ("encoding", "quality", "depth", "tokens")
 
 @dataclass
 class Seat:
-    """One client's sight of a walk. view: how its frames are to look; credits: frames that may still come."""
+    """A client that sees a walk. view: how its frames are to look; credits: frames that may still come."""
 
     view: dict
     credits: int
@@ -40,12 +40,11 @@ class Typed:
 
 @dataclass
 class Route:
-    """A walk. worker: who has it, "" for nobody: then it lies in the shared place. is_moving: it is being taken up
-    elsewhere; what clients say of it waits in `waiting`. silent: seqs whose receipts have been passed on already."""
+    """A walk of the cluster."""
 
     session: str
     secret: str
-    worker: str
+    worker: str  # the one that has it; "" for none: then it lies in the shared place
     guest: str = ""
     token: str = ""
     driver: bytes | None = None
@@ -54,10 +53,10 @@ class Route:
     held: p.Act | None = None
     is_held_receipted: bool = False
     typed: OrderedDict[int, Typed] = field(default_factory=OrderedDict)
-    silent: set[int] = field(default_factory=set)
-    waiting: list[tuple[bytes, p.Message]] = field(default_factory=list)
-    is_moving: bool = False
-    moved: bool = False  # on purpose, the last time
+    silent: set[int] = field(default_factory=set)  # seqs whose receipts have been passed on already
+    waiting: list[tuple[bytes, p.Message]] = field(default_factory=list)  # what clients said of it while it moved
+    is_moving: bool = False  # it is being taken up by another worker
+    moved: bool = False  # whether the last move was on purpose: a worker was drained
     began: float = field(default_factory=time.monotonic)
 
     def note(self, act: p.Act | p.Dream) -> None:

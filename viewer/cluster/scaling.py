@@ -46,7 +46,7 @@ class Scaling:
 
     @property
     def about(self) -> About:
-        """What the workers are like, of which all are alike."""
+        """What a worker is like; all of them are alike."""
         assert self._about is not None, "a front serves once a worker does"
         return self._about
 

@@ -40,19 +40,18 @@ class About:
 
 @dataclass(frozen=True)
 class Status:
-    """How a worker is. num_free: pages of the cache, -1 where its worlds have none; together: steps that begin at the
-    same time, p95; behind_s: how old what the shared place has may be; failures: of the shared place."""
+    """How a worker is."""
 
     sessions: int = 0
     parked: int = 0
     steps: int = 0
     step_p50_ms: float = 0.0
     step_p95_ms: float = 0.0
-    together: float = 0.0
-    num_free: int = -1
+    together: float = 0.0  # steps that begin at the same time, p95
+    num_free: int = -1  # free pages of the cache; -1 where its worlds have no cache
     memory_bytes: int = 0
-    behind_s: float = 0.0
-    failures: int = 0
+    behind_s: float = 0.0  # how old the copies in the shared place may be
+    failures: int = 0  # of the shared place, so far
 
 
 class Worker:
@@ -125,7 +124,8 @@ class Worker:
         return {session: _tried(adopt, session) for session in sessions}
 
     def release(self, sessions: Sequence[str]) -> dict[str, str]:
-        """Let go of walks, which are in the shared place whole when this returns; likewise."""
+        """Let go of walks, which are in the shared place whole when this returns; returns what went wrong, as `adopt`
+        does."""
 
         def release(session: str) -> None:
             self.server.handover.release(session).result(ANSWER_S)

@@ -29,25 +29,37 @@ def generate(
     model: Annotated[Path, typer.Option(help="Folder of the official language model.")],
     vision_tokenizer: Annotated[Path, typer.Option(help="Folder of the official vision tokenizer.")],
     out: Annotated[Path, typer.Option(help="Folder for pictures, text and the page.")] = Path("roam-out/story"),
-    image: Annotated[list[Path] | None, typer.Option(help="An image to go by; up to three, t2i takes none.")] = None,
-    then: Annotated[list[str] | None, typer.Option(help="What is asked next; may be given again.")] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="A given picture; up to three, t2i takes none.")] = None,
+    then: Annotated[
+        list[str] | None, typer.Option(help="Ask this next, once the answer is there; may be given again.")
+    ] = None,
     mode: Annotated[str | None, typer.Option(help="explore: interactive, or free, where the model leads.")] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same answer.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same answer.")] = 0,
     size: Annotated[
-        str, typer.Option(help="Of pictures: height*width in cells, a ratio as 16:9, default, or auto.")
+        str, typer.Option(help="Size of pictures: height*width in cells, a ratio as 16:9, default, or auto.")
     ] = "default",
-    guidance: Annotated[float | None, typer.Option(min=0, help="Scale on pictures, 1 for none.")] = None,
-    image_guidance: Annotated[float | None, typer.Option(min=0, help="Scale of a third branch, by images.")] = None,
-    unconditional: Annotated[str | None, typer.Option(help="What guidance compares with: images or all.")] = None,
-    references: Annotated[str | None, typer.Option(help="Size by several images: last, greedy or drawn.")] = None,
-    vla_template: Annotated[str | None, typer.Option(help="vla: question or plain; neither is published.")] = None,
+    guidance: Annotated[float | None, typer.Option(min=0, help="Scale of guidance for pictures; 1 is none.")] = None,
+    image_guidance: Annotated[
+        float | None, typer.Option(min=0, help="Scale of the third branch, guidance by given pictures.")
+    ] = None,
+    unconditional: Annotated[
+        str | None, typer.Option(help="What the unconditional branch reads: images or all.")
+    ] = None,
+    references: Annotated[
+        str | None, typer.Option(help="Which size the answer has after several images: last, greedy or drawn.")
+    ] = None,
+    vla_template: Annotated[
+        str | None, typer.Option(help="Wording for vla: question or plain; the official one is unpublished.")
+    ] = None,
     decoder: Decoder = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Denoising steps a picture, where it is drawn whole.")
+        int | None, typer.Option(min=1, help="Denoising steps for a picture, with --decoder dida.")
     ] = None,
     sampler: Sampler = None,
-    temperature: Annotated[float | None, typer.Option(min=0, help="Of pictures; 0 takes what is likeliest.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Of the answer.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, help="How freely pictures are drawn; 0 takes the likeliest tokens.")
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of the answer.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     precision: Precision = None,
     context: Context = None,

@@ -1,4 +1,4 @@
-"""`roam record`, `data`, `train` and `adapt`: from recordings to weights."""
+"""`roam record`, `train` and `adapt`: from recordings to weights."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ def record(
     frames: Annotated[int, typer.Option(min=2, help="Frames of each walk.")] = 24,
     first: Annotated[int, typer.Option(min=0, help="Number of the first scene.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; without it, one a core.")] = None,
-    world: Annotated[str, typer.Option(help="Whose: scenes, doom, doom:FILE.wad.")] = "scenes",
+    world: Annotated[str, typer.Option(help="Worlds to record: scenes, doom or doom:FILE.wad.")] = "scenes",
     env: Annotated[str | None, typer.Option(help="A Gymnasium environment: its ID, or module:callable.")] = None,
-    words: Annotated[Path | None, typer.Option(help="Of an environment: what its actions are called, JSON.")] = None,
+    words: Annotated[Path | None, typer.Option(help="JSON table: what the environment's actions are called.")] = None,
     footage: Annotated[Path | None, typer.Option(help="A folder of videos, each with its .jsonl of actions.")] = None,
     fit: Annotated[str, typer.Option(help="How footage becomes square: crop or letterbox.")] = "crop",
     step_s: Annotated[float, typer.Option(min=0.01, help="Seconds of footage from frame to frame.")] = 0.2,
-    keyframes: Annotated[int, typer.Option(min=0, help="Besides, so many walks by strides, to learn to dream.")] = 0,
+    keyframes: Annotated[
+        int, typer.Option(min=0, help="So many walks by long strides besides, from which to learn to dream.")
+    ] = 0,
 ) -> None:
     """Record walks through true worlds, for training; what is there already is kept."""
     from ..commands.record import RecordOrder
@@ -38,18 +40,6 @@ def record(
         raise OutputError("--words say what an environment's actions are called: give --env, or leave them out")
     source = f"gym:{env}" if env else (f"footage:{footage}" if footage else world)
     run(RecordOrder(folder, source, split, rollouts, frames, first, keyframes, workers, words, fit, step_s))
-
-
-def data_check(
-    folder: Annotated[Path, typer.Argument(help="Recordings, or videos with their actions.")],
-    out: Annotated[Path, typer.Option(help="Where the contact sheet goes.")] = Path("roam-out"),
-    step_s: Annotated[float, typer.Option(min=0.01, help="Seconds of footage from frame to frame.")] = 0.2,
-) -> None:
-    """What is in a folder and what is missing, what was done, and a sheet of frames; exit code 1 for gaps."""
-    from ..commands.data import check
-
-    if not check(folder, out, step_s):
-        raise typer.Exit(1)
 
 
 def train(
@@ -62,13 +52,15 @@ def train(
     painter_minutes: Annotated[
         float | None, typer.Option(min=0, help="Training time of the painter, and at most of its last stage.")
     ] = None,
-    dream_minutes: Annotated[float | None, typer.Option(min=0, help="Training time on what nobody has seen.")] = None,
+    dream_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of dreams.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0, help="Training time of all stages together.")] = None,
     begin: Annotated[str | None, typer.Option(help="Go on from this checkpoint; 'embedded' is the package's.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that train the world model together.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     data: Annotated[Path | None, typer.Option(help="Learn from these recordings of `roam record`.")] = None,
-    size: Annotated[str, typer.Option(help="What dreams: small as in the package, or large for a big GPU.")] = "small",
+    size: Annotated[
+        str, typer.Option(help="Size of the model that dreams: small as in the package, or large for a big GPU.")
+    ] = "small",
 ) -> None:
     """Render, train the tokenizer, depth, the world model, painter and dreams, pack: the embedded weights' recipe."""
     from ..commands.train import TrainOrder
@@ -115,8 +107,8 @@ def adapt(
     vision_tokenizer: Annotated[Path | None, typer.Option(help="Vision tokenizer of an official model.")] = None,
     data: Annotated[Path | None, typer.Option(help="Recorded walks, or a file of sequences.")] = None,
     distil: Annotated[int, typer.Option(min=0, help="Walks or answers that the model draws for itself.")] = 0,
-    requests: Annotated[Path | None, typer.Option(help="What an official model answers, JSON lines.")] = None,
-    rank: Annotated[int, typer.Option(min=0, help="Of low-rank adapters; 0 trains all weights.")] = 0,
+    requests: Annotated[Path | None, typer.Option(help="Requests for an official model to answer, JSON lines.")] = None,
+    rank: Annotated[int, typer.Option(min=0, help="Rank of low-rank adapters; 0 trains all weights.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 2000,
     minutes: Annotated[float, typer.Option(min=0, help="End earlier, after so long.")] = 1e9,
     batch: Annotated[int, typer.Option(min=1, help="Sequences a step, over all processes.")] = 4,
@@ -125,20 +117,25 @@ def adapt(
         typer.Option(min=0, help="Peak learning rate: 1e-3, of official models 1e-4 with --rank, else 2e-5."),
     ] = None,
     drop: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share without words, which guidance needs; official: a tenth.")
+        float | None,
+        typer.Option(min=0, max=1, help="Share learnt without words, which guidance needs; official: a tenth."),
     ] = None,
     longest: Annotated[int, typer.Option(min=64, help="Tokens of an official sequence learnt at once.")] = 8192,
     decode_steps: Annotated[int, typer.Option(min=1, help="Denoising steps a frame afterwards.")] = 8,
     workers: Annotated[int, typer.Option(min=1, help="Processes; on GPUs, one a card.")] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    seed: Annotated[int, typer.Option(help="Of the order, the noise and the model's own answers.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the order, the noise and the model's own answers.")] = 0,
     precision: Precision = None,
     text_tokenizer: Words = None,
     context: Context = None,
-    guidance: Annotated[float | None, typer.Option(min=0, help="Of the model's own answers.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(min=0, help="Guidance of the answers that the model draws for itself.")
+    ] = None,
     area: Area = None,
-    size: Annotated[str, typer.Option(help="Of pictures in them, as `roam generate` has it.")] = "default",
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Of each of them.")] = None,
+    size: Annotated[
+        str, typer.Option(help="Size of the pictures in those answers, as for `roam generate`.")
+    ] = "default",
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of each of those answers.")] = None,
 ) -> None:
     """Give a model that draws token by token DiDA: whole frames at once, in a few steps."""
     from ...world.adaptation.run import AdaptOrder, device_of

@@ -64,10 +64,10 @@ def quick(
 
 def imagine(
     model: Model = None,
-    split: Annotated[str, typer.Option(help="test for results, dev to choose by.")] = "test",
+    split: Annotated[str, typer.Option(help="test for results, dev to choose between weights.")] = "test",
     scenes: Annotated[int, typer.Option(min=2, help="Scenes to turn round in.")] = 12,
-    seeds: Annotated[int, typer.Option(min=1, help="Dreams of each.")] = 2,
-    untrained: Annotated[bool, typer.Option(help="Also the row of weights that have learnt nothing.")] = True,
+    seeds: Annotated[int, typer.Option(min=1, help="How many dreams of each scene.")] = 2,
+    untrained: Annotated[bool, typer.Option(help="Whether to add the row of weights that have learnt nothing.")] = True,
     processes: Annotated[int, typer.Option(min=1, help="Processes that share the scenes.")] = 2,
     out: Annotated[Path, typer.Option(help="Folder for the report and its sheet.")] = Path("roam-out/imagine"),
 ) -> None:
@@ -79,7 +79,7 @@ def imagine(
 
 def approach(
     model: Model = None,
-    split: Annotated[str, typer.Option(help="test for results, dev to choose by.")] = "dev",
+    split: Annotated[str, typer.Option(help="test for results, dev to choose between weights.")] = "dev",
     scenes: Annotated[int, typer.Option(min=1, help="Scenes to walk up to something in.")] = 10,
     out: Annotated[Path, typer.Option(help="Folder for the report and its sheet.")] = Path("roam-out/approach"),
 ) -> None:

@@ -12,18 +12,18 @@ Model = Annotated[Path | None, typer.Option(help="Folder of weights, or large; w
 Vision = Annotated[Path | None, typer.Option(help="Folder of the vision tokenizer, for official Emu3.5 folders.")]
 Precision = Annotated[str | None, typer.Option(help="Official models: float32, bfloat16, float16, fp8, int8 or int4.")]
 Context = Annotated[int | None, typer.Option(min=256, help="Official models: the most tokens of a sequence.")]
-Area = Annotated[int | None, typer.Option(min=256, help="Official models: pixels that a given picture is brought to.")]
+Area = Annotated[int | None, typer.Option(min=256, help="Official models: pixels that a given picture is resized to.")]
 Words = Annotated[Path | None, typer.Option("--text-tokenizer", help="Folder of emu3.tiktoken, where not found.")]
 Devices = Annotated[int | None, typer.Option(min=1, help="Official models: GPUs that the model is split over.")]
 Decoder = Annotated[str | None, typer.Option(help="Official models: auto, dida, jacobi or autoregressive.")]
 Sampler = Annotated[str | None, typer.Option(help="Official models: how they denoise, direct or jump.")]
 Turns = Annotated[str | None, typer.Option(help="Official models: how turns are told apart, user or span.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Steps in which what nobody has seen is dreamt.")]
-Heat = Annotated[float | None, typer.Option(min=0, help="How freely that is drawn; 0 takes what is likeliest.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="In how many steps a view is dreamt; fewer are quicker.")]
+Heat = Annotated[float | None, typer.Option(min=0, help="How freely dreams are drawn; 0 takes what is likeliest.")]
 World = Annotated[str | None, typer.Argument(help="A world by name: doom:E1M1, doom:FILE.wad:MAP01, gym:ID.")]
 Tell = Annotated[str | None, typer.Option(help="What the world is, in words, for models that read them.")]
 AllowOrigin = Annotated[
-    list[str] | None, typer.Option(help="Where pages may come from besides, https://NAME; may be given again.")
+    list[str] | None, typer.Option(help="Another origin that pages may come from, https://NAME; may be given again.")
 ]
 Device = Annotated[str | None, typer.Option(help="cuda or cpu; without it, whatever there is.")]
 ClusterFolder = Annotated[Path | None, typer.Option(help="Folder of the front's key and control socket.")]

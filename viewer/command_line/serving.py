@@ -40,7 +40,7 @@ def serve(
     max_clients: Annotated[int, typer.Option(min=1, help="Connections at a time.")] = 256,
     max_awake: Annotated[int, typer.Option(min=1, help="Walks in memory; others wait on disk.")] = 64,
     park_s: Annotated[float, typer.Option(min=1, help="Seconds after which an idle walk goes to disk.")] = 300.0,
-    snapshot_frames: Annotated[int, typer.Option(min=1, help="Frames lost at most where the machine dies.")] = 30,
+    snapshot_frames: Annotated[int, typer.Option(min=1, help="Frames that may be lost if the machine dies.")] = 30,
     ghost: Annotated[bool, typer.Option("--ghost", help="Let walkers through what is solid in a dream.")] = False,
     record: Annotated[Path | None, typer.Option(help="Folder for frames that games send of themselves.")] = None,
     steps: Steps = None,

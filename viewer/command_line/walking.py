@@ -51,7 +51,9 @@ def play(
     keys: Annotated[Path | None, typer.Option(help="Key table, a JSON file.")] = None,
     headless: Annotated[bool, typer.Option("--headless", help="Open no window; record a walk.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --record replace a file.")] = False,
-    fov: Annotated[float | None, typer.Option(help="Degrees across that --image shows, if its file is silent.")] = None,
+    fov: Annotated[
+        float | None, typer.Option(help="Degrees across that --image shows, if its file does not say.")
+    ] = None,
     mapped: Annotated[bool, typer.Option("--map", help="Grow a 3D map of this world beside the walk.")] = False,
     ghost: Annotated[bool, typer.Option("--ghost", help="Walk through what is solid in a dream.")] = False,
     xr: Worn = False,
@@ -127,9 +129,9 @@ def view(
 
 def replay(
     log: Annotated[Path, typer.Argument(help="The .jsonl file beside a video, or a folder of recordings.")],
-    split: Annotated[str, typer.Option(help="Of a folder: train, dev or test.")] = "train",
-    rollout: Annotated[int, typer.Option(min=0, help="Of a folder: which of its walks.")] = 0,
-    out: Annotated[Path, typer.Option(help="Of a folder: where the video goes.")] = Path("roam-out"),
+    split: Annotated[str, typer.Option(help="Which split of a folder: train, dev or test.")] = "train",
+    rollout: Annotated[int, typer.Option(min=0, help="Number of the walk in a folder.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where the video of a folder's walk goes.")] = Path("roam-out"),
     model: Model = None,
     vision_tokenizer: Vision = None,
     precision: Precision = None,
@@ -160,9 +162,9 @@ def export(
     walk: Annotated[Path, typer.Argument(help="A saved walk: what F5 or `save` wrote.")],
     to: Annotated[Path, typer.Option(help="out.glb or out.ply for surfaces, out.png for a panorama with depth.")],
     model: Model = None,
-    points: Annotated[bool, typer.Option("--points", help="Points alone, no triangles.")] = False,
-    stride: Annotated[int, typer.Option(min=1, max=64, help="Take one of so many pixels across and down.")] = 1,
-    height: Annotated[int, typer.Option(min=16, max=2048, help="Of a panorama, in pixels.")] = 1024,
+    points: Annotated[bool, typer.Option("--points", help="Write points alone, no triangles.")] = False,
+    stride: Annotated[int, typer.Option(min=1, max=64, help="Take every Nth pixel across and down.")] = 1,
+    height: Annotated[int, typer.Option(min=16, max=2048, help="Height of a panorama in pixels.")] = 1024,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Let it replace a file.")] = False,
 ) -> None:
     """What a walk remembers, for other programs: a mesh, points, or a 360 degree panorama with depth."""

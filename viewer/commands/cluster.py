@@ -55,7 +55,7 @@ def up(
     folder = folder or at_home(HOME)
     own = _own_key(folder)
     made = recipe(own.public)
-    if made.is_truth:  # costs nothing, and what cannot be is said here instead of by every worker
+    if made.is_truth:  # opening them costs nothing, so wrong options are refused here and not by every worker
         open_worlds(made.model, is_truth=True, dreams=made.dreams, device=made.device)
     raise_file_limit()
     fleet = RayFleet(made, address=ray_address, most=size.most)

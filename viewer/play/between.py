@@ -39,7 +39,7 @@ class _Way:
 
 
 class Between:
-    """Leads the view of a player's walk on. is_on: the switch."""
+    """Makes the views between two frames of a player's walk. is_on: whether it does."""
 
     def __init__(self, *, is_on: bool = True):
         self.is_on = is_on

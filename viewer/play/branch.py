@@ -24,7 +24,7 @@ class Branch:
         return [pose for _, pose in self._passed if pose is not None]
 
     def step(self, action: Action) -> Frame:
-        """Step the explorer and nothing else, so that it may run on another thread; then say `stepped`."""
+        """Step the explorer and nothing else, so that it may run on another thread; call `stepped` afterwards."""
         return self.explorer.step(action)
 
     def stepped(self, action: Action, frame: Frame) -> list[Event]:
@@ -35,14 +35,14 @@ class Branch:
         return self._note([*events, Step(action, frame.digest)])
 
     def dream_anew(self) -> Frame:
-        """Have the explorer dream its last dream anew and nothing else, on any thread; then say `dreamt_anew`.
+        """Have the explorer dream its last dream anew and nothing else, on any thread; call `dreamt_anew` afterwards.
         Raises ValueError where it has none."""
         if not isinstance(self.explorer, Dreaming):
             raise ValueError("this world is shown as it is: there is no dream to dream anew")
         return self.explorer.dream_anew()
 
     def dreamt_anew(self, frame: Frame) -> list[Event]:
-        """Note that; other walls may have ended other steps, so the poses passed are taken anew as well."""
+        """Note a dream anew. Its walls may have ended steps elsewhere, so the poses passed are read again as well."""
         assert isinstance(self.explorer, Dreaming)  # it has just dreamt anew
         for moment in self.explorer.moments:
             place = moment.frame.index - self._first_index

@@ -25,6 +25,9 @@ VOXEL_M = 0.05  # a side
 FAR_M = 12.0  # depth beyond this is too coarse to be fused, or the sky
 _LEAST_WEIGHT = 0.5  # a voxel counts from its first sight on
 _REDRAW_S = 0.5  # between two drawings of what has been added
+_MOUSE_S = 0.02  # the longest wait for a view, for the window must see to the mouse
+_LAST_S = 0.2  # how long the last view of a walk is waited for
+_POINT_PX = 4.0  # so large that the points of a surface close up
 _BACKGROUND, _TRAIL = (0.04, 0.043, 0.055), (1.0, 0.85, 0.35)  # red, green, blue in [0, 1]
 _FROM = (-0.5, -0.6, 0.6)  # where the first look at the map comes from: behind, the right, above
 Sight = tuple[np.ndarray, np.ndarray, Pose]  # pixels (H, W, 3) uint8, depth (H, W) float32 metres, pose
@@ -110,7 +113,7 @@ class Newest:
         return None
 
     def leave(self) -> None:
-        """Let the process end though nobody takes what was put."""
+        """Let this process end even if nobody has taken what was put."""
         self._queue.cancel_join_thread()
 
 
@@ -155,14 +158,14 @@ def _run(newest: Newest, ending, path: str, camera: Camera | None) -> None:
     fusion = Fusion(camera=camera)
     screen, drawn_s = _Screen(fusion, path), 0.0
     while not ending.is_set():
-        view = newest.get(0.02)
+        view = newest.get(_MOUSE_S)
         if view is not None:
             fusion.add(*view)
         is_due = time.monotonic() - drawn_s > _REDRAW_S and fusion.num_views > screen.num_views
         drawn_s = time.monotonic() if is_due else drawn_s
         if not screen.turn(is_changed=is_due):
             break
-    last = newest.get(0.2)
+    last = newest.get(_LAST_S)
     if last is not None:
         fusion.add(*last)
     if fusion.num_views:
@@ -181,7 +184,7 @@ class _Screen:
         self._shown: list = []
         if self._is_open:
             options = self._window.get_render_option()
-            options.background_color, options.point_size = _BACKGROUND, 4.0
+            options.background_color, options.point_size = _BACKGROUND, _POINT_PX
 
     def turn(self, *, is_changed: bool) -> bool:
         """See to the mouse, and draw; False when the window was closed."""

@@ -18,6 +18,9 @@ _LEG = 9  # steps after which the walker looks for another way, even where this 
 _LEAST_ROOM = 2  # steps ahead that must be free, or the picture is all wall
 _OUTINGS = ((0, 3), (2, 0), (-2, 0), (1, 3), (-1, 3), (4, 0), (-4, 0))  # turns (left is positive), then steps ahead
 _TURNS = range(-11, 13)  # multiples of TURN_DEG, all round
+# what a way is worth, in metres of free way: a metre between its end and where one has been, and less a turn to it
+_NEWNESS, _TURNING = 2, 0.12
+_STOPPED_M = 0.02  # a step that ends farther than this from where it leads has been stopped
 
 Walked = Callable[[Pose, Motion], Pose]
 
@@ -76,7 +79,7 @@ def _best_turns(pose: Pose, walked: Walked, passed: list[Pose]) -> int:
         room = _room(heading, walked)
         end = heading.moved(Motion(forward=room * STEP))
         newness = min(end.distance_to(other) for other in passed)
-        return room * STEP + 2 * newness - 0.12 * abs(turns)
+        return room * STEP + _NEWNESS * newness - _TURNING * abs(turns)
 
     return max(_TURNS, key=score)
 
@@ -85,7 +88,7 @@ def _room(pose: Pose, walked: Walked) -> int:
     """How many steps can be walked ahead before something is in the way, at most _REACH."""
     for count in range(_REACH):
         wanted = pose.moved(Motion(forward=STEP))
-        if walked(pose, Motion(forward=STEP)).distance_to(wanted) > 0.02:
+        if walked(pose, Motion(forward=STEP)).distance_to(wanted) > _STOPPED_M:
             return count
         pose = wanted
     return _REACH

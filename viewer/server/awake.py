@@ -10,7 +10,7 @@ from ...world.action import Action
 from ...world.frame import Explorer, Frame
 from .store import Done, Meta, saves_changes
 
-LONGEST_CHAIN = 64  # files of changes after a whole one, which they also never outgrow
+LONGEST_CHAIN = 64  # files of changes after a whole snapshot; together they also never get larger than it
 
 
 class SteppingEngine(Protocol):
@@ -25,7 +25,7 @@ class SteppingEngine(Protocol):
 
 @runtime_checkable
 class Batched(Protocol):
-    """An explorer whose engine serves several at once."""
+    """An explorer whose engine can step several explorers at once."""
 
     engine: SteppingEngine
 
@@ -39,31 +39,24 @@ class Preparing(Protocol):
 
 @dataclass
 class Awake:
-    """An explorer in memory.
-
-    newest: the number of the log that is written; unsaved, unsynced: steps since a snapshot was begun, and since the
-    log is known to be on the disk; unsaved_ms: how long the unsaved took; saved: a twin that is as the files of the
-    newest snapshot have it; since_whole: steps since the newest whole one; whole_bytes, changed_bytes, chain_bytes: the
-    size of that, of the newest changes, and of all changes after it; tried_at: when a snapshot failed last; trouble:
-    why acts are not being kept, broken: the log in which that began, is_told: whether its walker knows.
-    """
+    """An explorer in memory, and how much of it the disk has (store.py): snapshots, whole or of changes, and logs."""
 
     explorer: Explorer
     meta: Meta
-    newest: int = 0
-    unsaved: int = 0
-    unsynced: int = 0
-    unsaved_ms: float = 0.0
-    saved: Explorer | None = None
-    since_whole: int = 0
-    whole_bytes: int = 0
-    changed_bytes: int = 0
-    chain_bytes: int = 0
-    is_writing: bool = False
-    trouble: OSError | None = None
-    broken: int = 0
-    is_told: bool = False
-    tried_at: float = 0.0
+    newest: int = 0  # number of the log that acts are written to
+    unsaved: int = 0  # steps since a snapshot was begun
+    unsynced: int = 0  # steps since the log was last known to be on the disk itself
+    unsaved_ms: float = 0.0  # how long the unsaved steps took
+    saved: Explorer | None = None  # a fork that stands where the newest snapshot does
+    since_whole: int = 0  # steps since the newest whole snapshot
+    whole_bytes: int = 0  # size of the newest whole snapshot
+    changed_bytes: int = 0  # size of the newest snapshot of changes
+    chain_bytes: int = 0  # size of all changes since the whole snapshot
+    is_writing: bool = False  # a snapshot is being written
+    trouble: OSError | None = None  # why acts are not being kept at present
+    broken: int = 0  # number of the log in which that began
+    is_told: bool = False  # whether the walker knows of the trouble
+    tried_at: float = 0.0  # when a snapshot failed last
 
     @property
     def before(self) -> Explorer | None:

@@ -56,7 +56,7 @@ class CommandQueue:
         self._queue: deque[Command] = deque()
         self._begun = 0  # the once whose step is being made
         self._done_to = last  # the highest seq of a once that was applied
-        self._applied: set[int] = set()  # those that were when this walk was taken up
+        self._applied: set[int] = set()  # seqs of those that had been applied when this walk was taken up
         self._part = (0, 0)  # the once that a server that ended had done in part, and how many of its steps
         self._receipts: OrderedDict[int, Receipt] = OrderedDict()  # of what was applied
         self._refusals: OrderedDict[int, Receipt] = OrderedDict()
@@ -101,7 +101,7 @@ class CommandQueue:
             return self._receipt(command.seq, "refused", frame, reason=reason, is_kept=not command.is_held)
 
     def release(self) -> None:
-        """Let every held key go: whoever held it is no longer there."""
+        """Let every held key go, for the client that held it is gone."""
         with self._lock:
             self._held, self._is_held_fresh = None, False
 

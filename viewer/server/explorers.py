@@ -43,11 +43,11 @@ class Explorers:
         self._disk = threading.Lock()  # one snapshot is written at a time
 
     def kept_bytes(self, sessions: Iterable[str]) -> int:
-        """What snapshots of these walks take on the disk, about."""
+        """About how many bytes the snapshots of these walks take on the disk."""
         return sum(self._bytes.get(session, 0) for session in sessions)
 
     def know(self, meta: Meta) -> None:
-        """Note what a walk that is on the disk takes of it."""
+        """Note how much of the disk a walk takes that lies there."""
         whole, *changes = self.store.sizes(meta)
         self._bytes[meta.session] = whole + sum(changes) + (whole if meta.older else 0)
 
@@ -71,7 +71,7 @@ class Explorers:
         self.on_first(awake.meta.session)
 
     def seat(self, awake: Awake, twin: Explorer) -> Frame:
-        """Enter a walk that has been written."""
+        """Count a walk that has been written as awake."""
         awake.keep(twin, awake.meta, awake.whole_bytes)
         self._bytes[awake.meta.session] = awake.kept_bytes
         self._awake[awake.meta.session] = awake
@@ -124,7 +124,7 @@ class Explorers:
         return [outcomes[step.session] for step in steps]
 
     def refuse(self, session: str, seq: int, reason: str) -> None:
-        """Keep that an act was refused, so that nobody calls it applied when it is sent again."""
+        """Log that an act was refused, so that it is not called applied when it is sent again."""
         awake = self._awake.get(session)
         if awake is not None:
             self._note(awake, Done(None, seq, refused=reason or "it could not be done"))

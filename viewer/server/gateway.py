@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 WEB = Path(__file__).parents[1] / "web"
 POLICY = "default-src 'none'; script-src {}; style-src 'unsafe-inline'; img-src blob:; connect-src 'self'"
 PAGES = {"/": (WEB / "index.html", "'unsafe-inline'"), "/xr": (WEB / "xr.html", "'self'")}  # by how a path ends
+_GOODBYE_S = 0.2  # how long a goodbye may take to go out
 SCRIPTS = {f"/xr/{file.name}": file for file in (WEB / "xr").glob("*.js")}
 
 
@@ -172,8 +173,8 @@ class Gateway:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            with contextlib.suppress(TimeoutError):  # if no server is there, nobody needs the goodbye
-                await asyncio.wait_for(line.send(pack(Goodbye(reason="the page was closed"))), 0.2)
+            with contextlib.suppress(TimeoutError):  # no server is there, so nobody needs the goodbye
+                await asyncio.wait_for(line.send(pack(Goodbye(reason="the page was closed"))), _GOODBYE_S)
             line.close()
 
 

@@ -177,7 +177,7 @@ class Handlers(Reception):
         self._look_into(client, message, lambda: pieces_of(self._explorers.outlook(message.session), message))
 
     def _look_into(self, client: Client, message: p.Look | p.Surfaces, work: Callable[[], Any]) -> None:
-        """Look into a walk in a strand of the client's own, beside its steps."""
+        """Do work that only reads a walk, in a strand of the client's own, beside the walk's steps."""
         session = self._registry.known(message.session)
         if client.id not in session.viewers:
             raise p.ProtocolError("not_yours", f"you neither drive nor watch {message.session}")

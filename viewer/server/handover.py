@@ -31,7 +31,7 @@ class Held:
 
 
 class Handover:
-    """The door of a server for walks. take_in: enters a walk that the folder holds in the books."""
+    """Takes walks into a running server and lets them go. take_in: enters a walk that the folder holds in the books."""
 
     def __init__(self, registry: Registry, explorers: Explorers, stepper: Stepper, take_in: Callable[[Meta], None]):
         self._registry, self._explorers, self._stepper, self._take_in = registry, explorers, stepper, take_in

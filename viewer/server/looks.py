@@ -1,4 +1,4 @@
-"""What looks and surfaces are answered with. Runs beside the socket and the steps; knows neither."""
+"""Makes the answers to looks and surfaces. Runs beside the socket and the steps; knows neither."""
 
 from __future__ import annotations
 

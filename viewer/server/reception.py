@@ -1,5 +1,5 @@
-"""Reads what clients say: in order, not faster than allowed, only from whom it came. What a message asks for is done by
-whoever says how (`_handle`): a server's Handlers, a cluster's front.
+"""Reads clients' messages: in order, no faster than allowed, and from each client over its own connection only. What a
+message asks for is done by whoever says how (`_handle`): a server's Handlers, a cluster's front.
 
 Runs on the thread that owns the socket.
 """

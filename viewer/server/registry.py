@@ -21,35 +21,35 @@ from .threads.stepper import ENGINE
 
 @dataclass(frozen=True)
 class Limits:
-    """What one server allows. Times in seconds."""
+    """What one server allows. Times in seconds, but for batch_ms."""
 
-    max_clients: int = 256
+    max_clients: int = 256  # that have said hello
     max_strangers: int = 64  # connections that have not said hello
-    max_connections_each: int = 64  # from one other machine
+    max_connections_each: int = 64  # connections from any one other machine
     hello_s: float = 10.0  # how long a connection may be silent before it has said hello
-    max_sessions: int = 1024  # stored
-    max_driven: int = 128  # by one client at a time
-    max_kept_each: int = 512  # stored, of one key or address
-    max_kept_bytes_each: int = 8 * 2**30  # on the disk, of these
+    max_sessions: int = 1024  # walks that are kept, all together
+    max_driven: int = 128  # walks that one client drives at a time
+    max_kept_each: int = 512  # walks that are kept of one key or address
+    max_kept_bytes_each: int = 8 * 2**30  # that those walks take on the disk
     opens_per_s: float = 4.0  # walks begun by one key or address, after the first hundred
-    max_picture_bytes: int = 64 * 2**20  # of pictures that wait to be opened, all together
-    max_record_bytes: int = 16 * 2**30  # of what games record of themselves
-    max_refusals: int = 5000  # of messages without hello, then the connection is cut
-    max_awake: int = 64  # in memory
-    max_spectators: int = 64  # a session
+    max_picture_bytes: int = 64 * 2**20  # of all first images together that wait to be read
+    max_record_bytes: int = 16 * 2**30  # of all that games have recorded of themselves
+    max_refusals: int = 5000  # messages refused for want of a hello, before their connection is cut
+    max_awake: int = 64  # walks in memory
+    max_spectators: int = 64  # of one walk
     max_jobs: int = 8  # requests of one client that wait at the same time
     max_looks: int = 4  # looks of one client that wait at the same time
-    messages_per_s: float = 4000.0  # a client; what comes faster waits
+    messages_per_s: float = 4000.0  # read of one client; what comes faster waits
     max_backlog: int = 4000  # messages of one client that may wait
-    max_backlog_bytes: int = 16 * 2**20
+    max_backlog_bytes: int = 16 * 2**20  # of those messages
     max_outbox: int = 4000  # answers that a client who does not read may leave lying
-    park_s: float = 300.0
-    patience_s: float = 10.0
+    park_s: float = 300.0  # a walk that stood still for this long is moved to disk
+    patience_s: float = 10.0  # a client that was silent for this long is gone
     keep_s: float = 30 * 86400.0  # a walk that nobody took up for this long makes room for others
     unused_s: float = 60.0  # a walk in which nothing was done makes room after this long
-    snapshot_frames: int = 30
+    snapshot_frames: int = 30  # steps between two snapshots while these are small, and before the log is synced
     batch_ms: float = 0.0  # what steps that are taken together may take; 0: all that wait are taken together
-    snapshot_bytes: int = 2**20  # a frame, in the long run: larger snapshots are taken less often
+    snapshot_bytes: int = 2**20  # written for each frame on the mean: larger snapshots are taken less often
 
 
 @dataclass
@@ -144,13 +144,13 @@ class ServedWalk:
     is_alone: bool = False
     is_used: bool = False
     jobs: int = 0
-    looks: int = 0  # into it, that are not answered yet
+    looks: int = 0  # looks into it that are not answered yet
     guest: str = ""
     active_at: float = field(default_factory=time.monotonic)
 
     @property
     def strand(self) -> str:
-        """Where work on this walk is done (stepper.py)."""
+        """The strand in which work on this walk is done in order (stepper.py)."""
         return self.id if self.is_alone else ENGINE
 
     @property
@@ -165,7 +165,7 @@ class ServedWalk:
         return self.viewers[self.driver].has_room
 
     def leave(self, client: bytes) -> None:
-        """A client no longer sees or drives this walk."""
+        """Take note that a client no longer sees or drives this walk."""
         self.viewers.pop(client, None)
         if self.driver == client:
             self.driver = None
@@ -173,7 +173,8 @@ class ServedWalk:
         self.put_by()
 
     def put_by(self) -> None:
-        """Hold no frame of a walk that is on the disk and seen by nobody: whoever sees it next brings it back."""
+        """Forget the frame of a walk that is on the disk and seen by nobody: the next client to see it has it brought
+        back."""
         if self.is_parked and not self.viewers:
             self.latest = None
 
@@ -194,14 +195,14 @@ class Client:
     guest: str = ""
     number: int = 0  # of its connection
     jobs: int = 0  # requests that are not answered yet
-    looks: int = 0  # likewise
-    secrets: deque[str] = field(default_factory=lambda: deque(maxlen=256))  # of the walks that it has held
+    looks: int = 0  # looks that are not answered yet
+    secrets: deque[str] = field(default_factory=lambda: deque(maxlen=256))  # of walks that it has driven
     outbox: deque[list] = field(default_factory=deque)
     backlog: deque[list[bytes]] = field(default_factory=deque)
     backlog_bytes: int = 0
 
     def may_speak(self, per_s: float) -> bool:
-        """Take one from a token bucket that holds two seconds' worth."""
+        """Whether one message more may be read now; takes it from a token bucket that holds two seconds' worth."""
         now = time.monotonic()
         self.allowance = min(2 * per_s, self.allowance + (now - self.filled_at) * per_s)
         self.filled_at = now
@@ -279,7 +280,7 @@ class Registry:
         self.touched.add(session.id)
 
     def leave(self, client: bytes) -> None:
-        """A client is gone from wherever it was."""
+        """Have a client that is gone leave every walk that it saw or drove."""
         for session in self.sessions.values():
             session.leave(client)
 

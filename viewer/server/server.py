@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 RETRY_MS = 5  # how soon to try a client again whose pipe was full
 MAX_READS = 200  # messages read before frames get their turn
+PAUSE_S = 0.01  # after a turn that failed, lest one that always fails takes a whole core
 
 
 class Server:
@@ -109,7 +110,7 @@ class Server:
         )
 
     def _leave(self, client_id: bytes) -> None:
-        """A client is gone."""
+        """Take note that a client is gone."""
         self._registry.leave(client_id)
         self._recordings.leave(client_id.hex())
 
@@ -135,7 +136,7 @@ class Server:
             self._thread.join()
 
     def close(self) -> None:
-        """Give back a server that was never run."""
+        """Close the socket and the store of a server that was never run."""
         self._store.close()
         self._wire.close()
 
@@ -154,7 +155,7 @@ class Server:
                     self._turn()
                 except Exception:  # whatever one turn ran into, the next one serves everybody else
                     log.exception("a turn of the server failed")
-                    time.sleep(0.01)
+                    time.sleep(PAUSE_S)
         finally:
             self._shut_down()
 
@@ -298,7 +299,7 @@ class Server:
         return self._explorers.num_awake + self._handlers.num_opening - parking - self.limits.max_awake
 
     def _park_walks(self, *, idle_s: float) -> None:
-        """Put the walks to disk that nobody walked for so long, and the oldest of those that there are too many of."""
+        """Move to disk the walks that stood still for so long and, if too many are in memory, the stillest."""
         now, too_many = time.monotonic(), self._num_too_many
         still = [s for s in self._registry.sessions.values() if not (s.is_parked or s.is_stepping or s.jobs or s.looks)]
         for number, session in enumerate(sorted(still, key=lambda session: session.active_at)):
@@ -306,7 +307,7 @@ class Server:
                 self._park(session)
 
     def _park(self, session: ServedWalk) -> None:
-        """Put a walk to disk and give back its memory, behind whatever is being done with it."""
+        """Move a walk to disk and give back its memory, once the work on it that waits already is done."""
         session.jobs, session.is_parking = session.jobs + 1, True
         explorers, strand = self._explorers, session.strand
 

@@ -91,7 +91,7 @@ class ServerSocket:
 
     def wake(self) -> None:
         """End a `wait`; from one other thread at a time."""
-        with contextlib.suppress(zmq.ZMQError):  # a full pipe wakes as well; one that is closed, nobody any more
+        with contextlib.suppress(zmq.ZMQError):  # full: it wakes up anyway; closed: there is nobody left to wake
             self._waker.send(b"", zmq.DONTWAIT)
 
     def receive(self) -> Mail | None:

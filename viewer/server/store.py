@@ -67,31 +67,23 @@ def saves_changes(explorer: Explorer) -> bool:
 
 @dataclass(frozen=True)
 class Meta:
-    """What is known of a walk beside its snapshot. secret: SHA-256 of its token; is_alone: whether it shares nothing
-    with other walks; guest: whose guest began it, for quotas (registry.py).
-
-    last: the highest seq of a once that was applied; applied, refused: those of the newest, the refused with reasons;
-    part: the seq of one that is done in part, and how many of its steps are.
-
-    chain: the numbers of the files that the snapshot is made of, a whole one and changes; without any, it is the whole
-    one of its own number. older: the number of a whole one from before.
-    """
+    """What is known of a walk beside its snapshot; what meta.json holds."""
 
     session: str
-    secret: str
-    last: int = 0
-    snapshot: int = 0
+    secret: str  # SHA-256 of the walk's token
+    last: int = 0  # the highest seq of a once that was applied
+    snapshot: int = 0  # number of the snapshot that counts
     format: int = FORMAT
-    is_alone: bool = False
-    guest: str = ""
-    chain: tuple[int, ...] = ()
-    older: int = 0
-    applied: tuple[int, ...] = ()
-    refused: tuple[tuple[int, str], ...] = ()
-    part: tuple[int, int] = (0, 0)
+    is_alone: bool = False  # it shares nothing with other walks
+    guest: str = ""  # by whom it was begun, for quotas (registry.py)
+    chain: tuple[int, ...] = ()  # numbers of the snapshot's files, a whole one and changes; none: it is one whole file
+    older: int = 0  # number of a whole snapshot from before, should a disk damage this one
+    applied: tuple[int, ...] = ()  # seqs of the newest acts that were applied
+    refused: tuple[tuple[int, str], ...] = ()  # of the newest that were refused, with the reasons
+    part: tuple[int, int] = (0, 0)  # seq of an act that is done in part, and how many of its steps are done
 
     def after(self, done: Done) -> Meta:
-        """What is known once that is done."""
+        """What is known of the walk once that is done."""
         if done.part[0]:
             return replace(self, part=done.part)
         part = (0, 0) if done.seq == self.part[0] else self.part
@@ -272,7 +264,8 @@ class Store:
         raise first
 
     def _end_with(self, path: Path, acts: list[Done]) -> None:
-        """Have that log hold these acts alone, and be a walk's last: what came after them cannot be done without."""
+        """Cut that log to these acts and remove all later ones: what came after a lost act cannot be done without
+        it."""
         later = [other for other in path.parent.glob("log-*.jsonl") if _number(other) > _number(path)]
         _replace(path, b"".join(map(_line, acts)))
         for other in later:

@@ -61,8 +61,8 @@ class Headset:
             ) from error
 
     def views(self) -> Iterator[HeadView]:
-        """What is to be shown, at the headset's pace; each wants `show`, or nothing new is shown. Ends with the
-        session."""
+        """What each picture is to show, at the headset's pace; answer each with `show`, or the old picture stays. Ends
+        with the session."""
         xr = self._xr
         while not self.is_over:
             self._hear()

@@ -66,7 +66,7 @@ class Wearer:
         self._dreamt: Pose | None = None  # where a dream was asked for last
 
     def run(self, *, pictures: int | None = None, stop: Callable[[], bool] = lambda: False) -> Wearing:
-        """Until the headset ends, `stop` says so, or so many pictures were shown."""
+        """Show pictures until the headset ends the session, `stop` says so, or so many were shown."""
         began, told = time.monotonic(), self.told
         try:
             for view in self.headset.views():

@@ -13,14 +13,15 @@ from torch.nn import functional as F
 class LowRank(nn.Module):
     """A frozen dense layer and a learnt change of it, up @ down, which begins at nothing."""
 
-    def __init__(self, dense: nn.Linear, rank: int):
+    def __init__(self, dense: nn.Linear, rank: int, seed: torch.Generator | None = None):
         super().__init__()
         if not 1 <= rank <= min(dense.weight.shape):
             raise ValueError(f"rank {rank} for a layer of {tuple(dense.weight.shape)}; wanted 1 to its smaller side")
         self.dense = dense.requires_grad_(False)
         out_size, in_size = dense.weight.shape
         # in float32 whatever the layer's precision: an optimiser's small steps would be rounded away
-        self.down = nn.Parameter(torch.randn(rank, in_size, device=dense.weight.device) * in_size**-0.5)
+        down = torch.randn(rank, in_size, generator=seed) * in_size**-0.5
+        self.down = nn.Parameter(down.to(dense.weight.device))
         self.up = nn.Parameter(torch.zeros(out_size, rank, device=dense.weight.device))
 
     @property
@@ -33,11 +34,13 @@ class LowRank(nn.Module):
         return self.dense(x) + change.to(x.dtype)
 
 
-def add_low_rank(model: nn.Module, rank: int) -> None:
-    """Freeze a transformer and put an adapter beside every projection of its layers, in place."""
+def add_low_rank(model: nn.Module, rank: int, *, seed: int = 0) -> None:
+    """Freeze a transformer and put an adapter beside every projection of its layers, in place; the same seed gives the
+    same adapters, in every process."""
     model.requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
     for owner, name in _projections(model, nn.Linear):
-        setattr(owner, name, LowRank(getattr(owner, name), rank))
+        setattr(owner, name, LowRank(getattr(owner, name), rank, generator))
 
 
 @torch.no_grad()

@@ -5,16 +5,14 @@ denoises whole frames. Takes our own checkpoints and official Emu3.5 folders; go
 from __future__ import annotations
 
 import gc
-import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..checkpoint import Checkpoint, is_official, load_checkpoint, save_checkpoint
 from ..emu.answer import Request
@@ -26,6 +24,7 @@ from ..training.parallel import launch
 from ..transformer.dida import MetricPath
 from ..transformer.model import QUANTISED
 from .data import distilled_answers, distilled_walks, recorded_walks, walk_sequences
+from .lines import NOT_READ, LineError, lines_of, object_of, upright
 from .samples import AnswerLayout, SampleError, SampleLayout, WalkLayout, load_sequences, save_sequences
 from .train import AdaptRecipe, Learner, adapt
 
@@ -109,39 +108,59 @@ def run_adaptation(order: AdaptOrder, *, show: Callable[[str, float, dict], None
 
 
 def _work(rank: int, workers: int, order: AdaptOrder, show) -> None:
-    checkpoint = _loaded(order, rank)
+    checkpoint = loaded(order, rank)
     layout = _layout(order, checkpoint)
-    sequences = _readable(load_sequences(order.out / SEQUENCES), layout, order.out / SEQUENCES)
+    sequences = readable(load_sequences(order.out / SEQUENCES), layout, order.out / SEQUENCES)
     count = min(HELD_OUT, len(sequences) // 5)
     dida = replace(checkpoint.dida, steps=order.decode_steps, shift=order.recipe.shift)
+    lesson = Lesson(
+        sequences[count:], sequences[:count] or sequences, layout, replace(checkpoint, dida=dida, is_adapted=True)
+    )
+    learn(order, lesson, rank, workers, show, part="adapting")
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is learnt: sequences and those that are only measured, how they are read, and the checkpoint that learns,
+    with the denoising that its result is served with; its is_adapted says whether there is such."""
+
+    sequences: Sequence[np.ndarray]
+    held_out: Sequence[np.ndarray]
+    layout: SampleLayout
+    checkpoint: Checkpoint
+
+
+def learn(order: AdaptOrder, lesson: Lesson, rank: int, workers: int, show, *, part: str) -> None:
+    """Train a lesson's checkpoint in place and write what came of it, or go on where that stopped; show: called with
+    (part, share done, figures) in the first process, None to log them."""
+    report = show or (lambda part, share, row: log.info("%5.1f%% %s", 100 * share, row))
+    checkpoint = lesson.checkpoint
     # a vocabulary of two markers has one for holes, which canvases from carried views have
     has_holes = checkpoint.vocabulary.num_markers == 2
-    recipe = replace(order.recipe, hole_share=order.recipe.hole_share if has_holes else 0.0)
-    model = checkpoint.model.requires_grad_(True)
-    learner = Learner(model, checkpoint.vocabulary)
-    report = show or (lambda part, share, row: log.info("%5.1f%% %s", 100 * share, row))
+    learner = Learner(checkpoint.model.requires_grad_(True), checkpoint.vocabulary)
     adapt(
         learner,
-        sequences[count:],
-        sequences[:count] or sequences,
-        layout,
-        MetricPath(checkpoint.metric, dida),
-        recipe,
+        lesson.sequences,
+        lesson.held_out,
+        lesson.layout,
+        MetricPath(checkpoint.metric, checkpoint.dida),
+        replace(order.recipe, hole_share=order.recipe.hole_share if has_holes else 0.0),
         order.out / "run",
         rank=rank,
         workers=workers,
-        progress=lambda share, row: report("adapting", share, row),
+        progress=lambda share, row: report(part, share, row),
     )
     if rank:
         return
     target = order.out / "checkpoint"
     if order.official:
+        dida = checkpoint.dida if checkpoint.is_adapted else None
         save_official(learner.folded(), order.official[0], target, dida, text=order.text)
     else:
-        save_checkpoint(replace(checkpoint, model=learner.folded(), dida=dida), target)
+        save_checkpoint(replace(checkpoint, model=learner.folded()), target)
 
 
-def _readable(sequences: list[np.ndarray], layout: SampleLayout, path: Path) -> list[np.ndarray]:
+def readable(sequences: list[np.ndarray], layout: SampleLayout, path: Path) -> list[np.ndarray]:
     """Those that can be learnt from; an answer without a picture is an answer, and no reason to stop. Raises AdaptError
     where none can."""
     found, reason = [], ""
@@ -160,7 +179,7 @@ def _readable(sequences: list[np.ndarray], layout: SampleLayout, path: Path) -> 
     return found
 
 
-def _loaded(order: AdaptOrder, rank: int = 0) -> Checkpoint:
+def loaded(order: AdaptOrder, rank: int = 0) -> Checkpoint:
     device = f"cuda:{rank}" if order.device == "cuda" else order.device
     if order.official:
         # an optimiser's small steps are lost in 16 bits; adapters have float32 of their own
@@ -190,7 +209,7 @@ def _gathered(order: AdaptOrder, tick) -> Iterator[np.ndarray]:
             raise AdaptError(f"{order.data} is no file of sequences, which is what an official model learns from")
         yield from _own_answers(order, tick) if order.distil else ()
         return
-    checkpoint = _loaded(order)
+    checkpoint = loaded(order)
     layout, walks = _walk_layout(order, checkpoint), order.data if order.data and order.data.is_dir() else None
     if walks:
         yield from walk_sequences(recorded_walks(walks, "train", order.limit), checkpoint, layout)
@@ -214,7 +233,7 @@ def _own_answers(order: AdaptOrder, tick) -> Iterator[np.ndarray]:
         raise AdaptError(f"{order.requests} holds no request; wanted a JSON object a line, of task and question")
     numbered = enumerate(islice(cycle(asked), order.distil))
     chosen = [replace(request, seed=order.recipe.seed + number) for number, request in numbered]
-    for number, ids in enumerate(distilled_answers(_loaded(order), chosen), 1):
+    for number, ids in enumerate(distilled_answers(loaded(order), chosen), 1):
         tick(number / order.distil)
         yield ids
 
@@ -222,21 +241,14 @@ def _own_answers(order: AdaptOrder, tick) -> Iterator[np.ndarray]:
 def read_requests(path: Path, changes: dict, size: str = "default") -> Iterator[Request]:
     """Requests from a file of JSON lines; changes: fields of every preset; size: of pictures, where a line names none.
     Raises AdaptError naming the line."""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
+    for number, line in lines_of(path):
         try:
-            asked = json.loads(line)
-            images = tuple(_upright(name) for name in asked.get("images", ()))
+            asked = object_of(line)
+            images = tuple(upright(name) for name in asked.get("images", ()))
             cells = cells_of(asked.get("size", size), asked["task"])
             yield Request(asked["task"], asked["question"], images, preset(asked["task"], **changes), cells)
-        except (KeyError, TypeError, AttributeError, ValueError, UnidentifiedImageError) as error:
+        except (LineError, TypeError, AttributeError, *NOT_READ) as error:
             raise AdaptError(f"{path}, line {number}: no request that can be answered ({error})") from error
-
-
-def _upright(name: str) -> np.ndarray:
-    with Image.open(name) as picture:
-        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
 
 
 def device_of(name: str) -> str:

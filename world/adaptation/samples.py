@@ -116,7 +116,7 @@ class AnswerLayout:
         else:
             last = min(len(ids), self.longest)
         answering = np.cumsum(ids == form.answer_begin) > np.cumsum(ids == form.answer_end)
-        learnt = np.r_[False, answering[:-1]]  # the end of an answer is part of it
+        learnt = np.r_[False, answering[:-1]] | (ids == form.end)  # the ends of an answer and of all are part of it
         spans = tuple(span for span in whole if learnt[span[0]])
         if not spans:
             raise SampleError(f"a sequence of {len(ids)} ids without a picture in an answer within {self.longest}")

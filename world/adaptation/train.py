@@ -35,6 +35,7 @@ from .samples import Batch, SampleLayout, make_batch
 
 log = logging.getLogger(__name__)
 LOGITS_AT_ONCE = 1 << 25  # of a head's logits that are kept for the backward pass; more are made again
+CLEAN = ("clean_nats", "word_nats", "code_nats")  # of all clean rows, of those before words, of those before codes
 LEVELS = (0.0, 0.3, 0.6)  # noise levels at which held-out sequences are measured
 
 
@@ -46,7 +47,9 @@ class AdaptRecipe:
     shift: URSA's time shift in training; clean_weight: of the clean rows' loss; peak: learning rate; rank: of low-rank
     adapters, 0 to train all weights; hole_share: copies with marked holes, for models whose canvases have them;
     prompt_dropout: share of sequences without words, for guidance needs the branch that reads none (URSA has a tenth);
-    recompute: make each layer's activations again in the backward pass, for large models: a third slower, far smaller.
+    recompute: make each layer's activations again in the backward pass, for large models: a third slower, far smaller;
+    code_weight: of a clean code's loss beside a word's; measured: held-out sequences that are measured, at the end and,
+    unless it is 0, every measure_every steps; save_every: steps after which a run can go on from there.
     """
 
     batch: int = 4
@@ -61,10 +64,16 @@ class AdaptRecipe:
     max_steps: int = 100_000
     max_seconds: float = 3600.0
     seed: int = 0
+    code_weight: float = 1.0
+    measured: int = 8
+    measure_every: int = 0
+    save_every: int = 200
 
     def __post_init__(self):
-        if min(self.batch, self.max_steps) < 1 or min(self.copies, self.rank) < 0 or self.shift <= 0:
-            raise ValueError(f"{self}: wanted a batch and steps of at least 1, no negative counts and a positive shift")
+        if min(self.batch, self.max_steps, self.save_every) < 1 or self.shift <= 0:
+            raise ValueError(f"{self}: wanted a batch and steps of at least 1 and a positive shift")
+        if min(self.copies, self.rank, self.code_weight, self.measured, self.measure_every) < 0:
+            raise ValueError(f"{self}: wanted no negative counts")
 
 
 class Learner(nn.Module):
@@ -167,7 +176,7 @@ def adapt(
     are averaged. progress: called with (share done, the log row) now and then, in the first process.
     """
     if recipe.rank:
-        add_low_rank(learner.transformer, recipe.rank)
+        add_low_rank(learner.transformer, recipe.rank, seed=recipe.seed)
     if recipe.recompute:
         recompute_layers(learner.transformer)
     learner.train()
@@ -181,6 +190,11 @@ def adapt(
             optimizer.load_state_dict(saved)
     totals: list[tuple[float, float]] = []
     while (share := agreed(max(step / recipe.max_steps, run.seconds / recipe.max_seconds), workers, device=device)) < 1:
+        if rank == 0 and recipe.measure_every and step % recipe.measure_every == 0:
+            measured = evaluate(learner, held_out, layout, path, recipe, count=recipe.measured)
+            run.record(step, **_means([], recipe), rate=math.nan, **measured)
+            if progress:
+                progress(share, measured)
         rate = learning_rate(int(share * 10_000), 10_000, 1.0, warmup=0) * min(1.0, (step + 1) / 50)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = recipe.peak * rate
@@ -192,12 +206,13 @@ def adapt(
             run.record(step, **row, **dict.fromkeys(measures(recipe), math.nan))
             if progress:
                 progress(share, row)
-            if step % 200 == 0:
-                _save(run, step, learner, optimizers)
+        if rank == 0 and step % recipe.save_every == 0:
+            _save(run, step, learner, optimizers)
     if rank == 0:
-        run.record(step, **_means(totals, recipe), rate=0.0, **evaluate(learner, held_out, layout, path, recipe))
+        measured = evaluate(learner, held_out, layout, path, recipe, count=recipe.measured)
+        run.record(step, **_means(totals, recipe), rate=0.0, **measured)
         _save(run, step, learner, optimizers)
-        run.draw(*(("noisy", "clean") if recipe.copies else ("clean",)))
+        run.draw(*(("noisy", "clean") if recipe.copies else ("clean",)), *(["clean_nats"] * bool(recipe.measure_every)))
 
 
 def make_optimizers(learner: Learner, recipe: AdaptRecipe) -> list[torch.optim.Optimizer]:
@@ -246,8 +261,16 @@ def step_loss(
     )
     with half_products(batch.ids.device):
         noisy, clean = learner(batch, layout.window)
-    noisy, clean = (part.mean() if len(part) else part.sum() for part in (noisy, clean))
+    clean = clean_loss(clean, batch, layout.vocabulary, recipe.code_weight)
+    noisy = noisy.mean() if len(noisy) else noisy.sum()
     return noisy + recipe.clean_weight * clean if recipe.copies else clean, noisy, clean
+
+
+def clean_loss(losses: Tensor, batch: Batch, vocabulary: Vocabulary, code_weight: float) -> Tensor:
+    """The mean of the clean rows' losses (K,), codes weighed against words."""
+    targets = batch.targets[(batch.targets >= 0) & ~batch.is_noisy]
+    weights = torch.where(targets >= vocabulary.first_code, code_weight, 1.0)
+    return (weights * losses).sum() / weights.sum().clamp_min(1e-9)
 
 
 def _means(totals: list[tuple[float, float]], recipe: AdaptRecipe) -> dict[str, float]:
@@ -256,7 +279,7 @@ def _means(totals: list[tuple[float, float]], recipe: AdaptRecipe) -> dict[str, 
 
 
 def measures(recipe: AdaptRecipe) -> tuple[str, ...]:
-    return ("clean_nats", *(f"nats_at_{level}" for level in LEVELS if recipe.copies))
+    return (*CLEAN, *(f"nats_at_{level}" for level in LEVELS if recipe.copies))
 
 
 @torch.no_grad()
@@ -269,7 +292,8 @@ def evaluate(
     *,
     count: int = 8,
 ) -> dict[str, float]:
-    """Held-out cross-entropy, nats a token: token by token, and of whole pictures from each of LEVELS."""
+    """Held-out cross-entropy, nats a token: token by token, of which words and codes, and of whole pictures from each
+    of LEVELS; nan for what no sequence has."""
     learner.eval()
     out: dict[str, list[float]] = {name: [] for name in measures(recipe)}
     for number, ids in enumerate(held_out[:count]):
@@ -282,7 +306,9 @@ def evaluate(
                 noisy, clean = learner(batch, layout.window)
             if level is not None:
                 out[f"nats_at_{level}"].append(noisy.mean().item())
-        out["clean_nats"].append(clean.mean().item())
+        is_code = batch.targets[(batch.targets >= 0) & ~batch.is_noisy] >= layout.vocabulary.first_code
+        for name, part in zip(CLEAN, (clean, clean[~is_code], clean[is_code]), strict=True):
+            out[name] += [part.mean().item()] if len(part) else []
     learner.train()
     return {name: float(np.mean(values)) if values else math.nan for name, values in out.items()}
 

@@ -158,13 +158,14 @@ def save_official(
     model: Transformer,
     source: str | Path,
     folder: str | Path,
-    dida: DidaConfig,
+    dida: DidaConfig | None,
     *,
     text: str | Path | None = None,
     shard_bytes: int = 4 << 30,
 ) -> None:
     """Write a model that began as the official folder `source` as such a folder, in shards of about `shard_bytes`;
-    config.json says that it is adapted, and the text tokenizer's files come along, from `text` if it is named."""
+    config.json says that it is adapted, where `dida` says how it denoises, and the text tokenizer's files come along,
+    from `text` if it is named."""
     source, folder = Path(source), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     shards: list[dict[str, Tensor]] = [{}]
@@ -181,7 +182,7 @@ def save_official(
         save_file({key: tensor.contiguous().cpu() for key, tensor in shard.items()}, folder / name, {"format": "pt"})
         where |= dict.fromkeys(shard, name)
     (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}, indent=1), encoding="utf-8")
-    config = {**json_of(source / "config.json"), "dida": asdict(dida)}
+    config = json_of(source / "config.json") | ({"dida": asdict(dida)} if dida else {})
     (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     try:
         words = find_text_tokenizer(*([text] if text else []), source)

@@ -18,10 +18,16 @@ from .ready import EMPTY, FLAT, FLAT_QUARTERS, KIND, QUARTER, RIM, SIDE, SMOOTH,
 from .surfaces import APART, NEAR, is_one
 from .warp import IN_FRONT, MANY, OWN_SHARE
 
-OUTER, OUTER_HALF = np.uint32(0xFF00FF), np.uint32(0x800080)  # red and blue of a texel, as one number; a half each
+# red and blue of a texel, as one number; a half of each, and of green: sums of 256ths are rounded, not cut
+OUTER, OUTER_HALF, ROUND = np.uint32(0xFF00FF), np.uint32(0x800080), 128
 LARGE_PX = np.float32(32)  # of a block whose corners do not say enough of where it is
 SQUARE_PX = 0.2  # by which a tile may be off a parallelogram and still be drawn as one
 SPARSE, ENOUGH = 2, 12  # pixels between those by which a view is judged, and how many of them must add something
+OFF_PICTURE_PX, LEAST_AREA_PX = np.float32(1e9), np.float32(1e-9)  # farther than any point; a triangle seen edge-on
+# How far a tile is drawn along its sides, in shares of them, and to which sum of both (3 and 2 never limit): over its
+# edges, for rounding leaves gaps, and farther where it is a parallelogram only to within SQUARE_PX.
+SQUARE_LEAST, SQUARE_MOST, SQUARE_SUM = np.float32(-0.02), np.float32(1.02), np.float32(3)
+HALF_LEAST, HALF_MOST, HALF_SUM = np.float32(-1e-4), np.float32(2), np.float32(1.0001)
 
 
 class Scratch(NamedTuple):
@@ -187,7 +193,7 @@ def _is_hidden(places, kinds, corners, v, u, before):
     one that has several surfaces, or large tiles, never is."""
     H, W = corners.shape
     h, w = before.shape
-    low_u, high_u, low_v, high_v = np.float32(1e9), np.float32(-1e9), np.float32(1e9), np.float32(-1e9)
+    low_u, high_u, low_v, high_v = OFF_PICTURE_PX, -OFF_PICTURE_PX, OFF_PICTURE_PX, -OFF_PICTURE_PX
     for y in range(min(SIDE, H - 1 - v) + 1):
         for x in range(min(SIDE, W - 1 - u) + 1):
             d = corners[v + y, u + x]
@@ -265,10 +271,10 @@ def _draw_tile(tile, out):
         off = tile[0, 2] + tile[3, 2] - tile[1, 2] - tile[2, 2]
         is_square = max(abs(off_u), abs(off_v)) < SQUARE_PX and abs(off) < FLAT * tile[0, 2]
         if is_square or (u1 - u0 < 2 and v1 - v0 < 2):
-            _draw_half(tile, 0, 1, 2, u0, u1, v0, v1, np.float32(-0.02), np.float32(1.02), np.float32(3), out)
+            _draw_half(tile, 0, 1, 2, u0, u1, v0, v1, SQUARE_LEAST, SQUARE_MOST, SQUARE_SUM, out)
         else:
-            _draw_half(tile, 0, 1, 2, u0, u1, v0, v1, np.float32(-1e-4), np.float32(2), np.float32(1.0001), out)
-            _draw_half(tile, 3, 2, 1, u0, u1, v0, v1, np.float32(-1e-4), np.float32(2), np.float32(1.0001), out)
+            _draw_half(tile, 0, 1, 2, u0, u1, v0, v1, HALF_LEAST, HALF_MOST, HALF_SUM, out)
+            _draw_half(tile, 3, 2, 1, u0, u1, v0, v1, HALF_LEAST, HALF_MOST, HALF_SUM, out)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -278,7 +284,7 @@ def _draw_half(tile, i, j, m, u0, u1, v0, v1, least, most, most_sum, out):
     ax, ay = tile[i, 0], tile[i, 1]
     bx, by, cx, cy = tile[j, 0] - ax, tile[j, 1] - ay, tile[m, 0] - ax, tile[m, 1] - ay
     area = bx * cy - by * cx
-    if abs(area) < np.float32(1e-9):
+    if abs(area) < LEAST_AREA_PX:
         return
     scale = np.float32(1) / area
     db, dc = tile[j, 2] - tile[i, 2], tile[m, 2] - tile[i, 2]
@@ -394,7 +400,7 @@ def fetch(
                 we = across * along_ >> 8
                 wb, wc, wa = across - we, along_ - we, np.uint32(256) - across - along_ + we
                 outer = wa * (a & OUTER) + wb * (b & OUTER) + wc * (c & OUTER) + we * (e & OUTER) + OUTER_HALF
-                green = wa * (a >> 8 & 255) + wb * (b >> 8 & 255) + wc * (c >> 8 & 255) + we * (e >> 8 & 255) + 128
+                green = wa * (a >> 8 & 255) + wb * (b >> 8 & 255) + wc * (c >> 8 & 255) + we * (e >> 8 & 255) + ROUND
                 pixels[v, at, 0], pixels[v, at, 1], pixels[v, at, 2] = outer >> 8 & 255, green >> 8, outer >> 24 & 255
             else:
                 _sample_torn(texels, inverses, slot, nearest, v0, u0, fv, fu, d * by, pixels, v, at)

@@ -2,8 +2,8 @@
 
 A walk by keyframes through a scene of its own becomes two rows of canvases, it and its mirror image, in which left is
 right; what is carried is warped once for both. Processes write them to a folder in shards, and a run draws from all
-that are there. The painter's glimpses come from such walks too, in order: a step's batch is of its number alone. And codes
-that a model dreams beside glimpses, for the painter's last stage.
+that are there. The painter's glimpses come from such walks too, in order: a step's batch is of its number alone; and
+codes are dreamt beside glimpses for its last stage.
 """
 
 from __future__ import annotations

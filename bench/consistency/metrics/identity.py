@@ -1,4 +1,4 @@
-"""Whose world is it? A picture is compared with its own scene's true view and with views of other scenes."""
+"""Whether a picture shows its own scene: it is compared with the scene's true view and with views of other scenes."""
 
 from __future__ import annotations
 

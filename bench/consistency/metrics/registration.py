@@ -29,6 +29,11 @@ SAME = 50.0  # dB to a true render above which a picture is that render
 LEAST_ALIKE = 0.75  # correlation that render-and-compare must reach: wrong scenes of the dev split came to 0.63
 TILT_DEG, LIFT = 6.0, 0.25  # a walker neither rolls nor leaves the ground: beyond these a solution is an accident
 SMALL = 64  # pixels a side at which poses are compared
+_CLEARER = 0.8  # how much nearer the best match must be than the second (Lowe 2004)
+_AGREE = 0.3  # deviations of luma by which a pixel may disagree before it counts less than half
+_DAMPING = 1e-6  # of the trace, added to the diagonal: bare walls leave motions undetermined
+_MOST_M, _MOST_DEG = 0.3, 8.0  # of one step of Gauss-Newton, which is right only close by
+_LEAST_CONTRAST = 0.02  # of a picture's blurred parts, for each pixel of a side, for there to be something in it
 _SIFT: dict[str, Any] = dict(nfeatures=500, contrastThreshold=0.01, edgeThreshold=20)
 
 
@@ -100,7 +105,7 @@ def _matches(ours: np.ndarray | None, true: np.ndarray | None) -> np.ndarray:
     if ours is None or true is None or len(true) < 2:
         return np.zeros((0, 2), int)
     found = cv2.BFMatcher(cv2.NORM_L2).knnMatch(ours, true, k=2)
-    good = sorted((a.distance, a.trainIdx, a.queryIdx) for a, b in found if a.distance < 0.8 * b.distance)
+    good = sorted((a.distance, a.trainIdx, a.queryIdx) for a, b in found if a.distance < _CLEARER * b.distance)
     best = {true_index: our_index for _, true_index, our_index in reversed(good)}
     return np.array([(ours_, true_) for true_, ours_ in best.items()], int).reshape(-1, 2)
 
@@ -201,11 +206,12 @@ def _gauss_newton(target: np.ndarray, view: TrueView, pose: Pose, stage: _Stage,
     across, down = (cv2.Sobel(rise, cv2.CV_64F, *axis, ksize=3, scale=1 / 8) for axis in ((1, 0), (0, 1)))
     parts = [-(across * du + down * dv) for du, dv in _flows(view.depth, pose, fov_deg)]
     slopes, left = np.stack(parts, -1).reshape(-1, 4), (target - here).ravel()
-    weights = 1 / (1 + (left / 0.3) ** 2)
+    weights = 1 / (1 + (left / _AGREE) ** 2)
     square = (slopes * weights[:, None]).T @ slopes
     pull = (slopes * weights[:, None]).T @ left
-    move = np.linalg.solve(square + 1e-6 * np.trace(square) * np.eye(4), pull)
-    return (move * [1, 1, *[math.degrees(1)] * 2]).clip([-0.3, -0.3, -8, -8], [0.3, 0.3, 8, 8])
+    move = np.linalg.solve(square + _DAMPING * np.trace(square) * np.eye(4), pull)
+    most = np.array([_MOST_M, _MOST_M, _MOST_DEG, _MOST_DEG])
+    return (move * [1, 1, *[math.degrees(1)] * 2]).clip(-most, most)
 
 
 def _flows(depth: np.ndarray, pose: Pose, fov_deg: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -261,7 +267,7 @@ def _descriptor(picture: np.ndarray, stage: _Stage) -> np.ndarray | None:
         part = cv2.GaussianBlur(part, (0, 0), stage.sigma)
         part = part - part.mean((0, 1))
         length = float(np.linalg.norm(part))
-        if length < 0.02 * stage.side:
+        if length < _LEAST_CONTRAST * stage.side:
             return None
         parts.append(part.ravel() / length)
     return np.concatenate(parts) / math.sqrt(3)

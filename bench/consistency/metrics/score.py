@@ -23,7 +23,7 @@ from .steering import components_right, kind_of, macro
 from .unseen import unseen_of
 
 Values = dict[str, Measured]
-BARE = 30.0  # grey levels squared of Laplacian variance
+BARE = 30.0  # grey levels squared: a picture whose Laplacian varies less is a bare wall
 REACH = (1.0, 20.0)  # metres and degrees from the command within which a recovered pose excuses the picture
 
 

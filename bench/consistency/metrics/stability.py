@@ -13,8 +13,9 @@ import numpy as np
 
 from ..questions.truth import Truth
 
-LAG = 4
-MOST_PAIRS = 16
+LAG = 4  # frames between the two of a pair, for warp_error
+MOST_PAIRS = 16  # of an episode, evenly spaced: enough for a mean
+LEAST_SHARED = 0.05  # of the picture that a pair must both show
 
 
 def excess(frames: Callable[[int], np.ndarray], truth: Truth, first: int, last: int, *, lag: int) -> list[float | None]:
@@ -30,7 +31,7 @@ def excess(frames: Callable[[int], np.ndarray], truth: Truth, first: int, last: 
 
 def _excess(frames: Callable[[int], np.ndarray], truth: Truth, before: int, after: int) -> float | None:
     own, mask = carried(frames(before), truth, before, after)
-    if mask.mean() < 0.05:
+    if mask.mean() < LEAST_SHARED:
         return None
     ours = np.abs(own - frames(after))[mask].mean()
     return max(0.0, float(ours - _true_change(truth, before, after)))

@@ -1,4 +1,5 @@
-"""Which model a spec names: a baseline, a checkpoint of ours, videos made elsewhere, or a class of your own."""
+"""Opens the model that a spec names: a baseline, a checkpoint of ours, videos made elsewhere, or a class of your
+own."""
 
 from __future__ import annotations
 

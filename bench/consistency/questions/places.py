@@ -13,6 +13,13 @@ from ....world.pose import Camera, Motion, Pose
 from .worlds import AnyPlace, see, somewhere
 
 TRIES = 400
+FACE_TRIES = 40  # places about one thing
+START_ROOM_M, FACE_ROOM_M = 0.45, 0.35  # radius that must be free about a walker at a start, and before a thing
+NOSE_M, LEAST_KINDS = 1.2, 4  # a view's median depth is farther than a wall at the nose, and it shows so many instances
+CARRIED_M, LOW_M = 3.0, 2.0  # what could be carried away is less wide, and begins lower: no wall, house or ceiling
+FACE_M, FACE_OFF_DEG = (1.4, 3.2), 8  # how far from a thing one stands to face it, and how far beside it one may look
+FACE_SHARES = (0.03, 0.35)  # of the view that a faced thing covers: it is seen well, and not alone
+WELL_IN, LEAST_DEPTH_M = 0.8, 0.5  # share of half the picture within which a thing is well in it, and not too near
 _SMALL = Camera(32, 32)
 
 
@@ -32,7 +39,7 @@ def find_start(scene: AnyPlace, rng: np.random.Generator, is_good: Callable[[Pos
     """A random free pose with an open view that `is_good`; None where TRIES draws found none."""
     for _ in range(TRIES):
         pose = somewhere(scene, rng)
-        if scene.is_free(*pose.position[:2], 0.45) and is_good(pose) and has_view(scene, pose):
+        if scene.is_free(*pose.position[:2], START_ROOM_M) and is_good(pose) and has_view(scene, pose):
             return pose
     return None
 
@@ -40,7 +47,7 @@ def find_start(scene: AnyPlace, rng: np.random.Generator, is_good: Callable[[Pos
 def has_view(scene: AnyPlace, pose: Pose) -> bool:
     """Whether there is something to see: no wall at the nose, and several things in view."""
     view = see(scene, pose, _SMALL)
-    return float(np.median(view.depth)) > 1.2 and len(np.unique(view.ids)) >= 4
+    return float(np.median(view.depth)) > NOSE_M and len(np.unique(view.ids)) >= LEAST_KINDS
 
 
 def things(scene: AnyPlace) -> list[int]:
@@ -53,7 +60,7 @@ def things(scene: AnyPlace) -> list[int]:
         solids = scene.ids == instance
         low = (scene.centers - scene.halves)[solids].min(0)
         high = (scene.centers + scene.halves)[solids].max(0)
-        if instance > GROUND_ID and max(high[:2] - low[:2]) < 3.0 and low[2] < 2.0:
+        if instance > GROUND_ID and max(high[:2] - low[:2]) < CARRIED_M and low[2] < LOW_M:
             ids.append(int(instance))
     return ids
 
@@ -73,11 +80,13 @@ def share_of(scene: AnyPlace, pose: Pose, instance: int, *, camera: Camera = _SM
 def face(scene: Scene, rng: np.random.Generator, instance: int) -> Pose | None:
     """A free pose some metres from an instance that looks at it and sees it well."""
     center = scene.centers[scene.ids == instance].mean(0)
-    for _ in range(40):
-        angle, distance = rng.uniform(-np.pi, np.pi), rng.uniform(1.4, 3.2)
+    for _ in range(FACE_TRIES):
+        angle, distance = rng.uniform(-np.pi, np.pi), rng.uniform(*FACE_M)
         x, y = center[0] + distance * np.cos(angle), center[1] + distance * np.sin(angle)
-        pose = Pose.at(x, y, EYE_HEIGHT, float(np.degrees(angle)) + 180.0 + rng.uniform(-8, 8))
-        if scene.is_free(x, y, 0.35) and 0.03 < share_of(scene, pose, instance) < 0.35 and has_view(scene, pose):
+        pose = Pose.at(x, y, EYE_HEIGHT, float(np.degrees(angle)) + 180.0 + rng.uniform(-FACE_OFF_DEG, FACE_OFF_DEG))
+        if not scene.is_free(x, y, FACE_ROOM_M):
+            continue
+        if FACE_SHARES[0] < share_of(scene, pose, instance) < FACE_SHARES[1] and has_view(scene, pose):
             return pose
     return None
 
@@ -86,7 +95,7 @@ def is_behind(scene: Scene, pose: Pose, instance: int) -> bool:
     """Whether something stands between the camera and an instance that would otherwise be well in the picture."""
     points = scene.centers[scene.ids == instance] - np.asarray(pose.position)
     x, y, z = (points @ pose.rotation).T
-    reach = 0.8 * _SMALL.width / 2 / _SMALL.focal
-    inside = (z > 0.5) & (np.abs(x) < reach * z) & (np.abs(y) < reach * z) & (z < FAR)
+    reach = WELL_IN * _SMALL.width / 2 / _SMALL.focal
+    inside = (z > LEAST_DEPTH_M) & (np.abs(x) < reach * z) & (np.abs(y) < reach * z) & (z < FAR)
     is_gone = bool(inside.all()) and share_of(scene, pose, instance) == 0.0
     return is_gone and share_of(scene, pose, instance, camera=Camera()) == 0.0  # nor does a sliver peep out

@@ -22,6 +22,10 @@ from .worlds import AnyPlace, place_of, seed_of
 
 SPLIT = "test"
 FAR_STEPS = 60  # of a stroll to where nothing was shown
+OPEN_M = 0.8  # radius that must be free where a long walk begins
+GO_ON = 0.6  # how likely a stroller does the same once more
+STROLL = (0.4, 0.08, 0.06, 0.06, 0.2, 0.2)  # else, how likely each of the first six of SINGLES is
+HOME_M = 2.0  # from which a stroll does not lead farther away
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ def action_grid(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterat
 def long_walk(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
     """T9. A long walk to and fro in one neighbourhood: how fast does the picture drift from the truth?"""
     first = min(100, form.long_frames // 4)
-    if start := find_start(scene, rng, lambda pose: scene.is_free(*pose.position[:2], 0.8)):
+    if start := find_start(scene, rng, lambda pose: scene.is_free(*pose.position[:2], OPEN_M)):
         explore = [*turns(360)][:first]
         explore += stroll(scene, _end(scene, start, explore), rng, first - len(explore), home=start)
         answer = stroll(scene, _end(scene, start, explore), rng, form.long_frames - first, home=start)
@@ -358,11 +362,11 @@ def stroll(scene: AnyPlace, pose: Pose, rng: np.random.Generator, count: int, *,
     path: list[Action] = []
     motion = SINGLES[0]
     while len(path) < count:
-        if rng.uniform() > 0.6:
-            motion = SINGLES[int(rng.choice(6, p=[0.4, 0.08, 0.06, 0.06, 0.2, 0.2]))]
+        if rng.uniform() > GO_ON:
+            motion = SINGLES[int(rng.choice(6, p=STROLL))]
         there = free_poses(scene, pose, [act(motion)])
         if there is None or (
-            there[-1].distance_to(home) > 2.0 and there[-1].distance_to(home) > pose.distance_to(home)
+            there[-1].distance_to(home) > HOME_M and there[-1].distance_to(home) > pose.distance_to(home)
         ):
             motion = SINGLES[4 if rng.uniform() < 0.5 else 5]
             continue

@@ -22,6 +22,8 @@ CLEARANCE = BODY_RADIUS + 0.02
 TURNING = round(90 / TURN_DEG)  # steps that a right angle takes
 SPARSE = 2  # cells between the places that are looked at
 SIGHT = 0.1  # metres between the points of a line of sight
+THIN_M = 0.02  # radius about each of those points that must be free
+LEVEL_M = 0.01  # two places whose heights differ by less are level
 NEAREST, FARTHEST = 5, 400  # cells of a way, at least and at most
 _AROUND = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
@@ -109,7 +111,7 @@ def _is_as_high(scene: AnyPlace, start: Pose, x: float, y: float) -> bool:
     if isinstance(scene, Scene):
         return True
     there = scene.standing(x, y, 0.0)
-    return there is not None and abs(there.position[2] - start.position[2]) < 0.01
+    return there is not None and abs(there.position[2] - start.position[2]) < LEVEL_M
 
 
 def _place(start: Pose, cell: Cell) -> np.ndarray:
@@ -133,4 +135,4 @@ def _is_in_sight(scene: AnyPlace, start: Pose, cell: Cell) -> bool:
     here, there = np.asarray(start.position[:2]), _place(start, cell)
     count = int(np.ceil(np.linalg.norm(there - here) / SIGHT))
     between = (here + (there - here) * k / count for k in range(1, count))
-    return all(scene.is_free(x, y, 0.02) for x, y in between)
+    return all(scene.is_free(x, y, THIN_M) for x, y in between)

@@ -1,4 +1,4 @@
-"""Whose places are asked about: our own scenes, or levels of Doom, each by split and number.
+"""The places that questions are asked about: our own scenes, or levels of Doom, each by split and number.
 
 Our scenes can be taken apart, so that a thing is carried away; what others made is asked as it stands.
 """

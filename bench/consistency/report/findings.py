@@ -46,7 +46,8 @@ def sanity(found: Sequence[Table]) -> list[str]:
 
 
 def own_models(models: Sequence[str]) -> list[str]:
-    """Those that a report is about: no baselines, no ceilings, nothing with a part taken away; all if none is left."""
+    """The models that a report is about: no baselines, no ceilings, nothing with a part taken away; all models if none
+    is left."""
     own = [m for m in models if m not in BASELINES and "=" not in m and m.partition(":")[0] != "tokenizer"]
     return own or list(models)
 

@@ -40,7 +40,7 @@ const walk = new Walk(socket.href, {
   blocked: (short, yaw) => viewer.blocked(short, yaw),
 });
 
-/** What tests and the curious look at. */
+/** For tests, and for whoever looks in the browser's console. */
 const roam = globalThis.roam = { walk, viewer, memory, renderer, drawn: 0 };
 let dreamtAt = [], drawnAt = [], before = 0;
 
@@ -72,7 +72,7 @@ setInterval(() => {
   $("note").textContent = walk.note;
 }, 250);
 
-// On a head.
+// With a headset.
 function wear(frame) {
   const pose = frame.getViewerPose(renderer.xr.getReferenceSpace());
   if (!pose) return;

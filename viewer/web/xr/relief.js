@@ -53,7 +53,7 @@ export function corners(inverse, width, height) {
       let value = here;
       if (isWhole) value = (here + inverse[beside] + inverse[below] + inverse[below + dx]) / 4;
       else {
-        if (h) value += (inverse[beside] - here) / 2; // as far as is known, and on in the same way where it is cut
+        if (h) value += (inverse[beside] - here) / 2; // as far as is known; where the surface ends, it continues in the same way
         else if (dx > 0 ? near.left : near.right) value += (here - inverse[i - dx]) / 2;
         if (v) value += (inverse[below] - here) / 2;
         else if (dy > 0 ? near.up : near.down) value += (here - inverse[i - dy * width]) / 2;

@@ -1,7 +1,7 @@
 // The viewer's body: where it stands, where it looks, how keys, mouse, fingers and thumbsticks move it, each drawn frame.
 //
-// On a flat screen the body has the neck, on a head the headset has it. The body may go ahead of the dream by a little:
-// the picture is drawn from there at once, and the dream comes after.
+// On a flat screen keys and mouse pitch the body's neck; with a headset, the wearer's head does. The body may go a little
+// ahead of the dream: the picture is drawn from there at once, and the dream comes after.
 
 import { Object3D, Quaternion, Vector3 } from "./three.min.js";
 import { MAX_PITCH, anglesOf, clamp, stepOf, turnOf, wayOf, wrap } from "./pose.js";

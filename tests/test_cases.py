@@ -1,0 +1,52 @@
+"""The runner of case scripts (tests/cases/run.py): it says how each ended, and what one leaves running is ended."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from .cases import run
+
+
+def folder_of(tmp_path: Path, **scripts: str) -> Path:
+    folder = tmp_path / "scripts"
+    (folder / "wire").mkdir(parents=True)
+    for name, text in scripts.items():
+        (folder / "wire" / f"{name}.py").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_a_script_is_told_of_by_how_it_ended(tmp_path):
+    folder = folder_of(tmp_path, right="print('HELD')", wrong="raise SystemExit('BROKEN')", lib="raise SystemExit(3)")
+    told = {path.stem: run.run(path, tmp_path / "out", 60.0) for path in run.scripts(folder, [])}
+    assert told == {"right": (0, "HELD\n"), "wrong": (1, "BROKEN\n")}
+
+
+def test_a_line_that_breaks_because_a_fault_is_gone_is_mended_on_the_copy_alone(tmp_path):
+    text = "f = None\nlost = not f['pose']; print(lost)\n"
+    folder = folder_of(tmp_path, typo=text)
+    copy = run.copied(folder, tmp_path / "copy")
+    assert run.run(copy / "wire" / "typo.py", tmp_path / "out", 60.0) == (0, "False\n")
+    assert (folder / "wire" / "typo.py").read_text(encoding="utf-8") == text
+    assert run.run(folder / "wire" / "typo.py", tmp_path / "out", 60.0)[0] == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="nobody here can see whether a process runs")
+def test_a_server_that_a_failed_script_leaves_running_is_ended(tmp_path):
+    text = "import subprocess, sys\nprint(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'],"
+    folder = folder_of(tmp_path, leaves=text + " stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid)\n1 / 0\n")
+    status, told = run.run(folder / "wire" / "leaves.py", tmp_path / "out", 60.0)
+    pid = int(told.split()[0])
+    assert status == 1
+    end = time.monotonic() + 30
+    while _runs(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not _runs(pid)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process runs; one that has ended and that nobody has waited for does not."""
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False

@@ -1,0 +1,43 @@
+"""JSON lines that people write, and the pictures that they name: read one by one, and refused by their number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+# what Pillow raises of files that are torn, foreign or too large
+NOT_READ = (OSError, ValueError, SyntaxError, EOFError, KeyError, OverflowError, Image.DecompressionBombError)
+
+
+class LineError(ValueError):
+    """A line or a file of lines that cannot be used; the message says which and what was wanted."""
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a file that are not empty, with their numbers from 1. Raises LineError for what is no text."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
+    except UnicodeDecodeError as error:
+        raise LineError(f"{path} is no text in UTF-8 ({error.reason}); wanted a JSON object a line") from error
+
+
+def object_of(line: str) -> dict:
+    """The JSON object of a line. Raises LineError, without its number."""
+    try:
+        held = json.loads(line)
+    except ValueError as error:
+        raise LineError(f"no JSON ({error}); wanted an object on one line") from error
+    if not isinstance(held, dict):
+        raise LineError(f"{type(held).__name__} where an object is wanted, {{...}}")
+    return held
+
+
+def upright(path: str | Path) -> np.ndarray:
+    """A picture (H, W, 3) uint8 as it is to be seen. Raises one of NOT_READ."""
+    with Image.open(path) as picture:
+        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))

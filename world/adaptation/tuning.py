@@ -1,0 +1,206 @@
+"""`roam tune sft` from files to a folder: reads examples, trains on their answers alone, and writes a checkpoint.
+
+Training, adapters, processes and saving are the adaptation's (run.py, train.py), which denoises besides where the
+weights can. An official checkpoint learns words and pictures of any task; one of ours learns walks, whose turns lead
+from frame to frame. A run goes on where it was stopped, and refuses to go on with something else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..action import Action
+from ..checkpoint import Checkpoint
+from ..emu.checkpoint import load_vision, parts_of
+from ..emu.sequence import Format
+from ..emu.settings import read_vision_config, refuse_swapped
+from ..emu.text import EmuTextTokenizer, find_text_tokenizer
+from ..tokens.vision import VisionTokenizer
+from ..tokens.vocabulary import Vocabulary
+from ..training.parallel import launch
+from ..transformer.model import QUANTISED
+from .checking import check_examples, refuse_faults
+from .data import RecordedWalk, walk_sequences
+from .examples import Example, ExampleError, read_examples
+from .lines import upright
+from .packing import PackedLayout, answer_sequences, packed
+from .run import SEQUENCES, AdaptError, AdaptOrder, Lesson, learn, loaded, readable
+from .samples import AnswerLayout, WalkLayout, load_sequences, save_sequences
+
+HELD_OUT, ORDER = "held-out.safetensors", "order.json"
+HELD_OUT_SHARE = 10  # without a file of its own, one in so many examples is measured, the last ones
+WAIT = "wait"  # what leads from a picture to the next where nothing is said
+
+
+@dataclass(frozen=True)
+class TuneOrder(AdaptOrder):
+    """What to tune, on what, and how; as an AdaptOrder has it, but for `data`, a file of examples. evaluation: another
+    that is only measured, None for a tenth of `data`; area: pixels that pictures are brought to, None for the task's.
+    """
+
+    evaluation: Path | None = None
+    area: int | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(path for path in (self.data, self.evaluation) if path)
+
+    @property
+    def fixed(self) -> dict:
+        """What a run cannot change when it goes on."""
+        recipe, model = self.recipe, self.model and str(self.model.absolute())
+        hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files]
+        kept = dict(model=model, examples=hashes, longest=self.longest, frames=self.frames, area=self.area)
+        return kept | dict(rank=recipe.rank, batch=recipe.batch, drop=recipe.prompt_dropout, seed=recipe.seed)
+
+
+def run_tuning(order: TuneOrder, *, show: Callable[[str, float, dict], None] | None = None) -> Path:
+    """Do what is ordered; returns the folder of the tuned checkpoint. show: called with (part, share done, figures), in
+    the first process. Raises AdaptError, ExampleError, or what loading and reading raise."""
+    if order.precision in QUANTISED:
+        raise AdaptError(f"{order.precision} weights cannot be tuned; use bfloat16 with low-rank adapters")
+    if order.is_official and order.vision is None:
+        raise AdaptError(f"{order.model} is an official model; name its vision tokenizer's folder as well")
+    if order.recipe.prompt_dropout and not order.is_official:
+        raise AdaptError("prompts are dropped of official models alone, whose guidance reads none: leave --drop out")
+    if order.area is not None and not order.is_official:
+        raise AdaptError("pictures of a model of ours have its own size: leave --area out")
+    note, fixed = order.out / ORDER, json.loads(json.dumps(order.fixed))
+    if note.exists():
+        _hold_to(json.loads(note.read_text(encoding="utf-8")), fixed, order.out)
+    else:
+        _gather(order, show or (lambda part, share, row: None))
+        note.write_text(json.dumps(fixed, indent=1), encoding="utf-8")  # last: what it stands beside is whole
+    launch(order.workers, _work, order, show if order.workers == 1 else None)
+    return order.out / "checkpoint"
+
+
+def _hold_to(held: dict, fixed: dict, out: Path) -> None:
+    """Raise AdaptError where a run would go on with something else than it began with."""
+    for name, value in fixed.items():
+        if held.get(name) != value:
+            raise AdaptError(
+                f"{out} holds a run with another '{name}' ({held.get(name)}, now {value}): go on with what it had, or "
+                "name another --out"
+            )
+
+
+def _gather(order: TuneOrder, show) -> None:
+    """Write what is learnt and what is measured as ids, after every line and picture was looked at."""
+    found = [_checked(path, order) for path in order.files]
+    if order.evaluation is None:
+        count = max(1, len(found[0]) // HELD_OUT_SHARE)
+        if len(found[0]) < 2:
+            raise AdaptError(f"{order.data} has one example, and one is to be measured: name others with --eval")
+        found = [found[0][:-count], found[0][-count:]]
+    reader = _reader(order)
+    total = sum(map(len, found))
+    parts: list[list[np.ndarray]] = [[], []]
+    for part, examples in zip(parts, found, strict=True):
+        for ids in reader.sequences(examples):
+            part.append(ids)
+            show("reading examples", sum(map(len, parts)) / total, {})
+    learnt, measured = (readable(part, reader.layout, path) for part, path in zip(parts, order.files * 2, strict=False))
+    save_sequences(packed(learnt, order.longest) if order.is_official else learnt, order.out / SEQUENCES)
+    save_sequences(measured, order.out / HELD_OUT)
+
+
+def _checked(path: Path, order: TuneOrder) -> list[Example]:
+    """All examples of a file. Raises ExampleError for the first that cannot be learnt from."""
+    text = _words(order) if order.official else None
+    report = check_examples(path, area=order.area, longest=order.longest if text else 1 << 62, text=text)
+    refuse_faults(path, report)
+    return [*read_examples(path)]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Makes ids of examples; layout: how those are read again."""
+
+    sequences: Callable[[Sequence[Example]], Iterator[np.ndarray]]
+    layout: PackedLayout | WalkLayout
+
+
+def _reader(order: TuneOrder) -> Reader:
+    """What reads examples for the model that is ordered; of an official one it takes the tokenizers alone."""
+    if order.official is None:
+        checkpoint = loaded(order)
+        return Reader(partial(_walks, checkpoint, _walk_layout(order, checkpoint)), _walk_layout(order, checkpoint))
+    model, folder = order.official
+    refuse_swapped(model, folder)
+    words = _words(order)
+    vision = load_vision(folder, read_vision_config(folder), device=order.device)
+    form = Format(words, Vocabulary(words.size, words.num_codes, num_markers=3))
+    return Reader(partial(answer_sequences, form=form, vision=vision, area=order.area), _packed_layout(order, form))
+
+
+def _words(order: TuneOrder) -> EmuTextTokenizer:
+    assert order.official is not None, "models of ours have words of their own"
+    return EmuTextTokenizer.from_folder(order.text or find_text_tokenizer(*order.official))
+
+
+def _walks(checkpoint: Checkpoint, layout: WalkLayout, examples: Sequence[Example]) -> Iterator[np.ndarray]:
+    assert isinstance(checkpoint.vision, VisionTokenizer), "what a checkpoint of ours has"
+    size = checkpoint.vision.config.size
+    yield from walk_sequences((walk_of(example, size) for example in examples), checkpoint, layout)
+
+
+def walk_of(example: Example, size: int) -> RecordedWalk:
+    """An exploration as a recorded walk of square frames, pixels a side. Raises ExampleError for anything else."""
+    kinds = {part.kind for part in example.answer}
+    if example.task != "explore" or kinds - {"image", "turn"} or len(example.images) > 1:
+        raise ExampleError(
+            f"line {example.line}: a model of ours learns walks from one picture on, task explore with turns and "
+            f"images alone, and this is {example.task} of {len(example.images)} given, with {', '.join(sorted(kinds))}"
+        )
+    files, actions, said = [*example.images], [], ""
+    for part in example.answer:
+        if part.kind == "turn":
+            said = part.value
+            continue
+        if files:
+            actions.append(Action(said or WAIT))
+        files.append(Path(part.value))
+        said = ""
+    if not actions:
+        raise ExampleError(f"line {example.line}: a walk of one frame; wanted at least two")
+    return np.stack([_square(upright(path), size) for path in files]), actions
+
+
+def _square(pixels: np.ndarray, size: int) -> np.ndarray:
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    picture = Image.fromarray(pixels).crop((left, top, left + side, top + side))
+    return np.asarray(picture if side == size else picture.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def _work(rank: int, workers: int, order: TuneOrder, show) -> None:
+    checkpoint = loaded(order, rank)
+    learnt, measured = (load_sequences(order.out / name) for name in (SEQUENCES, HELD_OUT))
+    # weights that denoise go on learning to; others stay as they are
+    recipe = replace(order.recipe, copies=order.recipe.copies if checkpoint.is_adapted else 0, measured=len(measured))
+    lesson = Lesson(learnt, measured, _layout(order, checkpoint), checkpoint)
+    learn(replace(order, recipe=recipe), lesson, rank, workers, show, part="tuning")
+
+
+def _layout(order: TuneOrder, checkpoint: Checkpoint) -> PackedLayout | WalkLayout:
+    if not order.is_official:
+        return _walk_layout(order, checkpoint)
+    return _packed_layout(order, Format(parts_of(checkpoint).text, checkpoint.vocabulary))
+
+
+def _packed_layout(order: TuneOrder, form: Format) -> PackedLayout:
+    return PackedLayout(AnswerLayout(form, longest=order.longest))
+
+
+def _walk_layout(order: TuneOrder, checkpoint: Checkpoint) -> WalkLayout:
+    return WalkLayout(checkpoint.layout, checkpoint.vocabulary, frames=order.frames)
