@@ -235,7 +235,7 @@ def _recorded(folder: Path, proof: Proof, show) -> Path:
 
 
 def _sequences(folder: Path, embedded: Checkpoint, layout: WalkLayout, source: Path, proof: Proof) -> tuple[list, list]:
-    """Training and held-out walks as ids; made anew when the tokenizer has changed."""
+    """Training and held-out walks as ids; made again when the tokenizer has changed."""
     parts = []
     for split, count in (("train", proof.walks), ("dev", 8)):
         path = folder / f"{split}-{embedded.digest}.safetensors"

@@ -46,7 +46,7 @@ def never_reads(address: str, _page: str, seconds: float) -> int:
 
 
 def comes_and_says_nothing(address: str, _page: str, seconds: float) -> int:
-    """Comes, greets or does not, and says nothing more; comes anew when it is cut."""
+    """Comes, greets or does not, and says nothing more; connects again when it is cut."""
     lines = _Lines(port_of(address), 100)
 
     def look() -> None:
@@ -193,7 +193,7 @@ def floods_with_pings(address: str, _page: str, seconds: float) -> int:
 
 
 def sends_endless_messages(address: str, _page: str, seconds: float) -> int:
-    """Says hello, then sends one message that never ends, and comes anew when it is cut."""
+    """Says hello, then sends one message that never ends, and connects again when it is cut."""
     hello = p.pack(p.Hello(versions=(1,)))[0]
     ready = b"\x04\x19\x05READY\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER"
     part = b"\x03" + struct.pack(">Q", 1 << 20) + bytes(1 << 20)

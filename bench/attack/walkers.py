@@ -38,7 +38,7 @@ class Walker(threading.Thread):
         self.first = self._client.next_frame(self.session).head.index
 
     def _opened(self, seed: int) -> str:
-        """A walk; asked for anew where a machine that others load let the line go deaf for seconds."""
+        """A walk; asked for again if, on a machine that others load, the connection was silent for seconds."""
         for _ in range(TRIES - 1):
             with contextlib.suppress(ConnectionLostError):
                 return self._client.open(seed=seed, look=Look("jpeg"))

@@ -58,7 +58,7 @@ def _sides(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _sheet(corners: np.ndarray) -> core.Geom:
     """Two triangles a cell between corners (rows + 1, columns + 1, 2), which are texture coordinates."""
-    form = core.GeomVertexFormat()  # an array for each, so that positions alone are written anew
+    form = core.GeomVertexFormat()  # an array for each, so that a frame rewrites positions alone
     for name, size, kind in (("vertex", 3, core.Geom.C_point), ("texcoord", 2, core.Geom.C_texcoord)):
         column = core.GeomVertexArrayFormat()
         column.add_column(core.InternalName.make(name), size, core.Geom.NT_float32, kind)

@@ -119,7 +119,7 @@ class Connection:
         self._socket.send_multipart(p.pack(p.Hello(versions=p.VERSIONS, client=self._name)))
 
     def _reconnect(self) -> None:
-        """Begin anew with a fresh socket: what lay in the old one's pipe would reach the server before our hello."""
+        """Connect again with a new socket: what lies in the old one's pipe would reach the server before our hello."""
         if self._is_up:
             log.info("the connection to %s is lost; taking it up again", self.address)
             self._is_up, self._greeting_s = False, GREETING_S

@@ -36,7 +36,7 @@ TICK_S = 0.25
 PING_S = 2.0  # to each worker on each line, so that nobody is taken for gone
 RETRY_MS = 5
 MAX_READS = 200  # messages read before workers get their turn
-PAUSE_S = 0.01  # after a turn that failed, lest one that always fails takes a whole core
+PAUSE_S = 0.01  # after a turn that failed: one that always fails must not take a whole core
 
 
 class Front(Reception):

@@ -86,7 +86,7 @@ def status(
     folder: ClusterFolder = None,
     once: Annotated[bool, typer.Option("--once", help="Print it once, also on a terminal.")] = False,
 ) -> None:
-    """Workers, walks, steps and the queue: a table, anew every second."""
+    """Workers, walks, steps and the queue: a table, updated every second."""
     from ..commands.cluster import show_status as run
 
     run(folder, once=once)

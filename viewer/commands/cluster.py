@@ -120,7 +120,7 @@ def kept_walks(place: SharedPlace) -> dict[str, str]:
 
 
 def show_status(folder: Path | None, *, once: bool) -> None:
-    """`roam cluster status`: a table, anew every second where there is a terminal, until Ctrl-C."""
+    """`roam cluster status`: a table, updated every second where there is a terminal, until Ctrl-C."""
     from rich.console import Console
     from rich.live import Live
 

@@ -33,24 +33,18 @@ class StartError(ValueError):
 
 @dataclass(frozen=True)
 class Start:
-    """Where a walk begins: test scene `seed` (of `family`, or the families in turn), truly shown or dreamed on.
+    """Where a walk begins: in a test scene unless image, load, text or world say otherwise."""
 
-    image: a file whose picture is the dream's first frame; load: a save to go on from, of either kind of world; text:
-    what the world is, in words, for models that read them: beside an image, or alone. ghost: walk through what is solid
-    in a dream. dream_seed: which dream of it, None for `seed`. fov_deg: how many degrees across the image shows, None
-    for what its file says. world: a world that others made, by its name ("doom:E1M1"), instead of a scene.
-    """
-
-    seed: int = 0
-    truth: bool = False
-    family: str | None = None
-    image: str | None = None
-    load: str | None = None
-    text: str | None = None
-    ghost: bool = False
-    dream_seed: int | None = None
-    fov_deg: float | None = None
-    world: str | None = None
+    seed: int = 0  # number of the test scene
+    truth: bool = False  # show it as it is, instead of dreaming on from its first frame
+    family: str | None = None  # of the scene; None: the families take turns
+    image: str | None = None  # a file whose picture is the dream's first frame
+    load: str | None = None  # a save to go on from, of a true world or of a dream
+    text: str | None = None  # what the world is, for models that read words: beside an image, or alone
+    ghost: bool = False  # walk through what is solid in a dream
+    dream_seed: int | None = None  # seed of the dream; None: `seed`
+    fov_deg: float | None = None  # degrees across that the image shows; None: what its file says
+    world: str | None = None  # a world that others made, by name ("doom:E1M1"), instead of a scene
 
     def __post_init__(self):
         if self.world and (self.image or self.load or self.text or self.family):
@@ -131,15 +125,14 @@ class Start:
 
 @dataclass(frozen=True)
 class Place:
-    """An opened start: the explorer, where a motion leads from a pose as far as that is known, and whether free words
-    are directions there, one frame each."""
+    """An opened start."""
 
     start: Start
     explorer: Explorer
-    walked: Callable[[Pose, Motion], Pose]
-    reads_words: bool = False
+    walked: Callable[[Pose, Motion], Pose]  # where a motion leads from a pose, as far as that is known
+    reads_words: bool = False  # whether any words are directions here, one frame each
     scene: Scene | None = None  # the truth that is shown or dreamed of, where there is one
-    note: str = ""  # what whoever walks here should know
+    note: str = ""  # a sentence that the walker should be told
 
 
 class Opener:
@@ -163,7 +156,7 @@ class Opener:
         self._engine, self._official, self._say = engine, official, say
 
     def open(self, start: Start) -> Place:
-        """The place of a start. Raises a ValueError (SceneError, CheckpointError, ...) that says what is wrong."""
+        """Open a start. Raises a ValueError (SceneError, CheckpointError, ...) that says what is wrong."""
         if start.load:
             return self._loaded(start, start.load)
         if start.image or start.text:

@@ -56,7 +56,7 @@ class Worlds(Protocol):
         """A new explorer at its first frame."""
 
     def prepare(self, request: OpenRequest) -> Callable[[], Explorer]:
-        """Do what of an opening can be done on any thread; returns a function that does the rest on the engine's."""
+        """Do the part of an opening that any thread may do; returns a function that does the rest on the engine's."""
         return lambda: self.open(request)
 
     def is_alone(self, what: OpenRequest | Path) -> bool:

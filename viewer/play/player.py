@@ -342,7 +342,7 @@ class Player:
         return path
 
     def _end_recording(self) -> None:
-        """Finish the video on the way to something else, which goes on whatever a disk does."""
+        """Finish the video because something else begins; if the disk fails, a note says so and that goes on."""
         try:
             self.stop_recording()
         except OutputError as error:
@@ -377,7 +377,7 @@ class Player:
         return (*always, ValueError) if self.connection or isinstance(deed, DreamAnew) else always
 
     def _wanted(self) -> tuple[Deed | None, Typed | None]:
-        """What is to be done next: the next step of a typed command, or what is held."""
+        """What to do next: the next step of a typed command, else what is held."""
         while self._queue and not self._queue[0].steps:
             self._queue.popleft()
         if self._queue:

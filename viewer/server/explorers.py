@@ -96,7 +96,7 @@ class Explorers:
                 raise
             except StoreError:
                 raise
-            except Exception as error:  # whatever the world's loader or an act of old raises
+            except Exception as error:  # whatever the world's loader raises, or an act that is done again
                 log.exception("session %s cannot be taken up", session)
                 for explorer in opened:
                     explorer.close()

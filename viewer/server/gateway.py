@@ -40,7 +40,7 @@ class Gateway:
 
     server: the address of the walks' server; server_key and keys where it wants them. Only this machine may come, and
     only to pages of ours, unless is_open says that others may: then whoever comes walks with the gateway's own key.
-    allow_origins: where else pages may come from ("https://example.org"), for a proxy in front that sets Host anew.
+    allow_origins: where else pages may come from ("https://example.org"), for a proxy in front that changes Host.
     """
 
     def __init__(

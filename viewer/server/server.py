@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 RETRY_MS = 5  # how soon to try a client again whose pipe was full
 MAX_READS = 200  # messages read before frames get their turn
-PAUSE_S = 0.01  # after a turn that failed, lest one that always fails takes a whole core
+PAUSE_S = 0.01  # after a turn that failed: one that always fails must not take a whole core
 
 
 class Server:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .sdl import pygame
 
-_DOWN, _UP = 0.5, 0.35  # share of a stick's way: two thresholds, lest a trembling thumb type
+_DOWN, _UP = 0.5, 0.35  # share of a stick's way: two thresholds, so that a trembling thumb presses once
 _HATS = (("pad hat left", "pad hat right"), ("pad hat down", "pad hat up"))
 
 

@@ -12,7 +12,7 @@ SIDE = 132  # pixels
 _MARGIN = 16  # pixels between the path and the edge
 _ROUND = 8  # pixels, radius of the corners
 _START_DOT, _WALKER_DOT, _REACH = 3, 4, 26  # pixels: radii of the dots, and how far the walker's sight is drawn
-_LEAST_M = 4.0  # the map never shows less than this, lest a first step fill it
+_LEAST_M = 4.0  # the map never shows less than this, or a first step would fill it
 _MOST_POINTS = 2000  # newest poses of a path
 # red, green, blue, and how opaque where that is less than 255
 _BACK, _EDGE, _PATH, _START, _WALKER = (

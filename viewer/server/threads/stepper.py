@@ -25,9 +25,9 @@ from .strands import Strands
 log = logging.getLogger(__name__)
 
 ENGINE, DISK = "engine", "disk"
-WALKING_S = 0.5  # since the last step: somebody walks
+WALKING_S = 0.5  # after a step, for so long somebody counts as walking
 MOST_REST_S = 2.0
-RECENT = 0.2  # weight of the newest steps in what one takes
+RECENT = 0.2  # weight of the newest steps in the mean time of one
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Task:
         self._slices: Any = None  # the generator that the work returned, if it did
 
     def advance(self) -> bool:
-        """Do some of it; whether that was all."""
+        """Do one slice of the work; returns whether it was the last."""
         try:
             value = self._begun() if self._slices is None else next(self._slices)
         except StopIteration as end:
@@ -190,7 +190,7 @@ class Stepper:
         return [], None
 
     def _prepare(self) -> None:
-        """Use the time in which nobody waits; whoever comes waits for one pass of a network at most."""
+        """Prepare the next dream while nobody waits; work that comes then waits for one pass of a network at most."""
         has_work = lambda: bool(self._steps or self._tasks or self._is_stopping)  # noqa: E731
         try:
             self._may_prepare = self.explorers.prepare(has_work)
@@ -246,8 +246,8 @@ class Stepper:
 
 
 def parted(batch: list, *, target_ms: float, each_ms: float) -> list[list]:
-    """A batch in parts that take about target_ms each, where one of its steps takes each_ms; whole where either is not
-    known. Of an empty batch, none."""
+    """A batch split into parts that take about target_ms each, if one step takes each_ms. It stays whole if either is
+    0, and an empty batch has no parts."""
     size = max(1, int(target_ms / each_ms)) if target_ms and each_ms else len(batch)
     return [batch[start : start + size] for start in range(0, len(batch), size or 1)]
 

@@ -21,7 +21,7 @@ class Piece(Protocol):
     """Work that is done a slice at a time."""
 
     def advance(self) -> bool:
-        """Do some of it; whether that was all."""
+        """Do one slice of the work; returns whether it was the last."""
 
     def give_up(self) -> None:
         """Do no more of it."""
