@@ -22,7 +22,7 @@ from ..world.action import Action
 from ..world.pose import Camera, Pose
 from ..world.records import action_of, known_pose_of, motion_row, pose_row
 from .recording.manifest import FileNote, begun, sha256, write_manifest
-from .recording.sources import SCENES, open_source
+from .recording.sources import SCENES, open_source, record_rollout
 from .recording.walked import PER_FILE, SourceOptions, Walked
 from .scene import SceneError
 
@@ -115,6 +115,11 @@ def record(
         pool.shutdown(cancel_futures=True)
     write_manifest(folder, manifest)
     return [job.path for job in jobs]
+
+
+def keyframe_walk_of(split: str, number: int, frames: int) -> Walked:
+    """The walk by keyframes through the number-th scene of a split, as `record` would write it."""
+    return record_rollout(split, number, frames, Camera(), "keyframes")
 
 
 def note_of(path: Path) -> FileNote:

@@ -28,6 +28,7 @@ from .transformer.model import Transformer
 T = TypeVar("T")
 
 EMBEDDED = Path(__file__).parent / "weights"
+LARGE = EMBEDDED / "large"
 FORMAT = 1
 
 
@@ -96,8 +97,9 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, dtype: torch.
 
 
 def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.device = "cpu") -> Checkpoint:
-    """Read a checkpoint in float32; None reads the embedded one. Raises CheckpointError for anything amiss."""
-    folder = EMBEDDED if folder is None else Path(folder)
+    """Read a checkpoint in float32; folder as folder_of has it. A config.json can name parts that it shares with the
+    folder above. Raises CheckpointError for anything amiss."""
+    folder = folder_of(folder)
     parts = _read_config(folder)
     try:
         model_config = ModelConfig(**parts["model"])
@@ -105,7 +107,9 @@ def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.dev
         depth_config = config_from(DepthConfig, parts["depth"]) if "depth" in parts else None
         painter_config = config_from(PainterConfig, parts["painter"]) if "painter" in parts else None
         dida = DidaConfig(**parts["dida"])
-        text = TextTokenizer(parts["words"])
+        text, shared = TextTokenizer(parts["words"]), set(parts.get("shared", ()))
+        if unknown := shared - {"vision", "depth", "painter"}:
+            raise ValueError(f"'{unknown.pop()}' is no part that can be shared with the folder above")
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / 'config.json'} has settings that cannot be used: {error}") from error
     vocabulary = Vocabulary(text.size, vision_config.num_codes)
@@ -131,13 +135,23 @@ def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.dev
     for name, module in modules.items():
         if module is None:
             continue
-        _load_weights(module, folder / f"{name}.safetensors", digest)
+        home = folder.parent if name in shared else folder
+        _load_weights(module, home / f"{name}.safetensors", digest)
         module.to(device).eval().requires_grad_(False)
         if module is not model:
             channels_last(module)
     return Checkpoint(
         model, vision, text, vocabulary, layout, dida, digest.hexdigest()[:16], depth=depth, painter=painter
     )
+
+
+def folder_of(name: str | Path | None) -> Path:
+    """The folder of a model: None or "embedded" for the one in the package, "large" for the larger one beside it,
+    unless there is a folder of that name here."""
+    if name is None:
+        return EMBEDDED
+    folder = Path(name)
+    return folder if folder.exists() else {"embedded": EMBEDDED, "large": LARGE}.get(str(name), folder)
 
 
 def _read_config(folder: Path) -> dict:

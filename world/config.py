@@ -77,7 +77,7 @@ class DidaConfig:
     factor softmax(-beta d(v, carried code)), for uncovered cells (filled from their surroundings) and covered ones.
     detail_tolerance: the code distance at which a carried view's own pixels are no longer shown, 0 where they never
     are. dream_steps, dream_temperature and dream_guidance (1 for none, at half the work): of what nobody has seen,
-    where there is a painter (dreamer.py).
+    where there is a painter (dreamer.py); dream_holes: so many of its cells are worth a step of their own.
     """
 
     alpha: float = 0.9
@@ -94,9 +94,14 @@ class DidaConfig:
     dream_steps: int = 8
     dream_temperature: float = 0.9
     dream_guidance: float = 3.0
+    dream_holes: int = 4
 
     def __post_init__(self):
         levels = (self.warp_level, self.frame_level)
         is_hot = min(self.temperature, self.step_temperature, self.dream_temperature) >= 0
-        if min(self.steps, self.dream_steps) < 1 or not is_hot or not all(0 <= level <= 1 for level in levels):
+        if (
+            min(self.steps, self.dream_steps, self.dream_holes) < 1
+            or not is_hot
+            or not all(0 <= level <= 1 for level in levels)
+        ):
             raise ValueError(f"{self}: wanted at least one step, temperatures of at least 0 and levels from 0 to 1")

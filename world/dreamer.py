@@ -74,10 +74,12 @@ class Dreamer:
         steps: int,
         temperature: float,
         pull: float = 1.0,
+        at_once: int = 4,
     ):
-        """vision and painter as they are served. pull: guidance towards what is known; see Passes.denoise."""
+        """vision and painter as they are served. pull: guidance towards what is known; see Passes.denoise. at_once:
+        cells that are worth a step of their own; see decode_holes."""
         self.passes, self.vision, self.painter = passes, vision, painter
-        self.steps, self.temperature, self.pull = steps, temperature, pull
+        self.steps, self.temperature, self.pull, self.at_once = steps, temperature, pull, at_once
         self.grid = passes.layout.grid
         self._see = CapturedStep(self._look)
 
@@ -130,7 +132,7 @@ class Dreamer:
                 asked=_still_open(tokens),
             )
 
-        return decode_holes(predict, canvas, orders, seeds, temperature=self.temperature)
+        return decode_holes(predict, canvas, orders, seeds, temperature=self.temperature, at_once=self.at_once)
 
     def _painted(self, pose: Pose, carried: Warp, seed: int, tokens: Tensor) -> Dream:
         (h, w), (H, W) = self.grid, carried.covered.shape

@@ -76,6 +76,7 @@ class Engine:
                 steps=self.dida.dream_steps,
                 temperature=self.dida.dream_temperature,
                 pull=self.dida.dream_guidance,
+                at_once=self.dida.dream_holes,
             )
 
     @classmethod

@@ -33,7 +33,8 @@ class Traits:
     """What n frames of one row look like where nothing had been seen; the first axis of every array is the frame.
 
     scene, seed, index (n,) int64: the scene's number, the dream's seed, the frame's place in its walk. weight (n,): the
-    share of the frame that was never seen. shares (n, 4): of CLASSES, within it. features (n, WIDTH): mean bottleneck;
+    share of the frame that was never seen. shares (n, 4): of CLASSES, within it; pieces (n,): how many connected areas
+    of one class there are; doubt (n,): the recogniser's mean entropy in nats. features (n, WIDTH): mean bottleneck;
     layout (n, PROJECTED): bottleneck cell by cell, by a projection that keeps distances. edges (n, 2): mean gradient
     and Laplacian. seam (n, 2): jump of colour and of gradient across the border; fit (n,): distance of colours between
     the two sides; both NaN where there is no border to judge.
@@ -44,6 +45,8 @@ class Traits:
     index: np.ndarray
     weight: np.ndarray
     shares: np.ndarray
+    pieces: np.ndarray
+    doubt: np.ndarray
     features: np.ndarray
     layout: np.ndarray
     edges: np.ndarray
@@ -63,7 +66,7 @@ def traits(pixels: np.ndarray, unseen: np.ndarray, index: Sequence[int], *, scen
     """pixels (n, H, W, 3) uint8 of one walk; unseen (n, H, W) bool: where no true frame had shown anything, by the
     truth's geometry; index (n,): the frames' places in the walk."""
     n = len(pixels)
-    classes, bottleneck = recognise(pixels)
+    classes, bottleneck, entropy = recognise(pixels)
     small, cells = _pooled(unseen, SIDE) > 0.5, _pooled(unseen, CELLS)
     counts = np.maximum(small.sum((1, 2)), 1)
     shares = np.stack([(small & (classes == k)).sum((1, 2)) / counts for k in range(len(CLASSES))], 1)
@@ -79,6 +82,8 @@ def traits(pixels: np.ndarray, unseen: np.ndarray, index: Sequence[int], *, scen
         np.asarray(index, np.int64),
         unseen.mean((1, 2)),
         shares,
+        np.array([_pieces(c, m) for c, m in zip(classes, small, strict=True)], float),
+        (small * entropy).sum((1, 2)) / counts,
         features,
         layout,
         np.array([edges(p, m) for p, m in zip(pixels, unseen, strict=True)]).reshape(n, 2),
@@ -99,12 +104,19 @@ def measure(dream: Traits, truth: Traits) -> dict[str, float | None]:
         "sharpness": sharpness(ours, true),
         "detail": sharpness(ours, true, 1),
         **{name: share_over(ours, true, k) for name, k in KINDS.items()},
+        "pieces": _ratio(ours.pieces.sum(), true.pieces.sum(), ours, true),
+        "doubt": _ratio(ours.weight @ ours.doubt, true.weight @ true.doubt, ours, true),
         "kid": kid(ours, true, draws=0)[0],
         "auc": auc(ours, true),
         "diversity": diversity(ours, true),
         "seam": seam(dream, truth),
         "fit": fit(dream, truth),
     }
+
+
+def _pieces(classes: np.ndarray, mask: np.ndarray) -> int:
+    """Connected areas of one class (h, w) within a mask: a place has few of them, and strokes of paint have many."""
+    return sum(cv2.connectedComponents((mask & (classes == k)).astype(np.uint8))[0] - 1 for k in range(len(CLASSES)))
 
 
 def whole(rows: Traits) -> Traits:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -81,15 +82,25 @@ def shrunk(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(small).movedim(-1, 1).div(127.5).sub(1).contiguous(memory_format=torch.channels_last)
 
 
+class Recognised(NamedTuple):
+    """classes (n, 64, 64) int64; features (n, 8, 8, WIDTH) float32, of the bottleneck; doubt (n, 64, 64) float32: the
+    entropy of the classes in nats, 0 where there is none."""
+
+    classes: np.ndarray
+    features: np.ndarray
+    doubt: np.ndarray
+
+
 @torch.inference_mode()
-def recognise(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """pixels (n, H, W, 3) uint8 -> classes (n, 64, 64) int64 and bottleneck features (n, 8, 8, WIDTH) float32."""
-    network, classes, features = shipped(), [], []
+def recognise(pixels: np.ndarray) -> Recognised:
+    """What pixels (n, H, W, 3) uint8 show."""
+    network, parts = shipped(), []
     for first in range(0, len(pixels), _BATCH):
         logits, bottleneck = network(shrunk(pixels[first : first + _BATCH]))
-        classes.append(logits.argmax(1).numpy())
-        features.append(bottleneck.movedim(1, -1).contiguous().numpy())
-    return np.concatenate(classes), np.concatenate(features)
+        sure = logits.log_softmax(1)
+        doubt, features = -(sure.exp() * sure).sum(1), bottleneck.movedim(1, -1).contiguous()
+        parts.append((logits.argmax(1).numpy(), features.numpy(), doubt.numpy()))
+    return Recognised(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 @cache

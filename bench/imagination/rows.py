@@ -25,6 +25,7 @@ from .recogniser import recognise
 from .walks import Outing
 
 BLUR, NOISE = 2.0, 25.0  # pixels; grey levels
+CELL = 16  # pixels a side of what is shuffled
 BANK_SCENES, BANK_VIEWS = 64, 4  # training views among which the nearest is looked for
 
 
@@ -52,6 +53,17 @@ def noisy(outing: Outing, seed: int) -> Pictures:
     rng = np.random.default_rng([outing.number, seed, 7])
     grain = rng.normal(0, NOISE, outing.pixels.shape)
     return _pasted(outing, np.clip(outing.pixels + grain, 0, 255).astype(np.uint8))
+
+
+def shuffled(outing: Outing, seed: int) -> Pictures:
+    """The truth with the cells of each row of cells in another order: every colour, edge and class where it may well
+    be, and nothing whole. What is mud to the eye and right on the mean."""
+    rng = np.random.default_rng([outing.number, seed, 9])
+    n, H, W, _ = outing.pixels.shape
+    cells = outing.pixels.reshape(n, H // CELL, CELL, W // CELL, CELL, 3).transpose(0, 1, 3, 2, 4, 5)
+    mixed = rng.permuted(np.broadcast_to(np.arange(W // CELL)[:, None], (n, H // CELL, W // CELL, 1)), axis=2)
+    cells = np.take_along_axis(cells, mixed[..., None, None], 2)
+    return _pasted(outing, cells.transpose(0, 1, 3, 2, 4, 5).reshape(outing.pixels.shape))
 
 
 def mean_colour(outing: Outing, seed: int) -> Pictures:
@@ -139,7 +151,7 @@ def _bank() -> tuple[np.ndarray, np.ndarray]:
 def _described(pixels: np.ndarray) -> np.ndarray:
     """(n, D): colours of a coarse grid and features of the whole picture, weighing about the same."""
     colours = np.stack([cv2.resize(p, (4, 4), interpolation=cv2.INTER_AREA) for p in pixels]).reshape(len(pixels), -1)
-    features = recognise(pixels)[1].mean((1, 2))
+    features = recognise(pixels).features.mean((1, 2))
     return np.concatenate([colours / 255.0, features / max(1.0, float(np.sqrt(features.shape[1])))], 1)
 
 
@@ -148,8 +160,9 @@ WITHOUT_MODEL: dict[str, Row] = {
     "other scene": other_scene,
     "blurred truth": blurred,
     "noise": noisy,
+    "truth, cells shuffled": shuffled,
     "nearest training view": nearest_training_view,
     "frozen": frozen,
     "mean colour": mean_colour,
 }
-SEEDED = ("other scene", "noise")  # rows without a model that a seed changes
+SEEDED = ("other scene", "noise", "truth, cells shuffled")  # rows without a model that a seed changes

@@ -46,7 +46,7 @@ def show(rows: list[Row], errors: list[PrecisionError], console: Console) -> Non
         "share",
         "frames/s",
         "MB",
-        title="Whole frames: ms a frame, its floor in ms, peak memory in MB",
+        title="Whole frames: ms a frame, its floor in ms, MB that it allocates beyond what is there",
     )
     for r in rows:
         table.add_row(

@@ -85,6 +85,7 @@ def test_no_row_is_better_than_the_truth(table):
     [
         ("blurred truth", lambda m: m["sharpness"] < 0.75 and m["detail"] < 0.5),
         ("noise", lambda m: m["sharpness"] > 1.3 and m["seam"] > 1.5),
+        ("truth, cells shuffled", lambda m: m["pieces"] > 1.25 and m["doubt"] > 1.25),
         ("mean colour", lambda m: m["sharpness"] < 0.1 and m["kid"] > 0.3 and m["diversity"] == 0),
         ("frozen", lambda m: m["seam"] > 1.5 and m["diversity"] == 0),
         ("nearest training view", lambda m: m["seam"] > 1.5 and m["diversity"] == 0),
@@ -166,6 +167,8 @@ def test_a_classifier_that_knows_the_answer_is_right_in_scenes_it_has_not_learnt
             blank,
             blank + 1,
             np.zeros((72, 4)),
+            blank,
+            blank,
             features,
             np.zeros((72, 64)),
             np.ones((72, 2)),
@@ -220,12 +223,14 @@ def test_the_recogniser_ships_small_and_recognises_development_scenes():
     assert WEIGHTS.stat().st_size < 2_000_000
     outing = half_turn(3, split="dev")
     labels = np.stack([labels_of(outing.scene, view.ids) for view in outing.views])
-    classes, features = recognise(outing.pixels)
+    classes, features, doubt = recognise(outing.pixels)
+    assert doubt.shape == classes.shape and (doubt >= 0).all()
     assert (classes == labels[:, ::2, ::2]).mean() > 0.85 and features.shape == (13, 8, 8, 128)
 
 
 def test_goals_have_two_sides_and_what_is_not_measured_is_not_met():
-    good = {"sharpness": 1.0, "things": 1.0, "structure": 1.0, "auc": 0.6, "diversity": 0.9, "seam": 1.1, "fit": 0.9}
+    good = dict.fromkeys(("sharpness", "things", "structure", "pieces", "doubt", "seam", "fit"), 1.0)
+    good |= {"auc": 0.6, "diversity": 0.9}
     assert all(goal["met"] for goal in quick.goals(good | {"persistence": 60.0}).values())
     assert not quick.goals(good)["persistence"]["met"]
     assert not quick.goals(good | {"sharpness": 1.4})["sharpness"]["met"]

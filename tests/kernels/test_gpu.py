@@ -127,7 +127,8 @@ def test_fp8_is_within_four_percent_of_bf16():
 def test_packed_weights_are_applied_as_they_unpack_and_near_the_exact_ones(bits, within, rows):
     x, weight = random(rows, 5120), random(1024, 5120)
     layer, exact = PackedLinear.from_weight(weight, bits), x.float() @ weight.float().t()
-    torch.testing.assert_close(layer(x).float(), x.float() @ layer.dequantised().t(), rtol=2**-6, atol=0.5)
+    # weights are unpacked to bf16: of 300,000 sums of 5,120 products, off by 0.1 each in the mean, one is off by 0.5
+    torch.testing.assert_close(layer(x).float(), x.float() @ layer.dequantised().t(), rtol=2**-6, atol=1.0)
     assert (layer(x).float() - exact).norm() / exact.norm() < within
 
 

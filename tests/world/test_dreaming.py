@@ -202,7 +202,7 @@ def test_holes_are_filled_in_as_many_steps_as_there_are_and_given_cells_stay(ste
         return torch.full_like(now, 77)
 
     orders = torch.stack([torch.from_numpy(reveal_order((4, 5), seed)) for seed in range(3)])
-    filled = decode_holes(predict, tokens, orders, [torch.zeros(3)] * steps, temperature=1.0)
+    filled = decode_holes(predict, tokens, orders, [torch.zeros(3)] * steps, temperature=1.0, at_once=4)
     given = tokens >= 0
     assert (filled[given] == tokens[given]).all() and (filled[~given] == 77).all()
     assert 1 <= len(left) <= steps and left[0] == [10, 20, 0]
@@ -215,10 +215,12 @@ def test_a_canvas_is_filled_alone_as_it_is_in_a_batch():
     orders = torch.stack([torch.from_numpy(reveal_order((4, 5), seed)) for seed in (3, 4)])
     predict = lambda now, seed, _: now * 3 + (now < 0).sum(1, keepdim=True) + seed[:, None]  # noqa: E731
     seeds = [torch.tensor([k, 10 * k]) for k in range(4)]
-    both = decode_holes(predict, tokens, orders, seeds, temperature=1.0)
+    both = decode_holes(predict, tokens, orders, seeds, temperature=1.0, at_once=4)
     for b in range(2):
         own = [seed[b : b + 1] for seed in seeds]
-        assert (decode_holes(predict, tokens[b : b + 1], orders[b : b + 1], own, temperature=1.0)[0] == both[b]).all()
+        assert (
+            decode_holes(predict, tokens[b : b + 1], orders[b : b + 1], own, temperature=1.0, at_once=4)[0] == both[b]
+        ).all()
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,8 @@ class TrainOrder:
 
     def __post_init__(self):
         from ...world.adaptation.run import device_of
-        from ...world.training.recipe import SIZES, STAGES
+        from ...world.training.recipe import STAGES
+        from ...world.training.sizes import SIZES
 
         if self.size not in SIZES:
             raise OutputError(f"unknown size '{self.size}'; known: {', '.join(SIZES)}")
@@ -78,12 +79,14 @@ def stages_of(order: TrainOrder) -> tuple[str, ...]:
 
 def recipe_of(order: TrainOrder):
     """The recipe with the order's numbers in it."""
-    from ...world.training.recipe import SIZES, Recipe, within
+    from ...world.training.recipe import Recipe
+    from ...world.training.sizes import SIZES, on_gpu, within
 
-    recipe = SIZES[order.size](Recipe())
+    recipe = replace(SIZES[order.size](Recipe()), data="" if order.data is None else str(order.data.absolute()))
+    if order.device.startswith("cuda"):
+        recipe = on_gpu(recipe)
     if order.minutes is not None:
         recipe = within(recipe, 60 * order.minutes, stages_of(order))
-    recipe = replace(recipe, data="" if order.data is None else str(order.data.absolute()))
     if order.tokenizer_minutes is not None:
         recipe = replace(recipe, tokenizer=replace(recipe.tokenizer, max_seconds=60 * order.tokenizer_minutes))
     if order.depth_minutes is not None:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
+from ..action import Action
 from ..pose import Camera, Motion, Pose
 from ..spatial.view_memory import ViewMemory
 from ..spatial.warp import View, Warp, remembered, sharpened, warp
@@ -90,7 +91,7 @@ def _one_walk(job) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One walk's tokens (T, N), carried tokens (T, N) and coverage (T, N)."""
     number, pixels, rendered, poses, actions, is_true = job
     vision, refiner = _worker["vision"], _worker["refiner"]
-    device, memory, warps = vision.steps.device, ViewMemory(Camera(vision.config.size, vision.config.size)), []
+    device = vision.steps.device
     true = torch.from_numpy(pixels).to(device)
     codes = vision.encode(true)
     if poses is None:  # where the camera was is unknown: nothing is carried, and a step begins with the frame before
@@ -103,18 +104,28 @@ def _one_walk(job) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if refiner is not None:
             depth = refiner.refine(true if is_true else shown, depth)
         shown, depth = shown.cpu().numpy(), depth.cpu().numpy()
+    warps = carried_views(pixels if is_true else shown, depth, poses, actions, is_true=is_true)
+    grid = vision.config.grid
+    carried = vision.encode(torch.from_numpy(np.stack([w.pixels for w in warps])).to(device))
+    flat = codes.flatten(1).cpu().numpy()
+    shares = np.stack([w.coverage(grid).ravel() for w in warps])
+    return flat, np.concatenate([flat[:1], carried.flatten(1).cpu().numpy()]), np.concatenate([shares[:1] * 0, shares])
+
+
+def carried_views(
+    pixels: np.ndarray, depth: np.ndarray, poses: list[Pose], actions: list[Action], *, is_true: bool
+) -> list[Warp]:
+    """What the frames before each frame but the first show from where it is asked for: pixels (T, H, W, 3) and depth
+    (T, H, W) of a walk, true ones or as they are shown."""
+    memory, warps = ViewMemory(Camera(pixels.shape[2], pixels.shape[1])), []
     for t, pose in enumerate(poses):
         if t:
             # the model is told the command, and learns from the frame what a wall made of it
             commanded = poses[t - 1].moved(actions[t - 1].motion or Motion())
             warps.append(warp(memory.choose(commanded, VIEWS), commanded, memory.camera))
         known = warps[-1] if t and commanded == pose else warp(memory.choose(pose, VIEWS), pose, memory.camera)
-        memory = memory.with_view(t, _view(pixels[t] if is_true else shown[t], depth[t], pose, known, is_true))
-    grid = vision.config.grid
-    carried = vision.encode(torch.from_numpy(np.stack([w.pixels for w in warps])).to(device))
-    flat = codes.flatten(1).cpu().numpy()
-    shares = np.stack([w.coverage(grid).ravel() for w in warps])
-    return flat, np.concatenate([flat[:1], carried.flatten(1).cpu().numpy()]), np.concatenate([shares[:1] * 0, shares])
+        memory = memory.with_view(t, _view(pixels[t], depth[t], pose, known, is_true))
+    return warps
 
 
 def scaled_off(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -10,12 +10,10 @@ rows go on with what the model could do before: whole frames from noise or from 
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +21,11 @@ import torch
 from torch import Tensor
 
 from .canvases import Canvases
+from .fresh import Growing
 from .run import Average, Run, learning_rate
 from .world_model import WorldTrainer, make_optimizers
 
 log = logging.getLogger(__name__)
-THREADS, AHEAD = 8, 16  # that make batches for a GPU, and how many of them are made ahead
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,8 @@ class DreamRecipe:
     Probabilities: hidden, that more of the carried view is taken away, from one side; tired, that given cells of a
     canvas are hurt, each with `hurt`, to `tired_level`, and that a history is. clean_weight: of the clean rows' loss,
     taken of one row in `clean_every`. part_mb: 0 for a state in one file; else it is kept in half precision, in files
-    of at most so many MB, which can be moved one by one."""
+    of at most so many MB, which can be moved one by one. look_every: steps from one look at what is held out, and one
+    saved state, to the next."""
 
     steps: int = 40_000
     walks: int = 2
@@ -56,6 +55,7 @@ class DreamRecipe:
     clean_every: int = 4
     average: float = 0.995
     part_mb: int = 0
+    look_every: int = 200
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,6 @@ class DreamBatch:
     history: Tensor
     clean: Tensor
 
-    def to(self, device: str | torch.device) -> DreamBatch:
-        return DreamBatch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
-
 
 Losses = Callable[[WorldTrainer, DreamBatch], tuple[Tensor, Tensor]]
 
@@ -82,15 +79,15 @@ Losses = Callable[[WorldTrainer, DreamBatch], tuple[Tensor, Tensor]]
 def make_dream_batch(
     trainer: WorldTrainer, data: Canvases, rows: np.ndarray, recipe: DreamRecipe, generator: torch.Generator
 ) -> DreamBatch:
-    """Canvases of the walks `rows`, as in the middle of decoding."""
-    tokens, warped = (torch.from_numpy(x[rows]).long() for x in (data.tokens, data.warped))
-    covered = torch.from_numpy(data.coverage[rows]) > 0.5
-    text = torch.from_numpy(data.text[rows]).long()
-    draw = lambda *shape: torch.rand(*shape, generator=generator)  # noqa: E731
+    """Canvases of the walks `rows`, as in the middle of decoding, made on the generator's device."""
+    device = generator.device
+    tokens, warped, text = (torch.from_numpy(x[rows]).to(device).long() for x in (data.tokens, data.warped, data.text))
+    covered = torch.from_numpy(data.coverage[rows]).to(device) > 0.5
+    draw = lambda *shape: torch.rand(*shape, generator=generator, device=device)  # noqa: E731
     (B, T, N), C, (h, w) = tokens.shape, recipe.copies, trainer.layout.grid
     digits, carried = trainer.digits(tokens), trainer.digits(warped)
     # a side of the carried view is hidden: everything beyond a column, left or right
-    column = torch.arange(w).expand(h, w).flatten()
+    column = torch.arange(w, device=device).expand(h, w).flatten()
     edge, is_left = torch.floor(draw(B, T, C, 1) * (w + 1)), draw(B, T, C, 1) < 0.5
     gone = torch.where(is_left, column < edge, column >= edge) & (draw(B, T, C, 1) < recipe.hidden)
     known = covered[:, :, None] & ~gone
@@ -100,12 +97,13 @@ def make_dream_batch(
     tired = draw(B, T, C, 1) < recipe.tired
     hurt = tired & (draw(B, T, C, N) < recipe.hurt)
     cells = torch.where(known[..., None], carried[:, :, None], digits[:, :, None])
-    tiring = lambda clean, where: trainer.noised(clean, torch.full(where.shape, recipe.tired_level), generator)  # noqa: E731
+    levels = lambda where: torch.full(where.shape, recipe.tired_level, device=device)  # noqa: E731
+    tiring = lambda clean, where: trainer.noised(clean, levels(where), generator)  # noqa: E731
     cells = torch.where(hurt[..., None], tiring(cells, hurt), cells)
-    cells = torch.where(asked[..., None], torch.tensor(-1), cells)
+    cells = torch.where(asked[..., None], torch.tensor(-1, device=device), cells)
     # whole frames: from noise or from the frame before
     before = torch.cat([digits[:, :1], digits[:, :-1]], 1)
-    level = torch.where(draw(B, T, 1) < recipe.unknown, torch.zeros(B, T, 1), draw(B, T, 1)).expand(B, T, N)
+    level = torch.where(draw(B, T, 1) < recipe.unknown, 0.0, draw(B, T, 1)).expand(B, T, N)
     whole = trainer.noised(torch.where(draw(B, T, 1, 1) < recipe.from_before, before, digits), level, generator)
     is_whole = draw(B, T, 1) < recipe.whole
     cells[:, :, -1] = torch.where(is_whole[..., None], whole, cells[:, :, -1])
@@ -119,7 +117,7 @@ def make_dream_batch(
 
 
 def train_dream(
-    data: Canvases,
+    data: Canvases | Growing,
     held_out: Canvases,
     folder: str | Path,
     recipe: DreamRecipe,
@@ -155,19 +153,21 @@ def train_dream(
             config=config,
         )
 
-    totals: list[tuple[float, float]] = []
-    threads = 0 if torch.device(device).type == "cpu" else THREADS
-    batches = dream_batches(trainer, data, recipe, step, device, threads=threads)
+    totals: list[Tensor] = []
     while (share := max(step / recipe.steps, run.seconds / recipe.max_seconds)) < 1:
         rate = learning_rate(int(share * recipe.steps), recipe.steps, 1.0, warmup=0) * min(1.0, (step + 1) / 50)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = group["peak"] * rate
-        totals.append(_dream_step(trainer, optimizers, next(batches), recipe, losses or dream_losses))
+        rows = data.canvases if isinstance(data, Growing) else data
+        batch = dream_batch(trainer, rows, recipe, step, device)
+        totals.append(_dream_step(trainer, optimizers, batch, recipe, losses or dream_losses))
         average.update(trainer)
         step += 1
         if step % 50 == 0:
-            row = dict(zip(("asked", "clean"), np.mean(totals, 0), strict=True)) | {"rate": rate}
-            held = evaluate_dream(average.of(trainer), held_out) if step % 200 == 0 else {}
+            row = dict(zip(("asked", "clean"), torch.stack(totals).mean(0).tolist(), strict=True)) | {"rate": rate}
+            if isinstance(data, Growing):
+                row["walks"] = data.refresh()
+            held = evaluate_dream(average.of(trainer), held_out) if step % recipe.look_every == 0 else {}
             run.record(step, **row, **{name: held.get(name, math.nan) for name in MEASURES})
             totals = []
             if held:
@@ -175,40 +175,24 @@ def train_dream(
             if progress:
                 progress(share, row | held)
     save()
-    run.record(step, asked=math.nan, clean=math.nan, rate=0.0, **evaluate_dream(average.of(trainer), held_out))
+    last = dict(asked=math.nan, clean=math.nan, rate=0.0)
+    if isinstance(data, Growing):
+        last["walks"] = len(data.canvases.tokens)
+    run.record(step, **last, **evaluate_dream(average.of(trainer), held_out))
     run.draw("asked", "clean", *MEASURES)
 
 
-def dream_batches(
-    trainer: WorldTrainer,
-    data: Canvases,
-    recipe: DreamRecipe,
-    first: int,
-    device: str | torch.device,
-    *,
-    threads: int = 0,
-) -> Iterator[DreamBatch]:
-    """The batch of every step from `first` on: of the seed and the step alone. threads: so many make them ahead, for a
-    GPU is done with one sooner than a core makes the next."""
-
-    def made(step: int) -> DreamBatch:
-        rng = np.random.default_rng([recipe.seed, step])
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        rows = rng.integers(len(data.tokens), size=recipe.walks)
-        return make_dream_batch(trainer, data, rows, recipe, generator)
-
-    if not threads:
-        yield from (made(step).to(device) for step in itertools.count(first))
-    with ThreadPoolExecutor(threads) as pool:
-        ahead: list[Future[DreamBatch]] = [pool.submit(made, step) for step in range(first, first + AHEAD)]
-        for step in itertools.count(first + AHEAD):
-            ahead.append(pool.submit(made, step))
-            yield ahead.pop(0).result().to(device)
+def dream_batch(
+    trainer: WorldTrainer, data: Canvases, recipe: DreamRecipe, step: int, device: str | torch.device
+) -> DreamBatch:
+    """The batch of a step: of the data, the seed and the step alone, and of the kind of device that draws it."""
+    rng = np.random.default_rng([recipe.seed, step])
+    generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+    return make_dream_batch(trainer, data, rng.integers(len(data.tokens), size=recipe.walks), recipe, generator)
 
 
-def _dream_step(
-    trainer: WorldTrainer, optimizers, batch: DreamBatch, recipe: DreamRecipe, losses: Losses
-) -> tuple[float, float]:
+def _dream_step(trainer: WorldTrainer, optimizers, batch: DreamBatch, recipe: DreamRecipe, losses: Losses) -> Tensor:
+    """The two losses (2,), on their device: who asks for a number waits for it."""
     asked, clean = losses(trainer, batch)
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
@@ -216,7 +200,7 @@ def _dream_step(
     torch.nn.utils.clip_grad_norm_(trainer.parameters(), 1.0)
     for optimizer in optimizers:
         optimizer.step()
-    return asked.item(), clean.item()
+    return torch.stack([asked, clean]).detach()
 
 
 def dream_losses(trainer: WorldTrainer, batch: DreamBatch) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from .canvases import Canvases
 from .dream import DreamBatch, DreamRecipe, train_dream
+from .fresh import Growing
 from .world_model import WorldTrainer
 
 
@@ -34,7 +35,7 @@ class GuideRecipe:
 
 
 def train_guided(
-    data: Canvases,
+    data: Canvases | Growing,
     held_out: Canvases,
     folder: str | Path,
     recipe: GuideRecipe,

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import reduce
 from itertools import pairwise
@@ -48,7 +49,8 @@ class PainterRecipe:
     pixels' 1; adversarial and matching, which grow until the share `adversarial_from`; dreamt_adversarial_weight and
     kept_weight, of samples with dreamt codes; known_weight of a pixel that is known beside one that is not.
     Probabilities: tired, that codes of holes are hurt, each with `hurt`, by steps of the lattice; earlier, that a view
-    before the last is known too; off, that a view's depth is off."""
+    before the last is known too; off, that a view's depth is off. look_every: steps from one look at what is held out,
+    and one saved state, to the next."""
 
     steps: int = 30_000
     stop_at: int | None = None
@@ -70,6 +72,7 @@ class PainterRecipe:
     hurt: float = 0.25
     earlier: float = 0.6
     off: float = 0.7
+    look_every: int = 200
 
 
 class Judge(nn.Module):
@@ -155,20 +158,27 @@ def draw_samples(
     walks: Walks, vision: VisionTokenizer, rng: np.random.Generator, recipe: PainterRecipe, size: int
 ) -> Sample:
     """Frames drawn at random, half of them mirrored, with what frames before them show from there."""
-    glimpses = [draw_glimpse(walks, rng, recipe) for _ in range(size)]
-    truth = torch.from_numpy(np.stack([one.pixels for one in glimpses]))
-    filled = torch.from_numpy(np.stack([one.carried.pixels for one in glimpses]))
+    return samples_of([draw_glimpse(walks, rng, recipe) for _ in range(size)], vision, rng, recipe)
+
+
+def samples_of(
+    glimpses: list[Glimpse], vision: VisionTokenizer, rng: np.random.Generator, recipe: PainterRecipe
+) -> Sample:
+    """Glimpses with the codes of what is carried where it covers a cell, and elsewhere their own, some of them hurt; on
+    the tokenizer's device."""
+    device, size = vision.steps.device, len(glimpses)
+    on = lambda array: torch.from_numpy(array).to(device)  # noqa: E731
+    truth, filled = (np.stack(views) for views in zip(*((g.pixels, g.carried.pixels) for g in glimpses), strict=True))
     with torch.inference_mode():
-        codes = vision.encode(torch.cat([truth, filled]))
+        codes = vision.encode(on(np.concatenate([truth, filled])))
     own, guessed = codes.clone().chunk(2)  # a clone, for inference tensors cannot be saved for a backward pass
-    levels = torch.tensor(vision.config.levels)
+    levels = torch.tensor(vision.config.levels, device=device)
     digits = vision.digits(own)
-    jump = torch.from_numpy(rng.choice([-1, 1], digits.shape)) * torch.from_numpy(rng.geometric(0.5, digits.shape))
+    jump = rng.choice([-1, 1], digits.shape) * rng.geometric(0.5, digits.shape)
     hurt = (rng.uniform(size=(size, 1, 1)) < recipe.tired) & (rng.uniform(size=own.shape) < recipe.hurt)
-    moved = (digits + jump).clamp(torch.zeros_like(levels), levels - 1)
-    digits = torch.where(torch.from_numpy(hurt)[..., None], moved, digits)
-    own = (digits * vision.steps).sum(-1)
-    shares = torch.from_numpy(np.stack([one.carried.coverage(vision.config.grid) for one in glimpses]))
+    moved = (digits + on(jump)).clamp(torch.zeros_like(levels), levels - 1)
+    own = (torch.where(on(hurt)[..., None], moved, digits) * vision.steps).sum(-1)
+    shares = on(np.stack([one.carried.coverage(vision.config.grid) for one in glimpses]))
     return as_sample(glimpses, torch.where(shares > 0.5, guessed, own), vision, rng)
 
 
@@ -178,19 +188,20 @@ def draw_dreamt(
     """As draw_samples, of glimpses that codes (n, h, w) were dreamt beside: what is known of those is true, and what
     else the truth was is not what the codes say."""
     numbers = rng.integers(len(dreamt), size=recipe.dreamt)
-    codes = torch.from_numpy(dreamt[numbers].astype(np.int64))
+    codes = torch.from_numpy(dreamt[numbers].astype(np.int64)).to(vision.steps.device)
     return as_sample([dreamt_glimpse(walks, int(number), recipe) for number in numbers], codes, vision, rng)
 
 
 def as_sample(glimpses: list[Glimpse], codes: Tensor, vision: VisionTokenizer, rng: np.random.Generator) -> Sample:
-    """Glimpses with codes (B, h, w), and noise."""
-    stacked = lambda name: torch.from_numpy(np.stack([getattr(one.carried, name) for one in glimpses]))  # noqa: E731
+    """Glimpses with codes (B, h, w), and noise; on the codes' device."""
+    on = lambda views: torch.from_numpy(np.stack(list(views))).to(codes.device)  # noqa: E731
+    stacked = lambda name: on(getattr(one.carried, name) for one in glimpses)  # noqa: E731
     as_log = lambda metres: metres.clamp(MIN_DEPTH, MAX_DEPTH).log()  # noqa: E731
-    truth = torch.from_numpy(np.stack([one.pixels for one in glimpses]))
-    depth = torch.from_numpy(np.stack([one.depth for one in glimpses]))
-    noise = torch.from_numpy(rng.standard_normal((len(glimpses), 1, *depth.shape[1:]), dtype=np.float32))
+    truth, depth = on(one.pixels for one in glimpses), on(one.depth for one in glimpses)
+    noise = rng.standard_normal((len(glimpses), 1, *depth.shape[1:]), dtype=np.float32)
     known = Known(to_unit(stacked("pixels")), as_log(stacked("depth")), stacked("covered"))
-    return Sample(to_unit(truth), as_log(depth), vision.points(codes).movedim(-1, 1), known, noise)
+    points = vision.points(codes).movedim(-1, 1)
+    return Sample(to_unit(truth), as_log(depth), points, known, torch.from_numpy(noise).to(codes.device))
 
 
 def _together(a: Sample, b: Sample) -> Sample:
@@ -220,19 +231,23 @@ def train_painter(
     dreamt: np.ndarray | None = None,
     begin: Painter | None = None,
     judges: dict[str, Tensor] | None = None,
+    glimpses: Iterator[list[Glimpse]] | None = None,
+    device: str = "cpu",
     progress=None,
 ) -> Painter:
     """Train (or go on training) in `folder`; returns the averaged painter. dreamt (n, h, w): codes that were dreamt
     beside the first n dreamt_glimpses of the walks, where the recipe asks for such samples. begin: a painter to go on
-    from, else the tokenizer's decoder is; judges: the weights of discriminators to go on from. progress: called with
-    (share done, the log row) now and then."""
+    from, else the tokenizer's decoder is; judges: the weights of discriminators to go on from. glimpses: of each step
+    that is left, instead of some of the walks (fresh.fresh_glimpses). progress: called with (share done, the log row)
+    now and then."""
     run = Run(folder)
+    vision.to(device)
     torch.manual_seed(recipe.seed)
-    model = channels_last(Painter(config))
+    model = channels_last(Painter(config)).to(device)
     model.begin_as(vision)
     if begin is not None:
         model.go_on_from(begin)
-    judge = channels_last(Judges())
+    judge = channels_last(Judges()).to(device)
     if judges is not None:
         judge.load_state_dict(judges)
     optimizers = make_painter_optimizers(model, judge, recipe)
@@ -242,7 +257,8 @@ def train_painter(
         judge.load_state_dict(state["judge"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        average.weights, average.updates, step = state["average"], state["updates"], state["step"]
+        average.take(state["average"])
+        average.updates, step = state["updates"], state["step"]
 
     def save() -> None:
         run.save(
@@ -255,21 +271,23 @@ def train_painter(
             config=asdict(config),
         )
 
-    totals: list[dict[str, float]] = []
+    totals: list[Tensor] = []
     while (share := max(step / recipe.steps, run.seconds / recipe.max_seconds)) < 1 and step != recipe.stop_at:
         rate = learning_rate(int(share * recipe.steps), recipe.steps, 1.0, warmup=0) * min(1.0, (step + 1) / 50)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = group["peak"] * rate
         rng = np.random.default_rng([recipe.seed, step])
-        true = draw_samples(walks, vision, rng, recipe, recipe.batch)
+        drawn = [draw_glimpse(walks, rng, recipe) for _ in range(recipe.batch)] if glimpses is None else next(glimpses)
+        true = samples_of(drawn, vision, rng, recipe)
         dreams = None if dreamt is None or not recipe.dreamt else draw_dreamt(walks, dreamt, vision, rng, recipe)
         ramp = min(1.0, share / recipe.adversarial_from)
         totals.append(_painter_step(model, judge, optimizers, vision, true, dreams, recipe, ramp))
         average.update(model)
         step += 1
         if step % 50 == 0:
-            row = {name: float(np.mean([total[name] for total in totals])) for name in totals[0]} | {"rate": rate}
-            held = evaluate_painter(average.of(model), vision, held_out, recipe) if step % 200 == 0 else {}
+            row = dict(zip(LOSSES, torch.stack(totals).mean(0).tolist(), strict=True)) | {"rate": rate}
+            is_looked_at = step % recipe.look_every == 0
+            held = evaluate_painter(average.of(model), vision, held_out, recipe) if is_looked_at else {}
             run.record(step, **row, **{name: held.get(name, math.nan) for name in MEASURES})
             totals = []
             if held:
@@ -277,7 +295,8 @@ def train_painter(
             if progress:
                 progress(share, row | held)
     save()
-    kept = average.of(model)
+    kept = average.of(model).cpu()
+    vision.cpu()
     run.record(step, **dict.fromkeys(LOSSES, math.nan), rate=0.0, **evaluate_painter(kept, vision, held_out, recipe))
     run.draw("pixels", "judged", "dreamt_adversarial", *MEASURES)
     return kept
@@ -315,10 +334,12 @@ def _painter_step(
     dreams: Sample | None,
     recipe: PainterRecipe,
     ramp: float,
-) -> dict[str, float]:
+) -> Tensor:
+    """The losses, as LOSSES names them, on their device."""
     sample, count = true if dreams is None else _together(true, dreams), len(true.pixels)
     known = sample.known.where
-    with half_products():
+    device = sample.pixels.device
+    with half_products(device):
         made, made_depth = (part.float() for part in model(sample.points, sample.known, sample.noise))
     # as it will be shown: what is known stays, here at its true value, so that only the seam is judged
     pixels = torch.where(known[:, None], sample.pixels, made)
@@ -330,7 +351,7 @@ def _painter_step(
     near = F.max_pool2d((~known)[:, None].float(), 17, 1, 8)  # judged is what is painted, and around it
     view = lambda p, d: torch.cat([p, (d[:, None] - USUAL_DEPTH) / 2, known[:, None].float()], 1)  # noqa: E731
     real, shown = view(sample.pixels, sample.log_depth)[:count], view(pixels, log_depth)
-    with half_products():
+    with half_products(device):
         _, real_scores = judge(real)
         _, made_scores = judge(shown.detach())
     losses["judged"] = _over([F.relu(1 - score.float()) for score in real_scores], near[:count])
@@ -339,7 +360,7 @@ def _painter_step(
     losses["judged"].backward()
     optimizers[-1].step()
     judge.requires_grad_(False)
-    with half_products():
+    with half_products(device):
         with torch.no_grad():
             features, _ = judge(real)
         made_features, scores = judge(shown)
@@ -363,7 +384,7 @@ def _painter_step(
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer in optimizers[:-1]:
         optimizer.step()
-    return {name: losses[name].item() for name in LOSSES}
+    return torch.stack([losses[name].detach() for name in LOSSES])
 
 
 def _true_losses(
@@ -418,11 +439,12 @@ def evaluate_painter(model: Painter, vision: VisionTokenizer, walks: Walks, reci
             for x in (made, sample.pixels)
         ]
         off = (made - sample.pixels).abs().mean(1)
-        sums += [
+        parts = [
             off[hole].sum(),
             hole.sum(),
             steep[0][inner].sum(),
             steep[1][inner].sum(),
             (depth - sample.log_depth).abs()[hole].sum(),
         ]
+        sums += [part.item() for part in parts]
     return dict(zip(MEASURES, (sums[0] / sums[1], sums[2] / sums[3], sums[4] / sums[1]), strict=True))

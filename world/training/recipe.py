@@ -7,9 +7,11 @@ and has then just the last stages.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -28,9 +30,9 @@ from .canvases import Canvases, load_canvases, make_canvases, save_canvases
 from .data import Walks, load_walks
 from .depth import DepthRecipe, train_depth
 from .dream import DreamRecipe, train_dream
-from .dreams import dream_codes
+from .fresh import FreshShards, Growing, dream_codes, fresh_glimpses
 from .guide import GuideRecipe, train_guided
-from .painter import PainterRecipe, train_painter
+from .painter import Glimpse, PainterRecipe, train_painter
 from .parallel import launch
 from .run import read_state
 from .tokenizer import TokenizerRecipe, train_tokenizer
@@ -56,12 +58,14 @@ BEGIN = "begin"  # the folder of the checkpoint that a run goes on from
 DREAMS = "dreams.safetensors"
 FEWEST_DREAMS = 8  # that the painter's last stage learns from
 FIRST_KEYFRAMES = 3000  # the number of the first scene of which keyframes are recorded
+FIRST_FRESH, FIRST_GLIMPSE = 100_000, 500_000  # of those that are rendered while training goes on
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides what comes out: data, sizes, seeds, and minutes of training. data: a folder of
-    recordings to learn from instead of our own scenes; its keyframes lie in its folder `keyframes`."""
+    recordings to learn from instead of our own scenes; its keyframes lie in its folder `keyframes`. fresh: processes
+    that render new walks for the dream and the painter while those train, 0 for none; only of our own scenes."""
 
     data: str = ""
     walks: int = 3000
@@ -73,6 +77,7 @@ class Recipe:
     keyframe_canvas_walks: int = 2400
     keyframes: int = 6
     dreams: int = 2400
+    fresh: int = 0
     model: ModelConfig = field(default_factory=lambda: ModelConfig(1))  # its vocabulary is that of the tokenizers
     vision: VisionConfig = field(default_factory=VisionConfig)
     layout: LayoutConfig = field(default_factory=LayoutConfig)
@@ -89,47 +94,6 @@ class Recipe:
     )
     dream: DreamRecipe = field(default_factory=DreamRecipe)
     guide: GuideRecipe = field(default_factory=GuideRecipe)
-
-
-def large(recipe: Recipe) -> Recipe:
-    """The recipe of a model of 19 M parameters for one large GPU: tokenizer, depth and painter are those of the model
-    that it begins with, and what dreams beside them is trained from nothing, on more walks at once. A state fits eight
-    files of 16 MiB."""
-    model = ModelConfig(
-        1, hidden_size=384, intermediate_size=1152, num_hidden_layers=9, num_attention_heads=12, num_key_value_heads=4
-    )
-    dream = replace(recipe.dream, walks=48, max_seconds=1500.0, part_mb=15)
-    guide = replace(recipe.guide, run=replace(recipe.guide.run, walks=48, max_seconds=300.0, part_mb=15))
-    return replace(recipe, model=model, dream=dream, guide=guide, keyframe_walks=25_600, keyframe_canvas_walks=25_600)
-
-
-def within(recipe: Recipe, seconds: float, stages: tuple[str, ...]) -> Recipe:
-    """The recipe whose stages take so many seconds of training together, each its own share of them; of what is dreamt
-    for the last one, as much less or more."""
-    own = {
-        "tokenizer": recipe.tokenizer.max_seconds,
-        "depth": recipe.refiner.max_seconds,
-        "world": recipe.world.max_seconds,
-        "dream": recipe.dream.max_seconds,
-        "guide": recipe.guide.run.max_seconds,
-        "painter": recipe.painting.max_seconds,
-        "finish": recipe.finishing.max_seconds,
-    }
-    share = seconds / max(1.0, sum(length for stage, length in own.items() if stage in stages))
-    return replace(
-        recipe,
-        tokenizer=replace(recipe.tokenizer, max_seconds=share * own["tokenizer"]),
-        refiner=replace(recipe.refiner, max_seconds=share * own["depth"]),
-        world=replace(recipe.world, max_seconds=share * own["world"]),
-        dream=replace(recipe.dream, max_seconds=share * own["dream"]),
-        guide=replace(recipe.guide, run=replace(recipe.guide.run, max_seconds=share * own["guide"])),
-        painting=replace(recipe.painting, max_seconds=share * own["painter"]),
-        finishing=replace(recipe.finishing, max_seconds=share * own["finish"]),
-        dreams=max(FEWEST_DREAMS, min(recipe.dreams, round(share * recipe.dreams))),
-    )
-
-
-SIZES = {"small": lambda recipe: recipe, "large": large}
 
 
 def run_recipe(
@@ -280,14 +244,40 @@ def _dream(folder: Path, recipe: Recipe, device: str, report) -> None:
     elif begun.config == trainer.transformer.config:
         trainer.begin_as(begun)
     train, dev = _keyframe_canvases(folder)
-    train_dream(train, dev, folder / "dream", recipe.dream, trainer, device=device, progress=report)
+    with _growing(train, folder, recipe) as data:
+        train_dream(data, dev, folder / "dream", recipe.dream, trainer, device=device, progress=report)
 
 
 def _guide(folder: Path, recipe: Recipe, device: str, report) -> None:
     trainer = make_trainer(folder, recipe)
     trainer.load_state_dict(_state(folder / "dream")["average"])
     train, dev = _keyframe_canvases(folder)
-    train_guided(train, dev, folder / "guide", recipe.guide, trainer, device=device, progress=report)
+    with _growing(train, folder, recipe) as data:
+        train_guided(data, dev, folder / "guide", recipe.guide, trainer, device=device, progress=report)
+
+
+@contextlib.contextmanager
+def _growing(canvases: Canvases, folder: Path, recipe: Recipe) -> Iterator[Canvases | Growing]:
+    """The canvases, and new ones that come while they are trained on, where the recipe asks for them."""
+    if not recipe.fresh:
+        yield canvases
+        return
+    sizes = dict(frames=recipe.keyframes, capacity=recipe.layout.text_capacity, processes=recipe.fresh)
+    with FreshShards(folder / "fresh", load_tokenizer(folder), first=FIRST_FRESH, **sizes):
+        yield Growing(canvases, folder / "fresh")
+
+
+def _fresh_glimpses(folder: Path, recipe: Recipe) -> Iterator[list[Glimpse]] | None:
+    if not recipe.fresh:
+        return None
+    state = read_state(folder / "painter")
+    return fresh_glimpses(
+        recipe.painting,
+        first=FIRST_GLIMPSE,
+        frames=recipe.keyframes,
+        processes=recipe.fresh,
+        step=state["step"] if state else 0,
+    )
 
 
 def _keyframe_canvases(folder: Path) -> tuple[Canvases, Canvases]:
@@ -306,6 +296,8 @@ def _painter(folder: Path, recipe: Recipe, device: str, report) -> None:
         recipe.painter,
         load_tokenizer(folder),
         begin=begun,
+        glimpses=_fresh_glimpses(folder, recipe),
+        device=device,
         progress=report,
     )
 
@@ -333,6 +325,7 @@ def _finish(folder: Path, recipe: Recipe, device: str, report) -> None:
         dreamt=load_file(folder / DREAMS)["tokens"],
         begin=_newest_painter(folder),
         judges=judges,
+        device=device,
         progress=report,
     )
 

@@ -118,16 +118,17 @@ class WorldTrainer(nn.Module):
         self.codes.unfold(*(table[self.vocabulary.visual] for table in tables))
 
     def digits(self, codes: Tensor) -> Tensor:
-        return self._vision[0].digits(codes)
+        return self.codes.digits.to(codes.device)[codes]
 
     def noised(self, digits: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
         """Digits at noise level t along the metric path: digits (..., K) int64, level (...) in [0, 1]. The squared
         distance is a sum over dimensions, so each dimension is drawn by itself, and exactly."""
         beta = self.dida.c * (level / (1 - level).clamp_min(1e-6)) ** self.dida.alpha
         out = digits.clone()
-        for k, points in enumerate(self.lattice):
+        for k, points in enumerate(lattice.to(digits.device) for lattice in self.lattice):
             distance = (points[digits[..., k], None] - points) ** 2
-            noise = -torch.log(-torch.log(torch.rand(distance.shape, generator=generator).clamp(1e-9, 1 - 1e-7)))
+            uniform = torch.rand(distance.shape, generator=generator, device=digits.device)
+            noise = -torch.log(-torch.log(uniform.clamp(1e-9, 1 - 1e-7)))
             out[..., k] = (noise - beta[..., None] * distance).argmax(-1)
         return torch.where((level >= 1)[..., None], digits, out)
 

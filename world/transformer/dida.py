@@ -24,7 +24,6 @@ from ...kernels.graph import CapturedStep
 from ...kernels.renoise import beta_of, kinetic_jump, renoise, squared_norms
 from ..config import DidaConfig
 
-AT_ONCE = 4  # holes that are worth a step of their own
 Predict = Callable[[Tensor, Tensor, float], Tensor]  # (tokens (B, N), seeds (B,), temperature) -> clean tokens (B, N)
 
 
@@ -137,14 +136,14 @@ def _van_der_corput(count: int, base: int) -> np.ndarray:
 
 
 def decode_holes(
-    predict: Predict, tokens: Tensor, orders: Tensor, seeds: Sequence[Tensor], *, temperature: float
+    predict: Predict, tokens: Tensor, orders: Tensor, seeds: Sequence[Tensor], *, temperature: float, at_once: int
 ) -> Tensor:
     """Fill the holes of canvases in at most len(seeds) steps: tokens (B, N) int64, -1 in holes; orders (B, N) int64,
-    the cells in the order in which they are decided. What is no hole stays. A canvas takes a step for every AT_ONCE
+    the cells in the order in which they are decided. What is no hole stays. A canvas takes a step for every `at_once`
     holes, if that is fewer; after step k of S a share cos(pi k / 2S) of its holes is left. Returns tokens (B, N)."""
     holes = tokens < 0
     counts = holes.sum(1)
-    steps = (-(-counts // AT_ONCE)).clamp(1, len(seeds))
+    steps = (-(-counts // at_once)).clamp(1, len(seeds))
     rank = torch.empty_like(orders)
     rank.scatter_(1, orders, holes.gather(1, orders).cumsum(1) - 1)  # a hole's place among the holes
     for step, seed in enumerate(seeds[: int(steps.max())], 1):

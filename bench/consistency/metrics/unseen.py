@@ -164,6 +164,7 @@ def _unpacked(line: Line, name: str) -> Traits:
     ends = np.cumsum([size for _, size in _COLUMNS])
     parts = dict(zip([name for name, _ in _COLUMNS], np.split(held, ends[:-1], axis=1), strict=True))
     parts |= {name: parts[name][:, 0] for name in ("weight", "fit")}
+    parts |= dict.fromkeys(("pieces", "doubt"), np.full(n, np.nan))  # are no part of T11
     return Traits(
         scene=np.full(n, line.scene), seed=np.full(n, line.seed), index=np.asarray(line.extra["index"]), **parts
     )

@@ -21,13 +21,14 @@ from roam.world.tokens.vision import VisionConfig, VisionTokenizer
 from roam.world.tokens.vocabulary import Vocabulary
 from roam.world.training.canvases import Canvases
 from roam.world.training.depth import DepthRecipe
-from roam.world.training.dream import DreamRecipe, dream_batches, make_dream_batch
+from roam.world.training.dream import DreamRecipe, make_dream_batch
 from roam.world.training.factored import FactoredCodes
 from roam.world.training.guide import GuideRecipe
 from roam.world.training.muon import orthogonal
 from roam.world.training.painter import PainterRecipe
-from roam.world.training.recipe import STAGES, Recipe, large, load_tokenizer, make_trainer, run_recipe
+from roam.world.training.recipe import STAGES, Recipe, load_tokenizer, make_trainer, run_recipe
 from roam.world.training.run import Run, learning_rate
+from roam.world.training.sizes import large
 from roam.world.training.tokenizer import TokenizerRecipe
 from roam.world.training.world_model import Stage, WorldRecipe, WorldTrainer, make_batch
 
@@ -260,17 +261,6 @@ def test_of_whole_frames_every_cell_is_asked_for_and_none_is_a_hole(trainer):
     data = Canvases(codes(), codes(), rng.random((2, 4, 64)).astype(np.float32), np.full((2, 4, 15), -1, np.int16))
     batch = make_dream_batch(trainer, data, np.arange(2), recipe, torch.Generator().manual_seed(1))
     assert batch.asked[:, :, -1].all() and (batch.canvases[:, :, -1] >= 0).all()
-
-
-def test_batches_that_threads_make_ahead_are_those_of_one_after_the_other(trainer):
-    rng, recipe = np.random.default_rng(0), DreamRecipe(walks=1, copies=2)
-    codes = lambda: rng.integers(0, 4096, (4, 3, 64)).astype(np.int16)  # noqa: E731
-    data = Canvases(codes(), codes(), rng.random((4, 3, 64)).astype(np.float32), np.full((4, 3, 15), -1, np.int16))
-    plain, ahead = (dream_batches(trainer, data, recipe, 3, "cpu", threads=threads) for threads in (0, 3))
-    for _ in range(4):
-        ours, theirs = next(plain), next(ahead)
-        assert all(torch.equal(getattr(ours, name), value) for name, value in vars(theirs).items())
-    ahead.close()
 
 
 def test_a_larger_dream_beside_the_same_tokenizer_goes_on_in_parts_and_is_packed(trained, tmp_path):

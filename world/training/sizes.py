@@ -1,0 +1,64 @@
+"""What scales the recipe: a larger model, a GPU, or so many seconds of training in all."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from ..config import ModelConfig
+from .recipe import FEWEST_DREAMS, Recipe
+
+
+def large(recipe: Recipe) -> Recipe:
+    """The recipe of a model of 19 M parameters for one large GPU: tokenizer, depth and painter are those of the model
+    that it begins with, and what dreams beside them is trained from nothing. A state fits eight files of 16 MiB."""
+    model = ModelConfig(
+        1, hidden_size=384, intermediate_size=1152, num_hidden_layers=9, num_attention_heads=12, num_key_value_heads=4
+    )
+    dream = replace(recipe.dream, max_seconds=1500.0, part_mb=15)
+    guide = replace(recipe.guide, run=replace(recipe.guide.run, max_seconds=300.0, part_mb=15))
+    return replace(recipe, model=model, dream=dream, guide=guide)
+
+
+def on_gpu(recipe: Recipe) -> Recipe:
+    """The recipe with batches that fill a GPU, and as many new walks as the cores beside it render: in a minute it has
+    seen all that was recorded."""
+    batches = dict(walks=24, copies=4, look_every=500)
+    return replace(
+        recipe,
+        dream=replace(recipe.dream, steps=10**6, **batches),
+        guide=replace(recipe.guide, run=replace(recipe.guide.run, steps=10**6, **batches)),
+        painting=replace(recipe.painting, steps=10**6, batch=24, look_every=250),
+        # what has learnt for long needs no guidance, and cells that are decided few at a time fit together
+        dida=replace(recipe.dida, dream_steps=16, dream_temperature=1.1, dream_guidance=1.0, dream_holes=2),
+        fresh=0 if recipe.data else max(1, (os.cpu_count() or 1) - 4),
+    )
+
+
+def within(recipe: Recipe, seconds: float, stages: tuple[str, ...]) -> Recipe:
+    """The recipe whose stages take so many seconds of training together, each its own share of them; of what is dreamt
+    for the last one, as much less or more."""
+    own = {
+        "tokenizer": recipe.tokenizer.max_seconds,
+        "depth": recipe.refiner.max_seconds,
+        "world": recipe.world.max_seconds,
+        "dream": recipe.dream.max_seconds,
+        "guide": recipe.guide.run.max_seconds,
+        "painter": recipe.painting.max_seconds,
+        "finish": recipe.finishing.max_seconds,
+    }
+    share = seconds / max(1.0, sum(length for stage, length in own.items() if stage in stages))
+    return replace(
+        recipe,
+        tokenizer=replace(recipe.tokenizer, max_seconds=share * own["tokenizer"]),
+        refiner=replace(recipe.refiner, max_seconds=share * own["depth"]),
+        world=replace(recipe.world, max_seconds=share * own["world"]),
+        dream=replace(recipe.dream, max_seconds=share * own["dream"]),
+        guide=replace(recipe.guide, run=replace(recipe.guide.run, max_seconds=share * own["guide"])),
+        painting=replace(recipe.painting, max_seconds=share * own["painter"]),
+        finishing=replace(recipe.finishing, max_seconds=share * own["finish"]),
+        dreams=max(FEWEST_DREAMS, min(recipe.dreams, round(share * recipe.dreams))),
+    )
+
+
+SIZES = {"small": lambda recipe: recipe, "large": large}
