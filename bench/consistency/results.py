@@ -64,18 +64,18 @@ class Line:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a run was asked for, and where and when. about: what each model says of itself; note: who ran it, or why."""
+    """What a run was asked for, and where and when."""
 
     form: str
     tasks: tuple[str, ...]
     modes: tuple[str, ...]
     seeds: tuple[int, ...]
     models: tuple[str, ...]
-    asked: dict[str, str]
-    about: dict[str, dict] = field(default_factory=dict)
+    asked: dict[str, str]  # the digest of every episode, by its key
+    about: dict[str, dict] = field(default_factory=dict)  # what each model says of itself
     machine: str = ""
     date: str = ""
-    note: str = ""
+    note: str = ""  # who ran it, or why
     version: int = VERSION
     split: str = "test"
     world: str = ""

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """name; unit; better: "high", "low" or "one" (a ratio to the truth); worst: what a failure counts as, None where a
-    missing number is no failure (the question did not arise); tasks: where rows are ordered by it; about: one line."""
+    """What a number of the benchmark is."""
 
     name: str
     unit: str
-    better: str
-    worst: float | None
-    tasks: tuple[str, ...]
-    about: str
+    better: str  # "high", "low" or "one": a ratio to the truth
+    worst: float | None  # what a failure counts as; None: a missing number is no failure, its question did not arise
+    tasks: tuple[str, ...]  # whose tables are ordered by it
+    about: str  # one line
 
     def badness(self, value: float) -> float:
         """A number that grows as the metric gets worse."""
@@ -29,14 +28,13 @@ class Metric:
 
 @dataclass(frozen=True)
 class Measured:
-    """One metric of one episode: the mean of what is defined, or None; ranked: with failures at the worst; n defined;
-    failed; per_frame in the order of the frames measured, None where undefined."""
+    """One metric of one episode."""
 
-    value: float | None
-    ranked: float | None
-    n: int
-    failed: int
-    per_frame: tuple[float | None, ...] = ()
+    value: float | None  # mean over the frames where it is defined
+    ranked: float | None  # mean with every failure at the metric's worst
+    n: int  # frames where it is defined
+    failed: int  # frames where it is not, and should be
+    per_frame: tuple[float | None, ...] = ()  # in the order of the measured frames, None where undefined
 
 
 _ALL = ("T1", "T2", "T3", "T4", "T5", "T6", "T7", "T8", "T9", "T10")

@@ -34,30 +34,23 @@ class Command:
 
 @dataclass(frozen=True)
 class Episode:
-    """A path through a scene of a split, and how much of it is shown.
-
-    actions[i] leads from poses[i] to poses[i + 1]; phases names what each pose is for ("explore", "return", ...).
-    Frames 0 to num_context - 1 are true and shown; the model gives the rest. scored: the frames that are measured.
-    gap: frames between leaving a view and coming back to it, or None. target: instance id of the object that T7 hides,
-    or None; is_absent: the object was taken out of the scene, and the path is as if it were there. world: "" for our
-    own scenes, or a source of levels.
-    """
+    """A path through a scene of a split, and how much of it is shown."""
 
     task: str
     variant: str
-    mode: str
-    number: int
-    seed: int
-    actions: tuple[Action, ...]
+    mode: str  # "C" or "F"
+    number: int  # of the scene in its split
+    seed: int  # of what the model draws at random
+    actions: tuple[Action, ...]  # actions[i] leads from poses[i] to poses[i + 1]
     poses: tuple[Pose, ...]
-    phases: tuple[str, ...]
-    num_context: int
-    scored: tuple[int, ...]
-    gap: int | None = None
-    target: int | None = None
-    is_absent: bool = False
+    phases: tuple[str, ...]  # what each pose is for: "explore", "return", ...
+    num_context: int  # so many frames are true and shown; the model gives the others
+    scored: tuple[int, ...]  # numbers of the frames that are measured
+    gap: int | None = None  # frames between leaving a view and coming back to it
+    target: int | None = None  # instance id of the thing that T7 hides
+    is_absent: bool = False  # the target was taken out of the scene; the path is as if it were there
     split: str = "test"
-    world: str = ""
+    world: str = ""  # "" for our own scenes, else a source of levels
 
     def __post_init__(self):
         if len(self.poses) != len(self.actions) + 1 or len(self.phases) != len(self.poses):

@@ -8,22 +8,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Form:
-    """Sizes of a run. scenes: test scenes of each task; long_scenes: of what takes long (T9, T10, and gaps over 64);
-    unseen_scenes: of T11's half turn, for a distribution is not to be had from a few.
-
-    turns: T1's angles in degrees; gaps: T6's, in frames; repeats: T8's steps of each action; long_frames, rest_frames:
-    the actions of T9 and of T10's rest.
-    """
+    """Sizes of a run."""
 
     name: str
-    scenes: int
-    long_scenes: int
-    unseen_scenes: int
-    turns: tuple[int, ...]
-    gaps: tuple[int, ...]
-    repeats: int
-    long_frames: int
-    rest_frames: int
+    scenes: int  # test scenes of each task
+    long_scenes: int  # scenes of what takes long: T9, T10, and T6's gaps over 64
+    unseen_scenes: int  # scenes of T11's half turn: a few give no distribution
+    turns: tuple[int, ...]  # T1's angles in degrees
+    gaps: tuple[int, ...]  # T6's, in frames
+    repeats: int  # steps of each action in T8
+    long_frames: int  # actions of T9
+    rest_frames: int  # actions of T10's rest
 
 
 FORMS = {

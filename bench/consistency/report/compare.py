@@ -14,21 +14,18 @@ from .stats import Interval, bootstrap, by_scene, holm, sign_flip
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric of one task: B less A, its interval over scenes, the p-value and Holm's; pairs: episodes compared.
-
-    is_better: whether B's mean is the better one, None for a tie. before, after: the means of A and of B.
-    """
+    """One metric of one task in one mode, of A and of B."""
 
     task: str
     mode: str
     metric: str
-    difference: Interval
-    pairs: int
+    difference: Interval  # B less A, over scenes
+    pairs: int  # episodes that both have
     p: float | None
-    p_holm: float | None
-    is_better: bool | None
-    before: float
-    after: float
+    p_holm: float | None  # p after Holm's adjustment
+    is_better: bool | None  # whether B's mean is the better one; None for a tie
+    before: float  # mean of A
+    after: float  # mean of B
 
 
 def compare(

@@ -17,14 +17,13 @@ STEADY = 10.0  # grey levels of flicker over the truth's own that halve the stab
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of a table: its interval with failures at the worst; value: the mean of what is defined; n episodes,
-    failed frames and asked frames."""
+    """One number of a table."""
 
-    interval: Interval | None
-    value: float | None
-    n: int
-    failed: int
-    asked: int
+    interval: Interval | None  # of the mean with failures at the worst
+    value: float | None  # the mean of what is defined
+    n: int  # episodes
+    failed: int  # frames
+    asked: int  # frames
 
 
 @dataclass(frozen=True)

@@ -19,15 +19,13 @@ DEPTH_TOLERANCE = 2e-3
 
 @dataclass(frozen=True)
 class Verdict:
-    """missing: (model, key) without a line; foreign: lines whose question is another one today; changed: lines whose
-    frames or numbers are not what scoring them again gives; errors: lines of models that failed; rescored: how many
-    lines were scored again."""
+    """What was found wrong with a run."""
 
-    missing: list[tuple[str, str]] = field(default_factory=list)
-    foreign: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-    rescored: int = 0
+    missing: list[tuple[str, str]] = field(default_factory=list)  # (model, key) that should have a line
+    foreign: list[str] = field(default_factory=list)  # lines whose question is another one today
+    changed: list[str] = field(default_factory=list)  # lines whose frames or numbers scoring again does not give
+    errors: list[str] = field(default_factory=list)  # lines of models that failed
+    rescored: int = 0  # how many lines were scored again
 
     @property
     def is_sound(self) -> bool:
