@@ -30,7 +30,7 @@ from .canvases import Canvases, carried_views, load_canvases, save_canvases, sca
 from .data import Walks
 from .painter import Glimpse, PainterRecipe, draw_glimpse, dreamt_glimpse
 
-PER_SHARD = 32  # walks
+PER_SHARD = 8  # walks
 GLIMPSES = 4  # of a walk
 TOGETHER = 8  # glimpses that are dreamt beside at once
 

