@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import AllowOrigin, ClusterFolder, Device, Heat, Model, Steps, dreams_of, path_text
+from .options import AllowOrigin, ClusterFolder, Device, Heat, Model, Steps, dreams_of, model_text
 
 
 def up(
@@ -61,7 +61,7 @@ def up(
         return Recipe(
             place=place if "://" in place else str(Path(place).absolute()),
             front_key=front_key,
-            model=path_text(model),
+            model=model_text(model),
             is_truth=truth,
             solid=not ghost,
             dreams=dreams_of(steps, temperature),

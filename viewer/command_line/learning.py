@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from ..files.outputs import OutputError
-from .options import Area, Context, Model, Precision, Words
+from .options import (
+    Area,
+    Context,
+    Drop,
+    Minutes,
+    Model,
+    Precision,
+    Processes,
+    Rank,
+    Rate,
+    VisionTokenizer,
+    Words,
+)
 
 # peak rates of `roam adapt`, by whether the model is an official one and whether adapters are trained; those of
 # official models are taken from what others report of such sizes, and have not been tuned here
@@ -101,28 +113,50 @@ def train(
     )
 
 
+def recipe_for(
+    is_official: bool,
+    batch: int,
+    rate: float | None,
+    rank: int,
+    drop: float | None,
+    steps: int,
+    minutes: float,
+    seed: int,
+    **more,
+):
+    """What `roam adapt` and `roam tune sft` learn by, with the usual numbers where none were given; an AdaptRecipe."""
+    from ...world.adaptation.train import AdaptRecipe
+
+    return AdaptRecipe(
+        batch,
+        peak=RATES[is_official, rank > 0] if rate is None else rate,
+        rank=rank,
+        hole_share=0.2,
+        prompt_dropout=(0.1 if is_official else 0.0) if drop is None else drop,
+        recompute=is_official,
+        max_steps=steps,
+        max_seconds=60 * minutes,
+        seed=seed,
+        **more,
+    )
+
+
 def adapt(
     out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it goes on.")],
     model: Model = None,
-    vision_tokenizer: Annotated[Path | None, typer.Option(help="Vision tokenizer of an official model.")] = None,
+    vision_tokenizer: VisionTokenizer = None,
     data: Annotated[Path | None, typer.Option(help="Recorded walks, or a file of sequences.")] = None,
     distil: Annotated[int, typer.Option(min=0, help="Walks or answers that the model draws for itself.")] = 0,
     requests: Annotated[Path | None, typer.Option(help="Requests for an official model to answer, JSON lines.")] = None,
-    rank: Annotated[int, typer.Option(min=0, help="Rank of low-rank adapters; 0 trains all weights.")] = 0,
+    rank: Rank = 0,
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 2000,
-    minutes: Annotated[float, typer.Option(min=0, help="End earlier, after so long.")] = 1e9,
+    minutes: Minutes = 1e9,
     batch: Annotated[int, typer.Option(min=1, help="Sequences a step, over all processes.")] = 4,
-    rate: Annotated[
-        float | None,
-        typer.Option(min=0, help="Peak learning rate: 1e-3, of official models 1e-4 with --rank, else 2e-5."),
-    ] = None,
-    drop: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Share learnt without words, which guidance needs; official: a tenth."),
-    ] = None,
+    rate: Rate = None,
+    drop: Drop = None,
     longest: Annotated[int, typer.Option(min=64, help="Tokens of an official sequence learnt at once.")] = 8192,
     decode_steps: Annotated[int, typer.Option(min=1, help="Denoising steps a frame afterwards.")] = 8,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; on GPUs, one a card.")] = 1,
+    workers: Processes = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of the order, the noise and the model's own answers.")] = 0,
     precision: Precision = None,
@@ -139,21 +173,10 @@ def adapt(
 ) -> None:
     """Give a model that draws token by token DiDA: whole frames at once, in a few steps."""
     from ...world.adaptation.run import AdaptOrder, device_of
-    from ...world.adaptation.train import AdaptRecipe
     from ..commands.adapt import adapt as run
 
-    is_large = vision_tokenizer is not None
-    recipe = AdaptRecipe(
-        batch,
-        peak=(RATES[is_large, rank > 0] if rate is None else rate),
-        rank=rank,
-        hole_share=0.2,
-        prompt_dropout=(0.1 if is_large else 0.0) if drop is None else drop,
-        recompute=is_large,
-        max_steps=steps,
-        max_seconds=60 * minutes,
-        seed=seed,
-    )
+    is_official = vision_tokenizer is not None
+    recipe = recipe_for(is_official, batch, rate, rank, drop, steps, minutes, seed)
     changes = dict(guidance=guidance, area=area, max_tokens=max_tokens)
     run(
         AdaptOrder(

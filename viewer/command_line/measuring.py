@@ -56,7 +56,7 @@ def quick(
     scenes: Annotated[int, typer.Option(min=2, help="Test scenes to walk.")] = 16,
     out: Annotated[Path, typer.Option(help="Folder for the report and its pictures.")] = Path("roam-out/bench"),
 ) -> None:
-    """Is the dream better than a frozen frame, and how fast is it? Under three minutes."""
+    """Is the dream better than a frozen frame, and how fast is it? It takes some minutes."""
     from ...bench.quick import main as run
 
     run(model, scenes, out)

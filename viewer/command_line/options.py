@@ -14,6 +14,17 @@ Precision = Annotated[str | None, typer.Option(help="Official models: float32, b
 Context = Annotated[int | None, typer.Option(min=256, help="Official models: the most tokens of a sequence.")]
 Area = Annotated[int | None, typer.Option(min=256, help="Official models: pixels that a given picture is resized to.")]
 Words = Annotated[Path | None, typer.Option("--text-tokenizer", help="Folder of emu3.tiktoken, where not found.")]
+VisionTokenizer = Annotated[Path | None, typer.Option(help="Vision tokenizer of an official model.")]
+Rank = Annotated[int, typer.Option(min=0, help="Rank of low-rank adapters; 0 trains all weights.")]
+Minutes = Annotated[float, typer.Option(min=0, help="End earlier, after so long.")]
+Rate = Annotated[
+    float | None, typer.Option(min=0, help="Peak learning rate: 1e-3, of official models 1e-4 with --rank, else 2e-5.")
+]
+Drop = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Share learnt without words, which guidance needs; official: a tenth."),
+]
+Processes = Annotated[int, typer.Option(min=1, help="Processes; on GPUs, one a card.")]
 Devices = Annotated[int | None, typer.Option(min=1, help="Official models: GPUs that the model is split over.")]
 Decoder = Annotated[str | None, typer.Option(help="Official models: auto, dida, jacobi or autoregressive.")]
 Sampler = Annotated[str | None, typer.Option(help="Official models: how they denoise, direct or jump.")]
@@ -36,6 +47,13 @@ def dreams_of(steps: int | None, temperature: float | None) -> dict:
     """How unseen places are dreamt, as Engine.from_checkpoint has it, as far as it was said."""
     given = {"dream_steps": steps, "dream_temperature": temperature}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def model_text(model: Path | None) -> str | None:
+    """The folder of a model in full, as other processes need it, also of one that ships."""
+    from ...world.checkpoint import folder_of
+
+    return None if model is None else path_text(folder_of(model))
 
 
 def path_text(path: Path | None) -> str | None:

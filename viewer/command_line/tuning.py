@@ -7,8 +7,20 @@ from typing import Annotated
 
 import typer
 
-from .learning import RATES
-from .options import Area, Context, Model, Precision, Words
+from .learning import recipe_for
+from .options import (
+    Area,
+    Context,
+    Drop,
+    Minutes,
+    Model,
+    Precision,
+    Processes,
+    Rank,
+    Rate,
+    VisionTokenizer,
+    Words,
+)
 
 Longest = Annotated[int, typer.Option(min=64, help="Official models: tokens that are learnt at once.")]
 
@@ -62,25 +74,20 @@ def tune_sft(
         Path | None, typer.Option("--eval", help="Examples that are only measured; without, a tenth of the others.")
     ] = None,
     model: Model = None,
-    vision_tokenizer: Annotated[Path | None, typer.Option(help="Vision tokenizer of an official model.")] = None,
-    rank: Annotated[int, typer.Option(min=0, help="Of low-rank adapters; 0 trains all weights.")] = 0,
+    vision_tokenizer: VisionTokenizer = None,
+    rank: Rank = 0,
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 1000,
-    minutes: Annotated[float, typer.Option(min=0, help="End earlier, after so long.")] = 1e9,
+    minutes: Minutes = 1e9,
     batch: Annotated[int, typer.Option(min=1, help="Packed rows a step, over all processes.")] = 4,
-    rate: Annotated[
-        float | None,
-        typer.Option(min=0, help="Peak learning rate: 1e-3, of official models 1e-4 with --rank, else 2e-5."),
-    ] = None,
-    drop: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share without words, which guidance needs; official: a tenth.")
-    ] = None,
+    rate: Rate = None,
+    drop: Drop = None,
     code_weight: Annotated[float, typer.Option(min=0, help="Of a picture's token in the loss, beside a word's 1.")] = 1,
     longest: Longest = 16_384,
     frames: Annotated[int, typer.Option(min=2, help="Frames learnt at once, of a model of ours.")] = 8,
     area: Area = None,
     measure_every: Annotated[int, typer.Option(min=0, help="Steps from measurement to measurement; 0: the end.")] = 100,
     save_every: Annotated[int, typer.Option(min=1, help="Steps after which it could go on from there.")] = 200,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; on GPUs, one a card.")] = 1,
+    workers: Processes = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Of the order and of what is dropped.")] = 0,
     precision: Precision = None,
@@ -89,25 +96,11 @@ def tune_sft(
 ) -> None:
     """Learn from examples, supervised: requests and the answers that are wanted, words and pictures."""
     from ...world.adaptation.run import device_of
-    from ...world.adaptation.train import AdaptRecipe
     from ...world.adaptation.tuning import TuneOrder
     from ..commands.examples import tune
 
-    is_large = vision_tokenizer is not None
-    recipe = AdaptRecipe(
-        batch,
-        peak=RATES[is_large, rank > 0] if rate is None else rate,
-        rank=rank,
-        hole_share=0.2,
-        prompt_dropout=(0.1 if is_large else 0.0) if drop is None else drop,
-        recompute=is_large,
-        max_steps=steps,
-        max_seconds=60 * minutes,
-        seed=seed,
-        code_weight=code_weight,
-        measure_every=measure_every,
-        save_every=save_every,
-    )
+    more = dict(code_weight=code_weight, measure_every=measure_every, save_every=save_every)
+    recipe = recipe_for(vision_tokenizer is not None, batch, rate, rank, drop, steps, minutes, seed, **more)
     tune(
         TuneOrder(
             out,

@@ -52,17 +52,15 @@ def train(order: TrainOrder) -> Path:
     from rich.console import Console
     from rich.logging import RichHandler
 
-    from ...world.checkpoint import EMBEDDED
     from ...world.training.recipe import run_recipe, stages_for
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
     console = Console()
     with stage_bars(console) as show:
-        begin = EMBEDDED if order.begin == "embedded" else order.begin
         if order.data and "keyframes" not in stages_for(order.data):
             console.print(f"{order.data} lacks poses, depth or keyframes: unseen places will be predicted, not dreamt")
         folder = run_recipe(
-            order.out, recipe_of(order), stages=stages_of(order), begin=begin, device=order.device, progress=show
+            order.out, recipe_of(order), stages=stages_of(order), begin=order.begin, device=order.device, progress=show
         )
     console.print(f"checkpoint: {folder}; walk in it with: roam play --model {folder}")
     return folder

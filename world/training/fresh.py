@@ -9,7 +9,7 @@ codes are dreamt beside glimpses for its last stage.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -158,7 +158,7 @@ def glimpses_of(step: int, first: int, frames: int, recipe: PainterRecipe) -> li
 
 def fresh_glimpses(
     recipe: PainterRecipe, *, first: int, frames: int, processes: int, step: int = 0
-) -> Iterator[list[Glimpse]]:
+) -> Generator[list[Glimpse]]:
     """The glimpses of every step from `step` on, made ahead in processes; end it with close()."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, torch.set_num_threads, (1,)) as pool:

@@ -267,17 +267,22 @@ def _growing(canvases: Canvases, folder: Path, recipe: Recipe) -> Iterator[Canva
         yield Growing(canvases, folder / "fresh")
 
 
-def _fresh_glimpses(folder: Path, recipe: Recipe) -> Iterator[list[Glimpse]] | None:
+@contextlib.contextmanager
+def _glimpses(folder: Path, recipe: Recipe) -> Iterator[Iterator[list[Glimpse]] | None]:
+    """The painter's glimpses of new walks, where the recipe asks for them."""
     if not recipe.fresh:
-        return None
+        yield None
+        return
     state = read_state(folder / "painter")
-    return fresh_glimpses(
+    made = fresh_glimpses(
         recipe.painting,
         first=FIRST_GLIMPSE,
         frames=recipe.keyframes,
         processes=recipe.fresh,
         step=state["step"] if state else 0,
     )
+    with contextlib.closing(made):
+        yield made
 
 
 def _keyframe_canvases(folder: Path) -> tuple[Canvases, Canvases]:
@@ -288,18 +293,19 @@ def _keyframe_canvases(folder: Path) -> tuple[Canvases, Canvases]:
 def _painter(folder: Path, recipe: Recipe, device: str, report) -> None:
     begun = load_checkpoint(folder / BEGIN).painter if (folder / BEGIN).exists() else None
     walks, held_out = _painted_walks(folder, recipe)
-    train_painter(
-        walks,
-        held_out,
-        folder / "painter",
-        recipe.painting,
-        recipe.painter,
-        load_tokenizer(folder),
-        begin=begun,
-        glimpses=_fresh_glimpses(folder, recipe),
-        device=device,
-        progress=report,
-    )
+    with _glimpses(folder, recipe) as glimpses:
+        train_painter(
+            walks,
+            held_out,
+            folder / "painter",
+            recipe.painting,
+            recipe.painter,
+            load_tokenizer(folder),
+            begin=begun,
+            glimpses=glimpses,
+            device=device,
+            progress=report,
+        )
 
 
 def _dreams(folder: Path, recipe: Recipe, device: str, report) -> None:

@@ -10,12 +10,11 @@ Specs: "embedded" or a folder of weights with a slash in it, then ":" and any of
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from ....world.checkpoint import EMBEDDED, Checkpoint, load_checkpoint
+from ....world.checkpoint import Checkpoint, load_checkpoint
 from ....world.engine import Engine
 from ....world.frame import Frame
 from ....world.session import Session
@@ -98,9 +97,9 @@ def open_embedded(spec: str) -> WorldModel:
     name, _, rest = spec.partition(":")
     torch.set_num_threads(1)  # a process a core is what the benchmark runs
     if name == "tokenizer":
-        return Reconstruction(load_checkpoint(Path(rest) if rest else EMBEDDED))
+        return Reconstruction(load_checkpoint(rest or None))
     chosen = _options(rest)
-    checkpoint = load_checkpoint(EMBEDDED if name == "embedded" else Path(name))
+    checkpoint = load_checkpoint(name)
     if chosen["weights"] == "untrained":
         checkpoint = untrained(checkpoint)
     dream = Dream(checkpoint, memory=chosen["memory"] == "on")

@@ -263,6 +263,17 @@ def test_of_whole_frames_every_cell_is_asked_for_and_none_is_a_hole(trainer):
     assert batch.asked[:, :, -1].all() and (batch.canvases[:, :, -1] >= 0).all()
 
 
+def test_a_recipe_that_asks_for_new_walks_trains_on_them(trained, tmp_path):
+    _, begin = trained
+    recipe = replace(TINY, fresh=1, painting=replace(TINY.painting, steps=2))
+    run_recipe(tmp_path, recipe, stages=("keyframes", "dream", "painter", "pack"), begin=begin)
+    assert (tmp_path / "fresh").is_dir()  # where the dream's walks come to
+    recorded = run_recipe(tmp_path / "recorded", replace(recipe, fresh=0), stages=("keyframes", "painter"), begin=begin)
+    ours, theirs = (torch.load(f / "painter" / "state.pt", weights_only=True) for f in (tmp_path, recorded.parent))
+    assert ours["step"] == theirs["step"] == 2
+    assert any((weight != theirs["model"][name]).any() for name, weight in ours["model"].items())
+
+
 def test_a_larger_dream_beside_the_same_tokenizer_goes_on_in_parts_and_is_packed(trained, tmp_path):
     _, begin = trained
     recipe = large(replace(TINY, dream=replace(TINY.dream, steps=2)))
