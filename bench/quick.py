@@ -1,4 +1,4 @@
-"""`roam bench quick`: does the dream follow its words and keep its world, how well, and how fast? It takes some minutes.
+"""`roam bench quick`: does the dream follow its words and keep its world, how well, and how fast? Some minutes.
 
 Test scenes that no training has seen. Beside every figure of the model stand the rows that keep it honest: a frozen
 frame, a mean picture, carried views with no model, what the tokenizer could do at best, and the truth.
