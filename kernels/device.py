@@ -64,13 +64,16 @@ def needs_grad(*tensors: torch.Tensor | None) -> bool:
 def has_half_dots(tensor: torch.Tensor) -> bool:
     """Whether products in this tensor's 16-bit dtype are fast where it lies; a CPU without them is 20 times slower.
 
-    oneDNN asks the CPU itself; one that is held to an older kind's instructions (`make test-isa`) has torch's word.
+    oneDNN asks the CPU itself; one that is held to an older kind's instructions (`make test-isa`) has torch's word. On
+    AVX-512 without bf16 products oneDNN takes bf16 all the same, and is five times slower than in float32.
     """
     if tensor.device.type != "cpu" or tensor.dtype == torch.float32:
         return True
     if tensor.dtype != torch.bfloat16 or _is_held_back():
         return False
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        return False
+    return not torch.cpu._is_avx512_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 def _is_held_back() -> bool:

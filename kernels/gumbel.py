@@ -18,10 +18,12 @@ RENOISE_STREAM = 0x0002
 JUMP_STREAM = 0x0003
 LANDING_STREAM = 0x0004
 
-_GOLDEN = 0x9E3779B1
-_FIRST = 0x7FEB352D  # with 0x846CA68B and shifts 16, 15, 16: the 32-bit mixer with the least bias in Ellis's search
-_SECOND = 0x846CA68B
-_LARGEST_BELOW_ONE = 1 - 2.0**-24
+GOLDEN = 0x9E3779B1
+FIRST_FACTOR = (
+    0x7FEB352D  # with 0x846CA68B and shifts 16, 15, 16: the 32-bit mixer with the least bias in Ellis's search
+)
+SECOND_FACTOR = 0x846CA68B
+LARGEST_BELOW_ONE = 1 - 2.0**-24
 
 
 def row_keys_reference(seed, positions, stream):
@@ -35,8 +37,8 @@ def row_keys_reference(seed, positions, stream):
 
 def uniform_reference(keys, codes):
     """w in (0, 1) for keys (R,) int32 and codes (V,) int32: (R, V) float32."""
-    bits = _mix_(keys[:, None] ^ (codes * _signed(_GOLDEN)))
-    return bits.bitwise_and_(0x7FFFFFFF).float().mul_(2.0**-31).add_(2.0**-32).clamp_(max=_LARGEST_BELOW_ONE)
+    bits = _mix_(keys[:, None] ^ (codes * _signed(GOLDEN)))
+    return bits.bitwise_and_(0x7FFFFFFF).float().mul_(2.0**-31).add_(2.0**-32).clamp_(max=LARGEST_BELOW_ONE)
 
 
 def gumbel_reference(keys, codes):
@@ -46,9 +48,9 @@ def gumbel_reference(keys, codes):
 
 def _mix_(x):
     x ^= (x >> 16) & 0xFFFF
-    x *= _FIRST
+    x *= FIRST_FACTOR
     x ^= (x >> 15) & 0x1FFFF
-    x *= _signed(_SECOND)
+    x *= _signed(SECOND_FACTOR)
     x ^= (x >> 16) & 0xFFFF
     return x
 

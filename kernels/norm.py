@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from .device import backend, block_of, needs_grad, tl, triton
+from .loops import fits, rms_norm_loops
 
 
 def rms_norm_reference(x, weight, *, eps, residual=None):
@@ -101,5 +102,6 @@ def rms_norm(
             f"{None if residual is None else tuple(residual.shape)}; wanted (..., C), (C,) and (..., C)"
         )
     is_kernel = backend(x.device) == "triton" and not needs_grad(x, weight, residual)
-    run = rms_norm_triton if is_kernel else rms_norm_reference
+    is_looped = not is_kernel and fits(x, weight, residual)
+    run = rms_norm_triton if is_kernel else rms_norm_loops if is_looped else rms_norm_reference
     return run(x, weight, eps=eps, residual=residual)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from .device import backend, block_of, needs_grad, tl, triton
+from .loops import fits, norm_rope_loops
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,14 @@ def qk_norm_rope_reference(q, k, v, q_weight, k_weight, cos, sin, *, eps, pages=
     cos, sin = cos.float().unsqueeze(-2), sin.float().unsqueeze(-2)  # one head axis, which all heads broadcast over
     rotated = _rotate(normed, cos, sin)
     q, k = rotated[:, :, :H], rotated[:, :, H:]
+    if pages is not None:
+        _write(pages, k, v)
+    return q, k
+
+
+def qk_norm_rope_loops(q, k, v, q_weight, k_weight, cos, sin, *, eps, pages=None):
+    """`qk_norm_rope` as one compiled loop, and the write."""
+    q, k = norm_rope_loops(q, k, q_weight, k_weight, cos, sin, eps=eps)
     if pages is not None:
         _write(pages, k, v)
     return q, k
@@ -251,7 +260,8 @@ def qk_norm_rope(
     """
     _check(q, k, v, q_weight, k_weight, cos, sin, pages)
     is_kernel = backend(q.device) == "triton" and not needs_grad(q, k, v, q_weight, k_weight)
-    run = qk_norm_rope_triton if is_kernel else qk_norm_rope_reference
+    is_looped = not is_kernel and fits(q, k, v, q_weight, k_weight, cos, sin)
+    run = qk_norm_rope_triton if is_kernel else qk_norm_rope_loops if is_looped else qk_norm_rope_reference
     return run(q, k, v, q_weight, k_weight, cos, sin, eps=eps, pages=pages)
 
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from .device import backend, block_of, has_half_dots, tl, triton
 from .gumbel import SAMPLE_STREAM, gumbel, gumbel_reference, row_keys, row_keys_reference, seeds_and_positions
+from .loops import draw_loops
 from .tiles import keep_best, launch_options, plan_tiles, tile_products, winners
 
 # Logits are made this many elements at a time on the CPU: with their noise they stay in a core's cache.
@@ -42,8 +43,10 @@ def head_sample_reference(
     guidance=1.0,
     allowed=None,
     has_confidence=True,
+    draw=None,
 ):
-    """`head_sample` in plain torch, a few rows of logits at a time; logits are float32 whatever the dtypes.
+    """`head_sample` in plain torch, a few rows of logits at a time; logits are float32 whatever the dtypes. draw: takes
+    scores (R, V), keys (R,) and temperatures (R,) to codes (R,), None for `draw_reference`.
 
     On a CPU that has bf16 products a bf16 head is multiplied by them, and torch rounds what they give: logits that the
     rounding makes equal are then ties.
@@ -54,8 +57,11 @@ def head_sample_reference(
     rows = mix_guidance(hidden, uncond, guidance).reshape(B * N, C).to(dtype)
     head = weight.to(dtype)
     keys = row_keys_reference(seed, positions, SAMPLE_STREAM).reshape(-1)
-    codes = torch.arange(V, dtype=torch.int32, device=hidden.device)
     heat = temperature.repeat_interleave(N) if isinstance(temperature, torch.Tensor) else None
+    is_cold = heat is None and temperature == 0
+    if heat is None:
+        heat = torch.full((B * N,), temperature, device=hidden.device)
+    draw = draw or draw_reference
     banned = None if allowed is None else ~allowed.expand(B, V)
     tokens = torch.empty(B * N, dtype=torch.int64, device=hidden.device)
     confidence = torch.empty(B * N, dtype=torch.float32, device=hidden.device)
@@ -68,14 +74,17 @@ def head_sample_reference(
         scores = logits
         if top_k is not None and top_k < V:
             scores = logits.masked_fill(logits < logits.topk(top_k).values[:, -1:], -math.inf)
-        if heat is not None or temperature > 0:
-            noise = gumbel_reference(keys[chunk], codes)
-            scores = scores + noise.mul_(temperature if heat is None else heat[chunk, None])
-        token = scores.argmax(-1, keepdim=True)
-        tokens[chunk] = token[:, 0]
+        token = scores.argmax(-1) if is_cold else draw(scores, keys[chunk], heat[chunk])
+        tokens[chunk] = token
         if has_confidence:
-            confidence[chunk] = logits.softmax(-1).gather(1, token)[:, 0]
+            confidence[chunk] = logits.softmax(-1).gather(1, token[:, None])[:, 0]
     return tokens.view(B, N), confidence.view(B, N) if has_confidence else None
+
+
+def draw_reference(scores, keys, temperatures):
+    """The codes (R,) with the largest scores (R, V) + temperatures (R,) * Gumbel noise of keys (R,)."""
+    codes = torch.arange(scores.shape[1], dtype=torch.int32, device=scores.device)
+    return (scores + gumbel_reference(keys, codes).mul_(temperatures[:, None])).argmax(-1)
 
 
 @triton.jit
@@ -404,8 +413,10 @@ def head_sample(
     options = dict(
         positions=positions, temperature=temperature, top_k=top_k, allowed=allowed, has_confidence=has_confidence
     )
-    run = head_sample_triton if backend(hidden.device) == "triton" else head_sample_reference
-    return run(hidden, weight, seed, uncond=uncond, guidance=guidance, **options)
+    if backend(hidden.device) == "triton":
+        return head_sample_triton(hidden, weight, seed, uncond=uncond, guidance=guidance, **options)
+    draw = draw_loops if hidden.device.type == "cpu" else draw_reference
+    return head_sample_reference(hidden, weight, seed, uncond=uncond, guidance=guidance, draw=draw, **options)
 
 
 def _check(hidden, weight, temperature, top_k, uncond, allowed):

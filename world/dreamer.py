@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ..kernels.graph import CapturedStep
 from .pose import Motion, Pose
-from .spatial.warp import View, Warp, smoothed, widened
+from .spatial.smoothing import smoothed
+from .spatial.warp import View, Warp, widened
 from .tokens.painter import Painter
 from .tokens.vision import VisionTokenizer
 from .transformer.dida import decode_holes, reveal_order
@@ -116,7 +117,7 @@ class Dreamer:
         words = [one.words for one in asked]
         passes = itertools.count()
 
-        def predict(tokens: Tensor, seeds: Tensor, temperature: float) -> Tensor:
+        def predict(tokens: Tensor, turn: Tensor, seeds: Tensor, temperature: float) -> Tensor:
             _go_on_unless(stop)
             return self.passes.denoise(
                 words if next(passes) == 0 else None,
@@ -129,7 +130,7 @@ class Dreamer:
                 temperature=temperature,
                 apart=torch.where(holes, tokens, -1),
                 pull=self.pull,
-                asked=_still_open(tokens),
+                asked=_listed(turn),
             )
 
         return decode_holes(predict, canvas, orders, seeds, temperature=self.temperature, at_once=self.at_once)
@@ -153,13 +154,12 @@ class Dreamer:
         return self.painter.paint(*inputs) if kind == "paint" else self.vision.encode(*inputs)
 
 
-def _still_open(tokens: Tensor) -> Tensor | None:
-    """(B, M): the cells of canvases (B, N) that are holes yet, and some that are not, so that all have the same number,
-    one that rounds alike in any batch. None on CUDA, where every number would be a graph of its own."""
-    if tokens.device.type == "cuda":
-        return None
-    most = max(1, int((tokens < 0).sum(1).max()))
-    return torch.argsort((tokens >= 0).int(), dim=1, stable=True)[:, : -(-most // 16) * 16]
+def _listed(cells: Tensor) -> Tensor:
+    """(B, M) int64: the cells that are marked in (B, N) bool, and -1 up to a number that is the same for all of a batch
+    and rounds alike in any; multiples of 16, so that on CUDA few shapes are captured."""
+    most = max(1, int(cells.sum(1).max()))
+    found = torch.argsort((~cells).int(), dim=1, stable=True)[:, : -(-most // 16) * 16]
+    return torch.where(cells.gather(1, found), found, -1)
 
 
 def _go_on_unless(stop: Callable[[], bool] | None) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..kernels.graph import CapturedStep
-from .spatial.warp import smoothed
+from .spatial.smoothing import smoothed
 from .tokens.depth import DepthRefiner
 from .tokens.detail import restore_detail
 from .tokens.doubt import calmed, doubt

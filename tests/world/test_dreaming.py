@@ -197,9 +197,10 @@ def test_holes_are_filled_in_as_many_steps_as_there_are_and_given_cells_stay(ste
     tokens[0, ::2], tokens[1] = -1, -1
     left = []
 
-    def predict(now, seed, temperature):
+    def predict(now, cells, seed, temperature):
         left.append((now < 0).sum(1).tolist())
-        return torch.full_like(now, 77)
+        assert (now[cells] < 0).all()
+        return torch.where(cells, 77, now)
 
     orders = torch.stack([torch.from_numpy(reveal_order((4, 5), seed)) for seed in range(3)])
     filled = decode_holes(predict, tokens, orders, [torch.zeros(3)] * steps, temperature=1.0, at_once=4)
@@ -213,7 +214,7 @@ def test_a_canvas_is_filled_alone_as_it_is_in_a_batch():
     tokens = torch.full((2, 20), -1)
     tokens[1, :13] = 4
     orders = torch.stack([torch.from_numpy(reveal_order((4, 5), seed)) for seed in (3, 4)])
-    predict = lambda now, seed, _: now * 3 + (now < 0).sum(1, keepdim=True) + seed[:, None]  # noqa: E731
+    predict = lambda now, _, seed, __: now * 3 + (now < 0).sum(1, keepdim=True) + seed[:, None]  # noqa: E731
     seeds = [torch.tensor([k, 10 * k]) for k in range(4)]
     both = decode_holes(predict, tokens, orders, seeds, temperature=1.0, at_once=4)
     for b in range(2):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,12 +16,10 @@ import numpy as np
 from ..compiled import njit
 from ..pose import Camera, Pose
 from .axes import in_axes
+from .smoothing import LOOK, STEEP, smoothed
 from .surfaces import APART, NEAR, draw, is_one
 
 IN_FRONT = 0.85  # a later view's surface hides an earlier view's where it is nearer by more than depth is unsure of
-STEEP = 0.2  # log depth between neighbours above which they are two surfaces, and sigma of what is smoothed as one
-LIKE = 20.0  # of 255, sigma by which they look alike
-LOOK = 8  # pixels to each side in which a point looks for the surface that it belongs to
 RIM = 5  # pixels a side of the square by which what a view showed first is widened, so that no seam opens around it
 SAME = 8  # of 255, by which carrying a view to its own place may change it
 _AROUND = np.array([(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)])
@@ -32,7 +29,6 @@ NEW = 0.001  # share of a true view that must differ for it to show something ne
 COMMON = 0.02  # weight of the whole picture's scale where a hole's depth is joined to what is known
 GREY = 128  # of 255, where there is nothing at all
 UNLIKE, SLOPING, FAR_OFF = 30, 20, 0.1  # what keeps a soft point from a neighbour: its colour, slope and distance
-NOTHING = 12  # cost, from which on a point counts for nothing: exp(-12) is six millionths
 OWN_SHARE = 0.25  # of four pixels' colour, from which on the nearest counts whatever its surface
 MANY = 6  # of the eight pixels around, that agree on what a pinhole or a speck is to be
 REACH = 12.0  # pixels, sigma of the neighbourhood that a hole's depth takes its scale from
@@ -167,70 +163,6 @@ def sharpened(depth, pixels):
                     cost = apart / UNLIKE + slope[y, x] * SLOPING + FAR_OFF * far
                     if cost < best:
                         best, out[v, u] = cost, depth[y, x]
-    return out
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def smoothed(depth, pixels, where=None):
-    """depth (H, W) float32 made even within surfaces and parted where the picture is: around every pixel a plane, which
-    is linear in inverse depth, is fitted to the points that look like it in pixels (H, W, 3) uint8 and are about as far
-    (moving least squares; Levin 1998). What is wavy comes near as waves, and what is between two surfaces as spray.
-    where (H, W) bool: the pixels that are wanted, of the others depth stays as it is; None for all."""
-    H, W = depth.shape
-    inverse, out = _in_company(1 / depth, pixels), np.empty((H, W), np.float32)
-    log = -np.log(inverse)
-    fall, unlike, apart = 2 / (LOOK * LOOK), 0.5 / LIKE**2, 0.5 / STEEP**2
-    for v in range(H):
-        for u in range(W):
-            if where is not None and not where[v, u]:
-                out[v, u] = depth[v, u]
-                continue
-            n, x1, y1, xx, xy, yy, d1, dx, dy = 0.0, 0.0, 0.0, 0.1, 0.0, 0.1, 0.0, 0.0, 0.0
-            for y in range(v - LOOK, v + LOOK + 1, 2):
-                for x in range(u - LOOK, u + LOOK + 1, 2):
-                    if not (0 <= y < H and 0 <= x < W):
-                        continue
-                    a, b = np.float32(x - u), np.float32(y - v)
-                    far, cost = log[y, x] - log[v, u], fall * (a * a + b * b)
-                    cost += apart * far * far
-                    for k in range(3):
-                        colour = np.float32(pixels[v, u, k]) - np.float32(pixels[y, x, k])
-                        cost += unlike * colour * colour
-                    if cost > NOTHING:
-                        continue
-                    w, d = np.exp(-cost), inverse[y, x]
-                    n, x1, y1, d1 = n + w, x1 + w * a, y1 + w * b, d1 + w * d
-                    xx, xy, yy = xx + w * a * a, xy + w * a * b, yy + w * b * b
-                    dx, dy = dx + w * d * a, dy + w * d * b
-            p, q, r = xx * yy - xy * xy, x1 * yy - xy * y1, x1 * xy - xx * y1
-            plane = (d1 * p - x1 * (dx * yy - xy * dy) + y1 * (dx * xy - xx * dy)) / (n * p - x1 * q + y1 * r)
-            out[v, u] = 1 / min(max(plane, 0.5 * inverse[v, u]), 2 * inverse[v, u])
-    return out
-
-
-@njit(cache=True, nogil=True)
-def _in_company(inverse, pixels):
-    """Inverse depth (H, W) in which a point that is of one surface with none of its neighbours, or with one, is where
-    the neighbour is that looks most like it: alone it would be a speck."""
-    H, W = inverse.shape
-    out = inverse.copy()
-    for v in range(1, H - 1):
-        for u in range(1, W - 1):
-            company, least = 0, 1e9
-            for k in range(9):
-                y, x = v - 1 + k // 3, u - 1 + k % 3
-                if k == 4:
-                    continue
-                if is_one(inverse[y, x], inverse[v, u]):
-                    company += 1
-                    continue
-                unlike: Any = 0.0
-                for i in range(3):
-                    unlike += float(abs(np.float32(pixels[v, u, i]) - np.float32(pixels[y, x, i])))
-                if unlike < least:
-                    least, out[v, u] = unlike, inverse[y, x]
-            if company > 1:
-                out[v, u] = inverse[v, u]
     return out
 
 

@@ -101,17 +101,19 @@ class WordsThenCanvas:
 
     def __init__(self, cache: KVCache, table: Tensor, slots: Tensor, num_canvas: int):
         B, self.num_words = slots.shape
-        padding = slots.new_full((B, num_canvas), -1)
-        before = table[:, :-1].contiguous()
-        self._words = CachedAttention(cache, before, causal=True, slots=torch.cat([slots, padding], 1))
+        self._words: CachedAttention | None = None
+        if self.num_words:
+            padding = slots.new_full((B, num_canvas), -1)
+            before = table[:, :-1].contiguous()
+            self._words = CachedAttention(cache, before, causal=True, slots=torch.cat([slots, padding], 1))
         self._canvas = CachedAttention(cache, table, causal=False)
 
     def write(self, layer: int) -> PageWrite | None:
-        return self._words.write(layer) if self.num_words else None
+        return None if self._words is None else self._words.write(layer)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         L = self.num_words
-        if not L:
+        if self._words is None:
             return self._canvas.attend(layer, q, k, v)
         words = self._words.attend(layer, q[:, :L], k[:, :L], v[:, :L])
         return torch.cat([words, self._canvas.attend(layer, q[:, L:], k[:, L:], v[:, L:])], 1)

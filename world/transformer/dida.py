@@ -25,6 +25,8 @@ from ...kernels.renoise import beta_of, kinetic_jump, renoise, squared_norms
 from ..config import DidaConfig
 
 Predict = Callable[[Tensor, Tensor, float], Tensor]  # (tokens (B, N), seeds (B,), temperature) -> clean tokens (B, N)
+# the same, of the cells (B, N) bool alone: (tokens, cells, seeds, temperature) -> tokens with those predicted
+PredictSome = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
 
 @dataclass(frozen=True)
@@ -136,19 +138,20 @@ def _van_der_corput(count: int, base: int) -> np.ndarray:
 
 
 def decode_holes(
-    predict: Predict, tokens: Tensor, orders: Tensor, seeds: Sequence[Tensor], *, temperature: float, at_once: int
+    predict: PredictSome, tokens: Tensor, orders: Tensor, seeds: Sequence[Tensor], *, temperature: float, at_once: int
 ) -> Tensor:
     """Fill the holes of canvases in at most len(seeds) steps: tokens (B, N) int64, -1 in holes; orders (B, N) int64,
-    the cells in the order in which they are decided. What is no hole stays. A canvas takes a step for every `at_once`
-    holes, if that is fewer; after step k of S a share cos(pi k / 2S) of its holes is left. Returns tokens (B, N)."""
+    the cells in the order in which they are decided. predict is asked for a step's cells alone. What is no hole stays.
+    A canvas takes a step for every `at_once` holes, if that is fewer; after step k of S a share cos(pi k / 2S) of its
+    holes is left. Returns tokens (B, N)."""
     holes = tokens < 0
     counts = holes.sum(1)
     steps = (-(-counts // at_once)).clamp(1, len(seeds))
     rank = torch.empty_like(orders)
     rank.scatter_(1, orders, holes.gather(1, orders).cumsum(1) - 1)  # a hole's place among the holes
     for step, seed in enumerate(seeds[: int(steps.max())], 1):
-        predicted = predict(tokens, seed, temperature)
         share = 1 - torch.cos(math.pi / 2 * (step / steps).clamp(max=1).double())
         done = torch.ceil(counts * share - 1e-6)
-        tokens = torch.where((tokens < 0) & (rank < done[:, None]), predicted, tokens)
+        turn = (tokens < 0) & (rank < done[:, None])
+        tokens = torch.where(turn, predict(tokens, turn, seed, temperature), tokens)
     return tokens

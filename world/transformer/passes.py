@@ -119,7 +119,8 @@ class Passes:
     ) -> Tensor:
         """One denoising step: canvas (B, N) int64 codes, -1 in holes, to predicted codes (B, N); seeds (B,) int64.
 
-        asked (B, M) int64: the cells to predict, M a multiple of 16; all others stay as they are. None for every cell.
+        asked (B, M) int64: the cells to predict, -1 for none, M a multiple of 16; all others stay as they are. None for
+        every cell.
         words are written into the sequences' own pages in the same pass; None says that they are there already.
         apart (B, N): the canvas without what was carried into it. With a pull other than 1 it is read as well, with no
         words and no pages before it, and the prediction is moved away from that one's (classifier-free guidance, Ho and
@@ -211,13 +212,14 @@ class Passes:
         if evidence:
             known, head = self._known(*evidence), self._head_with_columns()
             hidden = torch.cat([hidden, torch.cat([known, known]) if is_guided else known], -1)
-        if asked is not None:
-            hidden = hidden.gather(1, asked.repeat(len(hidden) // B, 1)[..., None].expand(-1, -1, hidden.shape[-1]))
+        cells = None if asked is None else asked.clamp(min=0)
+        if cells is not None:
+            hidden = hidden.gather(1, cells.repeat(len(hidden) // B, 1)[..., None].expand(-1, -1, hidden.shape[-1]))
         options = dict(uncond=hidden[B:], guidance=guidance) if is_guided else {}
         found, _ = head_sample(
-            hidden[:B], head, seeds, positions=asked, temperature=temperature, has_confidence=False, **options
+            hidden[:B], head, seeds, positions=cells, temperature=temperature, has_confidence=False, **options
         )
-        return found if asked is None else shown.scatter(1, asked, found)
+        return found if asked is None else _with(shown, asked, found)
 
     def _commit(self, tokens, words, own, index, table):
         count = 1 + tokens.shape[1]
@@ -294,3 +296,10 @@ class Passes:
         large = x.to(self.head.dtype)
         small = (x - large).to(self.head.dtype)
         return [large, large, small] if repeats == "large" else [large, small, large]
+
+
+def _with(canvas: Tensor, cells: Tensor, codes: Tensor) -> Tensor:
+    """The canvas (B, N) with codes (B, M) in the cells (B, M), of which -1 are none."""
+    N = canvas.shape[1]
+    wide = torch.cat([canvas, canvas[:, :1]], 1)  # a place for what is for none
+    return wide.scatter(1, torch.where(cells < 0, N, cells), codes)[:, :N]

@@ -2,8 +2,9 @@
 
 import numpy as np
 from roam.world.pose import Camera, Motion, Pose
+from roam.world.spatial.smoothing import smoothed
 from roam.world.spatial.view_memory import ViewMemory, visible_pages
-from roam.world.spatial.warp import View, Warp, joined, remembered, sharpened, smoothed, warp
+from roam.world.spatial.warp import View, Warp, joined, remembered, sharpened, warp
 
 CAMERA = Camera(64, 64)
 HERE = Pose.at(0, 0, 1.5)

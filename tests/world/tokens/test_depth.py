@@ -9,7 +9,7 @@ import torch
 from roam.world.action import parse_action
 from roam.world.checkpoint import CheckpointError, load_checkpoint
 from roam.world.engine import Engine
-from roam.world.spatial.warp import smoothed
+from roam.world.spatial.smoothing import smoothed
 from roam.world.tokens.depth import DepthConfig, DepthRefiner
 from roam.world.training.depth import depth_loss
 

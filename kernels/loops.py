@@ -1,0 +1,133 @@
+"""Kernels as compiled loops over rows, for float32 on a CPU, where torch takes a dozen small operations for each.
+
+A pass of a dream has some seventy rows, and what stands between two of its products took longer there than they. Each
+function is what `*_reference` of its kernel's file is, up to rounding; a row gets the same bits whatever is beside it.
+"""
+
+import math
+
+import numpy as np
+import torch
+
+from ..world.compiled import njit
+from .device import needs_grad
+from .gumbel import FIRST_FACTOR, GOLDEN, LARGEST_BELOW_ONE, SECOND_FACTOR
+
+_LN2 = math.log(2)
+
+
+def fits(*tensors: torch.Tensor | None) -> bool:
+    """Whether these can be looped over: float32 on a CPU, and no gradient asked for."""
+    given = [tensor for tensor in tensors if tensor is not None]
+    is_plain = all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in given)
+    return is_plain and not needs_grad(*given)
+
+
+def rms_norm_loops(x, weight, *, eps, residual=None):
+    """`rms_norm`: y, and beside it the sum where there is a residual."""
+    out = x.new_empty(x.shape)
+    if residual is None:
+        _norm(_rows(x), _array(weight), eps, _rows(out))
+        return out
+    total = x.new_empty(x.shape)
+    _add_norm(_rows(x), _rows(residual), _array(weight), eps, _rows(out), _rows(total))
+    return out, total
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _norm(x, weight, eps, out):
+    R, C = x.shape
+    for r in range(R):
+        square = np.float32(0)
+        for c in range(C):
+            square += x[r, c] * x[r, c]
+        scale = np.float32(1 / math.sqrt(square / C + eps))
+        for c in range(C):
+            out[r, c] = x[r, c] * scale * weight[c]
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _add_norm(x, residual, weight, eps, out, total):
+    R, C = x.shape
+    for r in range(R):
+        square = np.float32(0)
+        for c in range(C):
+            both = x[r, c] + residual[r, c]
+            total[r, c] = both
+            square += both * both
+        scale = np.float32(1 / math.sqrt(square / C + eps))
+        for c in range(C):
+            out[r, c] = total[r, c] * scale * weight[c]
+
+
+def norm_rope_loops(q, k, q_weight, k_weight, cos, sin, *, eps):
+    """q (B, N, H, D) and k (B, N, Hkv, D), normed and rotated. They may be parts of one product, side by side."""
+    (B, N, H, D), Hkv = q.shape, k.shape[2]
+    new_q, new_k = q.new_empty(B, N, H, D), k.new_empty(B, N, Hkv, D)
+    heads = [_array(x).reshape(-1, *x.shape[2:]) for x in (new_q, new_k)]
+    angles = [_array(x.expand(B, N, D)).reshape(-1, D) for x in (cos, sin)]
+    for x, out, weight in zip((q, k), heads, (q_weight, k_weight), strict=True):
+        row = x.flatten(0, 1).flatten(1)  # what is side by side with another has a stride of both
+        _norm_rope((row.detach() if row.requires_grad else row).numpy(), out, _array(weight), *angles, eps)
+    return new_q, new_k
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _norm_rope(heads, out, weight, cos, sin, eps):
+    R, H, D = out.shape
+    half = D // 2
+    x = np.empty(D, np.float32)
+    for r in range(R):
+        for h in range(H):
+            square = np.float32(0)
+            for d in range(D):
+                x[d] = heads[r, h * D + d]
+                square += x[d] * x[d]
+            scale = np.float32(1 / math.sqrt(square / D + eps))
+            for d in range(D):
+                x[d] *= scale * weight[d]
+            for d in range(half):
+                out[r, h, d] = x[d] * cos[r, d] - x[half + d] * sin[r, d]
+                out[r, h, half + d] = x[half + d] * cos[r, half + d] + x[d] * sin[r, half + d]
+
+
+def draw_loops(logits, keys, temperatures):
+    """The codes (R,) int64 with the largest logits (R, V) + temperatures (R,) * Gumbel noise of keys (R,) int32."""
+    tokens = torch.empty(len(logits), dtype=torch.int64)
+    _draw(_array(logits), _array(keys), _array(temperatures), _array(tokens))
+    return tokens
+
+
+@njit(cache=True, nogil=True)
+def _draw(logits, keys, temperatures, tokens):
+    R, V = logits.shape
+    w = np.empty(V, np.float32)
+    bits = w.view(np.int32)
+    for r in range(R):
+        key, heat = np.uint32(keys[r]), temperatures[r]
+        for c in range(V):  # gumbel.py's w; a sum of small integers would be of 64 bits, if not told otherwise
+            x = np.uint32(key ^ np.uint32(np.uint32(c) * np.uint32(GOLDEN)))
+            x = np.uint32(np.uint32(x ^ np.uint32(x >> np.uint32(16))) * np.uint32(FIRST_FACTOR))
+            x = np.uint32(np.uint32(x ^ np.uint32(x >> np.uint32(15))) * np.uint32(SECOND_FACTOR))
+            x = np.uint32(np.uint32(x ^ np.uint32(x >> np.uint32(16))) & np.uint32(0x7FFFFFFF))
+            share = np.float32(np.int32(x)) * np.float32(2.0**-31) + np.float32(2.0**-32)
+            w[c] = share if share < np.float32(LARGEST_BELOW_ONE) else np.float32(LARGEST_BELOW_ONE)
+        best, token = np.float32(-np.inf), 0
+        for c in range(V):
+            # noise is at most -log w, and that at most log 2 for each halving of 1 down to w: most codes need no more
+            most = np.float32((127 - (bits[c] >> 23)) * _LN2)
+            if logits[r, c] + heat * most >= best:
+                score = logits[r, c] - heat * np.float32(math.log(-math.log1p(-w[c])))
+                if score > best:
+                    best, token = score, c
+        tokens[r] = token
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    """As compiled code wants it: in one piece, for every layout is compiled anew."""
+    plain = tensor.detach() if tensor.requires_grad else tensor
+    return plain.numpy() if plain.is_contiguous() else plain.contiguous().numpy()
+
+
+def _rows(tensor: torch.Tensor) -> np.ndarray:
+    return _array(tensor).reshape(-1, tensor.shape[-1])

@@ -1,0 +1,143 @@
+"""Depth made even within surfaces and parted where the picture is. Knows nothing of poses or views."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..compiled import njit
+from .surfaces import is_one
+
+STEEP = 0.2  # log depth between neighbours above which they are two surfaces, and sigma of what is smoothed as one
+LIKE = 20.0  # of 255, sigma by which they look alike
+LOOK = 8  # pixels to each side in which a point looks for the surface that it belongs to
+NOTHING = 12  # cost, from which on a point counts for nothing: exp(-12) is six millionths
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def smoothed(depth, pixels, where=None):
+    """depth (H, W) float32 made even within surfaces and parted where the picture is: around every pixel a plane, which
+    is linear in inverse depth, is fitted to the points that look like it in pixels (H, W, 3) uint8 and are about as far
+    (moving least squares; Levin 1998). What is wavy comes near as waves, and what is between two surfaces as spray.
+    where (H, W) bool: the pixels that are wanted, of the others depth stays as it is; None for all."""
+    H, W = depth.shape
+    inverse, out = _in_company(1 / depth, pixels), depth.copy()
+    # what points differ by, in sigmas times the root of 2
+    looks = np.empty((4, H, W), np.float32)
+    looks[0] = -np.log(inverse) / (STEEP * np.sqrt(2))
+    for k in range(3):
+        looks[1 + k] = pixels[:, :, k] / (LIKE * np.sqrt(2))
+    room, powers = np.empty(W, np.float32), np.empty(W, np.int32)
+    sums, row = np.empty((9, W), np.float32), np.empty((5, W), np.float32)
+    for v in range(H):
+        if where is not None and not where[v].any():
+            continue
+        sums[:] = 0
+        for y in range(v - LOOK, v + LOOK + 1, 2):
+            if not 0 <= y < H:
+                continue
+            row[:] = 0
+            for x in range(-LOOK, LOOK + 1, 2):
+                first, last = max(0, -x), min(W, W - x)
+                weights, beside = room[first:last], slice(first + x, last + x)
+                weights[:] = 2 * (x * x + (y - v) ** 2) / LOOK**2
+                for k in range(4):
+                    _add_squares(weights, looks[k, v, first:last], looks[k, y, beside])
+                _fall(weights, powers, powers.view(np.float32))
+                for k in range(3):
+                    _add(row[k, first:last], x**k, weights)
+                weights *= inverse[y, beside]
+                for k in range(2):
+                    _add(row[3 + k, first:last], x**k, weights)
+            _add_row(sums, row, y - v)
+        for u in range(W):
+            if where is None or where[v, u]:
+                plane = _plane(sums[:, u])
+                out[v, u] = 1 / min(max(plane, 0.5 * inverse[v, u]), 2 * inverse[v, u])
+    return out
+
+
+# Loops so small that the compiler makes them of several numbers at once.
+@njit(cache=True, nogil=True, fastmath=True)
+def _add_squares(costs, a, b):
+    for u in range(len(costs)):
+        costs[u] += (a[u] - b[u]) * (a[u] - b[u])
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _add(total, times, weights):
+    factor = np.float32(times)
+    for u in range(len(weights)):
+        total[u] += factor * weights[u]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _add_row(sums, row, y):
+    """Add one row's sums of weights times 1, x, x^2, and of weights and inverse depths times 1, x, to those of weights
+    times 1, x, y, x^2, xy, y^2, and of weights and inverse depths times 1, x, y."""
+    _add(sums[0], 1, row[0])
+    _add(sums[1], 1, row[1])
+    _add(sums[2], y, row[0])
+    _add(sums[3], 1, row[2])
+    _add(sums[4], y, row[1])
+    _add(sums[5], y * y, row[0])
+    _add(sums[6], 1, row[3])
+    _add(sums[7], 1, row[4])
+    _add(sums[8], y, row[3])
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _fall(costs, powers, halves):
+    """Weights exp(-cost) in place of costs, 0 from NOTHING on: 2^-whole, put together by its bits in `powers` (the
+    memory of `halves`), times a polynomial of the rest (Cephes' expf, to 2e-7), for there is no exp of many numbers."""
+    for u in range(len(costs)):
+        cost = costs[u]
+        least = cost if cost < np.float32(NOTHING) else np.float32(NOTHING)
+        whole = np.int32(least * np.float32(1.4426950408889634) + np.float32(0.5))
+        rest = np.float32(whole) * np.float32(0.6931471805599453) - cost
+        p = np.float32(1.9875691500e-4)
+        p = p * rest + np.float32(1.3981999507e-3)
+        p = p * rest + np.float32(8.3334519073e-3)
+        p = p * rest + np.float32(4.1665795894e-2)
+        p = p * rest + np.float32(1.6666665459e-1)
+        p = p * rest + np.float32(5.0000001201e-1)
+        costs[u] = p * rest * rest + rest + np.float32(1) if cost < np.float32(NOTHING) else np.float32(0)
+        powers[u] = (np.int32(127) - whole) << np.int32(23)
+    for u in range(len(costs)):
+        costs[u] *= halves[u]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _plane(sums):
+    """The value at the middle of the plane that fits points best: Cramer's rule on their sums (9,) of _add_row."""
+    n, x1, y1, xx, xy, yy = sums[0], sums[1], sums[2], 0.1 + sums[3], sums[4], 0.1 + sums[5]
+    d1, dx, dy = sums[6], sums[7], sums[8]
+    p, q, r = xx * yy - xy * xy, x1 * yy - xy * y1, x1 * xy - xx * y1
+    return (d1 * p - x1 * (dx * yy - xy * dy) + y1 * (dx * xy - xx * dy)) / (n * p - x1 * q + y1 * r)
+
+
+@njit(cache=True, nogil=True)
+def _in_company(inverse, pixels):
+    """Inverse depth (H, W) in which a point that is of one surface with none of its neighbours, or with one, is where
+    the neighbour is that looks most like it: alone it would be a speck."""
+    H, W = inverse.shape
+    out = inverse.copy()
+    for v in range(1, H - 1):
+        for u in range(1, W - 1):
+            company, least = 0, 1e9
+            for k in range(9):
+                y, x = v - 1 + k // 3, u - 1 + k % 3
+                if k == 4:
+                    continue
+                if is_one(inverse[y, x], inverse[v, u]):
+                    company += 1
+                    continue
+                unlike: Any = 0.0
+                for i in range(3):
+                    unlike += float(abs(np.float32(pixels[v, u, i]) - np.float32(pixels[y, x, i])))
+                if unlike < least:
+                    least, out[v, u] = unlike, inverse[y, x]
+            if company > 1:
+                out[v, u] = inverse[v, u]
+    return out
