@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..kernels.graph import CapturedStep
 from .pose import Motion, Pose
+from .spatial.continuation import Memory, continued
 from .spatial.smoothing import smoothed
 from .spatial.warp import View, Warp, widened
 from .tokens.painter import Painter
@@ -29,7 +30,8 @@ SPECK = 0.01  # share of a view up to which holes are filled from beside, as no 
 @dataclass(frozen=True)
 class Asked:
     """A dream to be dreamt: at a pose, with what is known there and its codes (1, N); words: ids that lead there; past:
-    pages seen; page: where the words go; number: the page's place in the walk; seed."""
+    pages seen; page: where the words go; number: the page's place in the walk; seed; views: remembered ones, all of
+    each of which was seen, whose walls and floors go on in the dream (spatial/continuation.py)."""
 
     pose: Pose
     carried: Warp
@@ -38,6 +40,7 @@ class Asked:
     page: int
     number: int
     seed: int
+    views: tuple[View, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class Dreamer:
         self.steps, self.temperature, self.pull, self.at_once = steps, temperature, pull, at_once
         self.grid = passes.layout.grid
         self._see = CapturedStep(self._look)
+        self._memory = Memory()
 
     def dream(self, asked: Sequence[Asked], *, stop: Callable[[], bool] | None = None) -> list[Dream]:
         """Dream together what was asked for; each comes out as it would alone. stop: asked before every pass, whether
@@ -91,7 +95,7 @@ class Dreamer:
             return []
         tokens = self.decide(asked, stop=stop)
         _go_on_unless(stop)
-        return [self._painted(one.pose, one.carried, one.seed, tokens[b]) for b, one in enumerate(asked)]
+        return [self._painted(one.pose, one.carried, one.seed, tokens[b], one.views) for b, one in enumerate(asked)]
 
     def decide(self, asked: Sequence[Asked], *, stop: Callable[[], bool] | None = None) -> Tensor:
         """What stands in the views asked for, and how it looks not yet: tokens (B, N). stop: as in `dream`."""
@@ -99,10 +103,10 @@ class Dreamer:
         holes = torch.stack([self._tensor(one.carried.coverage(self.grid) <= 0.5).flatten() for one in asked])
         return self._decoded(asked, torch.where(holes, -1, codes), stop)
 
-    def touch_up(self, pose: Pose, carried: Warp, seed: int) -> Dream:
+    def touch_up(self, pose: Pose, carried: Warp, seed: int, views: tuple[View, ...] = ()) -> Dream:
         """Paint what is open in a view all of whose cells are mostly known: as `dream`, with nothing to decide."""
         codes = self._see("encode", self._tensor(carried.pixels)[None]).flatten(1)
-        return self._painted(pose, carried, seed, codes[0])
+        return self._painted(pose, carried, seed, codes[0], views)
 
     def is_decided(self, carried: Warp) -> bool:
         """Whether every cell of a view is mostly known."""
@@ -135,7 +139,7 @@ class Dreamer:
 
         return decode_holes(predict, canvas, orders, seeds, temperature=self.temperature, at_once=self.at_once)
 
-    def _painted(self, pose: Pose, carried: Warp, seed: int, tokens: Tensor) -> Dream:
+    def _painted(self, pose: Pose, carried: Warp, seed: int, tokens: Tensor, views: tuple[View, ...]) -> Dream:
         (h, w), (H, W) = self.grid, carried.covered.shape
         noise = np.random.default_rng(seed).standard_normal((1, 1, H, W), dtype=np.float32)
         points = self.vision.points(tokens.view(1, h, w)).movedim(-1, 1)
@@ -143,6 +147,7 @@ class Dreamer:
         pixels, depth = self._see("paint", points, *known, self._tensor(noise))
         pixels = pixels[0].cpu().numpy()
         depth = smoothed(depth[0].float().cpu().numpy(), pixels, ~carried.covered)
+        pixels, depth = continued(pose, carried, pixels, depth, [self._memory.looks(view) for view in views])
         depth = np.where(carried.covered, carried.depth, depth).astype(np.float16).astype(np.float32)
         view = View(pixels, depth, pose, widened(~carried.covered))
         return Dream(tokens.view(h, w).cpu().numpy().astype(np.int32), view)

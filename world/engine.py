@@ -224,7 +224,7 @@ class Engine:
         made, frames = dict(zip(open_, pages, strict=True)), []
         for k, (session, action, plan) in enumerate(walks):
             if k not in dreams and plan.there[1].open > SPECK:
-                dreams[k] = self._dreamer.touch_up(*plan.there, seed_of(session, 0))
+                dreams[k] = self._dreamer.touch_up(*plan.there, seed_of(session, 0), session.memory.whole)
             index, memory, keyframe = session.frame.index + 1, session.memory, None
             if k in dreams:
                 memory = memory.with_view(view_index(index, is_ahead=True), dreams[k].view)
@@ -257,7 +257,8 @@ class Engine:
             self.cache.pool.release(page)
         for k, ((session, _, plan), state) in enumerate(zip(walks, states, strict=True)):
             if state.shown is None and k not in dreams and state.carried.open > SPECK:
-                dreams[k] = self._dreamer.touch_up(plan.there[0], state.carried, seed_of(session, 1))
+                seed, whole = seed_of(session, 1), session.memory.whole
+                dreams[k] = self._dreamer.touch_up(plan.there[0], state.carried, seed, whole)
             if k in dreams:
                 state.shown = dreams[k]
                 state.memory = state.memory.with_view(view_index(session.frame.index + 1), dreams[k].view)
@@ -317,8 +318,8 @@ class Engine:
         return self._asked(session, pose, carried, words, page, 0)
 
     def _asked(self, session: Session, pose: Pose, carried: Warp, words: tuple[int, ...], page: int, use: int) -> Asked:
-        number = session.keyframes[-1].number + 1
-        return Asked(pose, carried, words, tuple(session.history()), page, number, seed_of(session, use))
+        number, seed = session.keyframes[-1].number + 1, seed_of(session, use)
+        return Asked(pose, carried, words, tuple(session.history()), page, number, seed, session.memory.whole)
 
     def _with_keyframe(self, state: _Imagined, plan: Plan, prepared: Prepared) -> _Imagined:
         session, dream = state.session, prepared.dream

@@ -19,6 +19,7 @@ _WORTH = 4  # cells that a view must add to be carried, and points that it must 
 _FAR = 0.5  # metres, at which a view counts half
 _AT_ONCE = 8  # an eighth of the views is forgotten at a time, for judging them takes longer than a step may
 _JUDGED = 32  # points of a view by which it is judged
+_WHOLE = 2  # views that tell how things look
 _SAME_DEPTH, _AS_CLOSE = 1.15, 1.3  # ratios within which another view shows the same surface, and shows it as well
 
 
@@ -56,6 +57,11 @@ class ViewMemory:
     def surface(self) -> np.ndarray:
         """(K, 3) float32: points of all remembered surfaces in the world, a few pixels apart."""
         return np.concatenate([memo.points for memo in self._memos] or [np.zeros((0, 3), np.float32)])
+
+    @property
+    def whole(self) -> tuple[View, ...]:
+        """The first views all of which was seen, and nothing dreamt: how things look here."""
+        return tuple(memo.view for memo in self._memos if memo.view.fresh is None)[:_WHOLE]
 
     def with_view(self, index: int, view: View) -> ViewMemory:
         """This memory and one view more, if it shows anything first."""

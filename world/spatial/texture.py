@@ -1,0 +1,219 @@
+"""What a plane looks like where it was seen, and how that goes on: planks, bricks, tiles and stripes repeat themselves.
+
+A plane is laid flat on a grid of metres. Where the grid is moved onto itself and looks the same, it repeats (as in
+Huang et al. 2014, section 4.2, which finds such shifts by features; here by correlation); what does not repeat is
+mirrored at its edges. Places are metres in the world, sideways and upwards along the plane. Knows nothing of dreams.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..compiled import njit
+from ..pose import Camera, Pose
+from .planes import Layout, Plane, assigned, find_layout, rays_from
+from .warp import View
+
+LEAST = 200  # pixels of a plane from which on its texture can be told
+FINEST, COARSEST = 0.02, 0.12  # metres a cell of the grid
+WIDEST = 110  # cells to each side of the eye
+RARE = 0.08  # share of a plane up to which a colour is that of something lying on it
+PLAIN = 4.0  # of 255, standard deviation up to which a surface has no texture
+ALIKE, ALIKE_ALONG = 0.6, 0.9  # correlation from which on a texture repeats itself, and from which it does so all along
+SHORTEST = 4  # cells, at least, of a repeat
+OVERLAP = 0.12  # share of a texture that must lie on itself
+ALMOST = 0.85  # of the best correlation, from which on a shorter repeat is preferred
+ACROSS = 0.35  # sine of the angle between two repeats, at least
+MOST_SHIFTS = 4_000
+
+
+@dataclass(frozen=True)
+class Texture:
+    """colours (h, w, 3) uint8 and known (h, w) bool on a grid of `cell` metres whose corner is at corner (2,) metres
+    sideways and upwards; axes (2, 3) its directions; repeats: shifts in cells, up and sideways, that look the same."""
+
+    plane: Plane
+    axes: np.ndarray
+    colours: np.ndarray
+    known: np.ndarray
+    corner: np.ndarray
+    cell: float
+    mean: np.ndarray
+    contrast: float
+    repeats: tuple[tuple[int, int], ...]
+
+    @property
+    def is_plain(self) -> bool:
+        return self.contrast < PLAIN
+
+    def at(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The colours (n, 3) float32 at places (n, 2) metres, and which of them (n,) bool are told."""
+        cells = np.floor((places - self.corner) / self.cell).astype(np.int64)[:, ::-1]
+        found, told = np.empty((len(cells), 3), np.float32), np.zeros(len(cells), bool)
+        if self.repeats:
+            _repeated(self.colours, self.known, cells, self._shifts(), found, told)
+        top, left, bottom, right = _largest(self.known)
+        if min(bottom - top, right - left) >= 2 * SHORTEST and not told.all():
+            rows = top + _mirrored(cells[~told, 0] - top, bottom - top)
+            columns = left + _mirrored(cells[~told, 1] - left, right - left)
+            found[~told], told[:] = self.colours[rows, columns], True
+        return found, told
+
+    def _shifts(self) -> np.ndarray:
+        """(n, 2) int64 sums of the repeats, the shortest first."""
+        h, w = self.known.shape
+        counts = [min(400, 2 + int(3 * max(h, w) / math.hypot(*shift))) for shift in self.repeats]
+        while math.prod(2 * count + 1 for count in counts) > MOST_SHIFTS:
+            counts = [max(1, int(0.8 * count)) for count in counts]
+        pairs = zip(counts, self.repeats, strict=True)
+        steps = [np.arange(-count, count + 1)[:, None] * np.array(shift) for count, shift in pairs]
+        shifts = steps[0] if len(steps) == 1 else (steps[0][:, None] + steps[1][None]).reshape(-1, 2)
+        return shifts[np.argsort((shifts**2).sum(1), kind="stable")]
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How things look in a view: the textures of its planes; eye (3,) metres; azimuth: radians to one wall's normal,
+    None where there is no wall."""
+
+    textures: tuple[Texture, ...] = ()
+    eye: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    azimuth: float | None = None
+
+
+def looks_of(view: View) -> Looks:
+    """How things look in a view, all of which was seen."""
+    camera = Camera(view.depth.shape[1], view.depth.shape[0])
+    rays, covered = rays_from(view.pose, camera), np.ones(view.depth.shape, bool)
+    layout = find_layout(rays, view.depth, covered)
+    if not layout.planes:
+        return Looks()
+    depths = np.stack([plane.depth(rays) for plane in layout.planes])
+    labels = assigned(layout, depths, rays, view.depth, covered, view.pose)[1]
+    found = [texture_of(layout, k, view.pose, view.pixels, depths[k], labels == k) for k in range(len(depths))]
+    textures = tuple(texture for texture in found if texture is not None)
+    return Looks(textures, view.pose.position, layout.azimuth if layout.is_wall.any() else None)
+
+
+def texture_of(
+    layout: Layout, index: int, pose: Pose, pixels: np.ndarray, depth: np.ndarray, where: np.ndarray
+) -> Texture | None:
+    """The texture of a plane of a view: pixels (H, W, 3) uint8, depth (H, W) the plane's own, where (H, W) bool it is
+    seen. None where too little is."""
+    where = _common(pixels, cv2.erode(where.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
+    if where.sum() < LEAST:
+        return None
+    (H, W), plane = where.shape, layout.planes[index]
+    focal = Camera(W, H).focal
+    cell = float(np.clip(1.2 * np.percentile(depth[where], 30) / focal, FINEST, COARSEST))
+    axes, eye = layout.axes(plane), np.asarray(pose.position)
+    points = rays_from(pose, Camera(W, H))[where] * depth[where][:, None]
+    places = points @ axes.T
+    places = places[(np.abs(places) < WIDEST * cell).all(1)]
+    if len(places) < LEAST:
+        return None
+    low = places.min(0)
+    w, h = ((places.max(0) - low) / cell).astype(int) + 1
+    grid = low + cell * (np.stack(np.meshgrid(np.arange(w), np.arange(h)), -1) + 0.5)
+    seen = (grid @ axes - plane.distance * plane.normal) @ pose.rotation
+    ahead = np.where(seen[..., 2] > 0.05, seen[..., 2], np.inf)
+    u, v = ((focal * seen[..., k] / ahead + side / 2 - 0.5).astype(np.float32) for k, side in ((0, W), (1, H)))
+    known = (seen[..., 2] > 0.05) & (u >= 0) & (u <= W - 1) & (v >= 0) & (v <= H - 1)
+    known &= cv2.remap(where.astype(np.uint8), u, v, cv2.INTER_NEAREST) > 0
+    if known.sum() < LEAST // 2:
+        return None
+    colours = cv2.remap(pixels, u, v, cv2.INTER_LINEAR)
+    correlation, contrast = _correlation(colours, known)
+    repeats = () if contrast < PLAIN else _repeats(correlation)
+    mean = colours[known].mean(0)
+    return Texture(plane, axes, colours, known, low + axes @ eye, cell, mean, contrast, repeats)
+
+
+def _common(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Of the pixels `where`, those of a colour that many of them have."""
+    coarse = pixels.astype(np.int64) >> 5
+    keys = (coarse[..., 0] * 8 + coarse[..., 1]) * 8 + coarse[..., 2]
+    counts = np.bincount(keys[where], minlength=512).reshape(8, 8, 8).astype(np.float32)
+    padded = np.pad(counts, 1)
+    around = sum(padded[i : i + 8, j : j + 8, k : k + 8] for i in range(3) for j in range(3) for k in range(3))
+    return where & (np.ravel(around)[keys] > RARE * where.sum())
+
+
+def _correlation(colours: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float]:
+    """How alike a texture is to itself moved by (y, x), at [h + y, w + x] of (2h, 2w), -1 where too little lies on
+    itself; and its standard deviation. Correlation of what is known alone (Padfield 2012, equation 3)."""
+    (h, w), mask = known.shape, known.astype(np.float32)
+    grey = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    grey = (grey - (grey * mask).sum() / mask.sum()) * mask
+    size = (cv2.getOptimalDFTSize(2 * h), cv2.getOptimalDFTSize(2 * w))
+    value, square, there = (np.fft.rfft2(x, size) for x in (grey, grey * grey, mask))
+    back = lambda spectrum: np.roll(np.fft.irfft2(spectrum, size), (h, w), (0, 1))[: 2 * h, : 2 * w]  # noqa: E731
+    energies = back(square.conj() * there) * back(there.conj() * square)
+    alike = back(value * value.conj()) / np.sqrt(np.maximum(energies, 1e-6))
+    alike[back(there * there.conj()) < OVERLAP * mask.sum()] = -1
+    return alike.astype(np.float32), math.sqrt(float((grey * grey).sum() / mask.sum()))
+
+
+def _repeats(alike: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """Up to two shifts (y, x) in cells, not along each other, by which a texture of that correlation looks the same."""
+    h, w = alike.shape[0] // 2, alike.shape[1] // 2
+    found: list[tuple[int, int]] = []
+    if alike[h : h + 2 * SHORTEST, w].min() > ALIKE_ALONG:
+        found.append((1, 0))
+    if alike[h, w : w + 2 * SHORTEST].min() > ALIKE_ALONG:
+        found.append((0, 1))
+    rows, columns = np.nonzero((alike >= cv2.dilate(alike, np.ones((3, 3), np.uint8)) - 1e-6) & (alike > ALIKE))
+    values, y, x = alike[rows, columns], rows - h, columns - w
+    ahead = (np.hypot(y, x) >= SHORTEST) & ((y > 0) | ((y == 0) & (x > 0)))
+    values, y, x = values[ahead], y[ahead], x[ahead]
+    for k in np.argsort(np.hypot(y, x), kind="stable"):
+        is_across = all(abs(y[k] * b - x[k] * a) > ACROSS * math.hypot(y[k], x[k]) * math.hypot(a, b) for a, b in found)
+        if len(found) < 2 and values[k] >= ALMOST * values.max() and is_across:
+            found.append((int(y[k]), int(x[k])))
+    return tuple(found)
+
+
+def _mirrored(places: np.ndarray, length: int) -> np.ndarray:
+    """Places on a strip of that length, which goes on as in mirrors at its ends."""
+    inside = np.mod(places, 2 * length)
+    return np.where(inside < length, inside, 2 * length - 1 - inside)
+
+
+@njit(cache=True, nogil=True)
+def _repeated(colours, known, cells, shifts, found, told):
+    """For cells (n, 2), the colour at the nearest known one that is away by one of the shifts; the shift that the cell
+    before took is tried first, so that neighbours stay neighbours."""
+    h, w = known.shape
+    last = 0
+    for k in range(len(cells)):
+        for s in range(-1, len(shifts)):
+            one = last if s < 0 else s
+            y, x = cells[k, 0] + shifts[one, 0], cells[k, 1] + shifts[one, 1]
+            if 0 <= y < h and 0 <= x < w and known[y, x]:
+                found[k, 0], found[k, 1], found[k, 2] = colours[y, x, 0], colours[y, x, 1], colours[y, x, 2]
+                told[k], last = True, one
+                break
+
+
+@njit(cache=True, nogil=True)
+def _largest(known):
+    """The largest rectangle of what is known: top, left, bottom, right."""
+    h, w = known.shape
+    heights = np.zeros(w, np.int64)
+    best, out = 0, (0, 0, 0, 0)
+    for y in range(h):
+        for x in range(w):
+            heights[x] = heights[x] + 1 if known[y, x] else 0
+        for left in range(w):
+            height = heights[left]
+            for right in range(left, w):
+                height = min(height, heights[right])
+                if height == 0:
+                    break
+                if height * (right - left + 1) > best:
+                    best, out = height * (right - left + 1), (y - height + 1, left, y + 1, right + 1)
+    return out
