@@ -23,6 +23,7 @@ SAME_PLACE = 0.3  # metres between planes that may be one
 FIRST_DOUBT, LAST_DOUBT = 35.0, 55.0  # of 255, distances from all planes' colours at which a thing may hang there
 THING = 2.0  # pixels, sigma of the neighbourhood in which that is told
 EVENED = (9, 30.0, 5.0)  # pixels a side, and sigmas of colour and place, by which what is painted is evened
+DETAIL = 8.0  # of 255, up to which what is painted shows on a surface without texture
 SPREAD = 6.0  # pixels, sigma by which a plane's colour is spread
 DIMMEST, BRIGHTEST = 0.6, 1.6  # of a remembered colour, to which light may change it
 FAINT = np.float32(1e-3)  # weight of a plane's usual colour beside those near by
@@ -68,16 +69,17 @@ def continued(
             continue
         usual = _spread(pixels, kept[k], colour)
         out[is_new & ~kept[k]] = usual[is_new & ~kept[k]]
-        seen = texture_of(layout, k, pose, carried.pixels, depths[k], (labels == k) & carried.covered)
+        own = (labels == k) & carried.covered & _is_nearest(carried.pixels, colours, k)
+        seen = texture_of(layout, k, pose, carried.pixels, depths[k], own)
         plane = layout.planes[k]
         texture = _chosen(plane, np.asarray(pose.position), colour, seen, looks)
         if texture is None:
             continue
         axes = layout.axes(plane) if plane.is_wall else texture.axes
         places = (rays[is_new] * depths[k][is_new][:, None] + np.asarray(pose.position)) @ axes.T
-        shown, told = _shown(texture, places, (out - usual)[is_new])
+        shown = _shown(texture, places, (out - usual)[is_new])
         light = np.ones(3) if texture is seen else np.maximum(colour, 8) / np.maximum(texture.mean, 8)
-        share = ((1 - doubt[is_new]) * told)[:, None]
+        share = (1 - doubt[is_new])[:, None]
         shown = np.clip(np.clip(light, DIMMEST, BRIGHTEST) * shown, 0, 255)
         out[is_new] = (1 - share) * out[is_new] + share * shown
     return np.clip(out + 0.5, 0, 255).astype(np.uint8), whole
@@ -90,11 +92,17 @@ def _doubt(even: np.ndarray, colours: Sequence[np.ndarray]) -> np.ndarray:
     return np.clip((np.min(off, 0) - FIRST_DOUBT) / (LAST_DOUBT - FIRST_DOUBT), 0, 1)
 
 
-def _shown(texture: Texture, places: np.ndarray, detail: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A texture's colours (n, 3) at places (n, 2), and which of them are told; one without any has the detail (n, 3)
-    that was painted."""
+def _is_nearest(pixels: np.ndarray, colours: Sequence[np.ndarray | None], index: int) -> np.ndarray:
+    """Where (H, W) bool pixels are nearer to one plane's colour than to those of the others."""
+    off = [np.full(pixels.shape[:2], np.inf) if c is None else np.linalg.norm(pixels - c, axis=2) for c in colours]
+    return np.argmin(off, 0) == index
+
+
+def _shown(texture: Texture, places: np.ndarray, detail: np.ndarray) -> np.ndarray:
+    """A texture's colours (n, 3) at places (n, 2); one without any has the detail (n, 3) that was painted, if it is
+    faint."""
     if texture.is_plain:
-        return texture.mean + detail, np.ones(len(places), bool)
+        return texture.mean + np.clip(detail, -DETAIL, DETAIL)
     return texture.at(places)
 
 
@@ -107,10 +115,9 @@ def _chosen(
 
     def cost(found: tuple[Looks, Texture]) -> float:
         one, texture = found
-        apart = (
-            plane.distance + plane.normal @ eye - (texture.plane.distance + texture.plane.normal @ np.array(one.eye))
-        )
-        is_it = texture.plane.normal @ plane.normal > 0.99 and abs(apart) < SAME_PLACE
+        other = texture.plane
+        apart = plane.distance + plane.normal @ eye - other.distance - other.normal @ np.array(one.eye)
+        is_it = other.normal @ plane.normal > 0.99 and abs(apart) < SAME_PLACE
         return float(np.linalg.norm(texture.mean - wanted)) * (0.5 if is_it else 1.0)
 
     alike = [(one, texture) for one in looks for texture in one.textures if texture.plane.is_like(plane)]
@@ -119,7 +126,7 @@ def _chosen(
 
 
 def _spread(pixels: np.ndarray, where: np.ndarray, usual: np.ndarray) -> np.ndarray:
-    """The colours (H, W, 3) float32 of the pixels `where`, blurred, and spread beyond them, to the usual one far off."""
+    """The colours (H, W, 3) float32 of the pixels `where`, blurred and spread beyond them; the usual one far off."""
     share = where.astype(np.float32)
     total = cv2.GaussianBlur(pixels * share[..., None], (0, 0), SPREAD) + FAINT * usual.astype(np.float32)
     return total / (cv2.GaussianBlur(share, (0, 0), SPREAD) + FAINT)[..., None]

@@ -28,7 +28,8 @@ NEAREST = 0.15  # metres to a plane, at least
 ON_SEEN, ON_DREAMT = 0.05, 0.2  # log depth by which what was seen, and what is dreamt, may be off its plane
 MOST_WALLS = 6
 PULL_SEEN, PULL_DREAMT = 3.0, 0.2  # what counts more in the choice of a wall, and less in that of the right angles
-TALL = 12  # pixels of a wall in five columns, from which on it stands there
+NARROWEST = 7  # columns of pixels in which a wall stands, at least
+TALL = 16  # pixels of it in them
 
 
 @dataclass(frozen=True)
@@ -188,21 +189,27 @@ def assigned(
 
 
 def _met(layout: Layout, labels: np.ndarray, depths: np.ndarray, rays: np.ndarray, pose: Pose) -> np.ndarray:
-    """Labels (H, W) where planes end at each other: of floor, ceiling and the wall that stands in a pixel's column, the
-    nearest is seen; a column is what lies in one direction on the level."""
+    """Labels (H, W) where planes end at each other. One wall stands in each column, which is what lies in one direction
+    on the level: what is as far as a nearer one is that wall, and what is as far as others behind it is seen through an
+    opening. No wall goes on beyond floor or ceiling, and they do not go on a little beyond it."""
+    wall = _standing(layout, labels, rays, pose)
+    at = lambda which: np.take_along_axis(depths, np.maximum(which, 0)[None], 0)[0]  # noqa: E731
+    is_wall = np.append(layout.is_wall, False)[labels]
+    out = np.where(is_wall & (wall >= 0) & (at(labels) < at(wall)), wall, labels)
+    level = np.where(layout.is_wall[:, None, None], np.inf, depths)
+    out = np.where(is_wall & (level.min(0) < at(out)), level.argmin(0), out)
+    is_little_beyond = (at(labels) > at(wall)) & (at(labels) < math.exp(ON_DREAMT) * at(wall))
+    return np.where((labels >= 0) & ~is_wall & (wall >= 0) & is_little_beyond, wall, out)
+
+
+def _standing(layout: Layout, labels: np.ndarray, rays: np.ndarray, pose: Pose) -> np.ndarray:
+    """Which wall stands in each pixel's column, (H, W) int64, -1 where none does."""
     H, W = labels.shape
-    focal = Camera(W, H).focal
     forward = math.atan2(pose.rotation[1, 2], pose.rotation[0, 2])
     aside = (np.arctan2(rays[..., 1], rays[..., 0]) - forward + math.pi) % (2 * math.pi) - math.pi
-    column = np.clip((W / 2 - focal * np.tan(np.clip(aside, -1.2, 1.2))).astype(np.int64), 0, W - 1)
-    votes = np.zeros((len(depths), W))
+    places = W / 2 - Camera(W, H).focal * np.tan(np.clip(aside, -1.2, 1.2))
+    column = np.clip(places.astype(np.int64), 0, W - 1)
+    votes = np.zeros((len(layout.planes), W))
     for k in np.nonzero(layout.is_wall)[0]:
-        votes[k] = np.convolve(np.bincount(column[labels == k], minlength=W), np.ones(5), "same")
-    wall = np.where(votes.max(0) >= TALL, votes.argmax(0), -1)[column]
-    level = np.where(layout.is_wall[:, None, None], np.inf, depths)
-    choices = np.stack([labels, wall, level.argmin(0)])
-    reach = np.take_along_axis(depths, np.maximum(choices, 0), 0)
-    reach[choices < 0] = np.inf
-    reach[2] = level.min(0)
-    met = np.take_along_axis(choices, reach.argmin(0)[None], 0)[0]
-    return np.where(labels < 0, -1, met)
+        votes[k] = np.convolve(np.bincount(column[labels == k], minlength=W), np.ones(NARROWEST), "same")
+    return np.where(votes.max(0) >= TALL, votes.argmax(0), -1)[column]

@@ -18,12 +18,14 @@ from ..pose import Camera, Pose
 from .planes import Layout, Plane, assigned, find_layout, rays_from
 from .warp import View
 
+RIM = 5  # pixels a side of the square by which a plane is made smaller: at its rim others show through
 LEAST = 200  # pixels of a plane from which on its texture can be told
 FINEST, COARSEST = 0.02, 0.12  # metres a cell of the grid
 WIDEST = 110  # cells to each side of the eye
 RARE = 0.08  # share of a plane up to which a colour is that of something lying on it
 PLAIN = 4.0  # of 255, standard deviation up to which a surface has no texture
 ALIKE, ALIKE_ALONG = 0.6, 0.9  # correlation from which on a texture repeats itself, and from which it does so all along
+SMALLEST = 8  # cells a side of the rectangle, at least, of which all is known
 SHORTEST = 4  # cells, at least, of a repeat
 OVERLAP = 0.12  # share of a texture that must lie on itself
 ALMOST = 0.85  # of the best correlation, from which on a shorter repeat is preferred
@@ -34,12 +36,14 @@ MOST_SHIFTS = 4_000
 @dataclass(frozen=True)
 class Texture:
     """colours (h, w, 3) uint8 and known (h, w) bool on a grid of `cell` metres whose corner is at corner (2,) metres
-    sideways and upwards; axes (2, 3) its directions; repeats: shifts in cells, up and sideways, that look the same."""
+    sideways and upwards; whole: the largest rectangle of what is known, its first row and column and those after its
+    last; axes (2, 3) its directions; repeats: shifts in cells, up and sideways, that look the same."""
 
     plane: Plane
     axes: np.ndarray
     colours: np.ndarray
     known: np.ndarray
+    whole: tuple[int, int, int, int]
     corner: np.ndarray
     cell: float
     mean: np.ndarray
@@ -50,18 +54,18 @@ class Texture:
     def is_plain(self) -> bool:
         return self.contrast < PLAIN
 
-    def at(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The colours (n, 3) float32 at places (n, 2) metres, and which of them (n,) bool are told."""
+    def at(self, places: np.ndarray) -> np.ndarray:
+        """The colours (n, 3) float32 at places (n, 2) metres."""
         cells = np.floor((places - self.corner) / self.cell).astype(np.int64)[:, ::-1]
         found, told = np.empty((len(cells), 3), np.float32), np.zeros(len(cells), bool)
         if self.repeats:
             _repeated(self.colours, self.known, cells, self._shifts(), found, told)
-        top, left, bottom, right = _largest(self.known)
-        if min(bottom - top, right - left) >= 2 * SHORTEST and not told.all():
+        if not told.all():
+            top, left, bottom, right = self.whole
             rows = top + _mirrored(cells[~told, 0] - top, bottom - top)
             columns = left + _mirrored(cells[~told, 1] - left, right - left)
-            found[~told], told[:] = self.colours[rows, columns], True
-        return found, told
+            found[~told] = self.colours[rows, columns]
+        return found
 
     def _shifts(self) -> np.ndarray:
         """(n, 2) int64 sums of the repeats, the shortest first."""
@@ -104,7 +108,7 @@ def texture_of(
 ) -> Texture | None:
     """The texture of a plane of a view: pixels (H, W, 3) uint8, depth (H, W) the plane's own, where (H, W) bool it is
     seen. None where too little is."""
-    where = _common(pixels, cv2.erode(where.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
+    where = _common(pixels, cv2.erode(where.astype(np.uint8), np.ones((RIM, RIM), np.uint8)) > 0)
     if where.sum() < LEAST:
         return None
     (H, W), plane = where.shape, layout.planes[index]
@@ -124,13 +128,14 @@ def texture_of(
     u, v = ((focal * seen[..., k] / ahead + side / 2 - 0.5).astype(np.float32) for k, side in ((0, W), (1, H)))
     known = (seen[..., 2] > 0.05) & (u >= 0) & (u <= W - 1) & (v >= 0) & (v <= H - 1)
     known &= cv2.remap(where.astype(np.uint8), u, v, cv2.INTER_NEAREST) > 0
-    if known.sum() < LEAST // 2:
+    whole = _largest(known)
+    if min(whole[2] - whole[0], whole[3] - whole[1]) < SMALLEST:
         return None
     colours = cv2.remap(pixels, u, v, cv2.INTER_LINEAR)
     correlation, contrast = _correlation(colours, known)
     repeats = () if contrast < PLAIN else _repeats(correlation)
     mean = colours[known].mean(0)
-    return Texture(plane, axes, colours, known, low + axes @ eye, cell, mean, contrast, repeats)
+    return Texture(plane, axes, colours, known, whole, low + axes @ eye, cell, mean, contrast, repeats)
 
 
 def _common(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
@@ -162,9 +167,9 @@ def _repeats(alike: np.ndarray) -> tuple[tuple[int, int], ...]:
     """Up to two shifts (y, x) in cells, not along each other, by which a texture of that correlation looks the same."""
     h, w = alike.shape[0] // 2, alike.shape[1] // 2
     found: list[tuple[int, int]] = []
-    if alike[h : h + 2 * SHORTEST, w].min() > ALIKE_ALONG:
+    if _is_even(alike[h:, w]):
         found.append((1, 0))
-    if alike[h, w : w + 2 * SHORTEST].min() > ALIKE_ALONG:
+    if _is_even(alike[h, w:]):
         found.append((0, 1))
     rows, columns = np.nonzero((alike >= cv2.dilate(alike, np.ones((3, 3), np.uint8)) - 1e-6) & (alike > ALIKE))
     values, y, x = alike[rows, columns], rows - h, columns - w
@@ -175,6 +180,12 @@ def _repeats(alike: np.ndarray) -> tuple[tuple[int, int], ...]:
         if len(found) < 2 and values[k] >= ALMOST * values.max() and is_across:
             found.append((int(y[k]), int(x[k])))
     return tuple(found)
+
+
+def _is_even(alike: np.ndarray) -> bool:
+    """Whether a texture is the same all along a direction, in which it is so alike (n,) to itself moved."""
+    reach = max(2 * SHORTEST, len(alike) // 2)
+    return len(alike) >= reach and bool(alike[:reach].min() > ALIKE_ALONG)
 
 
 def _mirrored(places: np.ndarray, length: int) -> np.ndarray:
