@@ -8,12 +8,13 @@ of models.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations_with_replacement
 
 import cv2
 import numpy as np
 
 from ..pose import Camera, Pose
-from .planes import Plane, assigned, find_layout, rays_from
+from .planes import Layout, Plane, assigned, find_layout, rays_from
 from .texture import Looks, Texture, looks_of, texture_of
 from .warp import View, Warp
 
@@ -57,45 +58,63 @@ def continued(
         return pixels, depth
     depths = np.stack([plane.depth(rays) for plane in layout.planes])
     first, labels = assigned(layout, depths, rays, depth, carried.covered, pose)
-    kept = [(first == k) & (labels == k) & ~carried.covered for k in range(len(depths))]
-    colours = [np.median(pixels[where], 0) if where.sum() >= ENOUGH else None for where in kept]
+    fits = [(first == k) & (labels == k) for k in range(len(depths))]
+    colours = [np.median(pixels[where], 0) if where.sum() >= ENOUGH else None for where in fits]
+    kept = [where & ~carried.covered for where in fits]
     out, whole = cv2.bilateralFilter(pixels, *EVENED).astype(np.float32), depth.copy()
     doubt = _doubt(out, [colour for colour in colours if colour is not None])
-    out[labels < 0] = pixels[labels < 0]
-    for k, colour in enumerate(colours):
+    out[(labels < 0) | carried.covered] = pixels[(labels < 0) | carried.covered]
+    seen = []
+    for k in range(len(depths)):
+        own = (labels == k) & carried.covered & _is_of(layout, k, carried.pixels, colours)
+        texture = texture_of(layout, k, pose, carried.pixels, depths[k], own)
+        # what does not repeat itself may be a thing, and in a view partly dreamt often is
+        seen.append(texture if texture is not None and (texture.is_plain or texture.repeats) else None)
+    here = Looks(tuple(texture for texture in seen if texture is not None), pose.position)
+    for k in range(len(depths)):
         is_new = (labels == k) & ~carried.covered
         whole[is_new] = depths[k][is_new]
-        if colour is None or not is_new.any():
+        if kept[k].sum() < ENOUGH:
             continue
+        colour = np.median(pixels[kept[k]], 0)
         usual = _spread(pixels, kept[k], colour)
         out[is_new & ~kept[k]] = usual[is_new & ~kept[k]]
-        own = (labels == k) & carried.covered & _is_nearest(carried.pixels, colours, k)
-        seen = texture_of(layout, k, pose, carried.pixels, depths[k], own)
         plane = layout.planes[k]
-        texture = _chosen(plane, np.asarray(pose.position), colour, seen, looks)
+        texture = _chosen(plane, np.asarray(pose.position), colour, seen[k], [*looks, here])
         if texture is None:
             continue
         axes = layout.axes(plane) if plane.is_wall else texture.axes
         places = (rays[is_new] * depths[k][is_new][:, None] + np.asarray(pose.position)) @ axes.T
-        shown = _shown(texture, places, (out - usual)[is_new])
-        light = np.ones(3) if texture is seen else np.maximum(colour, 8) / np.maximum(texture.mean, 8)
+        light = np.ones(3) if texture is seen[k] else np.maximum(colour, 8) / np.maximum(texture.mean, 8)
+        shown = np.clip(light, DIMMEST, BRIGHTEST) * _shown(texture, places, (out - usual)[is_new])
         share = (1 - doubt[is_new])[:, None]
-        shown = np.clip(np.clip(light, DIMMEST, BRIGHTEST) * shown, 0, 255)
-        out[is_new] = (1 - share) * out[is_new] + share * shown
+        out[is_new] = (1 - share) * out[is_new] + share * np.clip(shown, 0, 255)
     return np.clip(out + 0.5, 0, 255).astype(np.uint8), whole
 
 
 def _doubt(even: np.ndarray, colours: Sequence[np.ndarray]) -> np.ndarray:
-    """How much (H, W) from 0 to 1 what is painted looks like a thing that hangs or stands there: like no plane."""
+    """How much (H, W) from 0 to 1 what is painted looks like a thing that hangs or stands there: like no plane, and
+    like no blend of two, as where they meet."""
     soft = cv2.GaussianBlur(even, (0, 0), THING)
-    off = [np.linalg.norm(soft - colour, axis=2) for colour in colours] or [np.zeros(even.shape[:2])]
-    return np.clip((np.min(off, 0) - FIRST_DOUBT) / (LAST_DOUBT - FIRST_DOUBT), 0, 1)
+    off = np.full(even.shape[:2], np.inf, np.float32)
+    for a, b in combinations_with_replacement(colours, 2):
+        from_a, way = soft - a.astype(np.float32), (b - a).astype(np.float32)
+        share = np.clip(from_a @ way / max(float(way @ way), 1e-6), 0, 1)
+        off = np.minimum(off, np.linalg.norm(from_a - share[..., None] * way, axis=2))
+    return np.clip((off - FIRST_DOUBT) / (LAST_DOUBT - FIRST_DOUBT), 0, 1)
 
 
-def _is_nearest(pixels: np.ndarray, colours: Sequence[np.ndarray | None], index: int) -> np.ndarray:
-    """Where (H, W) bool pixels are nearer to one plane's colour than to those of the others."""
-    off = [np.full(pixels.shape[:2], np.inf) if c is None else np.linalg.norm(pixels - c, axis=2) for c in colours]
-    return np.argmin(off, 0) == index
+def _is_of(layout: Layout, index: int, pixels: np.ndarray, colours: Sequence[np.ndarray | None]) -> np.ndarray:
+    """Where (H, W) bool pixels are nearer to the colour of a plane, or of one of its kind, than to those of others."""
+    alike, others = np.full((2, *pixels.shape[:2]), np.inf)
+    for plane, colour in zip(layout.planes, colours, strict=True):
+        if colour is not None:
+            off = np.linalg.norm(pixels - colour, axis=2)
+            if plane.is_like(layout.planes[index]):
+                alike = np.minimum(alike, off)
+            else:
+                others = np.minimum(others, off)
+    return alike <= others
 
 
 def _shown(texture: Texture, places: np.ndarray, detail: np.ndarray) -> np.ndarray:

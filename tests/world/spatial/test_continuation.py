@@ -1,0 +1,141 @@
+"""What was seen of walls, floors and ceilings goes on in dreams; things and openings stay as they were dreamt."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from roam.world.pose import Camera, Motion, Pose
+from roam.world.spatial.continuation import continued
+from roam.world.spatial.planes import find_layout, rays_from
+from roam.world.spatial.texture import looks_of
+from roam.world.spatial.warp import View, Warp
+
+CAMERA = Camera()
+POSE = Pose.at(0, 0, 1.5, yaw_deg=35)
+WALLS = {"+x": (0, 3.0), "+y": (1, 2.5), "-x": (0, -3.0), "-y": (1, -2.5)}
+
+
+def room(pose: Pose, *, has_ceiling: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """pixels (H, W, 3) uint8 and depth (H, W) of a room: checkers on the floor, stripes on the walls."""
+    rays, eye = rays_from(pose, CAMERA), np.array(pose.position)
+    depth = np.full(rays.shape[:2], 100.0, np.float32)
+    pixels = np.full((*depth.shape, 3), (120, 160, 230), np.uint8)
+    surfaces = [(2, 0.0), *([(2, 2.8), *WALLS.values()] if has_ceiling else [])]
+    for axis, place in surfaces:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            reach = (place - eye[axis]) / rays[..., axis]
+        points = eye + rays * reach[..., None]
+        nearer = (reach > 0) & (reach < depth)
+        if axis == 2:
+            is_light = (np.floor(points[..., 0] / 0.5) + np.floor(points[..., 1] / 0.5)) % 2 == 0
+            colours = np.where(is_light[..., None], (180, 160, 120), (120, 90, 60)) if place == 0 else (210, 210, 205)
+        else:
+            is_light = np.floor(points[..., 1 - axis] / 0.4) % 2 == 0
+            colours = np.where(is_light[..., None], (90, 140, 170), (60, 100, 130))
+        pixels = np.where(nearer[..., None], colours, pixels).astype(np.uint8)
+        depth = np.where(nearer, reach, depth).astype(np.float32)
+    return pixels, depth
+
+
+def dreamt(pixels, depth, covered):
+    """The view as a model would have it: soft colours and wavy depth where nothing is known."""
+    import cv2
+
+    v, u = np.mgrid[: depth.shape[0], : depth.shape[1]]
+    wavy = depth * (1 + 0.06 * np.sin(v / 9.0) * np.cos(u / 7.0)).astype(np.float32)
+    return (
+        np.where(covered[..., None], pixels, cv2.GaussianBlur(pixels, (0, 0), 7)),
+        np.where(covered, depth, wavy),
+        Warp(pixels, covered, np.where(covered, depth, 0)),
+    )
+
+
+@pytest.fixture
+def half() -> np.ndarray:
+    covered = np.zeros((CAMERA.height, CAMERA.width), bool)
+    covered[:, CAMERA.width // 2 :] = True
+    return covered
+
+
+def error(pixels, truth, where) -> float:
+    return float(np.abs(pixels.astype(float) - truth)[where].mean())
+
+
+@pytest.mark.parametrize("yaw", [35, 80, 215])
+def test_walls_floor_and_ceiling_go_on_as_they_are(half, yaw):
+    pose = Pose.at(0.3, -0.2, 1.5, yaw_deg=yaw)
+    truth, depth = room(pose)
+    painted, wavy, carried = dreamt(truth, depth, half)
+    pixels, even = continued(pose, carried, painted, wavy)
+    height = (rays_from(pose, CAMERA) * depth[..., None])[..., 2]
+    level = ~half & ((height < -1.49) | (height > 1.29))  # a wall that is out of view has its stripes anywhere
+    assert error(pixels, truth, level) < 0.5 * error(painted, truth, level)
+    steps = lambda p: np.abs(np.diff(p.astype(float), axis=1))[:, :60].mean()  # noqa: E731
+    assert abs(steps(pixels) / steps(truth) - 1) < 0.3 < abs(steps(painted) / steps(truth) - 1)
+    off = lambda d: np.abs(np.log(d / depth))[~half].mean()  # noqa: E731
+    assert off(even) < 0.25 * off(wavy)
+    assert (pixels[half] == truth[half]).all() and (even[half] == depth[half]).all()
+
+
+def test_a_wall_never_seen_looks_like_those_that_are_remembered():
+    """After half a turn nothing is in view that was seen; the room's looks are those of the first view."""
+    first = View(*room(POSE), POSE)
+    behind = POSE.moved(Motion(yaw_deg=180))
+    truth, depth = room(behind)
+    nothing = np.zeros(depth.shape, bool)
+    painted, wavy, carried = dreamt(truth, depth, nothing)
+    alone, _ = continued(behind, carried, painted, wavy)
+    pixels, even = continued(behind, carried, painted, wavy, [looks_of(first)])
+    steps = lambda p: np.abs(np.diff(p.astype(float), axis=1)).mean()  # noqa: E731
+    assert steps(pixels) > 2 * steps(alone) and abs(steps(pixels) / steps(truth) - 1) < 0.3
+    assert np.median(np.abs(np.log(even / depth))) < 0.01
+
+
+def test_what_stands_before_a_wall_and_what_opens_in_it_stay_as_they_were_dreamt(half):
+    truth, depth = room(POSE)
+    painted, wavy, carried = dreamt(truth, depth, half)
+    thing, opening, picture = np.zeros((3, *half.shape), bool)
+    thing[70:100, 4:20], opening[44:80, 24:34], picture[40:56, 44:58] = True, True, True
+    painted[thing], wavy[thing] = (200, 30, 30), 0.6 * depth[thing]
+    painted[opening], wavy[opening] = (40, 160, 60), 3.0 * depth[opening]
+    painted[picture] = (250, 220, 40)  # as far as the wall: it hangs there
+    pixels, even = continued(POSE, carried, painted, wavy)
+    inside = lambda mask: mask & ~np.roll(mask, 3, 1) | mask & np.roll(mask, 3, 1) & np.roll(mask, -3, 1)  # noqa: E731
+    for where, colour in ((thing, (200, 30, 30)), (opening, (40, 160, 60)), (picture, (250, 220, 40))):
+        assert np.abs(np.median(pixels[inside(where)], 0) - colour).max() < 12
+    for where in (thing, opening):
+        assert np.median(np.abs(np.log(even / wavy))[where]) < 0.01
+
+
+def test_outside_the_ground_goes_on_and_nothing_else(half):
+    truth, depth = room(POSE, has_ceiling=False)
+    depth[30:70, 10:40], truth[30:70, 10:40] = 4.0, (150, 60, 60)  # something upright
+    painted, wavy, carried = dreamt(truth, depth, half)
+    pixels, even = continued(POSE, carried, painted, wavy)
+    ground = (depth < 8) & ~half
+    ground[:75] = False
+    assert error(pixels, truth, ground) < 0.5 * error(painted, truth, ground)
+    others = ~half & (np.arange(128)[:, None] < 60)
+    assert (pixels[others] == painted[others]).all() and (even[others] == wavy[others]).all()
+
+
+def test_where_there_are_no_planes_nothing_changes(half):
+    rng = np.random.default_rng(0)
+    pixels, depth = (
+        rng.integers(0, 256, (128, 128, 3)).astype(np.uint8),
+        rng.uniform(1, 50, (128, 128)).astype(np.float32),
+    )
+    carried = Warp(pixels, half, depth)
+    same, as_far = continued(POSE, carried, pixels, depth, [looks_of(View(pixels, depth, POSE))])
+    assert (same == pixels).all() and (as_far == depth).all()
+
+
+def test_right_angles_are_found_and_kept_when_they_are_known(half):
+    _, depth = room(POSE)
+    layout = find_layout(rays_from(POSE, CAMERA), depth, np.ones_like(half))
+    quarter = np.pi / 2
+    assert min(layout.azimuth % quarter, quarter - layout.azimuth % quarter) < 0.02
+    distances = sorted(round(plane.distance, 1) for plane in layout.planes)
+    assert {1.3, 1.5, 2.5, 3.0} <= set(distances)
+    told = find_layout(rays_from(POSE, CAMERA), depth, np.ones_like(half), azimuth=0.5)
+    assert told.azimuth == 0.5
