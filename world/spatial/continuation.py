@@ -8,6 +8,7 @@ of models.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 import cv2
@@ -46,75 +47,102 @@ class Memory:
         return self._kept[-1][1]
 
 
+@dataclass(frozen=True)
+class _Surfaces:
+    """The planes of a view: rays (H, W, 3), depths (n, H, W) of each plane, labels (H, W) which one is there, -1 for
+    none, fits (n, H, W) bool where depth says so too, colours (n, 3) the usual one of each, NaN where not known."""
+
+    pose: Pose
+    layout: Layout
+    rays: np.ndarray
+    depths: np.ndarray
+    labels: np.ndarray
+    fits: np.ndarray
+    colours: np.ndarray
+
+    @staticmethod
+    def of(pose: Pose, layout: Layout, rays: np.ndarray, pixels: np.ndarray, depth: np.ndarray, covered: np.ndarray):
+        depths = np.stack([plane.depth(rays) for plane in layout.planes])
+        first, labels = assigned(layout, depths, rays, depth, covered, pose)
+        fits = np.stack([(first == k) & (labels == k) for k in range(len(depths))])
+        return _Surfaces(pose, layout, rays, depths, labels, fits, np.stack([_usual(pixels, where) for where in fits]))
+
+    def texture(self, index: int, pixels: np.ndarray, where: np.ndarray) -> Texture | None:
+        """The texture of a plane in pixels (H, W, 3), where (H, W) bool they are seen. What does not repeat itself may
+        be a thing, and in a view that was dreamt in part often is: that is none."""
+        own = self.layout.planes[index]
+        off = np.full((2, *where.shape), np.inf, np.float32)  # of colours, from planes of its kind and of others
+        for plane, colour in zip(self.layout.planes, self.colours, strict=True):
+            if np.isfinite(colour).all():
+                kind = int(not plane.is_like(own))
+                off[kind] = np.minimum(off[kind], _distance(pixels, colour))
+        seen = where & (self.labels == index) & (off[0] <= off[1])
+        found = texture_of(self.layout, index, self.pose, pixels, self.depths[index], seen)
+        return found if found is not None and (found.is_plain or found.repeats) else None
+
+    def places(self, index: int, where: np.ndarray, texture: Texture) -> np.ndarray:
+        """(n, 2) metres: where a texture would be asked for a plane's pixels `where` (H, W) bool."""
+        plane = self.layout.planes[index]
+        axes = self.layout.axes(plane) if plane.is_wall else texture.axes
+        return (self.rays[where] * self.depths[index][where][:, None] + np.asarray(self.pose.position)) @ axes.T
+
+
 def continued(
     pose: Pose, carried: Warp, pixels: np.ndarray, depth: np.ndarray, looks: Sequence[Looks] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
     """pixels (H, W, 3) uint8 and depth (H, W) float32 of a view as painted, over what is carried into it; looks: of
     views that were seen. Returns both, changed where nothing was carried and there is a plane."""
-    rays = rays_from(pose, Camera(depth.shape[1], depth.shape[0]))
+    rays, holes = rays_from(pose, Camera(depth.shape[1], depth.shape[0])), ~carried.covered
     azimuth = next((one.azimuth for one in looks if one.azimuth is not None), None)
     layout = find_layout(rays, depth, carried.covered, azimuth=azimuth)
     if not layout.planes:
         return pixels, depth
-    depths = np.stack([plane.depth(rays) for plane in layout.planes])
-    first, labels = assigned(layout, depths, rays, depth, carried.covered, pose)
-    fits = [(first == k) & (labels == k) for k in range(len(depths))]
-    colours = [np.median(pixels[where], 0) if where.sum() >= ENOUGH else None for where in fits]
-    kept = [where & ~carried.covered for where in fits]
-    out, whole = cv2.bilateralFilter(pixels, *EVENED).astype(np.float32), depth.copy()
-    doubt = _doubt(out, [colour for colour in colours if colour is not None])
-    out[(labels < 0) | carried.covered] = pixels[(labels < 0) | carried.covered]
-    seen = []
-    for k in range(len(depths)):
-        own = (labels == k) & carried.covered & _is_of(layout, k, carried.pixels, colours)
-        texture = texture_of(layout, k, pose, carried.pixels, depths[k], own)
-        # what does not repeat itself may be a thing, and in a view partly dreamt often is
-        seen.append(texture if texture is not None and (texture.is_plain or texture.repeats) else None)
+    surfaces = _Surfaces.of(pose, layout, rays, pixels, depth, carried.covered)
+    even = cv2.bilateralFilter(pixels, *EVENED).astype(np.float32)
+    is_new = holes & (surfaces.labels >= 0)
+    out = np.where(is_new[..., None], even, pixels)
+    doubt = _doubt(even, surfaces.colours[np.isfinite(surfaces.colours).all(1)])
+    seen = [surfaces.texture(k, carried.pixels, carried.covered) for k in range(len(layout.planes))]
     here = Looks(tuple(texture for texture in seen if texture is not None), pose.position)
-    for k in range(len(depths)):
-        is_new = (labels == k) & ~carried.covered
-        whole[is_new] = depths[k][is_new]
-        if kept[k].sum() < ENOUGH:
-            continue
-        colour = np.median(pixels[kept[k]], 0)
-        usual = _spread(pixels, kept[k], colour)
-        out[is_new & ~kept[k]] = usual[is_new & ~kept[k]]
-        plane = layout.planes[k]
-        texture = _chosen(plane, np.asarray(pose.position), colour, seen[k], [*looks, here])
-        if texture is None:
-            continue
-        axes = layout.axes(plane) if plane.is_wall else texture.axes
-        places = (rays[is_new] * depths[k][is_new][:, None] + np.asarray(pose.position)) @ axes.T
-        light = np.ones(3) if texture is seen[k] else np.maximum(colour, 8) / np.maximum(texture.mean, 8)
-        shown = np.clip(light, DIMMEST, BRIGHTEST) * _shown(texture, places, (out - usual)[is_new])
-        share = (1 - doubt[is_new])[:, None]
-        out[is_new] = (1 - share) * out[is_new] + share * np.clip(shown, 0, 255)
-    return np.clip(out + 0.5, 0, 255).astype(np.uint8), whole
+    for k, own in enumerate(seen):
+        where, kept = is_new & (surfaces.labels == k), holes & surfaces.fits[k]
+        colour = _usual(pixels, kept)
+        if np.isfinite(colour).all():
+            around = _spread(pixels, kept, colour)
+            out[where & ~kept] = around[where & ~kept]
+            texture = _chosen(layout.planes[k], np.asarray(pose.position), colour, own, [*looks, here])
+            if texture is not None:
+                shown = _shown(texture, surfaces.places(k, where, texture), (out - around)[where])
+                light = 1.0 if texture is own else np.maximum(colour, 8) / np.maximum(texture.mean, 8)
+                shown = np.clip(np.clip(light, DIMMEST, BRIGHTEST) * shown, 0, 255)
+                out[where] += (1 - doubt[where])[:, None] * (shown - out[where])
+    nearest = np.take_along_axis(surfaces.depths, np.maximum(surfaces.labels, 0)[None], 0)[0]
+    return np.clip(out + 0.5, 0, 255).astype(np.uint8), np.where(is_new, nearest, depth)
 
 
-def _doubt(even: np.ndarray, colours: Sequence[np.ndarray]) -> np.ndarray:
-    """How much (H, W) from 0 to 1 what is painted looks like a thing that hangs or stands there: like no plane, and
-    like no blend of two, as where they meet."""
+def _usual(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """The median colour (3,) float32 of pixels `where`, NaN where they are too few to tell."""
+    if where.sum() < ENOUGH:
+        return np.full(3, np.nan, np.float32)
+    return np.median(pixels[where], 0).astype(np.float32)
+
+
+def _distance(pixels: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """(H, W) float32 between pixels (H, W, 3) and a colour (3,)."""
+    apart = pixels - colour
+    return np.sqrt(np.einsum("vuc,vuc->vu", apart, apart))
+
+
+def _doubt(even: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """How much (H, W) from 0 to 1 what is painted looks like a thing that hangs or stands there: like no plane, whose
+    colours (n, 3) are, and like no blend of two, as where they meet."""
     soft = cv2.GaussianBlur(even, (0, 0), THING)
     off = np.full(even.shape[:2], np.inf, np.float32)
     for a, b in combinations_with_replacement(colours, 2):
-        from_a, way = soft - a.astype(np.float32), (b - a).astype(np.float32)
-        share = np.clip(from_a @ way / max(float(way @ way), 1e-6), 0, 1)
-        off = np.minimum(off, np.linalg.norm(from_a - share[..., None] * way, axis=2))
+        way = b - a
+        share = np.clip((soft - a) @ way / max(float(way @ way), 1e-6), 0, 1)
+        off = np.minimum(off, _distance(soft, a + share[..., None] * way))
     return np.clip((off - FIRST_DOUBT) / (LAST_DOUBT - FIRST_DOUBT), 0, 1)
-
-
-def _is_of(layout: Layout, index: int, pixels: np.ndarray, colours: Sequence[np.ndarray | None]) -> np.ndarray:
-    """Where (H, W) bool pixels are nearer to the colour of a plane, or of one of its kind, than to those of others."""
-    alike, others = np.full((2, *pixels.shape[:2]), np.inf)
-    for plane, colour in zip(layout.planes, colours, strict=True):
-        if colour is not None:
-            off = np.linalg.norm(pixels - colour, axis=2)
-            if plane.is_like(layout.planes[index]):
-                alike = np.minimum(alike, off)
-            else:
-                others = np.minimum(others, off)
-    return alike <= others
 
 
 def _shown(texture: Texture, places: np.ndarray, detail: np.ndarray) -> np.ndarray:
