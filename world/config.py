@@ -77,7 +77,8 @@ class DidaConfig:
     factor softmax(-beta d(v, carried code)), for uncovered cells (filled from their surroundings) and covered ones.
     detail_tolerance: the code distance at which a carried view's own pixels are no longer shown, 0 where they never
     are. dream_steps, dream_temperature and dream_guidance (1 for none, at half the work): of what nobody has seen,
-    where there is a painter (dreamer.py); dream_holes: so many of its cells are worth a step of their own.
+    where there is a painter (dreamer.py); dream_holes: so many of its cells are worth a step of their own;
+    dream_continues: whether walls, floors and ceilings go on in it as they were seen (spatial/continuation.py).
     """
 
     alpha: float = 0.9
@@ -95,6 +96,7 @@ class DidaConfig:
     dream_temperature: float = 0.9
     dream_guidance: float = 3.0
     dream_holes: int = 4
+    dream_continues: bool = True
 
     def __post_init__(self):
         levels = (self.warp_level, self.frame_level)

@@ -79,14 +79,16 @@ class Dreamer:
         temperature: float,
         pull: float = 1.0,
         at_once: int = 4,
+        continues: bool = True,
     ):
         """vision and painter as they are served. pull: guidance towards what is known; see Passes.denoise. at_once:
-        cells that are worth a step of their own; see decode_holes."""
+        cells that are worth a step of their own; see decode_holes. continues: whether surfaces go on as they were
+        seen; see spatial/continuation.py."""
         self.passes, self.vision, self.painter = passes, vision, painter
         self.steps, self.temperature, self.pull, self.at_once = steps, temperature, pull, at_once
         self.grid = passes.layout.grid
         self._see = CapturedStep(self._look)
-        self._memory = Memory()
+        self._memory = Memory() if continues else None
 
     def dream(self, asked: Sequence[Asked], *, stop: Callable[[], bool] | None = None) -> list[Dream]:
         """Dream together what was asked for; each comes out as it would alone. stop: asked before every pass, whether
@@ -147,7 +149,8 @@ class Dreamer:
         pixels, depth = self._see("paint", points, *known, self._tensor(noise))
         pixels = pixels[0].cpu().numpy()
         depth = smoothed(depth[0].float().cpu().numpy(), pixels, ~carried.covered)
-        pixels, depth = continued(pose, carried, pixels, depth, [self._memory.looks(view) for view in views])
+        if self._memory is not None:
+            pixels, depth = continued(pose, carried, pixels, depth, [self._memory.looks(view) for view in views])
         depth = np.where(carried.covered, carried.depth, depth).astype(np.float16).astype(np.float32)
         view = View(pixels, depth, pose, widened(~carried.covered))
         return Dream(tokens.view(h, w).cpu().numpy().astype(np.int32), view)

@@ -77,6 +77,7 @@ class Engine:
                 temperature=self.dida.dream_temperature,
                 pull=self.dida.dream_guidance,
                 at_once=self.dida.dream_holes,
+                continues=self.dida.dream_continues,
             )
 
     @classmethod

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -41,6 +41,7 @@ from .rows import SEEDED, WITHOUT_MODEL, Pictures, dreamt, through_tokenizer, tr
 from .walks import BORDERS, SCORED, TURNS, Outing, half_turn, turn
 
 CEILING, MODEL, UNTRAINED = "truth through tokenizer", "model", "untrained weights"
+PAINTED = "model, surfaces not continued"
 LASTING = 4  # scenes in which the model turns on through a full circle
 APART = 2  # frames between two views whose depths are held against each other
 SHOWN = (3, 6, 9, 12)  # frames on the sheet
@@ -114,10 +115,11 @@ class Visit:
     seconds: float
 
 
-def visit(engine: Engine, number: int, *, split: str, seeds: int, untrained: Engine | None = None) -> Visit:
-    """Ask every row what lies behind the first view of a scene."""
+def visit(engine: Engine, number: int, *, split: str, seeds: int, others: dict[str, Engine] | None = None) -> Visit:
+    """Ask every row what lies behind the first view of a scene; others: engines of rows besides the model's."""
     outing = half_turn(number, split=split)
-    names = ("truth", CEILING, MODEL, *([UNTRAINED] if untrained else []), *WITHOUT_MODEL)
+    others = others or {}
+    names = ("truth", CEILING, MODEL, *others, *WITHOUT_MODEL)
     rows = {name: Answers.none() for name in names}
     rows["truth"].add(outing, truth(outing, 0), 0)
     rows[CEILING].add(outing, through_tokenizer(engine, outing), 0)
@@ -132,8 +134,8 @@ def visit(engine: Engine, number: int, *, split: str, seeds: int, untrained: Eng
         if is_long:
             again = np.stack([frame.pixels for frame in later[-len(SCORED) :]])
             rows[MODEL].lasting.append(persistence(dream.pixels[list(SCORED)], again))
-        if untrained:
-            rows[UNTRAINED].add(outing, dreamt(untrained, outing, seed)[0], seed)
+        for name, other in others.items():
+            rows[name].add(outing, dreamt(other, outing, seed)[0], seed)
     for name, row in WITHOUT_MODEL.items():
         for seed in range(1, (seeds if name in SEEDED else 1) + 1):
             rows[name].add(outing, row(outing, seed), seed)
@@ -282,7 +284,7 @@ def _visits(model: Path | None, scenes: int, processes: int, *, is_with_untraine
         yield from pool.map(partial(_visited, **how), range(scenes))
 
 
-_ENGINES: list[Engine | None] = []  # the model's and the untrained one's, of this process
+_ENGINES: dict[str, Engine] = {}  # the model's and those of other rows, of this process
 
 
 def _open(model: Path | None, is_with_untrained: bool) -> None:
@@ -291,13 +293,17 @@ def _open(model: Path | None, is_with_untrained: bool) -> None:
     cv2.setNumThreads(1)
     engine = Engine.from_checkpoint(model, device="cpu")
     torch.set_num_threads(1)
-    _ENGINES[:] = [engine, Engine(untrained(engine.checkpoint)) if is_with_untrained else None]
+    _ENGINES.clear()
+    _ENGINES[MODEL] = engine
+    if is_with_untrained:
+        dida = replace(engine.dida, dream_continues=False)
+        _ENGINES[PAINTED] = Engine(replace(engine.checkpoint, dida=dida))
+        _ENGINES[UNTRAINED] = Engine(untrained(engine.checkpoint))
 
 
 def _visited(number: int, **how) -> Visit:
-    engine, untrained = _ENGINES
-    assert engine is not None, "made when the process began"
-    return visit(engine, number, untrained=untrained, **how)
+    others = {name: engine for name, engine in _ENGINES.items() if name != MODEL}
+    return visit(_ENGINES[MODEL], number, others=others, **how)
 
 
 def _on(outing: Outing) -> list:

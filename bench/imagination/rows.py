@@ -18,6 +18,8 @@ from ...scenes.splits import SPLIT_SIZE, make_scene
 from ...world.action import Action
 from ...world.frame import Frame
 from ...world.pose import Camera
+from ...world.spatial.continuation import continued
+from ...world.spatial.texture import looks_of
 from ...world.spatial.view_memory import ViewMemory
 from ...world.spatial.warp import View, warp, widened
 from .recipe import FIRST_SCENE, views_of
@@ -94,14 +96,27 @@ def nearest_training_view(outing: Outing, seed: int) -> Pictures:
 def carried(outing: Outing, seed: int) -> Pictures:
     """No model: what was seen is carried along by its TRUE depth, holes filled with the nearest colour and taken for
     seen from then on; its own pixels, through no tokenizer. The strongest row without a model."""
+    return _carried(outing)
+
+
+def continued_without_model(outing: Outing, seed: int) -> Pictures:
+    """The same, and its walls, floor and ceiling go on as the first view has them, as in a model's dreams: what of them
+    is no model's."""
+    return _carried(outing, is_continued=True)
+
+
+def _carried(outing: Outing, *, is_continued: bool = False) -> Pictures:
     camera, first = Camera(), outing.views[0]
+    looks = looks_of(View(first.pixels, first.depth, outing.poses[0]))
     memory = ViewMemory(camera).with_view(0, View(first.pixels, first.depth, outing.poses[0]))
     pixels, depths = [first.pixels], [first.depth]
     for index, pose in enumerate(outing.poses[1:], 1):
         shown = warp(memory.choose(pose), pose, camera)
-        depth = _filled(shown.depth, shown.covered)
-        memory = memory.with_view(index, View(shown.pixels, depth, pose, widened(~shown.covered)))
-        pixels.append(shown.pixels)
+        now, depth = shown.pixels, _filled(shown.depth, shown.covered)
+        if is_continued:
+            now, depth = continued(pose, shown, now, depth, [looks])
+        memory = memory.with_view(index, View(now, depth, pose, widened(~shown.covered)))
+        pixels.append(now)
         depths.append(depth)
     return Pictures(np.stack(pixels), np.stack(depths))
 
@@ -157,6 +172,7 @@ def _described(pixels: np.ndarray) -> np.ndarray:
 
 WITHOUT_MODEL: dict[str, Row] = {
     "warp, holes filled, own pixels": carried,
+    "the same, surfaces continued": continued_without_model,
     "other scene": other_scene,
     "blurred truth": blurred,
     "noise": noisy,
