@@ -68,15 +68,15 @@ class _Surfaces:
         return _Surfaces(pose, layout, rays, depths, labels, fits, np.stack([_usual(pixels, where) for where in fits]))
 
     def texture(self, index: int, pixels: np.ndarray, where: np.ndarray) -> Texture | None:
-        """The texture of a plane in pixels (H, W, 3), where (H, W) bool they are seen. What does not repeat itself may
-        be a thing, and in a view that was dreamt in part often is: that is none."""
+        """The texture of a plane in pixels (H, W, 3), where (H, W) bool they are seen, which may have been dreamt: what
+        is of other colours than planes of its kind is none of it, and what does not repeat itself is none at all."""
         own = self.layout.planes[index]
         off = np.full((2, *where.shape), np.inf, np.float32)  # of colours, from planes of its kind and of others
         for plane, colour in zip(self.layout.planes, self.colours, strict=True):
             if np.isfinite(colour).all():
                 kind = int(not plane.is_like(own))
                 off[kind] = np.minimum(off[kind], _distance(pixels, colour))
-        seen = where & (self.labels == index) & (off[0] <= off[1])
+        seen = where & (self.labels == index) & (off[0] <= np.minimum(off[1], LAST_DOUBT))
         found = texture_of(self.layout, index, self.pose, pixels, self.depths[index], seen)
         return found if found is not None and (found.is_plain or found.repeats) else None
 
@@ -102,15 +102,14 @@ def continued(
     is_new = holes & (surfaces.labels >= 0)
     out = np.where(is_new[..., None], even, pixels)
     doubt = _doubt(even, surfaces.colours[np.isfinite(surfaces.colours).all(1)])
-    seen = [surfaces.texture(k, carried.pixels, carried.covered) for k in range(len(layout.planes))]
-    here = Looks(tuple(texture for texture in seen if texture is not None), pose.position)
-    for k, own in enumerate(seen):
+    for k, plane in enumerate(layout.planes):
         where, kept = is_new & (surfaces.labels == k), holes & surfaces.fits[k]
         colour = _usual(pixels, kept)
         if np.isfinite(colour).all():
             around = _spread(pixels, kept, colour)
             out[where & ~kept] = around[where & ~kept]
-            texture = _chosen(layout.planes[k], np.asarray(pose.position), colour, own, [*looks, here])
+            own = surfaces.texture(k, carried.pixels, carried.covered)
+            texture = _chosen(plane, np.asarray(pose.position), colour, own, looks)
             if texture is not None:
                 shown = _shown(texture, surfaces.places(k, where, texture), (out - around)[where])
                 light = 1.0 if texture is own else np.maximum(colour, 8) / np.maximum(texture.mean, 8)
