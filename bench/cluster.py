@@ -72,7 +72,7 @@ class Chaos:
     lost: int  # walks that could not go on
     remade_p95: float  # frames that a walk had shown already and that were made again, for each resumption
     remade_p95_s: float  # the same as seconds of walking, in which those frames had been made at first
-    silent_p50_s: float  # how long a walk on a killed worker stood still: to its next frame, from the kill or a later key
+    silent_p50_s: float  # how long a walk stood still: from its worker's death, or a later key, to the frame
     silent_p95_s: float
     frames: int
     same: int  # walks whose last frame is that of an undisturbed walk ...

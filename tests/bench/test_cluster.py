@@ -1,4 +1,4 @@
-"""What the bench of a cluster says of a run under which workers were killed: what had to be made again, who stood still."""
+"""What the bench of a cluster says of killed workers: what had to be made again, and who stood still."""
 
 from __future__ import annotations
 
