@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.25
 RETRY_MS = 5  # how soon to try a client again whose pipe was full
-MAX_READS = 200  # messages read before frames get their turn
+READ_S = 0.005  # of reading messages before frames get their turn
 PAUSE_S = 0.01  # after a turn that failed: one that always fails must not take a whole core
 
 
@@ -181,10 +181,8 @@ class Server:
         is_blocked = bool(self._registry.touched) or self._wire.has_outbox or self._has_backlog
         self._wire.wait(RETRY_MS if is_blocked else max(1, int((self._next_tick - time.monotonic()) * 1000)))
         self._stepper.collect()
-        for _ in range(MAX_READS):
-            received = self._wire.receive()
-            if received is None:
-                break
+        until = time.monotonic() + READ_S
+        while time.monotonic() < until and (received := self._wire.receive()) is not None:
             self._handlers.receive(received)
         self._has_backlog = self._handlers.catch_up()
         self._wire.empty_outboxes()
