@@ -29,6 +29,7 @@ from ..viewer.client.remote_session import EXACT
 from ..viewer.cluster.control import ask
 from ..viewer.opening.worlds import DreamWorlds, OpenRequest, SceneWorlds, Worlds
 from ..viewer.play.progress import waiting
+from ..viewer.server.store import Retracing
 from ..world.action import Action, parse_action
 from .cluster_parts import Part, engine_parts, path_parts
 from .machine import Machine
@@ -342,10 +343,12 @@ def alone(world: str, walker: Walker) -> str:
     if world not in _local:
         _local[world] = SceneWorlds() if world == "truth" else _dreams()
     explorer = _local[world].open(OpenRequest(seed=walker.seed))
+    step = explorer.retrace if isinstance(explorer, Retracing) else explorer.step
     for action in walker.done:
-        frame = explorer.step(action)
+        step(action)
+    digest = explorer.frame.digest
     explorer.close()
-    return frame.digest
+    return digest
 
 
 def _dreams() -> Worlds:
