@@ -357,6 +357,13 @@ def _dreams() -> Worlds:
     return DreamWorlds(Engine.from_checkpoint(None))
 
 
+def beside(before: list[dict], fresh: list[dict]) -> list[dict]:
+    """Fresh figures after those from before that are of something else."""
+    what = lambda row: [row.get(name) for name in ("what", "how", "world", "workers", "walkers")]  # noqa: E731
+    known = [what(row) for row in fresh]
+    return [*(row for row in before if what(row) not in known), *fresh]
+
+
 def percentile(values: Sequence[float], percent: float) -> float:
     """Of sorted values; 0 of none."""
     return float(values[min(len(values) - 1, int(len(values) * percent / 100))]) if values else 0.0
@@ -419,7 +426,9 @@ def main() -> None:
     before = json.loads(path.read_text()) if path.exists() else {}
     fresh: dict[str, Sequence[Any]] = {"rows": rows, "chaos": chaoses, "parts": parts}
     result = before | {"machine": machine.as_dict()}
-    result |= {name: [asdict(row) for row in made] for name, made in fresh.items() if made}
+    result |= {
+        name: beside(before.get(name, []), [asdict(row) for row in made]) for name, made in fresh.items() if made
+    }
     result |= {f"load_{name}": round(os.getloadavg()[0], 1) for name, made in fresh.items() if made}
     print(json.dumps(result))
     wanted.out.mkdir(parents=True, exist_ok=True)

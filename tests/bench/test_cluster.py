@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from roam.bench.cluster import KEYS, RATE_S, Chaos, Walker, silences
+from roam.bench.cluster import KEYS, RATE_S, Chaos, Walker, beside, silences
 
 GOOD = Chaos("truth", 2, 16, 600.0, 19, 150, 0, 3.0, 0.3, 1.2, 4.0, 9000, 16, 16)
 
@@ -47,3 +47,9 @@ def test_every_goal_that_is_missed_is_named():
     ]:
         (missed,) = replace(GOOD, **worse).missed
         assert said in missed
+
+
+def test_figures_stay_beside_fresh_ones_of_something_else():
+    truth, dream = ({"world": world, "workers": 1, "walkers": 16, "p50_ms": 5} for world in ("truth", "dream"))
+    assert beside([truth], [dream]) == [truth, dream]
+    assert beside([truth, dream], [truth | {"p50_ms": 4}]) == [dream, truth | {"p50_ms": 4}]
