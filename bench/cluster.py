@@ -29,6 +29,7 @@ from ..viewer.client.remote_session import EXACT
 from ..viewer.cluster.control import ask
 from ..viewer.opening.worlds import DreamWorlds, OpenRequest, SceneWorlds, Worlds
 from ..viewer.play.progress import waiting
+from ..viewer.server.store import Retracing
 from ..world.action import Action, parse_action
 from .cluster_parts import Part, engine_parts, path_parts
 from .machine import Machine
@@ -36,7 +37,7 @@ from .machine import Machine
 KEYS = [parse_action(text) for text in ("turn left 15 degrees", "turn right 15 degrees", "move forward", "move back")]
 IN_A_ROW, RATE_S, PAUSE_S = (2, 8), 1 / 15, (0.3, 1.2)
 START_S, STEP_S = 600.0, 120.0
-RESUMED_S = 5.0  # how soon a walk is to go on
+RESUMED_S, REMADE_S = 5.0, 1.0  # how soon a walk is to go on, p95; how much walking may have to be done again, p95
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,26 @@ class Chaos:
     resumptions: int
     lost: int  # walks that could not go on
     remade_p95: float  # frames that a walk had shown already and that were made again, for each resumption
-    silent_p50_s: float  # from a kill to the next frame of a walk that was on the killed worker
+    remade_p95_s: float  # the same as seconds of walking, in which those frames had been made at first
+    silent_p50_s: float  # how long a walk stood still: from its worker's death, or a later key, to the frame
     silent_p95_s: float
     frames: int
     same: int  # walks whose last frame is that of an undisturbed walk ...
     compared: int  # ... of so many that were compared
 
     @property
-    def is_met(self) -> bool:
-        return self.kills > 0 and not self.lost and self.same == self.compared > 0 and self.resumptions > 0
+    def missed(self) -> list[str]:
+        """What is not as it should be, a sentence each."""
+        goals = {
+            f"{self.kills} workers were killed and {self.resumptions} walks resumed": self.kills and self.resumptions,
+            f"{self.lost} of {self.walkers} walks were lost": not self.lost,
+            f"{self.compared - self.same} of {self.compared} walks came out otherwise than undisturbed ones": (
+                self.same == self.compared > 0
+            ),
+            f"{self.remade_p95_s:.2f} s of a walk had to be made again": self.remade_p95_s < REMADE_S,
+            f"walks stood still for {self.silent_p95_s:.1f} s": self.silent_p95_s <= RESUMED_S,
+        }
+        return [said for said, is_met in goals.items() if not is_met]
 
 
 class Cluster:
@@ -145,7 +157,9 @@ class Walker:
     done: list[Action] = field(default_factory=list)
     ms: list[float] = field(default_factory=list)
     at: list[float] = field(default_factory=list)  # when each frame came
-    remade: list[int] = field(default_factory=list)
+    remade: list[int] = field(default_factory=list)  # at each resumption: frames that were made again ...
+    remade_s: list[float] = field(default_factory=list)  # ... and what making them had taken, pauses left out
+    resumed: list[tuple[float, float, float]] = field(default_factory=list)  # ... and the last frame before, key, frame
     digest: str = ""
     failure: str = ""
 
@@ -164,10 +178,19 @@ class Walker:
                 self.done.append(action)
                 self.digest = received.head.digest
                 times = self.client.resumptions(self.session)
-                self.remade += [max(0, len(self.done) - 1 - told.index) for told in times[known:]]
+                for told in times[known:]:
+                    self.went_back_to(told.index)
                 known = len(times)
                 ending.wait(max(0.0, RATE_S - (self.at[-1] - began)))
             ending.wait(chance.uniform(*PAUSE_S))
+
+    def went_back_to(self, index: int) -> None:
+        """Note that the walk was taken up at that frame, and that the newest one came after."""
+        again_ms = self.ms[index : len(self.done) - 1]
+        self.remade.append(len(again_ms))
+        self.remade_s.append(sum(max(RATE_S, ms / 1000) for ms in again_ms))
+        came, before = self.at[-1], self.at[-2] if len(self.at) > 1 else 0.0
+        self.resumed.append((before, came - self.ms[-1] / 1000, came))
 
 
 @contextmanager
@@ -278,8 +301,9 @@ def chaos(world: str, workers: int, count: int, seconds: float, every_s: float, 
             thread.start()
             took = walk_all(walkers, seconds, ending)
             thread.join()
-        silent = [gap for walker in walkers for gap in _silences(walker, kills)]
+        silent = [gap for walker in walkers for gap in silences(walker, kills)]
         remade = sorted(n for walker in walkers for n in walker.remade)
+        remade_s = sorted(seconds for walker in walkers for seconds in walker.remade_s)
         with waiting("held against undisturbed walks"):
             compared = walkers[:compare]
             same = sum(walker.digest == alone(world, walker) for walker in compared)
@@ -292,6 +316,7 @@ def chaos(world: str, workers: int, count: int, seconds: float, every_s: float, 
             len(remade),
             sum(bool(walker.failure) for walker in walkers),
             percentile(remade, 95),
+            percentile(remade_s, 95),
             percentile(sorted(silent), 50),
             percentile(sorted(silent), 95),
             sum(len(walker.done) for walker in walkers),
@@ -300,13 +325,14 @@ def chaos(world: str, workers: int, count: int, seconds: float, every_s: float, 
         )
 
 
-def _silences(walker: Walker, kills: list[float]) -> list[float]:
-    """Of a walk that was resumed: seconds from each kill to its next frame, where a key was waiting."""
-    if not walker.remade:
-        return []
-    pairs = zip(walker.at, walker.ms, strict=True)
-    waits = [(at - ms / 1000, at) for at, ms in pairs]
-    return [at - kill for kill in kills for pressed, at in waits if pressed <= kill <= at or kill <= pressed < kill + 1]
+def silences(walker: Walker, kills: list[float]) -> list[float]:
+    """Seconds for which a walk stood still whenever it was resumed: from the kill, or from the key where that came
+    later, to its frame. Of several kills since the frame before, the first counts."""
+    stood = []
+    for before, pressed, came in walker.resumed:
+        since = [kill for kill in kills if before < kill <= came]
+        stood += [came - max(pressed, since[0])] if since else []
+    return stood
 
 
 _local: dict[str, Worlds] = {}
@@ -317,16 +343,25 @@ def alone(world: str, walker: Walker) -> str:
     if world not in _local:
         _local[world] = SceneWorlds() if world == "truth" else _dreams()
     explorer = _local[world].open(OpenRequest(seed=walker.seed))
+    step = explorer.retrace if isinstance(explorer, Retracing) else explorer.step
     for action in walker.done:
-        frame = explorer.step(action)
+        step(action)
+    digest = explorer.frame.digest
     explorer.close()
-    return frame.digest
+    return digest
 
 
 def _dreams() -> Worlds:
     from ..world.engine import Engine
 
     return DreamWorlds(Engine.from_checkpoint(None))
+
+
+def beside(before: list[dict], fresh: list[dict]) -> list[dict]:
+    """Fresh figures after those from before that are of something else."""
+    what = lambda row: [row.get(name) for name in ("what", "how", "world", "workers", "walkers")]  # noqa: E731
+    known = [what(row) for row in fresh]
+    return [*(row for row in before if what(row) not in known), *fresh]
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -391,13 +426,16 @@ def main() -> None:
     before = json.loads(path.read_text()) if path.exists() else {}
     fresh: dict[str, Sequence[Any]] = {"rows": rows, "chaos": chaoses, "parts": parts}
     result = before | {"machine": machine.as_dict()}
-    result |= {name: [asdict(row) for row in made] for name, made in fresh.items() if made}
+    result |= {
+        name: beside(before.get(name, []), [asdict(row) for row in made]) for name, made in fresh.items() if made
+    }
     result |= {f"load_{name}": round(os.getloadavg()[0], 1) for name, made in fresh.items() if made}
     print(json.dumps(result))
     wanted.out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
-    if not all(run.is_met for run in chaoses):
-        sys.exit("a walk was lost, or came out otherwise than one that nothing disturbed")
+    missed = [said for run in chaoses for said in run.missed]
+    if missed:
+        sys.exit("; ".join(missed))
 
 
 if __name__ == "__main__":

@@ -21,12 +21,13 @@ from ..world.sight import Gaze, LookError, Piece, Sight, unit
 from ..world.spatial.pieces import number_of, piece_of
 from .place import Place
 from .render import render
-from .scene import Scene, SceneError
+from .scene import LONGEST, Scene, SceneError
 from .worlds import place_of, told
 
 FORMAT = 1
 MAX_SIDE = 4096  # of a frame that a file may ask for
 FARTHEST_M = 1e9
+FARTHEST_STEP_M = LONGEST + 1e-6  # what a walk may hold, and a little for the rounding of a step as long as may be
 
 
 @dataclass(frozen=True)
@@ -61,19 +62,23 @@ class SceneSession:
     walker, who slides along walls.
 
     Keeps where it has been and the frame on show; an earlier one is drawn again when somebody goes back to it, so that
-    a walk of a day needs no more memory than one of a minute.
+    a walk of a day needs no more memory than one of a minute. A save tells where the walk stands; where it was before,
+    the actions tell, should somebody go back.
     """
 
     def __init__(self, scene: Scene | Place, *, start: Pose | None = None, camera: Camera | None = None):
         self.scene = scene
         self.camera = camera or Camera()
-        self._poses = [start or scene.spawn_pose]
-        self._frame = self._look(0, self._poses[0])
+        self._start = start or scene.spawn_pose
+        self._poses, self._known_from = [self._start], 0  # of all frames from that index on
+        self._frame: Frame | None = None  # drawn once somebody wants to see it
         self._actions: list[Action] = []
         self._is_closed = False
 
     @property
     def frame(self) -> Frame:
+        if self._frame is None:
+            self._frame = self._look(len(self._actions), self._poses[-1])
         return self._frame
 
     @property
@@ -84,15 +89,18 @@ class SceneSession:
     def step(self, action: Action) -> Frame:
         """Walk, and look; a step that dreams elsewhere changes nothing, for all of a scene is known. Raises ActionError
         for free words: a scene understands motions only."""
-        if self._is_closed:
-            raise RuntimeError("this scene session is closed; open another")
-        if action.motion is None and action.at is None:
-            raise ActionError(f"'{action.text}' is no motion; a true scene understands motions only")
-        pose = self._after(self._poses[-1], action)
-        self._frame = self._look(len(self._poses), pose)
+        pose = self._next(action)
+        frame = self._look(len(self._actions) + 1, pose)
         self._poses.append(pose)
         self._actions.append(action)
-        return self.frame
+        self._frame = frame
+        return frame
+
+    def retrace(self, action: Action) -> None:
+        """Walk as `step` does, and draw the frame only if it is still on show when somebody wants to see it."""
+        self._poses.append(self._next(action))
+        self._actions.append(action)
+        self._frame = None
 
     def rollout(self, actions: Iterable[Action]) -> Rollout:
         return walk(self, actions)
@@ -101,26 +109,30 @@ class SceneSession:
         twin = SceneSession.__new__(SceneSession)
         twin.scene, twin.camera, twin._is_closed = self.scene, self.camera, False
         twin._frame, twin._poses, twin._actions = self._frame, list(self._poses), list(self._actions)
+        twin._start, twin._known_from = self._start, self._known_from
         return twin
 
     def rewind(self, frames: int) -> Frame:
         if not 0 <= frames <= len(self._actions):
             raise ValueError(f"cannot rewind {frames} frames; {len(self._actions)} have been walked")
         if frames:
-            del self._poses[len(self._poses) - frames :]
-            del self._actions[len(self._actions) - frames :]
-            self._frame = self._look(len(self._poses) - 1, self._poses[-1])
+            left = len(self._actions) - frames
+            if left < self._known_from:
+                self._recall()
+            del self._poses[left + 1 - self._known_from :]
+            del self._actions[left:]
+            self._frame = self._look(left, self._poses[-1])
         return self.frame
 
     def save(self, path: str | Path) -> None:
-        """Write which place it is, start and actions as JSON: they rebuild the walk exactly."""
-        start = self._poses[0]
+        """Write which place it is, start, actions and where they led to as JSON: they rebuild the walk exactly."""
         state = {
             "roam": "scene session",
             "format": FORMAT,
             **told(self.scene),
             "camera": [self.camera.width, self.camera.height, self.camera.fov_deg],
-            "start": pose_row(start),
+            "start": pose_row(self._start),
+            "pose": pose_row(self._poses[-1]),
             "actions": [_row(action) for action in self._actions],
         }
         partial = Path(f"{path}.partial")
@@ -137,7 +149,7 @@ class SceneSession:
 
     def outlook(self) -> TrueOutlook:
         """What can be looked at: the place, as it is."""
-        return TrueOutlook(self.scene, self._frame.index, self._poses[-1], self.camera)
+        return TrueOutlook(self.scene, len(self._actions), self._poses[-1], self.camera)
 
     def look(self, pose: Pose, *, camera: Camera | None = None, ipd_m: float = 0.0) -> Sight:
         """What is seen from any pose, by the frames' own camera unless another is given. Raises LookError for a look
@@ -147,12 +159,33 @@ class SceneSession:
     def close(self) -> None:
         self._is_closed = True
 
-    def _go(self, actions: list[Action]) -> None:
-        """Walk without looking but at the end."""
-        for action in actions:
-            self._poses.append(self._after(self._poses[-1], action))
+    def _go(self, actions: list[Action], end: Pose | None) -> None:
+        """Walk without looking: to `end`, where it is known that these actions lead there."""
+        if end is None:
+            self._poses = self._walked(actions)
+        else:
+            self._poses, self._known_from = [end], len(actions)
         self._actions += actions
-        self._frame = self._look(len(self._poses) - 1, self._poses[-1])
+
+    def _recall(self) -> None:
+        """Find out again where the walk has been since its start."""
+        self._poses = [*self._walked(self._actions[: self._known_from])[:-1], *self._poses]
+        self._known_from = 0
+
+    def _walked(self, actions: list[Action]) -> list[Pose]:
+        """Where these actions lead to from the start, one after the other; the start first."""
+        poses = [self._start]
+        for action in actions:
+            poses.append(self._after(poses[-1], action))
+        return poses
+
+    def _next(self, action: Action) -> Pose:
+        """Where an action leads to from here. Raises ActionError, as `step` does."""
+        if self._is_closed:
+            raise RuntimeError("this scene session is closed; open another")
+        if action.motion is None and action.at is None:
+            raise ActionError(f"'{action.text}' is no motion; a true scene understands motions only")
+        return self._after(self._poses[-1], action)
 
     def _after(self, pose: Pose, action: Action) -> Pose:
         return pose if action.at is not None else self.scene.walked(pose, action.known_motion)
@@ -176,7 +209,8 @@ def load_scene_session(path: str | Path) -> SceneSession:
         if max(_whole(width), _whole(height)) > MAX_SIDE:
             raise SceneError(f"{path} has frames of {width}x{height}; at most {MAX_SIDE} a side are drawn")
         session = SceneSession(scene, start=_pose(state["start"]), camera=Camera(width, height, fov_deg))
-        session._go([_action(*row) for row in state["actions"]])
+        end = _pose(state["pose"]) if "pose" in state else None  # the first saves had none
+        session._go([_action(*row) for row in state["actions"]], end)
     except SceneError:
         raise
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
@@ -208,7 +242,10 @@ def _action(text: object, *rest: Any) -> Action:
         raise ValueError(f"{text!r} where words were wanted")
     if len(rest) == 1:
         return Action(text, at=_pose(rest[0]))
-    return Action(text, motion_of(rest))
+    motion = motion_of(rest)
+    if not (math.hypot(motion.forward, motion.right) <= FARTHEST_STEP_M and all(map(math.isfinite, rest))):
+        raise ValueError(f"{str(rest)[:80]} where a step was wanted")
+    return Action(text, motion)
 
 
 def _sum(state: dict) -> str:

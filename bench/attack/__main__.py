@@ -44,7 +44,7 @@ def main() -> None:
     for name in wanted.only or known:
         print(f"{name} ...", file=sys.stderr, flush=True)
         measured[name] = known[name]()
-        path = keep(measured, machine, wanted.out)  # what is measured stays, whatever the next part runs into
+        path = keep({name: measured[name]}, machine, wanted.out)  # it stays, whatever the next part runs into
     show(measured, machine)
     print(f"kept in {path}")
     missed = sum(not finding.is_met for findings in measured.values() for finding in findings)

@@ -12,6 +12,19 @@ from ...viewer.wire import protocol as p
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
 JUNK = [None, -1, 2**64 - 1, "x" * 500, b"\xff", [1, [2]], {"a": 1}, 1e308, True, "act", "open", "hello", [], -0.5]
+NEEDED = {  # what messages must say, and something that may stand there
+    "seq": 7,
+    "session": "0123456789abcdef",
+    "token": "ab" * 16,
+    "frames": 1,
+    "name": "x",
+    "versions": [1],
+    "pose": [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0],
+    "game": "x",
+    "width": 64,
+    "height": 64,
+    "fov_deg": 90.0,
+}
 KEYS = ["type", "seq", "session", "text", "versions", "frames", "v", "name", "token", "motion", "clock", "credits"]
 
 
@@ -36,7 +49,7 @@ def _misfilled(rng: random.Random) -> bytes:
     """A known type with a value of the wrong kind in one of its fields."""
     while True:
         kind = rng.choice([c for c in p.CLIENT_MESSAGES.values() if c is not p.Goodbye])
-        header = _filled(kind)
+        header = filled(kind)
         header[rng.choice(list(header))] = rng.choice(JUNK)
         packed = msgpack.packb({"v": 1, "type": kind.TYPE, **header})
         try:
@@ -48,12 +61,12 @@ def _misfilled(rng: random.Random) -> bytes:
 def _good(rng: random.Random) -> bytes:
     kinds: list[type[p.Message]] = [p.Act, p.Credit, p.Watch, p.Resume, p.Rewind, p.Save, p.Stats, p.Ping]
     kind = rng.choice(kinds)
-    return msgpack.packb({"v": 1, "type": kind.TYPE, **_filled(kind)})
+    return msgpack.packb({"v": 1, "type": kind.TYPE, **filled(kind)})
 
 
-def _filled(kind: type[p.Message]) -> dict:
-    needed = {"seq": 7, "session": "0123456789abcdef", "token": "ab" * 16, "frames": 1, "name": "x", "versions": [1]}
-    return {f.name: needed[f.name] if f.default is MISSING else f.default for f in fields(kind)}
+def filled(kind: type[p.Message]) -> dict:
+    """A header of that kind as it may be, with everything that it must say."""
+    return {f.name: NEEDED[f.name] if f.default is MISSING else f.default for f in fields(kind)}
 
 
 def zmtp(rng: random.Random) -> bytes:

@@ -10,7 +10,7 @@ from roam.scenes.explorer import SceneSession, load_scene_session
 from roam.scenes.paths import loop, out_and_back, poses_of, random_walk
 from roam.scenes.recorder import load_recording, record
 from roam.scenes.render import FAR, render
-from roam.scenes.scene import BODY_RADIUS, EYE_HEIGHT, PLAIN, SceneError, load_scene
+from roam.scenes.scene import BODY_RADIUS, EYE_HEIGHT, PLAIN, Scene, SceneError, load_scene
 from roam.scenes.splits import FAMILIES, SPLITS, make_scene, scene_seed
 from roam.world.action import Action, ActionError, parse_action
 from roam.world.pose import Camera, Motion, Pose
@@ -136,6 +136,39 @@ def test_a_scene_session_forks_rewinds_and_saves(tmp_path):
         load_scene_session(tmp_path / "walk.json")
 
 
+def test_a_save_tells_where_the_walk_stands_and_the_actions_where_it_was(tmp_path, monkeypatch):
+    session = SceneSession(make_scene("dev", 5), camera=Camera(16, 16))
+    walk = [parse_action(t) for t in ("move forward", "turn left 20 degrees", "look down 5 degrees")] * 3
+    shown = [session.frame.digest, *(session.step(action).digest for action in walk)]
+    session.save(tmp_path / "walk.json")
+    walked = []
+    monkeypatch.setattr(Scene, "walked", lambda *told, walked_=Scene.walked: walked.append(1) or walked_(*told))
+    loaded = load_scene_session(tmp_path / "walk.json")
+    assert loaded.frame.digest == shown[-1] and not walked  # a long walk is there at once
+    assert [loaded.step(walk[0]).digest, loaded.rewind(1).digest] == [session.step(walk[0]).digest, shown[-1]]
+    twin = loaded.fork()
+    assert [loaded.rewind(1).digest for _ in walk] == shown[-2::-1]
+    assert (twin.rewind(4).digest, twin.rewind(4).digest, twin.rewind(0).digest) == (shown[5], shown[1], shown[1])
+    twin.save(tmp_path / "walk.json")
+    old = {k: v for k, v in json.loads((tmp_path / "walk.json").read_text()).items() if k not in ("pose", "sum")}
+    (tmp_path / "walk.json").write_text(json.dumps(old))  # as they once were
+    assert load_scene_session(tmp_path / "walk.json").rewind(1).digest == shown[0]
+
+
+def test_steps_that_are_done_again_draw_nothing_but_what_is_looked_at(monkeypatch):
+    session, again = (SceneSession(make_scene("dev", 5), camera=Camera(16, 16)) for _ in range(2))
+    drawn = []
+    monkeypatch.setattr(again, "_look", lambda index, pose: drawn.append(index) or session._look(index, pose))
+    for text in ["move forward", "turn left"] * 5:
+        session.step(parse_action(text))
+        again.retrace(parse_action(text))
+    assert again.frame.digest == session.frame.digest and again.frame.index == 10
+    assert drawn == [10]
+    with pytest.raises(ActionError):
+        again.retrace(Action("open the door"))
+    assert again.rewind(3).digest == session.rewind(3).digest
+
+
 def test_a_walk_through_a_scene_keeps_where_it_was_and_not_what_it_saw():
     session, seen = SceneSession(make_scene("dev", 5), camera=Camera(16, 16)), []
     for text in ["move forward", "turn left"] * 5:
@@ -208,6 +241,8 @@ def test_recordings_resume_and_read_back_and_their_words_lead_to_their_poses(tmp
         {"actions": [[None, 0, 0, 0, 0]]},
         {"actions": {"move": 1}},
         {"actions": [["move forward", 1e9, 0, 0, 0]]},
+        {"pose": [0, 0, 1.5, 1]},
+        {"pose": [1e308, 0, 1.5, 1, 0, 0, 0]},
     ],
 )
 def test_a_save_from_a_stranger_is_refused_before_anything_is_made_of_it(tmp_path, changes):

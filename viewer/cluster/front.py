@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 PING_S = 2.0  # to each worker on each line, so that nobody is taken for gone
 RETRY_MS = 5
-MAX_READS = 200  # messages read before workers get their turn
+READ_S = 0.005  # of reading messages before workers get their turn
 PAUSE_S = 0.01  # after a turn that failed: one that always fails must not take a whole core
 
 
@@ -143,10 +143,8 @@ class Front(Reception):
             line = self.books.lines.with_socket(socket)
             if line:
                 self._read(line)
-        for _ in range(MAX_READS):
-            mail = self._wire.receive()
-            if mail is None:
-                break
+        until = time.monotonic() + READ_S
+        while time.monotonic() < until and (mail := self._wire.receive()) is not None:
             self.receive(mail)
         self._has_backlog = self.catch_up() or self.books.lines.empty_outboxes()
         self._wire.empty_outboxes()

@@ -111,6 +111,7 @@ class RayFleet:
                     include_dashboard=False,
                     object_store_memory=STORE_BYTES,
                     _node_ip_address="127.0.0.1",
+                    _system_config={"worker_niceness": 0},  # by itself Ray has whatever else runs go before our steps
                     **quiet,
                 )
         except (ConnectionError, RuntimeError, ValueError) as error:

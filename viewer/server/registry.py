@@ -44,6 +44,7 @@ class Limits:
     max_backlog_bytes: int = 16 * 2**20  # of those messages
     max_outbox: int = 4000  # answers that a client who does not read may leave lying
     park_s: float = 300.0  # a walk that stood still for this long is moved to disk
+    left_s: float = 30.0  # the same of a walk that nobody sees any more
     patience_s: float = 10.0  # a client that was silent for this long is gone
     keep_s: float = 30 * 86400.0  # a walk that nobody took up for this long makes room for others
     unused_s: float = 60.0  # a walk in which nothing was done makes room after this long
@@ -164,9 +165,15 @@ class ServedWalk:
             return False
         return self.viewers[self.driver].has_room
 
+    @property
+    def idle_s(self) -> float:
+        """Seconds since it was last driven, or left."""
+        return time.monotonic() - self.active_at
+
     def leave(self, client: bytes) -> None:
         """Take note that a client no longer sees or drives this walk."""
-        self.viewers.pop(client, None)
+        if self.viewers.pop(client, None):
+            self.active_at = time.monotonic()
         if self.driver == client:
             self.driver = None
             self.controls.release()
@@ -300,10 +307,9 @@ class Registry:
         is_large = kept_bytes >= self.limits.max_kept_bytes_each
         if not is_full and not is_large and len(theirs) < self.limits.max_kept_each:
             return None
-        now = time.monotonic()
         left = [session for session in (self.sessions.values() if is_full else theirs) if session.driver is None]
-        unused = [session for session in left if not session.is_used and now - session.active_at > self.limits.unused_s]
-        old = [session for session in left if now - session.active_at > self.limits.keep_s]
+        unused = [session for session in left if not session.is_used and session.idle_s > self.limits.unused_s]
+        old = [session for session in left if session.idle_s > self.limits.keep_s]
         if not unused and not old:
             held = f"{len(self.sessions)} walks are kept here" if is_full else f"{len(theirs)} of your walks are kept"
             held += f", {kept_bytes >> 20} MB" if is_large else ""

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.25
 RETRY_MS = 5  # how soon to try a client again whose pipe was full
-MAX_READS = 200  # messages read before frames get their turn
+READ_S = 0.005  # of reading messages before frames get their turn
 PAUSE_S = 0.01  # after a turn that failed: one that always fails must not take a whole core
 
 
@@ -181,16 +181,14 @@ class Server:
         is_blocked = bool(self._registry.touched) or self._wire.has_outbox or self._has_backlog
         self._wire.wait(RETRY_MS if is_blocked else max(1, int((self._next_tick - time.monotonic()) * 1000)))
         self._stepper.collect()
-        for _ in range(MAX_READS):
-            received = self._wire.receive()
-            if received is None:
-                break
+        until = time.monotonic() + READ_S
+        while time.monotonic() < until and (received := self._wire.receive()) is not None:
             self._handlers.receive(received)
         self._has_backlog = self._handlers.catch_up()
         self._wire.empty_outboxes()
         self._look_after(self._registry.touched)
         if self._explorers.num_awake > self.limits.max_awake and self._num_too_many > 0:
-            self._park_walks(idle_s=self.limits.park_s)
+            self._park_walks()
         if time.monotonic() >= self._next_tick:
             self._next_tick = time.monotonic() + TICK_S
             self._tick()
@@ -290,7 +288,7 @@ class Server:
         for client in list(self._wire.clients.values()):
             if now - client.seen_at > self.limits.patience_s:
                 self._wire.drop(client.id, "it was silent for too long")
-        self._park_walks(idle_s=self.limits.park_s)
+        self._park_walks()
 
     @property
     def _num_too_many(self) -> int:
@@ -298,12 +296,14 @@ class Server:
         parking = sum(session.is_parking for session in self._registry.sessions.values())
         return self._explorers.num_awake + self._handlers.num_opening - parking - self.limits.max_awake
 
-    def _park_walks(self, *, idle_s: float) -> None:
-        """Move to disk the walks that stood still for so long and, if too many are in memory, the stillest."""
-        now, too_many = time.monotonic(), self._num_too_many
+    def _park_walks(self) -> None:
+        """Move to disk the walks that nobody sees, those that stood still for long and, if too many are in memory, the
+        stillest."""
+        too_many, limits = self._num_too_many, self.limits
         still = [s for s in self._registry.sessions.values() if not (s.is_parked or s.is_stepping or s.jobs or s.looks)]
         for number, session in enumerate(sorted(still, key=lambda session: session.active_at)):
-            if number < too_many or now - session.active_at > idle_s:
+            patience_s = limits.park_s if session.viewers else min(limits.left_s, limits.park_s)
+            if number < too_many or session.idle_s > patience_s:
                 self._park(session)
 
     def _park(self, session: ServedWalk) -> None:

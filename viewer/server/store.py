@@ -61,6 +61,13 @@ class Changing(Protocol):
     def save_changes(self, path: Path, before: Explorer) -> bool: ...
 
 
+@runtime_checkable
+class Retracing(Protocol):
+    """An explorer that can do a step again without making its frame, until somebody asks for `frame`."""
+
+    def retrace(self, action: Action) -> None: ...
+
+
 def saves_changes(explorer: Explorer) -> bool:
     return isinstance(explorer, Changing) and explorer.saves_changes
 
@@ -228,13 +235,14 @@ class Store:
         meta = self.meta(session)
         explorer, meta = self._loaded(meta, load)
         say(explorer)
+        step = explorer.retrace if isinstance(explorer, Retracing) else explorer.step
         end = meta.snapshot
         while (path := self._session(session) / f"log-{end}.jsonl").exists():
             acts, is_whole = _read_log(path)
             for done in acts:
                 yield
                 if done.action:
-                    explorer.step(done.action)
+                    step(done.action)
                 elif done.rewound:
                     explorer.rewind(done.rewound)
                 meta = meta.after(done)

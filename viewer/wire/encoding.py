@@ -16,7 +16,7 @@ from ...world.frame import Frame, Timing
 from ...world.pose import Camera
 from ...world.records import known_pose_of, pose_of, pose_row
 from ...world.sight import Gaze, Piece, Sight
-from ..files.pictures import SENT_FORMATS, PictureError, read_picture
+from ..files.pictures import SENT_FORMATS, SENT_SIDE, PictureError, read_picture
 from .protocol import MAX_SIDE, FrameHead, PiecesHead, ProtocolError, Record, SightHead, Viewing
 from .protocol import Look as LookMessage
 
@@ -158,9 +158,11 @@ def decode_pieces(head: PiecesHead, payload: bytes | memoryview) -> list[Piece]:
 
 
 def read_image(payload: bytes | memoryview) -> np.ndarray:
-    """A client's JPEG, PNG or WebP as (H, W, 3) uint8, upright; its size is checked before it is decoded."""
+    """A client's JPEG, PNG or WebP as (H, W, 3) uint8, upright; its size is checked before it is decoded. One larger
+    than our own clients send is made as small as theirs before Python sees its pixels, which no other thread can run
+    beside."""
     try:
-        return read_picture(payload, formats=SENT_FORMATS, max_side=MAX_SIDE)
+        return read_picture(payload, formats=SENT_FORMATS, max_side=MAX_SIDE, within=SENT_SIDE)
     except PictureError as error:
         is_large = "make it smaller" in str(error)
         raise ProtocolError("too_large" if is_large else "bad_request", str(error)) from error

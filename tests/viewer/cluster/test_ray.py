@@ -35,6 +35,7 @@ def test_a_worker_killed_under_a_walk_costs_it_nothing(tmp_path):
             for walk in walks:
                 client.step(walk, action)
         victim = front.books.posts[front.books.routes.by_session[walks[0]].worker].about
+        assert os.getpriority(os.PRIO_PROCESS, victim.pid) == os.nice(0)  # as a server would run; Ray's own is 15
         os.kill(victim.pid, signal.SIGKILL)
         for action in WALK[4:]:
             for walk in walks:

@@ -105,6 +105,7 @@ def test_large_photographs_are_made_smaller_before_they_are_sent():
         assert len(sent) < 8 << 20 and max(over_the_wire(sent).shape) <= SENT_SIDE
     small = written(scene())
     assert to_send(small) is small
+    assert over_the_wire(written(Image.new("RGB", (3000, 2000), "teal"))).shape == (1365, SENT_SIDE, 3)
 
 
 def test_what_is_no_picture_is_refused_by_name(tmp_path):

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from roam.viewer.client.client import Client, ConnectionLostError
 from roam.viewer.client.remote_session import RemoteSession
-from roam.viewer.server.registry import Limits
+from roam.viewer.server.command_queue import CommandQueue
+from roam.viewer.server.registry import Limits, ServedWalk, Viewer
 from roam.viewer.server.server import Server
 from roam.viewer.server.store import Meta, Store, StoreError
 from roam.viewer.wire import protocol as p
+from roam.viewer.wire.encoding import Look
 from roam.world.action import ActionError, parse_action
 
 from .doubles import Tiny, TinyWorlds, gauge
@@ -24,7 +26,8 @@ ROOT = Path(__file__).parents[3]
 SERVE = """
 import sys
 from roam.viewer.commands.serve import serve
-from roam.viewer.server.registry import Limits
+from roam.viewer.server.command_queue import CommandQueue
+from roam.viewer.server.registry import Limits, ServedWalk, Viewer
 from tests.viewer.server.doubles import TinyWorlds
 serve(TinyWorlds(), sys.argv[1], folder=sys.argv[2], limits=Limits(snapshot_frames=7))
 """
@@ -180,6 +183,30 @@ def test_a_walk_that_is_parked_and_seen_by_nobody_takes_no_memory_for_its_frame(
         assert gauge(server, "frames_held") == 0
         with Client(server.address) as client:
             assert RemoteSession.resume(client, token).frame.digest == walk.frame.digest
+
+
+def test_a_walk_that_nobody_sees_any_more_is_parked_long_before_one_that_stands_still(tmp_path):
+    with Server(TinyWorlds(), folder=tmp_path, limits=Limits(left_s=0.2)) as server, Client(server.address) as client:
+        still = RemoteSession.open(client, seed=4)
+        still.step(WALK[0])
+        with Client(server.address) as other:
+            left = RemoteSession.open(other, seed=3)
+            left.step(WALK[0])
+            token = other.token(left.id)
+        deadline = time.monotonic() + 60
+        while client.stats().sessions > 1 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert (client.stats().sessions, client.stats().parked) == (1, 1)
+        assert RemoteSession.resume(client, token).step(WALK[1]).digest == Tiny(3).rollout(WALK[:2]).frames[-1].digest
+
+
+def test_a_walk_is_left_when_its_last_viewer_goes_however_long_it_stood_still(tmp_path):
+    walk = ServedWalk("id", "secret", CommandQueue("id"), active_at=time.monotonic() - 1000)
+    walk.viewers[b"one"] = Viewer(Look(), 1, is_driver=False)
+    walk.leave(b"somebody else")
+    assert walk.idle_s > 999
+    walk.leave(b"one")
+    assert walk.idle_s < 100
 
 
 def test_more_walks_than_fit_in_memory_take_turns(tmp_path):

@@ -8,6 +8,7 @@ import msgpack
 import pytest
 from roam.viewer.client.client import Client, ServerError
 from roam.viewer.client.remote_session import RemoteSession
+from roam.viewer.server.handlers import Handlers
 from roam.viewer.server.registry import Limits
 from roam.viewer.wire import protocol as p
 from roam.world.action import parse_action
@@ -61,6 +62,25 @@ def check_nonsense_leaves_the_server_serving(wires, client, count: int):
 
 def test_thousands_of_malformed_messages_leave_the_server_serving(wires, client):
     check_nonsense_leaves_the_server_serving(wires, client, 3000)
+
+
+def test_messages_that_take_long_to_read_leave_frames_their_turn(server, client, wires, monkeypatch):
+    read = []
+
+    def slowly(handlers, mail, receive=Handlers.receive):
+        if b"ping" in mail.parts[0]:
+            time.sleep(0.002)
+            read.append(mail)
+        receive(handlers, mail)
+
+    walk, guest = RemoteSession.open(client, seed=8), wires()
+    guest.greet()
+    monkeypatch.setattr(Handlers, "receive", slowly)
+    for _ in range(1000):
+        guest.send(p.Ping())
+    before = len(read)
+    walk.step(FORWARD)
+    assert len(read) - before < 150  # it took four hundred
 
 
 @pytest.mark.slow
