@@ -68,7 +68,9 @@ def batch_of(recipe: Recipe, step: int) -> tuple[np.ndarray, np.ndarray]:
     """The views of one step: as many scenes indoors as outdoors, half of the views mirrored, some of them softened."""
     rng = np.random.default_rng([recipe.seed, step, 17])
     count = recipe.batch // recipe.views
-    parts = [views_of(make_scene("train", recipe.first_scene + step * count + k), rng, recipe.views) for k in range(count)]
+    parts = [
+        views_of(make_scene("train", recipe.first_scene + step * count + k), rng, recipe.views) for k in range(count)
+    ]
     pixels, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
     mirrored = rng.uniform(size=len(pixels)) < 0.5
     pixels[mirrored], labels[mirrored] = pixels[mirrored, :, ::-1], labels[mirrored, :, ::-1]
