@@ -102,12 +102,13 @@ def traits(
     )
 
 
-def measure(dream: Traits, truth: Traits) -> dict[str, float | None]:
+def measure(dream: Traits, truth: Traits, *, least: float = WHOLE) -> dict[str, float | None]:
     """Every measure of a row, for the same scenes and frames as the truth's; None where the walks do not ask it.
 
-    What dreams look like is asked of frames that are new as good as whole; how they join, of those that have a border.
+    What dreams look like is asked of frames that are new as good as whole, or by `least` of their share; how they join,
+    of those that have a border.
     """
-    ours, true = whole(dream), whole(truth)
+    ours, true = whole(dream, least), whole(truth, least)
     if not len(true.scene):
         return {"seam": seam(dream, truth), "fit": fit(dream, truth)}
     return {
@@ -129,9 +130,9 @@ def _pieces(classes: np.ndarray, mask: np.ndarray) -> int:
     return sum(cv2.connectedComponents((mask & (classes == k)).astype(np.uint8))[0] - 1 for k in range(len(CLASSES)))
 
 
-def whole(rows: Traits) -> Traits:
-    """The frames that are new almost as a whole (WHOLE)."""
-    return rows.where(rows.weight >= WHOLE)
+def whole(rows: Traits, least: float = WHOLE) -> Traits:
+    """The frames that are new almost as a whole, or by at least such a share."""
+    return rows.where(rows.weight >= least)
 
 
 KINDS = {"things": THING, "structure": STRUCTURE, "ground": GROUND, "above": ABOVE}

@@ -33,7 +33,10 @@ def darkness(spot, pixels, depth):
 
 
 DARK = Judge(
-    {"dark": 1.0, "even": 0.5}, lambda examples: darkness, {"white": lambda spot, picture, seed: picture * 0 + 255}
+    {"dark": 1.0, "even": 0.5},
+    lambda examples: darkness,
+    {"white": lambda spot, picture, seed: picture * 0 + 255},
+    lambda groups: {"dreams": float(sum(len(pixels) for _, pixels in groups))},
 )
 
 

@@ -63,7 +63,8 @@ def test_a_step_makes_the_better_answers_likelier_and_adapters_can_be_set_aside(
     answers = [player.answered(replace(player.requests[0], seed=int(rng.integers(2**40)))) for _ in range(4)]
     with torch.no_grad():
         before = [player.log_probabilities(one) for one in answers]
-        row = player.step(0)
+    row = player.step(0)
+    with torch.no_grad():
         after = [player.log_probabilities(one) for one in answers]
         start = [player.log_probabilities(one, at_start=True) for one in answers]
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(start, before, strict=True)) and row["leash"] > 0

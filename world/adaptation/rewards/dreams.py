@@ -69,8 +69,8 @@ class Studio:
             raise RewardError("these weights have no painter, and dream nothing that could be rewarded")
         if checkpoint.dida.dream_guidance != 1:
             raise RewardError(
-                f"these weights are guided ({checkpoint.dida.dream_guidance:g}), so that what is drawn is not what they "
-                "say; teach them to be guided of themselves first: roam train --stage guide"
+                f"these weights are guided ({checkpoint.dida.dream_guidance:g}), so that what is drawn is not what "
+                "they say; teach them to be guided of themselves first: roam train --stage guide"
             )
         if not checkpoint.dida.dream_temperature:
             raise RewardError("these weights dream at temperature 0, and every dream of a group would be the same")

@@ -5,7 +5,7 @@ and a strip of dreams to look at. Knows no measure and no model.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,11 +14,10 @@ from PIL import Image
 
 from .dreams import Group
 from .spots import Spot
-from .system import Rewards
+from .system import Judge, Rewards
 
 DRAWS = 1000  # of the bootstrap over scenes
 SHOWN, BESIDE = 8, 2  # spots of the strip, and dreams of each, before and after
-Damage = Callable[[Spot, np.ndarray, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -46,16 +45,18 @@ class Change:
 @dataclass(frozen=True)
 class Report:
     """changes: of every part, the whole first; spoilt: what the dreams of afterwards would earn if they were spoilt, by
-    damage, less what they earn as they are: the whole, and each part; strip: (H, W, 3) uint8."""
+    damage, less what they earn as they are: the whole, and each part; audit: what nobody was rewarded for, before and
+    after; strip: (H, W, 3) uint8."""
 
     scenes: int
     dreams: int
     changes: tuple[Change, ...]
     spoilt: Mapping[str, Mapping[str, float]]
+    audit: Mapping[str, tuple[float, float]]
     strip: np.ndarray
 
 
-def report_of(before: Sequence[Held], after: Sequence[Held], rewards: Rewards, damages: Mapping[str, Damage]) -> Report:
+def report_of(before: Sequence[Held], after: Sequence[Held], rewards: Rewards, judge: Judge) -> Report:
     """before and after: of the same spots, with the same seeds."""
     scenes = np.array([held.group.spot.scene for held in before])
     rows = [_values(held, rewards) for held in (before, after)]
@@ -71,9 +72,11 @@ def report_of(before: Sequence[Held], after: Sequence[Held], rewards: Rewards, d
         )
         for name, values in rows[1].items()
     ]
-    spoilt = {name: _spoilt(after, rows[1], rewards, damage) for name, damage in damages.items()}
+    spoilt = {name: _spoilt(after, rows[1], rewards, damage) for name, damage in judge.damages.items()}
+    old, new = (judge.audit([(h.group.spot, h.group.pixels) for h in held]) for held in (before, after))
+    audit = {name: (value, new[name]) for name, value in old.items()}
     dreams = sum(len(held.group.pixels) for held in after)
-    return Report(len(np.unique(scenes)), dreams, tuple(changes), spoilt, strip_of(before, after))
+    return Report(len(np.unique(scenes)), dreams, tuple(changes), spoilt, audit, strip_of(before, after))
 
 
 def _truth_of(spot: Spot) -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +107,7 @@ def _interval(change: np.ndarray, scenes: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _spoilt(held: Sequence[Held], whole: Mapping[str, np.ndarray], rewards: Rewards, damage: Damage):
+def _spoilt(held: Sequence[Held], whole: Mapping[str, np.ndarray], rewards: Rewards, damage) -> dict[str, float]:
     rows = []
     for one in held:
         spot, group = one.group.spot, one.group
@@ -128,7 +131,7 @@ def strip_of(before: Sequence[Held], after: Sequence[Held]) -> np.ndarray:
 def write_report(report: Report, folder: Path) -> None:
     """report.md for people, report.json for programs, strip.png for the eye."""
     (folder / "report.md").write_text(markdown(report), encoding="utf-8")
-    told = {"scenes": report.scenes, "dreams": report.dreams, "spoilt": report.spoilt}
+    told = {"scenes": report.scenes, "dreams": report.dreams, "spoilt": report.spoilt, "audit": report.audit}
     told["changes"] = [asdict(change) for change in report.changes]
     (folder / "report.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
     Image.fromarray(report.strip).save(folder / "strip.png")
@@ -156,4 +159,9 @@ def markdown(report: Report) -> str:
     ]
     for damage, values in report.spoilt.items():
         lines.append(f"| {damage} | " + " | ".join(f"{values[name]:+.3f}" for name in names) + " |")
+    if report.audit:
+        lines += ["", "What nobody was rewarded for, of all these dreams together:", ""]
+        lines += ["| | " + " | ".join(report.audit) + " |", "|" + " --- |" * (len(report.audit) + 1)]
+        for k, when in enumerate(("before", "after")):
+            lines.append(f"| {when} | " + " | ".join(f"{values[k]:.3f}" for values in report.audit.values()) + " |")
     return "\n".join(lines) + "\n"

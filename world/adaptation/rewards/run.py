@@ -106,8 +106,8 @@ def run_rewards(order: RewardOrder, judge: Judge, *, show: Show | None = None) -
     rewards = Rewards(judge.fitted(_examples(order, studio, trainer, show)), order.weights)
     player = Player(order.recipe, studio, trainer, rewards)
     player.learn(order.out / "run", show)
-    before, after = (player.held_out(which) for which in (player.start, trainer))
-    write_report(report_of(before, after, rewards, judge.damages), order.out)
+    before = player.begun or player.held_out(player.start)
+    write_report(report_of(before, player.newest, rewards, judge), order.out)
     save_checkpoint(replace(checkpoint, model=trainer.exported()), order.out / "checkpoint")
     return order.out / "checkpoint"
 
@@ -143,7 +143,9 @@ class Player:
         self.start = copy.deepcopy(trainer).eval().requires_grad_(False)
         self.temperature = studio.checkpoint.dida.dream_temperature
         self.optimizer = torch.optim.AdamW(trainer.parameters(), lr=recipe.peak, betas=(0.9, 0.95), weight_decay=0.0)
-        self._held: list[Spot] = []
+        self._spots: list[Spot] = []
+        self.begun: list[Held] = []  # what was measured before the first step, if it was in this process
+        self.newest: list[Held] = []  # and what was last
 
     def learn(self, folder: Path, show: Show) -> None:
         """Learn, or go on learning, in a folder: its log has a row for every step, and one for every measurement."""
@@ -155,7 +157,7 @@ class Player:
         forget_after(folder / "log.csv", step)
         share = max(step / recipe.max_steps, run.seconds / recipe.max_seconds)
         while share < 1:
-            if step % (recipe.measure_every or recipe.max_steps + 1) == 0:
+            if step % (recipe.measure_every or recipe.max_steps) == 0:
                 self._measure(run, step, share, show)
             row = self.step(step)
             step += 1
@@ -223,19 +225,20 @@ class Player:
 
     def held_out(self, trainer: WorldTrainer) -> list[Held]:
         """What a trainer's weights dream at spots of development scenes, and what that is worth."""
-        if not self._held:
+        if not self._spots:
             numbers = range(FIRST_HELD_OUT, FIRST_HELD_OUT + self.recipe.held_out)
             walks = [spots_of("dev", number, self.recipe.frames, self.studio.checkpoint) for number in numbers]
-            self._held += [spot for walk in walks for spot in walk]
-        if not self._held:
+            self._spots += [spot for walk in walks for spot in walk]
+        if not self._spots:
             raise RewardError(f"{self.recipe.held_out} held-out scenes show nothing new; measure more of them")
-        seeds = [[1_000 * spot.scene + 10 * spot.index + k for k in range(HELD_SEEDS)] for spot in self._held]
-        groups = self.studio.groups(trainer.exported(), self._held, seeds)
+        seeds = [[1_000 * spot.scene + 10 * spot.index + k for k in range(HELD_SEEDS)] for spot in self._spots]
+        groups = self.studio.groups(trainer.exported(), self._spots, seeds)
         return [Held(group, self.rewards.of(group.spot, group.pixels, group.depth)[1]) for group in groups]
 
     def _measure(self, run: Run, step: int, share: float, show: Show) -> None:
-        found = defaultdict(list)
-        for held in self.held_out(self.trainer):
+        found, self.newest = defaultdict(list), self.held_out(self.trainer)
+        self.begun = self.begun if step else self.newest
+        for held in self.newest:
             for name, values in held.parts.items():
                 found[name].append(values.mean())
             found["reward"].append(self.rewards.total(held.parts).mean())

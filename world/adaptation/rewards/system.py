@@ -48,11 +48,13 @@ class Rewards:
 class Judge:
     """Where a measure comes from. usual: every part with its weight; fitted: makes the measure from spots of training
     scenes with one dream (H, W, 3) uint8 each, as the model was before; damages: by name, what spoils a picture at a
-    spot, with a number to draw by: none of these may earn more than what it spoils."""
+    spot, with a number to draw by: none of these may earn more than what it spoils; audit: what others than the measure
+    say of groups (spot, pixels (G, H, W, 3)) taken together, none of which is rewarded."""
 
     usual: Mapping[str, float]
     fitted: Callable[[Sequence[tuple[Spot, np.ndarray]]], Measure]
     damages: Mapping[str, Callable[[Spot, np.ndarray, int], np.ndarray]]
+    audit: Callable[[Sequence[tuple[Spot, np.ndarray]]], Mapping[str, float]]
 
 
 def weights_of(asked: Sequence[str], usual: Mapping[str, float]) -> dict[str, float]:
