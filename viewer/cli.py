@@ -32,14 +32,8 @@ bench_app = typer.Typer(no_args_is_help=True, help="Measure: quality, speed, con
 app.add_typer(bench_app, name="bench")
 data_app = typer.Typer(no_args_is_help=True, help="Recordings, footage and examples: what is there, what is missing.")
 app.add_typer(data_app, name="data")
-tune_app = typer.Typer(help="Learn from examples.")
+tune_app = typer.Typer(no_args_is_help=True, help="Learn from examples and from rewards.")
 app.add_typer(tune_app, name="tune")
-
-
-@tune_app.callback(no_args_is_help=True)
-def _tune() -> None:
-    """Learn from examples."""
-
 
 cluster_app = typer.Typer(no_args_is_help=True, help="Many walks on many machines, on Ray.")
 app.add_typer(cluster_app, name="cluster")
@@ -85,6 +79,7 @@ for command in COMMANDS:
 data_app.command("check")(tuning.data_check)
 data_app.command("interleave")(tuning.data_interleave)
 tune_app.command("sft")(tuning.tune_sft)
+tune_app.command("reward")(tuning.tune_reward)
 for name, command in KEYS.items():
     keys_app.command(name)(command)
 for name, command in CLUSTER.items():

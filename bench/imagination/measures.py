@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 
 import cv2
 import numpy as np
 
 from ...world.pose import Camera, Pose
-from .recogniser import ABOVE, CELLS, CLASSES, GROUND, SIDE, STRUCTURE, THING, WIDTH, recognise
+from .recogniser import ABOVE, CELLS, CLASSES, GROUND, SIDE, STRUCTURE, THING, WIDTH, Recogniser, recognise
 
 LEAST, MOST = 0.15, 0.85  # shares of a frame that was never seen, between which it has a border worth judging
 WHOLE = 0.8  # from here on a frame is new as good as whole
@@ -62,11 +63,20 @@ def joined(parts: Sequence[Traits]) -> Traits:
     return Traits(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Traits)))
 
 
-def traits(pixels: np.ndarray, unseen: np.ndarray, index: Sequence[int], *, scene: int, seed: int = 0) -> Traits:
+def traits(
+    pixels: np.ndarray,
+    unseen: np.ndarray,
+    index: Sequence[int],
+    *,
+    scene: int,
+    seed: int = 0,
+    network: Recogniser | None = None,
+) -> Traits:
     """pixels (n, H, W, 3) uint8 of one walk; unseen (n, H, W) bool: where no true frame had shown anything, by the
-    truth's geometry; index (n,): the frames' places in the walk."""
+    truth's geometry; index (n,): the frames' places in the walk; network: another recogniser than the one that judges.
+    """
     n = len(pixels)
-    classes, bottleneck, entropy = recognise(pixels)
+    classes, bottleneck, entropy = recognise(pixels, network)
     small, cells = _pooled(unseen, SIDE) > 0.5, _pooled(unseen, CELLS)
     counts = np.maximum(small.sum((1, 2)), 1)
     shares = np.stack([(small & (classes == k)).sum((1, 2)) / counts for k in range(len(CLASSES))], 1)
@@ -92,12 +102,13 @@ def traits(pixels: np.ndarray, unseen: np.ndarray, index: Sequence[int], *, scen
     )
 
 
-def measure(dream: Traits, truth: Traits) -> dict[str, float | None]:
+def measure(dream: Traits, truth: Traits, *, least: float = WHOLE) -> dict[str, float | None]:
     """Every measure of a row, for the same scenes and frames as the truth's; None where the walks do not ask it.
 
-    What dreams look like is asked of frames that are new as good as whole; how they join, of those that have a border.
+    What dreams look like is asked of frames that are new as good as whole, or by `least` of their share; how they join,
+    of those that have a border.
     """
-    ours, true = whole(dream), whole(truth)
+    ours, true = whole(dream, least), whole(truth, least)
     if not len(true.scene):
         return {"seam": seam(dream, truth), "fit": fit(dream, truth)}
     return {
@@ -119,9 +130,9 @@ def _pieces(classes: np.ndarray, mask: np.ndarray) -> int:
     return sum(cv2.connectedComponents((mask & (classes == k)).astype(np.uint8))[0] - 1 for k in range(len(CLASSES)))
 
 
-def whole(rows: Traits) -> Traits:
-    """The frames that are new almost as a whole (WHOLE)."""
-    return rows.where(rows.weight >= WHOLE)
+def whole(rows: Traits, least: float = WHOLE) -> Traits:
+    """The frames that are new almost as a whole, or by at least such a share."""
+    return rows.where(rows.weight >= least)
 
 
 KINDS = {"things": THING, "structure": STRUCTURE, "ground": GROUND, "above": ABOVE}
@@ -341,6 +352,7 @@ def _pooled(mask: np.ndarray, side: int) -> np.ndarray:
     return mask.reshape(n, side, H // side, side, W // side).mean((2, 4), dtype=np.float32)
 
 
+@cache
 def _projection() -> np.ndarray:
     """(CELLS^2 WIDTH, PROJECTED) float32: random and fixed; keeps distances to a tenth (Johnson, Lindenstrauss)."""
     rng = np.random.default_rng(3)

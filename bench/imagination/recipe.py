@@ -1,4 +1,5 @@
 """Trains the recogniser: `python -m roam.bench.imagination.recipe`. True views of training scenes; one core, minutes.
+With `--seed 1 --first-scene 800000` it trains the one that rewards ask (rewards.py), which judges no benchmark.
 
 Every batch is drawn anew from training scenes that the world model's recordings do not use, and thrown away. Chosen on
 nothing: development scenes are looked at once, at the end, for the card.
@@ -31,7 +32,7 @@ FIRST_SCENE = 700_000  # of the training split
 @dataclass(frozen=True)
 class Recipe:
     """steps of `batch` views, `views` a scene; blurred: the share of views that are softened, by up to `blur` pixels;
-    lr: AdamW's highest, on a cosine; dev_scenes: looked at at the end.
+    lr: AdamW's highest, on a cosine; dev_scenes: looked at at the end; first_scene: number of the first training scene.
 
     A soft tree is a tree: how sharp it is, is measured elsewhere, and classes should not measure it again.
     """
@@ -45,6 +46,7 @@ class Recipe:
     weight_decay: float = 0.02
     seed: int = 0
     dev_scenes: int = 64
+    first_scene: int = FIRST_SCENE
 
 
 def views_of(scene: Scene, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +68,9 @@ def batch_of(recipe: Recipe, step: int) -> tuple[np.ndarray, np.ndarray]:
     """The views of one step: as many scenes indoors as outdoors, half of the views mirrored, some of them softened."""
     rng = np.random.default_rng([recipe.seed, step, 17])
     count = recipe.batch // recipe.views
-    parts = [views_of(make_scene("train", FIRST_SCENE + step * count + k), rng, recipe.views) for k in range(count)]
+    parts = [
+        views_of(make_scene("train", recipe.first_scene + step * count + k), rng, recipe.views) for k in range(count)
+    ]
     pixels, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
     mirrored = rng.uniform(size=len(pixels)) < 0.5
     pixels[mirrored], labels[mirrored] = pixels[mirrored, :, ::-1], labels[mirrored, :, ::-1]
@@ -126,12 +130,14 @@ def accuracy(network: Recogniser, recipe: Recipe) -> dict[str, dict[str, float]]
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the recogniser of `roam bench imagine`.")
     parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--first-scene", type=int, default=Recipe.first_scene, help="of the training split")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="file for the weights; the log goes beside it")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    recipe = Recipe(steps=options.steps)
+    recipe = Recipe(steps=options.steps, seed=options.seed, first_scene=options.first_scene)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    network = train(recipe, options.out.with_name("recogniser-log.csv"))
+    network = train(recipe, options.out.with_name(f"{options.out.stem}-log.csv"))
     save(network, options.out)
     print(asdict(recipe), f"{sum(p.numel() for p in network.parameters())} parameters")
     for family, shares in accuracy(network, recipe).items():

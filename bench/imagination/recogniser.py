@@ -22,6 +22,7 @@ SIDE, CELLS, WIDTH = 64, 8, 128  # pixels a side that it looks at; cells a side 
 CLASSES = ("above", "ground", "structure", "thing")
 ABOVE, GROUND, STRUCTURE, THING = range(4)
 WEIGHTS = Path(__file__).parent / "weights" / "recogniser.safetensors"
+REWARDING = WEIGHTS.with_name("rewarding.safetensors")  # of the one that rewards ask (rewards.py)
 _HOUSE = 3.0  # metres across: from here on a thing is a building
 _HALL = 2.75  # metres: indoors, what reaches up to here is part of the building, and what starts here is the ceiling
 _BATCH = 64
@@ -92,9 +93,9 @@ class Recognised(NamedTuple):
 
 
 @torch.inference_mode()
-def recognise(pixels: np.ndarray) -> Recognised:
-    """What pixels (n, H, W, 3) uint8 show."""
-    network, parts = shipped(), []
+def recognise(pixels: np.ndarray, network: Recogniser | None = None) -> Recognised:
+    """What pixels (n, H, W, 3) uint8 show, to the network that judges or to another."""
+    network, parts = network or shipped(), []
     for first in range(0, len(pixels), _BATCH):
         logits, bottleneck = network(shrunk(pixels[first : first + _BATCH]))
         sure = logits.log_softmax(1)
@@ -104,10 +105,10 @@ def recognise(pixels: np.ndarray) -> Recognised:
 
 
 @cache
-def shipped() -> Recogniser:
-    """The network with the weights that ship, in float32, ready to look."""
+def shipped(weights: Path = WEIGHTS) -> Recogniser:
+    """The network with weights that ship, in float32, ready to look."""
     network = Recogniser()
-    network.load_state_dict({name: tensor.float() for name, tensor in load_file(WEIGHTS).items()}, strict=False)
+    network.load_state_dict({name: tensor.float() for name, tensor in load_file(weights).items()}, strict=False)
     return channels_last(network.eval().requires_grad_(False))
 
 

@@ -1,4 +1,4 @@
-"""`roam data interleave`, `roam data check` and `roam tune sft`: learning from examples."""
+"""`roam data interleave`, `roam data check`, `roam tune sft`, `roam tune reward`: examples and rewards."""
 
 from __future__ import annotations
 
@@ -119,3 +119,110 @@ def tune_sft(
             area=area,
         )
     )
+
+
+def tune_reward(
+    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it goes on.")],
+    model: Model = None,
+    parts: Annotated[
+        list[str] | None, typer.Option(help="What a part weighs, name=weight; may be given again. 0 leaves it out.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 1000,
+    minutes: Minutes = 1e9,
+    group: Annotated[int, typer.Option(min=2, help="Dreams or answers that are held against each other.")] = 6,
+    walks: Annotated[int, typer.Option(min=1, help="Walks or requests of a step.")] = 2,
+    frames: Annotated[int, typer.Option(min=2, help="Views of a walk; all but the first may be dreamt.")] = 4,
+    chosen: Annotated[int, typer.Option(min=1, help="Denoising steps of a dream that are learnt from.")] = 4,
+    epochs: Annotated[int, typer.Option(min=1, help="Times that a group is learnt from.")] = 2,
+    clip: Annotated[float, typer.Option(help="How far a token's probability may move from where it was drawn.")] = 0.2,
+    kl: Annotated[
+        float, typer.Option(min=0, help="Weight of the leash to the weights that the run began with.")
+    ] = 0.05,
+    rate: Annotated[float | None, typer.Option(min=0, help="Learning rate: 5e-5, of official models 1e-5.")] = None,
+    examples: Annotated[int, typer.Option(min=2, help="Training views that the critic learns from at first.")] = 48,
+    held_out: Annotated[int, typer.Option(min=1, help="Development scenes that are only measured.")] = 16,
+    measure_every: Annotated[int, typer.Option(min=0, help="Steps from measurement to measurement; 0: the ends.")] = 50,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps after which it could go on from there.")] = 10,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    seed: Annotated[int, typer.Option(help="Of what is dreamt and learnt from.")] = 0,
+    vision_tokenizer: VisionTokenizer = None,
+    requests: Annotated[Path | None, typer.Option(help="Official models: what is answered, JSON lines.")] = None,
+    scorer: Annotated[
+        list[str] | None, typer.Option(help="Official models: module:function[=weight]; may be given again.")
+    ] = None,
+    rank: Rank = 0,
+    longest: Longest = 8192,
+    precision: Precision = None,
+    text_tokenizer: Words = None,
+    context: Context = None,
+    size: Annotated[
+        str, typer.Option(help="Official models: size of the pictures, as for `roam generate`.")
+    ] = "default",
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Official models: most tokens of an answer.")] = None,
+) -> None:
+    """Learn from rewards: draw in groups, and make likelier what is measured to be better than the rest."""
+    from ...bench.imagination.rewards import PICTURES
+    from ...world.adaptation.rewards.run import RewardOrder, RewardRecipe
+    from ...world.adaptation.rewards.system import RewardError, weights_of
+    from ...world.adaptation.run import device_of
+    from ..commands.rewards import tune, tune_answers
+
+    if vision_tokenizer is not None:
+        from ...world.adaptation.rewards.answers import AnswerOrder, scorers_of
+        from ...world.adaptation.train import AdaptRecipe
+
+        if parts:
+            raise RewardError("an official model's answers have no parts of ours: give --scorer module:function")
+        learnt = AdaptRecipe(
+            walks,
+            copies=0,
+            peak=1e-5 if rate is None else rate,
+            rank=rank,
+            recompute=True,
+            max_steps=steps,
+            max_seconds=60 * minutes,
+            seed=seed,
+            save_every=save_every,
+        )
+        tune_answers(
+            AnswerOrder(
+                out,
+                model,
+                vision_tokenizer,
+                requests=requests,
+                changes={} if max_tokens is None else {"max_tokens": max_tokens},
+                recipe=learnt,
+                longest=longest,
+                device=device_of(device),
+                precision=precision,
+                text=text_tokenizer,
+                context=context,
+                size=size,
+                scorers=scorers_of(scorer or ()),
+                group=group,
+                epochs=epochs,
+                clip=clip,
+                leash=kl,
+            )
+        )
+        return
+    if scorer or requests:
+        raise RewardError("requests and scorers are for official models: name one, with its --vision-tokenizer")
+    recipe = RewardRecipe(
+        group,
+        walks,
+        frames,
+        chosen,
+        epochs,
+        clip,
+        kl,
+        5e-5 if rate is None else rate,
+        max_steps=steps,
+        max_seconds=60 * minutes,
+        seed=seed,
+        examples=examples,
+        held_out=held_out,
+        measure_every=measure_every,
+        save_every=save_every,
+    )
+    tune(RewardOrder(out, weights_of(parts or (), PICTURES.usual), model, recipe, device_of(device)), PICTURES)

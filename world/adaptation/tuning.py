@@ -75,7 +75,7 @@ def run_tuning(order: TuneOrder, *, show: Callable[[str, float, dict], None] | N
         raise AdaptError("pictures of a model of ours have its own size: leave --area out")
     note, fixed = order.out / ORDER, json.loads(json.dumps(order.fixed))
     if note.exists():
-        _hold_to(json.loads(note.read_text(encoding="utf-8")), fixed, order.out)
+        hold_to(json.loads(note.read_text(encoding="utf-8")), fixed, order.out)
     else:
         _gather(order, show or (lambda part, share, row: None))
         note.write_text(json.dumps(fixed, indent=1), encoding="utf-8")  # last: what it stands beside is whole
@@ -83,7 +83,7 @@ def run_tuning(order: TuneOrder, *, show: Callable[[str, float, dict], None] | N
     return order.out / "checkpoint"
 
 
-def _hold_to(held: dict, fixed: dict, out: Path) -> None:
+def hold_to(held: dict, fixed: dict, out: Path) -> None:
     """Raise AdaptError where a run would go on with something else than it began with."""
     for name, value in fixed.items():
         if held.get(name) != value:

@@ -8,10 +8,10 @@ alignment. What neither finds is unregistered, and said so.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -35,6 +35,19 @@ _DAMPING = 1e-6  # of the trace, added to the diagonal: bare walls leave motions
 _MOST_M, _MOST_DEG = 0.3, 8.0  # of one step of Gauss-Newton, which is right only close by
 _LEAST_CONTRAST = 0.02  # of a picture's blurred parts, for each pixel of a side, for there to be something in it
 _SIFT: dict[str, Any] = dict(nfeatures=500, contrastThreshold=0.01, edgeThreshold=20)
+
+
+T = TypeVar("T")
+
+
+class Renders(Protocol):
+    """True views by their pose, as Truth has them."""
+
+    camera: Camera
+
+    def at(self, pose: Pose) -> TrueView: ...
+
+    def once(self, name: Hashable, pose: Pose, make: Callable[[], T]) -> T: ...
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,7 @@ def register(picture: np.ndarray, truth: Truth, guesses: Sequence[Pose]) -> Foun
     features = features_of(picture)
     best = Found(None)
     for guess in guesses:
-        found = _by_features(features, truth, guess)
+        found = by_features(features, truth, guess)
         if found.inliers > best.inliers:
             best = found
         if best.inliers >= 3 * LEAST_INLIERS:
@@ -78,8 +91,9 @@ def features_of(picture: np.ndarray) -> Features:
     return Features(np.array([k.pt for k in keypoints]).reshape(-1, 2), descriptors)
 
 
-def _by_features(features: Features, truth: Truth, guess: Pose) -> Found:
-    """SIFT (Lowe 2004, OpenCV), ratio test 0.8, true depth, solvePnPRansac (EPnP, 2 pixels), refined on its inliers."""
+def by_features(features: Features, truth: Renders, guess: Pose) -> Found:
+    """The pose of a picture that shares features with the view from `guess`: SIFT (Lowe 2004, OpenCV), ratio test 0.8,
+    true depth, solvePnPRansac (EPnP, 2 pixels), refined on its inliers."""
     view = truth.at(guess)
     true = truth.once("features", guess, lambda: features_of(view.pixels))
     pairs = _matches(features.descriptors, true.descriptors)

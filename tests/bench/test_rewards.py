@@ -1,0 +1,116 @@
+"""What earns a reward: the truth earns the most, and nothing that is spoilt earns more than what it was made of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from roam.bench.imagination.recogniser import REWARDING, WEIGHTS, shipped
+from roam.bench.imagination.rewards import DAMAGES, PICTURES, USUAL, Critic, PictureMeasure
+from roam.scenes.render import render
+from roam.scenes.splits import make_scene
+from roam.world.adaptation.rewards.spots import spots_of
+from roam.world.adaptation.rewards.system import Rewards
+from roam.world.checkpoint import load_checkpoint
+from roam.world.pose import Camera
+
+SCENES = range(290_100, 290_110)
+
+
+@pytest.fixture(scope="module")
+def spots():
+    checkpoint = load_checkpoint()
+    return [spot for number in SCENES for spot in spots_of("train", number, 3, checkpoint)]
+
+
+@pytest.fixture(scope="module")
+def rewards(spots):
+    """Fitted on half of the spots, with the view of another scene for a dream: a plausible one."""
+    known = spots[::2]
+    examples = [(spot, elsewhere(spot)) for spot in known]
+    return Rewards(PICTURES.fitted(examples), USUAL)
+
+
+def elsewhere(spot):
+    return render(make_scene("train", spot.scene + 500_000), spot.pose, Camera()).pixels
+
+
+def mean_of(rewards, spots, picture):
+    """The mean reward and parts of one picture a spot, (spot) -> pixels; diversity is a group's, and 1 of one alone."""
+    rows = [rewards.of(spot, picture(spot)[None], spot.depth[None]) for spot in spots]
+    parts = {name: float(np.mean([part[name] for _, part in rows])) for name in USUAL}
+    return float(np.mean([total for total, _ in rows])), parts
+
+
+@pytest.fixture(scope="module")
+def true(rewards, spots):
+    return mean_of(rewards, spots[1::2], lambda spot: spot.pixels)
+
+
+def test_the_truth_earns_all_that_can_be_measured_of_it(true):
+    for name, value in true[1].items():
+        assert value == pytest.approx(1.0, abs=1e-6) or name == "critic", (name, value)
+    assert true[1]["critic"] > 0.5
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_spoilt_wins_no_part_over_the_truth_and_loses_as_a_whole(damage, rewards, spots, true):
+    spoil = DAMAGES[damage]
+    total, parts = mean_of(rewards, spots[1::2], lambda spot: spoil(spot, spot.pixels, spot.scene))
+    for name in USUAL:
+        assert parts[name] <= true[1][name] + 1e-6, (name, parts[name])
+    assert total < true[0] - 0.03, (total, true[0])
+
+
+def test_frozen_pictures_and_copies_have_no_diversity_and_other_places_have_it_all(rewards, spots):
+    spot = max(spots, key=lambda one: (~one.carried.covered).mean())
+    unseen = (~spot.carried.covered)[..., None]
+    places = np.stack([np.where(unseen, elsewhere(replace(spot, scene=k)), spot.pixels) for k in range(4)])
+    copies = np.stack([places[0]] * 4)
+    depth = np.stack([spot.depth] * 4)
+    found = [rewards.of(spot, pixels, depth)[1]["diversity"] for pixels in (places, copies)]
+    assert found[0].mean() > 0.5 and found[1].max() < 1e-6
+
+
+def test_depth_counts_where_nothing_was_seen(rewards, spots):
+    spot = spots[0]
+    half = np.where(spot.carried.covered, spot.depth, spot.depth / 2)
+    scores = rewards.of(spot, np.stack([spot.pixels] * 3), np.stack([spot.depth, half, 4 * spot.depth]))[1]["depth"]
+    assert scores == pytest.approx([1.0, 0.5, 0.25], abs=1e-3)
+
+
+def test_a_picture_turned_by_too_much_has_not_followed(rewards, spots):
+    """A view whose seen part lies elsewhere than the motion says."""
+    scores = []
+    for spot in spots:
+        moved = np.roll(spot.pixels, 40, axis=1)
+        scores.append(rewards.of(spot, moved[None], spot.depth[None])[1]["follow"][0])
+    assert np.mean(scores) < 0.9 and min(scores) < 0.7, scores
+
+
+def test_the_critic_tells_what_it_has_learnt_to_tell():
+    rng = np.random.default_rng(0)
+    true, false = rng.normal(0, 1, (80, 8)), rng.normal(0, 1, (80, 8)) + np.r_[2.0, np.zeros(7)]
+    critic = Critic.between(true, false)
+    assert critic(true).mean() > 0.7 > 0.3 > critic(false).mean()
+    assert critic(np.full((1, 8), 1e9))[0] >= 0  # what lies far off is no overflow
+
+
+def test_who_rewards_is_not_who_judges():
+    ours, judges = (shipped(path).state_dict() for path in (REWARDING, WEIGHTS))
+    assert not any(torch.equal(ours[name], judges[name]) for name in ours if name.endswith("0.weight"))
+
+
+def test_the_audit_finds_the_truth_at_the_ideal(spots):
+    found = PICTURES.audit([(spot, np.stack([spot.pixels] * 2)) for spot in spots])
+    for name, value in found.items():
+        ideal = {"kid": 0.0, "auc": 0.5, "diversity": 0.0}.get(name, 1.0)
+        assert np.isnan(value) or value == pytest.approx(ideal, abs=1e-6), (name, value)
+
+
+def test_a_measure_is_fitted_alike_from_the_same_examples(spots):
+    examples = [(spot, elsewhere(spot)) for spot in spots[:6]]
+    first, second = (PictureMeasure.fitted(examples) for _ in range(2))
+    assert np.array_equal(first.critic.weight, second.critic.weight) and first.apart == second.apart

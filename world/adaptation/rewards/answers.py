@@ -1,0 +1,271 @@
+"""`roam tune reward` for official checkpoints: answers in groups, token by token, scored by whoever is named.
+
+What an answer is worth (how well its pictures agree with its words, whether a story is in order) is said by scorers of
+the user's own, module:function. Learning is over tokens: words as they are drawn among all, codes among codes. The
+grammar's own tokens (sizes, row ends, ends of pictures) are not drawn, and nothing is learnt of them. Probabilities are
+those of the branch that reads everything at temperature 1; guidance and top-k, by which answers are drawn as they are
+served, are left out of them, so that a ratio says how the weights have moved and not how the draw was narrowed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...checkpoint import Checkpoint
+from ...emu.answer import AnswerWriter, Image, Request
+from ...emu.checkpoint import parts_of, save_official
+from ...emu.sequence import Format, Text
+from ...training.run import Run, half_products
+from ...transformer.dida import MetricPath
+from ..lora import LowRank, add_low_rank
+from ..run import AdaptOrder, loaded, read_requests
+from ..samples import Sample, make_batch
+from ..train import Learner, make_optimizers, recompute_layers
+from ..tuning import ORDER, hold_to
+from .policy import advantages, estimated_divergence, surrogate
+from .run import Show, forget_after
+from .system import RewardError
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer to be scored: the request, what came in its order, and the ids of prompt and answer (n,), of which
+    `prompt` are the prompt's."""
+
+    request: Request
+    parts: tuple[Text | Image, ...]
+    ids: np.ndarray
+    prompt: int
+
+    @property
+    def words(self) -> str:
+        return "\n".join(part.text for part in self.parts if isinstance(part, Text))
+
+    @property
+    def pictures(self) -> tuple[np.ndarray, ...]:
+        """(h, w, 3) uint8 each."""
+        return tuple(part.pixels for part in self.parts if isinstance(part, Image))
+
+
+class Scorer(Protocol):
+    """Says what an answer is worth; any number, more is better. Only differences within a group count."""
+
+    def __call__(self, answer: Answered) -> float: ...
+
+
+@dataclass(frozen=True)
+class AnswerOrder(AdaptOrder):
+    """An AdaptOrder (its recipe's batch: requests a step) with scorers, module:function each, and their weights; group,
+    epochs, clip and leash as a RewardRecipe has them."""
+
+    scorers: dict[str, float] = field(default_factory=dict)
+    group: int = 4
+    epochs: int = 2
+    clip: float = 0.2
+    leash: float = 0.05
+
+    @property
+    def fixed(self) -> dict:
+        """What a run cannot change when it goes on."""
+        recipe, kept = self.recipe, dict(model=str(self.model and self.model.absolute()), scorers=self.scorers)
+        kept |= dict(
+            group=self.group, epochs=self.epochs, clip=self.clip, leash=self.leash, requests=str(self.requests)
+        )
+        return kept | dict(rank=recipe.rank, batch=recipe.batch, peak=recipe.peak, seed=recipe.seed)
+
+
+def scorers_of(asked: Sequence[str]) -> dict[str, float]:
+    """Scorers with their weights, module:function or module:function=weight each, 1 where none is said. Raises
+    RewardError for one that cannot be imported or weighs nothing that a number can."""
+    weights = {}
+    for text in asked:
+        name, has_weight, number = text.partition("=")
+        try:
+            weights[name] = float(number) if has_weight else 1.0
+        except ValueError:
+            weights[name] = math.nan
+        if not 0 < weights[name] < math.inf:
+            raise RewardError(
+                f"'{text}' where a scorer and its weight are wanted, for instance {name or 'mine:order'}=1"
+            )
+        scorer_of(name)
+    if not weights:
+        raise RewardError(
+            "an official model's answers are scored by functions of yours: name one, --scorer module:function"
+        )
+    return weights
+
+
+def scorer_of(name: str) -> Scorer:
+    """What a module's name and a function's, with a colon between, stand for. Raises RewardError."""
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise RewardError(
+            f"scorer '{name}' cannot be used ({error}); wanted module:function on the Python path"
+        ) from error
+    if not callable(found):
+        raise RewardError(f"scorer '{name}' is no function; wanted one that takes an answer and returns a number")
+    return found
+
+
+def run_answers(order: AnswerOrder, *, show: Show | None = None) -> Path:
+    """Do what is ordered; returns the checkpoint's folder. Raises RewardError, or what reading and loading raise."""
+    if not order.official:
+        raise RewardError(f"{order.model} takes scorers where it is an official model with its --vision-tokenizer")
+    if order.requests is None:
+        raise RewardError("answers need requests: a file with a JSON object a line, of task and question")
+    show, requests = (
+        show or (lambda part, share, row: None),
+        [*read_requests(order.requests, order.changes, order.size)],
+    )
+    if not requests:
+        raise RewardError(f"{order.requests} holds no request; wanted a JSON object a line, of task and question")
+    note, fixed = order.out / ORDER, json.loads(json.dumps(order.fixed))
+    order.out.mkdir(parents=True, exist_ok=True)
+    if note.exists():
+        hold_to(json.loads(note.read_text(encoding="utf-8")), fixed, order.out)
+    note.write_text(json.dumps(fixed, indent=1), encoding="utf-8")
+    checkpoint = loaded(order)
+    writer = AnswerPlayer(order, checkpoint, requests)
+    writer.learn(order.out / "run", show)
+    dida = checkpoint.dida if checkpoint.is_adapted else None
+    save_official(writer.learner.folded(), order.official[0], order.out / "checkpoint", dida, text=order.text)
+    return order.out / "checkpoint"
+
+
+class AnswerPlayer:
+    """Writes answers, has them scored, and learns."""
+
+    def __init__(self, order: AnswerOrder, checkpoint: Checkpoint, requests: Sequence[Request]):
+        self.order, self.checkpoint, self.requests = order, checkpoint, requests
+        self.form = Format(parts_of(checkpoint).text, checkpoint.vocabulary)
+        self.path = MetricPath(checkpoint.metric, checkpoint.dida)
+        self.scorers = {name: scorer_of(name) for name in order.scorers}
+        model = checkpoint.model.requires_grad_(True)
+        # the weights that the leash is tied to: adapted ones have them beneath their adapters
+        self._start = None if order.recipe.rank else Learner(copy.deepcopy(model), checkpoint.vocabulary)
+        if order.recipe.rank:
+            add_low_rank(model, order.recipe.rank, seed=order.recipe.seed)
+        if order.recipe.recompute:
+            recompute_layers(model)
+        self.learner = Learner(model, checkpoint.vocabulary)
+        self.optimizers = make_optimizers(self.learner, order.recipe)
+
+    def learn(self, folder: Path, show: Show) -> None:
+        """Learn, or go on learning; the log has a row for every step."""
+        recipe, run, step = self.order.recipe, Run(folder), 0
+        learnt = {name for name, weight in self.learner.named_parameters() if weight.requires_grad}
+        if state := run.resume():
+            self.learner.load_state_dict(state["learnt"], strict=False)
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+            step = state["step"]
+        forget_after(folder / "log.csv", step)
+        while (share := max(step / recipe.max_steps, run.seconds / recipe.max_seconds)) < 1:
+            row = self.step(step)
+            step += 1
+            run.record(step, **row)
+            if step % recipe.save_every == 0 or step == recipe.max_steps:
+                held = {name: value for name, value in self.learner.state_dict().items() if name in learnt}
+                run.save(step, learnt=held, optimizers=[optimizer.state_dict() for optimizer in self.optimizers])
+            show("learning", share, row)
+        run.draw("reward", "leash", *self.scorers)
+
+    def step(self, step: int) -> dict[str, float]:
+        """One step; the seed and the step decide which requests are answered, and how. Returns the row of the log."""
+        order, recipe = self.order, self.order.recipe
+        rng = np.random.default_rng([recipe.seed, step])
+        chosen = [self.requests[(step * recipe.batch + k) % len(self.requests)] for k in range(recipe.batch)]
+        answers = [
+            [self.answered(replace(request, seed=int(rng.integers(2**40)))) for _ in range(order.group)]
+            for request in chosen
+        ]
+        scores = {name: np.array([[f(one) for one in row] for row in answers]) for name, f in self.scorers.items()}
+        total = sum(weight * scores[name] for name, weight in order.scorers.items()) / sum(order.scorers.values())
+        worth = advantages(torch.tensor(total, dtype=torch.float32)).flatten().tolist()
+        figures = self._improve([one for row in answers for one in row], worth)
+        return dict(reward=float(np.mean(total)), **figures, **{name: float(x.mean()) for name, x in scores.items()})
+
+    @torch.no_grad()
+    def answered(self, request: Request) -> Answered:
+        """An answer as it is served, drawn by the weights as they are."""
+        self.learner.eval()
+        writer, parts = AnswerWriter(self.checkpoint, request), []
+        try:
+            parts += [event for event in writer.events() if isinstance(event, Text | Image)]
+            ids = np.array([*writer.prompt, *writer.tokens], dtype=np.int64)
+            return Answered(request, tuple(parts), ids, len(writer.prompt))
+        finally:
+            writer.close()
+
+    def _improve(self, answers: Sequence[Answered], worth: Sequence[float]) -> dict[str, float]:
+        order, leashes, clipped = self.order, [], []
+        with torch.no_grad():
+            begun = [self.log_probabilities(one, at_start=True) for one in answers]
+            before = [self.log_probabilities(one) for one in answers]
+        self.learner.train()
+        for _ in range(order.epochs):
+            for optimizer in self.optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            for one, value, start, drawn in zip(answers, worth, begun, before, strict=True):
+                now = self.log_probabilities(one)
+                gain = surrogate(now, drawn, torch.full_like(now, value), clip=order.clip)
+                leash = estimated_divergence(start, now)
+                ((gain.loss + order.leash * leash) / len(answers)).backward()
+                leashes.append(leash.item())
+                clipped.append(gain.clipped)
+            torch.nn.utils.clip_grad_norm_([p for p in self.learner.parameters() if p.requires_grad], 1.0)
+            for optimizer in self.optimizers:
+                optimizer.step()
+        return dict(leash=float(np.mean(leashes)), clipped=float(np.mean(clipped)))
+
+    def log_probabilities(self, answer: Answered, *, at_start: bool = False) -> Tensor:
+        """(M,) float32, in nats, of the tokens that were drawn for an answer, under the weights that learn or
+        those that the run began with."""
+        sample = drawn_tokens(answer, self.form, longest=self.order.longest)
+        rng = np.random.default_rng(0)
+        batch = make_batch([sample], self.checkpoint.vocabulary, self.path, rng, copies=0)
+        if not at_start:
+            with half_products(batch.ids.device):
+                return -self.learner(batch, None)[1]
+        with without_adapters(self.learner), half_products(batch.ids.device):
+            return -(self._start or self.learner)(batch, None)[1]
+
+
+def drawn_tokens(answer: Answered, form: Format, *, longest: int) -> Sample:
+    """An answer as what is learnt: of its tokens those that were drawn, words outside of pictures and codes in them."""
+    ids = answer.ids[:longest]
+    in_picture = np.cumsum(ids == form.image_begin) > np.cumsum(ids == form.image_end)
+    is_drawn = (ids >= form.vocabulary.first_code) | ~(in_picture | (ids == form.image_end))
+    places = np.arange(len(ids))
+    return Sample(ids, places, places * 0, is_drawn & (places >= answer.prompt), ())
+
+
+@contextlib.contextmanager
+def without_adapters(learner: Learner) -> Iterator[None]:
+    """Within it, adapters change nothing."""
+    adapters = [module for module in learner.modules() if isinstance(module, LowRank)]
+    kept = [adapter.up.detach().clone() for adapter in adapters]
+    with torch.no_grad():
+        for adapter in adapters:
+            adapter.up.zero_()
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for adapter, up in zip(adapters, kept, strict=True):
+                adapter.up.copy_(up)
