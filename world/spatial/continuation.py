@@ -30,7 +30,7 @@ SPREAD = 6.0  # pixels, sigma by which a plane's colour is spread
 DIMMEST, BRIGHTEST = 0.6, 1.6  # of a remembered colour, to which light may change it
 FAINT = np.float32(1e-3)  # weight of a plane's usual colour beside those near by
 ENOUGH = 30  # pixels of a plane, by which its colour is known
-REMEMBERED = 16  # views whose looks are kept
+REMEMBERED = 64  # views whose looks are kept
 
 
 class Memory:
