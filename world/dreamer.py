@@ -88,7 +88,7 @@ class Dreamer:
         self.steps, self.temperature, self.pull, self.at_once = steps, temperature, pull, at_once
         self.grid = passes.layout.grid
         self._see = CapturedStep(self._look)
-        self._memory = Memory() if continues else None
+        self.continues, self._memory = continues, Memory()
 
     def dream(self, asked: Sequence[Asked], *, stop: Callable[[], bool] | None = None) -> list[Dream]:
         """Dream together what was asked for; each comes out as it would alone. stop: asked before every pass, whether
@@ -149,7 +149,7 @@ class Dreamer:
         pixels, depth = self._see("paint", points, *known, self._tensor(noise))
         pixels = pixels[0].cpu().numpy()
         depth = smoothed(depth[0].float().cpu().numpy(), pixels, ~carried.covered)
-        if self._memory is not None:
+        if self.continues:
             pixels, depth = continued(pose, carried, pixels, depth, [self._memory.looks(view) for view in views])
         depth = np.where(carried.covered, carried.depth, depth).astype(np.float16).astype(np.float32)
         view = View(pixels, depth, pose, widened(~carried.covered))

@@ -137,10 +137,10 @@ class Engine:
     ) -> Session:
         """A walk that begins at a frame, or at pixels (H, W, 3) uint8 of unknown place, taken to be the origin. solid:
         whether what has been seen stops steps; without it the pose is always where the action says. seen (H, W) bool:
-        where the first frame is known, if not everywhere; the rest is dreamt at once. photograph: whether it may be
-        unlike what training showed, so that its depth is smoothed as far as the model is unsure of it
-        (tokens/doubt.py). decoder: as Session has them, "dida" by default. Raises ValueError for words, which this
-        model does not read, and for a frame known in part where it has no painter."""
+        where the first frame is known, if not everywhere; the rest is dreamt at once. photograph: whether its depth is
+        unlike what training showed, and is smoothed as far as the model is unsure of it (tokens/doubt.py). decoder: as
+        Session has them, "dida" by default. Raises ValueError for words, and for a frame known in part where there is
+        no painter."""
         if words or first is None:
             raise ValueError("this model begins with a frame or an image; it reads no words at the start")
         if seen is not None and not self.dreams_anew:
@@ -157,7 +157,8 @@ class Engine:
         frame = Frame(0, pixels, grid, depth, first.pose)
         memory = ViewMemory(camera)
         if first.pose is not None:
-            memory = memory.with_view(view_index(0), View(pixels, depth, first.pose))
+            fresh = np.ones(depth.shape, bool) if photograph or seen is not None else None  # no guess goes on elsewhere
+            memory = memory.with_view(view_index(0), View(pixels, depth, first.pose, fresh))
         moment = Moment(frame, (Keyframe(page, 0, grid),), memory)
         return Session(
             self, [moment], [], seed=seed, start=start, decoder=decoder or "dida", is_solid=solid, is_committed=False
@@ -258,8 +259,8 @@ class Engine:
             self.cache.pool.release(page)
         for k, ((session, _, plan), state) in enumerate(zip(walks, states, strict=True)):
             if state.shown is None and k not in dreams and state.carried.open > SPECK:
-                seed, whole = seed_of(session, 1), session.memory.whole
-                dreams[k] = self._dreamer.touch_up(plan.there[0], state.carried, seed, whole)
+                at, whole = plan.there[0], session.memory.whole
+                dreams[k] = self._dreamer.touch_up(at, state.carried, seed_of(session, 1), whole)
             if k in dreams:
                 state.shown = dreams[k]
                 state.memory = state.memory.with_view(view_index(session.frame.index + 1), dreams[k].view)

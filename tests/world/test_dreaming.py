@@ -362,3 +362,25 @@ def test_a_dreamt_door_can_be_walked_through_and_a_dreamt_wall_stops(engine, fir
         session.step(parse_action("move forward 0.5 metres"))
     walked = session.frame.pose.distance_to(begin)
     assert walked == pytest.approx(far, abs=0.06 if door else 0.2)
+
+
+def test_walls_go_on_from_a_frame_that_was_seen_and_from_no_photograph(engine, first_frame):
+    seen = np.ones((128, 128), bool)
+    seen[:, :20] = False
+    assert len(engine.session(first_frame).memory.whole) == 1
+    for guessed in (engine.session(first_frame, photograph=True), engine.session(first_frame, seen=seen)):
+        assert not guessed.memory.whole and len(guessed.memory) == 1
+
+
+def test_surfaces_go_on_only_where_that_is_asked_for(dreaming_folder, first_frame):
+    frames = [
+        Engine.from_checkpoint(
+            dreaming_folder,
+            device="cpu",
+            dida=DidaConfig(dream_steps=2, dream_continues=continues),
+            serving=Serving(precision="float32"),
+        )
+        for continues in (True, False)
+    ]
+    on, off = (engine.dreamer for engine in frames)
+    assert on is not None and off is not None and on.continues and not off.continues
