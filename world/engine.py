@@ -41,8 +41,7 @@ class Engine:
     """One world model, ready to dream: `engine.session(first_frame)`, then `session.step(action)`."""
 
     rewind_limit, num_pinned = REWIND_LIMIT, 0  # steps that can be undone; first moments that are never forgotten
-    saves_changes = True
-    reads_words = False  # whether a world can begin with words, and free words are directions
+    saves_changes, reads_words = True, False  # the second: whether a world can begin with words, and is told by them
 
     def __init__(self, checkpoint: Checkpoint, *, dida: DidaConfig | None = None, serving: Serving | None = None):
         """serving: how the weights are run; the checkpoint itself is left as it is. Raises ValueError for weights whose
