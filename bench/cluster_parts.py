@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
@@ -66,7 +66,7 @@ def path_parts() -> list[Part]:
     fleet.begin(lambda name: None)
     import ray
 
-    sender = ray.remote(Sender).options(max_concurrency=2).remote()
+    sender: Any = ray.remote(Sender).options(max_concurrency=2).remote()
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)
     try:

@@ -143,8 +143,8 @@ class Front(Reception):
             line = self.books.lines.with_socket(socket)
             if line:
                 self._read(line)
-        until = time.monotonic() + READ_S
-        while time.monotonic() < until and (mail := self._wire.receive()) is not None:
+        end = time.monotonic() + READ_S
+        while time.monotonic() < end and (mail := self._wire.receive()) is not None:
             self.receive(mail)
         self._has_backlog = self.catch_up() or self.books.lines.empty_outboxes()
         self._wire.empty_outboxes()

@@ -181,8 +181,8 @@ class Server:
         is_blocked = bool(self._registry.touched) or self._wire.has_outbox or self._has_backlog
         self._wire.wait(RETRY_MS if is_blocked else max(1, int((self._next_tick - time.monotonic()) * 1000)))
         self._stepper.collect()
-        until = time.monotonic() + READ_S
-        while time.monotonic() < until and (received := self._wire.receive()) is not None:
+        end = time.monotonic() + READ_S
+        while time.monotonic() < end and (received := self._wire.receive()) is not None:
             self._handlers.receive(received)
         self._has_backlog = self._handlers.catch_up()
         self._wire.empty_outboxes()
