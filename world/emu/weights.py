@@ -105,7 +105,7 @@ def fill_shards(folder: Path, model: nn.Module, *, precision: str) -> None:
             for key in set(shard.keys()) & empty.keys():
                 weight = model.get_parameter(empty[key])
                 start, stop = rows_here(weight)
-                rows = shard.get_slice(key)[start:stop]
+                rows = shard.get_slice(key)[start:stop] if start < stop else torch.empty(0, *weight.shape[1:])
                 owner, _, leaf = empty[key].rpartition(".")
                 setattr(model.get_submodule(owner), leaf, filled(weight, rows.to(DTYPES[precision])))
 
