@@ -5,13 +5,13 @@ y_io = s_i * r_o * sum_k x8_ik w8_ok
 the sum in float32 by the tensor cores (torch._scaled_mm) on CUDA, by dequantised float32 elsewhere
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
 from .device import backend, block_of, tl, triton
-from .packed import PackedLinear
 
 FP8 = torch.float8_e4m3fn
 FP8_LARGEST = 448.0
@@ -19,16 +19,21 @@ FP8_LARGEST = 448.0
 _SMALLEST_PEAK = 1e-12
 
 
-def linear(x: torch.Tensor, weight: "torch.Tensor | Fp8Linear | PackedLinear") -> torch.Tensor:
-    """x (..., I) times weight (O, I) transposed: (..., O) in x's dtype, which a weight that is a tensor shares."""
+def linear(x: torch.Tensor, weight: "torch.Tensor | Callable[[torch.Tensor], torch.Tensor]") -> torch.Tensor:
+    """x (..., I) times weight (O, I) transposed: (..., O) in x's dtype, which a weight that is a tensor shares; others,
+    an Fp8Linear or a PackedLinear, multiply by themselves."""
     return F.linear(x, weight) if isinstance(weight, torch.Tensor) else weight(x)
 
 
-def quantise_rows_reference(x):
-    """`quantise_rows` in plain torch."""
-    wide = x.float()
-    scale = wide.abs().amax(-1).clamp_(min=_SMALLEST_PEAK) / FP8_LARGEST
-    return (wide / scale[..., None]).clamp_(-FP8_LARGEST, FP8_LARGEST).to(FP8), scale
+def row_scales(x: torch.Tensor) -> torch.Tensor:
+    """What brings the peak of every row of x (..., C) to the largest number of fp8: (...) float32."""
+    return x.float().abs().amax(-1).clamp_(min=_SMALLEST_PEAK) / FP8_LARGEST
+
+
+def quantise_rows_reference(x, scale=None):
+    """`quantise_rows` in plain torch; scale: of rows, where it is to be another than their own."""
+    scale = row_scales(x) if scale is None else scale
+    return (x.float() / scale[..., None]).clamp_(-FP8_LARGEST, FP8_LARGEST).to(FP8), scale
 
 
 @triton.jit
@@ -99,10 +104,12 @@ class Fp8Linear:
             raise ValueError(f"Fp8Linear: weight ({O}, {I}); wanted multiples of 16: keep this layer in bf16")
         return cls(*quantise_rows(weight.detach()))
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """x (..., I) times the weight transposed: (..., O) in x's dtype."""
+    def __call__(self, x: torch.Tensor, scale: torch.Tensor | None = None) -> torch.Tensor:
+        """x (..., I) times the weight transposed: (..., O) in x's dtype. scale (...): to round rows by, where they are
+        parts of longer ones, whose peaks are known."""
         O, I = self.weight.shape
-        rows, scale = quantise_rows(x.reshape(-1, I))
+        rows = x.reshape(-1, I)
+        rows, scale = quantise_rows(rows) if scale is None else quantise_rows_reference(rows, scale.reshape(-1))
         if has_fp8_products(x.device) and len(rows):
             out = torch._scaled_mm(
                 rows,

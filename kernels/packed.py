@@ -34,7 +34,7 @@ class Packed:
     @classmethod
     def of(cls, weight: torch.Tensor, bits: int) -> Packed:
         """Pack weight (O, I). Raises ValueError for bits other than 8 and 4, or an I that no group divides."""
-        group = next((size for size in GROUPS if weight.shape[1] % size == 0), 0)
+        group = group_of(weight.shape[1])
         if bits not in (8, 4) or not group:
             raise ValueError(
                 f"a weight {tuple(weight.shape)} in {bits} bits; wanted 8 or 4, and inputs in groups of {GROUPS}"
@@ -92,6 +92,11 @@ class PackedEmbedding:
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
         """ids (...) int64 -> (..., C)."""
         return self.weight.rows(ids).to(self.dtype)
+
+
+def group_of(count: int) -> int:
+    """How many of so many inputs share a scale, 0 where no group divides them."""
+    return next((size for size in GROUPS if count % size == 0), 0)
 
 
 def _packed(weight: torch.Tensor, bits: int, group: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

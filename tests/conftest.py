@@ -10,6 +10,7 @@ LONGEST = (
     "world/training/test_recipe.py",
     "world/adaptation/test_adapt.py",
     "bench/consistency/test_unseen.py",
+    "world/emu/test_shards.py",
     "world/emu/test_tensor_parallel.py",
     "world/transformer/test_passes.py",
     "world/emu/test_explore.py",

@@ -60,6 +60,7 @@ def open_engine(
         precision=official.precision,
         context=official.context,
         devices=official.devices or 1,
+        offload=official.offload or 0,
         say=say,
         **{name: value for name, value in asked.items() if value is not None},
     )

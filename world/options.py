@@ -14,7 +14,8 @@ class OfficialOptions:
     vision: the vision tokenizer's folder, which it needs; precision: of the weights; context: the most tokens of a
     sequence; area: pixels of the picture that a walk begins with, and so of its frames; turns: how turns of an
     exploration are told apart (emu/prompts.py); text: the text tokenizer's folder, where it is not found; decoder,
-    sampler: how pictures are drawn; devices: how many the model is split over.
+    sampler: how pictures are drawn; devices: how many the model is split over; offload: its layers that
+    stay in the host's memory.
     """
 
     vision: Path | str | None = None
@@ -26,6 +27,7 @@ class OfficialOptions:
     decoder: str | None = None
     sampler: str | None = None
     devices: int | None = None
+    offload: int | None = None
 
     @property
     def given(self) -> tuple[str, ...]:

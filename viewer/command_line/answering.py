@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..window.display import missing_display
-from .options import Area, Context, Decoder, Devices, Precision, Sampler, Turns, Words
+from .options import Area, Context, Decoder, Devices, Offload, Precision, Sampler, Turns, Words
 
 
 def doctor(
@@ -67,6 +67,7 @@ def generate(
     turns: Turns = None,
     text_tokenizer: Words = None,
     devices: Devices = None,
+    offload: Offload = None,
 ) -> None:
     """Text and pictures by an official Emu3.5 checkpoint."""
     from ..commands.generate import generate as run
@@ -101,5 +102,6 @@ def generate(
         precision=precision,
         context=context,
         devices=devices or 1,
+        offload=offload or 0,
         **{name: value for name, value in changes.items() if value is not None},
     )

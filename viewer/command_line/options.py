@@ -26,6 +26,12 @@ Drop = Annotated[
 ]
 Processes = Annotated[int, typer.Option(min=1, help="Processes; on GPUs, one a card.")]
 Devices = Annotated[int | None, typer.Option(min=1, help="Official models: GPUs that the model is split over.")]
+Offload = Annotated[
+    int | None, typer.Option(min=1, help="Official models: layers that stay in main memory and come when they are run.")
+]
+Shards = Annotated[
+    int, typer.Option("--devices", min=1, help="Official models: devices that share the weights while they learn.")
+]
 Decoder = Annotated[str | None, typer.Option(help="Official models: auto, dida, jacobi or autoregressive.")]
 Sampler = Annotated[str | None, typer.Option(help="Official models: how they denoise, direct or jump.")]
 Turns = Annotated[str | None, typer.Option(help="Official models: how turns are told apart, user or span.")]

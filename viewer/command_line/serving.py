@@ -17,6 +17,7 @@ from .options import (
     Heat,
     KeyFolder,
     Model,
+    Offload,
     Precision,
     Sampler,
     Steps,
@@ -54,6 +55,7 @@ def serve(
     decoder: Decoder = None,
     sampler: Sampler = None,
     devices: Devices = None,
+    offload: Offload = None,
 ) -> None:
     """Let other programs walk: ZeroMQ, protocol 3 (docs/protocol.md)."""
     from ..commands.serve import serve as run
@@ -63,7 +65,7 @@ def serve(
     limits = Limits(max_clients=max_clients, max_awake=max_awake, park_s=park_s, snapshot_frames=snapshot_frames)
 
     official = OfficialOptions(
-        vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler, devices
+        vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler, devices, offload
     )
     worlds = open_worlds(
         model, is_truth=truth, solid=not ghost, dreams=dreams_of(steps, temperature), official=official, say=print

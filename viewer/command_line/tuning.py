@@ -18,6 +18,7 @@ from .options import (
     Processes,
     Rank,
     Rate,
+    Shards,
     VisionTokenizer,
     Words,
 )
@@ -88,6 +89,7 @@ def tune_sft(
     measure_every: Annotated[int, typer.Option(min=0, help="Steps from measurement to measurement; 0: the end.")] = 100,
     save_every: Annotated[int, typer.Option(min=1, help="Steps after which it could go on from there.")] = 200,
     workers: Processes = 1,
+    devices: Shards = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Of the order and of what is dropped.")] = 0,
     precision: Precision = None,
@@ -111,6 +113,7 @@ def tune_sft(
             frames=frames,
             longest=longest,
             workers=workers,
+            devices=devices,
             device=device_of(device),
             precision=precision,
             text=text_tokenizer,

@@ -18,6 +18,7 @@ from .options import (
     Devices,
     Heat,
     Model,
+    Offload,
     Precision,
     Sampler,
     Steps,
@@ -67,6 +68,7 @@ def play(
     decoder: Decoder = None,
     sampler: Sampler = None,
     devices: Devices = None,
+    offload: Offload = None,
 ) -> None:
     """Walk through a dreamed world, or a true one, with the keys; without a display, record a walk."""
     from ..commands import play as playing
@@ -74,7 +76,7 @@ def play(
 
     start = Start(seed, truth, family, path_text(image), path_text(load), text, ghost, dream_seed, fov, world)
     official = OfficialOptions(
-        vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler, devices
+        vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler, devices, offload
     )
     dreams = dreams_of(steps, temperature)
     order = playing.Order(start, model, actions, frames, record, out, overwrite, mapped, official, dreams)
@@ -142,6 +144,7 @@ def replay(
     decoder: Decoder = None,
     sampler: Sampler = None,
     devices: Devices = None,
+    offload: Offload = None,
 ) -> None:
     """Walk an action log again and compare every digest, exit code 1 where one differs; or show a recorded walk."""
     from ..commands.play import replay_log
@@ -152,7 +155,7 @@ def replay(
         show_recorded(log, split, rollout, out)
         return
     official = OfficialOptions(
-        vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler, devices
+        vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler, devices, offload
     )
     if not replay_log(log, model, official):
         raise typer.Exit(1)

@@ -18,6 +18,6 @@ def adapt(order: AdaptOrder) -> None:
 
     console = Console()
     with stage_bars(console) as show:
-        folder = run_adaptation(order, show=show)
+        folder = run_adaptation(order, show=show, say=console.print)
     vision = f" --vision-tokenizer {order.vision}" if order.is_official else ""
     console.print(f"checkpoint: {folder}; walk in it with: roam play --model {folder}{vision}")

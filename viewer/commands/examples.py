@@ -77,6 +77,6 @@ def tune(order: TuneOrder) -> None:
 
     console = Console()
     with stage_bars(console) as show:
-        folder = run_tuning(order, show=show)
+        folder = run_tuning(order, show=show, say=console.print)
     vision = f" --vision-tokenizer {order.vision}" if order.is_official else ""
     console.print(f"losses: {order.out / 'run' / 'log.csv'}; walk in it with: roam play --model {folder}{vision}")

@@ -72,6 +72,7 @@ def generate(
     precision: str | None = None,
     context: int | None = None,
     devices: int = 1,
+    offload: int = 0,
     **changes,
 ) -> None:
     """Answer one request from the official folders `model` and `vision` into the folder `out`.
@@ -79,8 +80,8 @@ def generate(
     text_tokenizer: its folder, where it is not found; images: files that the task starts from; instructions: what is
     asked next, one after the other; mode: of an exploration, put into the question's own words where it is given; size:
     of the pictures to make, as `cells_of` reads it; context: the most tokens of a sequence; devices: how many the model
-    is split over; changes: fields of the task's preset. The memory plan is printed first. Raises an error of one
-    sentence for whatever cannot be used.
+    is split over; offload: its layers that stay in main memory; changes: fields of the task's preset. The memory plan
+    is printed first. Raises an error of one sentence for whatever cannot be used.
     """
     import torch
 
@@ -119,6 +120,8 @@ def generate(
         context=context,
         need=need,
         devices=devices,
+        offload=offload,
+        served=True,
         say=print,
     )
     events = _edited(checkpoint, request, turns, changes) if is_anew else _conversation(checkpoint, request, turns)

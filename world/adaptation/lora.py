@@ -19,10 +19,12 @@ class LowRank(nn.Module):
             raise ValueError(f"rank {rank} for a layer of {tuple(dense.weight.shape)}; wanted 1 to its smaller side")
         self.dense = dense.requires_grad_(False)
         out_size, in_size = dense.weight.shape
+        # beside a layer that has not been read yet there is no device to lie on
+        device = "cpu" if dense.weight.is_meta else dense.weight.device
         # in float32 whatever the layer's precision: an optimiser's small steps would be rounded away
         down = torch.randn(rank, in_size, generator=seed) * in_size**-0.5
-        self.down = nn.Parameter(down.to(dense.weight.device))
-        self.up = nn.Parameter(torch.zeros(out_size, rank, device=dense.weight.device))
+        self.down = nn.Parameter(down.to(device))
+        self.up = nn.Parameter(torch.zeros(out_size, rank, device=device))
 
     @property
     def weight(self) -> Tensor:

@@ -8,21 +8,27 @@ import gc
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.distributed.device_mesh import init_device_mesh
 
 from ..checkpoint import Checkpoint, is_official, load_checkpoint, save_checkpoint
 from ..emu.answer import Request
-from ..emu.checkpoint import load_official, parts_of, save_official
+from ..emu.checkpoint import free_bytes, load_official, load_to_learn, parts_of, save_official
+from ..emu.learning_plan import LearningPlan
 from ..emu.prompts import cells_of, preset
 from ..emu.sequence import Format
+from ..emu.settings import read_config
 from ..engine import Engine
 from ..training.parallel import launch
 from ..transformer.dida import MetricPath
-from ..transformer.model import QUANTISED
+from ..transformer.followers import check_devices
+from ..transformer.joined import QUANTISED
+from ..transformer.sharded import Sharding, whole
 from .data import distilled_answers, distilled_walks, recorded_walks, walk_sequences
 from .lines import NOT_READ, LineError, lines_of, object_of, upright
 from .samples import AnswerLayout, SampleError, SampleLayout, WalkLayout, load_sequences, save_sequences
@@ -48,7 +54,8 @@ class AdaptOrder:
     and perhaps images and size (emu/prompts.py); changes: fields of the tasks' presets; limit: walks of `data`; frames,
     longest: frames or tokens of a sequence learnt at once; decode_steps: denoising steps a frame that the result is
     served with; text: the text tokenizer's folder, where it is not found; context: the most tokens of a sequence; size:
-    of pictures in answers to requests that name none.
+    of pictures in answers to requests that name none; devices: of this machine, that an official model lies in shards
+    over while it draws and learns, where `workers` hold a whole copy each.
     """
 
     out: Path
@@ -69,6 +76,7 @@ class AdaptOrder:
     text: Path | None = None
     context: int | None = None
     size: str = "default"
+    devices: int = 1
 
     @property
     def is_official(self) -> bool:
@@ -81,17 +89,56 @@ class AdaptOrder:
             return None
         return self.model, self.vision
 
+    @property
+    def num_processes(self) -> int:
+        return max(self.workers, self.devices)
 
-def run_adaptation(order: AdaptOrder, *, show: Callable[[str, float, dict], None] | None = None) -> Path:
+    @property
+    def num_copies(self) -> int:
+        """Noisy copies that are learnt of a picture."""
+        return self.recipe.copies
+
+    @property
+    def precision_learnt(self) -> str:
+        """Of the weights that learn."""
+        # an optimiser's small steps are lost in 16 bits; adapters have float32 of their own
+        return self.precision or ("bfloat16" if self.recipe.rank and self.device == "cuda" else "float32")
+
+    def check(self, what: str) -> None:
+        """Raise AdaptError for what cannot be done; what: is to be done, in a word."""
+        if self.precision in QUANTISED:
+            raise AdaptError(f"{self.precision} weights cannot be {what}; use bfloat16 with low-rank adapters")
+        if self.recipe.prompt_dropout and not self.is_official:
+            raise AdaptError(
+                "prompts are dropped of official models alone, whose guidance reads none: leave --drop out"
+            )
+        if self.is_official and self.vision is None:
+            raise AdaptError(f"{self.model} is an official model; name its vision tokenizer's folder as well")
+        if self.devices == 1:
+            return
+        if not self.is_official:
+            raise AdaptError("a model of ours is small, and every process has it whole: --workers, not --devices")
+        if self.workers > 1:
+            raise AdaptError("--workers hold a whole copy each, and --devices share one: leave one of the two out")
+        if self.recipe.batch % self.devices:
+            raise AdaptError(
+                f"a batch of {self.recipe.batch} over {self.devices} devices; wanted a --batch that they divide"
+            )
+        check_devices(self.devices, self.device)
+
+
+def run_adaptation(
+    order: AdaptOrder,
+    *,
+    show: Callable[[str, float, dict], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Path:
     """Do what is ordered; returns the folder of the adapted checkpoint. show: called with (part, share done, figures),
-    in the first process. Raises AdaptError, or what loading and reading raise."""
+    in the first process; say: told the plan of the memory. Raises AdaptError, DoesNotFit, or what loading and reading
+    raise."""
     show = show or (lambda part, share, row: None)
-    if order.precision in QUANTISED:
-        raise AdaptError(f"{order.precision} weights cannot be adapted; use bfloat16 with low-rank adapters")
-    if order.recipe.prompt_dropout and not order.is_official:
-        raise AdaptError("prompts are dropped of official models alone, whose guidance reads none: leave --drop out")
-    if order.is_official and order.vision is None:
-        raise AdaptError(f"{order.model} is an official model; name its vision tokenizer's folder as well")
+    order.check("adapted")
+    plan_memory(order, say or log.info)
     path = order.out / SEQUENCES
     if not path.exists():
         found = [*_gathered(order, lambda share: show("drawing its own", share, {}))]
@@ -100,15 +147,15 @@ def run_adaptation(order: AdaptOrder, *, show: Callable[[str, float, dict], None
                 "nothing to learn from; name recorded walks or a file of sequences, or have it draw its own"
             )
         save_sequences(found, path)
-        if order.device == "cuda":  # what drew them is gone, and its memory is for those who learn
-            gc.collect()
+        gc.collect()  # what drew them is gone with all that followed it, and its memory is for those who learn
+        if order.device == "cuda":
             torch.cuda.empty_cache()
-    launch(order.workers, _work, order, show if order.workers == 1 else None)
+    launch(order.num_processes, _work, order, show if order.num_processes == 1 else None)
     return order.out / "checkpoint"
 
 
 def _work(rank: int, workers: int, order: AdaptOrder, show) -> None:
-    checkpoint = loaded(order, rank)
+    checkpoint, sharding = loaded_to_learn(order, rank)
     layout = _layout(order, checkpoint)
     sequences = readable(load_sequences(order.out / SEQUENCES), layout, order.out / SEQUENCES)
     count = min(HELD_OUT, len(sequences) // 5)
@@ -116,7 +163,7 @@ def _work(rank: int, workers: int, order: AdaptOrder, show) -> None:
     lesson = Lesson(
         sequences[count:], sequences[:count] or sequences, layout, replace(checkpoint, dida=dida, is_adapted=True)
     )
-    learn(order, lesson, rank, workers, show, part="adapting")
+    learn(order, lesson, rank, workers, show, part="adapting", sharding=sharding)
 
 
 @dataclass(frozen=True)
@@ -130,9 +177,18 @@ class Lesson:
     checkpoint: Checkpoint
 
 
-def learn(order: AdaptOrder, lesson: Lesson, rank: int, workers: int, show, *, part: str) -> None:
+def learn(
+    order: AdaptOrder,
+    lesson: Lesson,
+    rank: int,
+    workers: int,
+    show,
+    *,
+    part: str,
+    sharding: Sharding | None = None,
+) -> None:
     """Train a lesson's checkpoint in place and write what came of it, or go on where that stopped; show: called with
-    (part, share done, figures) in the first process, None to log them."""
+    (part, share done, figures) in the first process, None to log them; sharding: as loaded_to_learn gave it."""
     report = show or (lambda part, share, row: log.info("%5.1f%% %s", 100 * share, row))
     checkpoint = lesson.checkpoint
     # a vocabulary of two markers has one for holes, which canvases from carried views have
@@ -143,19 +199,22 @@ def learn(order: AdaptOrder, lesson: Lesson, rank: int, workers: int, show, *, p
         lesson.sequences,
         lesson.held_out,
         lesson.layout,
-        MetricPath(checkpoint.metric, checkpoint.dida),
+        MetricPath(checkpoint.metric.to(_device(order, rank)), checkpoint.dida),
         replace(order.recipe, hole_share=order.recipe.hole_share if has_holes else 0.0),
         order.out / "run",
         rank=rank,
         workers=workers,
+        sharding=sharding,
         progress=lambda share, row: report(part, share, row),
     )
-    if rank:
+    if rank and not sharding:
         return
     target = order.out / "checkpoint"
     if order.official:
         dida = checkpoint.dida if checkpoint.is_adapted else None
-        save_official(learner.folded(), order.official[0], target, dida, text=order.text)
+        gather, is_writer = partial(whole, kept=rank == 0), rank == 0
+        model = learner.folded()
+        save_official(model, order.official[0], target, dida, text=order.text, gather=gather, is_writer=is_writer)
     else:
         save_checkpoint(replace(checkpoint, model=learner.folded()), target)
 
@@ -179,15 +238,59 @@ def readable(sequences: list[np.ndarray], layout: SampleLayout, path: Path) -> l
     return found
 
 
-def loaded(order: AdaptOrder, rank: int = 0) -> Checkpoint:
-    device = f"cuda:{rank}" if order.device == "cuda" else order.device
+def loaded(order: AdaptOrder, rank: int = 0, *, served: bool = False) -> Checkpoint:
+    """The checkpoint that is ordered, to be read or drawn with; over several devices, this process leads the others.
+    served: to be drawn with alone (emu/weights.py)."""
     if order.official:
-        # an optimiser's small steps are lost in 16 bits; adapters have float32 of their own
-        precision = order.precision or ("bfloat16" if order.recipe.rank and order.device == "cuda" else "float32")
         return load_official(
-            *order.official, text=order.text, device=device, precision=precision, context=order.context, say=log.info
+            *order.official,
+            text=order.text,
+            device=_device(order, rank),
+            precision=order.precision_learnt,
+            context=order.context,
+            devices=order.devices,
+            served=served,
+            say=log.info,
         )
-    return load_checkpoint(order.model, device=device)
+    return load_checkpoint(order.model, device=_device(order, rank))
+
+
+def loaded_to_learn(order: AdaptOrder, rank: int) -> tuple[Checkpoint, Sharding | None]:
+    """The checkpoint that is ordered, to be trained in the process of that rank; with more than one device, in shards,
+    which the training makes."""
+    if not order.official:
+        return loaded(order, rank), None
+    mesh = init_device_mesh(order.device, (order.devices,)) if order.devices > 1 else None
+    return load_to_learn(
+        *order.official,
+        text=order.text,
+        device=_device(order, rank),
+        precision=order.precision_learnt,
+        context=order.context,
+        mesh=mesh,
+    )
+
+
+def plan_memory(order: AdaptOrder, say: Callable[[str], None]) -> None:
+    """Tell what training an official model will take of each device. Raises DoesNotFit where there is less."""
+    if not order.official:
+        return
+    config, _ = read_config(order.official[0])
+    plan = LearningPlan(
+        config,
+        order.precision_learnt,
+        rank=order.recipe.rank,
+        rows=order.longest * (1 + order.num_copies),
+        num_devices=order.devices,
+        device=order.device,
+        available=free_bytes(order.device),
+    )
+    say(plan.report())
+    plan.check()
+
+
+def _device(order: AdaptOrder, rank: int) -> str:
+    return f"cuda:{rank}" if order.device == "cuda" else order.device
 
 
 def _layout(order: AdaptOrder, checkpoint: Checkpoint) -> SampleLayout:
@@ -233,7 +336,7 @@ def _own_answers(order: AdaptOrder, tick) -> Iterator[np.ndarray]:
         raise AdaptError(f"{order.requests} holds no request; wanted a JSON object a line, of task and question")
     numbered = enumerate(islice(cycle(asked), order.distil))
     chosen = [replace(request, seed=order.recipe.seed + number) for number, request in numbered]
-    for number, ids in enumerate(distilled_answers(loaded(order), chosen), 1):
+    for number, ids in enumerate(distilled_answers(loaded(order, served=True), chosen), 1):
         tick(number / order.distil)
         yield ids
 

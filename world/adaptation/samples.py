@@ -156,6 +156,14 @@ class Batch:
     def is_noisy(self) -> Tensor:
         return self.places.copy >= 0
 
+    def part(self, which: slice) -> Batch:
+        """Some of the samples, padded no longer than they need."""
+        copy = self.places.copy[which]
+        longest = int((copy != PADDING).sum(1).max())  # padding is behind all else
+        cut = lambda x: x[which, :longest]  # noqa: E731
+        places = Places(*(cut(x) for x in (self.places.place, self.places.limit, self.places.page, self.places.copy)))
+        return Batch(cut(self.ids), cut(self.positions), cut(self.targets), places)
+
 
 def make_batch(
     samples: Sequence[Sample],

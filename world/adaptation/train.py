@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from ..training.parallel import agreed, average_gradients
 from ..training.run import Run, half_products, learning_rate
 from ..transformer.dida import MetricPath
 from ..transformer.model import Transformer
+from ..transformer.sharded import Sharding, load_optimizer, load_parameters, reshard, whole
 from .lora import add_low_rank, fold_low_rank
 from .mask import CopyAttention
 from .samples import Batch, SampleLayout, make_batch
@@ -48,8 +49,9 @@ class AdaptRecipe:
     adapters, 0 to train all weights; hole_share: copies with marked holes, for models whose canvases have them;
     prompt_dropout: share of sequences without words, for guidance needs the branch that reads none (URSA has a tenth);
     recompute: make each layer's activations again in the backward pass, for large models: a third slower, far smaller;
-    code_weight: of a clean code's loss beside a word's; measured: held-out sequences that are measured, at the end and,
-    unless it is 0, every measure_every steps; save_every: steps after which a run can go on from there.
+    code_weight: of a clean code's loss beside a word's; at_once: sequences that a process reads together, 0 for all:
+    the step is the same, and large models have room for few; measured: held-out sequences that are measured, at the end
+    and, unless it is 0, every measure_every steps; save_every: steps after which a run can go on from there.
     """
 
     batch: int = 4
@@ -65,6 +67,7 @@ class AdaptRecipe:
     max_seconds: float = 3600.0
     seed: int = 0
     code_weight: float = 1.0
+    at_once: int = 0
     measured: int = 8
     measure_every: int = 0
     save_every: int = 200
@@ -72,7 +75,7 @@ class AdaptRecipe:
     def __post_init__(self):
         if min(self.batch, self.max_steps, self.save_every) < 1 or self.shift <= 0:
             raise ValueError(f"{self}: wanted a batch and steps of at least 1 and a positive shift")
-        if min(self.copies, self.rank, self.code_weight, self.measured, self.measure_every) < 0:
+        if min(self.copies, self.rank, self.code_weight, self.at_once, self.measured, self.measure_every) < 0:
             raise ValueError(f"{self}: wanted no negative counts")
 
 
@@ -168,37 +171,45 @@ def adapt(
     *,
     rank: int = 0,
     workers: int = 1,
+    sharding: Sharding | None = None,
     progress=None,
 ) -> None:
     """Adapt `learner` in place on sequences of ids, or go on where a run in `folder` stopped.
 
     With several workers each process calls this with its rank (training/parallel.py) and the same learner; gradients
-    are averaged. progress: called with (share done, the log row) now and then, in the first process.
+    are averaged. sharding: where the workers hold one learner in shards; they share the steps of a single process then,
+    and a run may go on in another number of them. progress: called with (share done, the log row) now and then, in the
+    first process.
     """
     if recipe.rank:
         add_low_rank(learner.transformer, recipe.rank, seed=recipe.seed)
     if recipe.recompute:
         recompute_layers(learner.transformer)
     learner.train()
-    device = learner.transformer.lm_head.weight.device
+    if sharding:
+        sharding.shard(learner, learner.transformer.model.layers)
+    device = sharding.device if sharding else learner.transformer.lm_head.weight.device
     run, step = Run(folder), 0
     optimizers = make_optimizers(learner, recipe)
     if state := run.resume():
-        learner.load_state_dict(state["learnt"], strict=False)
+        load_parameters(learner, state["learnt"])
         step = state["step"]
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            load_optimizer(optimizer, saved)
+    crew = _Crew(rank, workers, sharding)
+    measure = partial(evaluate, learner, held_out, layout, path, recipe, count=recipe.measured)
     totals: list[tuple[float, float]] = []
     while (share := agreed(max(step / recipe.max_steps, run.seconds / recipe.max_seconds), workers, device=device)) < 1:
-        if rank == 0 and recipe.measure_every and step % recipe.measure_every == 0:
-            measured = evaluate(learner, held_out, layout, path, recipe, count=recipe.measured)
-            run.record(step, **_means([], recipe), rate=math.nan, **measured)
-            if progress:
+        if crew.measures and recipe.measure_every and step % recipe.measure_every == 0:
+            measured = measure(keeps_weights=sharding is None)
+            if rank == 0:
+                run.record(step, **_means([], recipe), rate=math.nan, **measured)
+            if rank == 0 and progress:
                 progress(share, measured)
         rate = learning_rate(int(share * 10_000), 10_000, 1.0, warmup=0) * min(1.0, (step + 1) / 50)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = recipe.peak * rate
-        totals.append(_train_step(learner, optimizers, sequences, layout, path, recipe, step, rank, workers))
+        totals.append(_train_step(learner, optimizers, sequences, layout, path, recipe, step, crew))
         step += 1
         if rank == 0 and step % 50 == 0:
             row = _means(totals, recipe) | {"rate": rate}
@@ -206,13 +217,38 @@ def adapt(
             run.record(step, **row, **dict.fromkeys(measures(recipe), math.nan))
             if progress:
                 progress(share, row)
-        if rank == 0 and step % recipe.save_every == 0:
-            _save(run, step, learner, optimizers)
+        if crew.measures and step % recipe.save_every == 0:
+            _save(run, step, learner, optimizers, is_writer=rank == 0)
+    if crew.measures:
+        measured = measure(keeps_weights=sharding is None)
+        _save(run, step, learner, optimizers, is_writer=rank == 0)
     if rank == 0:
-        measured = evaluate(learner, held_out, layout, path, recipe, count=recipe.measured)
         run.record(step, **_means(totals, recipe), rate=0.0, **measured)
-        _save(run, step, learner, optimizers)
         run.draw(*(("noisy", "clean") if recipe.copies else ("clean",)), *(["clean_nats"] * bool(recipe.measure_every)))
+
+
+@dataclass(frozen=True)
+class _Crew:
+    """One of several processes that train together, each with a whole learner or all with one in shards."""
+
+    rank: int
+    workers: int
+    sharding: Sharding | None
+
+    @property
+    def measures(self) -> bool:
+        """Whether this process takes part in what is measured and saved: of whole learners the first one is enough."""
+        return self.rank == 0 or self.sharding is not None
+
+    def parts(self, batch: Batch, at_once: int) -> Iterator[Batch]:
+        """What this process reads of a step's batch, one after the other. In shards all have the same batch, and each
+        as many samples of it."""
+        if self.sharding:
+            count = len(batch.ids) // self.workers
+            batch = batch.part(slice(self.rank * count, (self.rank + 1) * count))
+        size = at_once or len(batch.ids)
+        for first in range(0, len(batch.ids), size):
+            yield batch.part(slice(first, first + size))
 
 
 def make_optimizers(learner: Learner, recipe: AdaptRecipe) -> list[torch.optim.Optimizer]:
@@ -225,17 +261,49 @@ def make_optimizers(learner: Learner, recipe: AdaptRecipe) -> list[torch.optim.O
     return [Muon(matrices, lr=recipe.peak), adam] if matrices else [adam]
 
 
-def _train_step(learner, optimizers, sequences, layout, path, recipe, step, rank, workers) -> tuple[float, float]:
-    loss, noisy, clean = step_loss(learner, sequences, layout, path, recipe, step=step, rank=rank, workers=workers)
+def _train_step(learner, optimizers, sequences, layout, path, recipe, step, crew: _Crew) -> tuple[float, float]:
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    alone = crew.sharding is not None  # the batch is that of one process then
+    rank, workers = (0, 1) if alone else (crew.rank, crew.workers)
+    batch = step_batch(sequences, layout, path, recipe, step=step, rank=rank, workers=workers)
+    sums = torch.zeros(2, device=batch.ids.device)
+    for part in crew.parts(batch, recipe.at_once):
+        loss, noisy, clean = _loss_of(learner, part, batch, layout, recipe, keeps_weights=not alone)
+        # shards have the mean over all processes of their gradients, where the sum is wanted
+        (loss * crew.workers if alone else loss).backward()
+        sums += torch.stack([noisy.detach(), clean.detach()])
     learnt = [p for p in learner.parameters() if p.requires_grad]
-    average_gradients(learnt, workers)
+    if crew.sharding:
+        crew.sharding.summed(sums)
+    else:
+        average_gradients(learnt, crew.workers)
     torch.nn.utils.clip_grad_norm_(learnt, 1.0)
     for optimizer in optimizers:
         optimizer.step()
-    return noisy.item(), clean.item()
+    noisy, clean = sums.tolist()
+    return noisy, clean
+
+
+def step_batch(
+    sequences: Sequence[np.ndarray],
+    layout: SampleLayout,
+    path: MetricPath,
+    recipe: AdaptRecipe,
+    *,
+    step: int,
+    rank: int = 0,
+    workers: int = 1,
+) -> Batch:
+    """What a process learns from in a step. The recipe's seed, the step and the process's rank decide which sequences
+    are read and how they are noised."""
+    rng = np.random.default_rng([recipe.seed, step, rank])
+    count = max(1, recipe.batch // workers)
+    chosen = rng.integers(len(sequences), size=count)
+    samples = [layout.read(sequences[k], rng, drop=recipe.prompt_dropout) for k in chosen]
+    return make_batch(
+        samples, layout.vocabulary, path, rng, copies=recipe.copies, shift=recipe.shift, hole_share=recipe.hole_share
+    )
 
 
 def step_loss(
@@ -249,28 +317,38 @@ def step_loss(
     rank: int = 0,
     workers: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What a process lowers in a step, and the mean losses of noisy and of clean rows that it is made of: scalars.
+    """What a process lowers in a step, and the mean losses of noisy and of clean rows that it is made of: scalars."""
+    batch = step_batch(sequences, layout, path, recipe, step=step, rank=rank, workers=workers)
+    return _loss_of(learner, batch, batch, layout, recipe)
 
-    The recipe's seed, the step and the process's rank decide which sequences are read and how they are noised."""
-    rng = np.random.default_rng([recipe.seed, step, rank])
-    count = max(1, recipe.batch // workers)
-    chosen = rng.integers(len(sequences), size=count)
-    samples = [layout.read(sequences[k], rng, drop=recipe.prompt_dropout) for k in chosen]
-    batch = make_batch(
-        samples, layout.vocabulary, path, rng, copies=recipe.copies, shift=recipe.shift, hole_share=recipe.hole_share
-    )
-    with half_products(batch.ids.device):
-        noisy, clean = learner(batch, layout.window)
-    clean = clean_loss(clean, batch, layout.vocabulary, recipe.code_weight)
-    noisy = noisy.mean() if len(noisy) else noisy.sum()
+
+def _loss_of(
+    learner: Learner,
+    part: Batch,
+    batch: Batch,
+    layout: SampleLayout,
+    recipe: AdaptRecipe,
+    *,
+    keeps_weights: bool = True,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What a part of a batch adds to its loss, and to the means over its noisy and clean rows."""
+    with half_products(part.ids.device, keeps_weights=keeps_weights):
+        noisy, clean = learner(part, layout.window)
+    clean = clean_loss(clean, part, layout.vocabulary, recipe.code_weight, of=batch)
+    noisy = noisy.sum() / ((batch.targets >= 0) & batch.is_noisy).sum().clamp_min(1)
     return noisy + recipe.clean_weight * clean if recipe.copies else clean, noisy, clean
 
 
-def clean_loss(losses: Tensor, batch: Batch, vocabulary: Vocabulary, code_weight: float) -> Tensor:
-    """The mean of the clean rows' losses (K,), codes weighed against words."""
-    targets = batch.targets[(batch.targets >= 0) & ~batch.is_noisy]
-    weights = torch.where(targets >= vocabulary.first_code, code_weight, 1.0)
-    return (weights * losses).sum() / weights.sum().clamp_min(1e-9)
+def clean_loss(
+    losses: Tensor, batch: Batch, vocabulary: Vocabulary, code_weight: float, *, of: Batch | None = None
+) -> Tensor:
+    """The mean of the clean rows' losses (K,), codes weighed against words; of: the batch that this is part of."""
+
+    def weights(batch: Batch) -> Tensor:
+        targets = batch.targets[(batch.targets >= 0) & ~batch.is_noisy]
+        return torch.where(targets >= vocabulary.first_code, code_weight, 1.0)
+
+    return (weights(batch) * losses).sum() / weights(of or batch).sum().clamp_min(1e-9)
 
 
 def _means(totals: list[tuple[float, float]], recipe: AdaptRecipe) -> dict[str, float]:
@@ -291,6 +369,7 @@ def evaluate(
     recipe: AdaptRecipe,
     *,
     count: int = 8,
+    keeps_weights: bool = True,
 ) -> dict[str, float]:
     """Held-out cross-entropy, nats a token: token by token, of which words and codes, and of whole pictures from each
     of LEVELS; nan for what no sequence has."""
@@ -302,7 +381,7 @@ def evaluate(
             batch = make_batch(
                 [layout.read(ids, rng)], layout.vocabulary, path, rng, copies=int(level is not None), level=level
             )
-            with half_products(batch.ids.device):
+            with half_products(batch.ids.device, keeps_weights=keeps_weights):
                 noisy, clean = learner(batch, layout.window)
             if level is not None:
                 out[f"nats_at_{level}"].append(noisy.mean().item())
@@ -313,10 +392,11 @@ def evaluate(
     return {name: float(np.mean(values)) if values else math.nan for name, values in out.items()}
 
 
-def _save(run: Run, step: int, learner: Learner, optimizers) -> None:
-    learnt = {name for name, p in learner.named_parameters() if p.requires_grad}
-    run.save(
-        step,
-        learnt={name: value for name, value in learner.state_dict().items() if name in learnt},
-        optimizers=[optimizer.state_dict() for optimizer in optimizers],
-    )
+def _save(run: Run, step: int, learner: Learner, optimizers, *, is_writer: bool = True) -> None:
+    """Keep what is learnt, whole whatever it lies in, so that any number of processes goes on from it."""
+    reshard(learner)
+    learnt = {name: parameter.detach() for name, parameter in learner.named_parameters() if parameter.requires_grad}
+    state = {"learnt": learnt, "optimizers": [optimizer.state_dict() for optimizer in optimizers]}
+    state = whole(state, kept=is_writer)
+    if is_writer:
+        run.save(step, **state)

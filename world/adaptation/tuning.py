@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,20 +22,20 @@ from ..action import Action
 from ..checkpoint import Checkpoint
 from ..emu.checkpoint import load_vision, parts_of
 from ..emu.sequence import Format
-from ..emu.settings import read_vision_config, refuse_swapped
+from ..emu.settings import is_adapted, read_vision_config, refuse_swapped
 from ..emu.text import EmuTextTokenizer, find_text_tokenizer
 from ..tokens.vision import VisionTokenizer
 from ..tokens.vocabulary import Vocabulary
 from ..training.parallel import launch
-from ..transformer.model import QUANTISED
 from .checking import check_examples, refuse_faults
 from .data import RecordedWalk, walk_sequences
 from .examples import Example, ExampleError, read_examples
 from .lines import upright
 from .packing import PackedLayout, answer_sequences, packed
-from .run import SEQUENCES, AdaptError, AdaptOrder, Lesson, learn, loaded, readable
+from .run import SEQUENCES, AdaptError, AdaptOrder, Lesson, learn, loaded, loaded_to_learn, plan_memory, readable
 from .samples import AnswerLayout, WalkLayout, load_sequences, save_sequences
 
+log = logging.getLogger(__name__)
 HELD_OUT, ORDER = "held-out.safetensors", "order.json"
 HELD_OUT_SHARE = 10  # without a file of its own, one in so many examples is measured, the last ones
 WAIT = "wait"  # what leads from a picture to the next where nothing is said
@@ -50,6 +51,11 @@ class TuneOrder(AdaptOrder):
     area: int | None = None
 
     @property
+    def num_copies(self) -> int:
+        """Of pictures, where the weights denoise already and go on learning to."""
+        return self.recipe.copies if self.official and is_adapted(self.official[0]) else 0
+
+    @property
     def files(self) -> tuple[Path, ...]:
         return tuple(path for path in (self.data, self.evaluation) if path)
 
@@ -62,24 +68,26 @@ class TuneOrder(AdaptOrder):
         return kept | dict(rank=recipe.rank, batch=recipe.batch, drop=recipe.prompt_dropout, seed=recipe.seed)
 
 
-def run_tuning(order: TuneOrder, *, show: Callable[[str, float, dict], None] | None = None) -> Path:
+def run_tuning(
+    order: TuneOrder,
+    *,
+    show: Callable[[str, float, dict], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Path:
     """Do what is ordered; returns the folder of the tuned checkpoint. show: called with (part, share done, figures), in
-    the first process. Raises AdaptError, ExampleError, or what loading and reading raise."""
-    if order.precision in QUANTISED:
-        raise AdaptError(f"{order.precision} weights cannot be tuned; use bfloat16 with low-rank adapters")
-    if order.is_official and order.vision is None:
-        raise AdaptError(f"{order.model} is an official model; name its vision tokenizer's folder as well")
-    if order.recipe.prompt_dropout and not order.is_official:
-        raise AdaptError("prompts are dropped of official models alone, whose guidance reads none: leave --drop out")
+    the first process; say: told the plan of the memory. Raises AdaptError, ExampleError, DoesNotFit, or what loading
+    and reading raise."""
+    order.check("tuned")
     if order.area is not None and not order.is_official:
         raise AdaptError("pictures of a model of ours have its own size: leave --area out")
+    plan_memory(order, say or log.info)
     note, fixed = order.out / ORDER, json.loads(json.dumps(order.fixed))
     if note.exists():
         hold_to(json.loads(note.read_text(encoding="utf-8")), fixed, order.out)
     else:
         _gather(order, show or (lambda part, share, row: None))
         note.write_text(json.dumps(fixed, indent=1), encoding="utf-8")  # last: what it stands beside is whole
-    launch(order.workers, _work, order, show if order.workers == 1 else None)
+    launch(order.num_processes, _work, order, show if order.num_processes == 1 else None)
     return order.out / "checkpoint"
 
 
@@ -184,12 +192,12 @@ def _square(pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 def _work(rank: int, workers: int, order: TuneOrder, show) -> None:
-    checkpoint = loaded(order, rank)
+    checkpoint, sharding = loaded_to_learn(order, rank)
     learnt, measured = (load_sequences(order.out / name) for name in (SEQUENCES, HELD_OUT))
     # weights that denoise go on learning to; others stay as they are
     recipe = replace(order.recipe, copies=order.recipe.copies if checkpoint.is_adapted else 0, measured=len(measured))
     lesson = Lesson(learnt, measured, _layout(order, checkpoint), checkpoint)
-    learn(replace(order, recipe=recipe), lesson, rank, workers, show, part="tuning")
+    learn(replace(order, recipe=recipe), lesson, rank, workers, show, part="tuning", sharding=sharding)
 
 
 def _layout(order: TuneOrder, checkpoint: Checkpoint) -> PackedLayout | WalkLayout:

@@ -26,7 +26,7 @@ from .ibq import CELL, smart_resize, smart_size
 from .prompts import Preset, PromptError, decoder_of, preset, prompt, turn, unconditional_prompt
 from .sampling import Sampling, draw
 from .sequence import AnswerReader, Format, Grammar, Picture, Text
-from .token_stream import ContextFull, TokenStream, advance, canvas_states, settle
+from .token_stream import ContextFull, StreamPasses, TokenStream
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ def planned_tokens(request: Request, instructions: Sequence[str] = ()) -> int:
 class AnswerWriter:
     """One conversation: `events` writes an answer, `instruct` gives the next instruction, and so on until `close`.
 
-    cache: where keys and values go, by default one made for this answer. streams: branches that hold the conversation
-    so far, if it goes on from there; then the request's task, question and images are not read. largest: tokens of a
-    picture whose size the model chooses, at most.
+    passes: over the cache where keys and values go, by default one made for this answer. streams: branches that hold
+    the conversation so far, if it goes on from there; then the request's task, question and images are not read.
+    largest: tokens of a picture whose size the model chooses, at most.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class AnswerWriter:
         checkpoint: Checkpoint,
         request: Request,
         *,
-        cache: KVCache | None = None,
+        passes: StreamPasses | None = None,
         streams: Sequence[TokenStream] | None = None,
         largest: int | None = None,
     ):
@@ -136,7 +136,11 @@ class AnswerWriter:
             self.grids = [self._encode(pixels) for pixels in request.images]
             self.prompt = self._ids(question)
             unguided = [self._ids(unconditional_prompt(count)) for count in (len(self.grids), 0)]
-            streams = self._streams(cache, [self.prompt, *unguided][: self.preset.num_branches])
+            prompts = [self.prompt, *unguided][: self.preset.num_branches]
+            passes = passes or self._own_passes(prompts)
+            streams = self._streams(passes.cache, prompts)
+        assert passes is not None, "streams have a cache, and passes over it"
+        self.passes = passes
         self.conditional = streams[0]
         self.unconditional = streams[1] if len(streams) > 1 else None
         self.blank = streams[2] if len(streams) > 2 else None  # reads neither words nor pictures but the one begun
@@ -236,9 +240,9 @@ class AnswerWriter:
 
     def _denoised(self) -> list[int]:
         """The codes of the picture whose header has just been written."""
-        form, model, dida = self.form, self.checkpoint.model, self._dida
+        form, dida, model = self.form, self._dida, self.checkpoint.model
         head, height, width = model.lm_head.weight[form.vocabulary.visual], self.grammar.height, self.grammar.width
-        settle(model, self.branches, but=1)  # the marker is the canvas's first row, as in training
+        self.passes.settle(self.branches, but=1)  # the marker is the canvas's first row, as in training
         self.num_passes += 1
         rows = torch.tensor(form.image_block(np.zeros((height, width)))[-height * (width + 1) - 1 : -1])
         rows = rows.to(self.device).repeat(len(self.branches), 1)
@@ -247,7 +251,7 @@ class AnswerWriter:
 
         def predict(tokens: torch.Tensor, seeds: torch.Tensor, temperature: float) -> torch.Tensor:
             rows[:, is_code] = tokens + form.vocabulary.first_code
-            hidden = canvas_states(model, self.branches, rows)[:, before]
+            hidden = self.passes.canvas_states(self.branches, rows)[:, before]
             self.num_passes += 1
             mixed, guided = self._guided(hidden)
             if guided:
@@ -300,7 +304,7 @@ class AnswerWriter:
 
     def _advance(self, streams: list[TokenStream], guesses: Sequence[int] = ()) -> torch.Tensor:
         self.num_passes += 1
-        return advance(self.checkpoint.model, streams, guesses)
+        return self.passes.advance(streams, guesses)
 
     def _take(self, token: int) -> Iterator[Event]:
         """Append a token to the branches that read it, and say what it completes."""
@@ -367,20 +371,23 @@ class AnswerWriter:
             ids += self.form.image_block(self.grids[piece]) if isinstance(piece, int) else self.form.text.encode(piece)
         return ids
 
-    def _streams(self, cache: KVCache | None, prompts: list[list[int]]) -> list[TokenStream]:
-        """A branch for each prompt, the conditional one first, over one cache with pages for the whole answer."""
+    def _own_passes(self, prompts: list[list[int]]) -> StreamPasses:
+        """Passes over a cache with pages for the whole answer to these prompts."""
         model, pages = self.checkpoint.model, self.parts.pages
-        if cache is None:
-            longest = min(pages.context, len(prompts[0]) + self.preset.max_tokens)
-            cache = KVCache(
-                model.config,
-                pages,
-                device=self.device,
-                dtype=model.lm_head.weight.dtype,
-                num_pages=len(prompts) * -(-longest // pages.page_size),
-                max_pages=len(prompts) * -(-pages.context // pages.page_size),
-            )
-        streams = [TokenStream(cache, context=pages.context) for _ in prompts]
+        longest = min(pages.context, len(prompts[0]) + self.preset.max_tokens)
+        cache = KVCache(
+            model.config,
+            pages,
+            device=self.device,
+            dtype=model.lm_head.weight.dtype,
+            num_pages=len(prompts) * -(-longest // pages.page_size),
+            max_pages=len(prompts) * -(-pages.context // pages.page_size),
+        )
+        return StreamPasses(model, cache)
+
+    def _streams(self, cache: KVCache, prompts: list[list[int]]) -> list[TokenStream]:
+        """A branch for each prompt, the conditional one first."""
+        streams = [TokenStream(cache, context=self.parts.pages.context) for _ in prompts]
         for stream, prompt_ids in zip(streams, prompts, strict=True):
             stream.append(prompt_ids)
         return streams

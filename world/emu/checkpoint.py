@@ -6,42 +6,37 @@ tensor at a time. Nothing is unpickled but tensors.
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import json
 import logging
-import pickle
 import shutil
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...kernels.packed import BITS, Packed, PackedEmbedding
 from ..checkpoint import Checkpoint, CheckpointError
 from ..config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
 from ..tokens.vocabulary import Vocabulary
-from ..transformer.model import DTYPES, QUANTISED, Transformer, quantised
+from ..transformer.model import DTYPES, Transformer
 from .ibq import IbqConfig, IbqTokenizer
-from .memory_plan import Footprint
+from .memory_plan import DoesNotFit, Footprint
 from .settings import DEFAULT_CONTEXT, json_of, read_config, read_dida, read_vision_config, refuse_swapped
 from .text import BPE_FILE, VISION_FILE, EmuTextTokenizer, TokenizerError, find_text_tokenizer
+from .weights import INDEX, checked, fill_shards, load_transformer, load_vision, on_meta
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
+    from ..transformer.sharded import Sharding
+
 log = logging.getLogger(__name__)
-
-C = TypeVar("C", ModelConfig, IbqConfig)
-M = TypeVar("M", bound=nn.Module)
-
-INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 def load_official(
@@ -56,6 +51,8 @@ def load_official(
     mesh: DeviceMesh | None = None,
     devices: int = 1,
     need: Need | None = None,
+    served: bool = False,
+    offload: int = 0,
     say: Callable[[str], None] | None = None,
 ) -> Checkpoint:
     """Load Emu3.5 from the official folders of the language model and the vision tokenizer.
@@ -65,27 +62,24 @@ def load_official(
     tokens of a sequence, by default all that the weights were trained for, or the most that fit; available: bytes that
     may be used, by default all that are free; mesh: the processes to split the language model over, each of which calls
     this; devices: how many to split it over where this process leads and starts the others (followers.py); need: what
-    the task takes. Where the vision tokenizer does not fit beside the model it stays on the CPU. The memory plan goes
-    through `say` before anything is loaded. Raises CheckpointError or TokenizerError
-    for files that are missing, torn or of another model, DoesNotFit for a device too small, PrecisionError for an
-    unknown precision.
+    the task takes; served: joined products, for a model that is drawn with alone (weights.py); offload: layers that
+    stay in the host's memory and come to the device when they are run (transformer/offload.py). Where the vision
+    tokenizer does not fit beside the model it stays on the CPU. The memory plan goes through `say` before anything is
+    loaded. Raises CheckpointError or TokenizerError for files that are missing, torn or of another model, DoesNotFit
+    for a device too small, PrecisionError for an unknown precision, SplitError for devices that do not divide a model.
     """
-    model, vision, need, say = Path(model), Path(vision), need or Need(), say or log.info
-    refuse_swapped(model, vision)
-    config, trained = read_config(model)
-    vision_config = read_vision_config(vision)
-    words = EmuTextTokenizer.from_folder(text or find_text_tokenizer(model, vision))
-    vocabulary = _vocabulary(config, vision_config, words)
+    folders, need, say = _opened(model, vision, text), need or Need(), say or log.info
+    config, trained = folders.config, folders.trained
     pages = PageConfig(context=context or trained)
     precision = precision or ("bfloat16" if torch.device(device).type == "cuda" else "float32")
-    num_vision = sum(tensor.numel() for tensor in _on_meta(IbqTokenizer, vision_config).parameters())
+    num_vision = sum(tensor.numel() for tensor in on_meta(IbqTokenizer, folders.vision_config).parameters())
     free = free_bytes(device) if available is None else available
     plan = Footprint(
         config,
         pages,
         precision,
         vision=num_vision,
-        vision_width=vision_config.ch,
+        vision_width=folders.vision_config.ch,
         area=need.area,
         streams=need.streams,
         budget=need.tokens,
@@ -93,7 +87,12 @@ def load_official(
         device=device,
         available=free,
         num_devices=mesh.size() if mesh else devices,
+        offload=offload,
     )
+    if offload and plan.num_devices > 1:
+        raise CheckpointError("--offload is for a model that one device runs, and --devices split it: leave one out")
+    if offload > config.num_hidden_layers:
+        raise CheckpointError(f"{offload} layers to be offloaded, and the model has {config.num_hidden_layers}")
     if context is None and (shorter := plan.shortened()) is not plan:
         plan, pages = shorter, shorter.pages
         say(f"a context of {pages.context} tokens, for {trained} do not fit; --context says another")
@@ -107,23 +106,81 @@ def load_official(
         )
     say(plan.report())
     plan.check()
+    if (room := free_bytes("cpu")) is not None and plan.host > room:
+        raise DoesNotFit(f"--offload {offload} puts {plan.host} bytes into the host's memory, which has {room} free")
     if devices > 1:
-        transformer = _led(model, config, device, precision, devices)
+        transformer = _led(folders.model, config, device, precision, devices)
     else:
-        transformer = load_transformer(model, config, device=device, precision=precision, mesh=mesh)
-    tokenizer = load_vision(vision, vision_config, device=device if plan.vision else "cpu")
-    dida = read_dida(model)
-    return Checkpoint(
-        transformer,
-        tokenizer,
-        words,
-        vocabulary,
-        LayoutConfig(grid=(45, 45), text_capacity=127),
-        dida or DidaConfig(),
-        _digest(model, vision),
-        pages,
-        is_adapted=dida is not None,
-    )
+        transformer = load_transformer(
+            folders.model, config, device=device, precision=precision, mesh=mesh, served=served, offload=offload
+        )
+    return folders.checkpoint(transformer, pages, device=device if plan.vision else "cpu")
+
+
+def load_to_learn(
+    model: str | Path,
+    vision: str | Path,
+    *,
+    text: str | Path | None = None,
+    device: str = "cpu",
+    precision: str = "float32",
+    context: int | None = None,
+    mesh: DeviceMesh | None = None,
+) -> tuple[Checkpoint, Sharding | None]:
+    """The same to be trained: no plan of what serving takes (learning_plan.py has that of training), and the vision
+    tokenizer on the CPU.
+
+    mesh: the processes that hold the language model in shards, each of which calls this; its weights are on the meta
+    device then, and the Sharding reads them. Raises CheckpointError or TokenizerError as load_official does.
+    """
+    folders = _opened(model, vision, text)
+    pages = PageConfig(context=context or folders.trained)
+    if mesh is None:
+        whole = load_transformer(folders.model, folders.config, device=device, precision=precision)
+        return folders.checkpoint(whole, pages, device="cpu"), None
+    from ..transformer.sharded import Sharding
+
+    empty = on_meta(Transformer, folders.config).to(DTYPES[precision])
+    checked(folders.model, empty)
+    fill = partial(fill_shards, folders.model, precision=precision)
+    return folders.checkpoint(empty, pages, device="cpu"), Sharding(mesh, fill)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """Two folders whose settings go together, and of which no weights were read yet."""
+
+    model: Path
+    vision: Path
+    config: ModelConfig
+    trained: int  # tokens of context
+    vision_config: IbqConfig
+    words: EmuTextTokenizer
+    vocabulary: Vocabulary
+
+    def checkpoint(self, transformer: Transformer, pages: PageConfig, *, device: str) -> Checkpoint:
+        """With the vision tokenizer read onto a device."""
+        dida = read_dida(self.model)
+        return Checkpoint(
+            transformer,
+            load_vision(self.vision, self.vision_config, device=device),
+            self.words,
+            self.vocabulary,
+            LayoutConfig(grid=(45, 45), text_capacity=127),
+            dida or DidaConfig(),
+            _digest(self.model, self.vision),
+            pages,
+            is_adapted=dida is not None,
+        )
+
+
+def _opened(model: str | Path, vision: str | Path, text: str | Path | None) -> _Opened:
+    model, vision = Path(model), Path(vision)
+    refuse_swapped(model, vision)
+    config, trained = read_config(model)
+    vision_config = read_vision_config(vision)
+    words = EmuTextTokenizer.from_folder(text or find_text_tokenizer(model, vision))
+    return _Opened(model, vision, config, trained, vision_config, words, _vocabulary(config, vision_config, words))
 
 
 @dataclass(frozen=True)
@@ -154,6 +211,9 @@ def parts_of(checkpoint: Checkpoint) -> OfficialParts:
     return OfficialParts(text, vision, pages)
 
 
+_METADATA = {"format": "pt"}
+
+
 def save_official(
     model: Transformer,
     source: str | Path,
@@ -162,25 +222,32 @@ def save_official(
     *,
     text: str | Path | None = None,
     shard_bytes: int = 4 << 30,
+    gather: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+    is_writer: bool = True,
 ) -> None:
     """Write a model that began as the official folder `source` as such a folder, in shards of about `shard_bytes`;
     config.json says that it is adapted, where `dida` says how it denoises, and the text tokenizer's files come along,
-    from `text` if it is named."""
+    from `text` if it is named. gather: makes a weight whole, where several processes hold it in parts; all of them call
+    this then, and one is the writer."""
     source, folder = Path(source), Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    shards: list[dict[str, Tensor]] = [{}]
-    size = 0
-    for key, tensor in model.state_dict().items():
+    shards: list[list[str]] = [[]]
+    state, size = model.state_dict(), 0
+    for key, tensor in state.items():
         if shards[-1] and size + tensor.nbytes > shard_bytes:
-            shards.append({})
+            shards.append([])
             size = 0
-        shards[-1][key] = tensor
+        shards[-1].append(key)
         size += tensor.nbytes
     where: dict[str, str] = {}
-    for number, shard in enumerate(shards, 1):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, keys in enumerate(shards, 1):
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        save_file({key: tensor.contiguous().cpu() for key, tensor in shard.items()}, folder / name, {"format": "pt"})
-        where |= dict.fromkeys(shard, name)
+        shard = {key: gather(state[key]) for key in keys}
+        if is_writer:
+            save_file({key: tensor.contiguous().cpu() for key, tensor in shard.items()}, folder / name, _METADATA)
+        where |= dict.fromkeys(keys, name)
+    if not is_writer:
+        return
     (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}, indent=1), encoding="utf-8")
     config = json_of(source / "config.json") | ({"dida": asdict(dida)} if dida else {})
     (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
@@ -192,87 +259,23 @@ def save_official(
         shutil.copy(words / name, folder / name)
 
 
-def load_transformer(
-    folder: Path, config: ModelConfig, *, device: str, precision: str, mesh: DeviceMesh | None = None
-) -> Transformer:
-    """Stream the shards onto the device, of split tensors only this process's share. Keys and shapes of every shard are
-    checked before the first one is read. Raises CheckpointError; quantised weights cannot be split."""
-    if mesh and precision in QUANTISED:
-        raise CheckpointError(
-            f"{precision} weights cannot be split over processes; use precision bfloat16, or one process"
-        )
-    model = _on_meta(Transformer, config)
-    shards = shards_of(folder)
-    found = {key: shape for path in sorted(set(shards.values())) for key, shape in _shapes_in(path).items()}
-    _check(found, model, folder)
-    share = _whole
-    if mesh:
-        from ..transformer.tensor_parallel import parallelise, share_of
-
-        parallelise(model, mesh)
-        share = share_of
-    for path in sorted(set(shards.values())):
-        with safe_open(path, "pt", device=str(device)) as shard:
-            for key in shard.keys():  # noqa: SIM118
-                if not _is_buffer(key):
-                    _place(model, key, shard.get_tensor(key), precision, share)
-    return model.eval().requires_grad_(False)
-
-
 def _led(folder: Path, config: ModelConfig, device: str, precision: str, count: int) -> Transformer:
-    """This process's share of a model whose others follow it, until it ends."""
+    """This process's share of a model whose others follow it, as long as somebody has it."""
     from ..transformer.followers import Team, check_devices, device_of
     from ..transformer.tensor_parallel import check_split
 
-    if precision in QUANTISED:
-        raise CheckpointError(
-            f"{precision} weights cannot be split over devices; use --precision bfloat16, or one device"
-        )
     check_devices(count, device)
-    check_split(config, count)
+    check_split(config, count, precision)
     team = Team(count, device, load_share, folder, config, precision)
-    atexit.register(team.close)
     transformer = load_share(team.mesh, device_of(0, device), folder, config, precision)
     team.lead(transformer)
+    weakref.finalize(transformer, team.close)  # when nobody has it any more, or this process ends
     return transformer
 
 
 def load_share(mesh: DeviceMesh, device: str, folder: Path, config: ModelConfig, precision: str) -> Transformer:
     """What one process of several holds of a model."""
     return load_transformer(folder, config, device=device, precision=precision, mesh=mesh)
-
-
-def shards_of(folder: Path) -> dict[str, Path]:
-    """Which file holds each tensor, by the index or, without one, the only file; CheckpointError if one is missing."""
-    index = folder / INDEX
-    if not index.is_file():
-        whole = folder / WHOLE
-        if not whole.is_file():
-            raise CheckpointError(f"no weights in {folder}: wanted {INDEX} with its shards, or {WHOLE}")
-        return dict.fromkeys(_shapes_in(whole), whole)
-    where = json_of(index).get("weight_map", {})
-    for name in sorted(set(where.values())):
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{folder / name} is missing, and {INDEX} lists tensors in it; download it again")
-    return {key: folder / name for key, name in where.items()}
-
-
-def load_vision(folder: Path, config: IbqConfig, *, device: str) -> IbqTokenizer:
-    """The autoencoder in float32, from model.safetensors or model.ckpt, which is read as tensors and never executed."""
-    whole, pickled = folder / WHOLE, folder / "model.ckpt"
-    model = _on_meta(IbqTokenizer, config)
-    if whole.is_file():
-        found = _shapes_in(whole)
-        _check(found, model, whole)
-        with safe_open(whole, "pt", device=str(device)) as file:
-            weights = {key: file.get_tensor(key) for key in found}
-    elif pickled.is_file():
-        weights = _unpickled(pickled)
-        _check({key: tuple(value.shape) for key, value in weights.items()}, model, pickled)
-    else:
-        raise CheckpointError(f"no vision tokenizer in {folder}: wanted {WHOLE} or model.ckpt beside its configuration")
-    model.load_state_dict({key: value.to(device, torch.float32) for key, value in weights.items()}, assign=True)
-    return model.eval().requires_grad_(False)
 
 
 def free_bytes(device: str) -> int | None:
@@ -286,71 +289,6 @@ def free_bytes(device: str) -> int | None:
     return int(rows["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in rows else None
 
 
-def _whole(tensor: Tensor, parameter: nn.Parameter) -> Tensor:
-    return tensor
-
-
-def _place(model: Transformer, key: str, tensor: Tensor, precision: str, share: Callable) -> None:
-    """Put a tensor where its key says, quantised where that is wanted: dense layers of the body, and of int8 and int4
-    the embedding too. The head stays whole, for what is drawn is nearest to it."""
-    owner, _, leaf = key.rpartition(".")
-    dtype = DTYPES[precision]
-    if precision in QUANTISED and owner.endswith("_proj"):
-        _replace(model, owner, quantised(tensor.to(dtype), precision))
-        return
-    if precision in BITS and owner.endswith("embed_tokens"):
-        _replace(model, owner, PackedEmbedding(Packed.of(tensor, 8), dtype))
-        return
-    module = model.get_submodule(owner)
-    part = share(tensor.to(dtype), getattr(module, leaf))
-    setattr(module, leaf, nn.Parameter(part, requires_grad=False))
-
-
-def _replace(model: Transformer, owner: str, made: object) -> None:
-    """Put what is no module in a module's place."""
-    outer, _, name = owner.rpartition(".")
-    holder = model.get_submodule(outer)
-    delattr(holder, name)
-    setattr(holder, name, made)
-
-
-def _check(found: Shapes, model: nn.Module, where: Path) -> None:
-    """Hold what files have against what the model wants, and name what differs."""
-    wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    extra = sorted(key for key in found.keys() - wanted.keys() if not _is_buffer(key))
-    for what, keys in (("lacks", sorted(wanted.keys() - found.keys())), ("has unknown", extra)):
-        if keys:
-            named = ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
-            raise CheckpointError(f"{where} {what} {len(keys)} tensors: {named}; it is of another model or incomplete")
-    for key, shape in wanted.items():
-        if found[key] != shape:
-            raise CheckpointError(f"{where}: {key} has shape {found[key]}, the configuration wants {shape}")
-
-
-def _shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
-    try:
-        with safe_open(path, "pt") as shard:
-            return {key: tuple(shard.get_slice(key).get_shape()) for key in shard.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is torn or no safetensors file ({error}); download it again") from error
-
-
-def _unpickled(path: Path) -> dict[str, Tensor]:
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is torn or holds more than tensors, and is not executed ({str(error).splitlines()[0]}); "
-            "download it again"
-        ) from error
-    held = held.get("state_dict", held) if isinstance(held, dict) else {}
-    return {key: value for key, value in held.items() if isinstance(value, Tensor)}
-
-
-def _is_buffer(key: str) -> bool:
-    return key.endswith("rotary_emb.inv_freq")  # older exports have it; angles are computed here
-
-
 def _vocabulary(config: ModelConfig, vision: IbqConfig, words: EmuTextTokenizer) -> Vocabulary:
     vocabulary = Vocabulary(words.size, words.num_codes, num_markers=3)
     if config.vocab_size != vocabulary.size or vision.num_codes != vocabulary.num_codes:
@@ -360,11 +298,6 @@ def _vocabulary(config: ModelConfig, vision: IbqConfig, words: EmuTextTokenizer)
             f"{vision.num_codes} codes"
         )
     return vocabulary
-
-
-def _on_meta(kind: Callable[[C], M], config: C) -> M:
-    with torch.device("meta"):
-        return kind(config)
 
 
 def _digest(*folders: Path) -> str:

@@ -33,12 +33,12 @@ from ..transformer.cache import KVCache
 from .answer import AnswerWriter, Image, Request, Text
 from .checkpoint import Need, free_bytes, load_official, parts_of
 from .ibq import CELL
-from .passage import Passage, Strand, cells_of, codes_of, passage_of, passages_of
+from .passage import Passage, Strand, cells_of, codes_of, moved, passage_of, passages_of
 from .prompts import Preset, PromptError, decoder_of, exploration, preset
 from .sequence import SMALLEST_SIDE, Format
 from .settings import is_adapted, refuse_swapped
 from .text import controls_in
-from .token_stream import ContextFull, TokenStream, settle
+from .token_stream import ContextFull, StreamPasses, TokenStream
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -82,6 +82,7 @@ class EmuEngine:
         self.cache = KVCache(
             self.model.config, self.pages, device=self.device, num_pages=first, dtype=self.model.lm_head.weight.dtype
         )
+        self.passes = StreamPasses(self.model, self.cache)
         free = free_bytes(str(self.device))
         room = one_session if free is None else free // 2 // self.cache.bytes_per_page
         self.cache.max_pages = max_pages or max(one_session, room)
@@ -99,6 +100,7 @@ class EmuEngine:
         context: int | None = None,
         mesh: DeviceMesh | None = None,
         devices: int = 1,
+        offload: int = 0,
         say: Callable[[str], None] | None = None,
         **changes,
     ) -> EmuEngine:
@@ -122,7 +124,9 @@ class EmuEngine:
             context=context,
             mesh=mesh,
             devices=devices,
+            offload=offload,
             need=need,
+            served=True,
             say=say,
         )
         return cls(replace(checkpoint, dida=dida or checkpoint.dida), preset=drawn)
@@ -172,7 +176,7 @@ class EmuEngine:
         images = () if pixels is None else (np.asarray(pixels),)
         question = exploration(words.strip() or PLACE, mode)
         request = Request("explore", question, images, self._preset(decoder), seed=seed)
-        writer = AnswerWriter(self.checkpoint, request, cache=self.cache, largest=self._largest)
+        writer = AnswerWriter(self.checkpoint, request, passes=self.passes, largest=self._largest)
         try:
             self._check_room(writer)
             if images:
@@ -204,7 +208,7 @@ class EmuEngine:
         codes = self.encode(np.asarray(fitted))
         for stream in writer.branches:
             stream.append(self.form.image_block(codes))
-        frame = Frame(session.frame.index + 1, self.show(codes)[0], codes, None, pose or _moved(session.frame, action))
+        frame = Frame(session.frame.index + 1, self.show(codes)[0], codes, None, pose or moved(session.frame, action))
         session.extend(action, passage_of(frame, writer))
         return frame
 
@@ -218,7 +222,7 @@ class EmuEngine:
             strands = []
             for branch, strand in enumerate(passage.strands):
                 stream = self._stream([*self.in_sight(before), passage], branch)
-                settle(self.model, [stream], but=1)
+                self.passes.settle([stream], but=1)
                 pages = (*strand.pages, *stream.own_pages)
                 strands.append(replace(strand, pages=pages, written=len(strand.ids)))
             session.settled(replace(passage, strands=tuple(strands)))
@@ -308,7 +312,7 @@ class EmuEngine:
             writer.close()
             raise
         timing = Timing(denoise_ms=1e3 * (time.perf_counter() - settled), commit_ms=1e3 * (settled - began))
-        frame = replace(frame, pose=_moved(session.frame, action), timing=timing)
+        frame = replace(frame, pose=moved(session.frame, action), timing=timing)
         session.extend(action, passage_of(frame, writer, said))
         return frame
 
@@ -329,7 +333,7 @@ class EmuEngine:
         seen, size = self.in_sight(passages_of(session)), cells_of(session.frame)
         streams = [self._stream(seen, branch) for branch in range(len(seen[-1].strands))]
         request = Request("explore", "", preset=self._preset(session.decoder), size=size, seed=session.seed)
-        writer = AnswerWriter(self.checkpoint, request, streams=streams, largest=self._largest)
+        writer = AnswerWriter(self.checkpoint, request, passes=self.passes, streams=streams, largest=self._largest)
         if direction := self._direction(action):
             writer.instruct(direction)
         return writer
@@ -442,8 +446,3 @@ def explore_preset(**changes) -> Preset:
 def _kept(context: int, area: int) -> int:
     """About how many pictures of so many pixels a context holds."""
     return max(1, context // max(1, area // CELL**2))
-
-
-def _moved(before: Frame, action: Action) -> Pose | None:
-    """Where an action was to lead, as far as that is known: what the model made of it is in the picture alone."""
-    return None if before.pose is None or action.motion is None else before.pose.moved(action.motion)

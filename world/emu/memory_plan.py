@@ -5,7 +5,7 @@ Plain arithmetic on the configuration; reads no weights and touches no device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..config import ModelConfig, PageConfig
@@ -13,6 +13,7 @@ from ..config import ModelConfig, PageConfig
 # bytes of one weight of a dense layer; of packed ones two numbers a group of 128 come with it
 PRECISIONS = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "fp8": 1.0, "int8": 1 + 4 / 128, "int4": 0.5 + 4 / 128}
 SHORTER = (24_576, 16_384, 12_288, 8_192)  # contexts that may be offered where the whole one does not fit
+OFFLOAD_ROOMS = 2  # layers' places on the device, through which those in the host's memory come (offload.py)
 PREFILL_ROWS = 1024  # rows of a prompt that go through the model at once
 _GIB = 2**30
 
@@ -27,13 +28,14 @@ class PrecisionError(ValueError):
 
 @dataclass(frozen=True)
 class Footprint:
-    """The memory of one device, in bytes but for `pages`, `budget`, `spare`, `streams` and `num_devices`.
+    """The memory of one device, in bytes but for `pages`, `budget`, `spare`, `streams`, `num_devices` and `offload`.
 
     A stream is a sequence with its own keys and values: one, or more where guidance needs unconditional branches.
     budget: the most tokens that the task's sequence will have, None for the whole context; spare: pages that a stream
     keeps besides, for what can be gone back to.
     vision: parameters of the vision tokenizer, kept in float32, 0 where it is on the CPU, and vision_width its channels
-    at full size; area: pixels of the largest picture; available: bytes free on the device, None where that is unknown.
+    at full size; offload: layers that lie in the host's memory, for which the device has two places; area: pixels of
+    the largest picture; available: bytes free on the device, None where that is unknown.
     """
 
     model: ModelConfig
@@ -46,6 +48,7 @@ class Footprint:
     budget: int | None = None
     spare: int = 0
     num_devices: int = 1
+    offload: int = 0
     device: str = "cpu"
     available: int | None = None
 
@@ -64,7 +67,22 @@ class Footprint:
         embedding = self.model.vocab_size * self.model.hidden_size
         packed = int(embedding * PRECISIONS["int8"]) if self.is_packed else embedding * self.activation_size
         whole = packed + (rest - embedding) * self.activation_size
-        return int(dense * PRECISIONS[self.precision]) // self.num_devices + whole
+        return int(dense * PRECISIONS[self.precision]) // self.num_devices + whole - self.host + self._rooms
+
+    @property
+    def host(self) -> int:
+        """What lies in the host's memory of the language model."""
+        return self.offload * self._layer
+
+    @property
+    def _rooms(self) -> int:
+        return OFFLOAD_ROOMS * self._layer if self.offload else 0
+
+    @property
+    def _layer(self) -> int:
+        """Bytes of a layer's dense weights."""
+        dense, _ = num_parameters(self.model)
+        return int(dense // self.model.num_hidden_layers * PRECISIONS[self.precision])
 
     @property
     def is_packed(self) -> bool:
@@ -117,12 +135,10 @@ class Footprint:
             ("vision tokenizer, float32" if self.vision else "vision tokenizer, on the CPU", self.vision_weights),
             (kv, self.num_pages * self.page),
             ("activations", self.activations),
+            *([(f"in the host's memory, {self.offload} layers", self.host)] if self.offload else []),
             ("in all" + (f", on each of {self.num_devices} devices" if self.num_devices > 1 else ""), self.total),
         ]
-        free = "unknown" if self.available is None else f"{self.available / _GIB:.2f} GiB"
-        lines = [f"{size / _GIB:8.2f} GiB  {name}" for name, size in rows]
-        lines += [f"{free:>12}  free on {self.device}", f"{'planned for':>12}  {self.assumed}"]
-        return "\n".join(lines)
+        return table(rows, self.device, self.available, self.assumed)
 
     @property
     def assumed(self) -> str:
@@ -141,17 +157,20 @@ class Footprint:
         without = replace(self, vision=0)
         return without if without.fits and not self.fits else self
 
+    def offloaded(self) -> Footprint:
+        """The plan with as few layers in the host's memory as it takes to fit, this one where it fits or none does."""
+        if self.fits or self.num_devices > 1:
+            return self
+        plans = (replace(self, offload=count) for count in range(self.offload + 1, self.model.num_hidden_layers + 1))
+        return next((plan for plan in plans if plan.apart().fits), self)
+
     def check(self) -> None:
         """Raise DoesNotFit if the device is too small."""
         if self.fits or self.available is None:
             return
         smaller = [(name, plan.apart()) for name, plan in self._smaller()]
-        others = "; ".join(f"{name} ({plan.total / _GIB:.1f} GiB)" for name, plan in smaller if plan.fits)
-        raise DoesNotFit(
-            f"the model needs {self.total / _GIB:.1f} GiB, for {self.assumed}, and {self.device} has "
-            f"{self.available / _GIB:.1f} GiB free; "
-            + (f"what would fit: {others}" if others else "nothing smaller fits either: use a device with more memory")
-        )
+        others = [f"{name} ({plan.total / _GIB:.1f} GiB)" for name, plan in smaller if plan.fits]
+        raise refusal(f"the model needs {self.total / _GIB:.1f} GiB", self.assumed, self.device, self.available, others)
 
     def _smaller(self) -> Iterator[tuple[str, Footprint]]:
         for precision in ("bfloat16", "fp8", "int4"):
@@ -164,13 +183,29 @@ class Footprint:
                 break
         for devices in (2, 4, 8):
             plan = replace(self, num_devices=devices)
-            if self.model.num_key_value_heads % devices == 0 and PRECISIONS[self.precision] >= 2 and plan.fits:
+            if self.model.num_key_value_heads % devices == 0 and plan.fits:
                 yield f"--devices {devices} such", plan
                 break
+        if (fewest := self.offloaded()) is not self:
+            yield f"--offload {fewest.offload}", fewest
         shorter = replace(self.pages, context=min(8_192, self.pages.context))
         for precision in ("fp8", "int4"):
             if PRECISIONS[precision] <= PRECISIONS[self.precision]:
                 yield f"--precision {precision} --context 8192", replace(self, precision=precision, pages=shorter)
+
+
+def table(rows: Sequence[tuple[str, int]], device: str, available: int | None, assumed: str) -> str:
+    """A plan for people: what takes how many bytes, what is free, and what that goes by."""
+    free = "unknown" if available is None else f"{available / _GIB:.2f} GiB"
+    lines = [f"{size / _GIB:8.2f} GiB  {name}" for name, size in rows]
+    return "\n".join([*lines, f"{free:>12}  free on {device}", f"{'planned for':>12}  {assumed}"])
+
+
+def refusal(needs: str, assumed: str, device: str, available: int, others: Sequence[str]) -> DoesNotFit:
+    """What to raise where a plan does not fit, with what would."""
+    fitting = f"what would fit: {'; '.join(others)}" if others else "nothing smaller fits either"
+    fitting += "" if others else ": use a device with more memory"
+    return DoesNotFit(f"{needs}, for {assumed}, and {device} has {available / _GIB:.1f} GiB free; {fitting}")
 
 
 def num_parameters(model: ModelConfig) -> tuple[int, int]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..action import Action
 from ..frame import Frame
-from ..pose import Camera
+from ..pose import Camera, Pose
 from ..session import Moment, Session
 from ..spatial.view_memory import ViewMemory
 from .answer import AnswerWriter
@@ -67,3 +68,8 @@ def passages_of(session: Session) -> list[Passage]:
 
 def passage_of(frame: Frame, writer: AnswerWriter, said: str = "") -> Passage:
     return Passage.of(frame, tuple(map(Strand.of, writer.branches)), said)
+
+
+def moved(before: Frame, action: Action) -> Pose | None:
+    """Where an action was to lead, as far as that is known: what the model made of it is in the picture alone."""
+    return None if before.pose is None or action.motion is None else before.pose.moved(action.motion)

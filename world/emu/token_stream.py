@@ -12,9 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...kernels.graph import CapturedStep
 from ..transformer.cache import CachedAttention, KVCache
 from ..transformer.model import Transformer
 from .memory_plan import PREFILL_ROWS
+
+ROWS_AT_ONCE, PAGES_AT_ONCE = 16, 16  # what a captured pass's rows and pages are padded to multiples of
+MOST_ROWS = 128  # of a causal pass that is captured: a token with its guesses and forced ones, and no prompt
+MOST_GRAPHS = 64  # that are kept; pictures of ever new sizes would fill the memory with them
 
 
 class ContextFull(ValueError):
@@ -94,52 +99,78 @@ class TokenStream:
         self._num_borrowed = 0
 
 
-@torch.inference_mode()
-def settle(model: Transformer, streams: Sequence[TokenStream], *, but: int = 0) -> None:
-    """Read what is pending, all but the last `but` tokens, where nobody waits for a hidden state."""
-    for stream in streams:
-        while len(stream.pending) > but:
-            _read(model, [stream], min(len(stream.pending) - but, PREFILL_ROWS))
+class StreamPasses:
+    """A model's passes over the streams of one cache. On CUDA a pass over few rows is captured once as a graph for each
+    of a few shapes, and replayed: tables of pages and causal rows are padded to those, which changes nothing."""
 
+    def __init__(self, model: Transformer, cache: KVCache):
+        self.model, self.cache = model, cache
+        self.step = CapturedStep(self._run)
+        self.is_padded = cache.k.device.type == "cuda"
+        if not model.is_alone:
+            self.step.run_plainly()
+        self._moves = cache.num_moves
 
-@torch.inference_mode()
-def canvas_states(model: Transformer, streams: Sequence[TokenStream], rows: Tensor) -> Tensor:
-    """Hidden states (B, N, C) of token ids (B, N) that follow what each stream has read, seeing that and each other
-    without a mask. Leaves nothing behind. What is pending must be the first of the rows."""
-    cache, device = streams[0].cache, rows.device
-    start = torch.tensor([stream.position for stream in streams], device=device)
-    attention = CachedAttention(cache, cache.table([stream.pages for stream in streams]), causal=False)
-    return model(model.embed(rows), start[:, None] + torch.arange(rows.shape[1], device=device), attention)
+    @torch.inference_mode()
+    def settle(self, streams: Sequence[TokenStream], *, but: int = 0) -> None:
+        """Read what is pending, all but the last `but` tokens, where nobody waits for a hidden state."""
+        for stream in streams:
+            while len(stream.pending) > but:
+                self._read([stream], min(len(stream.pending) - but, PREFILL_ROWS))
 
+    @torch.inference_mode()
+    def canvas_states(self, streams: Sequence[TokenStream], rows: Tensor) -> Tensor:
+        """Hidden states (B, N, C) of token ids (B, N) that follow what each stream has read, seeing that and each other
+        without a mask. Leaves nothing behind. What is pending must be the first of the rows."""
+        start = torch.tensor([stream.position for stream in streams], device=rows.device)
+        return self._call("canvas", rows, start, self._table(streams))
 
-@torch.inference_mode()
-def advance(model: Transformer, streams: Sequence[TokenStream], guesses: Sequence[int] = ()) -> Tensor:
-    """Read all that is pending and return hidden states of each stream: the last token's, then those of the guesses of
-    what comes after it, which leave nothing behind: (B, 1 + guesses, C).
+    @torch.inference_mode()
+    def advance(self, streams: Sequence[TokenStream], guesses: Sequence[int] = ()) -> Tensor:
+        """Read all that is pending and return hidden states of each stream: the last token's, then those of the guesses
+        of what comes after it, which leave nothing behind: (B, 1 + guesses, C).
 
-    Streams go together through as many tokens as all have pending; what one has more of goes first, alone. Every
-    stream must have something pending.
-    """
-    together = min(len(stream.pending) for stream in streams)
-    assert together, "a stream with nothing to read has no new state"
-    for stream in streams:
-        while len(stream.pending) > together:
-            _read(model, [stream], min(len(stream.pending) - together, PREFILL_ROWS))
-    while len(streams[0].pending) > PREFILL_ROWS:
-        _read(model, streams, PREFILL_ROWS)
-    return _read(model, streams, len(streams[0].pending), guesses)
+        Streams go together through as many tokens as all have pending; what one has more of goes first, alone. Every
+        stream must have something pending.
+        """
+        together = min(len(stream.pending) for stream in streams)
+        assert together, "a stream with nothing to read has no new state"
+        for stream in streams:
+            while len(stream.pending) > together:
+                self._read([stream], min(len(stream.pending) - together, PREFILL_ROWS))
+        while len(streams[0].pending) > PREFILL_ROWS:
+            self._read(streams, PREFILL_ROWS)
+        return self._read(streams, len(streams[0].pending), guesses)
 
+    def _read(self, streams: Sequence[TokenStream], count: int, guesses: Sequence[int] = ()) -> Tensor:
+        """One causal pass over the next `count` tokens of each stream, and guesses: hidden states from the last of
+        those tokens on, (B, 1 + guesses, C)."""
+        device, length = self.cache.k.device, count + len(guesses)
+        more = -length % ROWS_AT_ONCE if self.is_padded else 0  # rows that nobody sees, for they come last
+        ids = torch.tensor([[*stream.pending[:count], *guesses, *[0] * more] for stream in streams], device=device)
+        slots = torch.stack([stream.slots(count) for stream in streams])
+        slots = F.pad(slots, (0, len(guesses) + more), value=-1)
+        start = torch.tensor([stream.position for stream in streams], device=device)
+        hidden = self._call("causal", ids, start, self._table(streams), slots)
+        for stream in streams:
+            stream.commit(count)
+        return hidden[:, count - 1 : length]
 
-def _read(model: Transformer, streams: Sequence[TokenStream], count: int, guesses: Sequence[int] = ()) -> Tensor:
-    """One causal pass over the next `count` tokens of each stream, and guesses: hidden states from the last of those
-    tokens on, (B, 1 + guesses, C)."""
-    cache, device = streams[0].cache, streams[0].cache.k.device
-    ids = torch.tensor([[*stream.pending[:count], *guesses] for stream in streams], device=device)
-    slots = F.pad(torch.stack([stream.slots(count) for stream in streams]), (0, len(guesses)), value=-1)
-    start = torch.tensor([stream.position for stream in streams], device=device)
-    positions = start[:, None] + torch.arange(ids.shape[1], device=device)
-    attention = CachedAttention(cache, cache.table([stream.pages for stream in streams]), causal=True, slots=slots)
-    hidden = model(model.embed(ids), positions, attention)
-    for stream in streams:
-        stream.commit(count)
-    return hidden[:, count - 1 :]
+    def _table(self, streams: Sequence[TokenStream]) -> Tensor:
+        """(B, M) int32 pages of each stream."""
+        longest = max(len(stream.pages) for stream in streams)
+        width = -(-longest // PAGES_AT_ONCE) * PAGES_AT_ONCE if self.is_padded else longest
+        return self.cache.table([stream.pages for stream in streams], width=width)
+
+    def _call(self, kind: str, ids: Tensor, *others: Tensor) -> Tensor:
+        if self._moves != self.cache.num_moves or len(self.step) >= MOST_GRAPHS:
+            self._moves = self.cache.num_moves  # graphs know the pages by their addresses
+            self.step.forget()
+        # prompts come in any length, and their passes are long enough to hide their launches
+        is_captured = kind == "canvas" or ids.shape[1] <= MOST_ROWS
+        return (self.step if is_captured else self._run)(kind, ids, *others)
+
+    def _run(self, kind: str, ids: Tensor, start: Tensor, table: Tensor, slots: Tensor | None = None) -> Tensor:
+        positions = start[:, None] + torch.arange(ids.shape[1], device=ids.device)
+        attention = CachedAttention(self.cache, table, causal=kind == "causal", slots=slots)
+        return self.model(self.model.embed(ids), positions, attention)

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from ..transformer.sharded import share
 
 
 class Muon(torch.optim.Optimizer):
@@ -26,7 +29,7 @@ class Muon(torch.optim.Optimizer):
                 if p.grad is not None:
                     shapes.setdefault((len(p), p[0].numel()), []).append(p)
             for shape, params in shapes.items():
-                updates = orthogonal(torch.stack([self._momentum(p, group["momentum"]).flatten(1) for p in params]))
+                updates = _orthogonal([self._momentum(p, group["momentum"]) for p in params])
                 rate = group["lr"] * 0.2 * max(shape) ** 0.5
                 for p, update in zip(params, updates, strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.view(p.shape), alpha=-rate)
@@ -38,6 +41,17 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(p)
         state["momentum"].lerp_(grad, 1 - momentum)
         return grad.lerp(state["momentum"], momentum)  # Nesterov
+
+
+def _orthogonal(updates: list[Tensor]) -> list[Tensor] | Tensor:
+    """The same made orthogonal, as matrices; of those in shards each is whole in turn, for only so it can be done."""
+    if not isinstance(updates[0], DTensor):
+        return orthogonal(torch.stack([update.flatten(1) for update in updates]))
+    made = []
+    for update in updates:
+        assert isinstance(update, DTensor), "all are in shards, or none is"
+        made.append(share(orthogonal(update.full_tensor().flatten(1)[None])[0].view(update.shape), update))
+    return made
 
 
 def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:

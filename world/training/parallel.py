@@ -29,6 +29,8 @@ def _joined(rank: int, workers: int, port: int, run: Callable, args: tuple) -> N
     threads = max(1, (os.cpu_count() or 1) // workers)
     torch.set_num_threads(threads)
     end_with(os.getppid())
+    if torch.cuda.is_available():
+        torch.cuda.set_device(rank % torch.cuda.device_count())  # kernels are launched on it, wherever tensors lie
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # a run on CPUs beside GPUs is one as well
     dist.init_process_group(backend, init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=workers)
     try:

@@ -139,11 +139,13 @@ def learning_rate(step: int, steps: int, peak: float, *, warmup: int = 100, floo
     return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def half_products(device: str | torch.device = "cpu") -> torch.autocast:
+def half_products(device: str | torch.device = "cpu", *, keeps_weights: bool = True) -> torch.autocast:
     """Products in bf16 where the hardware has them, twice as fast; elsewhere a context that changes nothing. Losses,
-    optimisers and averages stay in float32 either way."""
+    optimisers and averages stay in float32 either way. keeps_weights: their bf16 copies, until the context is left;
+    weights in shards are whole for a moment only, and their copies would be all of the model."""
     probe = torch.empty(0, dtype=torch.bfloat16, device=device)
-    return torch.autocast(probe.device.type, torch.bfloat16, enabled=has_half_dots(probe))
+    kind, is_half = probe.device.type, has_half_dots(probe)
+    return torch.autocast(kind, torch.bfloat16, enabled=is_half, cache_enabled=keeps_weights)
 
 
 class Average:

@@ -8,18 +8,18 @@ the rows alone, over a paged cache, or over a training sequence with noisy copie
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ...kernels.linear import Fp8Linear, linear
+from ...kernels.linear import linear
 from ...kernels.norm import rms_norm
-from ...kernels.packed import BITS, PackedLinear
+from ...kernels.packed import BITS
 from ...kernels.rope import PageWrite, qk_norm_rope
 from ...kernels.swiglu import swiglu
 from ..config import ModelConfig
+from .joined import PRODUCTS, Assembly, Joined, dense_of
 
 
 class Attention(Protocol):
@@ -38,11 +38,14 @@ DTYPES |= dict.fromkeys(("fp8", *BITS), torch.bfloat16)
 
 
 class Transformer(nn.Module):
-    """Token ids to hidden states; the head is applied by whoever needs it, to the rows that need it."""
+    """Token ids to hidden states; the head is applied by whoever needs it, to the rows that need it.
+
+    is_alone: whether its passes take no other process and no other device, and so can be captured as graphs.
+    """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.config = config
+        self.config, self.is_alone = config, True
         self.model = _Body(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
@@ -116,30 +119,11 @@ class _MLP(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
 
-QUANTISED = ("fp8", *BITS)
-Dense = Tensor | Fp8Linear | PackedLinear
-
-
-def quantised(weight: Tensor, precision: str) -> Fp8Linear | PackedLinear:
-    """A dense layer in a precision of QUANTISED. Raises ValueError for sizes that it cannot take."""
-    return Fp8Linear.from_weight(weight) if precision == "fp8" else PackedLinear.from_weight(weight, BITS[precision])
-
-
-@dataclass(frozen=True)
-class _Joined:
-    """A served layer's products: of queries, keys and values one, of gate and up one. Weights (out, in)."""
-
-    qkv: Dense
-    out: Dense
-    gate_up: Dense
-    down: Dense
-
-
 class Layer(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        self.joined: _Joined | None = None
+        self.joined: Joined | None = None
         self.input_layernorm, self.post_attention_layernorm = _Norm(config.hidden_size), _Norm(config.hidden_size)
         self.self_attn, self.mlp = _SelfAttention(config), _MLP(config)
 
@@ -161,22 +145,21 @@ class Layer(nn.Module):
 
     def join(self, origin: Layer, precision: str) -> None:
         """Take the dense weights of another layer, joined and in that precision, in place of this one's own."""
+        assembly = Assembly(self.config)
+        for part in (origin.self_attn, origin.mlp):
+            for name, child in part.named_children():
+                if name in PRODUCTS:
+                    assert isinstance(child, nn.Linear)
+                    assembly.put(name, dense_of(child.weight, precision, DTYPES[precision]))
+        self.take(assembly.joined(), self.config)
 
-        def joined(*parts: nn.Linear) -> Dense:
-            weight = torch.cat([part.weight.detach() for part in parts]).to(DTYPES[precision])
-            return quantised(weight, precision) if precision in QUANTISED else weight
-
-        attn, mlp = origin.self_attn, origin.mlp
-        self.joined = _Joined(
-            joined(attn.q_proj, attn.k_proj, attn.v_proj),
-            joined(attn.o_proj),
-            joined(mlp.gate_proj, mlp.up_proj),
-            joined(mlp.down_proj),
-        )
-        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
-            delattr(self.self_attn, name)
-        for name in ("gate_proj", "up_proj", "down_proj"):
-            delattr(self.mlp, name)
+    def take(self, joined: Joined, config: ModelConfig) -> None:
+        """Run these products from now on, of a model or a share of one with these numbers, and let go of the layer's
+        own weights."""
+        self.joined, self.config = joined, config
+        for part in (self.self_attn, self.mlp):
+            for name in [name for name, _ in part.named_children() if name in PRODUCTS]:
+                delattr(part, name)
 
     def _queries_keys_values(self, normed: Tensor) -> tuple[Tensor, ...]:
         """normed (B, N, C) -> q (B, N, H, D), k and v (B, N, Hkv, D)."""

@@ -24,7 +24,8 @@ from ..config import LayoutConfig
 from ..tokens.vocabulary import Vocabulary
 from .cache import CachedAttention, KVCache, WordsThenCanvas
 from .dida import MetricPath
-from .model import QUANTISED, Transformer
+from .joined import QUANTISED
+from .model import Transformer
 
 WORDS_AT_ONCE = 8  # on CUDA sentences are padded to multiples of this, so that few shapes are captured
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from roam.world.emu.answer import AnswerWriter, End, Image, Request, Row, Text, 
 from roam.world.emu.checkpoint import load_official
 from roam.world.emu.prompts import MAX_IMAGES, TASKS, PromptError, cells_of, preset, prompt
 from roam.world.emu.sampling import Sampling, draw, nucleus
-from roam.world.emu.token_stream import ContextFull, TokenStream, advance
+from roam.world.emu.token_stream import ContextFull, StreamPasses, TokenStream
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
 # the likeliest word each time: a random model would soon draw the end
@@ -101,7 +102,7 @@ def whole_state(checkpoint, ids: list[int]) -> torch.Tensor:
     cache = KVCache(checkpoint.model.config, PageConfig(page_size=512), device=torch.device("cpu"), num_pages=2)
     stream = TokenStream(cache, context=1024)
     stream.append(ids)
-    return advance(checkpoint.model, [stream])[0, 0]
+    return StreamPasses(checkpoint.model, cache).advance([stream])[0, 0]
 
 
 def test_streams_read_together_have_the_states_of_streams_read_alone(checkpoint):
@@ -111,7 +112,7 @@ def test_streams_read_together_have_the_states_of_streams_read_alone(checkpoint)
     long, short = TokenStream(cache, context=99), TokenStream(cache, context=99)
     long.append(range(30))
     short.append(range(40, 53))
-    hidden = advance(checkpoint.model, [long, short])[:, 0]
+    hidden = StreamPasses(checkpoint.model, cache).advance([long, short])[:, 0]
     wanted = torch.stack([whole_state(checkpoint, [*range(30)]), whole_state(checkpoint, [*range(40, 53)])])
     assert torch.allclose(hidden, wanted, atol=1e-5)
     long.close()
@@ -125,13 +126,12 @@ def test_guesses_that_are_read_with_a_stream_leave_nothing_behind(checkpoint):
     cache = KVCache(checkpoint.model.config, PageConfig(page_size=8), device=torch.device("cpu"), num_pages=8)
     stream = TokenStream(cache, context=99)
     stream.append(range(10))
-    hidden = advance(checkpoint.model, [stream], [10, 11, 12])[0]
+    passes = StreamPasses(checkpoint.model, cache)
+    hidden = passes.advance([stream], [10, 11, 12])[0]
     wanted = torch.stack([whole_state(checkpoint, [*range(10 + k)]) for k in range(4)])
     assert torch.allclose(hidden, wanted, atol=1e-5) and stream.end == len(stream) == 10
     stream.append([30])
-    assert torch.allclose(
-        advance(checkpoint.model, [stream])[0, 0], whole_state(checkpoint, [*range(10), 30]), atol=1e-5
-    )
+    assert torch.allclose(passes.advance([stream])[0, 0], whole_state(checkpoint, [*range(10), 30]), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +159,23 @@ def test_codes_that_are_easy_to_guess_come_several_a_pass(checkpoint):
     )
     assert plain[-1].num_passes == SHORT["text_limit"] + 24
     assert several[-1].num_passes < plain[-1].num_passes
+
+
+def test_ids_that_stand_in_pictures_or_prompts_alone_are_never_said(checkpoint, monkeypatch):
+    """The official code lets them into text, where its own parser cannot read them."""
+    model = deepcopy(checkpoint.model)
+    loud, outside, said = replace(checkpoint, model=model), [], []
+    for banned in (True, False):
+        writer = AnswerWriter(loud, ask("story", max_tokens=12, text_limit=None))
+        outside = outside or [*writer.form.outside_text]
+        torch.manual_seed(0)
+        model.lm_head.weight[outside] = 50 * torch.randn(len(outside), model.config.hidden_size)
+        if not banned:
+            monkeypatch.setattr(type(writer.form), "outside_text", ())
+        [*writer.events()]
+        said.append(set(writer.tokens) & set(outside))
+        writer.close()
+    assert not said[0] and said[1]
 
 
 def test_forced_tokens_cost_no_pass_of_their_own(checkpoint):

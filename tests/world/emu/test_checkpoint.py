@@ -63,6 +63,38 @@ def test_quantised_weights_give_nearly_the_same_states(official, copied, precisi
     assert torch.nn.functional.cosine_similarity(got, wanted, dim=-1).min() > alike
 
 
+def test_a_served_folder_has_joined_products_and_gives_the_same_states(official):
+    plain, joined = load_official(*official), load_official(*official, served=True)
+    ids, places = torch.arange(40)[None], torch.arange(40)[None]
+    wanted, got = (each.model(each.model.embed(ids), places, Alone()) for each in (plain, joined))
+    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-5)
+    assert not any("_proj" in name for name in joined.model.state_dict())
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_layers_left_in_main_memory_give_the_same_states(official, precision):
+    plain, away = (load_official(*official, precision=precision, served=True, offload=count) for count in (0, 2))
+    ids, places = torch.arange(40)[None], torch.arange(40)[None]
+    for _ in range(2):
+        wanted, got = (each.model(each.model.embed(ids), places, Alone()) for each in (plain, away))
+        assert torch.equal(got, wanted)
+    assert plain.model.is_alone and not away.model.is_alone  # a graph would replay one layer's weights
+
+
+def test_the_plan_counts_layers_in_main_memory_and_offers_the_fewest_that_fit(official):
+    plan = Footprint(OFFICIAL, PageConfig(), vision=455_336_963, budget=5_600, device="cuda:0", available=60 * GIB)
+    with pytest.raises(DoesNotFit, match=r"what would fit: .*--offload 10 \(59\.\d GiB\)"):
+        plan.check()
+    layer = num_parameters(OFFICIAL)[0] // 64 * 2
+    away = replace(plan, offload=10)
+    assert plan.weights - away.weights == 8 * layer and away.host == 10 * layer  # two have places on the card
+    assert "10 layers" in away.report() and not replace(plan, offload=9).apart().fits
+    with pytest.raises(CheckpointError, match="leave one out"):
+        load_official(*official, offload=1, devices=2)
+    with pytest.raises(CheckpointError, match="3 layers to be offloaded, and the model has 2"):
+        load_official(*official, offload=3)
+
+
 @pytest.mark.parametrize("precision", ["int8", "int4"])
 def test_packed_weights_are_held_packed_and_draw_pictures(copied, precision):
     small = load_official(*copied, precision=precision, context=1024)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from roam.world.config import ModelConfig, PageConfig
-from roam.world.emu.token_stream import TokenStream, advance
+from roam.world.emu.token_stream import StreamPasses, TokenStream
 from roam.world.transformer.cache import KVCache
 from roam.world.transformer.model import Transformer
 
@@ -58,7 +58,7 @@ def test_logits_equal_those_of_qwen3_with_the_paged_cache_in_blocks_and_token_by
     stream = TokenStream(cache, context=70)
     for start, end in ((0, 40), (40, 59), *((k, k + 1) for k in range(59, 70))):
         stream.append(ids[0, start:end].tolist())
-        hidden = advance(ours, [stream])[0]
+        hidden = StreamPasses(ours, cache).advance([stream])[0]
         assert (ours.lm_head(hidden)[0] - wanted[end - 1]).abs().max() < 1e-4
 
 

@@ -219,16 +219,16 @@ def test_a_run_that_was_stopped_gives_the_weights_of_one_that_was_not(official, 
     recipe = replace(QUICK, max_steps=6, save_every=2, rank=2, prompt_dropout=0.3)
     whole = run_tuning(order_of(official, tmp_path / "whole", data, recipe=recipe))
     order = order_of(official, tmp_path / "stopped", data, recipe=recipe)
-    step_loss, steps = training.step_loss, []
+    step_batch, steps = training.step_batch, []
 
     def stopping(*args, step, **options):
         if step == 5 and steps.count(5) == 0:
             steps.append(5)
             raise KeyboardInterrupt
         steps.append(step)
-        return step_loss(*args, step=step, **options)
+        return step_batch(*args, step=step, **options)
 
-    monkeypatch.setattr(training, "step_loss", stopping)
+    monkeypatch.setattr(training, "step_batch", stopping)
     with pytest.raises(KeyboardInterrupt):
         run_tuning(order)
     stopped = run_tuning(order)

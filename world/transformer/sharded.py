@@ -1,0 +1,123 @@
+"""Weights in shards over several processes while they are learnt (FSDP2, torch.distributed.fsdp.fully_shard).
+
+Each process holds an equal part of every weight's rows, of its gradient and of what the optimiser keeps, and a layer is
+whole only while it computes. So what the processes learn is what one would, and cards that hold a part each are enough.
+Knows nothing of what is learnt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """How a model lies in shards over the processes of a mesh of one dimension, all of which call the same.
+
+    fill: reads the weights that are on the meta device still, of each the rows of this process, once they are in
+    shards.
+    """
+
+    mesh: DeviceMesh
+    fill: Callable[[nn.Module], None]
+
+    @property
+    def count(self) -> int:
+        return self.mesh.size()
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        kind = self.mesh.device_type
+        return torch.device(kind, torch.cuda.current_device()) if kind == "cuda" else torch.device(kind)
+
+    def shard(self, outer: nn.Module, layers: Iterable[nn.Module]) -> None:
+        """Put a module in shards, in place: its layers one by one, what is beside them together."""
+        for layer in layers:
+            fully_shard(layer, mesh=self.mesh)
+        fully_shard(outer, mesh=self.mesh)
+        self.fill(outer)
+
+    def summed(self, values: Tensor) -> Tensor:
+        """The sum over all processes of a few numbers on this one's device, in place."""
+        dist.all_reduce(values, group=self.mesh.get_group())
+        return values
+
+
+def reshard(module: nn.Module) -> None:
+    """Have a module's parameters be shards again, where the last pass left some of them whole."""
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
+
+
+def share(tensor: Tensor, like: Tensor) -> Tensor:
+    """This process's part of a whole tensor, as `like` is in shards; the tensor itself where that is in none."""
+    if not isinstance(like, DTensor) or tensor.shape != like.shape:
+        return tensor
+    start, stop = rows_here(like)
+    return _shard(tensor[start:stop].to(like.to_local().device, copy=True), like)
+
+
+def filled(empty: nn.Parameter, rows: Tensor) -> nn.Parameter:
+    """A parameter in shards with the rows of this process, in place of one that has none yet."""
+    assert isinstance(empty, DTensor), "what was put in shards"
+    device = "cpu" if empty.device_mesh.device_type == "cpu" else torch.cuda.current_device()
+    return nn.Parameter(_shard(rows.to(device), empty), requires_grad=empty.requires_grad)
+
+
+def _shard(rows: Tensor, like: DTensor) -> DTensor:
+    mesh, placements = like.device_mesh, like.placements
+    return DTensor.from_local(rows, mesh, placements, run_check=False, shape=like.shape, stride=like.stride())
+
+
+def rows_here(like: Tensor) -> tuple[int, int]:
+    """The rows that this process has of a tensor in shards, first and last + 1, as torch.chunk cuts them."""
+    assert isinstance(like, DTensor), "what was put in shards"
+    mesh = like.device_mesh
+    most = -(-len(like) // mesh.size())
+    start = min(len(like), mesh.get_local_rank() * most)
+    return start, min(len(like), start + most)
+
+
+def whole(value: Any, *, kept: bool = True) -> Any:
+    """A state with every tensor whole and on the CPU, which all processes have to ask for; what is in no shards is as
+    it was. kept: False in processes that only take part, whose state is of no use then."""
+    if isinstance(value, dict):
+        return {name: whole(part, kept=kept) for name, part in value.items()}
+    if isinstance(value, list):
+        return [whole(part, kept=kept) for part in value]
+    if not isinstance(value, DTensor):
+        return value
+    full = value.full_tensor()
+    return full.cpu() if kept else None
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """Give an optimiser a state of whole tensors, of which it keeps this process's part."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    parts = {
+        number: {
+            name: share(value, parameters[number]) if isinstance(value, Tensor) else value
+            for name, value in held.items()
+        }
+        for number, held in state["state"].items()
+    }
+    optimizer.load_state_dict(state | {"state": parts})
+
+
+def load_parameters(module: nn.Module, held: dict[str, Tensor]) -> None:
+    """Give a module those of its parameters that a state of whole tensors has."""
+    own = dict(module.named_parameters())
+    with torch.no_grad():
+        for name, value in held.items():
+            own[name].copy_(share(value, own[name]))
