@@ -91,6 +91,7 @@ def test_no_row_is_better_than_the_truth(table):
         ("nearest training view", lambda m: m["seam"] > 1.5 and m["diversity"] == 0),
         ("other scene", lambda m: m["seam"] > 1.5 and m["fit"] > 1.3),
         ("warp, holes filled, own pixels", lambda m: m["sharpness"] < 0.75 and m["auc"] > 0.7),
+        ("the same, surfaces continued", lambda m: m["structure"] > 1.3 and m["diversity"] == 0),
     ],
 )
 def test_each_row_that_is_no_dream_loses_on_the_measure_that_is_there_for_it(table, row, fails):
