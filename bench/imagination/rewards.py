@@ -106,10 +106,15 @@ class PictureMeasure:
             "sharpness": np.mean([_near(ours.edges[:, k], true.edges[:, k], SOFT["gradient"]) for k in (0, 1)], 0),
             "pieces": _near(ours.pieces, true.pieces, SOFT["pieces"]),
             "doubt": _near(ours.doubt, true.doubt, SOFT["doubt"]),
-            "critic": self.critic(ours.features.astype(float)),
+            "critic": self._belief(ours, true),
             "diversity": self._diversity(ours),
             "follow": _followed(spot, pixels),
         }
+
+    def _belief(self, ours: Traits, true: Traits) -> np.ndarray:
+        """How far the critic takes pictures for true, over how far it takes the truth there; more is no better."""
+        theirs, own = (self.critic(rows.features.astype(float)) for rows in (true, ours))
+        return np.minimum(1.0, own / np.maximum(theirs, 1e-6))
 
     def _diversity(self, rows: Traits) -> np.ndarray:
         """How far each picture is from the others of its group, over how far two true places are; enough is enough."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from roam.kernels.sample import head_sample
+from roam.viewer.cli import main
 from roam.world.adaptation.rewards.dreams import Studio, drawn, steps_chosen
 from roam.world.adaptation.rewards.policy import advantages, divergence_from, surrogate
 from roam.world.adaptation.rewards.run import Player, RewardOrder, RewardRecipe, run_rewards, trainer_of
@@ -221,3 +222,37 @@ def test_weights_whose_draws_have_no_known_probability_are_refused(checkpoint, d
 def test_weights_without_a_painter_are_refused():
     with pytest.raises(RewardError, match="no painter"):
         Studio(tiny_checkpoint())
+
+
+def code_of(words) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["tune", "reward", *map(str, words)])
+    return ended.value.code or 0
+
+
+def test_the_command_rewards_tells_and_leaves_a_model_that_opens(checkpoint, tmp_path, capsys):
+    out, begun = tmp_path / "run", tmp_path / "begun"
+    save_checkpoint(checkpoint, begun, dtype=torch.float32)
+    small = "--group 2 --walks 1 --frames 2 --chosen 1 --steps 1 --examples 2 --held-out 2 --parts depth=0".split()
+    assert code_of(["--out", out, "--model", begun, *small]) == 0
+    told = capsys.readouterr().out
+    assert "held-out scenes" in told and "What nobody was rewarded for" in told
+    for name in ("strip.png", "report.json", "run/log.csv", "run/curve.png"):
+        assert (out / name).exists(), name
+    assert load_checkpoint(out / "checkpoint").painter is not None
+    assert code_of(["--out", out, "--model", begun, *small, "--kl", "3"]) == 2
+    assert "holds a run with another 'leash'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--parts", "shine=1"], "unknown part 'shine' of the reward; known: seam, fit"),
+        (["--parts", "seam=a lot"], "'seam=a lot' where a part and its weight are wanted"),
+        (["--clip", "2"], "wanted a clip between 0 and 1"),
+        (["--model", "nowhere"], "no checkpoint in nowhere"),
+    ],
+)
+def test_what_cannot_be_rewarded_is_told_in_a_sentence(words, message, tmp_path, capsys):
+    assert code_of(["--out", tmp_path / "run", *words]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "run").exists()

@@ -79,7 +79,8 @@ class AnswerOrder(AdaptOrder):
     @property
     def fixed(self) -> dict:
         """What a run cannot change when it goes on."""
-        recipe, kept = self.recipe, dict(model=str(self.model and self.model.absolute()), scorers=self.scorers)
+        recipe = self.recipe
+        kept: dict = dict(model=str(self.model and self.model.absolute()), scorers=self.scorers)
         kept |= dict(
             group=self.group, epochs=self.epochs, clip=self.clip, leash=self.leash, requests=str(self.requests)
         )

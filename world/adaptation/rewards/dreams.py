@@ -83,7 +83,7 @@ class Studio:
     @torch.inference_mode()
     def groups(self, model: Transformer, spots: Sequence[Spot], seeds: Sequence[Sequence[int]]) -> list[Group]:
         """A group at each spot, with its seeds; every dream comes out as it would in a walk."""
-        passes, pages = self._passes(model), {}
+        passes, pages = self._passes(model), dict[tuple[int, int], int]()
         asked: list[Asked] = []
         for spot, own in zip(spots, seeds, strict=True):
             past = self._seen(passes, spot, pages)
@@ -169,11 +169,8 @@ def drawn(
     """How likely a trainer's weights make what the groups of one walk drew at the steps chosen of each: in one forward
     pass, for the groups share their history and every canvas is a copy of its frame beside it."""
     device, spots = trainer.codes.head.device, [group.spot for group in groups]
-    last, T, N = (
-        max(spots, key=lambda spot: spot.index),
-        max(spot.index for spot in spots) + 1,
-        trainer.layout.num_cells,
-    )
+    last, N = max(spots, key=lambda spot: spot.index), trainer.layout.num_cells
+    T = last.index + 1
     G, S = groups[0].canvases.shape[1], max(map(len, steps))
     text = torch.full((1, T, trainer.layout.text_capacity), -1)
     for t, words in enumerate(last.words):
@@ -193,9 +190,9 @@ def drawn(
     shown = torch.where(canvases[..., None] < 0, -1, trainer.digits(canvases.clamp_min(0)))
     hidden = trainer.hidden(text, shown.flatten(1, 2)[None], trainer.digits(history), trainer.layout.window)
     rows = hidden[0, :, 1:].unflatten(1, (G, S))[decided]
-    t, member, _, _ = decided.nonzero().unbind(1)
+    frame, member, _, _ = decided.nonzero().unbind(1)
     logs = (trainer.codes.joint_logits(rows) / temperature).log_softmax(-1)
-    return Drawn(logs, codes[decided], number_of.to(device)[t], member)
+    return Drawn(logs, codes[decided], number_of.to(device)[frame], member)
 
 
 def steps_chosen(groups: Sequence[Group], count: int, rng: np.random.Generator) -> list[list[int]]:
