@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -46,12 +47,12 @@ def unseen_of(truth: Truth, answers: Sequence[Answer]) -> tuple[dict[str, Measur
     pasted = np.where(unseen[..., None], ours, true)
     walk = 1000 * VARIANTS.index(episode.variant)
     index = [walk + len(episode.actions) - t for t in episode.scored]
-    about = dict(scene=episode.number, seed=episode.seed)
-    same = truth.once("traits", episode.poses[episode.scored[0]], lambda: traits(true, unseen, index, **about))
+    of = partial(traits, scene=episode.number, seed=episode.seed)
+    same = truth.once("traits", episode.poses[episode.scored[0]], lambda: of(true, unseen, index))
     values = {"persistence": measured("persistence", _lasting(truth, answers, masks))}
     if any(misfit := _misfits(truth, answers, masks)):
         values["misfit"] = measured("misfit", misfit)
-    return values, {"index": index, "dream": _packed(traits(pasted, unseen, index, **about)), "true": _packed(same)}
+    return values, {"index": index, "dream": _packed(of(pasted, unseen, index)), "true": _packed(same)}
 
 
 def never_seen(truth: Truth, pose: Pose) -> np.ndarray:
