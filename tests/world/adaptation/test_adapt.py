@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -189,6 +190,29 @@ def test_a_walk_learns_to_be_drawn_at_once_and_goes_on_where_it_stopped(walks, l
     again = Learner(Transformer(MODEL), VOCABULARY)
     adapt(again, walks, walks[:2], layout, path, recipe, tmp_path)  # nothing is left to do
     assert all(torch.equal(a, b) for a, b in zip(learner.parameters(), again.parameters(), strict=True))
+
+
+def test_a_batch_that_is_read_one_sequence_after_the_other_gives_the_same_steps(
+    walks, layout, path, tmp_path, monkeypatch
+):
+    from roam.world.adaptation import train as module
+
+    # in float32: gradients that were rounded to 16 bits are summed otherwise, and Muon turns that into directions
+    monkeypatch.setattr(module, "half_products", lambda device, **options: nullcontext())
+    held, logs = [], []
+    for at_once in (0, 1, 2):
+        torch.manual_seed(0)
+        learner = Learner(Transformer(MODEL), VOCABULARY)
+        recipe = replace(QUICK, batch=3, at_once=at_once, max_steps=2, peak=0.1)
+        adapt(learner, walks, walks[:1], layout, path, recipe, tmp_path / str(at_once))
+        held.append(learner.transformer.state_dict())
+        logs.append(float((tmp_path / str(at_once) / "log.csv").read_text().splitlines()[-1].split(",")[2]))
+    torch.manual_seed(0)
+    start = Transformer(MODEL).state_dict()
+    for name, weight in held[0].items():
+        change = (weight - start[name]).norm()
+        assert change > 0 and all((other[name] - weight).norm() < 0.02 * change for other in held[1:]), name
+    np.testing.assert_allclose(logs[1:], logs[0], rtol=1e-3)
 
 
 def loss_at(learner, walks, layout, path, level) -> float:
