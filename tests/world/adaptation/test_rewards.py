@@ -233,7 +233,24 @@ def code_of(words) -> int:
 def test_the_command_rewards_tells_and_leaves_a_model_that_opens(checkpoint, tmp_path, capsys):
     out, begun = tmp_path / "run", tmp_path / "begun"
     save_checkpoint(checkpoint, begun, dtype=torch.float32)
-    small = "--group 2 --walks 1 --frames 2 --chosen 1 --steps 1 --examples 2 --held-out 2 --parts depth=0".split()
+    small = [
+        "--group",
+        "2",
+        "--walks",
+        "1",
+        "--frames",
+        "2",
+        "--chosen",
+        "1",
+        "--steps",
+        "1",
+        "--examples",
+        "2",
+        "--held-out",
+        "2",
+        "--parts",
+        "depth=0",
+    ]
     assert code_of(["--out", out, "--model", begun, *small]) == 0
     told = capsys.readouterr().out
     assert "held-out scenes" in told and "What nobody was rewarded for" in told
