@@ -32,7 +32,7 @@ USUAL = {
     "seam": 1.0,
     "fit": 0.5,
     "depth": 0.5,
-    "sharpness": 1.0,
+    "sharpness": 2.0,  # what keeps blur from paying: it hides seams
     "pieces": 1.0,
     "doubt": 1.0,
     "critic": 2.0,

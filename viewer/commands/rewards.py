@@ -15,14 +15,13 @@ if TYPE_CHECKING:
 def tune(order: RewardOrder, judge: Judge) -> None:
     """Tune on rewards, resuming what has begun."""
     from rich.console import Console
-    from rich.markdown import Markdown
 
     from ...world.adaptation.rewards.run import run_rewards
 
     console = Console()
     with stage_bars(console) as show:
         folder = run_rewards(order, judge, show=show)
-    console.print(Markdown((order.out / "report.md").read_text(encoding="utf-8")))
+    print((order.out / "report.md").read_text(encoding="utf-8"))  # as it is: wide tables would be cut to the terminal
     console.print(f"dreams to look at: {order.out / 'strip.png'}; every step: {order.out / 'run' / 'log.csv'}")
     console.print(f"walk in it with: roam play --model {folder}")
 
