@@ -10,17 +10,18 @@ import numpy as np
 import torch
 
 from ..world.compiled import njit
-from .device import needs_grad
 from .gumbel import FIRST_FACTOR, GOLDEN, LARGEST_BELOW_ONE, SECOND_FACTOR
 
 _LN2 = math.log(2)
 
 
 def fits(*tensors: torch.Tensor | None) -> bool:
-    """Whether these can be looped over: float32 on a CPU, and no gradient asked for."""
-    given = [tensor for tensor in tensors if tensor is not None]
-    is_plain = all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in given)
-    return is_plain and not needs_grad(*given)
+    """Whether these can be looped over: float32 on a CPU, in service. What numpy has looked at cannot be resized any
+    more, which weights in shards are while they learn, also between two steps."""
+    given = (tensor for tensor in tensors if tensor is not None)
+    return torch.is_inference_mode_enabled() and all(
+        tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in given
+    )
 
 
 def rms_norm_loops(x, weight, *, eps, residual=None):

@@ -67,7 +67,8 @@ class DoomEngine:
 
     def shot(self, x: float, y: float, z: float, yaw_deg: float, pitch_deg: float) -> Shot:
         """What is seen from the whole units nearest to (x, y); z is the height at which the eyes will settle there."""
-        pitch_deg = max(-MOST_DOWN_DEG, min(MOST_UP_DEG, pitch_deg))
+        # Doom's angles are whole parts of a turn: what is off by a rounding error would be another of them
+        yaw_deg, pitch_deg = round(yaw_deg, 4), round(max(-MOST_DOWN_DEG, min(MOST_UP_DEG, pitch_deg)), 4)
         try:
             return self._shot(x, y, z, yaw_deg, pitch_deg)
         except self._failures():
