@@ -65,7 +65,7 @@ def has_half_dots(tensor: torch.Tensor) -> bool:
     """Whether products in this tensor's 16-bit dtype are fast where it lies; a CPU without them is 20 times slower.
 
     oneDNN asks the CPU itself; one that is held to an older kind's instructions (`make test-isa`) has torch's word. On
-    AVX-512 without bf16 products oneDNN takes bf16 all the same, and is five times slower than in float32.
+    AVX-512 without bf16 products oneDNN takes bf16 all the same, and is several times slower than in float32.
     """
     if tensor.device.type != "cpu" or tensor.dtype == torch.float32:
         return True

@@ -94,7 +94,7 @@ def test_served_heads_draw_by_the_loop(rng, monkeypatch):
 
 
 def test_bf16_is_left_alone_on_a_cpu_without_products_of_it():
-    """oneDNN says of a CPU with AVX-512 alone that it takes bf16: it does, five times slower than float32."""
+    """oneDNN says of a CPU with AVX-512 alone that it takes bf16: it does, several times slower than float32."""
     told = Path("/proc/cpuinfo")
     flags = told.read_text() if told.exists() else ""
     if "avx512f" not in flags:

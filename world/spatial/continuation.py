@@ -22,6 +22,7 @@ from .warp import View, Warp
 SAME_COLOUR = 60.0  # of 255, distance up to which a plane has a remembered texture
 OWN = 40.0  # the same between what is seen of a plane and what is remembered
 SAME_PLACE = 0.3  # metres between planes that may be one
+ITSELF = 0.5  # by which the distance of colours counts where the texture is of the very plane
 FIRST_DOUBT, LAST_DOUBT = 35.0, 55.0  # of 255, distances from all planes' colours at which a thing may hang there
 THING = 2.0  # pixels, sigma of the neighbourhood in which that is told
 EVENED = (9, 30.0, 5.0)  # pixels a side, and sigmas of colour and place, by which what is painted is evened
@@ -61,7 +62,9 @@ class _Surfaces:
     colours: np.ndarray
 
     @staticmethod
-    def of(pose: Pose, layout: Layout, rays: np.ndarray, pixels: np.ndarray, depth: np.ndarray, covered: np.ndarray):
+    def of(
+        pose: Pose, layout: Layout, rays: np.ndarray, pixels: np.ndarray, depth: np.ndarray, covered: np.ndarray
+    ) -> _Surfaces:
         depths = np.stack([plane.depth(rays) for plane in layout.planes])
         first, labels = assigned(layout, depths, rays, depth, covered, pose)
         fits = np.stack([(first == k) & (labels == k) for k in range(len(depths))])
@@ -164,7 +167,7 @@ def _chosen(
         other = texture.plane
         apart = plane.distance + plane.normal @ eye - other.distance - other.normal @ np.array(one.eye)
         is_it = other.normal @ plane.normal > 0.99 and abs(apart) < SAME_PLACE
-        return float(np.linalg.norm(texture.mean - wanted)) * (0.5 if is_it else 1.0)
+        return float(np.linalg.norm(texture.mean - wanted)) * (ITSELF if is_it else 1.0)
 
     alike = [(one, texture) for one in looks for texture in one.textures if texture.plane.is_like(plane)]
     nearest = min(alike, key=cost, default=None)
