@@ -269,7 +269,7 @@ def _train_step(learner, optimizers, sequences, layout, path, recipe, step, crew
     batch = step_batch(sequences, layout, path, recipe, step=step, rank=rank, workers=workers)
     sums = torch.zeros(2, device=batch.ids.device)
     for part in crew.parts(batch, recipe.at_once):
-        loss, noisy, clean = _loss_of(learner, part, batch, layout, recipe, keeps_weights=not alone)
+        loss, noisy, clean = loss_of(learner, part, batch, layout, recipe, keeps_weights=not alone)
         # shards have the mean over all processes of their gradients, where the sum is wanted
         (loss * crew.workers if alone else loss).backward()
         sums += torch.stack([noisy.detach(), clean.detach()])
@@ -306,23 +306,7 @@ def step_batch(
     )
 
 
-def step_loss(
-    learner: Learner,
-    sequences: Sequence[np.ndarray],
-    layout: SampleLayout,
-    path: MetricPath,
-    recipe: AdaptRecipe,
-    *,
-    step: int,
-    rank: int = 0,
-    workers: int = 1,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """What a process lowers in a step, and the mean losses of noisy and of clean rows that it is made of: scalars."""
-    batch = step_batch(sequences, layout, path, recipe, step=step, rank=rank, workers=workers)
-    return _loss_of(learner, batch, batch, layout, recipe)
-
-
-def _loss_of(
+def loss_of(
     learner: Learner,
     part: Batch,
     batch: Batch,

@@ -21,7 +21,7 @@ from roam.world.adaptation.samples import (
     noise_levels,
     save_sequences,
 )
-from roam.world.adaptation.train import AdaptRecipe, Learner, adapt, make_optimizers, step_loss
+from roam.world.adaptation.train import AdaptRecipe, Learner, adapt, loss_of, make_optimizers, step_batch
 from roam.world.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from roam.world.config import DidaConfig, LayoutConfig, ModelConfig
 from roam.world.engine import Engine
@@ -312,7 +312,8 @@ def test_two_processes_take_the_step_that_the_mean_of_their_gradients_asks_for(c
     learner = Learner(load_checkpoint(tmp_path / "model").model.requires_grad_(True), VOCABULARY)
     layout, path = WalkLayout(LAYOUT, VOCABULARY, frames=3), MetricPath(checkpoint.metric, DidaConfig())
     for rank in range(2):
-        (step_loss(learner, sequences, layout, path, recipe, step=0, rank=rank, workers=2)[0] / 2).backward()
+        batch = step_batch(sequences, layout, path, recipe, step=0, rank=rank, workers=2)
+        (loss_of(learner, batch, batch, layout, recipe)[0] / 2).backward()
     torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
     for optimizer in make_optimizers(learner, recipe):
         for group in optimizer.param_groups:
