@@ -82,6 +82,7 @@ def test_words_without_a_motion_are_refused_through_a_page_and_cost_the_walk_not
         say(page, p.Hello(versions=(2, 1)))
         say(page, p.Open(seq=1, seed=6, credits=4))
         session = read_until(page, p.Opened)[0].session
+        assert read_until(page, p.FrameHead)[0].index == 0
         for seq, mode in ((2, "once"), (3, "hold")):
             say(page, p.Act(seq=seq, session=session, mode=mode, text="open the door"))
             receipt = read_until(page, p.Receipt)[0]
