@@ -29,6 +29,7 @@ EVENED = (9, 30.0, 5.0)  # pixels a side, and sigmas of colour and place, by whi
 DETAIL = 8.0  # of 255, up to which what is painted shows on a surface without texture
 SPREAD = 6.0  # pixels, sigma by which a plane's colour is spread
 DIMMEST, BRIGHTEST = 0.6, 1.6  # of a remembered colour, to which light may change it
+BESIDE = 3  # pixels next to a border, by which what is seen there differs from what goes on behind it
 FAINT = np.float32(1e-3)  # weight of a plane's usual colour beside those near by
 ENOUGH = 30  # pixels of a plane, by which its colour is known
 REMEMBERED = 64  # views whose looks are kept
@@ -114,10 +115,15 @@ def continued(
             own = surfaces.texture(k, carried.pixels, carried.covered)
             texture = _chosen(plane, np.asarray(pose.position), colour, own, looks)
             if texture is not None:
-                shown = _shown(texture, surfaces.places(k, where, texture), (out - around)[where])
+                shown = np.zeros_like(out)
+                beside = _beside(where, carried.covered & (surfaces.labels == k))
+                both = where | beside
                 light = 1.0 if texture is own else np.maximum(colour, 8) / np.maximum(texture.mean, 8)
-                shown = np.clip(np.clip(light, DIMMEST, BRIGHTEST) * shown, 0, 255)
-                out[where] += (1 - doubt[where])[:, None] * (shown - out[where])
+                shown[both] = np.clip(light, DIMMEST, BRIGHTEST) * _shown(
+                    texture, surfaces.places(k, both, texture), (out - around)[both]
+                )
+                shown += _spread(carried.pixels - shown, beside, np.zeros(3))
+                out[where] += (1 - doubt[where])[:, None] * (np.clip(shown, 0, 255) - out)[where]
     nearest = np.take_along_axis(surfaces.depths, np.maximum(surfaces.labels, 0)[None], 0)[0]
     return np.clip(out + 0.5, 0, 255).astype(np.uint8), np.where(is_new, nearest, depth)
 
@@ -172,6 +178,11 @@ def _chosen(
     alike = [(one, texture) for one in looks for texture in one.textures if texture.plane.is_like(plane)]
     nearest = min(alike, key=cost, default=None)
     return seen if nearest is None or cost(nearest) > most else nearest[1]
+
+
+def _beside(where: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """The pixels (H, W) bool among those that were seen which lie next to `where`."""
+    return seen & (cv2.dilate(where.astype(np.uint8), np.ones((2 * BESIDE + 1, 2 * BESIDE + 1), np.uint8)) > 0)
 
 
 def _spread(pixels: np.ndarray, where: np.ndarray, usual: np.ndarray) -> np.ndarray:

@@ -120,6 +120,20 @@ def test_outside_the_ground_goes_on_and_nothing_else(half):
     assert (pixels[others] == painted[others]).all() and (even[others] == wavy[others]).all()
 
 
+def test_plain_ground_goes_on_in_the_light_in_which_it_was_seen(half):
+    """It took its mean colour, and an upright seam showed where what was seen ends."""
+    truth, depth = room(POSE, has_ceiling=False)
+    shade = np.linspace(60, 160, CAMERA.width)[None, :, None] + np.zeros_like(truth)
+    truth = np.where(depth[..., None] < 100, shade, truth).astype(np.uint8)
+    painted, wavy, carried = dreamt(truth, depth, half)
+    painted[~half] = np.where(depth[..., None] < 100, 90, painted)[~half]
+    pixels, _ = continued(POSE, carried, painted, wavy)
+    first, last = CAMERA.width // 2 - 1, CAMERA.width // 2
+    ground = np.flatnonzero(depth[:, first] < 20)
+    step = lambda p: np.abs(p[ground, last].astype(float) - p[ground, first]).mean()  # noqa: E731
+    assert step(pixels) < 3 < 15 < step(painted), (step(pixels), step(painted))
+
+
 def test_where_there_are_no_planes_nothing_changes(half):
     rng = np.random.default_rng(0)
     pixels, depth = (
