@@ -1,5 +1,5 @@
-"""Takes walks up on another worker: when theirs has died, when it is drained, when somebody wants one that lies in the
-shared place.
+"""Takes walks up on another worker: when theirs has died, when it is drained, when another has fewer, when
+somebody wants one that lies in the shared place.
 
 While a walk moves, what its clients say of it waits (routes.py), and nothing of it is lost that had been kept.
 """
@@ -15,11 +15,12 @@ from typing import Any
 from ..wire import protocol as p
 from .books import Books
 from .lines import Line
-from .placing import place
+from .placing import has_room, place
 from .routes import Route
 
 log = logging.getLogger(__name__)
 
+UNEVEN = 2  # walks that one worker has more than another, from which on one of them moves
 INTERNAL = 2**62  # seqs of the front's own requests; a client's count from 1
 AGAIN = (
     p.Look | p.Surfaces | p.Save | p.Fork | p.Open | p.Load | p.Resume | p.Watch | p.Close
@@ -54,15 +55,31 @@ class Mover:
 
     def drain(self, name: str, then: Callable[[], None]) -> None:
         """Move every walk away from a worker, losing nothing; `then` runs when none is left on it."""
+        self._books.posts[name].is_draining = True
+        self._move([route for route in self._books.routes.of(name) if not route.is_moving], name, then)
+
+    def even_out(self) -> None:
+        """Move one walk from the worker that has most to the one that has fewest, where that brings them nearer to each
+        other, as after a worker has died and another has come for it. One at a time, for it stands still meanwhile."""
+        there = [post for post in self._books.posts.values() if not post.is_draining]
+        if len(there) < 2 or any(route.is_moving for route in self._books.routes.by_session.values()):
+            return
+        most, fewest = max(there, key=lambda post: post.busy), min(there, key=lambda post: post.busy)
+        name, rules = most.about.name, self._books.rules
+        routes = [route for route in self._books.routes.of(name) if route.driver is not None and not route.is_moving]
+        if most.busy - fewest.busy < UNEVEN or not routes or not has_room(fewest, rules):
+            return
+        self._move([min(routes, key=lambda route: route.held is not None)], name)
+
+    def _move(self, routes: list[Route], name: str, then: Callable[[], None] = lambda: None) -> None:
+        """Have a worker let go of walks and others take them up; `then` runs when it has let go."""
         books = self._books
-        books.posts[name].is_draining = True
-        routes = [route for route in books.routes.of(name) if not route.is_moving]
         for route in routes:
             route.is_moving, route.moved = True, True
 
         def released(value: Any) -> None:
             if isinstance(value, Exception):
-                log.error("worker %s cannot be drained: %s", name, value)
+                log.error("worker %s cannot let go of its walks: %s", name, value)
                 return  # the worker has died: `died` moves its walks
             for route in routes:
                 if value.get(route.session):

@@ -12,7 +12,9 @@ import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 from .fleet import FleetError, WorkerLostError
@@ -65,7 +67,7 @@ class RayWorker:
             worlds,
             SharedPlace(recipe.place, recipe.options),
             front_key=recipe.front_key,
-            address=f"tcp://{host or _ray().util.get_node_ip_address()}:0",
+            address=f"tcp://{host or import_ray().util.get_node_ip_address()}:0",
             every_s=recipe.every_s,
             most_walks=recipe.most_walks,
             target_ms=recipe.target_ms,
@@ -89,7 +91,7 @@ class RayFleet:
     one of our own on this machine, which ends with us; its ports are on loopback alone."""
 
     def __init__(self, recipe: Recipe, *, address: str | None = None, most: int = 1):
-        self._ray = _ray(is_alone=address is None)
+        self._ray = import_ray(is_alone=address is None)
         self._recipe, self._address, self._most = recipe, address, most
         self._actors: dict[str, Any] = {}
         self._watched: dict[Any, str] = {}  # what `stay` will return, to the worker's name
@@ -115,7 +117,11 @@ class RayFleet:
                     **quiet,
                 )
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise FleetError(f"Ray at {self._address or 'this machine'}: {str(error).splitlines()[0]}") from error
+            token = (
+                "" if not self._address or _has_token() else "; a token, if it asks for one, belongs in RAY_AUTH_TOKEN"
+            )
+            why = f"{str(error).splitlines()[0]}{token}"
+            raise FleetError(f"Ray at {self._address or 'this machine'}: {why}") from error
         if not self._address and not ip_address(self._ray.util.get_node_ip_address()).is_loopback:
             self._ray.shutdown()
             raise FleetError("Ray was imported by something else before, and would listen beyond this machine")
@@ -209,14 +215,22 @@ class RayFleet:
                     self._on_death(name)
 
 
-def _ray(*, is_alone: bool = False) -> Any:
+def import_ray(*, is_alone: bool = False) -> Any:
     """The module ray. is_alone: Ray's ports are to be on loopback alone. It reads that when it is imported, from a
-    variable whose name speaks only of clusters on Windows and macOS."""
+    variable whose name speaks only of clusters on Windows and macOS. A token that is there is shown: a Ray that `ray
+    start` began asks for it, and a program that joins shows none by itself (seen with 2.60)."""
     if is_alone:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    elif _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # GPUs are left visible to workers that take none
     try:
-        import ray
+        return import_module("ray")
     except ImportError as error:
         raise FleetError("a cluster needs Ray: pip install 'roam-worlds[cluster]'") from error
-    return ray
+
+
+def _has_token() -> bool:
+    """Whether Ray finds a token of its own where it looks for one."""
+    named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return bool(named) or (Path.home() / ".ray" / "auth_token").is_file()

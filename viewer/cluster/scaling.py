@@ -70,6 +70,7 @@ class Scaling:
         books.recount()
         for name, post in list(books.posts.items()):
             self._look_after(name, post, now)
+        self._mover.even_out()
         num = sum(not post.is_draining for post in books.posts.values()) + self._starting
         if now >= self._may_start_at and (num < self.size.least or (num < self.size.most and self._is_busy(now))):
             self._start()

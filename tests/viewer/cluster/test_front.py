@@ -78,9 +78,39 @@ def test_a_worker_that_dies_costs_no_typed_word_and_no_hello(cluster):
             cluster.workers.crash(worker_of(front, walks[0]))
     for seed, walk in enumerate(walks):
         assert client.latest_frame(walk).digest == digests(seed, WALK)[-1]
-    resumed = [client.resumptions(walk) for walk in walks]
+    resumed = [[told for told in client.resumptions(walk) if not told.moved] for walk in walks]
     assert sorted(len(times) for times in resumed) == [0, 0, 1, 1]
     assert front.books.counts.deaths == 1 and front.books.counts.walks_lost == 0
+
+
+def test_walks_move_to_the_worker_that_comes_for_one_that_has_died(cluster):
+    """They stayed where they had fled to, so that the next worker to die took all of them with it."""
+    front = cluster.front()
+    client = cluster.client(front)
+    walks = [client.open(seed=seed, look=EXACT) for seed in range(4)]
+    for walk in walks:
+        client.step(walk, WALK[0])
+    cluster.workers.crash(worker_of(front, walks[0]))
+    until(lambda: front.books.counts.deaths)
+    spread = lambda: sorted(front.books.routes.num_driven(name) for name in front.books.posts)  # noqa: E731
+    until(lambda: spread() == [2, 2] and not any(r.is_moving for r in front.books.routes.by_session.values()))
+    for action in WALK[1:]:
+        for walk in walks:
+            client.step(walk, action)
+    for seed, walk in enumerate(walks):
+        assert client.latest_frame(walk).digest == digests(seed, WALK)[-1]
+    counts = front.books.counts
+    assert (counts.deaths, counts.moves, counts.frames_lost, counts.walks_lost) == (1, 2, 0, 0)
+
+
+def test_walks_that_are_spread_as_evenly_as_can_be_stay(cluster):
+    front = cluster.front()
+    client = cluster.client(front)
+    walks = [client.open(seed=seed, look=EXACT) for seed in range(3)]
+    for action in WALK[:8]:
+        for walk in walks:
+            client.step(walk, action)
+    assert front.books.counts.moves == 0
 
 
 def test_what_is_held_stays_held_when_a_worker_dies(cluster):

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import pytest
 from roam.viewer.client.client import Client
 from roam.viewer.client.remote_session import EXACT
+from roam.viewer.cluster import ray_fleet
 from roam.viewer.cluster.front import Front
 from roam.viewer.cluster.placing import Rules
 from roam.viewer.cluster.ray_fleet import RayFleet, Recipe
@@ -22,6 +23,22 @@ from .conftest import until
 WALK = [parse_action(text) for text in ("turn left", "move forward", "turn right")] * 3
 # not importorskip: Ray must not be imported before it is told to stay on loopback
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="pip install 'roam-worlds[cluster]'")
+
+
+def test_a_ray_that_is_joined_is_shown_the_token_that_is_there(tmp_path, monkeypatch):
+    """Ray asks for the one that `ray start` has made, and shows none of its own accord."""
+    monkeypatch.setattr(ray_fleet, "import_module", lambda name: None)
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    ray_fleet.import_ray()
+    assert "RAY_AUTH_MODE" not in os.environ
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("secret")
+    ray_fleet.import_ray()
+    assert os.environ["RAY_AUTH_MODE"] == "token"
 
 
 @needs_ray
@@ -40,7 +57,8 @@ def test_a_worker_killed_under_a_walk_costs_it_nothing(tmp_path):
         for action in WALK[4:]:
             for walk in walks:
                 client.step(walk, action)
-        assert [len(client.resumptions(walk)) for walk in walks] == [1, 0]
+        fled = [[told for told in client.resumptions(walk) if not told.moved] for walk in walks]
+        assert [len(told) for told in fled] == [1, 0]
         for seed, walk in enumerate(walks):
             alone = SceneWorlds().open(OpenRequest(seed=seed, width=32, height=32))
             assert client.latest_frame(walk).digest == list(alone.rollout(WALK))[-1].digest
