@@ -154,10 +154,11 @@ def _doubt(even: np.ndarray, colours: np.ndarray) -> np.ndarray:
 
 
 def _shown(texture: Texture, places: np.ndarray, detail: np.ndarray) -> np.ndarray:
-    """A texture's colours (n, 3) at places (n, 2); one without any has the detail (n, 3) that was painted, if it is
-    faint."""
+    """A texture's colours (n, 3) at places (n, 2); one without any has the detail (n, 3) that was painted, no stronger
+    than what was seen of it."""
     if texture.is_plain:
-        return texture.mean + np.clip(detail, -DETAIL, DETAIL)
+        faint = np.clip(detail, -DETAIL, DETAIL)
+        return texture.mean + faint * min(1.0, texture.contrast / max(float(faint.std()), 1e-6))
     return texture.at(places)
 
 
