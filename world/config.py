@@ -78,7 +78,9 @@ class DidaConfig:
     detail_tolerance: the code distance at which a carried view's own pixels are no longer shown, 0 where they never
     are. dream_steps, dream_temperature and dream_guidance (1 for none, at half the work): of what nobody has seen,
     where there is a painter (dreamer.py); dream_holes: so many of its cells are worth a step of their own;
-    dream_continues: whether walls, floors and ceilings go on in it as they were seen (spatial/continuation.py).
+    dream_corrections and dream_correction_temperature: steps more, in which what was decided is decided anew beside
+    all the rest (transformer/dida.py); dream_continues: whether walls, floors and ceilings go on in it as they were
+    seen (spatial/continuation.py).
     """
 
     alpha: float = 0.9
@@ -96,13 +98,22 @@ class DidaConfig:
     dream_temperature: float = 0.9
     dream_guidance: float = 3.0
     dream_holes: int = 4
+    dream_corrections: int = 0
+    dream_correction_temperature: float = 0.8
     dream_continues: bool = True
 
     def __post_init__(self):
         levels = (self.warp_level, self.frame_level)
-        is_hot = min(self.temperature, self.step_temperature, self.dream_temperature) >= 0
+        temperatures = (
+            self.temperature,
+            self.step_temperature,
+            self.dream_temperature,
+            self.dream_correction_temperature,
+        )
+        is_hot = min(temperatures) >= 0
         if (
             min(self.steps, self.dream_steps, self.dream_holes) < 1
+            or self.dream_corrections < 0
             or not is_hot
             or not all(0 <= level <= 1 for level in levels)
         ):

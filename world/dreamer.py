@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..kernels.graph import CapturedStep
+from .config import DidaConfig
 from .pose import Motion, Pose
 from .spatial.continuation import Memory, continued
 from .spatial.smoothing import smoothed
@@ -69,26 +70,12 @@ def strides_ahead(motion: Motion) -> int:
 class Dreamer:
     """Runs the passes and the painter of one model over asked dreams."""
 
-    def __init__(
-        self,
-        passes: Passes,
-        vision: VisionTokenizer,
-        painter: Painter,
-        *,
-        steps: int,
-        temperature: float,
-        pull: float = 1.0,
-        at_once: int = 4,
-        continues: bool = True,
-    ):
-        """vision and painter as they are served. pull: guidance towards what is known; see Passes.denoise. at_once:
-        cells that are worth a step of their own; see decode_holes. continues: whether surfaces go on as they were
-        seen; see spatial/continuation.py."""
-        self.passes, self.vision, self.painter = passes, vision, painter
-        self.steps, self.temperature, self.pull, self.at_once = steps, temperature, pull, at_once
+    def __init__(self, passes: Passes, vision: VisionTokenizer, painter: Painter, dida: DidaConfig):
+        """vision and painter as they are served; dida: its dream_* settings."""
+        self.passes, self.vision, self.painter, self.dida = passes, vision, painter, dida
         self.grid = passes.layout.grid
         self._see = CapturedStep(self._look)
-        self.continues, self._memory = continues, Memory()
+        self._memory = Memory()
 
     def dream(self, asked: Sequence[Asked], *, stop: Callable[[], bool] | None = None) -> list[Dream]:
         """Dream together what was asked for; each comes out as it would alone. stop: asked before every pass, whether
@@ -115,9 +102,10 @@ class Dreamer:
         return bool((carried.coverage(self.grid) > 0.5).all())
 
     def _decoded(self, asked: Sequence[Asked], canvas: Tensor, stop: Callable[[], bool] | None) -> Tensor:
-        device, holes = self.passes.device, canvas < 0
+        device, holes, dida = self.passes.device, canvas < 0, self.dida
         orders = torch.stack([torch.from_numpy(reveal_order(self.grid, one.seed)).to(device) for one in asked])
-        seeds = [torch.tensor([one.seed + 1 + step for one in asked], device=device) for step in range(self.steps)]
+        turns = range(1, 1 + dida.dream_steps + dida.dream_corrections)
+        seeds = [torch.tensor([one.seed + turn for one in asked], device=device) for turn in turns]
         numbers = torch.tensor([one.number for one in asked], device=device)
         past, pages = [one.past for one in asked], [one.page for one in asked]
         words = [one.words for one in asked]
@@ -135,11 +123,20 @@ class Dreamer:
                 seeds,
                 temperature=temperature,
                 apart=torch.where(holes, tokens, -1),
-                pull=self.pull,
+                pull=dida.dream_guidance,
                 asked=_listed(turn),
             )
 
-        return decode_holes(predict, canvas, orders, seeds, temperature=self.temperature, at_once=self.at_once)
+        return decode_holes(
+            predict,
+            canvas,
+            orders,
+            seeds,
+            temperature=dida.dream_temperature,
+            at_once=dida.dream_holes,
+            corrections=dida.dream_corrections,
+            correcting=dida.dream_correction_temperature,
+        )
 
     def _painted(self, pose: Pose, carried: Warp, seed: int, tokens: Tensor, views: tuple[View, ...]) -> Dream:
         (h, w), (H, W) = self.grid, carried.covered.shape
@@ -149,7 +146,7 @@ class Dreamer:
         pixels, depth = self._see("paint", points, *known, self._tensor(noise))
         pixels = pixels[0].cpu().numpy()
         depth = smoothed(depth[0].float().cpu().numpy(), pixels, ~carried.covered)
-        if self.continues:
+        if self.dida.dream_continues:
             pixels, depth = continued(pose, carried, pixels, depth, [self._memory.looks(view) for view in views])
         depth = np.where(carried.covered, carried.depth, depth).astype(np.float16).astype(np.float32)
         view = View(pixels, depth, pose, widened(~carried.covered))

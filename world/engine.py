@@ -68,16 +68,7 @@ class Engine:
         self.side_by_side = SideBySide()
         self.dreamer: Dreamer | None = None
         if checkpoint.painter is not None:
-            self.dreamer = Dreamer(
-                self.passes,
-                self.vision,
-                checkpoint.painter.served(dtype),
-                steps=self.dida.dream_steps,
-                temperature=self.dida.dream_temperature,
-                pull=self.dida.dream_guidance,
-                at_once=self.dida.dream_holes,
-                continues=self.dida.dream_continues,
-            )
+            self.dreamer = Dreamer(self.passes, self.vision, checkpoint.painter.served(dtype), self.dida)
 
     @classmethod
     def from_checkpoint(

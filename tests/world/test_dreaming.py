@@ -210,18 +210,42 @@ def test_holes_are_filled_in_as_many_steps_as_there_are_and_given_cells_stay(ste
     assert all(a > b for a, b in zip([row[1] for row in left], [row[1] for row in left[1:]], strict=False))
 
 
-def test_a_canvas_is_filled_alone_as_it_is_in_a_batch():
+def test_what_was_decided_is_decided_anew_beside_all_the_rest_each_cell_once_in_four_steps():
+    tokens = torch.randint(0, 50, (1, 20), generator=torch.Generator().manual_seed(0))
+    tokens[0, ::2] = -1
+    corrected = torch.zeros(1, 20, dtype=torch.long)
+
+    def predict(now, cells, seed, temperature):
+        if temperature == 0.5:
+            assert (now < 0).eq(cells).all()  # everything else is known
+            corrected.add_(cells)
+        return torch.where(cells, 77 + corrected, now)
+
+    orders = torch.from_numpy(reveal_order((4, 5), 0))[None]
+    options = dict(temperature=1.0, at_once=1, corrections=4, correcting=0.5)
+    filled = decode_holes(predict, tokens, orders, [torch.zeros(1)] * 14, **options)
+    assert (corrected == (tokens < 0)).all() and (filled == torch.where(tokens < 0, 78, tokens)).all()
+    corrected.zero_()  # a view that took one step is corrected in one
+    tokens[0, 1:] = 3
+    decode_holes(predict, tokens, orders, [torch.zeros(1)] * 14, **options)
+    assert corrected.sum() == 1
+    corrected.zero_()
+    decode_holes(predict, tokens.abs(), orders, [torch.zeros(1)] * 14, **options)  # nothing is open
+    assert corrected.sum() == 0
+
+
+@pytest.mark.parametrize("corrections", [0, 3])
+def test_a_canvas_is_filled_alone_as_it_is_in_a_batch(corrections):
     tokens = torch.full((2, 20), -1)
     tokens[1, :13] = 4
     orders = torch.stack([torch.from_numpy(reveal_order((4, 5), seed)) for seed in (3, 4)])
     predict = lambda now, _, seed, __: now * 3 + (now < 0).sum(1, keepdim=True) + seed[:, None]  # noqa: E731
-    seeds = [torch.tensor([k, 10 * k]) for k in range(4)]
-    both = decode_holes(predict, tokens, orders, seeds, temperature=1.0, at_once=4)
+    seeds = [torch.tensor([k, 10 * k]) for k in range(4 + corrections)]
+    options = dict(temperature=1.0, at_once=4, corrections=corrections)
+    both = decode_holes(predict, tokens, orders, seeds, **options)
     for b in range(2):
         own = [seed[b : b + 1] for seed in seeds]
-        assert (
-            decode_holes(predict, tokens[b : b + 1], orders[b : b + 1], own, temperature=1.0, at_once=4)[0] == both[b]
-        ).all()
+        assert (decode_holes(predict, tokens[b : b + 1], orders[b : b + 1], own, **options)[0] == both[b]).all()
 
 
 @pytest.mark.parametrize(
@@ -331,7 +355,7 @@ def test_without_a_painter_a_first_frame_must_be_whole(checkpoint_folder, first_
 
 def test_steps_and_temperature_are_taken_by_their_names(dreaming_folder):
     engine = Engine.from_checkpoint(dreaming_folder, device="cpu", dream_steps=5, dream_temperature=0.5)
-    assert (engine.dreamer.steps, engine.dreamer.temperature) == (5, 0.5)
+    assert (engine.dreamer.dida.dream_steps, engine.dreamer.dida.dream_temperature) == (5, 0.5)
     assert engine.dida.steps == engine.checkpoint.dida.steps
 
 
@@ -383,4 +407,4 @@ def test_surfaces_go_on_only_where_that_is_asked_for(dreaming_folder, first_fram
         for continues in (True, False)
     ]
     on, off = (engine.dreamer for engine in frames)
-    assert on is not None and off is not None and on.continues and not off.continues
+    assert on is not None and off is not None and on.dida.dream_continues and not off.dida.dream_continues

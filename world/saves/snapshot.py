@@ -196,7 +196,7 @@ def _read(engine: SessionEngine, path: str | Path, kind: str) -> tuple[dict[str,
 
 def _tell_of_other_dreams(before: dict, now: dict, path: str | Path) -> None:
     """Log that dreams from here on use other settings than those saved; frames that are stored stay as they are."""
-    names = ("dream_steps", "dream_temperature", "dream_guidance", "dream_holes", "dream_continues")
+    names = [name for name in now if name.startswith("dream_")]
     if other := [f"{name} {before.get(name)}, now {now[name]}" for name in names if before.get(name) != now[name]]:
         log.warning("%s was dreamt with %s: what comes now is dreamt as it would be now", path, "; ".join(other))
 

@@ -180,16 +180,7 @@ def dream_codes(
     engine = Engine(checkpoint)
     config = engine.vision.config
     painter = Painter(PainterConfig(config.size, len(config.levels), config.widths, config.heads))
-    dida = checkpoint.dida
-    dreamer = Dreamer(
-        engine.passes,
-        engine.vision,
-        painter,
-        steps=dida.dream_steps,
-        temperature=dida.dream_temperature,
-        pull=dida.dream_guidance,
-        at_once=dida.dream_holes,
-    )
+    dreamer = Dreamer(engine.passes, engine.vision, painter, checkpoint.dida)
     pages = [engine.cache.allocate() for _ in range(TOGETHER)]
     parts = []
     for first in range(0, count, TOGETHER):

@@ -24,6 +24,7 @@ from ...kernels.graph import CapturedStep
 from ...kernels.renoise import beta_of, kinetic_jump, renoise, squared_norms
 from ..config import DidaConfig
 
+CORRECTED_IN = 4  # steps in which every cell is decided anew once
 Predict = Callable[[Tensor, Tensor, float], Tensor]  # (tokens (B, N), seeds (B,), temperature) -> clean tokens (B, N)
 # the same, of the cells (B, N) bool alone: (tokens, cells, seeds, temperature) -> tokens with those predicted
 PredictSome = Callable[[Tensor, Tensor, Tensor, float], Tensor]
@@ -138,15 +139,28 @@ def _van_der_corput(count: int, base: int) -> np.ndarray:
 
 
 def decode_holes(
-    predict: PredictSome, tokens: Tensor, orders: Tensor, seeds: Sequence[Tensor], *, temperature: float, at_once: int
+    predict: PredictSome,
+    tokens: Tensor,
+    orders: Tensor,
+    seeds: Sequence[Tensor],
+    *,
+    temperature: float,
+    at_once: int,
+    corrections: int = 0,
+    correcting: float = 1.0,
 ) -> Tensor:
-    """Fill the holes of canvases in at most len(seeds) steps: tokens (B, N) int64, -1 in holes; orders (B, N) int64,
-    the cells in the order in which they are decided. predict is asked for a step's cells alone. What is no hole stays.
-    A canvas takes a step for every `at_once` holes, if that is fewer; after step k of S a share cos(pi k / 2S) of its
-    holes is left. Returns tokens (B, N)."""
+    """Fill the holes of canvases in at most len(seeds) - corrections steps: tokens (B, N) int64, -1 in holes; orders
+    (B, N) int64, the cells in the order in which they are decided. predict is asked for a step's cells alone. What is
+    no hole stays. A canvas takes a step for every `at_once` holes, if that is fewer; after step k of S a share
+    cos(pi k / 2S) of its holes is left.
+
+    corrections: steps after that, in each of which a share of what was decided, far apart, is taken back and decided
+    anew, now that all around it is known, at the temperature `correcting` (remasking, Wang et al. 2025, arXiv
+    2503.00307; here each cell once in CORRECTED_IN steps, as in Gibbs sampling). No canvas takes more of them than it
+    took steps. Returns tokens (B, N)."""
     holes = tokens < 0
-    counts = holes.sum(1)
-    steps = (-(-counts // at_once)).clamp(1, len(seeds))
+    counts, most = holes.sum(1), len(seeds) - corrections
+    steps = (-(-counts // at_once)).clamp(1, most)
     rank = torch.empty_like(orders)
     rank.scatter_(1, orders, holes.gather(1, orders).cumsum(1) - 1)  # a hole's place among the holes
     for step, seed in enumerate(seeds[: int(steps.max())], 1):
@@ -154,4 +168,13 @@ def decode_holes(
         done = torch.ceil(counts * share - 1e-6)
         turn = (tokens < 0) & (rank < done[:, None])
         tokens = torch.where(turn, predict(tokens, turn, seed, temperature), tokens)
+    for step, seed in enumerate(seeds[most:]):
+        turn = (
+            holes
+            & (rank * CORRECTED_IN // counts.clamp(min=1)[:, None] == step % CORRECTED_IN)
+            & (step < steps)[:, None]
+        )
+        if turn.any():
+            drawn = predict(torch.where(turn, -1, tokens), turn, seed, correcting)
+            tokens = torch.where(turn, drawn, tokens)
     return tokens

@@ -8,7 +8,7 @@ probabilities are those of the steps that were made, and not an estimate by othe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -120,16 +120,9 @@ class Studio:
 
     def _dreamt(self, passes: WatchedPasses, asked: Sequence[Asked]):
         """The canvases (K + 1, B, N) and the B views of some dreams."""
-        dida = self.checkpoint.dida
+        drawn = replace(self.checkpoint.dida, dream_guidance=1.0, dream_corrections=0)
         passes.canvases.clear()
-        dreamer = Dreamer(
-            passes,
-            self.vision,
-            self.painter,
-            steps=dida.dream_steps,
-            temperature=dida.dream_temperature,
-            at_once=dida.dream_holes,
-        )
+        dreamer = Dreamer(passes, self.vision, self.painter, drawn)
         dreams = dreamer.dream(asked)
         last = torch.stack([torch.from_numpy(dream.tokens.astype(np.int64)).flatten() for dream in dreams])
         return torch.stack([*passes.canvases, last]), [dream.view for dream in dreams]
