@@ -30,6 +30,7 @@ MOST_WALLS = 6
 PULL_SEEN, PULL_DREAMT = 3.0, 0.2  # what counts more in the choice of a wall, and less in that of the right angles
 NARROWEST = 7  # columns of pixels in which a wall stands, at least
 TALL = 16  # pixels of it in them
+GAP = 6  # pixels at most between a wall and the ceiling that are nothing else
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,8 @@ def assigned(
 def _met(layout: Layout, labels: np.ndarray, depths: np.ndarray, rays: np.ndarray, pose: Pose) -> np.ndarray:
     """Labels (H, W) where planes end at each other. One wall stands in each column, which is what lies in one direction
     on the level: what is as far as a nearer one is that wall, and what is as far as others behind it is seen through an
-    opening. No wall goes on beyond floor or ceiling, and they do not go on a little beyond it."""
+    opening. No wall goes on beyond floor or ceiling, and they do not go on a little beyond it where it stands: what of the
+    floor is seen through an opening stays."""
     wall = _standing(layout, labels, rays, pose)
     at = lambda which: np.take_along_axis(depths, np.maximum(which, 0)[None], 0)[0]  # noqa: E731
     is_wall = np.append(layout.is_wall, False)[labels]
@@ -199,7 +201,30 @@ def _met(layout: Layout, labels: np.ndarray, depths: np.ndarray, rays: np.ndarra
     level = np.where(layout.is_wall[:, None, None], np.inf, depths)
     out = np.where(is_wall & (level.min(0) < at(out)), level.argmin(0), out)
     is_little_beyond = (at(labels) > at(wall)) & (at(labels) < math.exp(ON_DREAMT) * at(wall))
-    return np.where((labels >= 0) & ~is_wall & (wall >= 0) & is_little_beyond, wall, out)
+    strip = (labels >= 0) & ~is_wall & (wall >= 0) & is_little_beyond
+    is_floor = np.array([plane.is_floor for plane in layout.planes] + [False])[labels]
+    next_to = np.where(is_floor, _next(out, strip), _next(out[::-1], strip[::-1])[::-1])
+    out = np.where(strip & (next_to == wall), wall, out)
+    return np.where(_over_openings(layout, out, depths, wall), wall, out)
+
+
+def _next(labels: np.ndarray, strip: np.ndarray) -> np.ndarray:
+    """(H, W): the label of what lies over the strip that each pixel is in, -1 where nothing does."""
+    rows = np.maximum.accumulate(np.where(strip, -1, np.arange(len(labels))[:, None]), 0)
+    return np.where(rows >= 0, np.take_along_axis(labels, np.maximum(rows, 0), 0), -1)
+
+
+def _over_openings(layout: Layout, labels: np.ndarray, depths: np.ndarray, wall: np.ndarray) -> np.ndarray:
+    """Where (H, W) bool a wall that stands there goes up to the ceiling over what opens in it: no ceiling behind a wall
+    is seen over it, nor a gap of a few pixels."""
+    ceilings = [k for k, plane in enumerate(layout.planes) if not plane.is_wall and not plane.is_floor]
+    if not ceilings:
+        return np.zeros(labels.shape, bool)
+    nearest = np.take_along_axis(depths, np.maximum(wall, 0)[None], 0)[0]
+    under = (wall >= 0) & (nearest < depths[ceilings[0]])
+    is_open = (labels < 0) & (np.cumsum(under & (labels < 0), 0) <= GAP)
+    gap = under & ((labels == ceilings[0]) | is_open)
+    return under & np.logical_and.accumulate(~under | gap, 0)
 
 
 def _standing(layout: Layout, labels: np.ndarray, rays: np.ndarray, pose: Pose) -> np.ndarray:
