@@ -29,8 +29,15 @@ def on_gpu(recipe: Recipe) -> Recipe:
         dream=replace(recipe.dream, steps=10**6, **batches),
         guide=replace(recipe.guide, run=replace(recipe.guide.run, steps=10**6, **batches)),
         painting=replace(recipe.painting, steps=10**6, batch=24, look_every=250),
-        # what has learnt for long needs no guidance, and cells that are decided few at a time fit together
-        dida=replace(recipe.dida, dream_steps=16, dream_temperature=1.1, dream_guidance=1.0, dream_holes=2),
+        # what has learnt for long needs no guidance, and cells that are decided anew beside the others fit together
+        dida=replace(
+            recipe.dida,
+            dream_steps=6,
+            dream_temperature=1.1,
+            dream_guidance=1.0,
+            dream_holes=2,
+            dream_corrections=6,
+        ),
         fresh=0 if recipe.data else max(1, (os.cpu_count() or 1) - 4),
     )
 
