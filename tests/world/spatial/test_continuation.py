@@ -15,12 +15,12 @@ POSE = Pose.at(0, 0, 1.5, yaw_deg=35)
 WALLS = {"+x": (0, 3.0), "+y": (1, 2.5), "-x": (0, -3.0), "-y": (1, -2.5)}
 
 
-def room(pose: Pose, *, has_ceiling: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def room(pose: Pose, *, has_ceiling: bool = True, walls=WALLS) -> tuple[np.ndarray, np.ndarray]:
     """pixels (H, W, 3) uint8 and depth (H, W) of a room: checkers on the floor, stripes on the walls."""
     rays, eye = rays_from(pose, CAMERA), np.array(pose.position)
     depth = np.full(rays.shape[:2], 100.0, np.float32)
     pixels = np.full((*depth.shape, 3), (120, 160, 230), np.uint8)
-    surfaces = [(2, 0.0), *([(2, 2.8), *WALLS.values()] if has_ceiling else [])]
+    surfaces = [(2, 0.0), *([(2, 2.8), *walls.values()] if has_ceiling else [])]
     for axis, place in surfaces:
         with np.errstate(divide="ignore", invalid="ignore"):
             reach = (place - eye[axis]) / rays[..., axis]
@@ -106,6 +106,24 @@ def test_what_stands_before_a_wall_and_what_opens_in_it_stay_as_they_were_dreamt
         assert np.abs(np.median(pixels[inside(where)], 0) - colour).max() < 12
     for where in (thing, opening):
         assert np.median(np.abs(np.log(even / wavy))[where]) < 0.01
+
+
+def test_a_dreamt_doorway_has_no_threshold(half):
+    """What of the floor is seen just behind a wall became the wall's foot, and stopped whoever walked through."""
+    pose = Pose.at(0, 0, 1.5, yaw_deg=20)
+    truth, depth = room(pose)
+    behind, further = room(pose, walls=WALLS | {"+x": (0, 4.5)})
+    points = rays_from(pose, CAMERA) * depth[..., None] + np.array(pose.position)
+    is_door = (np.abs(points[..., 0] - 3) < 1e-3) & (np.abs(points[..., 1] - 1.6) < 0.5) & (points[..., 2] < 2.2)
+    truth, depth = np.where(is_door[..., None], behind, truth), np.where(is_door, further, depth)
+    painted, wavy, carried = dreamt(truth, depth, half)
+    _, even = continued(pose, carried, painted, np.where(half, depth, depth * (wavy / depth) ** 2).astype(np.float32))
+    through = rays_from(pose, CAMERA) * even[..., None] + np.array(pose.position)
+    columns = np.flatnonzero((is_door & ~half).sum(0) > 40)[3:-3]
+    assert len(columns) > 8
+    rows = np.arange(len(depth))[:, None]
+    foot = (is_door & (points[..., 2] < 0.25))[:, columns] & (rows < len(depth) - 4)
+    assert (np.abs(through[:, columns][foot][:, 2]) < 0.1).mean() > 0.95  # it is the floor, and not a wall
 
 
 def test_outside_the_ground_goes_on_and_nothing_else(half):
