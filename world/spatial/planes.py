@@ -192,8 +192,8 @@ def assigned(
 def _met(layout: Layout, labels: np.ndarray, depths: np.ndarray, rays: np.ndarray, pose: Pose) -> np.ndarray:
     """Labels (H, W) where planes end at each other. One wall stands in each column, which is what lies in one direction
     on the level: what is as far as a nearer one is that wall, and what is as far as others behind it is seen through an
-    opening. No wall goes on beyond floor or ceiling, and they do not go on a little beyond it where it stands: what of the
-    floor is seen through an opening stays."""
+    opening. No wall goes on beyond floor or ceiling, and they do not go on a little beyond it where it stands: what is
+    seen of the floor through an opening stays."""
     wall = _standing(layout, labels, rays, pose)
     at = lambda which: np.take_along_axis(depths, np.maximum(which, 0)[None], 0)[0]  # noqa: E731
     is_wall = np.append(layout.is_wall, False)[labels]
