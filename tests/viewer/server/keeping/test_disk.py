@@ -11,9 +11,10 @@ from roam.viewer.commands import serve
 from roam.viewer.commands.view import RemoteOpener
 from roam.viewer.opening.start import Start
 from roam.viewer.play.player import Player
+from roam.viewer.server.keeping.records import Done, Meta
 from roam.viewer.server.registry import Limits
 from roam.viewer.server.server import Server
-from roam.viewer.server.store import Done, Meta, Store, finished
+from roam.viewer.server.store import Store, finished
 from roam.viewer.wire import protocol as p
 from roam.world.action import parse_action
 
