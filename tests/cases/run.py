@@ -116,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("names", nargs="*", help="how the names of those to run begin; without any, all")
-    parser.add_argument("--limit", type=float, default=900.0, help="seconds for one script")
+    parser.add_argument("--limit", type=float, default=900.0, help="seconds for one script, times --slow")
     parser.add_argument("--slow", type=int, default=1, help="how many times as long to wait, on a busy machine")
     order = parser.parse_args()
     failed = []
@@ -125,7 +125,7 @@ def main() -> None:
         Path(made).chmod(0o755)  # one of them becomes somebody else
         for script in scripts(folder, order.names):
             began = time.monotonic()
-            status, told = run(script, Path(made) / "out", order.limit)
+            status, told = run(script, Path(made) / "out", order.limit * order.slow)
             failed += [script.stem] if status else []
             print(f"{script.stem}: exit {status}, {time.monotonic() - began:.0f} s", flush=True)
             print("\n".join(f"    {line[:400]}" for line in told.splitlines()[-8:]), flush=True)
