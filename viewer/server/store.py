@@ -275,8 +275,10 @@ class Store:
 
     def find_save(self, owners: Iterable[str], name: str) -> Path:
         """The newest save of that name that one of these owners made."""
-        folders = [self.folder / "saves" / owner[:32] for owner in owners]
-        found = [folder / name for folder in folders if name and (folder / name).exists()]
+        folders = [self.folder / "saves" / owner[:32] for owner in owners if name]
+        # the older one, where a server was killed just as it made way
+        places = [[folder / name, folder / f".{name}.old"] for folder in folders]
+        found = [path for path in (next((p for p in both if p.exists()), None) for both in places) if path]
         if not found:
             raise StoreError(
                 f"no save named '{name}' of a walk that you hold; give the token of the walk it was made in"
