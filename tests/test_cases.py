@@ -31,10 +31,21 @@ def test_a_line_that_breaks_because_a_fault_is_gone_is_mended_on_the_copy_alone(
     assert run.run(folder / "wire" / "typo.py", tmp_path / "out", 60.0)[0] == 1
 
 
+def test_on_a_busy_machine_a_script_waits_longer_for_others_and_no_longer_for_itself(tmp_path):
+    text = "time.sleep(12 if a else 6); go(timeout=5); go(timeout_s=8, seed=3); sleep(0.2); range(7)"
+    folder = folder_of(tmp_path, measures=text)
+    (folder / "01_waits.py").write_text(text)
+    copy = run.copied(folder, tmp_path / "copy", slow=4)
+    assert (copy / "wire" / "measures.py").read_text() == text
+    assert (copy / "01_waits.py").read_text() == (
+        "time.sleep(4 * (12 if a else 6)); go(timeout=4 * (5)); go(timeout_s=4 * (8), seed=3); sleep(0.2); range(7)"
+    )
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="nobody here can see whether a process runs")
 def test_a_server_that_a_failed_script_leaves_running_is_ended(tmp_path):
-    text = "import subprocess, sys\nprint(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'],"
-    folder = folder_of(tmp_path, leaves=text + " stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid)\n1 / 0\n")
+    text = "import subprocess, sys\nprint(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']"
+    folder = folder_of(tmp_path, leaves=text + ").pid)\n1 / 0\n")
     status, told = run.run(folder / "wire" / "leaves.py", tmp_path / "out", 60.0)
     pid = int(told.split()[0])
     assert status == 1

@@ -7,6 +7,7 @@ it raise: errors of ours and of the operating system become one sentence on stde
 from __future__ import annotations
 
 import contextlib
+import io
 import signal
 import sys
 import threading
@@ -111,6 +112,8 @@ def about(
 def main(args: list[str] | None = None) -> None:
     """Run the command line; `args` are sys.argv's by default. A signal to end ends it as an error does: what is half
     written is finished or removed."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be any bytes, terminals of any letters
     try:
         with _ending_on_signals():
             app(args, prog_name="roam")

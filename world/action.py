@@ -73,7 +73,8 @@ def parse_action(text: str) -> Action:
 
     Its text is the sentence, or plain words for it where the sentence has some that no model was taught. Raises
     ActionError, naming what is known, on an empty sentence, an unknown word, a direction that the verb cannot take, two
-    directions in one part, an amount that is no number or may be two, or a unit of the wrong kind.
+    directions in one part, parts that undo each other, an amount that is no number or may be two, or a unit of the
+    wrong kind.
     """
     if len(text) > MAX_TEXT:
         raise ActionError(f"action of {len(text)} characters; at most {MAX_TEXT} are read: say less at once")
@@ -81,10 +82,13 @@ def parse_action(text: str) -> Action:
     clauses = clauses_of(text)
     if not clauses:
         raise ActionError(f"empty action; say for instance 'move forward', known verbs: {', '.join(VERBS)}")
-    motion, verb = Motion(), None
+    parts, said = [], None
     for clause in clauses:
-        verb, part = motion_of(clause, verb)
-        motion = motion + part
+        said, part = motion_of(clause, said)
+        parts.append(part)
+    motion = sum(parts, Motion())
+    if say(motion) == "wait" and any(say(part) != "wait" for part in parts):
+        raise ActionError(f"the parts of '{text[:60]}' undo each other; leave some out, or say 'wait'")
     if any(abs(amount) > MOST for amount in vars(motion).values()):
         raise ActionError(f"'{text[:60]}' adds up to more than {MOST:g} metres or degrees: say less at once")
     return Action(text if _is_plain(text) else say(motion), motion)

@@ -45,11 +45,16 @@ STUMBLES = {
         ("import rawzmtp\n", "import rawzmtp; from rawzmtp import sent_until_cut\n"),
     ],
 }
+# what a script gives a server, a browser or a command in seconds
+WAITS = re.compile(r"(sleep\(|timeout=|timeout_s=|patience_s=)(\d[^().,]*)(?=[),])")
 NAME = re.compile(rf"\broam\.viewer\.({'|'.join(MOVED)}) import")
 
 
-def copied(folder: Path, to: Path) -> Path:
-    """A copy of the scripts that names modules by where they are and does not stumble where a fault is gone."""
+def copied(folder: Path, to: Path, *, slow: int = 1) -> Path:
+    """A copy of the scripts that names modules by where they are and does not stumble where a fault is gone.
+
+    slow: how many times as long they wait, but for those in wire/, which measure against the clock.
+    """
     shutil.copytree(folder, to, copy_function=shutil.copyfile)
     for path in to.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
@@ -57,6 +62,8 @@ def copied(folder: Path, to: Path) -> Path:
         text = path.read_text(encoding="utf-8")
         for was, now in STUMBLES.get(path.stem, []):
             text = text.replace(was, now)
+        if slow > 1 and path.parent.name != "wire":
+            text = WAITS.sub(rf"\g<1>{slow} * (\g<2>)", text)
         path.write_text(NAME.sub(lambda m: f"roam.viewer.{MOVED[m[1]]} import", text), encoding="utf-8")
     return to
 
@@ -78,23 +85,26 @@ def run(script: Path, out: Path, limit_s: float) -> tuple[int, str]:
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, script.name, *ARGUMENTS.get(script.stem, [])]
-    with subprocess.Popen(
-        command,
-        cwd=script.parent,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    ) as process:
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as told,  # what it leaves may hold a pipe
+        subprocess.Popen(
+            command,
+            cwd=script.parent,
+            env=environment,
+            stdout=told,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        ) as process,
+    ):
         try:
-            told = process.communicate(timeout=limit_s)[0]
-            return process.returncode, told
+            status = process.wait(timeout=limit_s)
         except subprocess.TimeoutExpired:
-            _end_group(process.pid)
-            return 124, process.communicate()[0]
+            status = 124
         finally:
             _end_group(process.pid)  # servers that a script which failed has left running
+        process.wait()
+        told.seek(0)
+        return status, told.read()
 
 
 def _end_group(leader: int) -> None:
@@ -106,15 +116,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("names", nargs="*", help="how the names of those to run begin; without any, all")
-    parser.add_argument("--limit", type=float, default=900.0, help="seconds for one script")
+    parser.add_argument("--limit", type=float, default=900.0, help="seconds for one script, times --slow")
+    parser.add_argument("--slow", type=int, default=1, help="how many times as long to wait, on a busy machine")
     order = parser.parse_args()
     failed = []
     with tempfile.TemporaryDirectory(prefix="roam-cases-") as made:
-        folder = copied(order.folder, Path(made) / "scripts")
+        folder = copied(order.folder, Path(made) / "scripts", slow=order.slow)
         Path(made).chmod(0o755)  # one of them becomes somebody else
         for script in scripts(folder, order.names):
             began = time.monotonic()
-            status, told = run(script, Path(made) / "out", order.limit)
+            status, told = run(script, Path(made) / "out", order.limit * order.slow)
             failed += [script.stem] if status else []
             print(f"{script.stem}: exit {status}, {time.monotonic() - began:.0f} s", flush=True)
             print("\n".join(f"    {line[:400]}" for line in told.splitlines()[-8:]), flush=True)

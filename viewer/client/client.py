@@ -300,7 +300,17 @@ class Client(Looks, Records):
             self._connection.send(message)
 
     def _request(self, message: p.Request, wanted: type[M], payload: bytes = b"") -> M:
-        """Ask, and wait for the answer, which is of the kind `wanted`. Raises what the server refused it with."""
+        """Ask, and wait for the answer, which is of the kind `wanted`. Raises what the server refused it with, and
+        ConnectionLostError where the line broke meanwhile; what only reads is asked again instead, once it is back."""
+        while True:
+            try:
+                return self._asked(message, wanted, payload)
+            except ConnectionLostError:
+                if not isinstance(message, p.Look | p.Surfaces | p.Stats):
+                    raise
+                self._wait(lambda: self.is_connected or self._is_closed, None, "the connection did not come back")
+
+    def _asked(self, message: p.Request, wanted: type[M], payload: bytes) -> M:
         if isinstance(message, p.Rewind | p.Save | p.Fork):
             walk = self._walk(message.session)
             self._wait(lambda: walk.is_seated or walk.failure, None, "the connection did not come back")

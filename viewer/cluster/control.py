@@ -4,7 +4,9 @@ which only its owner can open. One JSON object there, one back."""
 from __future__ import annotations
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import zmq
 
 ANSWER_S = 300.0  # a worker that is drained may have many walks to hand over
+LOOK_MS = 500  # how often to look whether who was asked is still there
 
 
 class ControlError(ValueError):
@@ -50,23 +53,34 @@ class Control:
 
 def ask(folder: Path, command: str, argument: str = "", *, timeout_s: float = ANSWER_S) -> dict[str, Any]:
     """Ask the front that runs in this folder. Raises ControlError."""
-    address = _address(folder)
-    if not (folder / "control").exists():
+    address, end = _address(folder), time.monotonic() + timeout_s
+    if not _is_there(folder):
         raise ControlError(f"no cluster runs in {folder}: start one with `roam cluster up`, or name its --folder")
     context = zmq.Context()
     try:
-        socket = context.socket(zmq.REQ)
-        socket.linger = 0
-        socket.connect(address)
-        socket.send(json.dumps({"command": command, "argument": argument}).encode())
-        if not socket.poll(int(timeout_s * 1000)):
-            raise ControlError(f"the cluster in {folder} gives no answer; is its `roam cluster up` still running?")
-        told = json.loads(socket.recv())
+        line = context.socket(zmq.REQ)
+        line.linger = 0
+        line.connect(address)
+        line.send(json.dumps({"command": command, "argument": argument}).encode())
+        while not line.poll(LOOK_MS):
+            if not _is_there(folder) and not line.poll(0):
+                raise ControlError(f"the cluster in {folder} ended before it answered '{command}'")
+            if time.monotonic() > end:
+                raise ControlError(f"the cluster in {folder} gives no answer; is its `roam cluster up` still running?")
+        told = json.loads(line.recv())
     finally:
         context.destroy(linger=0)
     if "error" in told:
         raise ControlError(told["error"])
     return told
+
+
+def _is_there(folder: Path) -> bool:
+    """Whether somebody listens; one that was killed has left its socket's name behind, and ZeroMQ would wait for it."""
+    if not hasattr(socket, "AF_UNIX"):
+        return (folder / "control").exists()
+    with socket.socket(socket.AF_UNIX) as line:
+        return line.connect_ex(str(folder.absolute() / "control")) == 0
 
 
 def _address(folder: Path) -> str:

@@ -10,6 +10,7 @@ import io
 import math
 import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,11 @@ SENT_BYTES = 2 << 20
 SENT_FORMATS = ("JPEG", "PNG", "WEBP")  # what every server reads
 _EXIF, _FOCAL_35MM, _ORIENTATION = 0x8769, 0xA405, 0x0112
 _FILM_DIAGONAL_MM = math.hypot(36, 24)
-_NOT_READ = (OSError, ValueError, SyntaxError, EOFError, KeyError, struct.error, OverflowError)
+# what decoders of many authors raise at what is damaged
+_NOT_READ = (
+    OSError, ValueError, SyntaxError, EOFError, LookupError, ArithmeticError, RuntimeError, TypeError, AttributeError,
+    AssertionError, struct.error, zlib.error,
+)  # fmt: skip
 
 
 class PictureError(ValueError):
@@ -81,7 +86,7 @@ def degrees_across(path: str | Path) -> float | None:
                 focal_mm = float(exif.get_ifd(_EXIF).get(_FOCAL_35MM) or 0)
                 if exif.get(_ORIENTATION) in (5, 6, 7, 8):
                     width, height = height, width
-    except (*_NOT_READ, TypeError, ZeroDivisionError, Image.DecompressionBombError):
+    except (*_NOT_READ, Image.DecompressionBombError):
         return None
     if not 2 <= focal_mm <= 3000:
         return None

@@ -13,12 +13,12 @@ class TextError(ValueError):
     """A file that holds no text; the message says what was wanted."""
 
 
-def read_text(path: str | Path) -> str:
-    """What a person wrote into a file. Raises TextError, or OSError for one that cannot be opened."""
+def read_text(path: str | Path, *, most: int = MAX_BYTES) -> str:
+    """What a file of at most so many bytes says. Raises TextError, or OSError for one that cannot be opened."""
     with open(path, "rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise TextError(f"it is larger than {MAX_BYTES >> 20} MB")
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise TextError(f"it is larger than {most >> 20} MB")
     kind = next((kind for mark, kind in _MARKS.items() if data.startswith(mark)), "utf-8")
     try:
         return data.decode(kind)

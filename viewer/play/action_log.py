@@ -17,6 +17,7 @@ from ...world.action import Action
 from ...world.frame import Explorer, Frame
 from ...world.records import known_pose_of, motion_of, motion_row, pose_row
 from ..files.outputs import OutputError, unused
+from ..files.texts import TextError, read_text
 
 FORMAT = 1
 MAX_BYTES = 256 << 20
@@ -122,10 +123,9 @@ class LogWriter:
 def load_log(path: str | Path) -> ActionLog:
     """Read what a LogWriter wrote. Raises LogError for a torn or foreign file."""
     try:
-        with open(path, encoding="utf-8-sig") as file:  # an editor may have put a mark before it
-            text = file.read(MAX_BYTES)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+        text = read_text(path, most=MAX_BYTES)
+    except (OSError, TextError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise LogError(f"cannot read the action log {path}: {reason}") from error
     lines = text.splitlines()
     head = _parsed(lines[0] if lines else "", path, 1)
@@ -133,7 +133,8 @@ def load_log(path: str | Path) -> ActionLog:
         raise LogError(f"{path}: a model of {head['model']!r}; wanted the name of a folder, or null")
     if head.get("roam") != "action log" or head.get("format") != FORMAT or not isinstance(head.get("start"), dict):
         raise LogError(f"{path} is no action log of format {FORMAT}; wanted the .jsonl file beside a recording")
-    events = tuple(_event(_parsed(line, path, number), path, number) for number, line in enumerate(lines[1:], 2))
+    told = [(number, line) for number, line in enumerate(lines[1:], 2) if line.strip()]
+    events = tuple(_event(_parsed(line, path, number), path, number) for number, line in told)
     return ActionLog(head["start"], head.get("model"), str(head.get("first")), events, _dreams(head, path))
 
 

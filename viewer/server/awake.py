@@ -8,7 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from ...world.action import Action
 from ...world.frame import Explorer, Frame
-from .store import Done, Meta, saves_changes
+from .keeping.records import Done, Meta
+from .store import saves_changes
 
 LONGEST_CHAIN = 64  # files of changes after a whole snapshot; together they also never get larger than it
 

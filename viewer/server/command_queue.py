@@ -14,7 +14,7 @@ from ...world.action import STEP, TURN_DEG, Action, ActionError, dream_at, parse
 from ...world.records import known_pose_of, motion_of
 from ...world.sight import unit
 from ..wire.protocol import MAX_STEP_M, MAX_TURN_DEG, Act, Dream, Receipt
-from .store import MAX_ACTS, Meta
+from .keeping.records import MAX_ACTS, Meta
 
 MAX_QUEUED = 512  # steps, not sentences
 MAX_REMEMBERED = MAX_ACTS  # receipts of either kind that a resumed client may ask for again

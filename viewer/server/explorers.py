@@ -18,7 +18,8 @@ from ...world.frame import Explorer, Frame
 from ...world.sight import LookError, Looking, Outlook
 from ..opening.worlds import Worlds
 from .awake import Awake, Batched, Preparing, Step, Stepped, let_go
-from .store import Done, Meta, Store, StoreError, saves_changes
+from .keeping.records import Done, Meta
+from .store import Store, StoreError, saves_changes
 
 log = logging.getLogger(__name__)
 

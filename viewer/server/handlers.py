@@ -17,6 +17,7 @@ from ..opening.worlds import Worlds
 from ..wire import protocol as p
 from .command_queue import QueueFullError
 from .explorers import Explorers
+from .keeping.records import Meta
 from .looks import pieces_of, sight_of
 from .metrics import Metrics
 from .opener import WalkOpener
@@ -24,7 +25,7 @@ from .reception import Reception
 from .refusals import log_failure
 from .registry import Client, Published, Registry, ServedWalk, Viewer
 from .socket import ServerSocket
-from .store import Meta, StoreError
+from .store import StoreError
 from .threads.stepper import DISK, Stepper
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .explorers import Explorers
+from .keeping.records import Meta
 from .registry import Registry, ServedWalk
-from .store import Meta, StoreError
+from .store import StoreError
 from .threads.stepper import DISK, Stepper
 
 MOST_TRIES = 200  # times that a walk whose snapshot is being written is asked again

@@ -20,10 +20,10 @@ from ..wire import protocol as p
 from ..wire.encoding import read_image
 from .command_queue import CommandQueue
 from .explorers import Explorers
+from .keeping.records import Meta
 from .refusals import log_failure
 from .registry import Client, Registry, ServedWalk, secret_of
 from .socket import ServerSocket
-from .store import Meta
 from .threads.stepper import DISK, ENGINE, Stepper
 
 FIRST_OPENS = 100  # walks that a guest may begin at once, before `opens_per_s` counts

@@ -25,10 +25,11 @@ from .command_queue import Command, CommandQueue
 from .explorers import Explorers
 from .handlers import Handlers
 from .handover import Handover
+from .keeping.records import Meta
 from .metrics import Metrics
 from .registry import Limits, Published, Registry, ServedWalk, Viewer
 from .socket import ServerSocket
-from .store import Meta, Store
+from .store import Store
 from .threads.stepper import DISK, StepJob, Stepper
 
 log = logging.getLogger(__name__)

@@ -5,36 +5,33 @@ log-N.jsonl holds the acts after it, log-N+1.jsonl those after that, for as long
 a newer snapshot can be written while its walk goes on, and one that fails costs nothing. Where a world can (Changing),
 a snapshot is changes-N, what is new since the one before it, and counts with the files of its chain. meta.json is
 replaced in one stroke, last, so that a torn snapshot is never read. The whole one before stays, with the logs from it
-on: where a disk has erred, a walk is taken up from there. saves/OWNER/NAME are named saves of the walks of one owner.
-Knows no socket; one process owns a folder at a time. Different walks may be kept from different threads.
+on: where a disk has erred, a walk is taken up from there, and meta-again.json is read where it is meta.json that erred.
+saves/OWNER/NAME are named saves of the walks of one owner. Knows no socket; one process owns a folder at a time.
+Different walks may be kept from different threads.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import logging
 import os
 import shutil
 import time
-import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TextIO, runtime_checkable
+from typing import BinaryIO, Protocol, TextIO, runtime_checkable
 
 from ...world.action import Action
 from ...world.frame import Explorer
-from ...world.records import known_pose_of, motion_of, motion_row, pose_row
+from .keeping.records import DAMAGED, FORMAT, Done, Meta, line_of, meta_bytes, read_log, read_meta
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+META, AGAIN = "meta.json", "meta-again.json"
 MAX_SAVES = 64  # of one owner
 MAX_SAVED_BYTES = 2**30
-MAX_ACTS = 1024  # typed acts of a walk whose outcome is kept, of those applied and of those refused: more than may wait
-MAX_REASON = 120  # letters of a refusal
 # what Windows takes for a device, whatever ends the name
 DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 
@@ -70,53 +67,6 @@ class Retracing(Protocol):
 
 def saves_changes(explorer: Explorer) -> bool:
     return isinstance(explorer, Changing) and explorer.saves_changes
-
-
-@dataclass(frozen=True)
-class Meta:
-    """What is known of a walk beside its snapshot; what meta.json holds."""
-
-    session: str
-    secret: str  # SHA-256 of the walk's token
-    last: int = 0  # the highest seq of a once that was applied
-    snapshot: int = 0  # number of the snapshot that counts
-    format: int = FORMAT
-    is_alone: bool = False  # it shares nothing with other walks
-    guest: str = ""  # by whom it was begun, for quotas (registry.py)
-    chain: tuple[int, ...] = ()  # numbers of the snapshot's files, a whole one and changes; none: it is one whole file
-    older: int = 0  # number of a whole snapshot from before, should a disk damage this one
-    applied: tuple[int, ...] = ()  # seqs of the newest acts that were applied
-    refused: tuple[tuple[int, str], ...] = ()  # of the newest that were refused, with the reasons
-    part: tuple[int, int] = (0, 0)  # seq of an act that is done in part, and how many of its steps are done
-
-    def after(self, done: Done) -> Meta:
-        """What is known of the walk once that is done."""
-        if done.part[0]:
-            return replace(self, part=done.part)
-        part = (0, 0) if done.seq == self.part[0] else self.part
-        if done.refused:
-            refused = dict([*self.refused, (done.seq, done.refused[:MAX_REASON])])
-            return replace(self, refused=tuple(refused.items())[-MAX_ACTS:], part=part)
-        if not done.seq or done.seq in self.applied:
-            return self
-        last, applied = max(self.last, done.seq), (*self.applied, done.seq)[-MAX_ACTS:]
-        return replace(self, last=last, applied=applied, part=part)
-
-    @property
-    def files(self) -> tuple[int, ...]:
-        return self.chain or (self.snapshot,)
-
-
-@dataclass(frozen=True)
-class Done:
-    """A line of a log: an action done with that seq; or steps rewound; or the reason for which the act of that seq was
-    refused. part: where the action is one of several steps and not the last, its act's seq, and which of them it is."""
-
-    action: Action | None
-    seq: int = 0
-    rewound: int = 0
-    part: tuple[int, int] = (0, 0)
-    refused: str = ""
 
 
 class Store:
@@ -182,20 +132,21 @@ class Store:
                 explorer.save(path)
             _to_disk(path)  # before meta.json names it: the machine may die in between
             written = replace(meta, chain=files or (number,), older=meta.older if files else (*meta.chain, 0)[0])
-            _replace(folder / "meta.json", json.dumps(asdict(written)).encode())
+            _replace(folder / META, meta_bytes(written))
         except BaseException:
             for torn in (path, path.with_name(f"{path.name}.partial"), folder / "meta.new"):
                 with contextlib.suppress(OSError):
                     _remove(torn)
             raise
         with contextlib.suppress(OSError):
+            _replace(folder / AGAIN, meta_bytes(written))
             self._drop_older(folder, written)
         return written, _size(path)
 
     def log(self, session: str, done: Done) -> None:
         """Note what has been done. Handed to the system at once, so it outlives the process. Where that fails, the log
         ends before this act, and takes no more until it is turned."""
-        data = _line(done)
+        data = line_of(done)
         lines = self._logs.get(session)
         if lines is None:
             raise OSError(errno.EIO, "the log of this walk is broken off")
@@ -215,12 +166,15 @@ class Store:
 
     def meta(self, session: str) -> Meta:
         """What is known of a walk that is kept here."""
+        folder = self._session(session)
         try:
-            told = json.loads((self._session(session) / "meta.json").read_text(encoding="utf-8"))
-            refused = tuple((int(seq), str(reason)) for seq, reason in told.get("refused", ()))
-            lists = {name: tuple(told[name]) for name in ("chain", "applied", "part") if name in told}
-            meta = Meta(**told | lists | {"refused": refused})
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+            meta = read_meta(folder / META)
+        except DAMAGED as error:
+            log.error("%s of session %s is damaged (%s): its copy is read", META, session, error)
+            with contextlib.suppress(OSError, *DAMAGED):
+                return read_meta(folder / AGAIN)
+            raise StoreError(f"no walk '{session}' that can be read here") from error
+        except OSError as error:
             raise StoreError(f"no walk '{session}' that can be read here") from error
         if meta.session != session or meta.format != FORMAT:
             raise StoreError(f"the walk '{session}' is of format {meta.format}; wanted {FORMAT}")
@@ -238,7 +192,7 @@ class Store:
         step = explorer.retrace if isinstance(explorer, Retracing) else explorer.step
         end = meta.snapshot
         while (path := self._session(session) / f"log-{end}.jsonl").exists():
-            acts, is_whole = _read_log(path)
+            acts, is_whole = read_log(path)
             for done in acts:
                 yield
                 if done.action:
@@ -275,7 +229,7 @@ class Store:
         """Cut that log to these acts and remove all later ones: what came after a lost act cannot be done without
         it."""
         later = [other for other in path.parent.glob("log-*.jsonl") if _number(other) > _number(path)]
-        _replace(path, b"".join(map(_line, acts)))
+        _replace(path, b"".join(map(line_of, acts)))
         for other in later:
             _remove(other)
 
@@ -321,8 +275,10 @@ class Store:
 
     def find_save(self, owners: Iterable[str], name: str) -> Path:
         """The newest save of that name that one of these owners made."""
-        folders = [self.folder / "saves" / owner[:32] for owner in owners]
-        found = [folder / name for folder in folders if name and (folder / name).exists()]
+        folders = [self.folder / "saves" / owner[:32] for owner in owners if name]
+        # the older one, where a server was killed just as it made way
+        places = [[folder / name, folder / f".{name}.old"] for folder in folders]
+        found = [path for path in (next((p for p in both if p.exists()), None) for both in places) if path]
         if not found:
             raise StoreError(
                 f"no save named '{name}' of a walk that you hold; give the token of the walk it was made in"
@@ -334,7 +290,7 @@ class Store:
 
     def _drop_older(self, folder: Path, meta: Meta) -> None:
         whole, *changes = meta.files
-        kept = {"meta.json", f"snapshot-{whole}", *(f"changes-{number}" for number in changes)}
+        kept = {META, AGAIN, f"snapshot-{whole}", *(f"changes-{number}" for number in changes)}
         kept |= {f"snapshot-{meta.older}"} if meta.older else set()
         for path in folder.iterdir():
             is_log = path.name.startswith("log-") and _number(path) >= (meta.older or whole)
@@ -356,40 +312,6 @@ def _check_name(name: str) -> None:
         raise NameRefusedError("a save needs a name of letters, digits, '.', '_' or '-'")
     if name.endswith(".") or name.split(".")[0].lower() in DEVICES:  # the folder may come to lie on another system
         raise NameRefusedError(f"no save can be called '{name}': some systems have no such files; choose another name")
-
-
-def _line(done: Done) -> bytes:
-    """A line of a log, with a sum by which a bit that flips is noticed."""
-    m = done.action.motion if done.action else None
-    motion = motion_row(m) if m else None
-    row: list = [done.seq, done.action.text, motion] if done.action else [done.seq, "", None, done.rewound]
-    more: dict[str, Any] = {"part": done.part} if done.part[0] else {"refused": done.refused} if done.refused else {}
-    more |= {"at": pose_row(done.action.at)} if done.action and done.action.at else {}
-    data = json.dumps([*row, more] if more else row).encode()
-    return b"%s\t%08x\n" % (data, zlib.crc32(data))
-
-
-def _read_log(path: Path) -> tuple[list[Done], bool]:
-    """The acts of a log up to where it is damaged, if it is; and whether it is whole."""
-    done: list[Done] = []
-    for line in path.read_bytes().split(b"\n")[:-1]:  # an act torn by a power cut has no line end
-        data, _, said = line.partition(b"\t")
-        if said and said != b"%08x" % zlib.crc32(data):  # lines of the first servers have no sum
-            return done, False
-        try:
-            done.append(_done(*json.loads(data)))
-        except (ValueError, TypeError):
-            return done, False
-    return done, True
-
-
-def _done(seq: int, text: str, motion: list | None, *rest: Any) -> Done:
-    """What a line of a log says."""
-    more = rest[-1] if rest and isinstance(rest[-1], dict) else {}
-    if rest and rest[0] is not more:
-        return Done(None, seq, rest[0], refused=more.get("refused", ""))
-    at = known_pose_of(more["at"]) if "at" in more else None
-    return Done(Action(text, motion_of(motion) if motion else None, at), seq, part=tuple(more.get("part", (0, 0))))
 
 
 def _number(path: Path) -> int:

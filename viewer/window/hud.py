@@ -143,6 +143,7 @@ class Hud:
 
     def _write(self, surface, text: str, at, font, color, *, from_right: bool = False, until: int | None = None):
         """Write one line at its top left (or top right) corner; one that would pass `until` is cut at its beginning."""
+        text = _drawable(text)
         if until is not None:
             while len(text) > 1 and at[0] + font.size(text)[0] > until:
                 text = "…" + text[2:]
@@ -153,13 +154,19 @@ class Hud:
 
     def _wrapped(self, text: str, width: int, font) -> list[str]:
         lines = [""]
-        for word in text.split():
+        for word in _drawable(text).split():
             longer = f"{lines[-1]} {word}".strip()
             if font.size(longer)[0] <= width:
                 lines[-1] = longer
             else:
                 lines.append(word)
         return [line for line in lines if line] or [""]
+
+
+def _drawable(text: str) -> str:
+    """A text with a mark for what fonts cannot draw: names of files may be any bytes, and sentences be pasted."""
+    marks = (mark if mark.isprintable() else " " if mark.isspace() else "\N{REPLACEMENT CHARACTER}" for mark in text)
+    return "".join(marks)
 
 
 def _where(status: Status) -> str:

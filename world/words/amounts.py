@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .grammar import ALL_UNITS, ONES, PARTS, TENS, ActionError
+from .grammar import ALL_UNITS, FRACTIONS, ONES, PARTS, TENS, ActionError
 
 
 def with_amounts(tokens: list[str]) -> list[str | float]:
@@ -21,6 +21,10 @@ def with_amounts(tokens: list[str]) -> list[str | float]:
         elif token in PARTS:
             amount, used = PARTS[token], 1
             used += next(n for n, w in enumerate([*tokens[at + 1 :], ""]) if w not in ("a", "an", "of"))
+            if not {*tokens[at + used : at + used + 1]} & {*ALL_UNITS, "step"}:
+                raise ActionError(f"'{token}' of what? say for instance '{token} of a metre' or 'turn left 45 degrees'")
+        elif token in FRACTIONS:
+            amount, used = FRACTIONS[token], 1
         elif token in ("a", "an") and has_unit:
             amount, used = 1.0, 1
         else:
@@ -31,10 +35,9 @@ def with_amounts(tokens: list[str]) -> list[str | float]:
         for words_of, part in (
             (["and", "a", "half"], 0.5),
             (["and", "a", "quarter"], 0.25),
-            (["half"], 0.5),
-            (["quarter"], 0.25),
+            *(([mark], part) for mark, part in FRACTIONS.items()),
         ):
-            if token not in PARTS and tokens[at : at + len(words_of)] == words_of:
+            if token not in PARTS and token not in FRACTIONS and tokens[at : at + len(words_of)] == words_of:
                 amount, at = amount + math.copysign(part, amount), at + len(words_of)
                 break
         out.append(amount)
@@ -63,7 +66,7 @@ def _spelled(tokens: list[str]) -> tuple[float, int]:
             at, is_hundreds = at + 1, False
         elif word == "a" and at == 0:
             amount, at = 1.0, 1
-        elif word == "hundred" and at <= 1:
+        elif word == "hundred" and at <= 1 and not is_hundreds:
             amount, at, is_hundreds = (amount or 1.0) * 100, at + 1, True
         elif word in TENS and amount % 100 == 0 and (at == 0 or amount):
             amount, at = amount + TENS[word], at + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import NamedTuple
 
 from ..pose import Motion
 from .amounts import with_amounts
@@ -49,8 +50,20 @@ def _end_of_number(mark: re.Match) -> str:
     return "" if word and word[1] in ALL_UNITS else "."
 
 
-def motion_of(clause: list[str | float], verb_before: str | None) -> tuple[str, Motion]:
-    """One clause's verb and motion; a clause without a verb ("and right 10 degrees") repeats the verb before it."""
+class Said(NamedTuple):
+    """The verb that a clause has said, and the direction that it named."""
+
+    verb: str
+    way: str | None
+
+
+def motion_of(clause: list[str | float], before_it: Said | None) -> tuple[Said | None, Motion]:
+    """What the clauses after this one go on from, and this one's motion.
+
+    A clause without a verb ("and right 10 degrees") repeats the verb that was said before it. A verb that was not said
+    is not repeated: "forward 2 m, left" moves, then turns, as each part would alone.
+    """
+    verb_before = before_it and before_it.verb
     verb = unit = amount = None
     ways: dict[str, str] = {}  # the direction, and the word for it
     is_soft = is_taken = False
@@ -87,6 +100,9 @@ def motion_of(clause: list[str | float], verb_before: str | None) -> tuple[str, 
         raise ActionError("'take' takes steps: say for instance 'take two steps back'")
     if verb is None and way is None and (verb_before or amount is not None):
         raise ActionError(f"'{_shown(clause)}' has no direction; say for instance '{_EXAMPLES[verb_before or 'move']}'")
+    if before_it == ("move", None) and way and not (verb or is_taken):
+        raise ActionError(f"'move' without a direction, then '{way}' without a verb: name the direction in each part")
+    is_said = bool(verb or verb_before or is_taken)
     if is_taken:
         verb = "move"
     elif missing := _missing_verb(verb, way, verb_before, unit):
@@ -95,7 +111,7 @@ def motion_of(clause: list[str | float], verb_before: str | None) -> tuple[str, 
         verb = verb or verb_before
     if verb is None:
         raise ActionError(f"no verb in '{_shown(clause)}'; known verbs: {', '.join(VERBS)}")
-    return verb, _motion(verb, way, amount, unit, is_soft)
+    return Said(verb, way) if is_said else None, _motion(verb, way, amount, unit, is_soft)
 
 
 def _one_way(ways: dict[str, str]) -> str | None:

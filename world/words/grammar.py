@@ -58,14 +58,16 @@ ONES = {
 TENS = {
     "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
 }  # fmt: skip
-PARTS = {"half": 0.5, "quarter": 0.25}
+PARTS = {"half": 0.5, "quarter": 0.25}  # of a unit that is named
+FRACTIONS = {"½": 0.5, "¼": 0.25, "¾": 0.75}
 MARKS = str.maketrans(
     {mark: "°" for mark in "º˚∘"}
     | {mark: "-" for mark in "−–‐‑﹣"}
     | {mark: " " for mark in "“”„«»‹›"}
     | {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
     | {"‘": "'", "’": "'", "′": "'", "″": '"'}
-    | {"½": " half ", "¼": " quarter ", "。": ".", "、": ","}
+    | {mark: f" {mark} " for mark in FRACTIONS}
+    | {"。": ".", "、": ","}
 )
 
 VERB_OF = {word: verb for verb, words in VERBS.items() for word in words}

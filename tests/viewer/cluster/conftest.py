@@ -46,8 +46,10 @@ def cluster(tmp_path):
 @pytest.fixture(autouse=True)
 def no_thread_is_left():
     """Every thread of ours that a test began has ended when the test has: a worker that stays would be found later."""
+    before = threading.enumerate()
     yield
-    until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("roam-")])
+    begun = lambda: [thread for thread in threading.enumerate() if thread not in before]  # noqa: E731
+    until(lambda: not any(thread.name.startswith("roam-") for thread in begun()))
 
 
 def until(is_so, *, timeout_s: float = 60.0):

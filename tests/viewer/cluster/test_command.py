@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import socket
 import threading
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+import zmq
 from rich.console import Console
 from roam.viewer.client.client import Client
 from roam.viewer.cluster.control import ControlError, ask
@@ -75,6 +78,23 @@ def test_a_cluster_is_asked_drained_scraped_and_ended(running, capsys):
 def test_a_folder_without_a_cluster_is_told_of(tmp_path):
     with pytest.raises(ControlError, match="no cluster runs in"):
         ask(tmp_path, "status")
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no such sockets here")
+def test_a_cluster_that_was_killed_or_ends_meanwhile_is_not_waited_for(tmp_path):
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / "control"))
+    with pytest.raises(ControlError, match="no cluster runs in"):  # the name is there, and nobody behind it
+        ask(tmp_path, "status")
+    (tmp_path / "control").unlink()
+    with zmq.Context() as context, ThreadPoolExecutor() as beside:
+        ending = context.socket(zmq.REP)
+        ending.bind(f"ipc://{tmp_path / 'control'}")
+        asked = beside.submit(ask, tmp_path, "down")
+        ending.recv()
+        ending.close(linger=0)
+        with pytest.raises(ControlError, match="ended before it answered 'down'"):
+            asked.result(60)
 
 
 def test_the_dashboard_shows_what_there_is():

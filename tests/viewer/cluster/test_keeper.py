@@ -8,7 +8,8 @@ import socket
 import pytest
 from roam.viewer.cluster.keeper import Keeper
 from roam.viewer.cluster.shared_place import SharedPlace, SharedPlaceError
-from roam.viewer.server.store import Done, Meta, Store, finished
+from roam.viewer.server.keeping.records import Done, Meta
+from roam.viewer.server.store import Store, finished
 from roam.world.action import parse_action
 
 from ..server.doubles import Tiny, TinyWorlds

@@ -1,6 +1,8 @@
 """The command line, run in-process: what is promised is written, and bad input ends in one sentence and exit code 2."""
 
+import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -47,6 +49,17 @@ def test_without_a_display_a_tour_is_recorded_with_as_many_frames_as_promised(ro
     assert code == 0 and "9 frames" in out and "frames/s" in out and "roam-out/walk-001.mp4" in out
     assert num_frames("roam-out/walk-001.mp4") == 9
     assert Image.open("roam-out/walk-001.gif").n_frames == 9
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file systems elsewhere take no such names")
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_names_of_any_bytes_are_told_on_any_terminal(roam, monkeypatch, encoding):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert roam(*TRUTH, "--frames", 2, "--out", os.fsdecode(b"\xff-\xc3\xb6"))[0] == 0
+    terminal.flush()
+    shown = {"utf-8": "wrote \\udcff-ö/walk-001.mp4", "ascii": r"wrote \udcff-\xf6/walk-001.mp4"}
+    assert shown[encoding] in terminal.buffer.getvalue().decode(encoding)
 
 
 def test_a_second_tour_takes_fresh_names(roam):

@@ -145,3 +145,15 @@ def test_how_wide_a_picture_sees_is_unknown_where_nothing_says_so(tmp_path):
 def test_black_and_white_of_sixteen_bits_are_black_and_white():
     deep = Image.fromarray(np.repeat(np.array([[0], [65535]], np.uint16), 2, 1))
     assert read_picture(written(deep))[:, 0].tolist() == [[0] * 3, [255] * 3]
+
+
+@pytest.mark.parametrize("kind", ["BLP", "AVIF"])
+def test_a_damaged_picture_of_a_rare_kind_is_refused_like_any_other(kind):
+    Image.init()
+    if kind not in Image.SAVE:
+        pytest.skip(f"this Pillow has no {kind}")
+    data = bytearray(written(Image.new("P" if kind == "BLP" else "RGB", (13, 9)), kind))
+    data[4 if kind == "BLP" else data.index(b"iloc")] = 77  # of which its decoder says something of its own
+    for read in (read_picture, to_send):
+        with pytest.raises(PictureError, match="cannot read"):
+            read(bytes(data) + bytes(SENT_BYTES if read is to_send else 0))

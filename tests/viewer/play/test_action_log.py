@@ -1,6 +1,5 @@
 """An action log from anybody is read as it stands or refused by its line: nothing in it is taken for something else."""
 
-import codecs
 import json
 
 import pytest
@@ -18,10 +17,10 @@ def path(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
-def test_a_log_that_an_editor_has_saved_is_the_same_log(path, mark, end):
-    path.write_bytes(mark + path.read_bytes().replace(b"\n", end))
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n", "\n  \n"])
+@pytest.mark.parametrize("kind", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_log_that_an_editor_has_saved_is_the_same_log(path, kind, end):
+    path.write_bytes(path.read_text(encoding="utf-8").replace("\n", end).encode(kind))
     assert load_log(path) == LOG
 
 

@@ -105,9 +105,11 @@ def wires(server, wire_to):
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left():
-    """Every thread of ours that a test began has ended when the test has."""
+    """Every thread of ours that a test began has ended when the test has; one of a test before is that one's fault."""
+    before = threading.enumerate()
     yield
-    left = [thread.name for thread in threading.enumerate() if thread.name.startswith("roam-")]
+    begun = [thread for thread in threading.enumerate() if thread not in before]
+    left = [thread.name for thread in begun if thread.name.startswith("roam-")]
     assert not left, f"still running: {left}"
 
 

@@ -11,10 +11,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from roam.viewer.client.client import Client
 from roam.viewer.client.remote_session import RemoteSession
 from roam.viewer.server.command_queue import CommandQueue, OutOfTurnError, QueueFullError
+from roam.viewer.server.keeping.records import Done, Meta
 from roam.viewer.server.metrics import Metrics, MetricsPage
 from roam.viewer.server.registry import Limits
 from roam.viewer.server.server import Server
-from roam.viewer.server.store import Done, Meta
 from roam.viewer.server.threads.stepper import parted
 from roam.viewer.wire.encoding import Look, decode, encode
 from roam.viewer.wire.protocol import Act, FrameHead

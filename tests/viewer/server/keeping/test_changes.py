@@ -6,8 +6,10 @@ import time
 import pytest
 from roam.viewer.client.client import Client
 from roam.viewer.client.remote_session import RemoteSession
+from roam.viewer.server.keeping.records import Meta
 from roam.viewer.server.registry import Limits
 from roam.viewer.server.server import Server
+from roam.viewer.server.store import Store, StoreError
 from roam.viewer.server.threads.stepper import Stepper
 from roam.world.action import Action, parse_action
 from roam.world.pose import Motion
@@ -139,6 +141,36 @@ def test_a_bit_that_flips_in_a_log_is_noticed_and_the_walk_is_taken_up_as_it_sto
     shown, after, _ = taken_up(tmp_path, token)
     assert (shown, after) == (expected(2), Tiny(4).rollout([*WALK[:2], WALK[0]]).frames[-1].digest)
     assert taken_up(tmp_path, token)[0] == after
+
+
+def test_a_bit_that_flips_in_what_is_known_of_a_walk_is_noticed_and_the_copy_is_read(tmp_path):
+    store = Store(tmp_path)
+    meta = store.snapshot(Meta("ab", "cd" * 32, last=7, applied=(5, 7), refused=((6, "too far"),)), Tiny(4))
+    path = tmp_path / "sessions" / "ab" / "meta.json"
+    whole = path.read_bytes()
+    for bit in range(0, 8 * len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        assert store.meta("ab") == meta, bytes(damaged)
+    for wrong in (b"", b"[]", b"7", b"[" * 100_000):
+        path.write_bytes(wrong)
+        assert store.metas() == [meta]
+    path.with_name("meta-again.json").write_bytes(b"7")
+    with pytest.raises(StoreError, match="no walk 'ab' that can be read"):
+        store.meta("ab")
+    store.close()
+
+
+def test_what_the_first_servers_knew_of_a_walk_has_no_sum_and_is_read(tmp_path):
+    store = Store(tmp_path)
+    meta = store.snapshot(Meta("ab", "cd" * 32), Tiny(4))
+    path = tmp_path / "sessions" / "ab" / "meta.json"
+    told = json.loads(path.read_bytes())
+    del told["sum"]
+    path.write_text(json.dumps(told))
+    assert store.meta("ab") == meta
+    store.close()
 
 
 def test_logs_without_sums_are_read(tmp_path):

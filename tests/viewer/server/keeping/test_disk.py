@@ -3,6 +3,7 @@
 import errno
 import os
 import time
+from pathlib import Path
 
 import pytest
 from roam.viewer.client.client import Client, ServerError
@@ -11,9 +12,10 @@ from roam.viewer.commands import serve
 from roam.viewer.commands.view import RemoteOpener
 from roam.viewer.opening.start import Start
 from roam.viewer.play.player import Player
+from roam.viewer.server.keeping.records import Done, Meta
 from roam.viewer.server.registry import Limits
 from roam.viewer.server.server import Server
-from roam.viewer.server.store import Done, Meta, Store, finished
+from roam.viewer.server.store import Store, finished
 from roam.viewer.wire import protocol as p
 from roam.world.action import parse_action
 
@@ -145,6 +147,32 @@ def test_a_save_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
                 client.save(walk.id, "here")
         assert client.next_frame(client.load("here")).head.digest == first
         assert walk.step(FORWARD).index == 2
+
+
+def test_a_save_that_is_a_folder_is_there_whenever_the_server_is_killed(tmp_path, monkeypatch):
+    class Foldered(Tiny):
+        def save(self, path):
+            path.mkdir()
+            super().save(path / "walk")
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_):
+        raise Killed
+
+    store = Store(tmp_path)
+    for owner, name in ((os, "replace"), (Path, "rename")):
+        store.save("owner", name, Foldered(1))
+        first = (store.find_save(["owner"], name) / "walk").read_text()
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(owner, name, killed)
+            store.save("owner", name, Foldered(2))
+        assert (store.find_save(["owner"], name) / "walk").read_text() == first
+        store.save("owner", name, Foldered(2))
+        assert (store.find_save(["owner"], name) / "walk").read_text() != first
+    assert sorted(path.name for path in (tmp_path / "saves" / "owner").iterdir()) == ["rename", "replace"]
+    store.close()
 
 
 def test_what_is_said_at_the_end_is_true():

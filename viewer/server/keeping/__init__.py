@@ -1,0 +1,1 @@
+"""What is kept of walks: the files of a walk's folder, as they are read and written."""
