@@ -284,6 +284,8 @@ def test_nothing_but_tables_of_numbers_is_kept_from_the_formatter():
         lines = [
             n for n, line in enumerate(text.splitlines(), 1) if UNFORMATTED.search(line) and "re.compile" not in line
         ]
+        if not lines:
+            continue
         ends = {node.end_lineno: node for node in ast.parse(text).body if isinstance(node, ast.Assign)}
         found = {ast.unparse(ends[n].targets[0]) if n in ends else f"line {n}" for n in lines}
         wrong = found - TABLES.get(path.relative_to(ROOT).as_posix(), set())
@@ -298,8 +300,9 @@ def test_tests_reach_into_no_private_state():
 def private_names(path: Path) -> Iterator[tuple[int, str]]:
     """What a file names of others that begins with one underscore: attributes, imports, and names to be patched."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls", "os"):
-            names = [node.attr]
+        if isinstance(node, ast.Attribute):
+            is_own = not PRIVATE.match(node.attr) or ast.unparse(node.value) in ("self", "cls", "os")
+            names = [] if is_own else [node.attr]
         elif isinstance(node, ast.ImportFrom):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("setattr"):

@@ -1,8 +1,5 @@
 """RMSNorm, SwiGLU, the nearest code, and which implementation a device takes."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -59,17 +56,3 @@ def test_the_backend_follows_the_device():
     pytest.importorskip("triton")
     assert backend("cpu") == "reference"
     assert backend(torch.device("cuda", 0)) == "triton"
-
-
-def test_everything_imports_and_runs_on_a_cpu_without_triton():
-    program = """
-import sys
-sys.modules["triton"] = sys.modules["triton.language"] = None
-import torch
-from roam.kernels import backend, graph, linear, nearest, norm, renoise, rope, sample, swiglu
-from roam.kernels.attention import attend
-x = torch.randn(1, 3, 2, 16)
-assert attend(x, x, x).shape == x.shape
-assert backend("cuda") == "reference"
-"""
-    subprocess.run([sys.executable, "-c", program], check=True)

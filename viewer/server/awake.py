@@ -1,4 +1,4 @@
-"""A walk in memory: its explorer, what its engine can do besides, and how much of it the disk has."""
+"""A walk in memory: its explorer, what its engine can do with several of them, and how much of it is on the disk."""
 
 from __future__ import annotations
 

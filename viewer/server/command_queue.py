@@ -1,6 +1,7 @@
-"""What a walker is told to do next: held keys as a state, typed words as a queue, and the receipts of both.
+"""What a walk is to do next: held keys are a state, typed sentences a queue. Also makes the receipts of both.
 
-Shared by the thread that reads the socket and the thread that steps, so every method takes the lock. Knows no socket.
+The thread that reads the socket and the thread that steps share it, so every method takes the lock. Knows no socket.
+Two words of the protocol: a "once" is a typed act, done once; every act has a number, its "seq".
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ MAX_REMEMBERED = MAX_ACTS  # receipts of either kind that a resumed client may a
 
 @dataclass(frozen=True)
 class Command:
-    """One step to take. number: which of its act's steps it is, from 1; is_last: whether it finishes it; doubt: why the
-    words could not be read as a motion."""
+    """One step to take. number: which of its act's steps it is, from 1; is_last: whether it is the last of them; doubt:
+    why the words could not be read as a motion, or ""."""
 
     action: Action
     seq: int
@@ -40,13 +41,16 @@ class QueueFullError(ValueError):
 
 
 class OutOfTurnError(ValueError):
-    """An act whose seq comes after a higher one was done, and that is not known to be done itself."""
+    """An act that comes too late: one with a higher seq was done already, and this one is not among the newest done."""
 
 
 class CommandQueue:
-    """The commands of one session. last: the highest seq of a once that was taken in; reads_words: whether its world
-    reads words of its own, so that what is no motion is not refused here. It remembers what became of the newest acts,
-    for whoever sends one again."""
+    """The commands of one session.
+
+    last: the highest seq of a once so far; reads_words: whether the world understands free words, so that a sentence
+    that is no motion is passed on to it and not refused here. The receipts of the newest acts are remembered, so that
+    an act that is sent again gets the same receipt and is not done twice.
+    """
 
     def __init__(self, session: str, *, last: int = 0, reads_words: bool = False):
         self.session, self.last, self.reads_words = session, last, reads_words
@@ -54,10 +58,10 @@ class CommandQueue:
         self._held: Command | None = None
         self._is_held_fresh = False
         self._queue: deque[Command] = deque()
-        self._begun = 0  # the once whose step is being made
+        self._begun = 0  # seq of the once whose step is being made
         self._done_to = last  # the highest seq of a once that was applied
-        self._applied: set[int] = set()  # seqs of those that had been applied when this walk was taken up
-        self._part = (0, 0)  # the once that a server that ended had done in part, and how many of its steps
+        self._applied: set[int] = set()  # seqs of onces that were applied before the walk was last read from disk
+        self._part = (0, 0)  # seq of a once that an earlier server did in part, and how many of its steps it did
         self._receipts: OrderedDict[int, Receipt] = OrderedDict()  # of what was applied
         self._refusals: OrderedDict[int, Receipt] = OrderedDict()
 
@@ -66,13 +70,13 @@ class CommandQueue:
         return bool(self._queue) or self._held is not None
 
     def take_in(self, act: Act | Dream, *, frame: int) -> list[Receipt]:
-        """Note an act; returns the receipts of all whose fate is known now. frame: the index now on show."""
+        """Take in an act; returns the receipts that can be sent already. frame: the index of the frame on show."""
         commands = _commands(act, reads_words=self.reads_words)
         with self._lock:
             return self._hold(act, commands, frame) if act.mode == "hold" else self._enqueue(act, commands, frame)
 
     def next(self) -> Command | None:
-        """The command for a step that begins now: a typed one if there is one, else what is held."""
+        """The command for a step that begins now: the next typed one, else that of the held keys, else None."""
         with self._lock:
             if not self._queue:
                 return self._held
@@ -81,7 +85,7 @@ class CommandQueue:
             return command
 
     def applied(self, command: Command, frame: int) -> Receipt | None:
-        """Note that a command became that frame; returns the receipt that is due, if any."""
+        """Note that a command was done and gave that frame; returns a receipt if one is due now."""
         with self._lock:
             if command.is_held:
                 is_due = self._is_held_fresh and self._held is command
@@ -92,7 +96,7 @@ class CommandQueue:
             return self._receipt(command.seq, "applied", frame, is_kept=not command.is_held) if is_due else None
 
     def refused(self, command: Command, frame: int, reason: str) -> Receipt:
-        """Note that a command cannot be done: the rest of its act is dropped, a held one is let go."""
+        """Note that a command cannot be done. Drops the rest of its act, or lets the key go; returns the receipt."""
         with self._lock:
             if command.is_held:
                 self._held = None if self._held is command else self._held
@@ -101,19 +105,19 @@ class CommandQueue:
             return self._receipt(command.seq, "refused", frame, reason=reason, is_kept=not command.is_held)
 
     def release(self) -> None:
-        """Let every held key go, for the client that held it is gone."""
+        """Let every held key go: the client that held it is gone."""
         with self._lock:
             self._held, self._is_held_fresh = None, False
 
     def go_on(self, meta: Meta) -> None:
-        """Go on from what is known of a walk that was taken up."""
+        """Remember what the Meta of a walk that was read from disk says of its acts."""
         with self._lock:
             self.last = max(self.last, meta.last, *(seq for seq, _ in meta.refused))
             self._done_to, self._applied = max(self._done_to, meta.last), set(meta.applied)
             for seq, reason in meta.refused:
                 if seq not in self._refusals:
                     self._receipt(seq, "refused", 0, reason=reason, is_kept=True)
-            if not self._queue and not self._begun:  # else it goes on with that act by itself
+            if not self._queue and not self._begun:  # else the rest of that act waits here already
                 self._part = meta.part
 
     def _hold(self, act: Act | Dream, commands: list[Command], frame: int) -> list[Receipt]:
@@ -128,7 +132,7 @@ class CommandQueue:
         if known:
             return [known]
         if act.seq == self._begun or any(command.seq == act.seq for command in self._queue):
-            return []  # sent again after a lost connection, and still to be
+            return []  # sent again after a lost connection; it is still waiting
         if act.seq in self._applied:
             return [self._receipt(act.seq, "applied", frame)]
         if act.seq <= self._done_to:
@@ -138,7 +142,7 @@ class CommandQueue:
         self.last = max(self.last, act.seq)
         if len(self._queue) + len(commands) > MAX_QUEUED:
             reason = f"{len(self._queue)} typed steps wait already; at most {MAX_QUEUED} may"
-            self._receipt(act.seq, "refused", frame, reason=reason, is_kept=True)  # and stays so, sent again as well
+            self._receipt(act.seq, "refused", frame, reason=reason, is_kept=True)  # refused for good
             raise QueueFullError(reason)
         seq, num_done = self._part
         left = commands[num_done:] if seq == act.seq else commands
@@ -156,9 +160,8 @@ class CommandQueue:
 
 
 def _commands(act: Act | Dream, *, reads_words: bool) -> list[Command]:
-    """The steps that an act stands for. A typed sentence is split into frame-sized ones; an exact motion never is.
-    Raises ActionError for what nobody here understands: what a walk is told must mean something to it; LookError for a
-    dream at a pose that is none."""
+    """The steps of an act. A typed sentence is split into steps of one frame each; an exact motion never is. Raises
+    ActionError for words that mean nothing here, LookError for a dream at something that is no pose."""
     if isinstance(act, Dream):
         return [Command(dream_at(unit(known_pose_of(act.pose))), act.seq, act.clock, time.monotonic(), is_held=False)]
     is_held, doubt, words = act.mode == "hold", "", " ".join(act.text.split())

@@ -1,9 +1,9 @@
 """Watches the connections under a server's socket, and cuts those that ZeroMQ itself would keep for ever.
 
-A message is seen only once it is whole, and it may have any number of parts: a connection that never ends one would
-fill the memory. So what has come in is counted where the system says it (TCP_INFO, on Linux), from one whole message to
-the next; a connection that says nothing is closed in the end, one more than there is room for at once. Knows no
-message.
+ZeroMQ hands out a message when all of its parts are there, and it may have any number of parts: a client that never
+ends a message would fill the memory. So the bytes since the last whole message are counted, by what the system says of
+the connection (TCP_INFO, Linux only). Silent connections are cut after a while, and connections beyond the limits at
+once. Knows nothing of what messages say.
 """
 
 from __future__ import annotations
@@ -26,14 +26,17 @@ from .metrics import Metrics
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.05
-BYTES_RECEIVED = 128  # where in Linux's struct tcp_info the u64 tcpi_bytes_received lies
+BYTES_RECEIVED = 128  # offset of the u64 tcpi_bytes_received in Linux's struct tcp_info
 
 
 @dataclass(frozen=True)
 class Patience:
-    """Limits before a connection is cut. Bytes of a message that is not whole: before a connection has said hello, and
-    after; seconds without hello, and without any message; connections in all, and from one address that is not this
-    machine's."""
+    """When a connection is cut.
+
+    stranger_bytes, guest_bytes: at more bytes of one unfinished message, before and after hello; hello_s: after so long
+    without hello; idle_s: after so long without any message; max_connections: at more connections in all;
+    max_from_one: at more of them from one address, unless it is this machine's.
+    """
 
     stranger_bytes: int = 256 * 1024
     guest_bytes: int = 13 * 2**20
@@ -49,12 +52,12 @@ class _Door:
     heard_at: float
     seen_bytes: int = 0
     is_guest: bool = False
-    has_spoken: bool = False  # since it was looked at last
+    has_spoken: bool = False  # a whole message has come since the last look
 
 
 class ConnectionWatch:
-    """Watches a bound ROUTER's connections. The ROUTER's thread takes the events of `monitor`; what is behind them is
-    looked at from a thread of its own."""
+    """Watches the connections of a bound ROUTER. The ROUTER's thread calls `take_events`; a thread of its own looks at
+    the connections every LOOK_S seconds."""
 
     def __init__(self, router: zmq.Socket, patience: Patience, metrics: Metrics):
         self._patience = patience
@@ -71,11 +74,11 @@ class ConnectionWatch:
         return len(self._doors)
 
     def number(self, fd: int) -> int:
-        """Which connection that is or, if it has ended, was: descriptors are used again, these numbers are not."""
+        """The number of the newest connection with that descriptor. Unlike descriptors, numbers are used only once."""
         return self._numbers.get(fd, 0)
 
     def take_events(self) -> None:
-        """Note who has come and gone. A connection's coming is known here before its first message is read."""
+        """Note which connections have come and gone. Called before a message is read, so its connection is known."""
         while self.monitor.poll(0):
             event = parse_monitor_message(self.monitor.recv_multipart())
             if event["event"] == zmq.EVENT_ACCEPTED:
@@ -84,7 +87,7 @@ class ConnectionWatch:
                 self._doors.pop(int(event["value"]), None)
 
     def heard(self, fd: int, *, is_guest: bool = False) -> None:
-        """A whole message has come over that connection; is_guest: from somebody who has said hello."""
+        """Note that a whole message has come over that connection; is_guest: from a client that has said hello."""
         door = self._doors.get(fd)
         if door:
             door.heard_at, door.is_guest, door.has_spoken = time.monotonic(), is_guest, True
@@ -96,7 +99,7 @@ class ConnectionWatch:
             self._metrics.cut += 1
             log.info("a connection from %s is cut: %s", door.peer[0] if door.peer else "here", reason)
             with contextlib.suppress(OSError), _borrowed(fd, door.peer) as connection:
-                # a reset instead of an orderly close: what still comes in is not waited for
+                # reset instead of close in order: so nothing that still comes in is waited for
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.shutdown(socket.SHUT_RDWR)
 
@@ -141,7 +144,7 @@ class ConnectionWatch:
                     received = _bytes_received(connection)
             except OSError:
                 continue
-            if door.has_spoken:  # what comes from here on is the next message
+            if door.has_spoken:  # bytes from here on belong to the next message
                 door.has_spoken, door.seen_bytes = False, received
             came = received - door.seen_bytes
             if came > most:
@@ -150,7 +153,7 @@ class ConnectionWatch:
 
 @contextlib.contextmanager
 def _borrowed(fd: int, peer: tuple | None = None):
-    """The socket behind a descriptor of ZeroMQ's; OSError where it is another connection's by now."""
+    """The socket behind one of ZeroMQ's descriptors. Raises OSError if another connection has the descriptor by now."""
     connection = socket.socket(fileno=os.dup(fd))
     try:
         if peer and connection.getpeername() != peer:

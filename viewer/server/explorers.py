@@ -1,7 +1,8 @@
-"""Keeps explorers: opens, steps, forks, rewinds, saves and parks them, and snapshots them to a Store as they go.
+"""Keeps explorers: opens, steps, forks, rewinds, saves and parks them, and writes snapshots to a Store as they go.
 
-All work on one walk runs in order (stepper.py), that on different walks on several threads; what shares an engine runs
-on one. A disk that fails costs a walk its keeping and nothing else. Knows no socket and no message.
+Work on one walk is done in order; work on different walks may run on several threads, but all walks that share an
+engine run on one thread (stepper.py decides). If the disk fails, walks go on and are merely not kept. Knows no socket
+and no message.
 """
 
 from __future__ import annotations
@@ -24,14 +25,17 @@ from .store import Store, StoreError, saves_changes
 log = logging.getLogger(__name__)
 
 RETRY_S = 5.0  # how soon after a disk failed it is tried again
-LONGEST_FACTOR = 4  # a large snapshot may be put off for so many times snapshot_frames
-REDO_MS = 250.0  # of steps that a killed server would have to do again: a snapshot that is small is taken by then
+LONGEST_FACTOR = 4  # a large snapshot is put off for at most this many times snapshot_frames
+REDO_MS = 250.0  # a small snapshot is taken once a killed server would have to repeat steps that took this long
 
 
 class Explorers:
-    """The explorers of one server. beside(work, then): runs slow work apart, and what follows it in its walk's order;
-    without it, snapshots are written at once. on_first: told of each new walk that is on the disk, before it is seated,
-    on the thread that wrote it."""
+    """The explorers of one server.
+
+    beside(awake, work, then): runs slow work on another thread, then `then` with its value, in order with the walk's
+    other work; until it is set, snapshots are written at once. on_first: called with the id of each new walk when its
+    first snapshot is on the disk and before anybody can see it, on the thread that wrote it.
+    """
 
     def __init__(self, worlds: Worlds, store: Store, *, snapshot_frames: int = 30, snapshot_bytes: int = 1 << 20):
         self.worlds, self.store = worlds, store
@@ -48,7 +52,7 @@ class Explorers:
         return sum(self._bytes.get(session, 0) for session in sessions)
 
     def know(self, meta: Meta) -> None:
-        """Note how much of the disk a walk takes that lies there."""
+        """Note how many bytes a walk that is on the disk takes there."""
         whole, *changes = self.store.sizes(meta)
         self._bytes[meta.session] = whole + sum(changes) + (whole if meta.older else 0)
 
@@ -57,7 +61,7 @@ class Explorers:
         return len(self._awake)
 
     def begin(self, meta: Meta, explorer: Explorer) -> tuple[Awake, Explorer]:
-        """Take a new explorer in, which `write_first` must then write to the disk, with its twin."""
+        """Take in a new explorer; returns it as an awake walk, with the twin that `write_first` is to write."""
         return Awake(explorer, meta), _frozen(explorer)
 
     def write_first(self, awake: Awake, twin: Explorer) -> None:
@@ -79,10 +83,10 @@ class Explorers:
         return awake.explorer.frame
 
     def awaken(self, session: str) -> Generator[None, None, tuple[Frame, Meta]]:
-        """Bring a walk back from disk if need be, one act at a time; returns the frame on show and what is known of
-        it."""
+        """Bring a walk back from the disk if it is not in memory; yields after each act that is done again, and returns
+        the walk's frame and Meta. Raises StoreError where it cannot be brought back."""
         if session not in self._awake:
-            opened: list[Explorer] = []  # the walk, and a twin of it as its snapshot has it
+            opened: list[Explorer] = []  # the explorer and, where changes can be saved, a twin at its snapshot
 
             def say(explorer: Explorer) -> None:
                 opened.append(explorer)
@@ -107,8 +111,8 @@ class Explorers:
         return awake.explorer.frame, awake.meta
 
     def outlook(self, session: str) -> Outlook:
-        """What can be looked at of an awake walk; on any thread, beside its steps. Raises
-        LookError for a world that cannot be looked at but from where its walker is."""
+        """What looks into an awake walk read; works on any thread, also during a step. Raises LookError for a world
+        that shows nothing but the view of its walker."""
         explorer = self._known(session).explorer
         if not isinstance(explorer, Looking):
             raise LookError("this world is seen from where its walker stands and from nowhere else")
@@ -125,7 +129,7 @@ class Explorers:
         return [outcomes[step.session] for step in steps]
 
     def refuse(self, session: str, seq: int, reason: str) -> None:
-        """Log that an act was refused, so that it is not called applied when it is sent again."""
+        """Log that an act was refused, so that the same answer is given if it is sent again."""
         awake = self._awake.get(session)
         if awake is not None:
             self._note(awake, Done(None, seq, refused=reason or "it could not be done"))
@@ -136,7 +140,7 @@ class Explorers:
         return awake is not None and isinstance(awake.explorer, Batched)
 
     def after_steps(self, sessions: Sequence[str]) -> None:
-        """What may wait until the frames have left: commit passes, and snapshots when enough steps have gone by."""
+        """Do what can wait until the new frames have been sent: commit passes, and the snapshots that are due."""
         stepped = [self._awake[session] for session in sessions if session in self._awake]
         by_engine: dict[int, list[Batched]] = {}
         for awake in stepped:
@@ -154,8 +158,9 @@ class Explorers:
                 self._snapshot(awake)
 
     def prepare(self, stop: Callable[[], bool]) -> bool:
-        """Have the walk that stepped last dream ahead of its next step, in idle time; stop: asked often, whether there
-        is something better to do. Says whether there was such a walk. It changes no frame, just when it is made."""
+        """In idle time, have the walk that stepped last dream ahead of its next step. This changes no frame, only how
+        soon it is there. stop: asked often, and True as soon as other work waits. Returns whether there was such a
+        walk."""
         while self._unprepared:
             awake = self._awake.get(self._unprepared.popitem()[0])
             if awake is not None and isinstance(awake.explorer, Preparing):
@@ -171,8 +176,8 @@ class Explorers:
         return frame
 
     def save(self, session: str, secret: str, name: str) -> tuple[int, Explorer | None]:
-        """A twin of the walk as it stands, for `write_save`, and its frame's index; a walk that has no twins is saved
-        at once."""
+        """The index of the frame on show, and a twin of the walk that `write_save` is to write; the twin is None where
+        the walk cannot be forked: then it has been saved already."""
         explorer = self._known(session).explorer
         twin = _frozen(explorer)
         if twin is explorer:
@@ -185,7 +190,7 @@ class Explorers:
             self.store.save(secret, name, twin)
 
     def freeze(self, session: str) -> tuple[Awake, Meta, Explorer] | None:
-        """Begin the snapshot of a walk that is to be parked; None where there is nothing new to write."""
+        """Begin the snapshot of a walk that is to be parked: what `written` wants; None if nothing is new in it."""
         awake = self._awake.get(session)
         if awake is None or awake.is_writing or not (awake.unsaved or awake.trouble):
             return None
@@ -197,7 +202,8 @@ class Explorers:
             return None  # its log has everything
 
     def park(self, session: str) -> bool:
-        """Give back a walk's memory; the next request for it brings it back. A walk whose acts are not kept stays."""
+        """Drop a walk from memory; the next request for it brings it back from the disk. Returns False, and keeps it,
+        while a snapshot of it is being written or its acts could not be logged."""
         awake = self._awake.get(session)
         if awake is None:
             return True
@@ -216,8 +222,8 @@ class Explorers:
         self.store.forget(session)
 
     def close(self, *, patience_s: float = 5.0) -> list[str]:
-        """Save and close every walk, whatever becomes of the others; returns the walks that could not be kept. Those
-        whose acts are all in their logs are kept without a snapshot where that takes too long."""
+        """Save and close every walk, even if others fail; returns the ids of those that could not be kept. After
+        patience_s, walks whose acts are all in their logs get no snapshot any more: the log is enough."""
         lost, end = [], time.monotonic() + patience_s
         for session, awake in sorted(self._awake.items(), key=lambda item: item[1].trouble is None):
             try:
@@ -234,12 +240,12 @@ class Explorers:
         return lost
 
     def written(self, awake: Awake, meta: Meta, twin: Explorer) -> tuple[Meta, int]:
-        """Write the snapshot that `freeze` began; on any thread."""
+        """Write the snapshot that `freeze` began; may run on any thread."""
         with self._disk:
             return self.store.write(meta, twin, awake.before)
 
     def noted(self, awake: Awake, meta: Meta, twin: Explorer, value: tuple[Meta, int] | Exception) -> None:
-        """Take note of what became of a snapshot; in its walk's order."""
+        """Note that a snapshot was written, or failed; must run in order with the walk's other work."""
         awake.is_writing = False
         if isinstance(value, Exception):
             log.error("a snapshot of session %s failed: %s", meta.session, value)
@@ -259,8 +265,8 @@ class Explorers:
         return self._awake[session]
 
     def _is_due(self, awake: Awake) -> bool:
-        """Whether a snapshot is: after some steps, or when those take long to do again and their changes are small;
-        after more of them where it is large, for the log keeps what was done."""
+        """Whether a snapshot should be taken now. Usually after snapshot_frames steps; earlier if the steps since the
+        last one took long and the changes are small; later if it is large, because the log has every act anyway."""
         if awake.is_writing or (awake.tried_at and time.monotonic() - awake.tried_at < RETRY_S):
             return False
         has_changes = awake.before is not None
@@ -270,7 +276,7 @@ class Explorers:
         return bool(awake.trouble) or (may and (is_long or awake.unsaved >= self.snapshot_frames))
 
     def _taken_up(self, explorer: Explorer, meta: Meta, newest: int, twins: list[Explorer]) -> Awake:
-        """A walk that is back from the disk; twins: one as its snapshot has it, if there can be one."""
+        """A walk that was read from the disk; twins: at most one, a fork of it as its snapshot has it."""
         awake = Awake(explorer, meta, newest=newest, unsaved=max(0, newest - meta.snapshot))
         sizes = self.store.sizes(meta)
         awake.whole_bytes, awake.chain_bytes = sizes[0], sum(sizes[1:])
@@ -278,8 +284,8 @@ class Explorers:
         return awake
 
     def _turned(self, awake: Awake) -> tuple[Meta, Explorer]:
-        """A log that begins now, and the twin that is its snapshot."""
-        number = awake.newest + (2 if awake.trouble else 1)  # a gap: what was lost must not be stepped over
+        """Begin a new log; returns the Meta that goes with it, and the twin to be written as its snapshot."""
+        number = awake.newest + (2 if awake.trouble else 1)  # a gap in the numbers: acts are missing
         twin = _frozen(awake.explorer)
         try:
             meta = self.store.turn(awake.meta, number)
@@ -293,7 +299,7 @@ class Explorers:
     def _snapshot(self, awake: Awake, *, at_once: bool = False) -> None:
         try:
             meta, twin = self._turned(awake)
-        except OSError as error:  # the log before goes on
+        except OSError as error:  # the old log goes on
             log.error("a snapshot of session %s failed: %s", awake.meta.session, error)
             awake.tried_at = time.monotonic()
             return
@@ -301,7 +307,7 @@ class Explorers:
         run(awake, lambda: self.written(awake, meta, twin), lambda value: self.noted(awake, meta, twin, value))
 
     def _groups(self, steps: Sequence[Step], outcomes: dict[str, Stepped]) -> list[list[tuple[Awake, Step]]]:
-        """The steps grouped by engine; those of a walk that is not there any more get an error as outcome."""
+        """The steps grouped by engine; a step of a walk that is no longer awake gets an error in `outcomes`."""
         groups: dict[int, list] = {}
         for step in steps:
             awake = self._awake.get(step.session)
@@ -316,7 +322,7 @@ class Explorers:
         if len(group) > 1:
             try:
                 return self._step_together(group)
-            except Exception as error:  # engines refuse before they change anything: find out whose step it was
+            except Exception as error:  # engines check all steps before they do any: find the bad one
                 level = logging.DEBUG if isinstance(error, ActionError) else logging.ERROR
                 log.log(level, "a batch of %d was refused; stepping one by one: %s", len(group), error)
         return {step.session: self._step_one(awake, step) for awake, step in group}
@@ -369,10 +375,10 @@ class Explorers:
 
 
 def _frozen(explorer: Explorer) -> Explorer:
-    """A twin that stays as the explorer is now; the explorer itself where there can be none."""
+    """A fork, which stays as the explorer is now; the explorer itself where it cannot be forked."""
     try:
         return explorer.fork()
-    except Exception:  # a world that has no forks says so in its own way; it is written at once, then
+    except Exception:  # each world has its own error for this; such a walk is then written at once
         return explorer
 
 

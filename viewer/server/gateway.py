@@ -1,8 +1,8 @@
-"""The same messages for browsers and headsets: WebSocket to ZeroMQ, one DEALER a page, and the page itself.
+"""The gateway for browsers and headsets: serves the web page, and passes messages between WebSocket and ZeroMQ.
 
-One binary WebSocket message is the header's length as 4 bytes, little endian, the header, the payload. The gateway
-splits and joins parts, says goodbye for a page that was closed, and knows no other message: credits, limits and
-refusals are the server's.
+A binary WebSocket message is the header's length (4 bytes, little endian), the header, and the payload. Each page gets
+a ZeroMQ DEALER of its own. The gateway splits and joins the parts of messages, and says goodbye for a page that was
+closed; everything else, such as credits, limits and refusals, is up to the server.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ SCRIPTS = {f"/xr/{file.name}": file for file in (WEB / "xr").glob("*.js")}
 
 
 class GatewayError(ValueError):
-    """A gateway that cannot be started; the message says what mends it."""
+    """A gateway that cannot be started; the message says what to do."""
 
 
 class Gateway:
-    """Serves the page at `url`, the one for headsets at xr beside it and their WebSocket at ws, on a thread of its own;
-    port 0 takes a free one.
+    """Serves the page at `url`, the page for headsets at xr below it, and the WebSocket of both at ws, on its own
+    thread. Port 0 takes a free port.
 
-    server: the address of the walks' server; server_key and keys where it wants them. Only this machine may come, and
-    only to pages of ours, unless is_open says that others may: then whoever comes walks with the gateway's own key.
-    allow_origins: where else pages may come from ("https://example.org"), for a proxy in front that changes Host.
+    server: the address of the walks' server; server_key, keys: needed if that server has keys. Only this machine may
+    connect, and only from our own pages, unless is_open; then everybody walks with the gateway's key. allow_origins:
+    other origins that pages may have ("https://example.org"), for a proxy in front that changes the header Host.
     """
 
     def __init__(
@@ -129,8 +129,8 @@ class Gateway:
             self._context.destroy(linger=0)
 
     def _answer(self, connection, request):
-        """The page for browsers, None (go on) for a WebSocket of ours, a refusal for everything else. Behind a proxy,
-        all may lie under a path."""
+        """The answer to an HTTP request: a page or a script; None, which means go on, for our WebSocket; a refusal for
+        everything else. Behind a proxy the path may have a prefix."""
         path, _, query = request.path.partition("?")
         host = request.headers.get("Host", "")
         if not self._is_open and not is_local(f"tcp://{host}") and host.lower() not in self._allowed:
@@ -146,7 +146,7 @@ class Gateway:
         return _file(connection, path)
 
     def _refusal(self, origin: str | None, headers) -> str:
-        """Why a page of that origin may not walk here; "" where it may."""
+        """Why a page of that origin may not walk here, or "" if it may."""
         if origin is None:  # no browser
             return ""
         came = urlsplit(origin).netloc.lower()
@@ -179,8 +179,8 @@ class Gateway:
 
 
 class _PageSocket:
-    """A page's ZeroMQ socket in an event loop that watches its file descriptor: zmq.asyncio asks more of a loop than
-    every loop has."""
+    """A page's ZeroMQ socket in an event loop, by watching its file descriptor. (zmq.asyncio does not work with every
+    event loop.)"""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, socket: zmq.Socket):
         self._loop, self._socket, self._fd = loop, socket, int(socket.getsockopt(zmq.FD))
@@ -235,7 +235,7 @@ async def _outward(page, line: _PageSocket) -> None:
 
 
 def _file(connection, path: str):
-    """The page or script that a path names by how it ends; what comes before may be a prefix of a proxy's."""
+    """The page or script at a path. Only the end of the path counts, because a proxy may put a prefix before it."""
     for end, (page, scripts) in PAGES.items():
         if path.endswith(end) and not path.endswith("/xr/"):  # its scripts are looked for beside /xr, as one name
             policy = {"Content-Security-Policy": POLICY.format(scripts)}
@@ -264,7 +264,7 @@ def join(parts: Sequence[bytes | memoryview]) -> bytes:
 
 
 def split(message: bytes | str) -> list[bytes] | None:
-    """The parts of one binary WebSocket message, or None where it is none."""
+    """The parts of a binary WebSocket message; None if it is not one of ours."""
     if isinstance(message, str) or len(message) < 4:
         return None
     end = 4 + int.from_bytes(message[:4], "little")

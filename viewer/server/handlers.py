@@ -1,4 +1,4 @@
-"""What each message from a client does: one method a message. Slow work goes to the stepping thread, answers come back.
+"""What each message from a client does: one method a message. Slow work goes to other threads; its answer comes back.
 
 Runs on the thread that owns the socket. Knows neither how frames are sent nor when steps are taken (server.py).
 """
@@ -178,7 +178,8 @@ class Handlers(Reception):
         self._look_into(client, message, lambda: pieces_of(self._explorers.outlook(message.session), message))
 
     def _look_into(self, client: Client, message: p.Look | p.Surfaces, work: Callable[[], Any]) -> None:
-        """Do work that only reads a walk, in a strand of the client's own, beside the walk's steps."""
+        """Do work that only reads a walk. It runs in the client's own strand (stepper.py), so the walk's steps need not
+        wait for it."""
         session = self._registry.known(message.session)
         if client.id not in session.viewers:
             raise p.ProtocolError("not_yours", f"you neither drive nor watch {message.session}")
@@ -200,7 +201,7 @@ class Handlers(Reception):
         self._stepper.chain([*self._awakened(session), (looks, lambda _: work())], then)
 
     def _awakened(self, session: ServedWalk) -> list:
-        """The link that brings a walk back from disk, where it has to be; it takes no step meanwhile."""
+        """For Stepper.chain: the link that brings a walk back from the disk; no link if it is in memory."""
         if not session.is_parked:
             return []
 
@@ -302,8 +303,9 @@ class Handlers(Reception):
         failed: Callable[[], None] = lambda: None,
         settled: Callable[[], None] = lambda: None,
     ) -> None:
-        """Have slow work done (stepper.py has the links); `then` gets its value, the client its error. of: the walk
-        that it is about, which is brought back from disk first, and takes no step meanwhile."""
+        """Have slow work for a client's message done. links: the work, as Stepper.chain takes it; then: gets its value;
+        an error is sent to the client, after `failed`; settled: called in both cases, first. of: the walk that the
+        message is about; it is brought back from the disk first, and takes no step until the work is done."""
         if client.jobs >= self._limits.max_jobs:
             raise p.ProtocolError("limit", f"{client.jobs} of your requests are being worked on; wait for one")
         client.jobs += 1
@@ -327,7 +329,7 @@ class Handlers(Reception):
 
     @property
     def num_opening(self) -> int:
-        """Walks that are being begun and stand in no book yet."""
+        """How many walks are being begun and are not in the registry yet."""
         return self._opener.num_opening
 
     def _make_room(self, guest: str) -> None:

@@ -1,6 +1,6 @@
-"""Walks that come to a running server, and walks that leave it, with nobody losing a frame: how a cluster moves them.
+"""How a cluster moves walks to and from a running server without losing a frame.
 
-What is asked here from any thread is done on the server's own, in the order of the walk's other work.
+May be called from any thread; the work is done on the server's threads, in order with the walk's other work.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class Held:
 
 
 class Handover:
-    """Takes walks into a running server and lets them go. take_in: enters a walk that the folder holds in the books."""
+    """Takes walks into a running server and lets them go. take_in: enters a walk of the folder in the registry."""
 
     def __init__(self, registry: Registry, explorers: Explorers, stepper: Stepper, take_in: Callable[[Meta], None]):
         self._registry, self._explorers, self._stepper, self._take_in = registry, explorers, stepper, take_in
 
     def adopt(self, session: str) -> Future[None]:
-        """Take in a walk whose folder has come to lie among the kept ones. The Future raises StoreError where there is
-        no such walk, or it cannot be read."""
+        """Take in a walk whose folder was put among the kept ones. The Future raises StoreError if there is no such
+        walk, or it cannot be read."""
         return self._asked(lambda: self._adopted(session))
 
     def held(self) -> Future[list[Held]]:

@@ -25,7 +25,7 @@ def sight_of(outlook: Outlook, message: p.Look) -> Answer:
 
 
 def pieces_of(outlook: Outlook, message: p.Surfaces) -> Answer:
-    """The pieces that are not known yet, the newest first, as many as an answer holds."""
+    """The pieces that the client does not have yet, the newest first, as many as fit into an answer."""
     there = outlook.pieces()
     wanted = [number for number in reversed(there) if number not in set(message.known)]
     stride = max(message.stride, -(-max(outlook.camera.width, outlook.camera.height) // MOST_ACROSS))
@@ -39,7 +39,7 @@ def pieces_of(outlook: Outlook, message: p.Surfaces) -> Answer:
 
 
 def _fitting(pieces: Iterable[Piece], most: int) -> list[Piece]:
-    """As many pieces as have no more points together, and one in any case."""
+    """The first pieces, as many as have no more than that many points together, but at least one."""
     taken: list[Piece] = []
     points = 0
     for piece in pieces:
@@ -51,7 +51,7 @@ def _fitting(pieces: Iterable[Piece], most: int) -> list[Piece]:
 
 
 def _gaze(outlook: Outlook, message: p.Look) -> Gaze:
-    """The gaze of a look: what it leaves out is the walk's own."""
+    """The gaze that a look asks for; what the message leaves out is taken from the walk."""
     own = outlook.camera
     width, height, fov_deg = message.width or own.width, message.height or own.height, message.fov_deg or own.fov_deg
     if min(width, height) < SIDES[0] or fov_deg < FOVS_DEG[0]:

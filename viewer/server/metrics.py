@@ -19,7 +19,7 @@ BUCKETS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 @dataclass
 class Histogram:
-    """Counts of values up to each bound of BUCKETS_MS, and the last 512 values for percentiles."""
+    """How many values were at most each bound of BUCKETS_MS, and the last 512 values, for percentiles."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_MS) + 1))
     total: float = 0.0
@@ -54,7 +54,7 @@ class Metrics:
     together: Histogram = field(default_factory=Histogram)  # steps that began at the same time
 
     def text(self, **gauges: float) -> str:
-        """The Prometheus text format; gauges are what only the server knows, such as sessions=3."""
+        """All metrics in Prometheus' text format. gauges: values that only the server knows, such as sessions=3."""
         lines = []
         for name in ("steps", "frames_sent", "frames_skipped", "bytes_sent", "messages", "errors", "refused", "cut"):
             lines += [f"# TYPE roam_{name}_total counter", f"roam_{name}_total {getattr(self, name)}"]
@@ -78,7 +78,7 @@ class MetricsError(ValueError):
 
 
 class _Http(ThreadingHTTPServer):
-    """A thread a request, of which there are only so many."""
+    """An HTTP server with a thread for each request, and at most MAX_REQUESTS at a time."""
 
     def __init__(self, *arguments):
         self._room = threading.BoundedSemaphore(MAX_REQUESTS)
@@ -97,7 +97,7 @@ class _Http(ThreadingHTTPServer):
             self._room.release()
 
     def handle_error(self, request, client_address):
-        """A scraper that hangs up is not worth a log line."""
+        """Nothing: a scraper that hangs up is not worth a line in the log."""
 
 
 class MetricsPage:
@@ -117,7 +117,7 @@ class MetricsPage:
                 self.wfile.write(body)
 
             def log_message(self, *_arguments):
-                """Scrapes are not news."""
+                """Nothing: a scrape is not worth a line in the log."""
 
         if not 0 <= port <= 65535:
             raise MetricsError(f"port {port} for the metrics; wanted 0 to 65535")

@@ -1,7 +1,7 @@
 """Begins walks: in a new world, from a save, or as a fork of another; and counts how many a guest may begin.
 
-A walk is made in its own strand, written to the disk, and entered in the books once it stands there: nobody is told of
-a walk that a crash could lose.
+A walk is made in its own strand (stepper.py), written to the disk, and only then entered in the registry: so nobody is
+told of a walk that a crash could lose.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ class Asks(Protocol):
 
 
 class WalkOpener:
-    """Begins walks. ask: has the work done; make_room: lets a guest's oldest walk go where it has too many.
+    """Begins walks. ask: has slow work done (Handlers._ask); make_room: forgets a guest's walk if it has too many.
 
-    num_opening: walks that are being begun and stand in no book yet; picture_bytes: of pictures that wait to be read.
+    num_opening: how many walks are being begun and are not in the registry yet; picture_bytes: size of all first
+    pictures that wait to be read.
     """
 
     def __init__(
@@ -89,14 +90,14 @@ class WalkOpener:
         )
 
     def load(self, client: Client, message: p.Load) -> None:
-        """Begin a walk that goes on from a save. Raises StoreError where its owner has none of that name."""
+        """Begin a walk that goes on from a save. Raises StoreError if the client has no save of that name."""
         owners = [secret_of(message.token)] if message.token else list(client.secrets)
         path = self._explorers.store.find_save(owners, message.name)
         is_alone = self._worlds.is_alone(path)
         self._begin(client, message, [], lambda _: self._worlds.load(path), is_alone=is_alone)
 
     def fork(self, client: Client, message: p.Fork) -> None:
-        """Begin a walk that goes on from where another stands."""
+        """Begin a walk that goes on from where another one is now."""
         source = self._registry.driven(message.session, client.id)
         self._begin(client, message, [], lambda _: self._explorers.fork(source.id), is_alone=source.is_alone, of=source)
 
@@ -111,8 +112,8 @@ class WalkOpener:
         of: ServedWalk | None = None,
         payload_bytes: int = 0,
     ) -> None:
-        """Make a walk, and enter it in the books once it stands and is on the disk. before: links (stepper.py) that
-        lead to what `make` is given; of: the walk whose fork it is."""
+        """Make a walk, write it to the disk and enter it in the registry. before: links (Stepper.chain); `make` gets
+        the value of the last one. of: the walk that this one is a fork of."""
         name, token = secrets.token_hex(8), secrets.token_hex(16)
         strand = of.strand if of else name if is_alone else ENGINE
         meta = Meta(name, secret_of(token), is_alone=is_alone, guest=client.guest)
@@ -137,7 +138,7 @@ class WalkOpener:
             raise
 
     def _check(self, client: Client) -> None:
-        """Raise ProtocolError where a client may begin no walk now; make room for it where it may."""
+        """Make room for one more walk of a client. Raises ProtocolError if it may not begin one now."""
         if self._registry.driven_by(client.id) + client.jobs >= self._limits.max_driven:
             raise p.ProtocolError("limit", f"you drive {self._limits.max_driven} walks; close some, or let some go")
         self._count_opening(client.guest)
@@ -160,7 +161,7 @@ class WalkOpener:
         return self._explorers.seat(awake, twin)
 
     def _enter(self, client: Client, message: p.Viewing, meta: Meta, token: str, strand: str, frame: Frame) -> None:
-        """Enter a walk that stands in the books, and tell its driver."""
+        """Enter a walk that is on the disk in the registry, and tell its driver."""
         self._one_less()
         name = meta.session
         if client.id not in self._wire.clients:  # nobody will ever know the token

@@ -1,5 +1,5 @@
-"""Reads clients' messages: in order, no faster than allowed, and from each client over its own connection only. What a
-message asks for is done by whoever says how (`_handle`): a server's Handlers, a cluster's front.
+"""Reads clients' messages: in order, no faster than allowed, and from each client only over its own connection. What a
+message asks for is done by the subclass's `_handle`: that of a server's Handlers, or of a cluster's front.
 
 Runs on the thread that owns the socket.
 """
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Reception(ABC):
-    """Unpacks messages, and refuses with typed errors what cannot be done."""
+    """Unpacks messages and has them handled; what cannot be done is answered with an error of the protocol."""
 
     def __init__(self, wire: ServerSocket, limits: Limits, metrics: Metrics):
         self._wire, self._limits, self._metrics = wire, limits, metrics
@@ -29,10 +29,10 @@ class Reception(ABC):
 
     @abstractmethod
     def _handle(self, client_id: bytes, message: p.Message, payload: bytes | memoryview) -> None:
-        """Do what a message asks; what it raises is told to the client."""
+        """Do what a message asks. Whatever this raises is told to the client."""
 
     def receive(self, mail: Mail) -> None:
-        """Do what a message asks, or refuse it with a typed error; what comes too fast waits for `catch_up`."""
+        """Handle a message, or answer it with an error; messages that come too fast wait for `catch_up`."""
         client = self._wire.clients.get(mail.client)
         if client and client.number != mail.number:  # a routing id is no proof of who one is
             self._wire.drop(client.id, "its routing id came over another connection")
@@ -47,13 +47,13 @@ class Reception(ABC):
             self._refuse_haste(client)
 
     def catch_up(self) -> bool:
-        """Go on with what came too fast; says whether some of it must still wait."""
+        """Handle messages that came too fast, as many as are allowed by now; returns whether some still wait."""
         for client in [client for client in self._wire.clients.values() if client.backlog]:
             self._read_on(client)
         return any(client.backlog for client in self._wire.clients.values())
 
     def refuse(self, client_id: bytes, message: p.Message | None, error: Exception) -> None:
-        """Tell a client that its message came to nothing; an act gets a receipt where its words were at fault."""
+        """Tell a client why its message was not done: by an error, or by a receipt if an act's words were bad."""
         self._metrics.errors += 1
         code, seq, session, reason = code_of(error), seq_of(message, error), session_of(message), reason_of(error)
         log.debug("refused a %s with %s: %s", message.TYPE if message else "message", code, reason)
@@ -63,7 +63,7 @@ class Reception(ABC):
             self._wire.send(client_id, p.Error(seq=seq, code=code, message=reason, session=session))
 
     def _meet(self, mail: Mail) -> None:
-        """Read a message from a connection that has not said hello; after max_refusals of them it is cut."""
+        """Handle a message from a connection that has not said hello; after max_refusals of them, cut it."""
         self._do(mail.client, mail.parts)
         client = self._wire.clients.get(mail.client)
         if client:

@@ -1,4 +1,4 @@
-"""What a client is told when its message came to nothing: a code, a sentence, and which request it was."""
+"""What a client is told when its message was not done: a code, a sentence, and which request it was."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errn
 
 
 def code_of(error: Exception) -> str:
-    """The protocol's code of an error; what is the server's own fault goes to its log."""
+    """The protocol's code for an error. Errors that are the server's own fault are logged too."""
     codes = {
         QueueFullError: "queue_full",
         ActionError: "bad_action",
@@ -41,7 +41,7 @@ def code_of(error: Exception) -> str:
 
 
 def seq_of(message: p.Message | None, error: Exception) -> int:
-    """The number of the request or act that an answer is to; 0 where it has none."""
+    """The seq of a request or act, for the answer to it; 0 where it has none."""
     if isinstance(message, p.Request | p.Act | p.Dream):
         return message.seq
     return error.seq if isinstance(error, p.ProtocolError) else 0
@@ -54,7 +54,7 @@ def session_of(message: p.Message | None) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """What a client is told: never where the server keeps things, nor what only its log should say."""
+    """The sentence for the client. It gives away no paths of the server, and nothing that is meant for its log."""
     if isinstance(error, OSError):
         return f"the server's disk: {error.strerror or type(error).__name__}"
     if isinstance(error, ValueError):

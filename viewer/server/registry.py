@@ -1,6 +1,6 @@
-"""A server's books: who is connected, which walks there are, who sees them, and how many frames each may be sent.
+"""What a server knows of clients and walks: who is connected, who sees which walk, how many frames each may be sent.
 
-One owner, the thread with the socket; nothing here locks, steps or sends.
+Used by one thread only, the one with the socket, so there are no locks. Takes no steps and sends nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .threads.stepper import ENGINE
 
 @dataclass(frozen=True)
 class Limits:
-    """What one server allows. Times in seconds, but for batch_ms."""
+    """What one server allows. Times are in seconds unless the name says otherwise."""
 
     max_clients: int = 256  # that have said hello
     max_strangers: int = 64  # connections that have not said hello
@@ -55,7 +55,7 @@ class Limits:
 
 @dataclass
 class Published:
-    """A frame as it goes to every viewer, encoded once for each way of looking."""
+    """A frame to be sent to every viewer. It is encoded once for each wanted form (encoding, size)."""
 
     session: str
     frame: Frame
@@ -94,7 +94,7 @@ class Published:
 
 @dataclass
 class Viewer:
-    """One client's sight of one walk. waiting: frames not sent yet, all of a driver's, the newest of others'."""
+    """One client that sees one walk. waiting: frames not sent yet; a spectator keeps only the newest of them."""
 
     look: Look
     credits: int
@@ -108,7 +108,7 @@ class Viewer:
 
     @property
     def has_room(self) -> bool:
-        """Whether a frame made now could leave at once when it is done."""
+        """Whether a frame that is begun now could be sent as soon as it is made."""
         return self.credits > len(self.waiting)
 
     def grant(self, frames: int) -> None:
@@ -120,7 +120,7 @@ class Viewer:
         self.waiting.append(published)
 
     def keep_newest(self, room: int = 1) -> int:
-        """Drop all but the newest `room` frames; returns how many went."""
+        """Drop all but the newest `room` frames; returns how many were dropped."""
         dropped = max(0, len(self.waiting) - room)
         for _ in range(dropped):
             self.waiting.popleft()
@@ -130,8 +130,8 @@ class Viewer:
 
 @dataclass
 class ServedWalk:
-    """A walk. is_stepping: a step of it is being made, or will be; jobs: other work on it that is not done yet;
-    is_used: whether anything was ever done in it; guest: whoever began it, for quotas."""
+    """A walk. is_stepping: a step is being made or has been asked for; jobs: how many other pieces of work on it are
+    not done yet; is_used: whether anything was ever done in it; guest: who began it, for quotas."""
 
     id: str
     secret: str
@@ -160,7 +160,7 @@ class ServedWalk:
 
     @property
     def wants_step(self) -> bool:
-        """Whether there is something to do, somebody driving, and room for the frame that would come of it."""
+        """Whether to take a step: there is a command, a driver, and credit for the frame."""
         if self.is_stepping or self.jobs or self.driver is None or not self.controls.has_work:
             return False
         return self.viewers[self.driver].has_room
@@ -180,17 +180,17 @@ class ServedWalk:
         self.put_by()
 
     def put_by(self) -> None:
-        """Forget the frame of a walk that is on the disk and seen by nobody: the next client to see it has it brought
-        back."""
+        """Forget the frame of a walk that is on the disk and that nobody sees; for whoever looks next, the walk is read
+        from the disk."""
         if self.is_parked and not self.viewers:
             self.latest = None
 
 
 @dataclass
 class Client:
-    """A connection: its routing id is an address and no more.
+    """A client. Its routing id says where answers go, and proves nothing about who it is.
 
-    outbox: packed answers that its socket could not take yet; backlog: messages that came faster than they may be read.
+    outbox: packed answers that could not be sent yet; backlog: messages that came faster than they may be handled.
     """
 
     id: bytes
@@ -209,7 +209,7 @@ class Client:
     backlog_bytes: int = 0
 
     def may_speak(self, per_s: float) -> bool:
-        """Whether one message more may be read now; takes it from a token bucket that holds two seconds' worth."""
+        """Whether one more message may be handled now. A token bucket that holds two seconds' worth of messages."""
         now = time.monotonic()
         self.allowance = min(2 * per_s, self.allowance + (now - self.filled_at) * per_s)
         self.filled_at = now
@@ -219,24 +219,24 @@ class Client:
         return True
 
     def put_off(self, parts: list[bytes]) -> None:
-        """Have a message wait behind those that wait already."""
+        """Put a message at the end of the backlog."""
         self.backlog.append(parts)
         self.backlog_bytes += sum(map(len, parts))
 
     def take_up(self) -> list[bytes]:
-        """The message that has waited longest."""
+        """Take the oldest message from the backlog."""
         parts = self.backlog.popleft()
         self.backlog_bytes -= sum(map(len, parts))
         return parts
 
 
 def secret_of(token: str) -> str:
-    """A token's hash, which is all that is kept of it: a stolen folder opens no walk."""
+    """The hash of a token. Tokens themselves are not kept, so a stolen folder lets nobody into a walk."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 class Registry:
-    """Every walk there is, by public id and by what is kept of its token. touched: walks to look after this turn."""
+    """Every walk, by its public id and by the hash of its token. touched: ids of the walks to look after this turn."""
 
     def __init__(self, limits: Limits):
         self.limits = limits
@@ -264,7 +264,7 @@ class Registry:
         return self.sessions[name]
 
     def driven(self, name: str, client: bytes) -> ServedWalk:
-        """The walk of that id, if that client drives it."""
+        """The walk of that id. Raises ProtocolError if there is none, or the client does not drive it."""
         session = self.known(name)
         if session.driver != client:
             raise ProtocolError("not_yours", f"you do not drive {name}; resume it with its token")
@@ -287,7 +287,7 @@ class Registry:
         self.touched.add(session.id)
 
     def leave(self, client: bytes) -> None:
-        """Have a client that is gone leave every walk that it saw or drove."""
+        """Remove a client that is gone from every walk that it saw or drove."""
         for session in self.sessions.values():
             session.leave(client)
 
@@ -299,9 +299,9 @@ class Registry:
         return [session for session in self.sessions.values() if session.guest == guest]
 
     def to_make_room(self, guest: str = "", *, kept_bytes: int = 0) -> ServedWalk | None:
-        """The walk to give up so that the guest, whose walks take so many bytes, can begin another; None where there is
-        room. Unused walks go first, then the one that has lain still longest. Raises ProtocolError where all are in
-        use."""
+        """The walk to forget so that a guest, whose walks take kept_bytes on the disk, can begin another; None if there
+        is room. Walks in which nothing was done go first, then the one that nobody has touched for longest. Raises
+        ProtocolError if all are in use."""
         theirs = self.of(guest)
         is_full = len(self.sessions) >= self.limits.max_sessions
         is_large = kept_bytes >= self.limits.max_kept_bytes_each

@@ -1,7 +1,7 @@
-"""The server: many walks over one socket. One thread reads, books and sends; the stepping thread makes the frames.
+"""The server: many walks over one socket. One thread reads messages and sends frames; other threads make the frames.
 
-A step is taken only where the driver has granted a credit for its frame, so no stale frame ever queues. What the walks
-are is the Worlds' business, how they are kept the Explorers's, what a message asks for is answered in handlers.py.
+A step is taken only if the driver has granted a credit for its frame, so stale frames never queue up. What a walk is
+made of is up to Worlds, Explorers keep walks, and handlers.py answers messages.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.25
 RETRY_MS = 5  # how soon to try a client again whose pipe was full
-READ_S = 0.005  # of reading messages before frames get their turn
-PAUSE_S = 0.01  # after a turn that failed: one that always fails must not take a whole core
+READ_S = 0.005  # at most so long messages are read before frames are sent
+PAUSE_S = 0.01  # after a turn that failed, so that one that always fails does not use a whole core
 
 
 class Server:
     """Serves walks through `worlds`. The address is bound at once (port 0 takes a free one; see `address`).
 
-    folder: where walks are kept, or None for a folder that goes away with the server. keys: a folder of CURVE keys
-    (wire/security.py); without one only this machine may connect, unless is_open says otherwise. record: a folder for
-    what games send of themselves; without one they may not. on_first: as Explorers has it.
+    folder: where walks are kept; None: in a temporary folder, which is removed with the server. keys: a folder of CURVE
+    keys (wire/security.py); without it only this machine may connect, unless is_open. record: a folder for recordings
+    that games send; without it they may not send any. on_first: as in Explorers.
     """
 
     def __init__(
@@ -83,18 +83,18 @@ class Server:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._next_tick, self._has_backlog = time.monotonic() + TICK_S, False
-        self.lost: list[str] | None = []  # after the end: walks that were not kept; None where it could not be seen to
+        self.lost: list[str] | None = []  # at the end: walks that could not be kept; None: the end was not reached
         self.handover = Handover(self._registry, self._explorers, self._stepper, self._take_in)
         for meta in self._store.metas():
             self._take_in(meta)
 
     def _take_in(self, meta: Meta) -> None:
-        """Enter a walk that the folder holds in the books."""
+        """Enter a walk of the folder in the registry."""
         self._registry.add(self._kept(meta))
         self._explorers.know(meta)
 
     def _kept(self, meta: Meta) -> ServedWalk:
-        """A walk that the folder holds, as it goes into the books."""
+        """A walk of the folder, as the registry has it."""
         reads_words = self._explorers.worlds.reads_words and not meta.is_alone
         controls = CommandQueue(meta.session, last=meta.last, reads_words=reads_words)
         active_at = time.monotonic() - self._store.idle_s(meta.session)
@@ -111,7 +111,7 @@ class Server:
         )
 
     def _leave(self, client_id: bytes) -> None:
-        """Take note that a client is gone."""
+        """Note that a client is gone."""
         self._registry.leave(client_id)
         self._recordings.leave(client_id.hex())
 
@@ -154,7 +154,7 @@ class Server:
             while not self._stopping.is_set():
                 try:
                     self._turn()
-                except Exception:  # whatever one turn ran into, the next one serves everybody else
+                except Exception:  # one bad turn must not end the service for everybody
                     log.exception("a turn of the server failed")
                     time.sleep(PAUSE_S)
         finally:
@@ -162,7 +162,7 @@ class Server:
 
     @property
     def num_walks(self) -> tuple[int, int]:
-        """Walks in memory, and walks on the disk alone; from any thread."""
+        """How many walks are in memory, and how many only on the disk; from any thread."""
         awake = self._explorers.num_awake
         return awake, max(0, len(self._registry.sessions) - awake)
 
@@ -195,7 +195,7 @@ class Server:
             self._tick()
 
     def _look_after(self, touched: set[str]) -> None:
-        """Begin the steps that may begin, then send what may be sent: encoding overlaps with the stepping."""
+        """Begin all steps that can begin, then send frames: so encoding runs while the steps are made."""
         sessions = [self._registry.sessions[name] for name in touched if name in self._registry.sessions]
         touched.clear()
         steps = []
@@ -213,12 +213,12 @@ class Server:
                 for client, viewer in list(session.viewers.items()):
                     if not self._flush(client, viewer):
                         touched.add(session.id)
-            except Exception as error:  # a frame that cannot be sent is its walk's own misfortune
+            except Exception as error:  # a frame that cannot be sent ends its own walk only
                 log.exception("a frame of session %s cannot be sent", session.id)
                 self._end(session, error)
 
     def _awaken(self, session: ServedWalk) -> None:
-        """Bring a walk back that somebody wants to walk on; its steps begin when it is there."""
+        """Bring a walk back from the disk because a step was asked for; it is taken when the walk is there."""
         session.jobs += 1
 
         def then(value: Any) -> None:
@@ -232,7 +232,7 @@ class Server:
         self._stepper.submit(session.strand, lambda: self._explorers.awaken(session.id), then)
 
     def _end(self, session: ServedWalk, error: Exception) -> None:
-        """Have everyone leave a walk that cannot go on; what is kept of it stays as it is."""
+        """Tell everyone who sees a walk that it cannot go on, and have them leave. Its files stay as they are."""
         self.metrics.errors += 1
         text = f"this walk cannot go on ({type(error).__name__}); the server's log says why"
         for client in list(session.viewers):
@@ -293,13 +293,13 @@ class Server:
 
     @property
     def _num_too_many(self) -> int:
-        """How many more walks are in memory than should be, those that are on their way out or in counted."""
+        """By how many walks memory is too full, counting those that are being begun and not those that are leaving."""
         parking = sum(session.is_parking for session in self._registry.sessions.values())
         return self._explorers.num_awake + self._handlers.num_opening - parking - self.limits.max_awake
 
     def _park_walks(self) -> None:
-        """Move to disk the walks that nobody sees, those that stood still for long and, if too many are in memory, the
-        stillest."""
+        """Move walks from memory to disk: those that nobody sees, those that have not moved for long and, if there are
+        too many in memory, those that have not moved for longest."""
         too_many, limits = self._num_too_many, self.limits
         still = [s for s in self._registry.sessions.values() if not (s.is_parked or s.is_stepping or s.jobs or s.looks)]
         for number, session in enumerate(sorted(still, key=lambda session: session.active_at)):
@@ -308,7 +308,7 @@ class Server:
                 self._park(session)
 
     def _park(self, session: ServedWalk) -> None:
-        """Move a walk to disk and give back its memory, once the work on it that waits already is done."""
+        """Move a walk from memory to disk, after the work on it that waits already."""
         session.jobs, session.is_parking = session.jobs + 1, True
         explorers, strand = self._explorers, session.strand
 
@@ -330,7 +330,7 @@ class Server:
             session.is_parked = value is True
             session.put_by()
             if not session.is_parked:
-                session.active_at = time.monotonic()  # not at once again
+                session.active_at = time.monotonic()  # so that it is not tried again at once
             self._registry.touched.add(session.id)
             _log_failure(value)
 

@@ -1,6 +1,6 @@
-"""The server's socket: who is connected, what comes in, and sending that never waits for a slow reader.
+"""The server's socket: who is connected, what comes in, and sending that never waits for a slow client.
 
-Answers that a client's pipe cannot take yet lie in its outbox, in order; frames are simply not sent then.
+While a client's pipe is full, answers to it wait in its outbox, in order, and frames for it are not sent.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class AddressError(ValueError):
 
 @dataclass(frozen=True)
 class Mail:
-    """A message as it came, from that client, over that connection: a descriptor, or -1, and its number
-    (connection_watch.py). guest: whoever it is, by key or by address, for quotas."""
+    """A message as it came. client: routing id; connection: file descriptor, or -1; number: of the connection, see
+    ConnectionWatch.number; guest: who sent it, by key or by address, for quotas."""
 
     client: bytes
     parts: list[bytes]
@@ -44,9 +44,9 @@ class Mail:
 
 
 class ServerSocket:
-    """A bound ROUTER socket, used by one thread only; `wake` is the one call that others may make, one at a time.
+    """A bound ROUTER socket. One thread uses it; only `wake` may be called by others, one at a time.
 
-    on_drop is told of every client that is gone, by its routing id.
+    on_drop: called with the routing id of every client that is gone.
     """
 
     def __init__(self, address: str, keys: str | Path | None, *, limits: Limits, metrics: Metrics, on_drop: Callable):
@@ -66,13 +66,13 @@ class ServerSocket:
 
     @property
     def doors(self) -> ConnectionWatch:
-        """Who is connected underneath."""
+        """The watch over the TCP connections."""
         assert self._doors is not None, "a socket that stands is bound"
         return self._doors
 
     def wait(self, milliseconds: int) -> list[zmq.Socket]:
-        """Until a message comes, another thread wakes us, or time is up; returns which of the sockets that are listened
-        to besides have something to read."""
+        """Wait until a message comes, another thread calls `wake`, or time is up; returns those of the sockets given to
+        `listen` that have something to read."""
         ready = self._poller.poll(milliseconds)
         self.doors.take_events()
         with contextlib.suppress(zmq.Again):
@@ -91,11 +91,11 @@ class ServerSocket:
 
     def wake(self) -> None:
         """End a `wait`; from one other thread at a time."""
-        with contextlib.suppress(zmq.ZMQError):  # full: it wakes up anyway; closed: there is nobody left to wake
+        with contextlib.suppress(zmq.ZMQError):  # full: a wake-up is on its way already; closed: nobody waits any more
             self._waker.send(b"", zmq.DONTWAIT)
 
     def receive(self) -> Mail | None:
-        """The next message and whom it is from, or None."""
+        """The next message, or None if none has come."""
         try:
             head = self._socket.recv(zmq.DONTWAIT, copy=False)
         except zmq.Again:
@@ -104,7 +104,7 @@ class ServerSocket:
         while is_more:
             part = self._socket.recv(zmq.DONTWAIT)
             count, is_more = count + 1, bool(self._socket.getsockopt(zmq.RCVMORE))
-            if count <= 3:  # one more than a message has: it is refused by their number
+            if count <= 3:  # a message has two; with a third one it is refused by its number of parts
                 parts.append(part)
         self._metrics.messages += 1
         self.doors.take_events()
@@ -120,7 +120,7 @@ class ServerSocket:
         return any(client.outbox for client in self.clients.values())
 
     def send(self, client_id: bytes, message: p.Message) -> None:
-        """Send an answer, now or when the client's pipe has room. A client who lets too many lie is dropped."""
+        """Send an answer, now or when the client's pipe has room. A client that leaves too many unread is dropped."""
         self.pass_on(client_id, p.pack(message))
 
     def pass_on(self, client_id: bytes, parts: list) -> None:
@@ -132,7 +132,7 @@ class ServerSocket:
             self._leave_lying(client, parts)
 
     def send_frame(self, client_id: bytes, head: p.FrameHead | p.SightHead, payload: bytes | memoryview) -> bool:
-        """Whether the frame, or the sight, could be sent now."""
+        """Send a frame or a sight if there is room for it now; returns whether it was sent."""
         client = self.clients.get(client_id)
         return client is not None and not client.outbox and self._try(client_id, p.pack(head, payload))
 
@@ -142,7 +142,7 @@ class ServerSocket:
                 client.outbox.popleft()
 
     def drop(self, client_id: bytes, reason: str, *, last: p.Message | None = None) -> None:
-        """Forget a client, after a last word if its pipe has room; what it says next is answered with hello_first."""
+        """Forget a client, after sending `last` if its pipe has room. Its next message will be told to say hello."""
         client = self.clients.pop(client_id, None)
         if client:
             log.info("client %r dropped: %s", client.name, reason)

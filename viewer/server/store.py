@@ -1,13 +1,15 @@
 """Where a server keeps walks: a snapshot and a log of the acts since, so that a killed server loses no frame it sent.
 
-sessions/ID/meta.json names the snapshot that counts; snapshot-N is what Explorer.save wrote, a file or a folder, and
-log-N.jsonl holds the acts after it, log-N+1.jsonl those after that, for as long as the numbers go on without a gap: so
-a newer snapshot can be written while its walk goes on, and one that fails costs nothing. Where a world can (Changing),
-a snapshot is changes-N, what is new since the one before it, and counts with the files of its chain. meta.json is
-replaced in one stroke, last, so that a torn snapshot is never read. The whole one before stays, with the logs from it
-on: where a disk has erred, a walk is taken up from there, and meta-again.json is read where it is meta.json that erred.
-saves/OWNER/NAME are named saves of the walks of one owner. Knows no socket; one process owns a folder at a time.
-Different walks may be kept from different threads.
+sessions/ID/ is the folder of a walk:
+  snapshot-N    what Explorer.save wrote, a file or a folder
+  changes-N     a snapshot too, of a world that can (Changing): what is new since the one before it, its chain
+  log-N.jsonl   the acts after snapshot or changes N; log-N+1.jsonl goes on from there, and so on until a number is
+                missing. So a new snapshot can be written while its walk goes on, and one that fails costs nothing
+  meta.json     which snapshot is valid. It is replaced last, by one rename, so a half-written snapshot is never read
+The previous whole snapshot and the logs since are kept, in case the disk has damaged the newest; meta-again.json is a
+copy of meta.json, in case it has damaged that.
+saves/OWNER/NAME are the named saves of one owner's walks.
+Knows no socket. One process uses a folder at a time; different walks may be kept from different threads.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ log = logging.getLogger(__name__)
 META, AGAIN = "meta.json", "meta-again.json"
 MAX_SAVES = 64  # of one owner
 MAX_SAVED_BYTES = 2**30
-# what Windows takes for a device, whatever ends the name
+# names that mean a device to Windows, whatever ending they have
 DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 
 
@@ -45,13 +47,14 @@ class NameRefusedError(ValueError):
 
 
 class FullError(ValueError):
-    """More than one owner may keep; the message says what to do."""
+    """An owner has too many saves, or too large ones; the message says what to do."""
 
 
 @runtime_checkable
 class Changing(Protocol):
-    """An explorer that, where saves_changes, can write what is new in it since `before`, a fork of it, was written; its
-    Worlds' `load` then takes the files of changes after the whole one. False: not this time, and nothing is written."""
+    """An explorer that, if saves_changes, can write what is new since `before`, an earlier fork of it that was written.
+    save_changes returns False where it cannot do so this time, and writes nothing then. `load` of its Worlds takes the
+    files of changes after the whole snapshot."""
 
     saves_changes: bool
 
@@ -93,7 +96,7 @@ class Store:
         return found
 
     def idle_s(self, session: str) -> float:
-        """Seconds since anything was kept of a walk, over restarts of the server."""
+        """Seconds since something of a walk was last written; counts on while no server runs."""
         paths = list(self._session(session).iterdir())
         return max(0.0, time.time() - max((path.stat().st_mtime for path in paths), default=0.0))
 
@@ -104,12 +107,12 @@ class Store:
         return is_first and not any(path.stat().st_size for path in folder.glob("log-*.jsonl"))
 
     def snapshot(self, meta: Meta, explorer: Explorer) -> Meta:
-        """Write the explorer's whole state at once; what is logged afterwards follows this snapshot."""
+        """Write a whole snapshot now and begin a log after it; `turn` and `write` in one."""
         return self.write(self.turn(meta, meta.snapshot + 1), explorer)[0]
 
     def turn(self, meta: Meta, number: int) -> Meta:
-        """Log to log-NUMBER from here on: `write` is to make the snapshot of this moment, soon. What was there before
-        goes on to count until then. number: the next one, or the one after it where acts in between were lost."""
+        """Log to log-NUMBER from now on. The caller must soon have `write` write the snapshot of this moment; until
+        then the earlier one stays valid. number: the next one, or the one after that if acts in between were lost."""
         folder = self._session(meta.session)
         folder.mkdir(exist_ok=True, mode=0o700)
         fresh = (folder / f"log-{number}.jsonl").open("wb", buffering=0)
@@ -118,9 +121,9 @@ class Store:
         return replace(meta, snapshot=number)
 
     def write(self, meta: Meta, explorer: Explorer, before: Explorer | None = None) -> tuple[Meta, int]:
-        """Write the snapshot that the log was turned for, and have it count; returns what is known of the walk then,
-        and its size in bytes. before: what the files of meta's chain hold, where changes since will do. Where it fails,
-        nothing has changed."""
+        """Write the snapshot for which `turn` was called, and make it the valid one; returns the new Meta, and the
+        snapshot's size in bytes. before: an explorer as meta's chain has it, if writing the changes since will do. If
+        this fails, the earlier snapshot stays valid."""
         folder, number = self._session(meta.session), meta.snapshot
         path = folder / f"changes-{number}"
         files: tuple[int, ...] = ()
@@ -144,8 +147,8 @@ class Store:
         return written, _size(path)
 
     def log(self, session: str, done: Done) -> None:
-        """Note what has been done. Handed to the system at once, so it outlives the process. Where that fails, the log
-        ends before this act, and takes no more until it is turned."""
+        """Add a line to a walk's log. It is handed to the system at once, so it outlives this process. Raises OSError
+        if that fails; the log then ends before this act, and takes no more lines until `turn` begins another."""
         data = line_of(done)
         lines = self._logs.get(session)
         if lines is None:
@@ -158,14 +161,14 @@ class Store:
             raise
 
     def sync(self, session: str) -> None:
-        """Wait until what was logged is on the disk itself (fsync), where a power cut leaves it."""
+        """Wait until what was logged is on the disk itself (fsync), so that it outlives a power cut."""
         lines = self._logs.get(session)
         if lines:
-            with contextlib.suppress(ValueError):  # closed in between, by a turn
+            with contextlib.suppress(ValueError):  # closed meanwhile, by `turn`
                 os.fsync(lines.fileno())
 
     def meta(self, session: str) -> Meta:
-        """What is known of a walk that is kept here."""
+        """The Meta of a walk that is kept here. Raises StoreError where there is none that can be read."""
         folder = self._session(session)
         try:
             meta = read_meta(folder / META)
@@ -183,9 +186,9 @@ class Store:
     def restored(
         self, session: str, load: Callable[..., Explorer], *, say: Callable[[Explorer], None] = lambda _: None
     ) -> Generator[None, None, tuple[Meta, Explorer, int]]:
-        """Take a walk up as it stood after the last act logged, one act at a time; returns its Meta, explorer, and the
-        number of the log that goes on from there. `say` is told of the explorer as soon as there is one, to close it
-        where this is given up."""
+        """Bring a walk back as it was after the last act in its logs; yields before each act that it does again.
+        Returns its Meta, its explorer, and the number of the new log. `say` is called with the explorer as soon as
+        there is one, so that the caller can close it if the generator is given up."""
         meta = self.meta(session)
         explorer, meta = self._loaded(meta, load)
         say(explorer)
@@ -204,12 +207,12 @@ class Store:
             if not is_whole:
                 log.error("%s is damaged: session %s is taken up as it stood before that act", path.name, session)
                 self._end_with(path, acts)
-        self.turn(meta, end)  # never on in a log whose end may be torn
+        self.turn(meta, end)  # a new log: the last line of the old one may be torn
         return meta, explorer, end
 
     def _loaded(self, meta: Meta, load: Callable[..., Explorer]) -> tuple[Explorer, Meta]:
-        """The explorer of the newest snapshot that can be read, and the walk's Meta as of that one. Raises what the
-        newest one raised where there is none."""
+        """The explorer of the newest snapshot that can be read, and the Meta that goes with it. If none can be, raises
+        what the newest one raised."""
         folder = self._session(meta.session)
         first: Exception | None = None
         chains = [meta.files[:count] for count in range(len(meta.files), 0, -1)]
@@ -226,15 +229,14 @@ class Store:
         raise first
 
     def _end_with(self, path: Path, acts: list[Done]) -> None:
-        """Cut that log to these acts and remove all later ones: what came after a lost act cannot be done without
-        it."""
+        """Cut a log down to these acts and remove all later logs: acts after a lost one cannot be done again."""
         later = [other for other in path.parent.glob("log-*.jsonl") if _number(other) > _number(path)]
         _replace(path, b"".join(map(line_of, acts)))
         for other in later:
             _remove(other)
 
     def sizes(self, meta: Meta) -> list[int]:
-        """Bytes of the files that a walk's snapshot is made of, the whole one first."""
+        """Bytes of the files of a walk's snapshot: of the whole one, then of each file of changes."""
         folder, (whole, *changes) = self._session(meta.session), meta.files
         return [_size(folder / f"snapshot-{whole}"), *(_size(folder / f"changes-{number}") for number in changes)]
 
@@ -243,14 +245,15 @@ class Store:
         shutil.rmtree(self._session(session), ignore_errors=True)
 
     def release(self, session: str) -> None:
-        """Close what is open for a walk."""
+        """Close a walk's log."""
         lines = self._logs.pop(session, None)
         if lines:
             with contextlib.suppress(OSError):
                 lines.close()
 
     def save(self, owner: str, name: str, explorer: Explorer) -> None:
-        """Write a named save of an owner's; an older one of that name is replaced once the new one is whole."""
+        """Write a named save; an older one of the same owner and name is replaced once the new one is complete. Raises
+        NameRefusedError, FullError, OSError."""
         _check_name(name)
         folder = self.folder / "saves" / owner[:32]
         folder.mkdir(exist_ok=True, mode=0o700)
@@ -267,14 +270,14 @@ class Store:
             with contextlib.suppress(OSError):
                 _remove(fresh)
             raise
-        if whole.is_dir():  # a folder cannot be replaced in one stroke
+        if whole.is_dir():  # no rename replaces a folder
             _remove(old)
             whole.rename(old)
         os.replace(fresh, whole)
         _remove(old)
 
     def find_save(self, owners: Iterable[str], name: str) -> Path:
-        """The newest save of that name that one of these owners made."""
+        """The newest save of that name by any of these owners. Raises StoreError where there is none."""
         folders = [self.folder / "saves" / owner[:32] for owner in owners if name]
         # the older one, where a server was killed just as it made way
         places = [[folder / name, folder / f".{name}.old"] for folder in folders]
@@ -299,7 +302,7 @@ class Store:
 
 
 def finished(steps: Iterator[None]):
-    """What a generator returns, once it is run to its end."""
+    """Run a generator to its end; returns what it returns."""
     while True:
         try:
             next(steps)
@@ -315,7 +318,7 @@ def _check_name(name: str) -> None:
 
 
 def _number(path: Path) -> int:
-    """That of a snapshot, of changes, or of a log; 0 for everything else."""
+    """The number in the name of a snapshot, of changes or of a log; 0 for any other file."""
     number = path.name.partition("-")[2].partition(".")[0]
     return int(number) if number.isdigit() else 0
 
@@ -326,13 +329,13 @@ def _size(path: Path) -> int:
 
 
 def _locked(path: Path) -> TextIO:
-    """An open file that only one process may hold; the system lets go of it when the process dies, however it dies."""
+    """A lock file that one process can hold at a time; the system frees it when the process ends, however it ends."""
     held = path.open("w", encoding="utf-8")
     try:
         import fcntl
 
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # Windows: two servers on one folder are then the user's to avoid
+    except ImportError:  # Windows has no fcntl: there the user must not start two servers on one folder
         pass
     except OSError as error:
         held.close()

@@ -9,8 +9,6 @@ from roam.world.emu.token_stream import StreamPasses, TokenStream
 from roam.world.transformer.cache import KVCache
 from roam.world.transformer.model import Transformer
 
-transformers = pytest.importorskip("transformers")
-
 CONFIGS = [
     ModelConfig(97, 32, 48, 2, 4, 2, 8, 1e-6, 1e6),
     ModelConfig(61, 24, 40, 3, 6, 1, 10, 1e-5, 1e4),  # heads wider together than the model, one key head
@@ -20,6 +18,7 @@ CONFIGS = [
 
 def both(config: ModelConfig) -> tuple[Transformer, torch.nn.Module]:
     """The same random weights in both; norms too, or a missing one would go unseen."""
+    transformers = pytest.importorskip("transformers")  # here, for it takes seconds, and every process collects this
     torch.manual_seed(7)
     theirs = transformers.Qwen3ForCausalLM(
         transformers.Qwen3Config(

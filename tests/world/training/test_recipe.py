@@ -4,6 +4,7 @@ import csv
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from roam.world.tokens.depth import DepthConfig
 from roam.world.tokens.painter import PainterConfig
 from roam.world.tokens.vision import VisionConfig, VisionTokenizer
 from roam.world.tokens.vocabulary import Vocabulary
+from roam.world.training import fresh
 from roam.world.training.canvases import Canvases
 from roam.world.training.depth import DepthRecipe
 from roam.world.training.dream import DreamRecipe, make_dream_batch
@@ -31,20 +33,22 @@ from roam.world.training.run import Run, learning_rate
 from roam.world.training.sizes import large
 from roam.world.training.tokenizer import TokenizerRecipe
 from roam.world.training.world_model import Stage, WorldRecipe, WorldTrainer, make_batch
+from torch import multiprocessing
 
 TINY = Recipe(
-    walks=8,
-    held_out_walks=8,
+    walks=4,
+    held_out_walks=2,
     frames=5,
-    canvas_walks=8,
+    canvas_walks=4,
     workers=1,
+    model=ModelConfig(1, 32, 48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8),
     vision=VisionConfig(widths=(8, 8, 12), heads=2),
     depth=DepthConfig(widths=(8, 8, 12), heads=2),
     tokenizer=TokenizerRecipe(steps=3, batch=2, max_seconds=1e9),
     refiner=DepthRecipe(steps=3, batch=2, max_seconds=1e9),
     world=WorldRecipe(steps=3, stages=(Stage(0.5, 2, 4, 2), Stage(1.0, 1, 5, 12)), max_seconds=1e9),
-    keyframe_walks=8,
-    keyframe_canvas_walks=8,
+    keyframe_walks=4,
+    keyframe_canvas_walks=4,
     keyframes=3,
     dreams=9,
     painter=PainterConfig(widths=(8, 8, 12), heads=2, fine=4),
@@ -56,7 +60,7 @@ TINY = Recipe(
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, loaded):
     folder = tmp_path_factory.mktemp("run")
     return folder, run_recipe(folder, TINY, stages=STAGES)
 
@@ -99,11 +103,16 @@ def test_training_goes_on_where_it_stopped(trained, tmp_path):
     assert torch.load(folder / "world" / "state.pt", weights_only=True)["step"] == 5
 
 
+def keyframes_of(folder, target):
+    """The keyframes of a run, recorded and as canvases, for another one."""
+    shutil.copytree(folder / "keyframes", target / "keyframes")
+    for path in folder.glob("keyframe-canvases-*"):
+        shutil.copy(path, target)
+
+
 def test_a_run_that_begins_with_a_checkpoint_has_its_last_stages_alone(trained, tmp_path):
     folder, checkpoint = trained
-    shutil.copytree(folder / "keyframes", tmp_path / "keyframes")
-    for path in folder.glob("keyframe-canvases-*"):
-        shutil.copy(path, tmp_path)
+    keyframes_of(folder, tmp_path)
     again = run_recipe(tmp_path, TINY, stages=("dream", "dreams", "finish", "pack"), begin=checkpoint)
     begun, done = load_checkpoint(checkpoint), load_checkpoint(again)
     for name, weight in begun.vision.state_dict().items():
@@ -263,25 +272,34 @@ def test_of_whole_frames_every_cell_is_asked_for_and_none_is_a_hole(trainer):
     assert batch.asked[:, :, -1].all() and (batch.canvases[:, :, -1] >= 0).all()
 
 
-def test_a_recipe_that_asks_for_new_walks_trains_on_them(trained, tmp_path):
-    _, begin = trained
+@pytest.fixture
+def forked(monkeypatch):
+    """Processes that render new walks are forked where that can be; those of test_fresh.py import all by themselves."""
+    if "fork" in multiprocessing.get_all_start_methods():
+        forking = SimpleNamespace(get_context=lambda _: multiprocessing.get_context("fork"))
+        monkeypatch.setattr(fresh, "multiprocessing", forking)
+
+
+def test_a_recipe_that_asks_for_new_walks_trains_on_them(trained, forked, tmp_path):
+    folder, begin = trained
+    for target in (tmp_path, tmp_path / "recorded"):
+        keyframes_of(folder, target)
     recipe = replace(TINY, fresh=1, painting=replace(TINY.painting, steps=2))
-    run_recipe(tmp_path, recipe, stages=("keyframes", "dream", "painter", "pack"), begin=begin)
+    run_recipe(tmp_path, recipe, stages=("dream", "painter", "pack"), begin=begin)
     assert (tmp_path / "fresh").is_dir()  # where the dream's walks come to
-    recorded = run_recipe(tmp_path / "recorded", replace(recipe, fresh=0), stages=("keyframes", "painter"), begin=begin)
+    recorded = run_recipe(tmp_path / "recorded", replace(recipe, fresh=0), stages=("painter",), begin=begin)
     ours, theirs = (torch.load(f / "painter" / "state.pt", weights_only=True) for f in (tmp_path, recorded.parent))
     assert ours["step"] == theirs["step"] == 2
     assert any((weight != theirs["model"][name]).any() for name, weight in ours["model"].items())
 
 
 def test_a_larger_dream_beside_the_same_tokenizer_goes_on_in_parts_and_is_packed(trained, tmp_path):
-    _, begin = trained
+    folder, begin = trained
+    keyframes_of(folder, tmp_path)
     recipe = large(replace(TINY, dream=replace(TINY.dream, steps=2)))
     model = replace(recipe.model, hidden_size=64, intermediate_size=64, num_hidden_layers=2)
-    recipe = replace(
-        recipe, model=model, keyframe_walks=8, keyframe_canvas_walks=8, dream=replace(recipe.dream, walks=1, part_mb=1)
-    )
-    checkpoint = run_recipe(tmp_path, recipe, stages=("keyframes", "dream", "pack"), begin=begin)
+    recipe = replace(recipe, model=model, dream=replace(recipe.dream, walks=1, part_mb=1))
+    checkpoint = run_recipe(tmp_path, recipe, stages=("dream", "pack"), begin=begin)
     assert load_checkpoint(checkpoint).model.config.hidden_size == 64
     parts = sorted((tmp_path / "dream").glob("*.part"))
     assert len(parts) > 1 and all(part.stat().st_size <= 1_000_000 for part in parts)

@@ -9,7 +9,6 @@ from roam.bench.guesses import contexts, decoded
 from roam.kernels.sample import head_sample
 from roam.world.engine import Engine
 from roam.world.transformer.autoregressive import decode_autoregressive, guessed, num_right
-from scipy.stats import chi2
 
 CODES, PLACES = 3, 6
 CHANCES = torch.tensor([[0.6, 0.3, 0.1], [0.1, 0.2, 0.7], [0.25, 0.5, 0.25]])  # of a code after each
@@ -46,7 +45,7 @@ def test_a_window_changes_no_token_and_saves_passes(window):
 
 
 def test_what_a_window_draws_has_the_distribution_of_the_model():
-    tokens = torch.cat([decode(Chain(torch.tensor([seed])), 4) for seed in range(3000)])
+    tokens = torch.cat([decode(Chain(torch.tensor([seed])), 4) for seed in range(1000)])  # alone, so guesses are right
     before = torch.full((CODES,), 0.0)
     before[0] = 1.0  # in the marker's place
     statistic, freedom = 0.0, 0
@@ -59,7 +58,7 @@ def test_what_a_window_draws_has_the_distribution_of_the_model():
             freedom += CODES * (CODES - 1)
         before = joint.sum(0)
     # the places' statistics hang together, so this bound is wide: twice what is exceeded once in a thousand times
-    assert statistic < 2 * chi2.ppf(0.999, freedom)
+    assert freedom == 30 and statistic < 2 * 59.70  # of chi-square with 30 degrees of freedom
 
 
 def test_a_guess_is_what_stands_above():

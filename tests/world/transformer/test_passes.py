@@ -48,7 +48,8 @@ def test_a_walk_replayed_from_captures_is_the_walk_itself(checkpoint_folder, fir
     plain, captured = served(checkpoint_folder), with_replays(checkpoint_folder)
     for engine in (plain, captured):
         engine.dida = engine.path.config = replace(engine.dida, steps=3)
-    walks = [digests(engine.session(first_frame, decoder=decoder), WALK * 2) for engine in (plain, captured)]
+    walk = WALK * 2 if decoder == "dida" else WALK  # token by token it is 65 passes a frame
+    walks = [digests(engine.session(first_frame, decoder=decoder), walk) for engine in (plain, captured)]
     assert walks[0] == walks[1]
 
 

@@ -20,23 +20,23 @@ DAMAGED = (ValueError, TypeError, AttributeError, RecursionError)  # what readin
 
 @dataclass(frozen=True)
 class Meta:
-    """What is known of a walk beside its snapshot; what meta.json holds."""
+    """What meta.json says of a walk. Acts are known by their seq; a once is a typed act (command_queue.py)."""
 
     session: str
     secret: str  # SHA-256 of the walk's token
     last: int = 0  # the highest seq of a once that was applied
-    snapshot: int = 0  # number of the snapshot that counts
+    snapshot: int = 0  # number of the valid snapshot
     format: int = FORMAT
-    is_alone: bool = False  # it shares nothing with other walks
-    guest: str = ""  # by whom it was begun, for quotas (registry.py)
-    chain: tuple[int, ...] = ()  # numbers of the snapshot's files, a whole one and changes; none: it is one whole file
-    older: int = 0  # number of a whole snapshot from before, should a disk damage this one
+    is_alone: bool = False  # it shares no engine with other walks
+    guest: str = ""  # who began it, for quotas (registry.py)
+    chain: tuple[int, ...] = ()  # numbers of the whole snapshot and the changes after it; empty: it is a whole one
+    older: int = 0  # number of the previous whole snapshot, in case the disk damages this one; 0: none
     applied: tuple[int, ...] = ()  # seqs of the newest acts that were applied
     refused: tuple[tuple[int, str], ...] = ()  # of the newest that were refused, with the reasons
     part: tuple[int, int] = (0, 0)  # seq of an act that is done in part, and how many of its steps are done
 
     def after(self, done: Done) -> Meta:
-        """What is known of the walk once that is done."""
+        """The Meta after one more line of the log."""
         if done.part[0]:
             return replace(self, part=done.part)
         part = (0, 0) if done.seq == self.part[0] else self.part

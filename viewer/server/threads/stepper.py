@@ -1,8 +1,8 @@
-"""Runs the explorers' work apart from the socket and hands the outcomes back; the socket's thread submits and collects.
+"""Runs the explorers' work on other threads than the socket's, which hands it in and collects the outcomes.
 
-Work is in strands: that of one strand is done in order, one at a time. ENGINE is the strand of all that shares an
-engine; it has a thread of its own, on which steps that wait at the same time go together, and everything else takes
-turns with them: it gets half of the time where somebody walks. All other strands share a few threads (strands.py).
+Work is sorted into strands. The work of one strand is done in order, one piece at a time. ENGINE is the strand of all
+walks that share an engine. It has its own thread, where steps that wait at the same time are taken together; other work
+on the engine gets at most half of the time while somebody walks. All other strands share a few threads (strands.py).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from .strands import Strands
 log = logging.getLogger(__name__)
 
 ENGINE, DISK = "engine", "disk"
-WALKING_S = 0.5  # after a step, for so long somebody counts as walking
+WALKING_S = 0.5  # somebody counts as walking for this long after a step
 MOST_REST_S = 2.0
-RECENT = 0.2  # weight of the newest steps in the mean time of one
+RECENT = 0.2  # weight of the newest steps in the moving average of a step's time
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class StepJob:
 
 
 class Task:
-    """A piece of work: where it returns a generator, that is run as well, a slice at a time. done: the value, or the
-    exception that it came to."""
+    """A piece of work. If it returns a generator, that is run too, one slice at a time. done: called with the value, or
+    with the exception that was raised."""
 
     def __init__(self, work: Callable[[], Any], done: Callable[[Any], None]):
         self._work, self._done = work, done
@@ -73,16 +73,19 @@ class Task:
 
 
 class Stepper:
-    """Runs work on its own threads. wake is called after each outcome, by one thread at a time; it must not block.
-    target_ms: how long the steps of one batch should take together; those that wait beyond that are another batch, so
-    that the frames of the first leave meanwhile. 0: all are one."""
+    """Runs work on its own threads.
+
+    wake: called after each outcome, by one thread at a time; must not block. target_ms: how long the steps of one batch
+    should take together. If more wait, they are split into several batches, so that the first frames can be sent while
+    the others are made. 0: they are never split.
+    """
 
     def __init__(self, explorers: Explorers, wake: Callable[[], None], *, target_ms: float = 0.0):
         self.explorers = explorers
         self.lost: list[str] | None = None  # walks that could not be kept at the end; None: the end was not reached
         explorers.beside = self.write_beside
         self._wake, self._giving = wake, threading.Lock()
-        self._target_ms, self._each_ms = target_ms, 0.0  # what one of several steps has taken lately
+        self._target_ms, self._each_ms = target_ms, 0.0  # each: what one step has taken lately, on average
         self._outcomes: deque[tuple[Callable, Any]] = deque()
         self._changed = threading.Condition()
         self._steps: deque[StepJob] = deque()
@@ -97,7 +100,7 @@ class Stepper:
         self._thread.start()
 
     def step(self, *jobs: StepJob) -> None:
-        """Take these steps; those of the engine that are submitted together begin together."""
+        """Take these steps; those that share the engine are taken together."""
         for job in jobs:
             if job.strand != ENGINE:
                 self._beside.submit(job.strand, Task(partial(self._step, [job]), _log_failure))
@@ -106,11 +109,12 @@ class Stepper:
             self._changed.notify()
 
     def submit(self, strand: str, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Have work done in a strand; `then` gets its value, or the exception, when outcomes are collected."""
+        """Have work done in a strand; `collect` calls `then` with its value, or with the exception."""
         self.chain([(strand, lambda _: work())], then)
 
     def chain(self, links: Sequence[tuple[str, Callable[[Any], Any]]], then: Callable[[Any], None]) -> None:
-        """Have work done in several strands one after the other, each given the value before; an exception ends it."""
+        """Have work done in several strands one after the other. links: (strand, work); each work is given the value of
+        the one before. `collect` calls `then` with the last value, or with the exception that ended it early."""
 
         def run(number: int, value: Any) -> None:
             if number == len(links) or isinstance(value, Exception):
@@ -122,16 +126,16 @@ class Stepper:
         run(0, None)
 
     def collect(self) -> None:
-        """Run the `then` of every outcome that is there, on the calling thread."""
+        """Call the `then` of every outcome so far, on the calling thread."""
         while self._outcomes:
             then, value = self._outcomes.popleft()
             try:
                 then(value)
-            except Exception:  # what one walk's outcome runs into is no other's business
+            except Exception:  # the outcomes of other walks must still be dealt with
                 log.exception("an outcome could not be dealt with")
 
     def stop(self, *, timeout_s: float = 20.0) -> bool:
-        """Finish what has begun, save every walk, and end the threads; False where something does not end."""
+        """Finish what has begun, save every walk, and end the threads; returns False if something does not end."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify()
@@ -148,7 +152,7 @@ class Stepper:
             self._changed.notify()
 
     def write_beside(self, awake: Awake, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Do work of the disk beside the steps, and `then`, with what came of it, in their turn."""
+        """Do work of the disk while steps go on; then call `then` with its value in the walk's strand."""
         strand = awake.meta.session if awake.meta.is_alone else ENGINE
         noted = lambda value: self._put(strand, Task(lambda: then(value), _log_failure))  # noqa: E731
         self._beside.submit(DISK, Task(work, noted))
@@ -172,13 +176,13 @@ class Stepper:
             self.lost = self.explorers.close()
 
     def _next(self) -> tuple[list[StepJob], Task | None]:
-        """The steps that wait, or a task that may have its turn; neither at the end, or where there is time to prepare
-        what comes next."""
+        """Wait for work; returns all steps that wait, or a task whose turn it is. Neither: it is the end, or there is
+        time to prepare the next step."""
         with self._changed:
             while not self._is_stopping:
                 now = time.monotonic()
                 rest_s = self._rested_at - now if self._steps or now - self._stepped_at < WALKING_S else 0.0
-                if self._tasks and rest_s <= 0:  # before steps too: of walkers who never pause one always waits
+                if self._tasks and rest_s <= 0:  # even before steps: walkers who never pause would keep it waiting
                     return [], self._tasks.popleft()
                 if self._steps:
                     steps = list(self._steps)
@@ -190,11 +194,11 @@ class Stepper:
         return [], None
 
     def _prepare(self) -> None:
-        """Prepare the next dream while nobody waits; work that comes then waits for one pass of a network at most."""
+        """Prepare the next dream while nobody waits. Work that comes meanwhile waits for one network pass at most."""
         has_work = lambda: bool(self._steps or self._tasks or self._is_stopping)  # noqa: E731
         try:
             self._may_prepare = self.explorers.prepare(has_work)
-        except Exception:  # the step itself will tell its walker
+        except Exception:  # if it goes wrong again in the step, its walker is told then
             log.exception("a step could not be prepared")
 
     def _advance(self, task: Task) -> None:
@@ -211,7 +215,7 @@ class Stepper:
             if command is None:
                 self._give(job.then, None)
         taken = [(job, command) for job, command in taken if command]
-        # each alone unless engines batch: the first frame leaves while the second is being made
+        # walks whose engine takes no batch step singly, so that the first frame can be sent while the second is made
         for group in self._batches(taken):
             steps = [
                 Step(job.controls.session, c.action, 0 if c.is_held else c.seq, c.number, c.is_last) for job, c in group
@@ -226,7 +230,7 @@ class Stepper:
     def _stepped(self, steps: list[Step]) -> list[Stepped]:
         try:
             return self.explorers.step(steps)
-        except Exception as error:  # told to those who walked; the thread goes on for all others
+        except Exception as error:  # those who walked are told; the thread must go on for the others
             log.exception("%d steps failed", len(steps))
             return [Stepped(error=error)] * len(steps)
 
@@ -236,7 +240,7 @@ class Stepper:
         return single + parted(batched, target_ms=self._target_ms, each_ms=self._each_ms)
 
     def hand_in(self, then: Callable[[Any], None], value: Any) -> None:
-        """Have `then` run with a value when outcomes are collected; from any thread."""
+        """Have `collect` call `then` with a value; from any thread."""
         self._give(then, value)
 
     def _give(self, then: Callable, value: Any) -> None:

@@ -1,7 +1,7 @@
-"""A few threads for work that shares nothing with other work: pictures, scenes, walks of their own, the disk.
+"""A few threads for work that needs no shared engine: pictures, scenes, walks with an engine of their own, the disk.
 
-Work is in strands: that of a strand is done in order, one piece at a time; whichever strand has cost least so far goes
-first, and those whose pieces are long never have all threads. Knows no walk.
+Work is sorted into strands; that of one strand is done in order, one piece at a time. The strand that has used least
+time so far goes first, and long work never takes up all threads. Knows no walk.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
-LONG_S = 0.1  # a piece of work that others should not have to wait for
+LONG_S = 0.1  # work that takes longer than this must not keep others waiting
 MAX_IDLE = 512  # strands whose cost is remembered while they have nothing to do
 
 
@@ -24,7 +24,7 @@ class Piece(Protocol):
         """Do one slice of the work; returns whether it was the last."""
 
     def give_up(self) -> None:
-        """Do no more of it."""
+        """Drop the rest of it."""
 
 
 @dataclass
@@ -40,13 +40,13 @@ class _Strand:
 
 
 class Strands:
-    """The threads; `num_threads` is at least two, one of which long work leaves to others."""
+    """The threads. num_threads: at least 2, because one is always left for short work."""
 
     def __init__(self, num_threads: int | None = None):
         count = max(2, num_threads or min(8, os.cpu_count() or 2))
         self._changed = threading.Condition()
         self._strands: dict[str, _Strand] = {}
-        self._floor_s = 0.0  # what the strand served last had spent: where a new one begins
+        self._floor_s = 0.0  # time used by the strand served last; new strands begin with it
         self._is_stopping = False
         self._threads = [
             threading.Thread(target=self._run, name=f"roam-beside-{number}", daemon=True) for number in range(count)
@@ -60,12 +60,12 @@ class Strands:
         with self._changed:
             known = self._strands.setdefault(strand, _Strand(spent_s=self._floor_s))
             if not known.waiting and not known.is_running:
-                known.spent_s = max(known.spent_s, self._floor_s)  # nobody saves up by doing nothing
+                known.spent_s = max(known.spent_s, self._floor_s)  # a strand that was idle gets no advantage from it
             known.waiting.append(piece)
             self._changed.notify()
 
     def stop(self, *, timeout_s: float = 10.0) -> None:
-        """Finish the slices that have begun; what else waits is given up."""
+        """Finish the slices that have begun, and drop all other work."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify_all()
@@ -92,7 +92,7 @@ class Strands:
                 self._changed.notify_all()
 
     def _taken(self) -> _Strand | None:
-        """The strand whose turn it is, once there is one; None at the end."""
+        """Wait for a strand with work, and take the one whose turn it is; None at the end."""
         with self._changed:
             while not self._is_stopping:
                 running = sum(strand.is_running and strand.is_long for strand in self._strands.values())
