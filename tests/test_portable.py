@@ -67,7 +67,7 @@ def test_every_text_is_read_and_written_as_utf_8():
     texts = [(where, call) for where, call in opened if "b'" not in ast.unparse(call)]
     assert named and texts
     wrong = [where for where, call in (*named, *texts) if "encoding" not in keywords(call)]
-    ours = {"viewer/play/keymap.py", "viewer/play/script.py"}  # texts.read_text
+    ours = {f"viewer/play/{name}.py" for name in ("action_log", "keymap", "script")}  # texts.read_text
     assert {where.split(":")[0] for where in wrong} <= ours
 
 

@@ -27,9 +27,19 @@ _EXIF, _FOCAL_35MM, _ORIENTATION = 0x8769, 0xA405, 0x0112
 _FILM_DIAGONAL_MM = math.hypot(36, 24)
 # what decoders of many authors raise at what is damaged
 _NOT_READ = (
-    OSError, ValueError, SyntaxError, EOFError, LookupError, ArithmeticError, RuntimeError, TypeError, AttributeError,
-    AssertionError, struct.error, zlib.error,
-)  # fmt: skip
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+    zlib.error,
+)
 
 
 class PictureError(ValueError):
