@@ -1,7 +1,7 @@
 # Sets up its own .venv, then runs: `make play` walks, `make test` checks, `make lint` only reads the code.
 # `make test-engines` tests the clients in browsers and game engines, which it installs; `make test` names what it skips.
-# `make test-isa` runs what computes as on older processors, which this one is held to. `make mutants` damages the code
-# and counts how much of that the tests notice, which takes an hour or two.
+# `make test-isa` runs what torch computes as on older processors, which this one is held to. `make mutants` damages the
+# code and counts how much of that the tests notice, which takes an hour or two.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
@@ -9,7 +9,10 @@ TESTED := .venv/.ready-to-test
 # three processes, for some tests wait, each file of tests in one of them, the longest first (tests/conftest.py), and
 # one thread each: make test JOBS=8
 SHARED := -n $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder
-NUMERIC := tests/kernels tests/world/spatial $(addprefix tests/world/,tokens/test_depth.py transformer/test_passes.py \
+# What torch computes on a CPU. Not what a processor's instructions have no part in: Triton's kernels in its interpreter
+# (numpy) and compiled for GPUs; world/spatial, which numba compiles for the processor that it finds.
+KERNELS := tests/kernels $(addprefix --ignore=tests/kernels/test_,interpreter.py compile.py)
+NUMERIC := $(KERNELS) $(addprefix tests/world/,tokens/test_depth.py transformer/test_passes.py spatial/test_parts.py \
 	test_dreaming.py test_session.py)
 
 .PHONY: play test test-all test-engines test-isa mutants lint docs setup
@@ -31,8 +34,9 @@ test-all: lint $(TESTED)
 
 # AVX2 without bf16, as most laptops have; then no vector instructions at all, as far as torch lets itself be held.
 test-isa: $(TESTED)
-	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest $(NUMERIC) $(ARGS)
-	ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest tests/kernels $(ARGS)
+	OMP_NUM_THREADS=1 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 \
+		$(BIN)/python -m pytest -n 2 --dist loadfile $(NUMERIC) $(ARGS)
+	ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest $(KERNELS) $(ARGS)
 
 mutants: $(TESTED)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation.py --seed $(or $(SEED),1) $(ARGS)
@@ -59,7 +63,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/roam doctor --warm || true
 	touch $(STAMP)
 
-# What only tests need, and is too heavy for those who come to walk.
+# What only tests need, and is too heavy for those who come to walk: the extra `panda`, by its one package, for pip would
+# look through all others once more.
 $(TESTED): $(STAMP)
-	$(BIN)/python -m pip install --progress-bar on -c constraints.txt -e '.[dev,panda]'
+	$(BIN)/python -m pip install --progress-bar on -c constraints.txt panda3d
 	touch $(TESTED)
