@@ -66,5 +66,5 @@ $(STAMP): pyproject.toml constraints.txt
 # What only tests need, and is too heavy for those who come to walk: the extra `panda`, by its one package, for pip would
 # look through all others once more.
 $(TESTED): $(STAMP)
-	$(BIN)/python -m pip install --progress-bar on -c constraints.txt panda3d
+	$(BIN)/python -m pip install --progress-bar on -c constraints.txt 'panda3d>=1.10.14'
 	touch $(TESTED)
