@@ -20,6 +20,13 @@ def large(recipe: Recipe) -> Recipe:
     return replace(recipe, model=model, dream=dream, guide=guide)
 
 
+def going_on(recipe: Recipe) -> Recipe:
+    """The recipe whose tokenizer and depth go on from weights that have learnt already, at about half the rates: codes
+    then go on to mean about what they meant to what dreams."""
+    tokenizer = replace(recipe.tokenizer, peak=7e-4, polish_peak=3e-4)
+    return replace(recipe, tokenizer=tokenizer, refiner=replace(recipe.refiner, peak=7e-4))
+
+
 def on_gpu(recipe: Recipe) -> Recipe:
     """The recipe with batches that fill a GPU, and as many new walks as the cores beside it render: in a minute it has
     seen all that was recorded."""
