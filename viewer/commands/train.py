@@ -82,7 +82,7 @@ def recipe_of(order: TrainOrder):
     from ...world.training.sizes import SIZES, going_on, on_gpu, within
 
     recipe = replace(SIZES[order.size](Recipe()), data="" if order.data is None else str(order.data.absolute()))
-    if order.begin is not None:
+    if order.begin is not None and order.data is not None:
         recipe = going_on(recipe)
     if order.device.startswith("cuda"):
         recipe = on_gpu(recipe)

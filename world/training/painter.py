@@ -390,7 +390,7 @@ def _true_losses(
     return {
         "pixels": mean((made - true.pixels).abs().mean(1)),
         "gradients": _gradient_loss(pixels, true.pixels),
-        "textures": _texture_loss(pixels, true.pixels),
+        "textures": texture_loss(pixels, true.pixels),
         "depth": mean((made_depth - true.log_depth).abs()) + _gradient_loss(log_depth, true.log_depth),
     }
 
@@ -416,7 +416,7 @@ def _gradient_loss(made: Tensor, truth: Tensor) -> Tensor:
     return (off[..., 1:] - off[..., :-1]).abs().mean() + (off[..., 1:, :] - off[..., :-1, :]).abs().mean()
 
 
-def _texture_loss(made: Tensor, truth: Tensor) -> Tensor:
+def texture_loss(made: Tensor, truth: Tensor) -> Tensor:
     """How far the mean gradient of patches of KEPT pixels is off, at full, half and quarter size."""
 
     def steep(x: Tensor, size: int) -> Tensor:

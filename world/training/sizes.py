@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import Any
 
 from ..config import ModelConfig
 from .recipe import FEWEST_DREAMS, Recipe
+
+# what has learnt for long needs no guidance, and cells that are decided few at a time fit together
+UNGUIDED: dict[str, Any] = dict(dream_steps=16, dream_temperature=1.1, dream_guidance=1.0, dream_holes=2)
 
 
 def large(recipe: Recipe) -> Recipe:
@@ -21,10 +25,15 @@ def large(recipe: Recipe) -> Recipe:
 
 
 def going_on(recipe: Recipe) -> Recipe:
-    """The recipe whose tokenizer and depth go on from weights that have learnt already, at about half the rates: codes
-    then go on to mean about what they meant to what dreams."""
-    tokenizer = replace(recipe.tokenizer, peak=7e-4, polish_peak=3e-4)
-    return replace(recipe, tokenizer=tokenizer, refiner=replace(recipe.refiner, peak=7e-4))
+    """The recipe that goes on from a model in worlds of others: tokenizer and depth at about half the rates, so that
+    less is unlearnt; a painter that gets textures before its discriminators have learnt what they look like there."""
+    return replace(
+        recipe,
+        tokenizer=replace(recipe.tokenizer, peak=7e-4, polish_peak=3e-4),
+        refiner=replace(recipe.refiner, peak=7e-4),
+        painting=replace(recipe.painting, texture_weight=1.0),
+        dida=replace(recipe.dida, **UNGUIDED),
+    )
 
 
 def on_gpu(recipe: Recipe) -> Recipe:
@@ -36,8 +45,7 @@ def on_gpu(recipe: Recipe) -> Recipe:
         dream=replace(recipe.dream, steps=10**6, **batches),
         guide=replace(recipe.guide, run=replace(recipe.guide.run, steps=10**6, **batches)),
         painting=replace(recipe.painting, steps=10**6, batch=24, look_every=250),
-        # what has learnt for long needs no guidance, and cells that are decided few at a time fit together
-        dida=replace(recipe.dida, dream_steps=16, dream_temperature=1.1, dream_guidance=1.0, dream_holes=2),
+        dida=replace(recipe.dida, **UNGUIDED),
         fresh=0 if recipe.data else max(1, (os.cpu_count() or 1) - 4),
     )
 

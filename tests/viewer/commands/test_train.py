@@ -50,3 +50,4 @@ def test_where_other_worlds_are_learnt_from_a_model_its_tokenizer_and_depth_go_o
     assert stages_of(order)[:3] == ("tokenizer", "depth", "keyframes") and "world" not in stages_of(order)
     anew, on = recipe_of(TrainOrder(Path("mine"))), recipe_of(order)
     assert 0 < on.tokenizer.peak < anew.tokenizer.peak and 0 < on.refiner.peak < anew.refiner.peak
+    assert on.painting.texture_weight > anew.painting.texture_weight == 0 and on.dida.dream_guidance == 1

@@ -9,6 +9,7 @@ from roam.world.checkpoint import EMBEDDED, load_checkpoint
 from roam.world.tokens.painter import Painter
 from roam.world.tokens.vision import VisionTokenizer
 from roam.world.training.depth import DepthRecipe
+from roam.world.training.painter import texture_loss
 from roam.world.training.recipe import Recipe, run_recipe
 from roam.world.training.tokenizer import TokenizerRecipe
 
@@ -45,3 +46,13 @@ def test_a_painter_follows_what_the_decoder_it_began_as_has_learnt():
     for name in ("first", "whole1", "near2", "up1", "low1", "out"):
         for key, weight in getattr(wanted, name).state_dict().items():
             torch.testing.assert_close(getattr(painter, name).state_dict()[key], weight)
+
+
+def test_textures_are_asked_for_wherever_their_edges_lie():
+    """Another draw of the same texture is right, its mean colour is not, and noise of every pixel's own less so."""
+    torch.manual_seed(0)
+    coarse = lambda: torch.nn.functional.interpolate(torch.rand(2, 3, 32, 32), scale_factor=4)  # noqa: E731
+    truth, another = coarse(), coarse()
+    flat, noise = truth.mean((2, 3), keepdim=True).expand_as(truth), torch.rand(truth.shape)
+    losses = [texture_loss(made, truth).item() for made in (truth, another, flat, noise)]
+    assert losses[0] == 0 and losses[1] < 0.5 * min(losses[2:])
