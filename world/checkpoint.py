@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 EMBEDDED = Path(__file__).parent / "weights"
 LARGE = EMBEDDED / "large"
+DOOM = EMBEDDED / "doom"
+SHIPPED = {"embedded": EMBEDDED, "large": LARGE, "doom": DOOM}
 FORMAT = 1
 
 
@@ -146,12 +148,12 @@ def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.dev
 
 
 def folder_of(name: str | Path | None) -> Path:
-    """The folder of a model: None or "embedded" for the one in the package, "large" for the larger one beside it,
-    unless there is a folder of that name here."""
+    """The folder of a model: None or "embedded" for the one in the package, "large" for the larger one and "doom" for
+    the one of Doom's levels beside it, unless there is a folder of that name here."""
     if name is None:
         return EMBEDDED
     folder = Path(name)
-    return folder if folder.exists() else {"embedded": EMBEDDED, "large": LARGE}.get(str(name), folder)
+    return folder if folder.exists() else SHIPPED.get(str(name), folder)
 
 
 def _read_config(folder: Path) -> dict:

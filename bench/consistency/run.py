@@ -135,9 +135,9 @@ def episodes_of(
     for task in tasks:
         for mode in modes:
             for number in range(_scenes_of(task, form)):
-                paths = build(task, number, mode=mode, form=form, split=split, world=world)
+                most = None if number < form.scenes else 1  # of scenes beyond, T11's half turn alone
+                paths = build(task, number, mode=mode, form=form, split=split, world=world, most=most)
                 far = [e for e in paths if number < form.long_scenes or (e.gap or 0) <= SHORT_GAP]
-                far = far if number < form.scenes else far[:1]  # of scenes beyond, T11's half turn alone
                 asked = two_of(seeds) if task in TWICE else seeds
                 episodes += [replace(episode, seed=seed) for seed in asked for episode in far]
     return episodes

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-Model = Annotated[Path | None, typer.Option(help="Folder of weights, or large; without it, the embedded model.")]
+Model = Annotated[Path | None, typer.Option(help="Folder of weights, large or doom; without it, the embedded model.")]
 # what official Emu3.5 folders need or take besides
 Vision = Annotated[Path | None, typer.Option(help="Folder of the vision tokenizer, for official Emu3.5 folders.")]
 Precision = Annotated[str | None, typer.Option(help="Official models: float32, bfloat16, float16, fp8, int8 or int4.")]

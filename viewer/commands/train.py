@@ -67,20 +67,23 @@ def train(order: TrainOrder) -> Path:
 
 
 def stages_of(order: TrainOrder) -> tuple[str, ...]:
-    """The stages that are asked for, or all that the data allow: the last ones, where a run begins with a model."""
+    """The stages that are asked for, or all that the data allow: where a run begins with a model, the last ones, and on
+    recordings of other worlds tokenizer and depth before them."""
     from ...world.training.recipe import STAGES, USUAL, stages_for
 
     known = USUAL if order.data is None else stages_for(order.data)
-    later = STAGES[STAGES.index("keyframes") :]
-    return order.stages or tuple(stage for stage in known if order.begin is None or stage in later)
+    again = STAGES[STAGES.index("keyframes") :] + (() if order.data is None else ("tokenizer", "depth"))
+    return order.stages or tuple(stage for stage in known if order.begin is None or stage in again)
 
 
 def recipe_of(order: TrainOrder):
     """The recipe with the order's numbers in it."""
     from ...world.training.recipe import Recipe
-    from ...world.training.sizes import SIZES, on_gpu, within
+    from ...world.training.sizes import SIZES, going_on, on_gpu, within
 
     recipe = replace(SIZES[order.size](Recipe()), data="" if order.data is None else str(order.data.absolute()))
+    if order.begin is not None and order.data is not None:
+        recipe = going_on(recipe)
     if order.device.startswith("cuda"):
         recipe = on_gpu(recipe)
     if order.minutes is not None:

@@ -112,6 +112,16 @@ class Painter(nn.Module):
             if name:
                 getattr(self, name).load_state_dict(layer.state_dict())
 
+    @torch.no_grad()
+    def follow(self, before: VisionTokenizer, after: VisionTokenizer) -> None:
+        """Add what a tokenizer's decoder has learnt from before to after to the layers that began as that decoder, so
+        that a painter of the one's codes can go on with those of the other (task arithmetic, arXiv 2212.04089)."""
+        for name, old, new in zip(_DECODER, before.decoder, after.decoder, strict=False):
+            if name:
+                learnt = new.state_dict()
+                for key, weight in getattr(self, name).state_dict().items():
+                    weight.add_(learnt[key] - old.state_dict()[key])
+
     def served(self, dtype: torch.dtype) -> Painter:
         """A copy to run and not to train, in `dtype` but for the last convolution, which decides depth."""
         last = self.out if self.fine is None else self.fine[-1]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...kernels.conv import channels_last
@@ -50,10 +50,12 @@ def train_depth(
     config: DepthConfig,
     vision: VisionTokenizer,
     *,
+    begin: nn.Module | None = None,
     device: str = "cpu",
     progress=None,
 ) -> DepthRefiner:
-    """Train (or go on training) in `folder`; returns the averaged refiner.
+    """Train (or go on training) in `folder`; returns the averaged refiner. begin: one to go on from, if it is of
+    the same size.
 
     progress: called with (share done, the log row) now and then.
     """
@@ -61,6 +63,8 @@ def train_depth(
     run = Run(folder)  # whose clock starts here
     torch.manual_seed(recipe.seed)
     model = channels_last(DepthRefiner(config)).to(device)
+    if begin is not None and getattr(begin, "config", None) == config:
+        model.load_state_dict(begin.state_dict())
     vision = vision.to(device)
     optimizers = make_optimizers(model, recipe)
     average, step = Average(model), 0

@@ -45,12 +45,12 @@ KEPT = 8  # pixels a side, over whose mean what was dreamt has to stay what it i
 @dataclass(frozen=True)
 class PainterRecipe:
     """steps and max_seconds: whichever ends first; stop_at: the step after which a run ends, wherever its rates are.
-    batch: samples with a truth; dreamt: samples with dreamt codes. Weights of the losses: gradient and depth beside
-    pixels' 1; adversarial and matching, which grow until the share `adversarial_from`; dreamt_adversarial_weight and
-    kept_weight, of samples with dreamt codes; known_weight of a pixel that is known beside one that is not.
-    Probabilities: tired, that codes of holes are hurt, each with `hurt`, by steps of the lattice; earlier, that a view
-    before the last is known too; off, that a view's depth is off. look_every: steps from one look at what is held out,
-    and one saved state, to the next."""
+    batch: samples with a truth; dreamt: samples with dreamt codes. Weights of the losses: gradient, texture and depth
+    beside pixels' 1 (texture alone asks for no blur where codes leave open what is true); adversarial and matching,
+    which grow until the share `adversarial_from`; dreamt_adversarial_weight and kept_weight, of samples with dreamt
+    codes; known_weight of a pixel that is known beside one that is not. Probabilities: tired, that codes of holes are
+    hurt, each with `hurt`, by steps of the lattice; earlier, that a view before the last is known too; off, that a
+    view's depth is off. look_every: steps from one look at what is held out, and one saved state, to the next."""
 
     steps: int = 30_000
     stop_at: int | None = None
@@ -61,6 +61,7 @@ class PainterRecipe:
     max_seconds: float = 4700.0
     seed: int = 6
     gradient_weight: float = 0.5
+    texture_weight: float = 0.0
     depth_weight: float = 0.3
     adversarial_weight: float = 0.03
     matching_weight: float = 0.5
@@ -204,18 +205,10 @@ def as_sample(glimpses: list[Glimpse], codes: Tensor, vision: VisionTokenizer, r
     return Sample(to_unit(truth), as_log(depth), points, known, torch.from_numpy(noise).to(codes.device))
 
 
-def _together(a: Sample, b: Sample) -> Sample:
-    known = Known(*(_joined(getattr(a.known, f.name), getattr(b.known, f.name)) for f in fields(Known)))
-    return Sample(
-        _joined(a.pixels, b.pixels),
-        _joined(a.log_depth, b.log_depth),
-        _joined(a.points, b.points),
-        known,
-        _joined(a.noise, b.noise),
-    )
-
-
-def _joined(a: Tensor, b: Tensor) -> Tensor:
+def _together(a, b):
+    """Two samples as one, or what they hold."""
+    if not isinstance(a, Tensor):
+        return type(a)(*(_together(getattr(a, part.name), getattr(b, part.name)) for part in fields(a)))
     both = torch.cat([a, b])
     return both.contiguous(memory_format=torch.channels_last) if both.ndim == 4 else both
 
@@ -302,7 +295,7 @@ def train_painter(
     return kept
 
 
-LOSSES = ("pixels", "gradients", "depth", "kept", "adversarial", "dreamt_adversarial", "matching", "judged")
+LOSSES = ("pixels", "gradients", "textures", "depth", "kept", "adversarial", "dreamt_adversarial", "matching", "judged")
 
 
 def make_painter_optimizers(model: Painter, judge: nn.Module, recipe: PainterRecipe) -> list[torch.optim.Optimizer]:
@@ -373,6 +366,7 @@ def _painter_step(
     weights = {
         "pixels": 1.0,
         "gradients": recipe.gradient_weight,
+        "textures": recipe.texture_weight,
         "depth": recipe.depth_weight,
         "kept": recipe.kept_weight,
         "adversarial": ramp * recipe.adversarial_weight,
@@ -396,6 +390,7 @@ def _true_losses(
     return {
         "pixels": mean((made - true.pixels).abs().mean(1)),
         "gradients": _gradient_loss(pixels, true.pixels),
+        "textures": texture_loss(pixels, true.pixels),
         "depth": mean((made_depth - true.log_depth).abs()) + _gradient_loss(log_depth, true.log_depth),
     }
 
@@ -421,6 +416,17 @@ def _gradient_loss(made: Tensor, truth: Tensor) -> Tensor:
     return (off[..., 1:] - off[..., :-1]).abs().mean() + (off[..., 1:, :] - off[..., :-1, :]).abs().mean()
 
 
+def texture_loss(made: Tensor, truth: Tensor) -> Tensor:
+    """How far the mean gradient of patches of KEPT pixels is off, at full, half and quarter size."""
+
+    def steep(x: Tensor, size: int) -> Tensor:
+        x = F.avg_pool2d(x, size)
+        right, down = (x[..., 1:] - x[..., :-1]).abs().mean(1), (x[..., 1:, :] - x[..., :-1, :]).abs().mean(1)
+        return F.avg_pool2d(F.pad(right, (0, 1)) + F.pad(down, (0, 0, 0, 1)), KEPT // size)
+
+    return torch.stack([(steep(made, size) - steep(truth, size)).abs().mean() for size in (1, 2, 4)]).mean()
+
+
 MEASURES = ("hole_l1", "hole_sharpness", "hole_depth")
 
 
@@ -438,13 +444,6 @@ def evaluate_painter(model: Painter, vision: VisionTokenizer, walks: Walks, reci
             ((x[:, :, 1:, 1:] - x[:, :, 1:, :-1]).abs() + (x[:, :, 1:, 1:] - x[:, :, :-1, 1:]).abs()).mean(1)
             for x in (made, sample.pixels)
         ]
-        off = (made - sample.pixels).abs().mean(1)
-        parts = [
-            off[hole].sum(),
-            hole.sum(),
-            steep[0][inner].sum(),
-            steep[1][inner].sum(),
-            (depth - sample.log_depth).abs()[hole].sum(),
-        ]
-        sums += [part.item() for part in parts]
+        off, far = (made - sample.pixels).abs().mean(1), (depth - sample.log_depth).abs()
+        sums += [x.sum().item() for x in (off[hole], hole, steep[0][inner], steep[1][inner], far[hole])]
     return dict(zip(MEASURES, (sums[0] / sums[1], sums[2] / sums[3], sums[4] / sums[1]), strict=True))

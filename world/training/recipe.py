@@ -39,20 +39,9 @@ from .tokenizer import TokenizerRecipe, train_tokenizer
 from .world_model import WorldRecipe, WorldTrainer, train_world_model
 
 log = logging.getLogger(__name__)
-STAGES = (
-    "record",
-    "tokenizer",
-    "depth",
-    "canvases",
-    "world",
-    "keyframes",
-    "dream",
-    "guide",
-    "painter",
-    "dreams",
-    "finish",
-    "pack",
-)
+
+STAGES: tuple[str, ...] = ("record", "tokenizer", "depth", "canvases", "world")
+STAGES += ("keyframes", "dream", "guide", "painter", "dreams", "finish", "pack")
 USUAL = tuple(stage for stage in STAGES if stage != "guide")  # what the weights that ship have been through
 BEGIN = "begin"  # the folder of the checkpoint that a run goes on from
 DREAMS = "dreams.safetensors"
@@ -137,11 +126,22 @@ def stages_for(data: str | Path) -> tuple[str, ...]:
 
 
 def _recordings(folder: Path, recipe: Recipe) -> Path:
-    return Path(recipe.data) if recipe.data else folder / "recordings"
+    return Path(recipe.data or folder / "recordings")
 
 
 def _keyframe_recordings(folder: Path, recipe: Recipe) -> Path:
-    return Path(recipe.data) / "keyframes" if recipe.data else folder / "keyframes"
+    return Path(recipe.data or folder) / "keyframes"
+
+
+def _pictures(folder: Path, recipe: Recipe) -> Path:
+    """The recordings with the more walks, for what learns from single frames."""
+    both = _recordings(folder, recipe), _keyframe_recordings(folder, recipe)
+    return max(both, key=lambda kind: len(list(kind.glob("train-*.safetensors"))))
+
+
+def _begun(folder: Path) -> Checkpoint | None:
+    """The checkpoint that a run began with."""
+    return load_checkpoint(folder / BEGIN) if (folder / BEGIN).exists() else None
 
 
 def _record(folder: Path, recipe: Recipe, device: str, report) -> None:
@@ -155,10 +155,11 @@ def _record(folder: Path, recipe: Recipe, device: str, report) -> None:
 
 def _tokenizer(folder: Path, recipe: Recipe, device: str, report) -> None:
     train_tokenizer(
-        _recordings(folder, recipe),
+        _pictures(folder, recipe),
         folder / "tokenizer",
         recipe.tokenizer,
         recipe.vision,
+        begin=None if (begun := _begun(folder)) is None else begun.vision,
         device=device,
         progress=report,
     )
@@ -166,11 +167,12 @@ def _tokenizer(folder: Path, recipe: Recipe, device: str, report) -> None:
 
 def _depth(folder: Path, recipe: Recipe, device: str, report) -> None:
     train_depth(
-        _recordings(folder, recipe),
+        _pictures(folder, recipe),
         folder / "depth",
         recipe.refiner,
         recipe.depth,
         load_tokenizer(folder),
+        begin=None if (begun := _begun(folder)) is None else begun.depth,
         device=device,
         progress=report,
     )
@@ -238,11 +240,11 @@ def _keyframes(folder: Path, recipe: Recipe, device: str, report) -> None:
 
 def _dream(folder: Path, recipe: Recipe, device: str, report) -> None:
     trainer = make_trainer(folder, recipe)
-    begun = load_checkpoint(folder / BEGIN).model if (folder / BEGIN).exists() else None
+    begun = _begun(folder)
     if begun is None:
         trainer.load_state_dict(_state(folder / "world")["average"])
-    elif begun.config == trainer.transformer.config:
-        trainer.begin_as(begun)
+    elif begun.model.config == trainer.transformer.config:
+        trainer.begin_as(begun.model)
     train, dev = _keyframe_canvases(folder)
     with _growing(train, folder, recipe) as data:
         train_dream(data, dev, folder / "dream", recipe.dream, trainer, device=device, progress=report)
@@ -291,7 +293,6 @@ def _keyframe_canvases(folder: Path) -> tuple[Canvases, Canvases]:
 
 
 def _painter(folder: Path, recipe: Recipe, device: str, report) -> None:
-    begun = load_checkpoint(folder / BEGIN).painter if (folder / BEGIN).exists() else None
     walks, held_out = _painted_walks(folder, recipe)
     with _glimpses(folder, recipe) as glimpses:
         train_painter(
@@ -301,7 +302,7 @@ def _painter(folder: Path, recipe: Recipe, device: str, report) -> None:
             recipe.painting,
             recipe.painter,
             load_tokenizer(folder),
-            begin=begun,
+            begin=_begun_painter(folder),
             glimpses=glimpses,
             device=device,
             progress=report,
@@ -345,7 +346,15 @@ def _newest_painter(folder: Path) -> Painter | None:
     for stage in ("finish", "painter"):
         if (folder / stage / "state.pt").exists():
             return _averaged(folder / stage, Painter, PainterConfig)
-    return load_checkpoint(folder / BEGIN).painter if (folder / BEGIN).exists() else None
+    return _begun_painter(folder)
+
+
+def _begun_painter(folder: Path) -> Painter | None:
+    begun = _begun(folder)
+    painter = None if begun is None else begun.painter
+    if begun and painter and isinstance(begun.vision, VisionTokenizer):
+        painter.follow(begun.vision, load_tokenizer(folder))
+    return painter
 
 
 def _pack(folder: Path, recipe: Recipe, device: str, report) -> None:
@@ -369,8 +378,7 @@ def _unpainted(folder: Path, recipe: Recipe) -> Checkpoint:
     if (dreamt := guided or read_state(folder / "dream")) is not None:
         trainer.load_state_dict(dreamt["average"])
         model = trainer.exported()
-    elif (folder / BEGIN).exists():
-        begun = load_checkpoint(folder / BEGIN)
+    elif (begun := _begun(folder)) is not None:
         model, dida = begun.model, replace(dida, dream_guidance=begun.dida.dream_guidance)
     else:
         trainer.load_state_dict(_state(folder / "world")["average"])
@@ -406,19 +414,19 @@ def make_trainer(folder: Path, recipe: Recipe) -> WorldTrainer:
 
 def load_tokenizer(folder: Path) -> VisionTokenizer:
     """The averaged tokenizer of a run, its weights rounded to the float16 that ships, so that all later stages and
-    every user see the same codes."""
-    if (folder / BEGIN).exists():
-        vision = load_checkpoint(folder / BEGIN).vision
+    every user see the same codes; that of the model that the run began with, where it has trained none."""
+    if (begun := _begun(folder)) is not None and read_state(folder / "tokenizer") is None:
+        vision = begun.vision
         assert isinstance(vision, VisionTokenizer), "a folder of ours has our tokenizer"
         return vision
     return _averaged(folder / "tokenizer", VisionTokenizer, VisionConfig)
 
 
 def load_refiner(folder: Path, recipe: Recipe) -> DepthRefiner | None:
-    """The averaged depth refiner of a run, rounded as it ships; None where there is none: its recordings, or the
-    model that it began with, have no depth."""
-    if (folder / BEGIN).exists():
-        return load_checkpoint(folder / BEGIN).depth
+    """The averaged depth refiner of a run, rounded as it ships; that of the model that the run began with, where it has
+    trained none; None where there is none: its recordings, or the model that it began with, have no depth."""
+    if (begun := _begun(folder)) is not None and read_state(folder / "depth") is None:
+        return begun.depth
     if recipe.data and "depth" not in stages_for(recipe.data):
         return None
     return _averaged(folder / "depth", DepthRefiner, DepthConfig)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import Any
 
 from ..config import ModelConfig
 from .recipe import FEWEST_DREAMS, Recipe
+
+# what has learnt for long needs no guidance, and cells that are decided few at a time fit together
+UNGUIDED: dict[str, Any] = dict(
+    dream_steps=6, dream_temperature=1.1, dream_guidance=1.0, dream_holes=2, dream_corrections=6
+)
 
 
 def large(recipe: Recipe) -> Recipe:
@@ -20,6 +26,18 @@ def large(recipe: Recipe) -> Recipe:
     return replace(recipe, model=model, dream=dream, guide=guide)
 
 
+def going_on(recipe: Recipe) -> Recipe:
+    """The recipe that goes on from a model in worlds of others: tokenizer and depth at about half the rates, so that
+    less is unlearnt; a painter that gets textures before its discriminators have learnt what they look like there."""
+    return replace(
+        recipe,
+        tokenizer=replace(recipe.tokenizer, peak=7e-4, polish_peak=3e-4),
+        refiner=replace(recipe.refiner, peak=7e-4),
+        painting=replace(recipe.painting, texture_weight=1.0),
+        dida=replace(recipe.dida, **UNGUIDED),
+    )
+
+
 def on_gpu(recipe: Recipe) -> Recipe:
     """The recipe with batches that fill a GPU, and as many new walks as the cores beside it render: in a minute it has
     seen all that was recorded."""
@@ -29,15 +47,7 @@ def on_gpu(recipe: Recipe) -> Recipe:
         dream=replace(recipe.dream, steps=10**6, **batches),
         guide=replace(recipe.guide, run=replace(recipe.guide.run, steps=10**6, **batches)),
         painting=replace(recipe.painting, steps=10**6, batch=24, look_every=250),
-        # what has learnt for long needs no guidance, and cells that are decided anew beside the others fit together
-        dida=replace(
-            recipe.dida,
-            dream_steps=6,
-            dream_temperature=1.1,
-            dream_guidance=1.0,
-            dream_holes=2,
-            dream_corrections=6,
-        ),
+        dida=replace(recipe.dida, **UNGUIDED),
         fresh=0 if recipe.data else max(1, (os.cpu_count() or 1) - 4),
     )
 

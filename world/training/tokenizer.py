@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...kernels.conv import channels_last
 from ..tokens.vision import MAX_DEPTH, VisionConfig, VisionTokenizer, to_unit
@@ -55,10 +55,12 @@ def train_tokenizer(
     recipe: TokenizerRecipe,
     config: VisionConfig,
     *,
+    begin: nn.Module | None = None,
     device: str = "cpu",
     progress=None,
 ) -> VisionTokenizer:
-    """Train (or go on training) in `folder`; returns the averaged tokenizer.
+    """Train (or go on training) in `folder`; returns the averaged tokenizer. begin: one to go on from, if it is
+    of the same size.
 
     progress: called with (share done, the log row) now and then.
     """
@@ -66,6 +68,8 @@ def train_tokenizer(
     run = Run(folder)  # whose clock starts here
     torch.manual_seed(recipe.seed)
     model = channels_last(VisionTokenizer(config)).to(device)
+    if begin is not None and getattr(begin, "config", None) == config:
+        model.load_state_dict(begin.state_dict())
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.peak, betas=(0.9, 0.95), weight_decay=0.01)
     average, step = Average(model), 0
     if state := run.resume():

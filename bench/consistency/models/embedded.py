@@ -1,6 +1,6 @@
 """Our own model as a row: a checkpoint through Engine and Session, whole or with a part of it taken away.
 
-Specs: "embedded" or a folder of weights with a slash in it, then ":" and any of
+Specs: "embedded", "large", "doom" or a folder of weights with a slash in it, then ":" and any of
     memory=off         no remembered views: canvases start from the frame before, and only the window is read
     actions=shuffled   told to do something else than what is asked
     weights=untrained  the same tokenizer, and a transformer with random weights

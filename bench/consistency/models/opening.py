@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 
+from ....world.checkpoint import SHIPPED
 from ..questions.episode import BenchError
 from .adapters import WorldModel
 from .baselines import BASELINES
@@ -14,15 +15,16 @@ from .videos import VideoFolder
 def open_model(spec: str) -> WorldModel:
     """The model that a spec names.
 
-    A baseline's name ("truth", "retrieval", ...); "embedded", or "embedded:OPTIONS" and "FOLDER:OPTIONS" with options
-    like memory=off,actions=shuffled,weights=untrained; "videos:FOLDER"; or "package.module:Class" of your own.
+    A baseline's name ("truth", "retrieval", ...); "embedded", "large" or "doom", which ship, or "FOLDER/", each with
+    ":" and options like memory=off,actions=shuffled,weights=untrained if wanted; "videos:FOLDER"; or
+    "package.module:Class" of your own.
     """
     name, _, rest = spec.partition(":")
     if spec in BASELINES:
         return BASELINES[spec]()
     if name == "videos":
         return VideoFolder(rest)
-    if name == "tokenizer" or name == "embedded" or "/" in name:
+    if name == "tokenizer" or name in SHIPPED or "/" in name:
         from .embedded import open_embedded
 
         return open_embedded(spec)
@@ -32,8 +34,8 @@ def open_model(spec: str) -> WorldModel:
 def _own(spec: str, module: str, name: str) -> WorldModel:
     if not name:
         raise BenchError(
-            f"unknown model '{spec}'; known: {', '.join(BASELINES)}, tokenizer, embedded[:OPTIONS], FOLDER/[:OPTIONS], "
-            "videos:FOLDER, or your own package.module:Class"
+            f"unknown model '{spec}'; known: {', '.join(BASELINES)}, tokenizer, {', '.join(SHIPPED)}[:OPTIONS], "
+            "FOLDER/[:OPTIONS], videos:FOLDER, or your own package.module:Class"
         )
     try:
         made = getattr(importlib.import_module(module), name)()

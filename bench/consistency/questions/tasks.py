@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
 import numpy as np
 
@@ -217,8 +218,10 @@ def build(
     form: Form = FORMS["full"],
     split: str = SPLIT,
     world: str = "",
+    most: int | None = None,
 ) -> list[Episode]:
-    """The episodes of a task in the number-th scene of a split; the same for the same arguments, on any machine.
+    """The episodes of a task in the number-th scene of a split, or the first so many of them; the same for the same
+    arguments, on any machine.
 
     A scene that has no place for a walk gives fewer; the report counts them.
     """
@@ -227,7 +230,7 @@ def build(
     scene = place_of(world, split, number)
     rng = np.random.default_rng([*seed_of(world, split, number), seed, int(task[1:])])
     about = (task, number, seed, mode, split)
-    return [replace(_episode(scene, walk, *about), world=world) for walk in TASKS[task](scene, rng, form)]
+    return [replace(_episode(scene, walk, *about), world=world) for walk in islice(TASKS[task](scene, rng, form), most)]
 
 
 def _is_walkable(scene: AnyPlace, path: Sequence[Action], pose: Pose) -> bool:

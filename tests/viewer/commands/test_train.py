@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from roam.viewer.commands.train import TrainOrder, recipe_of, stages_of
 from roam.viewer.files.outputs import OutputError
+from roam.world.training.recipe import USUAL
 
 
 def test_every_option_of_training_reaches_its_own_field(roam, monkeypatch):
@@ -41,3 +42,12 @@ def test_what_ships_has_not_been_through_runs_when_it_is_named_alone():
     plain = TrainOrder(Path("mine"), begin="embedded")
     assert stages_of(plain)[0] == "keyframes" and "guide" not in stages_of(plain)
     assert stages_of(TrainOrder(Path("mine"), stages=("guide",), begin="embedded")) == ("guide",)
+
+
+def test_where_other_worlds_are_learnt_from_a_model_its_tokenizer_and_depth_go_on_at_lower_rates(monkeypatch):
+    monkeypatch.setattr("roam.world.training.recipe.stages_for", lambda data: USUAL)
+    order = TrainOrder(Path("mine"), begin="embedded", data=Path("recorded"))
+    assert stages_of(order)[:3] == ("tokenizer", "depth", "keyframes") and "world" not in stages_of(order)
+    anew, on = recipe_of(TrainOrder(Path("mine"))), recipe_of(order)
+    assert 0 < on.tokenizer.peak < anew.tokenizer.peak and 0 < on.refiner.peak < anew.refiner.peak
+    assert on.painting.texture_weight > anew.painting.texture_weight == 0 and on.dida.dream_guidance == 1
