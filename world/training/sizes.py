@@ -10,9 +10,9 @@ from ..config import ModelConfig
 from .recipe import FEWEST_DREAMS, Recipe
 
 # what has learnt for long needs no guidance, and cells that are decided few at a time fit together
-UNGUIDED: dict[str, Any] = dict(
-    dream_steps=6, dream_temperature=1.1, dream_guidance=1.0, dream_holes=2, dream_corrections=6
-)
+UNGUIDED: dict[str, Any] = dict(dream_steps=16, dream_temperature=1.1, dream_guidance=1.0, dream_holes=2)
+# what has learnt longest decides its cells anew beside the others; what knows little would come to the same in the end
+CORRECTED: dict[str, Any] = UNGUIDED | dict(dream_steps=6, dream_corrections=6)
 
 
 def large(recipe: Recipe) -> Recipe:
@@ -47,7 +47,7 @@ def on_gpu(recipe: Recipe) -> Recipe:
         dream=replace(recipe.dream, steps=10**6, **batches),
         guide=replace(recipe.guide, run=replace(recipe.guide.run, steps=10**6, **batches)),
         painting=replace(recipe.painting, steps=10**6, batch=24, look_every=250),
-        dida=replace(recipe.dida, **UNGUIDED),
+        dida=replace(recipe.dida, **CORRECTED),
         fresh=0 if recipe.data else max(1, (os.cpu_count() or 1) - 4),
     )
 
