@@ -117,4 +117,6 @@ class DidaConfig:
             or not is_hot
             or not all(0 <= level <= 1 for level in levels)
         ):
-            raise ValueError(f"{self}: wanted at least one step, temperatures of at least 0 and levels from 0 to 1")
+            raise ValueError(
+                f"{self}: wanted at least one step, corrections and temperatures of at least 0, and levels from 0 to 1"
+            )

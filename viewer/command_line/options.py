@@ -35,7 +35,10 @@ Shards = Annotated[
 Decoder = Annotated[str | None, typer.Option(help="Official models: auto, dida, jacobi or autoregressive.")]
 Sampler = Annotated[str | None, typer.Option(help="Official models: how they denoise, direct or jump.")]
 Turns = Annotated[str | None, typer.Option(help="Official models: how turns are told apart, user or span.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="In how many steps a view is dreamt; fewer are quicker.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(min=1, help="In how many steps a view is dreamt, before it is corrected; fewer are quicker."),
+]
 Heat = Annotated[float | None, typer.Option(min=0, help="How freely dreams are drawn; 0 takes what is likeliest.")]
 World = Annotated[str | None, typer.Argument(help="A world by name: doom:E1M1, doom:FILE.wad:MAP01, gym:ID.")]
 Tell = Annotated[str | None, typer.Option(help="What the world is, in words, for models that read them.")]
