@@ -120,7 +120,7 @@ class Mover:
         last, before = header.get("last", 0), route.index
         route.index = header["index"]
         again = route.again(last)
-        typed = sum(act.mode == "once" for act in again)
+        typed = sum(act.mode == "once" and act.seq > last for act in again)
         self._books.counts.resumes += 1
         self._books.counts.frames_lost += max(0, before - route.index - typed)
         log.info("session %s goes on at frame %d, %d before", route.session, route.index, before - route.index)

@@ -80,8 +80,8 @@ class Route:
 
     def again(self, last: int) -> list[p.Act | p.Dream]:
         """What a worker that took the walk up must be told, whose typed acts are done up to `last`: typed words, then
-        what is held."""
-        typed = [typed for seq, typed in self.typed.items() if seq > last]
+        what is held. Of an act that is done but whose receipt went with the other worker it says so once more."""
+        typed = [typed for seq, typed in self.typed.items() if seq > last or not typed.receipted_at]
         self.silent = {t.act.seq for t in typed if t.receipted_at}
         acts: list[p.Act | p.Dream] = [t.act for t in typed]
         if self.held:

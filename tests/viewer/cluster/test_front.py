@@ -6,6 +6,7 @@ import pytest
 from roam.viewer.client.remote_session import EXACT, RemoteSession
 from roam.viewer.client.walk_state import ServerError
 from roam.viewer.cluster.placing import Rules
+from roam.viewer.cluster.routes import Route
 from roam.viewer.wire import protocol as p
 from roam.viewer.wire.encoding import decode
 from roam.world.action import ActionError, parse_action
@@ -101,6 +102,16 @@ def test_walks_move_to_the_worker_that_comes_for_one_that_has_died(cluster):
         assert client.latest_frame(walk).digest == digests(seed, WALK)[-1]
     counts = front.books.counts
     assert (counts.deaths, counts.moves, counts.frames_lost, counts.walks_lost) == (1, 2, 0, 0)
+
+
+def test_an_act_whose_receipt_went_with_its_worker_is_said_again():
+    """The walk had moved between the act and its receipt, and its client waited for that without end."""
+    route = Route("walk", "secret", "w1")
+    for seq in (1, 2, 3):
+        route.note(p.Act(seq=seq, session="walk", mode="once", text="move forward"))
+    assert route.receipted(1)
+    assert [act.seq for act in route.again(last=2)] == [2, 3]  # 2 is done, and says so once more
+    assert route.receipted(2) and route.receipted(3)
 
 
 def test_walks_that_are_spread_as_evenly_as_can_be_stay(cluster):
