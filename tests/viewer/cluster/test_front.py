@@ -106,9 +106,9 @@ def test_walks_move_to_the_worker_that_comes_for_one_that_has_died(cluster):
 
 def test_an_act_whose_receipt_went_with_its_worker_is_said_again():
     """The walk had moved between the act and its receipt, and its client waited for that without end."""
-    route = Route("walk", "secret", "w1")
+    route = Route("0a", "secret", "w1")
     for seq in (1, 2, 3):
-        route.note(p.Act(seq=seq, session="walk", mode="once", text="move forward"))
+        route.note(p.Act(seq=seq, session="0a", mode="once", text="move forward"))
     assert route.receipted(1)
     assert [act.seq for act in route.again(last=2)] == [2, 3]  # 2 is done, and says so once more
     assert route.receipted(2) and route.receipted(3)
