@@ -66,7 +66,7 @@ class Mover:
             return
         most, fewest = max(there, key=lambda post: post.busy), min(there, key=lambda post: post.busy)
         name, rules = most.about.name, self._books.rules
-        routes = [route for route in self._books.routes.of(name) if route.driver is not None and not route.is_moving]
+        routes = [route for route in self._books.routes.of(name) if route.driver is not None]
         if most.busy - fewest.busy < UNEVEN or not routes or not has_room(fewest, rules):
             return
         self._move([min(routes, key=lambda route: route.held is not None)], name)
