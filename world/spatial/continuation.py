@@ -15,11 +15,13 @@ import cv2
 import numpy as np
 
 from ..pose import Camera, Pose
-from .planes import Layout, Plane, assigned, find_layout, rays_from
+from .planes import NEAREST, Layout, Plane, find_layout, normals_of, rays_from
+from .room import assigned
 from .texture import Looks, Texture, looks_of, texture_of
 from .warp import View, Warp
 
 SAME_COLOUR = 60.0  # of 255, distance up to which a plane has a remembered texture
+SAME_HUE = 0.1  # the same, of a sum of one
 OWN = 40.0  # the same between what is seen of a plane and what is remembered
 SAME_PLACE = 0.3  # metres between planes that may be one
 ITSELF = 0.5  # by which the distance of colours counts where the texture is of the very plane
@@ -51,12 +53,13 @@ class Memory:
 
 @dataclass(frozen=True)
 class _Surfaces:
-    """The planes of a view: rays (H, W, 3), depths (n, H, W) of each plane, labels (H, W) which one is there, -1 for
-    none, fits (n, H, W) bool where depth says so too, colours (n, 3) the usual one of each, NaN where not known."""
+    """The planes of a view: rays and normals (H, W, 3), depths (n, H, W) of each, labels (H, W) which one is there, -1
+    for none, fits (n, H, W) bool where depth says so too, colours (n, 3) the usual one of each, NaN where not known."""
 
     pose: Pose
     layout: Layout
     rays: np.ndarray
+    normals: np.ndarray
     depths: np.ndarray
     labels: np.ndarray
     fits: np.ndarray
@@ -69,7 +72,9 @@ class _Surfaces:
         depths = np.stack([plane.depth(rays) for plane in layout.planes])
         first, labels = assigned(layout, depths, rays, depth, covered, pose)
         fits = np.stack([(first == k) & (labels == k) for k in range(len(depths))])
-        return _Surfaces(pose, layout, rays, depths, labels, fits, np.stack([_usual(pixels, where) for where in fits]))
+        normals = normals_of(rays * depth[..., None], 2)
+        colours = np.stack([_usual(pixels, where) for where in fits])
+        return _Surfaces(pose, layout, rays, normals, depths, labels, fits, colours)
 
     def texture(self, index: int, pixels: np.ndarray, where: np.ndarray) -> Texture | None:
         """The texture of a plane in pixels (H, W, 3), where (H, W) bool they are seen, which may have been dreamt: what
@@ -80,7 +85,8 @@ class _Surfaces:
             if np.isfinite(colour).all():
                 kind = int(not plane.is_like(own))
                 off[kind] = np.minimum(off[kind], _distance(pixels, colour))
-        seen = where & (self.labels == index) & (off[0] <= np.minimum(off[1], LAST_DOUBT))
+        seen = where & (self.labels == index) & own.is_faced(self.normals)
+        seen &= off[0] <= np.minimum(off[1], LAST_DOUBT)
         found = texture_of(self.layout, index, self.pose, pixels, self.depths[index], seen)
         return found if found is not None and (found.is_plain or found.repeats) else None
 
@@ -98,7 +104,7 @@ def continued(
     views that were seen. Returns both, changed where nothing was carried and there is a plane."""
     rays, holes = rays_from(pose, Camera(depth.shape[1], depth.shape[0])), ~carried.covered
     azimuth = next((one.azimuth for one in looks if one.azimuth is not None), None)
-    layout = find_layout(rays, depth, carried.covered, azimuth=azimuth)
+    layout = find_layout(rays, depth, carried.covered, azimuth=azimuth, level=_level(looks, pose))
     if not layout.planes:
         return pixels, depth
     surfaces = _Surfaces.of(pose, layout, rays, pixels, depth, carried.covered)
@@ -126,6 +132,15 @@ def continued(
                 out[where] += (1 - doubt[where])[:, None] * (np.clip(shown, 0, 255) - out)[where]
     nearest = np.take_along_axis(surfaces.depths, np.maximum(surfaces.labels, 0)[None], 0)[0]
     return np.clip(out + 0.5, 0, 255).astype(np.uint8), np.where(is_new, nearest, depth)
+
+
+def _level(looks: Sequence[Looks], pose: Pose) -> list[Plane]:
+    """Floors and ceilings of remembered rooms, as they are seen from a pose, those of the last first."""
+    planes = [
+        (texture.plane, one.eye[2]) for one in reversed(looks) if one.azimuth is not None for texture in one.textures
+    ]
+    heights = [(plane, plane.distance + float(plane.normal[2]) * (pose.position[2] - up)) for plane, up in planes]
+    return [Plane(plane.normal, distance) for plane, distance in heights if not plane.is_wall and distance > NEAREST]
 
 
 def _usual(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
@@ -167,6 +182,8 @@ def _chosen(
 ) -> Texture | None:
     """The texture that a plane goes on with: one that is remembered, of the same kind of plane and of its colour, best
     of all of that very plane; else what is seen of it here, which may have been dreamt."""
+    if seen is not None and not _is_same(seen.mean, colour):
+        seen = None
     wanted, most = (colour, SAME_COLOUR) if seen is None else (seen.mean, OWN)
 
     def cost(found: tuple[Looks, Texture]) -> float:
@@ -177,8 +194,14 @@ def _chosen(
         return float(np.linalg.norm(texture.mean - wanted)) * (ITSELF if is_it else 1.0)
 
     alike = [(one, texture) for one in looks for texture in one.textures if texture.plane.is_like(plane)]
-    nearest = min(alike, key=cost, default=None)
+    nearest = min((pair for pair in alike if _is_same(pair[1].mean, wanted)), key=cost, default=None)
     return seen if nearest is None or cost(nearest) > most else nearest[1]
+
+
+def _is_same(colour: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two colours (3,) may be one surface's, in another light at most."""
+    hues = (c / max(float(c.sum()), 1.0) for c in (colour, other))
+    return float(np.linalg.norm(colour - other)) < SAME_COLOUR and float(np.linalg.norm(np.subtract(*hues))) < SAME_HUE
 
 
 def _beside(where: np.ndarray, seen: np.ndarray) -> np.ndarray:

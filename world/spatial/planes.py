@@ -9,6 +9,7 @@ the world's axes. Knows nothing of colours.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -28,9 +29,7 @@ NEAREST = 0.15  # metres to a plane, at least
 ON_SEEN, ON_DREAMT = 0.05, 0.2  # log depth by which what was seen, and what is dreamt, may be off its plane
 MOST_WALLS = 6
 PULL_SEEN, PULL_DREAMT = 3.0, 0.2  # what counts more in the choice of a wall, and less in that of the right angles
-NARROWEST = 7  # columns of pixels in which a wall stands, at least
-TALL = 16  # pixels of it in them
-GAP = 6  # pixels at most between a wall and the ceiling that are nothing else
+SAME_WALL = 0.3  # log distance within which dreamt walls that face the same way are one
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,10 @@ class Plane:
         """Whether both are floors, both ceilings or both walls."""
         return (self.is_wall, self.is_floor) == (other.is_wall, other.is_floor)
 
+    def is_faced(self, normals: np.ndarray) -> np.ndarray:
+        """Whether surfaces of normals (..., 3) lie as the plane does; those of no known normal may."""
+        return (normals @ self.normal > FACING_DREAMT) | ~normals.any(-1)
+
     def depth(self, rays: np.ndarray) -> np.ndarray:
         """Depth (...) float32 along rays (..., 3), infinite where they never meet the plane."""
         towards = np.minimum(rays @ self.normal, -1e-6)
@@ -61,10 +64,21 @@ class Plane:
 
 @dataclass(frozen=True)
 class Layout:
-    """planes: floor and ceiling, where there are any, before walls; azimuth: radians to one wall's normal, if any."""
+    """planes: floor and ceiling, where there are any, before walls; azimuth: radians to one wall's normal, if any;
+    doubles: walls that were dreamt nearer or farther than planes[k], and are that one, each with k."""
 
     planes: tuple[Plane, ...]
     azimuth: float = 0.0
+    doubles: tuple[tuple[Plane, int], ...] = ()
+
+    @cached_property
+    def floor(self) -> int | None:
+        """Which plane is the floor, if any is."""
+        return next((k for k, plane in enumerate(self.planes) if plane.is_floor), None)
+
+    @cached_property
+    def ceiling(self) -> int | None:
+        return next((k for k, plane in enumerate(self.planes) if not plane.is_floor and not plane.is_wall), None)
 
     @cached_property
     def is_wall(self) -> np.ndarray:
@@ -84,14 +98,21 @@ def rays_from(pose: Pose, camera: Camera) -> np.ndarray:
     return camera.rays @ pose.rotation.T.astype(np.float32)
 
 
-def find_layout(rays: np.ndarray, depth: np.ndarray, covered: np.ndarray, *, azimuth: float | None = None) -> Layout:
+def find_layout(
+    rays: np.ndarray,
+    depth: np.ndarray,
+    covered: np.ndarray,
+    *,
+    azimuth: float | None = None,
+    level: Sequence[Plane] = (),
+) -> Layout:
     """The planes of a view: rays (H, W, 3), depth (H, W) float32, covered (H, W) bool, what was seen and not dreamt.
     Walls are looked for under a ceiling alone: outside, what stands upright are things. azimuth: of a wall here, if it
-    is known."""
+    is known; level: floor and ceiling, if they are known, for a view that shows too little of them."""
     points, least = rays * depth[..., None], covered.size
     inner = lambda mask, side: cv2.erode(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0  # noqa: E731
     seen, dreamt = (depth < FAR) & inner(covered, 5), (depth < FAR) & inner(~covered, 9)
-    normals = np.where(seen[..., None], _normals(points, 2), _normals(points, 4))
+    normals = np.where(seen[..., None], normals_of(points, 2), normals_of(points, 4))
     has_normal = normals.any(-1)
     seen, dreamt, up, planes = seen & has_normal, dreamt & has_normal, normals[..., 2], []
     for sign in (1, -1):
@@ -100,22 +121,37 @@ def find_layout(rays: np.ndarray, depth: np.ndarray, covered: np.ndarray, *, azi
             if found:
                 planes.append(Plane(np.array([0, 0, sign], np.float32), found[0]))
                 break
+        else:
+            planes += [plane for plane in level if plane.is_floor == (sign > 0)][:1]
     if not planes or planes[-1].is_floor:
         return Layout(tuple(planes))
     seen, dreamt = seen & (np.abs(up) < UPRIGHT), dreamt & (np.abs(up) < UPRIGHT_DREAMT)
     if azimuth is None:
         azimuth = _right_angles(normals, seen + np.float32(PULL_DREAMT) * dreamt)
-    return Layout((*planes, *_walls(azimuth, rays, depth, normals, seen, dreamt)), azimuth)
+    return _merged(planes, _walls(azimuth, rays, depth, normals, seen, dreamt), azimuth)
 
 
-def _walls(azimuth: float, rays, depth, normals, seen, dreamt) -> list[Plane]:
-    """The walls that most of a view agrees upon, one after the other, each of what those before have left."""
-    walls: list[Plane] = []
+def _merged(level: list[Plane], walls: list[tuple[Plane, bool]], azimuth: float) -> Layout:
+    """Walls, each with whether it was seen, of which those that were dreamt about where another one is are that one."""
+    planes, doubles = list(level), []
+    for wall, is_seen in sorted(walls, key=lambda one: not one[1]):
+        apart = [_apart(wall, other) for other in planes]
+        if not is_seen and min(apart, default=math.inf) < SAME_WALL:
+            doubles.append((wall, int(np.argmin(apart))))
+        else:
+            planes.append(wall)
+    return Layout(tuple(planes), azimuth, tuple(doubles))
+
+
+def _walls(azimuth: float, rays, depth, normals, seen, dreamt) -> list[tuple[Plane, bool]]:
+    """The walls that most of a view agrees upon, one after the other, each of what those before have left, and whether
+    it was seen."""
+    walls: list[tuple[Plane, bool]] = []
     angles = azimuth + np.arange(4) * math.pi / 2
     facing = np.stack([np.cos(angles), np.sin(angles), 0 * angles], 1).astype(np.float32)
     distances, cosines = -(rays @ facing.T) * depth[..., None], normals @ facing.T
     while len(walls) < MOST_WALLS:
-        best, chosen = 0.0, None
+        best, chosen, is_seen, side = 0.0, None, False, 0
         for k in range(4):
             for who, share, cosine, pull in (
                 (seen, SEEN, FACING, PULL_SEEN),
@@ -123,16 +159,28 @@ def _walls(azimuth: float, rays, depth, normals, seen, dreamt) -> list[Plane]:
             ):
                 found = _agreed(distances[..., k][who & (cosines[..., k] > cosine)], share * depth.size)
                 if found and pull * found[1] > best:
-                    best, chosen = pull * found[1], Plane(facing[k], found[0])
+                    best, chosen, is_seen, side = pull * found[1], Plane(facing[k], found[0]), who is seen, k
         if chosen is None:
             return walls
-        walls.append(chosen)
-        others = _off(depth, chosen.depth(rays)) > ON_DREAMT
-        seen, dreamt = seen & others, dreamt & others
+        found = None
+        if not is_seen:  # what is seen of the wall says better where it is
+            is_near = np.abs(np.log(np.maximum(distances[..., side], NEAREST) / chosen.distance)) < SAME_WALL
+            found = _agreed(distances[..., side][seen & (cosines[..., side] > FACING) & is_near], SEEN * depth.size)
+        for wall in ([Plane(facing[side], found[0])] if found else []) + [chosen]:
+            walls.append((wall, is_seen or wall is not chosen))
+            others = off(depth, wall.depth(rays)) > ON_DREAMT
+            seen, dreamt = seen & others, dreamt & others
     return walls
 
 
-def _off(depth: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _apart(wall: Plane, other: Plane) -> float:
+    """The log ratio of their distances, as its size; infinite where they do not face the same way."""
+    if wall.normal @ other.normal < 0.99:
+        return math.inf
+    return abs(math.log(wall.distance / other.distance))
+
+
+def off(depth: np.ndarray, other: np.ndarray) -> np.ndarray:
     """How far depths are apart, as the size of their ratio's logarithm; other may be infinite."""
     return np.abs(np.log(np.maximum(depth / other, 1e-9)))
 
@@ -161,7 +209,7 @@ def _right_angles(normals: np.ndarray, weights: np.ndarray) -> float:
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _normals(points, reach):
+def normals_of(points, reach):
     """Unit normals (H, W, 3) of points (H, W, 3) by those `reach` pixels beside them; zero at the rim."""
     H, W = points.shape[:2]
     out = np.zeros((H, W, 3), np.float32)
@@ -173,68 +221,3 @@ def _normals(points, reach):
             length = max(np.sqrt(x * x + y * y + z * z), np.float32(1e-9))
             out[v, u, 0], out[v, u, 1], out[v, u, 2] = x / length, y / length, z / length
     return out
-
-
-def assigned(
-    layout: Layout, depths: np.ndarray, rays: np.ndarray, depth: np.ndarray, covered: np.ndarray, pose: Pose
-) -> np.ndarray:
-    """Which plane each pixel is of, (2, H, W) int64, -1 for none: as depth (H, W) has it, and as planes meet, in
-    straight lines, where it is dreamt. depths (n, H, W): those of the planes."""
-    off = _off(depth, depths)
-    nearest = off.argmin(0)
-    is_on = off.min(0) < np.where(covered, ON_SEEN, ON_DREAMT)
-    first = np.where(is_on, nearest, -1)
-    ballots = [cv2.boxFilter((first == k).astype(np.float32), -1, (7, 7)) for k in range(-1, len(depths))]
-    even = np.where(covered, first, np.stack(ballots).argmax(0) - 1)
-    return np.stack([first, np.where(covered, even, _met(layout, even, depths, rays, pose))])
-
-
-def _met(layout: Layout, labels: np.ndarray, depths: np.ndarray, rays: np.ndarray, pose: Pose) -> np.ndarray:
-    """Labels (H, W) where planes end at each other. One wall stands in each column, which is what lies in one direction
-    on the level: what is as far as a nearer one is that wall, and what is as far as others behind it is seen through an
-    opening. No wall goes on beyond floor or ceiling, and they do not go on a little beyond it where it stands: what is
-    seen of the floor through an opening stays."""
-    wall = _standing(layout, labels, rays, pose)
-    at = lambda which: np.take_along_axis(depths, np.maximum(which, 0)[None], 0)[0]  # noqa: E731
-    is_wall = np.append(layout.is_wall, False)[labels]
-    out = np.where(is_wall & (wall >= 0) & (at(labels) < at(wall)), wall, labels)
-    level = np.where(layout.is_wall[:, None, None], np.inf, depths)
-    out = np.where(is_wall & (level.min(0) < at(out)), level.argmin(0), out)
-    is_little_beyond = (at(labels) > at(wall)) & (at(labels) < math.exp(ON_DREAMT) * at(wall))
-    strip = (labels >= 0) & ~is_wall & (wall >= 0) & is_little_beyond
-    is_floor = np.array([plane.is_floor for plane in layout.planes] + [False])[labels]
-    next_to = np.where(is_floor, _next(out, strip), _next(out[::-1], strip[::-1])[::-1])
-    out = np.where(strip & (next_to == wall), wall, out)
-    return np.where(_over_openings(layout, out, depths, wall), wall, out)
-
-
-def _next(labels: np.ndarray, strip: np.ndarray) -> np.ndarray:
-    """(H, W): the label of what lies over the strip that each pixel is in, -1 where nothing does."""
-    rows = np.maximum.accumulate(np.where(strip, -1, np.arange(len(labels))[:, None]), 0)
-    return np.where(rows >= 0, np.take_along_axis(labels, np.maximum(rows, 0), 0), -1)
-
-
-def _over_openings(layout: Layout, labels: np.ndarray, depths: np.ndarray, wall: np.ndarray) -> np.ndarray:
-    """Where (H, W) bool a wall that stands there goes up to the ceiling over what opens in it: no ceiling behind a wall
-    is seen over it, nor a gap of a few pixels."""
-    ceilings = [k for k, plane in enumerate(layout.planes) if not plane.is_wall and not plane.is_floor]
-    if not ceilings:
-        return np.zeros(labels.shape, bool)
-    nearest = np.take_along_axis(depths, np.maximum(wall, 0)[None], 0)[0]
-    under = (wall >= 0) & (nearest < depths[ceilings[0]])
-    is_open = (labels < 0) & (np.cumsum(under & (labels < 0), 0) <= GAP)
-    gap = under & ((labels == ceilings[0]) | is_open)
-    return under & np.logical_and.accumulate(~under | gap, 0)
-
-
-def _standing(layout: Layout, labels: np.ndarray, rays: np.ndarray, pose: Pose) -> np.ndarray:
-    """Which wall stands in each pixel's column, (H, W) int64, -1 where none does."""
-    H, W = labels.shape
-    forward = math.atan2(pose.rotation[1, 2], pose.rotation[0, 2])
-    aside = (np.arctan2(rays[..., 1], rays[..., 0]) - forward + math.pi) % (2 * math.pi) - math.pi
-    places = W / 2 - Camera(W, H).focal * np.tan(np.clip(aside, -1.2, 1.2))
-    column = np.clip(places.astype(np.int64), 0, W - 1)
-    votes = np.zeros((len(layout.planes), W))
-    for k in np.nonzero(layout.is_wall)[0]:
-        votes[k] = np.convolve(np.bincount(column[labels == k], minlength=W), np.ones(NARROWEST), "same")
-    return np.where(votes.max(0) >= TALL, votes.argmax(0), -1)[column]

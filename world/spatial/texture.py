@@ -15,7 +15,8 @@ import numpy as np
 
 from ..compiled import njit
 from ..pose import Camera, Pose
-from .planes import Layout, Plane, assigned, find_layout, rays_from
+from .planes import Layout, Plane, find_layout, normals_of, rays_from
+from .room import assigned
 from .warp import View
 
 RIM = 5  # pixels a side of the square by which a plane is made smaller: at its rim others show through
@@ -23,6 +24,7 @@ LEAST = 200  # pixels of a plane from which on its texture can be told
 FINEST, COARSEST = 0.02, 0.12  # metres a cell of the grid
 WIDEST = 110  # cells to each side of the eye
 RARE = 0.08  # share of a plane up to which a colour is that of something lying on it
+STRIP, STRANGE = 3, 4.0  # cells of an edge, and of 255 by which its light is beyond that of the rest
 PLAIN = 4.0  # of 255, standard deviation up to which a surface has no texture
 ALIKE, ALIKE_ALONG = 0.6, 0.9  # correlation from which on a texture repeats itself, and from which it does so all along
 SMALLEST = 8  # cells a side of the rectangle, at least, of which all is known
@@ -98,7 +100,11 @@ def looks_of(view: View) -> Looks:
         return Looks()
     depths = np.stack([plane.depth(rays) for plane in layout.planes])
     labels = assigned(layout, depths, rays, view.depth, covered, view.pose)[1]
-    found = [texture_of(layout, k, view.pose, view.pixels, depths[k], labels == k) for k in range(len(depths))]
+    normals = normals_of(rays * view.depth[..., None], 2)
+    found = [
+        texture_of(layout, k, view.pose, view.pixels, depths[k], (labels == k) & plane.is_faced(normals))
+        for k, plane in enumerate(layout.planes)
+    ]
     textures = tuple(texture for texture in found if texture is not None)
     return Looks(textures, view.pose.position, layout.azimuth if layout.is_wall.any() else None)
 
@@ -108,14 +114,15 @@ def texture_of(
 ) -> Texture | None:
     """The texture of a plane of a view: pixels (H, W, 3) uint8, depth (H, W) the plane's own, where (H, W) bool it is
     seen. None where too little is."""
+    (H, W), plane = where.shape, layout.planes[index]
+    rays = rays_from(pose, Camera(W, H))
     where = _common(pixels, cv2.erode(where.astype(np.uint8), np.ones((RIM, RIM), np.uint8)) > 0)
     if where.sum() < LEAST:
         return None
-    (H, W), plane = where.shape, layout.planes[index]
     focal = Camera(W, H).focal
     cell = float(np.clip(1.2 * np.percentile(depth[where], 30) / focal, FINEST, COARSEST))
     axes, eye = layout.axes(plane), np.asarray(pose.position)
-    points = rays_from(pose, Camera(W, H))[where] * depth[where][:, None]
+    points = rays[where] * depth[where][:, None]
     places = points @ axes.T
     places = places[(np.abs(places) < WIDEST * cell).all(1)]
     if len(places) < LEAST:
@@ -128,10 +135,11 @@ def texture_of(
     u, v = ((focal * seen[..., k] / ahead + side / 2 - 0.5).astype(np.float32) for k, side in ((0, W), (1, H)))
     known = (seen[..., 2] > 0.05) & (u >= 0) & (u <= W - 1) & (v >= 0) & (v <= H - 1)
     known &= cv2.remap(where.astype(np.uint8), u, v, cv2.INTER_NEAREST) > 0
+    colours = cv2.remap(pixels, u, v, cv2.INTER_LINEAR)
+    known = _without_others(cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY), known)
     whole = _largest(known)
     if min(whole[2] - whole[0], whole[3] - whole[1]) < SMALLEST:
         return None
-    colours = cv2.remap(pixels, u, v, cv2.INTER_LINEAR)
     correlation, contrast = _correlation(colours, known)
     repeats = () if contrast < PLAIN else _repeats(correlation)
     mean = colours[known].mean(0)
@@ -146,6 +154,25 @@ def _common(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
     padded = np.pad(counts, 1)
     around = sum(padded[i : i + 8, j : j + 8, k : k + 8] for i in range(3) for j in range(3) for k in range(3))
     return where & (np.ravel(around)[keys] > RARE * where.sum())
+
+
+def _without_others(grey: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """What is known (h, w) bool without edges in a light that the rest has nowhere: another plane's, of which depth
+    does not say where it begins."""
+    for _ in range(4):  # each edge comes to the left once
+        grey, known = np.rot90(grey), np.rot90(known)
+        last = 0
+        for start in range(0, known.shape[1] // 2, STRIP):
+            edge, rest = grey[:, start : start + STRIP], grey[:, start + 2 * STRIP :]
+            edge, rest = edge[known[:, start : start + STRIP]], rest[known[:, start + 2 * STRIP :]]
+            if not len(rest) or not len(edge):
+                continue
+            low, high = np.percentile(rest, (3, 97))
+            if low - STRANGE <= np.median(edge) <= high + STRANGE:
+                break
+            last = start + STRIP
+        known = known & (np.arange(known.shape[1]) >= last)
+    return known
 
 
 def _correlation(colours: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float]:

@@ -1,0 +1,230 @@
+"""Which plane each pixel of a view is of, and the room that they make: its walls, and where they open.
+
+A room's walls stand from floor to ceiling, and what lies behind one is seen through openings with upright sides and a
+level lintel. A model of a few tokens a view has all of that ragged. Knows nothing of colours.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..pose import Camera, Pose
+from .planes import ON_DREAMT, ON_SEEN, Layout, off
+
+NARROWEST = 7  # columns of pixels in which a wall stands, at least
+TALL = 16  # pixels of it in them
+FOOT, LINTEL = 0.06, 0.79  # shares of a room's height, below which is a wall's foot and above which nothing opens
+THRESHOLD = 0.12  # share up to which no wall stands in an opening
+LOWEST = 0.62  # share of it that an opening is high, at least
+WHOLE = 0.3  # share of a wall's upper part, where the wall stands, that has to be that wall
+WIDE = 0.4  # share of a view from which on a wall is one whose upper part is out of view
+FIRST = 0.5  # share of the columns in which a wall stands, in which none stands before it
+OPEN = 0.3  # share of a column between foot and lintel from which on it is open
+JAMB = 5  # columns, up to which neither an opening nor what stands between two is as narrow
+BEHIND, FAR_BEHIND = 0.02, 0.4  # log depths from which on a plane, and what is none, is seen through a wall
+
+
+@dataclass(frozen=True)
+class Room:
+    """wall (H, W) int64: which of the room's walls stands in each pixel's direction, -1 where none is known; is_open
+    (H, W) bool: where what lies behind it shows; is_foot (H, W) bool: where that is the floor."""
+
+    wall: np.ndarray
+    is_open: np.ndarray
+    is_foot: np.ndarray
+
+
+def assigned(
+    layout: Layout, depths: np.ndarray, rays: np.ndarray, depth: np.ndarray, covered: np.ndarray, pose: Pose
+) -> np.ndarray:
+    """Which plane each pixel is of, (2, H, W) int64, -1 for none: as depth (H, W) has it, and as planes meet, in
+    straight lines, where it is dreamt. depths (n, H, W): those of the planes."""
+    apart = off(depth, depths)
+    names = np.arange(len(depths))
+    if layout.doubles:
+        others = np.stack([plane.depth(rays) for plane, _ in layout.doubles])
+        apart = np.concatenate([apart, np.where(covered, np.inf, off(depth, others))])
+        names = np.append(names, [k for _, k in layout.doubles])
+    is_on = apart.min(0) < np.where(covered, ON_SEEN, ON_DREAMT)
+    first = np.where(is_on, names[apart.argmin(0)], -1)
+    if covered.all():
+        return np.stack([first, first])
+    ballots = [cv2.boxFilter((first == k).astype(np.float32), -1, (7, 7)) for k in range(-1, len(depths))]
+    even = np.where(covered, first, np.stack(ballots).argmax(0) - 1)
+    return np.stack([first, np.where(covered, even, _met(layout, even, depth, covered, depths, rays, pose))])
+
+
+def _met(
+    layout: Layout,
+    labels: np.ndarray,
+    depth: np.ndarray,
+    covered: np.ndarray,
+    depths: np.ndarray,
+    rays: np.ndarray,
+    pose: Pose,
+) -> np.ndarray:
+    """Labels (H, W) where planes end at each other. One wall stands in each column, which is what lies in one direction
+    on the level: the room's, or else the one that most of the column is. What is as far as a nearer one is that wall.
+    No wall goes on beyond floor or ceiling, and what is behind the room's walls shows where they open."""
+    column = _columns(rays, pose, labels.shape)
+    room = find_room(layout, labels, depth, covered, depths, rays, column)
+    wall = _standing(layout, labels, column)
+    if room is not None:
+        wall = np.where(room.wall >= 0, room.wall, wall)
+    at = lambda which: np.take_along_axis(depths, np.maximum(which, 0)[None], 0)[0]  # noqa: E731
+    is_wall = np.append(layout.is_wall, False)[labels]
+    out = np.where(is_wall & (wall >= 0) & (at(labels) < at(wall)), wall, labels)
+    level = np.where(layout.is_wall[:, None, None], np.inf, depths).min(0)
+    out = np.where(is_wall & (level < at(out)), np.where(layout.is_wall[:, None, None], np.inf, depths).argmin(0), out)
+    if room is None:
+        return out
+    there = np.where(out >= 0, at(out), depth)
+    behind = _is_behind(there, at(wall), np.where(out >= 0, BEHIND, ON_DREAMT)) & (room.wall >= 0) & (at(wall) < level)
+    out = np.where(behind & ~room.is_open, wall, out)
+    return np.where(room.is_foot & (room.wall >= 0), layout.floor, out)
+
+
+def _is_behind(there: np.ndarray, wall: np.ndarray, apart: np.ndarray) -> np.ndarray:
+    """Whether depths `there` (H, W) are beyond those of a wall by that log distance."""
+    return there > wall * np.exp(apart)
+
+
+def _columns(rays: np.ndarray, pose: Pose, shape: tuple[int, ...]) -> np.ndarray:
+    """(H, W) int64: which of W directions on the level each pixel lies in."""
+    H, W = shape
+    forward = math.atan2(pose.rotation[1, 2], pose.rotation[0, 2])
+    aside = (np.arctan2(rays[..., 1], rays[..., 0]) - forward + math.pi) % (2 * math.pi) - math.pi
+    places = W / 2 - Camera(W, H).focal * np.tan(np.clip(aside, -1.2, 1.2))
+    return np.clip(places.astype(np.int64), 0, W - 1)
+
+
+def _standing(layout: Layout, labels: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Which wall stands in each pixel's column, (H, W) int64, -1 where none does."""
+    votes = np.zeros((len(layout.planes), labels.shape[1]))
+    for k in np.flatnonzero(layout.is_wall):
+        votes[k] = _counted(labels == k, column)
+    return np.where(votes.max(0) >= TALL, votes.argmax(0), -1)[column]
+
+
+def find_room(
+    layout: Layout,
+    labels: np.ndarray,
+    depth: np.ndarray,
+    covered: np.ndarray,
+    depths: np.ndarray,
+    rays: np.ndarray,
+    column: np.ndarray,
+) -> Room | None:
+    """labels (H, W) the plane of each pixel, -1 for none; depth (H, W) as seen, covered (H, W) bool, or else dreamt;
+    depths (n, H, W) of planes; rays (H, W, 3); column (H, W) which of W directions on the level each pixel lies in.
+    None without a floor, a ceiling and a wall that reaches from one to the other."""
+    if layout.floor is None or layout.ceiling is None:
+        return None
+    below, above = (layout.planes[k].distance for k in (layout.floor, layout.ceiling))
+    height = (below + rays[..., 2] * np.minimum(depths, 1e4)) / (below + above)
+    stands = np.stack([_counted((labels == k) & is_wall, column) for k, is_wall in enumerate(layout.is_wall)])
+    walls = _whole(labels, height, stands, column)
+    upper = covered & (height > LINTEL) & (height < 1)
+    beyond = upper & (depth > depths * math.exp(ON_SEEN))  # more than a wall is seen up to the ceiling: it has ended
+    has_ended = np.stack([np.bincount(column[where], minlength=len(column[0])) > 0 for where in beyond])
+    near = np.where(has_ended, 0, _level_nearness(layout, column, rays))
+    walls = _not_behind_others(walls, near, stands)
+    if not walls:
+        return None
+    wall = np.where(near[walls].max(0) > 0, np.array(walls)[near[walls].argmax(0)], -1)
+    own, up = (np.take_along_axis(values, np.maximum(wall, 0)[column][None], 0)[0] for values in (depths, height))
+    is_own = labels == wall[column]
+    between = (wall >= 0)[column] & (up > FOOT) & (up < LINTEL)
+    behind = between & _is_behind(depth, own, np.where(labels >= 0, ON_DREAMT, FAR_BEHIND))
+    opens, stands_there = (np.bincount(column[mask], minlength=len(wall)) for mask in (behind, between & is_own))
+    is_open = _without_narrow(opens > OPEN * np.maximum(opens + stands_there, 1))
+    wall = _without_ended(wall, is_open, has_ended)
+    is_open = is_open[column] & (up < _lintels(is_open, column, is_own, up)[column])
+    return Room(wall[column], is_open, is_open & is_own & (up < THRESHOLD))
+
+
+def _whole(labels: np.ndarray, height: np.ndarray, stands: np.ndarray, column: np.ndarray) -> list[int]:
+    """The walls that go up to the ceiling where they stand, (n, W) pixels of each column."""
+    found = []
+    for k in np.flatnonzero((stands >= TALL).any(1)):
+        upper = (height[k] > LINTEL) & (height[k] < 1) & (stands[k] >= TALL)[column]
+        is_wide = (stands[k] >= TALL).mean() > WIDE
+        if (labels == k)[upper].sum() >= WHOLE * upper.sum() if upper.any() else is_wide:
+            found.append(int(k))
+    return found
+
+
+def _without_ended(wall: np.ndarray, is_open: np.ndarray, has_ended: np.ndarray) -> np.ndarray:
+    """The wall (W,) of each column without what lies open between a wall and where it has ended, which is no opening,
+    and without what is too narrow for a wall."""
+    out = wall.copy()
+    for start, end in _runs(is_open):
+        for inside, outside in ((start, start - 1), (end - 1, end)):
+            if 0 <= outside < len(wall) and wall[inside] >= 0 and has_ended[wall[inside], outside]:
+                out[start:end][wall[start:end] == wall[inside]] = -1
+    for k in np.unique(out):
+        for start, end in _runs(out == k):
+            if end - start < NARROWEST and start > 0 and end < len(wall):
+                out[start:end] = -1
+    return out
+
+
+def _counted(mask: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """(W,): the pixels of a mask (H, W) in each column and those beside it."""
+    return np.convolve(np.bincount(column[mask], minlength=mask.shape[1]), np.ones(NARROWEST), "same")
+
+
+def _level_nearness(layout: Layout, column: np.ndarray, rays: np.ndarray) -> np.ndarray:
+    """(n, W): one over how far each wall is in each direction on the level, 0 where it is not there or is no wall."""
+    W = column.shape[1]
+    flat = rays[..., :2] / np.linalg.norm(rays[..., :2], axis=-1, keepdims=True)
+    counts = np.maximum(np.bincount(column.ravel(), minlength=W), 1)
+    towards = np.stack([np.bincount(column.ravel(), flat[..., k].ravel(), W) / counts for k in range(2)], 1)
+    normals = np.stack([plane.normal[:2] for plane in layout.planes])
+    distances = np.array([plane.distance for plane in layout.planes])
+    near = np.maximum(-(normals @ towards.T) / distances[:, None], 0)
+    return np.where(layout.is_wall[:, None], near, 0.0)
+
+
+def _not_behind_others(walls: list[int], near: np.ndarray, stands: np.ndarray) -> list[int]:
+    """Those of the walls that stand in one room: none is seen behind another."""
+    while walls:
+        nearest = near[walls].max(0)
+        weights = np.where(stands[walls] >= TALL, stands[walls], 0)
+        shares = (weights * (near[walls] >= nearest - 1e-6)).sum(1) / np.maximum(weights.sum(1), 1e-6)
+        if shares.min() >= FIRST:
+            break
+        walls = [wall for wall, share in zip(walls, shares, strict=True) if share > shares.min()]
+    return walls
+
+
+def _without_narrow(is_open: np.ndarray) -> np.ndarray:
+    """(W,) without openings, and then without what stands between two, that are no wider than a jamb."""
+    for kind in (True, False):
+        out = is_open.copy()
+        for start, end in _runs(is_open == kind):
+            if end - start <= JAMB and start > 0 and end < len(is_open):
+                out[start:end] = not kind
+        is_open = out
+    return is_open
+
+
+def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def _lintels(is_open: np.ndarray, column: np.ndarray, is_wall: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """(W,): the share of the room's height up to which each opening goes, the same all along it."""
+    out = np.full(len(is_open), LINTEL)
+    for start, end in _runs(is_open):
+        over = is_wall & (column >= start) & (column < end) & (up > LOWEST) & (up < 1)
+        if over.any():
+            lows = np.full(len(is_open), np.inf)
+            np.minimum.at(lows, column[over], up[over])
+            out[start:end] = min(LINTEL, float(np.median(lows[np.isfinite(lows)])))
+    return out
