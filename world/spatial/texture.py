@@ -170,7 +170,7 @@ def _without_others(grey: np.ndarray, known: np.ndarray) -> np.ndarray:
             low, high = np.percentile(rest, (3, 97))
             if low - STRANGE <= np.median(edge) <= high + STRANGE:
                 break
-            last = start + STRIP
+            last = start + STRIP + 1
         known = known & (np.arange(known.shape[1]) >= last)
     return known
 
