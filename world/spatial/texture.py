@@ -161,17 +161,16 @@ def _without_others(grey: np.ndarray, known: np.ndarray) -> np.ndarray:
     does not say where it begins."""
     for _ in range(4):  # each edge comes to the left once
         grey, known = np.rot90(grey), np.rot90(known)
+        width = known.shape[1]
+        middle = known & (np.abs(np.arange(width) - width / 2) < width / 4)
+        low, high = np.percentile(grey[middle], (3, 97)) if middle.any() else (0, 255)
         last = 0
-        for start in range(0, known.shape[1] // 2, STRIP):
-            edge, rest = grey[:, start : start + STRIP], grey[:, start + 2 * STRIP :]
-            edge, rest = edge[known[:, start : start + STRIP]], rest[known[:, start + 2 * STRIP :]]
-            if not len(rest) or not len(edge):
-                continue
-            low, high = np.percentile(rest, (3, 97))
-            if low - STRANGE <= np.median(edge) <= high + STRANGE:
+        for start in range(0, width // 4, STRIP):
+            edge = grey[:, start : start + STRIP][known[:, start : start + STRIP]]
+            if len(edge) and low - STRANGE <= np.median(edge) <= high + STRANGE:
                 break
-            last = start + STRIP + 1
-        known = known & (np.arange(known.shape[1]) >= last)
+            last = start + STRIP + 1 if len(edge) else last
+        known = known & (np.arange(width) >= last)
     return known
 
 
