@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 
 import cv2
 import numpy as np
 
+from ..compiled import njit
 from ..pose import Camera, Pose
 from .planes import NEAREST, Layout, Plane, find_layout, normals_of, rays_from
 from .room import assigned
-from .texture import Looks, Texture, looks_of, texture_of
+from .texture import LEAST, Looks, Texture, looks_of, texture_of
 from .warp import View, Warp
 
 SAME_COLOUR = 60.0  # of 255, distance up to which a plane has a remembered texture
@@ -30,6 +30,7 @@ THING = 2.0  # pixels, sigma of the neighbourhood in which that is told
 EVENED = (9, 30.0, 5.0)  # pixels a side, and sigmas of colour and place, by which what is painted is evened
 DETAIL = 8.0  # of 255, up to which what is painted shows on a surface without texture
 SPREAD = 6.0  # pixels, sigma by which a plane's colour is spread
+COARSE = 4  # pixels a side of the cells in which that is done
 DIMMEST, BRIGHTEST = 0.6, 1.6  # of a remembered colour, to which light may change it
 BESIDE = 3  # pixels next to a border, by which what is seen there differs from what goes on behind it
 FAINT = np.float32(1e-3)  # weight of a plane's usual colour beside those near by
@@ -76,25 +77,38 @@ class _Surfaces:
         colours = np.stack([_usual(pixels, where) for where in fits])
         return _Surfaces(pose, layout, rays, normals, depths, labels, fits, colours)
 
-    def texture(self, index: int, pixels: np.ndarray, where: np.ndarray) -> Texture | None:
-        """The texture of a plane in pixels (H, W, 3), where (H, W) bool they are seen, which may have been dreamt: what
-        is of other colours than planes of its kind is none of it, and what does not repeat itself is none at all."""
-        own = self.layout.planes[index]
-        off = np.full((2, *where.shape), np.inf, np.float32)  # of colours, from planes of its kind and of others
-        for plane, colour in zip(self.layout.planes, self.colours, strict=True):
-            if np.isfinite(colour).all():
-                kind = int(not plane.is_like(own))
-                off[kind] = np.minimum(off[kind], _distance(pixels, colour))
-        seen = where & (self.labels == index) & own.is_faced(self.normals)
-        seen &= off[0] <= np.minimum(off[1], LAST_DOUBT)
-        found = texture_of(self.layout, index, self.pose, pixels, self.depths[index], seen)
-        return found if found is not None and (found.is_plain or found.repeats) else None
+    def texture(
+        self, index: int, colour: np.ndarray, carried: Warp, looks: Sequence[Looks]
+    ) -> tuple[Texture | None, np.ndarray]:
+        """The texture that a plane goes on with where it was dreamt in `colour` (3,), and the light (3,) that it is in:
+        a remembered one of what is seen of it here, or that itself if it repeats, or a remembered one of its colour."""
+        plane, seen = self.layout.planes[index], self._seen(index, carried.pixels, carried.covered)
+        mean = carried.pixels[seen].mean(0) if seen.sum() >= LEAST else None
+        if mean is not None and _is_same(mean, colour):
+            found = _remembered(plane, self.pose, mean, OWN, looks)
+            if found is not None:
+                return found, _light(colour, found)
+            own = texture_of(self.layout, index, self.pose, carried.pixels, self.depths[index], seen)
+            if own is not None and (own.is_plain or own.repeats):
+                return own, np.ones(3)
+        found = _remembered(plane, self.pose, colour, SAME_COLOUR, looks)
+        return found, np.ones(3) if found is None else _light(colour, found)
 
-    def places(self, index: int, where: np.ndarray, texture: Texture) -> np.ndarray:
-        """(n, 2) metres: where a texture would be asked for a plane's pixels `where` (H, W) bool."""
+    def _seen(self, index: int, pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
+        """Where (H, W) bool a plane is seen in pixels (H, W, 3), among those `where`, which may have been dreamt: what
+        is of other colours than planes of its kind is none of it."""
+        own = self.layout.planes[index]
+        is_known, is_alike = np.isfinite(self.colours).all(1), np.array([p.is_like(own) for p in self.layout.planes])
+        off, other = (_off_colours(pixels, self.colours[is_known & (is_alike == side)]) for side in (True, False))
+        is_it = where & (self.labels == index) & own.is_faced(self.normals)
+        return is_it & (off <= np.minimum(other, LAST_DOUBT))
+
+    def laid(self, index: int, where: np.ndarray, texture: Texture) -> np.ndarray:
+        """The colours (n, 3) of a texture at a plane's pixels `where` (H, W) bool."""
         plane = self.layout.planes[index]
         axes = self.layout.axes(plane) if plane.is_wall else texture.axes
-        return (self.rays[where] * self.depths[index][where][:, None] + np.asarray(self.pose.position)) @ axes.T
+        points = self.rays[where] * self.depths[index][where][:, None] + np.asarray(self.pose.position)
+        return texture.at(points @ axes.T)
 
 
 def continued(
@@ -112,24 +126,22 @@ def continued(
     is_new = holes & (surfaces.labels >= 0)
     out = np.where(is_new[..., None], even, pixels)
     doubt = _doubt(even, surfaces.colours[np.isfinite(surfaces.colours).all(1)])
-    for k, plane in enumerate(layout.planes):
+    for k in range(len(layout.planes)):
         where, kept = is_new & (surfaces.labels == k), holes & surfaces.fits[k]
         colour = _usual(pixels, kept)
-        if np.isfinite(colour).all():
-            around = _spread(pixels, kept, colour)
-            out[where & ~kept] = around[where & ~kept]
-            own = surfaces.texture(k, carried.pixels, carried.covered)
-            texture = _chosen(plane, np.asarray(pose.position), colour, own, looks)
-            if texture is not None:
-                shown = np.zeros_like(out)
-                beside = _beside(where, carried.covered & (surfaces.labels == k))
-                both = where | beside
-                light = 1.0 if texture is own else np.maximum(colour, 8) / np.maximum(texture.mean, 8)
-                shown[both] = np.clip(light, DIMMEST, BRIGHTEST) * _shown(
-                    texture, surfaces.places(k, both, texture), (out - around)[both]
-                )
-                shown += _spread(carried.pixels - shown, beside, np.zeros(3))
-                out[where] += (1 - doubt[where])[:, None] * (np.clip(shown, 0, 255) - out)[where]
+        if np.isnan(colour).any():
+            continue
+        around = _spread(pixels, kept, colour)
+        np.copyto(out, around, where=(where & ~kept)[..., None])
+        texture, light = surfaces.texture(k, colour, carried, looks)
+        if texture is None:
+            continue
+        beside = _beside(where, carried.covered & (surfaces.labels == k))
+        both, shown = where | beside, np.zeros_like(out)
+        detail = _faint((out - around)[both], texture.contrast) if texture.is_plain else None
+        shown[both] = light * (texture.mean + detail if detail is not None else surfaces.laid(k, both, texture))
+        shown += _spread(carried.pixels - shown, beside, np.zeros(3))
+        out += (where * (1 - doubt))[..., None] * (np.clip(shown, 0, 255) - out)
     nearest = np.take_along_axis(surfaces.depths, np.maximum(surfaces.labels, 0)[None], 0)[0]
     return np.clip(out + 0.5, 0, 255).astype(np.uint8), np.where(is_new, nearest, depth)
 
@@ -145,46 +157,80 @@ def _level(looks: Sequence[Looks], pose: Pose) -> list[Plane]:
 
 def _usual(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
     """The median colour (3,) float32 of pixels `where`, NaN where they are too few to tell."""
-    if where.sum() < ENOUGH:
+    count = int(np.count_nonzero(where))
+    if count < ENOUGH:
         return np.full(3, np.nan, np.float32)
-    return np.median(pixels[where], 0).astype(np.float32)
+    totals = np.stack([np.cumsum(np.bincount(pixels[..., k][where], minlength=256)) for k in range(3)])
+    middle = [(totals <= (count - 1 + side) // 2).sum(1) for side in (0, 1)]
+    return (np.float32(0.5) * (middle[0] + middle[1])).astype(np.float32)
 
 
-def _distance(pixels: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """(H, W) float32 between pixels (H, W, 3) and a colour (3,)."""
-    apart = pixels - colour
-    return np.sqrt(np.einsum("vuc,vuc->vu", apart, apart))
+@njit(cache=True, nogil=True, fastmath=True)
+def _off_colours(pixels, colours):
+    """(H, W) float32: how far pixels (H, W, 3) are from the nearest of colours (n, 3), infinite without any."""
+    H, W = pixels.shape[:2]
+    out = np.empty((H, W), np.float32)
+    for v in range(H):
+        for u in range(W):
+            least = np.float32(np.inf)
+            for k in range(len(colours)):
+                a = np.float32(pixels[v, u, 0]) - colours[k, 0]
+                b = np.float32(pixels[v, u, 1]) - colours[k, 1]
+                c = np.float32(pixels[v, u, 2]) - colours[k, 2]
+                least = min(least, a * a + b * b + c * c)
+            out[v, u] = np.sqrt(least)
+    return out
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _off_blends(pixels, colours):
+    """(H, W) float32: how far pixels (H, W, 3) are from the nearest blend of two of colours (n, 3), or of one."""
+    H, W = pixels.shape[:2]
+    out = np.empty((H, W), np.float32)
+    for v in range(H):
+        for u in range(W):
+            least = np.float32(np.inf)
+            for i in range(len(colours)):
+                x = pixels[v, u, 0] - colours[i, 0]
+                y = pixels[v, u, 1] - colours[i, 1]
+                z = pixels[v, u, 2] - colours[i, 2]
+                least = min(least, x * x + y * y + z * z)
+                for j in range(i + 1, len(colours)):
+                    a, b, c = (
+                        colours[j, 0] - colours[i, 0],
+                        colours[j, 1] - colours[i, 1],
+                        colours[j, 2] - colours[i, 2],
+                    )
+                    share = (x * a + y * b + z * c) / max(a * a + b * b + c * c, np.float32(1e-6))
+                    share = min(max(share, np.float32(0)), np.float32(1))
+                    p, q, r = x - share * a, y - share * b, z - share * c
+                    least = min(least, p * p + q * q + r * r)
+            out[v, u] = np.sqrt(least)
+    return out
 
 
 def _doubt(even: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """How much (H, W) from 0 to 1 what is painted looks like a thing that hangs or stands there: like no plane, whose
     colours (n, 3) are, and like no blend of two, as where they meet."""
-    soft = cv2.GaussianBlur(even, (0, 0), THING)
-    off = np.full(even.shape[:2], np.inf, np.float32)
-    for a, b in combinations_with_replacement(colours, 2):
-        way = b - a
-        share = np.clip((soft - a) @ way / max(float(way @ way), 1e-6), 0, 1)
-        off = np.minimum(off, _distance(soft, a + share[..., None] * way))
+    off = _off_blends(cv2.GaussianBlur(even, (0, 0), THING), colours)
     return np.clip((off - FIRST_DOUBT) / (LAST_DOUBT - FIRST_DOUBT), 0, 1)
 
 
-def _shown(texture: Texture, places: np.ndarray, detail: np.ndarray) -> np.ndarray:
-    """A texture's colours (n, 3) at places (n, 2); one without any has the detail (n, 3) that was painted, no stronger
-    than what was seen of it."""
-    if texture.is_plain:
-        faint = np.clip(detail, -DETAIL, DETAIL)
-        return texture.mean + faint * min(1.0, texture.contrast / max(float(faint.std()), 1e-6))
-    return texture.at(places)
+def _faint(detail: np.ndarray, contrast: float) -> np.ndarray:
+    """The detail (n, 3) that was painted on a plain surface, no stronger than what was seen of it."""
+    faint = np.clip(detail, -DETAIL, DETAIL)
+    return faint * min(1.0, contrast / max(float(faint.std()), 1e-6))
 
 
-def _chosen(
-    plane: Plane, eye: np.ndarray, colour: np.ndarray, seen: Texture | None, looks: Sequence[Looks]
-) -> Texture | None:
-    """The texture that a plane goes on with: one that is remembered, of the same kind of plane and of its colour, best
-    of all of that very plane; else what is seen of it here, which may have been dreamt."""
-    if seen is not None and not _is_same(seen.mean, colour):
-        seen = None
-    wanted, most = (colour, SAME_COLOUR) if seen is None else (seen.mean, OWN)
+def _light(colour: np.ndarray, texture: Texture) -> np.ndarray:
+    """What a texture's colours (3,) are multiplied by to be `colour` on the mean."""
+    return np.clip(np.maximum(colour, 8) / np.maximum(texture.mean, 8), DIMMEST, BRIGHTEST)
+
+
+def _remembered(plane: Plane, pose: Pose, wanted: np.ndarray, most: float, looks: Sequence[Looks]) -> Texture | None:
+    """The remembered texture of the same kind of plane that is nearest to the colour `wanted` (3,), best of all of that
+    very plane. None if none is as near as `most`."""
+    eye = np.asarray(pose.position)
 
     def cost(found: tuple[Looks, Texture]) -> float:
         one, texture = found
@@ -195,7 +241,7 @@ def _chosen(
 
     alike = [(one, texture) for one in looks for texture in one.textures if texture.plane.is_like(plane)]
     nearest = min((pair for pair in alike if _is_same(pair[1].mean, wanted)), key=cost, default=None)
-    return seen if nearest is None or cost(nearest) > most else nearest[1]
+    return None if nearest is None or cost(nearest) > most else nearest[1]
 
 
 def _is_same(colour: np.ndarray, other: np.ndarray) -> bool:
@@ -211,6 +257,8 @@ def _beside(where: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 def _spread(pixels: np.ndarray, where: np.ndarray, usual: np.ndarray) -> np.ndarray:
     """The colours (H, W, 3) float32 of the pixels `where`, blurred and spread beyond them; the usual one far off."""
-    share = where.astype(np.float32)
-    total = cv2.GaussianBlur(pixels * share[..., None], (0, 0), SPREAD) + FAINT * usual.astype(np.float32)
-    return total / (cv2.GaussianBlur(share, (0, 0), SPREAD) + FAINT)[..., None]
+    (H, W), share = where.shape, where.astype(np.float32)[..., None]
+    both = np.concatenate([np.where(where[..., None], pixels, 0).astype(np.float32), share], 2)
+    coarse = cv2.resize(both, (W // COARSE, H // COARSE), interpolation=cv2.INTER_AREA)
+    blurred = cv2.resize(cv2.GaussianBlur(coarse, (0, 0), SPREAD / COARSE), (W, H), interpolation=cv2.INTER_LINEAR)
+    return (blurred[..., :3] + FAINT * usual.astype(np.float32)) / (blurred[..., 3:] + FAINT)

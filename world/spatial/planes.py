@@ -215,9 +215,13 @@ def normals_of(points, reach):
     out = np.zeros((H, W, 3), np.float32)
     for v in range(reach, H - reach):
         for u in range(reach, W - reach):
-            a = points[v + reach, u] - points[v - reach, u]
-            b = points[v, u + reach] - points[v, u - reach]
-            x, y, z = a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
-            length = max(np.sqrt(x * x + y * y + z * z), np.float32(1e-9))
-            out[v, u, 0], out[v, u, 1], out[v, u, 2] = x / length, y / length, z / length
+            a0 = points[v + reach, u, 0] - points[v - reach, u, 0]
+            a1 = points[v + reach, u, 1] - points[v - reach, u, 1]
+            a2 = points[v + reach, u, 2] - points[v - reach, u, 2]
+            b0 = points[v, u + reach, 0] - points[v, u - reach, 0]
+            b1 = points[v, u + reach, 1] - points[v, u - reach, 1]
+            b2 = points[v, u + reach, 2] - points[v, u - reach, 2]
+            x, y, z = a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0
+            scale = np.float32(1) / max(np.sqrt(x * x + y * y + z * z), np.float32(1e-9))
+            out[v, u, 0], out[v, u, 1], out[v, u, 2] = x * scale, y * scale, z * scale
     return out
