@@ -17,7 +17,7 @@ from ..kernels.graph import CapturedStep
 from .config import DidaConfig
 from .pose import Motion, Pose
 from .spatial.continuation import Memory, continued
-from .spatial.smoothing import smoothed
+from .spatial.smoothing import parted, smoothed
 from .spatial.warp import View, Warp, widened
 from .tokens.painter import Painter
 from .tokens.vision import VisionTokenizer
@@ -146,6 +146,7 @@ class Dreamer:
         pixels, depth = self._see("paint", points, *known, self._tensor(noise))
         pixels = pixels[0].cpu().numpy()
         depth = smoothed(depth[0].float().cpu().numpy(), pixels, ~carried.covered)
+        depth = parted(depth, pixels, ~carried.covered)
         if self.dida.dream_continues:
             pixels, depth = continued(pose, carried, pixels, depth, [self._memory.looks(view) for view in views])
         depth = np.where(carried.covered, carried.depth, depth).astype(np.float16).astype(np.float32)

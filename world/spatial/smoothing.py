@@ -12,6 +12,10 @@ from .surfaces import is_one
 STEEP = 0.2  # log depth between neighbours above which they are two surfaces, and sigma of what is smoothed as one
 LIKE = 20.0  # of 255, sigma by which they look alike
 LOOK = 8  # pixels to each side in which a point looks for the surface that it belongs to
+BESIDE = 3  # pixels to each side in which two surfaces lie side by side
+SPLIT, ABOUT = 1.35, 1.1  # ratios of depths from which on they are two, and up to which points are one
+LIKELIER = 0.35  # of a squared distance of colours, up to which a point is the other surface's
+COMPANY = 3  # pixels of the eight around that are about as far, at least
 NOTHING = 12  # cost, from which on a point counts for nothing: exp(-12) is six millionths
 
 
@@ -141,3 +145,76 @@ def _in_company(inverse, pixels):
             if company > 1:
                 out[v, u] = inverse[v, u]
     return out
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def parted(depth, pixels, where):
+    """depth (H, W) float32 in which what is dreamt, `where` (H, W) bool, belongs to one surface or to another where two
+    lie side by side: to the one that it looks like in pixels (H, W, 3) uint8, at about the depth that this has there. A
+    rim that is as far as neither comes off as one walks towards it."""
+    H, W = depth.shape
+    out, values, sums = depth.copy(), np.empty((2, (2 * BESIDE + 1) ** 2), np.float32), np.empty((2, 4), np.float32)
+    for v in range(H):
+        for u in range(W):
+            if not where[v, u]:
+                continue
+            top, bottom = max(0, v - BESIDE), min(H, v + BESIDE + 1)
+            left, right = max(0, u - BESIDE), min(W, u + BESIDE + 1)
+            near, far = depth[v, u], depth[v, u]
+            for y in range(top, bottom):
+                for x in range(left, right):
+                    near, far = min(near, depth[y, x]), max(far, depth[y, x])
+            if far < near * np.float32(SPLIT):
+                continue
+            between = np.sqrt(near * far)
+            count = np.zeros(2, np.int64)
+            for y in range(top, bottom):
+                for x in range(left, right):
+                    side = int(depth[y, x] > between)
+                    values[side, count[side]] = depth[y, x]
+                    count[side] += 1
+            middle = np.median(values[0, : count[0]]), np.median(values[1, : count[1]])
+            sums[:] = 0
+            for y in range(top, bottom):
+                for x in range(left, right):
+                    side = int(depth[y, x] > between)
+                    if _is_about(depth[y, x], middle[side]):
+                        sums[side, 3] += 1
+                        for k in range(3):
+                            sums[side, k] += pixels[y, x, k]
+            off = np.zeros(2, np.float32)
+            for side in range(2):
+                for k in range(3):
+                    off[side] += (sums[side, k] / max(sums[side, 3], np.float32(1)) - pixels[v, u, k]) ** 2
+            own = int(depth[v, u] > between)
+            if off[1 - own] < np.float32(LIKELIER) * off[own]:
+                own = 1 - own
+                out[v, u] = middle[own]
+            elif not _is_about(depth[v, u], middle[own]):
+                out[v, u] = middle[own]
+    return _not_alone(out, where)
+
+
+@njit(cache=True, nogil=True)
+def _not_alone(depth, where):
+    """depth (H, W) in which no pixel of `where` (H, W) bool is a speck."""
+    H, W = depth.shape
+    out, around = depth.copy(), np.empty(8, np.float32)
+    for v in range(1, H - 1):
+        for u in range(1, W - 1):
+            if not where[v, u]:
+                continue
+            company, count = 0, 0
+            for k in range(9):
+                if k != 4:
+                    around[count] = depth[v - 1 + k // 3, u - 1 + k % 3]
+                    company += _is_about(around[count], depth[v, u])
+                    count += 1
+            if company < COMPANY:
+                out[v, u] = np.median(around)
+    return out
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_about(depth, other):
+    return depth < np.float32(ABOUT) * other and other < np.float32(ABOUT) * depth

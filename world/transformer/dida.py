@@ -24,7 +24,7 @@ from ...kernels.graph import CapturedStep
 from ...kernels.renoise import beta_of, kinetic_jump, renoise, squared_norms
 from ..config import DidaConfig
 
-CORRECTED_IN = 4  # steps in which every cell is decided anew once
+CORRECTED_IN = 2  # steps in which every cell is decided anew once
 Predict = Callable[[Tensor, Tensor, float], Tensor]  # (tokens (B, N), seeds (B,), temperature) -> clean tokens (B, N)
 # the same, of the cells (B, N) bool alone: (tokens, cells, seeds, temperature) -> tokens with those predicted
 PredictSome = Callable[[Tensor, Tensor, Tensor, float], Tensor]

@@ -1,8 +1,9 @@
 """Views carried into new poses, and which of them are chosen."""
 
+import cv2
 import numpy as np
 from roam.world.pose import Camera, Motion, Pose
-from roam.world.spatial.smoothing import smoothed
+from roam.world.spatial.smoothing import parted, smoothed
 from roam.world.spatial.view_memory import ViewMemory, visible_pages
 from roam.world.spatial.warp import View, Warp, joined, remembered, sharpened, warp
 
@@ -214,3 +215,22 @@ def test_smoothed_where_it_is_wanted_depth_is_what_it_is_when_all_is():
     where = rng.uniform(size=depth.shape) < 0.4
     some = smoothed(depth, pixels, where)
     assert (some == np.where(where, smoothed(depth, pixels), depth)).all()
+
+
+def test_what_is_dreamt_between_two_surfaces_is_one_of_them():
+    """A rim nearer than its house, or halfway to the sky, came off it as one walked on, as a line in the air."""
+    depth = np.full((48, 48), 100.0, np.float32)
+    pixels = np.full((48, 48, 3), (140, 180, 220), np.uint8)
+    house = np.zeros((48, 48), bool)
+    house[12:40, 10:38] = True
+    pixels[house], depth[house] = (150, 90, 70), 6.0
+    pixels[house & ~cv2.erode(house.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)] = (90, 60, 50)
+    wrong = depth.copy()
+    wrong[12:40, 10:12], wrong[12:14, 10:38], wrong[20:30, 38:40] = 4.0, 25.0, 30.0
+    wrong[5, 5] = 20.0  # a speck
+    everywhere = np.ones(depth.shape, bool)
+    mended = parted(wrong, pixels, everywhere)
+    assert (np.abs(np.log(mended / depth)) < 0.1).mean() > 0.995 > (np.abs(np.log(wrong / depth)) < 0.1).mean()
+    assert (parted(wrong, pixels, ~everywhere) == wrong).all()
+    ground = np.maximum(100 - 2 * np.arange(48.0, dtype=np.float32), 1)[:, None] + np.zeros((48, 48), np.float32)
+    assert (parted(ground, np.full((48, 48, 3), 90, np.uint8), everywhere) == ground)[:40].all()
