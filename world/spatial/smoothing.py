@@ -15,6 +15,7 @@ LOOK = 8  # pixels to each side in which a point looks for the surface that it b
 BESIDE = 3  # pixels to each side in which two surfaces lie side by side
 SPLIT, ABOUT = 1.35, 1.1  # ratios of depths from which on they are two, and up to which points are one
 LIKELIER = 0.35  # of a squared distance of colours, up to which a point is the other surface's
+UNEVEN = 0.08  # share of inverse depth by which what lies between may be off, on one surface
 COMPANY = 3  # pixels of the eight around that are about as far, at least
 NOTHING = 12  # cost, from which on a point counts for nothing: exp(-12) is six millionths
 
@@ -164,7 +165,7 @@ def parted(depth, pixels, where):
             for y in range(top, bottom):
                 for x in range(left, right):
                     near, far = min(near, depth[y, x]), max(far, depth[y, x])
-            if far < near * np.float32(SPLIT):
+            if far < near * np.float32(SPLIT) or _is_even(depth, v, u, top, bottom - 1, left, right - 1):
                 continue
             between = np.sqrt(near * far)
             count = np.zeros(2, np.int64)
@@ -193,6 +194,15 @@ def parted(depth, pixels, where):
             elif not _is_about(depth[v, u], middle[own]):
                 out[v, u] = middle[own]
     return _not_alone(out, where)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_even(depth, v, u, top, bottom, left, right):
+    """Whether inverse depth is linear up and down and sideways, as ground has it that goes off to the horizon."""
+    here, least = 1 / depth[v, u], np.float32(UNEVEN)
+    upright = 0.5 / depth[top, u] + 0.5 / depth[bottom, u] if bottom - v == v - top else here
+    sideways = 0.5 / depth[v, left] + 0.5 / depth[v, right] if right - u == u - left else here
+    return abs(upright - here) < least * here and abs(sideways - here) < least * here
 
 
 @njit(cache=True, nogil=True)
