@@ -26,6 +26,7 @@ OWN = 40.0  # the same between what is seen of a plane and what is remembered
 SAME_PLACE = 0.3  # metres between planes that may be one
 ITSELF = 0.5  # by which the distance of colours counts where the texture is of the very plane
 FIRST_DOUBT, LAST_DOUBT = 35.0, 55.0  # of 255, distances from all planes' colours at which a thing may hang there
+AS_FAR = 1.5  # of a plane's depth, up to which what looks like a thing may hang there
 THING = 2.0  # pixels, sigma of the neighbourhood in which that is told
 EVENED = (9, 30.0, 5.0)  # pixels a side, and sigmas of colour and place, by which what is painted is evened
 DETAIL = 8.0  # of 255, up to which what is painted shows on a surface without texture
@@ -132,7 +133,8 @@ def continued(
         if np.isnan(colour).any():
             continue
         around = _spread(pixels, kept, colour)
-        np.copyto(out, around, where=(where & ~kept)[..., None])
+        hangs = (doubt > 0.5) & (depth < AS_FAR * surfaces.depths[k])
+        np.copyto(out, around, where=(where & ~kept & ~hangs)[..., None])
         texture, light = surfaces.texture(k, colour, carried, looks)
         if texture is None:
             continue
