@@ -18,7 +18,7 @@ from roam.bench.consistency.questions.ways import hidden_places, way_to
 from roam.bench.consistency.questions.worlds import stranger_of
 from roam.bench.consistency.report.findings import findings
 from roam.bench.consistency.report.summary import balanced, tables
-from roam.bench.consistency.results import Line
+from roam.bench.consistency.results import EpisodeResult
 from roam.bench.consistency.run import TWICE, blank, episodes_of, two_of
 from roam.scenes.splits import make_scene
 
@@ -66,7 +66,7 @@ ROWS = {
 
 
 @pytest.fixture(scope="module")
-def lines() -> list[Line]:
+def lines() -> list[EpisodeResult]:
     """All rows on half turns in four scenes, two seeds each; what shows the same with both is scored once."""
     found = []
     for number in range(SCENES):
@@ -151,7 +151,8 @@ def test_each_row_loses_on_the_measure_that_is_there_for_it(lines, row, loses):
 
 def test_without_imagination_no_memory_is_worth_much(lines):
     perfect = [
-        Line("m", "k", task, "v", "C", 0, 0, None, "e", (1,), values=line_values()) for task in ("T1", "T7", "T8")
+        EpisodeResult("m", "k", task, "v", "C", 0, 0, None, "e", (1,), values=line_values())
+        for task in ("T1", "T7", "T8")
     ]
     for row in ("copy-last", "mean-colour", "smear", "blur"):
         mine = [replace(line, model="m") for line in lines if line.model == row]
@@ -222,5 +223,5 @@ def test_a_sentence_says_what_a_walker_sees(lines):
 
 
 def test_a_line_keeps_its_traits_through_json(lines):
-    again = [Line.from_json(line.as_json()) for line in lines if line.model == "imagined"]
+    again = [EpisodeResult.from_json(line.as_json()) for line in lines if line.model == "imagined"]
     assert imagined(again) == of(lines, "imagined")
