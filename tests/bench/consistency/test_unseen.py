@@ -24,7 +24,7 @@ from roam.scenes.splits import make_scene
 
 from .doubles import TINY, Damaged, answers_of, blur, noise, score
 
-SCENES = 4
+SCENES = 2
 
 
 class Imagined(OtherScene):

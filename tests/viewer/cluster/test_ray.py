@@ -42,6 +42,7 @@ def test_a_ray_that_is_joined_is_shown_the_token_that_is_there(tmp_path, monkeyp
 
 
 @needs_ray
+@pytest.mark.slow(reason="Ray and its workers start, seconds of both cores")
 def test_a_worker_killed_under_a_walk_costs_it_nothing(tmp_path):
     own = make_key(tmp_path / "keys", "front")
     recipe = Recipe(str(tmp_path / "shared"), own.public, is_truth=True, every_s=0.5)

@@ -158,6 +158,7 @@ def test_the_leash_keeps_the_weights_near_those_that_a_run_began_with(checkpoint
     assert distances[1] < 0.5 * distances[0], distances
 
 
+@pytest.mark.slow(reason="two runs of dreams that are rewarded")
 def test_a_run_that_was_stopped_goes_on_to_the_same_log_and_weights(checkpoint, tmp_path):
     save_checkpoint(checkpoint, tmp_path / "begun", dtype=torch.float32)
 
