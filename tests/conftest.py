@@ -21,13 +21,13 @@ LONGEST = (
     "world/adaptation/test_rewards.py",
     "viewer/commands/test_play.py",
     "bench/consistency/test_rows.py",
-    "bench/consistency/test_worlds.py",
+    "bench/consistency/questions/test_worlds.py",
     "bench/consistency/test_run.py",
     "bench/consistency/test_damage.py",
     "world/test_dreaming.py",
     "world/emu/test_rewarded.py",
     "kernels/test_interpreter.py",
-    "bench/test_imagination.py",
+    "bench/imagination/test_imagination.py",
 )
 settings.register_profile("roam", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines are busy
 settings.load_profile("roam")

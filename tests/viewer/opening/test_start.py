@@ -13,7 +13,7 @@ from roam.world.action import Action
 from roam.world.options import DreamOptions, OfficialOptions
 from roam.world.pose import Camera
 
-from ...scenes.test_env import SMALL, Corridor
+from ...scenes.env.test_env import SMALL, Corridor
 
 CAMERA = Camera(64, 64, 90.0)
 
