@@ -126,6 +126,7 @@ def test_a_saved_session_goes_on_the_same_and_rewinds_the_same(engine, checkpoin
     assert loaded.rewind(8).digest == session.rewind(8).digest
 
 
+@pytest.mark.slow(reason="a process that imports all and dreams")
 def test_a_saved_session_goes_on_the_same_in_another_process(engine, checkpoint_folder, first_frame, tmp_path):
     session = engine.session(first_frame, seed=4)
     digests(session, WALK)

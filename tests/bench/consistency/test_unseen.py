@@ -65,6 +65,9 @@ ROWS = {
 }
 
 
+asks_all_rows = pytest.mark.slow(reason="eight rows are asked and scored")
+
+
 @pytest.fixture(scope="module")
 def lines() -> list[EpisodeResult]:
     """All rows on half turns in four scenes, two seeds each; what shows the same with both is scored once."""
@@ -122,6 +125,7 @@ def test_every_place_is_dreamt_twice_at_least():
     assert seeds == {0, 1} and {e.seed for e in episodes_of(("T1",), ("C",), TINY, (0,))} == {0}
 
 
+@asks_all_rows
 def test_the_truth_is_first_and_at_its_ideal(lines):
     table = tables(lines, draws=20)[0]
     assert table.models[0] == "truth"
@@ -145,10 +149,12 @@ def test_the_truth_is_first_and_at_its_ideal(lines):
         ("smear", lambda m: m["unseen_sharpness"] < 0.75 and m["diversity"] == 0),
     ],
 )
+@asks_all_rows
 def test_each_row_loses_on_the_measure_that_is_there_for_it(lines, row, loses):
     assert loses(of(lines, row)), of(lines, row)
 
 
+@asks_all_rows
 def test_without_imagination_no_memory_is_worth_much(lines):
     perfect = [
         EpisodeResult("m", "k", task, "v", "C", 0, 0, None, "e", (1,), values=line_values())
@@ -209,6 +215,7 @@ def test_half_turns_are_asked_in_more_scenes_than_all_else():
     assert {e.number for e in episodes_of(("T1",), ("C",), form, (0,))} == {0}
 
 
+@asks_all_rows
 def test_a_model_that_raises_has_no_imagination_where_it_did(lines):
     mine = [line for line in lines if line.model == "truth"]
     half = [replace(line, error="x") if line.scene < SCENES // 2 else line for line in mine]
@@ -216,12 +223,14 @@ def test_a_model_that_raises_has_no_imagination_where_it_did(lines):
     assert imagined([]) == {}
 
 
+@asks_all_rows
 def test_a_sentence_says_what_a_walker_sees(lines):
     said = {name: findings(name, lines, tables(lines, draws=20))[0] for name in ("blur", "imagined")}
     assert "a soft place" in said["blur"] and "the same with every seed" in said["blur"]
     assert "times as different" in said["imagined"]
 
 
+@asks_all_rows
 def test_a_line_keeps_its_traits_through_json(lines):
     again = [EpisodeResult.from_json(line.as_json()) for line in lines if line.model == "imagined"]
     assert imagined(again) == of(lines, "imagined")

@@ -231,6 +231,7 @@ def code_of(words) -> int:
     return ended.value.code or 0
 
 
+@pytest.mark.slow(reason="a whole run of dreams that are rewarded, from the command line")
 def test_the_command_rewards_tells_and_leaves_a_model_that_opens(checkpoint, tmp_path, capsys):
     out, begun = tmp_path / "run", tmp_path / "begun"
     save_checkpoint(checkpoint, begun, dtype=torch.float32)
