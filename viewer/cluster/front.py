@@ -16,6 +16,7 @@ from typing import Any
 
 from ..server.metrics import Metrics
 from ..server.reception import Reception
+from ..server.refusals import session_of
 from ..server.registry import Client, Limits, secret_of
 from ..server.socket import ServerSocket
 from ..wire import protocol as p
@@ -225,7 +226,7 @@ class Front(Reception):
             elif isinstance(message, p.Resume):
                 self._pass_on(client_id, message, self.books.routes.with_token(message.token))
             else:
-                self._pass_on(client_id, message, self.books.routes.known(getattr(message, "session", "")))
+                self._pass_on(client_id, message, self.books.routes.known(session_of(message)))
         except Exception as error:  # as Reception does for what has just come
             self.refuse(client_id, message, error)
 

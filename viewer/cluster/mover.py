@@ -12,6 +12,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+from ..server.refusals import session_of
 from ..wire import protocol as p
 from .books import Books
 from .lines import WorkerLine
@@ -195,5 +196,4 @@ class Mover:
             self._dispatch(client, message, payload)
             return
         text = f"the worker died over this '{message.TYPE}', which may have been done or not; ask again"
-        session = getattr(message, "session", "")
-        self._books.tell(client, p.Error(seq=message.seq, code="internal", message=text, session=session))
+        self._books.tell(client, p.Error(seq=message.seq, code="internal", message=text, session=session_of(message)))

@@ -51,6 +51,11 @@ class Worlds(Protocol):
     fov_deg: float = 0.0
     reads_words: bool = False
 
+    @property
+    def num_free(self) -> int:
+        """Pages of the engine's cache that walks could still be given; -1 where there is no cache."""
+        return -1
+
     @abstractmethod
     def open(self, request: OpenRequest) -> Explorer:
         """A new explorer at its first frame."""
@@ -120,6 +125,11 @@ class DreamWorlds(Worlds):
         self.engine, self.scenes, self.solid = engine, scenes or SceneWorlds(), solid
         self.models: tuple[str, ...] = (EXPLORE if engine.reads_words else "dream", "scene")
         self.reads_words = engine.reads_words
+
+    @property
+    def num_free(self) -> int:
+        cache = self.engine.cache
+        return cache.pool.num_free + max(0, cache.max_pages - cache.pool.num_pages)
 
     def is_alone(self, what: OpenRequest | Path) -> bool:
         return what.model == "scene" if isinstance(what, OpenRequest) else _is_scene(what)
