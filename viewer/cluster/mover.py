@@ -23,9 +23,8 @@ log = logging.getLogger(__name__)
 
 UNEVEN = 2  # walks that one worker has more than another, from which on one of them moves
 INTERNAL = 2**62  # seqs of the front's own requests; a client's count from 1
-AGAIN = (
-    p.Look | p.Surfaces | p.Save | p.Fork | p.Open | p.Load | p.Resume | p.Watch | p.Close
-)  # do no harm when done twice
+# requests that do no harm when they are done twice
+AGAIN = p.Look | p.Surfaces | p.Save | p.Fork | p.Open | p.Load | p.Resume | p.Watch | p.Close
 
 
 class Mover:
