@@ -1,4 +1,5 @@
-# Sets up its own .venv, then runs: `make play` walks, `make test` checks, `make lint` only reads the code.
+# Sets up its own .venv, then runs: `make play` walks, `make test` checks, in under five minutes on two cores;
+# `make test-all` leaves nothing out, `make lint` only reads the code.
 # `make test-engines` tests the clients in browsers and game engines, which it installs; `make test` names what it skips.
 # `make test-isa` runs what torch computes as on older processors, which this one is held to. `make mutants` damages the
 # code and counts how much of that the tests notice, which takes an hour or two.
@@ -26,17 +27,19 @@ test: lint $(TESTED)
 # The clients in the real thing: what Debian's packages have is installed first; Godot 4 by tests/engines/godot4.sh.
 test-engines: $(TESTED)
 	tests/engines/install.sh
-	$(BIN)/python -m pytest -rs tests/plugins tests/viewer/server/test_gateway.py tests/viewer/server/test_xr_page.py $(ARGS)
+	$(BIN)/python -m pytest -rs -m "slow or not slow" tests/plugins $(addprefix tests/viewer/server/test_,gateway.py xr_page.py) \
+		$(ARGS)
 
-# What is marked slow as well: soaks that take minutes.
+# What is marked slow as well, which .ci/run runs too, and the soaks, a minute or more each: WITHOUT=soak leaves those out.
 test-all: lint $(TESTED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SHARED) -m "slow or not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs $(SHARED) -m "$(if $(WITHOUT),not $(WITHOUT) and) (slow or not slow or soak)" $(ARGS)
 
 # AVX2 without bf16, as most laptops have; then no vector instructions at all, as far as torch lets itself be held.
 test-isa: $(TESTED)
 	OMP_NUM_THREADS=1 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 \
-		$(BIN)/python -m pytest -n 2 --dist loadfile $(NUMERIC) $(ARGS)
-	ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest $(KERNELS) $(ARGS)
+		$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow" $(NUMERIC) $(ARGS)
+	ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default \
+		$(BIN)/python -m pytest -m "slow or not slow" $(KERNELS) $(ARGS)
 
 mutants: $(TESTED)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation.py --seed $(or $(SEED),1) $(ARGS)

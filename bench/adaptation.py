@@ -30,7 +30,7 @@ from ..world.transformer.dida import MetricPath
 from ..world.transformer.model import Transformer
 from .consistency.metrics.fidelity import haarpsi, psnr
 from .machine import Machine
-from .quick import CONTEXT, Walk, observed, test_walk
+from .quick import CONTEXT, HeldOutWalk, observed, test_walk
 
 STEPS = (1, 2, 4, 8, 16)
 DREAMT = 4  # frames that each walk is dreamt on for
@@ -113,7 +113,7 @@ def measure(
     before: Checkpoint,
     longer: Checkpoint,
     after: Checkpoint,
-    walks: list[Walk],
+    walks: list[HeldOutWalk],
     dida: DidaConfig,
     tick: Callable[[float], None] = lambda share: None,
 ) -> dict:
@@ -136,7 +136,7 @@ def measure(
     return {"rows": rows, "pictures": sheet}
 
 
-def _measured(engine: Engine, walks: list[Walk], decoder: str) -> tuple[dict, list[np.ndarray]]:
+def _measured(engine: Engine, walks: list[HeldOutWalk], decoder: str) -> tuple[dict, list[np.ndarray]]:
     passes, seconds, scores, pictures = _Counter(engine), [], [], []
     for walk in walks:
         session = observed(engine, walk, CONTEXT, start="noise", decoder=decoder)
@@ -187,7 +187,7 @@ def spread_of(walks: list[float]) -> float:
     return float(np.std(walks, ddof=1) / np.sqrt(len(walks))) if len(walks) > 1 else math.inf
 
 
-def _frozen(walks: list[Walk]) -> dict:
+def _frozen(walks: list[HeldOutWalk]) -> dict:
     scores = [
         _scores(walk.frames[CONTEXT - 1].pixels, frame.pixels)
         for walk in walks
@@ -196,7 +196,7 @@ def _frozen(walks: list[Walk]) -> dict:
     return {"name": "a frozen frame", "steps": None, "passes": 0.0, "seconds": 0.0, **quality_of(scores)}
 
 
-def _ceiling(checkpoint: Checkpoint, walks: list[Walk]) -> dict:
+def _ceiling(checkpoint: Checkpoint, walks: list[HeldOutWalk]) -> dict:
     scores = []
     for walk in walks:
         for frame in walk.frames[CONTEXT : CONTEXT + DREAMT]:
@@ -335,7 +335,7 @@ def _packed(folder: Path, learner: Learner, like: Checkpoint, proof: Proof) -> C
     return load_checkpoint(folder / "checkpoint")
 
 
-def draw_sheet(rows: list[tuple[str, list[np.ndarray]]], walks: list[Walk], path: Path, count: int = 6) -> None:
+def draw_sheet(rows: list[tuple[str, list[np.ndarray]]], walks: list[HeldOutWalk], path: Path, count: int = 6) -> None:
     """The last dreamt frame of a few walks: the truth above, then one row a method, named at its left."""
     import cv2
 

@@ -29,8 +29,8 @@ from ..viewer.client.remote_session import EXACT
 from ..viewer.cluster.control import ask
 from ..viewer.opening.worlds import DreamWorlds, OpenRequest, SceneWorlds, Worlds
 from ..viewer.play.progress import waiting
-from ..viewer.server.store import Retracing
 from ..world.action import Action, parse_action
+from ..world.frame import Retracing
 from .cluster_parts import Part, engine_parts, path_parts
 from .machine import Machine
 

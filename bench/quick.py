@@ -50,7 +50,7 @@ AT_MOST = {"depth AbsRel": 0.15, "first frame, s": 5.0, "memory, MB": 1500.0}
 
 
 @dataclass(frozen=True)
-class Walk:
+class HeldOutWalk:
     """A test walk with no collisions in it: frames 0 to CONTEXT - 1 are shown to the model, the rest it must dream."""
 
     number: int
@@ -82,7 +82,7 @@ def psnr(truth: np.ndarray, shown: np.ndarray, mask: np.ndarray | None = None) -
     return float(min(PSNR_CAP, 10 * np.log10(255**2 / max(mean, 1e-9))))
 
 
-def test_walk(number: int, steps: int = CONTEXT - 1 + STEPS, *, split: str = "test") -> Walk:
+def test_walk(number: int, steps: int = CONTEXT - 1 + STEPS, *, split: str = "test") -> HeldOutWalk:
     """The number-th test scene's walk: the first of its random walks in which no wall is met and which is not back
     where the context ended (a frozen frame would be the truth there). Settings are chosen on the split "dev"."""
     scene = make_scene(split, number)
@@ -98,10 +98,10 @@ def test_walk(number: int, steps: int = CONTEXT - 1 + STEPS, *, split: str = "te
             break
     views = [render(scene, pose, Camera()) for pose in poses]
     frames = [Frame(i, v.pixels, depth=v.depth, pose=p) for i, (v, p) in enumerate(zip(views, poses, strict=True))]
-    return Walk(number, tuple(frames), tuple(actions))
+    return HeldOutWalk(number, tuple(frames), tuple(actions))
 
 
-def seen_before(walk: Walk, index: int) -> np.ndarray:
+def seen_before(walk: HeldOutWalk, index: int) -> np.ndarray:
     """(H, W) bool: the pixels of a frame whose surface the context showed, by true depth: no model has a say in it."""
     views = [View(f.pixels, _depth(f), _pose(f)) for f in walk.frames[max(0, index - CONTEXT) : index]][::-1]
     return warp(views, _pose(walk.frames[index]), Camera()).covered
@@ -117,7 +117,7 @@ def _pose(frame: Frame) -> Pose:
     return frame.pose
 
 
-def observed(engine: Engine, walk: Walk, frames: int, **options) -> Session:
+def observed(engine: Engine, walk: HeldOutWalk, frames: int, **options) -> Session:
     """A session that has been shown the walk's first `frames` frames."""
     session = engine.session(walk.frames[0], seed=walk.number, **options)
     for action, frame in zip(walk.actions[: frames - 1], walk.frames[1:frames], strict=True):
@@ -160,7 +160,7 @@ def run(
     return report
 
 
-def one_step(engine: Engine, walks: list[Walk], tick: Callable[[], None]) -> tuple[Tally, dict]:
+def one_step(engine: Engine, walks: list[HeldOutWalk], tick: Callable[[], None]) -> tuple[Tally, dict]:
     """One frame ahead of a true context, at four places of each walk, from every start, with true and wrong words."""
     tally, abs_rel, times = Tally(), [], []
     mean = np.mean([walk.frames[0].pixels for walk in walks], 0)
@@ -202,7 +202,9 @@ def one_step(engine: Engine, walks: list[Walk], tick: Callable[[], None]) -> tup
     return tally, {"abs_rel": float(np.mean(abs_rel)), "speed": speed}
 
 
-def free_rollouts(engine: Engine, walks: list[Walk], tick: Callable[[], None]) -> tuple[dict[str, np.ndarray], list]:
+def free_rollouts(
+    engine: Engine, walks: list[HeldOutWalk], tick: Callable[[], None]
+) -> tuple[dict[str, np.ndarray], list]:
     """PSNR at each of 16 steps after 4 true frames, the mean over walks, and (truth, dream) pictures of a few."""
     curves: dict[str, list[list[float]]] = {}
     sheets: list[tuple[list[np.ndarray], list[np.ndarray]]] = []
@@ -226,7 +228,7 @@ def free_rollouts(engine: Engine, walks: list[Walk], tick: Callable[[], None]) -
     return {row: np.mean(values, 0) for row, values in curves.items()}, sheets
 
 
-def token_by_token(engine: Engine, walks: list[Walk], tick: Callable[[], None]) -> dict[str, float]:
+def token_by_token(engine: Engine, walks: list[HeldOutWalk], tick: Callable[[], None]) -> dict[str, float]:
     """The same weights decoded both ways from the same context: mean time of the decoding passes, and PSNR. The mean,
     for where memory shows nearly all, DiDA has nothing to decode, and a median would be of those steps."""
     scores: dict[str, list[float]] = {"dida": [], "autoregressive": []}
@@ -346,7 +348,7 @@ def draw_curves(report: dict, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _show_true(session: Session, walk: Walk, first: int, last: int) -> None:
+def _show_true(session: Session, walk: HeldOutWalk, first: int, last: int) -> None:
     for k in range(first, min(last, len(walk.frames))):
         session.observe(walk.actions[k - 1], walk.frames[k].pixels, walk.frames[k].pose)
 

@@ -18,7 +18,7 @@ from ..world.engine import Engine
 from ..world.frame import Frame
 from ..world.tokens.vision import MAX_DEPTH, VisionTokenizer
 from ..world.training.data import Walks, load_walks
-from .quick import CONTEXT, Tally, Walk, observed, peek, seen_before
+from .quick import CONTEXT, HeldOutWalk, Tally, observed, peek, seen_before
 
 EVERY = 4  # frames of a walk from one step that is asked for to the next
 BATCH = 16
@@ -57,7 +57,7 @@ def one_step(checkpoint: Checkpoint, walks: Walks) -> Tally:
         depth = np.asarray(walks.depth[r], np.float32)
         parts = zip(walks.pixels[r], depth, walks.poses[r], strict=True)
         frames = tuple(Frame(t, pixels, depth=far, pose=pose) for t, (pixels, far, pose) in enumerate(parts))
-        walk = Walk(r, frames, tuple(walks.actions[r]))
+        walk = HeldOutWalk(r, frames, tuple(walks.actions[r]))
         session = observed(engine, walk, CONTEXT)
         for t in range(CONTEXT, len(frames)):
             action, truth, before = walk.actions[t - 1], frames[t], frames[t - 1]
@@ -71,7 +71,7 @@ def one_step(checkpoint: Checkpoint, walks: Walks) -> Tally:
     return tally
 
 
-def _is_free(walk: Walk, t: int) -> bool:
+def _is_free(walk: HeldOutWalk, t: int) -> bool:
     """Whether the step before frame t moved the walker, and as far as was commanded."""
     here, there, motion = walk.frames[t - 1].pose, walk.frames[t].pose, walk.actions[t - 1].known_motion
     assert here is not None and there is not None

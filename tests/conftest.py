@@ -1,4 +1,7 @@
-"""Tests that are marked slow run where they are asked for: `make test-all`, or -m slow. None is timed."""
+"""Which tests run when. `make test` leaves out what is marked slow(reason=...), seconds of processor each, so that it
+takes under five minutes on two cores, and what is marked soak(reason=...), a minute or more each. Both run where -m
+names them: `.ci/run` asks for the slow ones, `make test-all` for all. None is timed.
+"""
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -7,19 +10,24 @@ from hypothesis import HealthCheck, settings
 LONGEST = (
     "viewer/server/test_xr_page.py",
     "viewer/server/test_gateway.py",
+    "viewer/cluster/test_ray.py",
     "world/emu/test_shards.py",
     "world/emu/test_tensor_parallel.py",
     "world/adaptation/test_adapt.py",
     "world/training/test_recipe.py",
-    "bench/consistency/test_unseen.py",
-    "world/transformer/test_passes.py",
-    "world/emu/test_explore.py",
-    "world/spatial/test_looker.py",
     "world/test_session.py",
-    "bench/consistency/test_worlds.py",
+    "world/transformer/test_passes.py",
+    "bench/consistency/test_unseen.py",
+    "world/adaptation/test_rewards.py",
+    "viewer/commands/test_play.py",
+    "bench/consistency/test_rows.py",
+    "bench/consistency/questions/test_worlds.py",
     "bench/consistency/test_run.py",
-    "bench/test_imagination.py",
-    "test_examples.py",
+    "bench/consistency/test_damage.py",
+    "world/test_dreaming.py",
+    "world/emu/test_rewarded.py",
+    "kernels/test_interpreter.py",
+    "bench/imagination/test_imagination.py",
 )
 settings.register_profile("roam", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines are busy
 settings.load_profile("roam")
@@ -27,12 +35,11 @@ settings.load_profile("roam")
 
 def pytest_collection_modifyitems(config, items):
     items.sort(key=lambda item: _place(item.path.as_posix()))
-    if "slow" in config.getoption("-m"):
-        return
-    skip = pytest.mark.skip(reason="marked slow; `make test-all` runs it")
     for item in items:
-        if item.get_closest_marker("slow"):
-            item.add_marker(skip)
+        for name in ("slow", "soak"):
+            if (marker := item.get_closest_marker(name)) and name not in config.getoption("-m"):
+                reason = f"{name}, for {marker.kwargs['reason']}; `make test-all` runs it"
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def _place(path: str) -> int:

@@ -60,6 +60,9 @@ TABLES = {
     "tests/world/emu/test_ibq.py": {"SHAPES"},
     "tests/world/emu/test_text.py": {"TABLE"},
 }
+# folders of tests with no folder of code of that name: whole scripts as people have them, what installs engines, and of
+# the server looks.py and what a browser shows of web/
+OWN_FOLDERS = {"cases", "cases/lib", "engines", "viewer/server/looking", "viewer/server/page"}
 UNFORMATTED = re.compile(r"# fmt: (skip|off)")
 PRIVATE = re.compile(r"_(?!_|fields$|replace$|asdict$)")
 HEAVY = {"torch", "triton", "open3d", "transformers"}
@@ -276,6 +279,11 @@ def test_every_folder_of_code_is_a_package_of_at_most_sixteen_files():
         assert (folder / "__init__.py").exists(), f"{folder} has no __init__.py, so an installed copy would lack it"
     for folder, count in Counter(path.parent for path in tracked() if path.name != "__init__.py").items():
         assert count <= MOST_FILES, f"{folder} holds {count} files: sort them into folders"
+
+
+def test_the_folders_of_tests_are_those_of_the_code():
+    folders = {path.parent.relative_to(ROOT / "tests").as_posix() for path in files("tests")} - {"."}
+    assert not (extra := {name for name in folders if not (ROOT / name).is_dir()} - OWN_FOLDERS), sorted(extra)
 
 
 def test_nothing_but_tables_of_numbers_is_kept_from_the_formatter():

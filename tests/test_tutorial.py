@@ -31,7 +31,7 @@ def test_the_page_tells_every_step():
     assert all(words[0] in ("pip", "roam") for words in commands())
 
 
-@pytest.mark.slow  # it records, trains every stage and walks: two minutes
+@pytest.mark.soak(reason="it records, trains every stage and walks: two minutes")
 def test_the_tutorial_runs_as_it_is_written(tmp_path):
     pytest.importorskip("vizdoom", reason="the tutorial walks levels of Doom")
     roam = Path(sys.executable).with_name("roam")

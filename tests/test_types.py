@@ -1,7 +1,4 @@
-"""What `make lint` holds of types: the mistakes that people make between layers are refused, and no file is left out.
-
-Marked slow where mypy itself runs: without its cache it reads all of torch's types, for a minute.
-"""
+"""What `make lint` holds of types: mistakes that people make between layers are refused, and no file is left out."""
 
 import os
 import re
@@ -58,7 +55,7 @@ def test_no_error_is_silenced_for_a_whole_file_or_without_its_name():
             assert not re.search(r"#\s*(?:type:\s*ignore(?!\[)|mypy:)", text), path
 
 
-@pytest.mark.slow
+@pytest.mark.soak(reason="without its cache mypy reads all of torch's types: a minute")
 def test_a_wrong_engine_a_missing_field_and_an_unknown_name_are_refused(tmp_path):
     (tmp_path / "types").mkdir()
     (tmp_path / "types" / "roam").symlink_to(ROOT, target_is_directory=True)

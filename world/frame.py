@@ -1,17 +1,22 @@
-"""What an explorer returns and what every explorer can do. Numpy only, so that viewers need nothing heavier."""
+"""What an explorer returns, what every explorer can do, and what some can do besides. Numpy only, so that viewers need
+nothing heavier.
+
+Whoever wants more than an Explorer asks for it by the protocol's name: isinstance(explorer, Dreaming). Looking into a
+world from anywhere is in sight.py (Looking).
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from .action import Action
-from .pose import Pose
+from .pose import Camera, Pose
 
 
 @dataclass(frozen=True)
@@ -106,3 +111,75 @@ def walk(explorer: Explorer, actions: Iterable[Action]) -> Rollout:
     """`Explorer.rollout` for any explorer that can step."""
     actions = tuple(actions)
     return Rollout((explorer.frame, *(explorer.step(action) for action in actions)), actions)
+
+
+class DreamtMoment(Protocol):
+    """A moment of a dream that can be gone back to."""
+
+    @property
+    def frame(self) -> Frame: ...
+
+
+@runtime_checkable
+class Dreaming(Protocol):
+    """An explorer that can dream otherwise what it dreamt last. moments: those that it can be rewound to, and now."""
+
+    @property
+    def moments(self) -> Sequence[DreamtMoment]: ...
+
+    def dream_anew(self) -> Frame:
+        """The frame on show after the last dream was dreamt again, from the next seed on; ValueError where it has
+        none."""
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """An explorer that can dream ahead in idle time, which changes no frame. actions: those done, oldest first."""
+
+    @property
+    def actions(self) -> tuple[Action, ...]: ...
+
+    def prepare(self, *, stop: Callable[[], bool]) -> None:
+        """Dream what the last action once more would need. stop: asked often, whether to leave it be."""
+
+
+class SteppingEngine(Protocol):
+    """What steps several explorers at once."""
+
+    def step_many(self, sessions: Sequence[Any], actions: Sequence[Action]) -> list[Frame]:
+        """One step of each. Raises before any has moved."""
+
+    def settle(self, sessions: Sequence[Any]) -> None:
+        """Run their commit passes now instead of when the next step needs them."""
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """An explorer whose engine can step several explorers at once."""
+
+    engine: SteppingEngine
+
+
+@runtime_checkable
+class Changing(Protocol):
+    """An explorer that, if saves_changes, can write what is new since an earlier fork of it was written."""
+
+    saves_changes: bool
+
+    def save_changes(self, path: Path, before: Explorer) -> bool:
+        """Write what is new since `before`; False, and nothing written, where that cannot be this time."""
+
+
+@runtime_checkable
+class Retracing(Protocol):
+    """An explorer that can do a step again without making its frame, until somebody asks for `frame`."""
+
+    def retrace(self, action: Action) -> None: ...
+
+
+@runtime_checkable
+class HasCamera(Protocol):
+    """An explorer that says with what camera its frames are taken."""
+
+    @property
+    def camera(self) -> Camera: ...

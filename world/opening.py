@@ -9,7 +9,7 @@ from .checkpoint import CheckpointError, is_official
 from .config import DidaConfig
 from .emu.engine import EmuEngine
 from .engine import Engine, available_device
-from .options import OfficialOptions
+from .options import DreamOptions, OfficialOptions
 from .session import SessionEngine
 from .transformer.passes import Serving
 
@@ -20,18 +20,17 @@ def open_engine(
     device: str | None = None,
     dida: DidaConfig | None = None,
     serving: Serving | None = None,
-    dream_steps: int | None = None,
-    dream_temperature: float | None = None,
+    dreams: DreamOptions | None = None,
     official: OfficialOptions | None = None,
     say: Callable[[str], None] | None = None,
 ) -> SessionEngine:
     """The engine of a checkpoint folder, of the embedded weights (None), or of an official Emu3.5 folder.
 
-    official: what that last kind takes besides; say: told the plan of its memory before it is read. The rest is as
-    Engine.from_checkpoint has it; of an official model, dream_steps and dream_temperature are of all its pictures.
+    dreams: how unseen places are dreamt, by an official model all its pictures; official: what that last kind takes
+    besides; say: told the plan of its memory before it is read. The rest is as Engine.from_checkpoint has it.
     Raises CheckpointError for a folder that cannot be used, and for what is said of the other kind.
     """
-    official = official or OfficialOptions()
+    dreams, official = dreams or DreamOptions(), official or OfficialOptions()
     if folder is None or not is_official(folder):
         if official.given:
             named = folder or "the embedded model"
@@ -45,12 +44,12 @@ def open_engine(
             device=device,
             dida=dida,
             serving=serving,
-            dream_steps=dream_steps,
-            dream_temperature=dream_temperature,
+            dream_steps=dreams.dream_steps,
+            dream_temperature=dreams.dream_temperature,
         )
     if serving is not None:
         raise CheckpointError(f"{folder} is an official model: name its precision among the official options")
-    asked = {"steps": dream_steps, "temperature": dream_temperature, **official.preset}
+    asked = {"steps": dreams.dream_steps, "temperature": dreams.dream_temperature, **official.preset}
     return EmuEngine.from_folders(
         folder,
         official.vision,

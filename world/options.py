@@ -1,10 +1,25 @@
-"""What a model's folder takes besides its path: plain values, made before any weights are read."""
+"""What is said of a model besides its folder: plain values, made before any weights are read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+
+
+@dataclass(frozen=True)
+class DreamOptions:
+    """How unseen places are dreamt; None leaves a thing as the model has it. dream_steps: in how many steps a view is
+    dreamt before it is corrected; dream_temperature: how freely, 0 for what is likeliest."""
+
+    dream_steps: int | None = None
+    dream_temperature: float | None = None
+
+    @property
+    def given(self) -> dict[str, int | float]:
+        """Those that are said, by their names."""
+        said = {"dream_steps": self.dream_steps, "dream_temperature": self.dream_temperature}
+        return {name: value for name, value in said.items() if value is not None}
 
 
 @dataclass(frozen=True)

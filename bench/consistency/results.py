@@ -1,7 +1,7 @@
 """The files of a run: one JSON line an episode and model, the frames beside them, and what the run was asked for.
 
 DIR/manifest.json     version, form, tasks, modes, seeds, models, the digest of every episode asked
-DIR/results.jsonl     one Line a row; a line that was cut off by a crash is ignored and asked again
+DIR/results.jsonl     one EpisodeResult a row; a line that was cut off by a crash is ignored and asked again
 DIR/frames/*.npz      the answers of the first scenes, lossless, so that they can be scored again
 """
 
@@ -26,7 +26,7 @@ from .questions.episode import BenchError
 
 
 @dataclass(frozen=True)
-class Line:
+class EpisodeResult:
     """The result of one model on one episode; `error` is set, and there are no values, where the model failed."""
 
     model: str
@@ -54,12 +54,12 @@ class Line:
         return json.dumps(asdict(self), allow_nan=False, default=float)
 
     @staticmethod
-    def from_json(text: str) -> Line:
+    def from_json(text: str) -> EpisodeResult:
         parts = json.loads(text)
         parts["values"] = {
             name: Measured(**{**v, "per_frame": tuple(v["per_frame"])}) for name, v in parts["values"].items()
         }
-        return Line(**{**parts, "scored": tuple(parts["scored"])})
+        return EpisodeResult(**{**parts, "scored": tuple(parts["scored"])})
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def write_manifest(folder: str | Path, manifest: Manifest) -> None:
     partial.replace(Path(folder) / "manifest.json")
 
 
-def read_lines(folder: str | Path) -> list[Line]:
+def read_lines(folder: str | Path) -> list[EpisodeResult]:
     """Every whole line of a run; where one was asked again, the last counts."""
     path = Path(folder) / "results.jsonl"
     lines = {}
@@ -116,15 +116,15 @@ def read_lines(folder: str | Path) -> list[Line]:
     return list(lines.values())
 
 
-def _whole_lines(path: Path) -> Iterator[Line]:
+def _whole_lines(path: Path) -> Iterator[EpisodeResult]:
     for text in path.read_text(encoding="utf-8").splitlines():
         try:
-            yield Line.from_json(text)
+            yield EpisodeResult.from_json(text)
         except (ValueError, KeyError, TypeError):
             continue  # cut off by a crash: asked again
 
 
-def append_lines(folder: str | Path, lines: Sequence[Line]) -> None:
+def append_lines(folder: str | Path, lines: Sequence[EpisodeResult]) -> None:
     path = Path(folder) / "results.jsonl"
     is_cut = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
     with open(path, "a", encoding="utf-8") as file:

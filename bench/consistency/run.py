@@ -26,7 +26,7 @@ from .questions.tasks import SPLIT, TASKS, build
 from .questions.truth import Truth
 from .questions.worlds import check_world
 from .results import (
-    Line,
+    EpisodeResult,
     Manifest,
     append_lines,
     load_frames,
@@ -67,7 +67,7 @@ def run(
     processes: int | None = None,
     note: str = "",
     progress: Callable[[int, int, str], None] | None = None,
-) -> list[Line]:
+) -> list[EpisodeResult]:
     """Ask all models all episodes and return every line of the folder, those of earlier runs too.
 
     models: specs as `models/opening.py` reads them; "baselines" stands for all rows that need no weights. modes: C, F
@@ -192,10 +192,10 @@ def _results(jobs: Sequence[Job], processes: int | None):
     count = min(processes or os.cpu_count() or 1, max(1, len(jobs)))
     if count == 1:
         for job in jobs:
-            yield (job, *answer(job))
+            yield (job, *results_of(job))
         return
     with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        pending = {pool.submit(answer, job): job for job in jobs}
+        pending = {pool.submit(results_of, job): job for job in jobs}
         try:
             for future in as_completed(pending):
                 yield (pending[future], *future.result())
@@ -218,7 +218,7 @@ def _one_thread() -> None:
 _MODELS: dict[str, WorldModel] = {}  # those that this process has open: weights are read once, not once an episode
 
 
-def answer(job: Job) -> tuple[list[Line], dict[str, dict]]:
+def results_of(job: Job) -> tuple[list[EpisodeResult], dict[str, dict]]:
     """One line a model, and what the models say of themselves. A model that raises gives a line with the error in it.
 
     A model that cannot even be opened stops the run: nobody wants a thousand lines of that.
@@ -228,14 +228,14 @@ def answer(job: Job) -> tuple[list[Line], dict[str, dict]]:
         if spec not in _MODELS:
             _MODELS[spec] = open_model(spec)
         try:
-            lines.append(_answer(job, spec, _MODELS[spec], truth))
+            lines.append(_result(job, spec, _MODELS[spec], truth))
             about[spec] = getattr(_MODELS[spec], "about", {})
         except Exception as error:  # a model of anyone's: whatever it raises is its result
             lines.append(replace(blank(spec, job.episode), error=f"{error!r}\n{traceback.format_exc(limit=-3)}"))
     return lines, about
 
 
-def _answer(job: Job, spec: str, model: WorldModel, truth: Truth) -> Line:
+def _result(job: Job, spec: str, model: WorldModel, truth: Truth) -> EpisodeResult:
     answers, seconds = ask(model, truth)
     if job.keep_frames:
         save_frames(job.folder, spec, job.episode.key, answers)
@@ -243,9 +243,9 @@ def _answer(job: Job, spec: str, model: WorldModel, truth: Truth) -> Line:
     return replace(blank(spec, job.episode), values=values, extra=extra, frames=digest_of(answers))
 
 
-def blank(spec: str, episode: Episode) -> Line:
+def blank(spec: str, episode: Episode) -> EpisodeResult:
     """A line with the question and no result."""
-    return Line(
+    return EpisodeResult(
         spec,
         episode.key,
         episode.task,
@@ -259,7 +259,7 @@ def blank(spec: str, episode: Episode) -> Line:
     )
 
 
-def rescore(folder: str | Path, episode: Episode, spec: str) -> Line | None:
+def rescore(folder: str | Path, episode: Episode, spec: str) -> EpisodeResult | None:
     """The line that the kept frames of an episode give now, or None where none were kept."""
     answers = load_frames(folder, spec, episode.key)
     if answers is None:

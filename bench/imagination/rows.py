@@ -88,7 +88,7 @@ def other_scene(outing: Outing, seed: int) -> Pictures:
 
 def nearest_training_view(outing: Outing, seed: int) -> Pictures:
     """The training view whose colours and features are nearest to what was shown, pasted in wherever nothing was."""
-    pixels, described = _bank()
+    pixels, described = _bank(BANK_SCENES)
     best = int(np.linalg.norm(described - _described(outing.views[0].pixels[None]), axis=1).argmin())
     return _pasted(outing, np.broadcast_to(pixels[best], outing.pixels.shape))
 
@@ -155,10 +155,10 @@ def _filled(depth: np.ndarray, covered: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _bank() -> tuple[np.ndarray, np.ndarray]:
+def _bank(num_scenes: int) -> tuple[np.ndarray, np.ndarray]:
     """Training views, (n, H, W, 3) uint8, and what they are told apart by."""
     rng = np.random.default_rng(11)
-    scenes = [make_scene("train", FIRST_SCENE - 1 - k) for k in range(BANK_SCENES)]
+    scenes = [make_scene("train", FIRST_SCENE - 1 - k) for k in range(num_scenes)]
     pixels = np.concatenate([views_of(scene, rng, BANK_VIEWS)[0] for scene in scenes])
     return pixels, _described(pixels)
 

@@ -27,6 +27,7 @@ for precision in ("bfloat16", "fp8"):
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system gives no core away")
+@pytest.mark.slow(reason="a process that imports every kernel and walks in each precision")
 def test_a_dream_walks_on_one_core_without_triton_in_any_precision():
     done = subprocess.run([sys.executable, "-c", HIDE_TRITON + ONE_CORE + WALK], capture_output=True, text=True)
     assert done.stdout.split() == ["False", "reference", "1", "1"] * 2, done.stderr

@@ -51,6 +51,7 @@ def until(window, is_so, seconds=60):
     while not is_so():
         assert time.monotonic() < end, window.error
         window.task_mgr.step()
+        time.sleep(0.01)  # drawing in software without a pause would keep the server from answering
 
 
 def do(window, *texts):

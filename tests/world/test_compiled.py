@@ -86,6 +86,7 @@ def test_a_disk_too_full_for_compiled_code_does_not_keep_it_from_running(cached)
     assert all(path.stat().st_size <= 100 for path in cached.kept())
 
 
+@pytest.mark.slow(reason="processes that import and compile, one after the other")
 def test_compiled_code_that_the_disk_has_damaged_is_compiled_anew(cached):
     cached()
     for path in cached.kept():
@@ -98,6 +99,7 @@ def test_compiled_code_that_the_disk_has_damaged_is_compiled_anew(cached):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="HOME")
+@pytest.mark.slow(reason="a process that imports and compiles with no home")
 def test_no_folder_named_after_a_missing_home_is_made(tmp_path):
     env = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}
     code = "from roam.scenes.splits import make_scene; import roam.viewer.commands.serve; "

@@ -104,6 +104,7 @@ def test_rewinding_past_the_beginning_is_refused_and_changes_nothing(engine, fir
     assert session.frame.index == 1
 
 
+@pytest.mark.slow(reason="as many steps as can be undone")
 def test_a_long_walk_holds_a_bounded_number_of_pages_and_rewinds_to_its_limit(checkpoint_folder, first_frame):
     checkpoint = load_checkpoint(checkpoint_folder)
     engine = Engine(replace(checkpoint, dida=replace(checkpoint.dida, steps=1)))  # how a frame is drawn is no matter
@@ -125,6 +126,7 @@ def test_a_saved_session_goes_on_the_same_and_rewinds_the_same(engine, checkpoin
     assert loaded.rewind(8).digest == session.rewind(8).digest
 
 
+@pytest.mark.slow(reason="a process that imports all and dreams")
 def test_a_saved_session_goes_on_the_same_in_another_process(engine, checkpoint_folder, first_frame, tmp_path):
     session = engine.session(first_frame, seed=4)
     digests(session, WALK)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ..server.registry import Client, secret_of
 from ..wire import protocol as p
 from .books import Books
-from .placing import Post, Waiter, full, has_room, place
+from .placing import Waiter, WorkerState, full, has_room, place
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Admission:
             message = self._with_token(client, message)
         books.recount()
         if not len(books.queue):
-            post = place(books.posts.values(), books.rules)
-            if post is not None:
-                self._ask(post, client.id, message, payload)
+            worker = place(books.workers.values(), books.rules)
+            if worker is not None:
+                self._ask(worker, client.id, message, payload)
                 return
         try:
             books.queue.join(Waiter(client.guest, Ticket(client.id, message, payload)), books.num_places)
@@ -57,12 +57,12 @@ class Admission:
         books.recount()
         for waiter in books.queue.order(books.routes.driven_by):
             ticket = _ticket(waiter)
-            post = place(books.posts.values(), books.rules)
+            worker = place(books.workers.values(), books.rules)
             if ticket.client not in books.wire.clients:
                 books.queue.leave(waiter)
-            elif post is not None:
+            elif worker is not None:
                 books.queue.leave(waiter)
-                self._ask(post, ticket.client, ticket.message, ticket.payload)
+                self._ask(worker, ticket.client, ticket.message, ticket.payload)
         for waiter in books.queue.overdue():
             self._refuse(waiter)
         for number, waiter in enumerate(books.queue.order(books.routes.driven_by), start=1):
@@ -84,9 +84,9 @@ class Admission:
     def settled(self, client: bytes, seq: int) -> bool:
         """A worker has answered; whether it was to an `open` or a `load`."""
         name = self._opening.pop((client, seq), None)
-        post = self._books.posts.get(name or "")
-        if post:
-            post.opening = max(0, post.opening - 1)
+        worker = self._books.workers.get(name or "")
+        if worker:
+            worker.opening = max(0, worker.opening - 1)
         return name is not None
 
     def lost(self, worker: str) -> None:
@@ -101,23 +101,23 @@ class Admission:
     def saved(self, client: bytes, name: str, token: str) -> None:
         self._saved[client, name] = token
 
-    def _ask(self, post: Post, client: bytes, message: p.Open | p.Load, payload: bytes) -> None:
-        books, name = self._books, post.about.name
+    def _ask(self, worker: WorkerState, client: bytes, message: p.Open | p.Load, payload: bytes) -> None:
+        books, name = self._books, worker.about.name
         self._opening[client, message.seq] = name
-        post.opening += 1
+        worker.opening += 1
         if not isinstance(message, p.Load):
             books.line(client, name).send(message, payload)
             return
         owner = self._owner(message.token)
-        if owner is not None and owner in books.posts and has_room(books.posts[owner], books.rules):
-            post.opening -= 1
+        if owner is not None and owner in books.workers and has_room(books.workers[owner], books.rules):
+            worker.opening -= 1
             self._opening[client, message.seq] = owner
-            books.posts[owner].opening += 1
+            books.workers[owner].opening += 1
             books.line(client, owner).send(message)
             return
 
         def fetched(_value: object) -> None:
-            if self._opening.get((client, message.seq)) == name and name in books.posts:
+            if self._opening.get((client, message.seq)) == name and name in books.workers:
                 books.line(client, name).send(message)
 
         books.asking.ask(lambda: books.fleet.ask(name, "fetch_saves", secret_of(message.token)[:32]), fetched)

@@ -1,4 +1,4 @@
-"""What all parts of a front share: its socket, its lines, its walks, its workers' posts, and what it counts."""
+"""What all parts of a front share: its socket, its lines, its walks, its workers, and what it counts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from ..server.socket import ServerSocket
 from ..wire import protocol as p
 from .asking import Asking
 from .fleet import Fleet
-from .lines import Line, Lines
-from .placing import Post, Queue, Rules
+from .lines import WorkerLine, WorkerLines
+from .placing import Queue, Rules, WorkerState
 from .routes import Route, Routes
 
 
@@ -31,32 +31,32 @@ class Books:
     """Everything that the parts of a front share; only the front's thread touches it."""
 
     wire: ServerSocket
-    lines: Lines
+    lines: WorkerLines
     asking: Asking
     fleet: Fleet
     rules: Rules
     queue: Queue
     routes: Routes = field(default_factory=Routes)
-    posts: dict[str, Post] = field(default_factory=dict)
+    workers: dict[str, WorkerState] = field(default_factory=dict)
     counts: Counts = field(default_factory=Counts)
 
-    def line(self, client: bytes, worker: str) -> Line:
+    def line(self, client: bytes, worker: str) -> WorkerLine:
         """The line of a client to a worker that is there."""
         who = self.wire.clients.get(client)
-        return self.lines.of(client, self.posts[worker].about, name=who.name if who else "")
+        return self.lines.of(client, self.workers[worker].about, name=who.name if who else "")
 
     def recount(self) -> None:
         """Bring up to date how many walks are driven on each worker."""
-        for post in self.posts.values():
-            post.driven = 0
+        for state in self.workers.values():
+            state.driven = 0
         for route in self.routes.by_session.values():
-            if route.driver is not None and route.worker in self.posts:
-                self.posts[route.worker].driven += 1
+            if route.driver is not None and route.worker in self.workers:
+                self.workers[route.worker].driven += 1
 
     @property
     def num_places(self) -> int:
         """Walks that all workers together may be driven on."""
-        return self.rules.most_walks * sum(not post.is_draining for post in self.posts.values())
+        return self.rules.most_walks * sum(not state.is_draining for state in self.workers.values())
 
     def tell(self, client: bytes, message: p.Message) -> None:
         """Say something to a client, if its version knows of it."""

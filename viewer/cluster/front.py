@@ -16,6 +16,7 @@ from typing import Any
 
 from ..server.metrics import Metrics
 from ..server.reception import Reception
+from ..server.refusals import session_of
 from ..server.registry import Client, Limits, secret_of
 from ..server.socket import ServerSocket
 from ..wire import protocol as p
@@ -24,7 +25,7 @@ from .admission import Admission
 from .asking import Asking
 from .books import Books
 from .fleet import Fleet
-from .lines import Line, Lines
+from .lines import WorkerLine, WorkerLines
 from .mover import INTERNAL, Mover
 from .placing import Queue, Rules
 from .routes import Route, Seat
@@ -62,7 +63,7 @@ class Front(Reception):
         wire = ServerSocket(address, keys, limits=limits, metrics=metrics, on_drop=self._leave)
         super().__init__(wire, limits, metrics)
         self._shelf = shelf
-        self.books = Books(wire, Lines(wire, own), Asking(wire.wake), fleet, rules, Queue(rules))
+        self.books = Books(wire, WorkerLines(wire, own), Asking(wire.wake), fleet, rules, Queue(rules))
         self._admission = Admission(self.books)
         self._mover = Mover(self.books, self._dispatch)
         self._scaling = Scaling(self.books, self._mover, size or Size(), on_death=self._worker_died)
@@ -225,7 +226,7 @@ class Front(Reception):
             elif isinstance(message, p.Resume):
                 self._pass_on(client_id, message, self.books.routes.with_token(message.token))
             else:
-                self._pass_on(client_id, message, self.books.routes.known(getattr(message, "session", "")))
+                self._pass_on(client_id, message, self.books.routes.known(session_of(message)))
         except Exception as error:  # as Reception does for what has just come
             self.refuse(client_id, message, error)
 
@@ -247,11 +248,11 @@ class Front(Reception):
 
     # What workers say.
 
-    def _read(self, line: Line) -> None:
+    def _read(self, line: WorkerLine) -> None:
         for header, parts in line.messages():
             self._hear(line, header, parts)
 
-    def _hear(self, line: Line, header: dict, parts: list[bytes]) -> None:
+    def _hear(self, line: WorkerLine, header: dict, parts: list[bytes]) -> None:
         kind, seq = header["type"], header.get("seq", 0)
         if kind in ("welcome", "pong", "goodbye"):
             return
@@ -271,7 +272,7 @@ class Front(Reception):
             return
         self._wire.pass_on(line.client, parts)
 
-    def _count_frame(self, line: Line, route: Route, header: dict) -> bool:
+    def _count_frame(self, line: WorkerLine, route: Route, header: dict) -> bool:
         seat = route.seats.get(line.client)
         if seat is None:
             return False
@@ -280,7 +281,7 @@ class Front(Reception):
         self.books.counts.frames += 1
         return True
 
-    def _answered(self, line: Line, header: dict, route: Route | None, *, is_elsewhere: bool) -> bool:
+    def _answered(self, line: WorkerLine, header: dict, route: Route | None, *, is_elsewhere: bool) -> bool:
         """Take note of an answer; whether that is all, and the client need not have it."""
         kind = header["type"]
         asked, payload = line.pending.pop(header.get("seq", 0), (None, b""))
@@ -304,7 +305,7 @@ class Front(Reception):
             self._done(line, asked, route)
         return False
 
-    def _opened(self, line: Line, asked: p.Viewing, header: dict) -> None:
+    def _opened(self, line: WorkerLine, asked: p.Viewing, header: dict) -> None:
         """Somebody sits in a walk now."""
         token, session = header.get("token", ""), header["session"]
         route = self.books.routes.by_session.get(session)
@@ -323,7 +324,7 @@ class Front(Reception):
         if line.client not in self._wire.clients:
             route.leave(line.client)
 
-    def _done(self, line: Line, asked: p.Message | None, route: Route) -> None:
+    def _done(self, line: WorkerLine, asked: p.Message | None, route: Route) -> None:
         if isinstance(asked, p.Save):
             self._admission.saved(line.client, asked.name, route.token)
         if isinstance(asked, p.Close):
@@ -356,7 +357,7 @@ class Front(Reception):
         self.books.asking.hand_in(died, None)
 
     def _statistics(self, seq: int) -> p.Statistics:
-        all_of = [post.status for post in self.books.posts.values()]
+        all_of = [state.status for state in self.books.workers.values()]
         counted = p.Statistics(
             seq=seq,
             uptime_s=time.monotonic() - self._metrics.began,

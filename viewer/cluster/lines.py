@@ -25,7 +25,7 @@ MAX_READS = 64  # messages of one line before others get their turn
 
 
 @dataclass
-class Line:
+class WorkerLine:
     """One client's connection to one worker. outbox: what its pipe could not take yet. pending: requests that have no
     answer yet, by seq, with their payloads."""
 
@@ -59,20 +59,20 @@ class Line:
             yield msgpack.unpackb(parts[0], use_list=False), parts
 
 
-class Lines:
+class WorkerLines:
     """Every line, by client and worker. wire: whose `wait` is to end when there is something to read."""
 
     def __init__(self, wire: ServerSocket, keys: KeyPair):
         self._wire, self._keys = wire, keys
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
-        self._lines: dict[tuple[bytes, str], Line] = {}
-        self._by_socket: dict[zmq.Socket, Line] = {}
+        self._lines: dict[tuple[bytes, str], WorkerLine] = {}
+        self._by_socket: dict[zmq.Socket, WorkerLine] = {}
 
     def __len__(self) -> int:
         return len(self._lines)
 
-    def of(self, client: bytes, worker: About, *, name: str = "", versions: tuple[int, ...] = p.VERSIONS) -> Line:
+    def of(self, client: bytes, worker: About, *, name: str = "", versions: tuple[int, ...] = p.VERSIONS) -> WorkerLine:
         """The line of a client to a worker; it is laid, and hello said on it, where there is none."""
         line = self._lines.get((client, worker.name))
         if line is None:
@@ -81,21 +81,21 @@ class Lines:
             socket.setsockopt(zmq.MAXMSGSIZE, p.MAX_PAYLOAD)
             unlock(socket, server_key=worker.key, pair=self._keys)
             socket.connect(worker.address)
-            line = self._lines[client, worker.name] = self._by_socket[socket] = Line(client, worker.name, socket)
+            line = self._lines[client, worker.name] = self._by_socket[socket] = WorkerLine(client, worker.name, socket)
             self._wire.listen(socket)
             line.send(p.Hello(versions=versions, client=name))
         return line
 
-    def there(self, client: bytes, worker: str) -> Line | None:
+    def there(self, client: bytes, worker: str) -> WorkerLine | None:
         return self._lines.get((client, worker))
 
-    def with_socket(self, socket: zmq.Socket) -> Line | None:
+    def with_socket(self, socket: zmq.Socket) -> WorkerLine | None:
         return self._by_socket.get(socket)
 
-    def to(self, worker: str) -> list[Line]:
+    def to(self, worker: str) -> list[WorkerLine]:
         return [line for line in self._lines.values() if line.worker == worker]
 
-    def all_of(self, client: bytes) -> list[Line]:
+    def all_of(self, client: bytes) -> list[WorkerLine]:
         return [line for line in self._lines.values() if line.client == client]
 
     def empty_outboxes(self) -> bool:
@@ -105,7 +105,7 @@ class Lines:
             line.empty_outbox()
         return any(line.outbox for line in waiting)
 
-    def cut(self, line: Line, *, linger_ms: int = 0) -> None:
+    def cut(self, line: WorkerLine, *, linger_ms: int = 0) -> None:
         """Take a line away; linger_ms: for what was sent and has not left yet."""
         self._lines.pop((line.client, line.worker), None)
         self._by_socket.pop(line.socket, None)

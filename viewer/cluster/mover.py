@@ -12,9 +12,10 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+from ..server.refusals import session_of
 from ..wire import protocol as p
 from .books import Books
-from .lines import Line
+from .lines import WorkerLine
 from .placing import has_room, place
 from .routes import Route
 
@@ -22,9 +23,8 @@ log = logging.getLogger(__name__)
 
 UNEVEN = 2  # walks that one worker has more than another, from which on one of them moves
 INTERNAL = 2**62  # seqs of the front's own requests; a client's count from 1
-AGAIN = (
-    p.Look | p.Surfaces | p.Save | p.Fork | p.Open | p.Load | p.Resume | p.Watch | p.Close
-)  # do no harm when done twice
+# requests that do no harm when they are done twice
+AGAIN = p.Look | p.Surfaces | p.Save | p.Fork | p.Open | p.Load | p.Resume | p.Watch | p.Close
 
 
 class Mover:
@@ -39,7 +39,7 @@ class Mover:
     def died(self, name: str) -> None:
         """A worker is dead: whoever walks on it goes on elsewhere."""
         books = self._books
-        if books.posts.pop(name, None) is None:
+        if books.workers.pop(name, None) is None:
             return
         books.counts.deaths += 1
         log.warning("worker %s has died; %d walks were on it", name, len(books.routes.of(name)))
@@ -55,16 +55,16 @@ class Mover:
 
     def drain(self, name: str, then: Callable[[], None]) -> None:
         """Move every walk away from a worker, losing nothing; `then` runs when none is left on it."""
-        self._books.posts[name].is_draining = True
+        self._books.workers[name].is_draining = True
         self._move([route for route in self._books.routes.of(name) if not route.is_moving], name, then)
 
     def even_out(self) -> None:
         """Move one walk from the worker that has most to the one that has fewest, where that brings them nearer to each
         other, as after a worker has died and another has come for it. One at a time, for it stands still meanwhile."""
-        there = [post for post in self._books.posts.values() if not post.is_draining]
+        there = [worker for worker in self._books.workers.values() if not worker.is_draining]
         if len(there) < 2 or any(route.is_moving for route in self._books.routes.by_session.values()):
             return
-        most, fewest = max(there, key=lambda post: post.busy), min(there, key=lambda post: post.busy)
+        most, fewest = max(there, key=lambda worker: worker.busy), min(there, key=lambda worker: worker.busy)
         name, rules = most.about.name, self._books.rules
         routes = [route for route in self._books.routes.of(name) if route.driver is not None]
         if most.busy - fewest.busy < UNEVEN or not routes or not has_room(fewest, rules):
@@ -104,7 +104,7 @@ class Mover:
         stranded, self._stranded = self._stranded, []
         self._take_up(stranded)
 
-    def opened(self, line: Line, header: dict) -> None:
+    def opened(self, line: WorkerLine, header: dict) -> None:
         """A worker's answer to a request of our own: somebody sits again in a walk that has moved."""
         route, client, told = self._resuming.pop(header["seq"], (None, b"", 0))
         seat = route.seats.get(client) if route else None
@@ -115,7 +115,7 @@ class Mover:
         if client == route.driver:
             self._seated(line, route, header)
 
-    def _seated(self, line: Line, route: Route, header: dict) -> None:
+    def _seated(self, line: WorkerLine, route: Route, header: dict) -> None:
         """The driver sits in a walk again: say again what was lost."""
         last, before = header.get("last", 0), route.index
         route.index = header["index"]
@@ -143,14 +143,14 @@ class Mover:
         by_worker: dict[str, list[Route]] = {}
         books.recount()
         for route in routes:
-            post = place(books.posts.values(), books.rules, is_urgent=True)
+            worker = place(books.workers.values(), books.rules, is_urgent=True)
             route.is_moving = True
-            if post is None:
+            if worker is None:
                 self._stranded.append(route)
                 continue
-            post.driven += route.driver is not None
-            route.worker = post.about.name
-            by_worker.setdefault(post.about.name, []).append(route)
+            worker.driven += route.driver is not None
+            route.worker = worker.about.name
+            by_worker.setdefault(worker.about.name, []).append(route)
         for name, moved in by_worker.items():
             for route in moved:
                 work = partial(books.fleet.ask, name, "adopt", [route.session])
@@ -158,8 +158,8 @@ class Mover:
 
     def _adopted(self, name: str, route: Route, value: Any) -> None:
         books = self._books
-        post = books.posts.get(name)
-        if post is None or route.worker != name:
+        worker = books.workers.get(name)
+        if worker is None or route.worker != name:
             return  # that worker has died meanwhile, which was seen to
         wrong = str(value) if isinstance(value, Exception) else value.get(route.session, "")
         if wrong:
@@ -195,5 +195,4 @@ class Mover:
             self._dispatch(client, message, payload)
             return
         text = f"the worker died over this '{message.TYPE}', which may have been done or not; ask again"
-        session = getattr(message, "session", "")
-        self._books.tell(client, p.Error(seq=message.seq, code="internal", message=text, session=session))
+        self._books.tell(client, p.Error(seq=message.seq, code="internal", message=text, session=session_of(message)))

@@ -18,7 +18,7 @@ FIRST_GUESS_S = 60.0  # how long a walk takes, until some have ended
 
 
 @dataclass
-class Post:
+class WorkerState:
     """A worker as the front sees it."""
 
     about: About
@@ -55,28 +55,28 @@ class Waiter:
     told: int = 0  # the place in the queue that it was told last
 
 
-def place(posts: Iterable[Post], rules: Rules, *, is_urgent: bool = False) -> Post | None:
+def place(workers: Iterable[WorkerState], rules: Rules, *, is_urgent: bool = False) -> WorkerState | None:
     """The worker for one walk more: the one on which a step will take least, of those that have room; None where none
     has. is_urgent: a walk that is under way already, which goes on wherever anything runs."""
-    there = [post for post in posts if not post.is_draining]
-    free = [post for post in there if has_room(post, rules)]
+    there = [worker for worker in workers if not worker.is_draining]
+    free = [worker for worker in there if has_room(worker, rules)]
     if not free and is_urgent:
         free = there
     return min(free, key=_cost, default=None)
 
 
-def has_room(post: Post, rules: Rules) -> bool:
+def has_room(worker: WorkerState, rules: Rules) -> bool:
     """Whether a worker may take a walk more: by number, by the pages of its cache, and by how long its steps take."""
-    pages = post.status.num_free
-    is_slow = 0 < rules.target_ms < post.status.step_p95_ms and post.busy > 0
-    has_pages = pages < 0 or pages >= PAGES_EACH * (1 + post.opening)
-    return post.busy < rules.most_walks and has_pages and not is_slow
+    pages = worker.status.num_free
+    is_slow = 0 < rules.target_ms < worker.status.step_p95_ms and worker.busy > 0
+    has_pages = pages < 0 or pages >= PAGES_EACH * (1 + worker.opening)
+    return worker.busy < rules.most_walks and has_pages and not is_slow
 
 
-def _cost(post: Post) -> tuple[float, int, int]:
+def _cost(worker: WorkerState) -> tuple[float, int, int]:
     """About how long a step will take with one walk more; then who has fewer walks, and more free pages."""
-    each_ms = post.status.step_p50_ms / max(1, post.driven)
-    return round(each_ms * (post.busy + 1), -1), post.busy, -post.status.num_free
+    each_ms = worker.status.step_p50_ms / max(1, worker.driven)
+    return round(each_ms * (worker.busy + 1), -1), worker.busy, -worker.status.num_free
 
 
 class Queue:

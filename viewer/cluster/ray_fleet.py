@@ -17,6 +17,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from ...world.options import DreamOptions
 from .fleet import FleetError, WorkerLostError
 from .worker import About
 
@@ -40,7 +41,7 @@ class Recipe:
     model: str | None = None
     is_truth: bool = False
     solid: bool = True
-    dreams: dict | None = None
+    dreams: DreamOptions | None = None
     device: str | None = None
     options: dict | None = None
     every_s: float = 1.0

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .books import Books
-from .placing import Post
+from .placing import WorkerState
 
 GAUGES = {
     "driven": "walks that somebody drives",
@@ -26,10 +26,10 @@ def status(books: Books) -> dict[str, Any]:
     """Everything that is known, in plain values; on the front's thread."""
     books.recount()
     return {
-        "workers": [_row(post) for _, post in sorted(books.posts.items())],
+        "workers": [_row(worker) for _, worker in sorted(books.workers.items())],
         "clients": len(books.wire.clients),
         "walks": len(books.routes.by_session),
-        "driven": sum(post.driven for post in books.posts.values()),
+        "driven": sum(worker.driven for worker in books.workers.values()),
         "places": books.num_places,
         "queue": len(books.queue),
         "wait_s": books.queue.wait_s(len(books.queue) + 1, books.num_places),
@@ -54,6 +54,6 @@ def metrics_text(told: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(post: Post) -> dict[str, Any]:
-    about = {"name": post.about.name, "address": post.about.address, "pid": post.about.pid}
-    return {**about, **asdict(post.status), "driven": post.driven, "is_draining": post.is_draining}
+def _row(worker: WorkerState) -> dict[str, Any]:
+    about = {"name": worker.about.name, "address": worker.about.address, "pid": worker.about.pid}
+    return {**about, **asdict(worker.status), "driven": worker.driven, "is_draining": worker.is_draining}

@@ -12,7 +12,7 @@ from typing import Any
 from .books import Books
 from .fleet import FleetError
 from .mover import Mover
-from .placing import Post
+from .placing import WorkerState
 from .routes import Route
 from .worker import About, Status
 
@@ -68,40 +68,44 @@ class Scaling:
         """Look after the workers; a few times a second."""
         now, books = time.monotonic(), self._books
         books.recount()
-        for name, post in list(books.posts.items()):
-            self._look_after(name, post, now)
+        for name, worker in list(books.workers.items()):
+            self._look_after(name, worker, now)
         self._mover.even_out()
-        num = sum(not post.is_draining for post in books.posts.values()) + self._starting
+        num = sum(not worker.is_draining for worker in books.workers.values()) + self._starting
         if now >= self._may_start_at and (num < self.size.least or (num < self.size.most and self._is_busy(now))):
             self._start()
-        idle = [post for post in books.posts.values() if not post.busy and now - post.empty_since > self.size.idle_s]
+        idle = [
+            worker
+            for worker in books.workers.values()
+            if not worker.busy and now - worker.empty_since > self.size.idle_s
+        ]
         if num > self.size.least and not len(books.queue) and idle and not self._starting:
             self.retire(idle[-1].about.name, lambda said: log.info("%s", said))
 
     def retire(self, name: str, then: Callable[[str], None]) -> None:
         """Move every walk away from a worker and end it; `then` is told what came of it."""
         books = self._books
-        if name not in books.posts:
-            then(f"no worker '{name}'; there are: {', '.join(sorted(books.posts)) or 'none'}")
+        if name not in books.workers:
+            then(f"no worker '{name}'; there are: {', '.join(sorted(books.workers)) or 'none'}")
             return
-        if books.posts[name].is_draining:
+        if books.workers[name].is_draining:
             then(f"{name} is being drained already")
             return
         walks = len(books.routes.of(name))
 
         def empty() -> None:
-            books.posts.pop(name, None)
+            books.workers.pop(name, None)
             for line in books.lines.to(name):
                 books.lines.cut(line)
             books.asking.ask(partial(books.fleet.stop, name), lambda _: then(f"{name} is drained: {walks} walks moved"))
 
         self._mover.drain(name, empty)
 
-    def _look_after(self, name: str, post: Post, now: float) -> None:
-        if post.busy:
-            post.empty_since = now
+    def _look_after(self, name: str, worker: WorkerState, now: float) -> None:
+        if worker.busy:
+            worker.empty_since = now
         since = self._asked.get(name)
-        if since is None and now - post.heard_at >= ASK_S:
+        if since is None and now - worker.heard_at >= ASK_S:
             self._asked[name] = now
             self._books.asking.ask(partial(self._books.fleet.ask, name, "status"), partial(self._answered, name))
         elif since is not None and now - since > self.size.hang_s:
@@ -111,14 +115,14 @@ class Scaling:
 
     def _answered(self, name: str, value: Any) -> None:
         self._asked.pop(name, None)
-        post = self._books.posts.get(name)
-        if post is not None and isinstance(value, dict):
-            post.status, post.heard_at = Status(**value), time.monotonic()
+        worker = self._books.workers.get(name)
+        if worker is not None and isinstance(value, dict):
+            worker.status, worker.heard_at = Status(**value), time.monotonic()
 
     def _is_busy(self, now: float) -> bool:
         """Whether walks have waited, or steps have been slow on every worker, for some time."""
-        target_ms, posts = self._books.rules.target_ms, self._books.posts.values()
-        is_slow = bool(target_ms) and all(post.busy and post.status.step_p95_ms > target_ms for post in posts)
+        target_ms, workers = self._books.rules.target_ms, self._books.workers.values()
+        is_slow = bool(target_ms) and all(worker.busy and worker.status.step_p95_ms > target_ms for worker in workers)
         if not len(self._books.queue) and not is_slow:
             self._busy_since = None
             return False
@@ -144,7 +148,7 @@ class Scaling:
         if self._about is not None and about.models != self._about.models:
             raise FleetError(f"worker {about.name} has {about.models}, the others {self._about.models}")
         self._about = self._about or about
-        self._books.posts[about.name] = Post(about)
+        self._books.workers[about.name] = WorkerState(about)
 
     def _know(self, name: str, held: list[dict]) -> None:
         for walk in held:

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ class Worker:
             step_p50_ms=metrics.step_ms.percentile(50),
             step_p95_ms=metrics.step_ms.percentile(95),
             together=metrics.together.percentile(95),
-            num_free=_num_free(self.server.worlds),
+            num_free=self.server.worlds.num_free,
             memory_bytes=_memory_bytes(),
             behind_s=self.keeper.every_s + self.keeper.round_s,
             failures=self.keeper.failures,
@@ -150,7 +150,7 @@ class Worker:
         value = getattr(self, method)(*arguments) if callable(getattr(self, method)) else getattr(self, method)
         if isinstance(value, list):
             return [asdict(item) for item in value]
-        return asdict(value) if hasattr(value, "__dataclass_fields__") else value
+        return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _tried(work: Callable[[str], None], name: str) -> str:
@@ -159,14 +159,6 @@ def _tried(work: Callable[[str], None], name: str) -> str:
     except Exception as error:  # one walk's trouble is told, and is no other's
         return f"{type(error).__name__}: {error}"[:300]
     return ""
-
-
-def _num_free(worlds: Worlds) -> int:
-    """Pages of the engine's cache that a walk could still be given."""
-    cache = getattr(getattr(worlds, "engine", None), "cache", None)
-    if cache is None:
-        return -1
-    return cache.pool.num_free + max(0, cache.max_pages - cache.pool.num_pages)
 
 
 def _memory_bytes() -> int:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .options import AllowOrigin, ClusterFolder, Device, Heat, Model, Steps, dreams_of, model_text
+from ...world.options import DreamOptions
+from .options import AllowOrigin, ClusterFolder, Device, Heat, Model, Steps, model_text
 
 
 def up(
@@ -64,7 +65,7 @@ def up(
             model=model_text(model),
             is_truth=truth,
             solid=not ghost,
-            dreams=dreams_of(steps, temperature),
+            dreams=DreamOptions(steps, temperature),
             device=device,
             options={"endpoint_url": endpoint} if endpoint else None,
             every_s=every_s,

@@ -52,12 +52,6 @@ Worn = Annotated[bool, typer.Option("--xr", help=r"On a headset, by OpenXR (pip 
 KeyFolder = Annotated[Path | None, typer.Option(help="Folder of the keys.")]
 
 
-def dreams_of(steps: int | None, temperature: float | None) -> dict:
-    """How unseen places are dreamt, as Engine.from_checkpoint has it, as far as it was said."""
-    given = {"dream_steps": steps, "dream_temperature": temperature}
-    return {name: value for name, value in given.items() if value is not None}
-
-
 def model_text(model: Path | None) -> str | None:
     """The folder of a model in full, as other processes need it, also of one that ships."""
     from ...world.checkpoint import folder_of

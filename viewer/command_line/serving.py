@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ...world.options import OfficialOptions
+from ...world.options import DreamOptions, OfficialOptions
 from .options import (
     AllowOrigin,
     Area,
@@ -24,7 +24,6 @@ from .options import (
     Turns,
     Vision,
     Words,
-    dreams_of,
 )
 
 
@@ -68,7 +67,7 @@ def serve(
         vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler, devices, offload
     )
     worlds = open_worlds(
-        model, is_truth=truth, solid=not ghost, dreams=dreams_of(steps, temperature), official=official, say=print
+        model, is_truth=truth, solid=not ghost, dreams=DreamOptions(steps, temperature), official=official, say=print
     )
     run(
         worlds,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ...world.options import OfficialOptions
+from ...world.options import DreamOptions, OfficialOptions
 from ..files.outputs import OutputError
 from ..window.display import missing_display
 from .options import (
@@ -28,7 +28,6 @@ from .options import (
     Words,
     World,
     Worn,
-    dreams_of,
     path_text,
 )
 
@@ -78,7 +77,7 @@ def play(
     official = OfficialOptions(
         vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler, devices, offload
     )
-    dreams = dreams_of(steps, temperature)
+    dreams = DreamOptions(steps, temperature)
     order = playing.Order(start, model, actions, frames, record, out, overwrite, mapped, official, dreams)
     if xr:
         from ..commands.wear import wear

@@ -6,10 +6,9 @@ import time
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
-from ...world.options import OfficialOptions
-from ...world.pose import Camera
+from ...world.frame import HasCamera
+from ...world.options import DreamOptions, OfficialOptions
 from ..files.outputs import OutputError, fresh
 from ..opening.start import Opener, Place, Start, StartError
 from ..play.action_log import LogError, load_log, replay
@@ -40,7 +39,7 @@ class Order:
     overwrite: bool = False
     is_mapped: bool = False
     official: OfficialOptions = field(default_factory=OfficialOptions)
-    dreams: dict = field(default_factory=dict)
+    dreams: DreamOptions = field(default_factory=DreamOptions)
 
     def __post_init__(self):
         if self.official.given and self.start.text:
@@ -48,7 +47,7 @@ class Order:
 
             if found := controls_in(self.start.text):
                 raise StartError(f"--text contains the control token '{found[0]}'; write it without")
-        if self.dreams and self.start.truth:
+        if self.dreams.given and self.start.truth:
             raise StartError("a true scene is not dreamt: leave out --steps, --temperature or --truth")
         if self.start.truth and (self.model or self.official.given):
             raise StartError("a true scene needs no model: leave out --truth, or --model and what is said of it")
@@ -167,14 +166,6 @@ def _to_walk(place: Place, script: list[Deed] | None, frames: int | None) -> lis
         steps = STEPS if steps is None else steps
         return list(counted(plan(pose, steps, walked=place.walked), "planning the walk, step", steps))
     return script if steps is None else list(islice(cycle(script), steps))
-
-
-@runtime_checkable
-class HasCamera(Protocol):
-    """An explorer that says with what camera its frames are taken."""
-
-    @property
-    def camera(self) -> Camera: ...
 
 
 def _map(player: Player) -> Map3D:

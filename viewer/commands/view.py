@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...world.options import DreamOptions
 from ...world.pose import Pose
 from ..client.client import Client
 from ..client.knock import Address, connect
@@ -39,7 +40,7 @@ class RemoteOpener:
 
     def __init__(self, client: Client):
         self.client = client
-        self.dreams: dict = {}
+        self.dreams = DreamOptions()  # as the server was told
 
     def open(self, start: Start) -> Place:
         """The place of a start. Raises ServerError where the server refuses, ValueError for a save that is none."""

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...world.frame import Explorer, Frame
+from ...world.options import DreamOptions, OfficialOptions
 from ...world.pose import Camera, Motion, Pose
 from ..files.pictures import PictureError, degrees_across, read_picture
 
 if TYPE_CHECKING:
     from ...scenes.scene import Scene
-    from ...world.options import OfficialOptions
     from ...world.session import SessionEngine
 
 _LEAST_SHOWN = 0.2  # of a frame's side, that a photograph must fill
@@ -139,8 +139,8 @@ class Opener:
     """Opens starts; weights are read once, when the first dream is opened.
 
     model: a folder of weights, or None for the embedded ones; engine: one that has read them already; official: what an
-    official folder takes besides; say: told the plan of its memory. dreams: dream_steps and dream_temperature, where
-    they are not the model's own.
+    official folder takes besides; say: told the plan of its memory. dreams: how unseen places are dreamt, where
+    that was said.
     """
 
     def __init__(
@@ -148,11 +148,11 @@ class Opener:
         model: str | Path | None = None,
         *,
         engine: SessionEngine | None = None,
-        dreams: dict | None = None,
+        dreams: DreamOptions | None = None,
         official: OfficialOptions | None = None,
         say: Callable[[str], None] | None = None,
     ):
-        self.model, self.dreams = model, dreams or {}
+        self.model, self.dreams = model, dreams or DreamOptions()
         self._engine, self._official, self._say = engine, official, say
 
     def open(self, start: Start) -> Place:
@@ -200,7 +200,7 @@ class Opener:
         if self._engine is None:
             from ...world.opening import open_engine
 
-            self._engine = open_engine(self.model, **self.dreams, official=self._official, say=self._say)
+            self._engine = open_engine(self.model, dreams=self.dreams, official=self._official, say=self._say)
         return self._engine
 
     def _check_dreams(self, start: Start) -> None:

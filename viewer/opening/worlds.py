@@ -14,7 +14,7 @@ from ...world.frame import Explorer
 from ...world.pose import Camera
 
 if TYPE_CHECKING:
-    from ...world.options import OfficialOptions
+    from ...world.options import DreamOptions, OfficialOptions
     from ...world.session import SessionEngine
 
 EXPLORE = "explore"  # the name, on the wire, of a model that reads words
@@ -40,7 +40,7 @@ class OpenRequest:
 class Worlds(Protocol):
     """Opens explorers for a server: subclass it. ValueError refuses a request, and its message goes to the client.
 
-    Called from the engine's thread only. Explorers that share an engine (server/explorers.py, Batched) are stepped
+    Called from the engine's thread only. Explorers that share an engine (world/frame.py, Batched) are stepped
     together when their steps coincide. models, worlds: what may be asked for by name. fov_deg: how far across frames
     see, 0 where nobody knows. reads_words: whether what is no motion still means something ("open the door"); without
     it, a server refuses such words.
@@ -50,6 +50,11 @@ class Worlds(Protocol):
     worlds: tuple[str, ...]
     fov_deg: float = 0.0
     reads_words: bool = False
+
+    @property
+    def num_free(self) -> int:
+        """Pages of the engine's cache that walks could still be given; -1 where there is no cache."""
+        return -1
 
     @abstractmethod
     def open(self, request: OpenRequest) -> Explorer:
@@ -121,6 +126,11 @@ class DreamWorlds(Worlds):
         self.models: tuple[str, ...] = (EXPLORE if engine.reads_words else "dream", "scene")
         self.reads_words = engine.reads_words
 
+    @property
+    def num_free(self) -> int:
+        cache = self.engine.cache
+        return cache.pool.num_free + max(0, cache.max_pages - cache.pool.num_pages)
+
     def is_alone(self, what: OpenRequest | Path) -> bool:
         return what.model == "scene" if isinstance(what, OpenRequest) else _is_scene(what)
 
@@ -167,17 +177,17 @@ def open_worlds(
     *,
     is_truth: bool = False,
     solid: bool = True,
-    dreams: dict | None = None,
+    dreams: DreamOptions | None = None,
     official: OfficialOptions | None = None,
     say: Callable[[str], None] | None = None,
     device: str | None = None,
 ) -> Worlds:
     """What `roam serve` serves: dreams of the model in that folder (or the embedded one), or true scenes alone.
-    solid: as DreamWorlds has it; dreams: dream_steps and dream_temperature, where they are not the model's own;
+    solid: as DreamWorlds has it; dreams: how unseen places are dreamt, where that was said;
     official: what an official folder takes besides; say: told the plan of its memory; device: "cuda" or "cpu",
     or None for what there is. Raises WorldsError."""
     if is_truth:
-        if dreams:
+        if dreams and dreams.given:
             raise WorldsError("a true scene is not dreamt: leave out --steps, --temperature or --truth")
         if device:
             raise WorldsError("a true scene is drawn on the CPU: leave out --truth or --device")
@@ -186,7 +196,7 @@ def open_worlds(
         return SceneWorlds()
     from ...world.opening import open_engine
 
-    return DreamWorlds(open_engine(model, device=device, **(dreams or {}), official=official, say=say), solid=solid)
+    return DreamWorlds(open_engine(model, device=device, dreams=dreams, official=official, say=say), solid=solid)
 
 
 def _is_scene(path: Path) -> bool:

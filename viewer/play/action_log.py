@@ -8,36 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from ...world.action import Action
-from ...world.frame import Explorer, Frame
+from ...world.frame import Dreaming, Explorer, Frame
+from ...world.options import DreamOptions
 from ...world.records import known_pose_of, motion_of, motion_row, pose_row
 from ..files.outputs import OutputError, unused
 from ..files.texts import TextError, read_text
 
 FORMAT = 1
 MAX_BYTES = 256 << 20
-
-
-class Remembered(Protocol):
-    """A moment of a dream that can be gone back to."""
-
-    @property
-    def frame(self) -> Frame: ...
-
-
-@runtime_checkable
-class Dreaming(Protocol):
-    """An explorer that can dream otherwise what it dreamt last (world/session.py)."""
-
-    @property
-    def moments(self) -> Sequence[Remembered]: ...
-
-    def dream_anew(self) -> Frame: ...
 
 
 class LogError(ValueError):
@@ -73,13 +57,13 @@ Event = Step | Rewind | Anew
 @dataclass(frozen=True)
 class ActionLog:
     """A whole log: the start as its plain fields, the weights (None: the embedded ones), the first frame's digest;
-    dreams: how unseen places were dreamt, where that was asked for: dream_steps, dream_temperature."""
+    dreams: how unseen places were dreamt, where that was asked for."""
 
     start: dict
     model: str | None
     first: str
     events: tuple[Event, ...]
-    dreams: dict = field(default_factory=dict)
+    dreams: DreamOptions = field(default_factory=DreamOptions)
 
 
 class LogWriter:
@@ -91,7 +75,7 @@ class LogWriter:
     def __init__(self, path: str | Path, log: ActionLog, *, overwrite: bool = False):
         self.path = unused(path, overwrite=overwrite)
         head = {"roam": "action log", "format": FORMAT, "start": log.start, "model": log.model, "first": log.first}
-        head |= {"dreams": log.dreams} if log.dreams else {}
+        head |= {"dreams": log.dreams.given} if log.dreams.given else {}
         try:
             self._file = open(self.path, "w", encoding="utf-8")  # noqa: SIM115 -- closed by close()
         except OSError as error:
@@ -181,12 +165,12 @@ def _parsed(line: str, path: str | Path, number: int) -> dict:
     return value
 
 
-def _dreams(head: dict, path: str | Path) -> dict:
+def _dreams(head: dict, path: str | Path) -> DreamOptions:
     dreams = head.get("dreams", {})
     kinds: dict[str, Any] = {"dream_steps": int, "dream_temperature": (int, float)}
     if not isinstance(dreams, dict) or not all(isinstance(v, kinds.get(k, ())) for k, v in dreams.items()):
         raise LogError(f"{path}: dreams of {dreams!r}; wanted dream_steps and dream_temperature, both numbers")
-    return dreams
+    return DreamOptions(**dreams)
 
 
 def _of(kind: type, value: Any) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ...world.action import Action
-from ...world.frame import Explorer, Frame
+from ...world.frame import Dreaming, Explorer, Frame
 from ...world.pose import Pose
-from .action_log import Anew, Dreaming, Event, Rewind, Step
+from .action_log import Anew, Event, Rewind, Step
 
 
 class Branch:

@@ -15,14 +15,15 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from ...world.action import Action, ActionError
-from ...world.frame import Frame
+from ...world.frame import Dreaming, Frame, Preparing
+from ...world.options import DreamOptions
 from ...world.pose import Motion, Pose
 from ..files.outputs import OutputError, fresh, unused
 from ..opening.start import Place, Start
-from .action_log import ActionLog, Dreaming, Event
+from .action_log import ActionLog, Event
 from .branch import Branch
 from .keymap import Held, Keymap
 from .latency import KeyToFrame
@@ -45,7 +46,7 @@ class Opens(Protocol):
     unseen places are dreamt, where that was asked for."""
 
     model: str | Path | None
-    dreams: dict
+    dreams: DreamOptions
 
     def open(self, start: Start) -> Place: ...
 
@@ -60,14 +61,6 @@ class Connection(Protocol):
 
     def take_warnings(self) -> Sequence[Exception]:
         """What was said there of the walk since this was asked last."""
-
-
-@runtime_checkable
-class _Preparing(Protocol):
-    @property
-    def actions(self) -> tuple[Action, ...]: ...
-
-    def prepare(self, *, stop: Callable[[], bool]) -> None: ...
 
 
 class Player:
@@ -242,7 +235,7 @@ class Player:
         and the dream that the same step once more would need. Another step cancels that dream and waits for one pass of
         it at most. Frames are the same with and without it."""
         explorer = self.branch.explorer
-        if isinstance(explorer, _Preparing):
+        if isinstance(explorer, Preparing):
             actions, give_up = explorer.actions, threading.Event()
             self._ahead = (actions[-1] if actions else None, give_up)
             self._worker.submit(explorer.prepare, stop=give_up.is_set)

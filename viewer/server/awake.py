@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
 
 from ...world.action import Action
 from ...world.frame import Explorer, Frame
@@ -12,30 +10,6 @@ from .keeping.records import Done, Meta
 from .store import saves_changes
 
 LONGEST_CHAIN = 64  # files of changes after a whole snapshot; together they also never get larger than it
-
-
-class SteppingEngine(Protocol):
-    """What steps several explorers at once."""
-
-    def step_many(self, sessions: Sequence[Any], actions: Sequence[Action]) -> list[Frame]:
-        """One step of each. Raises before any has moved."""
-
-    def settle(self, sessions: Sequence[Any]) -> None:
-        """Run their commit passes now instead of when the next step needs them."""
-
-
-@runtime_checkable
-class Batched(Protocol):
-    """An explorer whose engine can step several explorers at once."""
-
-    engine: SteppingEngine
-
-
-@runtime_checkable
-class Preparing(Protocol):
-    """An explorer that can dream ahead of its next step in idle time (Session.prepare)."""
-
-    def prepare(self, *, stop: Callable[[], bool]) -> None: ...
 
 
 @dataclass

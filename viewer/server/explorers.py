@@ -15,10 +15,10 @@ from functools import partial
 from typing import Any
 
 from ...world.action import ActionError
-from ...world.frame import Explorer, Frame
+from ...world.frame import Batched, Explorer, Frame, Preparing
 from ...world.sight import LookError, Looking, Outlook
 from ..opening.worlds import Worlds
-from .awake import Awake, Batched, Preparing, Step, Stepped, let_go
+from .awake import Awake, Step, Stepped, let_go
 from .keeping.records import Done, Meta
 from .store import Store, StoreError, saves_changes
 

@@ -2,7 +2,8 @@
 
 sessions/ID/ is the folder of a walk:
   snapshot-N    what Explorer.save wrote, a file or a folder
-  changes-N     a snapshot too, of a world that can (Changing): what is new since the one before it, its chain
+  changes-N     a snapshot too, of a world that is Changing (world/frame.py): what is new since the one before it, its
+                chain
   log-N.jsonl   the acts after snapshot or changes N; log-N+1.jsonl goes on from there, and so on until a number is
                 missing. So a new snapshot can be written while its walk goes on, and one that fails costs nothing
   meta.json     which snapshot is valid. It is replaced last, by one rename, so a half-written snapshot is never read
@@ -23,10 +24,9 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, Protocol, TextIO, runtime_checkable
+from typing import BinaryIO, TextIO
 
-from ...world.action import Action
-from ...world.frame import Explorer
+from ...world.frame import Changing, Explorer, Retracing
 from .keeping.records import DAMAGED, FORMAT, Done, Meta, line_of, meta_bytes, read_log, read_meta
 
 log = logging.getLogger(__name__)
@@ -48,24 +48,6 @@ class NameRefusedError(ValueError):
 
 class FullError(ValueError):
     """An owner has too many saves, or too large ones; the message says what to do."""
-
-
-@runtime_checkable
-class Changing(Protocol):
-    """An explorer that, if saves_changes, can write what is new since `before`, an earlier fork of it that was written.
-    save_changes returns False where it cannot do so this time, and writes nothing then. `load` of its Worlds takes the
-    files of changes after the whole snapshot."""
-
-    saves_changes: bool
-
-    def save_changes(self, path: Path, before: Explorer) -> bool: ...
-
-
-@runtime_checkable
-class Retracing(Protocol):
-    """An explorer that can do a step again without making its frame, until somebody asks for `frame`."""
-
-    def retrace(self, action: Action) -> None: ...
 
 
 def saves_changes(explorer: Explorer) -> bool:

@@ -106,8 +106,10 @@ def load_official(
         )
     say(plan.report())
     plan.check()
-    if (room := free_bytes("cpu")) is not None and plan.host > room:
-        raise DoesNotFit(f"--offload {offload} puts {plan.host} bytes into the host's memory, which has {room} free")
+    if (room := free_bytes("cpu")) is not None and plan.host_bytes > room:
+        raise DoesNotFit(
+            f"--offload {offload} puts {plan.host_bytes} bytes into the host's memory, which has {room} free"
+        )
     if devices > 1:
         transformer = _led(folders.model, config, device, precision, devices)
     else:

@@ -67,10 +67,10 @@ class Footprint:
         embedding = self.model.vocab_size * self.model.hidden_size
         packed = int(embedding * PRECISIONS["int8"]) if self.is_packed else embedding * self.activation_size
         whole = packed + (rest - embedding) * self.activation_size
-        return int(dense * PRECISIONS[self.precision]) // self.num_devices + whole - self.host + self._rooms
+        return int(dense * PRECISIONS[self.precision]) // self.num_devices + whole - self.host_bytes + self._rooms
 
     @property
-    def host(self) -> int:
+    def host_bytes(self) -> int:
         """What lies in the host's memory of the language model."""
         return self.offload * self._layer
 
@@ -135,7 +135,7 @@ class Footprint:
             ("vision tokenizer, float32" if self.vision else "vision tokenizer, on the CPU", self.vision_weights),
             (kv, self.num_pages * self.page),
             ("activations", self.activations),
-            *([(f"in the host's memory, {self.offload} layers", self.host)] if self.offload else []),
+            *([(f"in the host's memory, {self.offload} layers", self.host_bytes)] if self.offload else []),
             ("in all" + (f", on each of {self.num_devices} devices" if self.num_devices > 1 else ""), self.total),
         ]
         return table(rows, self.device, self.available, self.assumed)

@@ -17,7 +17,7 @@ from ...imagination.measures import FLOOR, Traits, cleaned, joined, measure, per
 from ...imagination.recogniser import CLASSES, WIDTH
 from ..models.adapters import Answer
 from ..questions.truth import Truth
-from ..results import Line
+from ..results import EpisodeResult
 from .definitions import Measured, balance, measured
 
 VARIANTS = ("half turn left", "one turn and a half right", "out of sight", "far stroll")
@@ -60,7 +60,7 @@ def never_seen(truth: Truth, pose: Pose) -> np.ndarray:
     return truth.once("never seen", pose, lambda: cleaned(~truth.seen(pose)))
 
 
-def imagined(lines: Sequence[Line]) -> dict[str, float]:
+def imagined(lines: Sequence[EpisodeResult]) -> dict[str, float]:
     """Every measure of one model over its T11 lines, and "imagination", a share in [0, 1]; empty without any."""
     asked = [line for line in lines if line.task == "T11"]
     held = [line for line in asked if not line.error]
@@ -159,7 +159,7 @@ def _packed(rows: Traits) -> str:
     return base64.b64encode(np.concatenate(parts, 1).astype("<f2").tobytes()).decode()
 
 
-def _unpacked(line: Line, name: str) -> Traits:
+def _unpacked(line: EpisodeResult, name: str) -> Traits:
     n = len(line.extra["index"])
     held = np.frombuffer(base64.b64decode(line.extra[name]), "<f2").reshape(n, -1).astype(np.float64)
     ends = np.cumsum([size for _, size in _COLUMNS])

@@ -30,7 +30,7 @@ HOME_M = 2.0  # from which a stroll does not lead farther away
 
 
 @dataclass(frozen=True)
-class Walk:
+class EpisodePlan:
     """A path before it is an episode: `explore` is shown in mode C, `answer` is asked for.
 
     scored: which frames of the whole path are measured, None for all that are asked.
@@ -47,41 +47,45 @@ class Walk:
     is_absent: bool = False
 
 
-def turn_return(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def turn_return(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[EpisodePlan]:
     """T1. Turn away and back: is what left the view remembered?"""
     for degrees in form.turns:
         start = find_start(scene, rng, lambda pose: True)
         side = int(rng.choice([-1, 1]))
         if start:
-            yield Walk(f"turn {degrees}", start, turns(side * degrees), turns(-side * degrees))
+            yield EpisodePlan(f"turn {degrees}", start, turns(side * degrees), turns(-side * degrees))
 
 
-def full_turn(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def full_turn(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[EpisodePlan]:
     """T2. All the way round, twice: does a circle close?"""
     for name, side in (("left", 1), ("right", -1)):
         if start := find_start(scene, rng, lambda pose: True):
-            yield Walk(f"full turn {name}", start, turns(side * 360), turns(side * 360), "second turn", scored=in_pairs)
+            yield EpisodePlan(
+                f"full turn {name}", start, turns(side * 360), turns(side * 360), "second turn", scored=in_pairs
+            )
 
 
-def out_and_back(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def out_and_back(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[EpisodePlan]:
     """T3. Walk to another place and home, backwards or by turning round: memory across translation."""
     out = steps(forward=STEP, count=5)
     start = find_start(scene, rng, lambda pose: free_poses(scene, pose, out) is not None)
     if start:
-        yield Walk("backwards", start, out, steps(forward=-STEP, count=5))
+        yield EpisodePlan("backwards", start, out, steps(forward=-STEP, count=5))
         # a look behind at the start, so that the way home is one that has been seen
-        yield Walk("turning round", start, [*turns(360), *out], [*turns(180), *out, *turns(180)], scored=in_pairs)
+        yield EpisodePlan(
+            "turning round", start, [*turns(360), *out], [*turns(180), *out, *turns(180)], scored=in_pairs
+        )
 
 
-def loop(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def loop(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[EpisodePlan]:
     """T4. A square, A to B to C seen and C to D to A dreamt: home by a new way, no mirror of the first."""
     side = [*steps(forward=STEP, count=3), *turns(90)]
     start = find_start(scene, rng, lambda pose: free_poses(scene, pose, side * 4) is not None)
     if start:
-        yield Walk("square", start, [*turns(360, 22.5), *side, *side], [*side, *side], "new way home")
+        yield EpisodePlan("square", start, [*turns(360, 22.5), *side, *side], [*side, *side], "new way home")
 
 
-def offset_revisit(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def offset_revisit(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[EpisodePlan]:
     """T5. As T1 and T3, but a hand's breadth and a few degrees beside the first way: no shown frame is the answer."""
     for name, out, back in (
         ("turn 60", turns(60), turns(-60)),
@@ -94,10 +98,10 @@ def offset_revisit(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Ite
         )
         path = [*out, act(motion), *back]
         if start := find_start(scene, rng, partial(_is_walkable, scene, path)):
-            yield Walk(f"offset {name}", start, out, path[len(out) :])
+            yield EpisodePlan(f"offset {name}", start, out, path[len(out) :])
 
 
-def gap_sweep(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def gap_sweep(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[EpisodePlan]:
     """T6. The same four views again after N frames of looking about, which shows nothing of them.
 
     Four views, for one alone is what a picture frozen from the start shows.
@@ -107,17 +111,17 @@ def gap_sweep(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator
         if start is None:
             return
         away, home = [*turns(45), *turns(157.5, 22.5), *wobble(gap - 14)], [*turns(157.5, 22.5), *turns(45)]
-        yield Walk(f"gap {gap:04d}", start, away, home, "return", scored=lambda left: left <= 3, gap=gap)
+        yield EpisodePlan(f"gap {gap:04d}", start, away, home, "return", scored=lambda left: left <= 3, gap=gap)
 
 
-def permanence(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def permanence(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[EpisodePlan]:
     """T7. A thing is seen, hidden, and seen again: out of view, behind something, or never there at all."""
     if not isinstance(scene, Scene):  # what others made cannot be taken apart
         return
     shown = find_target(scene, rng)
     if shown:
         target, start = shown
-        walk = Walk(
+        walk = EpisodePlan(
             "out of view", start, turns(90), turns(-90), "reappear", target=target, scored=lambda left: left <= 3
         )
         yield walk
@@ -126,7 +130,7 @@ def permanence(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterato
         yield hidden
 
 
-def action_grid(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def action_grid(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[EpisodePlan]:
     """T8. Every action alone, in pairs, not at all, and in other words: does the model do what it is told?"""
     glance = [*turns(30), *turns(-60), *turns(30)]
     grid = [[act(motion)] * form.repeats for motion in (*SINGLES, *PAIRS)]
@@ -134,13 +138,13 @@ def action_grid(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterat
     if start is None:
         return
     for path in grid:
-        yield Walk(path[0].text, start, glance, path, "act")
+        yield EpisodePlan(path[0].text, start, glance, path, "act")
     for motion in SINGLES:
         other = Action(str(rng.choice(paraphrases(motion)[1:])), motion)
-        yield Walk(f"words: {other.text}", start, glance, [other] * form.repeats, "act")
+        yield EpisodePlan(f"words: {other.text}", start, glance, [other] * form.repeats, "act")
 
 
-def long_walk(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def long_walk(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[EpisodePlan]:
     """T9. A long walk to and fro in one neighbourhood: how fast does the picture drift from the truth?"""
     first = min(100, form.long_frames // 4)
     if start := find_start(scene, rng, lambda pose: scene.is_free(*pose.position[:2], OPEN_M)):
@@ -148,15 +152,15 @@ def long_walk(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator
         explore += stroll(scene, _end(scene, start, explore), rng, first - len(explore), home=start)
         answer = stroll(scene, _end(scene, start, explore), rng, form.long_frames - first, home=start)
         every = max(8, form.long_frames // 50)
-        yield Walk("stroll", start, explore, answer, "walk", scored=lambda left: left % every < 2)
+        yield EpisodePlan("stroll", start, explore, answer, "walk", scored=lambda left: left % every < 2)
 
 
-def rest(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def rest(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[EpisodePlan]:
     """T10. Stand still for long, then look about: does the picture flicker or creep, and does it still obey?"""
     if start := find_start(scene, rng, lambda pose: True):
         probe = [*turns(30), *turns(-30)]
         every = max(2, form.rest_frames // 12)
-        yield Walk(
+        yield EpisodePlan(
             "stand still",
             start,
             probe,
@@ -166,7 +170,7 @@ def rest(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk
         )
 
 
-def unseen(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Walk]:
+def unseen(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[EpisodePlan]:
     """T11. A glance, then away from all that it showed: what is dreamt where nothing has been seen?
 
     Half a turn to the left; to the right, and on through another full turn; to the nearest place that cannot be seen
@@ -174,9 +178,9 @@ def unseen(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Wa
     """
     glance = [*turns(15), *turns(-30), *turns(15)]
     if start := find_start(scene, rng, lambda pose: True):
-        yield Walk("half turn left", start, glance, turns(180), "unseen")
+        yield EpisodePlan("half turn left", start, glance, turns(180), "unseen")
         round_again = 360 // TURN_DEG  # frames between a look and the same look again
-        yield Walk(
+        yield EpisodePlan(
             "one turn and a half right",
             start,
             glance,
@@ -188,13 +192,15 @@ def unseen(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Wa
     for _ in range(12):
         start = find_start(scene, rng, lambda pose: round(pose.yaw_deg) % 90 == 0)
         if start and (way := way_out_of_sight(scene, start)):
-            yield Walk("out of sight", start, glance, [*way, *turns(45)], "unseen", scored=lambda left: left < 12)
+            yield EpisodePlan(
+                "out of sight", start, glance, [*way, *turns(45)], "unseen", scored=lambda left: left < 12
+            )
             break
     if start and (path := far_stroll(scene, start, rng, FAR_STEPS)):
-        yield Walk("far stroll", start, glance, path, "unseen", scored=lambda left: left % 5 == 0)
+        yield EpisodePlan("far stroll", start, glance, path, "unseen", scored=lambda left: left % 5 == 0)
 
 
-TASKS: dict[str, Callable[[AnyPlace, np.random.Generator, Form], Iterator[Walk]]] = {
+TASKS: dict[str, Callable[[AnyPlace, np.random.Generator, Form], Iterator[EpisodePlan]]] = {
     "T1": turn_return,
     "T2": full_turn,
     "T3": out_and_back,
@@ -244,7 +250,7 @@ def _end(scene: AnyPlace, start: Pose, path: Sequence[Action]) -> Pose:
     return poses[-1]
 
 
-def _episode(scene: AnyPlace, walk: Walk, task: str, number: int, seed: int, mode: str, split: str) -> Episode:
+def _episode(scene: AnyPlace, walk: EpisodePlan, task: str, number: int, seed: int, mode: str, split: str) -> Episode:
     actions = (*walk.explore, *walk.answer)
     bare = scene
     if isinstance(scene, Scene) and walk.is_absent and walk.target is not None:
@@ -340,7 +346,7 @@ def find_target(scene: Scene, rng: np.random.Generator) -> tuple[int, Pose] | No
     return None
 
 
-def behind(scene: Scene, rng: np.random.Generator) -> Walk | None:
+def behind(scene: Scene, rng: np.random.Generator) -> EpisodePlan | None:
     """A sidestep that puts a thing behind another, and back."""
     for target in rng.permutation(things(scene)):
         pose = face(scene, rng, int(target))
@@ -354,7 +360,7 @@ def behind(scene: Scene, rng: np.random.Generator) -> Walk | None:
                     break
                 if is_behind(scene, poses[-1], int(target)):
                     back = steps(right=-side * STEP, count=count)
-                    return Walk(
+                    return EpisodePlan(
                         "occluded", pose, out, back, "reappear", target=int(target), scored=lambda left: left <= 2
                     )
     return None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..metrics.definitions import METRICS
 from ..questions.episode import BenchError
-from ..results import Line, read_lines
+from ..results import EpisodeResult, read_lines
 from .stats import Interval, bootstrap, by_scene, holm, sign_flip
 
 
@@ -64,7 +64,7 @@ def compare(
     ]
 
 
-def lines_of(spec: str) -> dict[str, Line]:
+def lines_of(spec: str) -> dict[str, EpisodeResult]:
     """One model's lines by key: of the folder's only model, or of the one named after #."""
     folder, _, model = spec.partition("#")
     lines = read_lines(Path(folder))
@@ -91,7 +91,7 @@ def as_markdown(rows: Sequence[Comparison]) -> str:
     return "\n".join(text) + "\n"
 
 
-def _arises(a: Line, b: Line, name: str) -> bool:
+def _arises(a: EpisodeResult, b: EpisodeResult, name: str) -> bool:
     """Whether a metric can be paired: both have it, or one has it and the other failed altogether."""
     return a.ranked(name) is not None and b.ranked(name) is not None and not (a.error and b.error)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..metrics.definitions import METRICS
 from ..metrics.unseen import imagined
 from ..models.baselines import BASELINES, FROZEN
-from ..results import Line
+from ..results import EpisodeResult
 from .summary import Table, balanced, cell, curve_over_gaps, curve_over_time
 
 REFERENCE = "depth-warp"
@@ -15,7 +15,7 @@ WEAK = 0.5  # share of right steps under which an action is called badly followe
 ENOUGH = 0.5  # share of frames that must still be found for a walk to count as held
 
 
-def findings(model: str, lines: Sequence[Line], found: Sequence[Table]) -> list[str]:
+def findings(model: str, lines: Sequence[EpisodeResult], found: Sequence[Table]) -> list[str]:
     """Sentences about one model, the plainest first; only what the lines can show."""
     mine = [line for line in lines if line.model == model and not line.error]
     parts = (
@@ -59,7 +59,7 @@ def _is_first(table: Table, model: str) -> bool:
     return table.models[0] == model or abs(best.interval.mean - ours.interval.mean) < 1e-9
 
 
-def _unseen(mine: Sequence[Line]) -> list[str]:
+def _unseen(mine: Sequence[EpisodeResult]) -> list[str]:
     """What a walker sees where nothing had been seen, in one sentence a mode."""
     said = []
     for mode in dict.fromkeys(line.mode for line in mine if line.task == "T11"):
@@ -96,7 +96,7 @@ def _unseen(mine: Sequence[Line]) -> list[str]:
     return said
 
 
-def _gaps(mine: Sequence[Line], model: str) -> list[str]:
+def _gaps(mine: Sequence[EpisodeResult], model: str) -> list[str]:
     points = [(gap, interval.mean) for gap, interval in curve_over_gaps(mine, model, "psnr")]
     if len(points) < 2:
         return []
@@ -107,7 +107,7 @@ def _gaps(mine: Sequence[Line], model: str) -> list[str]:
     return [f"Coming back after N frames of other views (T6), PSNR on what was seen: {said}: {end}."]
 
 
-def _walk(mine: Sequence[Line], model: str) -> list[str]:
+def _walk(mine: Sequence[EpisodeResult], model: str) -> list[str]:
     found = curve_over_time(mine, model, "registered")
     psnr = curve_over_time(mine, model, "psnr")
     if not found or not psnr:
@@ -138,7 +138,7 @@ def _worst(model: str, found: Sequence[Table]) -> list[str]:
     return [f"Furthest behind {REFERENCE}, which carries the same frames by their true depth, in HaarPSI: {said}."]
 
 
-def _things(mine: Sequence[Line]) -> list[str]:
+def _things(mine: Sequence[EpisodeResult]) -> list[str]:
     t7 = [line for line in mine if line.task == "T7"]
     shown, false = (cell(t7, name).interval for name in ("presence", "false_object"))
     if shown is None:
@@ -147,7 +147,7 @@ def _things(mine: Sequence[Line]) -> list[str]:
     return [text + (f"; one that never was is dreamt in {false.mean:.0%}." if false else ".")]
 
 
-def _actions(mine: Sequence[Line]) -> list[str]:
+def _actions(mine: Sequence[EpisodeResult]) -> list[str]:
     grid: dict[str, list[float]] = {}
     for line in mine:
         share = line.ranked("action_strict")
@@ -160,7 +160,7 @@ def _actions(mine: Sequence[Line]) -> list[str]:
     return [f"Of {len(grid)} ways to say what to do (T8), those followed in less than half of the steps: {text}."]
 
 
-def _less(model: str, lines: Sequence[Line]) -> list[str]:
+def _less(model: str, lines: Sequence[EpisodeResult]) -> list[str]:
     """What each part of the model is worth: the same questions, put to it without that part."""
     rows = [name for name in dict.fromkeys(line.model for line in lines) if name.startswith(f"{model}:")]
     whole = balanced([line for line in lines if line.model == model])
@@ -173,7 +173,7 @@ def _less(model: str, lines: Sequence[Line]) -> list[str]:
     return [f"With a part taken away: {'; '.join(said)}."] if said else []
 
 
-def _seeds(mine: Sequence[Line]) -> list[str]:
+def _seeds(mine: Sequence[EpisodeResult]) -> list[str]:
     by_path: dict[tuple, set[str]] = {}
     for line in mine:
         by_path.setdefault((line.task, line.variant, line.mode, line.scene), set()).add(line.frames)

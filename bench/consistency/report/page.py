@@ -13,7 +13,7 @@ from pathlib import Path
 from ..metrics.definitions import HEADLINE, METRICS
 from ..questions.tasks import TASKS
 from ..questions.truth import Truth
-from ..results import Line, Manifest, load_frames, machine, read_lines, read_manifest, today
+from ..results import EpisodeResult, Manifest, load_frames, machine, read_lines, read_manifest, today
 from .findings import findings, own_models, sanity
 from .plots import contact_sheet, draw_drift, draw_gaps, path_from_above, write_picture
 from .summary import Cell, Table, balanced, tables
@@ -42,7 +42,7 @@ def report(folder: str | Path, *, draws: int = 10_000) -> Path:
     return page
 
 
-def as_data(manifest: Manifest, lines: Sequence[Line], found: Sequence[Table]) -> dict:
+def as_data(manifest: Manifest, lines: Sequence[EpisodeResult], found: Sequence[Table]) -> dict:
     """All that a leaderboard or another report needs, and the digests that say what was asked and answered."""
     parts = asdict(manifest)
     parts["questions"] = manifest.digest
@@ -73,7 +73,7 @@ def _rounded(data):
 
 
 def as_markdown(
-    manifest: Manifest, lines: Sequence[Line], found: Sequence[Table], pictures: dict[str, list[str]]
+    manifest: Manifest, lines: Sequence[EpisodeResult], found: Sequence[Table], pictures: dict[str, list[str]]
 ) -> str:
     text = ["# Consistency report", "", _head(manifest, lines), "", CAUTION, ""]
     text += ["## What it shows", "", *[f"- {sentence}" for sentence in _sentences(manifest, lines, found)], ""]
@@ -92,7 +92,11 @@ def as_markdown(
 
 
 def as_html(
-    folder: Path, manifest: Manifest, lines: Sequence[Line], found: Sequence[Table], pictures: dict[str, list[str]]
+    folder: Path,
+    manifest: Manifest,
+    lines: Sequence[EpisodeResult],
+    found: Sequence[Table],
+    pictures: dict[str, list[str]],
 ) -> str:
     body = [
         "<h1>Consistency report</h1>",
@@ -135,7 +139,7 @@ def _rows(table: Table) -> tuple[list[str], list[list[str]]]:
     return head, [[model, *[text_of(table.cells[model].get(name)) for name in names]] for model in table.models]
 
 
-def _balance_rows(manifest: Manifest, lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
+def _balance_rows(manifest: Manifest, lines: Sequence[EpisodeResult]) -> tuple[list[str], list[list[str]]]:
     parts = {model: balanced([x for x in lines if x.model == model]) for model in manifest.models}
     order = sorted(parts, key=lambda model: -(parts[model]["score"] or -1))
     names = ("score", "action", "fidelity", "permanence", "stability", "imagination")
@@ -150,7 +154,9 @@ def _about_rows(manifest: Manifest) -> tuple[list[str], list[list[str]]]:
     return ["model", *names], [[model, *[str(about.get(name, "-")) for name in names]] for model, about in said.items()]
 
 
-def _pictures(folder: Path, manifest: Manifest, lines: Sequence[Line], found: Sequence[Table]) -> dict[str, list[str]]:
+def _pictures(
+    folder: Path, manifest: Manifest, lines: Sequence[EpisodeResult], found: Sequence[Table]
+) -> dict[str, list[str]]:
     """File names by task: curves, and for a kept episode of every task a sheet and a path of each model."""
     names: dict[str, list[str]] = {}
     models = manifest.models[:MOST_PLOTTED]
@@ -173,10 +179,10 @@ def _pictures(folder: Path, manifest: Manifest, lines: Sequence[Line], found: Se
     return names
 
 
-def _shown(lines: Sequence[Line], manifest: Manifest) -> list[Line]:
+def _shown(lines: Sequence[EpisodeResult], manifest: Manifest) -> list[EpisodeResult]:
     """The longest episode of the first scene in every task and mode, of three of the models the report is about."""
     own = own_models(manifest.models)
-    best: dict[tuple, Line] = {}
+    best: dict[tuple, EpisodeResult] = {}
     for line in lines:
         if line.model in own[:3] and not line.error:
             place = (line.task, line.mode, line.model)
@@ -185,7 +191,7 @@ def _shown(lines: Sequence[Line], manifest: Manifest) -> list[Line]:
     return list(best.values())
 
 
-def _head(manifest: Manifest, lines: Sequence[Line]) -> str:
+def _head(manifest: Manifest, lines: Sequence[EpisodeResult]) -> str:
     errors = sum(bool(line.error) for line in lines)
     return (
         f"{_split_note(manifest)}Form {manifest.form}, version {manifest.version}, questions {manifest.digest}; "
@@ -201,7 +207,7 @@ def _split_note(manifest: Manifest) -> str:
     return f"NOT A RESULT: scenes of the split '{manifest.split}', to choose by. {of}"
 
 
-def _sentences(manifest: Manifest, lines: Sequence[Line], found: Sequence[Table]) -> list[str]:
+def _sentences(manifest: Manifest, lines: Sequence[EpisodeResult], found: Sequence[Table]) -> list[str]:
     own = [f"{m}: {sentence}" for m in own_models(manifest.models)[:3] for sentence in findings(m, lines, found)]
     return [*sanity(found), *own]
 

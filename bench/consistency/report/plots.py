@@ -11,13 +11,13 @@ import numpy as np
 from ..models.adapters import Answer
 from ..questions.episode import Episode
 from ..questions.truth import Truth
-from ..results import Line
+from ..results import EpisodeResult
 from .summary import curve_over_gaps, curve_over_time
 
 MOST_COLUMNS = 12
 
 
-def draw_gaps(lines: Sequence[Line], models: Sequence[str], path: Path) -> bool:
+def draw_gaps(lines: Sequence[EpisodeResult], models: Sequence[str], path: Path) -> bool:
     """PSNR on seen pixels and memory gain of T6 against the gap. False, and no file, where there is nothing to draw."""
     figure, axes = _axes(("psnr", "PSNR at commanded pose (dB)"), ("memory_gain", "memory gain, gated (dB)"))
     for name, axis in axes.items():
@@ -33,7 +33,7 @@ def draw_gaps(lines: Sequence[Line], models: Sequence[str], path: Path) -> bool:
     return _save(figure, axes, path)
 
 
-def draw_drift(lines: Sequence[Line], models: Sequence[str], path: Path) -> bool:
+def draw_drift(lines: Sequence[EpisodeResult], models: Sequence[str], path: Path) -> bool:
     """PSNR on all pixels and share of registered frames of T9 against the frame."""
     figure, axes = _axes(("psnr_all", "PSNR, all pixels (dB)"), ("registered", "share registered"))
     for name, axis in axes.items():
@@ -77,7 +77,7 @@ def _label(text: str, height: int, width: int) -> np.ndarray:
     return cv2.putText(strip, text, where, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (90, 90, 90), 1, cv2.LINE_AA)
 
 
-def path_from_above(line: Line, episode: Episode, *, side: int = 260) -> np.ndarray:
+def path_from_above(line: EpisodeResult, episode: Episode, *, side: int = 260) -> np.ndarray:
     """Commanded path grey, recovered poses red with a stroke where they look, a cross at a commanded pose not found."""
     wanted = [episode.poses[t] for t in line.scored]
     points = np.array([p.position[:2] for p in episode.poses])

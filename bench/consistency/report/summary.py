@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ....world.action import ActionError, parse_action
 from ..metrics.definitions import METRICS, balance
 from ..metrics.unseen import imagined
-from ..results import Line
+from ..results import EpisodeResult
 from .stats import Interval, bootstrap, by_scene
 
 STEADY = 10.0  # grey levels of flicker over the truth's own that halve the stability part
@@ -38,13 +38,13 @@ class Table:
     scenes: int
 
 
-def tables(lines: Sequence[Line], *, draws: int = 10_000) -> list[Table]:
+def tables(lines: Sequence[EpisodeResult], *, draws: int = 10_000) -> list[Table]:
     """One table a task and mode. Modes are never mixed."""
     groups = sorted({(int(line.task[1:]), line.mode) for line in lines})
     return [_table([x for x in lines if (x.task, x.mode) == (f"T{t}", mode)], draws) for t, mode in groups]
 
 
-def cell(lines: Sequence[Line], name: str, *, draws: int = 10_000) -> Cell:
+def cell(lines: Sequence[EpisodeResult], name: str, *, draws: int = 10_000) -> Cell:
     """One metric over the lines of one model; lines to which the question did not apply do not count."""
     held = [line for line in lines if line.ranked(name) is not None]
     measured = [line.values[name] for line in held if not line.error]
@@ -57,7 +57,7 @@ def cell(lines: Sequence[Line], name: str, *, draws: int = 10_000) -> Cell:
     return Cell(bootstrap(list(means.values()), draws=draws), value, len(held), failed, asked)
 
 
-def _table(lines: Sequence[Line], draws: int) -> Table:
+def _table(lines: Sequence[EpisodeResult], draws: int) -> Table:
     task, mode = lines[0].task, lines[0].mode
     models = list(dict.fromkeys(line.model for line in lines))
     mine = {model: [line for line in lines if line.model == model] for model in models}
@@ -76,7 +76,7 @@ def _table(lines: Sequence[Line], draws: int) -> Table:
     )
 
 
-def _whole(lines: Sequence[Line], value: float) -> Cell:
+def _whole(lines: Sequence[EpisodeResult], value: float) -> Cell:
     """A number of all lines together."""
     scenes = len({line.scene for line in lines})
     return Cell(Interval(value, None, None, scenes), value, len(lines), 0, sum(len(line.scored) for line in lines))
@@ -86,7 +86,7 @@ def _badness(number: Cell | None, name: str) -> float:
     return math.inf if number is None or number.interval is None else METRICS[name].badness(number.interval.mean)
 
 
-def balanced(lines: Sequence[Line]) -> dict[str, float | None]:
+def balanced(lines: Sequence[EpisodeResult]) -> dict[str, float | None]:
     """Parts in [0, 1] of one model's balanced score, and "score": 0 if any part is, None without one of them.
 
     action: strict accuracy in T8 over actions that move; fidelity: HaarPSI on seen pixels in T1 to T6, failures 0;
@@ -111,7 +111,7 @@ def balanced(lines: Sequence[Line]) -> dict[str, float | None]:
     return {**parts, "score": whole}
 
 
-def _mean(lines: Sequence[Line], name: str) -> float | None:
+def _mean(lines: Sequence[EpisodeResult], name: str) -> float | None:
     means = by_scene([line.scene for line in lines], [line.ranked(name) for line in lines])
     return sum(means.values()) / len(means) if means else None
 
@@ -123,7 +123,7 @@ def _is_still(variant: str) -> bool:
         return False
 
 
-def curve_over_gaps(lines: Sequence[Line], model: str, name: str) -> list[tuple[int, Interval]]:
+def curve_over_gaps(lines: Sequence[EpisodeResult], model: str, name: str) -> list[tuple[int, Interval]]:
     """A metric of T6 against the gap in frames."""
     held = [line for line in lines if line.model == model and line.task == "T6" and line.gap is not None]
     points = []
@@ -136,7 +136,9 @@ def curve_over_gaps(lines: Sequence[Line], model: str, name: str) -> list[tuple[
     return points
 
 
-def curve_over_time(lines: Sequence[Line], model: str, name: str, *, bins: int = 10) -> list[tuple[float, float, int]]:
+def curve_over_time(
+    lines: Sequence[EpisodeResult], model: str, name: str, *, bins: int = 10
+) -> list[tuple[float, float, int]]:
     """A metric of T9 over time: (middle of the bin, mean, frames that count); failures are left out and lower n."""
     held = [line for line in lines if line.model == model and line.task == "T9" and name in line.values]
     points = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .. import VERSION
 from ..metrics.definitions import Measured
-from ..results import Line, Manifest, read_lines, read_manifest
+from ..results import EpisodeResult, Manifest, read_lines, read_manifest
 from ..run import episodes_of, expand, rescore, sized
 
 TOLERANCE = 1e-6
@@ -77,7 +77,7 @@ def questions_of(manifest: Manifest):
     return [episode for episode in episodes if episode.key in manifest.asked]
 
 
-def differences(line: Line, again: Line) -> list[str]:
+def differences(line: EpisodeResult, again: EpisodeResult) -> list[str]:
     """What a line says that its frames do not."""
     found = ["frames have another digest"] if line.frames != again.frames else []
     for name in sorted((set(line.values) | set(again.values)) - set(OF_TIME)):

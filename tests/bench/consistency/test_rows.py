@@ -34,6 +34,7 @@ BEST = (
 
 
 @pytest.mark.parametrize("task", [task for task in TASKS if task != "T11"])  # whose numbers are of many episodes
+@pytest.mark.slow(reason="ten tasks are each asked of the truth and of every frozen picture")
 def test_the_truth_is_first_and_a_frozen_picture_never(task):
     truth = Truth(episode(task, **ASKED[task]))
     best = scored("truth", truth)

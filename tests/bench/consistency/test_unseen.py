@@ -18,13 +18,13 @@ from roam.bench.consistency.questions.ways import hidden_places, way_to
 from roam.bench.consistency.questions.worlds import stranger_of
 from roam.bench.consistency.report.findings import findings
 from roam.bench.consistency.report.summary import balanced, tables
-from roam.bench.consistency.results import Line
+from roam.bench.consistency.results import EpisodeResult
 from roam.bench.consistency.run import TWICE, blank, episodes_of, two_of
 from roam.scenes.splits import make_scene
 
 from .doubles import TINY, Damaged, answers_of, blur, noise, score
 
-SCENES = 4
+SCENES = 2
 
 
 class Imagined(OtherScene):
@@ -65,8 +65,11 @@ ROWS = {
 }
 
 
+asks_all_rows = pytest.mark.slow(reason="eight rows are asked and scored")
+
+
 @pytest.fixture(scope="module")
-def lines() -> list[Line]:
+def lines() -> list[EpisodeResult]:
     """All rows on half turns in four scenes, two seeds each; what shows the same with both is scored once."""
     found = []
     for number in range(SCENES):
@@ -122,6 +125,7 @@ def test_every_place_is_dreamt_twice_at_least():
     assert seeds == {0, 1} and {e.seed for e in episodes_of(("T1",), ("C",), TINY, (0,))} == {0}
 
 
+@asks_all_rows
 def test_the_truth_is_first_and_at_its_ideal(lines):
     table = tables(lines, draws=20)[0]
     assert table.models[0] == "truth"
@@ -145,13 +149,16 @@ def test_the_truth_is_first_and_at_its_ideal(lines):
         ("smear", lambda m: m["unseen_sharpness"] < 0.75 and m["diversity"] == 0),
     ],
 )
+@asks_all_rows
 def test_each_row_loses_on_the_measure_that_is_there_for_it(lines, row, loses):
     assert loses(of(lines, row)), of(lines, row)
 
 
+@asks_all_rows
 def test_without_imagination_no_memory_is_worth_much(lines):
     perfect = [
-        Line("m", "k", task, "v", "C", 0, 0, None, "e", (1,), values=line_values()) for task in ("T1", "T7", "T8")
+        EpisodeResult("m", "k", task, "v", "C", 0, 0, None, "e", (1,), values=line_values())
+        for task in ("T1", "T7", "T8")
     ]
     for row in ("copy-last", "mean-colour", "smear", "blur"):
         mine = [replace(line, model="m") for line in lines if line.model == row]
@@ -208,6 +215,7 @@ def test_half_turns_are_asked_in_more_scenes_than_all_else():
     assert {e.number for e in episodes_of(("T1",), ("C",), form, (0,))} == {0}
 
 
+@asks_all_rows
 def test_a_model_that_raises_has_no_imagination_where_it_did(lines):
     mine = [line for line in lines if line.model == "truth"]
     half = [replace(line, error="x") if line.scene < SCENES // 2 else line for line in mine]
@@ -215,12 +223,14 @@ def test_a_model_that_raises_has_no_imagination_where_it_did(lines):
     assert imagined([]) == {}
 
 
+@asks_all_rows
 def test_a_sentence_says_what_a_walker_sees(lines):
     said = {name: findings(name, lines, tables(lines, draws=20))[0] for name in ("blur", "imagined")}
     assert "a soft place" in said["blur"] and "the same with every seed" in said["blur"]
     assert "times as different" in said["imagined"]
 
 
+@asks_all_rows
 def test_a_line_keeps_its_traits_through_json(lines):
-    again = [Line.from_json(line.as_json()) for line in lines if line.model == "imagined"]
+    again = [EpisodeResult.from_json(line.as_json()) for line in lines if line.model == "imagined"]
     assert imagined(again) == of(lines, "imagined")

@@ -93,7 +93,7 @@ def test_walks_move_to_the_worker_that_comes_for_one_that_has_died(cluster):
         client.step(walk, WALK[0])
     cluster.workers.crash(worker_of(front, walks[0]))
     until(lambda: front.books.counts.deaths)
-    spread = lambda: sorted(front.books.routes.num_driven(name) for name in front.books.posts)  # noqa: E731
+    spread = lambda: sorted(front.books.routes.num_driven(name) for name in front.books.workers)  # noqa: E731
     until(lambda: spread() == [2, 2] and not any(r.is_moving for r in front.books.routes.by_session.values()))
     for action in WALK[1:]:
         for walk in walks:
@@ -152,12 +152,12 @@ def test_a_drained_worker_loses_nothing_and_goes(cluster):
         for walk in walks:
             client.step(walk, action)
     until(lambda: said)
-    assert "2 walks moved" in said[0] and name not in front.books.posts
+    assert "2 walks moved" in said[0] and name not in front.books.workers
     for seed, walk in enumerate(walks):
         assert client.latest_frame(walk).digest == digests(seed, WALK)[-1]
         assert all(told.moved and told.index >= 1 for told in client.resumptions(walk))
     assert front.books.counts.frames_lost == 0
-    until(lambda: len(front.books.posts) == 2)  # the least there must be
+    until(lambda: len(front.books.workers) == 2)  # the least there must be
 
 
 def test_a_front_that_restarts_finds_its_walks(cluster):
@@ -237,13 +237,13 @@ def test_workers_are_added_for_those_who_wait_and_taken_away_again(cluster):
     first, second = client.open(seed=1, look=EXACT), client.open(seed=2, look=EXACT)
     assert {worker_of(front, first), worker_of(front, second)} == {"w1", "w2"}
     client.end(first)
-    until(lambda: len(front.books.posts) == 1)
+    until(lambda: len(front.books.workers) == 1)
     assert client.step(second, WALK[0]).frame.digest == digests(2, WALK[:1])[-1]
 
 
 def test_workers_let_in_the_front_alone(cluster):
     front = cluster.front(workers=1)
-    wire = Wire(front.books.posts["w1"].about.address)
+    wire = Wire(front.books.workers["w1"].about.address)
     wire.send(p.Hello(versions=(1,), client="stranger"))
     assert wire.read(timeout_s=1.0) is None
     wire.close()

@@ -3,47 +3,47 @@
 from __future__ import annotations
 
 import pytest
-from roam.viewer.cluster.placing import Post, Queue, Rules, Waiter, place
+from roam.viewer.cluster.placing import Queue, Rules, Waiter, WorkerState, place
 from roam.viewer.cluster.worker import About, Status
 from roam.viewer.wire.protocol import ProtocolError
 
 
-def post(name: str, *, driven: int = 0, opening: int = 0, **status) -> Post:
+def worker(name: str, *, driven: int = 0, opening: int = 0, **status) -> WorkerState:
     about = About(name, "tcp://127.0.0.1:1", "", (), (), 0.0, 0)
-    return Post(about, Status(**status), driven=driven, opening=opening)
+    return WorkerState(about, Status(**status), driven=driven, opening=opening)
 
 
-def placed(*posts: Post, is_urgent: bool = False, **rules) -> str | None:
-    found = place(posts, Rules(**rules), is_urgent=is_urgent)
+def placed(*workers: WorkerState, is_urgent: bool = False, **rules) -> str | None:
+    found = place(workers, Rules(**rules), is_urgent=is_urgent)
     return found.about.name if found else None
 
 
 def test_the_worker_with_fewer_walks_is_taken_where_steps_take_the_same():
-    assert placed(post("a", driven=2), post("b", driven=1)) == "b"
+    assert placed(worker("a", driven=2), worker("b", driven=1)) == "b"
 
 
 def test_a_faster_worker_is_taken_though_it_has_more_walks():
-    assert placed(post("a", driven=1, step_p50_ms=400), post("b", driven=3, step_p50_ms=60)) == "b"
+    assert placed(worker("a", driven=1, step_p50_ms=400), worker("b", driven=3, step_p50_ms=60)) == "b"
 
 
 def test_a_worker_without_free_pages_takes_no_walk():
-    assert placed(post("a", num_free=3), post("b", driven=5, num_free=900)) == "b"
-    assert placed(post("a", num_free=3)) is None
+    assert placed(worker("a", num_free=3), worker("b", driven=5, num_free=900)) == "b"
+    assert placed(worker("a", num_free=3)) is None
 
 
 def test_a_worker_whose_steps_take_too_long_is_full_unless_it_has_nobody():
     slow = {"step_p95_ms": 300.0, "target_ms": 200.0}
-    assert placed(post("a", driven=1, step_p95_ms=300.0), target_ms=200.0) is None
-    assert placed(post("a", step_p95_ms=slow["step_p95_ms"]), target_ms=slow["target_ms"]) == "a"
+    assert placed(worker("a", driven=1, step_p95_ms=300.0), target_ms=200.0) is None
+    assert placed(worker("a", step_p95_ms=slow["step_p95_ms"]), target_ms=slow["target_ms"]) == "a"
 
 
 def test_what_is_under_way_already_goes_on_where_all_is_full():
-    assert placed(post("a", driven=1), most_walks=1) is None
-    assert placed(post("a", driven=1), most_walks=1, is_urgent=True) == "a"
+    assert placed(worker("a", driven=1), most_walks=1) is None
+    assert placed(worker("a", driven=1), most_walks=1, is_urgent=True) == "a"
 
 
 def test_a_worker_that_is_drained_takes_nothing():
-    leaving = post("a")
+    leaving = worker("a")
     leaving.is_draining = True
     assert placed(leaving) is None and placed(leaving, is_urgent=True) is None
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ...scenes.test_footage import film
+from ...scenes.recording.test_footage import film
 
 
 def test_recordings_are_checked_and_one_that_was_changed_is_told(roam):

@@ -285,8 +285,17 @@ def disk_full(*_):
     raise OSError(28, "No space left on device")
 
 
+SIGNALS = (
+    "SIGTERM",
+    *(
+        pytest.param(name, marks=pytest.mark.slow(reason="the same handler, and a process that imports all"))
+        for name in ("SIGHUP", "SIGINT")
+    ),
+)
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
-@pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP", "SIGINT"])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_walk_that_is_ended_by_a_signal_keeps_what_was_walked(tmp_path, number):
     args = ["play", "--truth", "--headless", "--actions", "a.txt", "--frames", "100000"]
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell's & had it ignored

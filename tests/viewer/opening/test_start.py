@@ -10,10 +10,10 @@ from roam.scenes.env.session import EnvSession, EnvSpec
 from roam.viewer.opening.start import Opener, Start, StartError, photograph
 from roam.viewer.opening.worlds import WorldsError, open_worlds
 from roam.world.action import Action
-from roam.world.options import OfficialOptions
+from roam.world.options import DreamOptions, OfficialOptions
 from roam.world.pose import Camera
 
-from ...scenes.test_env import SMALL, Corridor
+from ...scenes.env.test_env import SMALL, Corridor
 
 CAMERA = Camera(64, 64, 90.0)
 
@@ -40,6 +40,6 @@ def test_a_save_of_an_environment_goes_on_as_a_true_world(monkeypatch, tmp_path)
 
 
 def test_true_scenes_with_a_model_or_with_dreams_are_refused():
-    for said in (dict(model="weights"), dict(official=OfficialOptions(devices=2)), dict(dreams={"dream_steps": 2})):
+    for said in (dict(model="weights"), dict(official=OfficialOptions(devices=2)), dict(dreams=DreamOptions(2))):
         with pytest.raises(WorldsError, match="leave out"):
             open_worlds(said.pop("model", None), is_truth=True, **said)

@@ -19,6 +19,7 @@ from roam.viewer.window.sdl import pygame
 from roam.viewer.window.window import Window
 from roam.world.checkpoint import Checkpoint, save_checkpoint
 from roam.world.config import DidaConfig, LayoutConfig, ModelConfig
+from roam.world.options import DreamOptions
 from roam.world.pose import Camera
 from roam.world.tokens.painter import Painter, PainterConfig
 from roam.world.tokens.text import TextTokenizer
@@ -174,7 +175,7 @@ def test_steps_temperature_and_the_seed_of_the_dream_are_in_the_log(roam, model,
         digests[name] = [json.loads(line).get("digest") for line in log.read_text().splitlines()][1:]
         assert roam("replay", log)[0] == 0
     assert digests["plain"] != digests["seed"] != digests["cold"] != digests["plain"]
-    assert load_log(tmp_path / "cold.jsonl").dreams == {"dream_steps": 1, "dream_temperature": 0.0}
+    assert load_log(tmp_path / "cold.jsonl").dreams == DreamOptions(1, 0.0)
     torn = json.loads((tmp_path / "cold.jsonl").read_text().splitlines()[0]) | {"dreams": {"dream_steps": "many"}}
     (tmp_path / "torn.jsonl").write_text(json.dumps(torn))
     assert "both numbers" in refused(roam, "replay", tmp_path / "torn.jsonl")

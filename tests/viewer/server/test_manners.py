@@ -83,7 +83,7 @@ def test_messages_that_take_long_to_read_leave_frames_their_turn(server, client,
     assert len(read) - before < 150  # it took four hundred
 
 
-@pytest.mark.slow
+@pytest.mark.soak(reason="ten thousand messages, where the test above sends three")
 def test_ten_thousand_malformed_messages_leave_the_server_serving(wires, client):
     check_nonsense_leaves_the_server_serving(wires, client, 10_000)
 
@@ -240,7 +240,7 @@ def test_clients_come_and_go(server, client):
     assert client.stats().steps >= 60
 
 
-@pytest.mark.slow
+@pytest.mark.soak(reason="a minute of clients that come and go")
 def test_sixteen_clients_come_and_go_for_a_minute(server, client):
     come_and_go(server, 16, seconds=60.0)
     assert client.stats().steps > 16

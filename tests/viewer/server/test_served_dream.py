@@ -6,7 +6,7 @@ import time
 import pytest
 from roam.viewer.client.client import Client
 from roam.viewer.client.remote_session import RemoteSession
-from roam.viewer.opening.worlds import DreamWorlds, OpenRequest
+from roam.viewer.opening.worlds import DreamWorlds, OpenRequest, SceneWorlds
 from roam.viewer.server.registry import Limits
 from roam.viewer.server.server import Server
 from roam.world.action import ActionError, parse_action
@@ -85,3 +85,12 @@ def test_every_page_is_given_back_when_walks_are_closed(dreams, tmp_path):
         while pool.num_pages - pool.num_free > before and time.monotonic() < end:
             time.sleep(0.05)
         assert pool.num_pages - pool.num_free == before
+
+
+def test_worlds_tell_how_many_pages_walks_could_still_be_given(dreams):
+    free, cache = dreams.num_free, dreams.engine.cache
+    assert free - cache.pool.num_free == cache.max_pages - cache.pool.num_pages  # those that are not made yet count too
+    walk = dreams.open(OpenRequest(seed=2))
+    assert 0 < dreams.num_free < free
+    walk.close()
+    assert dreams.num_free == free and SceneWorlds().num_free == -1

@@ -84,6 +84,8 @@ def test_a_target_cuts_what_waits_into_several_calls_of_the_engine(tmp_path):
 class Preparer(TinyOnEngine):
     """Prepares until it is told to stop."""
 
+    actions: tuple = ()
+
     def prepare(self, *, stop) -> None:
         self.engine.preparing.set()
         end = time.monotonic() + 60

@@ -228,6 +228,7 @@ def test_between_two_dreamt_frames_the_display_goes_on_and_the_view_moves(page, 
     page.wait_for("roam.walk.head.index >= 1")
 
 
+@pytest.mark.slow(reason="Chromium draws it in software, seconds of both cores")
 def test_a_wall_of_the_world_stops_the_viewer_too(page):
     page.key("KeyW", True)
     page.wait_for(f"roam.walk.head.pose[0] >= {WALL_M} && roam.walk.head.index >= 8")
@@ -235,6 +236,7 @@ def test_a_wall_of_the_world_stops_the_viewer_too(page):
     page.wait_for(f"Math.abs(roam.viewer.head.position.x - {WALL_M}) < 0.1")
 
 
+@pytest.mark.slow(reason="Chromium draws it in software, seconds of both cores")
 def test_what_is_not_dreamt_is_dim_until_it_is(page, gate):
     bright = redrawn(page)[80:160, 140:260].mean()
     gate.shut()
@@ -247,6 +249,7 @@ def test_what_is_not_dreamt_is_dim_until_it_is(page, gate):
     assert 2 < dim < bright / 2 < again
 
 
+@pytest.mark.slow(reason="Chromium draws it in software, seconds of both cores")
 def test_a_drag_with_the_right_button_goes_round_and_back_without_the_dream(page):
     before = redrawn(page)
     page.value("roam.viewer.orbit.isHeld = true; roam.viewer.drag(80, 0)")
@@ -272,6 +275,7 @@ def test_what_an_eye_aside_does_not_know_is_dreamt_and_shown(page):
     assert eye == pytest.approx(place, abs=0.05)  # it was looked from where the eye is
 
 
+@pytest.mark.slow(reason="Chromium draws it in software, seconds of both cores")
 def test_a_world_that_shows_nothing_from_aside_is_not_asked_again(page, monkeypatch):
     monkeypatch.setattr(Stage, "outlook", no_outlook)
     page.value("roam.viewer.orbit.isHeld = true; roam.viewer.drag(240, 0)")

@@ -302,6 +302,7 @@ def test_a_checkpoint_is_adapted_on_recordings_and_its_own_walks_and_then_dreams
     assert session.step(parse_action("turn left")).tokens.shape == (8, 8)
 
 
+@pytest.mark.slow(reason="two processes that import torch and learn")
 def test_two_processes_take_the_step_that_the_mean_of_their_gradients_asks_for(checkpoint, recorded, tmp_path):
     save_checkpoint(checkpoint, tmp_path / "model")
     recipe = replace(QUICK, max_steps=1, peak=0.05)

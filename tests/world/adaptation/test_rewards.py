@@ -158,6 +158,7 @@ def test_the_leash_keeps_the_weights_near_those_that_a_run_began_with(checkpoint
     assert distances[1] < 0.5 * distances[0], distances
 
 
+@pytest.mark.slow(reason="two runs of dreams that are rewarded")
 def test_a_run_that_was_stopped_goes_on_to_the_same_log_and_weights(checkpoint, tmp_path):
     save_checkpoint(checkpoint, tmp_path / "begun", dtype=torch.float32)
 
@@ -230,6 +231,7 @@ def code_of(words) -> int:
     return ended.value.code or 0
 
 
+@pytest.mark.slow(reason="a whole run of dreams that are rewarded, from the command line")
 def test_the_command_rewards_tells_and_leaves_a_model_that_opens(checkpoint, tmp_path, capsys):
     out, begun = tmp_path / "run", tmp_path / "begun"
     save_checkpoint(checkpoint, begun, dtype=torch.float32)

@@ -87,7 +87,7 @@ def test_the_plan_counts_layers_in_main_memory_and_offers_the_fewest_that_fit(of
         plan.check()
     layer = num_parameters(OFFICIAL)[0] // 64 * 2
     away = replace(plan, offload=10)
-    assert plan.weights - away.weights == 8 * layer and away.host == 10 * layer  # two have places on the card
+    assert plan.weights - away.weights == 8 * layer and away.host_bytes == 10 * layer  # two have places on the card
     assert "10 layers" in away.report() and not replace(plan, offload=9).apart().fits
     with pytest.raises(CheckpointError, match="leave one out"):
         load_official(*official, offload=1, devices=2)

@@ -76,6 +76,7 @@ def test_a_step_makes_the_better_answers_likelier_and_adapters_can_be_set_aside(
     assert any(weight.any() for name, weight in player.learner.named_parameters() if name.endswith(".up"))
 
 
+@pytest.mark.slow(reason="two runs of answers that are rewarded")
 def test_a_run_goes_on_to_the_same_weights_and_the_result_opens(order):
     whole = run_answers(order)
     half = replace(order, out=order.out.with_name("parts"), recipe=replace(QUICK, max_steps=2))

@@ -47,6 +47,7 @@ def data(tmp_path):
     return path
 
 
+@pytest.mark.slow(reason="a command and its two processes learn beside one that learns alone")
 def test_all_weights_learn_over_two_devices_what_they_learn_on_one(official, tmp_path):
     """From the command line, drawing what is learnt over two devices as well."""
     asked = tmp_path / "asked.jsonl"
@@ -67,6 +68,7 @@ def test_all_weights_learn_over_two_devices_what_they_learn_on_one(official, tmp
         assert (weight - start[name]).abs().max() > 4e-3, name
 
 
+@pytest.mark.slow(reason="two processes learn twice beside one that learns alone")
 def test_a_run_over_two_devices_that_was_killed_goes_on_to_what_one_device_learns(official, data, tmp_path):
     """Adapters in float32 beside weights in bfloat16; the state that was kept is whole."""
     recipe = AdaptRecipe(batch=2, max_steps=16, peak=0.05, rank=2, recompute=True, at_once=1, save_every=1)

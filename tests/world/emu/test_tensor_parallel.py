@@ -32,6 +32,7 @@ def wide(official, tmp_path_factory) -> tuple[Path, Path]:
     return folder, official[1]
 
 
+@pytest.mark.slow(reason="two processes read and apply a model in every precision")
 def test_two_processes_apply_the_weights_that_one_applies_and_draw_its_tokens(wide, tmp_path):
     command = [sys.executable, str(Path(__file__).with_name("one_of_two.py"))]
     pair = [
@@ -52,6 +53,7 @@ def test_two_processes_apply_the_weights_that_one_applies_and_draw_its_tokens(wi
             assert error < (1e-5 if kind == "float32" else 0.02), kind
 
 
+@pytest.mark.slow(reason="a command and the process that follows it import torch and draw a picture")
 def test_one_command_over_two_devices_writes_a_picture_by_quantised_weights(wide, tmp_path):
     """From the command line, with a follower that it starts and ends itself."""
     model, vision = map(str, wide)

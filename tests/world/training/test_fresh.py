@@ -48,6 +48,7 @@ def test_the_second_row_is_the_walk_in_a_mirror(vision, walked):
         assert rows.text[1, t, : len(ids)].tolist() == ids
 
 
+@pytest.mark.slow(reason="a process that imports all and renders sixteen walks")
 def test_a_run_draws_from_what_has_come_to_its_folder(vision, walked, tmp_path):
     begun = canvases_of(walked, 77, vision, TEXT, 15)
     data = Growing(begun, tmp_path)
@@ -73,6 +74,7 @@ def test_the_batch_of_a_step_is_that_steps_alone(vision, walked, tmp_path):
     assert not torch.equal(first.canvases, next_.canvases)
 
 
+@pytest.mark.slow(reason="a process that imports all and renders walks")
 def test_glimpses_come_in_order_and_go_on_where_a_run_stopped():
     recipe = PainterRecipe(batch=5)
     came = fresh_glimpses(recipe, first=900, frames=3, processes=1, step=1)

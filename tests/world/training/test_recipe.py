@@ -280,6 +280,7 @@ def forked(monkeypatch):
         monkeypatch.setattr(fresh, "multiprocessing", forking)
 
 
+@pytest.mark.slow(reason="three stages of training, and a process that renders")
 def test_a_recipe_that_asks_for_new_walks_trains_on_them(trained, forked, tmp_path):
     folder, begin = trained
     for target in (tmp_path, tmp_path / "recorded"):

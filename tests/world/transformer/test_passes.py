@@ -162,7 +162,18 @@ def test_evidence_that_weighs_much_decides_and_in_any_precision(checkpoint_folde
         assert (tokens == codes).all() == decides
 
 
-@pytest.mark.parametrize("precision, agree", [("bfloat16", 0.9), ("fp8", 0.8), ("int8", 0.9), ("int4", 0.5)])
+READS_ALL = pytest.mark.slow(reason="the embedded model is read and walked once more")
+
+
+@pytest.mark.parametrize(
+    "precision, agree",
+    [
+        ("bfloat16", 0.9),
+        pytest.param("fp8", 0.8, marks=READS_ALL),
+        pytest.param("int8", 0.9, marks=READS_ALL),
+        ("int4", 0.5),
+    ],
+)
 def test_the_embedded_model_dreams_nearly_the_same_in_fewer_bits(precision, agree):
     """Of four scenes together: one frame has so few tokens that a handful decides."""
     checkpoint = load_checkpoint()

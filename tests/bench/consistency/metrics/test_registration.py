@@ -9,7 +9,7 @@ from roam.bench.consistency.metrics.registration import register
 from roam.bench.consistency.questions.truth import Truth
 from roam.world.pose import Motion
 
-from .doubles import blur, episode, jpeg, noise
+from ..doubles import blur, episode, jpeg, noise
 
 TRUTHS = [Truth(episode("T1", number=number)) for number in (0, 1)]
 OFF = Motion(forward=0.15, right=-0.1, yaw_deg=6)

@@ -11,7 +11,7 @@ from roam.viewer.server.gateway import Gateway
 from roam.viewer.server.server import Server
 from roam.viewer.wire import protocol as p
 
-from ..viewer.server.doubles import TinyWorlds
+from ...viewer.server.doubles import TinyWorlds
 
 
 @pytest.mark.parametrize("kind", p.CLIENT_MESSAGES.values(), ids=lambda kind: kind.TYPE)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from roam.bench.consistency.metrics.definitions import measured
 from roam.bench.consistency.report.findings import findings, own_models, sanity
 from roam.bench.consistency.report.summary import tables
-from roam.bench.consistency.results import Line
+from roam.bench.consistency.results import EpisodeResult
 
 
-def line(model, task, *, variant="v", scene=0, seed=0, gap=None, scored=(10,), frames="a", **values) -> Line:
+def line(model, task, *, variant="v", scene=0, seed=0, gap=None, scored=(10,), frames="a", **values) -> EpisodeResult:
     held = {name: measured(name, x if isinstance(x, list) else [x] * len(scored)) for name, x in values.items()}
-    return Line(
+    return EpisodeResult(
         model,
         f"{task}/{variant}/C/test-{scene}/{seed}",
         task,

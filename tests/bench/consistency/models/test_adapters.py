@@ -16,7 +16,7 @@ from roam.bench.consistency.models.videos import VideoFolder, export, name_of
 from roam.bench.consistency.questions.episode import BenchError
 from roam.bench.consistency.questions.truth import Truth
 
-from .doubles import answers_of, episode
+from ..doubles import answers_of, episode
 
 ASKED = episode("T1")
 
@@ -121,7 +121,7 @@ def test_a_video_of_the_wrong_length_is_refused(tmp_path):
 
 
 def snippets() -> list[str]:
-    page = Path(__file__).parents[3] / "docs" / "benchmark.md"
+    page = Path(__file__).parents[4] / "docs" / "benchmark.md"
     return [part.split("```")[0] for part in page.read_text().split("```python\n")[1:]]
 
 

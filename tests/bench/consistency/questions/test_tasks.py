@@ -14,7 +14,7 @@ from roam.scenes.splits import make_scene
 from roam.world.action import parse_action
 from roam.world.pose import Motion, Pose
 
-from .doubles import TINY, episode
+from ..doubles import TINY, episode
 
 
 @pytest.mark.parametrize("task", TASKS)

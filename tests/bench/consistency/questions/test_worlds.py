@@ -18,7 +18,10 @@ def doom():
     pytest.importorskip("vizdoom", reason="levels of Doom need roam[doom]")
 
 
-@pytest.mark.parametrize("task", ["T1", "T3", "T11"])
+UNSEEN = pytest.param("T11", marks=pytest.mark.slow(reason="ways out of sight are looked for in a level, twice"))
+
+
+@pytest.mark.parametrize("task", ["T1", "T3", UNSEEN])
 def test_a_level_is_asked_the_same_paths(doom, task):
     episodes = build(task, 1, form=TINY, split="dev", world="doom")
     assert episodes and {episode.world for episode in episodes} == {"doom"}

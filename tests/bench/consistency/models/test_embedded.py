@@ -14,7 +14,7 @@ from roam.world.tokens.vision import VisionConfig, VisionTokenizer
 from roam.world.tokens.vocabulary import Vocabulary
 from roam.world.transformer.model import Transformer
 
-from .doubles import answers_of, episode
+from ..doubles import answers_of, episode
 
 ASKED = episode("T1")
 

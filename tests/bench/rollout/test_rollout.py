@@ -64,6 +64,7 @@ def test_the_check_sees_a_wrong_product(monkeypatch):
         check(CPU, "bfloat16")
 
 
+@pytest.mark.slow(reason="the embedded model walks in every way that is measured")
 def test_frames_and_tokens_of_the_embedded_model_are_measured_against_their_floors():
     peaks = Peaks(20.0, {"bfloat16": 0.5})
     rows = list(
