@@ -204,7 +204,7 @@ def test_the_page_walks_by_what_a_person_types(browser):
     assert browser.value("roam.index") == 1
     say_words(browser, "turn left, then move forward")
     browser.wait_for("roam.note.startsWith('done: turn left, then move forward (frame ')")
-    assert browser.value("roam.index") == 3 and browser.value("roam.action") == "move forward"
+    browser.wait_for("roam.index === 3 && roam.action === 'move forward'")
 
 
 def test_a_page_whose_walk_is_taken_offers_it_back(server, client, browser):
