@@ -120,6 +120,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=900.0, help="seconds for one script, times --slow")
     parser.add_argument("--slow", type=int, default=1, help="how many times as long to wait, on a busy machine")
     order = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what it has begun is ended as well
     failed = []
     with tempfile.TemporaryDirectory(prefix="roam-cases-") as made:
         folder = copied(order.folder, Path(made) / "scripts", slow=order.slow)
