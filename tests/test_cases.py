@@ -33,10 +33,11 @@ def test_a_line_that_breaks_because_a_fault_is_gone_is_mended_on_the_copy_alone(
 
 def test_on_a_busy_machine_a_script_waits_longer_for_others_and_no_longer_for_itself(tmp_path):
     text = "time.sleep(12 if a else 6); go(timeout=5); go(timeout_s=8, seed=3); sleep(0.2); range(7)"
-    folder = folder_of(tmp_path, measures=text)
+    folder = folder_of(tmp_path, measures=text, typo="c.get(lambda m: m['type'] in ('receipt', 'frame'), 10)")
     (folder / "01_waits.py").write_text(text)
     copy = run.copied(folder, tmp_path / "copy", slow=4)
     assert (copy / "wire" / "measures.py").read_text() == text
+    assert (copy / "wire" / "typo.py").read_text().endswith("'frame'), 4 * (10))")
     assert (copy / "01_waits.py").read_text() == (
         "time.sleep(4 * (12 if a else 6)); go(timeout=4 * (5)); go(timeout_s=4 * (8), seed=3); sleep(0.2); range(7)"
     )

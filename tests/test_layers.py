@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("world", "kernels", "scenes", "viewer", "bench")
-WORDS = {"world.words.grammar", "world.words.amounts", "world.words.clauses"}
+WORDS = {"world.words.grammar", "world.words.amounts", "world.words.clauses", "world.words.order"}
 FLOOR = {"world.pose", "world.action", "world.frame", "world.records", "world.options"} | WORDS
 FLOOR |= {"world.sight", "world.spatial.pieces"}
 COMPILED = "world.compiled"  # beside the floor: whatever compiles for the CPU does so by it

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .pose import Motion, Pose
-from .words.clauses import clauses_of, motion_of
+from .words.clauses import Said, clauses_of, motion_of
 from .words.grammar import (
     DIRECTION_OF,
     FILLERS,
@@ -30,6 +30,7 @@ from .words.grammar import (
     VERBS,
     ActionError,
 )
+from .words.order import acts_in
 
 
 @dataclass(frozen=True)
@@ -69,29 +70,60 @@ class Action:
 
 
 def parse_action(text: str) -> Action:
-    """The Action that an English sentence commands; its parts, joined by "and", "then" or commas, add up.
+    """The one Action that an English sentence commands; its parts, joined by "and" or commas, add up.
 
     Its text is the sentence, or plain words for it where the sentence has some that no model was taught. Raises
     ActionError, naming what is known, on an empty sentence, an unknown word, a direction that the verb cannot take, two
-    directions in one part, parts that undo each other, an amount that is no number or may be two, or a unit of the
-    wrong kind.
+    directions in one part, parts that undo each other, an amount that is no number or may be two, a unit of the wrong
+    kind, or parts that follow each other in time, which `parse_actions` reads.
     """
+    first, *others = parse_actions(text)
+    if others:
+        raise ActionError(
+            f"'{text[:60]}' is {1 + len(others)} acts, one after the other, and one is wanted here: say one of them, "
+            f"for instance '{first.text[:60]}'"
+        )
+    return first
+
+
+def parse_actions(text: str) -> list[Action]:
+    """The Actions that an English sentence commands one after the other: "turn left 90 degrees, then walk 2 m" has two,
+    and so have two sentences. At least one; each as `parse_action` has it, with the same errors."""
     if len(text) > MAX_TEXT:
         raise ActionError(f"action of {len(text)} characters; at most {MAX_TEXT} are read: say less at once")
     text = " ".join("".join(mark for mark in text if unicodedata.category(mark) != "Cf").split())
-    clauses = clauses_of(text)
-    if not clauses:
+    acts = [(act, clauses) for act in acts_in(text) if (clauses := clauses_of(act))]
+    if not acts:
         raise ActionError(f"empty action; say for instance 'move forward', known verbs: {', '.join(VERBS)}")
-    parts, said = [], None
-    for clause in clauses:
-        said, part = motion_of(clause, said)
+    actions, said = [], None
+    for act, clauses in acts:
+        motion, said = _motion_of(act, clauses, said)
+        words = text if len(acts) == 1 else act if _stands_alone(act, motion) else say(motion)
+        actions.append(Action(words if _is_plain(words) else say(motion), motion))
+    for name in vars(Motion()):
+        if sum(abs(getattr(action.known_motion, name)) for action in actions) > MOST:
+            raise ActionError(f"'{text[:60]}' adds up to more than {MOST:g} metres or degrees: say less at once")
+    return actions
+
+
+def _motion_of(act: str, clauses: list[list[str | float]], said: Said | None) -> tuple[Motion, Said | None]:
+    """The motion of one act, and what the one after it goes on from."""
+    parts = []
+    for number, clause in enumerate(clauses):
+        said, part = motion_of(clause, said, begins_act=number == 0)
         parts.append(part)
     motion = sum(parts, Motion())
     if say(motion) == "wait" and any(say(part) != "wait" for part in parts):
-        raise ActionError(f"the parts of '{text[:60]}' undo each other; leave some out, or say 'wait'")
-    if any(abs(amount) > MOST for amount in vars(motion).values()):
-        raise ActionError(f"'{text[:60]}' adds up to more than {MOST:g} metres or degrees: say less at once")
-    return Action(text if _is_plain(text) else say(motion), motion)
+        raise ActionError(f"the parts of '{act[:60]}' undo each other; leave some out, or say 'wait'")
+    return motion, said
+
+
+def _stands_alone(act: str, motion: Motion) -> bool:
+    """Whether an act means the same without what was said before it."""
+    try:
+        return _motion_of(act, clauses_of(act), None)[0] == motion
+    except ActionError:
+        return False
 
 
 def dream_at(pose: Pose) -> Action:

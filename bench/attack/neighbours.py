@@ -24,6 +24,7 @@ from .served import Served, port_of
 from .walkers import KEYS, Walker
 
 KEPT_RATE = 0.5
+ROUNDS = 2
 FORWARD = parse_action("move forward")
 Hostile = Callable[[str, str, float], int]
 
@@ -226,7 +227,7 @@ DREAM: tuple[Hostile, ...] = (walks, opens, begins_with_picture_bombs, saves, lo
 
 
 def measure(*, seconds: float, is_truth: bool) -> list[Finding]:
-    """Each of them for so long, and as long without before and after."""
+    """Each of them for so long, ROUNDS times, and as long without before, between and after."""
     world, findings = ("truth", "dream")[not is_truth], []
     ways = TRUTH if is_truth else DREAM
     for hostile in counted(ways, f"{world}: ways to trouble a neighbour", len(ways)):
@@ -237,29 +238,41 @@ def measure(*, seconds: float, is_truth: bool) -> list[Finding]:
 
 
 def _beside(hostile: Hostile, served: Served, walker: Walker, seconds: float, world: str) -> Finding:
-    times, before_mb = [time.monotonic()], served.memory_mb
-    time.sleep(seconds)
-    times.append(time.monotonic())
-    done = apart(hostile, served.address, served.page, seconds)
-    after_mb = served.memory_mb
-    times.append(time.monotonic())
-    time.sleep(seconds)
-    times.append(time.monotonic())
-    quiet = (walker.rate(*times[:2]) + walker.rate(*times[2:])) / 2
-    during = walker.rate(done.began, done.ended)
+    """What one of them leaves the walker. By turns, for a machine that others use is not as quick one minute as the
+    next."""
+    quiet, during, acts, memory_mb = [_rested(seconds)], [], 0, [served.memory_mb]
+    for _ in range(ROUNDS):
+        done = apart(hostile, served.address, served.page, seconds)
+        during.append((done.began, done.ended))
+        acts += done.value
+        memory_mb.append(served.memory_mb)
+        quiet.append(_rested(seconds))
+    quiet_per_s, during_per_s = _mean_rate(walker, quiet), _mean_rate(walker, during)
     kind = f"{world}, beside one that {hostile.__name__.replace('_', ' ')}: the walker's rate, during / quiet"
     return Finding.at_least(
         kind,
-        during / quiet if served.is_alive else 0.0,
+        during_per_s / quiet_per_s if served.is_alive else 0.0,
         KEPT_RATE,
         "times",
-        quiet_per_s=quiet,
-        during_per_s=during,
-        seconds=done.ended - done.began,
-        acts=done.value,
-        memory_mb=[before_mb, after_mb],
+        quiet_per_s=[round(walker.rate(*times), 2) for times in quiet],
+        during_per_s=[round(walker.rate(*times), 2) for times in during],
+        seconds=[round(end - began, 1) for began, end in during],
+        acts=acts,
+        memory_mb=memory_mb,
         what=" ".join((hostile.__doc__ or "").split()),
     )
+
+
+def _rested(seconds: float) -> tuple[float, float]:
+    """When a while in which nobody troubles anybody began and ended."""
+    began = time.monotonic()
+    time.sleep(seconds)
+    return began, time.monotonic()
+
+
+def _mean_rate(walker: Walker, times: list[tuple[float, float]]) -> float:
+    """Frames a second over several whiles."""
+    return sum(walker.rate(*span) * (span[1] - span[0]) for span in times) / sum(end - began for began, end in times)
 
 
 def _until(seconds: float, pause_s: float, act: Callable[[], object]) -> int:

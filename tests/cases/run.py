@@ -46,14 +46,15 @@ STUMBLES = {
     ],
 }
 # what a script gives a server, a browser or a command in seconds
-WAITS = re.compile(r"(sleep\(|timeout=|timeout_s=|patience_s=)(\d[^().,]*)(?=[),])")
+WAITS = re.compile(r"(sleep\(|timeout=|timeout_s=|patience_s=|'frame'\), )(\d[^().,]*)(?=[),])")
+UNTIMED = {"typo"}  # of those in wire/, which measures nothing by its waiting
 NAME = re.compile(rf"\broam\.viewer\.({'|'.join(MOVED)}) import")
 
 
 def copied(folder: Path, to: Path, *, slow: int = 1) -> Path:
     """A copy of the scripts that names modules by where they are and does not stumble where a fault is gone.
 
-    slow: how many times as long they wait, but for those in wire/, which measure against the clock.
+    slow: how many times as long they wait, but for those in wire/ that measure against the clock.
     """
     shutil.copytree(folder, to, copy_function=shutil.copyfile)
     for path in to.rglob("*"):
@@ -62,7 +63,7 @@ def copied(folder: Path, to: Path, *, slow: int = 1) -> Path:
         text = path.read_text(encoding="utf-8")
         for was, now in STUMBLES.get(path.stem, []):
             text = text.replace(was, now)
-        if slow > 1 and path.parent.name != "wire":
+        if slow > 1 and (path.parent.name != "wire" or path.stem in UNTIMED):
             text = WAITS.sub(rf"\g<1>{slow} * (\g<2>)", text)
         path.write_text(NAME.sub(lambda m: f"roam.viewer.{MOVED[m[1]]} import", text), encoding="utf-8")
     return to
@@ -119,6 +120,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=900.0, help="seconds for one script, times --slow")
     parser.add_argument("--slow", type=int, default=1, help="how many times as long to wait, on a busy machine")
     order = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what it has begun is ended as well
     failed = []
     with tempfile.TemporaryDirectory(prefix="roam-cases-") as made:
         folder = copied(order.folder, Path(made) / "scripts", slow=order.slow)

@@ -58,6 +58,14 @@ def test_a_walk_by_numbers_and_by_words_leads_where_the_world_does(make, truth):
     assert (reward, terminated, truncated) == (0.0, False, False)
 
 
+def test_a_sentence_is_walked_in_the_order_in_which_it_is_said(make, truth):
+    env = make()
+    env.reset(seed=6)
+    info = env.step("turn left 90 degrees, then move forward 1 metre")[4]
+    frame = truth(6, "turn left 90 degrees", "move forward 1 metre")
+    assert (info["index"], info["digest"]) == (frame.index, frame.digest)
+
+
 def test_every_command_is_one_frame_and_they_differ(make):
     env = make()
     env.reset(seed=6)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...world.action import Action, ActionError, parse_action
+from ...world.action import Action, ActionError, parse_actions
 from ..files.texts import TextError, read_text
 
 
@@ -20,17 +20,18 @@ _ANEW = re.compile(r"dream\s+(it\s+)?(anew|again)", re.IGNORECASE)
 
 
 def steps_of(sentence: str, *, is_free: bool = False) -> list[Deed]:
-    """A sentence as frame-sized steps, or "dream anew". is_free: the world reads any words, and takes each sentence as
-    one step."""
+    """A sentence as frame-sized steps, what follows each other in it in that order, or "dream anew". is_free: the world
+    reads any words, and takes as one step what is no motion, or one, or each of several motions."""
     if _ANEW.fullmatch(sentence.strip()):
         return [DreamAnew()]
     if not is_free:
-        return [*parse_action(sentence).split()]
+        return [step for action in parse_actions(sentence) for step in action.split()]
     words = " ".join(sentence.split())
     if not words:
         raise ActionError("no words; say where to go or what to look at")
     try:
-        return [Action(words, parse_action(words).motion)]  # it reads what was said, in any words
+        first, *others = parse_actions(words)
+        return [first, *others] if others else [Action(words, first.motion)]  # it reads what was said, in any words
     except ActionError:
         return [Action(words)]
 

@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
-from ...world.action import STEP, TURN_DEG, Action, ActionError, dream_at, parse_action, say
+from ...world.action import STEP, TURN_DEG, Action, ActionError, dream_at, parse_action, parse_actions, say
 from ...world.records import known_pose_of, motion_of
 from ...world.sight import unit
 from ..wire.protocol import MAX_STEP_M, MAX_TURN_DEG, Act, Dream, Receipt
@@ -160,7 +160,7 @@ class CommandQueue:
 
 
 def _commands(act: Act | Dream, *, reads_words: bool) -> list[Command]:
-    """The steps of an act. A typed sentence is split into steps of one frame each; an exact motion never is. Raises
+    """The steps of an act. A typed sentence is split into steps of one frame each, an exact motion never is. Raises
     ActionError for words that mean nothing here, LookError for a dream at something that is no pose."""
     if isinstance(act, Dream):
         return [Command(dream_at(unit(known_pose_of(act.pose))), act.seq, act.clock, time.monotonic(), is_held=False)]
@@ -174,7 +174,7 @@ def _commands(act: Act | Dream, *, reads_words: bool) -> list[Command]:
         actions = [Action(words or say(motion), motion)]
     else:
         try:
-            actions = _split(parse_action(words), is_held=is_held)
+            actions = _steps(words, is_held=is_held)
         except ActionError as error:
             if not reads_words:
                 raise
@@ -183,13 +183,16 @@ def _commands(act: Act | Dream, *, reads_words: bool) -> list[Command]:
     return [Command(a, act.seq, act.clock, now, is_held, i == end, doubt, i + 1) for i, a in enumerate(actions)]
 
 
-def _split(action: Action, *, is_held: bool) -> list[Action]:
-    m = action.motion
-    far = max(abs(m.forward), abs(m.right)) if m else 0.0
-    turn = max(abs(m.yaw_deg), abs(m.pitch_deg)) if m else 0.0
+def _steps(words: str, *, is_held: bool) -> list[Action]:
+    """What a sentence says, in steps of one frame each and in order; held words are one step. Raises ActionError for
+    words that mean nothing, QueueFullError for more than is done at once."""
+    acts = [parse_action(words)] if is_held else parse_actions(words)
+    motions = [act.known_motion for act in acts]
+    far_m = sum(max(abs(m.forward), abs(m.right)) for m in motions)
+    turn_deg = sum(max(abs(m.yaw_deg), abs(m.pitch_deg)) for m in motions)
     longest_m, longest_deg = (MAX_STEP_M, MAX_TURN_DEG) if is_held else (MAX_QUEUED * STEP, MAX_QUEUED * TURN_DEG)
-    if not (far <= longest_m and turn <= longest_deg):
+    if not (far_m <= longest_m and turn_deg <= longest_deg):
         raise QueueFullError(
-            f"'{action.text[:60]}' is too much at once; at most {longest_m:g} metres and {longest_deg:g} degrees"
+            f"'{words[:60]}' is too much at once; at most {longest_m:g} metres and {longest_deg:g} degrees"
         )
-    return [action] if is_held else action.split()
+    return acts if is_held else [step for act in acts for step in act.split()]

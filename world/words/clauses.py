@@ -19,6 +19,7 @@ from .grammar import (
     MOST,
     OTHER_FILLERS,
     OTHER_MARKS,
+    OUT_OF_ORDER,
     SOFTENERS,
     STEP,
     TOKEN,
@@ -57,11 +58,14 @@ class Said(NamedTuple):
     way: str | None
 
 
-def motion_of(clause: list[str | float], before_it: Said | None) -> tuple[Said | None, Motion]:
-    """What the clauses after this one go on from, and this one's motion.
+def motion_of(
+    clause: list[str | float], before_it: Said | None, *, begins_act: bool = False
+) -> tuple[Said | None, Motion]:
+    """What the clauses after this one go on from, and this one's motion. begins_act: whether it comes after what was
+    said before it in time, too.
 
-    A clause without a verb ("and right 10 degrees") repeats the verb that was said before it. A verb that was not said
-    is not repeated: "forward 2 m, left" moves, then turns, as each part would alone.
+    A clause without a verb ("and right 10 degrees") repeats the verb that was said before it, if that can go its way;
+    else it means what it would alone. A verb that was not said is not repeated: "forward 2 m, left" moves and turns.
     """
     verb_before = before_it and before_it.verb
     verb = unit = amount = None
@@ -100,8 +104,11 @@ def motion_of(clause: list[str | float], before_it: Said | None) -> tuple[Said |
         raise ActionError("'take' takes steps: say for instance 'take two steps back'")
     if verb is None and way is None and (verb_before or amount is not None):
         raise ActionError(f"'{_shown(clause)}' has no direction; say for instance '{_EXAMPLES[verb_before or 'move']}'")
-    if before_it == ("move", None) and way and not (verb or is_taken):
+    if before_it == ("move", None) and way and not (verb or is_taken or begins_act or unit in ANGLES):
         raise ActionError(f"'move' without a direction, then '{way}' without a verb: name the direction in each part")
+    if way and not (verb or is_taken) and verb_before:
+        verb_before = _repeated(verb_before, way, unit)
+        _check_side(clause, verb_before, way, unit, is_vague=begins_act or amount is not None)
     is_said = bool(verb or verb_before or is_taken)
     if is_taken:
         verb = "move"
@@ -124,6 +131,20 @@ def _one_way(ways: dict[str, str]) -> str | None:
         first, second, *_ = ways.values()
         raise ActionError(f"two directions, '{first}' and '{second}', in one part; name one, or join parts with 'and'")
     return next(iter(ways), None)
+
+
+def _repeated(verb: str, way: str, unit: str | None) -> str | None:
+    """The verb said before, where a bare direction repeats it; None where that verb cannot go there ("turn left, then
+    forward"), or not by that unit ("walk 2 m and left 90 degrees")."""
+    is_length = verb in ("move", "strafe")
+    goes = way.split()[0] in _WAYS[verb] and (unit is None or (unit not in ANGLES) == is_length)
+    return verb if goes else None
+
+
+def _check_side(clause: list[str | float], verb: str | None, way: str, unit: str | None, *, is_vague: bool) -> None:
+    """Raises ActionError for "left" that may turn or step aside: "walk 2 m, then left", "walk 2 and left 90"."""
+    if is_vague and verb == "move" and unit is None and way in ("left", "right"):
+        raise ActionError(f"'{_shown(clause)}' after 'move' may turn or step aside: say 'turn' or 'strafe'")
 
 
 def _missing_verb(verb: str | None, way: str | None, verb_before: str | None, unit: str | None) -> str | None:
@@ -173,11 +194,18 @@ def _motion(verb: str, way: str | None, amount: float | None, unit: str | None, 
         ("look", "down"): Motion(pitch_deg=-size),
     }
     if (verb, way) not in motions:
-        known = ", ".join(w for v, w in motions if v == verb and w and " " not in w)
+        known = ", ".join(_WAYS[verb])
         raise ActionError(f"'{verb}' {f'cannot go {way!r}' if way else 'needs a direction'}; it takes: {known}")
     return motions[verb, way]
 
 
+_WAYS = {
+    "move": ("forward", "back", "left", "right"),
+    "strafe": ("left", "right"),
+    "turn": ("left", "right", "around"),
+    "look": ("left", "right", "around", "up", "down"),
+    "wait": (),
+}
 _EXAMPLES = {
     "move": "move forward 2 m",
     "strafe": "strafe left 1 m",
@@ -194,6 +222,8 @@ def _shown(clause: list[str | float]) -> str:
 def _unknown(token: str, *, has_verb: bool) -> str:
     if not token[0].isalnum():
         return f"unknown mark '{token}'; known are commas and full stops, and a minus sign before a number"
+    if token in OUT_OF_ORDER:
+        return f"'{token}' is not read: join with 'and' what is done at once, with 'then' what is done next"
     if has_verb:
         return f"unknown word '{token}'; known directions: {', '.join(DIRECTIONS)}; units: m, cm, feet, steps, degrees"
     return f"unknown verb '{token}'; known verbs: {', '.join(VERBS)}"

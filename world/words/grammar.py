@@ -48,6 +48,7 @@ OTHER_UNITS = {
 }  # fmt: skip
 OTHER_FILLERS = ("an", "my", "now", "just")
 OTHER_MARKS = ("!", "?", "…")
+OUT_OF_ORDER = ("after", "before", "first", "next", "while", "during", "meanwhile")
 ALL_UNITS = UNITS | OTHER_UNITS
 ANGLES = ("degree", "degrees", "deg", "degs", "rad", "radian", "radians")
 ONES = {

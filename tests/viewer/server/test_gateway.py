@@ -202,6 +202,9 @@ def test_the_page_walks_by_what_a_person_types(browser):
     say_words(browser, "jmp left")
     browser.wait_for("roam.note.includes('jmp')")
     assert browser.value("roam.index") == 1
+    say_words(browser, "turn left, then move forward")
+    browser.wait_for("roam.note.startsWith('done: turn left, then move forward (frame ')")
+    browser.wait_for("roam.index === 3 && roam.action === 'move forward'")
 
 
 def test_a_page_whose_walk_is_taken_offers_it_back(server, client, browser):

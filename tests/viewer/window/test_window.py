@@ -186,6 +186,14 @@ def test_typed_words_are_split_into_steps_and_receipted(window):
     assert "done: turn left 90 degrees (frame 1 to 6)" in notes(window)
 
 
+def test_typed_words_that_follow_each_other_are_walked_in_that_order(window):
+    type_in(window, "turn left 30 degrees, then move forward 0.6 m")
+    for _ in range(5):
+        window.tick()
+    assert [action.text for action in window.player.place.explorer.actions] == ["turn left"] * 2 + ["move forward"] * 2
+    assert "done: turn left 30 degrees, then move forward 0.6 m (frame 1 to 4)" in notes(window)
+
+
 @pytest.mark.parametrize("sentence", ["jump", "open the door", "move forward 3 degrees"])
 def test_a_sentence_that_is_not_understood_stays_in_the_box_with_the_reason(window, sentence):
     type_in(window, sentence)

@@ -2,7 +2,7 @@
 
 Work is sorted into strands. The work of one strand is done in order, one piece at a time. ENGINE is the strand of all
 walks that share an engine. It has its own thread, where steps that wait at the same time are taken together; other work
-on the engine gets at most half of the time while somebody walks. All other strands share a few threads (strands.py).
+on the engine gets two fifths of it at most while somebody walks. All other strands share a few threads (strands.py).
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 
 ENGINE, DISK = "engine", "disk"
 WALKING_S = 0.5  # somebody counts as walking for this long after a step
-MOST_REST_S = 2.0
+REST = 1.5  # times what other work took, for steps: half would be kept just about, and whoever works takes memory too
+MOST_REST_S = 10.0
 RECENT = 0.2  # weight of the newest steps in the moving average of a step's time
 
 
@@ -207,7 +208,7 @@ class Stepper:
             with self._changed:
                 self._tasks.appendleft(task)
         now = time.monotonic()
-        self._rested_at = now + min(now - began, MOST_REST_S)
+        self._rested_at = now + min(REST * (now - began), MOST_REST_S)
 
     def _step(self, jobs: list[StepJob]) -> None:
         taken = [(job, job.controls.next()) for job in jobs]

@@ -1,0 +1,33 @@
+"""The two commands of the README, and the lines that tell what to install."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+INSTALLS = re.compile(r"pip install[^\n#]*?\broam(?![-.\w/])")  # an unrelated distribution has that name
+
+
+def test_every_line_that_installs_us_names_our_own_distribution():
+    kinds = ("*.py", "*.md", "*.html", "*.gd", "*.cs", "*.toml", "Makefile")
+    paths = [path for kind in kinds for path in ROOT.rglob(kind) if not {".venv", "build"} & {*path.parts}]
+    texts = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+    assert sum("roam-worlds[" in text for text in texts.values()) > 10
+    assert not [name for name, text in texts.items() if INSTALLS.search(text)]
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make here")
+@pytest.mark.parametrize("goal", ["play", "test"])
+def test_set_up_tells_what_it_waits_for(goal):
+    done = subprocess.run(["make", "-n", "-B", goal], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith('echo "Setting up .venv, once:')
+    installing = [line for line in lines if "pip install" in line]
+    assert installing and all("--progress-bar on" in line for line in installing)
+    warming = next(number for number, line in enumerate(lines) if "doctor --warm" in line)
+    assert lines[warming - 1].startswith('echo "Compiling what a walk needs')
+    if goal == "play":
+        assert lines[-2].startswith('echo "Opening a world;') and lines[-1].strip() == ".venv/bin/roam play"

@@ -1,0 +1,37 @@
+"""What is said one after the other: where "then" stands or a sentence ends, one act ends and the next begins."""
+
+from __future__ import annotations
+
+import re
+
+from .grammar import ALL_UNITS, DIRECTION_OF, MARKS, ActionError
+
+_SHORT_UNITS = ("m", "cm", "mm", "km", "ft", "yd", "deg", "degs", "rad")
+_SHORTENED = re.compile(  # "2 ft. forward"
+    rf"(?:\d|\ba)\s*({'|'.join(_SHORT_UNITS)})\.\s+(?:(?:to|the|your)\s+)*({'|'.join(DIRECTION_OF)})\b"
+)
+_NEXT = re.compile(
+    r"\b(?:then|next(?!\s+to\b)|after\s+(?:that|this)|afterwards?|followed\s+by|finally|lastly)\b"
+    rf"|[!?…;]+|\.\.+|\.(?!\d|\s+(?:{'|'.join(ALL_UNITS)})\b)"  # no act ends at the marks of "0.5" and "5. m"
+)
+_FIRST = re.compile(r"^\W*(?:at\s+)?first(?:ly)?(?:\s+of\s+all)?\b")
+_FIRST_AT_THE_END = re.compile(r"\s+first\W*$")
+_JOINED = re.compile(r"\band\b|[,&]")
+_EDGES = re.compile(r"^(?:[\s,&:]|and\b)+|(?:[\s,&]|\band)+$")
+
+
+def acts_in(text: str) -> list[str]:
+    """The parts of a sentence that follow each other in time, in lower case, without what stands between them; none
+    where there are no words. Raises ActionError where a full stop may end a sentence or only a unit."""
+    text = text.translate(MARKS).lower()
+    if shortened := _SHORTENED.search(text):
+        unit, way = shortened.groups()
+        raise ActionError(f"'{unit}.' before '{way}' may end a sentence or not: leave the full stop out, or add a verb")
+    first, *others = (_EDGES.sub("", act) for act in _NEXT.split(text))
+    return [act for act in (_EDGES.sub("", _without_first(first)), *others) if act]
+
+
+def _without_first(act: str) -> str:
+    """What "first" says of the first act is known from where it stands; elsewhere the word is unknown."""
+    act = _FIRST.sub("", act)
+    return act if _JOINED.search(act) else _FIRST_AT_THE_END.sub("", act)
