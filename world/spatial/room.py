@@ -80,7 +80,7 @@ def _met(
     out = np.where(is_wall & (wall >= 0) & (at(labels) < at(wall)), wall, labels)
     level = np.where(layout.is_wall[:, None, None], np.inf, depths).min(0)
     out = np.where(is_wall & (level < at(out)), np.where(layout.is_wall[:, None, None], np.inf, depths).argmin(0), out)
-    if room is None:
+    if room is None or layout.floor is None:
         return out
     there = np.where(out >= 0, at(out), depth)
     behind = _is_behind(there, at(wall), np.where(out >= 0, BEHIND, ON_DREAMT)) & (room.wall >= 0) & (at(wall) < level)
