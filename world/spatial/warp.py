@@ -30,6 +30,7 @@ COMMON = 0.02  # weight of the whole picture's scale where a hole's depth is joi
 GREY = 128  # of 255, where there is nothing at all
 UNLIKE, SLOPING, FAR_OFF = 30, 20, 0.1  # what keeps a soft point from a neighbour: its colour, slope and distance
 OWN_SHARE = 0.25  # of four pixels' colour, from which on the nearest counts whatever its surface
+ALL_BUT_ONE = 7  # of them, that are nearer than a pinhole
 MANY = 6  # of the eight pixels around, that agree on what a pinhole or a speck is to be
 REACH = 12.0  # pixels, sigma of the neighbourhood that a hole's depth takes its scale from
 
@@ -272,8 +273,8 @@ def _looked_through(x, y, z, turn, shift, focal, depth):
 
 @njit(cache=True, nogil=True)
 def _close(pixels, covered, owner, surface):
-    """Give pinholes in a surface and specks before it, single pixels of another depth and another view, what is around
-    them."""
+    """Give pinholes in a surface, and specks before it that are single pixels of another depth and another view, what
+    is around them."""
     h, w = covered.shape
     depth = np.where(covered, surface, np.float32(np.inf))
     for v in range(1, h - 1):
@@ -288,7 +289,8 @@ def _close(pixels, covered, owner, surface):
                         far += depth[y, x] < 1e30
                     else:
                         like += 1
-            if own > 3 or like > 2 or max(near, far) < MANY:  # the pixel is like itself; two more make it a line
+            is_pinhole = near >= ALL_BUT_ONE  # whichever view it is from
+            if not is_pinhole and (own > 3 or like > 2 or max(near, far) < MANY):  # like itself; two more make a line
                 continue
             total, colour = 0, np.zeros(3, np.float32)
             summed = np.float32(0)

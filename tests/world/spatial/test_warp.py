@@ -237,3 +237,15 @@ def test_what_is_dreamt_between_two_surfaces_is_one_of_them():
     )
     off = np.abs(np.log(parted(ground, np.full((48, 48, 3), 90, np.uint8), everywhere) / ground))
     assert off[14:44].max() < 1e-6
+
+
+def test_a_pinhole_in_a_surface_is_closed_whichever_view_shows_through_it():
+    """Walking up to a dreamt house, single pixels of sky shone through its rim."""
+    depth, pixels = np.full((64, 64), 100.0, np.float32), np.full((64, 64, 3), (140, 180, 220), np.uint8)
+    depth[16:48, 16:48], pixels[16:48, 16:48] = 4.0, (150, 90, 70)
+    for v in range(18, 46, 4):
+        depth[v, 18:46:4], pixels[v, 18:46:4] = 100.0, (140, 180, 220)
+    carried = warp([View(pixels, depth, HERE)], HERE.moved(Motion(forward=0.05)), CAMERA)
+    assert (carried.depth[20:44, 20:44] < 5).all() and (carried.pixels[20:44, 20:44, 0] > 142).all()
+    here = warp([View(pixels, depth, HERE)], HERE, CAMERA)
+    assert (here.depth == depth).all()  # seen from its own place it is as it was seen
