@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from roam.scenes.explorer import SceneSession, load_scene_session
 from roam.scenes.splits import make_scene
-from roam.viewer.server.store import DEVICES, NameRefusedError, Store
+from roam.viewer.files.outputs import DEVICES
+from roam.viewer.server.store import NameRefusedError, Store
 from roam.world.action import parse_action
 
 ROOT = Path(__file__).parents[1]

@@ -53,8 +53,8 @@ class RayWorker:
     """What runs as an actor. host: where its server listens, "" for the address by which Ray knows this machine."""
 
     def __init__(self, name: str, recipe: Recipe, host: str):
-        from ..commands.serve import raise_file_limit
         from ..opening.worlds import open_worlds
+        from ..server.socket import raise_file_limit
         from .shared_place import SharedPlace
         from .worker import Worker
 

@@ -22,8 +22,9 @@ from ..cluster.shared_place import SharedPlace
 from ..opening.worlds import open_worlds
 from ..server.gateway import Gateway
 from ..server.metrics import MetricsPage
+from ..server.socket import raise_file_limit
 from ..wire.security import KeyPair, SecurityError, make_key, read_key
-from .serve import at_home, gateway_host, on_signals, raise_file_limit
+from .serve import at_home, gateway_host, on_signals
 
 HOME = ".local/share/roam/cluster"
 ANSWER_S = 60.0

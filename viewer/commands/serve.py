@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from ..server.gateway import Gateway
 from ..server.metrics import MetricsPage
 from ..server.registry import Limits
 from ..server.server import Server
+from ..server.socket import raise_file_limit
 from ..wire.security import KeyPair, SecurityError, add_key, list_keys, make_key, read_key
 
 ADDRESS = "tcp://127.0.0.1:5555"
@@ -136,19 +136,6 @@ def at_home(folder: str) -> Path:
         return Path.home() / folder
     except RuntimeError as error:
         raise OutputError("this user has no home folder: name a folder with --folder") from error
-
-
-def raise_file_limit() -> None:
-    """Have as many descriptors as the system lets us: every connection takes one."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
-    if soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def on_signals(stop: Callable[[], None]) -> None:

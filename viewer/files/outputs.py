@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+# names that mean a device to Windows, whatever ending they have
+DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
+
 
 class OutputError(ValueError):
     """A path that cannot be written; the message says why and what to do."""

@@ -15,6 +15,7 @@ import numpy as np
 from ...world.action import Action
 from ...world.pose import Motion
 from ...world.records import pose_of
+from ..files.outputs import DEVICES
 from ..wire import protocol as p
 from ..wire.encoding import read_depth, read_image
 
@@ -67,7 +68,6 @@ class GameRecordings:
     def _game(self, message: p.Record) -> ReceivedFolder:
         from ...scenes.recording.received import ReceivedFolder, Sender
         from ...scenes.scene import SceneError
-        from ..server.store import DEVICES
 
         if self._folder is None:
             raise p.ProtocolError("bad_request", "this server records no games: start it with --record FOLDER")

@@ -223,3 +223,16 @@ def _guest(head: zmq.Frame) -> str:
             if value := head.get(name):
                 return hashlib.sha256(f"{name} {value}".encode()).hexdigest()[:16]
     return ""
+
+
+def raise_file_limit() -> None:
+    """Have as many descriptors as the system lets us: every connection takes one."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

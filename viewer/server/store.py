@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from ...world.frame import Changing, Explorer, Retracing
+from ..files.outputs import DEVICES
 from .keeping.records import DAMAGED, FORMAT, Done, Meta, line_of, meta_bytes, read_log, read_meta
 
 log = logging.getLogger(__name__)
@@ -34,8 +35,6 @@ log = logging.getLogger(__name__)
 META, AGAIN = "meta.json", "meta-again.json"
 MAX_SAVES = 64  # of one owner
 MAX_SAVED_BYTES = 2**30
-# names that mean a device to Windows, whatever ending they have
-DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 
 
 class StoreError(ValueError):

@@ -4,12 +4,12 @@ A sample is a frame of a walk by keyframes, with what one to three frames before
 estimates are. Cells that those cover have the codes of the carried view, the others the frame's own, sometimes hurt, as
 a dream's are. What is painted is held to the true frame (pixels, gradients, log depth) and to two small patch
 discriminators, which see the finished view with its depth, whole and at half its size (hinge loss, Lim and Ye 2017,
-arXiv 1705.02894; feature matching and several sizes, Wang et al. 2018, arXiv 1711.11585): of the many views that the
-codes allow the mean is a blur, and a blur is what they learn to tell.
+arXiv 1705.02894; feature matching and several sizes, Wang et al. 2018, arXiv 1711.11585). Held to the true frame alone,
+it would paint the mean of all views that the codes allow, which is a blur; the discriminators learn to tell a blur.
 
 Codes that are dreamt fit together less well than a frame's own. So some of the samples have the codes that the model
-dreams beside what is known: there is no truth to hold those to, only the discriminators, and, in the mean over eight by
-eight pixels, what the tokenizer's decoder makes of the codes, so that what was dreamt stays what it is.
+dreams beside what is known. There is no truth to hold those to: they are held to the discriminators, and their means
+over eight by eight pixels to what the tokenizer's decoder makes of the codes, so that a dreamt wall stays that wall.
 """
 
 from __future__ import annotations
@@ -44,13 +44,14 @@ KEPT = 8  # pixels a side, over whose mean what was dreamt has to stay what it i
 
 @dataclass(frozen=True)
 class PainterRecipe:
-    """steps and max_seconds: whichever ends first; stop_at: the step after which a run ends, wherever its rates are.
-    batch: samples with a truth; dreamt: samples with dreamt codes. Weights of the losses: gradient, texture and depth
-    beside pixels' 1 (texture alone asks for no blur where codes leave open what is true); adversarial and matching,
-    which grow until the share `adversarial_from`; dreamt_adversarial_weight and kept_weight, of samples with dreamt
-    codes; known_weight of a pixel that is known beside one that is not. Probabilities: tired, that codes of holes are
-    hurt, each with `hurt`, by steps of the lattice; earlier, that a view before the last is known too; off, that a
-    view's depth is off. look_every: steps from one look at what is held out, and one saved state, to the next."""
+    """steps and max_seconds: whichever ends first; stop_at: the step after which a run ends; rates fall as if it went
+    on to `steps`. batch: samples with a truth; dreamt: samples with dreamt codes. Weights of the losses: gradient,
+    texture and depth beside pixels' 1 (where the codes leave open what is true, a blur lowers all of them but texture);
+    adversarial and matching, which grow until the share `adversarial_from`; dreamt_adversarial_weight and kept_weight,
+    of samples with dreamt codes; known_weight of a pixel that is known beside one that is not. Probabilities: tired,
+    that codes of holes are hurt, each with `hurt`, by steps of the lattice; earlier, that a view before the last is
+    known too; off, that a view's depth is off. look_every: steps from one look at what is held out, and one saved
+    state, to the next."""
 
     steps: int = 30_000
     stop_at: int | None = None
@@ -151,7 +152,7 @@ def draw_glimpse(walks: Walks, rng: np.random.Generator, recipe: PainterRecipe) 
 
 
 def dreamt_glimpse(walks: Walks, number: int, recipe: PainterRecipe) -> Glimpse:
-    """The number-th glimpse of those that codes are dreamt beside."""
+    """Glimpse `number` of those for which codes are dreamt; the same whenever it is drawn."""
     return draw_glimpse(walks, np.random.default_rng([23, number]), recipe)
 
 
@@ -186,8 +187,8 @@ def samples_of(
 def draw_dreamt(
     walks: Walks, dreamt: np.ndarray, vision: VisionTokenizer, rng: np.random.Generator, recipe: PainterRecipe
 ) -> Sample:
-    """As draw_samples, of glimpses that codes (n, h, w) were dreamt beside: what is known of those is true, and what
-    else the truth was is not what the codes say."""
+    """As draw_samples, of the glimpses for which codes (n, h, w) were dreamt. The true frame is what to paint where
+    something is known of it; elsewhere it is not what the codes say, and nothing is held to it."""
     numbers = rng.integers(len(dreamt), size=recipe.dreamt)
     codes = torch.from_numpy(dreamt[numbers].astype(np.int64)).to(vision.steps.device)
     return as_sample([dreamt_glimpse(walks, int(number), recipe) for number in numbers], codes, vision, rng)
@@ -405,7 +406,7 @@ def _kept_loss(vision: VisionTokenizer, dreams: Sample, made: Tensor, made_depth
 
 
 def _over(scores: list[Tensor], near: Tensor) -> Tensor:
-    """The mean of scores (B, 1, h, w) of several sizes over a share of pixels (B, 1, H, W)."""
+    """The mean of scores (B, 1, h, w) of several sizes, weighted by a share of each pixel, near (B, 1, H, W)."""
     shares = [F.interpolate(near, size=score.shape[-2:], mode="area") for score in scores]
     means = [(share * score).sum() / share.sum().clamp_min(1) for share, score in zip(shares, scores, strict=True)]
     return reduce(torch.add, means) / len(means)

@@ -28,7 +28,7 @@ def large(recipe: Recipe) -> Recipe:
 
 def going_on(recipe: Recipe) -> Recipe:
     """The recipe that goes on from a model in worlds of others: tokenizer and depth at about half the rates, so that
-    less is unlearnt; a painter that gets textures before its discriminators have learnt what they look like there."""
+    less is unlearnt; a painter with a loss for textures, as its discriminators do not know those worlds' at first."""
     return replace(
         recipe,
         tokenizer=replace(recipe.tokenizer, peak=7e-4, polish_peak=3e-4),
@@ -39,8 +39,8 @@ def going_on(recipe: Recipe) -> Recipe:
 
 
 def on_gpu(recipe: Recipe) -> Recipe:
-    """The recipe with batches that fill a GPU, and as many new walks as the cores beside it render: in a minute it has
-    seen all that was recorded."""
+    """The recipe with batches that fill a GPU, and with new walks, as many as the cores beside it can render, for a GPU
+    has gone through all that was recorded within a minute."""
     batches = dict(walks=24, copies=4, look_every=500)
     return replace(
         recipe,
@@ -53,8 +53,8 @@ def on_gpu(recipe: Recipe) -> Recipe:
 
 
 def within(recipe: Recipe, seconds: float, stages: tuple[str, ...]) -> Recipe:
-    """The recipe whose stages take so many seconds of training together, each its own share of them; of what is dreamt
-    for the last one, as much less or more."""
+    """The recipe whose named stages train for `seconds` together, in the proportions that they have now; where that is
+    shorter, so many fewer dreams are made for the last stage, but FEWEST_DREAMS."""
     own = {
         "tokenizer": recipe.tokenizer.max_seconds,
         "depth": recipe.refiner.max_seconds,

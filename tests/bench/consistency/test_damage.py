@@ -27,6 +27,7 @@ ASKED = episode("T1", frames=3)
     ],
     ids=["blur", "jpeg", "noise", "tint", "shift"],
 )
+@pytest.mark.slow(reason="five kinds of damage, each scored at four amounts")
 def test_more_damage_to_the_picture_is_less_fidelity(spoil, amounts):
     truth = Truth(ASKED)
     rows = [scored("truth", truth), *(scored(Damaged(spoil(amount)), truth) for amount in amounts)]

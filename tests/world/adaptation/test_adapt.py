@@ -180,6 +180,7 @@ def test_noise_follows_the_level_and_leaves_markers_and_clean_rows_alone(walks, 
     assert not (holes.ids[~holes.is_noisy] == VOCABULARY.hole).any()
 
 
+@pytest.mark.slow(reason="sixty steps of learning")
 def test_a_walk_learns_to_be_drawn_at_once_and_goes_on_where_it_stopped(walks, layout, path, tmp_path):
     torch.manual_seed(0)
     recipe = AdaptRecipe(batch=4, peak=1e-2, max_steps=60, max_seconds=1e9)
