@@ -28,3 +28,10 @@ def along(turn, shift, axis, x, y, z, w):
     with fastmath rounds by the order of what it computes. In float32, give ones that are float32 too.
     """
     return turn[axis, 0] * x + turn[axis, 1] * y + turn[axis, 2] * z + shift[axis] * w
+
+
+@njit(cache=True, nogil=True, inline="always")
+def on_screen(aside, ahead, focal, side):
+    """Where a point falls on a picture `side` pixels across, in pixels from its edge, whose pixels have their middles
+    at halves: aside to the right or down, and ahead; the pinhole camera of `Camera`."""
+    return aside / ahead * focal + side / 2

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..compiled import njit
 from ..pose import Camera
-from .axes import along
+from .axes import along, in_axes, on_screen
 from .holes import fill, num_sums
 from .ready import EMPTY, FLAT, FLAT_QUARTERS, KIND, QUARTER, RIM, SIDE, SMOOTH, WHOLE
 from .surfaces import APART, NEAR, is_one
@@ -320,11 +320,10 @@ def _looked_through(x, y, z, turn, shift, focal, focal_out, depth):
     """Whether a view with depth (H, W) saw something behind the point of depth z at pixel (x, y) from the middle."""
     H, W = depth.shape
     qx, qy, qz = x / focal_out * z - shift[0], y / focal_out * z - shift[1], z - shift[2]
-    far = turn[0, 2] * qx + turn[1, 2] * qy + turn[2, 2] * qz
+    right, down, far = in_axes(turn, qx, qy, qz)
     if far < NEAR:
         return False
-    a = int(np.floor((turn[0, 0] * qx + turn[1, 0] * qy + turn[2, 0] * qz) / far * focal + W * 0.5))
-    b = int(np.floor((turn[0, 1] * qx + turn[1, 1] * qy + turn[2, 1] * qz) / far * focal + H * 0.5))
+    a, b = int(np.floor(on_screen(right, far, focal, W))), int(np.floor(on_screen(down, far, focal, H)))
     return 0 <= a < W and 0 <= b < H and far < IN_FRONT * depth[b, a]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..compiled import njit
 from ..pose import Camera, Pose
-from .axes import in_axes
+from .axes import in_axes, on_screen
 from .warp import NEAR, View
 
 VIEW_LIMIT = 256  # views that a walk remembers, so that choosing among them always costs the same
@@ -155,7 +155,7 @@ def _shown(points, positions, rotations, depths, focal):
                 a, b, c = in_axes(rotations[j], x, y, z)
                 if c < NEAR or x * x + y * y + z * z > (_AS_CLOSE * own) ** 2:
                     continue
-                u, v = int(np.floor(a / c * focal + W / 2)), int(np.floor(b / c * focal + H / 2))
+                u, v = int(np.floor(on_screen(a, c, focal, W))), int(np.floor(on_screen(b, c, focal, H)))
                 if 0 <= u < W and 0 <= v < H:
                     d = depths[j, v, u]
                     out[i, j, k] = d < _SAME_DEPTH * c and c < _SAME_DEPTH * d

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..compiled import njit
 from ..pose import Camera, Pose
-from .axes import in_axes
+from .axes import in_axes, on_screen
 from .smoothing import LOOK, STEEP, smoothed
 from .surfaces import APART, NEAR, draw, is_one
 
@@ -191,7 +191,7 @@ def _fetch(index, source, turns, shifts, focal, nearness, depths, covered, owner
             sx, sy, sz = in_axes(turn, qx, qy, qz)
             if sz < NEAR:
                 continue
-            su, sv = sx / sz * focal + W / 2 - 0.5, sy / sz * focal + H / 2 - 0.5
+            su, sv = on_screen(sx, sz, focal, W) - 0.5, on_screen(sy, sz, focal, H) - 0.5
             if su < -0.5 or sv < -0.5 or su > W - 0.5 or sv > H - 0.5:
                 continue
             su, sv = min(max(su, 0.0), W - 1.0), min(max(sv, 0.0), H - 1.0)
@@ -267,7 +267,7 @@ def _looked_through(x, y, z, turn, shift, focal, depth):
     right, down, far = in_axes(turn, qx, qy, qz)
     if far < NEAR:
         return False
-    u, v = int(np.floor(right / far * focal + W / 2)), int(np.floor(down / far * focal + H / 2))
+    u, v = int(np.floor(on_screen(right, far, focal, W))), int(np.floor(on_screen(down, far, focal, H)))
     return 0 <= u < W and 0 <= v < H and far < IN_FRONT * depth[v, u]
 
 

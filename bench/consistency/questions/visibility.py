@@ -6,7 +6,7 @@ import numpy as np
 
 from ....world.compiled import njit
 from ....world.pose import Camera, Pose
-from ....world.spatial.axes import along
+from ....world.spatial.axes import along, on_screen
 
 NEAR = 0.05  # metres, before which nothing is seen
 TOLERANCE = 0.04  # of the depth, and metres: two depths this close are the same surface
@@ -47,7 +47,7 @@ def _project(turn, shift, focal, u, v, d, width, height):
     pz = along(turn, shift, 2, x, y, d, 1.0)
     if pz < NEAR:
         return -1.0, -1.0, -1.0
-    return px / pz * focal + width / 2 - 0.5, py / pz * focal + height / 2 - 0.5, pz
+    return on_screen(px, pz, focal, width) - 0.5, on_screen(py, pz, focal, height) - 0.5, pz
 
 
 @njit(cache=True, nogil=True)
