@@ -1,11 +1,13 @@
 """The runner of case scripts (tests/cases/run.py): it says how each ended, and what one leaves running is ended."""
 
+import socket
 import time
 from pathlib import Path
 
 import pytest
 
 from .cases import run
+from .cases.lib.patience import answered
 
 
 def folder_of(tmp_path: Path, **scripts: str) -> Path:
@@ -41,6 +43,22 @@ def test_on_a_busy_machine_a_script_waits_longer_for_others_and_no_longer_for_it
     assert (copy / "01_waits.py").read_text() == (
         "time.sleep(4 * (12 if a else 6)); go(timeout=4 * (5)); go(timeout_s=4 * (8), seed=3); sleep(0.2); range(7)"
     )
+
+
+def test_a_server_is_waited_for_until_it_is_there_and_not_for_a_fixed_time(tmp_path):
+    folder = folder_of(tmp_path)
+    sleeps = 'import contextlib, os, time\ntime.sleep(12 if "--truth" not in args else 6)\n'
+    (folder / "common.py").write_text(sleeps.replace("import", "args = ('--page-port', '1')\nport = 2\nimport", 1))
+    copy = (run.copied(folder, tmp_path / "copy", slow=4) / "common.py").read_text()
+    assert copy.endswith("time\nanswered(port, *args)\n") and "from patience import answered; import contextlib" in copy
+
+
+def test_both_ports_of_a_server_are_waited_for():
+    with socket.create_server(("127.0.0.1", 0)) as there, socket.create_server(("127.0.0.1", 0)) as page:
+        answered(there.getsockname()[1], "--page-port", str(page.getsockname()[1]), within_s=30)
+        for listening in (there, page):
+            listening.settimeout(30)
+            listening.accept()[0].close()
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="nobody here can see whether a process runs")

@@ -34,8 +34,17 @@ MOVED = {
 }
 # what a script is called with, where it asks for more than nothing
 ARGUMENTS = {"big_frames": ["read"], "endless": ["400"], "giant": ["--truth"], "write": ["200"]}
-# lines of scripts that end in a traceback because Roam does as it should, and what they are taken for
+# lines that end in a traceback because Roam does as it should, or a machine is slow, and what they are taken for
 STUMBLES = {
+    # servers are waited for until they are there
+    "common": [
+        ('time.sleep(12 if "--truth" not in args else 6)', "answered(port, *args)"),
+        ("import contextlib, os,", "from patience import answered; import contextlib, os,"),
+    ],
+    "10_reverse_proxy": [
+        ("time.sleep(1.5)", "answered(6212), answered(6213)"),
+        ("import asyncio, re,", "from patience import answered; import asyncio, re,"),
+    ],
     # words that are refused lead to no frame: there is none whose pose could be looked at, and the next act's has one
     "typo": [("lost = not f['pose']", "lost = bool(f) and not f['pose']")],
     # a connection is cut before all of its endless message is sent; of its first one the script expects that

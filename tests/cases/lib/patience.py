@@ -1,0 +1,16 @@
+"""Waits for servers that a script has begun, where the script gives them a fixed time."""
+
+import socket
+import time
+
+
+def answered(port: int, *args: str, within_s: float = 600.0) -> None:
+    """Return when that port of this machine, and the page's if there is one among the arguments, take connections."""
+    ports, end = [port, *(int(args[at + 1]) for at, name in enumerate(args) if name == "--page-port")], time.monotonic()
+    for port in ports:
+        while time.monotonic() < end + within_s:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.1)
