@@ -21,7 +21,7 @@ from .texture import LEAST, Looks, Texture, looks_of, texture_of
 from .warp import View, Warp
 
 SAME_COLOUR = 60.0  # of 255, distance up to which a plane has a remembered texture
-SAME_HUE = 0.1  # the same, of a sum of one
+SAME_HUE = 0.15  # the same, of a sum of one
 OWN = 40.0  # the same between what is seen of a plane and what is remembered
 SAME_PLACE = 0.3  # metres between planes that may be one
 ITSELF = 0.5  # by which the distance of colours counts where the texture is of the very plane

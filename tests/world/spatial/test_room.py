@@ -80,13 +80,15 @@ def test_a_wall_that_was_seen_to_end_has_nothing_over_what_lies_beside_it(half):
 
 
 def test_a_wall_dreamt_in_another_colour_does_not_look_like_the_one_that_was_seen(half):
+    """In a dim room all colours are near each other, and a purple wall went on as a green one."""
     truth, depth = room(POSE)
+    truth = (0.6 * truth).astype(np.uint8)
     painted, wavy, carried = dreamt(truth, depth, half)
     is_wall = np.abs(points(POSE, depth)[..., 0] - 3) < 1e-3
-    painted[is_wall & ~half] = (95, 100, 108)
+    painted[is_wall & ~half] = (75, 50, 60)
     pixels, _ = continued(POSE, carried, painted, wavy)
     left = is_wall & ~half & (np.arange(CAMERA.width) < CAMERA.width // 2 - 12)
-    assert np.abs(np.median(pixels[left], 0) - (95, 100, 108)).max() < 12
+    assert np.abs(np.median(pixels[left], 0) - (75, 50, 60)).max() < 12
 
 
 def test_the_edge_of_another_wall_is_none_of_a_texture():
