@@ -27,6 +27,7 @@ MODULES = (
     "world.words.amounts",
     "world.words.clauses",
     "world.words.grammar",
+    "world.words.order",
     "world.frame",
     "world.sight",
     "world.records",
