@@ -100,7 +100,9 @@ class _Surfaces:
         is of other colours than planes of its kind is none of it."""
         own = self.layout.planes[index]
         is_known, is_alike = np.isfinite(self.colours).all(1), np.array([p.is_like(own) for p in self.layout.planes])
-        off, other = (_off_colours(pixels, self.colours[is_known & (is_alike == side)]) for side in (True, False))
+        off, other = (
+            _off_colours(pixels, self.colours[is_known & (is_alike == side)], False) for side in (True, False)
+        )
         is_it = where & (self.labels == index) & own.is_faced(self.normals)
         return is_it & (off <= np.minimum(other, LAST_DOUBT))
 
@@ -168,41 +170,22 @@ def _usual(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _off_colours(pixels, colours):
-    """(H, W) float32: how far pixels (H, W, 3) are from the nearest of colours (n, 3), infinite without any."""
-    H, W = pixels.shape[:2]
-    out = np.empty((H, W), np.float32)
-    for v in range(H):
-        for u in range(W):
-            least = np.float32(np.inf)
-            for k in range(len(colours)):
-                a = np.float32(pixels[v, u, 0]) - colours[k, 0]
-                b = np.float32(pixels[v, u, 1]) - colours[k, 1]
-                c = np.float32(pixels[v, u, 2]) - colours[k, 2]
-                least = min(least, a * a + b * b + c * c)
-            out[v, u] = np.sqrt(least)
-    return out
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _off_blends(pixels, colours):
-    """(H, W) float32: how far pixels (H, W, 3) are from the nearest blend of two of colours (n, 3), or of one."""
+def _off_colours(pixels, colours, blends):
+    """(H, W) float32: how far pixels (H, W, 3) are from the nearest of colours (n, 3), infinite without any; blends:
+    or from the nearest blend of two of them."""
     H, W = pixels.shape[:2]
     out = np.empty((H, W), np.float32)
     for v in range(H):
         for u in range(W):
             least = np.float32(np.inf)
             for i in range(len(colours)):
-                x = pixels[v, u, 0] - colours[i, 0]
-                y = pixels[v, u, 1] - colours[i, 1]
-                z = pixels[v, u, 2] - colours[i, 2]
+                x = np.float32(pixels[v, u, 0]) - colours[i, 0]
+                y = np.float32(pixels[v, u, 1]) - colours[i, 1]
+                z = np.float32(pixels[v, u, 2]) - colours[i, 2]
                 least = min(least, x * x + y * y + z * z)
-                for j in range(i + 1, len(colours)):
-                    a, b, c = (
-                        colours[j, 0] - colours[i, 0],
-                        colours[j, 1] - colours[i, 1],
-                        colours[j, 2] - colours[i, 2],
-                    )
+                for j in range(i + 1, len(colours) if blends else 0):
+                    a, b = colours[j, 0] - colours[i, 0], colours[j, 1] - colours[i, 1]
+                    c = colours[j, 2] - colours[i, 2]
                     share = (x * a + y * b + z * c) / max(a * a + b * b + c * c, np.float32(1e-6))
                     share = min(max(share, np.float32(0)), np.float32(1))
                     p, q, r = x - share * a, y - share * b, z - share * c
@@ -214,7 +197,7 @@ def _off_blends(pixels, colours):
 def _doubt(even: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """How much (H, W) from 0 to 1 what is painted looks like a thing that hangs or stands there: like no plane, whose
     colours (n, 3) are, and like no blend of two, as where they meet."""
-    off = _off_blends(cv2.GaussianBlur(even, (0, 0), THING), colours)
+    off = _off_colours(cv2.GaussianBlur(even, (0, 0), THING), colours, True)
     return np.clip((off - FIRST_DOUBT) / (LAST_DOUBT - FIRST_DOUBT), 0, 1)
 
 

@@ -78,8 +78,9 @@ def _met(
     at = lambda which: np.take_along_axis(depths, np.maximum(which, 0)[None], 0)[0]  # noqa: E731
     is_wall = np.append(layout.is_wall, False)[labels]
     out = np.where(is_wall & (wall >= 0) & (at(labels) < at(wall)), wall, labels)
-    level = np.where(layout.is_wall[:, None, None], np.inf, depths).min(0)
-    out = np.where(is_wall & (level < at(out)), np.where(layout.is_wall[:, None, None], np.inf, depths).argmin(0), out)
+    levels = np.where(layout.is_wall[:, None, None], np.inf, depths)
+    level = levels.min(0)
+    out = np.where(is_wall & (level < at(out)), levels.argmin(0), out)
     if room is None or layout.floor is None:
         return out
     there = np.where(out >= 0, at(out), depth)
