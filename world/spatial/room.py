@@ -29,6 +29,20 @@ BEHIND, FAR_BEHIND = 0.02, 0.4  # log depths from which on a plane, and what is 
 
 
 @dataclass(frozen=True)
+class Shown:
+    """What a view shows: depth (H, W) as it was seen where covered (H, W) bool, else as it is dreamt; depths (n, H, W)
+    of the layout's planes; rays (H, W, 3) in the world's axes; column (H, W) int64, which of W directions on the level
+    each pixel lies in."""
+
+    layout: Layout
+    depth: np.ndarray
+    covered: np.ndarray
+    depths: np.ndarray
+    rays: np.ndarray
+    column: np.ndarray
+
+
+@dataclass(frozen=True)
 class Room:
     """wall (H, W) int64: which of the room's walls stands in each pixel's direction, -1 where none is known; is_open
     (H, W) bool: where what lies behind it shows; is_foot (H, W) bool: where that is the floor."""
@@ -55,24 +69,17 @@ def assigned(
         return np.stack([first, first])
     ballots = [cv2.boxFilter((first == k).astype(np.float32), -1, (7, 7)) for k in range(-1, len(depths))]
     even = np.where(covered, first, np.stack(ballots).argmax(0) - 1)
-    return np.stack([first, np.where(covered, even, _met(layout, even, depth, covered, depths, rays, pose))])
+    shown = Shown(layout, depth, covered, depths, rays, _columns(rays, pose))
+    return np.stack([first, np.where(covered, even, _met(shown, even))])
 
 
-def _met(
-    layout: Layout,
-    labels: np.ndarray,
-    depth: np.ndarray,
-    covered: np.ndarray,
-    depths: np.ndarray,
-    rays: np.ndarray,
-    pose: Pose,
-) -> np.ndarray:
+def _met(shown: Shown, labels: np.ndarray) -> np.ndarray:
     """Labels (H, W) where planes end at each other. One wall stands in each column, which is what lies in one direction
     on the level: the room's, or else the one that most of the column is. What is as far as a nearer one is that wall.
     No wall goes on beyond floor or ceiling, and what is behind the room's walls shows where they open."""
-    column = _columns(rays, pose, labels.shape)
-    room = find_room(layout, labels, depth, covered, depths, rays, column)
-    wall = _standing(layout, labels, column)
+    layout, depths = shown.layout, shown.depths
+    room = find_room(shown, labels)
+    wall = _standing(layout, labels, shown.column)
     if room is not None:
         wall = np.where(room.wall >= 0, room.wall, wall)
     at = lambda which: np.take_along_axis(depths, np.maximum(which, 0)[None], 0)[0]  # noqa: E731
@@ -83,7 +90,7 @@ def _met(
     out = np.where(is_wall & (level < at(out)), levels.argmin(0), out)
     if room is None or layout.floor is None:
         return out
-    there = np.where(out >= 0, at(out), depth)
+    there = np.where(out >= 0, at(out), shown.depth)
     behind = _is_behind(there, at(wall), np.where(out >= 0, BEHIND, ON_DREAMT)) & (room.wall >= 0) & (at(wall) < level)
     out = np.where(behind & ~room.is_open, wall, out)
     return np.where(room.is_foot & (room.wall >= 0), layout.floor, out)
@@ -94,9 +101,9 @@ def _is_behind(there: np.ndarray, wall: np.ndarray, apart: np.ndarray) -> np.nda
     return there > wall * np.exp(apart)
 
 
-def _columns(rays: np.ndarray, pose: Pose, shape: tuple[int, ...]) -> np.ndarray:
+def _columns(rays: np.ndarray, pose: Pose) -> np.ndarray:
     """(H, W) int64: which of W directions on the level each pixel lies in."""
-    H, W = shape
+    H, W, _ = rays.shape
     forward = math.atan2(pose.rotation[1, 2], pose.rotation[0, 2])
     aside = (np.arctan2(rays[..., 1], rays[..., 0]) - forward + math.pi) % (2 * math.pi) - math.pi
     places = W / 2 - Camera(W, H).focal * np.tan(np.clip(aside, -1.2, 1.2))
@@ -111,28 +118,20 @@ def _standing(layout: Layout, labels: np.ndarray, column: np.ndarray) -> np.ndar
     return np.where(votes.max(0) >= TALL, votes.argmax(0), -1)[column]
 
 
-def find_room(
-    layout: Layout,
-    labels: np.ndarray,
-    depth: np.ndarray,
-    covered: np.ndarray,
-    depths: np.ndarray,
-    rays: np.ndarray,
-    column: np.ndarray,
-) -> Room | None:
-    """labels (H, W) the plane of each pixel, -1 for none; depth (H, W) as seen, covered (H, W) bool, or else dreamt;
-    depths (n, H, W) of planes; rays (H, W, 3); column (H, W) which of W directions on the level each pixel lies in.
-    None without a floor, a ceiling and a wall that reaches from one to the other."""
+def find_room(shown: Shown, labels: np.ndarray) -> Room | None:
+    """The room that planes make, by labels (H, W) of which one each pixel is of, -1 for none. None without a floor, a
+    ceiling and a wall that reaches from one to the other."""
+    layout, depth, depths, column = shown.layout, shown.depth, shown.depths, shown.column
     if layout.floor is None or layout.ceiling is None:
         return None
     below, above = (layout.planes[k].distance for k in (layout.floor, layout.ceiling))
-    height = (below + rays[..., 2] * np.minimum(depths, 1e4)) / (below + above)
+    height = (below + shown.rays[..., 2] * np.minimum(depths, 1e4)) / (below + above)
     stands = np.stack([_counted((labels == k) & is_wall, column) for k, is_wall in enumerate(layout.is_wall)])
     walls = _whole(labels, height, stands, column)
-    upper = covered & (height > LINTEL) & (height < 1)
+    upper = shown.covered & (height > LINTEL) & (height < 1)
     beyond = upper & (depth > depths * math.exp(ON_SEEN))  # more than a wall is seen up to the ceiling: it has ended
     has_ended = np.stack([np.bincount(column[where], minlength=len(column[0])) > 0 for where in beyond])
-    near = np.where(has_ended, 0, _level_nearness(layout, column, rays))
+    near = np.where(has_ended, 0, _level_nearness(shown))
     walls = _not_behind_others(walls, near, stands)
     if not walls:
         return None
@@ -179,10 +178,10 @@ def _counted(mask: np.ndarray, column: np.ndarray) -> np.ndarray:
     return np.convolve(np.bincount(column[mask], minlength=mask.shape[1]), np.ones(NARROWEST), "same")
 
 
-def _level_nearness(layout: Layout, column: np.ndarray, rays: np.ndarray) -> np.ndarray:
+def _level_nearness(shown: Shown) -> np.ndarray:
     """(n, W): one over how far each wall is in each direction on the level, 0 where it is not there or is no wall."""
-    W = column.shape[1]
-    flat = rays[..., :2] / np.linalg.norm(rays[..., :2], axis=-1, keepdims=True)
+    layout, column, W = shown.layout, shown.column, shown.column.shape[1]
+    flat = shown.rays[..., :2] / np.linalg.norm(shown.rays[..., :2], axis=-1, keepdims=True)
     counts = np.maximum(np.bincount(column.ravel(), minlength=W), 1)
     towards = np.stack([np.bincount(column.ravel(), flat[..., k].ravel(), W) / counts for k in range(2)], 1)
     normals = np.stack([plane.normal[:2] for plane in layout.planes])
