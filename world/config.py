@@ -80,7 +80,7 @@ class DidaConfig:
     where there is a painter (dreamer.py); dream_holes: so many of its cells are worth a step of their own;
     dream_corrections and dream_correction_temperature: steps more, in which what was decided is decided anew beside
     all the rest (transformer/dida.py); dream_continues: whether walls, floors and ceilings go on in it as they were
-    seen (spatial/continuation.py).
+    seen (spatial/planar/continuation.py).
     """
 
     alpha: float = 0.9

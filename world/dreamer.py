@@ -16,7 +16,7 @@ from torch import Tensor
 from ..kernels.graph import CapturedStep
 from .config import DidaConfig
 from .pose import Motion, Pose
-from .spatial.continuation import Memory, continued
+from .spatial.planar.continuation import Memory, continued
 from .spatial.smoothing import parted, smoothed
 from .spatial.warp import View, Warp, widened
 from .tokens.painter import Painter
@@ -32,7 +32,7 @@ SPECK = 0.01  # share of a view up to which holes are filled from beside, as no 
 class Asked:
     """A dream to be dreamt: at a pose, with what is known there and its codes (1, N); words: ids that lead there; past:
     pages seen; page: where the words go; number: the page's place in the walk; seed; views: remembered ones, all of
-    each of which was seen, whose walls and floors go on in the dream (spatial/continuation.py)."""
+    each of which was seen, whose walls and floors go on in the dream (spatial/planar/continuation.py)."""
 
     pose: Pose
     carried: Warp

@@ -18,8 +18,8 @@ from ...scenes.splits import SPLIT_SIZE, make_scene
 from ...world.action import Action
 from ...world.frame import Frame
 from ...world.pose import Camera
-from ...world.spatial.continuation import continued
-from ...world.spatial.texture import looks_of
+from ...world.spatial.planar.continuation import continued
+from ...world.spatial.planar.texture import looks_of
 from ...world.spatial.view_memory import ViewMemory
 from ...world.spatial.warp import View, warp, widened
 from .recipe import FIRST_SCENE, views_of

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..compiled import njit
-from ..pose import Camera, Pose
+from ...compiled import njit
+from ...pose import Camera, Pose
+from ..warp import View
 from .planes import Layout, Plane, find_layout, normals_of, rays_from
 from .room import assigned
-from .warp import View
 
 RIM = 5  # pixels a side of the square by which a plane is made smaller: at its rim others show through
 LEAST = 200  # pixels of a plane from which on its texture can be told

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from roam.world.pose import Camera, Motion, Pose
-from roam.world.spatial.continuation import continued
-from roam.world.spatial.planes import find_layout, rays_from
-from roam.world.spatial.texture import looks_of
+from roam.world.spatial.planar.continuation import continued
+from roam.world.spatial.planar.planes import find_layout, rays_from
+from roam.world.spatial.planar.texture import looks_of
 from roam.world.spatial.warp import View, Warp
 
 CAMERA = Camera()
@@ -128,7 +128,10 @@ def test_a_dreamt_doorway_has_no_threshold(half):
 
 def test_outside_the_ground_goes_on_and_nothing_else(half):
     truth, depth = room(POSE, has_ceiling=False)
-    depth[30:70, 10:40], truth[30:70, 10:40] = 4.0, (150, 60, 60)  # something upright
+    rows, columns = np.mgrid[:128, :128]
+    post = (rows >= 30) & (depth > 4) & (columns >= 40) & (columns < 46)
+    truth = (0.9 * truth).astype(np.uint8)  # tiles that are more alike
+    depth[post], truth[post] = 4.0, (150, 60, 60)
     painted, wavy, carried = dreamt(truth, depth, half)
     pixels, even = continued(POSE, carried, painted, wavy)
     ground = (depth < 8) & ~half
@@ -136,6 +139,17 @@ def test_outside_the_ground_goes_on_and_nothing_else(half):
     assert error(pixels, truth, ground) < 0.5 * error(painted, truth, ground)
     others = ~half & (np.arange(128)[:, None] < 60)
     assert (pixels[others] == painted[others]).all() and (even[others] == wavy[others]).all()
+
+
+def test_outside_nothing_lies_flat_on_the_ground(half):
+    """The ghost of a house, painted on a meadow, is no thing; what stands out of the ground is one."""
+    truth, depth = room(POSE, has_ceiling=False)
+    painted, wavy, carried = dreamt(truth, depth, half)
+    stone, ghost = np.zeros((2, *half.shape), bool)
+    stone[90:110, 6:24], ghost[90:110, 34:54] = True, True
+    painted[stone | ghost], wavy[stone], wavy[ghost] = (200, 30, 160), 0.75 * depth[stone], depth[ghost]
+    pixels, _ = continued(POSE, carried, painted, wavy, [looks_of(View(*room(POSE, has_ceiling=False), POSE))])
+    assert error(pixels, truth, ghost) < 30 < 60 < error(pixels, truth, stone)
 
 
 def test_plain_ground_goes_on_in_the_light_in_which_it_was_seen(half):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..pose import Camera, Pose
+from ...pose import Camera, Pose
 from .planes import ON_DREAMT, ON_SEEN, Layout, off
 
 NARROWEST = 7  # columns of pixels in which a wall stands, at least

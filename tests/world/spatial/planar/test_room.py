@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from roam.world.pose import Pose
-from roam.world.spatial.continuation import continued
-from roam.world.spatial.planes import Layout, find_layout, rays_from
-from roam.world.spatial.texture import texture_of
+from roam.world.spatial.planar.continuation import continued
+from roam.world.spatial.planar.planes import Layout, find_layout, rays_from
+from roam.world.spatial.planar.texture import texture_of
 
 from .test_continuation import CAMERA, WALLS, dreamt, room
 

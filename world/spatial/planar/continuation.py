@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..compiled import njit
-from ..pose import Camera, Pose
-from .planes import NEAREST, Layout, Plane, find_layout, normals_of, rays_from
+from ...compiled import njit
+from ...pose import Camera, Pose
+from ..warp import View, Warp
+from .facades import straightened
+from .planes import NEAREST, Layout, Plane, find_layout, normals_of, off, rays_from
 from .room import assigned
 from .texture import LEAST, Looks, Texture, looks_of, texture_of
-from .warp import View, Warp
 
 SAME_COLOUR = 60.0  # of 255, distance up to which a plane has a remembered texture
 SAME_HUE = 0.15  # the same, of a sum of one
@@ -27,6 +28,7 @@ SAME_PLACE = 0.3  # metres between planes that may be one
 ITSELF = 0.5  # by which the distance of colours counts where the texture is of the very plane
 FIRST_DOUBT, LAST_DOUBT = 35.0, 55.0  # of 255, distances from all planes' colours at which a thing may hang there
 AS_FAR = 1.5  # of a plane's depth, up to which what looks like a thing may hang there
+LIES = 0.04  # log depth up to which what is seen on the ground lies flat
 THING = 2.0  # pixels, sigma of the neighbourhood in which that is told
 EVENED = (9, 30.0, 5.0)  # pixels a side, and sigmas of colour and place, by which what is painted is evened
 DETAIL = 8.0  # of 255, up to which what is painted shows on a surface without texture
@@ -69,10 +71,16 @@ class _Surfaces:
 
     @staticmethod
     def of(
-        pose: Pose, layout: Layout, rays: np.ndarray, pixels: np.ndarray, depth: np.ndarray, covered: np.ndarray
+        pose: Pose,
+        layout: Layout,
+        rays: np.ndarray,
+        pixels: np.ndarray,
+        depth: np.ndarray,
+        covered: np.ndarray,
+        is_house: np.ndarray,
     ) -> _Surfaces:
         depths = np.stack([plane.depth(rays) for plane in layout.planes])
-        first, labels = assigned(layout, depths, rays, depth, covered, pose)
+        first, labels = np.where(is_house, -1, assigned(layout, depths, rays, depth, covered, pose))
         fits = np.stack([(first == k) & (labels == k) for k in range(len(depths))])
         normals = normals_of(rays * depth[..., None], 2)
         colours = np.stack([_usual(pixels, where) for where in fits])
@@ -124,17 +132,24 @@ def continued(
     layout = find_layout(rays, depth, carried.covered, azimuth=azimuth, level=_level(looks, pose))
     if not layout.planes:
         return pixels, depth
-    surfaces = _Surfaces.of(pose, layout, rays, pixels, depth, carried.covered)
+    is_house = np.zeros(depth.shape, bool)
+    if layout.floor is not None and layout.ceiling is None:
+        eye = layout.planes[layout.floor].distance
+        pixels, depth, is_house = straightened(rays, pixels, depth, carried.covered, eye)
+    surfaces = _Surfaces.of(pose, layout, rays, pixels, depth, carried.covered, is_house)
     even = cv2.bilateralFilter(pixels, *EVENED).astype(np.float32)
     is_new = holes & (surfaces.labels >= 0)
     out = np.where(is_new[..., None], even, pixels)
-    doubt = _doubt(even, surfaces.colours[np.isfinite(surfaces.colours).all(1)])
+    any_doubt = _doubt(even, surfaces.colours[np.isfinite(surfaces.colours).all(1)])
     for k in range(len(layout.planes)):
         where, kept = is_new & (surfaces.labels == k), holes & surfaces.fits[k]
         colour = _usual(pixels, kept)
         if np.isnan(colour).any():
             continue
         around = _spread(pixels, kept, colour)
+        doubt = any_doubt
+        if layout.ceiling is None:  # outside nothing lies flat
+            doubt = doubt * np.clip((off(depth, surfaces.depths[k]) - LIES) / LIES, 0, 1)
         hangs = (doubt > 0.5) & (depth < AS_FAR * surfaces.depths[k])
         np.copyto(out, around, where=(where & ~kept & ~hangs)[..., None])
         texture, light = surfaces.texture(k, colour, carried, looks)

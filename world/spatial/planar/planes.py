@@ -16,8 +16,8 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from ..compiled import njit
-from ..pose import Camera, Pose
+from ...compiled import njit
+from ...pose import Camera, Pose
 
 FAR = 60.0  # metres, beyond which nothing is told from the sky
 LEVEL, UPRIGHT = 0.9, 0.2  # upward part of a normal from which a surface is level, and up to which it is upright

@@ -1,0 +1,376 @@
+"""Houses in a dream out of doors: their sides are even and upright, and end in straight lines above and below.
+
+A model of a few tokens a view dreams them wavy. What stands on the ground, is high and has a nearly straight upper edge
+is taken for the sides of a house. One over the depth of an upright plane is linear across a level view, and so are the
+rows of its eaves and of its foot (a plane's image; Hartley and Zisserman 2004, chapter 8): one line, or two that meet
+at a corner, is fitted to depth and eaves at once. Then pixels are moved up and down in their columns, so that eaves and
+foot lie on it. What hangs in the air with nothing below it is taken away. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from ...compiled import njit
+from .planes import FAR, ON_DREAMT, off
+
+ONE = 1.12  # ratio of depths of neighbours up to which they are of one thing
+LEAST = 120  # pixels of a thing that is looked at
+TALL = 4  # pixels of it in a column, at least
+CRUMB = 40  # pixels of a thing that is none, next to a house
+LOWEST = 1.5  # metres, of a house
+FEET = 0.35  # share of its height up to which it starts, above the ground
+EAVES = 0.72  # share of its height to which a column reaches, at least, to be a house's
+WIDE = 9  # columns from which on what is lower, or hangs, is another thing; fewer are a ragged end
+STANDS = 0.8  # share of its columns that reach to the ground
+KNOWN = 8.0  # what counts more in the fit: what was there before
+WAVY, WAVY_EAVES = 0.09, 0.05  # mean shares of one over depth, by which a house's sides and eaves may be off
+WAVY_ALIKE = 0.1  # the same of eaves where it has one colour above and below
+ALIKE = 40.0  # of 255, distance of colours up to which it has
+LOOSE = 0.02  # the same, up to which a point counts whole
+CORNER = 0.5  # share of that of one side down to which two sides have to bring it
+SIDE = 6  # columns of a side, at least
+ROUNDS = 4  # of reweighting
+BESIDE = 5  # columns among which eaves are evened
+RIM = 3  # pixels beside a thing that may be part of it
+AIR = 0.7  # metres above the ground from which on a thing hangs in the air
+GROUND = 0.9  # share of the ground's depth, up to which a foot stands before it
+FOOT = 0.4  # share of its height in the view, below a foot, where the house's colour is not the ground's
+BEFORE = 0.88  # ratio of depths from which on a thing stands before a house
+LEVEL = 1e-3  # upward part of the rays of a level view's middle, at most
+
+
+@dataclass(frozen=True)
+class _House:
+    """where (H, W) bool it was dreamt; columns (n,) that it has when it stands straight; its top and bottom rows (n,)
+    as dreamt; inverse (n,), one over the depth of its sides; height in metres, infinite with its eaves out of view."""
+
+    where: np.ndarray
+    columns: np.ndarray
+    top: np.ndarray
+    bottom: np.ndarray
+    inverse: np.ndarray
+    height: float
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """A level view out of doors: pixels (H, W, 3), depth (H, W), covered (H, W) bool what was there before, up (H,) the
+    upward part of each row's rays, eye: metres above the ground, ground (H, W) its depth, infinite over the horizon."""
+
+    pixels: np.ndarray
+    depth: np.ndarray
+    covered: np.ndarray
+    up: np.ndarray
+    eye: float
+    ground: np.ndarray
+
+    @cached_property
+    def is_ground(self) -> np.ndarray:
+        return off(self.depth, self.ground) <= ON_DREAMT
+
+    @cached_property
+    def is_behind(self) -> np.ndarray:
+        """Ground and sky, without the feet of what stands there."""
+        return (self.is_ground & (self.depth > GROUND * self.ground)) | (self.depth >= FAR)
+
+    @cached_property
+    def _named(self) -> tuple[np.ndarray, np.ndarray]:
+        """The name of the thing in each pixel (H, W), -1 for ground and sky, and the size of each."""
+        names, count = _components(self.depth, (self.depth < FAR) & ~self.is_ground)
+        return names, np.bincount(names[names >= 0], minlength=count)
+
+    @cached_property
+    def things(self) -> list[np.ndarray]:
+        """Where (H, W) bool each of the things stands that are neither ground nor sky, the largest first, without
+        crumbs."""
+        names, sizes = self._named
+        return [names == name for name in np.argsort(-sizes, kind="stable") if sizes[name] >= LEAST]
+
+    @cached_property
+    def is_crumb(self) -> np.ndarray:
+        names, sizes = self._named
+        return (names >= 0) & (np.append(sizes, LEAST)[names] < CRUMB)
+
+
+def straightened(
+    rays: np.ndarray, pixels: np.ndarray, depth: np.ndarray, covered: np.ndarray, eye: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """pixels (H, W, 3) uint8 and depth (H, W) float32 of a view out of doors, whose houses stand straight where they
+    were not covered (H, W) bool, that is, known before; and where (H, W) bool they do. rays (H, W, 3) in the world's
+    axes, whose third is up; eye: metres above the ground. A view that is not level is left as it is."""
+    up, is_house = rays[:, 0, 2], np.zeros(depth.shape, bool)
+    if np.ptp(rays[0, :, 2]) > LEVEL or abs(float(up[0] + up[-1])) > LEVEL:
+        return pixels, depth, is_house
+    ground = np.broadcast_to(np.where(up < 0, eye / np.maximum(-up, 1e-6), np.inf)[:, None], depth.shape)
+    scene = _Scene(pixels.astype(np.int16), depth, covered, up, eye, ground.astype(np.float32))
+    pixels, depth = pixels.copy(), depth.copy()
+    for where in scene.things:
+        if _hangs(scene, where):
+            others = [other for other in scene.things if other is not where]
+            gone = _near(where, RIM, RIM) & ~np.any([covered, *others], 0)
+            _go_on(pixels, depth, gone, scene.is_behind & ~gone)
+            continue
+        for part in _parts(scene, where):
+            house = _fitted(scene, part)
+            if house is not None:
+                _clear(scene, house, pixels, depth)
+                is_house[_put(scene, house, pixels, depth)] = True
+    return pixels, depth, is_house
+
+
+def _hangs(scene: _Scene, where: np.ndarray) -> bool:
+    """Whether a thing hangs in the air, with nothing below that it may stand on, in view or beside it."""
+    columns, _, bottom, depth = _outline(scene, where)
+    if not len(columns) or where[:, [0, -1]].any() or (where & scene.covered).any():
+        return False
+    lowest = (scene.eye + scene.up[bottom] * depth).min()
+    below = np.minimum(bottom + 2, len(where) - 1)
+    return bool(lowest > AIR and scene.is_behind[below, columns].mean() > 0.9)
+
+
+def _parts(scene: _Scene, where: np.ndarray) -> Iterator[np.ndarray]:
+    """A thing `where` (H, W) bool, cut upright where it is a house's no more: where it is much lower, or hangs."""
+    waiting = [where]
+    while waiting:
+        where = waiting.pop()
+        columns, top, _, depth = _outline(scene, where)
+        if len(columns) < WIDE or where.sum() < LEAST or not (where & ~scene.covered).any():
+            continue
+        heights = scene.eye + scene.up[top] * depth
+        fits = (heights > EAVES * np.median(heights)) & (heights < np.median(heights) / EAVES)
+        fits |= top <= 1
+        cuts = [(a, b) for a, b in _runs(~fits) if b - a >= WIDE]
+        if not cuts or cuts == [(0, len(columns))]:
+            yield where
+            continue
+        borders = [0, *(place for cut in cuts for place in cut), len(columns)]
+        for a, b in itertools.pairwise(borders):
+            if b > a:
+                part = np.zeros_like(where)
+                part[:, columns[a:b]] = where[:, columns[a:b]]
+                waiting.append(part)
+
+
+def _outline(scene: _Scene, where: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The columns (n,) in which a thing stands, its top and bottom rows there, and its depth, the median."""
+    columns = np.flatnonzero(where.sum(0) >= TALL)
+    own = where[:, columns]
+    depth = np.ma.median(np.ma.masked_array(scene.depth[:, columns], ~own), axis=0).filled(np.nan)
+    return columns, own.argmax(0), len(own) - 1 - own[::-1].argmax(0), depth.astype(np.float64)
+
+
+def _fitted(scene: _Scene, where: np.ndarray) -> _House | None:
+    """The house that stands `where` (H, W) bool, or None if it is no house."""
+    columns, top, bottom, depth = _outline(scene, where)
+    if len(columns) < WIDE:
+        return None
+    heights, feet = (scene.eye + scene.up[row] * depth for row in (top, bottom))
+    stands = feet < FEET * np.maximum(heights, 1)
+    if np.median(heights) < LOWEST or stands.mean() < STANDS:
+        return None
+    known, is_cut = (where & scene.covered)[:, columns].sum(0) >= TALL, top <= 1
+    shown = known & ~is_cut if (known & ~is_cut).sum() >= SIDE else ~is_cut
+    height = float(np.median(heights[shown])) if shown.sum() >= SIDE else np.inf
+    own = is_cut | (np.isfinite(height) & (heights > EAVES * height))
+    has_eaves = own & ~is_cut & (scene.up[top] > 0.02) & np.isfinite(height)
+    if own.sum() < WIDE:
+        return None
+    eaves = scene.up[top[has_eaves]] / max(height - scene.eye, 0.1)
+    places = np.concatenate([columns[own], columns[has_eaves]]).astype(np.float64)
+    values = np.concatenate([1 / depth[own], eaves])
+    weights = np.where(np.concatenate([known[own], known[has_eaves]]), KNOWN, 1.0)
+    weights[: own.sum()] *= 0.5
+    line = _lines(places, values, weights)
+    wavy = np.abs(_at(line, places) / values - 1).clip(0, 0.3)
+    most = WAVY_ALIKE if _is_alike(scene, where) else WAVY_EAVES
+    if wavy[: own.sum()].mean() > (WAVY if has_eaves.any() else WAVY_EAVES):
+        return None
+    if has_eaves.any() and wavy[own.sum() :].mean() > most:
+        return None
+    inverse = _at(line, columns.astype(np.float64))
+    if inverse.min() <= 1 / FAR:
+        return None
+    foot = np.searchsorted(-scene.up, scene.eye / depth) - 1
+    rows, bottom = np.arange(len(where))[:, None], np.minimum(np.maximum(foot, bottom), len(where) - 1)
+    where = where.copy()
+    where[:, columns] |= (rows > top) & (rows <= bottom) & scene.is_ground[:, columns]
+    return _House(where, columns[own], top[own], bottom[own], inverse[own], height)
+
+
+def _is_alike(scene: _Scene, where: np.ndarray) -> bool:
+    """Whether a thing has one colour above and below, as a tree before a house, or with a trunk, has not."""
+    rows = np.cumsum(where, 0) / np.maximum(where.sum(0), 1)
+    upper, lower = (np.median(scene.pixels[half], 0) for half in (where & (rows < 0.5), where & (rows >= 0.5)))
+    return float(np.linalg.norm(upper - lower)) < ALIKE
+
+
+def _at(line: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """A line (4,) of _lines at places (n,)."""
+    return line[0] + line[1] * places + line[2] * np.maximum(places - line[3], 0)
+
+
+@njit(cache=True, nogil=True)
+def _lines(places, values, weights):
+    """(4,) a, b, c, k of a + b x + c max(x - k, 0), nearest to values (n,) at places (n,): one line, or two that meet
+    at k in a corner that is nearer than both (c < 0), if they are much nearer. Least squares, reweighted so that what
+    is far off counts by its distance alone (Huber 1964)."""
+    best, least = _line(places, values, weights, np.inf)
+    first, last = places.min(), places.max()
+    once = least
+    k = first + SIDE
+    while k <= last - SIDE:
+        line, cost = _line(places, values, weights, k)
+        if line[2] < 0 and cost < min(least, CORNER * once):
+            best, least = line, cost
+        k += 2
+    return best
+
+
+@njit(cache=True, nogil=True)
+def _line(places, values, weights, corner):
+    """The line of _lines with a given corner, infinite for none, and the mean share by which values are off."""
+    size = 2 if np.isinf(corner) else 3
+    counts, row, sums = np.ones(len(places)), np.ones(4), np.empty((3, 4))
+    line = np.zeros(4)
+    line[3] = 0.0 if np.isinf(corner) else corner
+    cost = 0.0
+    for _ in range(ROUNDS):
+        sums[:] = 0
+        for i in range(len(places)):
+            row[1], row[2], row[3] = places[i], max(places[i] - corner, 0.0), values[i]
+            for a in range(size):
+                for b in range(4):
+                    sums[a, b] += weights[i] * counts[i] * row[a] * row[b]
+        _solve(sums, size, line)
+        cost, total = 0.0, 0.0
+        for i in range(len(places)):
+            there = line[0] + line[1] * places[i] + line[2] * max(places[i] - line[3], 0.0)
+            share = min(abs(there / values[i] - 1), 0.3)
+            counts[i] = min(1.0, LOOSE / max(share, 1e-9))
+            cost += weights[i] * share
+            total += weights[i]
+        cost /= total
+    return line, cost
+
+
+@njit(cache=True, nogil=True)
+def _solve(sums, size, out):
+    """Solve the first `size` of sums (3, 4), a symmetric matrix beside its right side, into out, by elimination."""
+    for a in range(size):
+        sums[a, a] += 1e-9
+        for b in range(size):
+            if b != a:
+                share = sums[b, a] / sums[a, a]
+                for c in range(4):
+                    sums[b, c] -= share * sums[a, c]
+    for a in range(size):
+        out[a] = sums[a, 3] / sums[a, a]
+
+
+def _clear(scene: _Scene, house: _House, pixels: np.ndarray, depth: np.ndarray) -> None:
+    """Take a house away from where it was dreamt, and what of its colour lies on the ground before it: ground and sky
+    go on there from beside."""
+    is_ground = scene.is_ground & ~house.where
+    gone = house.where.copy()
+    if is_ground.sum() >= LEAST:
+        rows = np.arange(len(pixels))[:, None]
+        foot = np.searchsorted(-scene.up, scene.eye * house.inverse)
+        below = np.zeros_like(gone)
+        below[:, house.columns] = (rows >= foot) & (rows < foot + FOOT * (foot - house.top))
+        below = _near(below, 0, RIM)
+        own, other = (
+            np.abs(scene.pixels - np.median(scene.pixels[where], 0)).sum(-1) for where in (house.where, is_ground)
+        )
+        gone |= below & (own < other) & is_ground
+    rim, crumbs = _near(house.where, 1, 1) & scene.is_behind, _near(house.where, RIM, RIM) & scene.is_crumb
+    gone = (gone | rim | crumbs) & ~scene.covered
+    _go_on(pixels, depth, gone, scene.is_behind & ~gone)
+
+
+def _put(scene: _Scene, house: _House, pixels: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Put a house where it stands straight, but behind what is before it. Returns the rows and columns (n,) of it."""
+    heights = scene.eye + scene.up[:, None] / house.inverse
+    inside = (heights >= 0) & (heights <= house.height)
+    first, last = inside.argmax(0), len(inside) - 1 - inside[::-1].argmax(0)
+    top = np.where(house.top <= 1, first, _within(house.top))
+    share = (np.arange(len(inside))[:, None] - first) / np.maximum(last - first, 1)
+    source = np.clip(np.rint(top + share * (house.bottom - top)), 0, len(inside) - 1).astype(np.int64)
+    there, now = (1 / house.inverse).astype(np.float32), depth[:, house.columns]
+    is_free = (now > BEFORE * there) | (house.where & (depth == scene.depth))[:, house.columns]
+    rows, places = np.nonzero(inside & is_free & ~scene.covered[:, house.columns])
+    columns = house.columns[places]
+    pixels[rows, columns] = scene.pixels[source[rows, places], columns]
+    depth[rows, columns] = there[places]
+    return rows, columns
+
+
+def _within(top: np.ndarray) -> np.ndarray:
+    """Rows (n,) a little below ragged ones: never above any beside, and without their steps."""
+    lowest = cv2.dilate(top.astype(np.float32)[None], np.ones((1, BESIDE), np.uint8))
+    return cv2.blur(lowest, (BESIDE, 1))[0]
+
+
+def _near(where: np.ndarray, up: int, aside: int) -> np.ndarray:
+    """Where (H, W) bool there is any of `where` so many pixels up, down and aside, or nearer."""
+    return cv2.dilate(where.astype(np.uint8), np.ones((2 * up + 1, 2 * aside + 1), np.uint8)) > 0
+
+
+@njit(cache=True, nogil=True)
+def _go_on(pixels, depth, gone, behind):
+    """Fill `gone` (H, W) bool from `behind` in the same row: with the colours between those to the left and the right,
+    as far as the nearer."""
+    H, W = depth.shape
+    for v in range(H):
+        left, right = -1, 0
+        for u in range(W):
+            if behind[v, u]:
+                left = u
+            if not gone[v, u]:
+                continue
+            right = max(right, u)
+            while right < W and not behind[v, right]:
+                right += 1
+            if left < 0 and right >= W:
+                continue
+            share = 0.0 if right >= W else 1.0 if left < 0 else (u - left) / (right - left)
+            a, b = left if left >= 0 else right, right if right < W else left
+            for k in range(3):
+                pixels[v, u, k] = np.uint8((1 - share) * pixels[v, a, k] + share * pixels[v, b, k] + 0.5)
+            depth[v, u] = depth[v, a] if share < 0.5 else depth[v, b]
+
+
+@njit(cache=True, nogil=True)
+def _components(depth, where):
+    """Names (H, W) int64 of the things `where` (H, W) bool, -1 elsewhere, and how many there are: neighbours are of one
+    if their depths are about the same."""
+    H, W = depth.shape
+    names, waiting, count = np.full((H, W), -1, np.int64), np.empty((H * W, 2), np.int64), 0
+    for first in range(H * W):
+        v, u = first // W, first % W
+        if not where[v, u] or names[v, u] >= 0:
+            continue
+        names[v, u], waiting[0, 0], waiting[0, 1], left = count, v, u, 1
+        while left:
+            left -= 1
+            y, x = waiting[left]
+            for k in range(4):
+                b, a = y + (k == 0) - (k == 1), x + (k == 2) - (k == 3)
+                if b < 0 or b >= H or a < 0 or a >= W or not where[b, a] or names[b, a] >= 0:
+                    continue
+                if depth[b, a] < ONE * depth[y, x] and depth[y, x] < ONE * depth[b, a]:
+                    names[b, a], waiting[left, 0], waiting[left, 1] = count, b, a
+                    left += 1
+        count += 1
+    return names, count
+
+
+def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
