@@ -162,8 +162,16 @@ def _outline(scene: _Scene, where: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     """The columns (n,) in which a thing stands, its top and bottom rows there, and its depth, the median."""
     columns = np.flatnonzero(where.sum(0) >= TALL)
     own = where[:, columns]
-    depth = np.ma.median(np.ma.masked_array(scene.depth[:, columns], ~own), axis=0).filled(np.nan)
-    return columns, own.argmax(0), len(own) - 1 - own[::-1].argmax(0), depth.astype(np.float64)
+    return columns, own.argmax(0), len(own) - 1 - own[::-1].argmax(0), _medians(scene.depth, where, columns)
+
+
+@njit(cache=True, nogil=True)
+def _medians(depth, where, columns):
+    """(n,) float64: the median of depth (H, W) in each of the columns (n,), of its pixels `where` (H, W) bool."""
+    out = np.empty(len(columns))
+    for i in range(len(columns)):
+        out[i] = np.median(depth[:, columns[i]][where[:, columns[i]]])
+    return out
 
 
 def _fitted(scene: _Scene, where: np.ndarray) -> _House | None:
