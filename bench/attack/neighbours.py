@@ -21,10 +21,11 @@ from .apart import apart
 from .findings import Finding
 from .nonsense import GREETING
 from .served import Served, port_of
-from .walkers import KEYS, Walker
+from .walkers import KEYS, Seen, Walker
 
 KEPT_RATE = 0.5
 ROUNDS = 2
+WARM = 20  # frames of a first walk, which do not count
 FORWARD = parse_action("move forward")
 Hostile = Callable[[str, str, float], int]
 
@@ -227,52 +228,59 @@ DREAM: tuple[Hostile, ...] = (walks, opens, begins_with_picture_bombs, saves, lo
 
 
 def measure(*, seconds: float, is_truth: bool) -> list[Finding]:
-    """Each of them for so long, ROUNDS times, and as long without before, between and after."""
+    """Each of them for so long, ROUNDS times, beside a walk that is walked alone as well."""
     world, findings = ("truth", "dream")[not is_truth], []
     ways = TRUTH if is_truth else DREAM
     for hostile in counted(ways, f"{world}: ways to trouble a neighbour", len(ways)):
-        with Served(is_truth=is_truth, has_page=True) as served, Walker(served.address) as walker:
-            walker.wait_for(20)
-            findings.append(_beside(hostile, served, walker, seconds, world))
+        with Served(is_truth=is_truth, has_page=True) as served:
+            findings.append(_beside(hostile, served, seconds, world))
     return findings
 
 
-def _beside(hostile: Hostile, served: Served, walker: Walker, seconds: float, world: str) -> Finding:
-    """What one of them leaves the walker. By turns, for a machine that others use is not as quick one minute as the
-    next."""
-    quiet, during, acts, memory_mb = [_rested(seconds)], [], 0, [served.memory_mb]
+def _beside(hostile: Hostile, served: Served, seconds: float, world: str) -> Finding:
+    """What one of them leaves a walker: one walk is walked beside it and then alone, by turns, and the same steps of
+    both are compared. Steps of a dream cost what the place costs that they lead to; those of other walks, or of other
+    parts of one, are no measure."""
+    with Walker(served.address) as walker:
+        walker.wait_for(WARM)
+    rounds, memory_mb = [], [served.memory_mb]
     for _ in range(ROUNDS):
-        done = apart(hostile, served.address, served.page, seconds)
-        during.append((done.began, done.ended))
-        acts += done.value
+        with Walker(served.address) as walker:
+            walker.wait_for(1)
+            done = apart(hostile, served.address, served.page, seconds)
+            beside = walker.seen[:]
         memory_mb.append(served.memory_mb)
-        quiet.append(_rested(seconds))
-    quiet_per_s, during_per_s = _mean_rate(walker, quiet), _mean_rate(walker, during)
+        with Walker(served.address) as walker:
+            walker.wait_for(len(beside))
+            alone = walker.seen[:]
+        rounds.append((*_same_steps(beside, alone, done.began, done.ended), done))
+    during_s, quiet_s = (sum(one[k] for one in rounds) for k in (0, 1))
     kind = f"{world}, beside one that {hostile.__name__.replace('_', ' ')}: the walker's rate, during / quiet"
     return Finding.at_least(
         kind,
-        during_per_s / quiet_per_s if served.is_alive else 0.0,
+        quiet_s / during_s if served.is_alive and during_s else 0.0,
         KEPT_RATE,
         "times",
-        quiet_per_s=[round(walker.rate(*times), 2) for times in quiet],
-        during_per_s=[round(walker.rate(*times), 2) for times in during],
-        seconds=[round(end - began, 1) for began, end in during],
-        acts=acts,
+        quiet_per_s=[round(steps / quiet, 2) for _, quiet, steps, _ in rounds],
+        during_per_s=[round(steps / during, 2) for during, _, steps, _ in rounds],
+        seconds=[round(done.ended - done.began, 1) for *_, done in rounds],
+        acts=sum(done.value for *_, done in rounds),
         memory_mb=memory_mb,
         what=" ".join((hostile.__doc__ or "").split()),
     )
 
 
-def _rested(seconds: float) -> tuple[float, float]:
-    """When a while in which nobody troubles anybody began and ended."""
-    began = time.monotonic()
-    time.sleep(seconds)
-    return began, time.monotonic()
-
-
-def _mean_rate(walker: Walker, times: list[tuple[float, float]]) -> float:
-    """Frames a second over several whiles."""
-    return sum(walker.rate(*span) * (span[1] - span[0]) for span in times) / sum(end - began for began, end in times)
+def _same_steps(beside: list[Seen], alone: list[Seen], began: float, ended: float) -> tuple[float, float, int]:
+    """The seconds that the steps which were walked in a while took, and those that the same took alone, and how many
+    they are. The last one counts as far as it got: who gets no frame at all has a rate of next to nothing."""
+    times, quiet = [seen.at for seen in beside], [seen.at for seen in alone]
+    inside = [k for k in range(1, min(len(times), len(quiet))) if times[k - 1] >= began and times[k] <= ended]
+    if not inside:
+        return ended - began, min(quiet[1] - quiet[0], ended - began), 1
+    first, last = inside[0] - 1, inside[-1]
+    next_s = quiet[last + 1] - quiet[last] if last + 1 < len(quiet) else ended - times[last]
+    waited_s = max(0.0, ended - times[last] - next_s)
+    return times[last] - times[first] + waited_s, quiet[last] - quiet[first], len(inside)
 
 
 def _until(seconds: float, pause_s: float, act: Callable[[], object]) -> int:

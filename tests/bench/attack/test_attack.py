@@ -1,12 +1,16 @@
-"""The bench of a server under attack: its nonsense knows every message, and every answer that is owed is counted."""
+"""The bench of a server under attack: its nonsense knows every message, every answer that is owed is counted, and what
+a neighbour costs is told by the same steps."""
 
 from __future__ import annotations
 
 import random
 
 import msgpack
+import numpy as np
 import pytest
 from roam.bench.attack import malformed, nonsense
+from roam.bench.attack.neighbours import _same_steps
+from roam.bench.attack.walkers import Seen
 from roam.viewer.server.gateway import Gateway
 from roam.viewer.server.server import Server
 from roam.viewer.wire import protocol as p
@@ -36,3 +40,26 @@ def test_every_message_of_a_flood_that_an_answer_is_owed_to_has_one():
             tally = flood(target, 60, 3)
             assert (tally.sent, tally.answered) == (60, tally.owed)
             assert tally.owed >= 20
+
+
+def walked(spacings: list[float], start: float = 100.0) -> list[Seen]:
+    """Frames of a walk with these seconds from one to the next."""
+    times = start + np.cumsum([0.0, *spacings])
+    return [Seen(at, 0.0, k) for k, at in enumerate(times)]
+
+
+@pytest.mark.parametrize("slower", [1.0, 2.0, 5.0])
+def test_a_neighbours_cost_is_told_by_the_same_steps(slower):
+    """Whatever single steps cost: a walk that leads through dear places was taken for one that is held up."""
+    costs = [0.05, 0.05, 0.3, 0.05, 0.4, 0.1, 0.5, 0.05, 0.05, 0.6, 0.05, 0.3]
+    beside, alone = walked([slower * cost for cost in costs[:9]]), walked(costs, start=900.0)
+    during_s, quiet_s, steps = _same_steps(beside, alone, beside[2].at, beside[8].at)
+    assert during_s / quiet_s == pytest.approx(slower) and steps == 6
+
+
+def test_who_gets_no_frames_is_no_quick_walker():
+    alone = walked([0.05] * 40, start=900.0)
+    during_s, quiet_s, _ = _same_steps(walked([0.05, 0.05]), alone, 100.2, 110.2)
+    assert quiet_s / during_s < 0.01
+    during_s, quiet_s, _ = _same_steps(walked([0.05] * 6), alone, 100.0, 110.0)
+    assert quiet_s / during_s < 0.05
