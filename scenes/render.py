@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..world.axes import in_axes, on_screen
 from ..world.compiled import njit
 from ..world.pose import Camera, Pose
 from .place import FAR, Place, TrueView
@@ -153,8 +154,7 @@ def _screen_bounds(i, solids, eye, width, height):
         wx = center[0] + trig[0] * lx - trig[1] * ly - position[0]
         wy = center[1] + trig[1] * lx + trig[0] * ly - position[1]
         wz = center[2] + lz - position[2]
-        for a in range(3):
-            corners[k, a] = rotation[0, a] * wx + rotation[1, a] * wy + rotation[2, a] * wz
+        corners[k, 0], corners[k, 1], corners[k, 2] = in_axes(rotation, wx, wy, wz)
     low_u, low_v, high_u, high_v = 1e9, 1e9, -1e9, -1e9
     for k in range(8):
         for bit in range(3):
@@ -165,7 +165,7 @@ def _screen_bounds(i, solids, eye, width, height):
                     continue
                 f = (NEAR - z) / (corners[j, 2] - z)
                 x, y, z = x + f * (corners[j, 0] - x), y + f * (corners[j, 1] - y), NEAR
-            u, v = x / z * focal + width / 2, y / z * focal + height / 2
+            u, v = on_screen(x, z, focal, width), on_screen(y, z, focal, height)
             low_u, high_u = min(low_u, u), max(high_u, u)
             low_v, high_v = min(low_v, v), max(high_v, v)
     out[0] = int(min(max(math.floor(low_u), 0), width))

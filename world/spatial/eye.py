@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..axes import along, in_axes, on_screen
 from ..compiled import njit
 from ..pose import Camera
-from .axes import along, in_axes, on_screen
 from .holes import fill, num_sums
 from .ready import EMPTY, FLAT, FLAT_QUARTERS, KIND, QUARTER, RIM, SIDE, SMOOTH, WHOLE
 from .surfaces import APART, NEAR, is_one

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..axes import along
 from ..compiled import njit
-from .axes import along
 from .pieces import APART, LEVEL
 
 NEAR = 0.05  # metres, before which nothing is drawn

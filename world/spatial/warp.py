@@ -14,9 +14,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from ..axes import in_axes, on_screen
 from ..compiled import njit
 from ..pose import Camera, Pose
-from .axes import in_axes, on_screen
 from .smoothing import LOOK, STEEP, smoothed
 from .surfaces import APART, NEAR, draw, is_one
 
