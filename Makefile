@@ -10,19 +10,22 @@ TESTED := .venv/.ready-to-test
 # three processes, for some tests wait, each file of tests in one of them, the longest first (tests/conftest.py), and
 # one thread each: make test JOBS=8
 SHARED := -n $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder
+# Tests with types read beside them, for which a fresh clone takes a core a minute; what is wrong with those is said last.
+with_types = $(MAKE) --no-print-directory types > .venv/types.txt 2>&1 & types=$$!; \
+	$(1); failed=$$?; wait $$types || failed=1; cat .venv/types.txt; exit $$failed
 # What torch computes on a CPU. Not what a processor's instructions have no part in: Triton's kernels in its interpreter
 # (numpy) and compiled for GPUs; world/spatial, which numba compiles for the processor that it finds.
 KERNELS := tests/kernels $(addprefix --ignore=tests/kernels/test_,interpreter.py compile.py)
 NUMERIC := $(KERNELS) $(addprefix tests/world/,tokens/test_depth.py transformer/test_passes.py spatial/test_parts.py \
 	test_dreaming.py test_session.py)
 
-.PHONY: play test test-all test-engines test-isa mutants lint docs setup
+.PHONY: play test test-all test-engines test-isa mutants lint style types docs setup
 play: $(STAMP)
 	@echo "Opening a world; with no screen it walks by itself. Escape quits, H shows the keys."
 	$(BIN)/roam play $(ARGS)
 
-test: lint $(TESTED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs $(SHARED) $(ARGS)
+test: style $(TESTED)
+	$(call with_types,OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs $(SHARED) $(ARGS))
 
 # The clients in the real thing: what Debian's packages have is installed first; Godot 4 by tests/engines/godot4.sh.
 test-engines: $(TESTED)
@@ -31,8 +34,9 @@ test-engines: $(TESTED)
 		$(ARGS)
 
 # What is marked slow as well, which .ci/run runs too, and the soaks, a minute or more each: WITHOUT=soak leaves those out.
-test-all: lint $(TESTED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs $(SHARED) -m "$(if $(WITHOUT),not $(WITHOUT) and) (slow or not slow or soak)" $(ARGS)
+test-all: style $(TESTED)
+	$(call with_types,OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs $(SHARED) \
+		-m "$(if $(WITHOUT),not $(WITHOUT) and) (slow or not slow or soak)" $(ARGS))
 
 # AVX2 without bf16, as most laptops have; then no vector instructions at all, as far as torch lets itself be held.
 test-isa: $(TESTED)
@@ -44,9 +48,13 @@ test-isa: $(TESTED)
 mutants: $(TESTED)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation.py --seed $(or $(SEED),1) $(ARGS)
 
-lint: $(STAMP)
+lint: style types
+
+style: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
+
+types: $(STAMP)
 	mkdir -p build/types && ln -sfn ../.. build/types/roam
 	$(BIN)/mypy -p roam.kernels -p roam.scenes -p roam.world -p roam.viewer -p roam.bench
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..world.action import Action, ActionError, dream_at
 from ..world.frame import Frame, Rollout, walk
-from ..world.pose import Camera, Pose
+from ..world.pose import Camera, Motion, Pose
 from ..world.records import known_pose_of, motion_of, motion_row, pose_row
 from ..world.sight import Gaze, LookError, Piece, Sight, unit
 from ..world.spatial.pieces import number_of, piece_of
@@ -101,6 +101,10 @@ class SceneSession:
         self._poses.append(self._next(action))
         self._actions.append(action)
         self._frame = None
+
+    def walked(self, pose: Pose, motion: Motion) -> Pose:
+        """The pose that a motion leads to from a pose, as far as the place lets it."""
+        return self.scene.walked(pose, motion)
 
     def rollout(self, actions: Iterable[Action]) -> Rollout:
         return walk(self, actions)
@@ -188,7 +192,7 @@ class SceneSession:
         return self._after(self._poses[-1], action)
 
     def _after(self, pose: Pose, action: Action) -> Pose:
-        return pose if action.at is not None else self.scene.walked(pose, action.known_motion)
+        return pose if action.at is not None else self.walked(pose, action.known_motion)
 
     def _look(self, index: int, pose: Pose) -> Frame:
         view = render(self.scene, pose, self.camera)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..world.axes import in_axes, on_screen
 from ..world.compiled import njit
 from ..world.pose import Camera, Pose
 from .place import FAR, Place, TrueView
@@ -104,12 +105,12 @@ def _cast(eye, solids, look, out_pixels, out_depth, out_ids):
                 for sub in range(4):
                     fu, fv = u + 0.25 + 0.5 * (sub % 2), v + 0.25 + 0.5 * (sub // 2)
                     _ray(eye.rotation, (fu - width / 2) / eye.focal, (fv - height / 2) / eye.focal, ray)
-                    t, i, side = _first_hit(eye.position, ray, u, v, solids)
-                    _shade(t, i, side, eye.position, ray, eye.focal * 2, solids, look, color)
+                    met = _first_hit(eye.position, ray, u, v, solids)
+                    _shade(met, eye.position, ray, eye.focal * 2, solids, look, color)
                     total += color * 0.25
             else:
                 _ray(eye.rotation, (u + 0.5 - width / 2) / eye.focal, (v + 0.5 - height / 2) / eye.focal, ray)
-                _shade(nearest[v, u], i, face[v, u], eye.position, ray, eye.focal, solids, look, total)
+                _shade((nearest[v, u], i, face[v, u]), eye.position, ray, eye.focal, solids, look, total)
             for k in range(3):
                 out_pixels[v, u, k] = np.uint8(min(max(total[k], 0.0), 1.0) * 255 + 0.5)
 
@@ -120,9 +121,8 @@ def _find(eye, solids, nearest, hit, face):
     height, width = nearest.shape
     position, rotation, focal = eye
     for i in range(solids.shapes.shape[0]):
-        turn, bounds = solids.trig[i], solids.bounds[i]
-        turn[0], turn[1] = math.cos(solids.yaws[i]), math.sin(solids.yaws[i])
-        _screen_bounds(position, rotation, focal, width, height, solids.centers[i], solids.halves[i], turn, bounds)
+        solids.trig[i, 0], solids.trig[i, 1] = math.cos(solids.yaws[i]), math.sin(solids.yaws[i])
+        _screen_bounds(i, solids, eye, width, height)
     ray = np.empty(3)
     for v in range(height):
         for u in range(width):
@@ -142,18 +142,19 @@ def _ray(rotation, x, y, out):
 
 
 @njit(cache=True, nogil=True)
-def _screen_bounds(eye, rotation, focal, width, height, center, half, trig, out):
-    """The pixels (u0, v0, u1, v1) that a solid's box can touch; its edges are clipped at the near plane."""
+def _screen_bounds(i, solids, eye, width, height):
+    """Find the pixels (u0, v0, u1, v1) that the box of solid i can touch; its edges are clipped at the near plane."""
+    position, rotation, focal = eye
+    center, half, trig, out = solids.centers[i], solids.halves[i], solids.trig[i], solids.bounds[i]
     corners = np.empty((8, 3))
     for k in range(8):
         lx = half[0] if k & 1 else -half[0]
         ly = half[1] if k & 2 else -half[1]
         lz = half[2] if k & 4 else -half[2]
-        wx = center[0] + trig[0] * lx - trig[1] * ly - eye[0]
-        wy = center[1] + trig[1] * lx + trig[0] * ly - eye[1]
-        wz = center[2] + lz - eye[2]
-        for a in range(3):
-            corners[k, a] = rotation[0, a] * wx + rotation[1, a] * wy + rotation[2, a] * wz
+        wx = center[0] + trig[0] * lx - trig[1] * ly - position[0]
+        wy = center[1] + trig[1] * lx + trig[0] * ly - position[1]
+        wz = center[2] + lz - position[2]
+        corners[k, 0], corners[k, 1], corners[k, 2] = in_axes(rotation, wx, wy, wz)
     low_u, low_v, high_u, high_v = 1e9, 1e9, -1e9, -1e9
     for k in range(8):
         for bit in range(3):
@@ -164,7 +165,7 @@ def _screen_bounds(eye, rotation, focal, width, height, center, half, trig, out)
                     continue
                 f = (NEAR - z) / (corners[j, 2] - z)
                 x, y, z = x + f * (corners[j, 0] - x), y + f * (corners[j, 1] - y), NEAR
-            u, v = x / z * focal + width / 2, y / z * focal + height / 2
+            u, v = on_screen(x, z, focal, width), on_screen(y, z, focal, height)
             low_u, high_u = min(low_u, u), max(high_u, u)
             low_v, high_v = min(low_v, v), max(high_v, v)
     out[0] = int(min(max(math.floor(low_u), 0), width))
@@ -184,19 +185,9 @@ def _first_hit(eye, ray, u, v, solids):
         if bounds[i, 0] <= u < bounds[i, 2] and bounds[i, 1] <= v < bounds[i, 3]:
             c, s = trig[i, 0], trig[i, 1]
             wx, wy = eye[0] - centers[i, 0], eye[1] - centers[i, 1]
-            ti, side = _hit_local(
-                shapes[i],
-                c * wx + s * wy,
-                -s * wx + c * wy,
-                eye[2] - centers[i, 2],
-                c * ray[0] + s * ray[1],
-                -s * ray[0] + c * ray[1],
-                ray[2],
-                halves[i, 0],
-                halves[i, 1],
-                halves[i, 2],
-                t,
-            )
+            origin = (c * wx + s * wy, -s * wx + c * wy, eye[2] - centers[i, 2])
+            towards = (c * ray[0] + s * ray[1], -s * ray[0] + c * ray[1], ray[2])
+            ti, side = _hit_local(shapes[i], origin, towards, (halves[i, 0], halves[i, 1], halves[i, 2]), t)
             if ti < t:
                 t, hit, face = ti, i, side
     return t, hit, face
@@ -214,9 +205,9 @@ def _cast_solid(i, solids, eye, nearest, hit, face):
         solids.trig[i],
         solids.bounds[i],
     )
-    c, s, h0, h1, h2 = trig[0], trig[1], half[0], half[1], half[2]
+    c, s, own_half = trig[0], trig[1], (half[0], half[1], half[2])
     wx, wy, oz = position[0] - center[0], position[1] - center[1], position[2] - center[2]
-    ox, oy = c * wx + s * wy, -s * wx + c * wy
+    origin = (c * wx + s * wy, -s * wx + c * wy, oz)
     ax, ay, az = c * rotation[0, 0] + s * rotation[1, 0], -s * rotation[0, 0] + c * rotation[1, 0], rotation[2, 0]
     bx, by, bz = c * rotation[0, 1] + s * rotation[1, 1], -s * rotation[0, 1] + c * rotation[1, 1], rotation[2, 1]
     fx, fy, fz = c * rotation[0, 2] + s * rotation[1, 2], -s * rotation[0, 2] + c * rotation[1, 2], rotation[2, 2]
@@ -225,25 +216,27 @@ def _cast_solid(i, solids, eye, nearest, hit, face):
         rx, ry, rz = bx * y + fx, by * y + fy, bz * y + fz
         for u in range(bound[0], bound[2]):
             x = (u + 0.5 - width / 2) / focal
-            t, side = _hit_local(shape, ox, oy, oz, ax * x + rx, ay * x + ry, az * x + rz, h0, h1, h2, nearest[v, u])
+            ray = (ax * x + rx, ay * x + ry, az * x + rz)
+            t, side = _hit_local(shape, origin, ray, own_half, nearest[v, u])
             if t < nearest[v, u]:
                 nearest[v, u], hit[v, u], face[v, u] = t, i, side
 
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
-def _hit_local(shape, ox, oy, oz, dx, dy, dz, h0, h1, h2, limit):
+def _hit_local(shape, origin, ray, half, limit):
     """Depth of the first hit beyond NEAR and before `limit` (or FAR) and its face: 0, 1 +-x; 2, 3 +-y; 4, 5 +-z.
-    Origin, direction and half sizes are in the solid's own axes."""
+    Origin, ray and half sizes are in the solid's own axes."""
     if shape == BOX:
-        return _hit_box(ox, oy, oz, dx, dy, dz, h0, h1, h2, limit)
+        return _hit_box(origin, ray, half, limit)
     if shape == CYLINDER:
-        return _hit_cylinder(ox, oy, oz, dx, dy, dz, h0, h2, limit)
-    return _hit_ellipsoid(ox / h0, oy / h1, oz / h2, dx / h0, dy / h1, dz / h2, limit)
+        return _hit_cylinder(origin, ray, half, limit)
+    return _hit_ellipsoid(origin, ray, half, limit)
 
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
-def _hit_box(ox, oy, oz, dx, dy, dz, h0, h1, h2, limit):
+def _hit_box(origin, ray, half, limit):
     """The slab test; a direction of zero is nudged, which moves the hit by less than a nanometre."""
+    (ox, oy, oz), (dx, dy, dz), (h0, h1, h2) = origin, ray, half
     ix = 1.0 / (dx if abs(dx) > _NOTHING else _NOTHING)
     iy = 1.0 / (dy if abs(dy) > _NOTHING else _NOTHING)
     iz = 1.0 / (dz if abs(dz) > _NOTHING else _NOTHING)
@@ -260,7 +253,8 @@ def _hit_box(ox, oy, oz, dx, dy, dz, h0, h1, h2, limit):
 
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
-def _hit_cylinder(ox, oy, oz, dx, dy, dz, r, h2, limit):
+def _hit_cylinder(origin, ray, half, limit):
+    (ox, oy, oz), (dx, dy, dz), (r, _, h2) = origin, ray, half
     best, side = FAR, 0
     a, b, q = dx * dx + dy * dy, ox * dx + oy * dy, ox * ox + oy * oy - r * r
     disc = b * b - a * q
@@ -276,7 +270,10 @@ def _hit_cylinder(ox, oy, oz, dx, dy, dz, r, h2, limit):
 
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
-def _hit_ellipsoid(ox, oy, oz, dx, dy, dz, limit):
+def _hit_ellipsoid(origin, ray, half, limit):
+    """The hit of a unit sphere, into which the ellipsoid is shrunk."""
+    ox, oy, oz = origin[0] / half[0], origin[1] / half[1], origin[2] / half[2]
+    dx, dy, dz = ray[0] / half[0], ray[1] / half[1], ray[2] / half[2]
     a, b, q = dx * dx + dy * dy + dz * dz, ox * dx + oy * dy + oz * dz, ox * ox + oy * oy + oz * oz - 1
     disc = b * b - a * q
     if disc < 0:
@@ -298,8 +295,10 @@ def _is_edge(hit, face, v, u):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _shade(t, i, side, eye, ray, focal, solids, look, out):
-    """The colour of where a ray meets solid i, the ground or the sky, textures averaged over the pixel's footprint."""
+def _shade(met, eye, ray, focal, solids, look, out):
+    """The colour of where a ray meets a solid, the ground or the sky, textures averaged over the pixel's footprint.
+    met: how far, what and which face."""
+    t, i, side = met
     sky, light, colors = look.sky, look.light, look.colors
     centers, halves, trig, shapes = solids.centers, solids.halves, solids.trig, solids.shapes
     length = math.sqrt(ray[0] ** 2 + ray[1] ** 2 + ray[2] ** 2)

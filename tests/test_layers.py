@@ -19,9 +19,10 @@ WORDS = {"world.words.grammar", "world.words.amounts", "world.words.clauses", "w
 FLOOR = {"world.pose", "world.action", "world.frame", "world.records", "world.options"} | WORDS
 FLOOR |= {"world.sight", "world.spatial.pieces"}
 COMPILED = "world.compiled"  # beside the floor: whatever compiles for the CPU does so by it
+AXES = "world.axes"  # beside it too: a camera's axes and its picture, for what is compiled
 # the order of the tree: a file may import its own row and the rows before it
 WORLD_ROWS = (
-    {"pose", "words", "action", "frame", "sight", "records", "options", "compiled", "side_by_side"},
+    {"pose", "words", "action", "frame", "sight", "records", "options", "compiled", "axes", "side_by_side"},
     {"config", "tokens.vocabulary", "spatial"},
     {"tokens.text", "tokens.vision", "emu.text", "emu.ibq"},
     {"tokens"},
@@ -91,17 +92,29 @@ def module(path: Path) -> str:
 
 
 @cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imports(path: Path) -> tuple[Import, ...]:
     return tuple(_imports(path))
 
 
 def _imports(path: Path) -> Iterator[Import]:
-    tree = ast.parse(path.read_text())
-    later = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) or is_typing(n)]
-    lazy = {node for outer in later for node in ast.walk(outer)}
-    for node in ast.walk(tree):
+    for node, is_lazy in statements(tree(path), False):
         for target, is_ours in targets(node, path):
-            yield Import(path, node.lineno, target, is_ours, node in lazy)
+            yield Import(path, node.lineno, target, is_ours, is_lazy)
+
+
+def statements(node: ast.AST, is_lazy: bool) -> Iterator[tuple[ast.stmt, bool]]:
+    """Every statement in a node, and whether it is done later than its file is imported, or never."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt):
+            yield child, is_lazy
+        if not isinstance(child, ast.expr):  # which holds no statement
+            later = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) or is_typing(child)
+            yield from statements(child, is_lazy or later)
 
 
 def is_typing(node: ast.AST) -> bool:
@@ -174,7 +187,7 @@ def test_what_is_compiled_for_the_cpu_goes_through_one_file():
 
 
 def test_scenes_know_the_floor_and_no_model():
-    known = FLOOR | {"scenes", COMPILED}
+    known = FLOOR | {"scenes", COMPILED, AXES}
     bad = [
         i
         for i in all_imports("scenes")
@@ -270,8 +283,8 @@ def test_files_and_functions_are_short_and_folders_small():
 
 
 def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
-    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-    return [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    found = (node for node, _ in statements(tree(path), False))
+    return [node for node in found if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
 def test_every_folder_of_code_is_a_package_of_at_most_sixteen_files():
@@ -294,7 +307,7 @@ def test_nothing_but_tables_of_numbers_is_kept_from_the_formatter():
         ]
         if not lines:
             continue
-        ends = {node.end_lineno: node for node in ast.parse(text).body if isinstance(node, ast.Assign)}
+        ends = {node.end_lineno: node for node in tree(path).body if isinstance(node, ast.Assign)}
         found = {ast.unparse(ends[n].targets[0]) if n in ends else f"line {n}" for n in lines}
         wrong = found - TABLES.get(path.relative_to(ROOT).as_posix(), set())
         assert not wrong, f"{path} keeps {sorted(wrong)} from the formatter: only tables named in TABLES may be"
@@ -307,7 +320,7 @@ def test_tests_reach_into_no_private_state():
 
 def private_names(path: Path) -> Iterator[tuple[int, str]]:
     """What a file names of others that begins with one underscore: attributes, imports, and names to be patched."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Attribute):
             is_own = not PRIVATE.match(node.attr) or ast.unparse(node.value) in ("self", "cls", "os")
             names = [] if is_own else [node.attr]

@@ -35,7 +35,7 @@ def test_its_figures_are_those_that_imagining_left_for_the_weights_that_ship():
 
 
 def test_the_page_of_figures_has_those_that_the_quick_benchmark_left_for_the_weights_that_ship():
-    from roam.bench.quick import markdown
+    from roam.bench.quick_report import markdown
     from roam.world.checkpoint import load_checkpoint
 
     report = report_of("quick-*.json")

@@ -16,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from .action import Action
-from .pose import Camera, Pose
+from .pose import Camera, Motion, Pose
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,13 @@ class Retracing(Protocol):
     """An explorer that can do a step again without making its frame, until somebody asks for `frame`."""
 
     def retrace(self, action: Action) -> None: ...
+
+
+@runtime_checkable
+class Solid(Protocol):
+    """An explorer that knows where a motion leads: what is solid stops it, as far as that is known."""
+
+    def walked(self, pose: Pose, motion: Motion) -> Pose: ...
 
 
 @runtime_checkable

@@ -229,7 +229,7 @@ def results_of(job: Job) -> tuple[list[EpisodeResult], dict[str, dict]]:
             _MODELS[spec] = open_model(spec)
         try:
             lines.append(_result(job, spec, _MODELS[spec], truth))
-            about[spec] = getattr(_MODELS[spec], "about", {})
+            about[spec] = _MODELS[spec].about
         except Exception as error:  # a model of anyone's: whatever it raises is its result
             lines.append(replace(blank(spec, job.episode), error=f"{error!r}\n{traceback.format_exc(limit=-3)}"))
     return lines, about

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from roam.bench import quick
+from roam.bench import quick, quick_report
 from roam.bench.machine import Machine
 from roam.world.action import parse_action
 
@@ -52,7 +52,7 @@ def report(gain):
 
 
 def test_a_good_model_meets_every_goal_and_a_bad_one_fails_each_goal_of_quality():
-    good, bad = quick.goals(report(3.0)), quick.goals(report(-6.0))
+    good, bad = quick_report.goals(report(3.0)), quick_report.goals(report(-6.0))
     assert all(goal["met"] for goal in good.values())
     failed = {name for name, goal in bad.items() if not goal["met"]}
     assert {name for name in bad if "over" in name or "gain" in name or "DiDA less" in name} <= failed
@@ -65,7 +65,7 @@ def test_a_machine_names_itself():
 
 def test_the_tables_for_people_hold_every_row_and_goal():
     full = report(3.0) | {"scenes": 2, "machine": {"cpu": "a", "cores": 2, "gpu": None, "python": "3", "torch": "2"}}
-    full["goals"] = quick.goals(full)
-    text = quick.markdown(full)
+    full["goals"] = quick_report.goals(full)
+    text = quick_report.markdown(full)
     assert all(f"| {name} |" in text for name in (*full["one_step"], *full["rollout"], *full["goals"]))
     assert "no GPU" in text and "| no |" not in text

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...world.frame import Explorer, Frame
+from ...world.frame import Explorer, Frame, Solid
 from ...world.options import DreamOptions, OfficialOptions
 from ...world.pose import Camera, Motion, Pose
 from ..files.pictures import PictureError, degrees_across, read_picture
@@ -179,13 +179,12 @@ class Opener:
 
     def _named(self, start: Start, world: str) -> Place:
         """A world that others made, or a dream that begins with what is seen where one enters it."""
-        from ...scenes.explorer import SceneSession
         from ...scenes.opening import open_explorer
 
         if start.truth:
             true = open_explorer(world, start.seed)
-            if isinstance(true, SceneSession):
-                return Place(start, true, true.scene.walked)
+            if isinstance(true, Solid):
+                return Place(start, true, true.walked)
             return Place(start, true, Pose.moved, reads_words=True, note=_note(true.frame))
         side = self.engine.frame_side
         true = open_explorer(world, start.seed, Camera(side, side))
@@ -252,7 +251,7 @@ class Opener:
             session = load_scene_session(save)
             scene = session.scene if isinstance(session.scene, Scene) else None
             known = replace(start, truth=True, family=scene.family if scene else None)
-            return Place(known, session, session.scene.walked, scene=scene)
+            return Place(known, session, session.walked, scene=scene)
         if _is_env_save(save):
             from ...scenes.env.session import load_env_session
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..axes import along, in_axes, on_screen
 from ..compiled import njit
 from ..pose import Camera
-from .axes import along, in_axes, on_screen
 from .holes import fill, num_sums
 from .ready import EMPTY, FLAT, FLAT_QUARTERS, KIND, QUARTER, RIM, SIDE, SMOOTH, WHOLE
 from .surfaces import APART, NEAR, is_one
@@ -24,10 +24,31 @@ LARGE_PX = np.float32(32)  # of a block whose corners do not say enough of where
 SQUARE_PX = 0.2  # by which a tile may be off a parallelogram and still be drawn as one
 SPARSE, ENOUGH = 2, 12  # pixels between those by which a view is judged, and how many of them must add something
 OFF_PICTURE_PX, LEAST_AREA_PX = np.float32(1e9), np.float32(1e-9)  # farther than any point; a triangle seen edge-on
-# How far a tile is drawn along its sides, in shares of them, and to which sum of both (3 and 2 never limit): over its
-# edges, for rounding leaves gaps, and farther where it is a parallelogram only to within SQUARE_PX.
-SQUARE_LEAST, SQUARE_MOST, SQUARE_SUM = np.float32(-0.02), np.float32(1.02), np.float32(3)
-HALF_LEAST, HALF_MOST, HALF_SUM = np.float32(-1e-4), np.float32(2), np.float32(1.0001)
+
+
+class Reach(NamedTuple):
+    """How far a tile is drawn along its sides, from `least` to `most`, in shares of them, and to which sum of both."""
+
+    least: np.float32
+    most: np.float32
+    most_sum: np.float32
+
+
+# Over its edges, for rounding leaves gaps, and farther where a tile is a parallelogram only to within SQUARE_PX; a sum
+# of 3, and a share of 2, never limit.
+SQUARE = Reach(np.float32(-0.02), np.float32(1.02), np.float32(3))
+HALF = Reach(np.float32(-1e-4), np.float32(2), np.float32(1.0001))
+
+
+class Ways(NamedTuple):
+    """From n views to an eye: slots (n,) int64, where each is ready; turns (n, 3, 3) and shifts (n, 3) metres, float32,
+    lead from its axes to the eye's; focal and focal_out: that of the views' camera and the eye's, in pixels."""
+
+    slots: np.ndarray
+    turns: np.ndarray
+    shifts: np.ndarray
+    focal: float
+    focal_out: float
 
 
 class Scratch(NamedTuple):
@@ -51,66 +72,70 @@ class Scratch(NamedTuple):
         )
 
 
+class Lens(NamedTuple):
+    """From a view's pixels to an eye's picture of h x w: scale, one over the view's focal length, and where straight
+    ahead is, float32; turn (3, 3) and shift (3,) to the eye's axes, and its focal length."""
+
+    scale: np.float32
+    ahead_v: np.float32
+    ahead_u: np.float32
+    turn: np.ndarray
+    shift: np.ndarray
+    focal: float
+    h: int
+    w: int
+
+
+class Corners(NamedTuple):
+    """Those of a block's tiles in the eye's picture: places (SIDE + 1, SIDE + 1, 3) float32, pixels across and down and
+    inverse depth; is_before (SIDE + 1, SIDE + 1) bool, the eye; tile (4, 3) float32, of the one that is drawn."""
+
+    places: np.ndarray
+    is_before: np.ndarray
+    tile: np.ndarray
+
+
 @njit(cache=True, nogil=True, fastmath=True)
-def draw_eye(slots, ready, turns, shifts, focal, focal_out, left, scratch, pixels, depth, unknown):
-    """Draw what one eye sees into its part of the three pictures, from the column `left` on."""
+def draw_eye(ways, ready, scratch, picture):
+    """Draw what one eye sees into its part of the picture."""
     nearness, owner, own = scratch.nearness, scratch.owner, scratch.own
     h, w = nearness.shape
     nearness[:] = 0
     owner[:] = -1
-    for k in range(len(slots)):
-        slot = slots[k]
-        if not adds(ready.inverse[slot], turns[k], shifts[k], focal, focal_out, nearness):
+    for k in range(len(ways.slots)):
+        slot = ways.slots[k]
+        if not adds(ready.inverse[slot], _lens(ways, k, ready.inverse, nearness, 0.5), nearness):
             continue
         own[:] = 0
-        draw_view(
-            ready.inverse[slot],
-            ready.corners[slot],
-            ready.parts[slot],
-            ready.blocks[slot],
-            turns[k],
-            shifts[k],
-            focal,
-            focal_out,
-            nearness,
-            own,
-        )
-        lay_over(k, own, nearness, owner, slots, ready.depth, turns, shifts, focal, focal_out)
+        draw_view(slot, ready, _lens(ways, k, ready.inverse, nearness, 0.0), scratch)
+        lay_over(k, ways, ready.depth, scratch)
     mend(nearness, owner)
-    if fetch(
-        slots,
-        ready.texels,
-        ready.beyond,
-        ready.inverse,
-        turns,
-        shifts,
-        focal,
-        focal_out,
-        left,
-        nearness,
-        owner,
-        pixels,
-        depth,
-        unknown,
-    ):
-        fill(left, h, w, scratch.sums, pixels, depth, unknown)
+    if fetch(ways, ready, scratch, picture):
+        fill(picture, h, w, scratch.sums)
+
+
+@njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _lens(ways, k, inverse, out, middle):
+    """The lens of a view k, inverse (n, H, W), for a picture `out` (h, w). middle: 0.5 where pixels are named by their
+    own numbers, which stand for their middles, and 0 where it is by their corners'."""
+    H, W = inverse.shape[1:]
+    h, w = out.shape
+    ahead_v, ahead_u = np.float32(H * 0.5 - middle), np.float32(W * 0.5 - middle)
+    return Lens(np.float32(1 / ways.focal), ahead_v, ahead_u, ways.turns[k], ways.shifts[k], ways.focal_out, h, w)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def adds(inverse, turn, shift, focal, focal_out, nearness):
+def adds(inverse, lens, nearness):
     """Whether a view shows something that is not drawn yet, judged by one in four of its pixels."""
     H, W = inverse.shape
     h, w = nearness.shape
     count = 0
-    scale = np.float32(1 / focal)
-    half_h, half_w = np.float32(H * 0.5 - 0.5), np.float32(W * 0.5 - 0.5)
     for v in range(0, H, SPARSE):
         for u in range(0, W, SPARSE):
             d = inverse[v, u]
             if not d > 0:
                 continue
-            x, y = (np.float32(u) - half_w) * scale, (np.float32(v) - half_h) * scale
-            is_seen, across, down, near = _project(x, y, d, turn, shift, focal_out, h, w)
+            is_seen, across, down, near = _project(u, v, d, lens)
             if is_seen and 0 <= across < w and 0 <= down < h:
                 count += nearness[int(down), int(across)] < np.float32(IN_FRONT) * near
                 if count == ENOUGH:
@@ -119,14 +144,14 @@ def adds(inverse, turn, shift, focal, focal_out, nearness):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def draw_view(inverse, corners, parts, blocks, turn, shift, focal, focal_out, before, out):
-    """Draw a view's tiles, but for those that what was drawn before (h, w) hides: out (h, w) float32, inverse depth
-    there, the nearest stays."""
+def draw_view(slot, ready, lens, scratch):
+    """Draw a view's tiles into scratch.own, inverse depth there, where the nearest stays; but for those that what was
+    drawn before, scratch.nearness, hides."""
+    inverse, corners, blocks = ready.inverse[slot], ready.corners[slot], ready.blocks[slot]
     H, W = inverse.shape
-    h, w = out.shape
-    places, kinds = np.empty((SIDE + 1, SIDE + 1, 3), np.float32), np.empty((SIDE + 1, SIDE + 1), np.bool_)
-    tile = np.empty((4, 3), np.float32)
-    scale, half_h, half_w = np.float32(1 / focal), np.float32(H * 0.5), np.float32(W * 0.5)
+    out, tile = scratch.own, np.empty((4, 3), np.float32)
+    places, is_before = np.empty((SIDE + 1, SIDE + 1, 3), np.float32), np.empty((SIDE + 1, SIDE + 1), np.bool_)
+    found = Corners(places, is_before, tile)
     for b in range(blocks.shape[0]):
         for a in range(blocks.shape[1]):
             v, u = SIDE * b, SIDE * a
@@ -135,10 +160,7 @@ def draw_view(inverse, corners, parts, blocks, turn, shift, focal, focal_out, be
                 is_seen = True
                 for c in range(4):
                     y, x = v + SIDE * (c // 2), u + SIDE * (c % 2)
-                    ray_x, ray_y = (np.float32(x) - half_w) * scale, (np.float32(y) - half_h) * scale
-                    is_here, tile[c, 0], tile[c, 1], tile[c, 2] = _project(
-                        ray_x, ray_y, corners[y, x], turn, shift, focal_out, h, w
-                    )
+                    is_here, tile[c, 0], tile[c, 1], tile[c, 2] = _project(x, y, corners[y, x], lens)
                     is_seen &= is_here
                 if is_seen:
                     _draw_tile(tile, out)
@@ -147,48 +169,23 @@ def draw_view(inverse, corners, parts, blocks, turn, shift, focal, focal_out, be
                 continue
             for y in range(min(SIDE, H - v) + 1):
                 for x in range(min(SIDE, W - u) + 1):
-                    ray_x, ray_y = (np.float32(u + x) - half_w) * scale, (np.float32(v + y) - half_h) * scale
                     d = max(corners[v + y, u + x], np.float32(0))
-                    kinds[y, x], places[y, x, 0], places[y, x, 1], places[y, x, 2] = _project(
-                        ray_x, ray_y, d, turn, shift, focal_out, h, w
-                    )
-            if _is_hidden(places, kinds, corners, v, u, before):
+                    is_before[y, x], places[y, x, 0], places[y, x, 1], places[y, x, 2] = _project(u + x, v + y, d, lens)
+            if _is_hidden(found, corners, v, u, scratch.nearness):
                 continue
             for c in range(SIDE * SIDE):  # one quarter after the other
                 y, x = QUARTER * (c >> 3) + (c >> 1 & 1), QUARTER * (c >> 2 & 1) + (c & 1)
-                is_flat = blocks[b, a] & FLAT_QUARTERS << (c >> 2) > 0
-                if is_flat and _is_before(places, kinds, y & -QUARTER, x & -QUARTER, tile):
+                if blocks[b, a] & FLAT_QUARTERS << (c >> 2) > 0 and _take(found, y & -QUARTER, x & -QUARTER):
                     if not c & 3:
                         _draw_tile(tile, out)
-                elif (
-                    v + y < H
-                    and u + x < W
-                    and inverse[v + y, u + x] > 0
-                    and _cut(
-                        tile,
-                        v,
-                        u,
-                        y,
-                        x,
-                        places,
-                        kinds,
-                        corners,
-                        parts,
-                        scale,
-                        half_h,
-                        half_w,
-                        turn,
-                        shift,
-                        focal_out,
-                        h,
-                        w,
-                    )
-                ):
+                    continue
+                is_shown = v + y < H and u + x < W and inverse[v + y, u + x] > 0
+                if is_shown and _cut(found, corners, ready.parts[slot], v, u, y, x, lens):
                     _draw_tile(tile, out)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _is_hidden(places, kinds, corners, v, u, before):
+def _is_hidden(found, corners, v, u, before):
     """Whether a block is outside of the picture or behind what was drawn before, judged by the corners of its tiles;
     one that has several surfaces, or large tiles, never is."""
     H, W = corners.shape
@@ -199,56 +196,55 @@ def _is_hidden(places, kinds, corners, v, u, before):
             d = corners[v + y, u + x]
             if d < 0:
                 continue
-            across, down = places[y, x, 0], places[y, x, 1]
-            if not d > 0 or not kinds[y, x]:
+            across, down = found.places[y, x, 0], found.places[y, x, 1]
+            if not d > 0 or not found.is_before[y, x]:
                 return False
             is_inside = 0 <= across < w and 0 <= down < h
-            if is_inside and places[y, x, 2] * np.float32(IN_FRONT) > before[int(down), int(across)]:
+            if is_inside and found.places[y, x, 2] * np.float32(IN_FRONT) > before[int(down), int(across)]:
                 return False
             low_u, high_u, low_v, high_v = min(low_u, across), max(high_u, across), min(low_v, down), max(high_v, down)
     return max(high_u - low_u, high_v - low_v) < LARGE_PX
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _is_before(places, kinds, y, x, tile):
+def _take(found, y, x):
     """Take a quarter of a block as one tile; whether all of its corners are before the eye."""
-    is_seen = True
+    places, tile, is_seen = found.places, found.tile, True
     for c in range(4):
         b, a = y + QUARTER * (c // 2), x + QUARTER * (c % 2)
         tile[c, 0], tile[c, 1], tile[c, 2] = places[b, a, 0], places[b, a, 1], places[b, a, 2]
-        is_seen &= kinds[b, a]
+        is_seen &= found.is_before[b, a]
     return is_seen
 
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
-def _cut(tile, v, u, y, x, places, kinds, corners, parts, scale, half_h, half_w, turn, shift, focal_out, h, w):
-    """Find the corners of a tile in the eye's picture, its own where several surfaces meet; whether all of them are
+def _cut(found, corners, parts, v, u, y, x, lens):
+    """Take a tile of the block at (v, u), with its own corners where several surfaces meet; whether all of them are
     before the eye."""
-    is_seen = True
+    places, tile, is_seen = found.places, found.tile, True
     for c in range(4):
         b, a = y + c // 2, x + c % 2
         if corners[v + b, u + a] > 0:
             tile[c, 0], tile[c, 1], tile[c, 2] = places[b, a, 0], places[b, a, 1], places[b, a, 2]
-            is_seen &= kinds[b, a]
+            is_seen &= found.is_before[b, a]
         else:
-            ray_x, ray_y = (np.float32(u + a) - half_w) * scale, (np.float32(v + b) - half_h) * scale
-            is_here, tile[c, 0], tile[c, 1], tile[c, 2] = _project(
-                ray_x, ray_y, parts[v + y, u + x, c], turn, shift, focal_out, h, w
-            )
+            is_here, tile[c, 0], tile[c, 1], tile[c, 2] = _project(u + a, v + b, parts[v + y, u + x, c], lens)
             is_seen &= is_here
     return is_seen
 
 
 @njit(cache=True, nogil=True, inline="always", fastmath=True)
-def _project(x, y, inverse, turn, shift, focal, h, w):
-    """Where a ray (x, y, 1) ends in the eye's picture: whether before it, pixels across and down, and inverse depth."""
+def _project(u, v, inverse, lens):
+    """Where a view's pixel (u, v) ends in the eye's picture: whether before it, pixels across and down, and inverse
+    depth."""
     one = np.float32(1)
-    z = along(turn, shift, 2, x, y, one, inverse)
+    x, y = (np.float32(u) - lens.ahead_u) * lens.scale, (np.float32(v) - lens.ahead_v) * lens.scale
+    z = along(lens.turn, lens.shift, 2, x, y, one, inverse)
     is_seen = z > np.float32(NEAR) * inverse
     scale = one / (z if is_seen else one)
-    reach = scale * np.float32(focal)
-    across = along(turn, shift, 0, x, y, one, inverse) * reach + np.float32(w * 0.5)
-    down = along(turn, shift, 1, x, y, one, inverse) * reach + np.float32(h * 0.5)
+    reach = scale * np.float32(lens.focal)
+    across = along(lens.turn, lens.shift, 0, x, y, one, inverse) * reach + np.float32(lens.w * 0.5)
+    down = along(lens.turn, lens.shift, 1, x, y, one, inverse) * reach + np.float32(lens.h * 0.5)
     return is_seen, across, down, inverse * scale
 
 
@@ -270,17 +266,19 @@ def _draw_tile(tile, out):
         )
         off = tile[0, 2] + tile[3, 2] - tile[1, 2] - tile[2, 2]
         is_square = max(abs(off_u), abs(off_v)) < SQUARE_PX and abs(off) < FLAT * tile[0, 2]
+        box = (u0, u1, v0, v1)
         if is_square or (u1 - u0 < 2 and v1 - v0 < 2):
-            _draw_half(tile, 0, 1, 2, u0, u1, v0, v1, SQUARE_LEAST, SQUARE_MOST, SQUARE_SUM, out)
+            _draw_half(tile, (0, 1, 2), box, SQUARE, out)
         else:
-            _draw_half(tile, 0, 1, 2, u0, u1, v0, v1, HALF_LEAST, HALF_MOST, HALF_SUM, out)
-            _draw_half(tile, 3, 2, 1, u0, u1, v0, v1, HALF_LEAST, HALF_MOST, HALF_SUM, out)
+            _draw_half(tile, (0, 1, 2), box, HALF, out)
+            _draw_half(tile, (3, 2, 1), box, HALF, out)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _draw_half(tile, i, j, m, u0, u1, v0, v1, least, most, most_sum, out):
-    """Draw a triangle, its edges included, or the parallelogram that it is half of: what lies at s and t, along its two
-    sides, from `least` to `most`, with a sum of at most `most_sum`."""
+def _draw_half(tile, corners, box, reach, out):
+    """Draw the triangle that three of a tile's corners make, or the parallelogram that it is half of, in a box of
+    first and last columns and rows."""
+    (i, j, m), (u0, u1, v0, v1) = corners, box
     ax, ay = tile[i, 0], tile[i, 1]
     bx, by, cx, cy = tile[j, 0] - ax, tile[j, 1] - ay, tile[m, 0] - ax, tile[m, 1] - ay
     area = bx * cy - by * cx
@@ -294,33 +292,33 @@ def _draw_half(tile, i, j, m, u0, u1, v0, v1, least, most, most_sum, out):
         for u in range(u0, u1 + 1):
             px = np.float32(u) + np.float32(0.5) - ax
             s, t = px * cy - py * cx, py * bx - px * by
-            is_in = (min(s, t) >= least) & (max(s, t) <= most) & (s + t <= most_sum)
+            is_in = (min(s, t) >= reach.least) & (max(s, t) <= reach.most) & (s + t <= reach.most_sum)
             d = tile[i, 2] + s * db + t * dc if is_in else np.float32(0)
             out[v, u] = max(out[v, u], d)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def lay_over(k, own, nearness, owner, slots, depths, turns, shifts, focal, focal_out):
+def lay_over(k, ways, depths, scratch):
     """Lay a view over those drawn before it: where they show nothing, and where it is clearly nearer than they are,
     unless they have looked through where it is."""
+    own, nearness, owner = scratch.own, scratch.nearness, scratch.owner
     h, w = nearness.shape
     for v in range(h):
         for u in range(w):
             d = own[v, u]
             if d > 0 and d * np.float32(IN_FRONT) > nearness[v, u]:
                 i = owner[v, u]
-                if i < 0 or not _looked_through(
-                    u + 0.5 - w * 0.5, v + 0.5 - h * 0.5, 1 / d, turns[i], shifts[i], focal, focal_out, depths[slots[i]]
-                ):
+                if i < 0 or not _looked_through(u + 0.5 - w * 0.5, v + 0.5 - h * 0.5, 1 / d, ways, i, depths):
                     nearness[v, u], owner[v, u] = d, k
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _looked_through(x, y, z, turn, shift, focal, focal_out, depth):
-    """Whether a view with depth (H, W) saw something behind the point of depth z at pixel (x, y) from the middle."""
+def _looked_through(x, y, z, ways, i, depths):
+    """Whether view i saw something behind the point of depth z at pixel (x, y) from the middle."""
+    depth, shift, focal = depths[ways.slots[i]], ways.shifts[i], ways.focal
     H, W = depth.shape
-    qx, qy, qz = x / focal_out * z - shift[0], y / focal_out * z - shift[1], z - shift[2]
-    right, down, far = in_axes(turn, qx, qy, qz)
+    qx, qy, qz = x / ways.focal_out * z - shift[0], y / ways.focal_out * z - shift[1], z - shift[2]
+    right, down, far = in_axes(ways.turns[i], qx, qy, qz)
     if far < NEAR:
         return False
     a, b = int(np.floor(on_screen(right, far, focal, W))), int(np.floor(on_screen(down, far, focal, H)))
@@ -351,12 +349,13 @@ def mend(nearness, owner):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def fetch(
-    slots, texels, beyond, inverses, turns, shifts, focal, focal_out, left, nearness, owner, pixels, depth, unknown
-):
+def fetch(ways, ready, scratch, picture):
     """The colour of every pixel that has a surface, looked up in the view that the surface is from; returns how many
     pixels have none."""
-    H, W = inverses.shape[1:]
+    slots, turns, shifts, focal, focal_out = ways
+    texels, nearness, owner = ready.texels, scratch.nearness, scratch.owner
+    pixels, depth, unknown, left = picture
+    H, W = texels.shape[1:]
     h, w = nearness.shape
     flat = texels.reshape(-1)
     one, half = np.float32(1), np.float32(0.5)
@@ -387,7 +386,7 @@ def fetch(
             su, sv = min(max(su, np.float32(0)), last_u), min(max(sv, np.float32(0)), last_v)
             nearest = flat[(slot * H + int(sv + half)) * W + int(su + half)]
             if nearest >> 24 & RIM and not _is_beside_nearer(nearness, v, u):
-                _put(beyond[slot, int(sv + half), int(su + half)], pixels, v, at)
+                _put(ready.beyond[slot, int(sv + half), int(su + half)], pixels, v, at)
                 continue
             v0, u0 = min(int(sv), H - 2), min(int(su), W - 2)
             fv, fu = sv - np.float32(v0), su - np.float32(u0)
@@ -402,7 +401,7 @@ def fetch(
                 green = wa * (a >> 8 & 255) + wb * (b >> 8 & 255) + wc * (c >> 8 & 255) + we * (e >> 8 & 255) + ROUND
                 pixels[v, at, 0], pixels[v, at, 1], pixels[v, at, 2] = outer >> 8 & 255, green >> 8, outer >> 24 & 255
             else:
-                _sample_torn(texels, inverses, slot, nearest, v0, u0, fv, fu, d * by, pixels, v, at)
+                _sample_torn(ready, slot, nearest, (v0, u0, fv, fu), d * by, pixels, v, at)
     return missing
 
 
@@ -417,14 +416,16 @@ def _put(texel, pixels, v, u):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _sample_torn(texels, inverses, slot, nearest, v0, u0, fv, fu, inverse, pixels, v, u):
-    """The colour between four pixels that are of several surfaces: of those that are of this one."""
+def _sample_torn(ready, slot, nearest, spot, inverse, pixels, v, u):
+    """The colour between four pixels that are of several surfaces: of those that are of this one. spot: the first of
+    the four, and the shares of the way to those below and to its right."""
+    v0, u0, fv, fu = spot
     one, total, red, green, blue = np.float32(1), np.float32(0), np.float32(0), np.float32(0), np.float32(0)
     for c in range(4):
         b, a = v0 + c // 2, u0 + c % 2
         share = (fv if c // 2 else one - fv) * (fu if c % 2 else one - fu)
-        if is_one(inverses[slot, b, a], inverse):
-            texel = texels[slot, b, a]
+        if is_one(ready.inverse[slot, b, a], inverse):
+            texel = ready.texels[slot, b, a]
             total += share
             red += share * _byte(texel, 0)
             green += share * _byte(texel, 1)

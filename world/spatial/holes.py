@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ..compiled import njit
@@ -10,6 +12,16 @@ from .surfaces import NEAR
 GREY = 128  # of 255, where there is nothing at all around
 FAR = 100  # metres, beyond which nothing counts for more because it is farther
 COARSE = 4  # pixels a side of the cells that holes are filled from
+
+
+class Picture(NamedTuple):
+    """What all eyes see, side by side: pixels (h, W, 3) uint8, depth (h, W) float32, unknown (h, W) bool. left: the
+    first of one eye's columns."""
+
+    pixels: np.ndarray
+    depth: np.ndarray
+    unknown: np.ndarray
+    left: int
 
 
 def num_sums(h: int, w: int) -> int:
@@ -23,9 +35,10 @@ def num_sums(h: int, w: int) -> int:
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def fill(left, h, w, sums, pixels, depth, unknown):
-    """Fill what is unknown with what is around it, the farther rather than the nearer (what opens lies behind), by a
-    pyramid of weighted means: pull and push, Gortler et al. 1996."""
+def fill(picture, h, w, sums):
+    """Fill what is unknown of one eye's h x w pixels with what is around it, the farther rather than the nearer (what
+    opens lies behind), by a pyramid of weighted means: pull and push, Gortler et al. 1996."""
+    pixels, depth, unknown, left = picture
     starts = np.zeros((12, 3), np.int64)  # of each level: where it begins, its height and width
     starts[0, 1], starts[0, 2] = -(-h // COARSE), -(-w // COARSE)
     levels = 1
@@ -33,7 +46,7 @@ def fill(left, h, w, sums, pixels, depth, unknown):
         start, y, x = starts[levels - 1]
         starts[levels, 0], starts[levels, 1], starts[levels, 2] = start + y * x, (y + 1) // 2, (x + 1) // 2
         levels += 1
-    _pull_pixels(left, h, w, starts[0], sums, pixels, depth, unknown)
+    _pull_pixels(picture, h, w, starts[0], sums)
     for level in range(1, levels):
         _pull(starts[level - 1], starts[level], sums)
     for level in range(levels - 2, -1, -1):
@@ -49,8 +62,9 @@ def fill(left, h, w, sums, pixels, depth, unknown):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _pull_pixels(left, h, w, coarse, sums, pixels, depth, unknown):
+def _pull_pixels(picture, h, w, coarse, sums):
     """The lowest level: of each cell's pixels one that is known, of a few that are tried, and how much it weighs."""
+    pixels, depth, unknown, left = picture
     for y in range(coarse[1]):
         for x in range(coarse[2]):
             cell = sums[y * coarse[2] + x]

@@ -18,7 +18,8 @@ from ..frame import Frame
 from ..pose import Camera, Pose
 from ..side_by_side import SideBySide
 from ..sight import Gaze, LookError, Piece, Sight
-from .eye import Scratch, draw_eye
+from .eye import Scratch, Ways, draw_eye
+from .holes import Picture
 from .pieces import number_of, piece_of
 from .ready import Ready, make_ready
 from .view_memory import ViewMemory
@@ -76,20 +77,9 @@ class Looker:
         depth, unknown = np.empty((camera.height, wide), np.float32), np.empty((camera.height, wide), np.bool_)
 
         def draw(number: int) -> None:
-            turns, shifts = _ways(views, eyes[number])
-            draw_eye(
-                slots,
-                self._ready,
-                turns,
-                shifts,
-                self.camera.focal,
-                camera.focal,
-                number * camera.width,
-                scratches[number],
-                pixels,
-                depth,
-                unknown,
-            )
+            ways = Ways(slots, *_ways(views, eyes[number]), self.camera.focal, camera.focal)
+            picture = Picture(pixels, depth, unknown, number * camera.width)
+            draw_eye(ways, self._ready, scratches[number], picture)
 
         _EYES.map(draw, range(len(eyes)))
         return Sight(gaze, frame.index, pixels, depth, unknown)

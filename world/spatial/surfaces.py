@@ -7,16 +7,28 @@ colour.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from ..axes import along
 from ..compiled import njit
-from .axes import along
 from .pieces import APART, LEVEL
 
 NEAR = 0.05  # metres, before which nothing is drawn
 _FLAT = 1e-9  # square pixels: twice the area of a triangle, under which it is seen from its edge
 _EDGE = 1e-4  # of a triangle's sides, by which its edges are drawn too, so that no seam opens between two
 _WHOLE, _SEVERAL, _BEHIND = 0, 1, 2  # what a corner is: one place, of several surfaces, or behind the camera
+
+
+class Target(NamedTuple):
+    """The view that is drawn: turn (3, 3) and shift (3,) lead from the source's axes to its own; focal in pixels; shape
+    (h, w)."""
+
+    turn: np.ndarray
+    shift: np.ndarray
+    focal: float
+    shape: tuple[int, int]
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -34,19 +46,18 @@ def draw(inverse, turn, shift, focal, out):
     framed = np.zeros((H + 2, W + 2), np.float32)  # with nothing around it, so that every corner has four tiles
     framed[1:-1, 1:-1] = inverse
     places, kinds = np.empty((2, W + 1, 3)), np.empty((2, W + 1), np.int64)  # of the corners of two rows
-    tile = np.empty((4, 3))
+    tile, target = np.empty((4, 3)), Target(turn, shift, focal, out.shape)
     for y in range(H + 1):
         for x in range(W + 1):
-            kinds[y % 2, x] = _corner(
-                framed[y : y + 2, x : x + 2], x - W / 2, y - H / 2, turn, shift, focal, out.shape, places[y % 2, x]
-            )
+            around = framed[y : y + 2, x : x + 2]
+            kinds[y % 2, x] = _corner(around, x - W / 2, y - H / 2, target, places[y % 2, x])
         for u in range(W if y else 0):
-            if inverse[y - 1, u] > 0 and _cut(framed, y - 1, u, places, kinds, turn, shift, focal, out.shape, tile):
+            if inverse[y - 1, u] > 0 and _cut(framed, y - 1, u, places, kinds, target, tile):
                 _draw_tile(tile, out)
 
 
 @njit(cache=True, nogil=True, inline="always", fastmath=True)
-def _corner(around, x, y, turn, shift, focal, shape, place):
+def _corner(around, x, y, target, place):
     """Where a corner, x and y pixels from the middle, lies in the target if the tiles around it, (2, 2), hang together;
     says whether, or why not."""
     low, high, total, count = np.float32(1e9), np.float32(0), np.float32(0), 0
@@ -57,13 +68,13 @@ def _corner(around, x, y, turn, shift, focal, shape, place):
                 low, high, total, count = min(low, d), max(high, d), total + d, count + 1
     if not count or not is_one(low, high):
         return _SEVERAL
-    return _WHOLE if _project(x / focal, y / focal, total / count, turn, shift, focal, shape, place) else _BEHIND
+    return _WHOLE if _project(x / target.focal, y / target.focal, total / count, target, place) else _BEHIND
 
 
 @njit(cache=True, nogil=True, inline="always", fastmath=True)
-def _cut(framed, v, u, places, kinds, turn, shift, focal, shape, tile):
+def _cut(framed, v, u, places, kinds, target, tile):
     """The corners of a tile in the target; whether all of them are before it."""
-    H, W = framed.shape[0] - 2, framed.shape[1] - 2
+    H, W, focal = framed.shape[0] - 2, framed.shape[1] - 2, target.focal
     for k in range(4):
         y, x = v + k // 2, u + k % 2
         kind = kinds[y % 2, x]
@@ -73,7 +84,7 @@ def _cut(framed, v, u, places, kinds, turn, shift, focal, shape, tile):
             return False
         else:  # of the four around a corner this one lies opposite
             joined = at_corner(framed[y : y + 2, x : x + 2], 3 - k)
-            if not _project((x - W / 2) / focal, (y - H / 2) / focal, joined, turn, shift, focal, shape, tile[k]):
+            if not _project((x - W / 2) / focal, (y - H / 2) / focal, joined, target, tile[k]):
                 return False
     return True
 
@@ -96,14 +107,15 @@ def at_corner(around, own):
 
 
 @njit(cache=True, nogil=True, inline="always", fastmath=True)
-def _project(x, y, inverse, turn, shift, focal, shape, out):
+def _project(x, y, inverse, target, out):
     """Where a ray (x, y, 1) ends in the target: pixels across and down, and inverse depth there; whether before it."""
+    turn, shift, focal, (h, w) = target
     z = along(turn, shift, 2, x, y, 1.0, inverse)
     if not z > NEAR * inverse:
         return False
     scale = 1 / z
-    out[0] = along(turn, shift, 0, x, y, 1.0, inverse) * scale * focal + shape[1] / 2
-    out[1] = along(turn, shift, 1, x, y, 1.0, inverse) * scale * focal + shape[0] / 2
+    out[0] = along(turn, shift, 0, x, y, 1.0, inverse) * scale * focal + w / 2
+    out[1] = along(turn, shift, 1, x, y, 1.0, inverse) * scale * focal + h / 2
     out[2] = inverse * scale
     return True
 
@@ -120,15 +132,16 @@ def _draw_tile(tile, out):
     if u0 > u1 or v0 > v1:
         return
     is_small = u1 - u0 < 2 and v1 - v0 < 2
-    _draw_half(tile, 0, 1, 2, u0, u1, v0, v1, 1.02 if is_small else 0.0, out)
+    _draw_half(tile, (0, 1, 2), (u0, u1, v0, v1), 1.02 if is_small else 0.0, out)
     if not is_small:
-        _draw_half(tile, 3, 2, 1, u0, u1, v0, v1, 0.0, out)
+        _draw_half(tile, (3, 2, 1), (u0, u1, v0, v1), 0.0, out)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _draw_half(tile, i, j, k, u0, u1, v0, v1, whole, out):
-    """Draw one triangle of a tile, its edges included. whole: 0, or 1.02 for the parallelogram that it is half of,
-    and a fiftieth more to each side."""
+def _draw_half(tile, corners, box, whole, out):
+    """Draw the triangle that three of a tile's corners make, its edges included, in a box of first and last columns and
+    rows. whole: 0, or 1.02 for the parallelogram that it is half of, and a fiftieth more to each side."""
+    (i, j, k), (u0, u1, v0, v1) = corners, box
     ax, ay = tile[i, 0], tile[i, 1]
     bx, by, cx, cy = tile[j, 0] - ax, tile[j, 1] - ay, tile[k, 0] - ax, tile[k, 1] - ay
     area = bx * cy - by * cx

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..axes import in_axes, on_screen
 from ..compiled import njit
 from ..pose import Camera, Pose
-from .axes import in_axes, on_screen
 from .warp import NEAR, View
 
 VIEW_LIMIT = 256  # views that a walk remembers, so that choosing among them always costs the same

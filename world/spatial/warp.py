@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from ..axes import in_axes, on_screen
 from ..compiled import njit
 from ..pose import Camera, Pose
-from .axes import in_axes, on_screen
 from .smoothing import LOOK, STEEP, smoothed
 from .surfaces import APART, NEAR, draw, is_one
 
@@ -73,6 +74,26 @@ class Warp:
         return self.covered.reshape(h, H // h, w, W // w).mean((1, 3), dtype=np.float32)
 
 
+class _Sources(NamedTuple):
+    """The n views that a new one is made of: turns (n, 3, 3) and shifts (n, 3) from their axes to the new one's, depths
+    (n, H, W) what each saw; focal in pixels, of all."""
+
+    turns: np.ndarray
+    shifts: np.ndarray
+    depths: np.ndarray
+    focal: float
+
+
+class _Made(NamedTuple):
+    """The new view: pixels (h, w, 3) float32, covered (h, w) bool, owner (h, w) int64, the source that each colour is
+    from, and surface (h, w) float32, its depth."""
+
+    pixels: np.ndarray
+    covered: np.ndarray
+    owner: np.ndarray
+    surface: np.ndarray
+
+
 def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
     """What the views show from `pose`; an earlier view in the list wins; a later one fills its holes, and hides it
     where its surface is clearly nearer, unless the earlier one has looked through where that surface would be. What a
@@ -89,10 +110,11 @@ def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
     turns = np.array([rotation.T @ view.pose.rotation for view in views]).reshape(-1, 3, 3)
     shifts = np.array([rotation.T @ (np.asarray(view.pose.position) - position) for view in views]).reshape(-1, 3)
     depths = np.array([view.depth for view in views], np.float32)
+    sources, made = _Sources(turns, shifts, depths, camera.focal), _Made(pixels, covered, owner, surface)
     for k, view in enumerate(views):
         nearness.fill(0)
         draw((1 / view.own_depth).astype(np.float32), turns[k], shifts[k], camera.focal, nearness)
-        _fetch(k, view.pixels, turns, shifts, camera.focal, nearness, depths, covered, owner, pixels, surface)
+        _fetch(k, view.pixels, sources, nearness, made)
     _close(pixels, covered, owner, surface)
     for k, view in reversed(list(enumerate(views))):
         if np.abs(turns[k] - np.eye(3)).max() < HERE and np.abs(shifts[k]).max() < HERE:
@@ -168,9 +190,11 @@ def sharpened(depth, pixels):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _fetch(index, source, turns, shifts, focal, nearness, depths, covered, owner, out, surface):
+def _fetch(index, source, sources, nearness, made):
     """Colour for every target pixel that has a depth and no colour yet, or that of a surface farther away, looked up in
-    the source bilinearly; owner (h, w): the view that each colour is from, depths (n, H, W) what each view saw."""
+    the source's pixels bilinearly."""
+    turns, shifts, depths, focal = sources
+    out, covered, owner, surface = made
     H, W = source.shape[:2]
     turn, shift = turns[index], shifts[index]
     h, w = nearness.shape

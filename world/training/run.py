@@ -73,7 +73,10 @@ class Run:
 
         with open(self.folder / "log.csv", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        figure = Figure(figsize=(4 * len(columns), 3), layout="constrained")
+        wide = 4 * len(columns)
+        figure = Figure(figsize=(wide, 3))
+        # margins in inches; to have them found would draw everything twice
+        figure.subplots_adjust(left=0.6 / wide, right=1 - 0.2 / wide, bottom=0.5 / 3, top=1 - 0.35 / 3, wspace=0.25)
         for column, axis in zip(columns, figure.subplots(1, len(columns), squeeze=False)[0], strict=True):
             points = [
                 (int(row["step"]), float(row[column])) for row in rows if row.get(column) not in ("", "nan", None)

@@ -43,7 +43,6 @@ def _own(spec: str, module: str, name: str) -> WorldModel:
         raise BenchError(
             f"model '{spec}' cannot be made: {error}; wanted package.module:Class on the Python path"
         ) from error
-    if not (hasattr(made, "reset") and hasattr(made, "step")):
-        mend = "subclass roam.bench.consistency.models.adapters.WorldModel"
-        raise BenchError(f"model '{spec}' has no reset and step; {mend}")
+    if not isinstance(made, WorldModel):
+        raise BenchError(f"model '{spec}' is no model; subclass {WorldModel.__module__}.{WorldModel.__qualname__}")
     return made

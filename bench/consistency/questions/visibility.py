@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ....world.axes import along, on_screen
 from ....world.compiled import njit
 from ....world.pose import Camera, Pose
-from ....world.spatial.axes import along, on_screen
 
 NEAR = 0.05  # metres, before which nothing is seen
 TOLERANCE = 0.04  # of the depth, and metres: two depths this close are the same surface

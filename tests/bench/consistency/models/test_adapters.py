@@ -60,7 +60,15 @@ def test_a_class_of_ones_own_is_asked_by_its_name(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "spec", ["nothing", "no.such.module:Model", "json:NoSuchClass", "videos:/nowhere", "embedded:memory=maybe"]
+    "spec",
+    [
+        "nothing",
+        "no.such.module:Model",
+        "json:NoSuchClass",
+        "json:JSONDecoder",
+        "videos:/nowhere",
+        "embedded:memory=maybe",
+    ],
 )
 def test_a_model_that_is_not_there_is_refused_in_a_sentence(spec):
     with pytest.raises(BenchError):

@@ -6,7 +6,7 @@ and with its fastmath or without.
 
 from __future__ import annotations
 
-from ..compiled import njit
+from .compiled import njit
 
 
 @njit(cache=True, nogil=True, inline="always")
