@@ -253,7 +253,7 @@ def _beside(hostile: Hostile, served: Served, seconds: float, world: str) -> Fin
         with Walker(served.address) as walker:
             walker.wait_for(len(beside))
             alone = walker.seen[:]
-        rounds.append((*_same_steps(beside, alone, done.began, done.ended), done))
+        rounds.append((*same_steps(beside, alone, done.began, done.ended), done))
     during_s, quiet_s = (sum(one[k] for one in rounds) for k in (0, 1))
     kind = f"{world}, beside one that {hostile.__name__.replace('_', ' ')}: the walker's rate, during / quiet"
     return Finding.at_least(
@@ -270,7 +270,7 @@ def _beside(hostile: Hostile, served: Served, seconds: float, world: str) -> Fin
     )
 
 
-def _same_steps(beside: list[Seen], alone: list[Seen], began: float, ended: float) -> tuple[float, float, int]:
+def same_steps(beside: list[Seen], alone: list[Seen], began: float, ended: float) -> tuple[float, float, int]:
     """The seconds that the steps which were walked in a while took, and those that the same took alone, and how many
     they are. The last one counts as far as it got: who gets no frame at all has a rate of next to nothing."""
     times, quiet = [seen.at for seen in beside], [seen.at for seen in alone]

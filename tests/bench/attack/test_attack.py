@@ -9,7 +9,7 @@ import msgpack
 import numpy as np
 import pytest
 from roam.bench.attack import malformed, nonsense
-from roam.bench.attack.neighbours import _same_steps
+from roam.bench.attack.neighbours import same_steps
 from roam.bench.attack.walkers import Seen
 from roam.viewer.server.gateway import Gateway
 from roam.viewer.server.server import Server
@@ -49,17 +49,17 @@ def walked(spacings: list[float], start: float = 100.0) -> list[Seen]:
 
 
 @pytest.mark.parametrize("slower", [1.0, 2.0, 5.0])
-def test_a_neighbours_cost_is_told_by_the_same_steps(slower):
+def test_a_neighbours_cost_is_told_by_thesame_steps(slower):
     """Whatever single steps cost: a walk that leads through dear places was taken for one that is held up."""
     costs = [0.05, 0.05, 0.3, 0.05, 0.4, 0.1, 0.5, 0.05, 0.05, 0.6, 0.05, 0.3]
     beside, alone = walked([slower * cost for cost in costs[:9]]), walked(costs, start=900.0)
-    during_s, quiet_s, steps = _same_steps(beside, alone, beside[2].at, beside[8].at)
+    during_s, quiet_s, steps = same_steps(beside, alone, beside[2].at, beside[8].at)
     assert during_s / quiet_s == pytest.approx(slower) and steps == 6
 
 
 def test_who_gets_no_frames_is_no_quick_walker():
     alone = walked([0.05] * 40, start=900.0)
-    during_s, quiet_s, _ = _same_steps(walked([0.05, 0.05]), alone, 100.2, 110.2)
+    during_s, quiet_s, _ = same_steps(walked([0.05, 0.05]), alone, 100.2, 110.2)
     assert quiet_s / during_s < 0.01
-    during_s, quiet_s, _ = _same_steps(walked([0.05] * 6), alone, 100.0, 110.0)
+    during_s, quiet_s, _ = same_steps(walked([0.05] * 6), alone, 100.0, 110.0)
     assert quiet_s / during_s < 0.05
