@@ -24,6 +24,9 @@ LEAST = 200  # pixels of a plane from which on its texture can be told
 FINEST, COARSEST = 0.02, 0.12  # metres a cell of the grid
 WIDEST = 110  # cells to each side of the eye
 RARE = 0.08  # share of a plane up to which a colour is that of something lying on it
+OTHER_HUE = 0.035  # distance to the usual colour, of a sum of one, from which on something else may lie there
+THICK = 7  # pixels, from which on it is no joint
+ALONE, LARGE = 0.6, 0.3  # share of all that is of other colours, at least, and of the plane, at most, that one thing is
 STRIP, STRANGE = 3, 4.0  # cells of an edge, and of 255 by which its light is beyond that of the rest
 PLAIN = 4.0  # of 255, standard deviation up to which a surface has no texture
 ALIKE, ALIKE_ALONG = 0.6, 0.9  # correlation from which on a texture repeats itself, and from which it does so all along
@@ -117,6 +120,8 @@ def texture_of(
     (H, W), plane = where.shape, layout.planes[index]
     rays = rays_from(pose, Camera(W, H))
     where = _common(pixels, cv2.erode(where.astype(np.uint8), np.ones((RIM, RIM), np.uint8)) > 0)
+    if plane.is_floor:
+        where = _without_lying(pixels, where)
     if where.sum() < LEAST:
         return None
     focal = Camera(W, H).focal
@@ -154,6 +159,21 @@ def _common(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
     padded = np.pad(counts, 1)
     around = sum(padded[i : i + 8, j : j + 8, k : k + 8] for i in range(3) for j in range(3) for k in range(3))
     return where & (np.ravel(around)[keys] > RARE * where.sum())
+
+
+def _without_lying(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Of the pixels `where`, those that are no part of the one thing of another hue that lies there, if one does: a rug,
+    or a stone that depth took for ground. Tiles are many, or of one hue; joints are thin."""
+    if where.sum() < LEAST:
+        return where
+    hues = pixels / np.maximum(pixels.sum(-1, keepdims=True), 1).astype(np.float32)
+    is_other = where & (np.linalg.norm(hues - np.median(hues[where], 0), axis=-1) > OTHER_HUE)
+    spots = cv2.morphologyEx(is_other.astype(np.uint8), cv2.MORPH_OPEN, np.ones((THICK, THICK), np.uint8))
+    _, names, stats, _ = cv2.connectedComponentsWithStats(spots, connectivity=4)
+    sizes = stats[1:, cv2.CC_STAT_AREA]
+    if not len(sizes) or sizes.max() < ALONE * sizes.sum() or sizes.max() > LARGE * where.sum():
+        return where
+    return where & (cv2.dilate((names == 1 + sizes.argmax()).astype(np.uint8), np.ones((RIM, RIM), np.uint8)) == 0)
 
 
 def _without_others(grey: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -186,3 +186,15 @@ def test_right_angles_are_found_and_kept_when_they_are_known(half):
     assert {1.3, 1.5, 2.5, 3.0} <= set(distances)
     told = find_layout(rays_from(POSE, CAMERA), depth, np.ones_like(half), azimuth=0.5)
     assert told.azimuth == 0.5
+
+
+def test_a_stone_that_is_taken_for_ground_does_not_repeat_with_it():
+    """Depth had not seen it; the dreamt ground had the stone on every other tile."""
+    pixels, depth = room(POSE, has_ceiling=False)
+    v, u = np.mgrid[: depth.shape[0], : depth.shape[1]]
+    stone = ((v - 100) / 14) ** 2 + ((u - 70) / 20) ** 2 < 1
+    pixels[stone] = (90, 150, 140)
+    (ground,) = looks_of(View(pixels, depth, POSE)).textures
+    places = np.stack(np.meshgrid(np.linspace(-8, 8, 120), np.linspace(-8, 8, 120)), -1).reshape(-1, 2)
+    shown = ground.at(places)
+    assert ground.repeats and not (np.abs(shown - (90, 150, 140)).sum(-1) < 40).any()
