@@ -162,8 +162,8 @@ def _common(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 
 def _without_lying(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Of the pixels `where`, those that are no part of the one thing of another hue that lies there, if one does: a rug,
-    or a stone that depth took for ground. Tiles are many, or of one hue; joints are thin."""
+    """Of the pixels `where`, those that are no part of the one thing of another hue that lies there, if one does: a
+    rug, or a stone that depth took for ground. Tiles are many, or of one hue; joints are thin."""
     if where.sum() < LEAST:
         return where
     hues = pixels / np.maximum(pixels.sum(-1, keepdims=True), 1).astype(np.float32)
