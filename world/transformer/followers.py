@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -28,8 +28,25 @@ from .cache import CachedAttention, KVCache
 from .model import Transformer
 
 _END, _PASS = 0, 1
-_FIELDS = 10  # of what is told of a pass besides its tensors
 _PATIENCE = timedelta(days=365)  # a leader waits for people
+
+
+class _Told(NamedTuple):
+    """What is told of a pass besides its tensors. number: of the cache, counted from 0; oldest: that of the oldest that
+    is still in use."""
+
+    number: int
+    oldest: int
+    num_sequences: int
+    num_rows: int
+    table_pages: int
+    num_pages: int
+    page_size: int
+    causal: int
+    has_slots: int
+
+
+_FIELDS = 1 + len(_Told._fields)
 
 
 class DeviceError(ValueError):
@@ -132,7 +149,7 @@ def _follow(rank: int, count: int, address: str, device: str, load: Callable[...
     model = load(mesh, own, *args)
     caches: dict[int, KVCache] = {}
     while (told := _received(torch.empty(_FIELDS, dtype=torch.int64)))[0] == _PASS:
-        _run(model, caches, *told.tolist()[1:])
+        _run(model, caches, _Told(*told.tolist()[1:]))
     dist.destroy_process_group()
 
 
@@ -140,8 +157,8 @@ def _tell(rows: Tensor, positions: Tensor, attention: CachedAttention, number: i
     """number: of the cache, counted from 0; oldest: that of the oldest that is still in use."""
     cache, slots = attention.cache, attention.write_slots
     (B, N, _), M = rows.shape, attention.table.shape[1]
-    told = (_PASS, number, oldest, B, N, M, len(cache.lengths), cache.page_size, attention.causal, slots is not None)
-    dist.broadcast(torch.tensor(told), 0)
+    told = _Told(number, oldest, B, N, M, len(cache.lengths), cache.page_size, attention.causal, slots is not None)
+    dist.broadcast(torch.tensor([_PASS, *told]), 0)
     parts = [rows, positions.expand(B, N), attention.table, cache.lengths, *([] if slots is None else [slots])]
     for part in parts:
         if part.numel():
@@ -149,37 +166,24 @@ def _tell(rows: Tensor, positions: Tensor, attention: CachedAttention, number: i
 
 
 @torch.inference_mode()
-def _run(
-    model: Transformer,
-    caches: dict[int, KVCache],
-    number: int,
-    oldest: int,
-    B: int,
-    N: int,
-    M: int,
-    num_pages: int,
-    page_size: int,
-    causal: int,
-    has_slots: int,
-) -> None:
+def _run(model: Transformer, caches: dict[int, KVCache], told: _Told) -> None:
     """The pass that the leader is in."""
     weight = model.model.norm.weight
-    device = weight.device
-    for gone in [known for known in caches if known < oldest]:
+    device, B, N, M = weight.device, told.num_sequences, told.num_rows, told.table_pages
+    for gone in [known for known in caches if known < told.oldest]:
         del caches[gone]
-    if number not in caches:
-        caches[number] = KVCache(
-            model.config, PageConfig(page_size=page_size), device=device, num_pages=num_pages, dtype=weight.dtype
-        )
-    cache = caches[number]
-    if num_pages > len(cache.lengths):
-        cache.grow(num_pages)
+    if told.number not in caches:
+        pages = PageConfig(page_size=told.page_size)
+        caches[told.number] = KVCache(model.config, pages, device=device, num_pages=told.num_pages, dtype=weight.dtype)
+    cache = caches[told.number]
+    if told.num_pages > len(cache.lengths):
+        cache.grow(told.num_pages)
     rows = _received(torch.empty(B, N, model.config.hidden_size, dtype=weight.dtype, device=device))
     positions = _received(torch.empty(B, N, dtype=torch.int64, device=device))
     table = _received(torch.empty(B, M, dtype=torch.int32, device=device))
     cache.lengths.copy_(_received(torch.empty_like(cache.lengths)))
-    slots = _received(torch.empty(B, N, dtype=torch.int64, device=device)) if has_slots else None
-    model(rows, positions, CachedAttention(cache, table, causal=bool(causal), slots=slots))
+    slots = _received(torch.empty(B, N, dtype=torch.int64, device=device)) if told.has_slots else None
+    model(rows, positions, CachedAttention(cache, table, causal=bool(told.causal), slots=slots))
 
 
 def _received(room: Tensor) -> Tensor:

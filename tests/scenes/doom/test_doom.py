@@ -15,7 +15,7 @@ from roam.scenes.explorer import SceneSession, load_scene_session
 from roam.scenes.render import FAR
 from roam.scenes.scene import SceneError
 from roam.world.action import parse_action
-from roam.world.frame import Explorer
+from roam.world.frame import Explorer, Solid
 from roam.world.pose import Camera, Motion
 from roam.world.spatial.warp import View, warp
 
@@ -82,6 +82,8 @@ def test_things_stand_at_their_own_distance_and_have_an_id_of_their_own(level):
 def test_a_level_is_an_explorer_that_comes_back_to_the_same_frames(level, tmp_path):
     session = SceneSession(level)
     assert isinstance(session, Explorer) and session.frame.depth.max() <= FAR
+    far = Motion(forward=50.0)
+    assert isinstance(session, Solid) and session.walked(level.spawn_pose, far) == level.walked(level.spawn_pose, far)
     walk = [parse_action(text) for text in ("walk forward 0.6 m", "turn left", "look down", "walk back")]
     shown = [session.step(action).digest for action in walk]
     assert len(set(shown)) == 4

@@ -13,7 +13,7 @@ from roam.scenes.recorder import load_recording, record
 from roam.scenes.recording.manifest import read_manifest
 from roam.scenes.scene import SceneError
 from roam.world.action import Action, ActionError, parse_action
-from roam.world.frame import Explorer
+from roam.world.frame import Explorer, Solid
 from roam.world.pose import Camera, Motion
 
 pytest.importorskip("gymnasium", reason="environments need Gymnasium: pip install gymnasium")
@@ -60,6 +60,7 @@ def corridor(monkeypatch):
 
 def test_an_environment_is_an_explorer_that_comes_back_to_the_same_frames(corridor, tmp_path):
     assert isinstance(corridor, Explorer) and corridor.frame.pose is None
+    assert not isinstance(corridor, Solid)  # nobody knows where a word leads there
     shown = [corridor.step(Action("move up")) for _ in range(3)]
     assert shown[1].pixels[0, 0, 0] == 40 and shown[1].pose.position == (1.0, 0, 1) and shown[1].depth[5, 5] == 9
     assert corridor.rewind(1).digest == shown[1].digest and corridor.frame.index == 2
