@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from ...compiled import njit
-from .planes import FAR, ON_DREAMT, off
+from .planes import FAR, ON_DREAMT, off, runs
 
 ONE = 1.12  # ratio of depths of neighbours up to which they are of one thing
 LEAST = 120  # pixels of a thing that is looked at
@@ -43,7 +43,25 @@ AIR = 0.7  # metres above the ground from which on a thing hangs in the air
 GROUND = 0.9  # share of the ground's depth, up to which a foot stands before it
 FOOT = 0.4  # share of its height in the view, below a foot, where the house's colour is not the ground's
 BEFORE = 0.88  # ratio of depths from which on a thing stands before a house
+NEAR_EYE = 0.02  # upward part of rays up to which eaves tell nothing of depth
 LEVEL = 1e-3  # upward part of the rays of a level view's middle, at most
+
+
+@dataclass(frozen=True)
+class _Outline:
+    """Of a thing: the columns (n,) in which it stands, its top and bottom rows there, and depths, the medians; known
+    (n,) bool where it was there before."""
+
+    columns: np.ndarray
+    top: np.ndarray
+    bottom: np.ndarray
+    depth: np.ndarray
+    known: np.ndarray
+
+    @property
+    def is_cut(self) -> np.ndarray:
+        """(n,) bool: where it goes on above the view."""
+        return self.top <= 1
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,17 @@ class _Scene:
         names, sizes = self._named
         return [names == name for name in np.argsort(-sizes, kind="stable") if sizes[name] >= LEAST]
 
+    def outline(self, where: np.ndarray) -> _Outline:
+        """The outline of a thing that stands `where` (H, W) bool."""
+        columns = np.flatnonzero(where.sum(0) >= TALL)
+        own = where[:, columns]
+        bottom, known = len(own) - 1 - own[::-1].argmax(0), (own & self.covered[:, columns]).sum(0) >= TALL
+        return _Outline(columns, own.argmax(0), bottom, _medians(self.depth, where, columns), known)
+
+    def metres(self, rows: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """Above the ground, of what is seen in those rows (n,) at that depth (n,)."""
+        return self.eye + self.up[rows] * depth
+
     @cached_property
     def is_crumb(self) -> np.ndarray:
         names, sizes = self._named
@@ -127,12 +156,12 @@ def straightened(
 
 def _hangs(scene: _Scene, where: np.ndarray) -> bool:
     """Whether a thing hangs in the air, with nothing below that it may stand on, in view or beside it."""
-    columns, _, bottom, depth = _outline(scene, where)
-    if not len(columns) or where[:, [0, -1]].any() or (where & scene.covered).any():
+    outline = scene.outline(where)
+    if not len(outline.columns) or where[:, [0, -1]].any() or (where & scene.covered).any():
         return False
-    lowest = (scene.eye + scene.up[bottom] * depth).min()
-    below = np.minimum(bottom + 2, len(where) - 1)
-    return bool(lowest > AIR and scene.is_behind[below, columns].mean() > 0.9)
+    lowest = scene.metres(outline.bottom, outline.depth).min()
+    below = np.minimum(outline.bottom + 2, len(where) - 1)
+    return bool(lowest > AIR and scene.is_behind[below, outline.columns].mean() > 0.9)
 
 
 def _parts(scene: _Scene, where: np.ndarray) -> Iterator[np.ndarray]:
@@ -140,13 +169,13 @@ def _parts(scene: _Scene, where: np.ndarray) -> Iterator[np.ndarray]:
     waiting = [where]
     while waiting:
         where = waiting.pop()
-        columns, top, _, depth = _outline(scene, where)
+        outline = scene.outline(where)
+        columns = outline.columns
         if len(columns) < WIDE or where.sum() < LEAST or not (where & ~scene.covered).any():
             continue
-        heights = scene.eye + scene.up[top] * depth
+        heights = scene.metres(outline.top, outline.depth)
         fits = (heights > EAVES * np.median(heights)) & (heights < np.median(heights) / EAVES)
-        fits |= top <= 1
-        cuts = [(a, b) for a, b in _runs(~fits) if b - a >= WIDE]
+        cuts = [(a, b) for a, b in runs(~(fits | outline.is_cut)) if b - a >= WIDE]
         if not cuts or cuts == [(0, len(columns))]:
             yield where
             continue
@@ -156,13 +185,6 @@ def _parts(scene: _Scene, where: np.ndarray) -> Iterator[np.ndarray]:
                 part = np.zeros_like(where)
                 part[:, columns[a:b]] = where[:, columns[a:b]]
                 waiting.append(part)
-
-
-def _outline(scene: _Scene, where: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The columns (n,) in which a thing stands, its top and bottom rows there, and its depth, the median."""
-    columns = np.flatnonzero(where.sum(0) >= TALL)
-    own = where[:, columns]
-    return columns, own.argmax(0), len(own) - 1 - own[::-1].argmax(0), _medians(scene.depth, where, columns)
 
 
 @njit(cache=True, nogil=True)
@@ -176,40 +198,48 @@ def _medians(depth, where, columns):
 
 def _fitted(scene: _Scene, where: np.ndarray) -> _House | None:
     """The house that stands `where` (H, W) bool, or None if it is no house."""
-    columns, top, bottom, depth = _outline(scene, where)
-    if len(columns) < WIDE:
+    outline = scene.outline(where)
+    if len(outline.columns) < WIDE or not _stands(scene, outline):
         return None
-    heights, feet = (scene.eye + scene.up[row] * depth for row in (top, bottom))
-    stands = feet < FEET * np.maximum(heights, 1)
-    if np.median(heights) < LOWEST or stands.mean() < STANDS:
-        return None
-    known, is_cut = (where & scene.covered)[:, columns].sum(0) >= TALL, top <= 1
-    shown = known & ~is_cut if (known & ~is_cut).sum() >= SIDE else ~is_cut
+    heights, is_cut = scene.metres(outline.top, outline.depth), outline.is_cut
+    shown = outline.known & ~is_cut if (outline.known & ~is_cut).sum() >= SIDE else ~is_cut
     height = float(np.median(heights[shown])) if shown.sum() >= SIDE else np.inf
     own = is_cut | (np.isfinite(height) & (heights > EAVES * height))
-    has_eaves = own & ~is_cut & (scene.up[top] > 0.02) & np.isfinite(height)
+    line = _sides(scene, outline, own, height, WAVY_ALIKE if _is_alike(scene, where) else WAVY_EAVES)
+    if line is None:
+        return None
+    inverse = _at(line, outline.columns.astype(np.float64))
+    if inverse.min() <= 1 / FAR:
+        return None
+    foot = np.searchsorted(-scene.up, scene.eye / outline.depth) - 1
+    bottom, rows = np.minimum(np.maximum(foot, outline.bottom), len(where) - 1), np.arange(len(where))[:, None]
+    where = where.copy()
+    where[:, outline.columns] |= (rows > outline.top) & (rows <= bottom) & scene.is_ground[:, outline.columns]
+    return _House(where, outline.columns[own], outline.top[own], bottom[own], inverse[own], height)
+
+
+def _stands(scene: _Scene, outline: _Outline) -> bool:
+    """Whether a thing is as high as a house, and reaches to the ground nearly all along."""
+    heights, feet = (scene.metres(rows, outline.depth) for rows in (outline.top, outline.bottom))
+    return bool(np.median(heights) >= LOWEST and (feet < FEET * np.maximum(heights, 1)).mean() >= STANDS)
+
+
+def _sides(scene: _Scene, outline: _Outline, own: np.ndarray, height: float, most_wavy: float) -> np.ndarray | None:
+    """One over depth across the view, a line (4,) of _lines, of the columns `own` (n,) bool of a house so high: told by
+    depth, and by the eaves where they are in view. None if either is too wavy for a house."""
+    has_eaves = own & ~outline.is_cut & (scene.up[outline.top] > NEAR_EYE) & np.isfinite(height)
     if own.sum() < WIDE:
         return None
-    eaves = scene.up[top[has_eaves]] / max(height - scene.eye, 0.1)
-    places = np.concatenate([columns[own], columns[has_eaves]]).astype(np.float64)
-    values = np.concatenate([1 / depth[own], eaves])
-    weights = np.where(np.concatenate([known[own], known[has_eaves]]), KNOWN, 1.0)
+    eaves = scene.up[outline.top[has_eaves]] / max(height - scene.eye, 0.1)
+    places = np.concatenate([outline.columns[own], outline.columns[has_eaves]]).astype(np.float64)
+    values = np.concatenate([1 / outline.depth[own], eaves])
+    weights = np.where(np.concatenate([outline.known[own], outline.known[has_eaves]]), KNOWN, 1.0)
     weights[: own.sum()] *= 0.5
     line = _lines(places, values, weights)
     wavy = np.abs(_at(line, places) / values - 1).clip(0, 0.3)
-    most = WAVY_ALIKE if _is_alike(scene, where) else WAVY_EAVES
     if wavy[: own.sum()].mean() > (WAVY if has_eaves.any() else WAVY_EAVES):
         return None
-    if has_eaves.any() and wavy[own.sum() :].mean() > most:
-        return None
-    inverse = _at(line, columns.astype(np.float64))
-    if inverse.min() <= 1 / FAR:
-        return None
-    foot = np.searchsorted(-scene.up, scene.eye / depth) - 1
-    rows, bottom = np.arange(len(where))[:, None], np.minimum(np.maximum(foot, bottom), len(where) - 1)
-    where = where.copy()
-    where[:, columns] |= (rows > top) & (rows <= bottom) & scene.is_ground[:, columns]
-    return _House(where, columns[own], top[own], bottom[own], inverse[own], height)
+    return None if has_eaves.any() and wavy[own.sum() :].mean() > most_wavy else line
 
 
 def _is_alike(scene: _Scene, where: np.ndarray) -> bool:
@@ -377,8 +407,3 @@ def _components(depth, where):
                     left += 1
         count += 1
     return names, count
-
-
-def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

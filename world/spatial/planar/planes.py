@@ -185,6 +185,12 @@ def off(depth: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.abs(np.log(np.maximum(depth / other, 1e-9)))
 
 
+def runs(mask: np.ndarray) -> list[tuple[int, int]]:
+    """Where a mask (n,) is true: the first place of each run, and the one after its last."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
 def _agreed(distances: np.ndarray, least: float) -> tuple[float, float] | None:
     """The distance that most of distances (n,) agree upon, and how many do, if they are at least so many."""
     logs = np.log(distances[distances > NEAREST])

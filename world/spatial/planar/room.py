@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ...pose import Camera, Pose
-from .planes import ON_DREAMT, ON_SEEN, Layout, off
+from .planes import ON_DREAMT, ON_SEEN, Layout, off, runs
 
 NARROWEST = 7  # columns of pixels in which a wall stands, at least
 TALL = 16  # pixels of it in them
@@ -162,12 +162,12 @@ def _without_ended(wall: np.ndarray, is_open: np.ndarray, has_ended: np.ndarray)
     """The wall (W,) of each column without what lies open between a wall and where it has ended, which is no opening,
     and without what is too narrow for a wall."""
     out = wall.copy()
-    for start, end in _runs(is_open):
+    for start, end in runs(is_open):
         for inside, outside in ((start, start - 1), (end - 1, end)):
             if 0 <= outside < len(wall) and wall[inside] >= 0 and has_ended[wall[inside], outside]:
                 out[start:end][wall[start:end] == wall[inside]] = -1
     for k in np.unique(out):
-        for start, end in _runs(out == k):
+        for start, end in runs(out == k):
             if end - start < NARROWEST and start > 0 and end < len(wall):
                 out[start:end] = -1
     return out
@@ -206,22 +206,17 @@ def _without_narrow(is_open: np.ndarray) -> np.ndarray:
     """(W,) without openings, and then without what stands between two, that are no wider than a jamb."""
     for kind in (True, False):
         out = is_open.copy()
-        for start, end in _runs(is_open == kind):
+        for start, end in runs(is_open == kind):
             if end - start <= JAMB and start > 0 and end < len(is_open):
                 out[start:end] = not kind
         is_open = out
     return is_open
 
 
-def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-
-
 def _lintels(is_open: np.ndarray, column: np.ndarray, is_wall: np.ndarray, up: np.ndarray) -> np.ndarray:
     """(W,): the share of the room's height up to which each opening goes, the same all along it."""
     out = np.full(len(is_open), LINTEL)
-    for start, end in _runs(is_open):
+    for start, end in runs(is_open):
         over = is_wall & (column >= start) & (column < end) & (up > LOWEST) & (up < 1)
         if over.any():
             lows = np.full(len(is_open), np.inf)
