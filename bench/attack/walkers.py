@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from dataclasses import dataclass
 
-from ...viewer.client.client import Client, ConnectionLostError
+from ...viewer.client.client import Client, ConnectionLostError, ServerError
 from ...viewer.wire.encoding import Look
 from ...world.action import parse_action
 
@@ -38,10 +37,17 @@ class Walker(threading.Thread):
         self.first = self._client.next_frame(self.session).head.index
 
     def _opened(self, seed: int) -> str:
-        """A walk; asked for again if, on a machine that others load, the connection was silent for seconds."""
+        """A walk; asked for again if, on a machine that others load, the connection was silent for seconds, or if others
+        at this address have just opened as many as may be."""
         for _ in range(TRIES - 1):
-            with contextlib.suppress(ConnectionLostError):
+            try:
                 return self._client.open(seed=seed, look=Look("jpeg"))
+            except ConnectionLostError:
+                continue
+            except ServerError as error:
+                if error.code != "limit":
+                    raise
+                time.sleep(1)
         return self._client.open(seed=seed, look=Look("jpeg"))
 
     def __enter__(self) -> Walker:
