@@ -37,8 +37,8 @@ class Walker(threading.Thread):
         self.first = self._client.next_frame(self.session).head.index
 
     def _opened(self, seed: int) -> str:
-        """A walk; asked for again if, on a machine that others load, the connection was silent for seconds, or if others
-        at this address have just opened as many as may be."""
+        """A walk; asked for again if, on a machine that others load, the connection was silent for seconds, or if
+        others at this address have just opened as many as may be."""
         for _ in range(TRIES - 1):
             try:
                 return self._client.open(seed=seed, look=Look("jpeg"))
