@@ -39,6 +39,7 @@ SIDE = 6  # columns of a side, at least
 ROUNDS = 4  # of reweighting
 BESIDE = 5  # columns among which eaves are evened
 RIM = 3  # pixels beside a thing that may be part of it
+EVEN = 9  # rows among which the sky is evened that goes on
 AIR = 0.7  # metres above the ground from which on a thing hangs in the air
 GROUND = 0.9  # share of the ground's depth, up to which a foot stands before it
 FOOT = 0.4  # share of its height in the view, below a foot, where the house's colour is not the ground's
@@ -143,13 +144,13 @@ def straightened(
     for where in scene.things:
         if _hangs(scene, where):
             others = [other for other in scene.things if other is not where]
-            gone = _near(where, RIM, RIM) & ~np.any([covered, *others], 0)
-            _go_on(pixels, depth, gone, scene.is_behind & ~gone)
+            gone = _near(where, RIM, RIM) & ~np.any([covered, is_house, *others], 0)
+            _go_on(pixels, depth, gone, scene.is_behind & ~gone & ~is_house)
             continue
         for part in _parts(scene, where):
             house = _fitted(scene, part)
             if house is not None:
-                _clear(scene, house, pixels, depth)
+                _clear(scene, house, is_house, pixels, depth)
                 is_house[_put(scene, house, pixels, depth)] = True
     return pixels, depth, is_house
 
@@ -205,6 +206,7 @@ def _fitted(scene: _Scene, where: np.ndarray) -> _House | None:
     shown = outline.known & ~is_cut if (outline.known & ~is_cut).sum() >= SIDE else ~is_cut
     height = float(np.median(heights[shown])) if shown.sum() >= SIDE else np.inf
     own = is_cut | (np.isfinite(height) & (heights > EAVES * height))
+    own &= _not_alone(outline.columns, own, len(scene.depth[0]))
     line = _sides(scene, outline, own, height, WAVY_ALIKE if _is_alike(scene, where) else WAVY_EAVES)
     if line is None:
         return None
@@ -216,6 +218,15 @@ def _fitted(scene: _Scene, where: np.ndarray) -> _House | None:
     where = where.copy()
     where[:, outline.columns] |= (rows > outline.top) & (rows <= bottom) & scene.is_ground[:, outline.columns]
     return _House(where, outline.columns[own], outline.top[own], bottom[own], inverse[own], height)
+
+
+def _not_alone(columns: np.ndarray, own: np.ndarray, width: int) -> np.ndarray:
+    """(n,) bool: the columns (n,) that have enough of those in `own` (n,) bool beside them to be of a side."""
+    taken = np.zeros(width, bool)
+    taken[columns[own]] = True
+    for first, last in runs(taken):
+        taken[first:last] = last - first >= TALL
+    return taken[columns]
 
 
 def _stands(scene: _Scene, outline: _Outline) -> bool:
@@ -312,9 +323,9 @@ def _solve(sums, size, out):
         out[a] = sums[a, 3] / sums[a, a]
 
 
-def _clear(scene: _Scene, house: _House, pixels: np.ndarray, depth: np.ndarray) -> None:
+def _clear(scene: _Scene, house: _House, kept: np.ndarray, pixels: np.ndarray, depth: np.ndarray) -> None:
     """Take a house away from where it was dreamt, and what of its colour lies on the ground before it: ground and sky
-    go on there from beside."""
+    go on there from beside, but where another one stands already, `kept` (H, W) bool."""
     is_ground = scene.is_ground & ~house.where
     gone = house.where.copy()
     if is_ground.sum() >= LEAST:
@@ -327,9 +338,9 @@ def _clear(scene: _Scene, house: _House, pixels: np.ndarray, depth: np.ndarray) 
             np.abs(scene.pixels - np.median(scene.pixels[where], 0)).sum(-1) for where in (house.where, is_ground)
         )
         gone |= below & (own < other) & is_ground
-    rim, crumbs = _near(house.where, 1, 1) & scene.is_behind, _near(house.where, RIM, RIM) & scene.is_crumb
-    gone = (gone | rim | crumbs) & ~scene.covered
-    _go_on(pixels, depth, gone, scene.is_behind & ~gone)
+    rim, halo = _near(house.where, 1, 1) & scene.is_behind, _near(house.where, RIM, RIM)
+    gone = (gone | rim | (halo & (scene.is_crumb | (scene.depth >= FAR)))) & ~scene.covered & ~kept
+    _go_on(pixels, depth, gone, scene.is_behind & ~gone & ~kept)
 
 
 def _put(scene: _Scene, house: _House, pixels: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -360,10 +371,19 @@ def _near(where: np.ndarray, up: int, aside: int) -> np.ndarray:
     return cv2.dilate(where.astype(np.uint8), np.ones((2 * up + 1, 2 * aside + 1), np.uint8)) > 0
 
 
+def _go_on(pixels: np.ndarray, depth: np.ndarray, gone: np.ndarray, behind: np.ndarray) -> None:
+    """Fill `gone` (H, W) bool from `behind` in the same row, and the sky without the steps from row to row."""
+    _fill(pixels, depth, gone, behind)
+    sky = depth >= FAR
+    weights = cv2.blur(sky.astype(np.float32), (1, EVEN))[..., None]
+    even = cv2.blur(np.where(sky[..., None], pixels, 0).astype(np.float32), (1, EVEN)) / np.maximum(weights, 1e-6)
+    np.copyto(pixels, np.rint(even).astype(np.uint8), where=(gone & sky)[..., None])
+
+
 @njit(cache=True, nogil=True)
-def _go_on(pixels, depth, gone, behind):
-    """Fill `gone` (H, W) bool from `behind` in the same row: with the colours between those to the left and the right,
-    as far as the nearer."""
+def _fill(pixels, depth, gone, behind):
+    """Fill `gone` (H, W) bool: with the colours between those of `behind` to the left and the right, as far as the
+    nearer."""
     H, W = depth.shape
     for v in range(H):
         left, right = -1, 0
