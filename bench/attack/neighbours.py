@@ -243,7 +243,9 @@ def _beside(hostile: Hostile, served: Served, seconds: float, world: str) -> Fin
     parts of one, are no measure."""
     with Walker(served.address) as walker:
         walker.wait_for(WARM)
-    rounds, memory_mb = [], [served.memory_mb]
+    rounds: list[tuple[float, float, int]] = []
+    acts, memory_mb = 0, [served.memory_mb]
+    seconds_each: list[float] = []
     for _ in range(ROUNDS):
         with Walker(served.address) as walker:
             walker.wait_for(1)
@@ -253,18 +255,20 @@ def _beside(hostile: Hostile, served: Served, seconds: float, world: str) -> Fin
         with Walker(served.address) as walker:
             walker.wait_for(len(beside))
             alone = walker.seen[:]
-        rounds.append((*same_steps(beside, alone, done.began, done.ended), done))
-    during_s, quiet_s = (sum(one[k] for one in rounds) for k in (0, 1))
+        rounds.append(same_steps(beside, alone, done.began, done.ended))
+        acts += done.value
+        seconds_each.append(round(done.ended - done.began, 1))
+    during_s, quiet_s = sum(during for during, _, _ in rounds), sum(quiet for _, quiet, _ in rounds)
     kind = f"{world}, beside one that {hostile.__name__.replace('_', ' ')}: the walker's rate, during / quiet"
     return Finding.at_least(
         kind,
         quiet_s / during_s if served.is_alive and during_s else 0.0,
         KEPT_RATE,
         "times",
-        quiet_per_s=[round(steps / quiet, 2) for _, quiet, steps, _ in rounds],
-        during_per_s=[round(steps / during, 2) for during, _, steps, _ in rounds],
-        seconds=[round(done.ended - done.began, 1) for *_, done in rounds],
-        acts=sum(done.value for *_, done in rounds),
+        quiet_per_s=[round(steps / quiet, 2) for _, quiet, steps in rounds],
+        during_per_s=[round(steps / during, 2) for during, _, steps in rounds],
+        seconds=seconds_each,
+        acts=acts,
         memory_mb=memory_mb,
         what=" ".join((hostile.__doc__ or "").split()),
     )
