@@ -91,7 +91,7 @@ def parse_actions(text: str) -> list[Action]:
     and so have two sentences. At least one; each as `parse_action` has it, with the same errors."""
     if len(text) > MAX_TEXT:
         raise ActionError(f"action of {len(text)} characters; at most {MAX_TEXT} are read: say less at once")
-    text = " ".join("".join(mark for mark in text if unicodedata.category(mark) != "Cf").split())
+    text = " ".join("".join(mark for mark in text if not _is_unseen(mark)).split())
     acts = [(act, clauses) for act in acts_in(text) if (clauses := clauses_of(act))]
     if not acts:
         raise ActionError(f"empty action; say for instance 'move forward', known verbs: {', '.join(VERBS)}")
@@ -104,6 +104,11 @@ def parse_actions(text: str) -> list[Action]:
         if sum(abs(getattr(action.known_motion, name)) for action in actions) > MOST:
             raise ActionError(f"'{text[:60]}' adds up to more than {MOST:g} metres or degrees: say less at once")
     return actions
+
+
+def _is_unseen(mark: str) -> bool:
+    """Whether a mark neither shows nor changes what is shown; overrides of direction show 09 as 90."""
+    return unicodedata.category(mark) == "Cf" and mark not in "\u202d\u202e"
 
 
 def _motion_of(act: str, clauses: list[list[str | float]], said: Said | None) -> tuple[Motion, Said | None]:

@@ -77,7 +77,8 @@ class Clip:
 def videos(folder: str | Path) -> list[Path]:
     """The videos of a folder, in order of their names. Raises SceneError where there are none."""
     folder = Path(folder)
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEOS) if folder.is_dir() else []
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    found = [path for path in paths if path.suffix.lower() in VIDEOS and path.is_file()]
     if not found:
         raise SceneError(f"no videos in {folder}; wanted files that end in {', '.join(VIDEOS)}")
     return found

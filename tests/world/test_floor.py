@@ -196,6 +196,10 @@ def test_common_sentences_mean_what_people_mean(text, motion):
         ("walk m", "without an amount"),
         ("walk 2-3 m", "unknown mark '-'"),
         ("walk 2² m", "unknown word '²'"),
+        ("turn left left left", "'left' twice"),
+        ("back back", "'back' twice"),
+        ("move forward\x00", r"does not show, U\+0000"),
+        ("turn left \u202e09", r"does not show, U\+202E"),  # a screen shows 90
         ("turn left to 90 degrees", "count from here"),
         ("stand back", "'wait' takes no direction"),
         ("take the lift", "unknown"),

@@ -39,7 +39,7 @@ def unused(path: str | Path, *, overwrite: bool = False) -> Path:
     path = Path(path)
     if path.is_dir():
         raise OutputError(f"{path} is a folder; wanted the name of a file")
-    if path.exists() and not overwrite:
+    if (path.exists() or path.is_symlink()) and not overwrite:  # one that leads nowhere is somebody's too
         raise OutputError(f"{path} is there already; name another file or say --overwrite")
     ready(path.parent)
     return path

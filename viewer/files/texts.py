@@ -21,6 +21,9 @@ def read_text(path: str | Path, *, most: int = MAX_BYTES) -> str:
         raise TextError(f"it is larger than {most >> 20} MB")
     kind = next((kind for mark, kind in _MARKS.items() if data.startswith(mark)), "utf-8")
     try:
-        return data.decode(kind)
+        text = data.decode(kind)
     except UnicodeDecodeError as error:
         raise TextError("it is neither UTF-8 nor UTF-16; save it as UTF-8") from error
+    if "\0" in text:  # UTF-16 without a mark, UTF-32, no text at all
+        raise TextError("it holds NUL bytes, as no text does; save it as UTF-8")
+    return text

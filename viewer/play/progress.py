@@ -1,10 +1,12 @@
 """Signs of life on the error stream, for what takes longer than a person waits without asking.
 
-What ends quickly prints nothing; a terminal gets one line that changes, a file a line now and then.
+What ends quickly prints nothing; a terminal gets one line that changes, a file a line now and then. An error stream
+that is closed, or breaks, costs nothing but these signs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -19,22 +21,22 @@ Thing = TypeVar("Thing")
 
 def counted(things: Iterable[Thing], what: str, total: int, *, out: TextIO | None = None) -> Iterator[Thing]:
     """The things, and how many of them have been, told from FIRST_S on."""
-    out = out or sys.stderr
-    is_terminal, told_s, is_told = out.isatty(), time.monotonic() + FIRST_S, False
+    stream: TextIO | None = out or sys.stderr  # None where a program has closed it
+    is_terminal, told_s, is_told = stream is not None and stream.isatty(), time.monotonic() + FIRST_S, False
     for number, thing in enumerate(things):
         if time.monotonic() >= told_s:
-            _tell(out, f"{what}: {number} of {total}", is_terminal)
+            _tell(stream, f"{what}: {number} of {total}", is_terminal)
             told_s, is_told = time.monotonic() + (EVERY_S if is_terminal else EVERY_LINE_S), True
         yield thing
     if is_told and is_terminal:
-        _tell(out, "", is_terminal)
+        _tell(stream, "", is_terminal)
 
 
 @contextmanager
 def waiting(what: str, *, out: TextIO | None = None) -> Iterator[None]:
     """Tell what is waited for, once it takes longer than FIRST_S."""
-    out = out or sys.stderr
-    timer = threading.Timer(FIRST_S, lambda: print(f"{what} ...", file=out, flush=True))
+    stream: TextIO | None = out or sys.stderr
+    timer = threading.Timer(FIRST_S, lambda: _tell(stream, f"{what} ...", False))
     timer.daemon = True
     timer.start()
     try:
@@ -43,9 +45,9 @@ def waiting(what: str, *, out: TextIO | None = None) -> Iterator[None]:
         timer.cancel()
 
 
-def _tell(out: TextIO, line: str, is_terminal: bool) -> None:
-    if is_terminal:
-        out.write(f"\r\x1b[K{line}")
-    else:
-        out.write(f"{line}\n")
-    out.flush()
+def _tell(out: TextIO | None, line: str, is_terminal: bool) -> None:
+    if out is None:
+        return
+    with contextlib.suppress(OSError):
+        out.write(f"\r\x1b[K{line}" if is_terminal else f"{line}\n")
+        out.flush()

@@ -59,9 +59,9 @@ class Gateway:
         if not 0 <= port <= 65535:
             raise GatewayError(f"port {port} for the page; wanted 0 to 65535")
         for origin in allow_origins:
-            if urlsplit(origin).scheme not in ("http", "https") or not urlsplit(origin).netloc:
+            if not origin.startswith(("http://", "https://")) or not _host_of(origin):
                 raise GatewayError(f"'{origin}' is no origin; wanted for instance https://example.org")
-        self._allowed = {urlsplit(origin).netloc.lower() for origin in allow_origins}
+        self._allowed = {_host_of(origin) for origin in allow_origins}
         self._server, self._server_key = reachable(server), server_key
         self._keys, self._is_open = keys, is_open
         self._host, self._port = host, port
@@ -99,7 +99,7 @@ class Gateway:
                 runner.run(self._serve())
         except OSError as error:
             reason = error.strerror or str(error)
-            self._failure = GatewayError(f"the page cannot be at {self.url} ({reason}); name another port")
+            self._failure = GatewayError(f"the page cannot be at {self.url} ({reason}); name another host or port")
         except Exception as error:  # told to whoever called start
             self._failure = error
         self._ready.set()
@@ -149,7 +149,7 @@ class Gateway:
         """Why a page of that origin may not walk here, or "" if it may."""
         if origin is None:  # no browser
             return ""
-        came = urlsplit(origin).netloc.lower()
+        came = _host_of(origin)
         # no page can set these itself; a page of this machine may come through a proxy on it
         ours = {headers.get("Host", "").lower(), headers.get("X-Forwarded-Host", "").lower(), *self._allowed}
         if came and (came in ours or (not self._is_open and is_local(f"tcp://{came}"))):
@@ -252,6 +252,14 @@ def _text(connection, file: Path, kind: str, headers: dict[str, str]):
     for name, value in {"Content-Type": f"{kind}; charset=utf-8", **headers}.items():
         response.headers[name] = value
     return response
+
+
+def _host_of(origin: str) -> str:
+    """The host and port of an origin; "" for what is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:  # half a bracket, letters that no name has
+        return ""
 
 
 def _bracketed(host: str) -> str:

@@ -320,6 +320,9 @@ def _locked(path: Path) -> TextIO:
         pass
     except OSError as error:
         held.close()
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            reason = os.strerror(error.errno or errno.ENOLCK)
+            raise StoreError(f"{path.parent} cannot be locked ({reason}); name a folder on another disk") from error
         raise StoreError(f"{path.parent} belongs to a server that runs already; name another folder") from error
     return held
 

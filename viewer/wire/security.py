@@ -18,7 +18,7 @@ from zmq.auth.thread import ThreadAuthenticator
 
 KEY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 MAX_IPC = 100  # bytes of the path of a Unix socket that every system takes
-KEY = re.compile(r"[!-~]{40}\Z")
+KEY = re.compile(r"[0-9A-Za-z.:+=^!/*?&<>()\[\]{}@%$#-]{40}\Z")  # the letters of Z85
 
 
 class SecurityError(ValueError):
@@ -54,9 +54,18 @@ def read_key(folder: str | Path, name: str) -> KeyPair:
 
 
 def list_keys(folder: str | Path) -> dict[str, str]:
-    """The clients let in: name to public key."""
-    allowed = sorted((Path(folder) / "allowed").glob("*.key"))
-    return {path.stem: zmq.auth.load_certificate(path)[0].decode() for path in allowed}
+    """The clients let in: name to public key. Raises SecurityError for a file of the list that holds none."""
+    return {path.stem: _public_of(path) for path in sorted((Path(folder) / "allowed").glob("*.key"))}
+
+
+def _public_of(path: Path) -> str:
+    try:
+        public = zmq.auth.load_certificate(path)[0].decode()
+    except (OSError, ValueError) as error:
+        raise SecurityError(f"{path} holds no public key; remove it, or add the client anew") from error
+    if not KEY.match(public):
+        raise SecurityError(f"{path} holds a damaged public key; remove it, or add the client anew")
+    return public
 
 
 def add_key(folder: str | Path, name: str, public: str) -> None:
@@ -82,7 +91,10 @@ def check_bind(address: str, *, has_keys: bool, is_open: bool = False) -> None:
 
 def check_address(address: str) -> None:
     """Raise SecurityError for what cannot be the address of a server."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:  # half a bracket, letters that no name has
+        raise SecurityError(_no_address(address)) from error
     if parts.scheme == "ipc" and address.removeprefix("ipc://"):
         if len(address.removeprefix("ipc://").encode()) > MAX_IPC:
             raise SecurityError(f"'{address[:60]}...' is too long for an ipc address; at most {MAX_IPC} bytes of path")
@@ -92,7 +104,11 @@ def check_address(address: str) -> None:
     except ValueError:  # a port that is no number, or none that there is
         is_tcp = False
     if not is_tcp or parts.path or parts.query:
-        raise SecurityError(f"'{address[:100]}' is no address of a server; wanted for instance tcp://127.0.0.1:5555")
+        raise SecurityError(_no_address(address))
+
+
+def _no_address(address: str) -> str:
+    return f"'{address[:100]}' is no address of a server; wanted for instance tcp://127.0.0.1:5555"
 
 
 def reachable(address: str) -> str:
@@ -105,8 +121,11 @@ def reachable(address: str) -> str:
 
 
 def is_local(address: str) -> bool:
-    """Whether only this machine can reach the address."""
-    parts = urlsplit(address)
+    """Whether only this machine can reach the address; False for what is none."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
     if parts.scheme in ("ipc", "inproc"):
         return True
     if parts.hostname == "localhost":

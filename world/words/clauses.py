@@ -87,6 +87,8 @@ def motion_of(
             verb = VERB_OF[token]
             ways |= {"back": token} if token == "back" else {}
         elif token in DIRECTION_OF:
+            if before == token or token in ways.values():
+                raise ActionError(f"'{token}' twice in one part: say it once with how far, or join parts with 'and'")
             ways.setdefault(DIRECTION_OF[token], token)
         elif token in ALL_UNITS:
             if not isinstance(before, float):
@@ -220,6 +222,8 @@ def _shown(clause: list[str | float]) -> str:
 
 
 def _unknown(token: str, *, has_verb: bool) -> str:
+    if not token.isprintable():
+        return f"a mark that does not show, U+{ord(token[0]):04X}; leave it out"
     if not token[0].isalnum():
         return f"unknown mark '{token}'; known are commas and full stops, and a minus sign before a number"
     if token in OUT_OF_ORDER:

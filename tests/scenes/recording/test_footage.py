@@ -1,6 +1,7 @@
 """Footage of one's own: videos with their actions become recordings, and what is wrong with them is told."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -99,6 +100,9 @@ def test_a_sidecar_that_is_wrong_is_told_by_its_line(tmp_path, lines, told):
 
 
 def test_what_is_no_video_and_a_list_of_splits_that_is_wrong_are_told(tmp_path):
+    (tmp_path / "folder.mp4").mkdir()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.mp4")  # reading one would wait for ever
     with pytest.raises(SceneError, match="no videos in"):
         splits_of(tmp_path)
     (tmp_path / "a.mp4").write_bytes(b"torn")

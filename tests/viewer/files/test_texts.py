@@ -24,7 +24,17 @@ def test_actions_are_read_from_any_editor(tmp_path, kind, end):
     assert [action.motion.yaw_deg for action in load_script(path)] == [0, 15, 15, 0]
 
 
-@pytest.mark.parametrize("data", [TEXT.encode("cp1252"), bytes(range(128, 256)), b"x" * (2 << 20)])
+NO_TEXTS = {
+    "Latin letters": TEXT.encode("cp1252"),
+    "bytes": bytes(range(128, 256)),
+    "too large": b"x" * (2 << 20),
+    "UTF-16 without a mark": TEXT.encode("utf-16-le"),
+    "UTF-32": TEXT.encode("utf-32"),
+    "NUL at the end": b"turn left\0",
+}
+
+
+@pytest.mark.parametrize("data", NO_TEXTS.values(), ids=NO_TEXTS)
 def test_what_is_no_text_is_one_sentence(tmp_path, data):
     path = tmp_path / "walk.txt"
     path.write_bytes(data)

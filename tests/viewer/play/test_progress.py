@@ -1,6 +1,7 @@
 """What takes long shows that it lives; what is quick says nothing."""
 
 import io
+import sys
 import time
 
 import pytest
@@ -43,3 +44,17 @@ def test_a_wait_is_told_while_it_lasts(impatient):
     with waiting("opening", out=out):
         time.sleep(0.1)
         assert out.getvalue() == "opening ...\n"
+
+
+class Broken(io.StringIO):
+    def write(self, text):
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+@pytest.mark.parametrize("stream", [None, Broken()])
+def test_an_error_stream_that_is_closed_or_breaks_ends_nothing(impatient, monkeypatch, capsys, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    with waiting("opening"):
+        for _ in counted(range(3), "walked", 3):
+            time.sleep(0.03)
+    assert capsys.readouterr().out == ""

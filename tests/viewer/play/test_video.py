@@ -64,6 +64,15 @@ def test_the_name_appears_only_when_the_file_is_whole(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
+@pytest.mark.parametrize("leads", ["elsewhere.mp4", "a.mp4"])
+def test_a_link_that_leads_nowhere_is_not_replaced_unasked(tmp_path, leads):
+    link = tmp_path / "a.mp4"
+    link.symlink_to(leads)
+    with pytest.raises(OutputError, match="is there already"):
+        VideoRecorder(link)
+    assert link.is_symlink()
+
+
 def test_a_recording_of_nothing_leaves_nothing(tmp_path):
     VideoRecorder(tmp_path / "a.mp4").close()
     VideoRecorder(tmp_path / "a.gif").close()

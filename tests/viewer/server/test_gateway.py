@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from roam.viewer.client.remote_session import RemoteSession
-from roam.viewer.server.gateway import Gateway, join, split
+from roam.viewer.server.gateway import Gateway, GatewayError, join, split
 from roam.viewer.server.server import Server
 from roam.viewer.wire import protocol as p
 from roam.viewer.wire.security import SecurityError
@@ -102,9 +102,16 @@ def test_nonsense_ends_one_page_and_no_other(gateway):
         assert read_until(good, p.Welcome)
 
 
-def test_pages_of_other_sites_are_refused(gateway):
+@pytest.mark.parametrize("origin", ["https://example.org", "https://[", "null"])
+def test_pages_of_other_sites_are_refused(gateway, origin):
     with pytest.raises(InvalidStatus, match="403"):
-        connect(gateway, origin="https://example.org")
+        connect(gateway, origin=origin)
+
+
+def test_what_is_no_origin_is_refused_by_name():
+    for origin in ("https://[", "https://", "example.org", "ftp://example.org"):
+        with pytest.raises(GatewayError, match="is no origin"):
+            Gateway("tcp://127.0.0.1:1", allow_origins=[origin])
 
 
 def test_a_foreign_name_that_was_made_to_point_here_is_refused(gateway):

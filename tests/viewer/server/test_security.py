@@ -50,6 +50,21 @@ def test_addresses_that_others_reach_need_keys_or_to_be_meant(address):
     check_bind(address, has_keys=False, is_open=True)
 
 
+@pytest.mark.parametrize("address", ["tcp://[::1:5555", "tcp://\u2100:1", "tcp://::1:5555", "tcp://[]:1", ""])
+def test_what_is_no_address_is_refused_by_name(address):
+    assert not is_local(address)
+    with pytest.raises(SecurityError, match="no address of a server"):
+        check_bind(address, has_keys=False)
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe garbage", b"hello", b'curve\n    public-key = "~"\n'])
+def test_a_damaged_file_on_the_list_is_named(keys, data):
+    (keys / "allowed").mkdir()
+    (keys / "allowed" / "ann.key").write_bytes(data)
+    with pytest.raises(SecurityError, match=r"ann\.key holds"):
+        list_keys(keys)
+
+
 def test_a_server_refuses_an_open_address_before_it_binds(tmp_path):
     with pytest.raises(SecurityError):
         Server(TinyWorlds(), "tcp://0.0.0.0:0", folder=tmp_path)
@@ -100,9 +115,11 @@ def test_the_name_of_a_key_leads_nowhere_else(keys, name):
         add_key(keys, name, "x" * 40)
 
 
-def test_what_is_no_public_key_is_refused(keys):
+@pytest.mark.parametrize("public", ["hello", '"' * 40, "~" * 40, "a" * 41])
+def test_what_is_no_public_key_is_refused(keys, public):
     with pytest.raises(SecurityError, match="no public key"):
-        add_key(keys, "ann", "hello")
+        add_key(keys, "ann", public)
+    assert not list_keys(keys)
 
 
 def test_keys_are_made_and_listed_in_the_folder_that_was_named(tmp_path, monkeypatch, capsys):

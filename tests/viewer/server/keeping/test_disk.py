@@ -1,7 +1,9 @@
 """A disk that fails at any write costs one walk its keeping and nothing else; and it is kept again when it is back."""
 
+import contextlib
 import errno
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from roam.viewer.play.player import Player
 from roam.viewer.server.keeping.records import Done, Meta
 from roam.viewer.server.registry import Limits
 from roam.viewer.server.server import Server
-from roam.viewer.server.store import Store, finished
+from roam.viewer.server.store import Store, StoreError, finished
 from roam.viewer.wire import protocol as p
 from roam.world.action import parse_action
 
@@ -266,3 +268,15 @@ def test_a_world_without_forks_is_kept_as_well(tmp_path):
         assert walk.step(FORWARD).index == 6
     with Server(ForklessWorlds(), folder=tmp_path) as server, Client(server.address) as client:
         assert RemoteSession.resume(client, token).frame.digest == walk.frame.digest
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such locks")
+def test_a_disk_without_locks_is_not_said_to_belong_to_another_server(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    with contextlib.closing(Store(tmp_path)), pytest.raises(StoreError, match="belongs to a server that runs"):
+        Store(tmp_path)
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(StoreError, match=r"cannot be locked \(.*\); name a folder on another disk"):
+        Store(tmp_path)
