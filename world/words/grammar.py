@@ -42,7 +42,8 @@ JOINERS = ("and", "then", ",", ";", "&", ".")
 # what people write besides, and no model was taught
 OTHER_UNITS = {
     "mm": 0.001, "centimetre": 0.01, "centimetres": 0.01, "centimeter": 0.01, "centimeters": 0.01, "km": 1000.0,
-    "millimetres": 0.001, "millimeters": 0.001, "kilometre": 1000.0, "kilometer": 1000.0,
+    "millimetre": 0.001, "millimetres": 0.001, "millimeter": 0.001, "millimeters": 0.001,
+    "kilometre": 1000.0, "kilometres": 1000.0, "kilometer": 1000.0, "kilometers": 1000.0,
     "ft": 0.3048, "foot": 0.3048, "feet": 0.3048, "inch": 0.0254, "inches": 0.0254, "yd": 0.9144, "yard": 0.9144,
     "yards": 0.9144, "steps": STEP, "pace": STEP, "paces": STEP, "rad": 180 / math.pi, "radian": 180 / math.pi,
     "radians": 180 / math.pi, "degs": 1.0,
