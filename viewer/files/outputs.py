@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import itertools
+import time
 from pathlib import Path
 
 # names that mean a device to Windows, whatever ending they have
 DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
+
+TAKEN_S = 600.0  # for which a name is another program's that has written nothing by it
+_OURS: set[Path] = set()  # marks of names that this program has taken
 
 
 class OutputError(ValueError):
@@ -14,14 +20,48 @@ class OutputError(ValueError):
 
 
 def fresh(folder: str | Path, stem: str, suffix: str) -> Path:
-    """The first of `stem-001`, `stem-002`, ... that nothing in `folder` bears with any suffix; makes the folder."""
+    """The first of `stem-001`, `stem-002`, ... that nothing in `folder` bears with any suffix, and that no other
+    program has just been given; makes the folder."""
     folder = ready(folder)
     try:
         taken = {path.name.split(".")[0] for path in folder.iterdir() if path.name.startswith(f"{stem}-")}
     except OSError as error:
         raise OutputError(f"cannot look into {folder}: {error.strerror}; name another folder") from error
-    number = next(n for n in range(1, len(taken) + 2) if f"{stem}-{n:03d}" not in taken)
-    return folder / f"{stem}-{number:03d}{suffix}"
+    names = (f"{stem}-{number:03d}" for number in itertools.count(1))
+    return folder / f"{next(name for name in names if name not in taken and _is_ours(folder, name))}{suffix}"
+
+
+def _is_ours(folder: Path, name: str) -> bool:
+    """Take a name that nothing bears yet, by a hidden mark that stays until this program ends; False if another program
+    has it. Where no mark can be made the name is taken all the same: whoever writes there tells why it cannot be."""
+    mark = folder / f".{name}.taken"
+    with contextlib.suppress(OSError):
+        if time.time() - mark.stat().st_mtime > TAKEN_S or mark in _OURS:  # its program was killed, or never wrote
+            mark.unlink()
+    try:
+        mark.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    except OSError:
+        return True
+    _OURS.add(mark)
+    return True
+
+
+@atexit.register
+def _let_go() -> None:
+    for mark in _OURS:
+        with contextlib.suppress(OSError):
+            mark.unlink()
+
+
+def newest(folder: str | Path, pattern: str) -> Path | None:
+    """The file that was written last of those whose names are like `pattern`; None if there is none."""
+    found: list[tuple[int, Path]] = []
+    for path in Path(folder).glob(pattern):
+        with contextlib.suppress(OSError):  # it is gone meanwhile
+            found.append((path.stat().st_mtime_ns, path))
+    return max(found, default=(0, None))[1]
 
 
 def ready(folder: str | Path) -> Path:

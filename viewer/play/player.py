@@ -21,7 +21,7 @@ from ...world.action import Action, ActionError
 from ...world.frame import Dreaming, Frame, Preparing
 from ...world.options import DreamOptions
 from ...world.pose import Motion, Pose
-from ..files.outputs import OutputError, fresh, unused
+from ..files.outputs import OutputError, fresh, newest, unused
 from ..opening.start import Place, Start
 from .action_log import ActionLog, Event
 from .branch import Branch
@@ -306,7 +306,7 @@ class Player:
 
     def load(self, path: str | Path | None = None) -> None:
         """Go on from a save: this one, or the last one made, or the newest in the folder."""
-        path = path or self._last_save or max(self.folder.glob("save-*.roam"), default=None)
+        path = path or self._last_save or newest(self.folder, "save-*.roam")
         if path is None:
             raise OutputError(f"there is no save in {self.folder} yet")
         self._leave_for(replace(self.place.start, truth=False, image=None, load=str(path), text=None))

@@ -56,7 +56,7 @@ def test_a_gateway_that_cannot_be_says_so_in_a_sentence(server, options):
 
 def test_a_page_s_port_that_is_taken_is_said_in_a_sentence(gateway):
     port = int(gateway.url.split(":")[2].strip("/"))
-    with pytest.raises(ValueError, match="name another port"):
+    with pytest.raises(ValueError, match="name another host or port"):
         Gateway("tcp://127.0.0.1:5555", port=port).start()
 
 
