@@ -34,7 +34,7 @@ def fresh(folder: str | Path, stem: str, suffix: str) -> Path:
 def _is_ours(folder: Path, name: str) -> bool:
     """Take a name that nothing bears yet, by a hidden mark that stays until this program ends; False if another program
     has it. Where no mark can be made the name is taken all the same: whoever writes there tells why it cannot be."""
-    mark = folder / f".{name}.taken"
+    mark = _mark_of(folder / name)
     with contextlib.suppress(OSError):
         if time.time() - mark.stat().st_mtime > TAKEN_S or mark in _OURS:  # its program was killed, or never wrote
             mark.unlink()
@@ -48,11 +48,20 @@ def _is_ours(folder: Path, name: str) -> bool:
     return True
 
 
+def _mark_of(path: Path) -> Path:
+    """The mark of a path's name, which any suffix may follow."""
+    return path.with_name(f".{path.name.split('.')[0]}.taken")
+
+
+def _let_go(mark: Path) -> None:
+    with contextlib.suppress(OSError):
+        mark.unlink(missing_ok=True)
+
+
 @atexit.register
-def _let_go() -> None:
+def _let_all_go() -> None:
     for mark in _OURS:
-        with contextlib.suppress(OSError):
-            mark.unlink()
+        _let_go(mark)
 
 
 def newest(folder: str | Path, pattern: str) -> Path | None:
@@ -97,6 +106,7 @@ def write_whole(path: str | Path, data: bytes) -> Path:
     try:
         partial.write_bytes(data)
         partial.replace(path)
+        _let_go(_mark_of(path))  # the file itself says now that its name is taken
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
