@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import struct
@@ -26,6 +27,7 @@ from .metrics import Metrics
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.05
+GRACE_S = 0.2  # for ZeroMQ's own thread to hand on what the system has received
 BYTES_RECEIVED = 128  # offset of the u64 tcpi_bytes_received in Linux's struct tcp_info
 
 
@@ -33,13 +35,15 @@ BYTES_RECEIVED = 128  # offset of the u64 tcpi_bytes_received in Linux's struct 
 class Patience:
     """When a connection is cut.
 
-    stranger_bytes, guest_bytes: at more bytes of one unfinished message, before and after hello; hello_s: after so long
-    without hello; idle_s: after so long without any message; max_connections: at more connections in all;
-    max_from_one: at more of them from one address, unless it is this machine's.
+    stranger_bytes, guest_bytes: at more bytes of one unfinished message, before and after hello; unread_bytes: at more
+    bytes since the last message that was read, even if they may be whole messages that a busy server has not come to;
+    hello_s: after so long without hello; idle_s: after so long without any message; max_connections: at more
+    connections in all; max_from_one: at more of them from one address, unless it is this machine's.
     """
 
     stranger_bytes: int = 256 * 1024
     guest_bytes: int = 13 * 2**20
+    unread_bytes: int = 26 * 2**20
     hello_s: float = 10.0
     idle_s: float = 90.0
     max_connections: int = 320
@@ -53,6 +57,7 @@ class _Door:
     seen_bytes: int = 0
     is_guest: bool = False
     has_spoken: bool = False  # a whole message has come since the last look
+    over_at: float = math.inf  # since when more bytes lie there than one message may have
 
 
 class ConnectionWatch:
@@ -64,6 +69,7 @@ class ConnectionWatch:
         self._doors: dict[int, _Door] = {}
         self._numbers: dict[int, int] = {}
         self._metrics, self._num_accepted = metrics, 0
+        self._all_read_at = -math.inf
         self.monitor = router.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED)
         self._router, self._ending = router, threading.Event()
         self._thread = threading.Thread(target=self._run, name="roam-doors", daemon=True)
@@ -85,6 +91,10 @@ class ConnectionWatch:
                 self._enter(int(event["value"]))
             else:
                 self._doors.pop(int(event["value"]), None)
+
+    def all_read(self) -> None:
+        """Note that no whole message waits: what has come until now and is not read yet belongs to unfinished ones."""
+        self._all_read_at = time.monotonic()
 
     def heard(self, fd: int, *, is_guest: bool = False) -> None:
         """Note that a whole message has come over that connection; is_guest: from a client that has said hello."""
@@ -135,7 +145,7 @@ class ConnectionWatch:
         now, patience = time.monotonic(), self._patience
         for fd, door in list(self._doors.items()):
             most = patience.guest_bytes if door.is_guest else patience.stranger_bytes
-            silent_s = now - door.heard_at
+            silent_s = min(now, self._all_read_at) - door.heard_at  # what came since may wait to be read
             if silent_s > (patience.idle_s if door.is_guest else patience.hello_s):
                 self.cut(fd, f"silent for {silent_s:.0f} s")
                 continue
@@ -145,9 +155,11 @@ class ConnectionWatch:
             except OSError:
                 continue
             if door.has_spoken:  # bytes from here on belong to the next message
-                door.has_spoken, door.seen_bytes = False, received
+                door.has_spoken, door.seen_bytes, door.over_at = False, received, math.inf
             came = received - door.seen_bytes
             if came > most:
+                door.over_at = min(door.over_at, now)
+            if came > patience.unread_bytes or self._all_read_at > door.over_at + GRACE_S:
                 self.cut(fd, f"{came} bytes of a message that does not end")
 
 

@@ -99,6 +99,7 @@ class ServerSocket:
         try:
             head = self._socket.recv(zmq.DONTWAIT, copy=False)
         except zmq.Again:
+            self.doors.all_read()
             return None
         parts, count, is_more = [], 0, head.more
         while is_more:

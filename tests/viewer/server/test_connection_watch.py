@@ -3,9 +3,13 @@
 import socket
 import struct
 import time
+from types import SimpleNamespace
 
 import pytest
+import zmq
 from roam.viewer.client.remote_session import RemoteSession
+from roam.viewer.server.connection_watch import ConnectionWatch, Patience
+from roam.viewer.server.metrics import Metrics
 from roam.viewer.server.registry import Limits
 from roam.viewer.wire import protocol as p
 from roam.world.action import parse_action
@@ -65,6 +69,47 @@ def test_a_message_that_never_ends_cuts_its_connection_and_no_other(server, clie
     assert raw.is_cut()
     assert server.metrics.cut == 1
     assert walk.step(FORWARD).index == 1
+
+
+class TestWhileItsServerIsBusy:
+    @pytest.fixture
+    def router(self):
+        context = zmq.Context()
+        router = context.socket(zmq.ROUTER)
+        router.bind("tcp://127.0.0.1:*")
+        yield router
+        context.destroy(linger=0)
+
+    @pytest.fixture
+    def watch(self, router):
+        watch = ConnectionWatch(router, Patience(hello_s=0.3, unread_bytes=20 * 2**20), Metrics())
+        yield watch
+        watch.close()
+
+    @pytest.fixture
+    def raw(self, router, watch):
+        """A connection that the watch knows of, as it would be before its server is kept busy."""
+        raw = Raw(SimpleNamespace(address=router.getsockopt_string(zmq.LAST_ENDPOINT)))
+        assert watch.monitor.poll(10_000)
+        watch.take_events()
+        return raw
+
+    @needs_counts
+    def test_whole_messages_that_wait_cut_nobody(self, router, watch, raw):
+        raw.socket.sendall(frame(b"hello") + frame(b"open", more=True) + frame(bytes(p.MAX_PART)))
+        assert not raw.is_cut(1.0)
+        assert router.poll(10_000)
+        assert [len(router.recv_multipart()[1]) for _ in range(2)] == [5, 4]
+
+    @needs_counts
+    def test_more_than_it_may_leave_unread_is_cut_all_the_same(self, watch, raw):
+        raw.flood(frame(bytes(1 << 20)), 200)
+        assert raw.is_cut()
+
+    def test_who_is_silent_is_cut_once_all_was_read(self, watch, raw):
+        assert not raw.is_cut(1.0)
+        watch.all_read()
+        assert raw.is_cut()
 
 
 @needs_counts
