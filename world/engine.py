@@ -137,7 +137,7 @@ class Engine:
             raise ValueError("a first frame that is known in part; this model has no painter to dream the rest")
         if not isinstance(first, Frame):
             first = Frame(0, np.asarray(first), pose=Pose.at(0, 0, 1.5))
-        grid, pixels, depth = self.codec.taken_in(first.pixels, is_photograph=photograph)
+        grid, pixels, depth = self.codec.taken_in(first.pixels, None if photograph else first.pose, photograph)
         camera, page = Camera(self.frame_side, self.frame_side), self.cache.allocate()
         if seen is not None:
             known, pose = Warp(pixels, np.asarray(seen, bool), depth), first.pose or Pose.at(0, 0, 1.5)
@@ -363,8 +363,8 @@ class Engine:
         session.settle()
         page = self.cache.allocate()
         self.whole_frames.prefill([session], [plan], [page])
-        grid, shown, depth = self.codec.taken_in(pixels)
         pose, fresh = pose or plan.pose, None
+        grid, shown, depth = self.codec.taken_in(pixels, pose)
         if pose is not None and len(session.memory):
             known = warp(session.memory.choose(pose, NUM_VIEWS), pose, session.camera)
             fresh = np.zeros_like(known.covered) if is_known(shown, known) else None

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ..kernels.graph import CapturedStep
+from .pose import Pose
+from .spatial.planar.seen import settled
 from .spatial.smoothing import smoothed
 from .tokens.depth import DepthRefiner
 from .tokens.detail import restore_detail
@@ -45,9 +47,12 @@ class FrameCodec:
         refined = self._run("refine", self._tensor(pixels)[None], self._tensor(depth)[None])
         return refined[0].half().float().cpu().numpy()
 
-    def taken_in(self, pixels: np.ndarray, *, is_photograph: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def taken_in(
+        self, pixels: np.ndarray, pose: Pose | None = None, is_photograph: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A true picture (H, W, 3) uint8 as a frame: tokens (h, w) int32, the pixels shown, their depth (H, W) float32.
-        is_photograph: whether depth is calmed as far as the model is unsure of it (tokens/doubt.py)."""
+        pose: where it was taken, if it is of scenes such as training showed, whose surfaces are even; is_photograph:
+        whether depth is calmed as far as the model is unsure of it (tokens/doubt.py)."""
         tokens, shown, depth = self._seen(pixels)
         _, _, mirrored = self._seen(np.ascontiguousarray(shown[:, ::-1]))
         mirrored = np.ascontiguousarray(mirrored[:, ::-1])
@@ -55,6 +60,8 @@ class FrameCodec:
         mean = smoothed(np.sqrt(depth * mirrored), np.ascontiguousarray(shown))
         if is_photograph:
             mean = calmed(mean, doubt(depth, mirrored))
+        if pose is not None:
+            mean = settled(pose, shown, mean)
         return tokens, shown, mean.astype(np.float16).astype(np.float32)
 
     def grid(self, codes: Tensor) -> np.ndarray:

@@ -1,8 +1,9 @@
 """What is said of things that come near: each measure sees its damage, and the truth is best."""
 
+import cv2
 import numpy as np
 import pytest
-from roam.bench.approach import MEASURES, approach, debris, markdown, scores, specks
+from roam.bench.approach import MEASURES, approach, debris, markdown, past, scores, specks
 from roam.world.frame import Frame
 from roam.world.pose import Camera
 from roam.world.spatial.warp import View, warp
@@ -37,6 +38,18 @@ def test_the_truth_is_best_and_a_frozen_frame_is_worse_than_what_is_carried(walk
     assert psnr[0] == 60 and psnr[0] > psnr[1] > psnr[2] + 2
 
 
+def test_what_is_walked_past_is_torn_by_rims_that_are_as_far_as_nothing():
+    walk = past(3)
+    depth = walk.views[0].depth
+    torn = cv2.GaussianBlur(depth, (5, 5), 0)  # between what is near and the sky behind
+    begin, truth = walk.poses[0], walk.views[0].pixels
+    whole, shreds = (
+        scores(walk, frames(walk, [warp([View(truth, d, begin)], pose, Camera()).pixels for pose in walk.poses]))
+        for d in (depth, torn)
+    )
+    assert shreds[:, 3].mean() > 1.2 * whole[:, 3].mean() and shreds[:, 5].mean() < whole[:, 5].mean()
+
+
 def test_spray_is_counted_and_blur_is_seen(walk):
     truth = np.stack([view.pixels for view in walk.views])
     spray = truth.copy()
@@ -56,5 +69,6 @@ def test_one_odd_pixel_is_a_speck_and_a_line_is_none():
 
 
 def test_the_table_names_every_measure_once_a_row():
-    report = {"scenes": [0], "split": "dev", "rows": {"truth": dict.fromkeys(MEASURES, 1.0)}}
-    assert markdown(report).count("|") == 3 * (len(MEASURES) + 2)
+    rows = {"truth": dict.fromkeys(MEASURES, 1.0)}
+    report = {"scenes": [0], "scenes past": [0], "split": "dev", "rows": rows, "past": rows}
+    assert markdown(report).count("|") == 2 * 3 * (len(MEASURES) + 2)

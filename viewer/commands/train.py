@@ -79,11 +79,11 @@ def stages_of(order: TrainOrder) -> tuple[str, ...]:
 def recipe_of(order: TrainOrder):
     """The recipe with the order's numbers in it."""
     from ...world.training.recipe import Recipe
-    from ...world.training.sizes import SIZES, going_on, on_gpu, within
+    from ...world.training.sizes import SIZES, going_on, learnt, on_gpu, within
 
     recipe = replace(SIZES[order.size](Recipe()), data="" if order.data is None else str(order.data.absolute()))
-    if order.begin is not None and order.data is not None:
-        recipe = going_on(recipe)
+    if order.begin is not None:
+        recipe = learnt(recipe) if order.data is None else going_on(recipe)
     if order.device.startswith("cuda"):
         recipe = on_gpu(recipe)
     if order.minutes is not None:

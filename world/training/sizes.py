@@ -26,6 +26,13 @@ def large(recipe: Recipe) -> Recipe:
     return replace(recipe, model=model, dream=dream, guide=guide)
 
 
+def learnt(recipe: Recipe) -> Recipe:
+    """The recipe that goes on from a model in the worlds that it has learnt: tokenizer and depth at a fraction of the
+    rates, so that little is unlearnt."""
+    tokenizer = replace(recipe.tokenizer, peak=3e-4, polish_peak=3e-4)
+    return replace(recipe, tokenizer=tokenizer, refiner=replace(recipe.refiner, peak=3e-4))
+
+
 def going_on(recipe: Recipe) -> Recipe:
     """The recipe that goes on from a model in worlds of others: tokenizer and depth at about half the rates, so that
     less is unlearnt; a painter with a loss for textures, as its discriminators do not know those worlds' at first."""
