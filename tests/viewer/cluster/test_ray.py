@@ -18,7 +18,7 @@ from roam.viewer.opening.worlds import OpenRequest, SceneWorlds
 from roam.viewer.wire.security import make_key
 from roam.world.action import parse_action
 
-from .conftest import until
+from ..server.doubles import until
 
 WALK = [parse_action(text) for text in ("turn left", "move forward", "turn right")] * 3
 # not importorskip: Ray must not be imported before it is told to stay on loopback
