@@ -70,6 +70,6 @@ def test_a_folder_of_recordings_that_is_none_is_refused_before_anything_is_serve
 @pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="descriptors by name")
 def test_what_a_shell_has_opened_is_read(tmp_path):
     """bash's <(...), and a pipe into the command."""
-    command = [sys.executable, "-m", "roam.viewer.cli", *map(str, WALK), "--actions", "/dev/stdin", "--out", "walk.mp4"]
+    command = [sys.executable, "-m", "roam.viewer.cli", *map(str, WALK), "--actions", "/dev/stdin", "--out", "out"]
     done = subprocess.run(command, cwd=tmp_path, input="turn left\n", capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0 and (tmp_path / "walk.mp4").exists(), done.stderr
+    assert done.returncode == 0 and (tmp_path / "out" / "walk-001.mp4").exists(), done.stderr
