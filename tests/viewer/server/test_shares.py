@@ -49,7 +49,7 @@ class LongWorlds(TinyWorlds):
         return lambda: Long(request.seed)
 
 
-def test_walks_that_take_long_leave_the_others_a_thread(tmp_path):
+def test_walks_that_take_long_leave_the_others_their_rate(tmp_path):
     worlds = LongWorlds()
     with Server(worlds, folder=tmp_path) as server, Client(server.address) as client:
         walk = RemoteSession.open(client, seed=1)
