@@ -36,12 +36,18 @@ class KeyPair:
 
 
 def make_key(folder: str | Path, name: str) -> KeyPair:
-    """Make NAME.key and NAME.key_secret (readable by its owner only); refuses to overwrite one."""
+    """Make NAME.key and NAME.key_secret (readable by its owner only); refuses to overwrite one. Raises SecurityError,
+    also where they cannot be written; then no half of a pair stays."""
     folder = _ready(folder, name)
     if (folder / f"{name}.key_secret").exists():
         raise SecurityError(f"{folder / name}.key_secret exists; remove it yourself if it is to be replaced")
-    _, secret = zmq.auth.create_certificates(folder, name)
-    Path(secret).chmod(0o600)
+    try:
+        _, secret = zmq.auth.create_certificates(folder, name)
+        Path(secret).chmod(0o600)
+    except OSError as error:
+        for half in (f"{name}.key_secret", f"{name}.key"):
+            (folder / half).unlink(missing_ok=True)
+        raise SecurityError(f"cannot write a key pair into {folder}: {error.strerror}") from error
     return read_key(folder, name)
 
 

@@ -65,6 +65,17 @@ def test_a_damaged_file_on_the_list_is_named(keys, data):
         list_keys(keys)
 
 
+def test_a_key_pair_that_a_full_disk_does_not_take_leaves_no_half(tmp_path, monkeypatch):
+    def full(folder, name):
+        (folder / f"{name}.key").touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("zmq.auth.create_certificates", full)
+    with pytest.raises(SecurityError, match="No space left"):
+        make_key(tmp_path, "ann")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_key_pair_of_which_a_bit_has_flipped_is_told_whichever_it_is(keys):
     make_key(keys, "ann")
     path = keys / "ann.key_secret"
