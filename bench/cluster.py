@@ -31,6 +31,7 @@ from ..viewer.opening.worlds import DreamWorlds, OpenRequest, SceneWorlds, World
 from ..viewer.play.progress import waiting
 from ..world.action import Action, parse_action
 from ..world.frame import Retracing
+from ..world.side_by_side.processes import deaf
 from .cluster_parts import Part, engine_parts, path_parts
 from .machine import Machine
 
@@ -105,8 +106,13 @@ class Cluster:
         command += ["--folder", str(self.folder), "--workers", str(workers), "--walks", str(max(places, walkers))]
         command += ["--each", "1000", *(["--truth"] if world == "truth" else [])]
         self._log = (self.folder / "log").open("w")
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
-        self.address = self._read_address()
+        with deaf():
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
+        try:
+            self.address = self._read_address()
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> Cluster:
         return self

@@ -24,6 +24,7 @@ from ..world.engine import Engine
 from ..world.frame import Frame
 from ..world.pose import Camera, Pose
 from ..world.session import Session
+from ..world.side_by_side.processes import deaf
 from ..world.spatial.warp import View, warp
 from .machine import Machine
 from .quick_report import draw_curves, draw_sheet, goals, markdown, print_report
@@ -271,12 +272,18 @@ def start_cost(weights: Path | None) -> dict[str, float]:
     """Seconds from starting a process to its first dreamt frame, and that process's peak memory in MB after 30 more."""
     command = [sys.executable, "-m", f"{__package__}.first_frame", *([str(weights)] if weights else [])]
     started = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with deaf():
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    with process:
         said = process.stdout
         assert said is not None, "it was asked for"
-        said.readline()
-        seconds = time.perf_counter() - started
-        peak_kb = int(said.readline())
+        try:
+            said.readline()
+            seconds = time.perf_counter() - started
+            peak_kb = int(said.readline())
+        except BaseException:
+            process.kill()
+            raise
     return {"first_frame_s": seconds, "memory_mb": peak_kb / 1024}
 
 

@@ -27,6 +27,7 @@ from ..viewer.wire.encoding import Look
 from ..world.action import Action, parse_action
 from ..world.frame import Frame, walk
 from ..world.pose import Pose
+from ..world.side_by_side.processes import deaf
 from .machine import Machine
 
 WIRE_GOAL_MS = 2.0  # p50 at 512x512, raw
@@ -107,7 +108,8 @@ class Served:
         self._process = context.Process(target=_serve, args=(world, theirs), daemon=True)
 
     def __enter__(self) -> str:
-        self._process.start()
+        with deaf():
+            self._process.start()
         with waiting("a server starts"):
             if not self._pipe.poll(300):
                 raise TimeoutError("the server did not start within 300 s")

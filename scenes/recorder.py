@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +20,14 @@ from safetensors.numpy import save_file
 from ..world.action import Action
 from ..world.pose import Camera, Pose
 from ..world.records import action_of, known_pose_of, motion_row, pose_row
+from ..world.side_by_side.processes import Workers
 from .recording.manifest import FileNote, begun, sha256, write_manifest
 from .recording.sources import SCENES, open_source, record_rollout
 from .recording.walked import PER_FILE, SourceOptions, Walked
 from .scene import SceneError
 
 FORMAT = "1"
+PARTIAL = ".partial"  # what a file is called until it is whole
 
 
 @dataclass(frozen=True)
@@ -103,16 +104,17 @@ def record(
     for path in (job.path for job in jobs if job.path.exists() and job.path.name not in manifest.files):
         manifest = manifest.with_file(path.name, note_of(path))  # it was ended between the file and the manifest
     missing = [job for job in jobs if not job.path.exists()]
-    pool = ProcessPoolExecutor(workers or os.cpu_count())
     try:
-        for done, future in enumerate(as_completed([pool.submit(_write, job) for job in missing]), 1):
-            path = future.result()
-            manifest = manifest.with_file(path.name, note_of(path))
-            write_manifest(folder, manifest)
-            if progress:
-                progress(len(jobs) - len(missing) + done, len(jobs))
+        with Workers(workers) as pool:
+            for done, future in enumerate(as_completed([pool.submit(_write, job) for job in missing]), 1):
+                path = future.result()
+                manifest = manifest.with_file(path.name, note_of(path))
+                write_manifest(folder, manifest)
+                if progress:
+                    progress(len(jobs) - len(missing) + done, len(jobs))
     finally:
-        pool.shutdown(cancel_futures=True)
+        for job in missing:  # of one that was ended in the middle
+            job.path.with_suffix(PARTIAL).unlink(missing_ok=True)
     write_manifest(folder, manifest)
     return [job.path for job in jobs]
 
@@ -198,7 +200,7 @@ def write_rollouts(path: Path, split: str, numbers: range, walks: list[Walked]) 
         arrays["depth"] = np.stack(depths)
     if len(poses) == len(walks):
         arrays["poses"] = np.array(poses)
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(PARTIAL)
     try:
         save_file(arrays, partial, metadata=meta)
         partial.replace(path)  # a file under its own name is whole

@@ -17,12 +17,12 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("world", "kernels", "scenes", "viewer", "bench")
 WORDS = {"world.words.grammar", "world.words.amounts", "world.words.clauses", "world.words.order"}
 FLOOR = {"world.pose", "world.action", "world.frame", "world.records", "world.options"} | WORDS
-FLOOR |= {"world.sight", "world.spatial.pieces"}
+FLOOR |= {"world.sight", "world.spatial.pieces", "world.side_by_side.processes", "world.files"}
 COMPILED = "world.compiled"  # beside the floor: whatever compiles for the CPU does so by it
 AXES = "world.axes"  # beside it too: a camera's axes and its picture, for what is compiled
 # the order of the tree: a file may import its own row and the rows before it
 WORLD_ROWS = (
-    {"pose", "words", "action", "frame", "sight", "records", "options", "compiled", "axes", "side_by_side"},
+    {"pose", "words", "action", "frame", "sight", "records", "options", "compiled", "axes", "side_by_side", "files"},
     {"config", "tokens.vocabulary", "spatial"},
     {"tokens.text", "tokens.vision", "emu.text", "emu.ibq"},
     {"tokens", "transformer.attention", "transformer.looped"},

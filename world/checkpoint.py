@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from ..kernels.conv import channels_last
 from .config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
@@ -25,7 +27,9 @@ from .tokens.vision import VisionConfig, VisionTokenizer
 from .tokens.vocabulary import Vocabulary
 from .transformer.model import Transformer
 
+_FILLING = {"uniform_", "normal_", "fill_", "zero_", "constant_", "kaiming_uniform_"}  # of nn.init and of tensors
 T = TypeVar("T")
+M = TypeVar("M", bound=nn.Module)
 
 EMBEDDED = Path(__file__).parent / "weights"
 LARGE = EMBEDDED / "large"
@@ -112,7 +116,7 @@ def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.dev
         text, shared = TextTokenizer(parts["words"]), set(parts.get("shared", ()))
         if unknown := shared - {"vision", "depth", "painter"}:
             raise ValueError(f"'{unknown.pop()}' is no part that can be shared with the folder above")
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / 'config.json'} has settings that cannot be used: {error}") from error
     vocabulary = Vocabulary(text.size, vision_config.num_codes)
     if model_config.vocab_size != vocabulary.size or layout.grid != vision_config.grid:
@@ -129,19 +133,17 @@ def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.dev
         len(vision_config.levels),
     ):
         raise CheckpointError(f"{folder / 'config.json'} contradicts itself: its painter is for other pictures")
-    model, vision = Transformer(model_config), VisionTokenizer(vision_config)
-    depth = None if depth_config is None else DepthRefiner(depth_config)
-    painter = None if painter_config is None else Painter(painter_config)
-    modules: dict[str, nn.Module | None] = {"model": model, "vision": vision, "depth": depth, "painter": painter}
     digest = hashlib.sha256()
-    for name, module in modules.items():
-        if module is None:
-            continue
-        home = folder.parent if name in shared else folder
-        _load_weights(module, home / f"{name}.safetensors", digest)
+
+    def read(name: str, make: Callable[[], M]) -> M:
+        module = _loaded(make, (folder.parent if name in shared else folder) / f"{name}.safetensors", digest)
         module.to(device).eval().requires_grad_(False)
-        if module is not model:
-            channels_last(module)
+        return module if name == "model" else channels_last(module)
+
+    model = read("model", lambda: Transformer(model_config))
+    vision = read("vision", lambda: VisionTokenizer(vision_config))
+    depth = None if depth_config is None else read("depth", lambda: DepthRefiner(depth_config))
+    painter = None if painter_config is None else read("painter", lambda: Painter(painter_config))
     return Checkpoint(
         model, vision, text, vocabulary, layout, dida, digest.hexdigest()[:16], depth=depth, painter=painter
     )
@@ -174,13 +176,19 @@ def _read_config(folder: Path) -> dict:
     return parts
 
 
-def _load_weights(module: nn.Module, path: Path, digest) -> None:
+def _loaded(make: Callable[[], M], path: Path, digest) -> M:
+    """A network with the weights of a file. It is made first without memory, to be held against the file: what a
+    stranger's settings ask for is believed where the file holds as much."""
     try:
         tensors = load_file(path)
         digest.update(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is torn or no safetensors file ({error}); copy or train it again") from error
-    wanted = module.state_dict()
+    try:
+        with torch.device("meta"), _Unfilled():
+            wanted = make().state_dict()
+    except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:
+        raise CheckpointError(f"{path}: its config.json has settings that no network has: {error}") from error
     if missing := sorted(wanted.keys() - tensors.keys()):
         raise CheckpointError(
             f"{path} lacks {len(missing)} tensors, the first is {missing[0]}; it belongs to another model"
@@ -194,7 +202,20 @@ def _load_weights(module: nn.Module, path: Path, digest) -> None:
             raise CheckpointError(
                 f"{path}: {key} has shape {tuple(value.shape)}, the configuration wants {tuple(wanted[key].shape)}"
             )
+    module = make()
     module.load_state_dict({key: value.float() for key, value in tensors.items()})
+    return module
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves new weights as they are: to fill those that have no memory, torch would first import half of itself, for
+    seconds. What else it would import that for is as long as a side of a picture, and made in memory."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        name, given = getattr(function, "__name__", ""), kwargs or {}
+        if name in _FILLING:
+            return args[0] if args else given["tensor"]
+        return function(*args, **(given | {"device": "cpu"} if name == "linspace" else given))
 
 
 def config_from(kind: type[T], settings: dict[str, Any]) -> T:

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+MOST, MOST_LAYERS, MOST_SIDE = 2**20, 1024, 4096  # of any size; whatever says more is damaged, and would be waited for
+
+
+def check_numbers(config: Any) -> None:
+    """Hold every number of a configuration's fields to its kind, which no JSON does: sizes to whole numbers from 0 to
+    MOST, others to finite ones. Raises ValueError."""
+    for field in fields(config):
+        value, kind = getattr(config, field.name), str(field.type)
+        for one in value if isinstance(value, tuple) and kind.startswith("tuple") else (value,):
+            if "int" in kind and (type(one) is not int or not 0 <= one <= MOST):
+                raise ValueError(f"{field.name} is {str(value)[:80]}; wanted whole numbers from 0 to {MOST}")
+            if kind == "float" and (type(one) not in (int, float) or not math.isfinite(one)):
+                raise ValueError(f"{field.name} is {str(value)[:80]}; wanted a finite number")
 
 
 @dataclass(frozen=True)
@@ -20,6 +36,11 @@ class ModelConfig:
     rope_theta: float = 10_000.0
 
     def __post_init__(self):
+        check_numbers(self)
+        if self.num_hidden_layers > MOST_LAYERS:
+            raise ValueError(f"{self.num_hidden_layers} layers; at most {MOST_LAYERS}")
+        if min(self.num_attention_heads, self.num_key_value_heads, self.head_dim, self.hidden_size) < 1:
+            raise ValueError(f"{self}: wanted positive sizes")
         if self.num_attention_heads % self.num_key_value_heads or self.head_dim % 2 or self.vocab_size < 1:
             raise ValueError(
                 f"{self}: wanted query heads that the key heads divide, an even head size and some vocabulary"
@@ -41,6 +62,7 @@ class LayoutConfig:
     window: int = 12
 
     def __post_init__(self):
+        check_numbers(self)
         if min(*self.grid, self.text_capacity, self.window) < 1:
             raise ValueError(f"{self}: wanted positive sizes")
 
@@ -103,6 +125,7 @@ class DidaConfig:
     dream_continues: bool = True
 
     def __post_init__(self):
+        check_numbers(self)
         levels = (self.warp_level, self.frame_level)
         temperatures = (
             self.temperature,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
+
+from ...world.side_by_side.processes import Workers
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Done:
 def apart(work: Callable[..., Any], *arguments: Any) -> Done:
     """Run `work`, a function of a module, in another process; what it raises is raised here."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with Workers(1, context) as pool:
         return pool.submit(_timed, work, *arguments).result()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ...viewer import cli
+from ...world.side_by_side.processes import deaf
 
 START_S = 300.0
 
@@ -36,7 +37,11 @@ class Served:
         self._process: subprocess.Popen | None = None
 
     def __enter__(self) -> Served:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_error) -> None:
@@ -52,7 +57,7 @@ class Served:
         """Start, also again after `kill`; returns when clients may come. Raises ServedError."""
         folder = str(Path(self._home.name) / "walks")
         command = [sys.executable, "-m", cli.__name__, "serve", self.address, "--folder", folder, *self._options]
-        with self._log.open("ab") as log:
+        with self._log.open("ab") as log, deaf():
             before = log.tell()
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         end, wanted = time.monotonic() + START_S, "walk at (.+)" if "--page-port" in self._options else "serving on"

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
 from ...scenes.splits import SPLITS
+from ...world.side_by_side.processes import Workers
 from .ask import ask, digest_of
 from .metrics.score import score
 from .models.adapters import WorldModel
@@ -194,14 +195,10 @@ def _results(jobs: Sequence[Job], processes: int | None):
         for job in jobs:
             yield (job, *results_of(job))
         return
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with Workers(count, get_context("spawn"), _one_thread) as pool:
         pending = {pool.submit(results_of, job): job for job in jobs}
-        try:
-            for future in as_completed(pending):
-                yield (pending[future], *future.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for future in as_completed(pending):
+            yield (pending[future], *future.result())
 
 
 def _one_thread() -> None:

@@ -10,9 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ import torch
 
 from ...world.checkpoint import load_checkpoint
 from ...world.engine import Engine
+from ...world.side_by_side.processes import Workers
 from ..machine import Machine
 from .measures import (
     FLOOR,
@@ -280,8 +279,9 @@ def _visits(model: Path | None, scenes: int, processes: int, *, is_with_untraine
         yield from (_visited(number, **how) for number in range(scenes))
         return
     opened = (model, is_with_untrained)
-    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_open, initargs=opened) as pool:
-        yield from pool.map(partial(_visited, **how), range(scenes))
+    with Workers(processes, get_context("spawn"), _open, opened) as pool:
+        for coming in [pool.submit(_visited, number, **how) for number in range(scenes)]:
+            yield coming.result()
 
 
 _ENGINES: dict[str, Engine] = {}  # the model's and those of other rows, of this process

@@ -28,6 +28,7 @@ MODULES = (
     "world.words.clauses",
     "world.words.grammar",
     "world.words.order",
+    "world.files",
     "world.frame",
     "world.sight",
     "world.records",

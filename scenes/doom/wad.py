@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...world.files import readable
 from ..scene import SceneError
 from .things import MONSTERS, PLAYER
 
@@ -82,7 +83,7 @@ def read_wad(path: str | Path) -> Wad:
     """The directory of a WAD file. Raises SceneError for a file that is none, or is torn."""
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = readable(path).read_bytes()
     except OSError as error:
         raise SceneError(f"cannot read {path}: {error.strerror}") from error
     kind = data[:4]

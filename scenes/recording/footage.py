@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from ...world.action import Action, say
+from ...world.files import readable
 from ...world.pose import Camera, Motion, Pose
 from ..scene import SceneError
 from .walked import SourceOptions, Walked
@@ -181,7 +182,10 @@ def splits_of(folder: str | Path) -> dict[str, list[Path]]:
             held[_split_of(video)].append(video)
         return held
     try:
-        told = {split: list(map(str, names)) for split, names in json.loads(path.read_text(encoding="utf-8")).items()}
+        told = {
+            split: list(map(str, names))
+            for split, names in json.loads(readable(path).read_text(encoding="utf-8")).items()
+        }
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise SceneError(f"{path} is no list of splits ({error})") from error
     names = [name for listed in told.values() for name in listed]
@@ -217,7 +221,7 @@ def _measured(path: Path) -> tuple[float, float, tuple[int, int]]:
 def _lines(path: Path, fps: float) -> tuple[Line, ...]:
     lines: list[Line] = []
     try:
-        texts = path.read_text(encoding="utf-8").splitlines()
+        texts = readable(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SceneError(f"cannot read {path.name}: {error}") from error
     for number, text in enumerate(texts, 1):

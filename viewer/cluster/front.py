@@ -155,9 +155,7 @@ class Front(Reception):
 
     def _tick(self) -> None:
         now = time.monotonic()
-        for client in list(self._wire.clients.values()):
-            if now - client.seen_at > self._limits.patience_s:
-                self._wire.drop(client.id, "it was silent for too long")
+        self._wire.drop_silent()
         if now >= self._next_ping:
             self._next_ping = now + PING_S
             for client_id in self._wire.clients:

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import secrets
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ class RayFleet:
         """Join or start Ray, and find the workers of an earlier front."""
         self._on_death = on_death
         quiet: dict[str, Any] = {"namespace": NAMESPACE, "logging_level": logging.WARNING, "log_to_driver": False}
+        handler = signal.getsignal(signal.SIGTERM)
         try:
             if self._address:
                 self._ray.init(address=self._address, **quiet)
@@ -123,6 +125,9 @@ class RayFleet:
             )
             why = f"{str(error).splitlines()[0]}{token}"
             raise FleetError(f"Ray at {self._address or 'this machine'}: {why}") from error
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, handler)  # Ray puts one in its place that aborts the process
         if not self._address and not ip_address(self._ray.util.get_node_ip_address()).is_loopback:
             self._ray.shutdown()
             raise FleetError("Ray was imported by something else before, and would listen beyond this machine")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..files.outputs import OutputError
+from ..files.outputs import OutputError, ready
 from ..opening.worlds import Worlds
 from ..server.gateway import Gateway
 from ..server.metrics import MetricsPage
@@ -43,6 +43,8 @@ def serve(
     if page_port is not None and keys:
         raise SecurityError("a server with keys needs a gateway with a key of its own: run `roam gateway` beside it")
     folder = folder or at_home(".local/share/roam/walks")
+    if record:
+        ready(record)  # rather than refuse a game its frames later
     raise_file_limit()
     server = Server(worlds, address, folder=folder, keys=keys, is_open=is_open, limits=limits, record=record)
     on_signals(server.request_stop)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...world.files import readable
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -62,8 +64,8 @@ def read_picture(
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     name = name or (str(source) if isinstance(source, str | Path) else "the payload")
-    file = io.BytesIO(source) if isinstance(source, bytes | memoryview) else source
     try:
+        file = io.BytesIO(source) if isinstance(source, bytes | memoryview) else readable(source)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked here
             with Image.open(file, formats=formats or _without_programs()) as picture:
@@ -91,7 +93,7 @@ def degrees_across(path: str | Path) -> float | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
+            with Image.open(readable(path)) as picture:
                 exif, (width, height) = picture.getexif(), picture.size
                 focal_mm = float(exif.get_ifd(_EXIF).get(_FOCAL_35MM) or 0)
                 if exif.get(_ORIENTATION) in (5, 6, 7, 8):

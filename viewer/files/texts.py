@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
+from ...world.files import readable
+
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 MAX_BYTES = 1 << 20
 
@@ -15,7 +17,7 @@ class TextError(ValueError):
 
 def read_text(path: str | Path, *, most: int = MAX_BYTES) -> str:
     """What a file of at most so many bytes says. Raises TextError, or OSError for one that cannot be opened."""
-    with open(path, "rb") as file:
+    with readable(path, may_be_opened=True).open("rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
         raise TextError(f"it is larger than {most >> 20} MB")

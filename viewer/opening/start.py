@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...world.files import readable
 from ...world.frame import Explorer, Frame, Solid
 from ...world.options import DreamOptions, OfficialOptions
 from ...world.pose import Camera, Motion, Pose
@@ -331,7 +332,7 @@ def _is_env_save(path: str | Path) -> bool:
 def _head(path: str | Path) -> bytes:
     """The first bytes of a save, which say what it is of."""
     try:
-        with open(path, "rb") as file:
+        with readable(path).open("rb") as file:
             return file.read(64)
     except OSError as error:
         raise StartError(f"cannot read the save {path}: {error.strerror}") from error

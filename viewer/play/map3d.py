@@ -17,6 +17,7 @@ import numpy as np
 
 from ...world.frame import Frame
 from ...world.pose import Camera, Pose
+from ...world.side_by_side.processes import deaf
 from ..files.outputs import OutputError
 from .open3d_loading import MEND_LINUX, NoOpen3D, check_open3d, load_open3d, why_not_open3d
 from .progress import waiting
@@ -132,7 +133,8 @@ class Map3D:
         self._process = context.Process(
             target=_run, args=(self._newest, self._ending, str(path), camera), name="roam-map", daemon=True
         )
-        self._process.start()
+        with deaf():
+            self._process.start()
 
     @property
     def is_running(self) -> bool:

@@ -69,7 +69,7 @@ class ConnectionWatch:
         self._doors: dict[int, _Door] = {}
         self._numbers: dict[int, int] = {}
         self._metrics, self._num_accepted = metrics, 0
-        self._all_read_at = -math.inf
+        self.all_read_at = -math.inf  # when no whole message waited last
         self.monitor = router.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED)
         self._router, self._ending = router, threading.Event()
         self._thread = threading.Thread(target=self._run, name="roam-doors", daemon=True)
@@ -94,7 +94,7 @@ class ConnectionWatch:
 
     def all_read(self) -> None:
         """Note that no whole message waits: what has come until now and is not read yet belongs to unfinished ones."""
-        self._all_read_at = time.monotonic()
+        self.all_read_at = time.monotonic()
 
     def heard(self, fd: int, *, is_guest: bool = False) -> None:
         """Note that a whole message has come over that connection; is_guest: from a client that has said hello."""
@@ -145,7 +145,7 @@ class ConnectionWatch:
         now, patience = time.monotonic(), self._patience
         for fd, door in list(self._doors.items()):
             most = patience.guest_bytes if door.is_guest else patience.stranger_bytes
-            silent_s = min(now, self._all_read_at) - door.heard_at  # what came since may wait to be read
+            silent_s = min(now, self.all_read_at) - door.heard_at  # what came since may wait to be read
             if silent_s > (patience.idle_s if door.is_guest else patience.hello_s):
                 self.cut(fd, f"silent for {silent_s:.0f} s")
                 continue
@@ -159,7 +159,7 @@ class ConnectionWatch:
             came = received - door.seen_bytes
             if came > most:
                 door.over_at = min(door.over_at, now)
-            if came > patience.unread_bytes or self._all_read_at > door.over_at + GRACE_S:
+            if came > patience.unread_bytes or self.all_read_at > door.over_at + GRACE_S:
                 self.cut(fd, f"{came} bytes of a message that does not end")
 
 

@@ -285,10 +285,7 @@ class Server:
         return True
 
     def _tick(self) -> None:
-        now = time.monotonic()
-        for client in list(self._wire.clients.values()):
-            if now - client.seen_at > self.limits.patience_s:
-                self._wire.drop(client.id, "it was silent for too long")
+        self._wire.drop_silent()
         self._park_walks()
 
     @property

@@ -151,6 +151,12 @@ class ServerSocket:
             if last:
                 self._try(client_id, p.pack(last))
 
+    def drop_silent(self) -> None:
+        """Forget clients that have said nothing for patience_s; what came since all was read last may be theirs."""
+        for client in list(self.clients.values()):
+            if self.doors.all_read_at - client.seen_at > self._limits.patience_s:
+                self.drop(client.id, "it was silent for too long")
+
     def close(self) -> None:
         if self._doors:
             self._doors.close()

@@ -5,6 +5,8 @@ Driven by the event queue alone, like the window. A stick is a key that is down 
 
 from __future__ import annotations
 
+import contextlib
+
 from .sdl import pygame
 
 _DOWN, _UP = 0.5, 0.35  # share of a stick's way: two thresholds, so that a trembling thumb presses once
@@ -22,8 +24,9 @@ class Gamepads:
     def changes(self, event: pygame.event.Event) -> list[tuple[str, bool]]:
         """The keys that an event presses (True) or lets go (False)."""
         if event.type == pygame.JOYDEVICEADDED:
-            pad = pygame.joystick.Joystick(event.device_index)  # its events come for as long as this is held
-            self._pads[pad.get_instance_id()] = pad
+            with contextlib.suppress(pygame.error):  # pulled out again before this event was read
+                pad = pygame.joystick.Joystick(event.device_index)  # its events come for as long as this is held
+                self._pads[pad.get_instance_id()] = pad
         elif event.type == pygame.JOYDEVICEREMOVED:
             self._pads.pop(event.instance_id, None)
             return self._become(dict.fromkeys(self._down, False))

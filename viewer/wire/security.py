@@ -16,6 +16,8 @@ import zmq
 import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 
+from ...world.files import readable
+
 KEY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 MAX_IPC = 100  # bytes of the path of a Unix socket that every system takes
 KEY = re.compile(r"[0-9A-Za-z.:+=^!/*?&<>()\[\]{}@%$#-]{40}\Z")  # the letters of Z85
@@ -34,23 +36,32 @@ class KeyPair:
 
 
 def make_key(folder: str | Path, name: str) -> KeyPair:
-    """Make NAME.key and NAME.key_secret (readable by its owner only); refuses to overwrite one."""
+    """Make NAME.key and NAME.key_secret (readable by its owner only); refuses to overwrite one. Raises SecurityError,
+    also where they cannot be written; then no half of a pair stays."""
     folder = _ready(folder, name)
     if (folder / f"{name}.key_secret").exists():
         raise SecurityError(f"{folder / name}.key_secret exists; remove it yourself if it is to be replaced")
-    _, secret = zmq.auth.create_certificates(folder, name)
-    Path(secret).chmod(0o600)
+    try:
+        _, secret = zmq.auth.create_certificates(folder, name)
+        Path(secret).chmod(0o600)
+    except OSError as error:
+        for half in (f"{name}.key_secret", f"{name}.key"):
+            (folder / half).unlink(missing_ok=True)
+        raise SecurityError(f"cannot write a key pair into {folder}: {error.strerror}") from error
     return read_key(folder, name)
 
 
 def read_key(folder: str | Path, name: str) -> KeyPair:
-    """The pair that `make_key` wrote."""
+    """The pair that `make_key` wrote. Raises SecurityError where there is none, or one whose halves do not belong to
+    each other."""
     path = Path(folder) / f"{name}.key_secret"
     try:
-        public, secret = zmq.auth.load_certificate(path)
+        public, secret = _held(path)
     except (OSError, ValueError) as error:
         raise SecurityError(f"no key pair at {path}; make one with: roam keys make {name}") from error
-    return KeyPair(public.decode(), (secret or b"").decode())
+    if not KEY.match(secret) or zmq.curve_public(secret.encode()).decode() != public:
+        raise SecurityError(f"{path} is damaged; bring back a copy of it, or remove it and make another pair")
+    return KeyPair(public, secret)
 
 
 def list_keys(folder: str | Path) -> dict[str, str]:
@@ -60,12 +71,21 @@ def list_keys(folder: str | Path) -> dict[str, str]:
 
 def _public_of(path: Path) -> str:
     try:
-        public = zmq.auth.load_certificate(path)[0].decode()
+        public, _ = _held(path)
     except (OSError, ValueError) as error:
         raise SecurityError(f"{path} holds no public key; remove it, or add the client anew") from error
     if not KEY.match(public):
         raise SecurityError(f"{path} holds a damaged public key; remove it, or add the client anew")
     return public
+
+
+def _held(path: Path) -> tuple[str, str]:
+    """The public and the secret key of a file, "" for what it does not hold. Raises ValueError or OSError."""
+    try:
+        public, secret = zmq.auth.load_certificate(readable(path))
+        return public.decode("ascii"), (secret or b"").decode("ascii")
+    except IndexError as error:  # half a line
+        raise ValueError(str(error)) from error
 
 
 def add_key(folder: str | Path, name: str, public: str) -> None:

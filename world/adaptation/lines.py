@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from ..files import readable
+
 # what Pillow raises of files that are torn, foreign or too large
 NOT_READ = (OSError, ValueError, SyntaxError, EOFError, KeyError, OverflowError, Image.DecompressionBombError)
 
@@ -20,7 +22,7 @@ class LineError(ValueError):
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a file that are not empty, with their numbers from 1. Raises LineError for what is no text."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with readable(path, may_be_opened=True).open(encoding="utf-8") as file:
             yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
     except UnicodeDecodeError as error:
         raise LineError(f"{path} is no text in UTF-8 ({error.reason}); wanted a JSON object a line") from error
@@ -39,5 +41,5 @@ def object_of(line: str) -> dict:
 
 def upright(path: str | Path) -> np.ndarray:
     """A picture (H, W, 3) uint8 as it is to be seen. Raises one of NOT_READ."""
-    with Image.open(path) as picture:
+    with Image.open(readable(path)) as picture:
         return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))

@@ -186,7 +186,7 @@ def _shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
 def _unpickled(path: Path) -> dict[str, Tensor]:
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
         raise CheckpointError(
             f"{path} is torn or holds more than tensors, and is not executed ({str(error).splitlines()[0]}); "
             "download it again"

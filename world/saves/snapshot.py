@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..action import Action
+from ..files import readable
 from ..frame import Frame
 from ..pose import Camera, Pose
 from ..records import action_of, action_row, pose_of, pose_row
@@ -182,7 +183,7 @@ def load_session(engine: SessionEngine, path: str | Path, *changes: str | Path) 
 
 def _read(engine: SessionEngine, path: str | Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """A file's tensors, and what it says of them."""
-    with safe_open(path, "pt") as file:
+    with safe_open(readable(path), "pt") as file:
         meta = file.metadata() or {}
         if meta.get("roam") != kind or meta.get("format") != FORMAT:
             raise SnapshotError(f"{path} is no saved {kind} of format {FORMAT}; wanted a file that saving wrote")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...kernels.conv import serve_convolutions
+from ..config import MOST_SIDE, check_numbers
 from .vision import MAX_DEPTH, MIN_DEPTH, Attention, Residual, to_unit, zero
 
 
@@ -27,7 +28,10 @@ class DepthConfig:
     heads: int = 5
 
     def __post_init__(self):
-        if self.size % 16 or self.widths[2] % self.heads:
+        check_numbers(self)
+        if self.size > MOST_SIDE:
+            raise ValueError(f"pictures of {self.size} pixels a side; at most {MOST_SIDE}")
+        if min(self.size, self.heads, *self.widths) < 1 or self.size % 16 or self.widths[2] % self.heads:
             raise ValueError(f"depth config {self}: wanted a size that 16 divides and heads that divide the width")
 
 

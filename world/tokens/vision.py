@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...kernels.conv import serve_convolutions
+from ..config import MOST_SIDE, check_numbers
 
 MIN_DEPTH, MAX_DEPTH = 0.1, 100.0
 
@@ -29,7 +30,16 @@ class VisionConfig:
     heads: int = 6
 
     def __post_init__(self):
-        if self.size % 16 or min(self.levels) < 2 or math.prod(self.levels) > 4096 or self.widths[2] % self.heads:
+        check_numbers(self)
+        if self.size > MOST_SIDE:
+            raise ValueError(f"pictures of {self.size} pixels a side; at most {MOST_SIDE}")
+        if (
+            min(self.size, self.heads, *self.widths) < 1
+            or self.size % 16
+            or min(self.levels) < 2
+            or math.prod(self.levels) > 4096
+            or self.widths[2] % self.heads
+        ):
             raise ValueError(
                 f"vision config {self}: wanted a size that 16 divides, at most 4096 codes, heads that divide the width"
             )

@@ -21,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 from ..action import Action
 from ..pose import Camera, Motion, Pose
+from ..side_by_side.processes import deaf
 from ..spatial.view_memory import ViewMemory
 from ..spatial.warp import View, Warp, remembered, sharpened, warp
 from ..tokens.depth import DepthRefiner
@@ -69,7 +70,9 @@ def make_canvases(
         for r in range(R)
     )
     parts = []
-    with context.Pool(os.cpu_count() if device == "cpu" else 1, _prepare, (vision, refiner, device)) as pool:
+    with deaf():
+        pool = context.Pool(os.cpu_count() if device == "cpu" else 1, _prepare, (vision, refiner, device))
+    with pool:
         for part in pool.imap(_one_walk, jobs, chunksize=4):
             parts.append(part)
             if progress:

@@ -9,8 +9,8 @@ codes are dreamt beside glimpses for its last stage.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Generator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from ..checkpoint import Checkpoint
 from ..dreamer import Asked, Dreamer
 from ..engine import Engine
 from ..pose import Pose
+from ..side_by_side.processes import Workers, deaf, end_with
 from ..tokens.painter import Painter, PainterConfig
 from ..tokens.text import TextTokenizer
 from ..tokens.vision import VisionTokenizer
@@ -65,6 +66,7 @@ def mirrored(words: str) -> str:
 
 def write_shards(folder: str, vision: VisionTokenizer, first: int, apart: int, frames: int, capacity: int) -> None:
     """Shards of PER_SHARD walks from the numbers first, first + apart, ... on; those that are there are kept."""
+    end_with(os.getppid())
     torch.set_num_threads(1)
     text = TextTokenizer()
     for start in itertools.count(first, apart):
@@ -98,8 +100,9 @@ class FreshShards:
             )
             for k in range(processes)
         ]
-        for process in self._processes:
-            process.start()
+        with deaf():
+            for process in self._processes:
+                process.start()
 
     def __enter__(self) -> FreshShards:
         return self
@@ -161,14 +164,11 @@ def fresh_glimpses(
 ) -> Generator[list[Glimpse]]:
     """The glimpses of every step from `step` on, made ahead in processes; end it with close()."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, torch.set_num_threads, (1,)) as pool:
+    with Workers(processes, context, torch.set_num_threads, (1,)) as pool:
         waiting = [pool.submit(glimpses_of, k, first, frames, recipe) for k in range(step, step + 2 * processes)]
-        try:
-            for later in itertools.count(step + len(waiting)):
-                waiting.append(pool.submit(glimpses_of, later, first, frames, recipe))
-                yield waiting.pop(0).result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        for later in itertools.count(step + len(waiting)):
+            waiting.append(pool.submit(glimpses_of, later, first, frames, recipe))
+            yield waiting.pop(0).result()
 
 
 @torch.inference_mode()

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..transformer.followers import end_with
+from ..side_by_side.processes import deaf, end_with
 
 
 def launch(workers: int, run: Callable, *args) -> None:
@@ -22,7 +22,15 @@ def launch(workers: int, run: Callable, *args) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(_joined, args=(workers, port, run, args), nprocs=workers)
+    with deaf():
+        joined = torch.multiprocessing.spawn(_joined, args=(workers, port, run, args), nprocs=workers, join=False)
+    try:
+        while not joined.join():
+            pass
+    except BaseException:  # of a signal: they would learn on, and be waited for
+        for process in joined.processes:
+            process.terminate()
+        raise
 
 
 def _joined(rank: int, workers: int, port: int, run: Callable, args: tuple) -> None:

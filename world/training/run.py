@@ -9,6 +9,7 @@ import io
 import logging
 import math
 import time
+import zipfile
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,10 @@ from ...kernels.device import has_half_dots
 log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=torch.nn.Module)
+
+
+class StateError(ValueError):
+    """A state of a run that cannot be read or kept; the message says what to do."""
 
 
 class Run:
@@ -40,7 +45,7 @@ class Run:
         return self.seconds_before + time.monotonic() - self.started
 
     def resume(self) -> dict | None:
-        """The state last saved, or None at the start of a run."""
+        """The state last saved, or None at the start of a run. Raises StateError."""
         state = read_state(self.folder)
         if state is None:
             return None
@@ -54,8 +59,15 @@ class Run:
             _write_parts(self.folder, halved(state), self.part_mb * 1_000_000)
             return
         partial = self.folder / "state.partial"
-        torch.save(state, partial)
-        partial.replace(self.folder / "state.pt")
+        try:
+            torch.save(state, partial)
+            partial.replace(self.folder / "state.pt")
+        except (OSError, RuntimeError) as error:  # of a full disk too, torch says that its writer has failed
+            partial.unlink(missing_ok=True)
+            raise StateError(
+                f"the state of {self.folder} cannot be kept ({str(error).splitlines()[0]}); what was kept before "
+                "stays: make room, and the same command goes on"
+            ) from error
 
     def record(self, step: int, **values: float) -> None:
         """Append one row to log.csv; a run that is resumed goes on in the same file."""
@@ -88,17 +100,30 @@ class Run:
 
 
 def read_state(folder: Path) -> dict | None:
-    """The state that a run left in a folder, whole or in parts; None without one. Raises ValueError where a part is
-    missing."""
+    """The state that a run left in a folder, whole or in parts; None without one. Raises StateError where a part is
+    missing, or one bit is not what was written."""
     if (folder / "state.pt").exists():
-        return torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+        return _loaded(folder / "state.pt", folder)
     parts = sorted(folder.glob("state-*-of-*.part"))
     if not parts:
         return None
     count = int(parts[0].stem.rpartition("-")[2])
     if len(parts) != count:
-        raise ValueError(f"{folder} has {len(parts)} of {count} parts of a state; bring the missing ones")
-    return torch.load(io.BytesIO(b"".join(part.read_bytes() for part in parts)), map_location="cpu", weights_only=True)
+        raise StateError(f"{folder} has {len(parts)} of {count} parts of a state; bring the missing ones")
+    return _loaded(io.BytesIO(b"".join(part.read_bytes() for part in parts)), folder)
+
+
+def _loaded(file: Path | io.BytesIO, folder: Path) -> dict:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if damaged := archive.testzip():  # torch reads the sums that it wrote, and does not look
+                raise StateError(f"{damaged} is not what was written")
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and zipfile raise of every kind at what is damaged
+        raise StateError(
+            f"the state in {folder} is damaged ({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
+            "bring a copy of it, or remove it to begin anew"
+        ) from error
 
 
 def halved(state):

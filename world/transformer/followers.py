@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from ..config import PageConfig
+from ..side_by_side.processes import deaf, end_with
 from .cache import CachedAttention, KVCache
 from .model import Transformer
 
@@ -80,8 +81,9 @@ class Team:
             for rank in range(1, count)
         ]
         self._is_over = False
-        for follower in self._followers:
-            follower.start()
+        with deaf():
+            for follower in self._followers:
+                follower.start()
         threading.Thread(target=self._watch, daemon=True).start()
         self.mesh = _join(0, count, address, device)
 
@@ -118,17 +120,6 @@ class Team:
                 print("roam: a process that holds a part of the model has ended; so must this one", flush=True)
                 os._exit(2)
             time.sleep(0.5)
-
-
-def end_with(parent: int) -> None:
-    """End this process when the one that started it is gone, however that ended: nobody would stop it otherwise."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _join(rank: int, count: int, address: str, device: str) -> DeviceMesh:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from ....world.files import readable
 from .. import VERSION
 from ..questions.episode import BenchError
 
@@ -53,7 +54,7 @@ def _read(path: str | Path) -> dict:
     path = Path(path)
     path = path / "report.json" if path.is_dir() else path
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(readable(path).read_text(encoding="utf-8"))
         data["balanced"], data["questions"], data["version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 
 import pytest
 from roam.viewer.client.client import Client
@@ -13,6 +12,7 @@ from roam.viewer.cluster.placing import Rules
 from roam.viewer.cluster.scaling import Size
 from roam.viewer.wire.security import make_key
 
+from ..server.doubles import until
 from .doubles import ThreadFleet
 
 
@@ -50,12 +50,3 @@ def no_thread_is_left():
     yield
     begun = lambda: [thread for thread in threading.enumerate() if thread not in before]  # noqa: E731
     until(lambda: not any(thread.name.startswith("roam-") for thread in begun()))
-
-
-def until(is_so, *, timeout_s: float = 60.0):
-    """Wait for a state that stays."""
-    end = time.monotonic() + timeout_s
-    while not (value := is_so()):
-        assert time.monotonic() < end, "it did not come to be"
-        time.sleep(0.02)
-    return value

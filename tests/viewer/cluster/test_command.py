@@ -23,7 +23,7 @@ from roam.viewer.cluster.scaling import Size
 from roam.viewer.commands import cluster as command
 from roam.world.action import parse_action
 
-from .conftest import until
+from ..server.doubles import until
 
 DASHBOARD = Path(__file__).parents[3] / "packaging" / "cluster" / "grafana.json"
 

@@ -12,8 +12,7 @@ from roam.viewer.wire.encoding import decode
 from roam.world.action import ActionError, parse_action
 
 from ..server.conftest import Wire
-from ..server.doubles import Tiny
-from .conftest import until
+from ..server.doubles import Tiny, until
 
 WALK = [parse_action(text) for text in ("move forward", "turn left", "move forward", "strafe left", "look down")] * 3
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 from roam.viewer.client.client import Client
@@ -18,7 +21,7 @@ from roam.viewer.opening.worlds import OpenRequest, SceneWorlds
 from roam.viewer.wire.security import make_key
 from roam.world.action import parse_action
 
-from .conftest import until
+from ..server.doubles import until
 
 WALK = [parse_action(text) for text in ("turn left", "move forward", "turn right")] * 3
 # not importorskip: Ray must not be imported before it is told to stay on loopback
@@ -39,6 +42,38 @@ def test_a_ray_that_is_joined_is_shown_the_token_that_is_there(tmp_path, monkeyp
     (tmp_path / ".ray" / "auth_token").write_text("secret")
     ray_fleet.import_ray()
     assert os.environ["RAY_AUTH_MODE"] == "token"
+
+
+def test_what_is_done_at_a_signal_stays_ours_whatever_ray_does_at_it(tmp_path, monkeypatch):
+    def ours(*_):
+        pass
+
+    ray = SimpleNamespace(
+        init=lambda **_: signal.signal(signal.SIGTERM, signal.SIG_DFL),
+        shutdown=lambda: None,
+        util=SimpleNamespace(get_node_ip_address=lambda: "127.0.0.1", list_named_actors=list),
+    )
+    monkeypatch.setattr(ray_fleet, "import_module", lambda name: ray)
+    before = signal.signal(signal.SIGTERM, ours)
+    try:
+        fleet = RayFleet(Recipe(str(tmp_path), "key"))
+        assert fleet.begin(lambda name: None) == []
+        assert signal.getsignal(signal.SIGTERM) is ours
+        fleet.end(workers_stay=False)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@needs_ray
+@pytest.mark.slow(reason="Ray and its workers start, seconds of both cores")
+def test_a_cluster_that_is_told_to_end_keeps_every_walk(tmp_path):
+    command = [sys.executable, "-m", "roam.viewer.cli", "cluster", "up", "tcp://127.0.0.1:0", "--truth"]
+    command += ["--folder", str(tmp_path)]
+    cluster = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    said = iter(cluster.stdout.readline, "")
+    assert any(line.startswith("serving on") for line in said)
+    cluster.send_signal(signal.SIGTERM)
+    assert list(said)[-1] == "every walk is kept\n" and cluster.wait(60) == 0
 
 
 @needs_ray

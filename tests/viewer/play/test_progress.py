@@ -8,6 +8,8 @@ import pytest
 from roam.viewer.play import progress
 from roam.viewer.play.progress import counted, waiting
 
+from ..server.doubles import until
+
 
 class Terminal(io.StringIO):
     def isatty(self):
@@ -42,7 +44,7 @@ def test_quick_things_say_nothing():
 def test_a_wait_is_told_while_it_lasts(impatient):
     out = io.StringIO()
     with waiting("opening", out=out):
-        time.sleep(0.1)
+        until(out.getvalue)
         assert out.getvalue() == "opening ...\n"
 
 

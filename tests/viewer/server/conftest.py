@@ -12,7 +12,7 @@ from roam.viewer.server.registry import Limits
 from roam.viewer.server.server import Server
 from roam.viewer.wire import protocol as p
 
-from .doubles import TinyWorlds
+from .doubles import TinyWorlds, until
 
 
 class Wire:
@@ -108,9 +108,8 @@ def no_thread_is_left():
     """Every thread of ours that a test began has ended when the test has; one of a test before is that one's fault."""
     before = threading.enumerate()
     yield
-    begun = [thread for thread in threading.enumerate() if thread not in before]
-    left = [thread.name for thread in begun if thread.name.startswith("roam-")]
-    assert not left, f"still running: {left}"
+    begun = lambda: [thread for thread in threading.enumerate() if thread not in before]  # noqa: E731
+    until(lambda: not any(thread.name.startswith("roam-") for thread in begun()))
 
 
 @pytest.fixture

@@ -26,6 +26,15 @@ def gauge(server: Server, name: str) -> int:
     return next(int(line.split()[1]) for line in server.metrics_text().splitlines() if line.startswith(f"roam_{name} "))
 
 
+def until(is_so, *, timeout_s: float = 60.0):
+    """Wait for a state that stays; returns what `is_so` does then."""
+    end = time.monotonic() + timeout_s
+    while not (value := is_so()):
+        assert time.monotonic() < end, "it did not come to be"
+        time.sleep(0.01)
+    return value
+
+
 class Tiny:
     """An explorer whose frames depend on its seed and every action. Understands motions and "open the door"."""
 

@@ -60,7 +60,7 @@ def relay(server):
 
 @pytest.mark.parametrize("ways", [("client",), ("server",), ("client", "server")])
 def test_a_client_whose_line_is_half_gone_comes_anew_and_its_walk_goes_on(relay, ways):
-    with Client(relay.address, patience_s=1.0, timeout_s=120.0) as client:
+    with Client(relay.address, patience_s=3.0, timeout_s=120.0) as client:
         walk = RemoteSession.open(client, seed=5)
         walk.step(FORWARD)
         relay.swallow(*ways)

@@ -65,6 +65,40 @@ def test_a_damaged_file_on_the_list_is_named(keys, data):
         list_keys(keys)
 
 
+def test_a_key_pair_that_a_full_disk_does_not_take_leaves_no_half(tmp_path, monkeypatch):
+    def full(folder, name):
+        (folder / f"{name}.key").touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("zmq.auth.create_certificates", full)
+    with pytest.raises(SecurityError, match="No space left"):
+        make_key(tmp_path, "ann")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_key_pair_of_which_a_bit_has_flipped_is_told_whichever_it_is(keys):
+    make_key(keys, "ann")
+    path = keys / "ann.key_secret"
+    whole, pair = path.read_bytes(), read_key(keys, "ann")
+    for place in range(8 * whole.index(b"curve"), 8 * len(whole), 7):  # a comment stands before
+        data = bytearray(whole)
+        data[place // 8] ^= 1 << place % 8
+        path.write_bytes(data)
+        try:
+            assert read_key(keys, "ann") == pair  # of a blank, or of a name that nobody reads
+        except SecurityError as error:
+            assert "ann.key_secret" in str(error)
+
+
+@pytest.mark.parametrize("size", range(0, 300, 23))
+def test_a_key_pair_that_was_cut_off_is_told(keys, size):
+    make_key(keys, "ann")
+    path = keys / "ann.key_secret"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(SecurityError, match=r"ann\.key_secret"):
+        read_key(keys, "ann")
+
+
 def test_a_server_refuses_an_open_address_before_it_binds(tmp_path):
     with pytest.raises(SecurityError):
         Server(TinyWorlds(), "tcp://0.0.0.0:0", folder=tmp_path)

@@ -1,7 +1,6 @@
 """The dream that ships, served: what people get, and not a double."""
 
 import threading
-import time
 
 import pytest
 from roam.viewer.client.client import Client
@@ -12,6 +11,8 @@ from roam.viewer.server.server import Server
 from roam.world.action import ActionError, parse_action
 from roam.world.engine import Engine
 from roam.world.pose import Motion
+
+from .doubles import until
 
 WALK = [parse_action(text) for text in ("move forward", "turn left 15 degrees", "move back", "turn right 15 degrees")]
 
@@ -81,9 +82,7 @@ def test_every_page_is_given_back_when_walks_are_closed(dreams, tmp_path):
         walks[0].fork().close()
         for walk in walks:
             walk.close()
-        end = time.monotonic() + 20
-        while pool.num_pages - pool.num_free > before and time.monotonic() < end:
-            time.sleep(0.05)
+        until(lambda: pool.num_pages - pool.num_free <= before)
         assert pool.num_pages - pool.num_free == before
 
 

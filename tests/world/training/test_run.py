@@ -1,7 +1,9 @@
-"""A run's folder: the curve that is drawn of its log."""
+"""A run's folder: the curve that is drawn of its log, the state that it keeps."""
 
 import cv2
-from roam.world.training.run import Run
+import pytest
+import torch
+from roam.world.training.run import Run, StateError, read_state
 
 draw = Run.draw  # the tests of recipes leave curves empty
 
@@ -13,3 +15,37 @@ def test_a_curve_has_a_panel_for_every_column_and_passes_over_what_was_not_measu
     draw(run, "loss", "judged")
     height, width = cv2.imread(str(tmp_path / "curve.png")).shape[:2]
     assert (height, width) == (330, 880)
+
+
+def test_a_bit_that_flips_in_a_state_is_noticed_and_so_is_a_cut(tmp_path):
+    run = Run(tmp_path)
+    run.save(3, model={"a": torch.zeros(30)}, optimizers={"m": torch.ones(9)})
+    path = tmp_path / "state.pt"
+    whole, before = path.read_bytes(), read_state(tmp_path)
+    for place in range(0, 8 * len(whole), 101):
+        data = bytearray(whole)
+        data[place // 8] ^= 1 << place % 8
+        path.write_bytes(data)
+        try:
+            state = read_state(tmp_path)
+        except StateError as error:
+            assert "bring a copy" in str(error) and "\n" not in str(error)
+        else:  # a bit between what is held
+            assert state["step"] == before["step"] and torch.equal(state["model"]["a"], before["model"]["a"])
+    for size in range(0, len(whole), 101):
+        path.write_bytes(whole[:size])
+        with pytest.raises(StateError, match="damaged"):
+            read_state(tmp_path)
+
+
+def test_a_state_that_the_disk_takes_no_more_leaves_the_one_before(tmp_path, monkeypatch):
+    run = Run(tmp_path)
+    run.save(3, model={})
+
+    def full(*_):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(StateError, match="make room"):
+        run.save(4, model={})
+    assert read_state(tmp_path)["step"] == 3 and not (tmp_path / "state.partial").exists()

@@ -1,0 +1,75 @@
+"""Paths that lead to something else than a file: told in a sentence, and not waited for, nor read without end."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from .test_play import TRUTH, refused
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes and devices of POSIX")
+WALK = (*TRUTH, "--headless", "--frames", 2)
+COMMANDS = {
+    "a save": lambda path: (*WALK, "--load", path),
+    "a dream's save": lambda path: ("play", "--headless", "--frames", 2, "--load", path),
+    "an image": lambda path: ("play", "--headless", "--frames", 2, "--image", path),
+    "actions": lambda path: (*WALK, "--actions", path),
+    "a log": lambda path: ("replay", path),
+    "a WAD": lambda path: ("play", "--truth", f"doom:{path}:MAP01", "--headless", "--frames", 2),
+    "a table": lambda path: ("record", "out", "--env", "CartPole-v1", "--words", path),
+    "a report": lambda path: ("bench", "consistency", "leaderboard", path),
+}
+
+
+@pytest.fixture
+def impatient():
+    """Nothing of these tests takes a minute, unless it waits for ever."""
+
+    def end(*_):
+        raise TimeoutError("it was waited for")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+@pytest.mark.parametrize("kind", ["a pipe", "a socket", "a device", "a link to a pipe", "a folder", "a loop of links"])
+def test_what_is_no_file_is_told_and_not_waited_for(roam, impatient, command, kind):
+    path, listening = "there.wad", socket.socket(socket.AF_UNIX)
+    if kind == "a device":
+        path = "/dev/zero"
+    elif kind == "a socket":
+        listening.bind(path)
+    elif kind == "a folder":
+        os.mkdir(path)
+    elif kind == "a loop of links":
+        os.symlink(path, path)
+    else:
+        os.mkfifo("pipe")
+        os.symlink("pipe", path)
+    code, _, err = roam(*command(path))
+    listening.close()
+    said = err.splitlines()[-1]
+    assert code == 2 and said.startswith("roam: ") and "Traceback" not in err, err
+    if kind in ("a pipe", "a socket", "a device"):
+        assert f"it is {kind}, and no file" in said
+
+
+def test_a_folder_of_recordings_that_is_none_is_refused_before_anything_is_served(roam):
+    open("there", "w").close()
+    err = refused(roam, "serve", "tcp://127.0.0.1:0", "--truth", "--folder", "walks", "--record", "there")
+    assert "cannot write into there" in err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="descriptors by name")
+def test_what_a_shell_has_opened_is_read(tmp_path):
+    """bash's <(...), and a pipe into the command."""
+    command = [sys.executable, "-m", "roam.viewer.cli", *map(str, WALK), "--actions", "/dev/stdin", "--out", "out"]
+    done = subprocess.run(command, cwd=tmp_path, input="turn left\n", capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0 and (tmp_path / "out" / "walk-001.mp4").exists(), done.stderr

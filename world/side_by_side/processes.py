@@ -1,0 +1,88 @@
+"""Worker processes that end with the process that began them, soon and without a word of their own.
+
+Ctrl-C goes to every process of a terminal. Those begun here do not hear it: the one that began them does, and ends
+them. Knows nothing of what is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.context import BaseContext
+from types import TracebackType
+from typing import Any
+
+LOOK_S = 1.0  # how often a process looks whether the one that began it is there
+
+
+@contextlib.contextmanager
+def deaf() -> Iterator[None]:
+    """Processes that are begun within do not hear Ctrl-C, from their first instruction on: they would print where in
+    their imports it met them. This one hears it a little later."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with(parent: int) -> None:
+    """End this process when the one of that number, which began it, is gone, however that ended: nobody would stop it
+    otherwise. What a fork has brought along is dropped: TERM and HUP end this process at once."""
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class Workers(ProcessPoolExecutor):
+    """A pool of processes, as a context. Left by an error, it drops what waits and finishes what has begun; left by a
+    signal (KeyboardInterrupt, SystemExit) or as a generator that is closed, it ends its processes where they are.
+
+    num_processes: at most so many; context: how they are begun; prepare: called in each, with prepare_args. Work is
+    handed in by `submit` alone: Executor.map cancels what a broken pool then fails to mark as broken, with a traceback.
+    """
+
+    def __init__(
+        self,
+        num_processes: int | None = None,
+        context: BaseContext | None = None,
+        prepare: Callable[..., Any] | None = None,
+        prepare_args: tuple = (),
+    ):
+        super().__init__(num_processes or os.cpu_count(), context, _begin, (os.getpid(), prepare, prepare_args))
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """Hand in work; processes are begun as it comes."""
+        with deaf():
+            return super().submit(work, *args, **kwargs)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        is_ended = kind is not None and not issubclass(kind, Exception)
+        if is_ended:
+            for process in list((self._processes or {}).values()):
+                process.terminate()
+        self.shutdown(cancel_futures=kind is not None and not is_ended)
+
+
+def _begin(parent: int, prepare: Callable[..., Any] | None, prepare_args: tuple) -> None:
+    end_with(parent)
+    if prepare:
+        prepare(*prepare_args)
