@@ -1,6 +1,6 @@
 """Workers as actors of Ray: each a process with an engine, on whichever machine Ray has room for it.
 
-Only what is asked of workers goes through Ray; frames go by the workers' own sockets (lines.py).
+Only what is asked of workers goes through Ray; frames go by the workers' own sockets (connections.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A worker of a cluster: an ordinary Server that only the front's key opens, and the keeper of its walks.
+"""A worker of a cluster: an ordinary Server that only the front's key opens, and the replicator of its walks.
 
 What a front asks of it besides frames goes through the methods of Worker, from any thread. Knows no Ray.
 """
@@ -18,7 +18,7 @@ from ..server.handover import Held
 from ..server.registry import Limits
 from ..server.server import Server
 from ..wire.security import add_key, make_key
-from .keeper import Keeper
+from .replicator import Replicator
 from .shared_place import SharedPlace
 
 ANSWER_S = 60.0  # how long what is asked of the server's thread may take
@@ -85,11 +85,16 @@ class Worker:
             batch_ms=target_ms,
         )
         walks = self._folder / "walks"
-        self.keeper = Keeper(walks, place, every_s=every_s)
+        self.replicator = Replicator(walks, place, every_s=every_s)
         self.server = Server(
-            worlds, address, folder=walks, keys=self._folder / "keys", limits=limits, on_first=self.keeper.send_first
+            worlds,
+            address,
+            folder=walks,
+            keys=self._folder / "keys",
+            limits=limits,
+            on_first=self.replicator.send_first,
         ).start()
-        self.keeper.start()
+        self.replicator.start()
         self.about = About(
             name, self.server.address, pair.public, worlds.models, worlds.worlds, worlds.fov_deg, os.getpid()
         )
@@ -106,8 +111,8 @@ class Worker:
             together=metrics.together.percentile(95),
             num_free=self.server.worlds.num_free,
             memory_bytes=_memory_bytes(),
-            behind_s=self.keeper.every_s + self.keeper.round_s,
-            failures=self.keeper.failures,
+            behind_s=self.replicator.every_s + self.replicator.round_s,
+            failures=self.replicator.failures,
         )
 
     def held(self) -> list[Held]:
@@ -118,7 +123,7 @@ class Worker:
         """Take walks up from the shared place; returns what went wrong, by walk, "" where nothing did."""
 
         def adopt(session: str) -> None:
-            self.keeper.fetch(session)
+            self.replicator.fetch(session)
             self.server.handover.adopt(session).result(ANSWER_S)
 
         return {session: _tried(adopt, session) for session in sessions}
@@ -129,20 +134,20 @@ class Worker:
 
         def release(session: str) -> None:
             self.server.handover.release(session).result(ANSWER_S)
-            self.keeper.send(session)
-            self.keeper.let_go(session)
+            self.replicator.send(session)
+            self.replicator.forget(session)
             shutil.rmtree(self._folder / "walks" / "sessions" / session, ignore_errors=True)
 
         return {session: _tried(release, session) for session in sessions}
 
     def fetch_saves(self, owner: str) -> str:
         """Have the saves of that owner here, as far as the shared place has any; returns what went wrong."""
-        return _tried(self.keeper.fetch_saves, owner)
+        return _tried(self.replicator.fetch_saves, owner)
 
     def stop(self) -> None:
         """End; every walk is in the shared place, whole."""
         self.server.stop()
-        self.keeper.stop()
+        self.replicator.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def plain(self, method: str, *arguments: Any) -> Any:

@@ -52,7 +52,7 @@ def up(
     from ..cluster.placing import Rules
     from ..cluster.ray_fleet import Recipe
     from ..cluster.scaling import Size
-    from ..commands.cluster import HOME, Door
+    from ..commands.cluster import HOME, FrontAddress
     from ..commands.cluster import up as run
     from ..commands.serve import at_home
 
@@ -75,7 +75,7 @@ def up(
 
     run(
         recipe,
-        Door(listen, keys, is_open, metrics_port, page_port, allow_origin or ()),
+        FrontAddress(listen, keys, is_open, metrics_port, page_port, allow_origin or ()),
         folder=folder,
         ray_address=address,
         rules=Rules(most_walks=walks, target_ms=target_ms, most_each=each, most_waiting=queue, longest_wait_s=wait_s),

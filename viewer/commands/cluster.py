@@ -31,7 +31,7 @@ ANSWER_S = 60.0
 
 
 @dataclass(frozen=True)
-class Door:
+class FrontAddress:
     """Where the front listens, and who may come: as `serve` has them."""
 
     address: str
@@ -44,7 +44,7 @@ class Door:
 
 def up(
     recipe: Callable[[str], Recipe],
-    door: Door,
+    at: FrontAddress,
     *,
     folder: Path | None,
     ray_address: str | None,
@@ -61,50 +61,50 @@ def up(
     raise_file_limit()
     fleet = RayFleet(made, address=ray_address, most=size.most)
     place = SharedPlace(made.place, made.options)
-    run(fleet, door, own=own, folder=folder, rules=rules, size=size, shelf=lambda: kept_walks(place))
+    run(fleet, at, own=own, folder=folder, rules=rules, size=size, stored_walks=lambda: kept_walks(place))
 
 
 def run(
     fleet: Fleet,
-    door: Door,
+    at: FrontAddress,
     *,
     own: KeyPair,
     folder: Path,
     rules: Rules,
     size: Size,
-    shelf: Callable[[], dict[str, str]],
+    stored_walks: Callable[[], dict[str, str]],
 ) -> None:
     """A front of any fleet, with its page, its metrics and its control socket, until a signal."""
-    if door.page_port is not None and door.keys:
+    if at.page_port is not None and at.keys:
         raise SecurityError("a front with keys needs a gateway with a key of its own: run `roam gateway` beside it")
     ending = threading.Event()
     on_signals(ending.set)
     front = Front(
-        fleet, door.address, own=own, keys=door.keys, is_open=door.is_open, rules=rules, size=size, shelf=shelf
+        fleet, at.address, own=own, keys=at.keys, is_open=at.is_open, rules=rules, size=size, stored_walks=stored_walks
     )
     print(f"starting {size.least} workers", flush=True)
     front.start()
-    besides: list[Callable[[], None]] = []
+    closers: list[Callable[[], None]] = []
     try:
         control = Control(folder, lambda command, argument: _answer(front, ending, command, argument))
-        besides.append(control.close)
-        if door.metrics_port is not None:
-            metrics = MetricsPage(lambda: metrics_text(_status(front)), port=door.metrics_port)
-            besides.append(metrics.close)
+        closers.append(control.close)
+        if at.metrics_port is not None:
+            metrics = MetricsPage(lambda: metrics_text(_status(front)), port=at.metrics_port)
+            closers.append(metrics.close)
             print(f"metrics at {metrics.url}", flush=True)
-        if door.page_port is not None:
-            host = gateway_host(door.address, is_open=door.is_open)
+        if at.page_port is not None:
+            host = gateway_host(at.address, is_open=at.is_open)
             page = Gateway(
-                front.address, host=host, port=door.page_port, is_open=door.is_open, allow_origins=door.allow_origins
+                front.address, host=host, port=at.page_port, is_open=at.is_open, allow_origins=at.allow_origins
             ).start()
-            besides.append(page.stop)
+            closers.append(page.stop)
             print(f"walk at {page.url}", flush=True)
         print(f"serving on {front.address}", flush=True)
         while not ending.wait(0.5):
             pass
     finally:
-        for beside in reversed(besides):
-            beside()
+        for close in reversed(closers):
+            close()
         front.stop(workers_stay=front.workers_stay)
     print("every walk is kept", flush=True)
 
@@ -195,5 +195,5 @@ def _answer(front: Front, ending: threading.Event, command: str, argument: str) 
 
 def _status(front: Front) -> dict[str, Any]:
     told: Future[dict[str, Any]] = Future()
-    front.do(lambda: status(front.books), told.set_result)
+    front.do(lambda: status(front.state), told.set_result)
     return {"address": front.address, **told.result(ANSWER_S)}

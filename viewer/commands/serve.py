@@ -66,9 +66,9 @@ def serve(
     if gateway:
         print(f"walk at {gateway.url}", flush=True)
     server.run()
-    for beside in (gateway and gateway.stop, metrics and metrics.close):
-        if beside:
-            beside()
+    for close in (gateway and gateway.stop, metrics and metrics.close):
+        if close:
+            close()
     print(farewell(server.lost), flush=True)
 
 

@@ -43,28 +43,28 @@ class Awake:
     def kept_bytes(self) -> int:
         return self.whole_bytes * (2 if self.meta.older else 1) + self.chain_bytes
 
-    def keep(self, twin: Explorer, meta: Meta, size: int) -> None:
-        """Note that a snapshot of the state `twin` is on the disk; meta: its files; size: its bytes."""
+    def keep(self, frozen: Explorer, meta: Meta, size: int) -> None:
+        """Note that a snapshot of the state `frozen` is on the disk; meta: its files; size: its bytes."""
         is_whole = len(meta.chain) == 1
         if is_whole:
             self.whole_bytes, self.chain_bytes, self.since_whole = size, 0, self.unsaved
         else:
             self.changed_bytes, self.chain_bytes = size, self.chain_bytes + size
         self.meta = replace(self.meta, snapshot=meta.snapshot, chain=meta.chain, older=meta.older)
-        self.let_go_saved()
-        if twin is not self.explorer and saves_changes(twin):
-            self.saved = twin
+        self.close_saved()
+        if frozen is not self.explorer and saves_changes(frozen):
+            self.saved = frozen
         else:
-            let_go(twin, self.explorer)
+            close_fork(frozen, self.explorer)
 
-    def let_go_saved(self) -> None:
+    def close_saved(self) -> None:
         if self.saved is not None:
             self.saved.close()
             self.saved = None
 
     def close(self) -> None:
         """Give back the memory."""
-        self.let_go_saved()
+        self.close_saved()
         self.explorer.close()
 
 
@@ -96,7 +96,7 @@ class Stepped:
     trouble: str = ""
 
 
-def let_go(twin: Explorer, explorer: Explorer | None) -> None:
-    """Close a fork that was made to be saved; a walk that cannot be forked was saved itself, and goes on."""
-    if twin is not explorer:
-        twin.close()
+def close_fork(frozen: Explorer, explorer: Explorer | None) -> None:
+    """Close a frozen fork that has been saved. If the walk cannot be forked, `frozen` is the walk: it stays open."""
+    if frozen is not explorer:
+        frozen.close()

@@ -51,7 +51,7 @@ class Patience:
 
 
 @dataclass
-class _Door:
+class _Connection:
     peer: tuple
     heard_at: float
     seen_bytes: int = 0
@@ -66,18 +66,18 @@ class ConnectionWatch:
 
     def __init__(self, router: zmq.Socket, patience: Patience, metrics: Metrics):
         self._patience = patience
-        self._doors: dict[int, _Door] = {}
+        self._connections: dict[int, _Connection] = {}
         self._numbers: dict[int, int] = {}
         self._metrics, self._num_accepted = metrics, 0
         self._all_read_at = -math.inf
         self.monitor = router.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED)
         self._router, self._ending = router, threading.Event()
-        self._thread = threading.Thread(target=self._run, name="roam-doors", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="roam-connection-watch", daemon=True)
         self._thread.start()
 
     @property
     def num_connections(self) -> int:
-        return len(self._doors)
+        return len(self._connections)
 
     def number(self, fd: int) -> int:
         """The number of the newest connection with that descriptor. Unlike descriptors, numbers are used only once."""
@@ -90,7 +90,7 @@ class ConnectionWatch:
             if event["event"] == zmq.EVENT_ACCEPTED:
                 self._enter(int(event["value"]))
             else:
-                self._doors.pop(int(event["value"]), None)
+                self._connections.pop(int(event["value"]), None)
 
     def all_read(self) -> None:
         """Note that no whole message waits: what has come until now and is not read yet belongs to unfinished ones."""
@@ -98,20 +98,20 @@ class ConnectionWatch:
 
     def heard(self, fd: int, *, is_guest: bool = False) -> None:
         """Note that a whole message has come over that connection; is_guest: from a client that has said hello."""
-        door = self._doors.get(fd)
-        if door:
-            door.heard_at, door.is_guest, door.has_spoken = time.monotonic(), is_guest, True
+        connection = self._connections.get(fd)
+        if connection:
+            connection.heard_at, connection.is_guest, connection.has_spoken = time.monotonic(), is_guest, True
 
     def cut(self, fd: int, reason: str) -> None:
         """End a connection."""
-        door = self._doors.pop(fd, None)
-        if door:
+        connection = self._connections.pop(fd, None)
+        if connection:
             self._metrics.cut += 1
-            log.info("a connection from %s is cut: %s", door.peer[0] if door.peer else "here", reason)
-            with contextlib.suppress(OSError), _borrowed(fd, door.peer) as connection:
+            log.info("a connection from %s is cut: %s", connection.peer[0] if connection.peer else "here", reason)
+            with contextlib.suppress(OSError), _borrowed(fd, connection.peer) as borrowed:
                 # reset instead of close in order: so nothing that still comes in is waited for
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                connection.shutdown(socket.SHUT_RDWR)
+                borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                borrowed.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._ending.set()
@@ -130,36 +130,36 @@ class ConnectionWatch:
         self._num_accepted += 1
         self._numbers[fd] = self._num_accepted
         try:
-            with _borrowed(fd) as connection:
-                peer = connection.getpeername()
+            with _borrowed(fd) as borrowed:
+                peer = borrowed.getpeername()
         except OSError:  # gone already, or no TCP
             return
-        self._doors[fd] = _Door(peer if isinstance(peer, tuple) else (), time.monotonic())
-        counts = Counter(door.peer[0] for door in list(self._doors.values()) if door.peer)
-        if len(self._doors) > self._patience.max_connections:
-            self.cut(fd, f"{len(self._doors)} connections are open")
+        self._connections[fd] = _Connection(peer if isinstance(peer, tuple) else (), time.monotonic())
+        counts = Counter(connection.peer[0] for connection in list(self._connections.values()) if connection.peer)
+        if len(self._connections) > self._patience.max_connections:
+            self.cut(fd, f"{len(self._connections)} connections are open")
         elif peer and not _is_here(peer) and counts[peer[0]] > self._patience.max_from_one:
             self.cut(fd, f"{counts[peer[0]]} connections from one address")
 
     def _look(self) -> None:
         now, patience = time.monotonic(), self._patience
-        for fd, door in list(self._doors.items()):
-            most = patience.guest_bytes if door.is_guest else patience.stranger_bytes
-            silent_s = min(now, self._all_read_at) - door.heard_at  # what came since may wait to be read
-            if silent_s > (patience.idle_s if door.is_guest else patience.hello_s):
+        for fd, connection in list(self._connections.items()):
+            most = patience.guest_bytes if connection.is_guest else patience.stranger_bytes
+            silent_s = min(now, self._all_read_at) - connection.heard_at  # what came since may wait to be read
+            if silent_s > (patience.idle_s if connection.is_guest else patience.hello_s):
                 self.cut(fd, f"silent for {silent_s:.0f} s")
                 continue
             try:
-                with _borrowed(fd, door.peer) as connection:
-                    received = _bytes_received(connection)
+                with _borrowed(fd, connection.peer) as borrowed:
+                    received = _bytes_received(borrowed)
             except OSError:
                 continue
-            if door.has_spoken:  # bytes from here on belong to the next message
-                door.has_spoken, door.seen_bytes, door.over_at = False, received, math.inf
-            came = received - door.seen_bytes
+            if connection.has_spoken:  # bytes from here on belong to the next message
+                connection.has_spoken, connection.seen_bytes, connection.over_at = False, received, math.inf
+            came = received - connection.seen_bytes
             if came > most:
-                door.over_at = min(door.over_at, now)
-            if came > patience.unread_bytes or self._all_read_at > door.over_at + GRACE_S:
+                connection.over_at = min(connection.over_at, now)
+            if came > patience.unread_bytes or self._all_read_at > connection.over_at + GRACE_S:
                 self.cut(fd, f"{came} bytes of a message that does not end")
 
 

@@ -18,7 +18,7 @@ from ...world.action import ActionError
 from ...world.frame import Batched, Explorer, Frame, Preparing
 from ...world.sight import LookError, Looking, Outlook
 from ..opening.worlds import Worlds
-from .awake import Awake, Step, Stepped, let_go
+from .awake import Awake, Step, Stepped, close_fork
 from .keeping.records import Done, Meta
 from .store import Store, StoreError, saves_changes
 
@@ -32,15 +32,15 @@ REDO_MS = 250.0  # a small snapshot is taken once a killed server would have to 
 class Explorers:
     """The explorers of one server.
 
-    beside(awake, work, then): runs slow work on another thread, then `then` with its value, in order with the walk's
-    other work; until it is set, snapshots are written at once. on_first: called with the id of each new walk when its
-    first snapshot is on the disk and before anybody can see it, on the thread that wrote it.
+    in_background(awake, work, then): runs slow work on another thread, then `then` with its value, in order with the
+    walk's other work; until it is set, snapshots are written at once. on_first: called with the id of each new walk
+    when its first snapshot is on the disk and before anybody can see it, on the thread that wrote it.
     """
 
     def __init__(self, worlds: Worlds, store: Store, *, snapshot_frames: int = 30, snapshot_bytes: int = 1 << 20):
         self.worlds, self.store = worlds, store
         self.snapshot_frames, self.snapshot_bytes = snapshot_frames, snapshot_bytes
-        self.beside: Callable[[Awake, Callable[[], Any], Callable[[Any], None]], None] = _at_once
+        self.in_background: Callable[[Awake, Callable[[], Any], Callable[[Any], None]], None] = _at_once
         self.on_first: Callable[[str], None] = lambda session: None
         self._awake: dict[str, Awake] = {}
         self._bytes: dict[str, int] = {}  # of every walk's snapshots, awake or not
@@ -61,23 +61,23 @@ class Explorers:
         return len(self._awake)
 
     def begin(self, meta: Meta, explorer: Explorer) -> tuple[Awake, Explorer]:
-        """Take in a new explorer; returns it as an awake walk, with the twin that `write_first` is to write."""
-        return Awake(explorer, meta), _frozen(explorer)
+        """Take in a new explorer; returns it as an awake walk, with the frozen fork that `write_first` is to write."""
+        return Awake(explorer, meta), _frozen_fork(explorer)
 
-    def write_first(self, awake: Awake, twin: Explorer) -> None:
+    def write_first(self, awake: Awake, frozen: Explorer) -> None:
         """Write a new walk to the disk: from there on it is kept. Raises OSError where it cannot be."""
         try:
             with self._disk:
-                awake.meta, awake.whole_bytes = self.store.write(self.store.turn(awake.meta, 1), twin)
+                awake.meta, awake.whole_bytes = self.store.write(self.store.turn(awake.meta, 1), frozen)
                 awake.newest = 1
         except BaseException:
             self.store.forget(awake.meta.session)
             raise
         self.on_first(awake.meta.session)
 
-    def seat(self, awake: Awake, twin: Explorer) -> Frame:
+    def seat(self, awake: Awake, frozen: Explorer) -> Frame:
         """Count a walk that has been written as awake."""
-        awake.keep(twin, awake.meta, awake.whole_bytes)
+        awake.keep(frozen, awake.meta, awake.whole_bytes)
         self._bytes[awake.meta.session] = awake.kept_bytes
         self._awake[awake.meta.session] = awake
         return awake.explorer.frame
@@ -86,12 +86,12 @@ class Explorers:
         """Bring a walk back from the disk if it is not in memory; yields after each act that is done again, and returns
         the walk's frame and Meta. Raises StoreError where it cannot be brought back."""
         if session not in self._awake:
-            opened: list[Explorer] = []  # the explorer and, where changes can be saved, a twin at its snapshot
+            opened: list[Explorer] = []  # the explorer and, where changes can be saved, a frozen fork at its snapshot
 
             def say(explorer: Explorer) -> None:
                 opened.append(explorer)
                 if saves_changes(explorer):
-                    opened.append(_frozen(explorer))
+                    opened.append(_frozen_fork(explorer))
 
             try:
                 meta, explorer, newest = yield from self.store.restored(session, self.worlds.load, say=say)
@@ -153,7 +153,7 @@ class Explorers:
         for awake in stepped:
             if awake.unsynced >= self.snapshot_frames:
                 awake.unsynced = 0
-                self.beside(awake, partial(self.store.sync, awake.meta.session), lambda _: None)
+                self.in_background(awake, partial(self.store.sync, awake.meta.session), lambda _: None)
             if self._is_due(awake):
                 self._snapshot(awake)
 
@@ -176,18 +176,18 @@ class Explorers:
         return frame
 
     def save(self, session: str, secret: str, name: str) -> tuple[int, Explorer | None]:
-        """The index of the frame on show, and a twin of the walk that `write_save` is to write; the twin is None where
-        the walk cannot be forked: then it has been saved already."""
+        """The index of the frame on show, and a frozen fork of the walk for `write_save` to write. The fork is None if
+        the walk cannot be forked; then it has been saved already."""
         explorer = self._known(session).explorer
-        twin = _frozen(explorer)
-        if twin is explorer:
-            self.write_save(secret, name, twin)
+        frozen = _frozen_fork(explorer)
+        if frozen is explorer:
+            self.write_save(secret, name, frozen)
             return explorer.frame.index, None
-        return explorer.frame.index, twin
+        return explorer.frame.index, frozen
 
-    def write_save(self, secret: str, name: str, twin: Explorer) -> None:
+    def write_save(self, secret: str, name: str, frozen: Explorer) -> None:
         with self._disk:
-            self.store.save(secret, name, twin)
+            self.store.save(secret, name, frozen)
 
     def freeze(self, session: str) -> tuple[Awake, Meta, Explorer] | None:
         """Begin the snapshot of a walk that is to be parked: what `written` wants; None if nothing is new in it."""
@@ -239,21 +239,21 @@ class Explorers:
         self._awake.clear()
         return lost
 
-    def written(self, awake: Awake, meta: Meta, twin: Explorer) -> tuple[Meta, int]:
+    def written(self, awake: Awake, meta: Meta, frozen: Explorer) -> tuple[Meta, int]:
         """Write the snapshot that `freeze` began; may run on any thread."""
         with self._disk:
-            return self.store.write(meta, twin, awake.before)
+            return self.store.write(meta, frozen, awake.before)
 
-    def noted(self, awake: Awake, meta: Meta, twin: Explorer, value: tuple[Meta, int] | Exception) -> None:
+    def noted(self, awake: Awake, meta: Meta, frozen: Explorer, value: tuple[Meta, int] | Exception) -> None:
         """Note that a snapshot was written, or failed; must run in order with the walk's other work."""
         awake.is_writing = False
         if isinstance(value, Exception):
             log.error("a snapshot of session %s failed: %s", meta.session, value)
-            let_go(twin, awake.explorer)
+            close_fork(frozen, awake.explorer)
             awake.tried_at = time.monotonic()
             awake.unsaved += 1
             return
-        awake.keep(twin, *value)
+        awake.keep(frozen, *value)
         self._bytes[awake.meta.session] = awake.kept_bytes
         if awake.trouble and meta.snapshot > awake.broken:
             log.warning("session %s is kept again", meta.session)
@@ -275,36 +275,36 @@ class Explorers:
         is_long = awake.saved is not None and awake.unsaved_ms >= REDO_MS
         return bool(awake.trouble) or (may and (is_long or awake.unsaved >= self.snapshot_frames))
 
-    def _taken_up(self, explorer: Explorer, meta: Meta, newest: int, twins: list[Explorer]) -> Awake:
-        """A walk that was read from the disk; twins: at most one, a fork of it as its snapshot has it."""
+    def _taken_up(self, explorer: Explorer, meta: Meta, newest: int, frozen: list[Explorer]) -> Awake:
+        """A walk that was read from the disk; frozen: at most one, a fork of it as its snapshot has it."""
         awake = Awake(explorer, meta, newest=newest, unsaved=max(0, newest - meta.snapshot))
         sizes = self.store.sizes(meta)
         awake.whole_bytes, awake.chain_bytes = sizes[0], sum(sizes[1:])
-        awake.saved = twins[0] if twins and twins[0] is not explorer else None
+        awake.saved = frozen[0] if frozen and frozen[0] is not explorer else None
         return awake
 
     def _turned(self, awake: Awake) -> tuple[Meta, Explorer]:
-        """Begin a new log; returns the Meta that goes with it, and the twin to be written as its snapshot."""
+        """Begin a new log; returns the Meta that goes with it, and the frozen fork to be written as its snapshot."""
         number = awake.newest + (2 if awake.trouble else 1)  # a gap in the numbers: acts are missing
-        twin = _frozen(awake.explorer)
+        frozen = _frozen_fork(awake.explorer)
         try:
             meta = self.store.turn(awake.meta, number)
         except BaseException:
-            let_go(twin, awake.explorer)
+            close_fork(frozen, awake.explorer)
             raise
         awake.newest, awake.unsaved, awake.unsynced, awake.is_writing = number, 0, 0, True
         awake.unsaved_ms = 0.0
-        return meta, twin
+        return meta, frozen
 
     def _snapshot(self, awake: Awake, *, at_once: bool = False) -> None:
         try:
-            meta, twin = self._turned(awake)
+            meta, frozen = self._turned(awake)
         except OSError as error:  # the old log goes on
             log.error("a snapshot of session %s failed: %s", awake.meta.session, error)
             awake.tried_at = time.monotonic()
             return
-        run = _at_once if at_once or twin is awake.explorer else self.beside
-        run(awake, lambda: self.written(awake, meta, twin), lambda value: self.noted(awake, meta, twin, value))
+        run = _at_once if at_once or frozen is awake.explorer else self.in_background
+        run(awake, lambda: self.written(awake, meta, frozen), lambda value: self.noted(awake, meta, frozen, value))
 
     def _groups(self, steps: Sequence[Step], outcomes: dict[str, Stepped]) -> list[list[tuple[Awake, Step]]]:
         """The steps grouped by engine; a step of a walk that is no longer awake gets an error in `outcomes`."""
@@ -374,8 +374,8 @@ class Explorers:
         awake.broken = awake.newest
 
 
-def _frozen(explorer: Explorer) -> Explorer:
-    """A fork, which stays as the explorer is now; the explorer itself where it cannot be forked."""
+def _frozen_fork(explorer: Explorer) -> Explorer:
+    """A fork, which stays as the explorer is now; or the explorer itself if it cannot be forked."""
     try:
         return explorer.fork()
     except Exception:  # each world has its own error for this; such a walk is then written at once

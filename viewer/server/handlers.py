@@ -225,18 +225,18 @@ class Handlers(Reception):
         explorers = self._explorers
 
         def write(made: tuple[int, Explorer | None]) -> tuple:
-            index, twin = made
+            index, frozen = made
             try:
-                if twin is not None:
-                    explorers.write_save(session.secret, message.name, twin)
+                if frozen is not None:
+                    explorers.write_save(session.secret, message.name, frozen)
             except Exception as error:
-                return index, twin, error
-            return index, twin, None
+                return index, frozen, error
+            return index, frozen, None
 
         def end(written: tuple) -> int:
-            index, twin, error = written
-            if twin is not None:
-                twin.close()
+            index, frozen, error = written
+            if frozen is not None:
+                frozen.close()
             if error:
                 raise error
             return index

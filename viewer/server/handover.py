@@ -59,9 +59,9 @@ class Handover:
             self._registry.remove(walk)
             for client in list(walk.viewers):
                 walk.leave(client)
-            self._put_out(walk, done, MOST_TRIES)
+            self._park_and_release(walk, done, MOST_TRIES)
 
-        self._stepper.hand_in(begin, None)
+        self._stepper.deliver(begin, None)
         return done
 
     def _adopted(self, session: str) -> None:
@@ -69,12 +69,12 @@ class Handover:
             raise StoreError(f"the walk '{session}' is here already")
         self._take_in(self._explorers.store.meta(session))
 
-    def _put_out(self, walk: ServedWalk, done: Future[None], tries: int) -> None:
+    def _park_and_release(self, walk: ServedWalk, done: Future[None], tries: int) -> None:
         def then(value: Any) -> None:
             if value is True:
                 done.set_result(None)
             elif tries and not isinstance(value, Exception):  # a snapshot of it is being written: after that
-                self._put_out(walk, done, tries - 1)
+                self._park_and_release(walk, done, tries - 1)
             else:
                 self._registry.add(walk)
                 reason = value if isinstance(value, Exception) else "its disk does not take what is done in it"
@@ -92,7 +92,7 @@ class Handover:
             except Exception as error:  # whoever asked gets it
                 done.set_exception(error)
 
-        self._stepper.hand_in(then, None)
+        self._stepper.deliver(then, None)
         return done
 
 

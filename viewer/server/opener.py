@@ -152,13 +152,13 @@ class WalkOpener:
         return (*pair, None)
 
     def _seated(self, made: tuple) -> Frame:
-        awake, twin, error = made
+        awake, frozen, error = made
         if error:
-            if twin is not awake.explorer:
-                twin.close()
+            if frozen is not awake.explorer:
+                frozen.close()
             awake.explorer.close()
             raise error
-        return self._explorers.seat(awake, twin)
+        return self._explorers.seat(awake, frozen)
 
     def _enter(self, client: Client, message: p.Viewing, meta: Meta, token: str, strand: str, frame: Frame) -> None:
         """Enter a walk that is on the disk in the registry, and tell its driver."""

@@ -170,7 +170,7 @@ class Server:
         """What Prometheus reads; from any thread."""
         walks, awake = list(self._registry.sessions.values()), self._explorers.num_awake
         return self.metrics.text(
-            connections=self._wire.doors.num_connections,
+            connections=self._wire.watch.num_connections,
             clients=len(self._wire.clients),
             sessions=awake,
             parked=max(0, len(walks) - awake),

@@ -47,7 +47,7 @@ class ThreadFleet:
     def crash(self, name: str) -> None:
         """End a worker with nothing more reaching the shared place, as kill -9 does."""
         worker = self.workers.pop(name)
-        worker.keeper.place = _Nowhere()
+        worker.replicator.place = _Nowhere()
         worker.stop()
         self._on_death(name)
 

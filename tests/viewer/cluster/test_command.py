@@ -32,11 +32,13 @@ DASHBOARD = Path(__file__).parents[3] / "packaging" / "cluster" / "grafana.json"
 def running(cluster, capsys):
     """A cluster as the command runs it; what it has printed, by what it stands behind."""
     folder, fleet = cluster.folder / "front", cluster.fleet()
-    door = command.Door("tcp://127.0.0.1:0", metrics_port=0, page_port=0)
+    at = command.FrontAddress("tcp://127.0.0.1:0", metrics_port=0, page_port=0)
 
     def run() -> None:
-        shelf = lambda: command.kept_walks(fleet.place)  # noqa: E731
-        command.run(fleet, door, own=cluster.own, folder=folder, rules=Rules(), size=Size(2, 2), shelf=shelf)
+        stored_walks = lambda: command.kept_walks(fleet.place)  # noqa: E731
+        command.run(
+            fleet, at, own=cluster.own, folder=folder, rules=Rules(), size=Size(2, 2), stored_walks=stored_walks
+        )
 
     with patch.object(command, "on_signals"):
         thread = threading.Thread(target=run)

@@ -52,7 +52,7 @@ def test_a_worker_killed_under_a_walk_costs_it_nothing(tmp_path):
         for action in WALK[:4]:
             for walk in walks:
                 client.step(walk, action)
-        victim = front.books.workers[front.books.routes.by_session[walks[0]].worker].about
+        victim = front.state.workers[front.state.routes.by_session[walks[0]].worker].about
         assert os.getpriority(os.PRIO_PROCESS, victim.pid) == os.nice(0)  # as a server would run; Ray's own is 15
         os.kill(victim.pid, signal.SIGKILL)
         for action in WALK[4:]:
@@ -63,4 +63,4 @@ def test_a_worker_killed_under_a_walk_costs_it_nothing(tmp_path):
         for seed, walk in enumerate(walks):
             alone = SceneWorlds().open(OpenRequest(seed=seed, width=32, height=32))
             assert client.latest_frame(walk).digest == list(alone.rollout(WALK))[-1].digest
-        until(lambda: len(front.books.workers) == 2, timeout_s=120)  # another takes its place
+        until(lambda: len(front.state.workers) == 2, timeout_s=120)  # another takes its place

@@ -67,11 +67,11 @@ def test_thousands_of_malformed_messages_leave_the_server_serving(wires, client)
 def test_messages_that_take_long_to_read_leave_frames_their_turn(server, client, wires, monkeypatch):
     read = []
 
-    def slowly(handlers, mail, receive=Handlers.receive):
-        if b"ping" in mail.parts[0]:
+    def slowly(handlers, received, receive=Handlers.receive):
+        if b"ping" in received.parts[0]:
             time.sleep(0.002)
-            read.append(mail)
-        receive(handlers, mail)
+            read.append(received)
+        receive(handlers, received)
 
     walk, guest = RemoteSession.open(client, seed=8), wires()
     guest.greet()

@@ -84,7 +84,7 @@ class Stepper:
     def __init__(self, explorers: Explorers, wake: Callable[[], None], *, target_ms: float = 0.0):
         self.explorers = explorers
         self.lost: list[str] | None = None  # walks that could not be kept at the end; None: the end was not reached
-        explorers.beside = self.write_beside
+        explorers.in_background = self.write_in_background
         self._wake, self._giving = wake, threading.Lock()
         self._target_ms, self._each_ms = target_ms, 0.0  # each: what one step has taken lately, on average
         self._outcomes: deque[tuple[Callable, Any]] = deque()
@@ -93,18 +93,18 @@ class Stepper:
         self._tasks: deque[Task] = deque()
         self._is_stopping = self._is_abandoned = False
         self._stepped_at, self._rested_at, self._may_prepare = 0.0, 0.0, False
-        self._beside = Strands()
+        self._strands = Strands()
         self._thread = threading.Thread(target=self._run, name="roam-stepper", daemon=True)
 
     def start(self) -> None:
-        self._beside.start()
+        self._strands.start()
         self._thread.start()
 
     def step(self, *jobs: StepJob) -> None:
         """Take these steps; those that share the engine are taken together."""
         for job in jobs:
             if job.strand != ENGINE:
-                self._beside.submit(job.strand, Task(partial(self._step, [job]), _log_failure))
+                self._strands.submit(job.strand, Task(partial(self._step, [job]), _log_failure))
         with self._changed:
             self._steps.extend(job for job in jobs if job.strand == ENGINE)
             self._changed.notify()
@@ -146,17 +146,17 @@ class Stepper:
 
     def _put(self, strand: str, task: Task) -> None:
         if strand != ENGINE:
-            self._beside.submit(strand, task)
+            self._strands.submit(strand, task)
             return
         with self._changed:
             self._tasks.append(task)
             self._changed.notify()
 
-    def write_beside(self, awake: Awake, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+    def write_in_background(self, awake: Awake, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Do work of the disk while steps go on; then call `then` with its value in the walk's strand."""
         strand = awake.meta.session if awake.meta.is_alone else ENGINE
         noted = lambda value: self._put(strand, Task(lambda: then(value), _log_failure))  # noqa: E731
-        self._beside.submit(DISK, Task(work, noted))
+        self._strands.submit(DISK, Task(work, noted))
 
     def _run(self) -> None:
         while True:
@@ -172,7 +172,7 @@ class Stepper:
                 self._prepare()
         for task in self._tasks:
             task.give_up()
-        self._beside.stop()
+        self._strands.stop()
         if not self._is_abandoned:  # else the folder may be another server's by now
             self.lost = self.explorers.close()
 
@@ -240,7 +240,7 @@ class Stepper:
         single = [[t] for t in taken if not self.explorers.is_batched(t[0].controls.session)]
         return single + parted(batched, target_ms=self._target_ms, each_ms=self._each_ms)
 
-    def hand_in(self, then: Callable[[Any], None], value: Any) -> None:
+    def deliver(self, then: Callable[[Any], None], value: Any) -> None:
         """Have `collect` call `then` with a value; from any thread."""
         self._give(then, value)
 

@@ -64,7 +64,7 @@ class LargeWorlds(TinyWorlds):
 def eager(monkeypatch):
     """Every step takes long to do again, and every snapshot is written before the next."""
     monkeypatch.setattr("roam.viewer.server.explorers.REDO_MS", 0.0)
-    monkeypatch.setattr(Stepper, "write_beside", lambda _self, _awake, work, then: then(work()))
+    monkeypatch.setattr(Stepper, "write_in_background", lambda _self, _awake, work, then: then(work()))
 
 
 def walked(tmp_path, actions=WALK * 4, **limits):

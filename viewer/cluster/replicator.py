@@ -25,7 +25,7 @@ LEAST_PAUSE_S = 0.05  # between two rounds, also where one takes longer than eve
 Stamp = tuple[int, int]  # when a file was written, and its size
 
 
-class Keeper:
+class Replicator:
     """Keeps the walks under `folder` (store.py) in a shared place. round_s: what the newest round took; failures: of
     the place, so far."""
 
@@ -35,10 +35,10 @@ class Keeper:
         self._sent: dict[str, dict[str, Stamp]] = {}  # by a folder's path: what of it is in the place
         self._busy: dict[str, threading.Lock] = {}
         self._ending = threading.Event()
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="roam-keeper")
-        self._thread = threading.Thread(target=self._run, name="roam-keeper", daemon=True)
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="roam-replicator")
+        self._thread = threading.Thread(target=self._run, name="roam-replicator", daemon=True)
 
-    def start(self) -> Keeper:
+    def start(self) -> Replicator:
         self._thread.start()
         return self
 
@@ -94,7 +94,7 @@ class Keeper:
             if not (self.folder / path).exists() and self.place.fetch(path, self.folder / path):
                 self._sent[path] = _stamps(self.folder / path)
 
-    def let_go(self, session: str) -> None:
+    def forget(self, session: str) -> None:
         """Take no more care of a walk, whose folder may go: it is another worker's from here on."""
         self._sent.pop(f"sessions/{session}", None)
 

@@ -1,5 +1,5 @@
-"""Asks workers and the shared place for what takes a while, on threads of its own; the front's thread gets the
-answers."""
+"""Runs slow calls to workers and to the shared place on a pool of threads, and delivers their results to the front's
+thread."""
 
 from __future__ import annotations
 
@@ -15,38 +15,40 @@ log = logging.getLogger(__name__)
 THREADS = 24  # a worker that hangs keeps one of them until it is given up
 
 
-class Asking:
-    """wake: ends the front's waiting, from any thread."""
+class BackgroundCalls:
+    """A pool of threads and the results that wait. wake: ends the front's wait for messages; it may be called from any
+    thread."""
 
     def __init__(self, wake: Callable[[], None]):
         self._wake, self._waking = wake, threading.Lock()
         self._outcomes: deque[tuple[Callable[[Any], None], Any]] = deque()
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="roam-asking")
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="roam-background")
 
-    def ask(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Have work done; `then` gets its value, or the exception, when outcomes are collected."""
+    def call(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Run `work` on a thread of the pool. `collect` calls `then` with its value, or the exception."""
 
         def run() -> None:
             try:
                 value = work()
             except Exception as error:  # whoever asked gets it
                 value = error
-            self.hand_in(then, value)
+            self.deliver(then, value)
 
         self._pool.submit(run)
 
-    def hand_in(self, then: Callable[[Any], None], value: Any) -> None:
-        """Have `then` run with a value on the front's thread; from any thread."""
+    def deliver(self, then: Callable[[Any], None], value: Any) -> None:
+        """Have `collect` call `then` with a value, on the front's thread. May be called from any thread."""
         with self._waking:
             self._outcomes.append((then, value))
             self._wake()
 
     def collect(self) -> None:
+        """Call the `then` of every result so far, on the calling thread."""
         while self._outcomes:
             then, value = self._outcomes.popleft()
             try:
                 then(value)
-            except Exception:  # what one outcome runs into is no other's business
+            except Exception:  # a failure in one result must not stop the others
                 log.exception("an outcome could not be dealt with")
 
     def close(self) -> None:

@@ -21,11 +21,11 @@ from ..wire.security import KeyPair, unlock
 from .worker import About
 
 MAX_SOCKETS = 32768
-MAX_READS = 64  # messages of one line before others get their turn
+MAX_READS = 64  # messages of one connection before others get their turn
 
 
 @dataclass
-class WorkerLine:
+class WorkerConnection:
     """One client's connection to one worker. outbox: what its pipe could not take yet. pending: requests that have no
     answer yet, by seq, with their payloads."""
 
@@ -59,67 +59,68 @@ class WorkerLine:
             yield msgpack.unpackb(parts[0], use_list=False), parts
 
 
-class WorkerLines:
-    """Every line, by client and worker. wire: whose `wait` is to end when there is something to read."""
+class WorkerConnections:
+    """Every connection, by client and worker. wire: whose `wait` is to end when there is something to read."""
 
     def __init__(self, wire: ServerSocket, keys: KeyPair):
         self._wire, self._keys = wire, keys
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
-        self._lines: dict[tuple[bytes, str], WorkerLine] = {}
-        self._by_socket: dict[zmq.Socket, WorkerLine] = {}
+        self._connections: dict[tuple[bytes, str], WorkerConnection] = {}
+        self._by_socket: dict[zmq.Socket, WorkerConnection] = {}
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._connections)
 
-    def of(self, client: bytes, worker: About, *, name: str = "", versions: tuple[int, ...] = p.VERSIONS) -> WorkerLine:
-        """The line of a client to a worker; it is laid, and hello said on it, where there is none."""
-        line = self._lines.get((client, worker.name))
-        if line is None:
+    def get_or_connect(
+        self, client: bytes, worker: About, *, name: str = "", versions: tuple[int, ...] = p.VERSIONS
+    ) -> WorkerConnection:
+        """The connection of a client to a worker. If there is none, it is opened and says hello."""
+        connection = self._connections.get((client, worker.name))
+        if connection is None:
             socket = self._context.socket(zmq.DEALER)
             socket.setsockopt(zmq.LINGER, 200)
             socket.setsockopt(zmq.MAXMSGSIZE, p.MAX_PAYLOAD)
             unlock(socket, server_key=worker.key, pair=self._keys)
             socket.connect(worker.address)
-            line = self._lines[client, worker.name] = self._by_socket[socket] = WorkerLine(client, worker.name, socket)
+            connection = self._connections[client, worker.name] = self._by_socket[socket] = WorkerConnection(
+                client, worker.name, socket
+            )
             self._wire.listen(socket)
-            line.send(p.Hello(versions=versions, client=name))
-        return line
+            connection.send(p.Hello(versions=versions, client=name))
+        return connection
 
-    def there(self, client: bytes, worker: str) -> WorkerLine | None:
-        return self._lines.get((client, worker))
-
-    def with_socket(self, socket: zmq.Socket) -> WorkerLine | None:
+    def of_socket(self, socket: zmq.Socket) -> WorkerConnection | None:
         return self._by_socket.get(socket)
 
-    def to(self, worker: str) -> list[WorkerLine]:
-        return [line for line in self._lines.values() if line.worker == worker]
+    def of_worker(self, worker: str) -> list[WorkerConnection]:
+        return [connection for connection in self._connections.values() if connection.worker == worker]
 
-    def all_of(self, client: bytes) -> list[WorkerLine]:
-        return [line for line in self._lines.values() if line.client == client]
+    def of_client(self, client: bytes) -> list[WorkerConnection]:
+        return [connection for connection in self._connections.values() if connection.client == client]
 
     def empty_outboxes(self) -> bool:
         """Send what may be sent; whether something must still wait."""
-        waiting = [line for line in self._lines.values() if line.outbox]
-        for line in waiting:
-            line.empty_outbox()
-        return any(line.outbox for line in waiting)
+        waiting = [connection for connection in self._connections.values() if connection.outbox]
+        for connection in waiting:
+            connection.empty_outbox()
+        return any(connection.outbox for connection in waiting)
 
-    def cut(self, line: WorkerLine, *, linger_ms: int = 0) -> None:
-        """Take a line away; linger_ms: for what was sent and has not left yet."""
-        self._lines.pop((line.client, line.worker), None)
-        self._by_socket.pop(line.socket, None)
+    def disconnect(self, connection: WorkerConnection, *, linger_ms: int = 0) -> None:
+        """Close a connection. linger_ms: how long messages that have not left yet may still be sent."""
+        self._connections.pop((connection.client, connection.worker), None)
+        self._by_socket.pop(connection.socket, None)
         with contextlib.suppress(KeyError):
-            self._wire.unlisten(line.socket)
-        line.socket.close(linger=linger_ms)
+            self._wire.unlisten(connection.socket)
+        connection.socket.close(linger=linger_ms)
 
-    def hang_up(self, client: bytes) -> None:
+    def disconnect_client(self, client: bytes) -> None:
         """A client is gone: say so to every worker that knows it."""
-        for line in self.all_of(client):
-            line.send(p.Goodbye())
-            self.cut(line, linger_ms=200)
+        for connection in self.of_client(client):
+            connection.send(p.Goodbye())
+            self.disconnect(connection, linger_ms=200)
 
     def close(self) -> None:
-        for line in list(self._lines.values()):
-            self.cut(line)
+        for connection in list(self._connections.values()):
+            self.disconnect(connection)
         self._context.destroy(linger=0)

@@ -1,4 +1,4 @@
-"""What all parts of a front share: its socket, its lines, its walks, its workers, and what it counts."""
+"""What all parts of a front share: its socket, its connections to workers, its walks, its workers and its counters."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from ..server.socket import ServerSocket
 from ..wire import protocol as p
-from .asking import Asking
+from .background import BackgroundCalls
+from .connections import WorkerConnection, WorkerConnections
 from .fleet import Fleet
-from .lines import WorkerLine, WorkerLines
 from .placing import Queue, Rules, WorkerState
 from .routes import Route, Routes
 
@@ -27,12 +27,12 @@ class Counts:
 
 
 @dataclass
-class Books:
+class FrontState:
     """Everything that the parts of a front share; only the front's thread touches it."""
 
     wire: ServerSocket
-    lines: WorkerLines
-    asking: Asking
+    connections: WorkerConnections
+    background: BackgroundCalls
     fleet: Fleet
     rules: Rules
     queue: Queue
@@ -40,10 +40,10 @@ class Books:
     workers: dict[str, WorkerState] = field(default_factory=dict)
     counts: Counts = field(default_factory=Counts)
 
-    def line(self, client: bytes, worker: str) -> WorkerLine:
-        """The line of a client to a worker that is there."""
+    def connection(self, client: bytes, worker: str) -> WorkerConnection:
+        """The connection of a client to a worker that is there."""
         who = self.wire.clients.get(client)
-        return self.lines.of(client, self.workers[worker].about, name=who.name if who else "")
+        return self.connections.get_or_connect(client, self.workers[worker].about, name=who.name if who else "")
 
     def recount(self) -> None:
         """Bring up to date how many walks are driven on each worker."""
@@ -56,7 +56,7 @@ class Books:
     @property
     def num_places(self) -> int:
         """Walks that all workers together may be driven on."""
-        return self.rules.most_walks * sum(not state.is_draining for state in self.workers.values())
+        return self.rules.most_walks * sum(not worker.is_draining for worker in self.workers.values())
 
     def tell(self, client: bytes, message: p.Message) -> None:
         """Say something to a client, if its version knows of it."""
