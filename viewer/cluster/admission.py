@@ -1,4 +1,4 @@
-"""Begins walks: finds a worker with room, has the others wait in a queue, refuses what is more than a key may have."""
+"""Begins walks: finds a worker with room, puts the others into a queue, and refuses more than one key may have."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .placing import Waiter, WorkerState, full, has_room, place
 
 @dataclass(frozen=True)
 class Ticket:
-    """A client that waits for a place, and what it asked for."""
+    """A client that waits for a place, and its request."""
 
     client: bytes
     message: p.Open | p.Load
@@ -20,16 +20,17 @@ class Ticket:
 
 
 class Admission:
-    """Handles `open` and `load`; `turn` lets in whoever waits."""
+    """Handles `open` and `load`; `turn` admits those who wait."""
 
     def __init__(self, state: FrontState):
         self._state = state
-        self._opening: dict[tuple[bytes, int], str] = {}  # asked of a worker: by client and seq, which
-        self._tokens: dict[bytes, list[str]] = {}  # of the walks that a client has held, the newest last
-        self._saved: dict[tuple[bytes, str], str] = {}  # the token of the walk, by client and the save's name
+        self._opening: dict[tuple[bytes, int], str] = {}  # requests at a worker: by client and seq, the worker
+        self._tokens: dict[bytes, list[str]] = {}  # tokens of the walks that a client has held, the newest last
+        self._saved: dict[tuple[bytes, str], str] = {}  # by client and the save's name: the token of the walk
 
     def begin(self, client: Client, message: p.Open | p.Load, payload: bytes) -> None:
-        """Begin a walk, or have it wait. Raises ProtocolError where the key has enough, or the queue is full."""
+        """Begin a walk, or queue the request. Raises ProtocolError if the key has enough walks, or the queue is
+        full."""
         state = self._state
         mine = state.routes.driven_by(client.guest) + sum(who == client.id for who, _ in self._opening)
         if mine >= state.rules.most_each:
@@ -50,7 +51,8 @@ class Admission:
         self.turn()
 
     def turn(self) -> None:
-        """Let in whoever there is room for, tell the others their places, and refuse those who have waited too long."""
+        """Admit everyone for whom there is room, tell the others their places, and refuse those who have waited too
+        long."""
         state = self._state
         if not len(state.queue):
             return
@@ -82,7 +84,7 @@ class Admission:
         self._saved = {save: token for save, token in self._saved.items() if save[0] != client}
 
     def settled(self, client: bytes, seq: int) -> bool:
-        """A worker has answered; whether it was to an `open` or a `load`."""
+        """A worker has answered a request. Returns whether it was an `open` or a `load`."""
         name = self._opening.pop((client, seq), None)
         worker = self._state.workers.get(name or "")
         if worker:
@@ -90,7 +92,7 @@ class Admission:
         return name is not None
 
     def lost(self, worker: str) -> None:
-        """A worker has died with what was asked of it."""
+        """A worker has died; forget the requests that it had."""
         for key in [key for key, name in self._opening.items() if name == worker]:
             del self._opening[key]
 
@@ -123,14 +125,14 @@ class Admission:
         state.background.call(lambda: state.fleet.ask(name, "fetch_saves", secret_of(message.token)[:32]), fetched)
 
     def _owner(self, token: str) -> str | None:
-        """The worker that has the walk of that token, and so its newest saves."""
+        """The worker that has the walk of that token, and therefore its newest saves."""
         try:
             return self._state.routes.with_token(token).worker
         except p.ProtocolError:
             return None
 
     def _with_token(self, client: Client, message: p.Load) -> p.Load:
-        """A `load` that says whose save it means: of the walk that this client saved by that name, else of its last."""
+        """A `load` with its token filled in: of the walk that this client saved by that name, else of its last walk."""
         held = self._tokens.get(client.id, [])
         token = message.token or self._saved.get((client.id, message.name)) or (held[-1] if held else "")
         if not token:

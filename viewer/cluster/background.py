@@ -12,7 +12,7 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-THREADS = 24  # a worker that hangs keeps one of them until it is given up
+THREADS = 24  # a worker that hangs occupies one of them until the front gives it up
 
 
 class BackgroundCalls:
@@ -30,7 +30,7 @@ class BackgroundCalls:
         def run() -> None:
             try:
                 value = work()
-            except Exception as error:  # whoever asked gets it
+            except Exception as error:  # the caller gets it
                 value = error
             self.deliver(then, value)
 

@@ -1,7 +1,7 @@
-"""A front's connections to its workers: one for each client and each worker that it walks on, so that to a worker every
-client is a client of its own, with seqs, credits and limits of its own.
+"""A front's connections to its workers: one for each pair of client and worker. To a worker every client of the cluster
+looks like an ordinary client, with its own seqs, credits and limits.
 
-Reads no more of a message than a front has to know.
+Reads only those parts of a message that a front must know.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ..wire.security import KeyPair, unlock
 from .worker import About
 
 MAX_SOCKETS = 32768
-MAX_READS = 64  # messages of one connection before others get their turn
+MAX_READS = 64  # messages of one connection before the others are read
 
 
 @dataclass
 class WorkerConnection:
-    """One client's connection to one worker. outbox: what its pipe could not take yet. pending: requests that have no
-    answer yet, by seq, with their payloads."""
+    """One client's connection to one worker. outbox: messages that its pipe could not take yet. pending: requests
+    without an answer, by seq, with their payloads."""
 
     client: bytes
     worker: str
@@ -50,7 +50,7 @@ class WorkerConnection:
             self.outbox.popleft()
 
     def messages(self) -> Iterator[tuple[dict[str, Any], list[bytes]]]:
-        """What the worker has said: the header, and all parts as they came."""
+        """The worker's messages that have arrived: for each the header, and all parts unchanged."""
         for _ in range(MAX_READS):
             try:
                 parts = self.socket.recv_multipart(zmq.DONTWAIT)
@@ -60,7 +60,7 @@ class WorkerConnection:
 
 
 class WorkerConnections:
-    """Every connection, by client and worker. wire: whose `wait` is to end when there is something to read."""
+    """All connections, by client and worker. wire: its `wait` is to end when a worker has sent something."""
 
     def __init__(self, wire: ServerSocket, keys: KeyPair):
         self._wire, self._keys = wire, keys
@@ -100,7 +100,7 @@ class WorkerConnections:
         return [connection for connection in self._connections.values() if connection.client == client]
 
     def empty_outboxes(self) -> bool:
-        """Send what may be sent; whether something must still wait."""
+        """Send what the pipes take now; returns whether something must still wait."""
         waiting = [connection for connection in self._connections.values() if connection.outbox]
         for connection in waiting:
             connection.empty_outbox()
@@ -115,7 +115,7 @@ class WorkerConnections:
         connection.socket.close(linger=linger_ms)
 
     def disconnect_client(self, client: bytes) -> None:
-        """A client is gone: say so to every worker that knows it."""
+        """A client is gone: send a goodbye to every worker that knows it."""
         for connection in self.of_client(client):
             connection.send(p.Goodbye())
             self.disconnect(connection, linger_ms=200)

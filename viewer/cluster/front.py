@@ -1,7 +1,7 @@
-"""The front of a cluster: to clients a server like any other, behind it workers that have the walks.
+"""The front of a cluster: to clients it looks like a server; the walks are on the workers behind it.
 
-It passes messages on by the walk that they are about, over sockets of its own to the workers, and knows of frames their
-number alone. Which worker gets a walk is placing.py's business, who waits admission.py's, what a death does mover.py's.
+It forwards each message to the worker that has the walk, over sockets of its own. Of frames it reads only their number.
+placing.py decides which worker gets a walk, admission.py who waits, mover.py what happens when a worker dies.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from .scaling import Scaling, Size
 log = logging.getLogger(__name__)
 
 TICK_S = 0.25
-PING_S = 2.0  # to each worker on each connection, so that nobody is taken for gone
+PING_S = 2.0  # seconds between pings to each worker, so that no client counts as gone
 RETRY_MS = 5
-READ_S = 0.005  # of reading messages before workers get their turn
-PAUSE_S = 0.01  # after a turn that failed: one that always fails must not take a whole core
+READ_S = 0.005  # of reading clients' messages before workers' messages are read
+PAUSE_S = 0.01  # after an error in the main loop: one that always fails must not use a whole core
 
 
 class Front(Reception):
-    """Serves the walks of `fleet`'s workers at `address`. keys, is_open: as Server has them; own: the key pair by which
-    workers know the front; stored_walks: asked once, for every walk in the shared place by id: its secret."""
+    """Serves the walks of `fleet`'s workers at `address`. keys, is_open: as in Server; own: the key pair by which
+    workers know the front; stored_walks: called once, returns the id and secret of every walk in the shared place."""
 
     def __init__(
         self,
@@ -69,7 +69,8 @@ class Front(Reception):
         self._admission = Admission(self.state)
         self._mover = Mover(self.state, self._dispatch)
         self._scaling = Scaling(self.state, self._mover, size or Size(), on_death=self._worker_died)
-        self._ending, self.workers_stay = threading.Event(), True  # whether they do when the front is told to end
+        # workers_stay: whether they go on when the front ends
+        self._ending, self.workers_stay = threading.Event(), True
         self._next_tick = self._next_ping = 0.0
         self._has_backlog = False
         self._thread: threading.Thread | None = None
@@ -84,7 +85,7 @@ class Front(Reception):
         return self._metrics
 
     def start(self) -> Front:
-        """Find or start the workers, and serve on a thread of its own. Raises FleetError where there can be none."""
+        """Find or start the workers, and serve on a thread of its own. Raises FleetError if there can be none."""
         try:
             self._scaling.begin()
             for session, secret in self._stored_walks().items():
@@ -98,7 +99,8 @@ class Front(Reception):
         return self
 
     def stop(self, *, workers_stay: bool = False) -> None:
-        """End. workers_stay: they go on, with their walks, for the next front; else each ends in good order."""
+        """End. workers_stay: the workers go on, with their walks, for the next front; else each ends in an orderly
+        way."""
         self.workers_stay = workers_stay
         self._ending.set()
         if self._thread:
@@ -111,11 +113,12 @@ class Front(Reception):
         self.stop()
 
     def do(self, work: Callable[[], Any], then: Callable[[Any], None] = lambda _: None) -> None:
-        """Have work done on the front's thread; from any thread."""
+        """Have work done on the front's thread; may be called from any thread."""
         self.state.background.deliver(lambda _: then(work()), None)
 
     def drain(self, name: str, then: Callable[[str], None]) -> None:
-        """Move every walk away from a worker and end it; on the front's thread. `then` is told what came of it."""
+        """Move every walk away from a worker and end it; on the front's thread. `then` gets a sentence with the
+        result."""
         self._scaling.retire(name, then)
 
     def _run(self) -> None:
@@ -123,7 +126,7 @@ class Front(Reception):
             while not self._ending.is_set():
                 try:
                     self._turn()
-                except Exception:  # whatever one turn ran into, the next one serves everybody else
+                except Exception:  # whatever failed, the next turn serves everybody else
                     log.exception("a turn of the front failed")
                     time.sleep(PAUSE_S)
         finally:
@@ -168,7 +171,7 @@ class Front(Reception):
         self._admission.turn()
         self._scaling.tick()
 
-    # What clients say.
+    # Messages from clients.
 
     def _handle(self, client_id: bytes, message: p.Message, payload: bytes | memoryview) -> None:
         client = self._wire.clients.get(client_id)
@@ -191,7 +194,7 @@ class Front(Reception):
             self._dispatch(client_id, message, bytes(payload))
 
     def refuse(self, client_id: bytes, message: p.Message | None, error: Exception) -> None:
-        """Older clients do not know that a cluster can be full."""
+        """Send a refusal. Older clients do not know the code `full`."""
         client = self._wire.clients.get(client_id)
         if isinstance(error, p.ProtocolError) and error.code == "full" and (client is None or client.version < 3):
             error = p.ProtocolError("limit", str(error), seq=error.seq)
@@ -229,11 +232,11 @@ class Front(Reception):
                 self._pass_on(client_id, message, self.state.routes.with_token(message.token))
             else:
                 self._pass_on(client_id, message, self.state.routes.known(session_of(message)))
-        except Exception as error:  # as Reception does for what has just come
+        except Exception as error:  # handled as in Reception
             self.refuse(client_id, message, error)
 
     def _pass_on(self, client_id: bytes, message: p.Message, route: Route) -> None:
-        """Say something to the worker that has the walk, now or when one has it."""
+        """Forward a message to the worker that has the walk, now or once a worker has it."""
         seat = route.seats.get(client_id)
         if isinstance(message, p.Act | p.Dream) and client_id == route.driver:
             route.note(message)
@@ -242,13 +245,13 @@ class Front(Reception):
         elif route.is_moving or not route.worker:
             route.waiting.append((client_id, message))
         if route.is_moving:
-            return  # acts and credits are noted; they are said again where the walk goes on
+            return  # acts and credits are noted; they are repeated on the worker that takes the walk
         if route.worker:
             self.state.connection(client_id, route.worker).send(message)
         else:
             self._mover.bring(route)
 
-    # What workers say.
+    # Messages from workers.
 
     def _read(self, connection: WorkerConnection) -> None:
         for header, parts in connection.messages():
@@ -287,15 +290,16 @@ class Front(Reception):
         return True
 
     def _answered(self, connection: WorkerConnection, header: dict, route: Route | None, *, is_elsewhere: bool) -> bool:
-        """Take note of an answer; whether that is all, and the client need not have it."""
+        """Process a worker's answer. Returns whether the client must not get it."""
         kind = header["type"]
         asked, payload = connection.pending.pop(header.get("seq", 0), (None, b""))
         if kind == "error" and route is not None and (is_elsewhere or route.is_moving):
             if asked is not None:
                 self._dispatch(connection.client, asked, payload)
-            return True  # of what reached a worker when the walk was gone
+            return True  # an error for a request that reached a worker after the walk had left it
         if kind == "error" and header.get("code") == "hello_first":
-            self.state.connections.disconnect(connection)  # it was held up for so long that the worker gave it up
+            # the connection was blocked for so long that the worker dropped it
+            self.state.connections.disconnect(connection)
             return True
         if isinstance(asked, p.Open | p.Load):
             self._admission.settled(connection.client, asked.seq)
@@ -311,7 +315,7 @@ class Front(Reception):
         return False
 
     def _opened(self, connection: WorkerConnection, asked: p.Viewing, header: dict) -> None:
-        """Somebody sits in a walk now."""
+        """A client drives or watches a walk now."""
         token, session = header.get("token", ""), header["session"]
         route = self.state.routes.by_session.get(session)
         if route is None:
@@ -340,10 +344,10 @@ class Front(Reception):
             else:
                 route.leave(connection.client)
 
-    # Who comes and goes.
+    # Clients and workers that come and go.
 
     def _leave(self, client_id: bytes) -> None:
-        """Take note that a client is gone; its walks stay."""
+        """Note that a client is gone; its walks stay."""
         self.state.connections.disconnect_client(client_id)
         self._admission.leave(client_id)
         for route in self.state.routes.by_session.values():
@@ -353,7 +357,7 @@ class Front(Reception):
                 route.leave(client_id)
 
     def _worker_died(self, name: str) -> None:
-        """From any thread."""
+        """May be called from any thread."""
 
         def died(_: Any) -> None:
             self._admission.lost(name)

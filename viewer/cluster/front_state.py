@@ -28,7 +28,7 @@ class Counts:
 
 @dataclass
 class FrontState:
-    """Everything that the parts of a front share; only the front's thread touches it."""
+    """The state that all parts of a front share; only the front's thread uses it."""
 
     wire: ServerSocket
     connections: WorkerConnections
@@ -41,12 +41,12 @@ class FrontState:
     counts: Counts = field(default_factory=Counts)
 
     def connection(self, client: bytes, worker: str) -> WorkerConnection:
-        """The connection of a client to a worker that is there."""
+        """The connection of a client to a worker that is running."""
         who = self.wire.clients.get(client)
         return self.connections.get_or_connect(client, self.workers[worker].about, name=who.name if who else "")
 
     def recount(self) -> None:
-        """Bring up to date how many walks are driven on each worker."""
+        """Update how many walks are driven on each worker."""
         for state in self.workers.values():
             state.driven = 0
         for route in self.routes.by_session.values():
@@ -55,11 +55,11 @@ class FrontState:
 
     @property
     def num_places(self) -> int:
-        """Walks that all workers together may be driven on."""
+        """How many walks may be driven on all workers together."""
         return self.rules.most_walks * sum(not worker.is_draining for worker in self.workers.values())
 
     def tell(self, client: bytes, message: p.Message) -> None:
-        """Say something to a client, if its version knows of it."""
+        """Send a message to a client, if its version has that message."""
         who = self.wire.clients.get(client)
         if who is None or who.version < message.SINCE:
             return
@@ -68,7 +68,7 @@ class FrontState:
         self.wire.send(client, message)
 
     def fail(self, route: Route, why: str) -> None:
-        """Have everyone leave a walk that cannot go on for now; what is kept of it stays."""
+        """End a walk for everyone who drives or watches it, because it cannot go on for now; its stored state stays."""
         for client in list(route.seats):
             self.tell(client, p.Error(code="internal", message=why[:600], session=route.session))
             route.leave(client)

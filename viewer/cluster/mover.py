@@ -1,7 +1,7 @@
-"""Takes walks up on another worker: when theirs has died, when it is drained, when another has fewer, when
-somebody wants one that lies in the shared place.
+"""Moves walks to another worker: when their worker has died or is drained, when another has fewer walks, or when a
+client wants a walk that is only in the shared place.
 
-While a walk moves, what its clients say of it waits (routes.py), and nothing of it is lost that had been kept.
+While a walk moves, its clients' messages wait (routes.py). Nothing is lost that had been stored.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from .routes import Route
 
 log = logging.getLogger(__name__)
 
-UNEVEN = 2  # walks that one worker has more than another, from which on one of them moves
-FIRST_INTERNAL_SEQ = 2**62  # seqs of the front's own requests; a client's count from 1
-# requests that do no harm when they are done twice
+UNEVEN = 2  # if one worker has this many walks more than another, one of them moves
+FIRST_INTERNAL_SEQ = 2**62  # seqs of the front's own requests start here; a client's start at 1
+# requests that may be repeated without harm
 REPEATABLE = p.Look | p.Surfaces | p.Save | p.Fork | p.Open | p.Load | p.Resume | p.Watch | p.Close
 
 
 class Mover:
-    """Moves walks between workers. dispatch: handles a message of a client as if it had come just now."""
+    """Moves walks between workers. dispatch: handles a client's message as if it had just arrived."""
 
     def __init__(self, state: FrontState, dispatch: Callable[[bytes, p.Message, bytes], None]):
         self._state, self._dispatch = state, dispatch
         self._seqs = count(FIRST_INTERNAL_SEQ)
-        self._resuming: dict[int, tuple[Route, bytes, int]] = {}  # and the credits that went along
+        # by seq: the walk, the client, and the credits that were passed on
+        self._resuming: dict[int, tuple[Route, bytes, int]] = {}
         self._stranded: list[Route] = []  # no worker was there to take them
 
     def died(self, name: str) -> None:
-        """A worker is dead: whoever walks on it goes on elsewhere."""
+        """A worker is dead: its walks continue on other workers."""
         state = self._state
         if state.workers.pop(name, None) is None:
             return
@@ -58,13 +59,14 @@ class Mover:
             self._ask_again(client, message, payload)
 
     def drain(self, name: str, then: Callable[[], None]) -> None:
-        """Move every walk away from a worker, losing nothing; `then` runs when none is left on it."""
+        """Move every walk away from a worker without loss; `then` is called when none is left on it."""
         self._state.workers[name].is_draining = True
         self._move([route for route in self._state.routes.of(name) if not route.is_moving], name, then)
 
     def even_out(self) -> None:
-        """Move one walk from the worker that has most to the one that has fewest, where that brings them nearer to each
-        other, as after a worker has died and another has come for it. One at a time, for it stands still meanwhile."""
+        """Move one walk from the worker with most walks to the one with fewest, if that makes them more equal, for
+        example after a worker has died and a new one has started. One at a time, because a walk stands still while
+        it moves."""
         there = [worker for worker in self._state.workers.values() if not worker.is_draining]
         if len(there) < 2 or any(route.is_moving for route in self._state.routes.by_session.values()):
             return
@@ -76,7 +78,7 @@ class Mover:
         self._move([min(routes, key=lambda route: route.held is not None)], name)
 
     def _move(self, routes: list[Route], name: str, then: Callable[[], None] = lambda: None) -> None:
-        """Have a worker let go of walks and others take them up; `then` runs when it has let go."""
+        """Have a worker release walks and others take them; `then` is called when it has released them."""
         state = self._state
         for route in routes:
             route.is_moving, route.moved = True, True
@@ -99,28 +101,29 @@ class Mover:
         state.background.call(lambda: state.fleet.ask(name, "release", sessions), released)
 
     def bring(self, route: Route) -> None:
-        """Take up a walk that lies in the shared place, for somebody who wants it now."""
+        """Give a walk that is only in the shared place to a worker, for a client that wants it now."""
         if not route.is_moving:
             self._take_up([route])
 
     def arrived(self) -> None:
-        """A worker is there: those that found none are taken up."""
+        """A worker has started: walks that found no worker are given to it."""
         stranded, self._stranded = self._stranded, []
         self._take_up(stranded)
 
     def opened(self, connection: WorkerConnection, header: dict) -> None:
-        """A worker's answer to a request of our own: somebody sits again in a walk that has moved."""
+        """A worker's answer to a request of the front itself: a client is again the driver or a spectator of a walk
+        that moved."""
         route, client, told = self._resuming.pop(header["seq"], (None, b"", 0))
         seat = route.seats.get(client) if route else None
         if route is None or seat is None:
             return
-        if seat.credits > told:  # granted since
+        if seat.credits > told:  # granted since then
             connection.send(p.Credit(session=route.session, frames=seat.credits - told))
         if client == route.driver:
             self._seated(connection, route, header)
 
     def _seated(self, connection: WorkerConnection, route: Route, header: dict) -> None:
-        """The driver sits in a walk again: say again what was lost."""
+        """The driver has its walk again: repeat what was lost."""
         last, before = header.get("last", 0), route.index
         route.index = header["index"]
         again = route.again(last)
@@ -136,13 +139,13 @@ class Mover:
         self._go_on(route)
 
     def refused(self, header: dict) -> None:
-        """A request of our own was refused."""
+        """A worker has refused a request of the front itself."""
         route, client, _ = self._resuming.pop(header["seq"], (None, b"", 0))
         if route is not None and client == route.driver:
             self._state.fail(route, f"this walk could not be taken up elsewhere: {header.get('message', '')}")
 
     def _take_up(self, routes: list[Route]) -> None:
-        """Have workers take these walks, each the one that has most room."""
+        """Give these walks to workers, each to the one with most room."""
         state = self._state
         by_worker: dict[str, list[Route]] = {}
         state.recount()
@@ -164,7 +167,7 @@ class Mover:
         state = self._state
         worker = state.workers.get(name)
         if worker is None or route.worker != name:
-            return  # that worker has died meanwhile, which was seen to
+            return  # that worker has died meanwhile; `died` has handled it
         wrong = str(value) if isinstance(value, Exception) else value.get(route.session, "")
         if wrong:
             log.error("session %s cannot be taken up on %s: %s", route.session, name, wrong)
@@ -185,14 +188,14 @@ class Mover:
             self._go_on(route)
 
     def _go_on(self, route: Route) -> None:
-        """Let through what has waited."""
+        """Handle the messages that have waited."""
         route.is_moving = False
         waiting, route.waiting = route.waiting, []
         for client, message in waiting:
             self._dispatch(client, message, b"")
 
     def _ask_again(self, client: bytes, message: p.Message, payload: bytes) -> None:
-        """See to a request that a worker had taken with it."""
+        """Repeat a request that a worker had when it died, or tell the client."""
         if (
             not isinstance(message, p.Request)
             or message.seq >= FIRST_INTERNAL_SEQ

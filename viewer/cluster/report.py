@@ -1,4 +1,4 @@
-"""How a cluster is: for a table, for Prometheus."""
+"""The state of a cluster, for a table and for Prometheus."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GAUGES = {
 
 
 def status(state: FrontState) -> dict[str, Any]:
-    """Everything that is known, in plain values; on the front's thread."""
+    """The whole state as plain values; on the front's thread."""
     state.recount()
     return {
         "workers": [_row(worker) for _, worker in sorted(state.workers.items())],
@@ -39,7 +39,7 @@ def status(state: FrontState) -> dict[str, Any]:
 
 
 def metrics_text(told: dict[str, Any]) -> str:
-    """What Prometheus reads, from what `status` told."""
+    """The text that Prometheus reads, from the result of `status`."""
     lines = []
     for name in ("frames", "resumes", "moves", "deaths", "frames_lost", "refused_full", "walks_lost"):
         lines += [f"# TYPE roam_cluster_{name}_total counter", f"roam_cluster_{name}_total {told[name]}"]

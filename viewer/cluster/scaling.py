@@ -1,4 +1,5 @@
-"""How many workers there are: starts the missing, asks how each is, adds and removes them as walks come and go."""
+"""Keeps the right number of workers: starts missing ones, asks each for its status, adds and removes workers with
+the load."""
 
 from __future__ import annotations
 
@@ -18,14 +19,15 @@ from .worker import About, Status
 
 log = logging.getLogger(__name__)
 
-ASK_S = 1.0  # between questions to a worker
+ASK_S = 1.0  # between status requests to a worker
 RETRY_S = 5.0  # after a worker that could not be started
 
 
 @dataclass(frozen=True)
 class Size:
-    """least, most: workers; busy_s: how long walks must wait, or steps be slow, before one is added; idle_s: how long
-    one must have nobody before it is taken away; hang_s: how long one may give no answer before it is ended."""
+    """least, most: workers; busy_s: how long walks must wait, or steps be slow, before a worker is added; idle_s:
+    how long a worker must be without walks before it is removed; hang_s: after how long without an answer a worker
+    is ended."""
 
     least: int = 1
     most: int = 1
@@ -35,23 +37,23 @@ class Size:
 
 
 class Scaling:
-    """The workers' number. on_death: as Fleet.begin has it."""
+    """Adds and removes workers. on_death: as in Fleet.begin."""
 
     def __init__(self, state: FrontState, mover: Mover, size: Size, *, on_death: Callable[[str], None]):
         self._state, self._mover, self.size, self._on_death = state, mover, size, on_death
         self._about: About | None = None
         self._starting, self._may_start_at = 0, 0.0
         self._busy_since: float | None = None
-        self._asked: dict[str, float] = {}  # when a question that has no answer yet was asked
+        self._asked: dict[str, float] = {}  # by worker: when the pending status request was sent
 
     @property
     def about(self) -> About:
-        """What a worker is like; all of them are alike."""
+        """The description of a worker; all workers have the same models and worlds."""
         assert self._about is not None, "a front serves once a worker does"
         return self._about
 
     def begin(self) -> None:
-        """Find the workers that run, and start those that are missing. Raises FleetError."""
+        """Find the workers that are running, and start missing ones. Raises FleetError."""
         from concurrent.futures import ThreadPoolExecutor
 
         fleet = self._state.fleet
@@ -65,7 +67,7 @@ class Scaling:
                 self._enter(about)
 
     def tick(self) -> None:
-        """Look after the workers; a few times a second."""
+        """Check all workers; called a few times a second."""
         now, state = time.monotonic(), self._state
         state.recount()
         for name, worker in list(state.workers.items()):
@@ -83,7 +85,7 @@ class Scaling:
             self.retire(idle[-1].about.name, lambda said: log.info("%s", said))
 
     def retire(self, name: str, then: Callable[[str], None]) -> None:
-        """Move every walk away from a worker and end it; `then` is told what came of it."""
+        """Move every walk away from a worker and end it; `then` gets a sentence with the result."""
         state = self._state
         if name not in state.workers:
             then(f"no worker '{name}'; there are: {', '.join(sorted(state.workers)) or 'none'}")

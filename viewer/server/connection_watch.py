@@ -1,7 +1,7 @@
-"""Watches the connections under a server's socket, and cuts those that ZeroMQ itself would keep for ever.
+"""Watches the connections of a server's socket, and cuts those that ZeroMQ itself would keep for ever.
 
-ZeroMQ hands out a message when all of its parts are there, and it may have any number of parts: a client that never
-ends a message would fill the memory. So the bytes since the last whole message are counted, by what the system says of
+ZeroMQ delivers a message when all of its parts are there, and it may have any number of parts: a client that never ends
+a message would fill the memory. So the bytes since the last whole message are counted, as the system reports them for
 the connection (TCP_INFO, Linux only). Silent connections are cut after a while, and connections beyond the limits at
 once. Knows nothing of what messages say.
 """
@@ -27,7 +27,7 @@ from .metrics import Metrics
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.05
-GRACE_S = 0.2  # for ZeroMQ's own thread to hand on what the system has received
+GRACE_S = 0.2  # for ZeroMQ's own thread to deliver what the system has received
 BYTES_RECEIVED = 128  # offset of the u64 tcpi_bytes_received in Linux's struct tcp_info
 
 
@@ -57,7 +57,7 @@ class _Connection:
     seen_bytes: int = 0
     is_guest: bool = False
     has_spoken: bool = False  # a whole message has come since the last look
-    over_at: float = math.inf  # since when more bytes lie there than one message may have
+    over_at: float = math.inf  # since when more bytes wait than one message may have
 
 
 class ConnectionWatch:
@@ -80,11 +80,12 @@ class ConnectionWatch:
         return len(self._connections)
 
     def number(self, fd: int) -> int:
-        """The number of the newest connection with that descriptor. Unlike descriptors, numbers are used only once."""
+        """The number of the newest connection with that descriptor. Descriptors are reused; numbers are not."""
         return self._numbers.get(fd, 0)
 
     def take_events(self) -> None:
-        """Note which connections have come and gone. Called before a message is read, so its connection is known."""
+        """Note which connections have opened and closed. Called before a message is read, so its connection is
+        known."""
         while self.monitor.poll(0):
             event = parse_monitor_message(self.monitor.recv_multipart())
             if event["event"] == zmq.EVENT_ACCEPTED:
@@ -93,7 +94,8 @@ class ConnectionWatch:
                 self._connections.pop(int(event["value"]), None)
 
     def all_read(self) -> None:
-        """Note that no whole message waits: what has come until now and is not read yet belongs to unfinished ones."""
+        """Note that no whole message waits: bytes that have come until now and are not read belong to unfinished
+        messages."""
         self._all_read_at = time.monotonic()
 
     def heard(self, fd: int, *, is_guest: bool = False) -> None:
@@ -109,7 +111,7 @@ class ConnectionWatch:
             self._metrics.cut += 1
             log.info("a connection from %s is cut: %s", connection.peer[0] if connection.peer else "here", reason)
             with contextlib.suppress(OSError), _borrowed(fd, connection.peer) as borrowed:
-                # reset instead of close in order: so nothing that still comes in is waited for
+                # reset instead of an orderly close, so that bytes that still arrive are not waited for
                 borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 borrowed.shutdown(socket.SHUT_RDWR)
 
@@ -123,7 +125,7 @@ class ConnectionWatch:
         while not self._ending.wait(LOOK_S):
             try:
                 self._look()
-            except Exception:  # the watch goes on
+            except Exception:  # the watch must go on
                 log.exception("the connections could not be looked after")
 
     def _enter(self, fd: int) -> None:
@@ -132,7 +134,7 @@ class ConnectionWatch:
         try:
             with _borrowed(fd) as borrowed:
                 peer = borrowed.getpeername()
-        except OSError:  # gone already, or no TCP
+        except OSError:  # closed already, or not TCP
             return
         self._connections[fd] = _Connection(peer if isinstance(peer, tuple) else (), time.monotonic())
         counts = Counter(connection.peer[0] for connection in list(self._connections.values()) if connection.peer)
@@ -145,7 +147,8 @@ class ConnectionWatch:
         now, patience = time.monotonic(), self._patience
         for fd, connection in list(self._connections.items()):
             most = patience.guest_bytes if connection.is_guest else patience.stranger_bytes
-            silent_s = min(now, self._all_read_at) - connection.heard_at  # what came since may wait to be read
+            # messages that came later may still wait to be read
+            silent_s = min(now, self._all_read_at) - connection.heard_at
             if silent_s > (patience.idle_s if connection.is_guest else patience.hello_s):
                 self.cut(fd, f"silent for {silent_s:.0f} s")
                 continue
@@ -165,7 +168,8 @@ class ConnectionWatch:
 
 @contextlib.contextmanager
 def _borrowed(fd: int, peer: tuple | None = None):
-    """The socket behind one of ZeroMQ's descriptors. Raises OSError if another connection has the descriptor by now."""
+    """The socket behind one of ZeroMQ's descriptors. Raises OSError if the descriptor belongs to another connection
+    by now."""
     connection = socket.socket(fileno=os.dup(fd))
     try:
         if peer and connection.getpeername() != peer:

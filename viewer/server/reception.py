@@ -1,5 +1,5 @@
-"""Reads clients' messages: in order, no faster than allowed, and from each client only over its own connection. What a
-message asks for is done by the subclass's `_handle`: that of a server's Handlers, or of a cluster's front.
+"""Reads clients' messages: in order, no faster than allowed, and each client's only over its own connection. The
+subclass's `_handle` does what a message asks for: a server's Handlers, or a cluster's front.
 
 Runs on the thread that owns the socket.
 """
@@ -21,11 +21,11 @@ log = logging.getLogger(__name__)
 
 
 class Reception(ABC):
-    """Unpacks messages and has them handled; what cannot be done is answered with an error of the protocol."""
+    """Unpacks messages and passes them to `_handle`; failures are answered with an error of the protocol."""
 
     def __init__(self, wire: ServerSocket, limits: Limits, metrics: Metrics):
         self._wire, self._limits, self._metrics = wire, limits, metrics
-        self._refusals: Counter[int] = Counter()  # by connection, of those that have not said hello
+        self._refusals: Counter[int] = Counter()  # by connection, for those that have not said hello
 
     @abstractmethod
     def _handle(self, client_id: bytes, message: p.Message, payload: bytes | memoryview) -> None:
@@ -34,7 +34,7 @@ class Reception(ABC):
     def receive(self, received: Received) -> None:
         """Handle a message, or answer it with an error; messages that come too fast wait for `catch_up`."""
         client = self._wire.clients.get(received.client)
-        if client and client.number != received.number:  # a routing id is no proof of who one is
+        if client and client.number != received.number:  # a routing id is no proof of identity
             self._wire.drop(client.id, "its routing id came over another connection")
             client = None
         if client is None:
@@ -87,7 +87,8 @@ class Reception(ABC):
         try:
             message, payload = p.unpack(parts, p.CLIENT_MESSAGES)
             self._handle(client_id, message, payload)
-        except Exception as error:  # ProtocolError, ActionError and their kin; and what else one message may run into
+        # ProtocolError, ActionError and related errors, and anything else that one message may cause
+        except Exception as error:
             self.refuse(client_id, message, error)
 
     def _refuse_haste(self, client: Client) -> None:

@@ -23,8 +23,8 @@ from .registry import Client, Limits
 
 log = logging.getLogger(__name__)
 
-MAX_PARTS = 1000  # of one message; more are not read, but must be taken off the line
-QUEUED_MESSAGES = 64  # of one client within ZeroMQ; what comes after waits with the sender
+MAX_PARTS = 1000  # parts of one message; more are not kept, but must be read from the connection
+QUEUED_MESSAGES = 64  # messages of one client within ZeroMQ; later ones wait at the sender
 
 
 class AddressError(ValueError):
@@ -34,7 +34,7 @@ class AddressError(ValueError):
 @dataclass(frozen=True)
 class Received:
     """A message as it came. client: routing id; connection: file descriptor, or -1; number: of the connection, see
-    ConnectionWatch.number; guest: who sent it, by key or by address, for quotas."""
+    ConnectionWatch.number; guest: the sender for quotas, by key or by address."""
 
     client: bytes
     parts: list[bytes]
@@ -81,7 +81,7 @@ class ServerSocket:
         return [socket for socket, _ in ready if socket in self._others]
 
     def listen(self, socket: zmq.Socket) -> None:
-        """Have `wait` end when there is something to read from that socket too."""
+        """Make `wait` end also when there is something to read from that socket."""
         self._others.add(socket)
         self._poller.register(socket, zmq.POLLIN)
 
@@ -90,8 +90,8 @@ class ServerSocket:
         self._poller.unregister(socket)
 
     def wake(self) -> None:
-        """End a `wait`; from one other thread at a time."""
-        with contextlib.suppress(zmq.ZMQError):  # full: a wake-up is on its way already; closed: nobody waits any more
+        """End a `wait`; called from one other thread at a time."""
+        with contextlib.suppress(zmq.ZMQError):  # full: it will wake already; closed: nobody waits any more
             self._waker.send(b"", zmq.DONTWAIT)
 
     def receive(self) -> Received | None:
@@ -159,7 +159,7 @@ class ServerSocket:
         self._context.destroy(linger=300)
 
     def _bind(self, address: str, keys: str | Path | None) -> None:
-        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # without it a full pipe swallows frames in silence
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # without it, frames for a full pipe are lost without a sign
         self._socket.setsockopt(zmq.MAXMSGSIZE, p.MAX_PART)
         self._socket.setsockopt(zmq.SNDHWM, 2 * p.MAX_CREDITS)
         self._socket.setsockopt(zmq.RCVHWM, QUEUED_MESSAGES)
@@ -190,7 +190,7 @@ class ServerSocket:
 
     def _try(self, client_id: bytes, parts: list) -> bool:
         try:
-            # the routing id is what finds the pipe full; once it is taken, the rest is too
+            # only the routing id can find the pipe full; once it is accepted, the rest is too
             self._socket.send(client_id, zmq.DONTWAIT | zmq.SNDMORE)
             for part in parts[:-1]:
                 self._socket.send(part, zmq.DONTWAIT | zmq.SNDMORE)
@@ -218,7 +218,7 @@ def _connection(head: zmq.Frame) -> int:
 
 
 def _guest(head: zmq.Frame) -> str:
-    """Who sent it, for quotas: a hash of the key where clients have keys, else of the address."""
+    """The sender for quotas: a hash of the key if clients have keys, else of the address."""
     for name in ("User-Id", "Peer-Address"):
         with contextlib.suppress(zmq.ZMQError):
             if value := head.get(name):
@@ -227,7 +227,7 @@ def _guest(head: zmq.Frame) -> str:
 
 
 def raise_file_limit() -> None:
-    """Have as many descriptors as the system lets us: every connection takes one."""
+    """Raise the limit of open files as far as the system allows: every connection takes one."""
     try:
         import resource
     except ImportError:  # Windows has no such limit

@@ -42,7 +42,7 @@ class ThreadFleet:
     def ask(self, name: str, method: str, *arguments: Any) -> Any:
         if name not in self.workers:
             raise WorkerLostError(f"{name} is gone")
-        return self.workers[name].plain(method, *arguments)
+        return self.workers[name].call(method, *arguments)
 
     def crash(self, name: str) -> None:
         """End a worker with nothing more reaching the shared place, as kill -9 does."""
