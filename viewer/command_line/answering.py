@@ -1,4 +1,4 @@
-"""`roam doctor` and `generate`: what gives an answer and ends."""
+"""`roam doctor` and `roam generate`: commands that give an answer and end."""
 
 from __future__ import annotations
 

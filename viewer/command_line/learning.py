@@ -125,7 +125,7 @@ def recipe_for(
     seed: int,
     **more,
 ):
-    """What `roam adapt` and `roam tune sft` learn by, with the usual numbers where none were given; an AdaptRecipe."""
+    """An AdaptRecipe for `roam adapt` and `roam tune sft`, with the usual numbers where none were given."""
     from ...world.adaptation.train import AdaptRecipe
 
     return AdaptRecipe(

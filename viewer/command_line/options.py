@@ -1,4 +1,4 @@
-"""The options that several commands have, and what they mean together."""
+"""The options that several commands share, and what they mean together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 Model = Annotated[Path | None, typer.Option(help="Folder of weights, large or doom; without it, the embedded model.")]
-# what official Emu3.5 folders need or take besides
+# what else official Emu3.5 folders need or accept
 Vision = Annotated[Path | None, typer.Option(help="Folder of the vision tokenizer, for official Emu3.5 folders.")]
 Precision = Annotated[str | None, typer.Option(help="Official models: float32, bfloat16, float16, fp8, int8 or int4.")]
 Context = Annotated[int | None, typer.Option(min=256, help="Official models: the most tokens of a sequence.")]
@@ -47,13 +47,13 @@ AllowOrigin = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="cuda or cpu; without it, whatever there is.")]
 ClusterFolder = Annotated[Path | None, typer.Option(help="Folder of the front's key and control socket.")]
-# rich, which prints the help, would take [xr] for a style of letters without the backslash
+# rich, which prints the help, would read [xr] as a text style without the backslash
 Worn = Annotated[bool, typer.Option("--xr", help=r"On a headset, by OpenXR (pip install 'roam-worlds\[xr]').")]
 KeyFolder = Annotated[Path | None, typer.Option(help="Folder of the keys.")]
 
 
 def model_text(model: Path | None) -> str | None:
-    """The folder of a model in full, as other processes need it, also of one that ships."""
+    """The full path of a model's folder, as other processes need it, also for a model that ships."""
     from ...world.checkpoint import folder_of
 
     return None if model is None else path_text(folder_of(model))

@@ -1,4 +1,4 @@
-"""`roam play`, `view`, `replay` and `export`: whatever a walker starts, and takes along."""
+"""`roam play`, `view`, `replay` and `export`: the commands for one who walks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `roam cluster` does: a front and its workers in the foreground until a signal; questions to one that runs."""
+"""What `roam cluster` does: a front and its workers in the foreground until a signal; commands to a running one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ANSWER_S = 60.0
 
 @dataclass(frozen=True)
 class FrontAddress:
-    """Where the front listens, and who may come: as `serve` has them."""
+    """Where the front listens, and who may connect: as in `serve`."""
 
     address: str
     keys: Path | None = None
@@ -51,12 +51,12 @@ def up(
     rules: Rules,
     size: Size,
 ) -> None:
-    """Run a cluster until SIGINT or SIGTERM. recipe: makes the workers' recipe, given the front's public key; folder:
-    of the front's own key and its control socket; ray_address: as RayFleet has it."""
+    """Run a cluster until SIGINT or SIGTERM. recipe: makes the workers' recipe, given the front's public key;
+    folder: of the front's own key and its control socket; ray_address: as in RayFleet."""
     folder = folder or at_home(HOME)
     own = _own_key(folder)
     made = recipe(own.public)
-    if made.is_truth:  # opening them costs nothing, so wrong options are refused here and not by every worker
+    if made.is_truth:  # opening them costs nothing, so wrong options are refused here instead of by every worker
         open_worlds(made.model, is_truth=True, dreams=made.dreams, device=made.device)
     raise_file_limit()
     fleet = RayFleet(made, address=ray_address, most=size.most)
@@ -110,18 +110,18 @@ def run(
 
 
 def kept_walks(place: SharedPlace) -> dict[str, str]:
-    """Every walk in the shared place, by id: what is kept of its token."""
+    """Every walk in the shared place: its id and the hash of its token."""
     found = {}
     for session in place.folders("sessions"):
         try:
             found[session] = str(json.loads(place.get(f"sessions/{session}/meta.json"))["secret"])
-        except (OSError, ValueError, KeyError):  # one that was never there whole
+        except (OSError, ValueError, KeyError):  # a walk that was never stored completely
             continue
     return found
 
 
 def show_status(folder: Path | None, *, once: bool) -> None:
-    """`roam cluster status`: a table, updated every second where there is a terminal, until Ctrl-C."""
+    """`roam cluster status`: a table; in a terminal it is updated every second, until Ctrl-C."""
     from rich.console import Console
     from rich.live import Live
 
@@ -151,7 +151,7 @@ def down(folder: Path | None, *, workers_too: bool) -> None:
 
 
 def table(told: dict[str, Any]):
-    """What `status` told, for people."""
+    """The result of `status` as a table for people."""
     from rich.table import Table
 
     names = ("worker", "driven", "awake", "parked", "step p50 ms", "p95 ms", "together", "pages", "MB", "behind s")
@@ -174,7 +174,8 @@ def table(told: dict[str, Any]):
 
 
 def _own_key(folder: Path) -> KeyPair:
-    """The pair by which workers know the front: the same over restarts, so that they know the next one too."""
+    """The key pair by which workers know the front. It stays the same over restarts, so that they know the next
+    front too."""
     keys = folder / "keys"
     return read_key(keys, "front") if (keys / "front.key_secret").exists() else make_key(keys, "front")
 
