@@ -1,8 +1,8 @@
-"""`roam bench cluster`: many walkers over one and more workers, and the same while workers are killed under them.
+"""`roam bench cluster`: many walkers over one and more workers, and the same while workers are killed.
 
-The cluster runs in processes of its own, as users run it (`roam cluster up`). Walkers press keys as people do: some in
-a row, then a pause. Every frame is the answer to a typed key, so that each walk can be held against an undisturbed one
-of the same actions, digest by digest; before any time is taken, one is.
+The cluster runs in processes of its own, as in real use (`roam cluster up`). Walkers press keys like people: some in a
+row, then a pause. Every frame is the answer to a typed key, so that each walk can be compared with an undisturbed one
+of the same actions, digest by digest; this is done once before any time is measured.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from .machine import Machine
 KEYS = [parse_action(text) for text in ("turn left 15 degrees", "turn right 15 degrees", "move forward", "move back")]
 IN_A_ROW, RATE_S, PAUSE_S = (2, 8), 1 / 15, (0.3, 1.2)
 START_S, STEP_S = 600.0, 120.0
-RESUMED_S, REMADE_S = 5.0, 1.0  # how soon a walk is to go on, p95; how much walking may have to be done again, p95
+# goals: p95 of the time until a walk continues, and of the seconds of walking that must be repeated
+RESUMED_S, REMADE_S = 5.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,14 @@ class Row:
     unfair: float  # the slowest walker's p95 over the median walker's
     step_p50_ms: float  # of that, the world's own step
     step_p95_ms: float
-    front_ms: float  # processor time of the front for one frame, which other programs hardly lengthen
+    front_ms: float  # processor time of the front per frame, which other programs hardly change
     worker_ms: float  # the same of the workers
     memory_mb: float  # of the front and all workers together
 
 
 @dataclass(frozen=True)
 class Chaos:
-    """A run under which workers were killed."""
+    """A run during which workers were killed."""
 
     world: str
     workers: int
@@ -70,18 +71,18 @@ class Chaos:
     seconds: float
     kills: int
     resumptions: int
-    lost: int  # walks that could not go on
+    lost: int  # walks that could not continue
     remade_p95: float  # frames that a walk had shown already and that were made again, for each resumption
-    remade_p95_s: float  # the same as seconds of walking, in which those frames had been made at first
+    remade_p95_s: float  # the same in seconds of walking, the time in which those frames were made at first
     silent_p50_s: float  # how long a walk stood still: from its worker's death, or a later key, to the frame
     silent_p95_s: float
     frames: int
-    same: int  # walks whose last frame is that of an undisturbed walk ...
+    same: int  # walks whose last frame equals that of an undisturbed walk ...
     compared: int  # ... of so many that were compared
 
     @property
     def missed(self) -> list[str]:
-        """What is not as it should be, a sentence each."""
+        """The goals that were missed, as sentences."""
         goals = {
             f"{self.kills} workers were killed and {self.resumptions} walks resumed": self.kills and self.resumptions,
             f"{self.lost} of {self.walkers} walks were lost": not self.lost,
@@ -125,7 +126,7 @@ class Cluster:
         return (told + _resident(self._process.pid)) / 2**20
 
     def processor_s(self) -> tuple[float, float]:
-        """Seconds of a processor that the front, and all workers together, have had so far."""
+        """Processor seconds of the front, and of all workers together, so far."""
         workers = sum(_processor_s(row["pid"]) for row in self.status()["workers"])
         return _processor_s(self._process.pid), workers
 
@@ -185,7 +186,7 @@ class Walker:
             ending.wait(chance.uniform(*PAUSE_S))
 
     def went_back_to(self, index: int) -> None:
-        """Note that the walk was taken up at that frame, and that the newest one came after."""
+        """Note that the walk was resumed at that frame, and that the newest one came after."""
         again_ms = self.ms[index : len(self.done) - 1]
         self.remade.append(len(again_ms))
         self.remade_s.append(sum(max(RATE_S, ms / 1000) for ms in again_ms))
@@ -220,7 +221,7 @@ def check(cluster: Cluster, world: str) -> None:
 
 
 def walk_all(walkers: Sequence[Walker], seconds: float, between: threading.Event | None = None) -> float:
-    """Have all walk for so long; returns the seconds that it took. between: set when they are to end sooner."""
+    """Let all walk for so long; returns the seconds that it took. between: set when they are to stop sooner."""
     ending = between or threading.Event()
     threads = [threading.Thread(target=walker.walk, args=(ending,)) for walker in walkers]
     began = time.monotonic()
@@ -285,7 +286,7 @@ def _row(
 
 
 def chaos(world: str, workers: int, count: int, seconds: float, every_s: float, compare: int) -> Chaos:
-    """Kill a worker every `every_s` seconds under so many walkers; then hold `compare` of them against local walks."""
+    """Kill a worker every `every_s` seconds under so many walkers; then compare `compare` of them with local walks."""
     chance, kills, ending = random.Random(7), [], threading.Event()
     with waiting(f"{world}: a cluster of {workers} starts"):
         cluster = Cluster(world, workers, count)
@@ -358,7 +359,7 @@ def _dreams() -> Worlds:
 
 
 def beside(before: list[dict], fresh: list[dict]) -> list[dict]:
-    """Fresh figures after those from before that are of something else."""
+    """Old figures of other things, followed by the new figures."""
     what = lambda row: [row.get(name) for name in ("what", "how", "world", "workers", "walkers")]  # noqa: E731
     known = [what(row) for row in fresh]
     return [*(row for row in before if what(row) not in known), *fresh]

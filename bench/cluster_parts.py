@@ -1,5 +1,5 @@
-"""What a cluster's times are made of: steps of one engine for one and for many walkers, and the ways that a frame may
-take from a worker to the front. Beside times of the clock, which other programs lengthen, stand the processor's."""
+"""The parts of a cluster's times: steps of one engine for one and for many walkers, and the ways that a frame may
+take from a worker to the front. Each has the clock's time, which other programs lengthen, and the processor's."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""`roam bench look`: how fast a dream is looked at from anywhere, alone and beside its own steps, and over the wire.
+"""`roam bench look`: how fast a dream is looked at from any pose, alone, during its own steps, and over the network.
 
-A head that turns and sways looks from about where the walker stands. Times are of the wall, and beside them what they
-took of a core, for other work on the machine stretches the first and not the second. Before any time is taken, a look
-from the walker's own pose must be the frame itself.
+A head that turns and sways looks from about the walker's position. Each time is given on the clock and as processor
+time, because other work on the machine lengthens only the first. Before any time is measured, a look from the walker's
+own pose must equal the frame.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ class Row:
 
     side: int  # pixels a side of an eye's picture
     eyes: int
-    beside: str  # "": alone; "steps": beside a dream that walks; "wire": of a served dream
+    beside: str  # "": alone; "steps": while the dream walks; "wire": of a served dream
     looks: int
     p50_ms: float
     p95_ms: float
-    core_ms: float  # processor time of a look, p50; 0 beside other work, from which it cannot be told
+    core_ms: float  # processor time of a look, p50; 0 during other work, from which it cannot be separated
     per_s: float  # looks a second, one after the other or as they came due
     unknown: float  # share of the pictures
-    wire_bytes: int = 0  # of an answer; 0 where there is no wire
+    wire_bytes: int = 0  # of an answer; 0 without a network
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What looks cost the dream beside them: its steps a second alone, and with two eyes looking 72 times a second."""
+    """What looks cost the dream: its steps a second alone, and with two eyes looking 72 times a second."""
 
     steps_per_s_alone: float
     steps_per_s_beside: float
@@ -102,7 +102,7 @@ def check(session: Session) -> None:
 
 
 def measure(session: Session, *, side: int, eyes: int, looks: int, beside: str = "", hertz: float = 0.0) -> Row:
-    """Look so many times; with `hertz`, when each comes due, and otherwise at once after the one before."""
+    """Look so many times; with `hertz`, when each is due, otherwise immediately one after the other."""
     coming = gazes(session, side, eyes)
     for _ in range(WARM_UP):
         session.outlook().look(next(coming))
@@ -159,7 +159,7 @@ class Walking:
 
 
 def beside_steps(session: Session, *, seconds: float) -> tuple[list[Row], Cost]:
-    """Looks beside a dream that walks: as many as go, and as many as a headset asks for; and what those cost it."""
+    """Looks while a dream walks: as many as possible, and as many as a headset needs; and what they cost the walk."""
     fork = session.fork()
     with Walking(fork) as alone:
         time.sleep(seconds)
@@ -200,7 +200,7 @@ def reliefs(engine: Engine, *, frames: int = 40) -> Relief:
 
 
 def over_the_wire(engine: Engine, *, looks: int) -> list[Row]:
-    """Looks of a served dream over loopback, raw and as JPEG, with depth and mask: from asking to having."""
+    """Looks of a served dream over loopback, raw and as JPEG, with depth and mask: from the request to the picture."""
     rows = []
     with Server(DreamWorlds(engine)) as server, Client(server.address, timeout_s=300) as client:
         walk = client.open(seed=7)
@@ -264,7 +264,8 @@ def show(rows: list[Row], cost: Cost, machine: Machine) -> None:
 
 
 def load_now() -> float:
-    """How many processes wanted a core over the last minute; beyond the number of cores, times are not the looks'."""
+    """How many processes wanted a core over the last minute; above the number of cores, the times include other
+    work."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 

@@ -1,4 +1,4 @@
-"""What a figure was measured on: one line for people, one word for file names; and where such figures are kept."""
+"""The machine of a measurement: one line for people, one word for file names; and where figures are stored."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""`roam bench photon`: from a key to the picture that obeys it in the window of a dream, with and without the views
+"""`roam bench photon`: latency from a key to the picture that obeys it in the window of a dream, with and without views
 between frames.
 
-The window is the real one, under SDL's driver without a screen: a picture counts as shown when it is handed to the
-display. A press is held until its frame has come; then the walker rests, and what comes next may be dreamt ahead.
+The window is the real one, with SDL's driver without a screen: a picture counts as shown when it is passed to the
+display. A key is held until its frame has come; then the walker rests, and the next frame may be dreamt ahead.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ MOST_S = 60.0  # that a frame may take
 
 @dataclass(frozen=True)
 class Presses:
-    """What so many presses led to, in milliseconds: the first picture that obeys, a view from memory or the frame
-    itself, and the frame. is_between: whether views between frames were on."""
+    """The latencies of so many presses, in milliseconds: to the first picture that obeys, a view from memory or the
+    frame itself, and to the frame. is_between: whether views between frames were on."""
 
     is_between: bool
     presses: int

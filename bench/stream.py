@@ -1,7 +1,8 @@
-"""`roam bench stream`: from a key to its frame over loopback, for 1, 4 and 16 walks; what the wire itself costs.
+"""`roam bench stream`: latency from a key to its frame over loopback, for 1, 4 and 16 walks; and the cost of the
+protocol.
 
-The server runs in a process of its own, as users run it. Beside each key-to-frame time stands the world's own step, the
-floor below which no wire can bring it. Walks are closed loops: every walker presses the next key when it has its frame.
+The server runs in a process of its own, as in real use. Each latency is compared with the world's own step, its lower
+bound. Walks are closed loops: every walker presses the next key when it has its frame.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ WARM_UP = 5
 
 
 class Still:
-    """An explorer whose frames are made beforehand, so that a step costs nothing and only the wire is left."""
+    """An explorer whose frames are made beforehand, so that a step costs nothing and only the protocol remains."""
 
     def __init__(self, size: int):
         rng = np.random.default_rng(0)

@@ -35,7 +35,7 @@ def run(
     note: Annotated[str, typer.Option(help="Who runs it, and why: goes into the report.")] = "",
     out: Annotated[Path, typer.Option(help="Folder for the results; goes on with what is there.")] = Path("roam-bench"),
 ) -> None:
-    """Ask models all questions. Interrupt it whenever; the same command goes on."""
+    """Ask models all questions. It may be interrupted; the same command continues."""
     specs = [spec for part in model for spec in part.split(";")]
     _ask(
         specs,
@@ -62,7 +62,7 @@ def release(
     note: Annotated[str, typer.Option(help="Who runs it, and why: goes into the report.")] = "",
     out: Annotated[Path, typer.Option(help="Folder for the results; goes on with what is there.")] = Path("roam-bench"),
 ) -> None:
-    """Ask a model of ours, its rows with a part taken away, its tokenizer and all baselines; report; publish."""
+    """Ask a model of ours, its rows with a part removed, its tokenizer and all baselines; report; publish."""
     from .models.embedded import rows_of
     from .questions.tasks import TASKS
     from .report.page import report as writing
@@ -121,7 +121,7 @@ def publish(
     folder: Folder,
     target: Annotated[Path, typer.Argument(help="Folder for what is committed: numbers and a few pictures.")],
 ) -> None:
-    """Lay a run's report out to be committed: report.md, report.json and a few pictures."""
+    """Prepare a run's report for a commit: report.md, report.json and a few pictures."""
     from .report.page import report as writing
     from .report.publish import publish as publishing
 
@@ -138,7 +138,7 @@ def compare(
     ] = "haarpsi,psnr,action_strict,registered",
     out: Annotated[Path | None, typer.Option(help="Markdown file to write the table into as well.")] = None,
 ) -> None:
-    """Paired differences, B less A, on the same scenes, paths and seeds."""
+    """Paired differences, B minus A, on the same scenes, paths and seeds."""
     from .report.compare import as_markdown
     from .report.compare import compare as comparing
 
@@ -191,7 +191,7 @@ def questions(
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line; what a person can mend becomes one sentence and exit code 2."""
+    """Run the command line; an error that a person can fix becomes one sentence and exit code 2."""
     try:
         app(args, prog_name="roam bench consistency")
     except (ValueError, OSError, ImportError) as error:

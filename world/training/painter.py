@@ -2,15 +2,14 @@
 
 A sample is a frame of a walk by keyframes, with what one to three earlier frames show from there, with depth errors
 like those of estimates. Cells that those cover have the codes of the carried view, the others the frame's own,
-sometimes corrupted, like those of a dream. What is painted is compared with the true frame (pixels, gradients, log
+sometimes corrupted like those of a dream. What is painted is compared with the true frame (pixels, gradients, log
 depth) and judged by two small patch discriminators, which see the finished view with its depth, whole and at half its
 size (hinge loss, Lim and Ye 2017, arXiv 1705.02894; feature matching and several sizes, Wang et al. 2018, arXiv
-1711.11585). Compared with the true frame alone, it would paint the mean of all views that the codes allow, which is a
-blur; the discriminators learn to recognise a blur.
+1711.11585). Without them it would paint the mean of all views that the codes allow: a blur.
 
-Dreamt codes fit together less well than a frame's own. So some of the samples have codes that the model dreams next to
-what is known. These have no true frame: the discriminators judge them, and their means over eight by eight pixels are
-compared with what the tokenizer's decoder makes of the codes, so that a dreamt wall stays that wall.
+Dreamt codes fit together less well than a frame's own, so some samples have codes that the model dreamt. These have no
+true frame: the discriminators judge them, and their means over eight by eight pixels are compared with the tokenizer's
+decoder, so that a dreamt wall stays that wall.
 """
 
 from __future__ import annotations
