@@ -117,8 +117,8 @@ def draw_eye(ways, ready, scratch, picture):
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
 def _lens(ways, k, inverse, out, middle):
-    """The lens of a view k, inverse (n, H, W), for a picture `out` (h, w). middle: 0.5 where pixels are named by their
-    own numbers, which stand for their middles, and 0 where it is by their corners'."""
+    """The lens of view k, inverse (n, H, W), for picture `out` (h, w). middle: 0.5 if numbers name middles, 0 for
+    corners."""
     H, W = inverse.shape[1:]
     h, w = out.shape
     ahead_v, ahead_u = np.float32(H * 0.5 - middle), np.float32(W * 0.5 - middle)
@@ -220,8 +220,8 @@ def _take(found, y, x):
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
 def _cut(found, corners, parts, v, u, y, x, lens):
-    """Take a tile of the block at (v, u), with its own corners where several surfaces meet; returns whether all of
-    them are in front of the eye."""
+    """Take a tile of the block at (v, u), with own corners where surfaces meet; returns whether all are before the
+    eye."""
     places, tile, is_seen = found.places, found.tile, True
     for c in range(4):
         b, a = y + c // 2, x + c % 2
@@ -442,8 +442,7 @@ def _sample_torn(ready, slot, nearest, spot, inverse, pixels, v, u):
 
 @njit(cache=True, nogil=True)
 def _is_beside_nearer(nearness, v, u):
-    """Whether there is something nearer next to a pixel; if not, the mixed colours of a rim would show there as a
-    ghost."""
+    """Whether something nearer is next to a pixel; if not, a rim's mixed colours would show there as a ghost."""
     h, w = nearness.shape
     for b in range(max(v - 1, 0), min(v + 2, h)):
         for a in range(max(u - 1, 0), min(u + 2, w)):

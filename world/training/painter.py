@@ -45,13 +45,12 @@ KEPT = 8  # pixels a side, over whose mean a dreamt part must stay what it is
 @dataclass(frozen=True)
 class PainterRecipe:
     """steps and max_seconds: whichever ends first; stop_at: the step after which a run ends; rates fall as if it
-    continued to `steps`. batch: samples with a truth; dreamt: samples with dreamt codes. Weights of the losses,
-    where that of pixels is 1: gradient, texture and depth (where the codes leave the truth open, a blur lowers all
-    of them except texture); adversarial and matching, which grow until the share `adversarial_from`;
-    dreamt_adversarial_weight and kept_weight, of samples with dreamt codes; known_weight of a known pixel compared
-    with an unknown one. Probabilities: tired, that codes of holes are corrupted, each with `hurt`, by steps of the
-    lattice; earlier, that a view before the last is known too; off, that a view's depth is wrong. look_every: steps
-    between evaluations of held-out data, and between saved states."""
+    continued to `steps`. batch: samples with a truth; dreamt: with dreamt codes. Weights of the losses, where that of
+    pixels is 1: gradient, texture and depth (where codes leave the truth open, a blur lowers all except texture);
+    adversarial and matching, which grow until the share `adversarial_from`; dreamt_adversarial_weight and kept_weight,
+    for dreamt codes; known_weight of a known pixel. Probabilities: tired, that codes of holes are corrupted, each with
+    `hurt`, by steps of the lattice; earlier, that a view before the last is known too; off, that a view's depth is
+    wrong. look_every: steps between evaluations and saved states."""
 
     steps: int = 30_000
     stop_at: int | None = None
@@ -188,8 +187,8 @@ def samples_of(
 def draw_dreamt(
     walks: Walks, dreamt: np.ndarray, vision: VisionTokenizer, rng: np.random.Generator, recipe: PainterRecipe
 ) -> Sample:
-    """Like draw_samples, for the glimpses for which codes (n, h, w) were dreamt. The true frame is the target where
-    something is known of it; elsewhere the codes say something else, and there is no target."""
+    """Like draw_samples, of glimpses with dreamt codes (n, h, w). Unknown parts have no target: the codes differ
+    there."""
     numbers = rng.integers(len(dreamt), size=recipe.dreamt)
     codes = torch.from_numpy(dreamt[numbers].astype(np.int64)).to(vision.steps.device)
     return as_sample([dreamt_glimpse(walks, int(number), recipe) for number in numbers], codes, vision, rng)
