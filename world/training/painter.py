@@ -187,8 +187,7 @@ def samples_of(
 def draw_dreamt(
     walks: Walks, dreamt: np.ndarray, vision: VisionTokenizer, rng: np.random.Generator, recipe: PainterRecipe
 ) -> Sample:
-    """Like draw_samples, of glimpses with dreamt codes (n, h, w). Unknown parts have no target: the codes differ
-    there."""
+    """Like draw_samples, of glimpses with dreamt codes (n, h, w). Unknown parts have no target."""
     numbers = rng.integers(len(dreamt), size=recipe.dreamt)
     codes = torch.from_numpy(dreamt[numbers].astype(np.int64)).to(vision.steps.device)
     return as_sample([dreamt_glimpse(walks, int(number), recipe) for number in numbers], codes, vision, rng)
