@@ -277,7 +277,7 @@ def _draw_tile(tile, out):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _draw_half(tile, corners, box, reach, out):
-    """Draw a triangle of three of a tile's corners, or its parallelogram, in a box of first and last columns and rows."""
+    """Draw a triangle of three of a tile's corners, or its parallelogram. box: first and last columns and rows."""
     (i, j, m), (u0, u1, v0, v1) = corners, box
     ax, ay = tile[i, 0], tile[i, 1]
     bx, by, cx, cy = tile[j, 0] - ax, tile[j, 1] - ay, tile[m, 0] - ax, tile[m, 1] - ay
