@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import statistics
 import threading
 import time
@@ -28,7 +27,7 @@ from ..viewer.wire.encoding import Look
 from ..world.action import Action, parse_action
 from ..world.frame import Frame, walk
 from ..world.pose import Pose
-from .machine import Machine
+from .machine import Machine, load_average
 
 WIRE_GOAL_MS = 2.0  # p50 at 512x512, raw
 KEYS = [parse_action(text) for text in ("move forward", "turn left", "move forward", "turn right", "strafe left")]
@@ -223,7 +222,7 @@ def show(rows: list[Row], machine: Machine) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Key to frame over loopback, milliseconds", caption=f"{machine}; load {_load():.1f}")
+    table = Table(title="Key to frame over loopback, milliseconds", caption=f"{machine}; load {load_average():.1f}")
     for name in (
         "world",
         "walks",
@@ -252,11 +251,6 @@ def show(rows: list[Row], machine: Machine) -> None:
     Console(width=110).print(table)
 
 
-def _load() -> float:
-    """How many processes wanted a core over the last minute; beyond the number of cores, times are not the wire's."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--frames", type=int, default=300, help="frames in all for each row")
@@ -269,7 +263,7 @@ def main() -> None:
     show(rows, machine)
     wire = next(row for row in rows if row.world == "wire 512x512" and row.encoding == "raw")
     verdict = {"wire_goal_ms": WIRE_GOAL_MS, "wire_p50_ms": wire.overhead_ms, "met": wire.overhead_ms <= WIRE_GOAL_MS}
-    result = {"machine": machine.as_dict(), "load": _load(), "rows": [asdict(row) for row in rows], **verdict}
+    result = {"machine": machine.as_dict(), "load": load_average(), "rows": [asdict(row) for row in rows], **verdict}
     print(json.dumps(result))
     wanted.out.mkdir(parents=True, exist_ok=True)
     (wanted.out / f"stream-{machine.slug}.json").write_text(json.dumps(result, indent=1) + "\n")

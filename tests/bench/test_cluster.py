@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from roam.bench.cluster import KEYS, RATE_S, Chaos, Walker, beside, silences
+from roam.bench.cluster.__main__ import beside
+from roam.bench.cluster.measure import Chaos, silences
+from roam.bench.cluster.walkers import KEYS, RATE_S, Walker
 
 GOOD = Chaos("truth", 2, 16, 600.0, 19, 150, 0, 3.0, 0.3, 1.2, 4.0, 9000, 16, 16)
 

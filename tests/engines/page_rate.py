@@ -13,8 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from roam.bench.look import load_now
-from roam.bench.machine import RESULTS, Machine
+from roam.bench.machine import RESULTS, Machine, load_average
 from roam.scenes.explorer import SceneSession
 from roam.scenes.splits import make_scene
 from roam.viewer.opening.worlds import OpenRequest, Worlds
@@ -94,7 +93,7 @@ def main() -> None:
             )
         )
     machine = Machine.here()
-    result = {"machine": machine.as_dict(), "load": load_now(), "browser": BROWSER, "gl": "software", "rows": rows}
+    result = {"machine": machine.as_dict(), "load": load_average(), "browser": BROWSER, "gl": "software", "rows": rows}
     print(json.dumps(result))
     (RESULTS / f"page-{machine.slug}.json").write_text(json.dumps(result, indent=1) + "\n")
 
