@@ -128,6 +128,6 @@ def alone(world: str, walker: Walker) -> str:
 
 
 def _dreams() -> Worlds:
-    from ..world.engine import Engine
+    from ...world.engine import Engine
 
     return DreamWorlds(Engine.from_checkpoint(None))
