@@ -14,7 +14,16 @@ from roam.world.tokens.painter import Painter, PainterConfig
 from roam.world.tokens.text import TextTokenizer
 from roam.world.tokens.vision import VisionConfig, VisionTokenizer
 from roam.world.tokens.vocabulary import Vocabulary
+from roam.world.training.run import Run
 from roam.world.transformer.model import Transformer
+
+
+@pytest.fixture(scope="module", autouse=True)
+def blank_curves():
+    """Training runs leave an empty curve, because drawing costs more than their few steps (test_run.py draws one)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "draw", lambda run, *_columns: (run.folder / "curve.png").touch())
+        yield
 
 
 def tiny_checkpoint(window: int = 3) -> Checkpoint:
