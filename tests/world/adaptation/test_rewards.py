@@ -108,17 +108,15 @@ def test_probabilities_are_those_of_the_draw(studio, checkpoint, spots):
     assert torch.allclose(found.logs.exp().sum(-1), torch.ones(len(found.logs)), atol=1e-4)
     member, step, cell = torch.stack([group.decided(k) for k in steps], 1).nonzero().unbind(1)
     assert torch.equal(member, found.member) and len(member) > 20
-    for k in range(len(member)):
-        seed = torch.tensor([seeds[member[k]] + 1 + int(step[k])])
-        code, _ = head_sample(
-            found.logs[None, k : k + 1] * checkpoint.dida.dream_temperature,
-            torch.eye(found.logs.shape[1]),
-            seed,
-            positions=cell[None, k : k + 1],
-            temperature=checkpoint.dida.dream_temperature,
-            has_confidence=False,
-        )
-        assert code.item() == found.codes[k].item()
+    codes, _ = head_sample(
+        found.logs[:, None] * checkpoint.dida.dream_temperature,
+        torch.eye(found.logs.shape[1]),
+        torch.tensor(seeds)[member] + 1 + step,
+        positions=cell[:, None],
+        temperature=checkpoint.dida.dream_temperature,
+        has_confidence=False,
+    )
+    assert torch.equal(codes[:, 0], found.codes)
 
 
 def test_steps_of_a_walk_are_read_side_by_side_as_one_by_one(studio, checkpoint, spots):
