@@ -1,4 +1,4 @@
-"""Runs an attack in a process of its own, so that the attacker's work does not delay the walkers' clocks."""
+"""Runs an attack in another process, so that the attacker's work does not delay the walkers' clocks."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Keeps the right number of workers: starts missing ones, asks each for its status, adds and removes workers with
-the load."""
+"""Keeps the right number of workers: starts missing ones, asks each for its status, ends those that give no answer,
+adds and removes workers with the load."""
 
 from __future__ import annotations
 

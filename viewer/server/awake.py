@@ -1,4 +1,5 @@
-"""A walk in memory: its explorer, what its engine can do with several of them, and how much of it is on the disk."""
+"""A walk in memory (an awake walk): its explorer, what its engine can do with several of them, and how much of it is
+stored."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The server: many walks over one socket. One thread reads messages and sends frames; other threads make the frames.
 
-A step is taken only if the driver has granted a credit for its frame, so stale frames never queue up. What a walk is
-made of is up to Worlds, Explorers keep walks, and handlers.py answers messages.
+A step is taken only if the driver has granted a credit for its frame, so stale frames never queue up. Walks that nobody
+uses are parked: moved from memory to disk. Worlds make the walks, Explorers step and store them, and handlers.py
+answers messages.
 """
 
 from __future__ import annotations

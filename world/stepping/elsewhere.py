@@ -1,4 +1,4 @@
-"""The start of a step that dreams at a pose where the walker does not go. Runs no model."""
+"""`dream_at`: the start of a step that dreams at a pose where the walker does not go. Runs no model."""
 
 from __future__ import annotations
 
