@@ -152,8 +152,17 @@ class Worker:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """Call a method by name and return its value as dicts, lists and plain values, which can be sent to a front."""
-        value = getattr(self, method)(*arguments) if callable(getattr(self, method)) else getattr(self, method)
+        """Call one of the methods that a front uses, by name, and return its value as dicts, lists and plain values,
+        which can be sent to it."""
+        methods: dict[str, Callable[..., Any]] = {
+            "about": lambda: self.about,
+            "status": self.status,
+            "held": self.held,
+            "adopt": self.adopt,
+            "release": self.release,
+            "fetch_saves": self.fetch_saves,
+        }
+        value = methods[method](*arguments)
         if isinstance(value, list):
             return [asdict(item) for item in value]
         return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
