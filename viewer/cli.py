@@ -27,9 +27,9 @@ app = typer.Typer(
     help="Walk through worlds that a model dreams.",
 )
 
-keys_app = typer.Typer(no_args_is_help=True, help="Key pairs for servers that not everyone may enter.")
+keys_app = typer.Typer(no_args_is_help=True, help="Key pairs for servers that ask for keys.")
 app.add_typer(keys_app, name="keys")
-bench_app = typer.Typer(no_args_is_help=True, help="Measure: quality, speed, consistency.")
+bench_app = typer.Typer(no_args_is_help=True, help="Benchmarks: quality, speed, consistency.")
 app.add_typer(bench_app, name="bench")
 data_app = typer.Typer(no_args_is_help=True, help="Recordings, footage and examples: what is there, what is missing.")
 app.add_typer(data_app, name="data")

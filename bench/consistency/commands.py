@@ -31,9 +31,9 @@ def run(
     world: Annotated[str, typer.Option(help="doom or doom:FILE.wad; without it, our own scenes.")] = "",
     seeds: Annotated[str, typer.Option(help="Sampling seeds, separated by commas.")] = "0",
     scenes: Annotated[int | None, typer.Option(min=1, help="Fewer or more scenes than the form has.")] = None,
-    processes: Annotated[int | None, typer.Option(min=1, help="Processes; without it, one a core.")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
     note: Annotated[str, typer.Option(help="Who runs it, and why: goes into the report.")] = "",
-    out: Annotated[Path, typer.Option(help="Folder for the results; goes on with what is there.")] = Path("roam-bench"),
+    out: Annotated[Path, typer.Option(help="Folder for the results; continues what is there.")] = Path("roam-bench"),
 ) -> None:
     """Ask models all questions. It may be interrupted; the same command continues."""
     specs = [spec for part in model for spec in part.split(";")]
@@ -54,13 +54,13 @@ def run(
 
 @app.command()
 def release(
-    publish: Annotated[Path, typer.Argument(help="Folder for what is committed: numbers and a few pictures.")],
+    publish: Annotated[Path, typer.Argument(help="Folder for the files to commit: numbers and a few pictures.")],
     model: Annotated[str, typer.Option(help="embedded, or a FOLDER/ of weights.")] = "embedded",
     form: Annotated[str, typer.Option(help="release, full, quick or tiny.")] = "release",
     scenes: Annotated[int | None, typer.Option(min=1, help="Fewer or more scenes than the form has.")] = None,
-    processes: Annotated[int | None, typer.Option(min=1, help="Processes; without it, one a core.")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
     note: Annotated[str, typer.Option(help="Who runs it, and why: goes into the report.")] = "",
-    out: Annotated[Path, typer.Option(help="Folder for the results; goes on with what is there.")] = Path("roam-bench"),
+    out: Annotated[Path, typer.Option(help="Folder for the results; continues what is there.")] = Path("roam-bench"),
 ) -> None:
     """Ask a model of ours, its rows with a part removed, its tokenizer and all baselines; report; publish."""
     from .models.embedded import rows_of
@@ -119,7 +119,7 @@ def report(folder: Folder) -> None:
 @app.command()
 def publish(
     folder: Folder,
-    target: Annotated[Path, typer.Argument(help="Folder for what is committed: numbers and a few pictures.")],
+    target: Annotated[Path, typer.Argument(help="Folder for the files to commit: numbers and a few pictures.")],
 ) -> None:
     """Prepare a run's report for a commit: report.md, report.json and a few pictures."""
     from .report.page import report as writing
@@ -132,7 +132,7 @@ def publish(
 @app.command()
 def compare(
     a: Annotated[str, typer.Argument(help="Folder of a run, or FOLDER#MODEL.")],
-    b: Annotated[str, typer.Argument(help="The other, in the same form.")],
+    b: Annotated[str, typer.Argument(help="The other run, in the same form.")],
     metrics: Annotated[
         str, typer.Option(help="Metrics, separated by commas.")
     ] = "haarpsi,psnr,action_strict,registered",
