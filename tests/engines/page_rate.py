@@ -28,7 +28,7 @@ PAUSES_S = (0.05, 0.5, 2.0)  # that a step of the world takes
 
 
 class Paced(SceneSession):
-    """A true scene whose steps take their time."""
+    """A true scene whose steps take a given time."""
 
     pause_s = 0.0
 
@@ -38,7 +38,7 @@ class Paced(SceneSession):
 
 
 class PacedWorlds(Worlds):
-    """Opens them."""
+    """Opens paced scenes."""
 
     models, worlds = ("scene",), ("rooms",)
     fov_deg = Camera().fov_deg
@@ -51,7 +51,7 @@ class PacedWorlds(Worlds):
 
 
 def rates(page: Browser) -> dict:
-    """Frames a second, of the display and of the world, while the viewer turns without end."""
+    """Frames a second, of the display and of the world, while the viewer keeps turning."""
     page.value("setInterval(() => roam.viewer.drag(-2, 0), 50)")
     began, drawn, made = time.monotonic(), page.value("roam.drawn"), page.value("roam.walk.frames")
     page.value(f"new Promise(done => setTimeout(done, {1000 * SECONDS}))")

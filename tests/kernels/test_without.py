@@ -1,4 +1,4 @@
-"""A dream needs neither Triton nor a second core nor products in half precision."""
+"""A dream needs no Triton, no second core and no products in half precision."""
 
 import os
 import subprocess
