@@ -1,4 +1,4 @@
-"""To its clients a front is a server like any other; behind it, walks outlive their workers."""
+"""To its clients a front is a server like any other; behind it, walks survive the end of their workers."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_worker_that_dies_costs_no_typed_word_and_no_hello(cluster):
 
 
 def test_walks_move_to_the_worker_that_comes_for_one_that_has_died(cluster):
-    """They stayed where they had fled to, so that the next worker to die took all of them with it."""
+    """Walks once stayed where they had moved to, so that the next worker to die took all of them with it."""
     front = cluster.front()
     client = cluster.client(front)
     walks = [client.open(seed=seed, look=EXACT) for seed in range(4)]
@@ -105,12 +105,12 @@ def test_walks_move_to_the_worker_that_comes_for_one_that_has_died(cluster):
 
 
 def test_an_act_whose_receipt_went_with_its_worker_is_said_again():
-    """The walk had moved between the act and its receipt, and its client waited for that without end."""
+    """The walk had moved between the act and its receipt, and its client waited for the receipt without end."""
     route = Route("0a", "secret", "w1")
     for seq in (1, 2, 3):
         route.note(p.Act(seq=seq, session="0a", mode="once", text="move forward"))
     assert route.receipted(1)
-    assert [act.seq for act in route.again(last=2)] == [2, 3]  # 2 is done, and says so once more
+    assert [act.seq for act in route.again(last=2)] == [2, 3]  # act 2 is done, and is receipted once more
     assert route.receipted(2) and route.receipted(3)
 
 
@@ -157,7 +157,7 @@ def test_a_drained_worker_loses_nothing_and_goes(cluster):
         assert client.latest_frame(walk).digest == digests(seed, WALK)[-1]
         assert all(told.moved and told.index >= 1 for told in client.resumptions(walk))
     assert front.state.counts.frames_lost == 0
-    until(lambda: len(front.state.workers) == 2)  # the least there must be
+    until(lambda: len(front.state.workers) == 2)  # the smallest allowed value
 
 
 def test_a_front_that_restarts_finds_its_walks(cluster):

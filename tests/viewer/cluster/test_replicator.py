@@ -1,4 +1,4 @@
-"""The shared place has every walk whole at every moment, whatever becomes of the machine that walks it."""
+"""The shared place holds every walk whole at every moment, even when the machine that runs it dies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def s3_place() -> tuple[SharedPlace, object]:
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
     options = {"endpoint_url": f"http://127.0.0.1:{port}", "key": "test", "secret": "test"}
-    bucket = f"walks-{port}"  # moto keeps what it has for as long as this process runs
+    bucket = f"walks-{port}"  # moto keeps its data for as long as this process runs
     place = SharedPlace(f"s3://{bucket}/roam", options)
     s3fs.S3FileSystem(**options).mkdir(bucket)
     return place, server
@@ -109,7 +109,7 @@ def test_what_is_not_wanted_any_more_goes_and_a_closed_walk_goes_whole(place, tm
 
 
 def test_meta_is_not_sent_before_what_it_names(tmp_path, keep):
-    """A worker that dies between two files leaves a walk that can be taken up."""
+    """A worker that dies between two files leaves a walk that can be resumed."""
     store, order = Store(tmp_path / "here"), []
 
     class Watched(SharedPlace):

@@ -1,4 +1,5 @@
-"""Nobody's work stands in everybody's way: openings, pictures, large walks and the disk beside the steps of others."""
+"""No walk's work delays the others': openings, pictures, large walks and the disk do not hold up the steps of other
+walks."""
 
 import threading
 import time
@@ -32,7 +33,7 @@ def steps_in(walk: RemoteSession, seconds: float) -> int:
 
 
 class AloneWorlds(TinyWorlds):
-    """Tinies that share nothing; those of seed 9 take a third of a second a step, and so does their opening."""
+    """Tinies that share no engine; those of seed 9 take a third of a second a step and as long to open."""
 
     def is_alone(self, _what):
         return True
@@ -49,7 +50,7 @@ def test_walks_that_take_long_leave_the_others_their_rate(tmp_path):
         quiet = steps_in(walk, 1.0)
         for _ in range(3):
             client.hold(client.open(seed=9, ahead=16), "move forward")
-        time.sleep(0.7)  # how long each takes is known by then
+        time.sleep(0.7)  # by then the server knows how long each one takes
         assert steps_in(walk, 2.0) >= quiet  # at half the rate at least
 
 
@@ -82,7 +83,7 @@ def test_work_has_its_turn_among_walkers_of_whom_one_always_waits(tmp_path):
 
     def never_pausing(steps):
         if not done.is_set():
-            stepper.step(StepJob(controls, lambda _: None))  # the next one waits before this one is done
+            stepper.step(StepJob(controls, lambda _: None))  # the next one is queued before this one is done
         return [Stepped(error=ActionError("nowhere to go"))] * len(steps)
 
     stepper.explorers.step = never_pausing
@@ -149,7 +150,7 @@ def test_a_large_snapshot_is_taken_less_often(tmp_path, monkeypatch):
 
 
 class KeptWorlds(EngineWorlds):
-    """Worlds on an engine, whose walks come back from the disk on it; a step takes 20 ms."""
+    """Worlds on an engine; their walks are loaded from the disk on the engine's thread, and a step takes 20 ms."""
 
     def __init__(self):
         super().__init__()
@@ -173,7 +174,7 @@ def test_a_walk_is_taken_up_act_by_act_while_others_walk(tmp_path):
         taker = threading.Thread(target=lambda: taken.update(walk=RemoteSession.resume(client, token)))
         taker.start()
         count = 0
-        while taker.is_alive():  # sixty steps, twice as long for sharing the engine
+        while taker.is_alive():  # sixty steps, which take twice as long because the engine is shared
             other.step(FORWARD)
             count += 1
         assert count >= 20
@@ -193,13 +194,13 @@ def test_a_step_that_never_ends_does_not_keep_the_server_from_ending(tmp_path, m
         began = time.monotonic()
         server.stop()
         assert time.monotonic() - began < 5
-    assert server.lost is None  # nobody says that every walk is saved
+    assert server.lost is None  # without the promise that every walk is saved
     worlds.engine.stepping.open()
     wait_until(lambda: not any(t.name.startswith("roam-") for t in threading.enumerate() if t not in before), 30)
 
 
 class Piece:
-    """Work that takes so long, and writes down that it was done."""
+    """Work that takes so long, and records that it was done."""
 
     def __init__(self, name, seconds, done):
         self.name, self.seconds, self.done = name, seconds, done
@@ -240,7 +241,7 @@ def test_long_work_leaves_a_thread_to_the_rest(beside):
     done = []
     for strand in ("a", "b", "c"):
         beside.submit(strand, Piece(strand, 0.15, done))
-    wait_until(lambda: len(done) == 3)  # now they are known to be long
+    wait_until(lambda: len(done) == 3)  # now they are known to take long
     for strand in ("a", "b", "c"):
         beside.submit(strand, Piece(strand, 0.4, done))
     time.sleep(0.05)
