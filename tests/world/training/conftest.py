@@ -1,4 +1,4 @@
-"""What the recipes' tests share: compiled code is loaded once, before they fork processes, which would each load it."""
+"""Shared by the recipes' tests: compiled code is loaded once, before they fork processes, which would each load it."""
 
 import numpy as np
 import pytest

@@ -1,9 +1,9 @@
-"""A run's folder: the curve that is drawn of its log."""
+"""A run's folder: the curve that is drawn from its log."""
 
 import cv2
 from roam.world.training.run import Run
 
-draw = Run.draw  # the tests of recipes leave curves empty
+draw = Run.draw  # the recipes' tests leave the curves empty
 
 
 def test_a_curve_has_a_panel_for_every_column_and_passes_over_what_was_not_measured(tmp_path):
