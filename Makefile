@@ -40,9 +40,9 @@ test-all: style $(TESTED)
 
 # AVX2 without bf16, as most laptops have; then no vector instructions at all, as far as torch lets itself be held.
 test-isa: $(TESTED)
-	OMP_NUM_THREADS=1 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 \
+	OMP_NUM_THREADS=1 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
 		$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow" $(NUMERIC) $(ARGS)
-	ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default \
+	ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 \
 		$(BIN)/python -m pytest -m "slow or not slow" $(KERNELS) $(ARGS)
 
 mutants: $(TESTED)

@@ -9,51 +9,16 @@ Knows pages as arrays and a table; who owns them and when they are freed is deci
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 
 from .device import Chip, backend, block_of, chip_of, dot_precision, has_half_dots, tl, triton
+from .history import PagedHistory, history_slots
 
 # Score matrices are made this many elements at a time: a megabyte of bf16 stays in a core's cache.
 SCORES_AT_ONCE = 1 << 19
-
-
-@dataclass(frozen=True)
-class HistorySlots:
-    """What the layers of one step have in common on the CPU: where the valid history of each sequence lies.
-
-    index holds one (L,) int64 a sequence, flat slots page * S + slot in the order of its table.
-    """
-
-    index: tuple[torch.Tensor, ...]
-
-
-@dataclass(frozen=True)
-class PagedHistory:
-    """Frozen keys and values of earlier frames, and which of them each sequence sees.
-
-    k_pages, v_pages (P, S, Hkv, D); page_table (B, M) int32, where -1 means no page; page_lengths (P,) int32 counts
-    the valid slots of a page, which are its first ones. slots may carry `history_slots` of the same table, so that the
-    layers of a step do not each work it out; only the reference reads it.
-    """
-
-    k_pages: torch.Tensor
-    v_pages: torch.Tensor
-    page_table: torch.Tensor
-    page_lengths: torch.Tensor
-    slots: HistorySlots | None = None
-
-
-def history_slots(page_table: torch.Tensor, page_lengths: torch.Tensor, page_size: int) -> HistorySlots:
-    """List every sequence's valid slots, in order."""
-    pages = page_table.long()
-    listed = pages.clamp(min=0)
-    offsets = torch.arange(page_size, device=pages.device)
-    lengths = page_lengths.long()[listed].masked_fill_(pages < 0, 0)
-    index = listed[..., None] * page_size + offsets
-    inside = offsets < lengths[..., None]
-    return HistorySlots(tuple(slots[used] for slots, used in zip(index, inside, strict=True)))
 
 
 def attend_reference(q, k, v, history=None, *, causal=False, scale=None):
@@ -76,8 +41,9 @@ def attend_reference(q, k, v, history=None, *, causal=False, scale=None):
     unseen = _unseen(N, H // Hkv, q.device) if causal else None
     for b in range(B):
         past = None if slots is None else slots.index[b]
-        keys = _history_then_fresh(None if past is None else history.k_pages, past, k[b]).to(dtype)
-        values = _history_then_fresh(None if past is None else history.v_pages, past, v[b]).to(dtype)
+        gather = partial(_keys_and_values, history, past, k[b], v[b], dtype)
+        gathered = None if past is None else history.gathered
+        keys, values = gather() if gathered is None else gathered.keys_and_values(b, gather, k[b], v[b])
         rows = q[b].unflatten(1, (Hkv, -1)).transpose(0, 1).reshape(Hkv, -1, D).to(dtype)
         mixed = run(rows, keys, values, unseen=unseen, scale=D**-0.5 if scale is None else scale)
         out[b] = mixed.unflatten(1, (N, -1)).transpose(0, 1).reshape(N, H, D)
@@ -114,6 +80,11 @@ def attend_by_products(rows, keys, values, *, unseen, scale):
             scores[..., T - unseen.shape[1] :].masked_fill_(unseen[start : start + step], -math.inf)
         out[:, start : start + step] = torch.bmm(torch.softmax(scores, -1), values)
     return out
+
+
+def _keys_and_values(history, past, k, v, dtype):
+    pages = (None, None) if past is None else (history.k_pages, history.v_pages)
+    return tuple(_history_then_fresh(of, past, x).to(dtype) for of, x in zip(pages, (k, v), strict=True))
 
 
 def _history_then_fresh(pages, index, fresh):

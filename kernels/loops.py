@@ -2,6 +2,7 @@
 
 A pass of a dream has some seventy rows, and what stands between two of its products took longer there than they. Each
 function is what `*_reference` of its kernel's file is, up to rounding; a row gets the same bits whatever is beside it.
+None leaves the order of its sums to the compiler (no `fastmath`), which chooses another for another layout.
 """
 
 import math
@@ -13,6 +14,7 @@ from ..world.compiled import njit
 from .gumbel import FIRST_FACTOR, GOLDEN, LARGEST_BELOW_ONE, SECOND_FACTOR
 
 _LN2 = math.log(2)
+_LANES = 16  # sums that are carried side by side, as many as a register holds
 
 
 def fits(*tensors: torch.Tensor | None) -> bool:
@@ -28,35 +30,51 @@ def rms_norm_loops(x, weight, *, eps, residual=None):
     """`rms_norm`: y, and beside it the sum where there is a residual."""
     out = x.new_empty(x.shape)
     if residual is None:
-        _norm(_rows(x), _array(weight), eps, _rows(out))
+        norm_rows(_rows(x), _array(weight), eps, _rows(out))
         return out
     total = x.new_empty(x.shape)
-    _add_norm(_rows(x), _rows(residual), _array(weight), eps, _rows(out), _rows(total))
+    add_norm_rows(_rows(x), _rows(residual), _array(weight), eps, _rows(out), _rows(total))
     return out, total
 
 
-@njit(cache=True, fastmath=True, nogil=True)
-def _norm(x, weight, eps, out):
+@njit(cache=True, nogil=True)
+def _scale_of(x, eps, lanes):
+    """1 / sqrt(mean(x^2) + eps) of x (C,); lanes (_LANES,) float32 is room to sum in."""
+    C = len(x)
+    lanes[:] = 0
+    for start in range(0, C - _LANES + 1, _LANES):
+        for k in range(_LANES):
+            lanes[k] += x[start + k] * x[start + k]
+    for c in range(C - C % _LANES, C):
+        lanes[c % _LANES] += x[c] * x[c]
+    width = _LANES
+    while width > 1:
+        width //= 2
+        for k in range(width):
+            lanes[k] += lanes[width + k]
+    return np.float32(1 / math.sqrt(lanes[0] / C + eps))
+
+
+@njit(cache=True, nogil=True)
+def norm_rows(x, weight, eps, out):
+    """RMSNorm of x (R, C) into out."""
     R, C = x.shape
+    lanes = np.empty(_LANES, np.float32)
     for r in range(R):
-        square = np.float32(0)
-        for c in range(C):
-            square += x[r, c] * x[r, c]
-        scale = np.float32(1 / math.sqrt(square / C + eps))
+        scale = _scale_of(x[r], eps, lanes)
         for c in range(C):
             out[r, c] = x[r, c] * scale * weight[c]
 
 
-@njit(cache=True, fastmath=True, nogil=True)
-def _add_norm(x, residual, weight, eps, out, total):
+@njit(cache=True, nogil=True)
+def add_norm_rows(x, residual, weight, eps, out, total):
+    """x + residual (R, C) into total, which may be the residual, and its RMSNorm into out."""
     R, C = x.shape
+    lanes = np.empty(_LANES, np.float32)
     for r in range(R):
-        square = np.float32(0)
         for c in range(C):
-            both = x[r, c] + residual[r, c]
-            total[r, c] = both
-            square += both * both
-        scale = np.float32(1 / math.sqrt(square / C + eps))
+            total[r, c] = x[r, c] + residual[r, c]
+        scale = _scale_of(total[r], eps, lanes)
         for c in range(C):
             out[r, c] = total[r, c] * scale * weight[c]
 
@@ -65,31 +83,34 @@ def norm_rope_loops(q, k, q_weight, k_weight, cos, sin, *, eps):
     """q (B, N, H, D) and k (B, N, Hkv, D), normed and rotated. They may be parts of one product, side by side."""
     (B, N, H, D), Hkv = q.shape, k.shape[2]
     new_q, new_k = q.new_empty(B, N, H, D), k.new_empty(B, N, Hkv, D)
-    heads = [_array(x).reshape(-1, *x.shape[2:]) for x in (new_q, new_k)]
     angles = [_array(x.expand(B, N, D)).reshape(-1, D) for x in (cos, sin)]
-    for x, out, weight in zip((q, k), heads, (q_weight, k_weight), strict=True):
+    for x, new, weight in zip((q, k), (new_q, new_k), (q_weight, k_weight), strict=True):
         row = x.flatten(0, 1).flatten(1)  # what is side by side with another has a stride of both
-        _norm_rope((row.detach() if row.requires_grad else row).numpy(), out, _array(weight), *angles, eps)
+        row = (row.detach() if row.requires_grad else row).numpy()
+        norm_rope_rows(row, _array(weight).reshape(1, D), *angles, eps, _rows(new.flatten(2)))
     return new_q, new_k
 
 
-@njit(cache=True, fastmath=True, nogil=True)
-def _norm_rope(heads, out, weight, cos, sin, eps):
-    R, H, D = out.shape
-    half = D // 2
-    x = np.empty(D, np.float32)
+@njit(cache=True, nogil=True)
+def norm_rope_rows(heads, weights, cos, sin, eps, out):
+    """RMSNorm and rotation of heads side by side: heads (R, at least C) into out, which may be the same.
+
+    weights (1 for all, or one for each of the C / D heads, D); cos and sin (R, D). What lies beyond stays.
+    """
+    R, D = cos.shape
+    half, count = D // 2, min(heads.shape[1], out.shape[1]) // D if len(weights) == 1 else len(weights)
+    x, lanes = np.empty(D, np.float32), np.empty(_LANES, np.float32)
     for r in range(R):
-        for h in range(H):
-            square = np.float32(0)
+        for h in range(count):
+            weight = weights[h if len(weights) > 1 else 0]
             for d in range(D):
                 x[d] = heads[r, h * D + d]
-                square += x[d] * x[d]
-            scale = np.float32(1 / math.sqrt(square / D + eps))
+            scale = _scale_of(x, eps, lanes)
             for d in range(D):
                 x[d] *= scale * weight[d]
             for d in range(half):
-                out[r, h, d] = x[d] * cos[r, d] - x[half + d] * sin[r, d]
-                out[r, h, half + d] = x[half + d] * cos[r, half + d] + x[d] * sin[r, half + d]
+                out[r, h * D + d] = x[d] * cos[r, d] - x[half + d] * sin[r, d]
+                out[r, h * D + half + d] = x[half + d] * cos[r, half + d] + x[d] * sin[r, half + d]
 
 
 def draw_loops(logits, keys, temperatures):

@@ -43,7 +43,7 @@ def qk_norm_rope_reference(q, k, v, q_weight, k_weight, cos, sin, *, eps, pages=
     rotated = _rotate(normed, cos, sin)
     q, k = rotated[:, :, :H], rotated[:, :, H:]
     if pages is not None:
-        _write(pages, k, v)
+        write_pages(pages, k, v)
     return q, k
 
 
@@ -51,7 +51,7 @@ def qk_norm_rope_loops(q, k, v, q_weight, k_weight, cos, sin, *, eps, pages=None
     """`qk_norm_rope` as one compiled loop, and the write."""
     q, k = norm_rope_loops(q, k, q_weight, k_weight, cos, sin, eps=eps)
     if pages is not None:
-        _write(pages, k, v)
+        write_pages(pages, k, v)
     return q, k
 
 
@@ -77,7 +77,7 @@ def _rotate(x, cos, sin):
     return out.to(x.dtype)
 
 
-def _write(pages, k, v):
+def write_pages(pages, k, v):
     kept = kept_rows(pages.slots) if pages.kept is None else pages.kept
     slots = pages.slots.reshape(-1)
     everything = len(kept) == len(slots)

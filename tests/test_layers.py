@@ -25,7 +25,7 @@ WORLD_ROWS = (
     {"pose", "words", "action", "frame", "sight", "records", "options", "compiled", "axes", "side_by_side"},
     {"config", "tokens.vocabulary", "spatial"},
     {"tokens.text", "tokens.vision", "emu.text", "emu.ibq"},
-    {"tokens"},
+    {"tokens", "transformer.attention", "transformer.looped"},
     {"emu.sampling", "emu.sequence", "emu.prompts", "emu.memory_plan", "emu.learning_plan"},
     {
         "transformer.joined",

@@ -109,12 +109,13 @@ class Dreamer:
         numbers = torch.tensor([one.number for one in asked], device=device)
         past, pages = [one.past for one in asked], [one.page for one in asked]
         words = [one.words for one in asked]
-        passes = itertools.count()
+        gathered, passes = self.passes.for_many(), itertools.count()
 
         def predict(tokens: Tensor, turn: Tensor, seeds: Tensor, temperature: float) -> Tensor:
             _go_on_unless(stop)
+            is_first = next(passes) == 0
             return self.passes.denoise(
-                words if next(passes) == 0 else None,
+                words if is_first else None,
                 numbers,
                 past,
                 pages,
@@ -125,6 +126,7 @@ class Dreamer:
                 apart=torch.where(holes, tokens, -1),
                 pull=dida.dream_guidance,
                 asked=_listed(turn),
+                gathered=None if is_first else gathered,
             )
 
         return decode_holes(

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...kernels.attention import PagedHistory, attend, attend_reference
+from ...kernels.attention import attend, attend_reference
 from ...kernels.conv import ServedConv2d, channels_last
 from ...kernels.graph import CapturedStep
+from ...kernels.history import PagedHistory
 from ...kernels.linear import Fp8Linear, linear
 from ...kernels.nearest import nearest_code, nearest_code_reference
 from ...kernels.norm import rms_norm, rms_norm_reference

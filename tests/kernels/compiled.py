@@ -14,6 +14,7 @@ import torch
 import triton
 from roam.kernels import attention, linear, nearest, norm, packed, renoise, rope, sample, swiglu, tiles
 from roam.kernels.device import Chip
+from roam.kernels.history import PagedHistory
 from triton.backends.compiler import GPUTarget
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
@@ -110,7 +111,7 @@ def test_attention_of_few_rows_is_split(target):
 def history(pages, head_dim):
     arrays = torch.empty(max(pages, 1), 1088, 8, head_dim, dtype=BF16)
     table, lengths = torch.zeros(1, pages, dtype=torch.int32), torch.zeros(max(pages, 1), dtype=torch.int32)
-    return attention.PagedHistory(arrays, arrays, table, lengths)
+    return PagedHistory(arrays, arrays, table, lengths)
 
 
 @pytest.mark.parametrize("rows, top_k", [(1024, None), (64, None), (1024, 5120)])

@@ -14,7 +14,8 @@ import triton  # before the kernels are imported, which would not need Triton on
 import triton.language as tl
 from roam.kernels import attention, linear, norm, renoise, rope, sample, swiglu
 from roam.kernels import gumbel as noise
-from roam.kernels.attention import AttendPlan, PagedHistory, attend_reference, attend_triton
+from roam.kernels.attention import AttendPlan, attend_reference, attend_triton
+from roam.kernels.history import PagedHistory
 from roam.kernels.linear import quantise_rows_reference, quantise_rows_triton
 from roam.kernels.nearest import nearest_code_reference, nearest_code_triton
 from roam.kernels.norm import rms_norm_reference, rms_norm_triton

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from roam.kernels import attention
-from roam.kernels.attention import PagedHistory, attend, history_slots
+from roam.kernels.attention import attend
+from roam.kernels.history import GatheredHistory, PagedHistory, history_slots
 
 S, HKV, D = 8, 2, 16
 LENGTHS = [8, 3, 8, 1, 0, 5]
@@ -121,3 +122,11 @@ def test_bf16_is_float32_to_bf16s_precision(pages):
 def test_heads_that_do_not_divide_are_refused():
     with pytest.raises(ValueError, match="H a multiple of Hkv"):
         attend(torch.randn(1, 2, 3, D), torch.randn(1, 2, 2, D), torch.randn(1, 2, 2, D))
+
+
+def test_history_that_was_gathered_once_serves_all_passes_over_the_same_pages(pages):
+    past = history(pages, [[0, 3, 1], [5, -1, -1]])
+    kept = PagedHistory(past.k_pages, past.v_pages, past.page_table, past.page_lengths, gathered=GatheredHistory())
+    for _ in range(3):
+        rows = fresh(2, 6)
+        assert torch.equal(attend(*rows, kept), attend(*rows, past))

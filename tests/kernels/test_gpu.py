@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from roam.kernels.attention import PagedHistory, attend, attend_reference
+from roam.kernels.attention import attend, attend_reference
 from roam.kernels.graph import CapturedStep
 from roam.kernels.gumbel import seeds_and_positions
+from roam.kernels.history import PagedHistory
 from roam.kernels.linear import Fp8Linear, has_fp8_products
 from roam.kernels.nearest import nearest_code
 from roam.kernels.norm import rms_norm

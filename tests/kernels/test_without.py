@@ -1,10 +1,11 @@
-"""A dream needs no Triton, no second core and no products in half precision."""
+"""A dream needs no Triton, no second core and no products in half precision, and keeps its laws on an older CPU."""
 
 import os
 import subprocess
 import sys
 
 import pytest
+import roam.kernels.device  # noqa: F401, sets MKL_CBWR on an Intel CPU
 
 HIDE_TRITON = """
 from importlib.machinery import PathFinder
@@ -31,3 +32,22 @@ for precision in ("bfloat16", "fp8"):
 def test_a_dream_walks_on_one_core_without_triton_in_any_precision():
     done = subprocess.run([sys.executable, "-c", HIDE_TRITON + ONE_CORE + WALK], capture_output=True, text=True)
     assert done.stdout.split() == ["False", "reference", "1", "1"] * 2, done.stderr
+
+
+ROWS = """
+from roam.kernels.linear import linear
+import torch
+for outputs, inputs in ((320, 192), (192, 576), (4096, 192)):
+    x, weight = torch.randn(200, inputs), torch.randn(outputs, inputs)
+    whole = linear(x, weight)
+    print(*(count for count in range(1, 130) if not torch.equal(linear(x[:count], weight), whole[:count])))
+"""
+
+
+@pytest.mark.skipif("MKL_CBWR" not in os.environ, reason="an Intel CPU alone can be held so")
+@pytest.mark.parametrize("instructions", ["AVX512", "AVX2"])
+def test_on_intel_a_row_of_a_product_gets_the_same_bits_whatever_is_beside_it(instructions):
+    env = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}
+    env |= {"MKL_ENABLE_INSTRUCTIONS": instructions, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", ROWS], capture_output=True, text=True, env=env)
+    assert done.stdout.split("\n")[:3] == [""] * 3, done.stdout + done.stderr

@@ -38,7 +38,8 @@ def smoothed(depth, pixels, where=None):
     room, powers = np.empty(W, np.float32), np.empty(W, np.int32)
     sums, row = np.empty((9, W), np.float32), np.empty((5, W), np.float32)
     for v in range(H):
-        if where is not None and not where[v].any():
+        left, right = (0, W) if where is None else _bounds(where[v])
+        if left >= right:
             continue
         sums[:] = 0
         for y in range(v - LOOK, v + LOOK + 1, 2):
@@ -46,7 +47,9 @@ def smoothed(depth, pixels, where=None):
                 continue
             row[:] = 0
             for x in range(-LOOK, LOOK + 1, 2):
-                first, last = max(0, -x), min(W, W - x)
+                first, last = max(left, -x), min(right, W - x)
+                if first >= last:
+                    continue
                 weights, beside = room[first:last], slice(first + x, last + x)
                 weights[:] = 2 * (x * x + (y - v) ** 2) / LOOK**2
                 for k in range(4):
@@ -63,6 +66,16 @@ def smoothed(depth, pixels, where=None):
                 plane = _plane(sums[:, u])
                 out[v, u] = 1 / min(max(plane, 0.5 * inverse[v, u]), 2 * inverse[v, u])
     return out
+
+
+@njit(cache=True, nogil=True)
+def _bounds(where):
+    """The index of the first True of where (W,) bool, and the one after the last; 0, 0 if there is none."""
+    left, right = len(where), 0
+    for u in range(len(where)):
+        if where[u]:
+            left, right = min(left, u), u + 1
+    return min(left, right), right
 
 
 # Loops so small that the compiler vectorises them.

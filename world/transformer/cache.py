@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...kernels.attention import PagedHistory, attend, history_slots
+from ...kernels.attention import attend
+from ...kernels.history import GatheredHistory, PagedHistory, history_slots
 from ...kernels.rope import PageWrite, kept_rows
 from ..config import LayoutConfig, ModelConfig, PageConfig
 from .pages import PagePool
@@ -70,10 +71,20 @@ class KVCache:
 class CachedAttention:
     """One pass over a cache: rows see the valid slots of their pages, then each other (or, causal, those before).
 
-    slots (B, N) says where the rows' own keys and values go, -1 nowhere; None writes nothing.
+    slots (B, N) says where the rows' own keys and values go, -1 nowhere; None writes nothing. gathered: what passes
+    over the same pages have gathered, for each layer.
     """
 
-    def __init__(self, cache: KVCache, table: Tensor, *, causal: bool, slots: Tensor | None = None):
+    def __init__(
+        self,
+        cache: KVCache,
+        table: Tensor,
+        *,
+        causal: bool,
+        slots: Tensor | None = None,
+        gathered: Sequence[GatheredHistory] | None = None,
+    ):
+        self.gathered = gathered
         self.cache, self.table, self.causal, self.write_slots = cache, table, causal, slots
         on_cpu = table.device.type == "cpu"
         self.history = history_slots(table, cache.lengths, cache.page_size) if on_cpu else None
@@ -85,8 +96,8 @@ class CachedAttention:
         return PageWrite(self.cache.k[layer], self.cache.v[layer], self.write_slots, self.kept)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        cache = self.cache
-        pages = PagedHistory(cache.k[layer], cache.v[layer], self.table, cache.lengths, self.history)
+        cache, gathered = self.cache, None if self.gathered is None else self.gathered[layer]
+        pages = PagedHistory(cache.k[layer], cache.v[layer], self.table, cache.lengths, self.history, gathered)
         return attend(q, k, v, pages, causal=self.causal)
 
 
@@ -96,17 +107,24 @@ class WordsThenCanvas:
 
     table (B, M) lists the pages of what came before and, in its last column, each sequence's own page (-1: no words
     for that one). slots (B, num_words) say where in it the words go; those of shorter sentences are padded with -1.
-    The words' number must be in the cache's lengths already.
+    The words' number must be in the cache's lengths already. gathered: as in `CachedAttention`, of the canvas.
     """
 
-    def __init__(self, cache: KVCache, table: Tensor, slots: Tensor, num_canvas: int):
+    def __init__(
+        self,
+        cache: KVCache,
+        table: Tensor,
+        slots: Tensor,
+        num_canvas: int,
+        gathered: Sequence[GatheredHistory] | None = None,
+    ):
         B, self.num_words = slots.shape
         self._words: CachedAttention | None = None
         if self.num_words:
             padding = slots.new_full((B, num_canvas), -1)
             before = table[:, :-1].contiguous()
             self._words = CachedAttention(cache, before, causal=True, slots=torch.cat([slots, padding], 1))
-        self._canvas = CachedAttention(cache, table, causal=False)
+        self._canvas = CachedAttention(cache, table, causal=False, gathered=gathered)
 
     def write(self, layer: int) -> PageWrite | None:
         return None if self._words is None else self._words.write(layer)

@@ -8,29 +8,20 @@ the rows alone, over a paged cache, or over a training sequence with noisy copie
 from __future__ import annotations
 
 import copy
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ...kernels.linear import linear
+from ...kernels.loops import fits
 from ...kernels.norm import rms_norm
 from ...kernels.packed import BITS
-from ...kernels.rope import PageWrite, qk_norm_rope
+from ...kernels.rope import qk_norm_rope
 from ...kernels.swiglu import swiglu
 from ..config import ModelConfig
+from .attention import Attention
 from .joined import PRODUCTS, Assembly, Joined, dense_of
-
-
-class Attention(Protocol):
-    """What the rows of one pass attend to."""
-
-    def write(self, layer: int) -> PageWrite | None:
-        """Where this pass leaves a layer's keys and values, or None."""
-
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q (B, N, H, D); k, v (B, N, Hkv, D), normed and rotated -> (B, N, H, D)."""
-
+from .looped import MOST_ROWS, LoopedLayer, LoopedLayers, LoopedProducts, chosen_rows
 
 # the precisions of dense layers, and the dtype of everything else
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -46,6 +37,7 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config, self.is_alone = config, True
+        self._looped: LoopedLayers | None = None
         self.model = _Body(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
@@ -53,14 +45,32 @@ class Transformer(nn.Module):
         """ids (B, N) int64 -> (B, N, C)."""
         return self.model.embed_tokens(ids)
 
-    def forward(self, rows: Tensor, positions: Tensor, attention: Attention) -> Tensor:
-        """rows (B, N, C) embeddings, positions (B, N) int64 -> final normed hidden states (B, N, C)."""
+    def forward(self, rows: Tensor, positions: Tensor, attention: Attention, *, wanted: Tensor | None = None) -> Tensor:
+        """rows (B, N, C) embeddings, positions (B, N) int64 -> final normed hidden states (B, N, C), or of the rows
+        wanted (B, M) int64 alone, (B, M, C)."""
         cos, sin = rotary_angles(positions, self.config)
+        looped = self._looped_layers(rows)
+        if looped is not None:
+            return looped(rows, cos, sin, attention, wanted=wanted)
         delta = None
         for index, layer in enumerate(self.model.layers):
             rows, delta = layer(index, rows, delta, cos, sin, attention)
         assert delta is not None, "a model has layers"
+        if wanted is not None:
+            delta, rows = chosen_rows(delta, wanted), chosen_rows(rows, wanted)
         return rms_norm(delta, self.model.norm.weight, eps=self.config.rms_norm_eps, residual=rows)[0]
+
+    def _looped_layers(self, rows: Tensor) -> LoopedLayers | None:
+        """These layers as loops, for as many rows and such a device as loops are quicker on."""
+        are_there = all(layer.is_resident for layer in self.model.layers)
+        if not (are_there and fits(rows) and rows.shape[0] * rows.shape[1] <= MOST_ROWS):
+            return None
+        if self._looped is None and self.is_alone:
+            found = [layer.looped() for layer in self.model.layers if isinstance(layer, Layer)]
+            layers = [layer for layer in found if layer is not None]
+            if len(layers) == self.config.num_hidden_layers:
+                self._looped = LoopedLayers(self.config, layers, self.model.norm.weight)
+        return self._looped
 
     @torch.no_grad()
     def served(self, precision: str) -> Transformer:
@@ -124,6 +134,7 @@ class Layer(nn.Module):
         super().__init__()
         self.config = config
         self.joined: Joined | None = None
+        self.is_resident = True  # its products are there always, and not just while it runs (offload.py)
         self.input_layernorm, self.post_attention_layernorm = _Norm(config.hidden_size), _Norm(config.hidden_size)
         self.self_attn, self.mlp = _SelfAttention(config), _MLP(config)
 
@@ -161,6 +172,19 @@ class Layer(nn.Module):
         for part in (self.self_attn, self.mlp):
             for name in [name for name, _ in part.named_children() if name in PRODUCTS]:
                 delattr(part, name)
+
+    def looped(self) -> LoopedLayer | None:
+        """This layer as loops run it, if its products are plain tensors of float32 on a CPU."""
+        weights = [] if self.joined is None else [*vars(self.joined).values()]
+        tensors = [weight for weight in weights if isinstance(weight, Tensor)]
+        if not weights or len(tensors) < len(weights) or not all(fits(weight) for weight in tensors):
+            return None
+        parts, config = self.self_attn, self.config
+        heads = [(parts.q_norm, config.num_attention_heads), (parts.k_norm, config.num_key_value_heads)]
+        head_norms = torch.cat([norm.weight.expand(count, -1) for norm, count in heads])
+        norms = (self.input_layernorm.weight, self.post_attention_layernorm.weight, head_norms)
+        first, second, of_heads = (weight.detach().contiguous().numpy() for weight in norms)
+        return LoopedLayer(first, second, of_heads, LoopedProducts(*(weight.t() for weight in tensors)))
 
     def _queries_keys_values(self, normed: Tensor) -> tuple[Tensor, ...]:
         """normed (B, N, C) -> q (B, N, H, D), k and v (B, N, Hkv, D)."""

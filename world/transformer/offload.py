@@ -96,6 +96,7 @@ class Offload:
         self._lane = lane or lane_for(device)
         self._held: list[int | None] = [None] * ROOMS  # which layer's weights are in a room, or being copied there
         for place, layer in enumerate(layers):
+            layer.is_resident = False
             layer.register_forward_pre_hook(partial(self._begin, place))
             layer.register_forward_hook(partial(self._end, place))
 

@@ -5,7 +5,8 @@ a graph and replayed, on a CPU it is a plain call. Knows nothing of sessions, ac
 
 Same seed and same history give the same bits on one device. On a CPU a sequence gets the same bits alone and in a
 batch: attention is sequence by sequence, and products give a row the same result whatever their number of rows (bf16
-always; float32 from 12 rows on, and only a lone token has fewer). On CUDA the split of work depends on the batch, and
+always; float32 on Intel, where kernels/device.py asks for it, and elsewhere from 12 rows on, which a lone token has not
+got). On CUDA the split of work depends on the batch, and
 sequences stepped together may differ in rounding from each alone.
 """
 
@@ -19,12 +20,14 @@ from torch import Tensor
 
 from ...kernels.device import has_half_dots
 from ...kernels.graph import CapturedStep
+from ...kernels.history import GatheredHistory
 from ...kernels.sample import head_sample
 from ..config import LayoutConfig
 from ..tokens.vocabulary import Vocabulary
 from .cache import CachedAttention, KVCache, WordsThenCanvas
 from .dida import MetricPath
 from .joined import QUANTISED
+from .looped import chosen_rows
 from .model import Transformer
 
 WORDS_AT_ONCE = 8  # on CUDA sentences are padded to multiples of this, so that few shapes are captured
@@ -103,6 +106,13 @@ class Passes:
         if ids.shape[1]:
             self._call(("words",), ids, slots, counts, self._pages(own), index, table)
 
+    def for_many(self) -> tuple[GatheredHistory, ...] | None:
+        """What to hand to `denoise` in each of many passes over the same pages, so that on a CPU their keys and values
+        are gathered once; nothing may be written into those pages meanwhile. None where pages are read as they lie."""
+        if self.device.type != "cpu":
+            return None
+        return tuple(GatheredHistory() for _ in range(self.model.config.num_hidden_layers))
+
     def denoise(
         self,
         words: Sequence[Sequence[int]] | None,
@@ -117,11 +127,12 @@ class Passes:
         apart: Tensor | None = None,
         pull: float = 1.0,
         asked: Tensor | None = None,
+        gathered: Sequence[GatheredHistory] | None = None,
     ) -> Tensor:
         """One denoising step: canvas (B, N) int64 codes, -1 in holes, to predicted codes (B, N); seeds (B,) int64.
 
         asked (B, M) int64: the cells to predict, -1 for none, M a multiple of 16; all others stay as they are. None for
-        every cell.
+        every cell. gathered: of `for_many`, in all passes over the same pages, from the one after the words were read.
         words are written into the sequences' own pages in the same pass; None says that they are there already.
         apart (B, N): the canvas without what was carried into it. With a pull other than 1 it is read as well, with no
         words and no pages before it, and the prediction is moved away from that one's (classifier-free guidance, Ho and
@@ -139,7 +150,7 @@ class Passes:
             inputs.append(apart)
         if asked is not None:
             inputs.append(asked)
-        return self._call(("denoise", temperature, pull, asked is not None), *inputs)
+        return self._call(("denoise", temperature, pull, asked is not None, gathered), *inputs)
 
     def commit(self, tokens: Tensor, index: Tensor, past: Sequence[Sequence[int]], own: Sequence[int]) -> None:
         """Write the keys and values of clean frames (B, N) behind the words in their own pages."""
@@ -192,7 +203,7 @@ class Passes:
         return hidden[:, -1]
 
     def _denoise(self, ids, slots, counts, own, index, table, canvas, seeds, *rest):
-        *others, temperature, pull, is_asked = rest
+        *others, temperature, pull, is_asked, gathered = rest
         asked = others.pop() if is_asked else None
         evidence, apart = (others, canvas) if len(others) != 1 else ((), others[0])
         shown = canvas
@@ -208,14 +219,17 @@ class Passes:
             ids, index, canvas = torch.cat([ids, ids]), torch.cat([index, index]), torch.cat([canvas, apart])
         rows = torch.cat([self.model.embed(ids), self._frame_rows(canvas)], 1)
         positions = torch.cat([self._word_positions(index, L), self._frame_positions(index)], 1)
-        hidden = self.model(rows, positions, WordsThenCanvas(self.cache, table, slots, rows.shape[1] - L))[:, L:-1]
+        attention = WordsThenCanvas(self.cache, table, slots, rows.shape[1] - L, gathered)
+        cells = None if asked is None else asked.clamp(min=0)
+        if cells is None:
+            hidden = self.model(rows, positions, attention)[:, L:-1]
+        else:
+            hidden = self.model(rows, positions, attention, wanted=L + cells.repeat(len(rows) // B, 1))
         head = self.head
         if evidence:
             known, head = self._known(*evidence), self._head_with_columns()
+            known = known if cells is None else chosen_rows(known, cells)
             hidden = torch.cat([hidden, torch.cat([known, known]) if is_guided else known], -1)
-        cells = None if asked is None else asked.clamp(min=0)
-        if cells is not None:
-            hidden = hidden.gather(1, cells.repeat(len(hidden) // B, 1)[..., None].expand(-1, -1, hidden.shape[-1]))
         options = dict(uncond=hidden[B:], guidance=guidance) if is_guided else {}
         found, _ = head_sample(
             hidden[:B], head, seeds, positions=cells, temperature=temperature, has_confidence=False, **options
@@ -227,9 +241,10 @@ class Passes:
         self.cache.lengths.index_copy_(0, own, words)
         slots = (own * self.cache.page_size + words)[:, None] + torch.arange(count, device=own.device)
         attention = CachedAttention(self.cache, table, causal=True, slots=slots)
-        hidden = self.model(self._frame_rows(tokens), self._frame_positions(index), attention)
+        last = torch.full_like(own, count - 1)[:, None]  # that keys and values are left is all that is wanted
+        hidden = self.model(self._frame_rows(tokens), self._frame_positions(index), attention, wanted=last)
         self.cache.lengths.index_copy_(0, own, words + count)
-        return hidden[:, -1]
+        return hidden[:, 0]
 
     def _next_tokens(self, before, places, words, own, index, table, seeds, temperature):
         self.cache.lengths.index_copy_(0, own, words + places)
