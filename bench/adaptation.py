@@ -1,9 +1,11 @@
-"""`roam bench adaptation`: table 16 of the Emu3.5 report (arXiv 2510.26583) in miniature, from nothing, on a CPU.
+"""`roam bench adaptation`: table 16 of the Emu3.5 report (arXiv 2510.26583) in miniature, from random weights, on a
+CPU.
 
-A small model learns our scenes token by token only, on the embedded vision tokenizer; then DiDA's adaptation gives it
-the denoising of whole frames. Printed are passes, seconds and quality a frame, of the same model before and after, with
-what keeps them honest: a frozen frame, the tokenizer's ceiling, block decoding without the adaptation, and the same
-model trained token by token for as many steps more as the adaptation took. Every part goes on where it was stopped.
+A small model learns our scenes token by token only, with the embedded vision tokenizer; then DiDA's adaptation teaches
+it to denoise whole frames. The report has passes, seconds and quality per frame, of the same model before and after,
+and comparisons: a frozen frame, the tokenizer's ceiling, block decoding without the adaptation, and the same model
+trained token by token for as many further steps as the adaptation took. A stopped run continues with the part that was
+stopped.
 """
 
 from __future__ import annotations
@@ -33,9 +35,9 @@ from .machine import Machine
 from .quick import CONTEXT, HeldOutWalk, observed, test_walk
 
 STEPS = (1, 2, 4, 8, 16)
-DREAMT = 4  # frames that each walk is dreamt on for
+DREAMT = 4  # frames of each walk that are dreamt
 LATER, BLOCK = "token by token, after the adaptation", "block decoding, not adapted"
-LONGER = "token by token, trained as much longer"  # what DiDA is held against
+LONGER = "token by token, trained as much longer"  # with what DiDA is compared
 GOALS = {
     "DiDA in 4 steps less token by token trained as long, dB": -0.3,
     "DiDA over block decoding without the adaptation, 4 steps, dB": 1.0,
@@ -51,8 +53,8 @@ DIDA = DidaConfig(shift=3.0, step_temperature=0.5)
 
 @dataclass(frozen=True)
 class Proof:
-    """What decides the outcome: steps of training, so that it is the same on a machine that is busy; distilled: walks
-    that the model draws for its own adaptation; frames: of a training window."""
+    """What decides the outcome: training is counted in steps, so that the result is the same on a busy machine;
+    distilled: walks that the model draws for its own adaptation; frames: of a training window."""
 
     walks: int = 480
     distilled: int = 96
@@ -117,8 +119,8 @@ def measure(
     dida: DidaConfig,
     tick: Callable[[float], None] = lambda share: None,
 ) -> dict:
-    """rows: what decoded, steps, passes and seconds a frame, and the quality of frames dreamt on from a true context,
-    against the truth; pictures: (name, the last frame of each walk) of each row that dreamt."""
+    """rows: decoder, steps, passes and seconds per frame, and the quality of frames dreamt from a true context,
+    compared with the truth; pictures: (name, the last frame of each walk) of each row that dreams."""
     plans = [
         ("token by token", before, "autoregressive", 0),
         (LONGER, longer, "autoregressive", 0),
@@ -176,7 +178,7 @@ def _scores(picture: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
 
 
 def quality_of(scores: list[tuple[float, float]]) -> dict[str, float]:
-    """Means, with the PSNR of each walk: frames of one walk are no independent draws."""
+    """Means, with the PSNR of each walk, because frames of one walk are not independent samples."""
     values = np.array(scores)
     walks = values[:, 0].reshape(-1, DREAMT).mean(1)
     return {"psnr": float(values[:, 0].mean()), "walks": walks.tolist(), "haarpsi": float(values[:, 1].mean())}
@@ -288,7 +290,8 @@ def _further(
     copies: int,
     show: Callable[[float], None],
 ) -> Checkpoint:
-    """`before` after the adaptation, or with copies=0 after as many steps at the same rates of the next token alone."""
+    """`before` after the adaptation or, with copies=0, after as many further steps of next-token training at the
+    same rates."""
     recipe = AdaptRecipe(copies=copies, peak=1.5e-3, max_steps=proof.dida_steps, max_seconds=math.inf, seed=2)
     model = Transformer(before.model.config)
     model.load_state_dict(before.model.state_dict())
@@ -329,7 +332,7 @@ def _begun(config: ModelConfig) -> Transformer:
 
 
 def _packed(folder: Path, learner: Learner, like: Checkpoint, proof: Proof) -> Checkpoint:
-    """The checkpoint as a user would load it: through the disk, in the float16 that ships."""
+    """The checkpoint as a user would load it: written and read, in the float16 that ships."""
     made = Checkpoint(learner.folded(), like.vision, like.text, like.vocabulary, LayoutConfig(), DIDA)
     save_checkpoint(made, folder / "checkpoint")
     return load_checkpoint(folder / "checkpoint")

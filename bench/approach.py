@@ -1,9 +1,10 @@
-"""`roam bench approach`: what a walker sees of things that come near, from one true frame: sharp, whole and where they
-are, or magnified, torn and in specks? Nothing is dreamt in what is measured: every pixel of it was in the first frame.
+"""`roam bench approach`: what a walker sees of objects that come near, from one true frame: sharp, whole and in place,
+or magnified, torn and with specks? Nothing in what is measured is dreamt: every pixel of it was in the first frame.
 
-Beside the model stand the truth, the frozen first frame, the first frame carried by the true depth, which is what the
-best depth could do, and by the model's with nothing dreamt. These two are also looked at from places 2 to 6 m on and
-to both sides, for where depth is wrong things come apart into shreds when one walks past them.
+Rows: the model; the truth; the frozen first frame; and the first frame carried without dreaming, once by the true depth
+(the best that depth could do) and once by the model's. These two are also looked at from
+places 2 to 6 m on and to both sides, because where depth is wrong, things come apart into shreds when one walks past
+them.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ from .consistency.questions.visibility import reveal
 from .machine import Machine
 
 STRIDE = 0.4  # metres of a step
-BEGIN, END = (2.6, 5.0), 0.9  # metres to what is walked up to, at first and at last
-BESIDE = 0.4  # metres to the side at the end, where what is torn comes apart
+BEGIN, END = (2.6, 5.0), 0.9  # metres to the object at first and at last
+BESIDE = 0.4  # metres to the side at the end, where torn pictures come apart
 PAST_DEG, PAST_M = (-25.0, 25.0), (2.0, 4.0, 6.0)  # directions and ways from the first frame of what is walked past
 LEAST_SEEN = 0.02  # share of such a view that the first frame had shown
-APART = 24  # of 255 in any channel, by which a speck differs from all around it
+APART = 24  # of 255 in any channel, by which a speck differs from all its neighbours
 PSNR_CAP = 60.0
 
 
@@ -100,7 +101,7 @@ def _seen_from(number: int, scene: Scene, poses: Sequence[Pose], actions: Sequen
 
 
 def _way(scene: Scene, pose: Pose, wanted: set[int]) -> list[Action]:
-    """The steps up to what stands in the middle of the view, if that is wanted and the way is free; else none."""
+    """The steps up to what is in the middle of the view, if that is wanted and the way is free; else none."""
     view = render(scene, pose, Camera(64, 64))
     middle = view.ids[26:38, 28:36]
     ids, counts = np.unique(middle[middle > GROUND_ID], return_counts=True)
@@ -130,7 +131,7 @@ def specks(pixels: np.ndarray) -> np.ndarray:
 
 
 def debris(pixels: np.ndarray) -> np.ndarray:
-    """(H, W) bool: pixels (H, W, 3) uint8 of shreds too small to be most of the 5 x 5 around them."""
+    """(H, W) bool: pixels (H, W, 3) uint8 of fragments too small to be most of the 5 x 5 around them."""
     calm = cv2.medianBlur(np.ascontiguousarray(pixels), 5).astype(np.int16)
     return np.abs(calm - pixels).max(-1) > APART
 
@@ -142,8 +143,8 @@ def gradient(pixels: np.ndarray) -> np.ndarray:
 
 
 def answers(engine: Engine, walk: Approach) -> dict[str, list[Frame]]:
-    """What each row shows at every pose: the truth; the first frame for ever; the first frame carried by the true depth
-    and by the model's, holes filled from beside; the model."""
+    """What each row shows at every pose: the truth; the first frame for ever; the first frame carried by the true
+    depth and by the model's, holes filled from their surroundings; the model."""
     first, begin = walk.views[0], walk.poses[0]
     session = engine.session(Frame(0, first.pixels, pose=begin), seed=walk.number)
     own = session.frame.depth
@@ -255,7 +256,7 @@ def draw_sheet(sheet: list[list[list[np.ndarray]]], path: Path) -> None:
 
 
 def _walks(make: Callable[..., Approach], count: int, split: str) -> list[Approach]:
-    """The first scenes of a split in which there is something to walk up to, or past."""
+    """The first scenes of a split in which there is an object to walk up to, or past."""
     walks: list[Approach] = []
     number = 0
     while len(walks) < count and number < 4 * count + 8:

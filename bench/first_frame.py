@@ -1,6 +1,7 @@
-"""A walk as short as can be: says "shown" after its first dreamt frame, and after 30 more its peak memory in KB.
+"""A very short walk: prints "shown" after its first dreamt frame, and after 30 more its peak memory in KB.
 
-`python -m roam.bench.first_frame [WEIGHTS]`: a program of its own, so that whoever runs it can time it from nothing.
+`python -m roam.bench.first_frame [WEIGHTS]`: a program of its own, so that the caller can time it from the start of its
+process.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def main(weights: str | None = None) -> None:
     print("shown", flush=True)
     for _ in range(30):
         session.step(parse_action("turn left"))
-    import resource  # where there is none, nobody is told
+    import resource  # if it cannot be measured, nothing is printed
 
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 

@@ -1,8 +1,8 @@
-"""`roam bench guesses`: how many tokens a pass gives where the next ones are guessed, and what that saves.
+"""`roam bench guesses`: how many tokens a pass gives if the next ones are guessed, and what that saves.
 
 The embedded weights decode frames token by token, after true frames and their words, with windows of several widths. A
-window of 1 guesses nothing; every other must give the very same tokens, or no figure is printed. The floor of passes a
-frame is its tokens over the window.
+window of 1 guesses nothing; every other must give exactly the same tokens, or no figure is printed. The lower bound of
+passes per frame is its tokens over the window.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WALK = [parse_action(text) for text in ("turn left", "move forward", "turn right
 
 @dataclass(frozen=True)
 class Context:
-    """What a frame is decoded after: pages of frames before, its own with its words, its number, and a seed."""
+    """The context of a decoded frame: pages of the frames before, its own with its words, its number, and a seed."""
 
     past: tuple[int, ...]
     own: int
@@ -97,8 +97,8 @@ def decoded(engine: Engine, context: Context, window: int, temperature: float) -
 
 
 def measure(engine: Engine, scenes: int, repeats: int) -> list[Row]:
-    """A row for each temperature and window, all frames decoded by all windows in turn, so that what else the machine
-    does falls on each alike. Raises SystemExit where a window gives other tokens."""
+    """A row for each temperature and window. All windows decode each frame in turn, so that other work on the
+    machine affects all of them alike. Raises SystemExit if a window gives other tokens."""
     found: dict[tuple[float, int], list[tuple[int, float]]] = {}
     for context in counted(contexts(engine, scenes), "frames", scenes * len(WALK)):
         for temperature in TEMPERATURES:

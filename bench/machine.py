@@ -1,4 +1,4 @@
-"""What a figure was measured on: one line for people, one word for file names; and where such figures are kept."""
+"""The machine of a measurement: one line for people, one word for file names; and where figures are stored."""
 
 from __future__ import annotations
 
@@ -63,3 +63,9 @@ def _cpu_info() -> str:
         return Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return ""
+
+
+def load_average() -> float:
+    """How many processes wanted a core over the last minute, 0 if the system does not say. Above the number of cores,
+    times include other programs."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0

@@ -1,8 +1,8 @@
-"""`roam bench photon`: from a key to the picture that obeys it in the window of a dream, with and without the views
+"""`roam bench photon`: latency from a key to the picture that obeys it in the window of a dream, with and without views
 between frames.
 
-The window is the real one, under SDL's driver without a screen: a picture counts as shown when it is handed to the
-display. A press is held until its frame has come; then the walker rests, and what comes next may be dreamt ahead.
+The window is the real one, with SDL's driver without a screen: a picture counts as shown when it is passed to the
+display. A key is held until its frame has come; then the walker rests, and the next frame may be dreamt ahead.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from ..viewer.opening.start import Opener, Start
 from ..viewer.play.latency import KeyToFrame
 from ..viewer.play.player import Player
 from ..viewer.play.progress import waiting
-from .look import load_now
-from .machine import RESULTS, Machine
+from .machine import RESULTS, Machine, load_average
 
 if TYPE_CHECKING:
     from ..viewer.window.window import Window
@@ -34,8 +33,8 @@ MOST_S = 60.0  # that a frame may take
 
 @dataclass(frozen=True)
 class Presses:
-    """What so many presses led to, in milliseconds: the first picture that obeys, a view from memory or the frame
-    itself, and the frame. is_between: whether views between frames were on."""
+    """The latencies of so many presses, in milliseconds: to the first picture that obeys, a view from memory or the
+    frame itself, and to the frame. is_between: whether views between frames were on."""
 
     is_between: bool
     presses: int
@@ -74,7 +73,7 @@ def show(rows: list[Presses], machine: Machine) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="From a key, milliseconds", caption=f"{machine}; load {load_now():.1f}")
+    table = Table(title="From a key, milliseconds", caption=f"{machine}; load {load_average():.1f}")
     for name in ("views between", "presses", "picture p50", "p95", "frame p50", "p95"):
         table.add_column(name, justify="right")
     for row in rows:
@@ -103,7 +102,7 @@ def main() -> None:
             window.close()
     machine = Machine.here()
     show(rows, machine)
-    result = {"machine": machine.as_dict(), "load": load_now(), "rows": [asdict(row) for row in rows]}
+    result = {"machine": machine.as_dict(), "load": load_average(), "rows": [asdict(row) for row in rows]}
     print(json.dumps(result))
     wanted.out.mkdir(parents=True, exist_ok=True)
     (wanted.out / f"photon-{machine.slug}.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -1,7 +1,7 @@
 """`roam bench quick`: does the dream follow its words and keep its world, how well, and how fast? Some minutes.
 
-Test scenes that no training has seen. Beside every figure of the model stand the rows that keep it honest: a frozen
-frame, a mean picture, carried views with no model, what the tokenizer could do at best, and the truth.
+Test scenes that were not used in training. Each figure of the model is compared with a frozen frame, a mean picture,
+carried views without a model, the tokenizer's best, and the truth.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def psnr(truth: np.ndarray, shown: np.ndarray, mask: np.ndarray | None = None) -
 
 
 def test_walk(number: int, steps: int = CONTEXT - 1 + STEPS, *, split: str = "test") -> HeldOutWalk:
-    """The number-th test scene's walk: the first of its random walks in which no wall is met and which is not back
-    where the context ended (a frozen frame would be the truth there). Settings are chosen on the split "dev"."""
+    """The number-th test scene's walk: the first of its random walks in which no wall is met and which does not end
+    at its context's last pose (a frozen frame would be the truth there). Settings are chosen on the split "dev"."""
     scene = make_scene(split, number)
     for attempt in range(200):
         rng = np.random.default_rng([scene_seed(split, number), attempt, 29])
@@ -87,7 +87,7 @@ def test_walk(number: int, steps: int = CONTEXT - 1 + STEPS, *, split: str = "te
 
 
 def seen_before(walk: HeldOutWalk, index: int) -> np.ndarray:
-    """(H, W) bool: the pixels of a frame whose surface the context showed, by true depth: no model has a say in it."""
+    """(H, W) bool: the pixels of a frame whose surface the context showed, by true depth; no model is involved."""
     views = [View(f.pixels, _depth(f), _pose(f)) for f in walk.frames[max(0, index - CONTEXT) : index]][::-1]
     return warp(views, _pose(walk.frames[index]), Camera()).covered
 
@@ -169,7 +169,7 @@ def one_step(engine: Engine, walks: list[HeldOutWalk], tick: Callable[[], None])
             add("truth", truth.pixels)
             for row, session in sessions.items():
                 started = time.perf_counter()
-                session.settle()  # the commit pass of the frame before is part of what a frame costs
+                session.settle()  # the commit pass of the previous frame is part of a frame's cost
                 add(row, peek(session, action).pixels)
                 if row == "model, carried views":
                     times.append(time.perf_counter() - started)
@@ -201,7 +201,7 @@ def free_rollouts(
         rows["tokenizer ceiling"] = [engine.show(engine.encode(pixels))[0] for pixels in truth]
         for row, options in (("model", {}), ("repeated warp alone, holes filled", {"decoder": "carry"})):
             session = observed(engine, walk, CONTEXT, **options)
-            seen = session.memory  # of the true frames: with nothing to fill them, holes stay holes
+            seen = session.memory  # of the true frames: nothing fills holes here
             frames = [session.step(action) for action in walk.actions[CONTEXT - 1 :]]
             rows[row] = [frame.pixels for frame in frames]
             session.close()
@@ -216,8 +216,8 @@ def free_rollouts(
 
 
 def token_by_token(engine: Engine, walks: list[HeldOutWalk], tick: Callable[[], None]) -> dict[str, float]:
-    """The same weights decoded both ways from the same context: mean time of the decoding passes, and PSNR. The mean,
-    for where memory shows nearly all, DiDA has nothing to decode, and a median would be of those steps."""
+    """The same weights decoded both ways from the same context: mean time of the decoding passes, and PSNR. The
+    mean, because where memory shows nearly all, DiDA has nothing to decode, and a median would be of those steps."""
     scores: dict[str, list[float]] = {"dida": [], "autoregressive": []}
     times: dict[str, list[float]] = {"dida": [], "autoregressive": []}
     for walk in walks:

@@ -1,6 +1,6 @@
-"""Makes the README's moving picture: the true scene and the dream side by side, told the same words.
+"""Makes the README's moving picture: the true scene and the dream side by side, given the same words.
 
-The dream has seen the first frame only. `python -m roam.bench.showcase docs/walk.gif`
+The dream has seen only the first frame. `python -m roam.bench.showcase docs/walk.gif`
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""`roam bench stream`: from a key to its frame over loopback, for 1, 4 and 16 walks; what the wire itself costs.
+"""`roam bench stream`: latency from a key to its frame over loopback, for 1, 4 and 16 walks; and the cost of the
+protocol.
 
-The server runs in a process of its own, as users run it. Beside each key-to-frame time stands the world's own step, the
-floor below which no wire can bring it. Walks are closed loops: every walker presses the next key when it has its frame.
+The server runs in a process of its own, as in real use. Each latency is compared with the world's own step, its lower
+bound. Walks are closed loops: every walker presses the next key when it has its frame.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import statistics
 import threading
 import time
@@ -28,7 +28,7 @@ from ..world.action import Action, parse_action
 from ..world.frame import Frame, walk
 from ..world.pose import Pose
 from ..world.side_by_side.processes import deaf
-from .machine import Machine
+from .machine import Machine, load_average
 
 WIRE_GOAL_MS = 2.0  # p50 at 512x512, raw
 KEYS = [parse_action(text) for text in ("move forward", "turn left", "move forward", "turn right", "strafe left")]
@@ -36,7 +36,7 @@ WARM_UP = 5
 
 
 class Still:
-    """An explorer whose frames are made beforehand, so that a step costs nothing and only the wire is left."""
+    """An explorer whose frames are made beforehand, so that a step costs nothing and only the protocol remains."""
 
     def __init__(self, size: int):
         rng = np.random.default_rng(0)
@@ -224,7 +224,7 @@ def show(rows: list[Row], machine: Machine) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Key to frame over loopback, milliseconds", caption=f"{machine}; load {_load():.1f}")
+    table = Table(title="Key to frame over loopback, milliseconds", caption=f"{machine}; load {load_average():.1f}")
     for name in (
         "world",
         "walks",
@@ -253,11 +253,6 @@ def show(rows: list[Row], machine: Machine) -> None:
     Console(width=110).print(table)
 
 
-def _load() -> float:
-    """How many processes wanted a core over the last minute; beyond the number of cores, times are not the wire's."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--frames", type=int, default=300, help="frames in all for each row")
@@ -270,7 +265,7 @@ def main() -> None:
     show(rows, machine)
     wire = next(row for row in rows if row.world == "wire 512x512" and row.encoding == "raw")
     verdict = {"wire_goal_ms": WIRE_GOAL_MS, "wire_p50_ms": wire.overhead_ms, "met": wire.overhead_ms <= WIRE_GOAL_MS}
-    result = {"machine": machine.as_dict(), "load": _load(), "rows": [asdict(row) for row in rows], **verdict}
+    result = {"machine": machine.as_dict(), "load": load_average(), "rows": [asdict(row) for row in rows], **verdict}
     print(json.dumps(result))
     wanted.out.mkdir(parents=True, exist_ok=True)
     (wanted.out / f"stream-{machine.slug}.json").write_text(json.dumps(result, indent=1) + "\n")

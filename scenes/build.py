@@ -21,12 +21,12 @@ class SceneBuilder:
         self._next_id = GROUND_ID + 1
 
     def color(self, hue: tuple[float, float], saturation: tuple[float, float], value: tuple[float, float]):
-        """A random colour, each of hue, saturation and value uniform within its range (0 to 1)."""
+        """A random colour; hue, saturation and value are uniform within their ranges (0 to 1)."""
         draw = self.rng.uniform
         return np.array(colorsys.hsv_to_rgb(draw(*hue) % 1.0, draw(*saturation), draw(*value)))
 
     def material(self, texture: int, color, second=None, scale: float = 1.0) -> int:
-        """Add a material and return its row; without a second colour it is a darker shade of the first."""
+        """Add a material and return its row; if there is no second colour, it is a darker shade of the first."""
         color = np.asarray(color, float)
         second = color * 0.72 if second is None else np.asarray(second, float)
         self._materials.append((texture, np.stack([color, second]), scale))

@@ -28,13 +28,13 @@ from .worlds import place_of, told
 FORMAT = 1
 MAX_SIDE = 4096  # of a frame that a file may ask for
 FARTHEST_M = 1e9
-FARTHEST_STEP_M = LONGEST + 1e-6  # what a walk may hold, and a little for the rounding of a step as long as may be
+FARTHEST_STEP_M = LONGEST + 1e-6  # what a walk may hold, and a little for the rounding of the longest step
 
 
 @dataclass(frozen=True)
 class TrueOutlook:
-    """A place to look at: drawn for every look, with nothing unknown. index, pose: of the walk's newest frame;
-    camera: of all of its frames."""
+    """A view into a place: rendered for every look, with nothing unknown. index, pose: of the walk's newest frame;
+    camera: of all its frames."""
 
     place: Scene | Place
     index: int
@@ -59,12 +59,12 @@ class TrueOutlook:
 
 
 class SceneSession:
-    """Walks through a scene, or another place (worlds.py); frames carry true depth and pose. Collisions stop the
-    walker, who slides along walls.
+    """Walks through a scene, or another place (worlds.py); frames have true depth and pose. Collisions stop the walker,
+    who slides along walls.
 
-    Keeps where it has been and the frame on show; an earlier one is drawn again when somebody goes back to it, so that
-    a walk of a day needs no more memory than one of a minute. A save tells where the walk stands; where it was before,
-    the actions tell, should somebody go back.
+    Keeps the poses and the current frame; an earlier frame is rendered again when somebody goes back to it, so a walk
+    of a day needs little memory. A save says where the walk is; where it was before follows from the actions, if
+    somebody goes back.
     """
 
     def __init__(self, scene: Scene | Place, *, start: Pose | None = None, camera: Camera | None = None):
@@ -72,7 +72,7 @@ class SceneSession:
         self.camera = camera or Camera()
         self._start = start or scene.spawn_pose
         self._poses, self._known_from = [self._start], 0  # of all frames from that index on
-        self._frame: Frame | None = None  # drawn once somebody wants to see it
+        self._frame: Frame | None = None  # rendered when somebody wants to see it
         self._actions: list[Action] = []
         self._is_closed = False
 
@@ -88,8 +88,8 @@ class SceneSession:
         return tuple(self._actions)
 
     def step(self, action: Action) -> Frame:
-        """Walk, and look; a step that dreams elsewhere changes nothing, for all of a scene is known. Raises ActionError
-        for free words: a scene understands motions only."""
+        """Walk, and look; a step that dreams elsewhere changes nothing, because everything of a scene is known.
+        Raises ActionError for free words: a scene understands motions only."""
         pose = self._next(action)
         frame = self._look(len(self._actions) + 1, pose)
         self._poses.append(pose)
@@ -98,7 +98,7 @@ class SceneSession:
         return frame
 
     def retrace(self, action: Action) -> None:
-        """Walk as `step` does, and draw the frame only if it is still on show when somebody wants to see it."""
+        """Walk as in `step`, and render the frame only if it is still the current one when somebody wants to see it."""
         self._poses.append(self._next(action))
         self._actions.append(action)
         self._frame = None
@@ -130,7 +130,7 @@ class SceneSession:
         return self.frame
 
     def save(self, path: str | Path) -> None:
-        """Write which place it is, start, actions and where they led to as JSON: they rebuild the walk exactly."""
+        """Write the place, start, actions and where they led to as JSON: they rebuild the walk exactly."""
         state = {
             "roam": "scene session",
             "format": FORMAT,
@@ -143,17 +143,17 @@ class SceneSession:
         partial = Path(f"{path}.partial")
         try:
             partial.write_text(json.dumps(state | {"sum": _sum(state)}, indent=1), encoding="utf-8")
-            partial.replace(path)  # what was there stays until the new one is whole
+            partial.replace(path)  # the previous file stays until the new one is complete
         finally:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
 
     def dream_at(self, pose: Pose) -> Frame:
-        """A step in which nothing happens, as a dream has it that dreams elsewhere: here nothing is unknown."""
+        """A step without effect, where a dream would dream elsewhere: here nothing is unknown."""
         return self.step(dream_at(unit(pose)))
 
     def outlook(self) -> TrueOutlook:
-        """What can be looked at: the place, as it is."""
+        """A view into the place as it is."""
         return TrueOutlook(self.scene, len(self._actions), self._poses[-1], self.camera)
 
     def look(self, pose: Pose, *, camera: Camera | None = None, ipd_m: float = 0.0) -> Sight:
@@ -165,7 +165,7 @@ class SceneSession:
         self._is_closed = True
 
     def _go(self, actions: list[Action], end: Pose | None) -> None:
-        """Walk without looking: to `end`, where it is known that these actions lead there."""
+        """Walk without looking: to `end`, if it is known that these actions lead there."""
         if end is None:
             self._poses = self._walked(actions)
         else:
@@ -173,7 +173,7 @@ class SceneSession:
         self._actions += actions
 
     def _recall(self) -> None:
-        """Find out again where the walk has been since its start."""
+        """Compute again where the walk has been since its start."""
         self._poses = [*self._walked(self._actions[: self._known_from])[:-1], *self._poses]
         self._known_from = 0
 
@@ -185,7 +185,7 @@ class SceneSession:
         return poses
 
     def _next(self, action: Action) -> Pose:
-        """Where an action leads to from here. Raises ActionError, as `step` does."""
+        """Where an action leads from here. Raises ActionError, like `step`."""
         if self._is_closed:
             raise RuntimeError("this scene session is closed; open another")
         if action.motion is None and action.at is None:

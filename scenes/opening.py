@@ -1,4 +1,4 @@
-"""Enters a world that others made, by its name: as an Explorer of the true world."""
+"""Opens the true world of a name, made by others, as an Explorer."""
 
 from __future__ import annotations
 

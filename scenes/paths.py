@@ -42,8 +42,8 @@ def random_walk(
 
 
 def keyframe_walk(scene: Scene | Place, rng: np.random.Generator, count: int, *, start: Pose) -> list[Action]:
-    """`count` strides that each show much that is new: turns of 20 to 75 degrees that mostly go on the same way,
-    strides of 0.6 to 2.4 metres, now and then a usual step. Said as `say` says them."""
+    """`count` strides that each show much for the first time: turns of 20 to 75 degrees, mostly in one direction,
+    strides of 0.6 to 2.4 metres, now and then a usual step. In the words of `say`."""
     actions: list[Action] = []
     pose, side = start, float(rng.choice([-1, 1]))
     while len(actions) < count:
@@ -60,7 +60,7 @@ def keyframe_walk(scene: Scene | Place, rng: np.random.Generator, count: int, *,
 
 
 def _is_stopped(there: Pose, wanted: Pose) -> bool:
-    """Whether a walker came to stand elsewhere than was wanted; up and down stairs is no elsewhere."""
+    """Whether a walker ended at another place than commanded; going up or down stairs does not count."""
     return math.dist(there.position[:2], wanted.position[:2]) > 0.05
 
 

@@ -38,11 +38,11 @@ class Place(Protocol):
     def is_free(self, x: float, y: float, clearance: float = ...) -> bool: ...
 
     def standing(self, x: float, y: float, yaw_deg: float) -> Pose | None:
-        """The pose of who stands at (x, y); None where nobody can."""
+        """The pose of a walker who stands at (x, y); None if nobody can."""
 
     def walked(self, pose: Pose, motion: Motion) -> Pose: ...
 
     def view(self, pose: Pose, camera: Camera) -> TrueView: ...
 
     def close(self) -> None:
-        """Give back what drawing holds; the next view takes it again."""
+        """Free what rendering holds; the next view allocates it again."""

@@ -73,13 +73,13 @@ def record(
     workers: int | None = None,
     progress=None,
 ) -> list[Path]:
-    """Record `rollouts` walks of a split into `folder`; files that are there already are kept. Returns all files; a
-    source that ends gives fewer.
+    """Record `rollouts` walks of a split into `folder`; existing files are kept. Returns all files; a source that ends
+    gives fewer.
 
-    walk: "steps" as a person takes them, or "keyframes", each of which shows much that is new; source and options: see
-    sources.open_source. progress: called with (files done, files wanted) after each. Raises SceneError where the folder
-    holds other recordings, where the source has no world in that split, and where a file cannot be written; what has
-    been recorded by then stays, and the same call goes on.
+    walk: "steps" like those of a person, or "keyframes", each of which shows much for the first time; source and
+    options: see sources.open_source. progress: called with (files done, files wanted) after each. Raises SceneError if
+    the folder holds other recordings, if the source has no world in that split, and if a file cannot be written; what
+    has been recorded by then stays, and the same call continues.
     """
     folder, camera = Path(folder), camera or Camera()
     options = options or SourceOptions()
@@ -102,7 +102,7 @@ def record(
         for number in range(first, first + rollouts, PER_FILE)
     ]
     for path in (job.path for job in jobs if job.path.exists() and job.path.name not in manifest.files):
-        manifest = manifest.with_file(path.name, note_of(path))  # it was ended between the file and the manifest
+        manifest = manifest.with_file(path.name, note_of(path))  # it was interrupted between the file and the manifest
     missing = [job for job in jobs if not job.path.exists()]
     try:
         with Workers(workers) as pool:
@@ -183,7 +183,7 @@ def _mapped(path: Path) -> dict[str, np.ndarray]:
 
 
 def write_rollouts(path: Path, split: str, numbers: range, walks: list[Walked]) -> None:
-    """Write rollouts of one length into a file, whole or not at all. Raises SceneError where it cannot be written."""
+    """Write rollouts of one length into a file, completely or not at all. Raises SceneError if it cannot be written."""
     motions = [[action.motion and motion_row(action.motion) for action in walk.actions] for walk in walks]
     meta = {
         "format": FORMAT,
@@ -203,7 +203,7 @@ def write_rollouts(path: Path, split: str, numbers: range, walks: list[Walked]) 
     partial = path.with_suffix(PARTIAL)
     try:
         save_file(arrays, partial, metadata=meta)
-        partial.replace(path)  # a file under its own name is whole
+        partial.replace(path)  # a file with its final name is complete
     except (OSError, SafetensorError) as error:
         raise SceneError(
             f"cannot write {path} ({error}); what was recorded before it stays: make room, and the same command goes on"

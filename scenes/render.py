@@ -1,7 +1,7 @@
-"""Draws a scene at a pose: RGB, depth in metres and instance ids, by ray casting on the CPU. Knows nothing of paths.
+"""Renders a scene at a pose: RGB, depth in metres and instance ids, by ray casting on the CPU. Knows nothing of paths.
 
 Every solid is cast only within its bounding box on screen; textures are box-filtered over the pixel's footprint and
-edges are cast again at four points a pixel, so that pictures at 128x128 are free of crawling aliases.
+edges are cast again at four points per pixel, so that pictures at 128x128 have no crawling aliases.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from ..world.pose import Camera, Pose
 from .place import FAR, Place, TrueView
 from .scene import BOX, BRICK, CHECKER, CYLINDER, GRASS, GROUND_ID, PLAIN, PLASTER, STRIPES, TILES, WOOD, Scene
 
-NEAR = 0.05  # metres, before which nothing is drawn
+NEAR = 0.05  # metres; nothing nearer than this is drawn
 _SKY, _GROUND = -2, -1  # what a ray hits, if no solid
 _TOP = 4  # the face that looks up: of solids, and of the ground
-_LEVEL = -1e-9  # metres down a ray for a metre ahead, from which on it meets the ground
-_NOTHING = 1e-12  # in place of 0, by which nothing can be divided
-_STEEPEST = 0.15  # cosine to the surface, below which a pixel's footprint grows no more
-_AMBIENT, _DIRECT = 0.62, 0.38  # shares of the light: from everywhere, and from where it comes
+_LEVEL = -1e-9  # metres along a ray, per metre ahead, from which on it meets the ground
+_NOTHING = 1e-12  # replaces 0, to avoid a division by zero
+_STEEPEST = 0.15  # cosine to the surface below which a pixel's footprint grows no more
+_AMBIENT, _DIRECT = 0.62, 0.38  # shares of the light: ambient, and directed
 _EAST, _NORTH = 0.08, -0.05  # brightness of faces along world +X and +Y, so that the sides of a box differ
-_ZENITH = 1.6  # how soon the sky takes the zenith's colour: all of it from a sine of 1 over this up
+_ZENITH = 1.6  # how soon the sky has the zenith's colour: entirely from a sine of 1 over this up
 _WHITE = 0.8  # of a cloud's middle
 
 
@@ -42,7 +42,7 @@ def render(scene: Scene | Place, pose: Pose, camera: Camera) -> TrueView:
 
 
 class Eye(NamedTuple):
-    """From where: position (3,) and rotation (3, 3) as a Pose has them; focal in pixels."""
+    """The camera: position (3,) and rotation (3, 3) as in a Pose; focal in pixels."""
 
     position: np.ndarray
     rotation: np.ndarray
@@ -117,7 +117,7 @@ def _cast(eye, solids, look, out_pixels, out_depth, out_ids):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _find(eye, solids, nearest, hit, face):
-    """What each pixel's ray meets first: how far, which solid, and which face of it."""
+    """What each pixel's ray meets first: its distance, which solid, and which face of it."""
     height, width = nearest.shape
     position, rotation, focal = eye
     for i in range(solids.shapes.shape[0]):
@@ -195,7 +195,7 @@ def _first_hit(eye, ray, u, v, solids):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _cast_solid(i, solids, eye, nearest, hit, face):
-    """Cast every pixel within one solid's bounds; all that does not change from pixel to pixel is taken out."""
+    """Cast every pixel within one solid's bounds; work that is the same for all pixels is done once."""
     height, width = nearest.shape
     position, rotation, focal = eye
     shape, center, half, trig, bound = (

@@ -36,11 +36,11 @@ class Scene:
     """Solids on an infinite ground plane at z = 0. n solids, m materials; metres and radians; colours in [0, 1].
 
     shapes (n,) int64: BOX, CYLINDER (upright) or ELLIPSOID; centers, halves (n, 3) float64: half sizes along the
-    solid's own axes; yaws (n,) float64 about +Z; ids (n,) int32: the instance each solid belongs to, unique a thing;
-    materials (n,) int64: row in the material table. Material table: textures (m,) int64, colors (m, 2, 3) float64,
-    scales (m,) float64 metres a repeat. ground: material row. sky (2, 3): horizon and zenith colour. light (3,):
-    direction towards the light. haze: how much of the horizon colour one metre of air adds. half_extent: walkers stay
-    within +-half_extent in x and y. spawn: x, y, yaw in degrees.
+    solid's own axes; yaws (n,) float64 about +Z; ids (n,) int32: the instance that each solid belongs to; materials
+    (n,) int64: row in the material table. Material table: textures (m,) int64, colors (m, 2, 3) float64, scales (m,)
+    float64 metres per repeat. ground: material row. sky (2, 3): horizon and zenith colour. light (3,): direction
+    towards the light. haze: share of the horizon colour that one metre of air adds. half_extent: walkers stay within
+    +-half_extent in x and y. spawn: x, y, yaw in degrees.
     """
 
     family: str
@@ -102,7 +102,7 @@ class Scene:
         """
         there = pose.moved(motion)
         step = pose.distance_to(there)
-        if not step <= LONGEST:  # nor a number that is none
+        if not step <= LONGEST:  # nor NaN
             raise ActionError(f"a step of {step:g} m; at most {LONGEST:g} are walked at once")
         x, y = _slide(
             pose.position[0],

@@ -1,4 +1,4 @@
-"""Which scene seeds belong to training, to choosing, and to the final test. One function, so that they never mix."""
+"""Which scene seeds belong to training, to development, and to the final test. One function, so that they never mix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Worlds by name that others made, as places to walk through, and how a save or a recording names a place.
+"""Other people's worlds by name, as places to walk through, and how a save or a recording refers to a place.
 
 A place has `spawn_pose`, `walked(pose, motion)`, `is_free(x, y)` and `view(pose, camera)`: our own scenes (render.py
 draws those), and levels of Doom. What a kind of world needs is imported when one is opened.
@@ -23,7 +23,7 @@ def open_place(name: str) -> Place:
 
 
 def following(name: str) -> str:
-    """The name of the world that comes after one: of a level, the next of its file; environments have seeds instead."""
+    """The name of the following world: for a level, the next of its file; environments have seeds instead."""
     if not name.lower().startswith(DOOM):
         return name
     from .doom.level import following as following_level
@@ -32,14 +32,14 @@ def following(name: str) -> str:
 
 
 def told(place: Scene | Place) -> dict:
-    """What a file says of a place, for `place_of` to make it again."""
+    """What a file stores of a place, for `place_of` to open it again."""
     if isinstance(place, Scene):
         return {"family": place.family, "seed": place.seed}
     return {"world": place.name, "digest": place.digest}
 
 
 def place_of(held: dict) -> Scene | Place:
-    """The place that `told` told of. Raises SceneError for one that has changed since, KeyError for no such telling."""
+    """The place that `told` described. Raises SceneError if it has changed since, KeyError for another description."""
     if "world" not in held:
         return FAMILIES[held["family"]](int(held["seed"]))
     place = open_place(str(held["world"]))

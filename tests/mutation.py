@@ -31,8 +31,8 @@ ROOT = Path(__file__).parents[1]
 PAGE, PAGE_TESTS = Path("viewer/web/index.html"), "tests/viewer/server/test_gateway.py"
 DAMAGED, BORROWED = ("viewer", "plugins", "tests"), ("world", "kernels", "scenes", "bench")
 HEAVY = ("torch", "numba", "cv2", "PIL.Image", "av", "zmq", "msgpack", "hypothesis", "websockets.sync.client", "pytest")
-MOST_FILES = 3  # test files that run for one damage
-LIMIT_S = 900.0  # tests that take longer hang; the machine may be busy
+MOST_FILES = 3  # test files that run for one mutant
+LIMIT_S = 900.0  # a test that takes longer counts as hanging; the machine may be busy
 OPPOSITE = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
@@ -52,7 +52,7 @@ OPPOSITE = {
     ast.Div: ast.Mult,
     ast.FloorDiv: ast.Mult,
 }
-SCRIPT = (  # of the page: what is sought, what stands there instead
+SCRIPT = (  # for the page: the pattern, and its replacement
     (r"===", "!=="),
     (r"!==", "==="),
     (r"&&", "||"),
@@ -69,7 +69,7 @@ SCRIPT = (  # of the page: what is sought, what stands there instead
 
 @dataclass(frozen=True)
 class Mutant:
-    """One damage: the whole text that the file has with it, and in words what was there and what stands there now."""
+    """One mutant: the whole text of the file with it, and in words what was there and what is there now."""
 
     path: str
     line: int
@@ -87,7 +87,7 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Outcome:
-    """noticed: the test that failed, "hang" where they did not end, or "" where all passed."""
+    """noticed: the test that failed, "hang" where the tests did not end, or "" where all passed."""
 
     path: str
     line: int
@@ -98,7 +98,7 @@ class Outcome:
 
 
 def python_places(path: Path) -> list[tuple[Path, int]]:
-    """Every place in a Python file that we know to damage: the number of its node."""
+    """The numbers of all nodes in a Python file that we can change."""
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     left_alone = {id(node) for outer in ast.walk(tree) if _is_left_alone(outer) for node in ast.walk(outer)}
     nodes = enumerate(ast.walk(tree))
@@ -114,7 +114,7 @@ def python_mutant(path: Path, number: int) -> Mutant:
 
 
 def page_mutants(path: Path) -> Iterator[Mutant]:
-    """Every damage that we know to the page's script, line by line."""
+    """Every change that we can make to the page's script, line by line."""
     lines = (ROOT / path).read_text(encoding="utf-8").split("\n")
     first = next(number for number, line in enumerate(lines) if line.startswith("// The walk."))
     for number, line in enumerate(lines[first:], first):
@@ -127,7 +127,8 @@ def page_mutants(path: Path) -> Iterator[Mutant]:
 
 
 def _is_left_alone(node: ast.AST) -> bool:
-    """What runs in no test on purpose or is a matter of choice: logging, type hints, options, numbers with a name."""
+    """Whether a node is left alone: code that no test runs on purpose, and matters of choice such as logging, type
+    hints, options and named numbers."""
     if isinstance(node, ast.Expr):
         return _is_left_alone(node.value)
     if isinstance(node, ast.Call):
@@ -140,7 +141,7 @@ def _is_left_alone(node: ast.AST) -> bool:
 
 
 def _damage(node: ast.AST) -> Callable[[ast.AST], None] | None:
-    """What damages such a node in place, or None."""
+    """A function that changes such a node in place, or None."""
     if isinstance(node, ast.Compare) and type(node.ops[0]) in OPPOSITE:
         return lambda n: n.ops.__setitem__(0, OPPOSITE[type(n.ops[0])]())
     if isinstance(node, ast.BoolOp | ast.BinOp) and type(node.op) in OPPOSITE and not _is_text(node):
@@ -170,21 +171,21 @@ def _short(code: str) -> str:
 
 
 def sample(seed: int, num_python: int, num_page: int, of: Sequence[str] = ("",)) -> list[Mutant]:
-    """So many damages of Python files and of the page, each as likely as any other. of: how the paths of the Python
-    files begin."""
+    """So many mutants of Python files and of the page, all equally likely. of: how the paths of the Python files
+    begin."""
     files = sorted(p.relative_to(ROOT) for top in ("viewer", "plugins") for p in (ROOT / top).rglob("*.py"))
     files = [path for path in files if path.as_posix().startswith(tuple(of))]
     rng = random.Random(seed)
     known = [place for path in files for place in python_places(path)]
     places = rng.sample(known, min(num_python, len(known)))
     chosen = [python_mutant(*place) for place in places] + rng.sample(list(page_mutants(PAGE)), num_page)
-    rng.shuffle(chosen)  # so that a run that ends early has tried a fair sample too
+    rng.shuffle(chosen)  # shuffled, so that a run that ends early has tried a fair sample too
     return chosen
 
 
 def concerned(path: str, most: int = MOST_FILES) -> list[str]:
-    """The test files to run for a source file: the one that is called after it, then those that import it, then those
-    of the folder that mirrors its own; of equals those that say its names most."""
+    """The test files to run for a source file: first the one that is named after it, then those that import it, then
+    those of the folder that mirrors its own; among equals, those that use its names most come first."""
     tests = {p: p.read_text(encoding="utf-8") for p in _tests()}
     if path == str(PAGE):
         return [PAGE_TESTS]
@@ -202,7 +203,7 @@ def concerned(path: str, most: int = MOST_FILES) -> list[str]:
 
 
 def _users(module: str) -> set[str]:
-    """The modules of viewer/ that import a module, or one of those that do."""
+    """The modules of viewer/ that import a module, directly or through another."""
     texts = {p: p.read_text(encoding="utf-8") for p in (ROOT / "viewer").rglob("*.py")}
     found, new = set(), {module}
     while new:
@@ -212,7 +213,7 @@ def _users(module: str) -> set[str]:
 
 
 def _tests() -> list[Path]:
-    """All test files but those that take minutes, for they dream."""
+    """All test files except those that dream, which take minutes."""
     folders = [ROOT / "tests" / name for name in ("viewer", "plugins", "world/emu")]
     found = (path for folder in folders for path in sorted(folder.rglob("test_*.py")))
     return [path for path in found if not re.search("dream|anew", path.name)]
@@ -227,7 +228,7 @@ def _module(path: str) -> str:
 
 
 def _names(path: str) -> list[str]:
-    """What a module defines, by the names that tests may use."""
+    """The names that a module defines and tests may use."""
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     defined = [n.name for n in ast.walk(tree) if isinstance(n, ast.ClassDef | ast.FunctionDef)]
     return [name for name in defined if not name.startswith("_")] or [Path(path).stem]
@@ -245,14 +246,14 @@ def _imports(text: str, path: Path, name: str) -> bool:
 
 
 def _dots(here: str, package: str) -> str:
-    """How a module of the package `here` writes that package: by dots, as a pattern."""
+    """The relative form in which a module of the package `here` writes that package, as a pattern."""
     ours, theirs = here.split("."), package.split(".")
     common = sum(a == b for a, b in zip(ours, theirs, strict=False))
     return r"\." * (1 + len(ours) - common) + r"\.".join(theirs[common:])
 
 
 def copied(folder: Path) -> Path:
-    """A copy of the tree that may be damaged, with a package `roam` beside it that is made of it."""
+    """A copy of the tree that may be changed, with a package `roam` beside it that points into the copy."""
     root = folder / "root"
     for part in ROOT.iterdir():
         if part.name in DAMAGED:
@@ -267,7 +268,8 @@ def copied(folder: Path) -> Path:
 
 
 def failing(root: Path, tests: list[str], *, but: Sequence[str] = ()) -> str:
-    """Run tests in a child until one fails: its name, "" where all pass, "hang" where none ends. but: not these."""
+    """Run tests in a child process until one fails: its name, "" where all pass, "hang" where one does not end. but:
+    tests to leave out."""
     log = root.parent / "log"
     child = os.fork()
     if not child:
@@ -303,13 +305,13 @@ def _run_tests(root: Path, tests: list[str], log: Path, but: Sequence[str]) -> N
 
 
 def _end_group(leader: int) -> None:
-    """Whatever a test began and left running."""
+    """End whatever a test started and left running."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
 
 
 class Ground:
-    """Which tests pass without any damage, found out when one of them has failed with some."""
+    """Which tests pass on the unchanged code; found out when one of them has failed on a mutant."""
 
     def __init__(self, root: Path):
         self._root, self._passes = root, {}
@@ -319,7 +321,7 @@ class Ground:
         return [test for test, passes in self._passes.items() if not passes]
 
     def noticed(self, path: Path, damaged: str, tests: list[str]) -> str:
-        """The test that fails with that damage, and without it passes; "" where there is none."""
+        """The test that fails with that mutant and passes without it; "" where there is none."""
         whole = path.read_text(encoding="utf-8")
         while True:
             path.write_text(damaged, encoding="utf-8")
@@ -341,7 +343,7 @@ def try_out(mutant: Mutant, root: Path, ground: Ground, most: int) -> Outcome:
 
 
 def report(outcomes: list[Outcome], seed: int, unfit: list[str], whys: dict[str, str]) -> str:
-    """The page of docs: what was sampled, what noticed it, what nothing did."""
+    """The page in docs/: what was sampled, what the tests noticed, and what they did not."""
     outcomes = sorted(outcomes, key=lambda outcome: (outcome.path, outcome.line))
     killed = [outcome for outcome in outcomes if outcome.noticed]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout

@@ -1,4 +1,4 @@
-"""The runner of case scripts (tests/cases/run.py): it says how each ended, and what one leaves running is ended."""
+"""The runner of case scripts (tests/cases/run.py) says how each script ended, and ends what one leaves running."""
 
 import socket
 import time
@@ -75,7 +75,7 @@ def test_a_server_that_a_failed_script_leaves_running_is_ended(tmp_path):
 
 
 def _runs(pid: int) -> bool:
-    """Whether a process runs; one that has ended and that nobody has waited for does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

@@ -1,4 +1,4 @@
-"""What the pages say is there: the tests that they name, commands with their options, files, links, extras."""
+"""What the pages name exists: tests, commands with their options, files, links, extras."""
 
 import re
 import shlex
@@ -42,7 +42,7 @@ def shell_lines(text: str) -> list[str]:
 
 
 def inline_commands(text: str) -> list[str]:
-    """What stands between backticks and begins with `roam`."""
+    """The texts between backticks that begin with `roam`."""
     return [
         " ".join(told.split()) for told in re.findall(r"`(roam [^`]+)`", re.sub(r"```.*?```", "", text, flags=re.S))
     ]
@@ -66,7 +66,7 @@ def options_of(words: list[str]) -> tuple[str, set[str]]:
         assert words[0] in command.commands, f"no `{words[0]}` in `{' '.join(path)}`: {sorted(command.commands)}"
         command, path, words = command.commands[words[0]], [*path, words[0]], words[1:]
     told = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    if command.context_settings.get("ignore_unknown_options"):  # what is passed on to a module of bench/
+    if command.context_settings.get("ignore_unknown_options"):  # arguments for a module of bench/
         told |= set(OPTION.findall(source_of_benchmark(path[-1])))
     return " ".join(path), told
 
@@ -126,7 +126,7 @@ def test_every_link_leads_somewhere(page):
 
 
 def files_named(text: str) -> set[str]:
-    """Paths from the root of this tree, between backticks or as words of a shell line."""
+    """The paths from the root of this tree that a page names, between backticks or as words of a shell line."""
     words = [word for line in [*re.findall(r"`([^`\n]+)`", text), *shell_lines(text)] for word in line.split()]
     paths = [word.strip(".,;:()'\"").partition("#")[0] for word in words]
     return {path for path in paths if re.fullmatch(rf"(?:{'|'.join(FOLDERS)})/[\w./~-]*", path)}
@@ -167,6 +167,6 @@ def test_every_row_of_what_was_tried_names_a_test_that_is_there():
 
 
 def test_every_test_that_noticed_a_damage_is_there():
-    # rows of the page of damages leave out tests/ and .py
+    # rows of the page of mutants leave out tests/ and .py
     for file, name in re.findall(r"\| ([\w/]+/test_\w+) (test_\w+) \|", text_of(ROOT / "docs" / "mutation.md")):
         assert f"def {name}(" in (ROOT / "tests" / f"{file}.py").read_text(encoding="utf-8"), name

@@ -1,4 +1,4 @@
-"""Every program in examples/ runs as it stands, and says what it is to say."""
+"""Every program in examples/ runs unchanged and prints what it should."""
 
 import runpy
 import subprocess
@@ -16,7 +16,8 @@ SAID = {
     "look_aside.py": "once it is dreamt, frame 1",
     "measure_my_model.py": "turn right: PSNR 60.0 dB, SSIM 1.00",
 }
-ALONE = "serve_and_walk.py"  # in a process of its own, which its server must let end; others would import torch anew
+# runs in a process of its own, because its server must be able to end it; for the others that would import torch anew
+ALONE = "serve_and_walk.py"
 
 
 def test_every_example_is_tested():

@@ -1,4 +1,4 @@
-"""Imports point down the layers of the design: every import statement is held against the arrows."""
+"""Imports point down the layers of the design: every import statement is checked against the arrows."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ PACKAGES = ("world", "kernels", "scenes", "viewer", "bench")
 WORDS = {"world.words.grammar", "world.words.amounts", "world.words.clauses", "world.words.order"}
 FLOOR = {"world.pose", "world.action", "world.frame", "world.records", "world.options"} | WORDS
 FLOOR |= {"world.sight", "world.spatial.pieces", "world.side_by_side.processes", "world.files"}
-COMPILED = "world.compiled"  # beside the floor: whatever compiles for the CPU does so by it
-AXES = "world.axes"  # beside it too: a camera's axes and its picture, for what is compiled
-# the order of the tree: a file may import its own row and the rows before it
+COMPILED = "world.compiled"  # importable from everywhere: whatever is compiled for the CPU is compiled through it
+AXES = "world.axes"  # importable from everywhere too: a camera's axes and its picture, for compiled code
+# in this order: a file may import its own row and the rows before it
 WORLD_ROWS = (
     {"pose", "words", "action", "frame", "sight", "records", "options", "compiled", "axes", "side_by_side", "files"},
     {"config", "tokens.vocabulary", "spatial"},
@@ -49,20 +49,21 @@ WORLD_ROWS = (
     {"training"},
     {"adaptation"},
 )
-# where in a viewer the layers meet; all other files know the floor and each other
+# the files of a viewer where the layers meet; all others may import the floor (world/frame.py and the like) and each
+# other
 MEETING = {"viewer.cli", "viewer.command_line", "viewer.commands", "viewer.opening"}
 COMMANDS = {"bench.consistency.commands"}  # Typer applications, which import their work when a command runs
 TAUGHT = {"world.training", "world.adaptation"}
 MOST_LINES, MEDIAN_LINES, MEDIAN_FUNCTION, MOST_FILES = 450, 120, 8, 16
-# tables of numbers whose rows the formatter would pull apart, a number a line; nothing else is kept from it
+# tables of numbers that the formatter would write one number a line; it formats all the rest
 TABLES = {
     "scenes/doom/things.py": {"MONSTERS", "SOLID"},
     "world/words/grammar.py": {"OTHER_UNITS", "ONES", "TENS"},
     "tests/world/emu/test_ibq.py": {"SHAPES"},
     "tests/world/emu/test_text.py": {"TABLE"},
 }
-# folders of tests with no folder of code of that name: whole scripts as people have them, what installs engines, and of
-# the server looks.py and what a browser shows of web/
+# folders of tests that mirror no folder of code: whole scripts of users, what installs engines, and the tests of
+# the server's looks.py and of its page in web/
 OWN_FOLDERS = {"cases", "cases/lib", "engines", "viewer/server/looking", "viewer/server/page"}
 UNFORMATTED = re.compile(r"# fmt: (skip|off)")
 PRIVATE = re.compile(r"_(?!_|fields$|replace$|asdict$)")
@@ -108,7 +109,7 @@ def _imports(path: Path) -> Iterator[Import]:
 
 
 def statements(node: ast.AST, is_lazy: bool) -> Iterator[tuple[ast.stmt, bool]]:
-    """Every statement in a node, and whether it is done later than its file is imported, or never."""
+    """Every statement in a node, and whether it runs later than the import of its file, or never."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.stmt):
             yield child, is_lazy
@@ -207,7 +208,7 @@ def test_viewers_know_the_floor_and_meet_the_rest_in_the_files_named_for_it():
 
 def test_viewers_import_no_torch_at_module_level():
     bad = [i for i in all_imports("viewer") if not i.is_lazy and not i.is_ours and top(i) in HEAVY]
-    # what the layers meet in is imported when a command runs, for it brings torch or numba with it
+    # these files are imported when a command runs, because they bring torch or numba with them
     bad += [
         i
         for i in all_imports("viewer")
@@ -231,7 +232,7 @@ def test_training_knows_the_engine_and_the_recorded_files_of_scenes():
 
 
 def row(name: str) -> int:
-    """The number of the most exact entry of WORLD_ROWS that holds a module of the world."""
+    """The number of the most specific entry of WORLD_ROWS that holds a module of the world."""
     parts = name.split(".")[1:]
     for length in range(len(parts), 0, -1):
         for number, names in enumerate(WORLD_ROWS):
@@ -319,7 +320,8 @@ def test_tests_reach_into_no_private_state():
 
 
 def private_names(path: Path) -> Iterator[tuple[int, str]]:
-    """What a file names of others that begins with one underscore: attributes, imports, and names to be patched."""
+    """The names with one leading underscore that a file takes from others: attributes, imports, and names that it
+    patches."""
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Attribute):
             is_own = not PRIVATE.match(node.attr) or ast.unparse(node.value) in ("self", "cls", "os")

@@ -1,4 +1,4 @@
-"""What Windows and macOS would trip over, read off the code: nothing here was run there."""
+"""What would fail on Windows or macOS, as far as the source shows it: nothing here was run there."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def nodes(*kinds: type[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
 
 
 def around(sought: ast.AST, where: str) -> str:
-    """The text of what says when that node counts: the innermost statement or try that holds it."""
+    """The text around a node that says when it runs: the innermost statement or try that holds it."""
     outer: ast.AST = sought
     for node in ast.walk(trees()[where.split(":")[0]]):  # from the outside in
         is_inner = isinstance(node, ast.Try | ast.Assign | ast.Return | ast.Expr)
@@ -62,7 +62,7 @@ def keywords(call: ast.Call) -> set[str | None]:
 
 
 def test_every_text_is_read_and_written_as_utf_8():
-    # what a system takes for its own would be cp1252 on Windows, where "2 × 3 m" cannot even be written
+    # the default encoding would be cp1252 on Windows, which cannot even write "2 × 3 m"
     named = [call for name in ("read_text", "write_text") for call in calls(name)]
     opened = [(where, call) for where, call in calls("open") if ast.unparse(call.func) == "open"]
     texts = [(where, call) for where, call in opened if "b'" not in ast.unparse(call)]
@@ -73,7 +73,8 @@ def test_every_text_is_read_and_written_as_utf_8():
 
 
 def test_nothing_is_renamed_onto_what_may_be_there():
-    # Windows refuses that; replace does it everywhere. The store removes what was there, for a folder, first
+    # Windows refuses to rename over a file; replace works everywhere. The store renames a folder, and removes the old
+    # one first
     assert {where.split(":")[0] for where, call in calls("rename") if len(call.args) == 1} == {"viewer/server/store.py"}
 
 
@@ -138,7 +139,7 @@ def test_nothing_is_used_that_newer_pythons_have_removed():
 
 
 def test_every_file_compiles_without_a_warning():
-    # an escape that means nothing, `is` with a number, a return out of `finally`: some Python will refuse them
+    # an unknown escape, `is` with a number, a return in `finally`: some Python version will refuse them
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for package in (*PACKAGES, "bench", "examples", "tests"):
@@ -147,7 +148,7 @@ def test_every_file_compiles_without_a_warning():
 
 
 def test_nothing_returns_out_of_finally():
-    # Python 3.14 warns of it; it swallows whatever was raised
+    # Python 3.14 warns of it; it swallows any exception that was raised
     for name, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.Try | ast.TryStar):

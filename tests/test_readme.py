@@ -1,6 +1,6 @@
-"""The README's Python runs as it stands, and its figures are those that the benchmarks left.
+"""The README's Python runs unchanged, and its figures are those that the benchmarks wrote.
 
-That the commands and files that it names are there is test_docs.py's to hold.
+test_docs.py checks that the commands and files that it names exist.
 """
 
 import json

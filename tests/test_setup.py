@@ -1,4 +1,4 @@
-"""The two commands of the README, and the lines that tell what to install."""
+"""The two commands of the README, and the messages that say what to install."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""docs/tutorial.md, run as it is written, with small numbers in it."""
+"""docs/tutorial.md, run as written, with smaller numbers."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What `make lint` holds of types: mistakes that people make between layers are refused, and no file is left out."""
+"""The type check of `make lint`: it refuses typical mistakes between layers, and it leaves out no file."""
 
 import os
 import re

@@ -27,9 +27,9 @@ app = typer.Typer(
     help="Walk through worlds that a model dreams.",
 )
 
-keys_app = typer.Typer(no_args_is_help=True, help="Key pairs for servers that not everyone may enter.")
+keys_app = typer.Typer(no_args_is_help=True, help="Key pairs for servers that ask for keys.")
 app.add_typer(keys_app, name="keys")
-bench_app = typer.Typer(no_args_is_help=True, help="Measure: quality, speed, consistency.")
+bench_app = typer.Typer(no_args_is_help=True, help="Benchmarks: quality, speed, consistency.")
 app.add_typer(bench_app, name="bench")
 data_app = typer.Typer(no_args_is_help=True, help="Recordings, footage and examples: what is there, what is missing.")
 app.add_typer(data_app, name="data")
@@ -40,7 +40,7 @@ cluster_app = typer.Typer(no_args_is_help=True, help="Many walks on many machine
 app.add_typer(cluster_app, name="cluster")
 bench_app.add_typer(consistency_app, name="consistency")
 
-DISTRIBUTION = "roam-worlds"  # what it is called where it is installed from
+DISTRIBUTION = "roam-worlds"  # the name it was installed under
 
 Command = Callable[..., None]
 COMMANDS: tuple[Command, ...] = (
@@ -110,10 +110,11 @@ def about(
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line; `args` are sys.argv's by default. A signal to end ends it as an error does: what is half
-    written is finished or removed."""
+    """Run the command line; `args` are sys.argv's by default. A signal ends the program like an error does: partial
+    files are finished or removed."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be any bytes, terminals of any letters
+        # file names may have any bytes, and terminals any character set
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with _ending_on_signals():
             app(args, prog_name="roam")
@@ -144,7 +145,7 @@ def _ending_on_signals() -> Iterator[None]:
 
 
 def _is_for_people(error: Exception) -> bool:
-    """Whether a person can mend it; a library's plain ValueError is a bug of ours and keeps its traceback."""
+    """Whether a person can fix the error; a library's plain ValueError is a bug of ours and keeps its traceback."""
     ours = __package__.split(".")[0]
     if isinstance(error, ModuleNotFoundError):
         return not (error.name or "").startswith(ours)

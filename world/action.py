@@ -1,9 +1,9 @@
-"""Words that move: a sentence becomes an Action, the text that a model reads and the Motion that it stands for.
+"""Sentences as actions: a sentence becomes an Action, the text that a model reads and the Motion that it stands for.
 
 Nothing here knows a model or a key. The grammar is one table of verbs and one of directions, so that the parser, the
-error messages, the training text and the model's word list cannot disagree. What people write besides (feet, number
-words, decimal commas, marks) is read too, and told to the model in its own words. A sentence is understood whole or
-refused whole: what could mean two things is refused by name.
+error messages, the training text and the model's word list cannot disagree. Other forms that people write (feet, number
+words, decimal commas, punctuation) are read too, and passed to the model in its own words. A sentence is understood
+completely or refused: what could mean two things is refused, naming the word.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from .words.order import acts_in
 class Action:
     """One step's command: `text`, all that a model reads, and `motion`, what it means in metres and degrees.
 
-    `motion` is None for free words ("open the door") that have a meaning only to a model that knows them. `at`: a pose,
-    where the action is to dream what nobody has seen from there and to move nobody (`dream_at`).
+    `motion` is None for free words ("open the door") that have a meaning only to a model that knows them. `at`: a pose
+    from which the action is to dream what nobody has seen, without moving the walker (`dream_at`).
     """
 
     text: str
@@ -47,7 +47,7 @@ class Action:
 
     @property
     def known_motion(self) -> Motion:
-        """The motion, where words without one mean nothing. Raises ActionError for those."""
+        """The motion, for a world where words without one mean nothing. Raises ActionError for those."""
         if self.motion is None:
             raise ActionError(f"'{self.text[:60]}' is no motion; say one, for instance 'move forward'")
         return self.motion
@@ -70,12 +70,12 @@ class Action:
 
 
 def parse_action(text: str) -> Action:
-    """The one Action that an English sentence commands; its parts, joined by "and" or commas, add up.
+    """The one Action of an English sentence; its parts, joined by "and" or commas, add up.
 
-    Its text is the sentence, or plain words for it where the sentence has some that no model was taught. Raises
-    ActionError, naming what is known, on an empty sentence, an unknown word, a direction that the verb cannot take, two
-    directions in one part, parts that undo each other, an amount that is no number or may be two, a unit of the wrong
-    kind, or parts that follow each other in time, which `parse_actions` reads.
+    Its text is the sentence, or plain words for it if the sentence has words that models were not taught. Raises
+    ActionError, naming what is known, for an empty sentence, an unknown word, a direction that the verb cannot take,
+    two directions in one part, parts that cancel each other, an amount that is no number or may be two, a unit of the
+    wrong kind, or parts in sequence, which `parse_actions` reads.
     """
     first, *others = parse_actions(text)
     if others:
@@ -87,8 +87,8 @@ def parse_action(text: str) -> Action:
 
 
 def parse_actions(text: str) -> list[Action]:
-    """The Actions that an English sentence commands one after the other: "turn left 90 degrees, then walk 2 m" has two,
-    and so have two sentences. At least one; each as `parse_action` has it, with the same errors."""
+    """The Actions of an English sentence in their order: "turn left 90 degrees, then walk 2 m" has two, and so have
+    two sentences. At least one; each as from `parse_action`, with the same errors."""
     if len(text) > MAX_TEXT:
         raise ActionError(f"action of {len(text)} characters; at most {MAX_TEXT} are read: say less at once")
     text = " ".join("".join(mark for mark in text if not _is_unseen(mark)).split())
@@ -107,12 +107,12 @@ def parse_actions(text: str) -> list[Action]:
 
 
 def _is_unseen(mark: str) -> bool:
-    """Whether a mark neither shows nor changes what is shown; overrides of direction show 09 as 90."""
+    """Whether a character neither shows nor changes what is shown; overrides of text direction show 09 as 90."""
     return unicodedata.category(mark) == "Cf" and mark not in "\u202d\u202e"
 
 
 def _motion_of(act: str, clauses: list[list[str | float]], said: Said | None) -> tuple[Motion, Said | None]:
-    """The motion of one act, and what the one after it goes on from."""
+    """The motion of one act, and the context that the next act continues from."""
     parts = []
     for number, clause in enumerate(clauses):
         said, part = motion_of(clause, said, begins_act=number == 0)
@@ -124,7 +124,7 @@ def _motion_of(act: str, clauses: list[list[str | float]], said: Said | None) ->
 
 
 def _stands_alone(act: str, motion: Motion) -> bool:
-    """Whether an act means the same without what was said before it."""
+    """Whether an act means the same without the words before it."""
     try:
         return _motion_of(act, clauses_of(act), None)[0] == motion
     except ActionError:
@@ -132,14 +132,14 @@ def _stands_alone(act: str, motion: Motion) -> bool:
 
 
 def dream_at(pose: Pose) -> Action:
-    """The action that has what is unknown from a pose dreamt, while the walker stays where it is."""
+    """The action that dreams what is unknown from a pose, while the walker stays where it is."""
     x, y, z = pose.position
     return Action(f"dream what is seen from {x:.2f}, {y:.2f}, {z:.2f}", at=pose)
 
 
 def say(motion: Motion) -> str:
     """The plain sentence for a motion, which `parse_action` reads back to the same motion within rounding: to
-    hundredths of a metre and of a degree; what is less is not said."""
+    hundredths of a metre and of a degree; smaller amounts are left out."""
     sides = (
         (motion.forward, "move forward", "move back", STEP, "metres"),
         (motion.right, "strafe right", "strafe left", STEP, "metres"),
@@ -155,9 +155,9 @@ def say(motion: Motion) -> str:
 
 
 def sayings(action: Action) -> Iterator[str]:
-    """Ever shorter sentences for an action whose words say its motion and no more, for models that read little at a
-    step: rounded to tenths of a metre and to degrees, then without its least parts, one after the other. What somebody
-    has said in words of their own has none: it would not be what they said."""
+    """Ever shorter sentences for an action whose words say its motion and nothing else, for models that read little
+    per step: rounded to tenths of a metre and to degrees, then without the smallest parts, one after the other. Free
+    words have none, because a shorter sentence would say something else."""
     motion = action.motion
     if motion is None or action.text != say(motion):
         return
@@ -181,7 +181,7 @@ def _phrase(verb: str, amount: float, usual: float, unit: str) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether all of it is in the word list of the models."""
+    """Whether all of its words are in the models' word list."""
     known = set(words())
     return all(token in known or PLAIN_NUMBER.fullmatch(token) for token in TOKEN.findall(text.lower()))
 

@@ -1,4 +1,4 @@
-"""Weights, configuration and vocabulary as one thing: a folder that is read whole or refused with a reason."""
+"""Weights, configuration and vocabulary together: a folder that is read completely or refused with a reason."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that a world model is. digest names the weights: 16 hex digits over its files. depth:
-    corrects the tokenizer's depth by the pixels shown, None where it is taken as it is. painter: shows dreamt tokens
-    beside what was seen; without one nothing is dreamt, and whole frames are decoded.
+    """Everything that a world model consists of. digest: identifies the weights, 16 hex digits over the files. depth:
+    corrects the tokenizer's depth by the pixels shown, None if that depth is used as it is. painter: shows dreamt
+    tokens next to what was seen; without one nothing is dreamt, and whole frames are decoded.
 
-    An official Emu3.5 checkpoint (emu/checkpoint.py) is the same with that model's tokenizers, and with `pages`, which
-    say how its plain sequences are cut and how long they may be. is_adapted: whether the weights can denoise a whole
-    frame, which the released ones cannot before `roam adapt`.
+    An official Emu3.5 checkpoint (emu/checkpoint.py) is the same class with that model's tokenizers, and with `pages`,
+    which say how its plain sequences are cut and how long they may be. is_adapted: whether the weights can denoise a
+    whole frame, which the released ones cannot before `roam adapt`.
     """
 
     model: Transformer
@@ -67,7 +67,7 @@ class Checkpoint:
 
     @property
     def metric(self) -> Tensor:
-        """(V, D): the codebook by whose distances noise is made. IBQ's rows are normalised for it, as URSA has it."""
+        """(V, D): the codebook whose distances define the noise. IBQ's rows are normalised for it, as in URSA."""
         codebook = self.vision.codebook
         return F.normalize(codebook, dim=-1) if isinstance(self.vision, IbqTokenizer) else codebook
 
@@ -81,7 +81,7 @@ def is_official(folder: str | Path) -> bool:
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, dtype: torch.dtype = torch.float16) -> None:
-    """Write config.json, model.safetensors, vision.safetensors and, where there are such, depth.safetensors and
+    """Write config.json, model.safetensors, vision.safetensors and, if there are any, depth.safetensors and
     painter.safetensors; weights are rounded to `dtype`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,8 +103,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, dtype: torch.
 
 
 def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.device = "cpu") -> Checkpoint:
-    """Read a checkpoint in float32; folder as folder_of has it. A config.json can name parts that it shares with the
-    folder above. Raises CheckpointError for anything amiss."""
+    """Read a checkpoint in float32; folder: as for folder_of. A config.json can name parts that it shares with the
+    parent folder. Raises CheckpointError for anything wrong."""
     folder = folder_of(folder)
     parts = _read_config(folder)
     try:
@@ -150,8 +150,8 @@ def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.dev
 
 
 def folder_of(name: str | Path | None) -> Path:
-    """The folder of a model: None or "embedded" for the one in the package, "large" for the larger one and "doom" for
-    the one of Doom's levels beside it, unless there is a folder of that name here."""
+    """The folder of a model: None or "embedded" for the one in the package, "large" for the larger one and "doom"
+    for the one of Doom's levels, unless there is a folder of that name here."""
     if name is None:
         return EMBEDDED
     folder = Path(name)

@@ -1,5 +1,5 @@
-"""Numba's `njit`, with what it compiles kept where this user may write; elsewhere every start would compile anew, or
-none would succeed: Numba gives up, or makes a folder named `~`, where a container's user has no home.
+"""Numba's `njit` with a cache folder that this user may write. Otherwise every start would compile again, or fail:
+where a container's user has no home, Numba stops, or makes a folder named `~`.
 
 Knows nothing of what is compiled.
 """
@@ -23,7 +23,7 @@ _config: Any = numba.config  # its settings are attributes that no type checker 
 
 
 def njit(*, cache: bool = False, **options) -> Callable:
-    """`numba.njit`; cache=True keeps what is compiled where there is a folder for it, and a full disk is no error."""
+    """`numba.njit`; cache=True stores compiled code if there is a folder for it, and a full disk is no error."""
     compiled = numba.njit(**options)
 
     def decorated(function: Callable) -> Callable:
@@ -36,7 +36,7 @@ def njit(*, cache: bool = False, **options) -> Callable:
 
 
 class _Cache(FunctionCache):
-    """Numba's cache, made tolerant: what cannot be written to it, or read from it, is compiled again."""
+    """Numba's cache, made tolerant: code that cannot be written to it, or read from it, is compiled again."""
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
@@ -55,12 +55,12 @@ class _Cache(FunctionCache):
 
 
 def cache_folder() -> Path | None:
-    """Where compiled code is kept, or None where it is not."""
+    """Where compiled code is stored, or None if nowhere."""
     return _FOLDER
 
 
 def choose_folder() -> Path | None:
-    """NUMBA_CACHE_DIR, or beside the sources, or the user's cache, or else a folder for temporary files."""
+    """The first that can be used: NUMBA_CACHE_DIR, next to the sources, the user's cache, a temporary folder."""
     here, own = Path(__file__).parent / "__pycache__", _own_cache()
     if _config.CACHE_DIR:
         return Path(_config.CACHE_DIR)
@@ -83,13 +83,13 @@ def _own_cache() -> Path | None:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Whether files can be put into a folder that is there or can be made."""
+    """Whether files can be put into a folder that exists or can be made."""
     nearest = next(part for part in (folder, *folder.parents) if part.exists())
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
 def temporary_folder() -> Path:
-    """A folder for temporary files that nobody else can have put code into."""
+    """A temporary folder into which nobody else can have put code."""
     folder = Path(tempfile.gettempdir()) / f"roam-compiled-{os.getuid() if hasattr(os, 'getuid') else 'own'}"
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)

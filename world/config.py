@@ -49,12 +49,12 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class LayoutConfig:
-    """How a frame and the words that led to it lie in a page of the sequence.
+    """How a frame and the words that led to it are arranged in a page of the sequence.
 
     A page holds up to text_capacity words, one image marker and grid[0] * grid[1] codes. Positions are aligned: a
-    page's words start at a multiple of page_size and its marker always stands at text_capacity, so that the same cell
-    of two frames is always the same distance apart, however long the sentences between them.
-    window: how many earlier pages a step sees, in training and in service alike.
+    page's words start at a multiple of page_size and its marker is always at text_capacity, so that the same cell of
+    two frames is always the same distance apart, however long the sentences between them. window: how many earlier
+    pages a step sees, in training and in service.
     """
 
     grid: tuple[int, int] = (8, 8)
@@ -89,20 +89,20 @@ class PageConfig:
 
 @dataclass(frozen=True)
 class DidaConfig:
-    """Discrete Diffusion Adaptation on the metric path p_t(x | x1) = softmax(-beta_t d(x, x1)) with
-    beta_t = c (t / (1-t))^alpha (URSA, arXiv 2510.24717, section 3).
+    """Discrete Diffusion Adaptation on the metric path p_t(x | x1) = softmax(-beta_t d(x, x1)) with beta_t = c (t /
+    (1-t))^alpha (URSA, arXiv 2510.24717, section 3).
 
-    steps: denoising steps a frame; shift: URSA's time shift of the schedule. warp_level and frame_level: noise level t
-    at which a canvas starts, 0 pure noise and 1 taken as it is, for the covered tokens of a carried view and for the
-    frame before. temperature and step_temperature: of the last denoising step and of those before it. hole_trust and
-    carried_trust: how much a carried view counts as evidence beside the model when a token is picked, the beta of a
-    factor softmax(-beta d(v, carried code)), for uncovered cells (filled from their surroundings) and covered ones.
-    detail_tolerance: the code distance at which a carried view's own pixels are no longer shown, 0 where they never
-    are. dream_steps, dream_temperature and dream_guidance (1 for none, at half the work): of what nobody has seen,
-    where there is a painter (dreamer.py); dream_holes: so many of its cells are worth a step of their own;
-    dream_corrections and dream_correction_temperature: steps more, in which what was decided is decided anew beside
-    all the rest (transformer/dida.py); dream_continues: whether walls, floors and ceilings go on in it as they were
-    seen (spatial/planar/continuation.py).
+    steps: denoising steps per frame; shift: URSA's time shift of the schedule. warp_level and frame_level: noise level
+    t at which a canvas starts, where 0 is pure noise and 1 unchanged, for the covered tokens of a carried view and for
+    the previous frame. temperature and step_temperature: of the last denoising step and of those before it. hole_trust
+    and carried_trust: how much a carried view counts as evidence besides the model when a token is picked, as the beta
+    of a factor softmax(-beta d(v, carried code)), for uncovered cells (filled from their surroundings) and covered
+    ones. detail_tolerance: the code distance at which a carried view's own pixels are no longer shown, 0 if they never
+    are. dream_steps, dream_temperature and dream_guidance (1 for none, at half the work): for unseen places, if there
+    is a painter (dreamer.py); dream_holes: a step is worth it only for so many cells; dream_corrections and
+    dream_correction_temperature: further steps, in which decided cells are decided again with all others known
+    (transformer/dida.py); dream_continues: whether walls, floors and ceilings are continued as they were seen
+    (spatial/planar/continuation.py).
     """
 
     alpha: float = 0.9

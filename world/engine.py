@@ -41,11 +41,12 @@ class Engine:
     """One world model, ready to dream: `engine.session(first_frame)`, then `session.step(action)`."""
 
     rewind_limit, num_pinned = REWIND_LIMIT, 0  # steps that can be undone; first moments that are never forgotten
-    saves_changes, reads_words = True, False  # the second: whether a world can begin with words, and is told by them
+    # the second one: whether a world can begin with words, and reads directions in words
+    saves_changes, reads_words = True, False
 
     def __init__(self, checkpoint: Checkpoint, *, dida: DidaConfig | None = None, serving: Serving | None = None):
-        """serving: how the weights are run; the checkpoint itself is left as it is. Raises ValueError for weights whose
-        sizes fp8 products cannot take."""
+        """serving: how the weights are run; the checkpoint itself is not changed. Raises ValueError for weights
+        whose sizes fp8 products do not allow."""
         self.checkpoint, self.serving = checkpoint, serving or Serving()
         vision = checkpoint.vision
         if not isinstance(vision, VisionTokenizer):
@@ -81,13 +82,13 @@ class Engine:
         dream_steps: int | None = None,
         dream_temperature: float | None = None,
     ) -> Engine:
-        """Load a checkpoint folder, or the embedded one, onto a device: CUDA where there is one unless told otherwise.
-        Official Emu3.5 folders are opened by `opening.open_engine`, which takes these as well.
+        """Load a checkpoint folder, or the embedded one, onto a device: CUDA if there is one, unless told otherwise.
+        Official Emu3.5 folders are opened by `opening.open_engine`, which accepts these as well.
 
-        On a CPU, torch is left one core fewer than there are, for whoever shows the frames: a step that waits for a
-        busy core takes ten times as long. dream_steps and dream_temperature: in how many steps, and how freely, what
-        nobody has seen is dreamt; None leaves it as the checkpoint or dida has it. Raises CheckpointError for a folder
-        that cannot be used, and for steps or a temperature of dreams where the model has no painter.
+        On a CPU, torch gets one core fewer than there are, and the last is left for whoever shows the frames: a step
+        that waits for a busy core takes ten times as long. dream_steps and dream_temperature: in how many steps, and
+        how freely, unseen places are dreamt; None keeps the value of the checkpoint or of dida. Raises CheckpointError
+        for a folder that cannot be used, and for steps or a temperature of dreams if the model has no painter.
         """
         if folder is not None and is_official(folder):
             raise CheckpointError(f"{folder} is an official model: open it with roam.world.opening.open_engine")
@@ -110,7 +111,7 @@ class Engine:
 
     @property
     def dreams_anew(self) -> bool:
-        """Whether holes are dreamt apart, with a painter, so that `dream_anew` can draw them with another seed."""
+        """Whether holes are dreamt separately, with a painter, so that `dream_anew` can draw them with another seed."""
         return self.dreamer is not None
 
     def session(
@@ -125,12 +126,12 @@ class Engine:
         seen: np.ndarray | None = None,
         photograph: bool = False,
     ) -> Session:
-        """A walk that begins at a frame, or at pixels (H, W, 3) uint8 of unknown place, taken to be the origin. solid:
-        whether what has been seen stops steps; without it the pose is always where the action says. seen (H, W) bool:
-        where the first frame is known, if not everywhere; the rest is dreamt at once. photograph: whether its depth is
-        unlike what training showed, and is smoothed as far as the model is unsure of it (tokens/doubt.py). decoder: as
-        Session has them, "dida" by default. Raises ValueError for words, and for a frame known in part where there is
-        no painter."""
+        """A walk that begins at a frame, or at pixels (H, W, 3) uint8 of unknown place, which becomes the origin.
+        solid: whether seen surfaces stop steps; without it the pose is always where the action says. seen (H, W)
+        bool: where the first frame is known, if not everywhere; the rest is dreamt at once. photograph: whether its
+        depth differs from the training data, and is smoothed where the model is unsure of it (tokens/doubt.py).
+        decoder: as in Session, "dida" by default. Raises ValueError for words, and for a partly known frame if there
+        is no painter."""
         if words or first is None:
             raise ValueError("this model begins with a frame or an image; it reads no words at the start")
         if seen is not None and not self.dreams_anew:
@@ -147,7 +148,8 @@ class Engine:
         frame = Frame(0, pixels, grid, depth, first.pose)
         memory = ViewMemory(camera)
         if first.pose is not None:
-            fresh = np.ones(depth.shape, bool) if photograph or seen is not None else None  # no guess goes on elsewhere
+            # a view with guessed parts counts as dreamt: its textures are not continued elsewhere (ViewMemory.whole)
+            fresh = np.ones(depth.shape, bool) if photograph or seen is not None else None
             memory = memory.with_view(view_index(0), View(pixels, depth, first.pose, fresh))
         moment = Moment(frame, (Keyframe(page, 0, grid),), memory)
         return Session(
@@ -161,7 +163,7 @@ class Engine:
 
     @property
     def num_kept(self) -> int:
-        """Moments behind the newest that a session keeps: those that can be rewound to; each holds what it sees."""
+        """Moments before the newest that a session keeps, those that can be rewound to; each holds what it sees."""
         return self.rewind_limit
 
     def save_session(self, session: Session, path: str | Path) -> None:
@@ -173,8 +175,8 @@ class Engine:
         return save_changes(session, path, before)
 
     def load_session(self, path: str | Path, *changes: str | Path) -> Session:
-        """Go on from what `Session.save` wrote, and `Session.save_changes` after it. Raises SnapshotError for a file
-        that is torn, of other weights, or does not follow the one before."""
+        """Continue from what `Session.save` wrote, and `Session.save_changes` after it. Raises SnapshotError for a
+        file that is incomplete, of other weights, or does not follow the one before."""
         return load_session(self, path, *changes)
 
     @torch.inference_mode()
@@ -204,7 +206,7 @@ class Engine:
         return self._imagine if is_drawn else self._redraw
 
     def _dream_elsewhere(self, walks: Sequence[Step], clock: _Clock, warp_ms: float) -> list[Frame]:
-        """Steps that dream what is unknown from another pose and remember it. What is on show stays as it is."""
+        """Steps that dream what is unknown from another pose and remember it. The current frame stays as it is."""
         open_ = [k for k, (_, _, plan) in enumerate(walks) if self._is_open(plan.there[1])]
         self.settle([walks[k][0] for k in open_])
         commit_ms, pages = clock.lap_ms(), [self.cache.allocate() for _ in open_]
@@ -228,9 +230,10 @@ class Engine:
         return frames
 
     def _imagine(self, walks: Sequence[Step], clock: _Clock, warp_ms: float) -> list[Frame]:
-        """Steps of sessions that carry views. What was seen before is shown as it was. A step that opens a hole which
-        things fit into has its keyframe dreamt first; holes that the keyframe leaves open are dreamt at the step's own
-        pose. A step that opens no hole runs no network; one that opens just rims of things runs the painter alone."""
+        """Steps of sessions that carry views. Pixels that were seen before are shown unchanged. If a step opens a
+        hole that is large enough for objects, its keyframe is dreamt first; holes that the keyframe leaves open are
+        dreamt at the step's own pose. A step that opens no hole runs no network; one that opens only rims of objects
+        runs only the painter."""
         states = [_Imagined(session, session.memory, plan.there[1]) for session, _, plan in walks]
         ahead = [k for k, (_, _, plan) in enumerate(walks) if self._is_open(plan.there[1])]
         self.settle([walks[k][0] for k in ahead])
@@ -280,11 +283,11 @@ class Engine:
                 session.keep_prepared(self._keyframes([(session, action, plan)], stop=stop)[0])
 
     def _is_open(self, carried: Warp) -> bool:
-        """Whether a view has room for things that nobody has seen."""
+        """Whether a view has room for objects that nobody has seen."""
         return carried.open > SPECK and not self._dreamer.is_decided(carried)
 
     def _keyframes(self, walks: Sequence[Step], *, stop: Callable[[], bool] | None = None) -> list[Prepared]:
-        """The keyframe that each step leads to: the one that `prepare` made, else one that is dreamt now."""
+        """The keyframe that each step leads to: the one that `prepare` made, or one that is dreamt now."""
         made = [session.take_prepared(action) for session, action, _ in walks]
         missing = [k for k, prepared in enumerate(made) if prepared is None]
         pages = [self.cache.allocate() for _ in missing]
@@ -324,7 +327,7 @@ class Engine:
         return _Imagined(session, memory, carried, keyframe)
 
     def _redraw(self, walks: Sequence[Step], clock: _Clock, warp_ms: float) -> list[Frame]:
-        """Steps that decode a whole frame: where no view can be carried, without a painter, or by another decoder."""
+        """Steps that decode a whole frame: if no view can be carried, without a painter, or with another decoder."""
         sessions = [session for session, _, _ in walks]
         plans = [self.whole_frames.with_codes(plan) for _, _, plan in walks]
         warp_ms += clock.lap_ms()
@@ -336,7 +339,7 @@ class Engine:
         frames = []
         for b, ((session, action, _), plan) in enumerate(zip(walks, plans, strict=True)):
             pixels, depth = self.codec.decoded(tokens[b : b + 1])
-            # words without a motion leave the pose unknown: their frame is not remembered, and overwrites nothing
+            # words without a motion leave the pose unknown, so their frame is not remembered and overwrites nothing
             fresh = np.zeros(depth.shape, bool) if action.motion is None else None
             if plan.carried is not None and self.dida.detail_tolerance:
                 assert plan.codes is not None, "a carried view has codes by then"
@@ -358,7 +361,7 @@ class Engine:
 
     @torch.inference_mode()
     def observe(self, session: Session, action: Action, pixels: np.ndarray, pose: Pose | None = None) -> Frame:
-        """Add a true frame to a session's history, in place of the one that `step` would dream."""
+        """Add a true frame to a session's history, instead of the one that `step` would dream."""
         plan = session.plan(action)
         session.settle()
         page = self.cache.allocate()
@@ -398,7 +401,7 @@ class Engine:
 
 
 def available_device() -> str:
-    """CUDA where there is a device of it, else the CPU."""
+    """CUDA if there is a device for it, else the CPU."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -413,8 +416,8 @@ def check_no_dreams(steps: int | None, temperature: float | None) -> None:
 
 @dataclass
 class _Imagined:
-    """A step on its way: what is remembered and what that shows at the pose asked for; the keyframe that it made; the
-    dream that is shown, None where the carried view is."""
+    """A step in progress: what is remembered and what that shows at the step's pose; the keyframe that it made; the
+    dream that is shown, None if the carried view is."""
 
     session: Session
     memory: ViewMemory
@@ -423,7 +426,7 @@ class _Imagined:
     shown: Dream | None = None
 
 
-Step = tuple[Session, Action, Plan]  # a session, what it is told, and where that leads
+Step = tuple[Session, Action, Plan]  # a session, its action, and where that leads
 
 
 def _planned(step: tuple[Session, Action]) -> Plan:

@@ -1,8 +1,8 @@
-"""What an explorer returns, what every explorer can do, and what some can do besides. Numpy only, so that viewers need
-nothing heavier.
+"""What an explorer returns, what every explorer can do, and what some can do in addition. Numpy only, so that viewers
+need nothing heavier.
 
-Whoever wants more than an Explorer asks for it by the protocol's name: isinstance(explorer, Dreaming). Looking into a
-world from anywhere is in sight.py (Looking).
+Code that needs more than an Explorer asks for it by the protocol's name: isinstance(explorer, Dreaming). Looking into a
+world from any pose is in sight.py (Looking).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from .pose import Camera, Motion, Pose
 
 @dataclass(frozen=True)
 class Timing:
-    """Where a step's time went, in milliseconds; 0 where a part did not happen.
+    """Where a step's time went, in milliseconds; 0 for a part that did not happen.
 
     warp: remembered views carried into the new one; denoise: all denoising steps; decode: tokens to pixels; commit:
-    writing the frame before into the cache (paid after display, charged to the step that waited for it).
+    writing the previous frame into the cache (done after display, and counted for the step that waited for it).
     """
 
     warp_ms: float = 0.0
@@ -64,7 +64,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Rollout:
-    """A walk: `frames[0]` is where it began and `actions[i]` led from frame i to frame i + 1."""
+    """A walk: `frames[0]` is its beginning and `actions[i]` led from frame i to frame i + 1."""
 
     frames: tuple[Frame, ...]
     actions: tuple[Action, ...]
@@ -86,25 +86,25 @@ class Explorer(Protocol):
 
     @property
     def frame(self) -> Frame:
-        """The frame on show."""
+        """The current frame."""
 
     def step(self, action: Action) -> Frame:
-        """Act, and return the frame that comes of it."""
+        """Act, and return the resulting frame."""
 
     def rollout(self, actions: Iterable[Action]) -> Rollout:
-        """Step through all actions; the rollout begins with the frame on show."""
+        """Step through all actions; the rollout begins with the current frame."""
 
     def fork(self) -> Explorer:
-        """A second explorer at the same point; what either does later leaves the other alone."""
+        """A second explorer at the same point; from then on the two are independent."""
 
     def rewind(self, frames: int) -> Frame:
-        """Undo the last `frames` steps and return the frame then on show; ValueError past the beginning."""
+        """Undo the last `frames` steps and return the frame that is current then; ValueError past the beginning."""
 
     def save(self, path: str | Path) -> None:
-        """Write everything that is needed to go on from here in another process."""
+        """Write everything that is needed to continue from here in another process."""
 
     def close(self) -> None:
-        """Give back what is held; an explorer that is closed cannot step."""
+        """Free its resources; a closed explorer cannot step."""
 
 
 def walk(explorer: Explorer, actions: Iterable[Action]) -> Rollout:
@@ -114,7 +114,7 @@ def walk(explorer: Explorer, actions: Iterable[Action]) -> Rollout:
 
 
 class DreamtMoment(Protocol):
-    """A moment of a dream that can be gone back to."""
+    """A moment of a dream to which a walk can be rewound."""
 
     @property
     def frame(self) -> Frame: ...
@@ -122,14 +122,14 @@ class DreamtMoment(Protocol):
 
 @runtime_checkable
 class Dreaming(Protocol):
-    """An explorer that can dream otherwise what it dreamt last. moments: those that it can be rewound to, and now."""
+    """An explorer that can repeat its last dream with another result. moments: those that it can be rewound to, and
+    the present."""
 
     @property
     def moments(self) -> Sequence[DreamtMoment]: ...
 
     def dream_anew(self) -> Frame:
-        """The frame on show after the last dream was dreamt again, from the next seed on; ValueError where it has
-        none."""
+        """Dream the last dream again, with the next seed, and return the current frame; ValueError if there is none."""
 
 
 @runtime_checkable
@@ -140,11 +140,11 @@ class Preparing(Protocol):
     def actions(self) -> tuple[Action, ...]: ...
 
     def prepare(self, *, stop: Callable[[], bool]) -> None:
-        """Dream what the last action once more would need. stop: asked often, whether to leave it be."""
+        """Dream what repeating the last action would need. stop: asked often, whether to give up."""
 
 
 class SteppingEngine(Protocol):
-    """What steps several explorers at once."""
+    """An engine that steps several explorers at once."""
 
     def step_many(self, sessions: Sequence[Any], actions: Sequence[Action]) -> list[Frame]:
         """One step of each. Raises before any has moved."""
@@ -167,26 +167,26 @@ class Changing(Protocol):
     saves_changes: bool
 
     def save_changes(self, path: Path, before: Explorer) -> bool:
-        """Write what is new since `before`; False, and nothing written, where that cannot be this time."""
+        """Write what is new since `before`; returns False, and writes nothing, if that is impossible this time."""
 
 
 @runtime_checkable
 class Retracing(Protocol):
-    """An explorer that can do a step again without making its frame, until somebody asks for `frame`."""
+    """An explorer that can repeat a step without making its frame, until somebody asks for `frame`."""
 
     def retrace(self, action: Action) -> None: ...
 
 
 @runtime_checkable
 class Solid(Protocol):
-    """An explorer that knows where a motion leads: what is solid stops it, as far as that is known."""
+    """An explorer that knows where a motion leads: solid surfaces stop it, as far as they are known."""
 
     def walked(self, pose: Pose, motion: Motion) -> Pose: ...
 
 
 @runtime_checkable
 class HasCamera(Protocol):
-    """An explorer that says with what camera its frames are taken."""
+    """An explorer that knows the camera of its frames."""
 
     @property
     def camera(self) -> Camera: ...

@@ -1,6 +1,6 @@
-"""Pictures to codes and back, by the networks of one checkpoint: its tokenizer, and what corrects its depth.
+"""Pictures to codes and back, by the networks of one checkpoint: its tokenizer, and the refiner of its depth.
 
-Knows no session and remembers nothing: what a walk has seen is carried elsewhere (spatial/).
+Knows no session and remembers nothing; remembered views are carried in spatial/.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from .tokens.vision import VisionTokenizer
 
 
 class FrameCodec:
-    """detail_tolerance: how far codes may be from those of a carried view for its pixels to be shown in their place; 0
-    shows what the decoder makes. refiner: None where the decoder's depth is taken as it is."""
+    """detail_tolerance: how far codes may be from those of a carried view for that view's pixels to be shown
+    instead; 0 shows what the decoder makes. refiner: None if the decoder's depth is used as it is."""
 
     def __init__(self, vision: VisionTokenizer, refiner: DepthRefiner | None, *, detail_tolerance: float):
         self.vision, self.refiner, self.detail_tolerance = vision, refiner, detail_tolerance
@@ -37,11 +37,11 @@ class FrameCodec:
     def decoded(self, codes: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """One frame's codes (1, N) or (h, w) as pixels (H, W, 3) uint8 and the decoder's own depth (H, W) float32."""
         pixels, depth = self._run("decode", codes.view(1, *self.vision.config.grid))
-        # float16 is finer than the decoder is sure of, and what a snapshot holds
+        # float16 is finer than the decoder's accuracy, and is what a snapshot holds
         return pixels[0].cpu().numpy(), depth[0].half().float().cpu().numpy()
 
     def refined(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        """The decoder's depth (H, W) corrected by the pixels (H, W, 3) that are shown, where there is a refiner."""
+        """The decoder's depth (H, W) corrected by the pixels (H, W, 3) that are shown, if there is a refiner."""
         if self.refiner is None:
             return depth
         refined = self._run("refine", self._tensor(pixels)[None], self._tensor(depth)[None])
@@ -52,11 +52,11 @@ class FrameCodec:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A true picture (H, W, 3) uint8 as a frame: tokens (h, w) int32, the pixels shown, their depth (H, W) float32.
         pose: where it was taken, if it is of scenes such as training showed, whose surfaces are even; is_photograph:
-        whether depth is calmed as far as the model is unsure of it (tokens/doubt.py)."""
+        whether depth is smoothed where the model is unsure of it (tokens/doubt.py)."""
         tokens, shown, depth = self._seen(pixels)
         _, _, mirrored = self._seen(np.ascontiguousarray(shown[:, ::-1]))
         mirrored = np.ascontiguousarray(mirrored[:, ::-1])
-        # the mean of the picture's and of its mirror image's is nearer the truth than either
+        # the mean of the picture's and its mirror image's depth is nearer the truth than either
         mean = smoothed(np.sqrt(depth * mirrored), np.ascontiguousarray(shown))
         if is_photograph:
             mean = calmed(mean, doubt(depth, mirrored))
@@ -71,8 +71,8 @@ class FrameCodec:
     def with_detail(
         self, pixels: np.ndarray, codes: Tensor, carried: np.ndarray, covered: np.ndarray, carried_codes: Tensor
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Decoded pixels (H, W, 3) with those of a carried view wherever the codes (N,) have kept it; and where that
-        is, (H, W) bool. covered (H, W) bool: where the view is known; carried_codes (N,): its codes."""
+        """Decoded pixels (H, W, 3), replaced by those of a carried view where the codes (N,) still agree with it;
+        and where that is, (H, W) bool. covered (H, W) bool: where the view is known; carried_codes (N,): its codes."""
         codebook = self._codebook
         distance = (codebook[codes] - codebook[carried_codes]).square().sum(-1)
         return restore_detail(
@@ -87,7 +87,7 @@ class FrameCodec:
         codes = self.codes(pixels[None])
         decoded, depth = self.decoded(codes)
         shown = np.asarray(pixels) if self.detail_tolerance else decoded
-        # by itself alone: errors of views apart cancel, those that are carried on add up
+        # each view by itself: errors of separate views cancel, those that are carried on add up
         return self.grid(codes[0]), shown, self.refined(shown, depth)
 
     def _network(self, kind: str, *inputs: Tensor) -> Tensor | tuple[Tensor, Tensor]:

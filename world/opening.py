@@ -1,4 +1,4 @@
-"""Which engine a folder of weights needs, and that engine, ready to dream."""
+"""Chooses the engine that a folder of weights needs, and loads it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def open_engine(
 ) -> SessionEngine:
     """The engine of a checkpoint folder, of the embedded weights (None), or of an official Emu3.5 folder.
 
-    dreams: how unseen places are dreamt, by an official model all its pictures; official: what that last kind takes
-    besides; say: told the plan of its memory before it is read. The rest is as Engine.from_checkpoint has it.
-    Raises CheckpointError for a folder that cannot be used, and for what is said of the other kind.
+    dreams: how unseen places are dreamt, for an official model all its pictures; official: what that kind needs in
+    addition; say: gets the plan of its memory before it is loaded. The rest: as in Engine.from_checkpoint. Raises
+    CheckpointError for a folder that cannot be used, and for options of the other kind of model.
     """
     dreams, official = dreams or DreamOptions(), official or OfficialOptions()
     if folder is None or not is_official(folder):

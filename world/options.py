@@ -1,4 +1,4 @@
-"""What is said of a model besides its folder: plain values, made before any weights are read."""
+"""Options of a model besides its folder: plain values, which exist before any weights are read."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any
 
 @dataclass(frozen=True)
 class DreamOptions:
-    """How unseen places are dreamt; None leaves a thing as the model has it. dream_steps: in how many steps a view is
-    dreamt before it is corrected; dream_temperature: how freely, 0 for what is likeliest."""
+    """How unseen places are dreamt; None keeps the model's own value. dream_steps: in how many steps a view is
+    dreamt before it is corrected; dream_temperature: how freely, 0 for the likeliest."""
 
     dream_steps: int | None = None
     dream_temperature: float | None = None
 
     @property
     def given(self) -> dict[str, int | float]:
-        """Those that are said, by their names."""
+        """Those that were given, by their names."""
         said = {"dream_steps": self.dream_steps, "dream_temperature": self.dream_temperature}
         return {name: value for name, value in said.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class OfficialOptions:
-    """For an official Emu3.5 folder; None leaves a thing as the model has it.
+    """Options for an official Emu3.5 folder; None keeps the model's own value.
 
-    vision: the vision tokenizer's folder, which it needs; precision: of the weights; context: the most tokens of a
+    vision: the vision tokenizer's folder, which is required; precision: of the weights; context: the most tokens of a
     sequence; area: pixels of the picture that a walk begins with, and so of its frames; turns: how turns of an
-    exploration are told apart (emu/prompts.py); text: the text tokenizer's folder, where it is not found; decoder,
-    sampler: how pictures are drawn; devices: how many the model is split over; offload: its layers that
-    stay in the host's memory.
+    exploration are distinguished (emu/prompts.py); text: the text tokenizer's folder, if it is not found; decoder,
+    sampler: how pictures are drawn; devices: how many the model is split over; offload: its layers that stay in main
+    memory.
     """
 
     vision: Path | str | None = None
@@ -46,10 +46,10 @@ class OfficialOptions:
 
     @property
     def given(self) -> tuple[str, ...]:
-        """The names of those that are said."""
+        """The names of those that were given."""
         return tuple(field.name for field in fields(self) if getattr(self, field.name) is not None)
 
     @property
     def preset(self) -> dict[str, Any]:
-        """The fields of the task's preset among them."""
+        """Those of them that are fields of the task's preset."""
         return {name: getattr(self, name) for name in ("area", "turns", "decoder", "sampler") if name in self.given}

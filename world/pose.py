@@ -73,9 +73,9 @@ class Pose:
         return math.degrees(math.asin(max(-1.0, min(1.0, self.rotation[2, 2]))))
 
     def moved(self, motion: Motion) -> Pose:
-        """The pose after `motion`: first the steps along the present heading, on the level, then the turn.
+        """The pose after `motion`: first the translation along the old heading, on the level, then the turn.
 
-        Pitch stays within +-MAX_PITCH_DEG. Collisions are the scene's business, not the pose's.
+        Pitch stays within +-MAX_PITCH_DEG. Collisions are handled by the scene, not here.
         """
         yaw = math.radians(self.yaw_deg)
         x, y, z = self.position

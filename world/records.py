@@ -1,4 +1,4 @@
-"""Actions, motions and poses as rows of a file or a message, and back: the one place where their order is known."""
+"""Actions, motions and poses as rows of a file or a message, and back: the only place that knows their order."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def _is_number(value: object) -> bool:
 
 
 def action_row(action: Action) -> list:
-    """The words, then the motion's row or None for words that move nobody, then the row of the pose that is dreamt at,
-    where one is."""
+    """The words, then the motion's row or None for words without a motion, then the row of the pose of a dream, if
+    it has one."""
     row = [action.text, None if action.motion is None else motion_row(action.motion)]
     return row if action.at is None else [*row, pose_row(action.at)]
 
 
 def action_of(row: Sequence) -> Action:
-    """Raises ValueError or TypeError for what `action_row` did not write."""
+    """The action of a row. Raises ValueError or TypeError for what `action_row` did not write."""
     text, motion, *at = row
     return Action(text, None if motion is None else motion_of(motion), known_pose_of(*at) if at else None)
 
 
 def pose_row(pose: Pose | None) -> list[float]:
-    """Position in metres, then the rotation as a quaternion, w first; seven times NaN for a pose that is not known."""
+    """Position in metres, then the rotation as a quaternion, w first; seven times NaN for an unknown pose."""
     return [float("nan")] * 7 if pose is None else [*pose.position, *pose.wxyz]
 
 
@@ -53,7 +53,7 @@ def pose_of(row: Sequence[float]) -> Pose | None:
 
 
 def known_pose_of(row: Sequence[float]) -> Pose:
-    """What `pose_row` wrote, where no pose is unknown. Raises ValueError for one that is."""
+    """The pose of a row that may not be unknown. Raises ValueError for one that is."""
     pose = pose_of(row)
     if pose is None:
         raise ValueError("a pose of NaN where every pose is known")

@@ -1,6 +1,6 @@
 """One walk through a dream: its pages, its remembered views, its random state. Steps go through the engine.
 
-The session owns its pages and gives them back on close; the tensors behind them belong to the engine's cache.
+The session owns its pages and frees them on close; the tensors behind them belong to the engine's cache.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 REWIND_LIMIT = 120
 STARTS = ("auto", "warp", "frame", "noise")
 DECODERS = ("dida", "autoregressive", "jacobi", "carry")
-NUM_VIEWS = 8  # remembered views carried into a canvas, as in training
+NUM_VIEWS = 8  # remembered views that are carried into a canvas, as in training
 
 
 def view_index(frame_index: int, *, is_ahead: bool = False) -> int:
@@ -44,7 +44,7 @@ def view_index(frame_index: int, *, is_ahead: bool = False) -> int:
 
 @dataclass(frozen=True)
 class Keyframe:
-    """A page of the walk: its number in the cache and in the walk, and the tokens (h, w) int32 that it holds."""
+    """A page of the walk: its number in the cache and in the walk, and its tokens (h, w) int32."""
 
     page: int
     number: int
@@ -53,8 +53,8 @@ class Keyframe:
 
 @dataclass(frozen=True)
 class Moment:
-    """A frame with all that stepping on from it needs: the views remembered by then, and the keyframes that the next
-    step sees, oldest first, with one more for the newest to be committed with what it saw."""
+    """A frame with everything that the next step needs: the views remembered by then, and the keyframes that the
+    step sees, oldest first, with one more to which the newest is to be committed."""
 
     frame: Frame
     keyframes: tuple[Keyframe, ...]
@@ -62,7 +62,7 @@ class Moment:
 
     @property
     def held(self) -> tuple[int, ...]:
-        """The pages that this moment holds, each of them once more."""
+        """The pages of this moment, each with one more reference."""
         return tuple(keyframe.page for keyframe in self.keyframes)
 
 
@@ -93,12 +93,12 @@ class Prepared:
 
 
 class SessionEngine(Protocol):
-    """What steps sessions: an Engine, or an EmuEngine for official checkpoints.
+    """An engine that steps sessions: an Engine, or an EmuEngine for official checkpoints.
 
-    reads_words: whether a world can begin with words, and free words are directions; dreams_anew: whether what nobody
-    has seen is dreamt apart from what has been, so that it can be dreamt otherwise; frame_side: pixels a side of a
-    square frame; rewind_limit: steps that can be undone; num_kept: moments behind the newest that a session keeps;
-    num_pinned: first moments that are never forgotten; saves_changes: whether it writes what has changed in a session.
+    reads_words: whether a world can begin with words, and free words are directions; dreams_anew: whether unseen places
+    are dreamt separately, so that they can be dreamt again; frame_side: pixels a side of a square frame; rewind_limit:
+    steps that can be undone; num_kept: moments before the newest that a session keeps; num_pinned: first moments that
+    are never forgotten; saves_changes: whether it writes what has changed in a session.
     """
 
     reads_words: bool
@@ -136,17 +136,18 @@ class SessionEngine(Protocol):
         seen: np.ndarray | None = None,
         photograph: bool = False,
     ) -> Session:
-        """A walk that begins at a frame or pixels (H, W, 3) uint8, or at words where the engine reads them. Raises
-        ValueError for a beginning that this engine cannot take."""
+        """A walk that begins at a frame or pixels (H, W, 3) uint8, or at words if the engine reads them. Raises
+        ValueError for a beginning that this engine does not support."""
 
     def load_session(self, path: str | Path) -> Session:
-        """Go on from what `Session.save` wrote. Raises SnapshotError for a file that is torn or of other weights."""
+        """Continue from what `Session.save` wrote. Raises SnapshotError for a file that is incomplete or of other
+        weights."""
 
     def save_session(self, session: Session, path: str | Path) -> None:
         """Write a session's complete state. Raises OSError."""
 
     def save_changes(self, session: Session, path: str | Path, before: Session) -> bool:
-        """Write what has changed in a session since `before`, a fork of it, was saved; False where it cannot be.
+        """Write what has changed in a session since `before`, a fork of it, was saved; False if that is impossible.
         Raises OSError."""
 
     def step_many(self, sessions: Sequence[Session], actions: Sequence[Action]) -> list[Frame]:
@@ -156,21 +157,21 @@ class SessionEngine(Protocol):
         """Take a true frame (H, W, 3) uint8 into a session's history instead of dreaming one."""
 
     def settle(self, sessions: Sequence[Session]) -> None:
-        """Write what the newest moment of each session still owes to the cache."""
+        """Write the parts of each session's newest moment that are not in the cache yet."""
 
     def prepare(self, session: Session, action: Action, *, stop: Callable[[], bool] | None = None) -> None:
-        """Dream now what a step by `action` would have to dream first, where anything is dreamt ahead."""
+        """Dream now what a step by `action` would have to dream first, if the engine dreams ahead."""
 
 
 class Session:
-    """An Explorer over a world model. Made by `Engine.session` and `Engine.load_session`, or by an EmuEngine's, whose
-    moments are passages of a conversation (emu/engine.py). is_committed: whether the newest moment is in the cache
-    whole; a step makes it so first.
+    """An Explorer over a world model. Made by `Engine.session` and `Engine.load_session`, or by those of EmuEngine,
+    whose moments are passages of a conversation (emu/engine.py). is_committed: whether the newest moment is completely
+    in the cache; a step does this first.
 
-    start: where canvases begin: carried views ("warp"), the frame before ("frame"), pure noise ("noise"), or "auto":
-    carried views where the action has a motion and the frame a pose, else the frame before. decoder: "dida",
-    "autoregressive" (token by token), "jacobi" (the same tokens, several a pass), or "carry", which shows the carried
-    view with no model: a baseline. is_solid: whether steps end at remembered surfaces (spatial/collision.py), or go
+    start: where canvases begin: carried views ("warp"), the previous frame ("frame"), pure noise ("noise"), or "auto":
+    carried views if the action has a motion and the frame a pose, else the previous frame. decoder: "dida",
+    "autoregressive" (token by token), "jacobi" (the same tokens, several per pass), or "carry", a baseline that shows
+    the carried view without a model. is_solid: whether steps end at remembered surfaces (spatial/collision.py), or go
     wherever the action says.
     """
 
@@ -245,23 +246,23 @@ class Session:
         return self.engine.observe(self, action, pixels, pose)
 
     def walked(self, pose: Pose, motion: Motion) -> Pose:
-        """The pose that a motion leads to from a pose, as far as what has been seen decides it."""
+        """The pose that a motion leads to from a pose, stopped by seen surfaces."""
         if not self.is_solid:
             return pose.moved(motion)
         been = [moment.frame.pose.position[:2] for moment in self._moments if moment.frame.pose is not None]
         return walked(self.memory.surface, pose, motion, been=np.array(been).reshape(-1, 2))
 
     def dream_at(self, pose: Pose) -> Frame:
-        """Have the model dream what nobody has seen from a pose, anywhere: a step of its own, after which the walker
-        stands where it stood, sees what it saw, and `look` knows more. The dream is made by a frame's own camera, held
-        upright there. Raises ActionError where the model dreams nothing apart, LookError for a pose that is none."""
+        """Dream what nobody has seen from a pose, anywhere: a step of its own, after which the walker has not moved
+        and sees what it saw before, and `look` shows more. The dream is made with a frame's own camera, held upright
+        there. Raises ActionError if the model does not dream separately, LookError for an invalid pose."""
         return self.step(dream_at(pose))
 
     def rollout(self, actions: Iterable[Action]) -> Rollout:
         return walk(self, actions)
 
     def fork(self) -> Session:
-        """A second session at the same point; all pages are shared, for a page is never written twice."""
+        """A second session at the same point; all pages are shared, because a page is never written twice."""
         self.settle()
         for page in self._held(self._moments):
             self.engine.cache.pool.share(page)
@@ -289,8 +290,8 @@ class Session:
         return self.frame
 
     def dream_anew(self) -> Frame:
-        """Dream the part that was dreamt last again, from the next seed on: the same memory before it, the same steps
-        since. Raises ValueError where nothing that can be undone was dreamt."""
+        """Dream the last dream again, with the next seed: the same memory before it, the same steps since. Raises
+        ValueError if no dream can be undone."""
         if not self.engine.dreams_anew:
             raise ValueError("this model draws every frame whole and keeps no dream apart: nothing can be dreamt anew")
         newest = self.keyframes[-1].number
@@ -315,20 +316,20 @@ class Session:
         return self.engine.saves_changes
 
     def save_changes(self, path: str | Path, before: Session) -> bool:
-        """Write what has changed since `before`, a fork of this session, was saved, to a file that is loaded after that
-        one's. False, and nothing is written, where the two have nothing in common any more."""
+        """Write what has changed since `before`, a fork of this session, was saved, to a file that is loaded after
+        that one's. Returns False, and writes nothing, if the two have nothing in common any more."""
         return self.engine.save_changes(self, path, before)
 
     def outlook(self) -> Remembered:
-        """What can be looked at from now on, whatever the session does meanwhile; may be asked on any thread. Raises
-        LookError for a world without poses or depth."""
+        """A view into the session as it is now, whatever the session does afterwards; may be asked for on any
+        thread. Raises LookError for a world without poses or depth."""
         moments = tuple(self._moments)
         if self._looker is None:
             self._looker = Looker(self.camera)
         return Remembered(moments[-1].memory, [moment.frame for moment in moments], self._looker)
 
     def look(self, pose: Pose, *, camera: Camera | None = None, ipd_m: float = 0.0) -> Sight:
-        """What memory shows from a pose, with no step and nothing changed; see sight.py for what is in it. camera: the
+        """What memory shows from a pose, without a step or any change; see sight.py for what is in it. camera: the
         frames' own unless another is given; ipd_m: metres between two eyes, 0 for one. Raises LookError for a look
         beyond its limits, or into a world without poses."""
         return self.outlook().look(Gaze(pose, camera or self.camera, ipd_m))
@@ -339,8 +340,8 @@ class Session:
             self.engine.settle([self])
 
     def prepare(self, *, stop: Callable[[], bool] | None = None) -> None:
-        """In idle time: settle, and dream what the same action once more would have to dream. A step that needs it
-        takes it, and comes out as it would have without. stop: asked between the passes, whether to leave it be."""
+        """In idle time: settle, and dream what repeating the last action would have to dream. A step that needs it
+        uses it, with the same result as without. stop: asked between the passes, whether to give up."""
         self.settle()
         action = next((action for action in reversed(self._actions) if action.at is None), None)
         if action is not None and self._prepared is None and not self._is_closed and self.engine.dreams_anew:
@@ -350,7 +351,7 @@ class Session:
         self._prepared = prepared
 
     def take_prepared(self, action: Action) -> Prepared | None:
-        """What was prepared for an action, if anything; its page is the caller's from now on."""
+        """What was prepared for an action, if anything; its page belongs to the caller from now on."""
         prepared = self._prepared
         if prepared is None or prepared.action != action:
             return None
@@ -385,7 +386,7 @@ class Session:
             )
         here, pose = self.frame.pose, None
         if action.motion is None:
-            pose = here  # words that move nobody
+            pose = here  # words without a motion
         elif here is not None and len(self.memory):
             pose = self.walked(here, action.motion)
         if self.start in ("frame", "noise") or action.motion is None or pose is None:
@@ -395,8 +396,8 @@ class Session:
         return Plan(ids, pose, warp(self.memory.choose(pose, NUM_VIEWS), pose, self.camera))
 
     def accept(self, action: Action, frame: Frame, keyframe: Keyframe | None, memory: ViewMemory) -> None:
-        """Go on to a frame with what is remembered by then. keyframe: the one that the step made, if it made one; its
-        words are in its page, its own keys and values follow when it is settled."""
+        """Go on to a frame with what is remembered by then. keyframe: the one that the step made, if it made one;
+        its words are in its page, its own keys and values follow when it is settled."""
         keyframes = self.keyframes
         for page in self._moments[-1].held:
             self.engine.cache.pool.share(page)
@@ -405,17 +406,18 @@ class Session:
             keyframes = keyframes[len(gone) :]
             for old in gone:
                 self.engine.cache.pool.release(old.page)
-        is_committed = keyframe is None and self.is_committed  # what the newest keyframe owes, it still owes
+        # what the newest keyframe still has to write stays to be written
+        is_committed = keyframe is None and self.is_committed
         self.extend(action, Moment(frame, keyframes, memory), is_committed=is_committed)
 
     def remembering(self, frame: Frame, fresh: np.ndarray | None) -> ViewMemory:
         """The memory with a frame's own view. fresh (H, W) bool: what it showed first, None if everything."""
         if frame.pose is None or frame.depth is None:
-            return self.memory.only(())  # where the camera is has become unknown: what was seen cannot be placed
+            return self.memory.only(())  # the camera's pose has become unknown: what was seen cannot be placed
         return self.memory.with_view(view_index(frame.index), View(frame.pixels, frame.depth, frame.pose, fresh))
 
     def extend(self, action: Action, moment: Moment, *, is_committed: bool = False) -> None:
-        """Go on to a moment, whose newest page is mostly not settled yet, and forget what no rewind can reach."""
+        """Go on to a moment, whose newest page is usually not settled yet, and forget what no rewind can reach."""
         self._drop_prepared()
         self._moments.append(moment)
         self._actions.append(action)
@@ -423,17 +425,17 @@ class Session:
         self._forget()
 
     def settled(self, moment: Moment | None = None) -> None:
-        """The newest moment has been committed; moment: what it is then, if that differs."""
+        """The newest moment has been committed; moment: its new form, if that differs."""
         self._moments[-1] = moment or self._moments[-1]
         self._is_committed = True
 
     def resumed(self, moment: Moment) -> None:
-        """Take up a stored moment that is not committed yet."""
+        """Restore a stored moment that is not committed yet."""
         self._moments.append(moment)
         self._is_committed = False
 
     def _forget(self) -> None:
-        """Give back what no rewind can reach and no step will see; how much that is, the engine says."""
+        """Free what no rewind can reach and no step will see; the engine says how much that is."""
         first = self.engine.num_pinned
         excess = max(0, len(self._moments) - 1 - first - self.engine.num_kept)
         self._release(self._moments[first : first + excess])

@@ -1,7 +1,7 @@
-"""A look from anywhere: what is asked, what is seen, and what can be looked at. Numpy only, like frame.py.
+"""A look from any pose: what is asked for, what is seen, and what can be looked at. Numpy only, like frame.py.
 
-A look needs no step and changes nothing. Dreams answer it from memory (spatial/looker.py), true places by drawing
-themselves, walks on a server over the wire.
+A look needs no step and changes nothing. Dreams answer it from memory (spatial/looker.py), true places by rendering,
+walks on a server over the network.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ MAX_PLACE_M = 1e6  # from the world's origin
 
 
 class LookError(ValueError):
-    """A look that cannot be had; the message says why."""
+    """A look that is impossible; the message says why."""
 
 
 @dataclass(frozen=True)
 class Gaze:
-    """From where one looks: a pose in full, roll and any pitch too, the camera of an eye, and how far apart two eyes
-    are in metres, 0 for one. The eyes stand half of that to the left and to the right of the pose, side by side."""
+    """From where one looks: a full pose, with any roll and pitch, the camera of an eye, and the distance between two
+    eyes in metres, 0 for one. One eye is half of that to the left of the pose, the other half of it to the right."""
 
     pose: Pose
     camera: Camera = field(default_factory=Camera)
@@ -49,10 +49,10 @@ class Gaze:
 
 @dataclass(frozen=True)
 class Sight:
-    """What a look shows. The eyes' pictures lie side by side, the left one first: pixels (H, E * W, 3) uint8; depth
+    """What a look shows. The eyes' pictures are side by side, the left one first: pixels (H, E * W, 3) uint8; depth
     (H, E * W) float32 metres along the forward axis; unknown (H, E * W) bool, where nothing is remembered and pixels
-    and depth are filled in from around it, depth 0 where there is nothing around either. index: of the newest frame
-    that it knows."""
+    and depth are filled in from the surroundings, with depth 0 if there are none. index: of the newest frame that it
+    knows."""
 
     gaze: Gaze
     index: int
@@ -61,7 +61,7 @@ class Sight:
     unknown: np.ndarray
 
     def eye(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """One eye's pixels (H, W, 3), depth and unknown (H, W), 0 the left one."""
+        """One eye's pixels (H, W, 3), depth and unknown (H, W); eye 0 is the left one."""
         width = self.gaze.camera.width
         part = np.s_[:, number * width : (number + 1) * width]
         return self.pixels[part], self.depth[part], self.unknown[part]
@@ -69,9 +69,9 @@ class Sight:
 
 @dataclass(frozen=True)
 class Piece:
-    """Some of the surfaces that are remembered, which never changes: points (K, 3) float32 metres in the world's axes
-    (right-handed, +Z up), colours (K, 3) uint8, and triangles (T, 3) uint32 between the points, those of a side that
-    was seen against the clock. number: of 63 bits, the same for the same piece everywhere."""
+    """Some of the remembered surfaces; it never changes: points (K, 3) float32 metres in the world's axes
+    (right-handed, +Z up), colours (K, 3) uint8, and triangles (T, 3) uint32 between the points, counter-clockwise on
+    the side that was seen. number: of 63 bits, the same for the same piece everywhere."""
 
     number: int
     points: np.ndarray
@@ -80,13 +80,13 @@ class Piece:
 
     @property
     def y_up(self) -> np.ndarray:
-        """The points in right-handed axes with +Y up, as glTF, Godot, three.js and OpenXR have them: what lies along
-        the world's +X, +Y, +Z lies along +X, -Z, +Y."""
+        """The points in right-handed axes with +Y up, like glTF, Godot, three.js and OpenXR: the world's +X, +Y, +Z
+        are +X, -Z, +Y there."""
         return self.points[:, [0, 2, 1]] * np.array([1, 1, -1], np.float32)
 
 
 class Outlook(Protocol):
-    """What can be looked at as things stood when it was taken, whatever its explorer does meanwhile; for any thread."""
+    """A view into an explorer as it was when this was taken, whatever the explorer does afterwards; for any thread."""
 
     @property
     def index(self) -> int:
@@ -101,22 +101,22 @@ class Outlook(Protocol):
         """That of the frames."""
 
     def look(self, gaze: Gaze) -> Sight:
-        """What is seen from there. Raises LookError where nothing can be."""
+        """What is seen from there. Raises LookError if that is impossible."""
 
     def pieces(self) -> tuple[int, ...]:
-        """The numbers of all pieces of surface that are remembered, oldest first. A true place remembers nothing: its
-        only piece is what its newest frame shows."""
+        """The numbers of all pieces of surface that are remembered, oldest first. A true place remembers nothing:
+        its only piece is what its newest frame shows."""
 
     def piece(self, number: int, *, stride: int = 1) -> Piece:
-        """One of them, of every `stride`th pixel that it was seen by. Raises LookError where it is none of them."""
+        """One of them, from every `stride`th pixel of its view. Raises LookError if there is no such piece."""
 
 
 @runtime_checkable
 class Looking(Protocol):
-    """An explorer that can be looked into from anywhere."""
+    """An explorer that can be looked into from any pose."""
 
     def outlook(self) -> Outlook:
-        """What can be looked at now; on any thread. Raises LookError where the world has no poses or no depth."""
+        """A view into it as it is now; on any thread. Raises LookError if the world has no poses or no depth."""
 
     def look(self, pose: Pose, *, camera: Camera | None = None, ipd_m: float = 0.0) -> Sight:
         """What is seen from a pose, by the frames' own camera unless another is given."""
@@ -133,8 +133,8 @@ def _check(camera: Camera, ipd_m: float) -> None:
 
 
 def unit(pose: Pose) -> Pose:
-    """The pose with a quaternion of length 1, for clients that compute in fewer digits. Raises LookError for a
-    quaternion that is none of a rotation, and for a place too far off."""
+    """The pose with a quaternion of length 1, for clients that compute with fewer digits. Raises LookError for a
+    quaternion that is no rotation, and for a position too far away."""
     length = math.hypot(*pose.wxyz)
     if not abs(length - 1) < 1e-2:
         raise LookError(f"a quaternion of length {length:g}; wanted one of length 1: w, x, y, z")

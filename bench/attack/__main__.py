@@ -1,8 +1,7 @@
-"""`roam bench attack`: what a server does under load and attack, in figures beside their goals.
+"""`roam bench attack`: a server under load and attack, as figures with goals.
 
-The server runs in a process of its own, as people run it, and attackers in others. Every share of time is taken within
-one run: a walker's figures while it is attacked, beside its own before and after. Ends with an error where a goal is
-missed.
+The server runs in a process of its own, as in real use, and attackers in others. Every ratio is taken within one run: a
+walker's figures during the attack over its own before and after. Ends with an error if a goal is missed.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ def main() -> None:
     for name in wanted.only or known:
         print(f"{name} ...", file=sys.stderr, flush=True)
         measured[name] = known[name]()
-        path = keep({name: measured[name]}, machine, wanted.out)  # it stays, whatever the next part runs into
+        path = keep({name: measured[name]}, machine, wanted.out)  # stored, whatever happens in the next part
     show(measured, machine)
     print(f"kept in {path}")
     missed = sum(not finding.is_met for findings in measured.values() for finding in findings)

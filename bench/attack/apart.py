@@ -1,4 +1,4 @@
-"""Runs an attack in a process of its own, so that what it costs the attacker does not hold up the walkers' clocks."""
+"""Runs an attack in another process, so that the attacker's work does not delay the walkers' clocks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...world.side_by_side.processes import Workers
 
 @dataclass(frozen=True)
 class Done:
-    """What came of work that was done apart, and when it was, on the clock that all processes of a machine share."""
+    """The result of work in another process, and when it ran, on the clock that all processes of a machine share."""
 
     value: Any
     began: float

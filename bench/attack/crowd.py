@@ -19,7 +19,7 @@ LOOK_S = 2.0
 
 
 def measure(*, clients: int, minutes: float) -> list[Finding]:
-    """So many at a time, of whom one leaves in the middle and another comes, some without a word."""
+    """So many at a time: one leaves in the middle and another comes, some without a goodbye."""
     rng, visits = random.Random(5), 0
     present: list[tuple[Client, str]] = []
     times: list[float] = []

@@ -1,7 +1,7 @@
-"""One long walk: what a frame takes of the server's processor, and the server's memory, at its beginning and its end.
+"""One long walk: processor time per frame and the server's memory, at its beginning and its end.
 
-The processor's time holds all that a frame costs, snapshots and commits too, and others on the machine hardly lengthen
-it; the clock's is kept beside it.
+The processor time includes everything that a frame costs, also snapshots and commits, and other programs hardly change
+it; the clock's time is recorded too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from .walkers import KEYS
 
 STEP_FACTOR = 1.25  # a frame of the last third over one of the middle third
 GROWTH_MB = 8.0  # for a thousand frames, in the last two thirds
-ROUTE = [action for action in KEYS for _ in range(5)]  # a walk and not a tremor: most of what it sees is new at first
+# a real walk, not small movements: most of what it sees is new at first
+ROUTE = [action for action in KEYS for _ in range(5)]
 
 
 def measure(*, frames: int, is_truth: bool) -> list[Finding]:

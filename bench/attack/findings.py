@@ -1,4 +1,4 @@
-"""What an attack came to: figures beside their goals, as a table for people and as JSON that is kept."""
+"""The results of an attack: figures with goals, as a table for people and as stored JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # it brings torch, for which every attacker would wait
+if TYPE_CHECKING:  # it imports torch, for which every attacker would wait
     from ..machine import Machine
 
 CAPTION = "processes share the machine: ratios are within one run, quiet before and after beside attacked"
@@ -17,8 +17,8 @@ CAPTION = "processes share the machine: ratios are within one run, quiet before 
 
 @dataclass(frozen=True)
 class Finding:
-    """One figure: what it is of, its value and goal in `unit`, whether that is met; more: what else was seen, for the
-    file alone."""
+    """One figure: what it measures, its value and goal in `unit`, whether the goal is met; more: further
+    observations, only for the file."""
 
     kind: str
     value: float
@@ -49,7 +49,7 @@ def show(parts: dict[str, list[Finding]], machine: Machine) -> None:
 
 
 def keep(measured: dict[str, list[Finding]], machine: Machine, folder: Path) -> Path:
-    """Write these parts among others that were measured on this machine before."""
+    """Store these parts together with others that were measured on this machine before."""
     path = folder / f"attack-{machine.slug}.json"
     parts = json.loads(path.read_text(encoding="utf-8"))["parts"] if path.exists() else {}
     for part, findings in measured.items():

@@ -1,7 +1,7 @@
-"""kill -9 in the middle of walks: how soon after the server is back they go on, and what of them is lost.
+"""kill -9 during walks: how soon they continue after the server is back, and what is lost.
 
-How soon is told in the server's own processor time as well, from where clients may come to the last walk's next frame:
-on a machine of its own that is the wait, whatever else this one is doing.
+The time is also given in the server's own processor time, from when clients may connect to the last walk's next frame:
+on an otherwise idle machine that is the wait.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def measure(*, walkers: int, frames: int, is_truth: bool) -> list[Finding]:
             walk.wait_for(frames, within_s=3600)
         killed = time.monotonic()
         served.kill()
-        time.sleep(0.5)  # what was on its way has come
+        time.sleep(0.5)  # messages in transit have arrived
         before = [len(walk.seen) for walk in walks]
         served.start()
         back, spent_s = time.monotonic(), served.cpu_s

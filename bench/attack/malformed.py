@@ -19,7 +19,7 @@ from .findings import Finding
 from .served import Served, port_of
 from .walkers import Walker, percentile
 
-QUIET_S = 8.0  # of walking before, and as long after
+QUIET_S = 8.0  # seconds of walking before, and as many after
 SETTLED_MB = 8.0  # more than this in memory after than before is not back where it was
 P95_FACTOR = 2.0
 ANSWERED_S = 120.0
@@ -41,7 +41,7 @@ def measure(count: int) -> list[Finding]:
     for level, flood in (("ZMTP", zmtp_flood), ("WebSocket", websocket_flood)):
         with Served(has_page=True) as served:
             target = served.address if flood is zmtp_flood else served.page
-            apart(flood, target, max(1, count // 10), 1)  # what is made at first use is no leak
+            apart(flood, target, max(1, count // 10), 1)  # what is allocated at first use is no leak
             findings += _beside_a_walk(level, served, lambda target=target, flood=flood: apart(flood, target, count, 2))
     return findings
 
@@ -82,7 +82,8 @@ def _beside_a_walk(level: str, served: Served, attack) -> list[Finding]:
 
 
 def zmtp_flood(address: str, count: int, seed: int) -> Tally:
-    """Two in five from a stranger, two from somebody who said hello, and one in five as bytes that are no ZMTP."""
+    """Two in five from a stranger, two from a client that has said hello, and one in five as bytes that are not
+    ZMTP."""
     rng, context = random.Random(seed), zmq.Context()
     stranger, guest = _dealer(context, address), _dealer(context, address)
     guest.send_multipart(p.pack(p.Hello(versions=(1,))))
@@ -156,7 +157,7 @@ def _read(dealer: zmq.Socket) -> int:
 
 
 def _say(port: int, data: bytes, *, patience_s: float = 0.2) -> None:
-    """Send bytes over a connection of their own, and hear what comes until it ends."""
+    """Send bytes over a connection of their own, and read what comes until it ends."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as line:
         line.sendall(data)
         line.shutdown(socket.SHUT_WR)

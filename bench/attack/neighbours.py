@@ -1,4 +1,4 @@
-"""Everything that one guest may do to a server, and what rate a neighbour who walks meanwhile keeps."""
+"""Everything that one guest may do to a server, and the frame rate of a neighbour who walks meanwhile."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def never_reads(address: str, _page: str, seconds: float) -> int:
 
 
 def comes_and_says_nothing(address: str, _page: str, seconds: float) -> int:
-    """Comes, greets or does not, and says nothing more; connects again when it is cut."""
+    """Connects, says hello or not, and sends nothing more; connects again when it is cut."""
     lines = _Lines(port_of(address), 100)
 
     def look() -> None:
@@ -81,7 +81,7 @@ def speaks_a_byte_at_a_time(address: str, page: str, seconds: float) -> int:
 
 
 def hoards_walks(address: str, _page: str, seconds: float) -> int:
-    """Opens walks, as many and as fast as it is let, and drives none."""
+    """Opens walks, as many and as fast as allowed, and drives none."""
     with _client(address) as client:
         return _until(seconds, 0.0, lambda: client.open(seed=1, ahead=0))
 
@@ -108,7 +108,7 @@ def walks_at_1024(address: str, _page: str, seconds: float) -> int:
 
 
 def saves(address: str, _page: str, seconds: float) -> int:
-    """Saves its walk without end, under one name after another."""
+    """Saves its walk repeatedly, under one name after another."""
     with _client(address) as client:
         session = client.open(seed=2)
         for key in KEYS * 4:
@@ -118,7 +118,7 @@ def saves(address: str, _page: str, seconds: float) -> int:
 
 
 def loads(address: str, _page: str, seconds: float) -> int:
-    """Loads one save again and again, and closes what came of it."""
+    """Loads one save again and again, and closes the resulting walk."""
     with _client(address) as client:
         session = client.open(seed=2)
         for key in KEYS * 4:
@@ -228,7 +228,7 @@ DREAM: tuple[Hostile, ...] = (walks, opens, begins_with_picture_bombs, saves, lo
 
 
 def measure(*, seconds: float, is_truth: bool) -> list[Finding]:
-    """Each of them for so long, ROUNDS times, beside a walk that is walked alone as well."""
+    """Each of them for so long, ROUNDS times, beside a walk that is also walked alone."""
     world, findings = ("truth", "dream")[not is_truth], []
     ways = TRUTH if is_truth else DREAM
     for hostile in counted(ways, f"{world}: ways to trouble a neighbour", len(ways)):
@@ -238,9 +238,9 @@ def measure(*, seconds: float, is_truth: bool) -> list[Finding]:
 
 
 def _beside(hostile: Hostile, served: Served, seconds: float, world: str) -> Finding:
-    """What one of them leaves a walker: one walk is walked beside it and then alone, by turns, and the same steps of
-    both are compared. Steps of a dream cost what the place costs that they lead to; those of other walks, or of other
-    parts of one, are no measure."""
+    """The rate that a hostile client leaves a walker: one walk is walked beside it and then alone, in turns, and the
+    same steps of both are compared. The cost of a dream's step depends on the place, so other walks, or other parts
+    of one, cannot be compared."""
     with Walker(served.address) as walker:
         walker.wait_for(WARM)
     rounds: list[tuple[float, float, int]] = []
@@ -275,8 +275,8 @@ def _beside(hostile: Hostile, served: Served, seconds: float, world: str) -> Fin
 
 
 def same_steps(beside: list[Seen], alone: list[Seen], began: float, ended: float) -> tuple[float, float, int]:
-    """The seconds that the steps which were walked in a while took, and those that the same took alone, and how many
-    they are. The last one counts as far as it got: who gets no frame at all has a rate of next to nothing."""
+    """The seconds that the steps of a period took, the seconds that the same steps took alone, and how many they
+    are. The last one counts partly: a walker that gets no frame at all has a rate near zero."""
     times, quiet = [seen.at for seen in beside], [seen.at for seen in alone]
     inside = [k for k in range(1, min(len(times), len(quiet))) if times[k - 1] >= began and times[k] <= ended]
     if not inside:
@@ -288,7 +288,7 @@ def same_steps(beside: list[Seen], alone: list[Seen], began: float, ended: float
 
 
 def _until(seconds: float, pause_s: float, act: Callable[[], object]) -> int:
-    """Act again and again for so long; how often it was done. What is refused is part of the trying."""
+    """Act repeatedly for so long; returns how often. Refusals are part of the attack."""
     end, count = time.monotonic() + seconds, 0
     while time.monotonic() < end:
         try:

@@ -1,4 +1,4 @@
-"""Messages that are wrong in one way or another, at the level of ZMTP and at that of WebSocket, in endless variety."""
+"""Malformed messages of many kinds, at the level of ZMTP and at that of WebSocket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...viewer.wire import protocol as p
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
 JUNK = [None, -1, 2**64 - 1, "x" * 500, b"\xff", [1, [2]], {"a": 1}, 1e308, True, "act", "open", "hello", [], -0.5]
-NEEDED = {  # what messages must say, and something that may stand there
+NEEDED = {  # the types and fields of messages, and valid values for them
     "seq": 7,
     "session": "0123456789abcdef",
     "token": "ab" * 16,
@@ -29,7 +29,7 @@ KEYS = ["type", "seq", "session", "text", "versions", "frames", "v", "name", "to
 
 
 def parts(rng: random.Random) -> list[bytes]:
-    """The parts of a message that no server can use, or, where damage did no harm, can."""
+    """The parts of a message that no server can use or, if the damage did no harm, can."""
     kind = rng.randrange(5)
     if kind == 0:
         return [rng.randbytes(rng.randrange(200)) for _ in range(rng.randrange(1, 4))]
@@ -54,7 +54,7 @@ def _misfilled(rng: random.Random) -> bytes:
         packed = msgpack.packb({"v": 1, "type": kind.TYPE, **header})
         try:
             p.unpack([packed], p.CLIENT_MESSAGES)
-        except p.ProtocolError:  # not every junk is wrong everywhere
+        except p.ProtocolError:  # not every wrong value is wrong everywhere
             return packed
 
 
@@ -65,12 +65,12 @@ def _good(rng: random.Random) -> bytes:
 
 
 def filled(kind: type[p.Message]) -> dict:
-    """A header of that kind as it may be, with everything that it must say."""
+    """A valid header of that type, with all required fields."""
     return {f.name: NEEDED[f.name] if f.default is MISSING else f.default for f in fields(kind)}
 
 
 def zmtp(rng: random.Random) -> bytes:
-    """Bytes that a connection begins with and that are no ZMTP, or no longer."""
+    """Bytes at the start of a connection that are not ZMTP, or stop being so."""
     long = struct.pack(">Q", rng.choice([2**63, 2**40, 9 * 2**20]))
     tails = [
         rng.randbytes(rng.randrange(1, 300)),
@@ -86,17 +86,17 @@ def zmtp(rng: random.Random) -> bytes:
 
 
 def websocket(rng: random.Random) -> bytes:
-    """Bytes that follow the handshake of a WebSocket and are none of its frames, or no message of ours."""
+    """Bytes after the handshake of a WebSocket that are no frames, or no message of ours."""
     return rng.choice(
         [
-            bytes([0x80 | rng.choice([3, 4, 7, 11, 15]), 0x80]) + bytes(4),  # an operation that there is none of
+            bytes([0x80 | rng.choice([3, 4, 7, 11, 15]), 0x80]) + bytes(4),  # an operation that does not exist
             bytes([0xF2, 0x80]) + bytes(4),  # reserved bits
             b"\x82\x05hello",  # not masked
             b"\x82\xff" + struct.pack(">Q", 2**62) + bytes(4),  # too long
             b"\x89\xfe" + struct.pack(">H", 200) + bytes(204),  # a ping of 200 bytes
-            b"\x80\x80" + bytes(4),  # the end of nothing
-            b"\x81\x82" + bytes(4) + b"\xff\xfe",  # text that is no UTF-8
-            b"\x88\x81" + bytes(4) + b"\x01",  # a farewell of one byte
+            b"\x80\x80" + bytes(4),  # the end of a message that has not begun
+            b"\x81\x82" + bytes(4) + b"\xff\xfe",  # text that is not UTF-8
+            b"\x88\x81" + bytes(4) + b"\x01",  # a close frame of one byte
             b"\x81\x85" + bytes(4) + b"hello",  # text where bytes are wanted
             b"\x82\x84" + bytes(4) + b"\xff\xff\xff\xff",  # a header longer than its message
             b"\x82\x80" + bytes(4),  # nothing
@@ -106,7 +106,7 @@ def websocket(rng: random.Random) -> bytes:
 
 
 def handshake(rng: random.Random, host: str) -> bytes:
-    """A request that should have become a WebSocket, and does not."""
+    """A request that should become a WebSocket, and does not."""
     return rng.choice(
         [
             b"GET /ws HTTP/1.1\r\n\r\n",

@@ -1,4 +1,4 @@
-"""A server as people run it, in a process of its own, that can be measured, killed and begun again."""
+"""A server as in real use, in a process of its own, that can be measured, killed and restarted."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Served:
         self.page = found.group(1) if found.groups() else ""
 
     def kill(self) -> None:
-        """End it as a power cut would: without a word to it."""
+        """End it like a power failure, without a warning."""
         self._running.send_signal(signal.SIGKILL)
         self._running.wait()
 
@@ -87,12 +87,12 @@ class Served:
 
     @property
     def memory_mb(self) -> float:
-        """What it has in memory, in MB of 2**20 bytes. Raises ServedError where no /proc tells."""
+        """Its memory, in MB of 2**20 bytes. Raises ServedError if there is no /proc."""
         return _status(self._running.pid, "VmRSS") / 1024
 
     @property
     def cpu_s(self) -> float:
-        """Seconds of a processor that it has had, on all its threads: what others take of the machine is not in it."""
+        """Processor seconds that it has used, on all its threads; other programs do not count."""
         fields = Path(f"/proc/{self._running.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

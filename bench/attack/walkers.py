@@ -1,4 +1,4 @@
-"""Well-behaved clients: they walk as people do, one key after the other, and note how long each frame took."""
+"""Well-behaved clients: they walk like people, one key after the other, and note how long each frame took."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...world.action import parse_action
 
 KEYS = [parse_action(text) for text in ("move forward", "turn left", "move forward", "turn right", "strafe left")]
 TRIES = 5
-FRAMES_PER_S = 30.0  # faster nobody presses keys
+FRAMES_PER_S = 30.0  # nobody presses keys faster
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Seen:
 
 
 class Walker(threading.Thread):
-    """Walks until it is told to stop, and waits out a server that is gone. failure: what ended it early, if any did."""
+    """Walks until it is told to stop, and waits while a server is gone. failure: the error that ended it early, if
+    any."""
 
     def __init__(self, address: str, *, seed: int = 3, per_s: float = FRAMES_PER_S):
         super().__init__(name=f"walker-{seed}", daemon=True)
@@ -37,8 +38,8 @@ class Walker(threading.Thread):
         self.first = self._client.next_frame(self.session).head.index
 
     def _opened(self, seed: int) -> str:
-        """A walk; asked for again if, on a machine that others load, the connection was silent for seconds, or if
-        others at this address have just opened as many as may be."""
+        """A walk; asked for again if the connection was silent for seconds, as on a busy machine, or if others at
+        this address have just opened as many as allowed."""
         for _ in range(TRIES - 1):
             try:
                 return self._client.open(seed=seed, look=Look("jpeg"))
@@ -65,7 +66,7 @@ class Walker(threading.Thread):
                 now = time.monotonic()
                 self.seen.append(Seen(now, (now - began) * 1000, received.head.index))
                 self._ending.wait(began + self._pause_s - now)
-        except Exception as error:  # whoever reads the figures must know that they end here
+        except Exception as error:  # readers of the figures must know that they end here
             self.failure = error
 
     def stop(self) -> None:

@@ -7,4 +7,4 @@ report/      from lines to pages: intervals, tables, pictures, comparisons, the 
 run.py, ask.py, results.py, commands.py     a run, one question, the files of a run, the command line
 """
 
-VERSION = 5  # of tasks and metrics together: numbers of different versions are not compared
+VERSION = 5  # of tasks and metrics together: numbers of different versions cannot be compared

@@ -31,11 +31,11 @@ def run(
     world: Annotated[str, typer.Option(help="doom or doom:FILE.wad; without it, our own scenes.")] = "",
     seeds: Annotated[str, typer.Option(help="Sampling seeds, separated by commas.")] = "0",
     scenes: Annotated[int | None, typer.Option(min=1, help="Fewer or more scenes than the form has.")] = None,
-    processes: Annotated[int | None, typer.Option(min=1, help="Processes; without it, one a core.")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
     note: Annotated[str, typer.Option(help="Who runs it, and why: goes into the report.")] = "",
-    out: Annotated[Path, typer.Option(help="Folder for the results; goes on with what is there.")] = Path("roam-bench"),
+    out: Annotated[Path, typer.Option(help="Folder for the results; continues what is there.")] = Path("roam-bench"),
 ) -> None:
-    """Ask models all questions. Interrupt it whenever; the same command goes on."""
+    """Ask models all questions. It may be interrupted; the same command continues."""
     specs = [spec for part in model for spec in part.split(";")]
     _ask(
         specs,
@@ -54,15 +54,15 @@ def run(
 
 @app.command()
 def release(
-    publish: Annotated[Path, typer.Argument(help="Folder for what is committed: numbers and a few pictures.")],
+    publish: Annotated[Path, typer.Argument(help="Folder for the files to commit: numbers and a few pictures.")],
     model: Annotated[str, typer.Option(help="embedded, or a FOLDER/ of weights.")] = "embedded",
     form: Annotated[str, typer.Option(help="release, full, quick or tiny.")] = "release",
     scenes: Annotated[int | None, typer.Option(min=1, help="Fewer or more scenes than the form has.")] = None,
-    processes: Annotated[int | None, typer.Option(min=1, help="Processes; without it, one a core.")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
     note: Annotated[str, typer.Option(help="Who runs it, and why: goes into the report.")] = "",
-    out: Annotated[Path, typer.Option(help="Folder for the results; goes on with what is there.")] = Path("roam-bench"),
+    out: Annotated[Path, typer.Option(help="Folder for the results; continues what is there.")] = Path("roam-bench"),
 ) -> None:
-    """Ask a model of ours, its rows with a part taken away, its tokenizer and all baselines; report; publish."""
+    """Ask a model of ours, its rows with a part removed, its tokenizer and all baselines; report; publish."""
     from .models.embedded import rows_of
     from .questions.tasks import TASKS
     from .report.page import report as writing
@@ -119,9 +119,9 @@ def report(folder: Folder) -> None:
 @app.command()
 def publish(
     folder: Folder,
-    target: Annotated[Path, typer.Argument(help="Folder for what is committed: numbers and a few pictures.")],
+    target: Annotated[Path, typer.Argument(help="Folder for the files to commit: numbers and a few pictures.")],
 ) -> None:
-    """Lay a run's report out to be committed: report.md, report.json and a few pictures."""
+    """Prepare a run's report for a commit: report.md, report.json and a few pictures."""
     from .report.page import report as writing
     from .report.publish import publish as publishing
 
@@ -132,13 +132,13 @@ def publish(
 @app.command()
 def compare(
     a: Annotated[str, typer.Argument(help="Folder of a run, or FOLDER#MODEL.")],
-    b: Annotated[str, typer.Argument(help="The other, in the same form.")],
+    b: Annotated[str, typer.Argument(help="The other run, in the same form.")],
     metrics: Annotated[
         str, typer.Option(help="Metrics, separated by commas.")
     ] = "haarpsi,psnr,action_strict,registered",
     out: Annotated[Path | None, typer.Option(help="Markdown file to write the table into as well.")] = None,
 ) -> None:
-    """Paired differences, B less A, on the same scenes, paths and seeds."""
+    """Paired differences, B minus A, on the same scenes, paths and seeds."""
     from .report.compare import as_markdown
     from .report.compare import compare as comparing
 
@@ -191,7 +191,7 @@ def questions(
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line; what a person can mend becomes one sentence and exit code 2."""
+    """Run the command line; an error that a person can fix becomes one sentence and exit code 2."""
     try:
         app(args, prog_name="roam bench consistency")
     except (ValueError, OSError, ImportError) as error:

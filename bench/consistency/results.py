@@ -45,7 +45,7 @@ class EpisodeResult:
     error: str = ""
 
     def ranked(self, name: str) -> float | None:
-        """A metric with every failure at its worst; a model that raised is all failure; None where it did not arise."""
+        """A metric with every failure at its worst; a model that raised has only failures; None if it did not apply."""
         if self.error:
             return METRICS[name].worst
         return self.values[name].ranked if name in self.values else None
@@ -72,7 +72,7 @@ class Manifest:
     seeds: tuple[int, ...]
     models: tuple[str, ...]
     asked: dict[str, str]  # the digest of every episode, by its key
-    about: dict[str, dict] = field(default_factory=dict)  # what each model says of itself
+    about: dict[str, dict] = field(default_factory=dict)  # each model's description of itself
     machine: str = ""
     date: str = ""
     note: str = ""  # who ran it, or why

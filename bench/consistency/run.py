@@ -1,7 +1,7 @@
-"""`run`: puts every episode to every model, in processes, and writes a line for each as it comes; safe to interrupt.
+"""`run`: gives every episode to every model, in processes, and writes a line for each as it comes; may be interrupted.
 
-Episodes are shared out to the processes one by one, each with all models that still lack it, so that the truth of an
-episode is drawn once. What is in results.jsonl already is not asked again.
+Episodes are distributed to the processes one by one, each with all models that still lack it, so that the truth of an
+episode is rendered once. What is in results.jsonl already is not asked again.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def two_of(seeds: Sequence[int]) -> Sequence[int]:
 
 
 def _announce(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest, or join it to that of a run which is being gone on with."""
+    """Write the manifest, or merge it with that of a run that is being continued."""
     if (folder / "manifest.json").exists():
         before = read_manifest(folder)
         if (held := _kind(before)) != (wanted := _kind(manifest)):
@@ -176,13 +176,13 @@ def _announce(folder: Path, manifest: Manifest) -> None:
 
 
 def _kind(manifest: Manifest) -> str:
-    """What runs in one folder have in common."""
+    """What the runs in one folder must have in common."""
     world = manifest.world or "our own scenes"
     return f"form '{manifest.form}', split '{manifest.split}', version {manifest.version}, {world}"
 
 
 def _learn(folder: Path, about: dict[str, dict]) -> None:
-    """Write down what models said of themselves, once."""
+    """Record the models' descriptions of themselves, once."""
     manifest = read_manifest(folder)
     if any(manifest.about.get(name) != said for name, said in about.items()):
         write_manifest(folder, replace(manifest, about=manifest.about | about))
@@ -212,11 +212,11 @@ def _one_thread() -> None:
         os.environ[name] = "1"
 
 
-_MODELS: dict[str, WorldModel] = {}  # those that this process has open: weights are read once, not once an episode
+_MODELS: dict[str, WorldModel] = {}  # models that this process has open: weights are read once, not once per episode
 
 
 def results_of(job: Job) -> tuple[list[EpisodeResult], dict[str, dict]]:
-    """One line a model, and what the models say of themselves. A model that raises gives a line with the error in it.
+    """One line per model, and the models' descriptions. A model that raises gives a line with the error in it.
 
     A model that cannot even be opened stops the run: nobody wants a thousand lines of that.
     """
@@ -227,7 +227,7 @@ def results_of(job: Job) -> tuple[list[EpisodeResult], dict[str, dict]]:
         try:
             lines.append(_result(job, spec, _MODELS[spec], truth))
             about[spec] = _MODELS[spec].about
-        except Exception as error:  # a model of anyone's: whatever it raises is its result
+        except Exception as error:  # somebody's model: whatever it raises is its result
             lines.append(replace(blank(spec, job.episode), error=f"{error!r}\n{traceback.format_exc(limit=-3)}"))
     return lines, about
 

@@ -1,8 +1,8 @@
-"""How dreamt views differ from true ones as a distribution, and what they owe to what was seen beside them.
+"""How dreamt views differ from true ones as a distribution, and how well they join what was seen next to them.
 
-Pure functions over arrays. `traits` boils the frames of a walk down to a few numbers each, where nothing had been seen;
-`measure` holds the traits of one row against those of the truth at the same poses. No measure asks for the one true
-scene: nobody can know it. Every ratio is of sums over frames, so that a bare wall divides nothing by nothing.
+Pure functions over arrays. `traits` reduces the frames of a walk to a few numbers each, where nothing had been seen;
+`measure` compares the traits of one row with those of the truth at the same poses. No measure needs the one true scene:
+nobody can know it. Every ratio is of sums over frames, so that a bare wall does not divide nothing by nothing.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import numpy as np
 from ...world.pose import Camera, Pose
 from .recogniser import ABOVE, CELLS, CLASSES, GROUND, SIDE, STRUCTURE, THING, WIDTH, Recogniser, recognise
 
-LEAST, MOST = 0.15, 0.85  # shares of a frame that was never seen, between which it has a border worth judging
-WHOLE = 0.8  # from here on a frame is new as good as whole
+LEAST, MOST = 0.15, 0.85  # shares of unseen pixels between which a frame has a border worth judging
+WHOLE = 0.8  # from here on a frame counts as entirely new
 STRIP = 4  # pixels to each side of a border over which its jump is taken
 BANDS, BESIDE = 8, 16  # of a picture's height; pixels: where colours are compared across a border, palette and horizon
 PROJECTED = 64  # numbers that stand for the layout of a frame's features
 PSNR_CAP, FLOOR = 60.0, 0.01  # dB; a relative error of depth that no walker would notice
 LEAST_SIDE = 0.05  # of a band's pixels, on each side of a border, for its colours to be compared
 NEAR_M, LEAST_PIXELS = 0.1, 64  # metres before a camera, and pixels, from which on depths of two views are compared
-EVEN = 0.05  # of the mean deviation, added to each: features that hardly vary must not count without bound
+EVEN = 0.05  # share of the mean deviation, added to each: features that hardly vary must not count without bound
 DRAWS, FOLDS, RIDGE = 500, 6, 1.0  # of the bootstrap; of the cross-validation; penalty of the classifier's weights
 
 
@@ -103,10 +103,10 @@ def traits(
 
 
 def measure(dream: Traits, truth: Traits, *, least: float = WHOLE) -> dict[str, float | None]:
-    """Every measure of a row, for the same scenes and frames as the truth's; None where the walks do not ask it.
+    """Every measure of a row, for the same scenes and frames as the truth's; None where the walks do not allow it.
 
-    What dreams look like is asked of frames that are new as good as whole, or by `least` of their share; how they join,
-    of those that have a border.
+    The look of dreams is measured on frames that are almost entirely new, or by `least` of their share; joining, on
+    those that have a border.
     """
     ours, true = whole(dream, least), whole(truth, least)
     if not len(true.scene):
@@ -126,7 +126,7 @@ def measure(dream: Traits, truth: Traits, *, least: float = WHOLE) -> dict[str, 
 
 
 def _pieces(classes: np.ndarray, mask: np.ndarray) -> int:
-    """Connected areas of one class (h, w) within a mask: a place has few of them, and strokes of paint have many."""
+    """Connected areas of one class (h, w) within a mask: a real place has few of them, brush strokes have many."""
     return sum(cv2.connectedComponents((mask & (classes == k)).astype(np.uint8))[0] - 1 for k in range(len(CLASSES)))
 
 
@@ -186,9 +186,9 @@ def diversity(dream: Traits, truth: Traits) -> float | None:
 
 
 def kid(dream: Traits, truth: Traits, *, draws: int = DRAWS) -> tuple[float, float | None, float | None]:
-    """Kernel distance of the features (Binkowski et al. 2018): unbiased MMD^2 with the kernel (x.y / d + 1)^3, and its
-    95 % bootstrap interval over scenes. Pairs within a scene are left out of all three terms, for dream and truth share
-    it: the truth against itself is 0 exactly."""
+    """Kernel distance of the features (Binkowski et al. 2018): unbiased MMD^2 with the kernel (x.y / d + 1)^3, and
+    its 95 % bootstrap interval over scenes. Pairs within a scene are left out of all three terms, because dream and
+    truth share it: the truth against itself is exactly 0."""
     kernel = _between(dream, truth)
     once = np.ones(len(kernel))
     value = _pairs(kernel, once)
@@ -204,7 +204,7 @@ def kid(dream: Traits, truth: Traits, *, draws: int = DRAWS) -> tuple[float, flo
 
 
 def kid_of_halves(truth: Traits) -> float | None:
-    """The same between two halves of the true scenes: no dream need come below it. Numbers alternate families, so
+    """The same between two halves of the true scenes: no dream needs to be below it. Numbers alternate families, so
     halves are by number // 2."""
     truth = whole(truth)
     first = truth.scene // 2 % 2 == 0
@@ -219,8 +219,7 @@ def kid_of_halves(truth: Traits) -> float | None:
 
 def auc(dream: Traits, truth: Traits) -> float | None:
     """How well a logistic classifier of the features tells the row from the truth in scenes that it has not learnt
-    from: the share of (dream, truth) pairs that it puts in order, a tie being half. 0.5 is ideal, and the least: what
-    is under it is chance."""
+    from: the share of (dream, truth) pairs that it orders correctly, a tie being half. 0.5 is ideal; less is chance."""
     scenes = np.unique(truth.scene)
     if len(scenes) < 2:
         return None

@@ -1,8 +1,8 @@
 """`roam bench imagine`: what does a walker see where nothing has been seen? Under three minutes on two cores.
 
-One true frame, then half a turn on the spot; the last six of twelve frames show only what was never seen, the first
-four show where it meets what was. Beside the model stand the truth, the truth through the tokenizer, and the rows that
-must lose. With it comes a sheet to look at: no number stands for opening the frames.
+One true frame, then half a turn on the spot; the last six of twelve frames show only unseen places, the first four show
+where they meet seen ones. The other rows are the truth, the truth through the tokenizer, and the rows that must lose. A
+sheet shows the pictures, because no number replaces looking at them.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from .walks import BORDERS, SCORED, TURNS, Outing, half_turn, turn
 CEILING, MODEL, UNTRAINED = "truth through tokenizer", "model", "untrained weights"
 PAINTED = "model, surfaces not continued"
 LASTING = 4  # scenes in which the model turns on through a full circle
-APART = 2  # frames between two views whose depths are held against each other
+APART = 2  # frames between two views whose depths are compared
 SHOWN = (3, 6, 9, 12)  # frames on the sheet
 DRAWN = 12  # scenes on the sheet
-# what the dream has to reach: lowest and highest
+# goals for the dream: lowest and highest
 GOALS: dict[str, tuple[float | None, float | None]] = {
     "sharpness": (0.75, 1.25),
     "things": (0.6, 1.5),
@@ -115,7 +115,7 @@ class Visit:
 
 
 def visit(engine: Engine, number: int, *, split: str, seeds: int, others: dict[str, Engine] | None = None) -> Visit:
-    """Ask every row what lies behind the first view of a scene; others: engines of rows besides the model's."""
+    """Let every row show what is behind the first view of a scene; others: engines of rows besides the model's."""
     outing = half_turn(number, split=split)
     others = others or {}
     names = ("truth", CEILING, MODEL, *others, *WITHOUT_MODEL)
@@ -307,13 +307,13 @@ def _visited(number: int, **how) -> Visit:
 
 
 def _on(outing: Outing) -> list:
-    """The turns that lead on round the circle, until what was dreamt has been looked at again."""
+    """The turns that continue round the circle, until what was dreamt has been looked at again."""
     side = 1 if outing.actions[0].known_motion.yaw_deg > 0 else -1
     return [turn(side)] * (2 * TURNS)
 
 
 def _over(value: float, true: float) -> float:
-    """The dream's disagreement of depth over the truth's, neither taken as less than FLOOR."""
+    """The dream's disagreement of depth over the truth's, both at least FLOOR."""
     return max(value, FLOOR) / max(float(true), FLOOR)
 
 

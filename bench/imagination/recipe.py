@@ -1,8 +1,8 @@
 """Trains the recogniser: `python -m roam.bench.imagination.recipe`. True views of training scenes; one core, minutes.
-With `--seed 1 --first-scene 800000` it trains the one that rewards ask (rewards.py), which judges no benchmark.
+With `--seed 1 --first-scene 800000` it trains the one for rewards (rewards.py), which judges no benchmark.
 
-Every batch is drawn anew from training scenes that the world model's recordings do not use, and thrown away. Chosen on
-nothing: development scenes are looked at once, at the end, for the card.
+Every batch is drawn anew from training scenes that the world model's recordings do not use. Nothing is selected:
+development scenes are evaluated once, at the end, for the card.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ FIRST_SCENE = 700_000  # of the training split
 
 @dataclass(frozen=True)
 class Recipe:
-    """steps of `batch` views, `views` a scene; blurred: the share of views that are softened, by up to `blur` pixels;
-    lr: AdamW's highest, on a cosine; dev_scenes: looked at at the end; first_scene: number of the first training scene.
+    """steps of `batch` views, `views` per scene; blurred: the share of views that are softened, by up to `blur` pixels;
+    lr: AdamW's highest, on a cosine; dev_scenes: evaluated at the end; first_scene: number of the first training scene.
 
-    A soft tree is a tree: how sharp it is, is measured elsewhere, and classes should not measure it again.
+    Blur is for training only: a blurred tree is a tree. Sharpness is measured separately, and classes should not
+    measure it again.
     """
 
     steps: int = 700

@@ -1,6 +1,6 @@
-"""A small U-Net that tells sky, ground, structure and things apart, and whose bottleneck says what a picture is like.
+"""A small U-Net that distinguishes sky, ground, structure and things, and whose bottleneck describes a picture.
 
-It looks at 64x64 pixels. Trained by recipe.py on true views of training scenes alone; knows nothing of models or walks.
+It reads 64x64 pixels. Trained by recipe.py only on true views of training scenes; knows nothing of models or walks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SIDE, CELLS, WIDTH = 64, 8, 128  # pixels a side that it looks at; cells a side 
 CLASSES = ("above", "ground", "structure", "thing")
 ABOVE, GROUND, STRUCTURE, THING = range(4)
 WEIGHTS = Path(__file__).parent / "weights" / "recogniser.safetensors"
-REWARDING = WEIGHTS.with_name("rewarding.safetensors")  # of the one that rewards ask (rewards.py)
+REWARDING = WEIGHTS.with_name("rewarding.safetensors")  # of the one for rewards (rewards.py)
 _HOUSE = 3.0  # metres across: from here on a thing is a building
 _HALL = 2.75  # metres: indoors, what reaches up to here is part of the building, and what starts here is the ceiling
 _BATCH = 64

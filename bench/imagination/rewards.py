@@ -1,10 +1,10 @@
-"""What a dreamt picture is rewarded for: the measures of imagination, one picture at a time, on training scenes.
+"""The reward of a dreamt picture: the measures of imagination, one picture at a time, on training scenes.
 
-Each part is a score of at most 1, and what is true gets the most: a ratio to the truth at the same place counts as far
-as it is off to either side, so that neither blur nor noise is ever more than enough. What judges the benchmark judges
-no reward where another can: classes, doubt, features and the critic are those of a second recogniser, of other weights
-and other training scenes (recogniser.REWARDING). Sharpness, seam, fit and depth need no network, and are the same
-arithmetic as the benchmark's.
+Each part is a score of at most 1, and the truth gets the most: a ratio to the truth at the same place counts by its
+deviation to either side, so that neither blur nor noise gains anything. What judges the benchmark does not judge
+rewards where another can: classes, doubt, features and the critic are those of a second recogniser, with other weights
+and other training scenes (recogniser.REWARDING). Sharpness, seam, fit and depth need no network, and are computed as in
+the benchmark.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from .measures import EVEN, Traits, cleaned, joined, logistic, measure, traits
 from .recogniser import REWARDING, shipped
 from .rows import BLUR, CELL, NOISE
 
-# the parts and what they weigh unless told otherwise
+# the parts and their default weights
 USUAL = {
     "seam": 1.0,
     "fit": 0.5,
     "depth": 0.5,
-    "sharpness": 2.0,  # what keeps blur from paying: it hides seams
+    "sharpness": 2.0,  # keeps blur from paying off, because blur hides seams
     "pieces": 1.0,
     "doubt": 1.0,
     "critic": 2.0,
@@ -41,7 +41,7 @@ USUAL = {
 }
 # what is added to both sides of a ratio: grey levels of colour, of gradients; pieces; nats
 SOFT = {"colour": 3.0, "gradient": 1.0, "pieces": 1.0, "doubt": 0.05}
-FAR_OFF = 6.0  # deviations from the truth's mean, from which on a feature counts no more
+FAR_OFF = 6.0  # deviations from the truth's mean beyond which a feature counts no more
 T = TypeVar("T")
 
 
@@ -80,8 +80,8 @@ class PictureMeasure:
 
     @classmethod
     def fitted(cls, examples: Sequence[tuple[Spot, np.ndarray]]) -> PictureMeasure:
-        """From spots of training scenes and one picture (H, W, 3) uint8 each that the model dreamt there as it was
-        before: the critic learns to tell the truth from those, and from what the truth and they are when damaged."""
+        """Fitted on spots of training scenes and one picture (H, W, 3) uint8 each that the model dreamt there
+        before: the critic learns to tell the truth from those, and from damaged versions of the truth and of them."""
         true, false, layouts = [], [], []
         for number, (spot, dream) in enumerate(examples):
             damages = list(DAMAGES.values())
@@ -112,12 +112,13 @@ class PictureMeasure:
         }
 
     def _belief(self, ours: Traits, true: Traits) -> np.ndarray:
-        """How far the critic takes pictures for true, over how far it takes the truth there; more is no better."""
+        """How true the critic finds pictures, over how true it finds the truth there; more is not better."""
         theirs, own = (self.critic(rows.features.astype(float)) for rows in (true, ours))
         return np.minimum(1.0, own / np.maximum(theirs, 1e-6))
 
     def _diversity(self, rows: Traits) -> np.ndarray:
-        """How far each picture is from the others of its group, over how far two true places are; enough is enough."""
+        """How far each picture is from the others of its group, over the distance of two true places; more is not
+        better."""
         G = len(rows.layout)
         if G < 2:
             return np.ones(G)
@@ -152,8 +153,8 @@ def _agreement(spot: Spot, depth: np.ndarray) -> np.ndarray:
 
 
 def _followed(spot: Spot, pixels: np.ndarray) -> np.ndarray:
-    """How many of the motion's four components a picture shows done as told, by features that it shares with the view
-    before it, whose depth is known; 1 where the true view shares too few with it to tell."""
+    """How many of the motion's four components a picture shows as commanded, by features that it shares with the
+    view before it, whose depth is known; 1 if the true view shares too few with it to tell."""
     before, wanted = _Seen(spot), motion_between(spot.seen.pose, spot.pose)
     shares = []
     for picture in (spot.pixels, *pixels):
@@ -214,7 +215,7 @@ def shuffled(spot: Spot, picture: np.ndarray, seed: int) -> np.ndarray:
     return _pasted(spot, mixed.swapaxes(1, 2).reshape(picture.shape))
 
 
-# none of these may win over what it was made of
+# none of these may earn more than the undamaged picture
 DAMAGES: dict[str, Damage] = {
     "blurred": blurred,
     "noise": noisy,
@@ -225,8 +226,8 @@ DAMAGES: dict[str, Damage] = {
 
 
 def audit(groups: Sequence[tuple[Spot, np.ndarray]]) -> dict[str, float]:
-    """What the benchmark's own measures, with its own recogniser, say of all dreams together, over the truth at the
-    same spots: 1 is ideal, 0.5 of AUC and 0 of KID."""
+    """The benchmark's own measures, with its own recogniser, of all dreams together, over the truth at the same
+    spots: ideal is 1, for AUC 0.5 and for KID 0."""
     ours, true = [], []
     for spot, pixels in groups:
         shown, unseen = np.concatenate([pixels, spot.pixels[None]]), unseen_at(spot)

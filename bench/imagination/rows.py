@@ -1,7 +1,7 @@
-"""Who is asked to imagine: the model, the truth, and rows that are plausible, blurred, noisy or made without a model.
+"""The rows: the model, the truth, and rows that are plausible, blurred, noisy or made without a model.
 
-A row gives the pictures of an outing, and depth where it has any. Rows that are no walkers of their own get what was
-seen for nothing: only the part that was never seen is theirs.
+A row gives the pictures of an outing, and depth if it has it. Rows that do not walk themselves keep the seen part of
+the truth; only the unseen part is theirs.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def noisy(outing: Outing, seed: int) -> Pictures:
 
 
 def shuffled(outing: Outing, seed: int) -> Pictures:
-    """The truth with the cells of each row of cells in another order: every colour, edge and class where it may well
-    be, and nothing whole. What is mud to the eye and right on the mean."""
+    """The truth with the cells of each row of cells in another order: every colour, edge and class at a plausible
+    place, and nothing whole. Meaningless to the eye, and correct on average."""
     rng = np.random.default_rng([outing.number, seed, 9])
     n, H, W, _ = outing.pixels.shape
     cells = outing.pixels.reshape(n, H // CELL, CELL, W // CELL, CELL, 3).transpose(0, 1, 3, 2, 4, 5)
@@ -94,14 +94,14 @@ def nearest_training_view(outing: Outing, seed: int) -> Pictures:
 
 
 def carried(outing: Outing, seed: int) -> Pictures:
-    """No model: what was seen is carried along by its TRUE depth, holes filled with the nearest colour and taken for
-    seen from then on; its own pixels, through no tokenizer. The strongest row without a model."""
+    """No model: what was seen is carried by its TRUE depth, holes filled with the nearest colour and treated as seen
+    from then on; with its own pixels, through no tokenizer. The strongest row without a model."""
     return _carried(outing)
 
 
 def continued_without_model(outing: Outing, seed: int) -> Pictures:
-    """The same, and its walls, floor and ceiling go on as the first view has them, as in a model's dreams: what of them
-    is no model's."""
+    """The same, with its walls, floor and ceiling continued as the first view has them, as in a model's dreams:
+    shows how much of them is not the model's."""
     return _carried(outing, is_continued=True)
 
 

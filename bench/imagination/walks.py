@@ -1,6 +1,6 @@
-"""Where imagination is asked for: walks that show what no true frame had shown, and which pixels those are.
+"""Walks for imagination: they show what no true frame had shown, and these modules say which pixels those are.
 
-What was never seen follows from the truth's geometry and the poses alone; no model has a say in it.
+What was never seen follows from the truth's geometry and the poses alone; no model is involved.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Whole frames against their floor, beside token by token: `roam bench rollout`, or `python -m roam.bench.rollout`.
+"""Times of whole frames and their lower bound, compared with token by token: `roam bench rollout`, or `python -m
+roam.bench.rollout`.
 
 A frame is its denoising steps, the noise between them and the commit pass, through the engine's own passes; on CUDA
-also at the shape of Emu3.5 (34B) with random weights made on the device. Beside a time stands its floor, the larger of
-bytes over bandwidth and operations over throughput, both measured here by a plain copy and a plain product. Correctness
-is checked first. Prints tables and one line of JSON, writes bench/results/rollout-<machine>.json and draws the roofline
-from all such files beside it. `--against DIR` instead walks with another checkout and this one in turns.
+also at the shape of Emu3.5 (34B) with random weights made on the device. Each time is compared with its lower bound,
+the larger of bytes over bandwidth and operations over throughput, both measured here with a plain copy and a plain
+product. Correctness is checked first. Prints tables and one line of JSON, writes bench/results/rollout-<machine>.json
+and draws the roofline from all such files. `--against DIR` instead walks with another checkout and this one in turns.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ def against(other: Path, *, rounds: int = 4, steps: int = 55) -> dict[str, list[
 
 
 def _under_our_name(root: Path, place: Path) -> Path:
-    """Makes `place` a folder in which the checkout at `root` is the package roam; what times it is ours in both."""
+    """Makes `place` a folder in which the checkout at `root` is the package roam; the timing program is ours in both
+    cases."""
     package = place / "roam"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()

@@ -1,4 +1,4 @@
-"""How far the embedded model in one precision is from itself in another."""
+"""How much the embedded model's results in one precision differ from those in another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a level's geometry is compiled: a grid of its lines, rays through it, and the moves of a walker.
+"""The compiled part of a level's geometry: a grid of its lines, rays through it, and the moves of a walker.
 
 A ray crosses the squares of the grid in order. Where it crosses a line, the sector on the near side tells whether it
 met a floor or a ceiling before, and the sector on the far side whether it goes on. Depths are along the camera's
@@ -14,12 +14,12 @@ import numpy as np
 from ...world.compiled import njit
 
 FAR = 100.0
-TALL, STEP_UP = 56 / 32, 24 / 32  # metres that a walker is high, and climbs at once
+TALL, STEP_UP = 56 / 32, 24 / 32  # metres: the height of a walker, and the highest step
 _SKY, _FLOOR, _CEILING, _WALL = 0, 1, 2, 3
 
 
 class Level(NamedTuple):
-    """n lines, m sectors and k solid things as Ground has them, for compiled code."""
+    """n lines, m sectors and k solid things as in Ground, for compiled code."""
 
     ends: np.ndarray
     front: np.ndarray
@@ -84,15 +84,15 @@ def _crosses(ax, ay, bx, by, x, y, size):
 
 @njit(cache=True, inline="always")
 def _touches(ends, x, y, radius):
-    """Whether a line reaches into a walker's square; one that lies along its side does not."""
+    """Whether a line reaches into a walker's square; a line along its side does not."""
     return _crosses(ends[0], ends[1], ends[2], ends[3], x - radius + 1e-7, y - radius + 1e-7, 2 * radius - 2e-7)
 
 
 @njit(cache=True, nogil=True)
 def cast(eye, rotation, focal, level, grid, out_depth, out_ids, out_middle, out_line):
-    """Depth and kind of what every pixel sees: out_depth (H, W) float32; out_ids (H, W) int32, 0 sky, 1 floor,
-    2 ceiling, 3 + the line's number a wall. out_middle (H, W) float32: the depth of the first picture that one can see
-    past, FAR where there is none, and out_line (H, W) int32 its line."""
+    """Depth and kind of what every pixel sees: out_depth (H, W) float32; out_ids (H, W) int32, 0 sky, 1 floor, 2
+    ceiling, 3 + the line's number a wall. out_middle (H, W) float32: the depth of the first see-through picture, FAR
+    where there is none, and out_line (H, W) int32 its line."""
     height, width = out_depth.shape
     for v in range(height):
         y = (v + 0.5 - height / 2) / focal
@@ -107,7 +107,7 @@ def cast(eye, rotation, focal, level, grid, out_depth, out_ids, out_middle, out_
 
 @njit(cache=True, nogil=True)
 def _ray(eye, dx, dy, dz, level, grid):
-    """Depth and kind of what one ray meets, and depth and line of the first picture that one sees past."""
+    """Depth and kind of what one ray meets, and depth and line of the first see-through picture."""
     ex, ey, ez = eye
     first, lines, low, columns, rows, cell = grid
     ends, front, back, floors, ceilings = level.ends, level.front, level.back, level.floors, level.ceilings
@@ -134,7 +134,7 @@ def _ray(eye, dx, dy, dz, level, grid):
             near, beyond = (front[hit], back[hit]) if is_front else (back[hit], front[hit])
             passed = best
             if near < 0:
-                near = beyond  # a line without a side here: seen from outside of the level
+                near = beyond  # a line without a side here: seen from outside the level
             t, kind = _flat(ez, dz, best, floors[near], ceilings[near], is_open[near])
             if kind >= 0:
                 return t, kind, middle, middle_line
@@ -157,7 +157,7 @@ def _ray(eye, dx, dy, dz, level, grid):
 
 @njit(cache=True, nogil=True, inline="always")
 def _crossing(ex, ey, dx, dy, ax, ay, bx, by):
-    """How far along a ray it crosses a line, FAR where it does not, and whether it comes from the line's front, which
+    """How far along a ray it crosses a line, FAR if it does not, and whether it comes from the line's front, which
     is to the right of the way from start to end."""
     lx, ly = bx - ax, by - ay
     across = dx * ly - dy * lx
@@ -172,7 +172,7 @@ def _crossing(ex, ey, dx, dy, ax, ay, bx, by):
 
 @njit(cache=True, nogil=True, inline="always")
 def _flat(ez, dz, until, floor, ceiling, is_sky):
-    """Where a ray meets a sector's floor or ceiling before `until`; a kind of -1 where it does not."""
+    """Where a ray meets a sector's floor or ceiling before `until`; a kind of -1 if it does not."""
     if dz < 0:
         t = (floor - ez) / dz
         if t < until:
@@ -186,10 +186,10 @@ def _flat(ez, dz, until, floor, ceiling, is_sky):
 
 @njit(cache=True, nogil=True)
 def sector_at(x, y, level, grid):
-    """The sector that (x, y) is in, -1 outside: that on the near side of the nearest line along some ray."""
+    """The sector that (x, y) is in, -1 outside: the one on the near side of the nearest line along some ray."""
     first, lines, low, columns, rows, cell = grid
     ends, front, back = level.ends, level.front, level.back
-    dx, dy = 0.8312741, 0.5558467  # along no line that a level editor would draw
+    dx, dy = 0.8312741, 0.5558467  # a direction along which no level editor would draw a line
     column, row = int((x - low[0]) / cell), int((y - low[1]) / cell)
     next_c = (low[0] + (column + 1) * cell - x) / dx
     next_r = (low[1] + (row + 1) * cell - y) / dy
@@ -232,8 +232,8 @@ def feet_at(x, y, radius, level, grid):
 
 @njit(cache=True, nogil=True)
 def can_stand(x, y, feet, radius, level, grid):
-    """Whether a walker with feet at that height can move to (x, y): nothing blocks, no step up is too high, and there
-    is room for the head wherever its square reaches."""
+    """Whether a walker with feet at that height can move to (x, y): nothing blocks, no step up is too high, and
+    there is room for the head wherever its square reaches."""
     first, lines, low, columns, rows, cell = grid
     front, back, floors, ceilings, solids = level.front, level.back, level.floors, level.ceilings, level.solids
     here = sector_at(x, y, level, grid)
@@ -263,11 +263,11 @@ def can_stand(x, y, feet, radius, level, grid):
 
 @njit(cache=True, nogil=True)
 def slide(x, y, feet, to_x, to_y, steps, radius, level, grid):
-    """Where a walker gets to in so many small steps towards a place, sliding along what is in the way: x, y, feet."""
+    """The end of a move towards a place in so many small steps, sliding along obstacles: x, y, feet."""
     dx, dy = (to_x - x) / steps, (to_y - y) / steps
     length = np.sqrt(dx * dx + dy * dy)
     for _ in range(steps):
-        for attempt in range(9):  # straight on, then ever more aslant
+        for attempt in range(9):  # straight ahead, then at larger and larger angles
             turn = (0.0, 0.35, -0.35, 0.7, -0.7, 1.05, -1.05, 1.35, -1.35)[attempt]
             c, s = np.cos(turn), np.sin(turn)
             nx, ny = x + c * (c * dx - s * dy), y + c * (s * dx + c * dy)

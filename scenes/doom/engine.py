@@ -1,8 +1,8 @@
-"""Doom's own engine as a camera: what it draws from any place of a level, with its depth and what its things are.
+"""Doom's own engine as a camera: what it draws from any place of a level, with depth and the things in view.
 
-A process of ViZDoom's holds a level in which nothing moves; its player, who passes through everything, is put where the
-camera is to be. The engine shears pictures for a look up or down and draws no more than 32 degrees up; level.py makes
-a camera's picture of that.
+A process of ViZDoom holds a level in which nothing moves; its player, who passes through everything, is put where the
+camera is to be. The engine shears pictures for a look up or down and draws no more than 32 degrees up; level.py makes a
+camera's picture of that.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .wad import Map, write_wad
 WIDTH, HEIGHT, FOV_DEG = 640, 480, 128
 MOST_UP_DEG, MOST_DOWN_DEG = 32.0, 56.0
 PIP = "pip install 'roam-worlds[doom]'"
-_WAKING = 16  # tics before the engine listens
+_WAKING = 16  # tics until the engine accepts commands
 _WIDENING = 8  # tics in which the view widens to FOV_DEG, seven degrees each
-_SETTLING = 40  # tics, at most, in which the eyes get to their height
+_SETTLING = 40  # tics, at most, until the eyes are at their height
 _HIDDEN = (
     "hud",
     "minimal_hud",
@@ -54,25 +54,25 @@ class Shot:
 
 
 class DoomEngine:
-    """One process of the engine with one level. Raises SceneError where it does not start or ends by itself.
+    """One process of the engine with one level. Raises SceneError if it does not start or ends by itself.
 
-    game: the WAD of the whole game; added: a WAD whose pictures and sounds the level needs besides, or None; fov_deg:
-    how far its pictures see from side to side, at least 90.
+    game: the WAD of the whole game; added: a further WAD with pictures and sounds that the level needs, or None;
+    fov_deg: its pictures' angle across, at least 90.
     """
 
     def __init__(self, level: Map, game: Path, added: Path | None = None, *, fov_deg: int = FOV_DEG):
         self._level, self._game_wad, self._added, self._fov_deg = level, game, added, fov_deg
-        self._game: Any = None  # a DoomGame, of a package that is imported where it is used
+        self._game: Any = None  # a DoomGame, of a package that is imported only when it is used
         self._start()
 
     def shot(self, x: float, y: float, z: float, yaw_deg: float, pitch_deg: float) -> Shot:
-        """What is seen from the whole units nearest to (x, y); z is the height at which the eyes will settle there."""
-        # Doom's angles are whole parts of a turn: what is off by a rounding error would be another of them
+        """What is seen from the whole units nearest to (x, y); z is the height at which the eyes will be there."""
+        # Doom's angles are whole parts of a turn: a rounding error would give another one
         yaw_deg, pitch_deg = round(yaw_deg, 4), round(max(-MOST_DOWN_DEG, min(MOST_UP_DEG, pitch_deg)), 4)
         try:
             return self._shot(x, y, z, yaw_deg, pitch_deg)
         except self._failures():
-            self._start()  # killed from outside: a level that does not move is as good anew
+            self._start()  # killed from outside: a new process is as good, because the level does not move
         try:
             return self._shot(x, y, z, yaw_deg, pitch_deg)
         except self._failures() as error:
@@ -188,7 +188,7 @@ class DoomEngine:
 
 
 def _elsewhere(engine: Path, folder: Path) -> Path:
-    """A command that runs the engine in that folder: it leaves files where it runs."""
+    """A command that runs the engine in that folder, because it leaves files where it runs."""
     command = folder / "engine"
     command.write_text(f'#!/bin/sh\ncd "{folder}" && exec "{engine}" "$@"\n', encoding="utf-8")
     command.chmod(0o700)
@@ -196,7 +196,7 @@ def _elsewhere(engine: Path, folder: Path) -> Path:
 
 
 def import_vizdoom():
-    """The package that holds the engine. Raises SceneError with the pip line where it is missing."""
+    """The package that contains the engine. Raises SceneError with the pip line if it is missing."""
     try:
         import vizdoom
     except (ImportError, OSError) as error:

@@ -1,7 +1,7 @@
-"""A level's walls, floors and ceilings in metres: where a walker can stand and go, as Doom's own rules have it.
+"""A level's walls, floors and ceilings in metres: where a walker can stand and go, by Doom's own rules.
 
 A walker is a square half a metre to each side, as high as Doom's marine, who steps up 24 units and falls any depth.
-Lines are looked up in a grid of squares, and what is compiled lies in cast.py.
+Lines are looked up in a grid of squares; compiled code is in cast.py.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _SUBSTEP = 4 * UNIT
 class Ground:
     """n lines, m sectors, k solid things; metres.
 
-    ends (n, 4): x, y of start and end; front, back (n,) int64: sectors, -1 for none; blocks (n,) bool: nobody passes;
-    middles (n, 2) bool: whether the front and the back side carry a picture that one sees past; floors, ceilings (m,);
-    is_open (m,) bool: under the sky. solids (k, 3): x, y, radius. grid: see cast.grid_of. starts: x, y, yaw in degrees.
+    ends (n, 4): x, y of start and end; front, back (n,) int64: sectors, -1 for none; blocks (n,) bool: nobody can pass;
+    middles (n, 2) bool: whether the front and the back side have a see-through picture; floors, ceilings (m,); is_open
+    (m,) bool: under the sky. solids (k, 3): x, y, radius. grid: see cast.grid_of. starts: x, y, yaw in degrees.
     """
 
     ends: np.ndarray
@@ -60,8 +60,8 @@ class Ground:
         return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
 
     def floor_under(self, x: float, y: float) -> float | None:
-        """The height at which a walker stands at (x, y), on the highest floor that the square touches, or None outside
-        of the level."""
+        """The height at which a walker stands at (x, y), on the highest floor that the square touches, or None
+        outside the level."""
         feet = cast.feet_at(x, y, RADIUS, self.level, self.grid)
         return None if math.isnan(feet) else float(feet)
 
@@ -70,13 +70,14 @@ class Ground:
         return bool(cast.can_stand(x, y, floor, clearance, self.level, self.grid))
 
     def went(self, x: float, y: float, floor: float, to_x: float, to_y: float) -> tuple[float, float, float]:
-        """Where a walker whose feet are at (x, y, floor) gets to on the way to a place: x, y and the floor there."""
+        """Where a walker with feet at (x, y, floor) ends on the way to a place: x, y and the floor there."""
         steps = math.ceil(math.hypot(to_x - x, to_y - y) / _SUBSTEP)
         return cast.slide(x, y, floor, to_x, to_y, steps, RADIUS, self.level, self.grid)
 
     def walked(self, pose: Pose, motion: Motion) -> Pose:
         """The pose that a walker reaches: walls, ledges and solid things stop it, and it slides along walls; it goes
-        up and down with the floor. Looks end at MOST_LOOK_DEG. Raises ActionError for a step longer than LONGEST."""
+        up and down with the floor. Looks are limited to MOST_LOOK_DEG. Raises ActionError for a step longer than
+        LONGEST."""
         there = pose.moved(motion)
         x, y, z = pose.position
         far = math.dist((x, y), there.position[:2])

@@ -1,7 +1,8 @@
 """A level of Doom as a place to walk through: opened by its name, walked in metres, seen through Roam's cameras.
 
-The engine draws; where surfaces are is known from the level's own lines and heights, so that depth is exact where the
-engine's has eight units a level. Doors stand open and monsters have left: a place that is the same whenever one looks.
+The engine draws; the positions of surfaces are computed from the level's own lines and heights, so depth is exact,
+where the engine's has eight units per grey level. Doors are open and monsters are removed: the place is the same
+whenever one looks.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from .wad import Map, read_map, read_wad, stilled
 
 PREFIX = "doom:"  # of the names of levels
 _FOCAL = WIDTH / 2 / np.tan(np.radians(FOV_DEG) / 2)
-_SAMPLES = 3  # a side, of the engine's picture to a pixel
+_SAMPLES = 3  # pixels a side of the engine's picture for one pixel
 _LEVEL = 3.62  # units of a wall's depth to a level of the engine's buffer, at this field of view
-_NEAR_ENOUGH = (0.25, 0.06)  # metres, and of the depth, that a picture may be off the engine's depth before a floor
+# metres, and share of the depth, by which a see-through picture may be off the engine's depth in front of a floor
+_NEAR_ENOUGH = (0.25, 0.06)
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Source:
 class DoomLevel:
     """A level to walk through. Poses are in metres, 32 units each; a walker's eyes are 41 units above the floor.
 
-    name: as it was asked for, "doom:E1M1"; digest: of the level's own data; map: the level as it is walked, with
-    its doors open and its monsters gone.
+    name: as it was asked for, "doom:E1M1"; digest: of the level's own data; map: the level as it is walked, with open
+    doors and without monsters.
     """
 
     def __init__(self, name: str, level: Map, source: Source):
@@ -74,7 +76,7 @@ class DoomLevel:
         return max(map(abs, self.ground.extent))
 
     def standing(self, x: float, y: float, yaw_deg: float) -> Pose | None:
-        """The pose of a walker who stands at (x, y), or None outside of the level."""
+        """The pose of a walker who stands at (x, y), or None outside the level."""
         floor = self.ground.floor_under(x, y)
         return None if floor is None else Pose.at(x, y, floor + EYE, yaw_deg)
 
@@ -120,7 +122,7 @@ class DoomLevel:
             for plane in (shot.depth, shot.labels)
         )
         ahead = _axes(camera, round(pose.pitch_deg, 4))[1]  # metres along the level for one along the camera's axis
-        # a picture that one sees past is there where the engine's own depth, right for walls alone, says so
+        # a see-through picture is there where the engine's own depth, which is right for walls only, says so
         seen = engine_depth * np.float32(_LEVEL * UNIT) / ahead
         off = np.abs(seen - middle)
         is_close = off < _NEAR_ENOUGH[0] + _NEAR_ENOUGH[1] * middle
@@ -131,7 +133,7 @@ class DoomLevel:
         return TrueView(np.ascontiguousarray(pixels), np.minimum(depth, FAR), ids)
 
     def cast(self, pose: Pose, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Depth and ids of the level without its things, and depth and line of the first picture one sees past."""
+        """Depth and ids of the level without its things, and depth and line of the first see-through picture."""
         shape = (camera.height, camera.width)
         depth, middle = np.empty(shape, np.float32), np.empty(shape, np.float32)
         ids, line = np.empty(shape, np.int32), np.empty(shape, np.int32)
@@ -170,7 +172,7 @@ def following(name: str) -> str:
 
 
 def source_of(name: str) -> Source:
-    """Where the level of a name is."""
+    """Where the level of a name comes from."""
     path, _, level = name[len(PREFIX) :].rpartition(":")
     level = level.upper()
     if not level:
@@ -187,13 +189,13 @@ def source_of(name: str) -> Source:
 
 
 def freedoom(level: str) -> Path:
-    """The WAD of Freedoom whose levels are named like that one: the first part has episodes, the second has not."""
+    """The WAD of Freedoom whose levels have names like that: the first part has episodes, the second has not."""
     number = 1 if level[:1] == "E" else 2
     return Path(import_vizdoom().__file__).parent / f"freedoom{number}.wad"
 
 
 def digest_of(level: Map) -> str:
-    """What a level is, whatever it is called: 16 hex digits."""
+    """The digest of a level's data, whatever its name: 16 hex digits."""
     hasher = hashlib.sha256()
     for part in (level.things, level.lines, level.sides, level.vertices, level.sectors):
         hasher.update(part.tobytes())
@@ -201,8 +203,8 @@ def digest_of(level: Map) -> str:
 
 
 def _places(camera: Camera, pose: Pose, shot: Shot, depth: np.ndarray, moved: tuple[float, float, float]):
-    """Where in the engine's picture each pixel of a camera lies: columns and rows (H, W) float32. The engine's picture
-    stands upright, whatever it looks at: it is moved up or down by the tangent of its look.
+    """Where in the engine's picture each pixel of a camera is: columns and rows (H, W) float32. The engine's picture is
+    upright for every look: it is shifted up or down by the tangent of the look.
 
     depth (H, W): metres; moved: how far the camera is from where the engine drew, to the right, ahead and up.
     """

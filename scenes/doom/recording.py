@@ -1,6 +1,6 @@
-"""Which levels belong to training, to choosing and to the final test, and walks through them for recording.
+"""Which levels belong to training, to development and to the final test, and walks through them for recording.
 
-A level's split is decided by what it is, not by what it is called: the same level in two files is in one split.
+A level's split depends on its contents, not on its name: the same level in two files is in one split.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .wad import read_map, read_wad
 SHARES = {"train": 7, "dev": 1, "test": 2}  # of ten
 _SPACING = 1.0  # metres between the places where walks may begin
 _TRIES = 20
-_LEAST_VIEW = 1.2  # metres to half of what is seen where a walk begins
+_LEAST_VIEW = 1.2  # metres: the median depth of the first view is at least this
 
 
 def split_of(digest: str) -> str:
@@ -84,8 +84,8 @@ def rollouts(
 
 
 def reachable(level: DoomLevel, spacing: float = _SPACING) -> np.ndarray:
-    """Places (n, 3), x, y and the height of the eyes, that a walker gets to from where the level begins, through its
-    doors, over its steps and down its ledges; in the order of how far they are on foot."""
+    """Places (n, 3), x, y and the height of the eyes, that a walker can reach from the level's start, through its
+    doors, over its steps and down its ledges; sorted by the distance on foot."""
     ground, (x, y, z) = level.ground, level.spawn_pose.position
     found, waiting = {(0, 0): (x, y, z - EYE)}, deque([(0, 0)])
     while waiting:

@@ -1,6 +1,6 @@
-"""What stands about in Doom's levels, by the numbers of the map format: who is a monster, and what is in the way.
+"""The things in Doom's levels, by the numbers of the map format: which are monsters, and which are obstacles.
 
-Kinds and radii are those that level editors list; what hangs from a ceiling or can be picked up is in nobody's way.
+Kinds and radii are those that level editors list; what hangs from a ceiling or can be picked up is no obstacle.
 """
 
 from __future__ import annotations

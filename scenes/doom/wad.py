@@ -1,4 +1,4 @@
-"""Reads the levels of Doom's WAD files, and writes a level back with its doors open and nothing in it moving.
+"""Reads the levels of Doom's WAD files, and writes a level back with open doors and nothing in it moving.
 
 Only the classic format is read (Doom, Doom 2, Freedoom and most levels made for them). Knows nothing of pictures.
 """
@@ -45,9 +45,9 @@ _KINDS = {
 # a line's special: those that open the sector behind the line, and those that open the sectors with the line's tag
 _DOORS_BEHIND = {1, 26, 27, 28, 31, 32, 33, 34, 117, 118}
 _DOORS_TAGGED = {2, 4, 29, 46, 61, 63, 86, 90, 99, 103, 105, 106, 108, 109, 111, 112, 114, 115, *range(133, 138)}
-_GENERAL_DOORS = range(0x3800, 0x4000)  # Boom's: the last bits say by what, 6 and 7 from the line itself
-_AT_MEDIUM, _IN_COMPANY = 2, 16  # flags of things: there at the usual skill, there for several players only
-_LEDGE = 4  # units that an open door leaves of itself under the ceiling
+_GENERAL_DOORS = range(0x3800, 0x4000)  # Boom's: the last bits say how it is triggered, 6 and 7 from the line itself
+_AT_MEDIUM, _IN_COMPANY = 2, 16  # flags of things: present at the usual skill, present for several players only
+_LEDGE = 4  # units between an open door and the ceiling
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def read_map(wad: Wad, name: str) -> Map:
 
 
 def stilled(level: Map) -> Map:
-    """The level as a place to look at: its doors are open, nothing in it acts, and no monsters are in it."""
+    """The level as a place to look at: its doors are open, nothing in it acts, and it has no monsters."""
     sectors, lines = level.sectors.copy(), level.lines.copy()
     for door in doors(level):
         beside = [level.sectors["ceiling"][s] for s in _neighbours(level, door)]

@@ -36,7 +36,7 @@ class EnvSource:
             yield self._rollout(scene_seed(split, number), frames, camera, walk)
 
     def _rollout(self, seed: int, frames: int, camera: Camera, walk: str) -> Walked:
-        """A random walk of so many frames. Raises SceneError where episodes end before that, again and again."""
+        """A random walk of so many frames. Raises SceneError if episodes repeatedly end before that."""
         rng = np.random.default_rng([seed, WALKS[walk]])
         session = EnvSession(EnvSpec(self.name.removeprefix(PREFIX), seed, self._table), camera=camera)
         try:
@@ -75,7 +75,7 @@ class EnvSource:
 
 
 def _said(word, times: int) -> Action:
-    """A word as an action; several times over, in the words for the whole way."""
+    """A word as an action; repeated words become one sentence for the whole way."""
     if times == 1:
         return Action(word.text, word.motion)
     motion = word.motion.scaled(times)

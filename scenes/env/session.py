@@ -1,7 +1,7 @@
 """A Gymnasium environment with a picture as an Explorer. Words become its actions by a table; depth and pose are shown
-where the environment gives them: in `info` under "depth" and "pose", in a dict of observations, or as Miniworld does.
+if the environment gives them: in `info` under "depth" and "pose", in a dict of observations, or as Miniworld does.
 
-Nothing can be drawn from where the walker is not, so going back is done by beginning again and doing the same.
+Only the walker's own view can be drawn, so going back means to start again and repeat the actions.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class EnvSpec:
 class EnvSession:
     """Walks through one episode of an environment. Frames are the middle square of its pictures, at the camera's size.
 
-    Raises SceneError for an environment that is not there, gives no picture, fails or has ended; what was walked before
-    stays as it was.
+    Raises SceneError for an environment that does not exist, gives no picture, fails or has ended; what was walked
+    before stays as it was.
     """
 
     def __init__(self, spec: EnvSpec, *, camera: Camera | None = None):
@@ -71,7 +71,7 @@ class EnvSession:
         return self._ended
 
     def step(self, action: Action) -> Frame:
-        """Do what the action says, as often as its amount wants, and show what comes of it."""
+        """Do what the action says, as often as its amount requires, and show the result."""
         if self._is_closed:
             raise RuntimeError("this environment is closed; open another")
         word, count = self.words.find(action)
@@ -102,7 +102,8 @@ class EnvSession:
         return self._frame
 
     def save(self, path: str | Path) -> None:
-        """Write environment, seed, words and actions: they rebuild the walk where the environment is the same again."""
+        """Write environment, seed, words and actions: they rebuild the walk if the environment behaves the same
+        again."""
         state = {
             "roam": MARK,
             "format": FORMAT,
@@ -123,7 +124,7 @@ class EnvSession:
 
     def close(self) -> None:
         if not self._is_closed:
-            with contextlib.suppress(Exception):  # whatever a foreign environment does at its end
+            with contextlib.suppress(Exception):  # a foreign environment may do anything at its end
                 self._env.close()
         self._is_closed = True
 
@@ -146,11 +147,11 @@ class EnvSession:
                 "to the next world"
             )
         observation, _reward, ended, *rest = self._asked(lambda: self._env.step(value))
-        self._ended = bool(ended or (len(rest) == 2 and rest[0]))  # old environments tell three things
+        self._ended = bool(ended or (len(rest) == 2 and rest[0]))  # old environments return four values
         return self._seen(observation, rest[-1])
 
     def _asked(self, ask, otherwise=None):
-        """What an environment answers; whatever it raises becomes one sentence."""
+        """An environment's answer; whatever it raises becomes one sentence."""
         try:
             return ask()
         except TypeError as error:
@@ -202,7 +203,7 @@ class EnvSession:
 
 def make_env(name: str, camera: Camera):
     """The environment of a name: one of Gymnasium's registry ("miniworld:MiniWorld-Hallway-v0"), or module:callable.
-    Raises SceneError where it cannot be made."""
+    Raises SceneError if it cannot be made."""
     try:
         import gymnasium
     except ImportError as error:
@@ -210,7 +211,7 @@ def make_env(name: str, camera: Camera):
     sizes = {}
     if "miniworld" in name.lower():
         _without_a_display()
-        name = name if ":" in name else f"miniworld:{name}"  # which registers them
+        name = name if ":" in name else f"miniworld:{name}"  # whose import registers them
         sizes = {"obs_width": camera.width, "obs_height": camera.height}
     try:
         return gymnasium.make(name, render_mode="rgb_array", disable_env_checker=True, **sizes)
@@ -225,7 +226,7 @@ def make_env(name: str, camera: Camera):
 
 
 class _Plain:
-    """An environment of no registry as if it were of one."""
+    """An environment outside the registry, with the same interface."""
 
     def __init__(self, env):
         self.unwrapped, self.action_space = env, env.action_space
@@ -236,8 +237,8 @@ class _Plain:
 
 
 def load_env_session(path: str | Path) -> EnvSession:
-    """Go on from what `EnvSession.save` wrote. Raises SceneError for a torn file, and where the environment does not
-    come to the same picture again."""
+    """Continue from what `EnvSession.save` wrote. Raises SceneError for an incomplete file, and if the environment
+    does not come to the same picture again."""
     try:
         state = json.loads(readable(path).read_text(encoding="utf-8"))
         if state["roam"] != MARK or state["format"] != FORMAT:
@@ -291,7 +292,7 @@ def _miniworld(own, camera: Camera) -> tuple[np.ndarray, np.ndarray, Pose]:
 
 
 def _without_a_display() -> None:
-    """Miniworld draws by pyglet, which has to be told before it is first imported that there may be no display."""
+    """Miniworld draws with pyglet, which must be told before its first import that there may be no display."""
     with contextlib.suppress(ImportError):
         import pyglet
 

@@ -1,6 +1,6 @@
-"""Words and the actions of an environment that they stand for: a small table, given in a file or derived.
+"""The words for an environment's actions: a small table, given in a file or derived.
 
-An entry says what to do once, and, where the environment moves a camera, how far that goes in metres and degrees.
+An entry says what to do once, and, if the environment moves a camera, how far that goes in metres and degrees.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ...world.pose import Motion
 from ..scene import SceneError
 
 MOST_REPEATS = 24  # of one entry in one step
-# what the keys of a viewer say, and what environments without a camera call the same
+# the words of a viewer's keys, and what environments without a camera call the same
 _KEYS = {
     "move forward": ("move up", "up", "forward"),
     "move back": ("move down", "down", "back"),
@@ -30,7 +30,7 @@ _KEYS = {
 
 @dataclass(frozen=True)
 class Word:
-    """A sentence, the value that the environment takes for it, and what that moves the camera by, or None."""
+    """A sentence, the value that the environment takes for it, and the motion of the camera, or None."""
 
     text: str
     value: int | Sequence[float]
@@ -49,11 +49,11 @@ class Table:
 
     @property
     def moving(self) -> tuple[Word, ...]:
-        """The words that move the camera, or all of them where none is known to."""
+        """The words that move the camera, or all of them if none is known to."""
         return tuple(word for word in self.words if word.motion is not None) or self.words
 
     def find(self, action: Action) -> tuple[Word, int]:
-        """The word that an action says or means, and how often to do it. Raises ActionError for one that is none."""
+        """The word that an action says or means, and how often to do it. Raises ActionError if there is none."""
         text = _plain(action.text)
         known = {_plain(word.text): word for word in self.words}
         if text in known:
@@ -66,7 +66,7 @@ class Table:
         raise ActionError(f"'{action.text}' is nothing that can be done here; known: {', '.join(known)}")
 
     def _by_motion(self, motion: Motion) -> tuple[Word, int] | None:
-        """The word that goes the same way, as often as comes nearest to a motion of one kind."""
+        """The word with the same direction, repeated to come nearest to a motion of one kind."""
         parts = {name: amount for name, amount in vars(motion).items() if amount}
         if len(parts) != 1:
             return None
@@ -114,8 +114,8 @@ def read_table(path: str | Path) -> Table:
 
 
 def derived(env) -> Table:
-    """The table that an environment's own names give: of its enumeration of actions, of what it calls them, else their
-    numbers. Raises SceneError where its actions are not numbered."""
+    """The table from an environment's own names: of its enumeration of actions, of what it calls them, else their
+    numbers. Raises SceneError if its actions are not numbered."""
     own = env.unwrapped
     names = _names(own)
     count = getattr(env.action_space, "n", None)
@@ -136,7 +136,7 @@ def _names(own) -> list[str]:
 
 
 def _word(own, name: str, value: int) -> Word:
-    """A word with the motion that Miniworld's parameters have for it; elsewhere nobody knows how far it goes."""
+    """A word with its motion by Miniworld's parameters; for other environments the motion is unknown."""
     held = getattr(getattr(own, "params", None), "params", {})
     if not {"turn_step", "forward_step"} <= set(held):
         return Word(name, value)

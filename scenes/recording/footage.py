@@ -1,9 +1,9 @@
-"""Somebody's own footage: a folder of videos, each with a .jsonl of the same name that says what was done when.
+"""Other people's footage: a folder of videos, each with a .jsonl file of the same name that says what was done when.
 
 A line is one JSON object: "t" in seconds or "frame", when it begins; "words", what was done, or "motion", what it moves
 by until the next line: [forward, right] in metres and [yaw, pitch] in degrees, in one list of four; or both. "pose",
-where wanted: x, y, z in metres, yaw and pitch in degrees, at that time. Lines are in order; what one says holds until
-the next. splits.json, where there is one, names the videos of each split; else what is in a video decides its split.
+optional: x, y, z in metres, yaw and pitch in degrees, at that time. Lines are in order; each holds until the next.
+splits.json, if there is one, names the videos of each split; otherwise a video's contents decide its split.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FIELDS = {"t", "frame", "words", "motion", "pose"}
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a sidecar: from when on, in seconds, what it says, and where the camera was."""
+    """One line of a sidecar file: its start in seconds, its action, and the camera's pose."""
 
     t: float
     words: str | None
@@ -43,7 +43,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Clip:
-    """A video and what its sidecar says: its length in seconds, frames a second, width and height."""
+    """A video and its sidecar file: its length in seconds, frames a second, width and height."""
 
     path: Path
     lines: tuple[Line, ...]
@@ -52,7 +52,7 @@ class Clip:
     size: tuple[int, int]
 
     def action(self, begin: float, end: float) -> Action | None:
-        """What was done from one time to another; None where no line says."""
+        """What was done from one time to another; None if no line says."""
         held = [k for k, line in enumerate(self.lines) if line.t < end - 1e-9]
         if not held:
             return None
@@ -70,7 +70,7 @@ class Clip:
         return None if words is None else Action(words)
 
     def pose(self, t: float, within: float) -> Pose | None:
-        """Where the camera was at a time, by the nearest line that says so."""
+        """The camera's pose at a time, by the nearest line that gives one."""
         told = [line for line in self.lines if line.pose is not None and abs(line.t - t) <= within]
         return min(told, key=lambda line: abs(line.t - t)).pose if told else None
 
@@ -117,8 +117,8 @@ def frames_at(clip: Clip, times: Sequence[float], camera: Camera, fit: str) -> n
 
 
 class FootageSource:
-    """Footage as rollouts: every video is cut into pieces of so many steps, one after the other, where its sidecar says
-    what was done."""
+    """Footage as rollouts: every video is cut into pieces of so many steps, one after the other, where its sidecar
+    says what was done."""
 
     licence = "that of the footage's owner"
 

@@ -1,4 +1,4 @@
-"""What a folder of recordings says of itself, in manifest.json: source, licence, camera, splits, and every file's hash.
+"""The description of a folder of recordings, manifest.json: source, licence, camera, splits, and every file's hash.
 
 A world belongs to one split; a folder in which one would be in two is refused.
 """
@@ -80,7 +80,7 @@ def read_manifest(folder: str | Path) -> Manifest | None:
 
 
 def write_manifest(folder: str | Path, manifest: Manifest) -> None:
-    """Write it, whole or not at all."""
+    """Write it, completely or not at all."""
     path = Path(folder) / NAME
     partial = path.with_suffix(".partial")
     held = {"roam": "recordings", "format": FORMAT, **asdict(manifest)}
@@ -94,8 +94,8 @@ def write_manifest(folder: str | Path, manifest: Manifest) -> None:
 
 
 def begun(folder: str | Path, source, camera: Camera, frames: int, walk: str) -> Manifest:
-    """The manifest to go on with: the folder's, or a new one. Raises SceneError where the folder holds something
-    else than is to be recorded."""
+    """The manifest to continue: the folder's, or a new one. Raises SceneError if the folder holds something else
+    than is to be recorded."""
     wanted = Manifest(
         source.name, source.about, source.licence, (camera.width, camera.height, camera.fov_deg), frames, walk
     )

@@ -1,8 +1,8 @@
-"""Frames that a game sends of itself, one after the other, appended to a folder of recordings.
+"""Frames that a game sends of itself, appended to a folder of recordings.
 
-A rollout is cut into pieces of the folder's length; each is a file of its own as soon as it is whole, so that nothing
-that is whole is ever lost. Pictures of any size become the camera's: their middle is cut out, to the camera's angle,
-which leaves a pinhole camera a pinhole camera.
+A rollout is cut into pieces of the folder's length; each is written as a file as soon as it is complete, so that no
+complete piece is ever lost. Pictures of any size are fitted to the camera: their middle is cut out, at the camera's
+angle, so the result is again a pinhole camera.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ReceivedFolder:
 
     @property
     def num_walks(self) -> int:
-        """Pieces that lie in files."""
+        """Pieces that are stored in files."""
         return sum(note.rollouts for note in self._manifest.files.values())
 
     @property
@@ -65,13 +65,13 @@ class ReceivedFolder:
         return sum((self.folder / name).stat().st_size for name in self._manifest.files)
 
     def held_of(self, sender: str) -> int:
-        """Frames of a sender in pieces that are not whole yet."""
+        """Frames of a sender in pieces that are not complete yet."""
         return sum(len(held) for (name, _), held in self._open.items() if name == sender)
 
     def add(self, sender: str, rollout: int, split: str, world: str, frame: SentFrame) -> int:
-        """Append a frame to one's own rollout; returns the pieces that lie in files. Raises SceneError for a frame that
-        does not go with those before it, for a world of another split, and where a file cannot be written: the piece is
-        lost, and what lies in files stays."""
+        """Append a frame to its sender's rollout; returns the number of pieces in files. Raises SceneError for a
+        frame that does not match those before it, for a world of another split, and if a file cannot be written:
+        then that piece is lost, and what is in files stays."""
         key = (sender, rollout)
         if key not in self._open:
             if sum(name == sender for name, _ in self._open) >= MAX_OPEN:
@@ -95,7 +95,7 @@ class ReceivedFolder:
         return self.num_walks
 
     def end(self, sender: str, rollout: int | None = None) -> int:
-        """End one's rollout, or all of them; returns how many frames were left over, too few for a piece."""
+        """End a sender's rollout, or all of them; returns how many frames were left over, too few for a piece."""
         ended = [key for key in self._open if key[0] == sender and rollout in (None, key[1])]
         left = 0
         for key in ended:
@@ -109,7 +109,7 @@ class ReceivedFolder:
                 raise SceneError(f"{world} is in the split {other} already: a world belongs to one")
 
     def _fitted(self, frame: SentFrame) -> SentFrame:
-        """The frame as the folder's camera takes it."""
+        """The frame fitted to the folder's camera."""
         H, W = frame.pixels.shape[:2]
         focal = W / 2 / np.tan(np.radians(frame.fov_deg) / 2)
         sides = (self.camera.width, self.camera.height)
@@ -146,7 +146,7 @@ class ReceivedFolder:
 
 
 def _unlike(first: SentFrame, frame: SentFrame) -> str:
-    """What a frame has that the rollout's first has not, or the other way round; "" where they are alike."""
+    """What a frame has and the rollout's first has not, or the reverse; "" if they have the same."""
     for name in ("depth", "pose"):
         if (getattr(first, name) is None) != (getattr(frame, name) is None):
             return f"no {name}" if getattr(frame, name) is None else f"a {name}"

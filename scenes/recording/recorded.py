@@ -1,4 +1,4 @@
-"""A recorded rollout as an Explorer: it goes on as it was recorded, whatever it is told, and can be rewound."""
+"""A recorded rollout as an Explorer: it continues as it was recorded, whatever the action, and can be rewound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A walk that was recorded, before it is in a file, and what a source of such walks is."""
+"""A recorded walk before it is written to a file, and the interface of a source of such walks."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Walked:
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What some sources take besides their name. words: the file with an environment's words; fit: how footage becomes
-    a frame, "crop" to its middle or "letterbox" it whole; step_s: seconds of footage from frame to frame."""
+    """Further options of some sources. words: the file with an environment's words; fit: how footage becomes a
+    frame, "crop" to its middle or "letterbox" it whole; step_s: seconds of footage from frame to frame."""
 
     words: str | None = None
     fit: str = "crop"

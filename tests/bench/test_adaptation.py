@@ -1,4 +1,4 @@
-"""The adaptation's table: its goals can be missed, and its quality is counted by walks."""
+"""The table of adaptation: its goals can be missed, and its quality is a count of walks."""
 
 from __future__ import annotations
 

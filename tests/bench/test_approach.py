@@ -1,4 +1,4 @@
-"""What is said of things that come near: each measure sees its damage, and the truth is best."""
+"""The measures of things that come near: each one sees its damage, and the truth scores best."""
 
 import cv2
 import numpy as np

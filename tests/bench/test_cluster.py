@@ -1,24 +1,27 @@
-"""What the bench of a cluster says of killed workers: what had to be made again, and who stood still."""
+"""What the cluster's benchmark says about killed workers: which steps were repeated, and which walkers had to wait."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import pytest
-from roam.bench.cluster import KEYS, RATE_S, Chaos, Walker, beside, silences
+from roam.bench.cluster.__main__ import beside
+from roam.bench.cluster.measure import Chaos, silences
+from roam.bench.cluster.walkers import KEYS, RATE_S, Walker
 
 GOOD = Chaos("truth", 2, 16, 600.0, 19, 150, 0, 3.0, 0.3, 1.2, 4.0, 9000, 16, 16)
 
 
 def walker(frames: list[tuple[float, float]]) -> Walker:
-    """Who has been shown these frames: when the key was pressed, and when the frame came, in seconds."""
+    """A walker that was shown these frames: when the key was pressed and when the frame came, in seconds."""
     pressed, came = zip(*frames, strict=True)
     ms = [1000 * (b - a) for a, b in zip(pressed, came, strict=True)]
     return Walker(None, "walk", 1, done=[KEYS[0]] * len(frames), ms=ms, at=list(came))  # type: ignore[arg-type]
 
 
 def test_frames_that_were_shown_and_made_again_are_told_in_seconds_of_walking():
-    one = walker([(0, 0.5), (1, 1.01), (9, 9.2), (10, 13)])  # the fourth came from a worker that took it up at frame 1
+    # the fourth came from a worker that resumed the walk at frame 1
+    one = walker([(0, 0.5), (1, 1.01), (9, 9.2), (10, 13)])
     one.went_back_to(1)
     assert one.remade == [2]
     assert one.remade_s == [pytest.approx(RATE_S + 0.2)]  # of frames 2 and 3; nobody walked between them
@@ -29,9 +32,9 @@ def test_frames_that_were_shown_and_made_again_are_told_in_seconds_of_walking():
 def test_a_walk_stood_still_from_the_kill_or_from_the_key_that_came_later():
     one = walker([(0, 0.5), (1, 4)])
     one.went_back_to(1)
-    assert silences(one, [0.2, 2.0, 30.0]) == [2.0]  # the key waited when its worker was killed
+    assert silences(one, [0.2, 2.0, 30.0]) == [2.0]  # the key was waiting when its worker was killed
     assert silences(one, [0.7]) == [3.0]  # nobody waited yet
-    assert silences(one, [0.7, 3.0]) == [3.0]  # the one that took it up died as well
+    assert silences(one, [0.7, 3.0]) == [3.0]  # the worker that resumed it died as well
     assert silences(one, [30.0]) == []
 
 

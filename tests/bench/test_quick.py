@@ -1,4 +1,5 @@
-"""The quick benchmark cannot be fooled: its walks are free, its masks know nothing of models, its goals can fail."""
+"""The quick benchmark cannot be fooled: its walks stay in free space, its masks do not depend on models, and its
+goals can fail."""
 
 import numpy as np
 import pytest

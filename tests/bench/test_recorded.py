@@ -1,4 +1,4 @@
-"""How a model reads what was recorded, and goes on with it by a step."""
+"""How a model reads a recording, and continues it by a step."""
 
 from roam.bench import recorded
 from roam.scenes.recorder import record

@@ -32,11 +32,11 @@ MOVED = {
     "generate": "commands.generate",
     "view": "commands.view",
 }
-# what a script is called with, where it asks for more than nothing
+# arguments of a script, where it needs any
 ARGUMENTS = {"big_frames": ["read"], "endless": ["400"], "giant": ["--truth"], "write": ["200"]}
-# lines that end in a traceback because Roam does as it should, or a machine is slow, and what they are taken for
+# lines that end in a traceback because Roam is right or a machine is slow, and what replaces them
 STUMBLES = {
-    # servers are waited for until they are there
+    # wait for servers until they answer
     "common": [
         ('time.sleep(12 if "--truth" not in args else 6)', "answered(port, *args)"),
         ("import contextlib, os,", "from patience import answered; import contextlib, os,"),
@@ -45,7 +45,7 @@ STUMBLES = {
         ("time.sleep(1.5)", "answered(6212), answered(6213)"),
         ("import asyncio, re,", "from patience import answered; import asyncio, re,"),
     ],
-    # words that are refused lead to no frame: there is none whose pose could be looked at, and the next act's has one
+    # refused words lead to no frame, so there is no pose to look at; the next act has one
     "typo": [("lost = not f['pose']", "lost = bool(f) and not f['pose']")],
     # a connection is cut before all of its endless message is sent; of its first one the script expects that
     "endless": [
@@ -54,16 +54,16 @@ STUMBLES = {
         ("import rawzmtp\n", "import rawzmtp; from rawzmtp import sent_until_cut\n"),
     ],
 }
-# what a script gives a server, a browser or a command in seconds
+# how many seconds a script gives a server, a browser or a command
 WAITS = re.compile(r"(sleep\(|timeout=|timeout_s=|patience_s=|'frame'\), )(\d[^().,]*)(?=[),])")
-UNTIMED = {"typo"}  # of those in wire/, which measures nothing by its waiting
+UNTIMED = {"typo"}  # for scripts in wire/ that do not measure by their waiting
 NAME = re.compile(rf"\broam\.viewer\.({'|'.join(MOVED)}) import")
 
 
 def copied(folder: Path, to: Path, *, slow: int = 1) -> Path:
-    """A copy of the scripts that names modules by where they are and does not stumble where a fault is gone.
+    """A copy of the scripts that finds its modules from where it lies, and does not stumble where a fault is gone.
 
-    slow: how many times as long they wait, but for those in wire/ that measure against the clock.
+    slow: how many times as long the copies wait, except those in wire/ that measure against the clock.
     """
     shutil.copytree(folder, to, copy_function=shutil.copyfile)
     for path in to.rglob("*"):
@@ -111,7 +111,7 @@ def run(script: Path, out: Path, limit_s: float) -> tuple[int, str]:
         except subprocess.TimeoutExpired:
             status = 124
         finally:
-            _end_group(process.pid)  # servers that a script which failed has left running
+            _end_group(process.pid)  # servers left running by a script that failed
         process.wait()
         told.seek(0)
         return status, told.read()
@@ -129,11 +129,11 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=900.0, help="seconds for one script, times --slow")
     parser.add_argument("--slow", type=int, default=1, help="how many times as long to wait, on a busy machine")
     order = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what it has begun is ended as well
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # whatever it started is ended as well
     failed = []
     with tempfile.TemporaryDirectory(prefix="roam-cases-") as made:
         folder = copied(order.folder, Path(made) / "scripts", slow=order.slow)
-        Path(made).chmod(0o755)  # one of them becomes somebody else
+        Path(made).chmod(0o755)  # its process id may now belong to another process
         for script in scripts(folder, order.names):
             began = time.monotonic()
             status, told = run(script, Path(made) / "out", order.limit * order.slow)

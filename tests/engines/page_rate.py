@@ -13,8 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from roam.bench.look import load_now
-from roam.bench.machine import RESULTS, Machine
+from roam.bench.machine import RESULTS, Machine, load_average
 from roam.scenes.explorer import SceneSession
 from roam.scenes.splits import make_scene
 from roam.viewer.opening.worlds import OpenRequest, Worlds
@@ -29,7 +28,7 @@ PAUSES_S = (0.05, 0.5, 2.0)  # that a step of the world takes
 
 
 class Paced(SceneSession):
-    """A true scene whose steps take their time."""
+    """A true scene whose steps take a given time."""
 
     pause_s = 0.0
 
@@ -39,7 +38,7 @@ class Paced(SceneSession):
 
 
 class PacedWorlds(Worlds):
-    """Opens them."""
+    """Opens paced scenes."""
 
     models, worlds = ("scene",), ("rooms",)
     fov_deg = Camera().fov_deg
@@ -52,7 +51,7 @@ class PacedWorlds(Worlds):
 
 
 def rates(page: Browser) -> dict:
-    """Frames a second, of the display and of the world, while the viewer turns without end."""
+    """Frames a second, of the display and of the world, while the viewer keeps turning."""
     page.value("setInterval(() => roam.viewer.drag(-2, 0), 50)")
     began, drawn, made = time.monotonic(), page.value("roam.drawn"), page.value("roam.walk.frames")
     page.value(f"new Promise(done => setTimeout(done, {1000 * SECONDS}))")
@@ -94,7 +93,7 @@ def main() -> None:
             )
         )
     machine = Machine.here()
-    result = {"machine": machine.as_dict(), "load": load_now(), "browser": BROWSER, "gl": "software", "rows": rows}
+    result = {"machine": machine.as_dict(), "load": load_average(), "browser": BROWSER, "gl": "software", "rows": rows}
     print(json.dumps(result))
     (RESULTS / f"page-{machine.slug}.json").write_text(json.dumps(result, indent=1) + "\n")
 

@@ -13,7 +13,7 @@ from roam.viewer.xr.wear import Wearer
 
 
 class Watched(Headset):
-    """Keeps what it was shown, and how the head stood."""
+    """Records what it was shown, and the head's pose at that time."""
 
     def __init__(self):
         super().__init__(width=128)

@@ -19,13 +19,14 @@ from triton.backends.compiler import GPUTarget
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 BF16 = torch.bfloat16
-# Bytes a thread may spill. Drawing fills 128 registers at 512 threads to the last: Triton 3.7 fits it, 3.9 puts 56
-# bytes away, once for a whole tile of 128 x 128 products.
+# Bytes a thread may spill. Drawing needs all 128 registers at 512 threads: Triton 3.7 fits it, 3.9 spills 56
+# bytes, once for a whole tile of 128 x 128 products.
 SPILLS = {"_sample_kernel": 64 if triton.__version__ >= "3.8" else 0}
 
 
 class StandInDriver:
-    """Names a target, and devices that differ by target so that no compiled kernel is taken for another's."""
+    """Stands for a driver: names a target, and gives each target its own device so that no compiled kernel is reused
+    for another target."""
 
     def __init__(self, capability):
         self.capability = capability
@@ -80,7 +81,8 @@ def read_build(name, compiled):
 
 
 def check(target, *, products=()):
-    """No spills but those listed, shared memory that the chip has, tensor-core products in the kernels named."""
+    """Check that nothing spills but what is listed, that shared memory fits the chip, and that the kernels named use
+    tensor-core products."""
     largest = {80: 163, 90: 227}[target.capability] * 1024
     assert target.builds
     for build in target.builds:

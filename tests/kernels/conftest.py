@@ -1,4 +1,4 @@
-"""What the kernels' tests share: cases run in a process of their own, and a chi-square test of draws."""
+"""Shared by the kernels' tests: running cases in a process of their own, and a chi-square test of draws."""
 
 import math
 import os
@@ -39,7 +39,7 @@ def follows() -> Callable[[torch.Tensor, torch.Tensor], bool]:
         expected = probabilities.double() * draws.numel()
         seen = torch.bincount(draws.flatten(), minlength=len(expected)).double()
         assert not seen[probabilities == 0].any(), "a code of probability 0 was drawn"
-        rare = expected < 8  # chi-square wants no thin cells: they are counted as one
+        rare = expected < 8  # chi-square needs enough counts in a cell: rare codes are pooled into one
         expected = torch.cat([expected[~rare], expected[rare].sum()[None]])
         seen = torch.cat([seen[~rare], seen[rare].sum()[None]])
         inside = expected > 0

@@ -10,7 +10,7 @@ import os
 import numpy as np
 import pytest
 import torch
-import triton  # before the kernels, which would do without it on a CPU
+import triton  # before the kernels are imported, which would not need Triton on a CPU
 import triton.language as tl
 from roam.kernels import attention, linear, norm, renoise, rope, sample, swiglu
 from roam.kernels import gumbel as noise
@@ -40,7 +40,8 @@ TILES = TilePlan(block_r=64, block_v=256, block_k=64, shares=2, num_warps=4, num
 
 @pytest.fixture(autouse=True)
 def guarded(monkeypatch):
-    """Let torch.empty hand out poisoned memory between guards, and check afterwards that no guard was touched."""
+    """Make torch.empty return poisoned memory between guard bytes, and check afterwards that no guard was
+    overwritten."""
     blocks = []
     empty = torch.empty
 
@@ -69,7 +70,7 @@ def close(actual, expected, tolerance=2e-5):
 
 
 def history(table, lengths, S, Hkv, D):
-    """Pages whose slots past their length are NaN, so that reading one shows."""
+    """Pages whose slots past their length are NaN, so that reading one of them shows in the result."""
     lengths = torch.tensor(lengths, dtype=torch.int32)
     k_pages, v_pages = torch.randn(2, len(lengths), S, Hkv, D)
     for page, length in enumerate(lengths.tolist()):
@@ -311,5 +312,5 @@ def test_rows_are_quantised_to_their_peak(monkeypatch):
 @pytest.mark.parametrize("rows, inputs, outputs", [(1, 256, 33), (19, 128, 64), (70, 64, 40)])
 def test_products_of_packed_weights_are_those_of_the_unpacked(bits, rows, inputs, outputs):
     weight = Packed.of(torch.randn(outputs, inputs) + 0.5, bits)
-    x = torch.randn(rows, 2 * inputs)[:, :inputs]  # lies in wider rows
+    x = torch.randn(rows, 2 * inputs)[:, :inputs]  # a view into wider rows
     close(packed_linear_triton(x, weight), packed_linear_reference(x, weight), 1e-4)

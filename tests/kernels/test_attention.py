@@ -1,4 +1,4 @@
-"""The laws of attention over paged history, on the reference."""
+"""Laws of attention over paged history, tested on the reference."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def fresh(B, N, H=4):
 
 
 def plain_attention(q, k, v, past=((), ()), causal=False):
-    """One sequence, torch's own attention: q (N, H, D); k, v (N, Hkv, D); past two lists of pages."""
+    """One sequence with torch's own attention: q (N, H, D); k, v (N, Hkv, D); past two lists of pages."""
     N, H, _ = q.shape
     keys, values = torch.cat([*past[0], k]), torch.cat([*past[1], v])
     mask = torch.ones(N, len(keys), dtype=torch.bool)

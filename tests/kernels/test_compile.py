@@ -1,6 +1,6 @@
 """The Triton kernels compile for the GPUs that will run them, without spills and with tensor-core products.
 
-Runs compiled.py in a process of its own, since one that has Triton's interpreter on cannot compile.
+Runs compiled.py in a process of its own, because a process that has Triton's interpreter on cannot compile.
 """
 
 import re

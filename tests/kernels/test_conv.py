@@ -1,4 +1,5 @@
-"""Served convolutions: the same in every precision on every CPU, whether it has products of that precision or not."""
+"""Convolutions as served: the same in every precision on every CPU, whether or not it has products in that
+precision."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""RMSNorm, SwiGLU, the nearest code, and which implementation a device takes."""
+"""RMSNorm, SwiGLU, the nearest code, and which implementation each device uses."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def test_swiglu_is_silu_of_the_gate_times_up():
 
 
 @pytest.mark.parametrize("metric", ["dot", "l2"])
-@pytest.mark.parametrize("num_codes", [1, 500, 9000])  # 9000 passes the size of one tile
+@pytest.mark.parametrize("num_codes", [1, 500, 9000])  # 9000 is more than one tile holds
 def test_the_nearest_code_is_the_best_of_all_of_them(metric, num_codes):
     torch.manual_seed(0)
     z, codebook = torch.randn(3, 7, 12), torch.randn(num_codes, 12)

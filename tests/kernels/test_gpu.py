@@ -84,7 +84,7 @@ def test_the_tokens_drawn_are_the_references(options):
     full = dict(temperature=1.0) | options
     expected, sure = head_sample_reference(hidden, weight, seed, positions=positions, **full)
     same = tokens == expected
-    assert same.float().mean() > 0.995  # sums in another order may turn a near-tie
+    assert same.float().mean() > 0.995  # sums in another order may decide a near-tie the other way
     torch.testing.assert_close(confidence[same], sure[same], rtol=1e-2, atol=1e-4)
 
 

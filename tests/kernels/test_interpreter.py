@@ -1,4 +1,4 @@
-"""The Triton kernels equal their references, proved without a GPU: interpreted.py in Triton's interpreter."""
+"""The Triton kernels equal their references; shown without a GPU by running interpreted.py in Triton's interpreter."""
 
 import re
 from pathlib import Path

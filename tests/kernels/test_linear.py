@@ -1,4 +1,4 @@
-"""Fp8 layers and captured steps, as far as a CPU can show them."""
+"""Fp8 layers and captured steps, as far as a CPU can test them."""
 
 import pytest
 import torch

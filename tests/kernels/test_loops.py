@@ -1,4 +1,4 @@
-"""Compiled loops against the references in torch, and the laws that a row's bits depend on that row alone."""
+"""Compiled loops equal the references in torch, and the bits of a row depend on that row alone."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_draws_are_those_of_the_reference(rng):
     heat = torch.linspace(0, 3, 64)
     assert torch.equal(loops.draw_loops(scores, keys, heat), draw_reference(scores, keys, heat))
     assert torch.equal(loops.draw_loops(scores, keys, 0 * heat), scores.argmax(-1))
-    even = torch.zeros(64, 3000)  # where noise alone decides
+    even = torch.zeros(64, 3000)  # where noise alone decides which code is drawn
     assert torch.equal(loops.draw_loops(even, keys, heat + 1), draw_reference(even, keys, heat + 1))
 
 
@@ -79,7 +79,7 @@ def test_what_learns_is_asked_of_torch_and_stays_as_torch_has_it():
     assert x.grad is not None
     with torch.no_grad():
         rms_norm(x, weight, eps=1e-6)
-    weight.untyped_storage().resize_(0)  # as weights in shards are between two steps
+    weight.untyped_storage().resize_(0)  # as sharded weights are between two steps
     with torch.inference_mode():
         assert loops.fits(torch.ones(2), None) and not loops.fits(torch.ones(2).half())
 
@@ -94,7 +94,7 @@ def test_served_heads_draw_by_the_loop(rng, monkeypatch):
 
 
 def test_bf16_is_left_alone_on_a_cpu_without_products_of_it():
-    """oneDNN says of a CPU with AVX-512 alone that it takes bf16: it does, several times slower than float32."""
+    """oneDNN reports that a CPU with AVX-512 alone supports bf16. It does, but several times slower than float32."""
     told = Path("/proc/cpuinfo")
     flags = told.read_text() if told.exists() else ""
     if "avx512f" not in flags:

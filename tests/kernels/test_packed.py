@@ -1,4 +1,4 @@
-"""Weights in 8 and 4 bits, as far as a CPU can show them; the kernel is in interpreted.py and compiled.py."""
+"""Weights in 8 and 4 bits, as far as a CPU can test them; the kernel is tested in interpreted.py and compiled.py."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The metric path and the jumps along it, on the reference; distributions are tested against the exact ones."""
+"""The metric path and the jumps along it, on the reference; distributions are compared with the exact ones."""
 
 import math
 

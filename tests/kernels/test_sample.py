@@ -1,4 +1,4 @@
-"""The laws of sampling from the head, on the reference; its distribution is tested, not only its values."""
+"""Laws of sampling from the head, on the reference; the distribution is tested as well as single values."""
 
 import math
 

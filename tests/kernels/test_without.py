@@ -1,11 +1,11 @@
-"""A dream needs neither Triton nor a second core nor products in half precision, and an older CPU keeps its laws."""
+"""A dream needs no Triton, no second core and no products in half precision, and keeps its laws on an older CPU."""
 
 import os
 import subprocess
 import sys
 
 import pytest
-import roam.kernels.device  # noqa: F401, which says whether it is one of Intel
+import roam.kernels.device  # noqa: F401, sets MKL_CBWR on an Intel CPU
 
 HIDE_TRITON = """
 from importlib.machinery import PathFinder

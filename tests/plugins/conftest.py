@@ -1,4 +1,4 @@
-"""What the plugins' tests share: a server of true scenes, the same walks without it, and a server of fog."""
+"""Shared by the plugins' tests: a server of true scenes, the same walks without a server, and a server of fog."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ cv2.setNumThreads(1)  # tests share the machine
 
 
 class Fog:
-    """An explorer of four by eight grey pixels, which has the depth that it is given, and no pose."""
+    """An explorer of four by eight grey pixels, with the depth that it is given and without a pose."""
 
     def __init__(self, depth: np.ndarray | None):
         self.depth, self.index = depth, 0
@@ -44,7 +44,7 @@ class Fog:
 
 
 class FogWorlds(Worlds):
-    """Opens fogs: "thick" ones without depth, and "thin" ones whose depth is infinite or missing."""
+    """Opens fogs: "thick" without depth, "thin" with infinite or missing depth."""
 
     models, worlds = ("fog",), ("thick", "thin")
 
@@ -58,7 +58,7 @@ class FogWorlds(Worlds):
 
 @pytest.fixture(scope="session")
 def truth():
-    """Walks a test scene without any server; told what to do, it returns the last frame."""
+    """Walks a test scene without a server: called with actions, it returns the last frame."""
 
     def walk(seed: int, *texts: str, family: str | None = None):
         scene = SceneSession(make_scene("test", seed, family))
@@ -67,7 +67,8 @@ def truth():
                 scene.step(part)
         return scene.frame
 
-    walk(6, "move forward")  # compiled here, or the server's first step is silent for longer than clients are patient
+    # compiled here, because the server's first step would otherwise take longer than clients wait
+    walk(6, "move forward")
     return walk
 
 

@@ -1,4 +1,4 @@
-"""Godot's clients in Godot itself, with no screen: the add-on in Godot 4, the one script in Godot 3."""
+"""Godot's clients, run in Godot itself without a screen: the add-on in Godot 4, the single script in Godot 3."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ ROOT = Path(__file__).parents[2]
 OURS = ROOT / "build" / "engines" / "godot4"
 GODOT4 = str(OURS) if OURS.exists() else shutil.which("godot4")
 GODOT3 = shutil.which("godot3-server")
-WALL_M = 1.2  # ahead of where the corridor begins
+WALL_M = 1.2  # metres ahead of the corridor's beginning
 
 four = pytest.mark.skipif(GODOT4 is None, reason="no godot4 here; tests/engines/godot4.sh fetches it")
 three = pytest.mark.skipif(GODOT3 is None, reason="no godot3-server here; make test-engines installs it")
 
 
 class Corridor:
-    """An explorer whose frames show a wall 1.2 m ahead of the beginning, and who may walk through it."""
+    """An explorer whose frames show a wall 1.2 m ahead of the beginning; the explorer may walk through it."""
 
     def __init__(self):
         self.index, self.pose = 0, Pose.at(0, 0, 1.6)
@@ -115,7 +115,7 @@ def test_in_godot_4_a_player_bumps_into_what_was_seen(tmp_path):
     with Server(Corridors(), folder=tmp_path / "walks") as server:
         lines = godot4(server, "--press", "w:3")
     player = next(line for line in lines if line[0] == "player")
-    assert 0.5 < float(player[1]) < WALL_M - 0.1  # a body of 0.2 m; the world itself would have let it through
+    assert 0.5 < float(player[1]) < WALL_M - 0.1  # a body of 0.2 m stops; the world itself would have let it through
     assert int(player[-1]) > 0
 
 

@@ -1,4 +1,4 @@
-"""A true world behind Gymnasium's interface is the world itself: same seed, same words, same frames."""
+"""A true scene behind Gymnasium's interface gives the same frames as the scene itself for the same seed and words."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_what_cannot_be_done_is_refused_in_a_sentence_and_the_walk_goes_on(make)
     with pytest.raises(ActionError, match="unknown verb 'jmp'"):
         env.step("jmp")
     pose = env.unwrapped.walk.frame.pose
-    with pytest.raises(ActionError):  # it was done, and cost pose and memory
+    with pytest.raises(ActionError):  # it was done, and the pose and memory were lost
         env.step("open the door")
     assert env.unwrapped.walk.frame.pose == pose
     with pytest.raises(ValueError, match="wanted 0 to 8 or a sentence"):

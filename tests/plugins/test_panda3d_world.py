@@ -1,4 +1,4 @@
-"""A true world in a Panda3D program, drawn off screen in software: the window shows what the world's camera sees."""
+"""A true scene in a Panda3D program, drawn off screen in software: the window shows what the scene's camera sees."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ core.load_prc_file_data("", f"{SETTINGS}window-type offscreen\nwin-size 128 128\
 
 @pytest.fixture
 def make(monkeypatch):
-    """Makes windows of the program, one at a time as Panda wants it, and takes the last one down."""
+    """Makes windows of the program, one at a time as Panda requires, and closes the last one."""
     monkeypatch.syspath_prepend(FOLDER)
     made = []
 
@@ -51,7 +51,7 @@ def until(window, is_so, seconds=60):
     while not is_so():
         assert time.monotonic() < end, window.error
         window.task_mgr.step()
-        time.sleep(0.01)  # drawing in software without a pause would keep the server from answering
+        time.sleep(0.01)  # drawing in software without a pause would leave the server no time to answer
 
 
 def do(window, *texts):
@@ -69,7 +69,7 @@ def seen(window) -> np.ndarray:
 
 
 def error(a, b) -> float:
-    """The mean difference of two pictures, in the middle, where leaning uncovers no border; grey levels of 256."""
+    """The mean difference of two pictures, in grey levels of 256, in the middle, where leaning uncovers no border."""
     return np.abs(a.astype(int) - b.astype(int))[16:-16, 16:-16].mean()
 
 
@@ -145,7 +145,7 @@ def test_a_window_that_closes_ends_its_walk(server, make):
         end = time.monotonic() + 60
         while client.stats().clients > 1 and time.monotonic() < end:
             time.sleep(0.05)
-        assert client.stats().clients == 1  # it has hung up
+        assert client.stats().clients == 1  # it has closed the connection
     assert window.render.find("**/roam-eye").is_empty()
 
 

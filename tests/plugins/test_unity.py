@@ -1,4 +1,4 @@
-"""Unity's package without Unity: its core walks under mono, its components compile against stubs of UnityEngine."""
+"""Unity's package without Unity: its core walks under mono, and its components compile against stubs of UnityEngine."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def compile(target: Path, *sources: Path, links: tuple[Path, ...] = (), kind: st
 
 @pytest.fixture(scope="module")
 def core(tmp_path_factory) -> Path:
-    """The core alone, which must not know Unity."""
+    """The core alone, which must not depend on Unity."""
     return compile(tmp_path_factory.mktemp("unity") / "core.dll", *(FOLDER / "Runtime" / "Core").glob("*.cs"))
 
 

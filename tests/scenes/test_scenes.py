@@ -1,4 +1,4 @@
-"""The ground-truth world: what is drawn is what is there, walls stop walkers, and splits never meet."""
+"""True scenes: the picture shows what is there, walls stop walkers, and splits never share a scene."""
 
 import json
 import weakref
@@ -144,14 +144,14 @@ def test_a_save_tells_where_the_walk_stands_and_the_actions_where_it_was(tmp_pat
     walked = []
     monkeypatch.setattr(Scene, "walked", lambda *told, walked_=Scene.walked: walked.append(1) or walked_(*told))
     loaded = load_scene_session(tmp_path / "walk.json")
-    assert loaded.frame.digest == shown[-1] and not walked  # a long walk is there at once
+    assert loaded.frame.digest == shown[-1] and not walked  # a long walk reaches its end at once
     assert [loaded.step(walk[0]).digest, loaded.rewind(1).digest] == [session.step(walk[0]).digest, shown[-1]]
     twin = loaded.fork()
     assert [loaded.rewind(1).digest for _ in walk] == shown[-2::-1]
     assert (twin.rewind(4).digest, twin.rewind(4).digest, twin.rewind(0).digest) == (shown[5], shown[1], shown[1])
     twin.save(tmp_path / "walk.json")
     old = {k: v for k, v in json.loads((tmp_path / "walk.json").read_text()).items() if k not in ("pose", "sum")}
-    (tmp_path / "walk.json").write_text(json.dumps(old))  # as they once were
+    (tmp_path / "walk.json").write_text(json.dumps(old))  # as they used to be
     assert load_scene_session(tmp_path / "walk.json").rewind(1).digest == shown[0]
 
 

@@ -1,4 +1,4 @@
-"""A headless Chromium for tests of pages, where there is one. Knows no page of ours."""
+"""A headless Chromium for tests of pages, where one is installed. Knows nothing of our page."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Browser:
                 return answer["result"]
 
     def value(self, expression: str):
-        """What an expression is in the page; what it promises, once that is kept."""
+        """The value of an expression in the page; a promise is waited for."""
         wanted = {"expression": expression, "returnByValue": True, "awaitPromise": True}
         return self.command("Runtime.evaluate", **wanted)["result"].get("value")
 
@@ -62,7 +62,7 @@ class Browser:
         self.command("Input.dispatchKeyEvent", type="keyDown" if is_down else "keyUp", code=code, key=code)
 
     def drawn(self, canvas: str) -> np.ndarray:
-        """What the canvas of that id has drawn last, (H, W, 3) uint8."""
+        """What the canvas with that id last drew, (H, W, 3) uint8."""
         take = (
             f"requestAnimationFrame(() => done(document.getElementById('{canvas}').toDataURL()))"  # before it is shown
         )

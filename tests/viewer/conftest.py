@@ -1,4 +1,4 @@
-"""What the tests of viewers share: SDL without a screen, players in a true scene, and the command line in-process."""
+"""Shared by the viewers' tests: SDL without a screen, players in a true scene, and the command line in this process."""
 
 import os
 
@@ -22,7 +22,7 @@ def player(tmp_path):
 def roam(tmp_path, monkeypatch, capsys):
     """Runs a command line in an empty folder with no display; returns (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("roam.viewer.play.progress.FIRST_S", 1e6)  # a busy machine's waits are not what is tested
+    monkeypatch.setattr("roam.viewer.play.progress.FIRST_S", 1e6)  # do not fail on the delays of a busy machine
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
 

@@ -1,4 +1,4 @@
-"""A tiny random world model: every law of sessions must hold for any weights."""
+"""A tiny random world model: the laws of sessions must hold for any weights."""
 
 from dataclasses import replace
 
@@ -14,7 +14,16 @@ from roam.world.tokens.painter import Painter, PainterConfig
 from roam.world.tokens.text import TextTokenizer
 from roam.world.tokens.vision import VisionConfig, VisionTokenizer
 from roam.world.tokens.vocabulary import Vocabulary
+from roam.world.training.run import Run
 from roam.world.transformer.model import Transformer
+
+
+@pytest.fixture(scope="module", autouse=True)
+def blank_curves():
+    """Training runs leave an empty curve, because drawing costs more than their few steps (test_run.py draws one)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "draw", lambda run, *_columns: (run.folder / "curve.png").touch())
+        yield
 
 
 def tiny_checkpoint(window: int = 3) -> Checkpoint:
@@ -27,16 +36,16 @@ def tiny_checkpoint(window: int = 3) -> Checkpoint:
             vocabulary.size, 32, 48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8
         )
     )
-    for weight in vision.parameters():  # at its own start it shows one grey; the laws want pictures that differ
+    for weight in vision.parameters():  # untrained it shows one grey; the laws need pictures that differ
         weight.data.add_(torch.randn_like(weight) * 0.2)
     depth = DepthRefiner(DepthConfig(widths=(8, 8, 12), heads=2))
-    torch.nn.init.normal_(depth.out.weight, std=0.1)  # at its own start it changes nothing
+    torch.nn.init.normal_(depth.out.weight, std=0.1)  # untrained it changes nothing
     layout = LayoutConfig(grid=vision.config.grid, window=window)
     return Checkpoint(model, vision, text, vocabulary, layout, DidaConfig(), depth=depth)
 
 
 def dreaming_checkpoint() -> Checkpoint:
-    """The same with a painter, which makes something of every input."""
+    """The same with a painter, which changes every input."""
     tiny = tiny_checkpoint()
     painter = Painter(PainterConfig(widths=(8, 8, 12), heads=2))
     for weight in painter.parameters():

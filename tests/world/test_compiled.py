@@ -1,4 +1,4 @@
-"""Compiled code finds a folder wherever this runs: beside the sources, at home, or among temporary files."""
+"""Compiled code finds a folder on every machine: beside the sources, in the home folder, or among temporary files."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from roam.world import compiled
 
 @pytest.fixture
 def nowhere(monkeypatch, tmp_path):
-    """Sources and home that cannot be written, as in a container; temporary files go to tmp_path."""
+    """Neither the sources nor the home folder can be written, as in a container; temporary files go to tmp_path."""
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
     monkeypatch.setattr(compiled.os, "access", lambda folder, mode: False)
     monkeypatch.setattr(compiled.tempfile, "tempdir", str(tmp_path))
@@ -55,7 +55,7 @@ assert twice.twice(21) == 42
 
 @pytest.fixture
 def cached(tmp_path):
-    """Runs a program in a process of its own that compiles a function and keeps it; kept: the files."""
+    """Runs a program in a process of its own that compiles a function and caches it; kept: the cached files."""
     (tmp_path / "twice.py").write_text(
         "from roam.world.compiled import njit\n@njit(cache=True)\ndef twice(x):\n    return 2 * x\n"
     )
@@ -95,7 +95,7 @@ def test_compiled_code_that_the_disk_has_damaged_is_compiled_anew(cached):
     for said in ("compiled anew", ""):
         done = cached()
         assert done.returncode == 0 and said in done.stderr, done.stderr
-    assert done.stderr == ""  # it was kept again
+    assert done.stderr == ""  # it was cached again
 
 
 @pytest.mark.skipif(os.name != "posix", reason="HOME")

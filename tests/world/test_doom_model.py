@@ -1,4 +1,4 @@
-"""The model of Doom's levels that ships: called by its name, and it dreams what such levels look like."""
+"""The shipped model of Doom's levels: it is called by its name, and dreams what such levels look like."""
 
 import pytest
 from roam.scenes.explorer import SceneSession
@@ -20,7 +20,7 @@ def test_it_is_called_by_its_name_and_has_weights_of_its_own(tmp_path, monkeypat
 
 
 def test_behind_the_first_view_of_a_dungeon_it_dreams_a_dark_place_and_no_sky():
-    """E2M6 is of the levels that no training has seen. The embedded model dreams a lawn and a blue sky there."""
+    """E2M6 is one of the levels that training did not see. The embedded model dreams a lawn and a blue sky there."""
     pytest.importorskip("vizdoom", reason="levels of Doom need ViZDoom: pip install vizdoom")
     level = open_place("doom:E2M6")
     try:

@@ -1,5 +1,5 @@
-"""The laws of dreaming: what nobody has seen is drawn by the seed and by nothing else, and is then remembered like all
-that was seen. In float32, a tiny random model, bit for bit."""
+"""The laws of dreaming: what nobody has seen is drawn by the seed alone, and is then remembered like everything that
+was seen. In float32, with a tiny random model, bit for bit."""
 
 import math
 
@@ -31,7 +31,7 @@ def engine(dreaming_folder):
 
 @pytest.fixture
 def asked(engine, monkeypatch):
-    """The dreams that the engine is asked for, as it is asked for them."""
+    """The dreams that the engine is asked for, in order."""
     dreams, dream = [], engine.dreamer.dream
 
     def note(those, **options):
@@ -47,7 +47,7 @@ def digests(session, actions=WALK):
 
 
 def keys(session):
-    """Every key and value that the next step may read."""
+    """Every key and value that the next step can read."""
     session.settle()
     cache, pages = session.engine.cache, torch.tensor(session.history())
     lengths = cache.lengths[pages].tolist()
@@ -68,7 +68,7 @@ def test_a_dream_goes_on_the_same_after_save_and_load_fork_and_rewind(engine, dr
         tmp_path / "walk"
     )
     forked = session.fork()
-    assert loaded.memory.indices == session.memory.indices  # the order decides between views that show as much
+    assert loaded.memory.indices == session.memory.indices  # the order decides between views that show equally much
     ahead = digests(session, WALK[2:])
     assert digests(loaded, WALK[2:]) == ahead
     assert digests(forked, WALK[2:]) == ahead
@@ -99,7 +99,7 @@ def test_preparing_at_any_moment_changes_nothing_and_spares_the_dream_that_it_ma
     session.step(ON)
     session.prepare()
     count = len(asked)
-    assert session.step(ON).digest and len(asked) - count <= 1  # what it leaves open, if it leaves something open
+    assert session.step(ON).digest and len(asked) - count <= 1  # what the dream leaves open, if anything
 
 
 def test_what_was_prepared_and_not_wanted_gives_its_page_back(engine, first_frame):
@@ -115,7 +115,8 @@ def test_what_was_prepared_and_not_wanted_gives_its_page_back(engine, first_fram
 
 
 def test_a_keyframe_is_committed_after_a_covered_step_too(engine, first_frame):
-    """A step that memory covers makes no keyframe, and what the newest one owes was forgotten with it."""
+    """A step that memory covers makes no keyframe, and what the newest keyframe still had to commit was once
+    forgotten with it."""
     quick, slow = (engine.session(first_frame, seed=2) for _ in range(2))
     for action in (LEFT, LEFT, RIGHT):
         quick.step(action)
@@ -127,7 +128,7 @@ def test_a_keyframe_is_committed_after_a_covered_step_too(engine, first_frame):
 
 @pytest.fixture
 def ran():
-    """The modules that have run, of all networks."""
+    """The modules that have run, in all networks."""
     modules = []
     hook = register_module_forward_pre_hook(lambda module, _: modules.append(module))
     yield modules
@@ -225,7 +226,7 @@ def test_what_was_decided_is_decided_anew_beside_all_the_rest_each_cell_once_in_
     options = dict(temperature=1.0, at_once=1, corrections=2, correcting=0.5)
     filled = decode_holes(predict, tokens, orders, [torch.zeros(1)] * 12, **options)
     assert (corrected == (tokens < 0)).all() and (filled == torch.where(tokens < 0, 78, tokens)).all()
-    corrected.zero_()  # a view that took one step is corrected in one
+    corrected.zero_()  # a view that took one step is refined in one
     tokens[0, 1:] = 3
     decode_holes(predict, tokens, orders, [torch.zeros(1)] * 12, **options)
     assert corrected.sum() == 1
@@ -296,7 +297,7 @@ def test_what_is_known_stays_as_it_is_when_painted(vision):
     painter = Painter(PainterConfig(widths=(8, 8, 12), heads=2))
     rng = np.random.default_rng(0)
     pixels = torch.from_numpy(rng.integers(0, 256, (1, 128, 128, 3), dtype=np.uint8))
-    depth = torch.from_numpy(rng.uniform(0.01, 300, (1, 128, 128)).astype(np.float32))  # beyond what a decoder says
+    depth = torch.from_numpy(rng.uniform(0.01, 300, (1, 128, 128)).astype(np.float32))  # beyond what a decoder returns
     where = torch.from_numpy(rng.random((1, 128, 128)) < 0.5)
     made, made_depth = painter.paint(torch.zeros(1, 4, 8, 8), pixels, depth, where, torch.randn(1, 1, 128, 128))
     assert (made[where] == pixels[where]).all() and (made_depth[where] == depth[where]).all()
@@ -325,7 +326,7 @@ def test_a_dream_that_is_given_up_changes_nothing_and_takes_no_page(engine, firs
         left = iter([False] * patience)
         session.prepare(stop=lambda left=left: next(left, True))
         if engine.cache.pool.num_free != free:
-            break  # it had the patience
+            break  # it waited long enough
     assert patience > 0
     assert session.step(BACK).digest == wanted[1]
 
@@ -360,8 +361,8 @@ def test_steps_and_temperature_are_taken_by_their_names(dreaming_folder):
 
 
 def dream_a_wall(engine, monkeypatch, *, door):
-    """The first dream is a wall across, three metres on, with a door a metre wide or with none; what opens later is far
-    off, and the ground is level."""
+    """The first dream is a wall across the way, three metres ahead, with a door a metre wide or with none; what
+    opens later is far off, and the ground is level."""
     is_first = [True]
     across = torch.arange(128) + 0.5 - 64
     focal = 64 / math.tan(math.radians(40))

@@ -1,4 +1,4 @@
-"""Poses, actions and frames: laws of motion, of the grammar, and of the errors."""
+"""Poses, actions and frames: the laws of motion, of the grammar, and of the errors."""
 
 import math
 
@@ -59,7 +59,7 @@ def test_what_is_said_of_a_motion_parses_back_to_it(forward, right, yaw, pitch):
     assert parse_action(say(motion)).motion == motion
 
 
-# sentences as people put them together, sense and nonsense; most are refused
+# sentences as people put them together, with and without sense; most are refused
 amounts = st.sampled_from(
     ["", "2", "0.5", "0,5", "1,000", "-3", "−0.25", "three", "twenty-five", "a hundred and ten", "half a", "1½", "5."]
 )

@@ -1,4 +1,4 @@
-"""The second model that ships: named, with its own transformer and the other one's tokenizer, depth and painter."""
+"""The second shipped model: it has a name, its own transformer, and the tokenizer, depth and painter of the first."""
 
 import json
 import shutil

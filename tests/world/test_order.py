@@ -1,4 +1,4 @@
-"""Sentences whose parts follow each other in time: each part is an act of its own, or the sentence is refused."""
+"""Sentences whose parts follow each other in time: each part is an act of its own, or the whole sentence is refused."""
 
 import pytest
 from hypothesis import given, settings

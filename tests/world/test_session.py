@@ -1,4 +1,5 @@
-"""The laws of sessions: what is forked, rewound, saved or batched goes on exactly as it would have alone."""
+"""The laws of sessions: a session that was forked, rewound, saved or batched continues exactly as it would have
+alone."""
 
 import subprocess
 import sys
@@ -25,7 +26,7 @@ WALK = [parse_action(t) for t in ("move forward", "turn left", "step back and tu
 
 @pytest.fixture
 def exact_engine(checkpoint_folder):
-    """In float32, where figures made in two ways can be held against each other closely."""
+    """In float32, where values that were computed in two ways can be compared closely."""
     return Engine(load_checkpoint(checkpoint_folder), serving=Serving(precision="float32"))
 
 
@@ -65,7 +66,7 @@ def test_turning_away_and_back_shows_what_was_seen_and_not_a_copy_of_copies(engi
         back = session.step(parse_action(text))
     apart = np.abs(back.pixels.astype(int) - first_frame.pixels)[8:-8, 8:-8]
     assert apart.mean() < 1.0
-    assert len(session.memory) < 14  # the way back showed nothing first
+    assert len(session.memory) < 14  # the way back once showed nothing at first
 
 
 def test_a_fork_shares_pages_until_it_steps(engine, first_frame):
@@ -107,7 +108,7 @@ def test_rewinding_past_the_beginning_is_refused_and_changes_nothing(engine, fir
 @pytest.mark.slow(reason="as many steps as can be undone")
 def test_a_long_walk_holds_a_bounded_number_of_pages_and_rewinds_to_its_limit(checkpoint_folder, first_frame):
     checkpoint = load_checkpoint(checkpoint_folder)
-    engine = Engine(replace(checkpoint, dida=replace(checkpoint.dida, steps=1)))  # how a frame is drawn is no matter
+    engine = Engine(replace(checkpoint, dida=replace(checkpoint.dida, steps=1)))  # how a frame is drawn does not matter
     session = engine.session(first_frame)
     frames = [session.frame.digest, *digests(session, [parse_action("turn left")] * (REWIND_LIMIT + 20))]
     assert len(session.moments) <= REWIND_LIMIT + engine.layout.window + 1
@@ -184,7 +185,7 @@ def test_a_true_frame_that_shows_nothing_new_is_not_remembered_again(engine, fir
     session.observe(still, seen[1])
     assert session.memory.indices == (0,)
     session.observe(still, seen[2])
-    assert session.memory.indices == (0, 4)  # numbers of views, two a frame
+    assert session.memory.indices == (0, 4)  # how many views, at two a frame
 
 
 def test_words_without_a_motion_cost_neither_pose_nor_memory(engine, first_frame):
@@ -239,7 +240,7 @@ def test_a_cache_gives_what_the_same_banded_attention_gives_without_one(exact_en
 
 
 class _Masked:
-    """Attention in full under a mask, keeping what a cache would."""
+    """Full attention under a mask, which keeps what a cache would keep."""
 
     def __init__(self, seen):
         self.seen, self.kept = seen, []
@@ -280,7 +281,7 @@ def test_attention_over_a_cache_writes_only_the_slots_it_was_given(engine):
 
 
 def test_looks_of_a_dream_change_nothing_and_its_frames_are_looks(engine, first_frame, tmp_path):
-    """Two walks with the same seed, one looked at all the while, and saved and loaded on the way."""
+    """Two walks with the same seed; one of them is looked at all the time, and saved and loaded on the way."""
     plain, looked = engine.session(first_frame, seed=3), engine.session(first_frame, seed=3)
     wanted = digests(plain, WALK)
     shown = []

@@ -1,4 +1,4 @@
-"""What is done for several sessions at once comes out in order, and on several threads."""
+"""Work for several sessions at once returns in order, and runs on several threads."""
 
 from __future__ import annotations
 

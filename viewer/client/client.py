@@ -1,7 +1,8 @@
-"""A blocking client of protocol 3: open walks, act, take frames; walks are resumed by themselves when a server returns.
+"""A blocking client of protocol 3: open walks, act, take frames. If a server goes away and returns, the client resumes
+its walks by itself.
 
-Any number of threads may use one Client; its socket belongs to the connection's thread alone (connection.py). A frame's
-credit goes back to the server when the frame is taken, so a program that stops looking stops the walk, and no frame is
+Any number of threads may use one Client; only the connection's thread uses its socket (connection.py). A frame's credit
+is granted again when the program takes the frame. So a program that stops taking frames stops the walk, and no frame is
 ever stale.
 """
 
@@ -25,18 +26,19 @@ from .records import Records
 from .walk_state import Received, ServerError, WalkState, act_of, wanted_view
 
 HUNG_UP = "this client has hung up"
-MOST_WARNINGS = 20  # that wait to be taken; older ones are dropped
+MOST_WARNINGS = 20  # warnings that wait to be taken; older ones are dropped
 
 
 class ConnectionLostError(ConnectionError):
-    """The line broke while a request was on its way: it may or may not have been done."""
+    """The connection was lost during a request; the request may or may not have been done."""
 
 
 M = TypeVar("M", bound=p.Message)
 
 
 class Client(Looks, Records):
-    """A connection to a server at `address`. server_key and keys (wire/security.py) where the server wants them."""
+    """A connection to a server at `address`. server_key and keys (wire/security.py): needed if the server asks for
+    keys."""
 
     def __init__(
         self,
@@ -50,18 +52,18 @@ class Client(Looks, Records):
     ):
         self.timeout_s = timeout_s
         self.welcome: p.Welcome | None = None
-        self.place = 0  # in the queue of a full cluster, while an `open` waits; else 0
-        self.farewell = ""  # what the server said when it hung up, until it is back
+        self.place = 0  # place in the queue of a full cluster while an `open` waits; else 0
+        self.farewell = ""  # the reason in the server's goodbye, until the server is back
         self._warnings: deque[ServerError] = deque(maxlen=MOST_WARNINGS)
         self._refusal: p.Error | None = None
         self._last_seq = 0
         self._is_up = self._is_closed = False
         self._changed = threading.Condition()
         self._walks: dict[str, WalkState] = {}
-        self._saved: dict[str, str] = {}  # the token of the walk that was saved, by the save's name
+        self._saved: dict[str, str] = {}  # by the save's name: the token of the walk that was saved
         self._answers: dict[int, p.Message | Exception | None] = {}
         self._resuming: dict[int, WalkState] = {}
-        self._payloads: dict[int, bytes | memoryview] = {}  # of sights, by the look's seq
+        self._payloads: dict[int, bytes | memoryview] = {}  # payloads of looks, by the look's seq
         opener = (lambda s: unlock(s, server_key=server_key, pair=keys)) if keys else None
         self._connection = Connection(
             address,
@@ -93,7 +95,8 @@ class Client(Looks, Records):
         self.close()
 
     def close(self) -> None:
-        """Hang up, and wake whoever waits. Walks stay on the server, to be resumed with their tokens."""
+        """Disconnect, and wake all threads that wait. The walks stay on the server and can be resumed with their
+        tokens."""
         self._connection.close()
         with self._changed:
             self._is_up, self._is_closed = False, True
@@ -105,19 +108,19 @@ class Client(Looks, Records):
 
     @property
     def is_connected(self) -> bool:
-        """Whether the line is up and every walk on it has been taken up again, or has failed."""
+        """Whether the connection is up and every walk on it has been resumed, or could not be."""
         with self._changed:
             return self._is_up and all(walk.is_seated or walk.failure for walk in self._walks.values())
 
     def take_warnings(self) -> list[ServerError]:
-        """What the server has said of walks that go on all the same since this was asked last: that a walk is not kept,
-        as its disk is full (code storage)."""
+        """What the server has said, since the last call, about walks that go on but are not kept, because its disk
+        is full (code storage)."""
         with self._changed:
             warnings = list(self._warnings)
             self._warnings.clear()
         return warnings
 
-    # Beginning a walk: each returns the session's id.
+    # Methods that begin a walk. Each returns the session's id.
 
     def open(
         self,
@@ -131,8 +134,8 @@ class Client(Looks, Records):
         look: Look | None = None,
         ahead: int = 1,
     ) -> str:
-        """Begin a walk. image: a picture file's bytes, made smaller here where servers take no such size; size: width,
-        height; ahead: frames that may be under way. Raises PictureError, or what the server refuses with."""
+        """Begin a walk. image: a picture file's bytes, made smaller here if servers do not accept its size; size:
+        width, height; ahead: frames that may be in transit. Raises PictureError, or the server's refusal."""
         image = to_send(image) if image else b""
         wanted = p.Open(
             seq=self._next_seq(),
@@ -147,31 +150,31 @@ class Client(Looks, Records):
         return self._begin(wanted, image)
 
     def load(self, name: str, *, token: str = "", look: Look | None = None, ahead: int = 1) -> str:
-        """Begin a walk where the save of that name stood. token: that of the walk that was saved, where this client did
-        not save it."""
+        """Begin a walk from the save of that name. token: of the walk that was saved, if this client did not save
+        it."""
         token = token or self._saved.get(name, "")
         return self._begin(p.Load(seq=self._next_seq(), name=name, token=token, **wanted_view(look, ahead)))
 
     def resume(self, token: str, *, look: Look | None = None, ahead: int = 1) -> str:
-        """Take up a walk that another connection began."""
+        """Resume a walk that another connection began."""
         return self._begin(p.Resume(seq=self._next_seq(), token=token, **wanted_view(look, ahead)))
 
     def watch(self, session: str, *, look: Look | None = None, ahead: int = 1) -> str:
-        """See a walk that somebody else drives."""
+        """Watch a walk that somebody else drives."""
         return self._begin(p.Watch(seq=self._next_seq(), session=session, **wanted_view(look, ahead)))
 
     def fork(self, session: str) -> str:
-        """Begin a second walk at the same point, seen in the same way."""
+        """Begin a second walk at the same point, with the same kind of frames."""
         return self._begin(p.Fork(seq=self._next_seq(), session=session, **self._walk(session).looks))
 
     def token(self, session: str) -> str:
-        """The secret with which another client may take this walk over."""
+        """The secret with which another client may resume this walk."""
         return self._walk(session).token
 
     # Walking.
 
     def hold(self, session: str, text: str, motion: Motion | None = None) -> int:
-        """Say what the held keys mean from now on, "" for nothing; returns the act's number."""
+        """Set what the held keys mean from now on, "" for nothing; returns the act's number."""
         act = act_of(self._next_seq(), session, Action(text, motion), mode="hold")
         with self._changed:
             walk = self._walk(session)
@@ -192,7 +195,7 @@ class Client(Looks, Records):
         return act.seq
 
     def receipt(self, session: str, seq: int, *, timeout_s: float | None = None) -> p.Receipt:
-        """Wait for what became of an act. Raises ActionError where it was refused."""
+        """Wait for the result of an act. Raises ActionError if it was refused."""
         walk = self._walk(session)
         self._wait(lambda: walk.failure or seq in walk.receipts, timeout_s, f"no receipt for act {seq}")
         if walk.failure:
@@ -204,7 +207,7 @@ class Client(Looks, Records):
         return receipt
 
     def step(self, session: str, action: Action, *, timeout_s: float | None = None) -> Received:
-        """Act once, and wait for the frame that comes of it, or a later one where keys are held as well."""
+        """Act once, and wait for its frame, or for a later one if keys are held as well."""
         walk = self._walk(session)
         with self._changed:
             walk.is_eager = True
@@ -241,7 +244,7 @@ class Client(Looks, Records):
             return self._received(walk)
 
     def rewind(self, session: str, frames: int) -> Frame:
-        """Undo that many steps; returns the frame then on show."""
+        """Undo that many steps; returns the current frame after that."""
         walk = self._walk(session)
         with self._changed:
             walk.taken = None
@@ -250,7 +253,7 @@ class Client(Looks, Records):
         return self.next_frame(session, at=done.index).frame
 
     def save(self, session: str, name: str) -> int:
-        """Keep the walk on the server under that name; returns the index of the frame it stands at."""
+        """Save the walk on the server under that name; returns the index of the current frame."""
         index = self._request(p.Save(seq=self._next_seq(), session=session, name=name), p.Done).index
         self._saved[name] = self.token(session)
         return index
@@ -262,7 +265,7 @@ class Client(Looks, Records):
         self._request(p.Close(seq=self._next_seq(), session=session), p.Done)
 
     def resumptions(self, session: str) -> list[p.Resumed]:
-        """The times that a cluster took this walk up elsewhere."""
+        """How many times a cluster has moved this walk to another worker."""
         with self._changed:
             return list(self._walk(session).resumed)
 
@@ -271,11 +274,11 @@ class Client(Looks, Records):
 
     @property
     def models(self) -> tuple[str, ...]:
-        """What the server opens, as its welcome told."""
+        """The models that the server offers, from its welcome."""
         assert self.welcome is not None, "a client stands once it was welcomed"
         return self.welcome.models
 
-    # What the methods above are made of.
+    # Helpers of the methods above.
 
     def _next_seq(self) -> int:
         with self._changed:
@@ -300,8 +303,9 @@ class Client(Looks, Records):
             self._connection.send(message)
 
     def _request(self, message: p.Request, wanted: type[M], payload: bytes = b"") -> M:
-        """Ask, and wait for the answer, which is of the kind `wanted`. Raises what the server refused it with, and
-        ConnectionLostError where the line broke meanwhile; what only reads is asked again instead, once it is back."""
+        """Send a request and wait for its answer, of the type `wanted`. Raises the server's refusal, or
+        ConnectionLostError if the connection broke meanwhile. A request that only reads is repeated instead, once
+        the connection is back."""
         while True:
             try:
                 return self._asked(message, wanted, payload)

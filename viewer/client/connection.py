@@ -1,6 +1,6 @@
-"""A client's connection: one thread that owns the socket, says hello, keeps the line alive and takes it up again.
+"""A client's connection: one thread that owns the socket, says hello, sends pings and reconnects.
 
-Other threads only put messages into its queue. What the messages mean is the client's business (client.py).
+Other threads only put messages into its queue. It does not interpret messages; that is client.py's task.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from ..wire import protocol as p
 log = logging.getLogger(__name__)
 
 PING_S = 0.5
-GREETING_S = 1.0  # how long to wait for a welcome before knocking again, the first time; twice as long each time after
-MOST_GREETING_S = 8.0  # each knock is one more client to a server that was only slow
+GREETING_S = 1.0  # seconds to wait for the first welcome before reconnecting; twice as long each time after
+MOST_GREETING_S = 8.0  # each attempt is one more client to a server that was only slow
 
 
 class Connection:
-    """A connection to a server, begun by `start`. The callbacks run on the line's own thread.
+    """A connection to a server, opened by `start`. The callbacks run on the connection's own thread.
 
-    on_up(welcome): connected, for the first time or again; on_down(): the connection is lost and is being taken up;
-    on_message(message, payload): anything else; on_refused(error): the server will not speak with us at all.
+    on_up(welcome): connected, for the first time or again; on_down(): the connection is lost and is being
+    re-established; on_message(message, payload): any other message; on_refused(error): the server does not accept this
+    client at all.
     """
 
     def __init__(
@@ -56,27 +57,27 @@ class Connection:
         self._thread = threading.Thread(target=self._run, name="roam-line", daemon=True)
 
     def start(self) -> None:
-        self._connect()  # here, so that a bad key or address is raised where the caller sees it
+        self._connect()  # here, so that a bad key or address is raised to the caller
         self._thread.start()
 
     def send(self, message: p.Message, payload: bytes = b"") -> None:
-        """Send when connected; from any thread."""
+        """Send a message when connected; may be called from any thread."""
         self._queue.append(p.pack(message, payload))
         self._wake()
 
     def forget_queued(self) -> None:
-        """Drop what was not sent yet."""
+        """Drop the messages that were not sent yet."""
         self._queue.clear()
 
     def close(self) -> None:
-        """Send what is queued, and hang up."""
+        """Send what is queued, then disconnect."""
         self._is_closing = True
         self._wake()
         if self._thread is not threading.current_thread():
             self._thread.join()
 
     def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError, OSError):  # full means that it is awake; closed, that it is over
+        with contextlib.suppress(BlockingIOError, OSError):  # full: it is awake already; closed: it has ended
             self._waker.send(b"\0")
 
     def _run(self) -> None:
@@ -119,7 +120,8 @@ class Connection:
         self._socket.send_multipart(p.pack(p.Hello(versions=p.VERSIONS, client=self._name)))
 
     def _reconnect(self) -> None:
-        """Connect again with a new socket: what lies in the old one's pipe would reach the server before our hello."""
+        """Connect again with a new socket: messages in the old socket's pipe would reach the server before our
+        hello."""
         if self._is_up:
             log.info("the connection to %s is lost; taking it up again", self.address)
             self._is_up, self._greeting_s = False, GREETING_S
@@ -146,7 +148,7 @@ class Connection:
             self._heard_at = time.monotonic()
             try:
                 message, payload = p.unpack([part.buffer for part in parts], p.SERVER_MESSAGES)
-            except p.ProtocolError as error:  # a newer server may say what we need not know
+            except p.ProtocolError as error:  # a newer server may send messages that we do not know
                 log.warning("a message from %s is passed over: %s", self.address, error)
                 continue
             self._hear(message, payload)
@@ -167,7 +169,7 @@ class Connection:
             self._on_message(message, payload)
 
     def _part(self, goodbye: p.Goodbye) -> None:
-        """The server has hung up: nothing that is said on this connection is heard any more."""
+        """The server has said goodbye: ignore everything else on this connection."""
         if self._is_up:
             self._on_message(goodbye, b"")
             self._reconnect()

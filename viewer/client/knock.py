@@ -1,4 +1,4 @@
-"""Connects a program to a server, or says in a sentence why it cannot. Knows no window and no Start."""
+"""Connects a program to a server, or says in one sentence why it cannot. Knows no window and no Start."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from ..wire.security import KeyPair, SecurityError, read_key
 from ..wire.security import check_address as check_server
 from .client import Client
 
-KNOCK_S = 6.0  # how long a server may take to say welcome
-_PATIENCE_S = 6.0  # of silence, then the connection counts as lost; a server that compiles its first step is silent
-_ANSWER_S = 30.0  # how long it may take to answer once it has said welcome: opening a walk may compile first
+KNOCK_S = 6.0  # seconds until the server's welcome
+# seconds of silence after which the connection counts as lost; a server that compiles its first step is silent
+_PATIENCE_S = 6.0
+_ANSWER_S = 30.0  # seconds until an answer, once it has said welcome: opening a walk may compile first
 
 
 class ViewError(ValueError):
-    """A server that cannot be reached; the message says what to look at."""
+    """A server that cannot be reached; the message says what to check."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server is. server_key, keys (a folder), name (of one's own key): where not everyone may enter."""
+    """Where a server is. server_key, keys (a folder), name (of the client's own key): needed if the server asks for
+    keys."""
 
     address: str
     server_key: str = ""
@@ -31,7 +33,7 @@ class Address:
 
 
 def connect(to: Address) -> Client:
-    """A client of the server there. Raises ViewError where none answers."""
+    """A client of the server there. Raises ViewError if none answers."""
     check_address(to.address)
     pair: KeyPair | None = read_key(to.keys, to.name) if to.keys else None
     if to.server_key and not pair:
@@ -48,7 +50,7 @@ def connect(to: Address) -> Client:
 
 
 def check_address(address: str) -> None:
-    """Raise ViewError for what is no address of a server."""
+    """Raise ViewError if the address cannot be a server's."""
     try:
         check_server(address)
     except SecurityError as error:

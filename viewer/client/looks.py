@@ -1,4 +1,4 @@
-"""The part of a client that looks: a walk seen from anywhere, and its surfaces, by what the server remembers of it."""
+"""The part of a client that looks: views from any pose, and remembered surfaces, as the server has them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .walk_state import Received, ServerError
 
 
 class Looks:
-    """`Client`'s methods for looks. The Client sends the requests, and keeps the payload of each answer by its seq."""
+    """`Client`'s methods for looks. The Client sends the requests and stores the payload of each answer by its seq."""
 
     welcome: p.Welcome | None
     _changed: threading.Condition
@@ -32,8 +32,8 @@ class Looks:
         raise NotImplementedError
 
     def look(self, session: str, gaze: Gaze, *, encoding: str = "raw", quality: int = 85) -> Sight:
-        """See a walk from anywhere, by what is remembered of it, beside its steps. Raises ServerError where the server
-        has no looks or refuses this one."""
+        """View a walk from any pose, as far as the server remembers it. This takes no step. Raises ServerError if
+        the server does not support looks or refuses this one."""
         return self.sight(session, gaze, encoding=encoding, quality=quality)[0]
 
     def sight(self, session: str, gaze: Gaze, *, encoding: str, quality: int = 85) -> tuple[Sight, p.SightHead]:
@@ -62,8 +62,8 @@ class Looks:
     def surfaces(
         self, session: str, known: Collection[int] = (), *, stride: int = 1, most: int = 65536
     ) -> tuple[list[Piece], p.PiecesHead]:
-        """Pieces of surface that are remembered of a walk and not `known`, by their numbers; the answer's header says
-        which of those are gone, and how many are left to be asked for."""
+        """Remembered pieces of surface that are not in `known` (piece numbers). The answer's header says which of
+        the known ones are gone, and how many are left to ask for."""
         self._check_version(p.Look.SINCE, "has no looks")
         seq = self._next_seq()
         asked = p.Surfaces(seq=seq, session=session, known=tuple(known), stride=stride, most=most)
@@ -72,8 +72,8 @@ class Looks:
             return decode_pieces(head, self._payloads.pop(seq)), head
 
     def dream_at(self, session: str, pose: Pose, *, timeout_s: float | None = None) -> Received:
-        """Have the model dream what is unknown from a pose, and wait for the frame that the step becomes; `look` knows
-        more then. Raises ActionError where the world dreams nothing there, ServerError where the server cannot."""
+        """Make the model dream what is unknown from a pose, and wait for the frame of that step; `look` shows more
+        afterwards. Raises ActionError if the world cannot dream there, ServerError if the server cannot."""
         return self.step(session, dream_at(pose), timeout_s=timeout_s)
 
     def _check_version(self, since: int, lack: str) -> None:

@@ -1,4 +1,4 @@
-"""The part of a client that records: frames of a game of one's own, sent to be learnt from."""
+"""The part of a client that records: a game sends its own frames, for models to learn from."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Records:
         pose: Pose | None = None,
         **place,
     ) -> p.Recorded:
-        """Send a frame of one's own game, (H, W, 3) uint8, to be learnt from, on a server that records games. action:
-        what led here, None for a rollout's first frame; depth: (H, W) metres; place: world, split, rollout, licence and
-        last, as p.Record has them. Raises ServerError with the server's reason."""
+        """Send one frame of your own game, (H, W, 3) uint8, to a server that records games. action: what led to this
+        frame, None for the first frame of a rollout; depth: (H, W) metres; place: world, split, rollout, licence and
+        last, as in p.Record. Raises ServerError with the server's reason."""
         planes = [pixels.astype(np.uint8).tobytes(), b"" if depth is None else depth.astype("<f4").tobytes()]
         motion = None if action is None else action.motion
         message = p.Record(

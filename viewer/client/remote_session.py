@@ -1,4 +1,4 @@
-"""A walk on a server as an Explorer, so that whatever shows or measures a local world takes a remote one.
+"""A walk on a server as an Explorer, so that everything that shows or measures a local world accepts a remote one.
 
 Knows no socket: everything goes through a Client.
 """
@@ -20,18 +20,18 @@ from ..wire.encoding import Look
 from .client import Client
 
 PATIENCE_S = 30.0
-EXACT = Look(encoding="raw", depth="f32", tokens=True)  # frames arrive as they left: equal digests
+EXACT = Look(encoding="raw", depth="f32", tokens=True)  # frames are sent without loss: equal digests
 
 
 class RemoteError(ValueError):
-    """A save that is none of a walk elsewhere."""
+    """A file that is not a save of a remote walk."""
 
 
 class RemoteSession:
     """A walk that the client drives. Raises what a local explorer would: ActionError, ValueError.
 
-    patience_s: how long a step waits for its frame before it is a TimeoutError, or None for as long as it takes, a
-    lost connection that comes back included.
+    patience_s: how long a step waits for its frame before it raises TimeoutError; None waits without limit, including
+    for a lost connection to come back.
     """
 
     def __init__(self, client: Client, session: str, *, patience_s: float | None = PATIENCE_S):
@@ -41,12 +41,12 @@ class RemoteSession:
 
     @staticmethod
     def open(client: Client, *, look: Look = EXACT, patience_s: float | None = PATIENCE_S, **wanted) -> RemoteSession:
-        """Begin a walk; `wanted` is what Client.open takes: model, world, seed, text, image, size, ahead."""
+        """Begin a walk. `wanted` are the arguments of Client.open: model, world, seed, text, image, size, ahead."""
         return RemoteSession(client, client.open(look=look, **wanted), patience_s=patience_s)
 
     @staticmethod
     def resume(client: Client, token: str, *, look: Look = EXACT) -> RemoteSession:
-        """Take up a walk by its token, which `client.token(session)` tells."""
+        """Resume a walk by its token (`client.token(session)`)."""
         return RemoteSession(client, client.resume(token, look=look))
 
     @property
@@ -70,7 +70,7 @@ class RemoteSession:
 
     @property
     def camera(self) -> Camera:
-        """That of the frames. Raises LookError where the server does not tell how far across they see."""
+        """The camera of the frames. Raises LookError if the server does not say how wide they are."""
         height, width = self._frame.pixels.shape[:2]
         fov_deg = self.client.welcome.fov_deg if self.client.welcome else 0.0
         if not fov_deg:
@@ -78,22 +78,22 @@ class RemoteSession:
         return Camera(width, height, fov_deg)
 
     def outlook(self) -> RemoteOutlook:
-        """What can be looked at: the walk as it stands on the server whenever a look comes there."""
+        """A view into the walk as it is on the server when each look arrives there."""
         if self._frame.pose is None:
             raise LookError("this walk's frames have no pose: nothing in it can be looked at from elsewhere")
         return RemoteOutlook(self, self._frame.index, self._frame.pose, self.camera)
 
     def look(self, pose: Pose, *, camera: Camera | None = None, ipd_m: float = 0.0) -> Sight:
-        """What is remembered of the view from a pose, beside the walk's steps; by the frames' own camera unless another
-        is given. Raises LookError, or what the server refuses with."""
+        """What is remembered of the view from a pose; with the frames' own camera unless another is given. Raises
+        LookError, or the server's refusal."""
         return self.client.look(self.id, Gaze(pose, camera or self.camera, ipd_m))
 
     def dream_at(self, pose: Pose) -> Frame:
-        """Have the model dream what nobody has seen from a pose: a step in which the walker stays where it is."""
+        """Make the model dream what nobody has seen from a pose: a step in which the walker does not move."""
         return self.step(dream_at(pose))
 
     def pieces(self) -> dict[int, Piece]:
-        """The pieces of surface that the server remembers, by their numbers; only what is new is sent."""
+        """The pieces of surface that the server remembers, by their numbers; only new ones are sent."""
         left = 1
         while left:
             pieces, head = self.client.surfaces(self.id, self._pieces)
@@ -104,7 +104,7 @@ class RemoteSession:
         return dict(self._pieces)
 
     def save(self, path: str | Path) -> None:
-        """Save on the server under the path's name, and write at `path` where that is; `load_remote` takes it. The file
+        """Save on the server under the path's name, and write at `path` where that is, for `load_remote`. The file
         holds the walk's token, without which nobody can load the save."""
         name = Path(path).name.lstrip(".")
         self.client.save(self.id, name)
@@ -119,7 +119,7 @@ class RemoteSession:
 
 @dataclass(frozen=True)
 class RemoteOutlook:
-    """A walk on a server to look at. index, pose: of the newest frame taken; camera: that of the frames."""
+    """A view into a walk on a server. index, pose: of the newest frame taken; camera: that of the frames."""
 
     session: RemoteSession
     index: int
@@ -142,7 +142,7 @@ class RemoteOutlook:
 def load_remote(
     client: Client, path: str | Path, *, look: Look = EXACT, patience_s: float | None = PATIENCE_S
 ) -> RemoteSession:
-    """Go on from what `RemoteSession.save` wrote, with a client of the same server."""
+    """Continue from what `RemoteSession.save` wrote, with a client of the same server."""
     try:
         state = json.loads(Path(path).read_text(encoding="utf-8"))
         name = state["save"] if state["roam"] == "remote session" else None

@@ -1,6 +1,6 @@
-"""What a client knows of one walk on a server: its newest frame, the credits that it owes, acts without a receipt.
+"""What a client knows of one walk on a server: its newest frame, the credits to be granted, acts without a receipt.
 
-Locks nothing and sends nothing: that is the client's business (client.py).
+Takes no locks and sends nothing: that is client.py's task.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ServerError(ValueError):
 
 
 def act_of(seq: int, session: str, action: Action, *, mode: str = "once") -> p.Act | p.Dream:
-    """The message that tells a walk an action."""
+    """The message that sends an action to a walk."""
     if action.at is not None:
         return p.Dream(seq=seq, session=session, pose=tuple(pose_row(action.at)), clock=time.monotonic())
     motion = () if action.motion is None else tuple(motion_row(action.motion))
@@ -33,7 +33,8 @@ def act_of(seq: int, session: str, action: Action, *, mode: str = "once") -> p.A
 
 @dataclass(frozen=True)
 class Received:
-    """A frame and what came with it. latency_ms: from the act that led to it to its arrival, on this side's clock."""
+    """A frame and what came with it. latency_ms: from sending the act that led to it to its arrival, on this
+    machine's clock."""
 
     frame: Frame
     head: p.FrameHead
@@ -42,7 +43,8 @@ class Received:
 
 @dataclass(frozen=True)
 class Arrived:
-    """A frame message as it came, at that time of this side's clock; it is decoded when somebody looks at it."""
+    """A frame message as it arrived, with the time of arrival on this machine's clock. It is decoded when somebody
+    asks for it."""
 
     head: p.FrameHead
     payload: bytes | memoryview
@@ -58,9 +60,9 @@ class Arrived:
 class WalkState:
     """One session. view: how its frames were asked for; owed: credits of frames that came and were not granted again.
 
-    is_seated: the server knows that this connection has the walk; until it does, acts wait in `typed` and `held`.
-    is_eager: somebody waits for a step, and frames are taken as they come. failure: why there will be no more frames.
-    resumed: the times that a cluster took it up elsewhere.
+    is_seated: the server knows that this connection has the walk; until then acts wait in `typed` and `held`. is_eager:
+    somebody waits for a step, and frames are taken as they come. failure: why no more frames will come. resumed: how
+    many times a cluster has moved it to another worker.
     """
 
     id: str
@@ -79,7 +81,7 @@ class WalkState:
 
     @property
     def looks(self) -> dict:
-        """The fields of a Viewing that ask for frames in the same way."""
+        """The fields of a Viewing message that ask for the same kind of frames."""
         return {name: getattr(self.view, name) for name in ("encoding", "quality", "depth", "tokens", "credits")}
 
     @property
@@ -89,29 +91,29 @@ class WalkState:
 
     @property
     def unfinished(self) -> list[p.Act | p.Dream]:
-        """What a server that comes back must be told again: typed words without a receipt, then what is held."""
+        """What must be sent again to a server that comes back: typed words without a receipt, then the held keys."""
         return [*self.typed.values(), *([self.held] if self.held else [])]
 
     def has(self, index: int | None) -> bool:
-        """Whether a frame waits that was not taken yet or, where an index is given, whether that frame is here."""
+        """Whether a frame waits that was not taken yet; or, if an index is given, whether that frame has come."""
         if index is None:
             return self.newest is not None
         return index == self.index or (self.newest is not None and index == self.newest.head.index)
 
     def show(self, head: p.FrameHead, payload: bytes | memoryview) -> None:
-        """A frame has come; it replaces one that nobody has taken."""
+        """A frame has arrived; it replaces one that nobody has taken."""
         self.newest = Arrived(head, payload)
         self.owed += 1
 
     def take(self) -> int:
-        """Take the newest frame, if there is one; returns the credits to grant for what came."""
+        """Take the newest frame, if there is one; returns how many credits to grant for the frames that came."""
         if self.newest:
             self.taken, self.newest = self.newest, None
         owed, self.owed = self.owed, 0
         return owed
 
     def note(self, news: p.Receipt | p.Resumed) -> None:
-        """Take note of a receipt, or that a cluster has taken this walk up elsewhere, maybe from an earlier frame."""
+        """Note a receipt, or that a cluster has moved this walk to another worker, perhaps back to an earlier frame."""
         if isinstance(news, p.Resumed):
             self.resumed.append(news)
             self.taken = None if self.index > news.index else self.taken
@@ -119,12 +121,13 @@ class WalkState:
             self.receipts[news.seq] = news
 
     def seat(self, opened: p.Opened) -> None:
-        """The server has this walk ready for this connection; credits of the one before are void."""
+        """The server has this walk ready for this connection; credits of the previous connection are void."""
         self.id, self.token, self.owed, self.is_seated = opened.session, opened.token, 0, True
 
 
 def wanted_view(look: Look | None, ahead: int) -> dict:
-    """The fields of a Viewing for frames of that kind, of which `ahead` may be under way; None: as Look has it."""
+    """The fields of a Viewing message for frames of that kind, of which `ahead` may be in transit; None: the
+    defaults of Look."""
     look = look or Look()
     return {
         "encoding": look.encoding,

@@ -1,5 +1,5 @@
-"""The way by which `roam cluster status`, `drain` and `down` reach a front on this machine: a socket in its folder,
-which only its owner can open. One JSON object there, one back."""
+"""How `roam cluster status`, `drain` and `down` reach a front on the same machine: by a socket in its folder that
+only its owner can open. One JSON object is sent there, one comes back."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import Any
 import zmq
 
 ANSWER_S = 300.0  # a worker that is drained may have many walks to hand over
-LOOK_MS = 500  # how often to look whether who was asked is still there
+LOOK_MS = 500  # how often to check that the front is still there
 
 
 class ControlError(ValueError):
-    """A front that cannot be reached, or does not do what it is asked; the message says why."""
+    """A front that cannot be reached, or that refuses; the message says why."""
 
 
 class Control:
-    """Answers at FOLDER/control. answer(command, argument) -> what is told; it may block."""
+    """Answers at FOLDER/control. answer(command, argument) returns the answer; it may block."""
 
     def __init__(self, folder: Path, answer: Callable[[str, str], dict[str, Any]]):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -46,13 +46,13 @@ class Control:
             try:
                 asked = json.loads(self._socket.recv())
                 told = self._answer(str(asked["command"]), str(asked.get("argument", "")))
-            except Exception as error:  # told to whoever asked
+            except Exception as error:  # sent back to the caller
                 told = {"error": f"{type(error).__name__}: {error}"}
             self._socket.send(json.dumps(told).encode())
 
 
 def ask(folder: Path, command: str, argument: str = "", *, timeout_s: float = ANSWER_S) -> dict[str, Any]:
-    """Ask the front that runs in this folder. Raises ControlError."""
+    """Send a command to the front that runs in this folder. Raises ControlError."""
     address, end = _address(folder), time.monotonic() + timeout_s
     if not _is_there(folder):
         raise ControlError(f"no cluster runs in {folder}: start one with `roam cluster up`, or name its --folder")
@@ -76,7 +76,8 @@ def ask(folder: Path, command: str, argument: str = "", *, timeout_s: float = AN
 
 
 def _is_there(folder: Path) -> bool:
-    """Whether somebody listens; one that was killed has left its socket's name behind, and ZeroMQ would wait for it."""
+    """Whether somebody listens. A front that was killed leaves the socket's file behind, and ZeroMQ would wait for
+    it."""
     if not hasattr(socket, "AF_UNIX"):
         return (folder / "control").exists()
     with socket.socket(socket.AF_UNIX) as line:

@@ -1,6 +1,6 @@
-"""What a front needs of whoever runs the workers: to start, ask and end them, and to be told when one has died.
+"""The interface through which a front starts, calls and ends workers, and learns when one has died.
 
-Ray is one such fleet (ray_fleet.py); tests have processes and threads.
+Ray is one implementation (ray_fleet.py); tests use processes and threads.
 """
 
 from __future__ import annotations
@@ -12,30 +12,32 @@ from .worker import About
 
 
 class FleetError(ValueError):
-    """Workers that cannot be had; the message says why."""
+    """Workers that cannot be started; the message says why."""
 
 
 class WorkerLostError(ConnectionError):
-    """A worker died while something was asked of it."""
+    """A worker died during a call."""
 
 
 class Fleet(Protocol):
     """Workers by name. All methods may block, and are called on any thread."""
 
     def begin(self, on_death: Callable[[str], None]) -> list[About]:
-        """Find the workers that run already. on_death: told, from any thread, the name of each worker that has died."""
+        """Find the workers that are running already. on_death: called, from any thread, with the name of each worker
+        that dies."""
 
     def start(self) -> About:
-        """Start a worker; returns when it serves. Raises FleetError."""
+        """Start a worker; returns when it is ready. Raises FleetError."""
 
     def ask(self, name: str, method: str, *arguments: Any) -> Any:
-        """Have a worker do something (Worker.plain). Raises WorkerLostError where it has died."""
+        """Call a method of a worker (Worker.call). Raises WorkerLostError if it has died."""
 
     def kill(self, name: str) -> None:
-        """End a worker at once, whatever it is doing; none is left behind that might write to the shared place."""
+        """End a worker at once, whatever it is doing; afterwards no process of it is left that might write to the
+        shared place."""
 
     def stop(self, name: str) -> None:
-        """End a worker in good order."""
+        """End a worker in an orderly way."""
 
     def end(self, *, workers_stay: bool) -> None:
         """Leave the fleet. workers_stay: its workers go on, if they can without this process."""

@@ -1,7 +1,7 @@
-"""The front of a cluster: to clients a server like any other, behind it workers that have the walks.
+"""The front of a cluster: to clients it looks like a server; the walks are on the workers behind it.
 
-It passes messages on by the walk that they are about, over sockets of its own to the workers, and knows of frames their
-number alone. Which worker gets a walk is placing.py's business, who waits admission.py's, what a death does mover.py's.
+It forwards each message to the worker that has the walk, over sockets of its own. Of frames it reads only their number.
+placing.py decides which worker gets a walk, admission.py who waits, mover.py what happens when a worker dies.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ..server.socket import ServerSocket
 from ..wire import protocol as p
 from ..wire.security import KeyPair, check_bind
 from .admission import Admission
-from .asking import Asking
-from .books import Books
+from .background import BackgroundCalls
+from .connections import WorkerConnection, WorkerConnections
 from .fleet import Fleet
-from .lines import WorkerLine, WorkerLines
-from .mover import INTERNAL, Mover
+from .front_state import FrontState
+from .mover import FIRST_INTERNAL_SEQ, Mover
 from .placing import Queue, Rules
 from .routes import Route, Seat
 from .scaling import Scaling, Size
@@ -34,15 +34,15 @@ from .scaling import Scaling, Size
 log = logging.getLogger(__name__)
 
 TICK_S = 0.25
-PING_S = 2.0  # to each worker on each line, so that nobody is taken for gone
+PING_S = 2.0  # seconds between pings to each worker, so that no client counts as gone
 RETRY_MS = 5
-READ_S = 0.005  # of reading messages before workers get their turn
-PAUSE_S = 0.01  # after a turn that failed: one that always fails must not take a whole core
+READ_S = 0.005  # of reading clients' messages before workers' messages are read
+PAUSE_S = 0.01  # after an error in the main loop: one that always fails must not use a whole core
 
 
 class Front(Reception):
-    """Serves the walks of `fleet`'s workers at `address`. keys, is_open: as Server has them; own: the key pair by which
-    workers know the front; shelf: asked once, for every walk in the shared place by id: its secret."""
+    """Serves the walks of `fleet`'s workers at `address`. keys, is_open: as in Server; own: the key pair by which
+    workers know the front; stored_walks: called once, returns the id and secret of every walk in the shared place."""
 
     def __init__(
         self,
@@ -55,19 +55,22 @@ class Front(Reception):
         rules: Rules | None = None,
         size: Size | None = None,
         limits: Limits | None = None,
-        shelf: Callable[[], dict[str, str]] = dict,
+        stored_walks: Callable[[], dict[str, str]] = dict,
     ):
         check_bind(address, has_keys=keys is not None, is_open=is_open)
         limits, rules = limits or Limits(max_clients=4096), rules or Rules()
         metrics = Metrics()
         wire = ServerSocket(address, keys, limits=limits, metrics=metrics, on_drop=self._leave)
         super().__init__(wire, limits, metrics)
-        self._shelf = shelf
-        self.books = Books(wire, WorkerLines(wire, own), Asking(wire.wake), fleet, rules, Queue(rules))
-        self._admission = Admission(self.books)
-        self._mover = Mover(self.books, self._dispatch)
-        self._scaling = Scaling(self.books, self._mover, size or Size(), on_death=self._worker_died)
-        self._ending, self.workers_stay = threading.Event(), True  # whether they do when the front is told to end
+        self._stored_walks = stored_walks
+        self.state = FrontState(
+            wire, WorkerConnections(wire, own), BackgroundCalls(wire.wake), fleet, rules, Queue(rules)
+        )
+        self._admission = Admission(self.state)
+        self._mover = Mover(self.state, self._dispatch)
+        self._scaling = Scaling(self.state, self._mover, size or Size(), on_death=self._worker_died)
+        # workers_stay: whether they go on when the front ends
+        self._ending, self.workers_stay = threading.Event(), True
         self._next_tick = self._next_ping = 0.0
         self._has_backlog = False
         self._thread: threading.Thread | None = None
@@ -82,12 +85,12 @@ class Front(Reception):
         return self._metrics
 
     def start(self) -> Front:
-        """Find or start the workers, and serve on a thread of its own. Raises FleetError where there can be none."""
+        """Find or start the workers, and serve on a thread of its own. Raises FleetError if there can be none."""
         try:
             self._scaling.begin()
-            for session, secret in self._shelf().items():
-                if session not in self.books.routes.by_session:
-                    self.books.routes.add(Route(session, secret, ""))
+            for session, secret in self._stored_walks().items():
+                if session not in self.state.routes.by_session:
+                    self.state.routes.add(Route(session, secret, ""))
         except BaseException:
             self._close(workers_stay=False)
             raise
@@ -96,7 +99,8 @@ class Front(Reception):
         return self
 
     def stop(self, *, workers_stay: bool = False) -> None:
-        """End. workers_stay: they go on, with their walks, for the next front; else each ends in good order."""
+        """End. workers_stay: the workers go on, with their walks, for the next front; else each ends in an orderly
+        way."""
         self.workers_stay = workers_stay
         self._ending.set()
         if self._thread:
@@ -109,11 +113,12 @@ class Front(Reception):
         self.stop()
 
     def do(self, work: Callable[[], Any], then: Callable[[Any], None] = lambda _: None) -> None:
-        """Have work done on the front's thread; from any thread."""
-        self.books.asking.hand_in(lambda _: then(work()), None)
+        """Have work done on the front's thread; may be called from any thread."""
+        self.state.background.deliver(lambda _: then(work()), None)
 
     def drain(self, name: str, then: Callable[[str], None]) -> None:
-        """Move every walk away from a worker and end it; on the front's thread. `then` is told what came of it."""
+        """Move every walk away from a worker and end it; on the front's thread. `then` gets a sentence with the
+        result."""
         self._scaling.retire(name, then)
 
     def _run(self) -> None:
@@ -121,7 +126,7 @@ class Front(Reception):
             while not self._ending.is_set():
                 try:
                     self._turn()
-                except Exception:  # whatever one turn ran into, the next one serves everybody else
+                except Exception:  # whatever failed, the next turn serves everybody else
                     log.exception("a turn of the front failed")
                     time.sleep(PAUSE_S)
         finally:
@@ -130,24 +135,24 @@ class Front(Reception):
     def _close(self, *, workers_stay: bool) -> None:
         for client in list(self._wire.clients):
             self._wire.send(client, p.Goodbye(reason="the front closes; your walk is kept, resume it later"))
-        self.books.lines.close()
-        self.books.fleet.end(workers_stay=workers_stay)
-        self.books.asking.close()
+        self.state.connections.close()
+        self.state.fleet.end(workers_stay=workers_stay)
+        self.state.background.close()
         self._wire.close()
 
     def _turn(self) -> None:
         is_blocked = self._wire.has_outbox or self._has_backlog
         until = max(1, int((self._next_tick - time.monotonic()) * 1000))
         ready = self._wire.wait(RETRY_MS if is_blocked else until)
-        self.books.asking.collect()
+        self.state.background.collect()
         for socket in ready:
-            line = self.books.lines.with_socket(socket)
-            if line:
-                self._read(line)
+            connection = self.state.connections.of_socket(socket)
+            if connection:
+                self._read(connection)
         end = time.monotonic() + READ_S
-        while time.monotonic() < end and (mail := self._wire.receive()) is not None:
-            self.receive(mail)
-        self._has_backlog = self.catch_up() or self.books.lines.empty_outboxes()
+        while time.monotonic() < end and (received := self._wire.receive()) is not None:
+            self.receive(received)
+        self._has_backlog = self.catch_up() or self.state.connections.empty_outboxes()
         self._wire.empty_outboxes()
         if time.monotonic() >= self._next_tick:
             self._next_tick = time.monotonic() + TICK_S
@@ -159,12 +164,12 @@ class Front(Reception):
         if now >= self._next_ping:
             self._next_ping = now + PING_S
             for client_id in self._wire.clients:
-                for line in self.books.lines.all_of(client_id):
-                    line.send(p.Ping(clock=now))
+                for connection in self.state.connections.of_client(client_id):
+                    connection.send(p.Ping(clock=now))
         self._admission.turn()
         self._scaling.tick()
 
-    # What clients say.
+    # Messages from clients.
 
     def _handle(self, client_id: bytes, message: p.Message, payload: bytes | memoryview) -> None:
         client = self._wire.clients.get(client_id)
@@ -187,14 +192,14 @@ class Front(Reception):
             self._dispatch(client_id, message, bytes(payload))
 
     def refuse(self, client_id: bytes, message: p.Message | None, error: Exception) -> None:
-        """Older clients do not know that a cluster can be full."""
+        """Send a refusal. Older clients do not know the code `full`."""
         client = self._wire.clients.get(client_id)
         if isinstance(error, p.ProtocolError) and error.code == "full" and (client is None or client.version < 3):
             error = p.ProtocolError("limit", str(error), seq=error.seq)
         super().refuse(client_id, message, error)
 
     def _check_seq(self, message: p.Message) -> None:
-        if isinstance(message, p.Request | p.Act | p.Dream) and message.seq >= INTERNAL:
+        if isinstance(message, p.Request | p.Act | p.Dream) and message.seq >= FIRST_INTERNAL_SEQ:
             raise p.ProtocolError("malformed", f"seq {message.seq}; count up from 1", seq=message.seq)
 
     def _hello(self, client_id: bytes, hello: p.Hello) -> None:
@@ -222,14 +227,14 @@ class Front(Reception):
             if isinstance(message, p.Open | p.Load):
                 self._admission.begin(client, message, payload)
             elif isinstance(message, p.Resume):
-                self._pass_on(client_id, message, self.books.routes.with_token(message.token))
+                self._pass_on(client_id, message, self.state.routes.with_token(message.token))
             else:
-                self._pass_on(client_id, message, self.books.routes.known(session_of(message)))
-        except Exception as error:  # as Reception does for what has just come
+                self._pass_on(client_id, message, self.state.routes.known(session_of(message)))
+        except Exception as error:  # handled as in Reception
             self.refuse(client_id, message, error)
 
     def _pass_on(self, client_id: bytes, message: p.Message, route: Route) -> None:
-        """Say something to the worker that has the walk, now or when one has it."""
+        """Forward a message to the worker that has the walk, now or once a worker has it."""
         seat = route.seats.get(client_id)
         if isinstance(message, p.Act | p.Dream) and client_id == route.driver:
             route.note(message)
@@ -238,124 +243,128 @@ class Front(Reception):
         elif route.is_moving or not route.worker:
             route.waiting.append((client_id, message))
         if route.is_moving:
-            return  # acts and credits are noted; they are said again where the walk goes on
+            return  # acts and credits are noted; they are repeated on the worker that takes the walk
         if route.worker:
-            self.books.line(client_id, route.worker).send(message)
+            self.state.connection(client_id, route.worker).send(message)
         else:
             self._mover.bring(route)
 
-    # What workers say.
+    # Messages from workers.
 
-    def _read(self, line: WorkerLine) -> None:
-        for header, parts in line.messages():
-            self._hear(line, header, parts)
+    def _read(self, connection: WorkerConnection) -> None:
+        for header, parts in connection.messages():
+            self._hear(connection, header, parts)
 
-    def _hear(self, line: WorkerLine, header: dict, parts: list[bytes]) -> None:
+    def _hear(self, connection: WorkerConnection, header: dict, parts: list[bytes]) -> None:
         kind, seq = header["type"], header.get("seq", 0)
         if kind in ("welcome", "pong", "goodbye"):
             return
-        if seq >= INTERNAL:
-            answers = {"opened": lambda: self._mover.opened(line, header), "error": lambda: self._mover.refused(header)}
+        if seq >= FIRST_INTERNAL_SEQ:
+            answers = {
+                "opened": lambda: self._mover.opened(connection, header),
+                "error": lambda: self._mover.refused(header),
+            }
             answers.get(kind, lambda: None)()
             return
-        route = self.books.routes.by_session.get(header.get("session", ""))
-        is_elsewhere = route is not None and route.worker != line.worker and kind != "opened"
+        route = self.state.routes.by_session.get(header.get("session", ""))
+        is_elsewhere = route is not None and route.worker != connection.worker and kind != "opened"
         if kind == "frame":
-            if route is None or is_elsewhere or not self._count_frame(line, route, header):
+            if route is None or is_elsewhere or not self._count_frame(connection, route, header):
                 return
         elif kind == "receipt":
-            if is_elsewhere or (route is not None and route.driver == line.client and not route.receipted(seq)):
+            if is_elsewhere or (route is not None and route.driver == connection.client and not route.receipted(seq)):
                 return
-        elif self._answered(line, header, route, is_elsewhere=is_elsewhere):
+        elif self._answered(connection, header, route, is_elsewhere=is_elsewhere):
             return
-        self._wire.pass_on(line.client, parts)
+        self._wire.pass_on(connection.client, parts)
 
-    def _count_frame(self, line: WorkerLine, route: Route, header: dict) -> bool:
-        seat = route.seats.get(line.client)
+    def _count_frame(self, connection: WorkerConnection, route: Route, header: dict) -> bool:
+        seat = route.seats.get(connection.client)
         if seat is None:
             return False
         seat.credits -= 1
         route.index = header["index"] if seat.is_driver else route.index
-        self.books.counts.frames += 1
+        self.state.counts.frames += 1
         return True
 
-    def _answered(self, line: WorkerLine, header: dict, route: Route | None, *, is_elsewhere: bool) -> bool:
-        """Take note of an answer; whether that is all, and the client need not have it."""
+    def _answered(self, connection: WorkerConnection, header: dict, route: Route | None, *, is_elsewhere: bool) -> bool:
+        """Process a worker's answer. Returns whether the client must not get it."""
         kind = header["type"]
-        asked, payload = line.pending.pop(header.get("seq", 0), (None, b""))
+        asked, payload = connection.pending.pop(header.get("seq", 0), (None, b""))
         if kind == "error" and route is not None and (is_elsewhere or route.is_moving):
             if asked is not None:
-                self._dispatch(line.client, asked, payload)
-            return True  # of what reached a worker when the walk was gone
+                self._dispatch(connection.client, asked, payload)
+            return True  # an error for a request that reached a worker after the walk had left it
         if kind == "error" and header.get("code") == "hello_first":
-            self.books.lines.cut(line)  # it was held up for so long that the worker gave it up
+            # the connection was blocked for so long that the worker dropped it
+            self.state.connections.disconnect(connection)
             return True
         if isinstance(asked, p.Open | p.Load):
-            self._admission.settled(line.client, asked.seq)
+            self._admission.settled(connection.client, asked.seq)
         if kind == "opened" and isinstance(asked, p.Viewing):
-            self._opened(line, asked, header)
+            self._opened(connection, asked, header)
         elif (
             kind == "error" and route is not None and header.get("code") in ("not_yours", "internal") and asked is None
         ):
-            if header.get("seq", 0) == 0 and route.driver == line.client:
-                route.leave(line.client)
+            if header.get("seq", 0) == 0 and route.driver == connection.client:
+                route.leave(connection.client)
         elif kind == "done" and route is not None:
-            self._done(line, asked, route)
+            self._done(connection, asked, route)
         return False
 
-    def _opened(self, line: WorkerLine, asked: p.Viewing, header: dict) -> None:
-        """Somebody sits in a walk now."""
+    def _opened(self, connection: WorkerConnection, asked: p.Viewing, header: dict) -> None:
+        """A client drives or watches a walk now."""
         token, session = header.get("token", ""), header["session"]
-        route = self.books.routes.by_session.get(session)
+        route = self.state.routes.by_session.get(session)
         if route is None:
-            guest = self._wire.clients[line.client].guest if line.client in self._wire.clients else ""
-            route = self.books.routes.add(Route(session, secret_of(token), line.worker, guest=guest))
+            guest = self._wire.clients[connection.client].guest if connection.client in self._wire.clients else ""
+            route = self.state.routes.add(Route(session, secret_of(token), connection.worker, guest=guest))
         is_driver = not isinstance(asked, p.Watch)
         if is_driver:
-            if route.driver is not None and route.driver != line.client:
+            if route.driver is not None and route.driver != connection.client:
                 route.leave(route.driver)
             route.taken_over()
-            route.token, route.driver, route.index = token, line.client, header.get("index", 0)
+            route.token, route.driver, route.index = token, connection.client, header.get("index", 0)
             route.began = time.monotonic()
-            self._admission.holds(line.client, token)
-        route.seats[line.client] = Seat.of(asked, is_driver=is_driver)
-        if line.client not in self._wire.clients:
-            route.leave(line.client)
+            self._admission.holds(connection.client, token)
+        route.seats[connection.client] = Seat.of(asked, is_driver=is_driver)
+        if connection.client not in self._wire.clients:
+            route.leave(connection.client)
 
-    def _done(self, line: WorkerLine, asked: p.Message | None, route: Route) -> None:
+    def _done(self, connection: WorkerConnection, asked: p.Message | None, route: Route) -> None:
         if isinstance(asked, p.Save):
-            self._admission.saved(line.client, asked.name, route.token)
+            self._admission.saved(connection.client, asked.name, route.token)
         if isinstance(asked, p.Close):
-            if route.driver == line.client:
-                self.books.queue.ended(time.monotonic() - route.began)
-                self.books.routes.remove(route)
+            if route.driver == connection.client:
+                self.state.queue.ended(time.monotonic() - route.began)
+                self.state.routes.remove(route)
                 self._admission.turn()
             else:
-                route.leave(line.client)
+                route.leave(connection.client)
 
-    # Who comes and goes.
+    # Clients and workers that come and go.
 
     def _leave(self, client_id: bytes) -> None:
-        """Take note that a client is gone; its walks stay."""
-        self.books.lines.hang_up(client_id)
+        """Note that a client is gone; its walks stay."""
+        self.state.connections.disconnect_client(client_id)
         self._admission.leave(client_id)
-        for route in self.books.routes.by_session.values():
+        for route in self.state.routes.by_session.values():
             if client_id in route.seats:
                 if route.driver == client_id:
-                    self.books.queue.ended(time.monotonic() - route.began)
+                    self.state.queue.ended(time.monotonic() - route.began)
                 route.leave(client_id)
 
     def _worker_died(self, name: str) -> None:
-        """From any thread."""
+        """May be called from any thread."""
 
         def died(_: Any) -> None:
             self._admission.lost(name)
             self._mover.died(name)
 
-        self.books.asking.hand_in(died, None)
+        self.state.background.deliver(died, None)
 
     def _statistics(self, seq: int) -> p.Statistics:
-        all_of = [state.status for state in self.books.workers.values()]
+        all_of = [worker.status for worker in self.state.workers.values()]
         counted = p.Statistics(
             seq=seq,
             uptime_s=time.monotonic() - self._metrics.began,
@@ -363,7 +372,7 @@ class Front(Reception):
             sessions=sum(status.sessions for status in all_of),
             parked=sum(status.parked for status in all_of),
             steps=sum(status.steps for status in all_of),
-            frames_sent=self.books.counts.frames,
+            frames_sent=self.state.counts.frames,
             errors=self._metrics.errors,
         )
         slowest = max(all_of, key=lambda status: status.step_p95_ms, default=None)

@@ -1,7 +1,7 @@
-"""Takes walks up on another worker: when theirs has died, when it is drained, when another has fewer, when
-somebody wants one that lies in the shared place.
+"""Moves walks to another worker: when their worker has died or is drained, when another has fewer walks, or when a
+client wants a walk that is only in the shared place.
 
-While a walk moves, what its clients say of it waits (routes.py), and nothing of it is lost that had been kept.
+While a walk moves, its clients' messages wait (routes.py). Nothing is lost that had been stored.
 """
 
 from __future__ import annotations
@@ -14,39 +14,44 @@ from typing import Any
 
 from ..server.refusals import session_of
 from ..wire import protocol as p
-from .books import Books
-from .lines import WorkerLine
+from .connections import WorkerConnection
+from .front_state import FrontState
 from .placing import has_room, place
 from .routes import Route
 
 log = logging.getLogger(__name__)
 
-UNEVEN = 2  # walks that one worker has more than another, from which on one of them moves
-INTERNAL = 2**62  # seqs of the front's own requests; a client's count from 1
-# requests that do no harm when they are done twice
-AGAIN = p.Look | p.Surfaces | p.Save | p.Fork | p.Open | p.Load | p.Resume | p.Watch | p.Close
+UNEVEN = 2  # if one worker has this many walks more than another, one of them moves
+FIRST_INTERNAL_SEQ = 2**62  # seqs of the front's own requests start here; a client's start at 1
+# requests that may be repeated without harm
+REPEATABLE = p.Look | p.Surfaces | p.Save | p.Fork | p.Open | p.Load | p.Resume | p.Watch | p.Close
 
 
 class Mover:
-    """Moves walks between workers. dispatch: handles a message of a client as if it had come just now."""
+    """Moves walks between workers. dispatch: handles a client's message as if it had just arrived."""
 
-    def __init__(self, books: Books, dispatch: Callable[[bytes, p.Message, bytes], None]):
-        self._books, self._dispatch = books, dispatch
-        self._seqs = count(INTERNAL)
-        self._resuming: dict[int, tuple[Route, bytes, int]] = {}  # and the credits that went along
+    def __init__(self, state: FrontState, dispatch: Callable[[bytes, p.Message, bytes], None]):
+        self._state, self._dispatch = state, dispatch
+        self._seqs = count(FIRST_INTERNAL_SEQ)
+        # by seq: the walk, the client, and the credits that were passed on
+        self._resuming: dict[int, tuple[Route, bytes, int]] = {}
         self._stranded: list[Route] = []  # no worker was there to take them
 
     def died(self, name: str) -> None:
-        """A worker is dead: whoever walks on it goes on elsewhere."""
-        books = self._books
-        if books.workers.pop(name, None) is None:
+        """A worker is dead: its walks continue on other workers."""
+        state = self._state
+        if state.workers.pop(name, None) is None:
             return
-        books.counts.deaths += 1
-        log.warning("worker %s has died; %d walks were on it", name, len(books.routes.of(name)))
-        lost = [(line.client, *request) for line in books.lines.to(name) for request in line.pending.values()]
-        for line in books.lines.to(name):
-            books.lines.cut(line)
-        routes = books.routes.of(name)
+        state.counts.deaths += 1
+        log.warning("worker %s has died; %d walks were on it", name, len(state.routes.of(name)))
+        lost = [
+            (connection.client, *request)
+            for connection in state.connections.of_worker(name)
+            for request in connection.pending.values()
+        ]
+        for connection in state.connections.of_worker(name):
+            state.connections.disconnect(connection)
+        routes = state.routes.of(name)
         for route in routes:
             route.worker, route.moved = "", False
         self._take_up([route for route in routes if route.seats or route.is_moving])
@@ -54,26 +59,27 @@ class Mover:
             self._ask_again(client, message, payload)
 
     def drain(self, name: str, then: Callable[[], None]) -> None:
-        """Move every walk away from a worker, losing nothing; `then` runs when none is left on it."""
-        self._books.workers[name].is_draining = True
-        self._move([route for route in self._books.routes.of(name) if not route.is_moving], name, then)
+        """Move every walk away from a worker without loss; `then` is called when none is left on it."""
+        self._state.workers[name].is_draining = True
+        self._move([route for route in self._state.routes.of(name) if not route.is_moving], name, then)
 
     def even_out(self) -> None:
-        """Move one walk from the worker that has most to the one that has fewest, where that brings them nearer to each
-        other, as after a worker has died and another has come for it. One at a time, for it stands still meanwhile."""
-        there = [worker for worker in self._books.workers.values() if not worker.is_draining]
-        if len(there) < 2 or any(route.is_moving for route in self._books.routes.by_session.values()):
+        """Move one walk from the worker with most walks to the one with fewest, if that makes them more equal, for
+        example after a worker has died and a new one has started. One at a time, because a walk stands still while
+        it moves."""
+        there = [worker for worker in self._state.workers.values() if not worker.is_draining]
+        if len(there) < 2 or any(route.is_moving for route in self._state.routes.by_session.values()):
             return
         most, fewest = max(there, key=lambda worker: worker.busy), min(there, key=lambda worker: worker.busy)
-        name, rules = most.about.name, self._books.rules
-        routes = [route for route in self._books.routes.of(name) if route.driver is not None]
+        name, rules = most.about.name, self._state.rules
+        routes = [route for route in self._state.routes.of(name) if route.driver is not None]
         if most.busy - fewest.busy < UNEVEN or not routes or not has_room(fewest, rules):
             return
         self._move([min(routes, key=lambda route: route.held is not None)], name)
 
     def _move(self, routes: list[Route], name: str, then: Callable[[], None] = lambda: None) -> None:
-        """Have a worker let go of walks and others take them up; `then` runs when it has let go."""
-        books = self._books
+        """Have a worker release walks and others take them; `then` is called when it has released them."""
+        state = self._state
         for route in routes:
             route.is_moving, route.moved = True, True
 
@@ -85,65 +91,66 @@ class Mover:
                 if value.get(route.session):
                     log.error("session %s: %s", route.session, value[route.session])
                 route.worker = ""
-            books.counts.moves += len(routes)
+            state.counts.moves += len(routes)
             self._take_up([route for route in routes if route.seats or route.waiting])
             for route in routes:
                 route.is_moving = route.is_moving and bool(route.worker or route in self._stranded)
             then()
 
         sessions = [route.session for route in routes]
-        books.asking.ask(lambda: books.fleet.ask(name, "release", sessions), released)
+        state.background.call(lambda: state.fleet.ask(name, "release", sessions), released)
 
     def bring(self, route: Route) -> None:
-        """Take up a walk that lies in the shared place, for somebody who wants it now."""
+        """Give a walk that is only in the shared place to a worker, for a client that wants it now."""
         if not route.is_moving:
             self._take_up([route])
 
     def arrived(self) -> None:
-        """A worker is there: those that found none are taken up."""
+        """A worker has started: walks that found no worker are given to it."""
         stranded, self._stranded = self._stranded, []
         self._take_up(stranded)
 
-    def opened(self, line: WorkerLine, header: dict) -> None:
-        """A worker's answer to a request of our own: somebody sits again in a walk that has moved."""
+    def opened(self, connection: WorkerConnection, header: dict) -> None:
+        """A worker's answer to a request of the front itself: a client is again the driver or a spectator of a walk
+        that moved."""
         route, client, told = self._resuming.pop(header["seq"], (None, b"", 0))
         seat = route.seats.get(client) if route else None
         if route is None or seat is None:
             return
-        if seat.credits > told:  # granted since
-            line.send(p.Credit(session=route.session, frames=seat.credits - told))
+        if seat.credits > told:  # granted since then
+            connection.send(p.Credit(session=route.session, frames=seat.credits - told))
         if client == route.driver:
-            self._seated(line, route, header)
+            self._seated(connection, route, header)
 
-    def _seated(self, line: WorkerLine, route: Route, header: dict) -> None:
-        """The driver sits in a walk again: say again what was lost."""
+    def _seated(self, connection: WorkerConnection, route: Route, header: dict) -> None:
+        """The driver has its walk again: repeat what was lost."""
         last, before = header.get("last", 0), route.index
         route.index = header["index"]
         again = route.again(last)
         typed = sum(act.mode == "once" and act.seq > last for act in again)
-        self._books.counts.resumes += 1
-        self._books.counts.frames_lost += max(0, before - route.index - typed)
+        self._state.counts.resumes += 1
+        self._state.counts.frames_lost += max(0, before - route.index - typed)
         log.info("session %s goes on at frame %d, %d before", route.session, route.index, before - route.index)
         for client in route.seats:
             told = p.Resumed(session=route.session, index=route.index, last=last, moved=route.moved)
-            self._books.tell(client, told)
+            self._state.tell(client, told)
         for act in again:
-            line.send(act)
+            connection.send(act)
         self._go_on(route)
 
     def refused(self, header: dict) -> None:
-        """A request of our own was refused."""
+        """A worker has refused a request of the front itself."""
         route, client, _ = self._resuming.pop(header["seq"], (None, b"", 0))
         if route is not None and client == route.driver:
-            self._books.fail(route, f"this walk could not be taken up elsewhere: {header.get('message', '')}")
+            self._state.fail(route, f"this walk could not be taken up elsewhere: {header.get('message', '')}")
 
     def _take_up(self, routes: list[Route]) -> None:
-        """Have workers take these walks, each the one that has most room."""
-        books = self._books
+        """Give these walks to workers, each to the one with most room."""
+        state = self._state
         by_worker: dict[str, list[Route]] = {}
-        books.recount()
+        state.recount()
         for route in routes:
-            worker = place(books.workers.values(), books.rules, is_urgent=True)
+            worker = place(state.workers.values(), state.rules, is_urgent=True)
             route.is_moving = True
             if worker is None:
                 self._stranded.append(route)
@@ -153,20 +160,20 @@ class Mover:
             by_worker.setdefault(worker.about.name, []).append(route)
         for name, moved in by_worker.items():
             for route in moved:
-                work = partial(books.fleet.ask, name, "adopt", [route.session])
-                books.asking.ask(work, partial(self._adopted, name, route))
+                work = partial(state.fleet.ask, name, "adopt", [route.session])
+                state.background.call(work, partial(self._adopted, name, route))
 
     def _adopted(self, name: str, route: Route, value: Any) -> None:
-        books = self._books
-        worker = books.workers.get(name)
+        state = self._state
+        worker = state.workers.get(name)
         if worker is None or route.worker != name:
-            return  # that worker has died meanwhile, which was seen to
+            return  # that worker has died meanwhile; `died` has handled it
         wrong = str(value) if isinstance(value, Exception) else value.get(route.session, "")
         if wrong:
             log.error("session %s cannot be taken up on %s: %s", route.session, name, wrong)
             route.worker = ""
-            books.counts.walks_lost += 1
-            books.fail(route, f"this walk cannot be taken up again for now ({wrong})")
+            state.counts.walks_lost += 1
+            state.fail(route, f"this walk cannot be taken up again for now ({wrong})")
             return
         for client, seat in route.seats.items():
             credits = max(0, min(p.MAX_CREDITS, seat.credits))
@@ -174,25 +181,29 @@ class Mover:
             self._resuming[seq] = (route, client, credits)
             view = {"seq": seq, "credits": credits, **seat.view}
             known = p.Resume(token=route.token, **view) if seat.is_driver else p.Watch(session=route.session, **view)
-            books.line(client, name).send(known)
+            state.connection(client, name).send(known)
         if route.driver is None:
             for client in route.seats:
-                books.tell(client, p.Resumed(session=route.session, index=route.index, moved=route.moved))
+                state.tell(client, p.Resumed(session=route.session, index=route.index, moved=route.moved))
             self._go_on(route)
 
     def _go_on(self, route: Route) -> None:
-        """Let through what has waited."""
+        """Handle the messages that have waited."""
         route.is_moving = False
         waiting, route.waiting = route.waiting, []
         for client, message in waiting:
             self._dispatch(client, message, b"")
 
     def _ask_again(self, client: bytes, message: p.Message, payload: bytes) -> None:
-        """See to a request that a worker had taken with it."""
-        if not isinstance(message, p.Request) or message.seq >= INTERNAL or client not in self._books.wire.clients:
+        """Repeat a request that a worker had when it died, or tell the client."""
+        if (
+            not isinstance(message, p.Request)
+            or message.seq >= FIRST_INTERNAL_SEQ
+            or client not in self._state.wire.clients
+        ):
             return
-        if isinstance(message, AGAIN):
+        if isinstance(message, REPEATABLE):
             self._dispatch(client, message, payload)
             return
         text = f"the worker died over this '{message.TYPE}', which may have been done or not; ask again"
-        self._books.tell(client, p.Error(seq=message.seq, code="internal", message=text, session=session_of(message)))
+        self._state.tell(client, p.Error(seq=message.seq, code="internal", message=text, session=session_of(message)))

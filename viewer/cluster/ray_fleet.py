@@ -1,6 +1,6 @@
-"""Workers as actors of Ray: each a process with an engine, on whichever machine Ray has room for it.
+"""Workers as Ray actors: each is a process with an engine, on whichever machine Ray has room for it.
 
-Only what is asked of workers goes through Ray; frames go by the workers' own sockets (lines.py).
+Only calls to workers go through Ray; frames go through the workers' own sockets (connections.py).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 NAMESPACE = "roam"
 PREFIX = "roam-worker-"
-START_S = 600.0  # weights have to be read, and compiled for
+START_S = 600.0  # weights have to be read, and kernels compiled
 ANSWER_S = 120.0
 WATCH_S = 0.2
 STORE_BYTES = 80 * 2**20  # of Ray's object store, which frames do not use
@@ -34,8 +34,8 @@ STORE_BYTES = 80 * 2**20  # of Ray's object store, which frames do not use
 
 @dataclass(frozen=True)
 class Recipe:
-    """What every worker is made from: the worlds as open_worlds has them; place, options: the shared place; the front's
-    public key; the rest as Worker has it."""
+    """What every worker is made from. model to device: as in open_worlds; place, options: the shared place;
+    front_key: the front's public key; the rest as in Worker."""
 
     place: str
     front_key: str
@@ -51,7 +51,7 @@ class Recipe:
 
 
 class RayWorker:
-    """What runs as an actor. host: where its server listens, "" for the address by which Ray knows this machine."""
+    """What runs as an actor. host: where its server listens; "" for the address by which Ray knows this machine."""
 
     def __init__(self, name: str, recipe: Recipe, host: str):
         from ..opening.worlds import open_worlds
@@ -75,12 +75,12 @@ class RayWorker:
             target_ms=recipe.target_ms,
         )
 
-    def plain(self, method: str, *arguments: Any) -> Any:
-        """As Worker has it."""
-        return self._worker.plain(method, *arguments)
+    def call(self, method: str, *arguments: Any) -> Any:
+        """As in Worker."""
+        return self._worker.call(method, *arguments)
 
     def stay(self) -> None:
-        """Returns when this worker is stopped; raises, to whoever waits for it, when it dies."""
+        """Returns when this worker is stopped. If the worker dies, Ray raises an error to the caller who waits."""
         self._ended.wait()
 
     def stop(self) -> None:
@@ -89,14 +89,14 @@ class RayWorker:
 
 
 class RayFleet:
-    """Workers made from a recipe. address: of a Ray cluster to join ("auto" for the one on this machine), or None for
-    one of our own on this machine, which ends with us; its ports are on loopback alone."""
+    """Workers made from a recipe. address: of a Ray cluster to join ("auto" for the one on this machine); None
+    starts a Ray on this machine, with ports on loopback only, that ends with this process."""
 
     def __init__(self, recipe: Recipe, *, address: str | None = None, most: int = 1):
         self._ray = import_ray(is_alone=address is None)
         self._recipe, self._address, self._most = recipe, address, most
         self._actors: dict[str, Any] = {}
-        self._watched: dict[Any, str] = {}  # what `stay` will return, to the worker's name
+        self._watched: dict[Any, str] = {}  # the result of `stay`, to the worker's name
         self._changed = threading.Lock()
         self._on_death: Callable[[str], None] = lambda name: None
         self._ending = threading.Event()
@@ -116,7 +116,8 @@ class RayFleet:
                     include_dashboard=False,
                     object_store_memory=STORE_BYTES,
                     _node_ip_address="127.0.0.1",
-                    _system_config={"worker_niceness": 0},  # by itself Ray has whatever else runs go before our steps
+                    # otherwise Ray gives every other program priority over our steps
+                    _system_config={"worker_niceness": 0},
                     **quiet,
                 )
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -144,7 +145,7 @@ class RayFleet:
             .remote(name, self._recipe, "" if self._address else "127.0.0.1")
         )
         try:
-            told = ray.get(actor.plain.remote("about"), timeout=START_S)
+            told = ray.get(actor.call.remote("about"), timeout=START_S)
         except ray.exceptions.GetTimeoutError as error:
             with contextlib.suppress(Exception):
                 ray.kill(actor)
@@ -153,7 +154,7 @@ class RayFleet:
             ) from error
         except ray.exceptions.RayError as error:
             raise FleetError(f"a worker could not be started: {str(error).strip().splitlines()[-1]}") from error
-        if self._ending.is_set():  # the others have been ended
+        if self._ending.is_set():  # the other workers have been ended
             ray.kill(actor)
             raise FleetError("the front closes, and starts no worker any more")
         return self._enter(name, actor, told)
@@ -164,7 +165,7 @@ class RayFleet:
         if actor is None:
             raise WorkerLostError(f"{name} is gone")
         try:
-            return self._ray.get(actor.plain.remote(method, *arguments), timeout=ANSWER_S)
+            return self._ray.get(actor.call.remote(method, *arguments), timeout=ANSWER_S)
         except (self._ray.exceptions.RayActorError, self._ray.exceptions.GetTimeoutError) as error:
             raise WorkerLostError(f"{name}: {type(error).__name__}") from error
 
@@ -181,7 +182,7 @@ class RayFleet:
             self._ray.kill(actor)
 
     def end(self, *, workers_stay: bool) -> None:
-        """Leave Ray. Workers stay in a cluster that was joined; one of our own ends."""
+        """Leave Ray. Workers stay if a cluster was joined; a Ray of our own ends."""
         self._ending.set()
         for name in [] if workers_stay and self._address else list(self._actors):
             self.stop(name)
@@ -194,8 +195,8 @@ class RayFleet:
             return None
         actor = self._ray.get_actor(full_name)
         try:
-            told = self._ray.get(actor.plain.remote("about"), timeout=ANSWER_S)
-        except self._ray.exceptions.RayError:  # it is on its way out
+            told = self._ray.get(actor.call.remote("about"), timeout=ANSWER_S)
+        except self._ray.exceptions.RayError:  # it is just ending
             return None
         return self._enter(full_name.removeprefix(PREFIX), actor, told)
 
@@ -222,14 +223,14 @@ class RayFleet:
 
 
 def import_ray(*, is_alone: bool = False) -> Any:
-    """The module ray. is_alone: Ray's ports are to be on loopback alone. It reads that when it is imported, from a
-    variable whose name speaks only of clusters on Windows and macOS. A token that is there is shown: a Ray that `ray
-    start` began asks for it, and a program that joins shows none by itself (seen with 2.60)."""
+    """The module ray. is_alone: keep Ray's ports on loopback. Ray reads this when it is imported, from a variable
+    whose name mentions only clusters on Windows and macOS. If there is a token, it is used: a Ray that `ray start`
+    began asks for it, and a program that joins does not send one by itself (seen with 2.60)."""
     if is_alone:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     elif _has_token():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # GPUs are left visible to workers that take none
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # GPUs stay visible to workers that reserve none
     try:
         return import_module("ray")
     except ImportError as error:
@@ -237,6 +238,6 @@ def import_ray(*, is_alone: bool = False) -> Any:
 
 
 def _has_token() -> bool:
-    """Whether Ray finds a token of its own where it looks for one."""
+    """Whether Ray finds a token where it looks for one."""
     named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
     return bool(named) or (Path.home() / ".ray" / "auth_token").is_file()

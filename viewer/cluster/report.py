@@ -1,11 +1,11 @@
-"""How a cluster is: for a table, for Prometheus."""
+"""The state of a cluster, for a table and for Prometheus."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
 
-from .books import Books
+from .front_state import FrontState
 from .placing import WorkerState
 
 GAUGES = {
@@ -22,24 +22,24 @@ GAUGES = {
 }
 
 
-def status(books: Books) -> dict[str, Any]:
-    """Everything that is known, in plain values; on the front's thread."""
-    books.recount()
+def status(state: FrontState) -> dict[str, Any]:
+    """The whole state as plain values; on the front's thread."""
+    state.recount()
     return {
-        "workers": [_row(worker) for _, worker in sorted(books.workers.items())],
-        "clients": len(books.wire.clients),
-        "walks": len(books.routes.by_session),
-        "driven": sum(worker.driven for worker in books.workers.values()),
-        "places": books.num_places,
-        "queue": len(books.queue),
-        "wait_s": books.queue.wait_s(len(books.queue) + 1, books.num_places),
-        "lines": len(books.lines),
-        **asdict(books.counts),
+        "workers": [_row(worker) for _, worker in sorted(state.workers.items())],
+        "clients": len(state.wire.clients),
+        "walks": len(state.routes.by_session),
+        "driven": sum(worker.driven for worker in state.workers.values()),
+        "places": state.num_places,
+        "queue": len(state.queue),
+        "wait_s": state.queue.wait_s(len(state.queue) + 1, state.num_places),
+        "lines": len(state.connections),
+        **asdict(state.counts),
     }
 
 
 def metrics_text(told: dict[str, Any]) -> str:
-    """What Prometheus reads, from what `status` told."""
+    """The text that Prometheus reads, from the result of `status`."""
     lines = []
     for name in ("frames", "resumes", "moves", "deaths", "frames_lost", "refused_full", "walks_lost"):
         lines += [f"# TYPE roam_cluster_{name}_total counter", f"roam_cluster_{name}_total {told[name]}"]

@@ -1,4 +1,4 @@
-"""What a front knows of each walk: which worker has it, who sees it, and what must be said again if that worker dies.
+"""What a front knows of each walk: which worker has it, who sees it, and what must be repeated if that worker dies.
 
 Sends nothing and decides nothing.
 """
@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from ..server.registry import secret_of
 from ..wire import protocol as p
 
-KEPT_S = 15.0  # how long an act that has its receipt is remembered: longer than any snapshot may be behind
+KEPT_S = 15.0  # how long an act with a receipt is remembered: longer than any snapshot may be behind
 KEPT_ACTS = 1024
 VIEW = ("encoding", "quality", "depth", "tokens")
 
 
 @dataclass
 class Seat:
-    """A client that sees a walk. view: how its frames are to look; credits: frames that may still come."""
+    """A client that sees a walk. view: how its frames are to look; credits: frames that may still be sent."""
 
     view: dict
     credits: int
@@ -32,7 +32,7 @@ class Seat:
 
 @dataclass
 class Typed:
-    """A typed act, or a dream asked for, and when its receipt came; 0 before."""
+    """A typed act, or a dream, and when its receipt came; 0 before that."""
 
     act: p.Act | p.Dream
     receipted_at: float = 0.0
@@ -44,7 +44,7 @@ class Route:
 
     session: str
     secret: str
-    worker: str  # the one that has it; "" for none: then it lies in the shared place
+    worker: str  # the worker that has it; "" if it is only in the shared place
     guest: str = ""
     token: str = ""
     driver: bytes | None = None
@@ -54,13 +54,13 @@ class Route:
     is_held_receipted: bool = False
     typed: OrderedDict[int, Typed] = field(default_factory=OrderedDict)
     silent: set[int] = field(default_factory=set)  # seqs whose receipts have been passed on already
-    waiting: list[tuple[bytes, p.Message]] = field(default_factory=list)  # what clients said of it while it moved
-    is_moving: bool = False  # it is being taken up by another worker
-    moved: bool = False  # whether the last move was on purpose: a worker was drained
+    waiting: list[tuple[bytes, p.Message]] = field(default_factory=list)  # messages about it that came while it moved
+    is_moving: bool = False  # another worker is taking it
+    moved: bool = False  # whether the last move was planned: a worker was drained
     began: float = field(default_factory=time.monotonic)
 
     def note(self, act: p.Act | p.Dream) -> None:
-        """An act of the driver's is on its way."""
+        """The driver has sent an act."""
         if isinstance(act, p.Act) and act.mode == "hold":
             self.held, self.is_held_receipted = (act if act.text or act.motion else None), False
             return
@@ -68,7 +68,7 @@ class Route:
         self._forget()
 
     def receipted(self, seq: int) -> bool:
-        """A receipt has come; whether it is news."""
+        """A receipt has come. Returns whether the client does not have it yet."""
         if seq in self.silent:
             self.silent.discard(seq)
             return False
@@ -79,8 +79,9 @@ class Route:
         return True
 
     def again(self, last: int) -> list[p.Act | p.Dream]:
-        """What a worker that took the walk up must be told, whose typed acts are done up to `last`: typed words, then
-        what is held. Of an act that is done but whose receipt went with the other worker it says so once more."""
+        """The acts to repeat on the worker that takes the walk, whose typed acts are done up to `last`: first typed
+        words, then what is held. An act that is done, but whose receipt was lost with the old worker, is among them
+        too, so that its receipt is sent."""
         typed = [typed for seq, typed in self.typed.items() if seq > last or not typed.receipted_at]
         self.silent = {t.act.seq for t in typed if t.receipted_at}
         acts: list[p.Act | p.Dream] = [t.act for t in typed]
@@ -96,7 +97,7 @@ class Route:
             self.driver, self.held = None, None
 
     def taken_over(self) -> None:
-        """Somebody resumes it: what had no receipt is theirs to say again."""
+        """Somebody resumes the walk: acts without a receipt are for that client to send again."""
         self.held, self.silent = None, set()
         self.typed = OrderedDict((seq, typed) for seq, typed in self.typed.items() if typed.receipted_at)
 
@@ -110,7 +111,7 @@ class Route:
 
 
 class Routes:
-    """Every walk of the cluster, by its public id and by what is kept of its token."""
+    """Every walk of the cluster, by its public id and by the hash of its token."""
 
     def __init__(self) -> None:
         self.by_session: dict[str, Route] = {}

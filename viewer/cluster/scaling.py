@@ -1,4 +1,5 @@
-"""How many workers there are: starts the missing, asks how each is, adds and removes them as walks come and go."""
+"""Keeps the right number of workers: starts missing ones, asks each for its status, ends those that give no answer,
+adds and removes workers with the load."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from .books import Books
 from .fleet import FleetError
+from .front_state import FrontState
 from .mover import Mover
 from .placing import WorkerState
 from .routes import Route
@@ -18,14 +19,15 @@ from .worker import About, Status
 
 log = logging.getLogger(__name__)
 
-ASK_S = 1.0  # between questions to a worker
+ASK_S = 1.0  # between status requests to a worker
 RETRY_S = 5.0  # after a worker that could not be started
 
 
 @dataclass(frozen=True)
 class Size:
-    """least, most: workers; busy_s: how long walks must wait, or steps be slow, before one is added; idle_s: how long
-    one must have nobody before it is taken away; hang_s: how long one may give no answer before it is ended."""
+    """least, most: workers; busy_s: how long walks must wait, or steps be slow, before a worker is added; idle_s:
+    how long a worker must be without walks before it is removed; hang_s: after how long without an answer a worker
+    is ended."""
 
     least: int = 1
     most: int = 1
@@ -35,26 +37,26 @@ class Size:
 
 
 class Scaling:
-    """The workers' number. on_death: as Fleet.begin has it."""
+    """Adds and removes workers. on_death: as in Fleet.begin."""
 
-    def __init__(self, books: Books, mover: Mover, size: Size, *, on_death: Callable[[str], None]):
-        self._books, self._mover, self.size, self._on_death = books, mover, size, on_death
+    def __init__(self, state: FrontState, mover: Mover, size: Size, *, on_death: Callable[[str], None]):
+        self._state, self._mover, self.size, self._on_death = state, mover, size, on_death
         self._about: About | None = None
         self._starting, self._may_start_at = 0, 0.0
         self._busy_since: float | None = None
-        self._asked: dict[str, float] = {}  # when a question that has no answer yet was asked
+        self._asked: dict[str, float] = {}  # by worker: when the pending status request was sent
 
     @property
     def about(self) -> About:
-        """What a worker is like; all of them are alike."""
+        """The description of a worker; all workers have the same models and worlds."""
         assert self._about is not None, "a front serves once a worker does"
         return self._about
 
     def begin(self) -> None:
-        """Find the workers that run, and start those that are missing. Raises FleetError."""
+        """Find the workers that are running, and start missing ones. Raises FleetError."""
         from concurrent.futures import ThreadPoolExecutor
 
-        fleet = self._books.fleet
+        fleet = self._state.fleet
         found = fleet.begin(self._on_death)
         for about in found:
             self._enter(about)
@@ -65,39 +67,41 @@ class Scaling:
                 self._enter(about)
 
     def tick(self) -> None:
-        """Look after the workers; a few times a second."""
-        now, books = time.monotonic(), self._books
-        books.recount()
-        for name, worker in list(books.workers.items()):
+        """Check all workers; called a few times a second."""
+        now, state = time.monotonic(), self._state
+        state.recount()
+        for name, worker in list(state.workers.items()):
             self._look_after(name, worker, now)
         self._mover.even_out()
-        num = sum(not worker.is_draining for worker in books.workers.values()) + self._starting
+        num = sum(not worker.is_draining for worker in state.workers.values()) + self._starting
         if now >= self._may_start_at and (num < self.size.least or (num < self.size.most and self._is_busy(now))):
             self._start()
         idle = [
             worker
-            for worker in books.workers.values()
+            for worker in state.workers.values()
             if not worker.busy and now - worker.empty_since > self.size.idle_s
         ]
-        if num > self.size.least and not len(books.queue) and idle and not self._starting:
+        if num > self.size.least and not len(state.queue) and idle and not self._starting:
             self.retire(idle[-1].about.name, lambda said: log.info("%s", said))
 
     def retire(self, name: str, then: Callable[[str], None]) -> None:
-        """Move every walk away from a worker and end it; `then` is told what came of it."""
-        books = self._books
-        if name not in books.workers:
-            then(f"no worker '{name}'; there are: {', '.join(sorted(books.workers)) or 'none'}")
+        """Move every walk away from a worker and end it; `then` gets a sentence with the result."""
+        state = self._state
+        if name not in state.workers:
+            then(f"no worker '{name}'; there are: {', '.join(sorted(state.workers)) or 'none'}")
             return
-        if books.workers[name].is_draining:
+        if state.workers[name].is_draining:
             then(f"{name} is being drained already")
             return
-        walks = len(books.routes.of(name))
+        walks = len(state.routes.of(name))
 
         def empty() -> None:
-            books.workers.pop(name, None)
-            for line in books.lines.to(name):
-                books.lines.cut(line)
-            books.asking.ask(partial(books.fleet.stop, name), lambda _: then(f"{name} is drained: {walks} walks moved"))
+            state.workers.pop(name, None)
+            for connection in state.connections.of_worker(name):
+                state.connections.disconnect(connection)
+            state.background.call(
+                partial(state.fleet.stop, name), lambda _: then(f"{name} is drained: {walks} walks moved")
+            )
 
         self._mover.drain(name, empty)
 
@@ -107,23 +111,23 @@ class Scaling:
         since = self._asked.get(name)
         if since is None and now - worker.heard_at >= ASK_S:
             self._asked[name] = now
-            self._books.asking.ask(partial(self._books.fleet.ask, name, "status"), partial(self._answered, name))
+            self._state.background.call(partial(self._state.fleet.ask, name, "status"), partial(self._answered, name))
         elif since is not None and now - since > self.size.hang_s:
             log.error("worker %s gives no answer; it is ended", name)
             self._asked.pop(name)
-            self._books.asking.ask(partial(self._books.fleet.kill, name), lambda _: self._on_death(name))
+            self._state.background.call(partial(self._state.fleet.kill, name), lambda _: self._on_death(name))
 
     def _answered(self, name: str, value: Any) -> None:
         self._asked.pop(name, None)
-        worker = self._books.workers.get(name)
+        worker = self._state.workers.get(name)
         if worker is not None and isinstance(value, dict):
             worker.status, worker.heard_at = Status(**value), time.monotonic()
 
     def _is_busy(self, now: float) -> bool:
         """Whether walks have waited, or steps have been slow on every worker, for some time."""
-        target_ms, workers = self._books.rules.target_ms, self._books.workers.values()
+        target_ms, workers = self._state.rules.target_ms, self._state.workers.values()
         is_slow = bool(target_ms) and all(worker.busy and worker.status.step_p95_ms > target_ms for worker in workers)
-        if not len(self._books.queue) and not is_slow:
+        if not len(self._state.queue) and not is_slow:
             self._busy_since = None
             return False
         self._busy_since = self._busy_since or now
@@ -142,15 +146,15 @@ class Scaling:
             self._enter(value)
             self._mover.arrived()
 
-        self._books.asking.ask(self._books.fleet.start, started)
+        self._state.background.call(self._state.fleet.start, started)
 
     def _enter(self, about: About) -> None:
         if self._about is not None and about.models != self._about.models:
             raise FleetError(f"worker {about.name} has {about.models}, the others {self._about.models}")
         self._about = self._about or about
-        self._books.workers[about.name] = WorkerState(about)
+        self._state.workers[about.name] = WorkerState(about)
 
     def _know(self, name: str, held: list[dict]) -> None:
         for walk in held:
             route = Route(walk["session"], walk["secret"], name, index=walk["index"])
-            self._books.routes.add(route)
+            self._state.routes.add(route)

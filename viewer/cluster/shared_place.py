@@ -1,6 +1,6 @@
-"""A place that every machine of a cluster reads and writes: a folder, or whatever else fsspec speaks, S3 for instance.
+"""Storage that every machine of a cluster reads and writes: a folder, or anything that fsspec supports, such as S3.
 
-Holds files by path and knows no walk. A file is there whole or not at all.
+Stores files by path and knows nothing of walks. A file is either there completely or not at all.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 
 
 class SharedPlaceError(ValueError):
-    """A place that cannot be used; the message says what will do."""
+    """Storage that cannot be used; the message says what can."""
 
 
 class SharedPlace:
-    """The place at `url`: a path, or "s3://BUCKET/PREFIX" and the like. options: what fsspec's file system of that kind
-    takes, such as endpoint_url. May be used from any thread."""
+    """The storage at `url`: a path, or "s3://BUCKET/PREFIX" and the like. options: for fsspec's file system of that
+    kind, such as endpoint_url. May be used from any thread."""
 
     def __init__(self, url: str, options: dict[str, Any] | None = None):
         try:
@@ -27,7 +27,7 @@ class SharedPlace:
         self.url, self.options = url, options or {}
         try:
             self._files, root = url_to_fs(url, **self.options)
-        except ImportError as error:  # the kind is known, its package is not here
+        except ImportError as error:  # fsspec knows this kind, but its package is not installed
             raise SharedPlaceError(f"{url}: {error}; pip install s3fs for s3://") from error
         except ValueError as error:
             raise SharedPlaceError(f"'{url}' keeps no snapshots ({error}); wanted a folder or s3://...") from error
@@ -36,7 +36,7 @@ class SharedPlace:
         self._is_folder = "file" in ((protocol,) if isinstance(protocol, str) else protocol)
 
     def put(self, path: str, data: bytes) -> None:
-        """Write a file, in place of one that is there."""
+        """Write a file, replacing one of that name."""
         whole = self._whole(path)
         if not self._is_folder:
             self._files.pipe_file(whole, data)
@@ -47,11 +47,11 @@ class SharedPlace:
         os.replace(fresh, whole)
 
     def get(self, path: str) -> bytes:
-        """What a file holds. Raises FileNotFoundError."""
+        """The contents of a file. Raises FileNotFoundError."""
         return self._files.cat_file(self._whole(path))
 
     def files(self, folder: str) -> list[str]:
-        """The paths of all files below a folder, relative to it; none where there is no such folder."""
+        """The paths of all files below a folder, relative to it; empty if there is no such folder."""
         whole = self._whole(folder)
         with contextlib.suppress(FileNotFoundError):
             self._files.invalidate_cache(whole)
@@ -65,12 +65,12 @@ class SharedPlace:
         return sorted({path.split("/", 1)[0] for path in self.files(folder) if "/" in path})
 
     def remove(self, path: str) -> None:
-        """Remove a file, or a folder with all in it; nothing happens where there is none."""
+        """Remove a file, or a folder with its contents; does nothing if there is none."""
         with contextlib.suppress(FileNotFoundError):
             self._files.rm(self._whole(path), recursive=True)
 
     def fetch(self, folder: str, into: Path) -> int:
-        """Bring a folder here; returns how many files it had."""
+        """Copy a folder into a local one; returns how many files it had."""
         names = self.files(folder)
         for name in names:
             path = into / name

@@ -1,6 +1,7 @@
-"""A worker of a cluster: an ordinary Server that only the front's key opens, and the keeper of its walks.
+"""A worker of a cluster: an ordinary Server that accepts only the front's key, and the replicator of its walks.
 
-What a front asks of it besides frames goes through the methods of Worker, from any thread. Knows no Ray.
+Apart from frames, a front talks to a worker through the methods of Worker, which may be called from any thread. Knows
+no Ray.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from ..server.handover import Held
 from ..server.registry import Limits
 from ..server.server import Server
 from ..wire.security import add_key, make_key
-from .keeper import Keeper
+from .replicator import Replicator
 from .shared_place import SharedPlace
 
-ANSWER_S = 60.0  # how long what is asked of the server's thread may take
+ANSWER_S = 60.0  # how long a call to the server's thread may take
 MANY = 1_000_000
 
 
 @dataclass(frozen=True)
 class About:
-    """Where a worker listens, by which key it is known, and what its worlds are."""
+    """A worker's address, its key and its worlds."""
 
     name: str
     address: str
@@ -40,7 +41,7 @@ class About:
 
 @dataclass(frozen=True)
 class Status:
-    """How a worker is."""
+    """The load and health of a worker."""
 
     sessions: int = 0
     parked: int = 0
@@ -48,15 +49,15 @@ class Status:
     step_p50_ms: float = 0.0
     step_p95_ms: float = 0.0
     together: float = 0.0  # steps that begin at the same time, p95
-    num_free: int = -1  # free pages of the cache; -1 where its worlds have no cache
+    num_free: int = -1  # free pages of the cache; -1 if its worlds have no cache
     memory_bytes: int = 0
     behind_s: float = 0.0  # how old the copies in the shared place may be
-    failures: int = 0  # of the shared place, so far
+    failures: int = 0  # failures of the shared place, so far
 
 
 class Worker:
-    """Serves `worlds` at `address` to whoever has the front's key. place: where walks are kept for other workers;
-    target_ms: what a batch of steps may take, 0 for whatever it takes."""
+    """Serves `worlds` at `address` to whoever has the front's key. place: where walks are stored for other workers;
+    target_ms: how long a batch of steps may take, 0 for no limit."""
 
     def __init__(
         self,
@@ -78,24 +79,29 @@ class Worker:
             max_connections_each=MANY,
             max_strangers=256,
             max_sessions=MANY,
-            max_kept_each=MANY,  # quotas are the front's, for to a worker all clients are the front
+            max_kept_each=MANY,  # the front enforces quotas, because to a worker all clients are the front
             max_kept_bytes_each=2**62,
             opens_per_s=MANY,
             max_awake=max(64, 2 * most_walks),
             batch_ms=target_ms,
         )
         walks = self._folder / "walks"
-        self.keeper = Keeper(walks, place, every_s=every_s)
+        self.replicator = Replicator(walks, place, every_s=every_s)
         self.server = Server(
-            worlds, address, folder=walks, keys=self._folder / "keys", limits=limits, on_first=self.keeper.send_first
+            worlds,
+            address,
+            folder=walks,
+            keys=self._folder / "keys",
+            limits=limits,
+            on_first=self.replicator.send_first,
         ).start()
-        self.keeper.start()
+        self.replicator.start()
         self.about = About(
             name, self.server.address, pair.public, worlds.models, worlds.worlds, worlds.fov_deg, os.getpid()
         )
 
     def status(self) -> Status:
-        """How it is now."""
+        """Its current status."""
         metrics, explorers = self.server.metrics, self.server.num_walks
         return Status(
             sessions=explorers[0],
@@ -106,48 +112,57 @@ class Worker:
             together=metrics.together.percentile(95),
             num_free=self.server.worlds.num_free,
             memory_bytes=_memory_bytes(),
-            behind_s=self.keeper.every_s + self.keeper.round_s,
-            failures=self.keeper.failures,
+            behind_s=self.replicator.every_s + self.replicator.round_s,
+            failures=self.replicator.failures,
         )
 
     def held(self) -> list[Held]:
-        """Every walk that is here."""
+        """Every walk on this worker."""
         return self.server.handover.held().result(ANSWER_S)
 
     def adopt(self, sessions: Sequence[str]) -> dict[str, str]:
-        """Take walks up from the shared place; returns what went wrong, by walk, "" where nothing did."""
+        """Take walks from the shared place; returns for each what went wrong, or ""."""
 
         def adopt(session: str) -> None:
-            self.keeper.fetch(session)
+            self.replicator.fetch(session)
             self.server.handover.adopt(session).result(ANSWER_S)
 
         return {session: _tried(adopt, session) for session in sessions}
 
     def release(self, sessions: Sequence[str]) -> dict[str, str]:
-        """Let go of walks, which are in the shared place whole when this returns; returns what went wrong, as `adopt`
-        does."""
+        """Release walks. When this returns they are complete in the shared place. Returns for each what went wrong,
+        or ""."""
 
         def release(session: str) -> None:
             self.server.handover.release(session).result(ANSWER_S)
-            self.keeper.send(session)
-            self.keeper.let_go(session)
+            self.replicator.send(session)
+            self.replicator.forget(session)
             shutil.rmtree(self._folder / "walks" / "sessions" / session, ignore_errors=True)
 
         return {session: _tried(release, session) for session in sessions}
 
     def fetch_saves(self, owner: str) -> str:
-        """Have the saves of that owner here, as far as the shared place has any; returns what went wrong."""
-        return _tried(self.keeper.fetch_saves, owner)
+        """Fetch the saves of that owner, if the shared place has any; returns what went wrong, or ""."""
+        return _tried(self.replicator.fetch_saves, owner)
 
     def stop(self) -> None:
-        """End; every walk is in the shared place, whole."""
+        """End; every walk is then complete in the shared place."""
         self.server.stop()
-        self.keeper.stop()
+        self.replicator.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def plain(self, method: str, *arguments: Any) -> Any:
-        """Call a method by name; what it returns comes in dicts, lists and plain values, for the way to a front."""
-        value = getattr(self, method)(*arguments) if callable(getattr(self, method)) else getattr(self, method)
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Call one of the methods that a front uses, by name, and return its value as dicts, lists and plain values,
+        which can be sent to it."""
+        methods: dict[str, Callable[..., Any]] = {
+            "about": lambda: self.about,
+            "status": self.status,
+            "held": self.held,
+            "adopt": self.adopt,
+            "release": self.release,
+            "fetch_saves": self.fetch_saves,
+        }
+        value = methods[method](*arguments)
         if isinstance(value, list):
             return [asdict(item) for item in value]
         return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
@@ -156,13 +171,13 @@ class Worker:
 def _tried(work: Callable[[str], None], name: str) -> str:
     try:
         work(name)
-    except Exception as error:  # one walk's trouble is told, and is no other's
+    except Exception as error:  # one walk's failure is reported and does not affect the others
         return f"{type(error).__name__}: {error}"[:300]
     return ""
 
 
 def _memory_bytes() -> int:
-    """What this process has in memory; 0 where the system does not say."""
+    """The memory of this process; 0 if the system does not say."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):

@@ -1,4 +1,4 @@
-"""`roam doctor` and `generate`: what gives an answer and ends."""
+"""`roam doctor` and `roam generate`: commands that give an answer and end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def generate(
     out: Annotated[Path, typer.Option(help="Folder for pictures, text and the page.")] = Path("roam-out/story"),
     image: Annotated[list[Path] | None, typer.Option(help="A given picture; up to three, t2i takes none.")] = None,
     then: Annotated[
-        list[str] | None, typer.Option(help="Ask this next, once the answer is there; may be given again.")
+        list[str] | None, typer.Option(help="A further instruction after the answer; may be given again.")
     ] = None,
     mode: Annotated[str | None, typer.Option(help="explore: interactive, or free, where the model leads.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same answer.")] = 0,
@@ -46,7 +46,7 @@ def generate(
         str | None, typer.Option(help="What the unconditional branch reads: images or all.")
     ] = None,
     references: Annotated[
-        str | None, typer.Option(help="Which size the answer has after several images: last, greedy or drawn.")
+        str | None, typer.Option(help="Size of the answer after several images: last, greedy or drawn.")
     ] = None,
     vla_template: Annotated[
         str | None, typer.Option(help="Wording for vla: question or plain; the official one is unpublished.")
@@ -57,7 +57,7 @@ def generate(
     ] = None,
     sampler: Sampler = None,
     temperature: Annotated[
-        float | None, typer.Option(min=0, help="How freely pictures are drawn; 0 takes the likeliest tokens.")
+        float | None, typer.Option(min=0, help="Temperature of pictures; 0 takes the likeliest tokens.")
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of the answer.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,

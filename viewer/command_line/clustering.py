@@ -13,36 +13,38 @@ from .options import AllowOrigin, ClusterFolder, Device, Heat, Model, Steps, mod
 
 def up(
     listen: Annotated[str, typer.Argument(help="Where the front listens.")] = "tcp://127.0.0.1:5555",
-    workers: Annotated[int, typer.Option(min=1, help="How many workers there are at least.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Least number of workers.")] = 1,
     most: Annotated[
-        int | None, typer.Option(min=1, help="How many workers there are at most; by default as many as at least.")
+        int | None, typer.Option(min=1, help="Largest number of workers; by default the same as the least.")
     ] = None,
-    shared: Annotated[str | None, typer.Option(help="Where walks are kept: a folder that all see, or s3://...")] = None,
+    shared: Annotated[
+        str | None, typer.Option(help="Where walks are stored: a folder that all machines see, or s3://...")
+    ] = None,
     endpoint: Annotated[
-        str | None, typer.Option(help="Address of an S3 that is not Amazon's, http://HOST:PORT.")
+        str | None, typer.Option(help="Address of an S3 server other than Amazon's, http://HOST:PORT.")
     ] = None,
     address: Annotated[
-        str | None, typer.Option(help="Address of a Ray cluster to join, or auto; without it, one of our own.")
+        str | None, typer.Option(help="Address of a Ray cluster to join, or auto; without it, Roam starts its own.")
     ] = None,
     device: Device = None,
     model: Model = None,
     truth: Annotated[bool, typer.Option("--truth", help="Serve true scenes, with no model.")] = False,
-    ghost: Annotated[bool, typer.Option("--ghost", help="Let walkers through what is solid in a dream.")] = False,
+    ghost: Annotated[bool, typer.Option("--ghost", help="Let walkers pass through solid surfaces of a dream.")] = False,
     steps: Steps = None,
     temperature: Heat = None,
     walks: Annotated[int, typer.Option(min=1, help="Walks driven at a time on a worker.")] = 16,
     target_ms: Annotated[
-        float, typer.Option(min=0, help="Milliseconds that a batch may take; a worker past it is full.")
+        float, typer.Option(min=0, help="Milliseconds that a batch may take; a slower worker gets no more walks.")
     ] = 0.0,
     each: Annotated[int, typer.Option(min=1, help="Walks driven at a time by one key, or address.")] = 128,
-    queue: Annotated[int, typer.Option(min=0, help="How many may wait for a place; more are refused.")] = 64,
-    wait_s: Annotated[float, typer.Option(min=1, help="Seconds that one may wait for a place.")] = 120.0,
+    queue: Annotated[int, typer.Option(min=0, help="Length of the queue; further clients are refused.")] = 64,
+    wait_s: Annotated[float, typer.Option(min=1, help="Seconds that a client may wait for a place.")] = 120.0,
     every_s: Annotated[float, typer.Option(min=0.1, help="Seconds between snapshots to the shared place.")] = 1.0,
     idle_s: Annotated[
-        float, typer.Option(min=1, help="Seconds with nobody on it after which a spare worker is ended.")
+        float, typer.Option(min=1, help="Seconds without a walk after which a spare worker is ended.")
     ] = 60.0,
     folder: ClusterFolder = None,
-    keys: Annotated[Path | None, typer.Option(help="Folder of keys; only those on its list get in.")] = None,
+    keys: Annotated[Path | None, typer.Option(help="Folder of keys; only clients on its list may connect.")] = None,
     is_open: Annotated[bool, typer.Option("--open", help="Listen beyond this machine without keys.")] = False,
     metrics_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the Prometheus metrics.")] = None,
     page_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the web page.")] = None,
@@ -52,7 +54,7 @@ def up(
     from ..cluster.placing import Rules
     from ..cluster.ray_fleet import Recipe
     from ..cluster.scaling import Size
-    from ..commands.cluster import HOME, Door
+    from ..commands.cluster import HOME, FrontAddress
     from ..commands.cluster import up as run
     from ..commands.serve import at_home
 
@@ -75,7 +77,7 @@ def up(
 
     run(
         recipe,
-        Door(listen, keys, is_open, metrics_port, page_port, allow_origin or ()),
+        FrontAddress(listen, keys, is_open, metrics_port, page_port, allow_origin or ()),
         folder=folder,
         ray_address=address,
         rules=Rules(most_walks=walks, target_ms=target_ms, most_each=each, most_waiting=queue, longest_wait_s=wait_s),

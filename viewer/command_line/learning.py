@@ -34,7 +34,7 @@ def record(
     rollouts: Annotated[int, typer.Option(min=1, help="How many walks, each through a scene of its own.")] = 64,
     frames: Annotated[int, typer.Option(min=2, help="Frames of each walk.")] = 24,
     first: Annotated[int, typer.Option(min=0, help="Number of the first scene.")] = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; without it, one a core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
     world: Annotated[str, typer.Option(help="Worlds to record: scenes, doom or doom:FILE.wad.")] = "scenes",
     env: Annotated[str | None, typer.Option(help="A Gymnasium environment: its ID, or module:callable.")] = None,
     words: Annotated[Path | None, typer.Option(help="JSON table: what the environment's actions are called.")] = None,
@@ -42,7 +42,7 @@ def record(
     fit: Annotated[str, typer.Option(help="How footage becomes square: crop or letterbox.")] = "crop",
     step_s: Annotated[float, typer.Option(min=0.01, help="Seconds of footage from frame to frame.")] = 0.2,
     keyframes: Annotated[
-        int, typer.Option(min=0, help="So many walks by long strides besides, from which to learn to dream.")
+        int, typer.Option(min=0, help="Also this many walks by keyframes, from which models learn to dream.")
     ] = 0,
 ) -> None:
     """Record walks through true worlds, for training; what is there already is kept."""
@@ -56,7 +56,7 @@ def record(
 
 
 def train(
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; an interrupted run in it goes on.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; an interrupted run in it continues.")] = None,
     stage: Annotated[list[str] | None, typer.Option(help="Only this stage; may be given again.")] = None,
     walks: Annotated[int | None, typer.Option(min=8, help="Walks to record and learn from.")] = None,
     tokenizer_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the tokenizer.")] = None,
@@ -67,7 +67,7 @@ def train(
     ] = None,
     dream_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of dreams.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0, help="Training time of all stages together.")] = None,
-    begin: Annotated[str | None, typer.Option(help="Go on from this checkpoint; 'embedded' is the package's.")] = None,
+    begin: Annotated[str | None, typer.Option(help="Start from this checkpoint; 'embedded' is the package's.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that train the world model together.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     data: Annotated[Path | None, typer.Option(help="Learn from these recordings of `roam record`.")] = None,
@@ -125,7 +125,7 @@ def recipe_for(
     seed: int,
     **more,
 ):
-    """What `roam adapt` and `roam tune sft` learn by, with the usual numbers where none were given; an AdaptRecipe."""
+    """An AdaptRecipe for `roam adapt` and `roam tune sft`, with the usual numbers where none were given."""
     from ...world.adaptation.train import AdaptRecipe
 
     return AdaptRecipe(
@@ -144,7 +144,7 @@ def recipe_for(
 
 
 def adapt(
-    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it goes on.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it continues.")],
     model: Model = None,
     vision_tokenizer: VisionTokenizer = None,
     data: Annotated[Path | None, typer.Option(help="Recorded walks, or a file of sequences.")] = None,
@@ -157,7 +157,7 @@ def adapt(
     rate: Rate = None,
     drop: Drop = None,
     longest: Annotated[int, typer.Option(min=64, help="Tokens of an official sequence learnt at once.")] = 8192,
-    decode_steps: Annotated[int, typer.Option(min=1, help="Denoising steps a frame afterwards.")] = 8,
+    decode_steps: Annotated[int, typer.Option(min=1, help="Denoising steps per frame of the result.")] = 8,
     workers: Processes = 1,
     devices: Shards = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",

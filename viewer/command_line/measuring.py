@@ -67,7 +67,7 @@ def imagine(
     split: Annotated[str, typer.Option(help="test for results, dev to choose between weights.")] = "test",
     scenes: Annotated[int, typer.Option(min=2, help="Scenes to turn round in.")] = 12,
     seeds: Annotated[int, typer.Option(min=1, help="How many dreams of each scene.")] = 2,
-    untrained: Annotated[bool, typer.Option(help="Whether to add the row of weights that have learnt nothing.")] = True,
+    untrained: Annotated[bool, typer.Option(help="Whether to add the row of untrained weights.")] = True,
     processes: Annotated[int, typer.Option(min=1, help="Processes that share the scenes.")] = 2,
     out: Annotated[Path, typer.Option(help="Folder for the report and its sheet.")] = Path("roam-out/imagine"),
 ) -> None:
@@ -80,7 +80,7 @@ def imagine(
 def approach(
     model: Model = None,
     split: Annotated[str, typer.Option(help="test for results, dev to choose between weights.")] = "dev",
-    scenes: Annotated[int, typer.Option(min=1, help="Scenes to walk up to something in.")] = 10,
+    scenes: Annotated[int, typer.Option(min=1, help="Scenes with an object to walk up to.")] = 10,
     out: Annotated[Path, typer.Option(help="Folder for the report and its sheet.")] = Path("roam-out/approach"),
 ) -> None:
     """Is what comes near sharp, whole and where it is, or magnified, torn and in specks? A minute."""
@@ -90,7 +90,9 @@ def approach(
 
 
 def adaptation(
-    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run goes on.")] = Path("runs/adaptation"),
+    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run continues.")] = Path(
+        "runs/adaptation"
+    ),
     recordings: Annotated[Path | None, typer.Option(help="Recorded walks; without it, they are recorded.")] = None,
     scenes: Annotated[int, typer.Option(min=2, help="Test scenes to measure on.")] = 24,
 ) -> None:

@@ -1,4 +1,4 @@
-"""The options that several commands have, and what they mean together."""
+"""The options that several commands share, and what they mean together."""
 
 from __future__ import annotations
 
@@ -7,53 +7,55 @@ from typing import Annotated
 
 import typer
 
-Model = Annotated[Path | None, typer.Option(help="Folder of weights, large or doom; without it, the embedded model.")]
-# what official Emu3.5 folders need or take besides
+Model = Annotated[
+    Path | None, typer.Option(help="Folder of weights, or large or doom; without it, the embedded model.")
+]
+# what else official Emu3.5 folders need or accept
 Vision = Annotated[Path | None, typer.Option(help="Folder of the vision tokenizer, for official Emu3.5 folders.")]
 Precision = Annotated[str | None, typer.Option(help="Official models: float32, bfloat16, float16, fp8, int8 or int4.")]
 Context = Annotated[int | None, typer.Option(min=256, help="Official models: the most tokens of a sequence.")]
 Area = Annotated[int | None, typer.Option(min=256, help="Official models: pixels that a given picture is resized to.")]
-Words = Annotated[Path | None, typer.Option("--text-tokenizer", help="Folder of emu3.tiktoken, where not found.")]
+Words = Annotated[Path | None, typer.Option("--text-tokenizer", help="Folder of emu3.tiktoken, if it is not found.")]
 VisionTokenizer = Annotated[Path | None, typer.Option(help="Vision tokenizer of an official model.")]
 Rank = Annotated[int, typer.Option(min=0, help="Rank of low-rank adapters; 0 trains all weights.")]
-Minutes = Annotated[float, typer.Option(min=0, help="End earlier, after so long.")]
+Minutes = Annotated[float, typer.Option(min=0, help="End after this time at the latest.")]
 Rate = Annotated[
-    float | None, typer.Option(min=0, help="Peak learning rate: 1e-3, of official models 1e-4 with --rank, else 2e-5.")
+    float | None, typer.Option(min=0, help="Peak learning rate: 1e-3; official models 1e-4 with --rank, else 2e-5.")
 ]
 Drop = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="Share learnt without words, which guidance needs; official: a tenth."),
 ]
-Processes = Annotated[int, typer.Option(min=1, help="Processes; on GPUs, one a card.")]
+Processes = Annotated[int, typer.Option(min=1, help="Processes; on GPUs, one per card.")]
 Devices = Annotated[int | None, typer.Option(min=1, help="Official models: GPUs that the model is split over.")]
 Offload = Annotated[
     int | None, typer.Option(min=1, help="Official models: layers that stay in main memory and come when they are run.")
 ]
 Shards = Annotated[
-    int, typer.Option("--devices", min=1, help="Official models: devices that share the weights while they learn.")
+    int, typer.Option("--devices", min=1, help="Official models: devices over which training shards the weights.")
 ]
 Decoder = Annotated[str | None, typer.Option(help="Official models: auto, dida, jacobi or autoregressive.")]
 Sampler = Annotated[str | None, typer.Option(help="Official models: how they denoise, direct or jump.")]
-Turns = Annotated[str | None, typer.Option(help="Official models: how turns are told apart, user or span.")]
+Turns = Annotated[str | None, typer.Option(help="Official models: how turns are distinguished, user or span.")]
 Steps = Annotated[
     int | None,
-    typer.Option(min=1, help="In how many steps a view is dreamt, before it is corrected; fewer are quicker."),
+    typer.Option(min=1, help="Steps of a dream before it is corrected; fewer are faster."),
 ]
-Heat = Annotated[float | None, typer.Option(min=0, help="How freely dreams are drawn; 0 takes what is likeliest.")]
+Heat = Annotated[float | None, typer.Option(min=0, help="Temperature of dreams; 0 takes the likeliest.")]
 World = Annotated[str | None, typer.Argument(help="A world by name: doom:E1M1, doom:FILE.wad:MAP01, gym:ID.")]
 Tell = Annotated[str | None, typer.Option(help="What the world is, in words, for models that read them.")]
 AllowOrigin = Annotated[
     list[str] | None, typer.Option(help="Another origin that pages may come from, https://NAME; may be given again.")
 ]
-Device = Annotated[str | None, typer.Option(help="cuda or cpu; without it, whatever there is.")]
+Device = Annotated[str | None, typer.Option(help="cuda or cpu; by default what there is.")]
 ClusterFolder = Annotated[Path | None, typer.Option(help="Folder of the front's key and control socket.")]
-# rich, which prints the help, would take [xr] for a style of letters without the backslash
+# rich, which prints the help, would read [xr] as a text style without the backslash
 Worn = Annotated[bool, typer.Option("--xr", help=r"On a headset, by OpenXR (pip install 'roam-worlds\[xr]').")]
 KeyFolder = Annotated[Path | None, typer.Option(help="Folder of the keys.")]
 
 
 def model_text(model: Path | None) -> str | None:
-    """The folder of a model in full, as other processes need it, also of one that ships."""
+    """The full path of a model's folder, as other processes need it, also for a model that ships."""
     from ...world.checkpoint import folder_of
 
     return None if model is None else path_text(folder_of(model))

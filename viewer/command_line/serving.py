@@ -31,8 +31,8 @@ def serve(
     address: Annotated[str, typer.Argument(help="Where to listen.")] = "tcp://127.0.0.1:5555",
     model: Model = None,
     truth: Annotated[bool, typer.Option("--truth", help="Serve true scenes, with no model.")] = False,
-    folder: Annotated[Path | None, typer.Option(help="Folder of walks that are kept.")] = None,
-    keys: Annotated[Path | None, typer.Option(help="Folder of keys; only those on its list get in.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Folder in which walks are stored.")] = None,
+    keys: Annotated[Path | None, typer.Option(help="Folder of keys; only clients on its list may connect.")] = None,
     is_open: Annotated[bool, typer.Option("--open", help="Listen beyond this machine without keys.")] = False,
     metrics_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the Prometheus metrics.")] = None,
     page_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the web page.")] = None,
@@ -40,8 +40,8 @@ def serve(
     max_clients: Annotated[int, typer.Option(min=1, help="Connections at a time.")] = 256,
     max_awake: Annotated[int, typer.Option(min=1, help="Walks in memory; others wait on disk.")] = 64,
     park_s: Annotated[float, typer.Option(min=1, help="Seconds after which an idle walk goes to disk.")] = 300.0,
-    snapshot_frames: Annotated[int, typer.Option(min=1, help="Frames that may be lost if the machine dies.")] = 30,
-    ghost: Annotated[bool, typer.Option("--ghost", help="Let walkers through what is solid in a dream.")] = False,
+    snapshot_frames: Annotated[int, typer.Option(min=1, help="Frames that may be lost if the machine crashes.")] = 30,
+    ghost: Annotated[bool, typer.Option("--ghost", help="Let walkers pass through solid surfaces of a dream.")] = False,
     record: Annotated[Path | None, typer.Option(help="Folder for frames that games send of themselves.")] = None,
     steps: Steps = None,
     temperature: Heat = None,
@@ -84,7 +84,7 @@ def serve(
 
 
 def gateway(
-    server: Annotated[str, typer.Argument(help="The server to speak for.")] = "tcp://127.0.0.1:5555",
+    server: Annotated[str, typer.Argument(help="The server whose messages are passed on.")] = "tcp://127.0.0.1:5555",
     host: Annotated[str, typer.Option(help="Where the page listens.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page and its WebSocket.")] = 8080,
     server_key: Annotated[str, typer.Option(help="Public key of a server with keys.")] = "",

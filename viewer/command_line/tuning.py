@@ -23,21 +23,25 @@ from .options import (
     Words,
 )
 
-Longest = Annotated[int, typer.Option(min=64, help="Official models: tokens that are learnt at once.")]
+Longest = Annotated[int, typer.Option(min=64, help="Official models: tokens of a sequence that are learnt at once.")]
 
 
 def data_interleave(
     recordings: Annotated[Path, typer.Argument(help="A folder that `roam record` wrote.")],
-    out: Annotated[Path, typer.Option(help="The file of examples, .jsonl; pictures go into a folder beside it.")],
+    out: Annotated[Path, typer.Option(help="The file of examples, .jsonl; pictures go into a folder next to it.")],
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
     mode: Annotated[list[str] | None, typer.Option(help="interactive or free; may be given again.")] = None,
-    begin: Annotated[list[str] | None, typer.Option(help="At a picture or at words; may be given again.")] = None,
+    begin: Annotated[
+        list[str] | None, typer.Option(help="How examples begin: picture or words; may be given again.")
+    ] = None,
     frames: Annotated[int, typer.Option(min=2, help="Pictures of an example, at most.")] = 7,
-    every: Annotated[int, typer.Option(min=1, help="Steps from picture to picture; their words are joined.")] = 1,
-    scene: Annotated[str, typer.Option(help="What the places are, in words.")] = "",
-    scenes: Annotated[Path | None, typer.Option(help="The same of each world: a JSON object, names to words.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Steps between two pictures; their words are joined.")] = 1,
+    scene: Annotated[str, typer.Option(help="The places, in words.")] = "",
+    scenes: Annotated[
+        Path | None, typer.Option(help="The same for single worlds: a JSON object, names to words.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Walks, at most.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Even if the file is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Make examples of recordings and their words: text and pictures in turn, for `roam tune sft`."""
     from ...world.adaptation.interleave import Interleaving
@@ -53,7 +57,7 @@ def data_check(
     out: Annotated[Path, typer.Option(help="Where the contact sheet goes.")] = Path("roam-out"),
     step_s: Annotated[float, typer.Option(min=0.01, help="Seconds of footage from frame to frame.")] = 0.2,
     text_tokenizer: Words = None,
-    area: Annotated[int | None, typer.Option(min=256, help="Of examples: pixels that pictures are brought to.")] = None,
+    area: Annotated[int | None, typer.Option(min=256, help="Of examples: pixels to which pictures are scaled.")] = None,
     longest: Longest = 16_384,
 ) -> None:
     """What is in a folder or a file and what is missing, what was done, and a sheet of frames; exit code 1 for gaps."""
@@ -70,9 +74,9 @@ def data_check(
 
 def tune_sft(
     data: Annotated[Path, typer.Option(help="Examples to learn from, JSON lines.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it goes on.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it continues.")],
     evaluation: Annotated[
-        Path | None, typer.Option("--eval", help="Examples that are only measured; without, a tenth of the others.")
+        Path | None, typer.Option("--eval", help="Examples that are only measured; by default a tenth of the others.")
     ] = None,
     model: Model = None,
     vision_tokenizer: VisionTokenizer = None,
@@ -82,16 +86,20 @@ def tune_sft(
     batch: Annotated[int, typer.Option(min=1, help="Packed rows a step, over all processes.")] = 4,
     rate: Rate = None,
     drop: Drop = None,
-    code_weight: Annotated[float, typer.Option(min=0, help="Of a picture's token in the loss, beside a word's 1.")] = 1,
+    code_weight: Annotated[
+        float, typer.Option(min=0, help="Weight of a picture's token in the loss; a word's is 1.")
+    ] = 1,
     longest: Longest = 16_384,
-    frames: Annotated[int, typer.Option(min=2, help="Frames learnt at once, of a model of ours.")] = 8,
+    frames: Annotated[int, typer.Option(min=2, help="Models of ours: frames that are learnt at once.")] = 8,
     area: Area = None,
-    measure_every: Annotated[int, typer.Option(min=0, help="Steps from measurement to measurement; 0: the end.")] = 100,
-    save_every: Annotated[int, typer.Option(min=1, help="Steps after which it could go on from there.")] = 200,
+    measure_every: Annotated[
+        int, typer.Option(min=0, help="Steps between two measurements; 0: only at the end.")
+    ] = 100,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps between two saved states.")] = 200,
     workers: Processes = 1,
     devices: Shards = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    seed: Annotated[int, typer.Option(help="Of the order and of what is dropped.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the order and of dropped prompts.")] = 0,
     precision: Precision = None,
     text_tokenizer: Words = None,
     context: Context = None,
@@ -125,31 +133,35 @@ def tune_sft(
 
 
 def tune_reward(
-    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it goes on.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it continues.")],
     model: Model = None,
     parts: Annotated[
-        list[str] | None, typer.Option(help="What a part weighs, name=weight; may be given again. 0 leaves it out.")
+        list[str] | None, typer.Option(help="Weight of a part, name=weight; may be given again. 0 leaves it out.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 1000,
     minutes: Minutes = 1e9,
-    group: Annotated[int, typer.Option(min=2, help="Dreams or answers that are held against each other.")] = 6,
-    walks: Annotated[int, typer.Option(min=1, help="Walks or requests of a step.")] = 2,
+    group: Annotated[
+        int, typer.Option(min=2, help="Dreams or answers in a group, which are compared with each other.")
+    ] = 6,
+    walks: Annotated[int, typer.Option(min=1, help="Walks or requests per step.")] = 2,
     frames: Annotated[int, typer.Option(min=2, help="Views of a walk; all but the first may be dreamt.")] = 4,
     chosen: Annotated[int, typer.Option(min=1, help="Denoising steps of a dream that are learnt from.")] = 4,
     epochs: Annotated[int, typer.Option(min=1, help="Times that a group is learnt from.")] = 2,
     clip: Annotated[float, typer.Option(help="How far a token's probability may move from where it was drawn.")] = 0.2,
     kl: Annotated[
-        float, typer.Option(min=0, help="Weight of the leash to the weights that the run began with.")
+        float, typer.Option(min=0, help="Weight of the penalty for moving away from the first weights.")
     ] = 0.05,
     rate: Annotated[float | None, typer.Option(min=0, help="Learning rate: 5e-5, of official models 1e-5.")] = None,
     examples: Annotated[int, typer.Option(min=2, help="Training views that the critic learns from at first.")] = 48,
     held_out: Annotated[int, typer.Option(min=1, help="Development scenes that are only measured.")] = 16,
-    measure_every: Annotated[int, typer.Option(min=0, help="Steps from measurement to measurement; 0: the ends.")] = 50,
-    save_every: Annotated[int, typer.Option(min=1, help="Steps after which it could go on from there.")] = 10,
+    measure_every: Annotated[
+        int, typer.Option(min=0, help="Steps between two measurements; 0: only at the beginning and the end.")
+    ] = 50,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps between two saved states.")] = 10,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    seed: Annotated[int, typer.Option(help="Of what is dreamt and learnt from.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the dreams and of the learning.")] = 0,
     vision_tokenizer: VisionTokenizer = None,
-    requests: Annotated[Path | None, typer.Option(help="Official models: what is answered, JSON lines.")] = None,
+    requests: Annotated[Path | None, typer.Option(help="Official models: requests to answer, JSON lines.")] = None,
     scorer: Annotated[
         list[str] | None, typer.Option(help="Official models: module:function[=weight]; may be given again.")
     ] = None,

@@ -1,4 +1,4 @@
-"""`roam play`, `view`, `replay` and `export`: whatever a walker starts, and takes along."""
+"""`roam play`, `view`, `replay` and `export`: the commands for one who walks."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def play(
     steps: Steps = None,
     temperature: Heat = None,
     family: Annotated[str | None, typer.Option(help="Kind of scene: rooms or outdoors.")] = None,
-    image: Annotated[Path | None, typer.Option(help="Dream on from this image.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Dream from this image.")] = None,
     model: Model = None,
-    load: Annotated[Path | None, typer.Option(help="Go on from a save.")] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="Walk a tour (or --actions) of so many frames.")] = None,
-    actions: Annotated[Path | None, typer.Option(help="Walk these: one sentence a line, # comments.")] = None,
+    load: Annotated[Path | None, typer.Option(help="Continue from a save.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Walk a tour (or --actions) of this many frames.")] = None,
+    actions: Annotated[Path | None, typer.Option(help="Walk these actions: one sentence per line, # comments.")] = None,
     record: Annotated[Path | None, typer.Option(help="Record the walk to this .mp4 or .gif.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for saves, pictures and recordings.")] = Path("roam-out"),
     size: Annotated[int, typer.Option(min=1, max=20, help="Window pixels for each pixel of a frame.")] = 5,
@@ -52,10 +52,10 @@ def play(
     headless: Annotated[bool, typer.Option("--headless", help="Open no window; record a walk.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --record replace a file.")] = False,
     fov: Annotated[
-        float | None, typer.Option(help="Degrees across that --image shows, if its file does not say.")
+        float | None, typer.Option(help="Angle across of --image in degrees, if its file does not say.")
     ] = None,
-    mapped: Annotated[bool, typer.Option("--map", help="Grow a 3D map of this world beside the walk.")] = False,
-    ghost: Annotated[bool, typer.Option("--ghost", help="Walk through what is solid in a dream.")] = False,
+    mapped: Annotated[bool, typer.Option("--map", help="Build a 3D map of this world during the walk.")] = False,
+    ghost: Annotated[bool, typer.Option("--ghost", help="Walk through solid surfaces of a dream.")] = False,
     xr: Worn = False,
     text: Tell = None,
     vision_tokenizer: Vision = None,
@@ -102,8 +102,8 @@ def view(
     truth: Annotated[bool, typer.Option("--truth", help="Walk the true scene, with no model.")] = False,
     seed: Annotated[int, typer.Option(help="Number of the test scene, and seed of the dream.")] = 0,
     family: Annotated[str | None, typer.Option(help="Kind of scene: rooms or outdoors.")] = None,
-    image: Annotated[Path | None, typer.Option(help="Dream on from this image.")] = None,
-    load: Annotated[Path | None, typer.Option(help="Go on from a save of a walk on that server.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Dream from this image.")] = None,
+    load: Annotated[Path | None, typer.Option(help="Continue from a save of a walk on that server.")] = None,
     record: Annotated[Path | None, typer.Option(help="Record the walk to this .mp4 or .gif.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for saves, pictures and recordings.")] = Path("roam-out"),
     size: Annotated[int, typer.Option(min=1, max=20, help="Window pixels for each pixel of a frame.")] = 5,
@@ -129,7 +129,7 @@ def view(
 
 
 def replay(
-    log: Annotated[Path, typer.Argument(help="The .jsonl file beside a video, or a folder of recordings.")],
+    log: Annotated[Path, typer.Argument(help="The .jsonl file of a video, or a folder of recordings.")],
     split: Annotated[str, typer.Option(help="Which split of a folder: train, dev or test.")] = "train",
     rollout: Annotated[int, typer.Option(min=0, help="Number of the walk in a folder.")] = 0,
     out: Annotated[Path, typer.Option(help="Where the video of a folder's walk goes.")] = Path("roam-out"),
@@ -164,10 +164,10 @@ def export(
     walk: Annotated[Path, typer.Argument(help="A saved walk: what F5 or `save` wrote.")],
     to: Annotated[Path, typer.Option(help="out.glb or out.ply for surfaces, out.png for a panorama with depth.")],
     model: Model = None,
-    points: Annotated[bool, typer.Option("--points", help="Write points alone, no triangles.")] = False,
+    points: Annotated[bool, typer.Option("--points", help="Write only points, no triangles.")] = False,
     stride: Annotated[int, typer.Option(min=1, max=64, help="Take every Nth pixel across and down.")] = 1,
     height: Annotated[int, typer.Option(min=16, max=2048, help="Height of a panorama in pixels.")] = 1024,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Let it replace a file.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing file.")] = False,
 ) -> None:
     """What a walk remembers, for other programs: a mesh, points, or a 360 degree panorama with depth."""
     from ..commands.export import ExportOrder

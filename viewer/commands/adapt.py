@@ -1,4 +1,4 @@
-"""`roam adapt` in a terminal: shows how far each part is, and says where the checkpoint lies."""
+"""`roam adapt` in a terminal: shows the progress of each part, and says where the checkpoint is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def adapt(order: AdaptOrder) -> None:
-    """Adapt, resuming what has begun."""
+    """Adapt a model; continues a run that has begun."""
     from rich.console import Console
 
     from ...world.adaptation.run import run_adaptation

@@ -1,4 +1,4 @@
-"""A bar a stage in a terminal, for what takes hours."""
+"""Progress bars in a terminal, one per stage, for work that takes hours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def stage_bars(console: Console) -> Iterator[Callable[[str, float, dict], None]]:
-    """A function that shows (stage, share done, a dict of figures); each stage gets a bar when it is first told of."""
+    """A function that shows (stage, share done, a dict of figures); each stage gets a bar when it first reports."""
     from rich.progress import Progress, TaskID, TimeElapsedColumn
 
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=console) as bars:

@@ -1,4 +1,4 @@
-"""What `roam cluster` does: a front and its workers in the foreground until a signal; questions to one that runs."""
+"""What `roam cluster` does: a front and its workers in the foreground until a signal; commands to a running one."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ ANSWER_S = 60.0
 
 
 @dataclass(frozen=True)
-class Door:
-    """Where the front listens, and who may come: as `serve` has them."""
+class FrontAddress:
+    """Where the front listens, and who may connect: as in `serve`."""
 
     address: str
     keys: Path | None = None
@@ -44,84 +44,84 @@ class Door:
 
 def up(
     recipe: Callable[[str], Recipe],
-    door: Door,
+    at: FrontAddress,
     *,
     folder: Path | None,
     ray_address: str | None,
     rules: Rules,
     size: Size,
 ) -> None:
-    """Run a cluster until SIGINT or SIGTERM. recipe: makes the workers' recipe, given the front's public key; folder:
-    of the front's own key and its control socket; ray_address: as RayFleet has it."""
+    """Run a cluster until SIGINT or SIGTERM. recipe: makes the workers' recipe, given the front's public key;
+    folder: of the front's own key and its control socket; ray_address: as in RayFleet."""
     folder = folder or at_home(HOME)
     own = _own_key(folder)
     made = recipe(own.public)
-    if made.is_truth:  # opening them costs nothing, so wrong options are refused here and not by every worker
+    if made.is_truth:  # opening them costs nothing, so wrong options are refused here instead of by every worker
         open_worlds(made.model, is_truth=True, dreams=made.dreams, device=made.device)
     raise_file_limit()
     fleet = RayFleet(made, address=ray_address, most=size.most)
     place = SharedPlace(made.place, made.options)
-    run(fleet, door, own=own, folder=folder, rules=rules, size=size, shelf=lambda: kept_walks(place))
+    run(fleet, at, own=own, folder=folder, rules=rules, size=size, stored_walks=lambda: kept_walks(place))
 
 
 def run(
     fleet: Fleet,
-    door: Door,
+    at: FrontAddress,
     *,
     own: KeyPair,
     folder: Path,
     rules: Rules,
     size: Size,
-    shelf: Callable[[], dict[str, str]],
+    stored_walks: Callable[[], dict[str, str]],
 ) -> None:
     """A front of any fleet, with its page, its metrics and its control socket, until a signal."""
-    if door.page_port is not None and door.keys:
+    if at.page_port is not None and at.keys:
         raise SecurityError("a front with keys needs a gateway with a key of its own: run `roam gateway` beside it")
     ending = threading.Event()
     on_signals(ending.set)
     front = Front(
-        fleet, door.address, own=own, keys=door.keys, is_open=door.is_open, rules=rules, size=size, shelf=shelf
+        fleet, at.address, own=own, keys=at.keys, is_open=at.is_open, rules=rules, size=size, stored_walks=stored_walks
     )
     print(f"starting {size.least} workers", flush=True)
     front.start()
-    besides: list[Callable[[], None]] = []
+    closers: list[Callable[[], None]] = []
     try:
         control = Control(folder, lambda command, argument: _answer(front, ending, command, argument))
-        besides.append(control.close)
-        if door.metrics_port is not None:
-            metrics = MetricsPage(lambda: metrics_text(_status(front)), port=door.metrics_port)
-            besides.append(metrics.close)
+        closers.append(control.close)
+        if at.metrics_port is not None:
+            metrics = MetricsPage(lambda: metrics_text(_status(front)), port=at.metrics_port)
+            closers.append(metrics.close)
             print(f"metrics at {metrics.url}", flush=True)
-        if door.page_port is not None:
-            host = gateway_host(door.address, is_open=door.is_open)
+        if at.page_port is not None:
+            host = gateway_host(at.address, is_open=at.is_open)
             page = Gateway(
-                front.address, host=host, port=door.page_port, is_open=door.is_open, allow_origins=door.allow_origins
+                front.address, host=host, port=at.page_port, is_open=at.is_open, allow_origins=at.allow_origins
             ).start()
-            besides.append(page.stop)
+            closers.append(page.stop)
             print(f"walk at {page.url}", flush=True)
         print(f"serving on {front.address}", flush=True)
         while not ending.wait(0.5):
             pass
     finally:
-        for beside in reversed(besides):
-            beside()
+        for close in reversed(closers):
+            close()
         front.stop(workers_stay=front.workers_stay)
     print("every walk is kept", flush=True)
 
 
 def kept_walks(place: SharedPlace) -> dict[str, str]:
-    """Every walk in the shared place, by id: what is kept of its token."""
+    """Every walk in the shared place: its id and the hash of its token."""
     found = {}
     for session in place.folders("sessions"):
         try:
             found[session] = str(json.loads(place.get(f"sessions/{session}/meta.json"))["secret"])
-        except (OSError, ValueError, KeyError):  # one that was never there whole
+        except (OSError, ValueError, KeyError):  # a walk that was never stored completely
             continue
     return found
 
 
 def show_status(folder: Path | None, *, once: bool) -> None:
-    """`roam cluster status`: a table, updated every second where there is a terminal, until Ctrl-C."""
+    """`roam cluster status`: a table; in a terminal it is updated every second, until Ctrl-C."""
     from rich.console import Console
     from rich.live import Live
 
@@ -151,7 +151,7 @@ def down(folder: Path | None, *, workers_too: bool) -> None:
 
 
 def table(told: dict[str, Any]):
-    """What `status` told, for people."""
+    """The result of `status` as a table for people."""
     from rich.table import Table
 
     names = ("worker", "driven", "awake", "parked", "step p50 ms", "p95 ms", "together", "pages", "MB", "behind s")
@@ -174,7 +174,8 @@ def table(told: dict[str, Any]):
 
 
 def _own_key(folder: Path) -> KeyPair:
-    """The pair by which workers know the front: the same over restarts, so that they know the next one too."""
+    """The key pair by which workers know the front. It stays the same over restarts, so that they know the next
+    front too."""
     keys = folder / "keys"
     return read_key(keys, "front") if (keys / "front.key_secret").exists() else make_key(keys, "front")
 
@@ -195,5 +196,5 @@ def _answer(front: Front, ending: threading.Event, command: str, argument: str) 
 
 def _status(front: Front) -> dict[str, Any]:
     told: Future[dict[str, Any]] = Future()
-    front.do(lambda: status(front.books), told.set_result)
+    front.do(lambda: status(front.state), told.set_result)
     return {"address": front.address, **told.result(ANSWER_S)}

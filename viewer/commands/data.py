@@ -1,4 +1,5 @@
-"""`roam data check`: what is in a folder of recordings or footage, what is missing, what was done, and how it looks."""
+"""`roam data check`: what is in a folder of recordings or footage, what is missing, what was done, and sample
+frames."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ _BAR = 40
 
 
 def check(folder: Path, out: Path, step_s: float) -> bool:
-    """Print what is there and write a contact sheet; returns whether nothing is missing or wrong."""
+    """Print the contents and write a contact sheet; returns whether nothing is missing or wrong."""
     if any(folder.glob("*.safetensors")):
         faults, actions, frames = _recordings(folder)
     else:

@@ -1,4 +1,4 @@
-"""`roam doctor`: what is installed, what is missing, and the command that mends it. Repairs nothing by itself."""
+"""`roam doctor`: what is installed, what is missing, and the command that fixes it. Repairs nothing by itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PYGAME_REPAIR = "pip uninstall -y pygame pygame-ce && pip install pygame-ce"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: what was found, and what to do where something is missing.
+    """One thing that was checked: the result, and what to do if something is missing.
 
     is_needed: whether walking through a dream is impossible without it.
     """
@@ -44,7 +44,7 @@ class Finding:
 
 
 def examine(*, missing: str | None) -> list[Finding]:
-    """Look at everything that Roam can use. Imports torch, and opens no window. missing: why no window can be opened,
+    """Check everything that Roam can use. Imports torch, and opens no window. missing: why no window can be opened,
     or None."""
     checks: list[Callable[[], Finding]] = [
         _python,
@@ -82,8 +82,8 @@ def report(findings: list[Finding]) -> bool:
 
 
 def warm_up() -> None:
-    """Walk a little in every kind of world, look from beside the way, and forget a view: what that compiles is cached,
-    so that neither the next start waits for it nor a walk later on."""
+    """Walk a little in every kind of world, look from another pose, and forget a view. The code that this compiles
+    is cached, so that neither the next start nor a later walk waits for it."""
     from ...world.action import parse_action
     from ...world.pose import Motion
     from ...world.session import Session
@@ -104,7 +104,7 @@ def warm_up() -> None:
 
 
 def _overfill(memory: ViewMemory) -> None:
-    """Remember the same views where there is room for one: what a long walk does once its memory is full."""
+    """Remember the same views in a memory for one view: what a long walk does once its memory is full."""
     from ...world.spatial.view_memory import ViewMemory
 
     small = ViewMemory(memory.camera, limit=1)
@@ -120,7 +120,7 @@ def _python() -> Finding:
 def _package(name: str, mend: str, *, is_needed: bool = False) -> Finding:
     try:
         module = importlib.import_module(name)
-    except (ImportError, OSError) as error:  # OSError: a library of the system that a wheel wants
+    except (ImportError, OSError) as error:  # OSError: a system library that a wheel needs is missing
         reason = "not installed" if find_spec(name) is None else f"does not import: {error}"
         return Finding(name, reason, mend, is_needed)
     return Finding(name, str(getattr(module, "__version__", "installed")), is_needed=is_needed)

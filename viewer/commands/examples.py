@@ -36,7 +36,7 @@ def scenes_of(path: Path | None) -> Mapping[str, str]:
 
 
 def interleave(order: Interleaving) -> None:
-    """Write examples from recordings, and say how many."""
+    """Write examples from recordings, and print how many."""
     from rich.console import Console
 
     from ...world.adaptation.interleave import interleave as run
@@ -70,7 +70,7 @@ def check_file(path: Path, *, text_tokenizer: Path | None, area: int | None, lon
 
 
 def tune(order: TuneOrder) -> None:
-    """Tune, resuming what has begun."""
+    """Tune a model; continues a run that has begun."""
     from rich.console import Console
 
     from ...world.adaptation.tuning import run_tuning

@@ -1,4 +1,4 @@
-"""`roam export`: what a saved walk remembers, as a file that other programs open."""
+"""`roam export`: what a saved walk remembers, as a file that other programs can open."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS = (".glb", ".ply", ".png")
 
 @dataclass(frozen=True)
 class ExportOrder:
-    """What to export: a save, to a file whose ending says as what. height: of a panorama, in pixels."""
+    """What to export: a save, to a file whose suffix decides the format. height: of a panorama, in pixels."""
 
     walk: Path
     to: Path
@@ -33,7 +33,7 @@ class ExportOrder:
 
 
 def export(order: ExportOrder) -> list[Path]:
-    """Write the files, say what is in them, and return their paths."""
+    """Write the files, print what is in them, and return their paths."""
     kind = order.to.suffix.lower()
     if kind not in KINDS:
         raise OutputError(f"'{order.to.name}' ends in '{kind}'; wanted one of: {', '.join(KINDS)}")
@@ -61,7 +61,7 @@ def _surfaces(outlook: Outlook, order: ExportOrder, kind: str) -> Path:
 
 
 def _panorama(outlook: Outlook, order: ExportOrder) -> list[Path]:
-    """The picture, and beside it the distances as a picture of 16-bit millimetres, 0 where nothing is known."""
+    """The picture, and next to it the distances as a picture of 16-bit millimetres, 0 where nothing is known."""
     beside = unused(order.to.with_name(f"{order.to.stem}-distance.png"), overwrite=order.overwrite)
     seen = panorama(outlook, outlook.pose, height=order.height)
     paths = [write_whole(order.to, _png(seen.pixels)), write_whole(beside, _png(seen.millimetres))]

@@ -1,7 +1,7 @@
 """`roam generate`: one of Emu3.5's six tasks, streamed to the terminal and written to a folder with one page to read.
 
-The folder holds NN.png for every picture, given-NN.png for those that it goes by, answer.txt, thoughts.txt and
-index.html. Works on an iterator of events, so it knows the model only where `generate` opens one.
+The folder holds NN.png for every picture of the answer, given-NN.png for the input pictures, answer.txt, thoughts.txt
+and index.html. Works on an iterator of events, so only `generate` knows the model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ...world.checkpoint import Checkpoint
     from ...world.emu.answer import Event, Request
 
-ONE_PICTURE = ("t2i", "x2i")  # tasks whose answer is a picture, which the next round edits
+ONE_PICTURE = ("t2i", "x2i")  # tasks whose answer is a picture that the next round edits
 VLA_NOTE = " How the task vla is asked is not published: the prompt is others' (--vla-template)."
 
 _TITLES = {"plan": "The plan", "thought": "Thinking"}
@@ -40,7 +40,7 @@ footer { opacity: .6; font-size: .85rem; margin-top: 3rem }
 
 
 class GenerateError(ValueError):
-    """Something that `roam generate` cannot take; the message says what to do."""
+    """An input that `roam generate` cannot use; the message says what to do."""
 
 
 @dataclass
@@ -77,11 +77,11 @@ def generate(
 ) -> None:
     """Answer one request from the official folders `model` and `vision` into the folder `out`.
 
-    text_tokenizer: its folder, where it is not found; images: files that the task starts from; instructions: what is
-    asked next, one after the other; mode: of an exploration, put into the question's own words where it is given; size:
-    of the pictures to make, as `cells_of` reads it; context: the most tokens of a sequence; devices: how many the model
-    is split over; offload: its layers that stay in main memory; changes: fields of the task's preset. The memory plan
-    is printed first. Raises an error of one sentence for whatever cannot be used.
+    text_tokenizer: its folder, if it is not found; images: input files; instructions: further requests, one after the
+    other; mode: of an exploration, put into the question's own words if given; size: of the pictures to make, as
+    `cells_of` reads it; context: the most tokens of a sequence; devices: how many the model is split over; offload: its
+    layers that stay in main memory; changes: fields of the task's preset. The memory plan is printed first. Raises an
+    error of one sentence for whatever cannot be used.
     """
     import torch
 
@@ -92,7 +92,7 @@ def generate(
     from ...world.emu.prompts import cells_of, decoder_of, preset, prompt, turn
     from ...world.emu.settings import is_adapted, refuse_swapped
 
-    # what cannot be is refused before minutes of loading
+    # refuse what is impossible before minutes of loading
     asked, turns = _question(task, question, mode), [*instructions]
     pixels = tuple(read_image(path) for path in images)
     drawn = explore_preset(**changes) if turns and task == "explore" else preset(task, **changes)
@@ -131,7 +131,7 @@ def generate(
 
 
 def _question(task: str, question: str, mode: str | None) -> str:
-    """What is asked: an exploration's scene in the wording of its mode, if one is named."""
+    """The question, for an exploration in the wording of its mode if one is named."""
     from ...world.emu.prompts import exploration
 
     if task != "explore" and mode:
@@ -140,7 +140,7 @@ def _question(task: str, question: str, mode: str | None) -> str:
 
 
 def _conversation(checkpoint: Checkpoint, request: Request, turns: list[str]) -> Generator[Event, None, None]:
-    """An answer, and on in the same conversation with each instruction."""
+    """An answer, and one more for each instruction, in the same conversation."""
     from ...world.emu.answer import AnswerWriter
     from ...world.emu.sequence import Text
 
@@ -153,8 +153,8 @@ def _conversation(checkpoint: Checkpoint, request: Request, turns: list[str]) ->
 
 
 def _edited(checkpoint: Checkpoint, request: Request, turns: list[str], changes: dict) -> Generator[Event, None, None]:
-    """A picture, and then each instruction carried out on the last picture as a request of its own: the model knows
-    single rounds of editing."""
+    """A picture, and then each instruction applied to the last picture as a request of its own, because the model
+    knows single rounds of editing."""
     from ...world.emu.answer import Image, Row, answer
     from ...world.emu.prompts import preset
     from ...world.emu.sequence import Text
@@ -176,8 +176,8 @@ def _edited(checkpoint: Checkpoint, request: Request, turns: list[str], changes:
 
 
 def write(events: Iterable[Event], out: Path, *, title: str, given: Iterable[np.ndarray] = (), note: str = "") -> None:
-    """Show events on the terminal as they come and write the folder; what came before a break-off is kept. given: the
-    pictures (H, W, 3) uint8 that the answer goes by; note: what the page's last line says besides."""
+    """Show events on the terminal as they come and write the folder; what came before an interruption is kept.
+    given: the input pictures (H, W, 3) uint8; note: text for the page's last line."""
     from PIL import Image
     from rich.console import Console
 
@@ -195,7 +195,7 @@ def write(events: Iterable[Event], out: Path, *, title: str, given: Iterable[np.
 
 
 def read_image(path: Path) -> np.ndarray:
-    """A picture file as (H, W, 3) uint8, upright. Raises GenerateError for one too large or none at all."""
+    """A picture file as (H, W, 3) uint8, upright. Raises GenerateError if it is too large or not a picture."""
     try:
         return read_picture(path)
     except PictureError as error:
@@ -209,7 +209,7 @@ def prepare(out: Path) -> None:
 
 
 def _show(event: Event, console, *, before: str) -> None:
-    """before: the kind of the part that the event follows."""
+    """Print one event. before: the kind of the part before it."""
     from ...world.emu.answer import End, Image, Row, Text
 
     if isinstance(event, Text):

@@ -27,8 +27,8 @@ OPENING = "opening the world; the first time, what it needs is compiled, which t
 
 @dataclass(frozen=True)
 class Order:
-    """What was ordered on the command line. frames counts the first frame; record: a video to write, or None; official:
-    what an official model needs besides its folder; dreams: how unseen places are dreamt, where that was said."""
+    """The options of the command line. frames counts the first frame; record: a video to write, or None; official:
+    what an official model needs besides its folder; dreams: how unseen places are dreamt, if that was given."""
 
     start: Start
     model: Path | None = None
@@ -58,7 +58,7 @@ class Order:
 
     @property
     def _is_free(self) -> bool:
-        """Whether any words may mean something there."""
+        """Whether the world may accept any words."""
         return bool(self.official.given) or (self.start.world or "").startswith("gym:")
 
     def script(self) -> list[Deed] | None:
@@ -67,7 +67,7 @@ class Order:
 
 
 def play_headless(order: Order) -> None:
-    """Walk a script, or a tour where there is none; write a video of it and say where and how fast."""
+    """Walk a script, or a tour if there is none; write a video of it and print where and how fast."""
     if order.is_mapped:
         check_open3d()
     script = order.script()
@@ -83,7 +83,7 @@ def play_headless(order: Order) -> None:
     try:
         with stop:
             seconds = _walk(player, actions, gif, stop)
-    finally:  # what was walked is kept, even where the walk could not be finished
+    finally:  # what was walked is kept, even if the walk could not be finished
         is_kept = player.is_recording
         player.close()
         written = [path for path in (video, video.with_suffix(".jsonl")) if path.exists()]
@@ -156,7 +156,7 @@ def replay_log(path: Path, model: Path | None, official: OfficialOptions) -> boo
 
 
 def _to_walk(place: Place, script: list[Deed] | None, frames: int | None) -> list[Deed]:
-    """The script, or else a tour, cut or repeated to so many frames, the first of which needs no action."""
+    """The script, or else a tour, cut or repeated to so many frames; the first frame needs no action."""
     steps = None if frames is None else frames - 1
     if script is None:
         pose = place.explorer.frame.pose
@@ -169,7 +169,7 @@ def _to_walk(place: Place, script: list[Deed] | None, frames: int | None) -> lis
 
 
 def _map(player: Player) -> Map3D:
-    """Begin a map of the world at hand, which the player's frames make grow; other worlds stay out of it."""
+    """Begin a map of the current world, which grows with the player's frames; other worlds are not added to it."""
     explorer, here = player.place.explorer, player.place
     if player.frame.depth is None:
         raise StartError("this world's frames have no depth, so no map can be grown: leave out --map")
@@ -181,14 +181,14 @@ def _map(player: Player) -> Map3D:
 
 
 def _told(chart: Path, place: Place) -> str:
-    """What came of the map of that place and, where the truth is known, how near the map is to it."""
+    """What the map of that place came to and, if the truth is known, how close the map is to it."""
     from .surfaces import told
 
     return f"saved the map {chart}" + (f": {told(read_points(chart), place.scene)}" if place.scene else "")
 
 
 def _walk(player: Player, actions: list[Deed], gif: VideoRecorder | None, stop: Stopping) -> float:
-    """Walk all the actions, or until somebody asks to stop, and return the seconds that it took."""
+    """Walk all the actions, or until somebody asks to stop, and return how many seconds it took."""
     if gif:
         gif.add(player.frame.pixels)
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""`roam record` and `roam replay FOLDER` in a terminal: record with a bar, and show what was recorded."""
+"""`roam record` and `roam replay FOLDER` in a terminal: record with a progress bar, and show what was recorded."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from rich.progress import Progress
 from ..files.outputs import fresh
 from ..play.video import VideoRecorder
 
-KEYFRAMES = 6  # frames of a walk by strides
+KEYFRAMES = 6  # frames of a walk by keyframes
 
 
 @dataclass(frozen=True)
 class RecordOrder:
     """What to record: rollouts of `frames` frames from a source's split, from number `first` on; keyframes: how many
-    walks by strides besides, into the folder `keyframes` in it; words: the table of an environment's words; fit and
-    step_s: how footage becomes frames (SourceOptions)."""
+    walks by keyframes in addition, into its subfolder `keyframes`; words: the table of an environment's words; fit
+    and step_s: how footage becomes frames (SourceOptions)."""
 
     folder: Path
     source: str
@@ -35,7 +35,7 @@ class RecordOrder:
 
 
 def record(order: RecordOrder) -> None:
-    """Record what was ordered, going on with what is there, and say how much and how fast."""
+    """Record what was asked for, continuing with what is there, and print how much and how fast."""
     from ...scenes.recorder import load_recording
     from ...scenes.recorder import record as run
     from ...scenes.recording.walked import SourceOptions
@@ -66,7 +66,7 @@ def record(order: RecordOrder) -> None:
 
 
 def show_recorded(folder: Path, split: str, number: int, out: Path) -> None:
-    """Write a recorded rollout as a video, and print what was done in it."""
+    """Write a recorded rollout as a video, and print its actions."""
     from ...scenes.recording.recorded import open_recorded
 
     session = open_recorded(folder, split, number)

@@ -1,4 +1,4 @@
-"""`roam tune reward` in a terminal: shows how far it is, and what every part of the reward was before and after."""
+"""`roam tune reward` in a terminal: shows its progress, and each part of the reward before and after."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def tune(order: RewardOrder, judge: Judge) -> None:
-    """Tune on rewards, resuming what has begun."""
+    """Tune a model on rewards; continues a run that has begun."""
     from rich.console import Console
 
     from ...world.adaptation.rewards.run import run_rewards
@@ -21,13 +21,14 @@ def tune(order: RewardOrder, judge: Judge) -> None:
     console = Console()
     with stage_bars(console) as show:
         folder = run_rewards(order, judge, show=show)
-    print((order.out / "report.md").read_text(encoding="utf-8"))  # as it is: wide tables would be cut to the terminal
+    # printed raw: rich would cut wide tables to the terminal
+    print((order.out / "report.md").read_text(encoding="utf-8"))
     console.print(f"dreams to look at: {order.out / 'strip.png'}; every step: {order.out / 'run' / 'log.csv'}")
     console.print(f"walk in it with: roam play --model {folder}")
 
 
 def tune_answers(order: AnswerOrder) -> None:
-    """Tune an official model on what its answers score, resuming what has begun."""
+    """Tune an official model on the scores of its answers; continues a run that has begun."""
     from rich.console import Console
 
     from ...world.adaptation.rewards.answers import run_answers

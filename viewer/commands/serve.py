@@ -34,11 +34,11 @@ def serve(
     allow_origins: Sequence[str] = (),
     record: str | Path | None = None,
 ) -> None:
-    """Serve walks until SIGINT or SIGTERM; then save every one. folder: where, by default one at home.
+    """Serve walks until SIGINT or SIGTERM; then save every one. folder: where walks are stored, by default in the
+    user's home.
 
-    metrics_port: where Prometheus asks; page_port: where the web page is, for servers without keys, on the same host as
-    the server; 0 takes a free one. allow_origins: as Gateway has it. record: a folder for what games send of
-    themselves.
+    metrics_port: for Prometheus; page_port: for the web page, for servers without keys, on the same host as the server;
+    0 takes a free one. allow_origins: as in Gateway. record: a folder for recordings that games send.
     """
     if page_port is not None and keys:
         raise SecurityError("a server with keys needs a gateway with a key of its own: run `roam gateway` beside it")
@@ -68,20 +68,20 @@ def serve(
     if gateway:
         print(f"walk at {gateway.url}", flush=True)
     server.run()
-    for beside in (gateway and gateway.stop, metrics and metrics.close):
-        if beside:
-            beside()
+    for close in (gateway and gateway.stop, metrics and metrics.close):
+        if close:
+            close()
     print(farewell(server.lost), flush=True)
 
 
 def gateway_host(address: str, *, is_open: bool) -> str:
-    """Where the page of a server at that address listens: beyond this machine only where the server does."""
+    """The address on which the page of a server listens: beyond this machine only if the server does."""
     host = urlsplit(address).hostname if is_open and address.startswith("tcp:") else None
     return host or "127.0.0.1"
 
 
 def farewell(lost: list[str] | None) -> str:
-    """What is said at the end. lost: the walks that were not kept, or None where nobody could see to it."""
+    """The last line that is printed. lost: the walks that were not stored, or None if that is unknown."""
     if lost is None:
         return "a step did not end in time: the walks are kept as their logs have them, without what it would have made"
     if lost:
@@ -100,7 +100,8 @@ def gateway(
     is_open: bool = False,
     allow_origins: Sequence[str] = (),
 ) -> None:
-    """Serve the web page and its WebSocket until SIGINT or SIGTERM. keys, name: its own pair, for servers with keys."""
+    """Serve the web page and its WebSocket until SIGINT or SIGTERM. keys, name: its own key pair, for servers with
+    keys."""
     ending = threading.Event()
     on_signals(ending.set)
     pair: KeyPair | None = read_key(keys, name) if keys else None
@@ -127,13 +128,13 @@ def keys_list(*, folder: str | Path | None = None) -> None:
 
 
 def keys_add(name: str, public: str, *, folder: str | Path | None = None) -> None:
-    """`roam keys add NAME PUBLIC_KEY`: let a client in, from the server's next start on."""
+    """`roam keys add NAME PUBLIC_KEY`: admit a client, from the server's next start on."""
     add_key(folder or at_home(KEYS), name, public)
     print(f"{name} is let in when the server starts next")
 
 
 def at_home(folder: str) -> Path:
-    """A folder in the home of who runs this. Raises OutputError for a user without one, as containers have."""
+    """A folder in the user's home. Raises OutputError for a user without one, as in some containers."""
     try:
         return Path.home() / folder
     except RuntimeError as error:
@@ -141,7 +142,7 @@ def at_home(folder: str) -> Path:
 
 
 def on_signals(stop: Callable[[], None]) -> None:
-    """Have `stop` called at the signals that end a program."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # a terminal that closes ends a server as Ctrl-C does
+    """Call `stop` at the signals that end a program."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # closing a server's terminal ends it like Ctrl-C
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: stop())

@@ -1,4 +1,4 @@
-"""How far the points of a map lie from the true surfaces. Here the map meets the scenes."""
+"""How far the points of a map are from the true surfaces. The only file where the map knows scenes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def distance_to_scene(points: np.ndarray, scene: Scene) -> np.ndarray:
 
 
 def told(points: np.ndarray, scene: Scene) -> str:
-    """How near a map's points (N, 3), N > 0, are to the scene's true surfaces, in words."""
+    """How close a map's points (N, 3), N > 0, are to the scene's true surfaces, in words."""
     half, most = 100 * np.percentile(distance_to_scene(points, scene), (50, 95))
     return f"{len(points)} points, half within {half:.1f} cm of the true surfaces, 95 % within {most:.1f} cm"
 

@@ -1,4 +1,4 @@
-"""`roam train` in a terminal: builds the recipe from a few numbers and shows how far each stage is."""
+"""`roam train` in a terminal: builds the recipe from a few numbers and shows the progress of each stage."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .bars import stage_bars
 @dataclass(frozen=True)
 class TrainOrder:
     """Where to train, which stages, and the numbers that scale the recipe; None keeps the recipe's own. begin: the
-    checkpoint that the run goes on from, "embedded" for the one in the package. data: recordings to learn from. size:
-    of what dreams, "small" as in the package or "large". minutes: of all training together, in the recipe's shares.
-    """
+    checkpoint that the run starts from, "embedded" for the one in the package. data: recordings to learn from. size:
+    of the dreaming model, "small" as in the package or "large". minutes: of all training together, in the recipe's
+    shares."""
 
     out: Path
     stages: tuple[str, ...] = ()
@@ -44,11 +44,11 @@ class TrainOrder:
 
         if unknown := [stage for stage in self.stages if stage not in STAGES]:
             raise OutputError(f"unknown stage '{unknown[0]}'; known: {', '.join(STAGES)}")
-        device_of(self.device)  # now, and not after hours of rendering
+        device_of(self.device)  # now, not after hours of rendering
 
 
 def train(order: TrainOrder) -> Path:
-    """Run the recipe, resuming what has begun; returns the folder of the checkpoint."""
+    """Run the recipe, continuing what has begun; returns the folder of the checkpoint."""
     from rich.console import Console
     from rich.logging import RichHandler
 
@@ -67,7 +67,7 @@ def train(order: TrainOrder) -> Path:
 
 
 def stages_of(order: TrainOrder) -> tuple[str, ...]:
-    """The stages that are asked for, or all that the data allow: where a run begins with a model, the last ones, and on
+    """The stages that are asked for, or all that the data allow: if a run starts from a model, the last ones, and on
     recordings of other worlds tokenizer and depth before them."""
     from ...world.training.recipe import STAGES, USUAL, stages_for
 
@@ -77,7 +77,7 @@ def stages_of(order: TrainOrder) -> tuple[str, ...]:
 
 
 def recipe_of(order: TrainOrder):
-    """The recipe with the order's numbers in it."""
+    """The recipe with the order's numbers."""
     from ...world.training.recipe import Recipe
     from ...world.training.sizes import SIZES, going_on, learnt, on_gpu, within
 

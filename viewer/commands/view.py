@@ -1,4 +1,4 @@
-"""What `roam view` does: the window on a world that a server walks through, and how starts are opened there."""
+"""What `roam view` does: a window on a world that a server runs, and how walks are opened there."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..play.player import Player
 from ..play.stopping import Stopping
 from ..wire.encoding import Look
 
-LOOK = Look(encoding="raw", tokens=True)  # all that a frame's digest is taken over, so that a log can be replayed
+LOOK = Look(encoding="raw", tokens=True)  # everything that a frame's digest covers, so that a log can be replayed
 
 
 @dataclass(frozen=True)
 class ViewOrder:
-    """What was ordered on the command line. server_key, keys, name: for servers that not everyone may enter."""
+    """The options of the command line. server_key, keys, name: for servers that ask for keys."""
 
     address: str
     start: Start
@@ -35,16 +35,16 @@ class ViewOrder:
 
 
 class RemoteOpener:
-    """Opens starts on a server. model is None: the weights are the server's."""
+    """Opens walks on a server. model is None: the server has the weights."""
 
     model: str | Path | None = None
 
     def __init__(self, client: Client):
         self.client = client
-        self.dreams = DreamOptions()  # as the server was told
+        self.dreams = DreamOptions()  # as the server was configured
 
     def open(self, start: Start) -> Place:
-        """The place of a start. Raises ServerError where the server refuses, ValueError for a save that is none."""
+        """Open a walk. Raises ServerError if the server refuses, ValueError for a file that is no save."""
         if start.load:
             return Place(start, load_remote(self.client, start.load, look=LOOK, patience_s=None), Pose.moved)
         model = "scene" if start.truth else self.client.models[0]

@@ -1,4 +1,4 @@
-"""What `roam play --xr` and `roam view --xr` do: a walk on a headset, by OpenXR."""
+"""What `roam play --xr` and `roam view --xr` do: a walk in a headset, by OpenXR."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from .view import RemoteOpener, ViewOrder
 
 
 def wear(order: Order) -> None:
-    """Wear a world of this machine until the headset ends it, or a signal does; frames: pictures to show at most."""
+    """Show a world of this machine in a headset until the headset or a signal ends it; frames: pictures to show at
+    most."""
     if order.record or order.actions or order.is_mapped:
         raise OutputError("a walk that is worn is neither recorded, scripted nor mapped: leave those options out")
     headset = Headset()
@@ -27,7 +28,7 @@ def wear(order: Order) -> None:
 
 
 def wear_remote(order: ViewOrder) -> None:
-    """Wear a world of a server."""
+    """Show a world of a server in a headset."""
     if order.record:
         raise OutputError("a walk that is worn is not recorded: leave out --record")
     headset = Headset()

@@ -13,14 +13,14 @@ import numpy as np
 
 from ...world.sight import Piece
 
-_FLOAT, _BYTE, _WHOLE = 5126, 5121, 5125  # glTF's names of types
-_VERTICES, _INDICES = 34962, 34963  # and of what a part of the buffer is for
+_FLOAT, _BYTE, _WHOLE = 5126, 5121, 5125  # glTF's names of number types
+_VERTICES, _INDICES = 34962, 34963  # and of what a part of the buffer is used for
 _POINTS, _TRIANGLES = 0, 4
 
 
 def glb_of(pieces: Sequence[Piece]) -> bytes:
-    """A GLB file of one mesh, each piece a part of its own; one without triangles is points. Raises ValueError where
-    there is nothing to write."""
+    """A GLB file of one mesh, one primitive for each piece; a piece without triangles becomes points. Raises
+    ValueError if there is nothing to write."""
     pieces = [piece for piece in pieces if len(piece.points)]
     if not pieces:
         raise ValueError("no surface is remembered: there is nothing to write")
@@ -48,7 +48,7 @@ def glb_of(pieces: Sequence[Piece]) -> bytes:
         primitives.append(primitive)
     tree = {
         "asset": {"version": "2.0", "generator": "roam"},
-        "extensionsUsed": ["KHR_materials_unlit"],  # the colours are what was seen, light and all
+        "extensionsUsed": ["KHR_materials_unlit"],  # the colours were seen with their light, so no light is applied
         "materials": [{"extensions": {"KHR_materials_unlit": {}}, "doubleSided": True, "pbrMetallicRoughness": {}}],
         "meshes": [{"name": "walk", "primitives": primitives}],
         "nodes": [{"mesh": 0, "name": "walk"}],

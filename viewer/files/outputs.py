@@ -1,4 +1,4 @@
-"""Where a command may write: fresh names in a folder, and no file overwritten that was not meant to be."""
+"""Where a command may write: new names in a folder; existing files are overwritten only on request."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import itertools
 import time
 from pathlib import Path
 
-# names that mean a device to Windows, whatever ending they have
+# names of devices on Windows, whatever their suffix
 DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 
-TAKEN_S = 600.0  # for which a name is another program's that has written nothing by it
-_OURS: set[Path] = set()  # marks of names that this program has taken
+TAKEN_S = 600.0  # errors that mean: another program has taken the name and written nothing yet
+_OURS: set[Path] = set()  # marker files of names that this program has taken
 
 
 class OutputError(ValueError):
@@ -20,8 +20,8 @@ class OutputError(ValueError):
 
 
 def fresh(folder: str | Path, stem: str, suffix: str) -> Path:
-    """The first of `stem-001`, `stem-002`, ... that nothing in `folder` bears with any suffix, and that no other
-    program has just been given; makes the folder."""
+    """The first of `stem-001`, `stem-002`, ... that no file in `folder` has with any suffix, and that no other
+    program has taken; makes the folder."""
     folder = ready(folder)
     try:
         taken = {path.name.split(".")[0] for path in folder.iterdir() if path.name.startswith(f"{stem}-")}
@@ -32,8 +32,9 @@ def fresh(folder: str | Path, stem: str, suffix: str) -> Path:
 
 
 def _is_ours(folder: Path, name: str) -> bool:
-    """Take a name that nothing bears yet, by a hidden mark that stays until this program ends; False if another program
-    has it. Where no mark can be made the name is taken all the same: whoever writes there tells why it cannot be."""
+    """Take a name that no file has yet, with a hidden marker file that stays until this program ends; False if
+    another program has it. If no marker can be made, the name counts as taken by us: writing there will report the
+    reason."""
     mark = _mark_of(folder / name)
     with contextlib.suppress(OSError):
         if time.time() - mark.stat().st_mtime > TAKEN_S or mark in _OURS:  # its program was killed, or never wrote
@@ -49,7 +50,7 @@ def _is_ours(folder: Path, name: str) -> bool:
 
 
 def _mark_of(path: Path) -> Path:
-    """The mark of a path's name, which any suffix may follow."""
+    """The marker file of a path's name, which any suffix may follow."""
     return path.with_name(f".{path.name.split('.')[0]}.taken")
 
 
@@ -65,16 +66,16 @@ def _let_all_go() -> None:
 
 
 def newest(folder: str | Path, pattern: str) -> Path | None:
-    """The file that was written last of those whose names are like `pattern`; None if there is none."""
+    """The file that was written last among those whose names match `pattern`; None if there is none."""
     found: list[tuple[int, Path]] = []
     for path in Path(folder).glob(pattern):
-        with contextlib.suppress(OSError):  # it is gone meanwhile
+        with contextlib.suppress(OSError):  # it was removed meanwhile
             found.append((path.stat().st_mtime_ns, path))
     return max(found, default=(0, None))[1]
 
 
 def ready(folder: str | Path) -> Path:
-    """`folder`, made if it was not there. Raises OutputError where that cannot be."""
+    """`folder`, made if it was not there. Raises OutputError if that fails."""
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,25 +89,26 @@ def unused(path: str | Path, *, overwrite: bool = False) -> Path:
     path = Path(path)
     if path.is_dir():
         raise OutputError(f"{path} is a folder; wanted the name of a file")
-    if (path.exists() or path.is_symlink()) and not overwrite:  # one that leads nowhere is somebody's too
+    if (path.exists() or path.is_symlink()) and not overwrite:  # a dangling link is somebody's file too
         raise OutputError(f"{path} is there already; name another file or say --overwrite")
     ready(path.parent)
     return path
 
 
 def partial_of(path: Path) -> Path:
-    """Where a file is written until it is whole: hidden beside it, and no longer than names may be."""
+    """The hidden file next to `path` that is written first and then renamed; its name is no longer than names may
+    be."""
     return path.with_name(f".{path.name[:60]}.partial")
 
 
 def write_whole(path: str | Path, data: bytes) -> Path:
-    """Write a file whole or not at all, and return its path. Raises OutputError."""
+    """Write a file completely or not at all, and return its path. Raises OutputError."""
     path = Path(path)
     partial = partial_of(path)
     try:
         partial.write_bytes(data)
         partial.replace(path)
-        _let_go(_mark_of(path))  # the file itself says now that its name is taken
+        _let_go(_mark_of(path))  # the file itself now shows that its name is taken
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)

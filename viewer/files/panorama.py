@@ -1,7 +1,7 @@
-"""All that is seen from one place as one picture: equirectangular, 360 by 180 degrees, with depth.
+"""The whole view from one place as one picture: equirectangular, 360 by 180 degrees, with depth.
 
-The middle looks where yaw is that of the pose, on the level; the left edge and the right edge look back; up is up,
-however the pose is pitched or rolled. Six looks, one for each side of a cube, are resampled into it.
+The middle of the picture has the pose's yaw and is level; the left and the right edge look back; up is up, however the
+pose is pitched or rolled. Six looks, one for each side of a cube, are resampled into it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from ...world.pose import Camera, Pose
 from ...world.sight import SIDES, Gaze, LookError, Outlook
 
-WIDER_DEG = 2.0  # of each side of the cube, so that none ends within a pixel of its neighbour
+WIDER_DEG = 2.0  # of each side of the cube, a little over 90 so that neighbouring sides overlap
 _SIDES = ((0, 0), (90, 0), (180, 0), (-90, 0), (0, 90), (0, -90))  # yaw to the left and pitch, in degrees
 UNKNOWN_MM, FAR_MM = 0, 65535
 
@@ -36,7 +36,7 @@ class Panorama:
 
 
 def panorama(outlook: Outlook, pose: Pose, *, height: int = 1024) -> Panorama:
-    """What is seen all around from a pose's place. Raises LookError for a height that no looks can fill."""
+    """The panorama from a pose's place. Raises LookError for a height that looks cannot fill."""
     side = -(-height // 2)
     if not SIDES[0] <= side <= SIDES[1]:
         raise LookError(f"a panorama {height} pixels high; wanted {2 * SIDES[0]} to {2 * SIDES[1]}")

@@ -1,7 +1,7 @@
-"""Pictures as people have them (photographs, scans, drawings) as pixels: upright, in sRGB, opaque, of eight bits.
+"""Pictures as people have them (photographs, scans, drawings) as pixels: upright, in sRGB, opaque, eight bits.
 
-Every file or payload that becomes a first image is read here, so that it looks alike wherever it is given. Its size is
-looked at before it is decoded. Knows no session and no wire.
+Every file or payload that becomes a first image is read here, so that it looks the same everywhere. Its size is checked
+before it is decoded. Knows no session and no messages.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ...world.files import readable
 if TYPE_CHECKING:
     from PIL import Image
 
-MAX_PIXELS = 64_000_000  # 192 MB decoded; above what phones take
+MAX_PIXELS = 64_000_000  # 192 MB decoded; more than phones take
 SENT_SIDE = 2048  # pixels a side beyond which a first image is made smaller before it is sent
 SENT_BYTES = 2 << 20
-SENT_FORMATS = ("JPEG", "PNG", "WEBP")  # what every server reads
+SENT_FORMATS = ("JPEG", "PNG", "WEBP")  # formats that every server reads
 _EXIF, _FOCAL_35MM, _ORIENTATION = 0x8769, 0xA405, 0x0112
 _FILM_DIAGONAL_MM = math.hypot(36, 24)
-# what decoders of many authors raise at what is damaged
+# errors that decoders of many authors raise for damaged files
 _NOT_READ = (
     OSError,
     ValueError,
@@ -56,10 +56,10 @@ def read_picture(
     max_side: int | None = None,
     within: int | None = None,
 ) -> np.ndarray:
-    """A file's or payload's picture as (H, W, 3) uint8, of an animation the first.
+    """The picture of a file or payload as (H, W, 3) uint8; of an animation the first.
 
-    name: what to call it in errors; formats: Pillow's names of those that are read, None for all; max_side: refuse
-    larger ones; within: make larger ones smaller, which for a JPEG is cheap. Raises PictureError.
+    name: what to call it in errors; formats: Pillow's names of the formats to read, None for all; max_side: refuse
+    larger ones; within: make larger ones smaller, which is cheap for a JPEG. Raises PictureError.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -86,8 +86,8 @@ def read_picture(
 
 
 def degrees_across(path: str | Path) -> float | None:
-    """How many degrees a photograph shows from side to side, upright, by what its camera wrote beside it (Exif's focal
-    length on 35 mm film, which goes by the diagonal); None where nothing is written."""
+    """How many degrees a photograph covers from side to side, upright, by what its camera wrote into it (Exif's
+    focal length on 35 mm film, which refers to the diagonal); None if nothing is written."""
     from PIL import Image
 
     try:
@@ -106,8 +106,8 @@ def degrees_across(path: str | Path) -> float | None:
 
 
 def to_send(payload: bytes) -> bytes:
-    """A first image as servers take them: as it is where it is small and of a kind that all read, else made smaller
-    and a JPEG. What cannot be read is left for the server to refuse, if it is small. Raises PictureError."""
+    """A first image as servers accept them: unchanged if it is small and of a format that all servers read, else
+    made smaller and a JPEG. A small file that cannot be read is left for the server to refuse. Raises PictureError."""
     from PIL import Image
 
     try:
@@ -129,7 +129,7 @@ def to_send(payload: bytes) -> bytes:
 
 
 def _without_programs() -> list[str]:
-    """Pillow's names of all that it reads but drawings that a program of their own would have to run."""
+    """Pillow's names of all formats that it reads, except drawings that another program would have to execute."""
     from PIL import Image
 
     Image.init()
@@ -137,18 +137,18 @@ def _without_programs() -> list[str]:
 
 
 def _check(picture: Image.Image, name: str, max_side: int | None, within: int | None) -> None:
-    """Look at the size before anything is decoded."""
+    """Check the size before anything is decoded."""
     width, height = picture.size
     if max_side and max(width, height) > max_side:
         raise PictureError(f"{name} has {width}x{height} pixels; wanted at most {max_side} a side: make it smaller")
     if within:
-        picture.draft("RGB", (within, within))  # a JPEG may decode to a half, a quarter or an eighth
+        picture.draft("RGB", (within, within))  # a JPEG can be decoded at a half, a quarter or an eighth of its size
     if picture.size[0] * picture.size[1] > MAX_PIXELS:
         raise PictureError(f"{name} has {width}x{height} pixels; at most {MAX_PIXELS:,} are read: make it smaller")
 
 
 def _opaque(picture: Image.Image) -> Image.Image:
-    """A picture of any mode as RGB of eight bits in sRGB; what shines through is white."""
+    """A picture of any mode as RGB of eight bits in sRGB; transparent parts are white."""
     from PIL import Image
 
     if picture.mode.startswith("I") or picture.mode == "F":
@@ -163,7 +163,7 @@ def _opaque(picture: Image.Image) -> Image.Image:
 
 
 def _eight_bits(deep: np.ndarray) -> np.ndarray:
-    """Grey levels of more than eight bits, or of none, as (H, W) uint8."""
+    """Grey levels with more than eight bits, or floats, as (H, W) uint8."""
     levels = np.nan_to_num(deep.astype(np.float32))
     top = float(levels.max(initial=0))
     largest = 1.0 if top <= 1.0 else 255.0 if top <= 255.0 else 65535.0
@@ -171,7 +171,7 @@ def _eight_bits(deep: np.ndarray) -> np.ndarray:
 
 
 def _in_srgb(picture: Image.Image) -> Image.Image:
-    """RGB by the picture's own colour profile; one that cannot be used counts as none."""
+    """RGB converted by the picture's own colour profile; a profile that cannot be used is ignored."""
     profile = picture.info.get("icc_profile")
     if not profile or picture.mode not in ("RGB", "L", "CMYK"):
         return picture if picture.mode == "RGB" else picture.convert("RGB")

@@ -1,4 +1,4 @@
-"""Text files as other programs leave them: UTF-8 with or without a mark before it, UTF-16 with one, any line ends."""
+"""Text files as other programs write them: UTF-8 with or without a byte order mark, UTF-16 with one, any line ends."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ MAX_BYTES = 1 << 20
 
 
 class TextError(ValueError):
-    """A file that holds no text; the message says what was wanted."""
+    """A file that is not text; the message says what was wanted."""
 
 
 def read_text(path: str | Path, *, most: int = MAX_BYTES) -> str:
-    """What a file of at most so many bytes says. Raises TextError, or OSError for one that cannot be opened."""
+    """The text of a file of at most so many bytes. Raises TextError, or OSError if it cannot be opened."""
     with readable(path, may_be_opened=True).open("rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
@@ -26,6 +26,6 @@ def read_text(path: str | Path, *, most: int = MAX_BYTES) -> str:
         text = data.decode(kind)
     except UnicodeDecodeError as error:
         raise TextError("it is neither UTF-8 nor UTF-16; save it as UTF-8") from error
-    if "\0" in text:  # UTF-16 without a mark, UTF-32, no text at all
+    if "\0" in text:  # UTF-16 without a byte order mark, UTF-32, or not text at all
         raise TextError("it holds NUL bytes, as no text does; save it as UTF-8")
     return text

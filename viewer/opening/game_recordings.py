@@ -1,6 +1,6 @@
-"""Games that record themselves: the frames that they send become folders of recordings, a folder a game.
+"""Games that record themselves: the frames that they send become folders of recordings, one per game.
 
-Used from the disk's thread alone, but for `leave`. Knows the messages and no socket.
+Used from the disk's thread only, except `leave`. Knows the messages and no socket.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from ...scenes.recording.received import ReceivedFolder, SentFrame
 
 MAX_GAMES = 64  # folders
-MAX_OPEN_FRAMES = 2048  # of all senders, in pieces that are not whole yet
+MAX_OPEN_FRAMES = 2048  # of all senders, in files that are not complete yet
 
 
 class GameRecordings:
-    """What `roam serve --record FOLDER` keeps. folder: None records nothing; most_bytes: of all games together."""
+    """The folder of `roam serve --record FOLDER`. folder: None records nothing; most_bytes: of all games together."""
 
     def __init__(self, folder: str | Path | None, *, most_bytes: int):
         self._folder, self._most_bytes = None if folder is None else Path(folder), most_bytes
         self._games: dict[str, ReceivedFolder] = {}
-        self._held: Counter[str] = Counter()  # frames of each sender in pieces that are not whole
+        self._held: Counter[str] = Counter()  # frames of each sender in files that are not complete
         self._lock = threading.Lock()
 
     @property
@@ -40,7 +40,7 @@ class GameRecordings:
         return self._folder is not None
 
     def take(self, sender: str, message: p.Record, payload: bytes | memoryview) -> p.Recorded:
-        """Append one frame. Raises ProtocolError for what cannot be appended, and says why."""
+        """Append one frame. Raises ProtocolError, with the reason, if it cannot be appended."""
         from ...scenes.scene import SceneError
 
         frame = read_frame(message, payload)
@@ -59,7 +59,7 @@ class GameRecordings:
         return p.Recorded(seq=message.seq, walks=walks, left=left)
 
     def leave(self, sender: str) -> None:
-        """A sender is gone: what it had begun and not filled is given up."""
+        """A sender is gone: frames of its incomplete files are dropped."""
         with self._lock:
             for game in self._games.values():
                 game.end(sender)
@@ -88,7 +88,7 @@ class GameRecordings:
 
 
 def read_frame(message: p.Record, payload: bytes | memoryview) -> SentFrame:
-    """The frame in a message. Raises ProtocolError where its bytes are not what its header says."""
+    """The frame in a message. Raises ProtocolError if its bytes do not agree with its header."""
     from ...scenes.recording.received import SentFrame
 
     size = message.width * message.height

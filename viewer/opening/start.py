@@ -1,6 +1,6 @@
 """What a walk starts from, and how that becomes an Explorer: a true scene, a dream of one, an image, words, or a save.
 
-Here viewers meet the engine and the scenes; both are imported when first wanted.
+The only file of `viewer` besides worlds.py that knows the engine and the scenes; both are imported when first needed.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from ...scenes.scene import Scene
     from ...world.session import SessionEngine
 
-_LEAST_SHOWN = 0.2  # of a frame's side, that a photograph must fill
-_READ_SIDE = 2048  # a photograph is no sharper in a frame
+_LEAST_SHOWN = 0.2  # share of a frame's side that a photograph must fill
+_READ_SIDE = 2048  # more pixels than this give no sharper frame
 _SCENE_SAVE_MARK = b'"roam": "scene session"'
 
 
 class StartError(ValueError):
-    """A start that cannot be made: an image that cannot be read, parts that contradict each other."""
+    """A start that is impossible: an image that cannot be read, options that contradict each other."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Start:
     """Where a walk begins: in a test scene unless image, load, text or world say otherwise."""
 
     seed: int = 0  # number of the test scene
-    truth: bool = False  # show it as it is, instead of dreaming on from its first frame
+    truth: bool = False  # show the true scene itself, instead of dreaming from its first frame
     family: str | None = None  # of the scene; None: the families take turns
     image: str | None = None  # a file whose picture is the dream's first frame
-    load: str | None = None  # a save to go on from, of a true world or of a dream
-    text: str | None = None  # what the world is, for models that read words: beside an image, or alone
-    ghost: bool = False  # walk through what is solid in a dream
+    load: str | None = None  # a save to continue from, of a true world or of a dream
+    text: str | None = None  # what the world is, for models that read words; with an image, or alone
+    ghost: bool = False  # walk through solid surfaces in a dream
     dream_seed: int | None = None  # seed of the dream; None: `seed`
-    fov_deg: float | None = None  # degrees across that the image shows; None: what its file says
+    fov_deg: float | None = None  # angle across of the image in degrees; None: as its file says
     world: str | None = None  # a world that others made, by name ("doom:E1M1"), instead of a scene
 
     def __post_init__(self):
@@ -71,7 +71,7 @@ class Start:
         return self.seed if self.dream_seed is None else self.dream_seed
 
     def at_seed(self, seed: int) -> Start:
-        """The same kind of world at another seed; of worlds with names, the one that comes next."""
+        """The same kind of world at another seed; for worlds with names, the next one."""
         if self.world:
             from ...scenes.worlds import following
 
@@ -83,7 +83,7 @@ class Start:
 
     @staticmethod
     def from_dict(values: dict) -> Start:
-        """The start that `as_dict` told of. Raises StartError for anything else."""
+        """The start that `as_dict` wrote. Raises StartError for anything else."""
         kinds = {
             "seed": int,
             "truth": bool,
@@ -96,7 +96,7 @@ class Start:
             "fov_deg": float,
             "world": str,
         }
-        # as it was before logs said
+        # the default before logs recorded it
         values = {
             "text": None,
             "ghost": not values.get("truth"),
@@ -130,18 +130,18 @@ class Place:
 
     start: Start
     explorer: Explorer
-    walked: Callable[[Pose, Motion], Pose]  # where a motion leads from a pose, as far as that is known
+    walked: Callable[[Pose, Motion], Pose]  # the pose that a motion leads to, as far as that is known
     reads_words: bool = False  # whether any words are directions here, one frame each
-    scene: Scene | None = None  # the truth that is shown or dreamed of, where there is one
-    note: str = ""  # a sentence that the walker should be told
+    scene: Scene | None = None  # the true place that is shown or dreamt of, if there is one
+    note: str = ""  # a sentence for the walker
 
 
 class Opener:
     """Opens starts; weights are read once, when the first dream is opened.
 
     model: a folder of weights, or None for the embedded ones; engine: one that has read them already; official: what an
-    official folder takes besides; say: told the plan of its memory. dreams: how unseen places are dreamt, where
-    that was said.
+    official folder needs in addition; say: gets the plan of its memory. dreams: how unseen places are dreamt, if that
+    was given.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class Opener:
         return Place(start, explorer, _shorter(scene.walked, explorer.walked), self.engine.reads_words, scene)
 
     def _named(self, start: Start, world: str) -> Place:
-        """A world that others made, or a dream that begins with what is seen where one enters it."""
+        """A world that others made, or a dream that begins with the view at its entrance."""
         from ...scenes.opening import open_explorer
 
         if start.truth:
@@ -204,7 +204,7 @@ class Opener:
         return self._engine
 
     def _check_dreams(self, start: Start) -> None:
-        """Raise StartError for a seed of dreams where nothing is left to it."""
+        """Raise StartError for a seed of dreams where the seed has no effect."""
         if start.dream_seed is not None and not (self.engine.dreams_anew or self.engine.reads_words):
             raise StartError("this model has no painter and shows what it is surest of: leave out --dream-seed")
 
@@ -225,7 +225,7 @@ class Opener:
         return Place(start, explorer, explorer.walked, reads_words)
 
     def _photographed(self, start: Start, image: str) -> Place:
-        """A dream that begins with what a camera saw; what a frame shows beyond it is the dream's first part."""
+        """A dream that begins with a photograph; the part of the first frame outside it is dreamt first."""
         camera, fov_deg = Camera(*[self.engine.frame_side] * 2), start.fov_deg or degrees_across(image)
         if fov_deg is None:
             first, seen = first_frame(image, camera), None
@@ -264,18 +264,18 @@ class Opener:
 
 
 def _note(frame: Frame) -> str:
-    """What a walker is told of a world without poses, "" of all others."""
+    """What a walker is told of a world without poses; "" for all others."""
     return "" if frame.pose else "this world does not say where one is: a dream of it has no memory of places"
 
 
 def _shorter(*ways: Callable[[Pose, Motion], Pose]) -> Callable[[Pose, Motion], Pose]:
-    """Where a motion leads when both a scene and a dream may stop it: no farther than either lets it go."""
+    """Where a motion leads when both a scene and a dream may stop it: no farther than either allows."""
     return lambda pose, motion: min((way(pose, motion) for way in ways), key=pose.distance_to)
 
 
 def first_frame(path: str | Path, camera: Camera | None = None, *, is_whole: bool = False) -> Frame:
-    """An image file as the first frame of a dream, at eye height: its middle square, taken for what a camera sees, or
-    all of it."""
+    """An image file as the first frame of a dream, at eye height: its middle square, assumed to have the camera's
+    angle, or all of it."""
     from PIL import Image, ImageOps
 
     from ...scenes.scene import EYE_HEIGHT
@@ -290,9 +290,9 @@ def first_frame(path: str | Path, camera: Camera | None = None, *, is_whole: boo
 
 
 def photograph(path: str | Path, camera: Camera, fov_deg: float) -> tuple[Frame, np.ndarray]:
-    """A photograph that shows fov_deg from side to side as the first frame of a dream: at its true scale in the middle
-    of what the camera sees, cut where it shows more. Returns the frame and where (H, W) bool the photograph is in it;
-    the rest has the colours of its edge. Raises StartError for one that shows hardly anything of a frame."""
+    """A photograph that covers fov_deg from side to side as the first frame of a dream: at its true scale in the
+    middle of what the camera sees, cut where it covers more. Returns the frame and where (H, W) bool the photograph
+    is in it; the rest has the colours of its edge. Raises StartError for one that fills hardly anything of a frame."""
     from PIL import Image
 
     from ...scenes.scene import EYE_HEIGHT
@@ -301,7 +301,8 @@ def photograph(path: str | Path, camera: Camera, fov_deg: float) -> tuple[Frame,
         picture = Image.fromarray(read_picture(path, within=_READ_SIDE))
     except PictureError as error:
         raise StartError(str(error)) from error
-    scale = camera.focal / (picture.width / 2 / math.tan(math.radians(fov_deg) / 2))  # frame pixels for one of its own
+    # frame pixels per photograph pixel
+    scale = camera.focal / (picture.width / 2 / math.tan(math.radians(fov_deg) / 2))
     sides, spans = [], []
     for whole, shown in ((picture.width, camera.width), (picture.height, camera.height)):
         low = max(0, round(shown / 2 - whole / 2 * scale))
@@ -330,7 +331,7 @@ def _is_env_save(path: str | Path) -> bool:
 
 
 def _head(path: str | Path) -> bytes:
-    """The first bytes of a save, which say what it is of."""
+    """The first bytes of a save, which say what kind it is."""
     try:
         with readable(path).open("rb") as file:
             return file.read(64)

@@ -1,4 +1,5 @@
-"""What a server can open: the Worlds protocol, the true scenes and the dreams. Here viewers, scenes and engine meet."""
+"""What a server can open: the Worlds protocol, the true scenes and the dreams. With start.py, the only file of
+`viewer` that knows the engine and the scenes."""
 
 from __future__ import annotations
 
@@ -17,16 +18,16 @@ if TYPE_CHECKING:
     from ...world.options import DreamOptions, OfficialOptions
     from ...world.session import SessionEngine
 
-EXPLORE = "explore"  # the name, on the wire, of a model that reads words
+EXPLORE = "explore"  # the world name in messages of a model that reads words
 
 
 class WorldsError(ValueError):
-    """Worlds that cannot be served as they were asked for."""
+    """Worlds that cannot be served as asked for."""
 
 
 @dataclass(frozen=True)
 class OpenRequest:
-    """What a client asked for; empty texts and zero sizes mean the world's own. image (H, W, 3) uint8 or None."""
+    """A client's request; empty texts and zero sizes mean the world's own. image (H, W, 3) uint8 or None."""
 
     model: str = ""
     world: str = ""
@@ -38,12 +39,12 @@ class OpenRequest:
 
 
 class Worlds(Protocol):
-    """Opens explorers for a server: subclass it. ValueError refuses a request, and its message goes to the client.
+    """Opens explorers for a server: subclass it. A ValueError refuses a request, and its message goes to the client.
 
-    Called from the engine's thread only. Explorers that share an engine (world/frame.py, Batched) are stepped
-    together when their steps coincide. models, worlds: what may be asked for by name. fov_deg: how far across frames
-    see, 0 where nobody knows. reads_words: whether what is no motion still means something ("open the door"); without
-    it, a server refuses such words.
+    Called from the engine's thread only. Explorers that share an engine (world/frame.py, Batched) are stepped together
+    when their steps coincide. models, worlds: the names that may be asked for. fov_deg: the frames' angle across, 0 if
+    unknown. reads_words: whether words without a motion still mean something ("open the door"); without it, a server
+    refuses such words.
     """
 
     models: tuple[str, ...]
@@ -53,7 +54,7 @@ class Worlds(Protocol):
 
     @property
     def num_free(self) -> int:
-        """Pages of the engine's cache that walks could still be given; -1 where there is no cache."""
+        """Pages of the engine's cache that are free for walks; -1 if there is no cache."""
         return -1
 
     @abstractmethod
@@ -61,18 +62,19 @@ class Worlds(Protocol):
         """A new explorer at its first frame."""
 
     def prepare(self, request: OpenRequest) -> Callable[[], Explorer]:
-        """Do the part of an opening that any thread may do; returns a function that does the rest on the engine's."""
+        """Do the part of an opening that any thread may do; returns a function that does the rest on the engine's
+        thread."""
         return lambda: self.open(request)
 
     def is_alone(self, what: OpenRequest | Path) -> bool:
-        """Whether an explorer, by its request or by a file that `save` wrote, shares nothing with others: then all that
-        is done with it may be done on any thread, in order."""
+        """Whether an explorer, by its request or by a file that `save` wrote, shares nothing with others: then
+        everything may be done with it on any thread, in order."""
         return False
 
     @abstractmethod
     def load(self, path: Path, *changes: Path) -> Explorer:
-        """Go on from what that explorer's `save` wrote; changes: what its `save_changes` wrote after it, for explorers
-        that have that (store.py)."""
+        """Continue from what that explorer's `save` wrote; changes: what its `save_changes` wrote after it, for
+        explorers that have that (store.py)."""
 
 
 class SceneWorlds(Worlds):
@@ -111,11 +113,11 @@ class SceneWorlds(Worlds):
 
 
 class DreamWorlds(Worlds):
-    """Dreams on one engine, begun from a true scene's first frame, from an image or, where the model reads them, from
-    words; the true scenes as well.
+    """Dreams on one engine, begun from a true scene's first frame, from an image or, if the model reads them, from
+    words; and the true scenes.
 
-    engine: its sessions step together when their steps coincide (world/session.py). solid: whether
-    what has been seen stops those who walk.
+    engine: its sessions step together when their steps coincide (world/session.py). solid: whether seen surfaces stop
+    the walker.
     """
 
     worlds: tuple[str, ...] = SceneWorlds.worlds
@@ -182,10 +184,10 @@ def open_worlds(
     say: Callable[[str], None] | None = None,
     device: str | None = None,
 ) -> Worlds:
-    """What `roam serve` serves: dreams of the model in that folder (or the embedded one), or true scenes alone.
-    solid: as DreamWorlds has it; dreams: how unseen places are dreamt, where that was said;
-    official: what an official folder takes besides; say: told the plan of its memory; device: "cuda" or "cpu",
-    or None for what there is. Raises WorldsError."""
+    """The worlds of `roam serve`: dreams of the model in that folder (or the embedded one), or true scenes alone.
+    solid: as in DreamWorlds; dreams: how unseen places are dreamt, if that was given; official: what an official
+    folder needs in addition; say: gets the plan of its memory; device: "cuda" or "cpu", or None for what there is.
+    Raises WorldsError."""
     if is_truth:
         if dreams and dreams.given:
             raise WorldsError("a true scene is not dreamt: leave out --steps, --temperature or --truth")
@@ -207,7 +209,7 @@ def _is_scene(path: Path) -> bool:
 
 
 def check(request: OpenRequest, worlds: Worlds) -> None:
-    """Raise ValueError for a model or a world that is not there."""
+    """Raise ValueError for a model or a world that does not exist."""
     if request.model not in ("", *worlds.models):
         raise ValueError(f"unknown model '{request.model}'; this server has: {', '.join(worlds.models)}")
     if request.world not in ("", *worlds.worlds):

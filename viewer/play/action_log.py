@@ -1,7 +1,7 @@
-"""The action log beside a recording: what was done, and the digest of every frame that came of it, one JSON a line.
+"""The action log of a recording: what was done, and the digest of every frame that followed, one JSON object per line.
 
-The first line tells the start, the others are steps, rewinds and dreams anew in order; replaying them must give the
-same digests.
+The first line describes the start; the others are steps, rewinds and repeated dreams in order. Replaying them must give
+the same digests.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ MAX_BYTES = 256 << 20
 
 
 class LogError(ValueError):
-    """An action log that cannot be read; the message says where it goes wrong."""
+    """An action log that cannot be read; the message says which line is wrong."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step: the action, and the digest of the frame that it led to."""
+    """One step: the action, and the digest of its frame."""
 
     action: Action
     digest: str
@@ -38,7 +38,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Rewind:
-    """`frames` steps undone, and the digest of the frame then on show."""
+    """`frames` steps undone, and the digest of the current frame after that."""
 
     frames: int
     digest: str
@@ -46,7 +46,7 @@ class Rewind:
 
 @dataclass(frozen=True)
 class Anew:
-    """What was dreamt last was dreamt again, and the digest of the frame then on show."""
+    """The last dream was dreamt again with the next seed; and the digest of the current frame after that."""
 
     digest: str
 
@@ -57,7 +57,7 @@ Event = Step | Rewind | Anew
 @dataclass(frozen=True)
 class ActionLog:
     """A whole log: the start as its plain fields, the weights (None: the embedded ones), the first frame's digest;
-    dreams: how unseen places were dreamt, where that was asked for."""
+    dreams: how unseen places were dreamt, if that was given."""
 
     start: dict
     model: str | None
@@ -67,9 +67,9 @@ class ActionLog:
 
 
 class LogWriter:
-    """Appends events to a log file, each on the disk before the next, so that a crash loses no finished line.
+    """Appends events to a log file; each is on the disk before the next, so that a crash loses no finished line.
 
-    Raises OutputError where the disk takes no more.
+    Raises OutputError if the disk accepts no more.
     """
 
     def __init__(self, path: str | Path, log: ActionLog, *, overwrite: bool = False):
@@ -92,7 +92,7 @@ class LogWriter:
         self._write(_line(event))
 
     def close(self) -> None:
-        """Close the file; `add` has raised whatever could not be written."""
+        """Close the file; `add` has raised any error of writing."""
         with contextlib.suppress(OSError):
             self._file.close()
 
@@ -105,7 +105,7 @@ class LogWriter:
 
 
 def load_log(path: str | Path) -> ActionLog:
-    """Read what a LogWriter wrote. Raises LogError for a torn or foreign file."""
+    """Read what a LogWriter wrote. Raises LogError for an incomplete or foreign file."""
     try:
         text = read_text(path, most=MAX_BYTES)
     except (OSError, TextError) as error:
@@ -123,7 +123,7 @@ def load_log(path: str | Path) -> ActionLog:
 
 
 def replay(explorer: Explorer, log: ActionLog) -> Iterator[tuple[str, str]]:
-    """Do again what the log tells; yields (digest then, digest now) for the first frame and after each event."""
+    """Repeat the log; yields (digest then, digest now) for the first frame and after each event."""
     yield log.first, explorer.frame.digest
     for event in log.events:
         yield event.digest, _done_again(explorer, event).digest

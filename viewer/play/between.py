@@ -1,7 +1,7 @@
-"""Views between frames: what memory shows on the way to where the step under way, or the held key, leads.
+"""Views between frames: what memory shows on the way to the end of the current step, or of the held key's next step.
 
-No step and no dream: what is unknown there is filled in from around it until the frame comes, and whoever shows such a
-view says so. Knows no window.
+Makes no step and no dream: what is unknown there is filled in from its surroundings until the frame comes, and the
+window marks such a view. Knows no window.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ...world.sight import Gaze, LookError, Looking
 from .player import Player
 
 RATE_PER_S = 60.0  # views a second at most
-DUTY = 0.5  # share of the time that looking may take: the model works on the same cores
+DUTY = 0.5  # share of the time for looks, because the model works on the same cores
 
 
 @dataclass(frozen=True)
 class _Way:
-    """From the frame on show to where a motion leads, begun at a time of the monotonic clock."""
+    """The way from the current frame to the end of a motion, begun at a time of the monotonic clock."""
 
     frame: Frame
     motion: Motion
@@ -39,7 +39,7 @@ class _Way:
 
 
 class Between:
-    """Makes the views between two frames of a player's walk. is_on: whether it does."""
+    """Makes the views between two frames of a player's walk. is_on: whether it is switched on."""
 
     def __init__(self, *, is_on: bool = True):
         self.is_on = is_on
@@ -57,8 +57,8 @@ class Between:
         return max(0.0, self._next_s - time.monotonic())
 
     def view(self, player: Player, step_s: float) -> np.ndarray | None:
-        """The view of this moment, pixels (H, W, 3) uint8, if one is due; a step takes `step_s` or as long as the last.
-        None where nobody goes, the switch is off, or the world has nothing to look at but its frames."""
+        """The view of this moment, pixels (H, W, 3) uint8, if one is due; a step takes `step_s` or as long as the
+        last one. None if the walker does not move, the switch is off, or the world can only show its frames."""
         way = self._way = self._found(player)
         now = time.monotonic()
         if way is None or now < self._next_s:
@@ -85,6 +85,6 @@ class Between:
         try:
             outlook = explorer.outlook()
             return outlook.look(Gaze(pose, outlook.camera)).pixels
-        except LookError:  # frames too large to look at, or no depth
+        except LookError:  # frames that are too large for looks, or have no depth
             self.is_on = False
             return None

@@ -20,7 +20,7 @@ class Branch:
 
     @property
     def trail(self) -> list[Pose]:
-        """The poses passed since the world was opened, rewound ones left out."""
+        """The poses passed since the world was opened, without those that were rewound."""
         return [pose for _, pose in self._passed if pose is not None]
 
     def step(self, action: Action) -> Frame:
@@ -28,22 +28,23 @@ class Branch:
         return self.explorer.step(action)
 
     def stepped(self, action: Action, frame: Frame) -> list[Event]:
-        """Note a step; returns the events that it makes: a server that came back may have forgotten frames first."""
+        """Note a step; returns its events: a server that came back may have forgotten frames first."""
         forgotten = len(self._passed) - (frame.index - self._first_index)
         events: list[Event] = [self._forget(forgotten)] if 0 < forgotten < len(self._passed) else []
         self._passed.append((frame.digest, frame.pose))
         return self._note([*events, Step(action, frame.digest)])
 
     def dream_anew(self) -> Frame:
-        """Have the explorer dream its last dream anew and nothing else, on any thread; call `dreamt_anew` afterwards.
-        Raises ValueError where it has none."""
+        """Make the explorer dream its last dream again and nothing else, on any thread; call `dreamt_anew`
+        afterwards. Raises ValueError if it has none."""
         if not isinstance(self.explorer, Dreaming):
             raise ValueError("this world is shown as it is: there is no dream to dream anew")
         return self.explorer.dream_anew()
 
     def dreamt_anew(self, frame: Frame) -> list[Event]:
-        """Note a dream anew. Its walls may have ended steps elsewhere, so the poses passed are read again as well."""
-        assert isinstance(self.explorer, Dreaming)  # it has just dreamt anew
+        """Note a repeated dream. Its walls may have stopped steps at other places, so the poses passed are read
+        again."""
+        assert isinstance(self.explorer, Dreaming)  # it has just repeated a dream
         for moment in self.explorer.moments:
             place = moment.frame.index - self._first_index
             if 0 <= place < len(self._passed):
@@ -51,7 +52,7 @@ class Branch:
         return self._note([Anew(frame.digest)])
 
     def rewind(self, frames: int) -> list[Event]:
-        """Go back; returns the event that this is. Raises ValueError past the beginning."""
+        """Rewind; returns the event. Raises ValueError past the beginning."""
         frame = self.explorer.rewind(frames)
         self._forget(min(frames, len(self._passed) - 1))
         return self._note([Rewind(frames, frame.digest)])

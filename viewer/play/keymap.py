@@ -1,7 +1,8 @@
-"""Which key means what: a remappable table from key names to commands, and held keys as a state that becomes an Action.
+"""Which key does what: a configurable table from key names to commands, and held keys as a state that becomes an
+Action.
 
-Knows nothing of windows: keys are names as pygame gives them ("w", "left", "f5", "page up"), and what window/gamepad.py
-calls its sticks, hats and buttons.
+Knows nothing of windows: keys are names as pygame gives them ("w", "left", "f5", "page up"), and the names that
+window/gamepad.py gives to sticks, hats and buttons.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ DEFAULT_KEYS = {
     "between": ("i",),
     "quit": ("escape",),
 }
-MOUSE_NOTCH_DEG = TURN_DEG / 3  # the mouse turns in notches of whole degrees, words that the model was trained on
+MOUSE_NOTCH_DEG = TURN_DEG / 3  # the mouse turns in steps of whole degrees, in words that the model was trained on
 
 
 class KeymapError(ValueError):
@@ -63,7 +64,7 @@ class KeymapError(ValueError):
 
 @dataclass(frozen=True)
 class Keymap:
-    """The table: `keys` command -> key names, and the size of a step: metres, degrees, and degrees a mouse pixel.
+    """The table: `keys` command -> key names, and the size of a step: metres, degrees, and degrees per mouse pixel.
 
     printed: the names that mean what is printed on a key; the others mean its place on a US keyboard.
     """
@@ -96,7 +97,7 @@ class Keymap:
 
 
 class Held:
-    """The keys held down, in the order of pressing, and what the mouse has turned since the last step.
+    """The keys held down, in the order of pressing, and how far the mouse has turned since the last step.
 
     A key that is tapped between two steps counts for one step: no tap is lost, however slow the model.
     """
@@ -115,7 +116,7 @@ class Held:
         self._down = [c for c in self._down if c != command]
 
     def release_all(self) -> None:
-        """Forget everything, as when the window loses the keyboard."""
+        """Release everything, for example when the window loses the keyboard."""
         self._down, self._tapped, self._mouse_deg = [], [], [0.0, 0.0]
 
     def take_command(self, command: str) -> bool:
@@ -124,18 +125,18 @@ class Held:
         return was_tapped or command in self._down
 
     def turn_mouse(self, right_px: float, down_px: float) -> None:
-        """Take in a movement of the mouse; what it adds up to waits for `take`, at most two steps of it."""
+        """Add a movement of the mouse; the sum waits for `take`, at most two steps of it."""
         for axis, pixels in enumerate((right_px, down_px)):
             turned = self._mouse_deg[axis] - pixels * self.keymap.mouse_deg_per_pixel
             self._mouse_deg[axis] = max(-2 * self.keymap.turn_deg, min(2 * self.keymap.turn_deg, turned))
 
     @property
     def motion(self) -> Motion:
-        """What the keys mean that are down now; nothing is used up."""
+        """The motion of the keys that are down now; nothing is used up."""
         return Motion(**dict(self.keymap.sized(command) for command in self._down if command in MOTIONS))
 
     def take(self) -> Action | None:
-        """The Action of this moment, or None where nothing is held; taps and mouse movement are used up."""
+        """The Action of this moment, or None if nothing is held; taps and mouse movement are used up."""
         motion = self._keys_motion()
         yaw_deg, pitch_deg = (self._take_notches(axis) for axis in (0, 1))
         motion = Motion(motion.forward, motion.right, motion.yaw_deg or yaw_deg, motion.pitch_deg or pitch_deg)
@@ -143,7 +144,7 @@ class Held:
         return None if motion.is_still else Action(say(motion), motion)
 
     def _keys_motion(self) -> Motion:
-        # those still down count after those let go again, so that a tap never overrules what is held
+        # keys that are still down count after released ones, so that a tap never overrules what is held
         order = [*(c for c in self._tapped if c not in self._down), *self._down]
         return Motion(**dict(self.keymap.sized(command) for command in order if command in MOTIONS))
 
@@ -156,10 +157,10 @@ class Held:
 
 
 def load_keymap(path: str | Path) -> Keymap:
-    """Read a table from JSON: {"keys": {"forward": ["i"], ...}, "step_m": 0.3, "turn_deg": 15}; all parts optional.
+    """Read a table from JSON: {"keys": {"forward": ["i"], ...}, "step_m": 0.3, "turn_deg": 15}; all parts are optional.
 
-    Commands that the file does not name keep their default keys, less those that the file gives away. Letters in the
-    file are those printed on the keys.
+    Commands that the file does not name keep their default keys, except those that the file gives to others. Letters in
+    the file are those printed on the keys.
     """
     try:
         table = json.loads(read_text(path), object_pairs_hook=_once)
@@ -178,7 +179,7 @@ def load_keymap(path: str | Path) -> Keymap:
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object whose keys are all different: of two equal ones, JSON would silently drop the first."""
+    """A JSON object whose keys are all different: JSON itself would silently drop the first of two equal ones."""
     names = [name for name, _ in pairs]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

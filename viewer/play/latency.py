@@ -1,4 +1,4 @@
-"""Key to frame: from the key event to the picture that obeys it, both on this machine's clock."""
+"""Latency from the key event to the picture that obeys it, both on this machine's clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class KeyToFrame:
         self._ms: deque[float] = deque(maxlen=_KEPT)
 
     def pressed(self) -> None:
-        """A key went down. Of several before one step the first counts, for it has waited longest."""
+        """A key went down. Of several before one step the first counts, because it has waited longest."""
         if self._pressed_s is None:
             self._pressed_s = time.monotonic()
 
@@ -26,7 +26,7 @@ class KeyToFrame:
         self._taken_s, self._pressed_s = self._pressed_s, None
 
     def forget(self) -> None:
-        """What was pressed leads to no frame."""
+        """The key press leads to no frame."""
         self._pressed_s = self._taken_s = None
 
     def shown(self) -> None:
@@ -41,7 +41,7 @@ class KeyToFrame:
         return len(self._ms)
 
     def percentile_ms(self, percent: float) -> float | None:
-        """The time that so many percent of the presses stayed within, or None before the first."""
+        """The time within which so many percent of the presses were shown, or None before the first."""
         if not self._ms:
             return None
         return sorted(self._ms)[min(len(self._ms) - 1, int(len(self._ms) * percent / 100))]

@@ -1,7 +1,7 @@
 """The 3D map: frames with depth and pose are fused into a growing grid of voxels, shown in a window that can be turned.
 
-Open3D lives in a process of its own, which takes the newest frame whenever it is ready for one: a walk never waits for
-its map. Knows no session; `Fusion` alone needs no display.
+Open3D runs in a process of its own, which takes the newest frame whenever it is ready for one: a walk never waits for
+its map. Knows no session; only `Fusion` needs no display.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from .progress import waiting
 
 VOXEL_M = 0.05  # a side
 FAR_M = 12.0  # depth beyond this is too coarse to be fused, or the sky
-_LEAST_WEIGHT = 0.5  # a voxel counts from its first sight on
+_LEAST_WEIGHT = 0.5  # a voxel counts from its first observation on
 _REDRAW_S = 0.5  # between two drawings of what has been added
-_MOUSE_S = 0.02  # the longest wait for a view, for the window must see to the mouse
+_MOUSE_S = 0.02  # the longest wait for a view, because the window must react to the mouse
 _LAST_S = 0.2  # how long the last view of a walk is waited for
-_POINT_PX = 4.0  # so large that the points of a surface close up
+_POINT_PX = 4.0  # size of the points: large enough that those of a surface touch
 _BACKGROUND, _TRAIL = (0.04, 0.043, 0.055), (1.0, 0.85, 0.35)  # red, green, blue in [0, 1]
-_FROM = (-0.5, -0.6, 0.6)  # where the first look at the map comes from: behind, the right, above
+_FROM = (-0.5, -0.6, 0.6)  # from where the map is first seen: behind, the right, above
 Sight = tuple[np.ndarray, np.ndarray, Pose]  # pixels (H, W, 3) uint8, depth (H, W) float32 metres, pose
 
 
 class Fusion:
-    """A voxel grid (truncated signed distances and colours, Curless and Levoy 1996) that views are fused into."""
+    """A voxel grid (truncated signed distances and colours, Curless and Levoy 1996) into which views are fused."""
 
     def __init__(self, *, camera: Camera | None = None, voxel_m: float = VOXEL_M):
         self._o3d = o3d = load_open3d()
@@ -74,7 +74,7 @@ class Fusion:
         return len(positions)
 
     def cloud(self, positions: np.ndarray, colors: np.ndarray):
-        """Those points as Open3D's windows and files want them."""
+        """Those points in Open3D's form, for its windows and files."""
         cloud = self._o3d.geometry.PointCloud()
         cloud.points = self._o3d.utility.Vector3dVector(positions.astype(np.float64))
         cloud.colors = self._o3d.utility.Vector3dVector(colors.astype(np.float64))
@@ -108,7 +108,7 @@ class Newest:
             self._queue.put_nowait(thing)
 
     def get(self, timeout_s: float) -> Any:
-        """The newest thing, or None where none comes in time."""
+        """The newest thing, or None if none comes in time."""
         with contextlib.suppress(queue.Empty):
             return self._queue.get(timeout=timeout_s)
         return None
@@ -119,7 +119,7 @@ class Newest:
 
 
 class Map3D:
-    """The map's process, seen from the walk. path: where S and closing save the points."""
+    """The map's process, as the walk uses it. path: where S and closing save the points."""
 
     def __init__(self, path: str | Path, *, camera: Camera | None = None):
         check_open3d()
@@ -141,12 +141,12 @@ class Map3D:
         return self._process.is_alive()
 
     def show(self, frame: Frame) -> None:
-        """Offer a frame; one without depth or pose has nothing to fuse. Never waits."""
+        """Offer a frame; one without depth or pose cannot be fused. Never waits."""
         if frame.depth is not None and frame.pose is not None and self.is_running:
             self._newest.put((frame.pixels, frame.depth, frame.pose))
 
     def close(self, timeout_s: float = 20.0) -> Path | None:
-        """Save the map, end the process, and return the map's path, or None where nothing was saved."""
+        """Save the map, end the process, and return the map's path, or None if nothing was saved."""
         self._ending.set()
         self._process.join(timeout_s)
         if self._process.is_alive():
@@ -156,7 +156,7 @@ class Map3D:
 
 
 def _run(newest: Newest, ending, path: str, camera: Camera | None) -> None:
-    """The map's process: fuse what is newest, show it, save it at the end."""
+    """The map's process: fuse the newest frame, show it, save it at the end."""
     fusion = Fusion(camera=camera)
     screen, drawn_s = _Screen(fusion, path), 0.0
     while not ending.is_set():
@@ -175,7 +175,7 @@ def _run(newest: Newest, ending, path: str, camera: Camera | None) -> None:
 
 
 class _Screen:
-    """The window of the map, where a display allows one: drag to turn, S saves."""
+    """The window of the map, if there is a display: drag to turn, S saves."""
 
     def __init__(self, fusion: Fusion, path: str):
         o3d = load_open3d()
@@ -189,7 +189,7 @@ class _Screen:
             options.background_color, options.point_size = _BACKGROUND, _POINT_PX
 
     def turn(self, *, is_changed: bool) -> bool:
-        """See to the mouse, and draw; False when the window was closed."""
+        """Handle the mouse, and draw; False when the window was closed."""
         if not self._is_open:
             return True
         if is_changed:
@@ -206,7 +206,7 @@ class _Screen:
         for old in self._shown:
             self._window.remove_geometry(old, reset_bounding_box=False)
         self._shown = [self._fusion.cloud(positions, colors)]
-        if len(self._fusion.trail) > 1:  # Open3D complains of a line without an end at every turn
+        if len(self._fusion.trail) > 1:  # Open3D warns at every turn about a line without points
             self._shown.append(self._fusion.path())
         for new in self._shown:
             self._window.add_geometry(new, reset_bounding_box=is_first)

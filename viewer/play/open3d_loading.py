@@ -1,4 +1,4 @@
-"""Open3D, which the 3D map needs: whether it is there, whether it loads, and what mends it where it does not.
+"""Open3D, which the 3D map needs: whether it is installed, whether it loads, and what fixes it if not.
 
 Run as a program (`python -m roam.viewer.play.open3d_loading`) this loads Open3D and ends: that is how a walk tries it
 without loading it itself. Knows no map.
@@ -16,17 +16,17 @@ MEND_LINUX = "apt-get install libusb-1.0-0 libgl1 libegl1 libx11-6 libudev1"
 
 
 class NoOpen3D(ImportError):
-    """Open3D is missing or does not load; the message has the command that mends it."""
+    """Open3D is missing or does not load; the message has the command that fixes it."""
 
 
 def check_open3d() -> None:
-    """Raise NoOpen3D where it is not installed; does not import it."""
+    """Raise NoOpen3D if it is not installed; does not import it."""
     if find_spec("open3d") is None:
         raise NoOpen3D(f"the 3D map needs Open3D: {_MEND}")
 
 
 def why_not_open3d(timeout_s: float = 120.0) -> str | None:
-    """Why Open3D does not load, or None where it does: tried in a process of its own, for it takes seconds and a GL
+    """Why Open3D does not load, or None if it does: tried in a process of its own, because it takes seconds and a GL
     context."""
     try:
         run = [sys.executable, "-m", f"{__package__}.open3d_loading"]
@@ -38,11 +38,11 @@ def why_not_open3d(timeout_s: float = 120.0) -> str | None:
 
 
 def load_open3d():
-    """The module open3d. Raises NoOpen3D with the command that mends it."""
+    """The module open3d. Raises NoOpen3D with the command that fixes it."""
     check_open3d()
     try:
         import open3d
-    except (ImportError, OSError) as error:  # OSError: a library of the system that the wheel wants
+    except (ImportError, OSError) as error:  # OSError: a system library that the wheel needs is missing
         raise NoOpen3D(f"Open3D does not load ({error}): {MEND_LINUX}") from error
     return open3d
 

@@ -1,7 +1,7 @@
 """One walk as its walker sees it: held keys and typed words in, frames out; rewind, branch, save, load, record.
 
 Has no window and knows no pygame, so the same player walks on screen, headless and in tests. Steps run on a thread of
-the player's own where a window must stay awake (`begin`, `finish`), or while the caller waits (`step`).
+the player's own if a window must stay responsive (`begin`, `finish`), or while the caller waits (`step`).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from .script import Deed, DreamAnew, steps_of
 from .steps import Pace, Typed, UnderWay
 
 _SEED = re.compile(r"(?:new\s+)?(?:seed|world)\s+(\d{1,6})", re.IGNORECASE)
-_WAIT_S = 10.0  # how long rewinding, saving and the like wait for the step under way
-_CLOSING_S = 60.0  # how long closing does
+_WAIT_S = 10.0  # how long rewinding, saving and the like wait for the current step
+_CLOSING_S = 60.0  # how long closing waits for it
 MOST_BRANCHES = 9
 
 
@@ -42,8 +42,8 @@ class PlayerError(ValueError):
 
 
 class Opens(Protocol):
-    """Opens starts: Opener on this machine, RemoteOpener on another. model: the weights' folder, or None; dreams: how
-    unseen places are dreamt, where that was asked for."""
+    """Opens starts: Opener on this machine, RemoteOpener on another. model: the weights' folder, or None; dreams:
+    how unseen places are dreamt, if that was given."""
 
     model: str | Path | None
     dreams: DreamOptions
@@ -52,7 +52,7 @@ class Opens(Protocol):
 
 
 class Connection(Protocol):
-    """The line to a world elsewhere. farewell: what was said there when it hung up, "" where nothing was."""
+    """The connection to a remote world. farewell: the server's words when it said goodbye, or ""."""
 
     farewell: str
 
@@ -60,14 +60,14 @@ class Connection(Protocol):
     def is_connected(self) -> bool: ...
 
     def take_warnings(self) -> Sequence[Exception]:
-        """What was said there of the walk since this was asked last."""
+        """What the server has said of the walk since the last call."""
 
 
 class Player:
     """Walks through the worlds that `opener` opens, from `start` on; what it saves and records goes into `folder`.
 
-    `notes` collects sentences for the walker, newest last; whoever shows them takes them away. branches: the walk's
-    forks, of which `at` is the number of the one being walked. connection: the line to the world, if it is elsewhere.
+    `notes` collects sentences for the walker, newest last; the window shows and removes them. branches: the walk's
+    forks, of which `at` is the number of the current one. connection: to the world, if it is remote.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Player:
         self.words = ""
         self.is_paused = False
         self.key_to_frame, self.key_to_view = KeyToFrame(), KeyToFrame()
-        self.watch: Callable[[Place, Frame], None] | None = None  # is shown every step's frame, and must not wait
+        self.watch: Callable[[Place, Frame], None] | None = None  # called with every step's frame; must not block
         self._queue: deque[Typed] = deque()
         self._pace = Pace()
         self._recording: Recording | None = None
@@ -107,7 +107,7 @@ class Player:
 
     @property
     def trail(self) -> list[Pose]:
-        """The poses passed since the world was opened, rewound ones left out."""
+        """The poses passed since the world was opened, without those that were rewound."""
         return self.branch.trail
 
     @property
@@ -117,7 +117,7 @@ class Player:
 
     @property
     def leads(self) -> Motion | None:
-        """The motion of the step under way, or of the keys that are down for the next; None where nobody goes."""
+        """The motion of the current step, or of the keys that are down for the next; None if nobody moves."""
         if self._under_way:
             action = self._under_way.action
             return action.motion if isinstance(action, Action) else None
@@ -125,12 +125,12 @@ class Player:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether the world is elsewhere and the line to it is lost; it is taken up again by itself."""
+        """Whether the world is remote and its connection is lost; it reconnects by itself."""
         return self.connection is not None and not self.connection.is_connected
 
     @property
     def farewell(self) -> str:
-        """What the other side said when it hung up; "" where the line broke, or is up."""
+        """The server's words when it said goodbye; "" if the connection broke, or is up."""
         return self.connection.farewell if self.connection else ""
 
     @property
@@ -144,7 +144,7 @@ class Player:
 
     @property
     def step_ms(self) -> float:
-        """What the newest step took; 0 before there was one."""
+        """How long the newest step took; 0 before there was one."""
         return self._pace.step_ms
 
     @property
@@ -153,8 +153,8 @@ class Player:
         return self._pace.frames_per_s
 
     def say(self, text: str) -> None:
-        """Take a typed command: a sentence that moves, "seed 12", or any words where the world reads them. Raises
-        ActionError, or what opening can raise."""
+        """Accept a typed command: a sentence that moves, "seed 12", or any words if the world reads them. Raises
+        ActionError, or the errors of opening."""
         if seed := _SEED.fullmatch(text.strip()):
             self.new_world(int(seed[1]))
         else:
@@ -164,11 +164,11 @@ class Player:
             self._queue.append(Typed(" ".join(text.split()), deque(steps)))
 
     def queue(self, actions: Iterable[Deed]) -> None:
-        """Take actions that are frame-sized already, without receipts."""
+        """Queue actions that are one frame each already, without receipts."""
         self._queue.append(Typed("", deque(actions)))
 
     def step(self) -> Frame | None:
-        """One step of what is typed or held, or None where there is nothing to do or the walk is paused."""
+        """One step of what is typed or held, or None if there is nothing to do or the walk is paused."""
         index = self.frame.index
         if not self.begin(lambda: None):
             return None if self.frame.index == index else self.frame
@@ -176,14 +176,14 @@ class Player:
         return self.finish()
 
     def begin(self, on_done: Callable[[], None]) -> bool:
-        """Begin a step of what is typed or held, and say whether there is one; `on_done` runs on the step's thread.
+        """Begin a step of what is typed or held; returns whether there is one. `on_done` runs on the step's thread.
 
-        A rewind is done at once. Does nothing while a step is under way.
+        A rewind is done at once. Does nothing while a step is running.
         """
         if self._under_way:
             return False
         if self.held.take_command("rewind"):
-            self._forget_presses()  # it shows what was there already
+            self._forget_presses()  # the current frame was shown before
             self.rewind()
             return False
         action, typed = (None, None) if self.is_paused else self._wanted()
@@ -209,12 +209,12 @@ class Player:
         self.key_to_view.forget()
 
     def wait(self) -> None:
-        """Wait for the step under way."""
+        """Wait for the current step."""
         if self._under_way:
             wait([self._under_way.frame])
 
     def finish(self) -> Frame | None:
-        """Take in the step that was begun, if it is done; None where there is none or it was refused."""
+        """Take the result of the step that was begun, if it is done; None if there is none or it was refused."""
         step = self._under_way
         if step is None or not step.frame.done():
             return None
@@ -231,9 +231,9 @@ class Player:
         return frame
 
     def settle(self) -> None:
-        """Once a frame has been shown, run in the background what the next step would else wait for: the commit pass,
-        and the dream that the same step once more would need. Another step cancels that dream and waits for one pass of
-        it at most. Frames are the same with and without it."""
+        """Once a frame has been shown, run in the background what the next step would otherwise wait for: the commit
+        pass, and the dream that repeating the same step would need. Another step cancels that dream and waits for
+        one pass of it at most. Frames are the same with and without it."""
         explorer = self.branch.explorer
         if isinstance(explorer, Preparing):
             actions, give_up = explorer.actions, threading.Event()
@@ -241,8 +241,8 @@ class Player:
             self._worker.submit(explorer.prepare, stop=give_up.is_set)
 
     def dream_anew(self) -> None:
-        """Have what was dreamt last dreamt again, from the next seed on, before anything else is done. Raises
-        PlayerError where nothing is dreamt, or not on this machine."""
+        """Dream the last dream again, with the next seed, before anything else is done. Raises PlayerError if
+        nothing is dreamt, or not on this machine."""
         self._check_dreams()
         self._queue.appendleft(Typed("", deque([DreamAnew()])))
 
@@ -265,7 +265,7 @@ class Player:
         return self.frame
 
     def fork(self) -> None:
-        """Leave this branch where it is and walk on in a new one."""
+        """Leave this branch as it is and continue in a new one."""
         if len(self.branches) == MOST_BRANCHES:
             raise PlayerError(f"there are {MOST_BRANCHES} branches already; close one first")
         self._come_to_rest()
@@ -274,7 +274,7 @@ class Player:
         self.notes.append(f"branch {self.at + 1} begins here")
 
     def switch(self, number: int) -> None:
-        """Walk on in the branch of that number, from 0; a recording ends, for it tells one walk."""
+        """Continue in the branch of that number, from 0; a recording ends, because it shows one walk."""
         if number == self.at or number >= len(self.branches):
             return
         self._come_to_rest()
@@ -282,7 +282,7 @@ class Player:
         self.at, self.words = number, ""
 
     def close_branch(self) -> None:
-        """Give the branch being walked back, and walk on in the one before it."""
+        """Close the current branch, and continue in the one before it."""
         if len(self.branches) == 1:
             raise PlayerError("this is the only branch; nothing to close")
         self._come_to_rest()
@@ -291,7 +291,7 @@ class Player:
         self.at, self.words = max(0, self.at - 1), ""
 
     def save(self) -> Path:
-        """Save the walk under a fresh name. Raises OutputError where that cannot be."""
+        """Save the walk under a new name. Raises OutputError if that fails."""
         self._come_to_rest()
         path = fresh(self.folder, "save", ".roam")
         try:
@@ -305,7 +305,7 @@ class Player:
         return path
 
     def load(self, path: str | Path | None = None) -> None:
-        """Go on from a save: this one, or the last one made, or the newest in the folder."""
+        """Continue from a save: this one, or the last one made, or the newest in the folder."""
         path = path or self._last_save or newest(self.folder, "save-*.roam")
         if path is None:
             raise OutputError(f"there is no save in {self.folder} yet")
@@ -319,14 +319,14 @@ class Player:
         self.notes.append(f"new world: {self.place.start}")
 
     def record(self, path: str | Path | None = None, *, overwrite: bool = False) -> Path:
-        """Start a video and, beside it, an action log of the whole walk so far; by default under a fresh name."""
+        """Start a video and, next to it, an action log of the whole walk so far; by default under a new name."""
         path = unused(path, overwrite=overwrite) if path else fresh(self.folder, "walk", ".mp4")
         self._recording = Recording.to(path, self.log, overwrite=overwrite)
         self._recording.video.add(self.frame.pixels)
         return path
 
     def stop_recording(self) -> Path | None:
-        """Finish the video, if there is one, and return its path. Raises OutputError where it could not be written."""
+        """Finish the video, if there is one, and return its path. Raises OutputError if it could not be written."""
         if self._recording is None:
             return None
         recording, self._recording = self._recording, None
@@ -335,7 +335,7 @@ class Player:
         return path
 
     def _end_recording(self) -> None:
-        """Finish the video because something else begins; if the disk fails, a note says so and that goes on."""
+        """Finish the video because something else begins; if the disk fails, a note says so and the rest goes on."""
         try:
             self.stop_recording()
         except OutputError as error:
@@ -354,7 +354,7 @@ class Player:
         )
 
     def close(self) -> None:
-        """Finish the recording and give the world back; one that is cut off stays where it is."""
+        """Finish the recording and close the world; a remote one without connection is left on its server."""
         self._end_recording()
         self._ahead[1].set()
         if not self.is_cut_off:
@@ -364,8 +364,8 @@ class Player:
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _refusals(self, deed: Deed) -> tuple[type[Exception], ...]:
-        """What a step may be refused with. ValueError is among it for a world elsewhere, or one that has nothing to
-        dream anew; a world at hand that raises it has a bug, and keeps its traceback."""
+        """The errors by which a step may be refused. ValueError is among them for a remote world, or one that has
+        nothing to dream again; a local world that raises it has a bug, and keeps its traceback."""
         always = (ActionError, ConnectionError, TimeoutError)
         return (*always, ValueError) if self.connection or isinstance(deed, DreamAnew) else always
 
@@ -407,7 +407,7 @@ class Player:
                 self.notes.append(f"the recording has ended: {error}")
 
     def _come_to_rest(self) -> None:
-        """Forget what is queued and take in the step under way. Raises PlayerError where that cannot be now."""
+        """Forget what is queued and finish the current step. Raises PlayerError if that is impossible now."""
         if self.is_cut_off:
             raise PlayerError("the connection is lost; this can be done when it is back")
         self._queue.clear()
@@ -416,12 +416,12 @@ class Player:
         self.finish()
 
     def rest(self, timeout_s: float | None) -> None:
-        """Wait until nothing runs in the background. Raises PlayerError where that takes longer."""
+        """Wait until nothing runs in the background. Raises PlayerError if that takes longer."""
         if wait([self._worker.submit(lambda: None)], timeout_s).not_done:
             raise PlayerError(f"the step under way has not ended within {timeout_s:g} s; try again")
 
     def _leave_for(self, start: Start) -> None:
-        """Open another world, then close the one at hand and its recording; where that fails, nothing has changed."""
+        """Open another world, then close the current one and its recording; if that fails, nothing has changed."""
         self._come_to_rest()
         place = self.opener.open(start)
         self._end_recording()

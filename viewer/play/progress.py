@@ -1,7 +1,7 @@
-"""Signs of life on the error stream, for what takes longer than a person waits without asking.
+"""Progress on the error stream, for work that takes longer than a person waits without asking.
 
-What ends quickly prints nothing; a terminal gets one line that changes, a file a line now and then. An error stream
-that is closed, or breaks, costs nothing but these signs.
+Quick work prints nothing; a terminal gets one line that changes, a file a line now and then. If the error stream is
+closed or breaks, only these messages are lost.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Thing = TypeVar("Thing")
 
 
 def counted(things: Iterable[Thing], what: str, total: int, *, out: TextIO | None = None) -> Iterator[Thing]:
-    """The things, and how many of them have been, told from FIRST_S on."""
-    stream: TextIO | None = out or sys.stderr  # None where a program has closed it
+    """Yields the things, and prints how many of them are done, after FIRST_S."""
+    stream: TextIO | None = out or sys.stderr  # None if another program has closed it
     is_terminal, told_s, is_told = stream is not None and stream.isatty(), time.monotonic() + FIRST_S, False
     for number, thing in enumerate(things):
         if time.monotonic() >= told_s:
@@ -34,7 +34,7 @@ def counted(things: Iterable[Thing], what: str, total: int, *, out: TextIO | Non
 
 @contextmanager
 def waiting(what: str, *, out: TextIO | None = None) -> Iterator[None]:
-    """Tell what is waited for, once it takes longer than FIRST_S."""
+    """Print what is waited for, once it takes longer than FIRST_S."""
     stream: TextIO | None = out or sys.stderr
     timer = threading.Timer(FIRST_S, lambda: _tell(stream, f"{what} ...", False))
     timer.daemon = True

@@ -1,4 +1,4 @@
-"""A walk on its way to a video and, beside it, to an action log that can be walked again."""
+"""The recording of a walk: a video and, next to it, an action log that can be replayed."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .video import VideoRecorder
 
 @dataclass
 class Recording:
-    """Frames and what happened between them, as they come."""
+    """Frames and the events between them, as they come."""
 
     video: VideoRecorder
     log: LogWriter
 
     @classmethod
     def to(cls, path: Path, log: ActionLog, *, overwrite: bool = False) -> Recording:
-        """Begin files at `path` and beside it. log: the walk so far. Raises OutputError where that cannot be."""
+        """Begin files at `path` and next to it. log: the walk so far. Raises OutputError if that fails."""
         log_path = unused(path.with_suffix(".jsonl"), overwrite=overwrite)
         video = VideoRecorder(path, overwrite=overwrite)
         try:
             return cls(video, LogWriter(log_path, log, overwrite=overwrite))
         except OutputError:
-            video.close()  # of no frames: it leaves no file
+            video.close()  # without frames it leaves no file
             raise
 
     def add(self, events: Iterable[Event], frame: Frame) -> None:

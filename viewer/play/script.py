@@ -1,4 +1,4 @@
-"""Action scripts: text files with one sentence a line, for walks that nobody types."""
+"""Action scripts: text files with one sentence per line, for walks without a person."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..files.texts import TextError, read_text
 
 @dataclass(frozen=True)
 class DreamAnew:
-    """Not a step: what was dreamt last is dreamt again, from the next seed on."""
+    """Not a step: the last dream is dreamt again, with the next seed."""
 
 
 Deed = Action | DreamAnew
@@ -20,8 +20,8 @@ _ANEW = re.compile(r"dream\s+(it\s+)?(anew|again)", re.IGNORECASE)
 
 
 def steps_of(sentence: str, *, is_free: bool = False) -> list[Deed]:
-    """A sentence as frame-sized steps, what follows each other in it in that order, or "dream anew". is_free: the world
-    reads any words, and takes as one step what is no motion, or one, or each of several motions."""
+    """A sentence as steps of one frame, in order, or "dream anew". is_free: the world reads any words, and takes as
+    one step what is not a motion, is one motion, or each of several motions."""
     if _ANEW.fullmatch(sentence.strip()):
         return [DreamAnew()]
     if not is_free:
@@ -31,13 +31,14 @@ def steps_of(sentence: str, *, is_free: bool = False) -> list[Deed]:
         raise ActionError("no words; say where to go or what to look at")
     try:
         first, *others = parse_actions(words)
-        return [first, *others] if others else [Action(words, first.motion)]  # it reads what was said, in any words
+        # the model reads what was said, in any words
+        return [first, *others] if others else [Action(words, first.motion)]
     except ActionError:
         return [Action(words)]
 
 
 def load_script(path: str | Path, *, is_free: bool = False) -> list[Deed]:
-    """A file's actions in steps, as `steps_of` has them; '#' starts a comment. ActionError names the wrong line."""
+    """A file's actions in steps, as `steps_of` returns them; '#' starts a comment. ActionError names the wrong line."""
     try:
         lines = read_text(path).splitlines()
     except (OSError, TextError) as error:

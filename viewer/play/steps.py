@@ -1,4 +1,4 @@
-"""Steps of a player: typed commands on their way, the step under way, and the pace of those that are done."""
+"""Steps of a player: typed commands, the current step, and the speed of those that are done."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from ...world.frame import Frame
 from .script import Deed
 
-RATE_WINDOW = 20  # steps that frames/s is taken over
+RATE_WINDOW = 20  # steps over which frames/s is measured
 PAUSE_S = 1.0  # a longer gap between steps is a rest, not a slow model
 
 
 @dataclass
 class Typed:
-    """A typed command on its way: the steps still to do, and the frame that its first step led to."""
+    """A typed command in progress: the steps still to do, and the frame of its first step."""
 
     text: str
     steps: deque[Deed]
@@ -24,7 +24,7 @@ class Typed:
 
 @dataclass
 class UnderWay:
-    """A step (or a dream anew) that has begun, the typed command that it belongs to, and the frame to come."""
+    """A step (or a repeated dream) that has begun, the typed command that it belongs to, and the frame to come."""
 
     action: Deed
     typed: Typed | None
@@ -34,7 +34,7 @@ class UnderWay:
 
 @dataclass
 class Pace:
-    """How fast a walk goes, by when its newest steps began and ended. step_ms: what the newest took."""
+    """The speed of a walk, from when its newest steps began and ended. step_ms: duration of the newest."""
 
     step_ms: float = 0.0
     _times: deque[float] = field(default_factory=lambda: deque(maxlen=RATE_WINDOW + 1))
@@ -46,7 +46,7 @@ class Pace:
         return (len(self._times) - 1) / seconds if seconds > 0 else 0.0
 
     def stepped(self, began: float, ended: float) -> None:
-        """Take note of a step; times in seconds."""
+        """Note a step; times in seconds."""
         self.step_ms = 1000 * (ended - began)
         if self._times and began - self._times[-1] > PAUSE_S:
             self._times.clear()

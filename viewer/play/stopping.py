@@ -1,4 +1,4 @@
-"""Signals that end a walk between two of its steps, and not in the midst of one: INT, TERM and HUP alike.
+"""Signals that end a walk between two of its steps, not within one: INT, TERM and HUP.
 
 The first one asks the walk to end; a second one ends the program at once.
 """
@@ -14,18 +14,18 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Stopping:
-    """A context in which a signal sets `number` and nothing else; a second one ends the program where it is."""
+    """A context in which a signal only sets `number`; a second one ends the program at once."""
 
     def __init__(self):
         self.number = 0
-        self._before: dict[int, Any] = {}  # handlers, as signal has them
+        self._before: dict[int, Any] = {}  # the previous handlers, as signal returns them
 
     @property
     def is_asked(self) -> bool:
         return self.number != 0
 
     def leave(self) -> None:
-        """End the program as the signal wanted, if there was one; called when everything is put away."""
+        """End the program as the signal wanted, if there was one; called when everything is closed."""
         if self.number:
             raise SystemExit(128 + self.number)
 

@@ -1,7 +1,7 @@
-"""The walks that are shown where nobody is at the keys.
+"""The walks that are shown when nobody uses the keys.
 
-Through a true scene: into the open, and where that ends, round to what is unseen. In a dream: out and home again, for a
-dream knows only what it has been shown, and its memory shows best where one has been.
+Through a true scene: into the open, and where that ends, towards what is unseen. In a dream: away and back again,
+because memory shows places best where one has been.
 """
 
 from __future__ import annotations
@@ -14,27 +14,28 @@ from ...world.pose import Motion, Pose
 
 STEPS = 60
 _REACH = 12  # steps that the walker looks ahead
-_LEG = 9  # steps after which the walker looks for another way, even where this one goes on
-_LEAST_ROOM = 2  # steps ahead that must be free, or the picture is all wall
+_LEG = 9  # steps after which the walker looks for another way, even if this one goes on
+_LEAST_ROOM = 2  # steps ahead that must be free, or the picture shows only a wall
 _OUTINGS = ((0, 3), (2, 0), (-2, 0), (1, 3), (-1, 3), (4, 0), (-4, 0))  # turns (left is positive), then steps ahead
 _TURNS = range(-11, 13)  # multiples of TURN_DEG, all round
-# what a way is worth, in metres of free way: a metre between its end and where one has been, and less a turn to it
+# score of a way, in metres of free way: per metre between its end and where one has been, and minus per turn
 _NEWNESS, _TURNING = 2, 0.12
-_STOPPED_M = 0.02  # a step that ends farther than this from where it leads has been stopped
+_STOPPED_M = 0.02  # a step that ends farther than this from its target was stopped
 
 Walked = Callable[[Pose, Motion], Pose]
 
 
 def tour(start: Pose, steps: int = STEPS, *, walked: Walked = Pose.moved) -> Iterator[Action]:
-    """A walk of `steps` actions from `start`, the same each time, that bumps into nothing; planned as it is asked for.
+    """A walk of `steps` actions from `start`, the same each time, that bumps into nothing; planned while it is walked.
 
-    walked: the pose that a motion leads to, walls included; by default nothing stands in the way.
+    walked: the pose that a motion leads to, walls included; by default there are no walls.
     """
     return (Action(say(motion), motion) for motion in islice(_motions(start, walked), steps))
 
 
 def outings(start: Pose, steps: int = STEPS, *, walked: Walked = Pose.moved) -> Iterator[Action]:
-    """A walk of `steps` actions: one way and back, then another and back, bumping into nothing; walked as in tour."""
+    """A walk of `steps` actions: one way and back, then another and back, without bumping into anything; walked as
+    in tour."""
     return (Action(say(motion), motion) for motion in islice(_out_and_home(start, walked), steps))
 
 
@@ -49,7 +50,7 @@ def _out_and_home(pose: Pose, walked: Walked) -> Iterator[Motion]:
 
 
 def _motions(pose: Pose, walked: Walked) -> Iterator[Motion]:
-    """One leg after the other: turn to the best way, then walk it, bending into it where there is room to."""
+    """One leg after the other: turn to the best way, then walk it, turning a little towards free space."""
     passed = [pose]
     while True:
         turns = _best_turns(pose, walked, passed)
@@ -62,7 +63,7 @@ def _motions(pose: Pose, walked: Walked) -> Iterator[Motion]:
             yield motion
         for count in range(_LEG):
             if _room(pose, walked) <= _LEAST_ROOM:
-                if count == 0 and turns == 0:  # shut in: turn on the spot
+                if count == 0 and turns == 0:  # enclosed: turn on the spot
                     pose = walked(pose, Motion(yaw_deg=TURN_DEG))
                     yield Motion(yaw_deg=TURN_DEG)
                 break
@@ -72,7 +73,7 @@ def _motions(pose: Pose, walked: Walked) -> Iterator[Motion]:
 
 
 def _best_turns(pose: Pose, walked: Walked, passed: list[Pose]) -> int:
-    """How many times to turn by TURN_DEG (left is positive) towards where there is room and nobody has been yet."""
+    """How many times to turn by TURN_DEG (left is positive) towards free space where nobody has been yet."""
 
     def score(turns: int) -> float:
         heading = pose.moved(Motion(yaw_deg=turns * TURN_DEG))
@@ -85,7 +86,7 @@ def _best_turns(pose: Pose, walked: Walked, passed: list[Pose]) -> int:
 
 
 def _room(pose: Pose, walked: Walked) -> int:
-    """How many steps can be walked ahead before something is in the way, at most _REACH."""
+    """How many steps ahead are free, at most _REACH."""
     for count in range(_REACH):
         wanted = pose.moved(Motion(forward=STEP))
         if walked(pose, Motion(forward=STEP)).distance_to(wanted) > _STOPPED_M:

@@ -1,6 +1,6 @@
 """Writes frames to video files, MP4 (libx264) or GIF, in a worker thread so that a walk does not wait for the codec.
 
-A file under its own name is whole: frames go to a hidden partial file that gets the name when the recorder is closed.
+A file with its final name is complete: frames go to a hidden partial file that is renamed when the recorder is closed.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 FPS = 10
 MP4_SIDE, GIF_SIDE = 512, 256  # frames are enlarged by a whole factor up to about this many pixels
-_BACKLOG = 256  # frames that may wait for the codec; then `add` waits, for a recording drops nothing
+_BACKLOG = 256  # frames that may wait for the codec; then `add` waits, because a recording drops nothing
 
 
 class VideoRecorder:
-    """Records frames (H, W, 3) uint8 of one size into `path`, whose suffix says how: .mp4 or .gif.
+    """Records frames (H, W, 3) uint8 of one size into `path`, whose suffix gives the format: .mp4 or .gif.
 
-    Raises OutputError at once where the path cannot be written, and from `add` or `close` where writing failed.
+    Raises OutputError at once if the path cannot be written, and from `add` or `close` if writing failed.
     """
 
     def __init__(self, path: str | Path, *, fps: int = FPS, overwrite: bool = False):
@@ -79,7 +79,7 @@ class VideoRecorder:
         self._try(self._sink.close)
 
     def _try(self, act: Callable[..., None], *args: np.ndarray) -> None:
-        # whatever a codec or a disk does is told by the next `add` or `close`; until then frames are taken and dropped
+        # the next `add` or `close` raises any error of codec or disk; until then frames are accepted and dropped
         if self._failure is None:
             try:
                 act(*args)
@@ -98,7 +98,7 @@ class Mp4Sink:
         import av
 
         self._av = av
-        # a name with a colon is no protocol
+        # a name with a colon is not a protocol
         self._file = av.open(f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"})
         self._fps, self._count, self._factor = fps, 0, 1
         self._stream: VideoStream | None = None
@@ -125,7 +125,7 @@ class Mp4Sink:
 
 
 class GifSink:
-    """Written frame by frame: Pillow's own writer keeps them all to the end."""
+    """Written frame by frame, because Pillow's own writer keeps all frames until the end."""
 
     def __init__(self, path: Path, fps: int):
         self._file, self._ms, self._count = open(path, "wb"), round(1000 / fps), 0  # noqa: SIM115 -- closed by close()
@@ -162,6 +162,6 @@ def _enlarged(pixels: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _even(pixels: np.ndarray) -> np.ndarray:
-    """Edges doubled where a side is odd, which 4:2:0 video cannot be."""
+    """Repeat the last row or column if a side is odd, which 4:2:0 video does not allow."""
     height, width = pixels.shape[:2]
     return np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") if height % 2 or width % 2 else pixels

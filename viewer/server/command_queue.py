@@ -1,7 +1,7 @@
 """What a walk is to do next: held keys are a state, typed sentences a queue. Also makes the receipts of both.
 
 The thread that reads the socket and the thread that steps share it, so every method takes the lock. Knows no socket.
-Two words of the protocol: a "once" is a typed act, done once; every act has a number, its "seq".
+Two words of the protocol: a "once" is a typed act that is done once; every act has a number, its "seq".
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ MAX_REMEMBERED = MAX_ACTS  # receipts of either kind that a resumed client may a
 
 @dataclass(frozen=True)
 class Command:
-    """One step to take. number: which of its act's steps it is, from 1; is_last: whether it is the last of them; doubt:
-    why the words could not be read as a motion, or ""."""
+    """One step to take. number: which of its act's steps it is, from 1; is_last: whether it is the last of them;
+    doubt: why the words could not be read as a motion, or ""."""
 
     action: Action
     seq: int
@@ -41,15 +41,16 @@ class QueueFullError(ValueError):
 
 
 class OutOfTurnError(ValueError):
-    """An act that comes too late: one with a higher seq was done already, and this one is not among the newest done."""
+    """An act that comes too late: one with a higher seq was done already, and this one is not among the newest acts
+    done."""
 
 
 class CommandQueue:
     """The commands of one session.
 
     last: the highest seq of a once so far; reads_words: whether the world understands free words, so that a sentence
-    that is no motion is passed on to it and not refused here. The receipts of the newest acts are remembered, so that
-    an act that is sent again gets the same receipt and is not done twice.
+    that is no motion is passed on to it instead of refused here. The receipts of the newest acts are remembered, so
+    that an act that is sent again gets the same receipt and is not done twice.
     """
 
     def __init__(self, session: str, *, last: int = 0, reads_words: bool = False):
@@ -61,7 +62,7 @@ class CommandQueue:
         self._begun = 0  # seq of the once whose step is being made
         self._done_to = last  # the highest seq of a once that was applied
         self._applied: set[int] = set()  # seqs of onces that were applied before the walk was last read from disk
-        self._part = (0, 0)  # seq of a once that an earlier server did in part, and how many of its steps it did
+        self._part = (0, 0)  # seq of a once that an earlier server did partly, and how many of its steps it did
         self._receipts: OrderedDict[int, Receipt] = OrderedDict()  # of what was applied
         self._refusals: OrderedDict[int, Receipt] = OrderedDict()
 
@@ -70,7 +71,7 @@ class CommandQueue:
         return bool(self._queue) or self._held is not None
 
     def take_in(self, act: Act | Dream, *, frame: int) -> list[Receipt]:
-        """Take in an act; returns the receipts that can be sent already. frame: the index of the frame on show."""
+        """Accept an act; returns the receipts that can be sent already. frame: the index of the current frame."""
         commands = _commands(act, reads_words=self.reads_words)
         with self._lock:
             return self._hold(act, commands, frame) if act.mode == "hold" else self._enqueue(act, commands, frame)
@@ -96,7 +97,7 @@ class CommandQueue:
             return self._receipt(command.seq, "applied", frame, is_kept=not command.is_held) if is_due else None
 
     def refused(self, command: Command, frame: int, reason: str) -> Receipt:
-        """Note that a command cannot be done. Drops the rest of its act, or lets the key go; returns the receipt."""
+        """Note that a command cannot be done. Drops the rest of its act, or releases the key; returns the receipt."""
         with self._lock:
             if command.is_held:
                 self._held = None if self._held is command else self._held
@@ -105,19 +106,19 @@ class CommandQueue:
             return self._receipt(command.seq, "refused", frame, reason=reason, is_kept=not command.is_held)
 
     def release(self) -> None:
-        """Let every held key go: the client that held it is gone."""
+        """Release every held key: the client that held it is gone."""
         with self._lock:
             self._held, self._is_held_fresh = None, False
 
     def go_on(self, meta: Meta) -> None:
-        """Remember what the Meta of a walk that was read from disk says of its acts."""
+        """Restore what the Meta of a walk that was read from disk says of its acts."""
         with self._lock:
             self.last = max(self.last, meta.last, *(seq for seq, _ in meta.refused))
             self._done_to, self._applied = max(self._done_to, meta.last), set(meta.applied)
             for seq, reason in meta.refused:
                 if seq not in self._refusals:
                     self._receipt(seq, "refused", 0, reason=reason, is_kept=True)
-            if not self._queue and not self._begun:  # else the rest of that act waits here already
+            if not self._queue and not self._begun:  # otherwise the rest of that act waits here already
                 self._part = meta.part
 
     def _hold(self, act: Act | Dream, commands: list[Command], frame: int) -> list[Receipt]:
@@ -132,7 +133,7 @@ class CommandQueue:
         if known:
             return [known]
         if act.seq == self._begun or any(command.seq == act.seq for command in self._queue):
-            return []  # sent again after a lost connection; it is still waiting
+            return []  # sent again after a lost connection while it still waits
         if act.seq in self._applied:
             return [self._receipt(act.seq, "applied", frame)]
         if act.seq <= self._done_to:
@@ -161,7 +162,7 @@ class CommandQueue:
 
 def _commands(act: Act | Dream, *, reads_words: bool) -> list[Command]:
     """The steps of an act. A typed sentence is split into steps of one frame each, an exact motion never is. Raises
-    ActionError for words that mean nothing here, LookError for a dream at something that is no pose."""
+    ActionError for words without a meaning here, LookError for a dream whose pose is invalid."""
     if isinstance(act, Dream):
         return [Command(dream_at(unit(known_pose_of(act.pose))), act.seq, act.clock, time.monotonic(), is_held=False)]
     is_held, doubt, words = act.mode == "hold", "", " ".join(act.text.split())
@@ -184,8 +185,8 @@ def _commands(act: Act | Dream, *, reads_words: bool) -> list[Command]:
 
 
 def _steps(words: str, *, is_held: bool) -> list[Action]:
-    """What a sentence says, in steps of one frame each and in order; held words are one step. Raises ActionError for
-    words that mean nothing, QueueFullError for more than is done at once."""
+    """The steps that a sentence asks for, one frame each and in order; held words are one step. Raises ActionError
+    for words without a meaning, QueueFullError for more steps than may be queued."""
     acts = [parse_action(words)] if is_held else parse_actions(words)
     motions = [act.known_motion for act in acts]
     far_m = sum(max(abs(m.forward), abs(m.right)) for m in motions)

@@ -1,7 +1,7 @@
-"""Watches the connections under a server's socket, and cuts those that ZeroMQ itself would keep for ever.
+"""Watches the connections of a server's socket, and cuts those that ZeroMQ itself would keep for ever.
 
-ZeroMQ hands out a message when all of its parts are there, and it may have any number of parts: a client that never
-ends a message would fill the memory. So the bytes since the last whole message are counted, by what the system says of
+ZeroMQ delivers a message when all of its parts are there, and it may have any number of parts: a client that never ends
+a message would fill the memory. So the bytes since the last whole message are counted, as the system reports them for
 the connection (TCP_INFO, Linux only). Silent connections are cut after a while, and connections beyond the limits at
 once. Knows nothing of what messages say.
 """
@@ -27,7 +27,7 @@ from .metrics import Metrics
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.05
-GRACE_S = 0.2  # for ZeroMQ's own thread to hand on what the system has received
+GRACE_S = 0.2  # for ZeroMQ's own thread to deliver what the system has received
 BYTES_RECEIVED = 128  # offset of the u64 tcpi_bytes_received in Linux's struct tcp_info
 
 
@@ -51,13 +51,13 @@ class Patience:
 
 
 @dataclass
-class _Door:
+class _Connection:
     peer: tuple
     heard_at: float
     seen_bytes: int = 0
     is_guest: bool = False
     has_spoken: bool = False  # a whole message has come since the last look
-    over_at: float = math.inf  # since when more bytes lie there than one message may have
+    over_at: float = math.inf  # since when more bytes wait than one message may have
 
 
 class ConnectionWatch:
@@ -66,52 +66,54 @@ class ConnectionWatch:
 
     def __init__(self, router: zmq.Socket, patience: Patience, metrics: Metrics):
         self._patience = patience
-        self._doors: dict[int, _Door] = {}
+        self._connections: dict[int, _Connection] = {}
         self._numbers: dict[int, int] = {}
         self._metrics, self._num_accepted = metrics, 0
         self.all_read_at = -math.inf  # when no whole message waited last
         self.monitor = router.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED)
         self._router, self._ending = router, threading.Event()
-        self._thread = threading.Thread(target=self._run, name="roam-doors", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="roam-connection-watch", daemon=True)
         self._thread.start()
 
     @property
     def num_connections(self) -> int:
-        return len(self._doors)
+        return len(self._connections)
 
     def number(self, fd: int) -> int:
-        """The number of the newest connection with that descriptor. Unlike descriptors, numbers are used only once."""
+        """The number of the newest connection with that descriptor. Descriptors are reused; numbers are not."""
         return self._numbers.get(fd, 0)
 
     def take_events(self) -> None:
-        """Note which connections have come and gone. Called before a message is read, so its connection is known."""
+        """Note which connections have opened and closed. Called before a message is read, so its connection is
+        known."""
         while self.monitor.poll(0):
             event = parse_monitor_message(self.monitor.recv_multipart())
             if event["event"] == zmq.EVENT_ACCEPTED:
                 self._enter(int(event["value"]))
             else:
-                self._doors.pop(int(event["value"]), None)
+                self._connections.pop(int(event["value"]), None)
 
     def all_read(self) -> None:
-        """Note that no whole message waits: what has come until now and is not read yet belongs to unfinished ones."""
+        """Note that no whole message waits: bytes that have come until now and are not read belong to unfinished
+        messages."""
         self.all_read_at = time.monotonic()
 
     def heard(self, fd: int, *, is_guest: bool = False) -> None:
         """Note that a whole message has come over that connection; is_guest: from a client that has said hello."""
-        door = self._doors.get(fd)
-        if door:
-            door.heard_at, door.is_guest, door.has_spoken = time.monotonic(), is_guest, True
+        connection = self._connections.get(fd)
+        if connection:
+            connection.heard_at, connection.is_guest, connection.has_spoken = time.monotonic(), is_guest, True
 
     def cut(self, fd: int, reason: str) -> None:
         """End a connection."""
-        door = self._doors.pop(fd, None)
-        if door:
+        connection = self._connections.pop(fd, None)
+        if connection:
             self._metrics.cut += 1
-            log.info("a connection from %s is cut: %s", door.peer[0] if door.peer else "here", reason)
-            with contextlib.suppress(OSError), _borrowed(fd, door.peer) as connection:
-                # reset instead of close in order: so nothing that still comes in is waited for
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                connection.shutdown(socket.SHUT_RDWR)
+            log.info("a connection from %s is cut: %s", connection.peer[0] if connection.peer else "here", reason)
+            with contextlib.suppress(OSError), _borrowed(fd, connection.peer) as borrowed:
+                # reset instead of an orderly close, so that bytes that still arrive are not waited for
+                borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                borrowed.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._ending.set()
@@ -123,49 +125,51 @@ class ConnectionWatch:
         while not self._ending.wait(LOOK_S):
             try:
                 self._look()
-            except Exception:  # the watch goes on
+            except Exception:  # the watch must go on
                 log.exception("the connections could not be looked after")
 
     def _enter(self, fd: int) -> None:
         self._num_accepted += 1
         self._numbers[fd] = self._num_accepted
         try:
-            with _borrowed(fd) as connection:
-                peer = connection.getpeername()
-        except OSError:  # gone already, or no TCP
+            with _borrowed(fd) as borrowed:
+                peer = borrowed.getpeername()
+        except OSError:  # closed already, or not TCP
             return
-        self._doors[fd] = _Door(peer if isinstance(peer, tuple) else (), time.monotonic())
-        counts = Counter(door.peer[0] for door in list(self._doors.values()) if door.peer)
-        if len(self._doors) > self._patience.max_connections:
-            self.cut(fd, f"{len(self._doors)} connections are open")
+        self._connections[fd] = _Connection(peer if isinstance(peer, tuple) else (), time.monotonic())
+        counts = Counter(connection.peer[0] for connection in list(self._connections.values()) if connection.peer)
+        if len(self._connections) > self._patience.max_connections:
+            self.cut(fd, f"{len(self._connections)} connections are open")
         elif peer and not _is_here(peer) and counts[peer[0]] > self._patience.max_from_one:
             self.cut(fd, f"{counts[peer[0]]} connections from one address")
 
     def _look(self) -> None:
         now, patience = time.monotonic(), self._patience
-        for fd, door in list(self._doors.items()):
-            most = patience.guest_bytes if door.is_guest else patience.stranger_bytes
-            silent_s = min(now, self.all_read_at) - door.heard_at  # what came since may wait to be read
-            if silent_s > (patience.idle_s if door.is_guest else patience.hello_s):
+        for fd, connection in list(self._connections.items()):
+            most = patience.guest_bytes if connection.is_guest else patience.stranger_bytes
+            # messages that came later may still wait to be read
+            silent_s = min(now, self.all_read_at) - connection.heard_at
+            if silent_s > (patience.idle_s if connection.is_guest else patience.hello_s):
                 self.cut(fd, f"silent for {silent_s:.0f} s")
                 continue
             try:
-                with _borrowed(fd, door.peer) as connection:
-                    received = _bytes_received(connection)
+                with _borrowed(fd, connection.peer) as borrowed:
+                    received = _bytes_received(borrowed)
             except OSError:
                 continue
-            if door.has_spoken:  # bytes from here on belong to the next message
-                door.has_spoken, door.seen_bytes, door.over_at = False, received, math.inf
-            came = received - door.seen_bytes
+            if connection.has_spoken:  # bytes from here on belong to the next message
+                connection.has_spoken, connection.seen_bytes, connection.over_at = False, received, math.inf
+            came = received - connection.seen_bytes
             if came > most:
-                door.over_at = min(door.over_at, now)
-            if came > patience.unread_bytes or self.all_read_at > door.over_at + GRACE_S:
+                connection.over_at = min(connection.over_at, now)
+            if came > patience.unread_bytes or self.all_read_at > connection.over_at + GRACE_S:
                 self.cut(fd, f"{came} bytes of a message that does not end")
 
 
 @contextlib.contextmanager
 def _borrowed(fd: int, peer: tuple | None = None):
-    """The socket behind one of ZeroMQ's descriptors. Raises OSError if another connection has the descriptor by now."""
+    """The socket behind one of ZeroMQ's descriptors. Raises OSError if the descriptor belongs to another connection
+    by now."""
     connection = socket.socket(fileno=os.dup(fd))
     try:
         if peer and connection.getpeername() != peer:

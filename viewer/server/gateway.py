@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 
 WEB = Path(__file__).parents[1] / "web"
 POLICY = "default-src 'none'; script-src {}; style-src 'unsafe-inline'; img-src blob:; connect-src 'self'"
-PAGES = {"/": (WEB / "index.html", "'unsafe-inline'"), "/xr": (WEB / "xr.html", "'self'")}  # by how a path ends
-_GOODBYE_S = 0.2  # how long a goodbye may take to go out
+PAGES = {"/": (WEB / "index.html", "'unsafe-inline'"), "/xr": (WEB / "xr.html", "'self'")}  # by the end of a path
+_GOODBYE_S = 0.2  # how long a goodbye may take to be sent
 SCRIPTS = {f"/xr/{file.name}": file for file in (WEB / "xr").glob("*.js")}
 
 
@@ -100,7 +100,7 @@ class Gateway:
         except OSError as error:
             reason = error.strerror or str(error)
             self._failure = GatewayError(f"the page cannot be at {self.url} ({reason}); name another host or port")
-        except Exception as error:  # told to whoever called start
+        except Exception as error:  # raised to the caller of `start`
             self._failure = error
         self._ready.set()
 
@@ -134,7 +134,7 @@ class Gateway:
         path, _, query = request.path.partition("?")
         host = request.headers.get("Host", "")
         if not self._is_open and not is_local(f"tcp://{host}") and host.lower() not in self._allowed:
-            # a foreign name that was made to point here, or a proxy that passes its own on
+            # a foreign name that was made to point here, or a proxy that passes its own name on
             text = f"this gateway is for this machine only; --allow-origin https://{host} lets others in by that name\n"
             return connection.respond(http.HTTPStatus.FORBIDDEN, text)
         if path.endswith("/why"):  # a page cannot see why its WebSocket was refused
@@ -237,7 +237,8 @@ async def _outward(page, line: _PageSocket) -> None:
 def _file(connection, path: str):
     """The page or script at a path. Only the end of the path counts, because a proxy may put a prefix before it."""
     for end, (page, scripts) in PAGES.items():
-        if path.endswith(end) and not path.endswith("/xr/"):  # its scripts are looked for beside /xr, as one name
+        # its scripts are looked for beside /xr, as if it were one file
+        if path.endswith(end) and not path.endswith("/xr/"):
             policy = {"Content-Security-Policy": POLICY.format(scripts)}
             return _text(connection, page, "text/html", policy)
     for end, script in SCRIPTS.items():
@@ -255,10 +256,10 @@ def _text(connection, file: Path, kind: str, headers: dict[str, str]):
 
 
 def _host_of(origin: str) -> str:
-    """The host and port of an origin; "" for what is none."""
+    """The host and port of an origin; "" if it is not one."""
     try:
         return urlsplit(origin).netloc.lower()
-    except ValueError:  # half a bracket, letters that no name has
+    except ValueError:  # half a bracket, impossible letters
         return ""
 
 

@@ -1,6 +1,7 @@
-"""What each message from a client does: one method a message. Slow work goes to other threads; its answer comes back.
+"""What each message from a client does: one method per message. Slow work goes to other threads and its result comes
+back.
 
-Runs on the thread that owns the socket. Knows neither how frames are sent nor when steps are taken (server.py).
+Runs on the thread that owns the socket. Does not know how frames are sent or when steps are taken (server.py).
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ class Handlers(Reception):
 
         if session.latest:
             seat(Viewer.of(message, is_driver=False))
-        else:  # nobody has seen it since the server began: bring it back to show where it stands
+        else:  # nobody has seen it since the server began: load it to show its current frame
             self._ask(client, message, [], then, of=session)
 
     def _act(self, client: Client, message: p.Act | p.Dream) -> None:
@@ -178,8 +179,8 @@ class Handlers(Reception):
         self._look_into(client, message, lambda: pieces_of(self._explorers.outlook(message.session), message))
 
     def _look_into(self, client: Client, message: p.Look | p.Surfaces, work: Callable[[], Any]) -> None:
-        """Do work that only reads a walk. It runs in the client's own strand (stepper.py), so the walk's steps need not
-        wait for it."""
+        """Do work that only reads a walk. It runs in the client's own strand (stepper.py), so the walk's steps need
+        not wait for it."""
         session = self._registry.known(message.session)
         if client.id not in session.viewers:
             raise p.ProtocolError("not_yours", f"you neither drive nor watch {message.session}")
@@ -190,7 +191,7 @@ class Handlers(Reception):
 
         def then(seen: Any) -> None:
             client.looks, session.looks = client.looks - 1, session.looks - 1
-            session.is_parked = session.is_parked and isinstance(seen, StoreError)  # else it is awake by now
+            session.is_parked = session.is_parked and isinstance(seen, StoreError)  # otherwise it is awake by now
             if isinstance(seen, Exception):
                 self.refuse(client.id, message, seen)
             elif client.id in self._wire.clients and not self._wire.send_frame(client.id, *seen):
@@ -201,7 +202,7 @@ class Handlers(Reception):
         self._stepper.chain([*self._awakened(session), (looks, lambda _: work())], then)
 
     def _awakened(self, session: ServedWalk) -> list:
-        """For Stepper.chain: the link that brings a walk back from the disk; no link if it is in memory."""
+        """For Stepper.chain: the link that loads a walk from the disk; no link if it is in memory."""
         if not session.is_parked:
             return []
 
@@ -225,18 +226,18 @@ class Handlers(Reception):
         explorers = self._explorers
 
         def write(made: tuple[int, Explorer | None]) -> tuple:
-            index, twin = made
+            index, frozen = made
             try:
-                if twin is not None:
-                    explorers.write_save(session.secret, message.name, twin)
+                if frozen is not None:
+                    explorers.write_save(session.secret, message.name, frozen)
             except Exception as error:
-                return index, twin, error
-            return index, twin, None
+                return index, frozen, error
+            return index, frozen, None
 
         def end(written: tuple) -> int:
-            index, twin, error = written
-            if twin is not None:
-                twin.close()
+            index, frozen, error = written
+            if frozen is not None:
+                frozen.close()
             if error:
                 raise error
             return index
@@ -303,9 +304,9 @@ class Handlers(Reception):
         failed: Callable[[], None] = lambda: None,
         settled: Callable[[], None] = lambda: None,
     ) -> None:
-        """Have slow work for a client's message done. links: the work, as Stepper.chain takes it; then: gets its value;
-        an error is sent to the client, after `failed`; settled: called in both cases, first. of: the walk that the
-        message is about; it is brought back from the disk first, and takes no step until the work is done."""
+        """Run slow work for a client's message. links: the work, as Stepper.chain takes it; then: gets its value. An
+        error is sent to the client, after `failed` was called; settled: called first in both cases. of: the walk
+        that the message is about; it is loaded from the disk first, and takes no step until the work is done."""
         if client.jobs >= self._limits.max_jobs:
             raise p.ProtocolError("limit", f"{client.jobs} of your requests are being worked on; wait for one")
         client.jobs += 1
@@ -329,7 +330,7 @@ class Handlers(Reception):
 
     @property
     def num_opening(self) -> int:
-        """How many walks are being begun and are not in the registry yet."""
+        """How many walks are being opened and are not in the registry yet."""
         return self._opener.num_opening
 
     def _make_room(self, guest: str) -> None:

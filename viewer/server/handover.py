@@ -16,7 +16,7 @@ from .registry import Registry, ServedWalk
 from .store import StoreError
 from .threads.stepper import DISK, Stepper
 
-MOST_TRIES = 200  # times that a walk whose snapshot is being written is asked again
+MOST_TRIES = 200  # how often a walk whose snapshot is being written is tried again
 
 
 @dataclass(frozen=True)
@@ -32,23 +32,23 @@ class Held:
 
 
 class Handover:
-    """Takes walks into a running server and lets them go. take_in: enters a walk of the folder in the registry."""
+    """Takes walks into a running server and releases them. take_in: enters a stored walk in the registry."""
 
     def __init__(self, registry: Registry, explorers: Explorers, stepper: Stepper, take_in: Callable[[Meta], None]):
         self._registry, self._explorers, self._stepper, self._take_in = registry, explorers, stepper, take_in
 
     def adopt(self, session: str) -> Future[None]:
-        """Take in a walk whose folder was put among the kept ones. The Future raises StoreError if there is no such
-        walk, or it cannot be read."""
+        """Take in a walk whose folder was put among the stored walks. The Future raises StoreError if there is no
+        such walk, or it cannot be read."""
         return self._asked(lambda: self._adopted(session))
 
     def held(self) -> Future[list[Held]]:
-        """Every walk that is here."""
+        """Every walk on this server."""
         return self._asked(lambda: [_held(walk) for walk in self._registry.sessions.values()])
 
     def release(self, session: str) -> Future[None]:
-        """Let go of a walk: it is done once no step of it is under way and its files are closed. They stay where they
-        are. The Future raises StoreError for a walk that is not here, or whose acts the disk did not take."""
+        """Release a walk. The Future is done when no step of it runs and its files are closed; the files stay. It
+        raises StoreError for a walk that is not here, or whose acts the disk did not take."""
         done: Future[None] = Future()
 
         def begin(_: Any) -> None:
@@ -59,9 +59,9 @@ class Handover:
             self._registry.remove(walk)
             for client in list(walk.viewers):
                 walk.leave(client)
-            self._put_out(walk, done, MOST_TRIES)
+            self._park_and_release(walk, done, MOST_TRIES)
 
-        self._stepper.hand_in(begin, None)
+        self._stepper.deliver(begin, None)
         return done
 
     def _adopted(self, session: str) -> None:
@@ -69,12 +69,12 @@ class Handover:
             raise StoreError(f"the walk '{session}' is here already")
         self._take_in(self._explorers.store.meta(session))
 
-    def _put_out(self, walk: ServedWalk, done: Future[None], tries: int) -> None:
+    def _park_and_release(self, walk: ServedWalk, done: Future[None], tries: int) -> None:
         def then(value: Any) -> None:
             if value is True:
                 done.set_result(None)
-            elif tries and not isinstance(value, Exception):  # a snapshot of it is being written: after that
-                self._put_out(walk, done, tries - 1)
+            elif tries and not isinstance(value, Exception):  # a snapshot of it is being written: try after that
+                self._park_and_release(walk, done, tries - 1)
             else:
                 self._registry.add(walk)
                 reason = value if isinstance(value, Exception) else "its disk does not take what is done in it"
@@ -89,10 +89,10 @@ class Handover:
         def then(_: Any) -> None:
             try:
                 done.set_result(work())
-            except Exception as error:  # whoever asked gets it
+            except Exception as error:  # the caller gets it
                 done.set_exception(error)
 
-        self._stepper.hand_in(then, None)
+        self._stepper.deliver(then, None)
         return done
 
 

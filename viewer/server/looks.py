@@ -1,4 +1,4 @@
-"""Makes the answers to looks and surfaces. Runs beside the socket and the steps; knows neither."""
+"""Makes the answers to looks and surfaces. Runs apart from the socket and the steps, and knows neither."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_ACROSS = 512  # points of a piece, across and down
 
 
 def sight_of(outlook: Outlook, message: p.Look) -> Answer:
-    """What a look shows. Raises LookError for one beyond the limits."""
+    """The answer to a look. Raises LookError if it is beyond the limits."""
     began = time.perf_counter()
     sight = outlook.look(_gaze(outlook, message))
     look_ms = (time.perf_counter() - began) * 1000

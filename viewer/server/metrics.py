@@ -1,6 +1,6 @@
-"""What a server counts, as text that Prometheus reads, and a small HTTP server that shows it.
+"""The counters of a server as text that Prometheus reads, and a small HTTP server that shows it.
 
-Counts are written by one thread and read by any.
+Counters are written by one thread and read by any.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class _Http(ThreadingHTTPServer):
             self._room.release()
 
     def handle_error(self, request, client_address):
-        """Nothing: a scraper that hangs up is not worth a line in the log."""
+        """Do nothing: a scraper that disconnects is not worth a line in the log."""
 
 
 class MetricsPage:
@@ -105,7 +105,7 @@ class MetricsPage:
 
     def __init__(self, render: Callable[[], str], *, host: str = "127.0.0.1", port: int = 0):
         class Handler(BaseHTTPRequestHandler):
-            timeout = REQUEST_S  # of a connection that says nothing
+            timeout = REQUEST_S  # of a connection that sends nothing
 
             def do_GET(self):
                 is_known = self.path == "/metrics"
@@ -117,7 +117,7 @@ class MetricsPage:
                 self.wfile.write(body)
 
             def log_message(self, *_arguments):
-                """Nothing: a scrape is not worth a line in the log."""
+                """Do nothing: a scrape is not worth a line in the log."""
 
         if not 0 <= port <= 65535:
             raise MetricsError(f"port {port} for the metrics; wanted 0 to 65535")

@@ -1,7 +1,7 @@
-"""Begins walks: in a new world, from a save, or as a fork of another; and counts how many a guest may begin.
+"""Begins walks: in a new world, from a save, or as a fork of another; and limits how many a guest may begin.
 
-A walk is made in its own strand (stepper.py), written to the disk, and only then entered in the registry: so nobody is
-told of a walk that a crash could lose.
+A walk is made in its own strand (stepper.py), written to the disk, and only then entered in the registry. So no client
+learns of a walk that a crash could lose.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from .registry import Client, Registry, ServedWalk, secret_of
 from .socket import ServerSocket
 from .threads.stepper import DISK, ENGINE, Stepper
 
-FIRST_OPENS = 100  # walks that a guest may begin at once, before `opens_per_s` counts
-MOST_GUESTS = 4096  # whose openings are counted; the one that has opened none for longest is forgotten
+FIRST_OPENS = 100  # walks that a guest may begin at once, before `opens_per_s` applies
+MOST_GUESTS = 4096  # guests whose openings are counted; the one that has opened none for longest is forgotten
 
 
 class Asks(Protocol):
-    """Has slow work done for a client's message; see Handlers."""
+    """Runs slow work for a client's message; see Handlers."""
 
     def __call__(
         self,
@@ -47,9 +47,9 @@ class Asks(Protocol):
 
 
 class WalkOpener:
-    """Begins walks. ask: has slow work done (Handlers._ask); make_room: forgets a guest's walk if it has too many.
+    """Begins walks. ask: runs slow work (Handlers._ask); make_room: forgets a guest's walk if it has too many.
 
-    num_opening: how many walks are being begun and are not in the registry yet; picture_bytes: size of all first
+    num_opening: how many walks are being opened and are not in the registry yet; picture_bytes: size of all first
     pictures that wait to be read.
     """
 
@@ -67,7 +67,8 @@ class WalkOpener:
         self._worlds, self._registry, self._wire = worlds, registry, wire
         self._explorers, self._stepper, self._limits = explorers, stepper, registry.limits
         self._ask, self._make_room = ask, make_room
-        self._opens: OrderedDict[str, tuple[float, float]] = OrderedDict()  # by guest: walks still allowed, and when
+        # by guest: how many walks are still allowed, and as of when
+        self._opens: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self.picture_bytes = self.num_opening = 0
 
     def open(self, client: Client, message: p.Open, payload: bytes | memoryview) -> None:
@@ -90,14 +91,14 @@ class WalkOpener:
         )
 
     def load(self, client: Client, message: p.Load) -> None:
-        """Begin a walk that goes on from a save. Raises StoreError if the client has no save of that name."""
+        """Begin a walk from a save. Raises StoreError if the client has no save of that name."""
         owners = [secret_of(message.token)] if message.token else list(client.secrets)
         path = self._explorers.store.find_save(owners, message.name)
         is_alone = self._worlds.is_alone(path)
         self._begin(client, message, [], lambda _: self._worlds.load(path), is_alone=is_alone)
 
     def fork(self, client: Client, message: p.Fork) -> None:
-        """Begin a walk that goes on from where another one is now."""
+        """Begin a walk as a copy of another one as it is now."""
         source = self._registry.driven(message.session, client.id)
         self._begin(client, message, [], lambda _: self._explorers.fork(source.id), is_alone=source.is_alone, of=source)
 
@@ -120,7 +121,7 @@ class WalkOpener:
         begin = lambda value: self._explorers.begin(meta, make(value))  # noqa: E731
         links = [*before, (strand, begin), (DISK, self._written), (strand, self._seated)]
         then = partial(self._enter, client, message, meta, token, strand)
-        held = [payload_bytes]  # until the work is settled, whichever way it ends
+        held = [payload_bytes]  # until the work is done, successfully or not
 
         def settled() -> None:
             self.picture_bytes -= held.pop() if held else 0
@@ -147,18 +148,18 @@ class WalkOpener:
     def _written(self, pair: tuple) -> tuple:
         try:
             self._explorers.write_first(*pair)
-        except Exception as error:  # it is closed in its own strand, then told
+        except Exception as error:  # it is closed in its own strand, then the client is told
             return (*pair, error)
         return (*pair, None)
 
     def _seated(self, made: tuple) -> Frame:
-        awake, twin, error = made
+        awake, frozen, error = made
         if error:
-            if twin is not awake.explorer:
-                twin.close()
+            if frozen is not awake.explorer:
+                frozen.close()
             awake.explorer.close()
             raise error
-        return self._explorers.seat(awake, twin)
+        return self._explorers.seat(awake, frozen)
 
     def _enter(self, client: Client, message: p.Viewing, meta: Meta, token: str, strand: str, frame: Frame) -> None:
         """Enter a walk that is on the disk in the registry, and tell its driver."""

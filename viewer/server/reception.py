@@ -1,5 +1,5 @@
-"""Reads clients' messages: in order, no faster than allowed, and from each client only over its own connection. What a
-message asks for is done by the subclass's `_handle`: that of a server's Handlers, or of a cluster's front.
+"""Reads clients' messages: in order, no faster than allowed, and each client's only over its own connection. The
+subclass's `_handle` does what a message asks for: a server's Handlers, or a cluster's front.
 
 Runs on the thread that owns the socket.
 """
@@ -15,33 +15,33 @@ from ..wire import protocol as p
 from .metrics import Metrics
 from .refusals import code_of, reason_of, seq_of, session_of
 from .registry import Client, Limits
-from .socket import Mail, ServerSocket
+from .socket import Received, ServerSocket
 
 log = logging.getLogger(__name__)
 
 
 class Reception(ABC):
-    """Unpacks messages and has them handled; what cannot be done is answered with an error of the protocol."""
+    """Unpacks messages and passes them to `_handle`; failures are answered with an error of the protocol."""
 
     def __init__(self, wire: ServerSocket, limits: Limits, metrics: Metrics):
         self._wire, self._limits, self._metrics = wire, limits, metrics
-        self._refusals: Counter[int] = Counter()  # by connection, of those that have not said hello
+        self._refusals: Counter[int] = Counter()  # by connection, for those that have not said hello
 
     @abstractmethod
     def _handle(self, client_id: bytes, message: p.Message, payload: bytes | memoryview) -> None:
         """Do what a message asks. Whatever this raises is told to the client."""
 
-    def receive(self, mail: Mail) -> None:
+    def receive(self, received: Received) -> None:
         """Handle a message, or answer it with an error; messages that come too fast wait for `catch_up`."""
-        client = self._wire.clients.get(mail.client)
-        if client and client.number != mail.number:  # a routing id is no proof of who one is
+        client = self._wire.clients.get(received.client)
+        if client and client.number != received.number:  # a routing id is no proof of identity
             self._wire.drop(client.id, "its routing id came over another connection")
             client = None
         if client is None:
-            self._meet(mail)
+            self._meet(received)
             return
         client.seen_at = time.monotonic()
-        client.put_off(mail.parts)
+        client.put_off(received.parts)
         self._read_on(client)
         if len(client.backlog) > self._limits.max_backlog or client.backlog_bytes > self._limits.max_backlog_bytes:
             self._refuse_haste(client)
@@ -62,19 +62,19 @@ class Reception(ABC):
         else:
             self._wire.send(client_id, p.Error(seq=seq, code=code, message=reason, session=session))
 
-    def _meet(self, mail: Mail) -> None:
+    def _meet(self, received: Received) -> None:
         """Handle a message from a connection that has not said hello; after max_refusals of them, cut it."""
-        self._do(mail.client, mail.parts)
-        client = self._wire.clients.get(mail.client)
+        self._do(received.client, received.parts)
+        client = self._wire.clients.get(received.client)
         if client:
-            client.guest, client.number = mail.guest, mail.number
-            self._refusals.pop(mail.connection, None)
-            self._wire.doors.heard(mail.connection, is_guest=True)
+            client.guest, client.number = received.guest, received.number
+            self._refusals.pop(received.connection, None)
+            self._wire.watch.heard(received.connection, is_guest=True)
             return
-        self._refusals[mail.connection] += 1
-        if self._refusals[mail.connection] >= self._limits.max_refusals:
-            del self._refusals[mail.connection]
-            self._wire.doors.cut(mail.connection, "it goes on without hello")
+        self._refusals[received.connection] += 1
+        if self._refusals[received.connection] >= self._limits.max_refusals:
+            del self._refusals[received.connection]
+            self._wire.watch.cut(received.connection, "it goes on without hello")
         if len(self._refusals) > 10_000:
             self._refusals.clear()
 
@@ -87,7 +87,8 @@ class Reception(ABC):
         try:
             message, payload = p.unpack(parts, p.CLIENT_MESSAGES)
             self._handle(client_id, message, payload)
-        except Exception as error:  # ProtocolError, ActionError and their kin; and what else one message may run into
+        # ProtocolError, ActionError and related errors, and anything else that one message may cause
+        except Exception as error:
             self.refuse(client_id, message, error)
 
     def _refuse_haste(self, client: Client) -> None:

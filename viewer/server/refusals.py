@@ -1,4 +1,4 @@
-"""What a client is told when its message was not done: a code, a sentence, and which request it was."""
+"""What a client is told when its message was not carried out: a code, a sentence, and which request it was."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ def code_of(error: Exception) -> str:
 
 
 def seq_of(message: p.Message | None, error: Exception) -> int:
-    """The seq of a request or act, for the answer to it; 0 where it has none."""
+    """The seq of a request or act, for the answer to it; 0 if it has none."""
     if isinstance(message, p.Request | p.Act | p.Dream):
         return message.seq
     return error.seq if isinstance(error, p.ProtocolError) else 0
 
 
 def session_of(message: p.Message | None) -> str:
-    """The walk that a message is about; "" where it is about none."""
+    """The walk that a message is about; "" if there is none."""
     has_session = p.Act | p.Dream | p.Credit | p.Look | p.Surfaces | p.Fork | p.Rewind | p.Save | p.Close | p.Watch
     return message.session if isinstance(message, has_session) else ""
 
 
 def reason_of(error: Exception) -> str:
-    """The sentence for the client. It gives away no paths of the server, and nothing that is meant for its log."""
+    """The sentence for the client. It contains no paths of the server, and nothing that is meant for its log."""
     if isinstance(error, OSError):
         return f"the server's disk: {error.strerror or type(error).__name__}"
     if isinstance(error, ValueError):

@@ -1,4 +1,4 @@
-"""What a server knows of clients and walks: who is connected, who sees which walk, how many frames each may be sent.
+"""The clients and walks of a server: who is connected, who sees which walk, how many frames each may be sent.
 
 Used by one thread only, the one with the socket, so there are no locks. Takes no steps and sends nothing.
 """
@@ -27,35 +27,35 @@ class Limits:
     max_strangers: int = 64  # connections that have not said hello
     max_connections_each: int = 64  # connections from any one other machine
     hello_s: float = 10.0  # how long a connection may be silent before it has said hello
-    max_sessions: int = 1024  # walks that are kept, all together
+    max_sessions: int = 1024  # walks that are stored, all together
     max_driven: int = 128  # walks that one client drives at a time
-    max_kept_each: int = 512  # walks that are kept of one key or address
-    max_kept_bytes_each: int = 8 * 2**30  # that those walks take on the disk
+    max_kept_each: int = 512  # walks that are stored for one key or address
+    max_kept_bytes_each: int = 8 * 2**30  # bytes of those walks on the disk
     opens_per_s: float = 4.0  # walks begun by one key or address, after the first hundred
     max_picture_bytes: int = 64 * 2**20  # of all first images together that wait to be read
-    max_record_bytes: int = 16 * 2**30  # of all that games have recorded of themselves
-    max_refusals: int = 5000  # messages refused for want of a hello, before their connection is cut
+    max_record_bytes: int = 16 * 2**30  # bytes of all recordings that games have sent
+    max_refusals: int = 5000  # messages refused before hello until their connection is cut
     max_awake: int = 64  # walks in memory
     max_spectators: int = 64  # of one walk
     max_jobs: int = 8  # requests of one client that wait at the same time
     max_looks: int = 4  # looks of one client that wait at the same time
-    messages_per_s: float = 4000.0  # read of one client; what comes faster waits
+    messages_per_s: float = 4000.0  # messages a second of one client; faster ones wait
     max_backlog: int = 4000  # messages of one client that may wait
     max_backlog_bytes: int = 16 * 2**20  # of those messages
-    max_outbox: int = 4000  # answers that a client who does not read may leave lying
-    park_s: float = 300.0  # a walk that stood still for this long is moved to disk
-    left_s: float = 30.0  # the same of a walk that nobody sees any more
-    patience_s: float = 10.0  # a client that was silent for this long is gone
-    keep_s: float = 30 * 86400.0  # a walk that nobody took up for this long makes room for others
+    max_outbox: int = 4000  # unsent answers of a client that does not read
+    park_s: float = 300.0  # a walk without a step for this long is moved to disk
+    left_s: float = 30.0  # the same for a walk that nobody sees
+    patience_s: float = 10.0  # a client that was silent for this long counts as gone
+    keep_s: float = 30 * 86400.0  # a walk that nobody resumed for this long makes room for others
     unused_s: float = 60.0  # a walk in which nothing was done makes room after this long
-    snapshot_frames: int = 30  # steps between two snapshots while these are small, and before the log is synced
-    batch_ms: float = 0.0  # what steps that are taken together may take; 0: all that wait are taken together
-    snapshot_bytes: int = 2**20  # written for each frame on the mean: larger snapshots are taken less often
+    snapshot_frames: int = 30  # steps between two small snapshots, and before the log is synced
+    batch_ms: float = 0.0  # how long the steps of one batch may take; 0: all that wait are one batch
+    snapshot_bytes: int = 2**20  # bytes written per frame on average: larger snapshots are taken less often
 
 
 @dataclass
 class Published:
-    """A frame to be sent to every viewer. It is encoded once for each wanted form (encoding, size)."""
+    """A frame to be sent to every viewer. It is encoded once for each form that is asked for (encoding, size)."""
 
     session: str
     frame: Frame
@@ -160,14 +160,14 @@ class ServedWalk:
 
     @property
     def wants_step(self) -> bool:
-        """Whether to take a step: there is a command, a driver, and credit for the frame."""
+        """Whether a step should be taken: there is a command, a driver, and a credit for the frame."""
         if self.is_stepping or self.jobs or self.driver is None or not self.controls.has_work:
             return False
         return self.viewers[self.driver].has_room
 
     @property
     def idle_s(self) -> float:
-        """Seconds since it was last driven, or left."""
+        """Seconds since it was last driven, or since its driver left."""
         return time.monotonic() - self.active_at
 
     def leave(self, client: bytes) -> None:
@@ -180,8 +180,8 @@ class ServedWalk:
         self.put_by()
 
     def put_by(self) -> None:
-        """Forget the frame of a walk that is on the disk and that nobody sees; for whoever looks next, the walk is read
-        from the disk."""
+        """Forget the frame of a walk that is on the disk and that nobody sees; a later look reads the walk from the
+        disk."""
         if self.is_parked and not self.viewers:
             self.latest = None
 
@@ -197,7 +197,7 @@ class Client:
     name: str = ""
     version: int = 1
     seen_at: float = field(default_factory=time.monotonic)
-    allowance: float = math.inf  # full at first: the greeting of a client that was held up comes all at once
+    allowance: float = math.inf  # full at first: a delayed client's first messages arrive all at once
     filled_at: float = 0.0
     guest: str = ""
     number: int = 0  # of its connection
@@ -219,7 +219,7 @@ class Client:
         return True
 
     def put_off(self, parts: list[bytes]) -> None:
-        """Put a message at the end of the backlog."""
+        """Append a message to the backlog."""
         self.backlog.append(parts)
         self.backlog_bytes += sum(map(len, parts))
 
@@ -231,12 +231,13 @@ class Client:
 
 
 def secret_of(token: str) -> str:
-    """The hash of a token. Tokens themselves are not kept, so a stolen folder lets nobody into a walk."""
+    """The hash of a token. Tokens themselves are not stored, so a stolen folder gives access to no walk."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 class Registry:
-    """Every walk, by its public id and by the hash of its token. touched: ids of the walks to look after this turn."""
+    """Every walk, by its public id and by the hash of its token. touched: ids of the walks to look after in this
+    turn."""
 
     def __init__(self, limits: Limits):
         self.limits = limits
@@ -299,8 +300,8 @@ class Registry:
         return [session for session in self.sessions.values() if session.guest == guest]
 
     def to_make_room(self, guest: str = "", *, kept_bytes: int = 0) -> ServedWalk | None:
-        """The walk to forget so that a guest, whose walks take kept_bytes on the disk, can begin another; None if there
-        is room. Walks in which nothing was done go first, then the one that nobody has touched for longest. Raises
+        """The walk to forget so that a guest, whose walks take kept_bytes on the disk, can begin another; None if
+        there is room. Walks in which nothing was done go first, then the one that was not used for longest. Raises
         ProtocolError if all are in use."""
         theirs = self.of(guest)
         is_full = len(self.sessions) >= self.limits.max_sessions

@@ -1,7 +1,8 @@
 """The server: many walks over one socket. One thread reads messages and sends frames; other threads make the frames.
 
-A step is taken only if the driver has granted a credit for its frame, so stale frames never queue up. What a walk is
-made of is up to Worlds, Explorers keep walks, and handlers.py answers messages.
+A step is taken only if the driver has granted a credit for its frame, so stale frames never queue up. Walks that nobody
+uses are parked: moved from memory to disk. Worlds make the walks, Explorers step and store them, and handlers.py
+answers messages.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.25
 RETRY_MS = 5  # how soon to try a client again whose pipe was full
-READ_S = 0.005  # at most so long messages are read before frames are sent
-PAUSE_S = 0.01  # after a turn that failed, so that one that always fails does not use a whole core
+READ_S = 0.005  # of reading messages before frames are sent
+PAUSE_S = 0.01  # after an error in the main loop, so that one that always fails does not use a whole core
 
 
 class Server:
     """Serves walks through `worlds`. The address is bound at once (port 0 takes a free one; see `address`).
 
-    folder: where walks are kept; None: in a temporary folder, which is removed with the server. keys: a folder of CURVE
-    keys (wire/security.py); without it only this machine may connect, unless is_open. record: a folder for recordings
-    that games send; without it they may not send any. on_first: as in Explorers.
+    folder: where walks are stored; None: in a temporary folder, which is removed with the server. keys: a folder of
+    CURVE keys (wire/security.py); without it only this machine may connect, unless is_open. record: a folder for
+    recordings that games send; without it they may not send any. on_first: as in Explorers.
     """
 
     def __init__(
@@ -83,18 +84,18 @@ class Server:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._next_tick, self._has_backlog = time.monotonic() + TICK_S, False
-        self.lost: list[str] | None = []  # at the end: walks that could not be kept; None: the end was not reached
+        self.lost: list[str] | None = []  # walks that could not be stored at the end; None: the end was not reached
         self.handover = Handover(self._registry, self._explorers, self._stepper, self._take_in)
         for meta in self._store.metas():
             self._take_in(meta)
 
     def _take_in(self, meta: Meta) -> None:
-        """Enter a walk of the folder in the registry."""
+        """Enter a stored walk in the registry."""
         self._registry.add(self._kept(meta))
         self._explorers.know(meta)
 
     def _kept(self, meta: Meta) -> ServedWalk:
-        """A walk of the folder, as the registry has it."""
+        """A stored walk, as an entry of the registry."""
         reads_words = self._explorers.worlds.reads_words and not meta.is_alone
         controls = CommandQueue(meta.session, last=meta.last, reads_words=reads_words)
         active_at = time.monotonic() - self._store.idle_s(meta.session)
@@ -154,7 +155,7 @@ class Server:
             while not self._stopping.is_set():
                 try:
                     self._turn()
-                except Exception:  # one bad turn must not end the service for everybody
+                except Exception:  # one error must not end the service for everybody
                     log.exception("a turn of the server failed")
                     time.sleep(PAUSE_S)
         finally:
@@ -170,7 +171,7 @@ class Server:
         """What Prometheus reads; from any thread."""
         walks, awake = list(self._registry.sessions.values()), self._explorers.num_awake
         return self.metrics.text(
-            connections=self._wire.doors.num_connections,
+            connections=self._wire.watch.num_connections,
             clients=len(self._wire.clients),
             sessions=awake,
             parked=max(0, len(walks) - awake),
@@ -218,7 +219,7 @@ class Server:
                 self._end(session, error)
 
     def _awaken(self, session: ServedWalk) -> None:
-        """Bring a walk back from the disk because a step was asked for; it is taken when the walk is there."""
+        """Load a walk from the disk because a step was asked for; the step is taken when the walk is there."""
         session.jobs += 1
 
         def then(value: Any) -> None:
@@ -232,7 +233,7 @@ class Server:
         self._stepper.submit(session.strand, lambda: self._explorers.awaken(session.id), then)
 
     def _end(self, session: ServedWalk, error: Exception) -> None:
-        """Tell everyone who sees a walk that it cannot go on, and have them leave. Its files stay as they are."""
+        """Tell everyone who sees a walk that it cannot go on, and remove them from it. Its files stay as they are."""
         self.metrics.errors += 1
         text = f"this walk cannot go on ({type(error).__name__}); the server's log says why"
         for client in list(session.viewers):
@@ -243,7 +244,7 @@ class Server:
     def _stepped(self, session: ServedWalk, done: tuple[Command, Stepped] | None) -> None:
         session.is_stepping, session.active_at = False, time.monotonic()
         self._registry.touched.add(session.id)
-        if done is None:  # the key was let go before the step began
+        if done is None:  # the key was released before the step began
             return
         command, stepped = done
         if stepped.trouble and session.driver:
@@ -272,7 +273,7 @@ class Server:
             self._wire.send(session.driver, receipt)
 
     def _flush(self, client: bytes, viewer: Viewer) -> bool:
-        """Send a viewer the frames it has credit for; False where its pipe was full and the newest must wait."""
+        """Send a viewer the frames it has credit for. Returns False if its pipe was full and the newest must wait."""
         while viewer.waiting and viewer.credits:
             published = viewer.waiting[0]
             if not self._wire.send_frame(client, *published.message(viewer.look, viewer.skipped)):
@@ -290,13 +291,14 @@ class Server:
 
     @property
     def _num_too_many(self) -> int:
-        """By how many walks memory is too full, counting those that are being begun and not those that are leaving."""
+        """How many walks too many are in memory, counting those that are being opened and not those that are
+        leaving."""
         parking = sum(session.is_parking for session in self._registry.sessions.values())
         return self._explorers.num_awake + self._handlers.num_opening - parking - self.limits.max_awake
 
     def _park_walks(self) -> None:
-        """Move walks from memory to disk: those that nobody sees, those that have not moved for long and, if there are
-        too many in memory, those that have not moved for longest."""
+        """Move walks from memory to disk: those that nobody sees, those without a step for long and, if there are
+        too many in memory, those without a step for longest."""
         too_many, limits = self._num_too_many, self.limits
         still = [s for s in self._registry.sessions.values() if not (s.is_parked or s.is_stepping or s.jobs or s.looks)]
         for number, session in enumerate(sorted(still, key=lambda session: session.active_at)):

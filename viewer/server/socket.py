@@ -23,8 +23,8 @@ from .registry import Client, Limits
 
 log = logging.getLogger(__name__)
 
-MAX_PARTS = 1000  # of one message; more are not read, but must be taken off the line
-QUEUED_MESSAGES = 64  # of one client within ZeroMQ; what comes after waits with the sender
+MAX_PARTS = 1000  # parts of one message; more are not kept, but must be read from the connection
+QUEUED_MESSAGES = 64  # messages of one client within ZeroMQ; later ones wait at the sender
 
 
 class AddressError(ValueError):
@@ -32,9 +32,9 @@ class AddressError(ValueError):
 
 
 @dataclass(frozen=True)
-class Mail:
+class Received:
     """A message as it came. client: routing id; connection: file descriptor, or -1; number: of the connection, see
-    ConnectionWatch.number; guest: who sent it, by key or by address, for quotas."""
+    ConnectionWatch.number; guest: the sender for quotas, by key or by address."""
 
     client: bytes
     parts: list[bytes]
@@ -55,8 +55,8 @@ class ServerSocket:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._guard: ThreadAuthenticator | None = None
-        self._doors: ConnectionWatch | None = None
-        self._besides: set[zmq.Socket] = set()
+        self._watch: ConnectionWatch | None = None
+        self._others: set[zmq.Socket] = set()
         try:
             self._bind(address, keys)
         except Exception:
@@ -65,41 +65,41 @@ class ServerSocket:
         self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     @property
-    def doors(self) -> ConnectionWatch:
+    def watch(self) -> ConnectionWatch:
         """The watch over the TCP connections."""
-        assert self._doors is not None, "a socket that stands is bound"
-        return self._doors
+        assert self._watch is not None, "a socket that stands is bound"
+        return self._watch
 
     def wait(self, milliseconds: int) -> list[zmq.Socket]:
         """Wait until a message comes, another thread calls `wake`, or time is up; returns those of the sockets given to
         `listen` that have something to read."""
         ready = self._poller.poll(milliseconds)
-        self.doors.take_events()
+        self.watch.take_events()
         with contextlib.suppress(zmq.Again):
             while True:
                 self._woken.recv(zmq.DONTWAIT)
-        return [socket for socket, _ in ready if socket in self._besides]
+        return [socket for socket, _ in ready if socket in self._others]
 
     def listen(self, socket: zmq.Socket) -> None:
-        """Have `wait` end when there is something to read from that socket too."""
-        self._besides.add(socket)
+        """Make `wait` end also when there is something to read from that socket."""
+        self._others.add(socket)
         self._poller.register(socket, zmq.POLLIN)
 
     def unlisten(self, socket: zmq.Socket) -> None:
-        self._besides.discard(socket)
+        self._others.discard(socket)
         self._poller.unregister(socket)
 
     def wake(self) -> None:
-        """End a `wait`; from one other thread at a time."""
-        with contextlib.suppress(zmq.ZMQError):  # full: a wake-up is on its way already; closed: nobody waits any more
+        """End a `wait`; called from one other thread at a time."""
+        with contextlib.suppress(zmq.ZMQError):  # full: it will wake already; closed: nobody waits any more
             self._waker.send(b"", zmq.DONTWAIT)
 
-    def receive(self) -> Mail | None:
+    def receive(self) -> Received | None:
         """The next message, or None if none has come."""
         try:
             head = self._socket.recv(zmq.DONTWAIT, copy=False)
         except zmq.Again:
-            self.doors.all_read()
+            self.watch.all_read()
             return None
         parts, count, is_more = [], 0, head.more
         while is_more:
@@ -108,13 +108,13 @@ class ServerSocket:
             if count <= 3:  # a message has two; with a third one it is refused by its number of parts
                 parts.append(part)
         self._metrics.messages += 1
-        self.doors.take_events()
+        self.watch.take_events()
         client, connection = head.bytes, _connection(head)
-        mail = Mail(client, parts, connection, self.doors.number(connection), _guest(head))
-        self.doors.heard(mail.connection, is_guest=client in self.clients)
+        received = Received(client, parts, connection, self.watch.number(connection), _guest(head))
+        self.watch.heard(received.connection, is_guest=client in self.clients)
         if count > MAX_PARTS:
-            self.doors.cut(mail.connection, f"a message of {count} parts")
-        return mail
+            self.watch.cut(received.connection, f"a message of {count} parts")
+        return received
 
     @property
     def has_outbox(self) -> bool:
@@ -154,18 +154,18 @@ class ServerSocket:
     def drop_silent(self) -> None:
         """Forget clients that have said nothing for patience_s; what came since all was read last may be theirs."""
         for client in list(self.clients.values()):
-            if self.doors.all_read_at - client.seen_at > self._limits.patience_s:
+            if self.watch.all_read_at - client.seen_at > self._limits.patience_s:
                 self.drop(client.id, "it was silent for too long")
 
     def close(self) -> None:
-        if self._doors:
-            self._doors.close()
+        if self._watch:
+            self._watch.close()
         if self._guard:
             self._guard.stop()
         self._context.destroy(linger=300)
 
     def _bind(self, address: str, keys: str | Path | None) -> None:
-        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # without it a full pipe swallows frames in silence
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # without it, frames for a full pipe are lost without a sign
         self._socket.setsockopt(zmq.MAXMSGSIZE, p.MAX_PART)
         self._socket.setsockopt(zmq.SNDHWM, 2 * p.MAX_CREDITS)
         self._socket.setsockopt(zmq.RCVHWM, QUEUED_MESSAGES)
@@ -177,7 +177,7 @@ class ServerSocket:
         except zmq.ZMQError as error:
             raise AddressError(f"cannot serve on {address}: {error.strerror.lower()}; name another address") from error
         limits = self._limits
-        self._doors = ConnectionWatch(
+        self._watch = ConnectionWatch(
             self._socket,
             Patience(
                 hello_s=limits.hello_s,
@@ -192,11 +192,11 @@ class ServerSocket:
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._woken, zmq.POLLIN)
-        self._poller.register(self.doors.monitor, zmq.POLLIN)
+        self._poller.register(self.watch.monitor, zmq.POLLIN)
 
     def _try(self, client_id: bytes, parts: list) -> bool:
         try:
-            # the routing id is what finds the pipe full; once it is taken, the rest is too
+            # only the routing id can find the pipe full; once it is accepted, the rest is too
             self._socket.send(client_id, zmq.DONTWAIT | zmq.SNDMORE)
             for part in parts[:-1]:
                 self._socket.send(part, zmq.DONTWAIT | zmq.SNDMORE)
@@ -224,7 +224,7 @@ def _connection(head: zmq.Frame) -> int:
 
 
 def _guest(head: zmq.Frame) -> str:
-    """Who sent it, for quotas: a hash of the key where clients have keys, else of the address."""
+    """The sender for quotas: a hash of the key if clients have keys, else of the address."""
     for name in ("User-Id", "Peer-Address"):
         with contextlib.suppress(zmq.ZMQError):
             if value := head.get(name):
@@ -233,7 +233,7 @@ def _guest(head: zmq.Frame) -> str:
 
 
 def raise_file_limit() -> None:
-    """Have as many descriptors as the system lets us: every connection takes one."""
+    """Raise the limit of open files as far as the system allows: every connection takes one."""
     try:
         import resource
     except ImportError:  # Windows has no such limit

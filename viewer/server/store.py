@@ -42,7 +42,7 @@ class StoreError(ValueError):
 
 
 class NameRefusedError(ValueError):
-    """A name that no save may have; the message says why."""
+    """A name that a save may not have; the message says why."""
 
 
 class FullError(ValueError):
@@ -54,7 +54,7 @@ def saves_changes(explorer: Explorer) -> bool:
 
 
 class Store:
-    """Walks on disk under one folder, which it makes readable by its owner only."""
+    """The walks on disk under one folder, which only its owner may read."""
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
@@ -69,7 +69,7 @@ class Store:
         self._lock.close()
 
     def metas(self) -> list[Meta]:
-        """Every walk that can be taken up again; folders without a readable meta.json are passed over."""
+        """Every walk that can be resumed; folders without a readable meta.json are skipped."""
         found = []
         for path in sorted((self.folder / "sessions").iterdir()):
             with contextlib.suppress(StoreError):
@@ -77,7 +77,7 @@ class Store:
         return found
 
     def idle_s(self, session: str) -> float:
-        """Seconds since something of a walk was last written; counts on while no server runs."""
+        """Seconds since something of a walk was last written; also counts while no server runs."""
         paths = list(self._session(session).iterdir())
         return max(0.0, time.time() - max((path.stat().st_mtime for path in paths), default=0.0))
 
@@ -88,12 +88,12 @@ class Store:
         return is_first and not any(path.stat().st_size for path in folder.glob("log-*.jsonl"))
 
     def snapshot(self, meta: Meta, explorer: Explorer) -> Meta:
-        """Write a whole snapshot now and begin a log after it; `turn` and `write` in one."""
+        """Write a whole snapshot now and begin a log after it: `turn` and `write` together."""
         return self.write(self.turn(meta, meta.snapshot + 1), explorer)[0]
 
     def turn(self, meta: Meta, number: int) -> Meta:
-        """Log to log-NUMBER from now on. The caller must soon have `write` write the snapshot of this moment; until
-        then the earlier one stays valid. number: the next one, or the one after that if acts in between were lost."""
+        """Begin log-NUMBER. The caller must soon let `write` write the snapshot of this moment; until then the
+        earlier one stays valid. number: the next one, or the one after that if acts in between were lost."""
         folder = self._session(meta.session)
         folder.mkdir(exist_ok=True, mode=0o700)
         fresh = (folder / f"log-{number}.jsonl").open("wb", buffering=0)
@@ -102,9 +102,9 @@ class Store:
         return replace(meta, snapshot=number)
 
     def write(self, meta: Meta, explorer: Explorer, before: Explorer | None = None) -> tuple[Meta, int]:
-        """Write the snapshot for which `turn` was called, and make it the valid one; returns the new Meta, and the
-        snapshot's size in bytes. before: an explorer as meta's chain has it, if writing the changes since will do. If
-        this fails, the earlier snapshot stays valid."""
+        """Write the snapshot for which `turn` was called, and make it the valid one; returns the new Meta and the
+        snapshot's size in bytes. before: an explorer in the state of the last snapshot, if only the changes since
+        then are to be written. If this fails, the earlier snapshot stays valid."""
         folder, number = self._session(meta.session), meta.snapshot
         path = folder / f"changes-{number}"
         files: tuple[int, ...] = ()
@@ -114,7 +114,7 @@ class Store:
             else:
                 path = folder / f"snapshot-{number}"
                 explorer.save(path)
-            _to_disk(path)  # before meta.json names it: the machine may die in between
+            _to_disk(path)  # before meta.json names it: the machine may crash in between
             written = replace(meta, chain=files or (number,), older=meta.older if files else (*meta.chain, 0)[0])
             _replace(folder / META, meta_bytes(written))
         except BaseException:
@@ -128,8 +128,9 @@ class Store:
         return written, _size(path)
 
     def log(self, session: str, done: Done) -> None:
-        """Add a line to a walk's log. It is handed to the system at once, so it outlives this process. Raises OSError
-        if that fails; the log then ends before this act, and takes no more lines until `turn` begins another."""
+        """Add a line to a walk's log. It is passed to the system at once, so it survives the end of this process.
+        Raises OSError if that fails; the log then ends before this act, and accepts no more lines until `turn`
+        begins another."""
         data = line_of(done)
         lines = self._logs.get(session)
         if lines is None:
@@ -142,14 +143,14 @@ class Store:
             raise
 
     def sync(self, session: str) -> None:
-        """Wait until what was logged is on the disk itself (fsync), so that it outlives a power cut."""
+        """Wait until the log is on the disk itself (fsync), so that it survives a power failure."""
         lines = self._logs.get(session)
         if lines:
             with contextlib.suppress(ValueError):  # closed meanwhile, by `turn`
                 os.fsync(lines.fileno())
 
     def meta(self, session: str) -> Meta:
-        """The Meta of a walk that is kept here. Raises StoreError where there is none that can be read."""
+        """The Meta of a stored walk. Raises StoreError if there is none that can be read."""
         folder = self._session(session)
         try:
             meta = read_meta(folder / META)
@@ -167,9 +168,9 @@ class Store:
     def restored(
         self, session: str, load: Callable[..., Explorer], *, say: Callable[[Explorer], None] = lambda _: None
     ) -> Generator[None, None, tuple[Meta, Explorer, int]]:
-        """Bring a walk back as it was after the last act in its logs; yields before each act that it does again.
-        Returns its Meta, its explorer, and the number of the new log. `say` is called with the explorer as soon as
-        there is one, so that the caller can close it if the generator is given up."""
+        """Load a walk as it was after the last act in its logs; yields before each act that it repeats. Returns its
+        Meta, its explorer, and the number of the new log. `say` is called with the explorer as soon as there is one,
+        so that the caller can close it if the generator is abandoned."""
         meta = self.meta(session)
         explorer, meta = self._loaded(meta, load)
         say(explorer)
@@ -188,12 +189,12 @@ class Store:
             if not is_whole:
                 log.error("%s is damaged: session %s is taken up as it stood before that act", path.name, session)
                 self._end_with(path, acts)
-        self.turn(meta, end)  # a new log: the last line of the old one may be torn
+        self.turn(meta, end)  # a new log, because the last line of the old one may be incomplete
         return meta, explorer, end
 
     def _loaded(self, meta: Meta, load: Callable[..., Explorer]) -> tuple[Explorer, Meta]:
-        """The explorer of the newest snapshot that can be read, and the Meta that goes with it. If none can be, raises
-        what the newest one raised."""
+        """The explorer of the newest snapshot that can be read, and the Meta that goes with it. If none can be read,
+        raises the error of the newest one."""
         folder = self._session(meta.session)
         first: Exception | None = None
         chains = [meta.files[:count] for count in range(len(meta.files), 0, -1)]
@@ -201,7 +202,7 @@ class Store:
             paths = [folder / f"snapshot-{files[0]}", *(folder / f"changes-{number}" for number in files[1:])]
             try:
                 explorer = load(*paths)
-            except Exception as error:  # whatever a world's loader raises at what a disk has made of a file
+            except Exception as error:  # any error of a world's loader on a damaged file
                 log.error("%s of session %s cannot be read: %s", paths[-1].name, meta.session, error)
                 first = first or error
                 continue
@@ -210,7 +211,7 @@ class Store:
         raise first
 
     def _end_with(self, path: Path, acts: list[Done]) -> None:
-        """Cut a log down to these acts and remove all later logs: acts after a lost one cannot be done again."""
+        """Shorten a log to these acts and remove all later logs: acts after a lost one cannot be repeated."""
         later = [other for other in path.parent.glob("log-*.jsonl") if _number(other) > _number(path)]
         _replace(path, b"".join(map(line_of, acts)))
         for other in later:
@@ -233,8 +234,8 @@ class Store:
                 lines.close()
 
     def save(self, owner: str, name: str, explorer: Explorer) -> None:
-        """Write a named save; an older one of the same owner and name is replaced once the new one is complete. Raises
-        NameRefusedError, FullError, OSError."""
+        """Write a named save; an older one of the same owner and name is replaced once the new one is complete.
+        Raises NameRefusedError, FullError, OSError."""
         _check_name(name)
         folder = self.folder / "saves" / owner[:32]
         folder.mkdir(exist_ok=True, mode=0o700)
@@ -251,16 +252,16 @@ class Store:
             with contextlib.suppress(OSError):
                 _remove(fresh)
             raise
-        if whole.is_dir():  # no rename replaces a folder
+        if whole.is_dir():  # a rename cannot replace a folder
             _remove(old)
             whole.rename(old)
         os.replace(fresh, whole)
         _remove(old)
 
     def find_save(self, owners: Iterable[str], name: str) -> Path:
-        """The newest save of that name by any of these owners. Raises StoreError where there is none."""
+        """The newest save of that name by any of these owners. Raises StoreError if there is none."""
         folders = [self.folder / "saves" / owner[:32] for owner in owners if name]
-        # the older one, where a server was killed just as it made way
+        # the older one, if a server was killed just as it was being replaced
         places = [[folder / name, folder / f".{name}.old"] for folder in folders]
         found = [path for path in (next((p for p in both if p.exists()), None) for both in places) if path]
         if not found:
@@ -294,7 +295,7 @@ def finished(steps: Iterator[None]):
 def _check_name(name: str) -> None:
     if not name:
         raise NameRefusedError("a save needs a name of letters, digits, '.', '_' or '-'")
-    if name.endswith(".") or name.split(".")[0].lower() in DEVICES:  # the folder may come to lie on another system
+    if name.endswith(".") or name.split(".")[0].lower() in DEVICES:  # the folder may be moved to another system
         raise NameRefusedError(f"no save can be called '{name}': some systems have no such files; choose another name")
 
 

@@ -1,4 +1,4 @@
-"""The strip of branches along the foot of the picture: a numbered thumbnail each, the walked one framed."""
+"""The strip of branches along the bottom of the picture: a numbered thumbnail for each, the current one framed."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 
 from .sdl import pygame
 
-SIDE, _LEAST = 62, 8  # pixels a side of a thumbnail, and below which there is no room for one
+SIDE, _LEAST = 62, 8  # thumbnail side in pixels, and the smallest one that is drawn
 _PAD, _GAP = 12, 6  # pixels to the edge of the picture, and between thumbnails
 _LETTERS = 18  # pixels, height
-# red, green, blue, and how opaque where that is less than 255
+# red, green, blue, and opacity if that is less than 255
 _HERE, _OTHER, _LABEL, _TEXT = (255, 214, 102), (255, 255, 255, 90), (12, 14, 18, 215), (232, 234, 237)
 
 
 def draw_branches(
     surface: pygame.Surface, area: pygame.Rect, frames: Sequence[np.ndarray], *, at: int, lift: int = 0
 ) -> None:
-    """Draw the frames (H, W, 3) uint8 of all branches, `at` being walked; `lift` leaves pixels free below."""
+    """Draw the frames (H, W, 3) uint8 of all branches; `at` is the current one; `lift` leaves pixels free below."""
     font = pygame.font.Font(None, _LETTERS)
     side = min(SIDE, (area.width - 2 * _PAD) // len(frames) - _GAP)
     if side < _LEAST:

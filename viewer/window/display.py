@@ -1,4 +1,4 @@
-"""Whether a window can be shown here, asked before one is opened: a display that is named may be out of reach.
+"""Whether a window can be shown, checked before one is opened: a display that is named may be unreachable.
 
 A terminal that outlived its SSH session, a container with a stale DISPLAY: SDL would then draw where nobody sees it.
 """
@@ -17,8 +17,7 @@ _X_PORT = 6000  # of display 0, over TCP
 
 
 def missing_display(env: Mapping[str, str] = os.environ, *, system: str = sys.platform) -> str | None:
-    """Why no window can be opened, or None where one can. Where SDL_VIDEODRIVER names a
-    driver nothing is asked."""
+    """Why no window can be opened, or None. If SDL_VIDEODRIVER names a driver, nothing is checked."""
     if system != "linux" or env.get("SDL_VIDEODRIVER"):
         return None
     named = {name: env[name] for name in ("WAYLAND_DISPLAY", "DISPLAY") if env.get(name)}
@@ -38,7 +37,7 @@ def _is_x_there(name: str) -> bool:
     """Whether somebody listens at an X display: `:1`, `unix:1.0`, `host:10.0`."""
     found = re.fullmatch(r"(?:\w+/)?(.*?):(\d{1,5})(?:\.\d+)?", name)
     if found is None:
-        return Path(name.rpartition(":")[0] or name).is_socket()  # a socket by its path
+        return Path(name.rpartition(":")[0] or name).is_socket()  # a socket given by its path
     host, number = found[1].strip("[]"), int(found[2])
     if host in ("", "unix"):
         path = f"/tmp/.X11-unix/X{number}"

@@ -1,6 +1,6 @@
 """Gamepads as keys: sticks, hats and buttons get names for the key table ("pad axis 1 -", "pad hat up", "pad 0").
 
-Driven by the event queue alone, like the window. A stick is a key that is down beyond half its way.
+Driven by the event queue only, like the window. A stick counts as a pressed key beyond half its range.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import contextlib
 
 from .sdl import pygame
 
-_DOWN, _UP = 0.5, 0.35  # share of a stick's way: two thresholds, so that a trembling thumb presses once
+_DOWN, _UP = 0.5, 0.35  # share of a stick's range: two thresholds, so that a trembling thumb presses once
 _HATS = (("pad hat left", "pad hat right"), ("pad hat down", "pad hat up"))
 
 
@@ -22,10 +22,10 @@ class Gamepads:
         self._down: set[str] = set()
 
     def changes(self, event: pygame.event.Event) -> list[tuple[str, bool]]:
-        """The keys that an event presses (True) or lets go (False)."""
+        """The keys that an event presses (True) or releases (False)."""
         if event.type == pygame.JOYDEVICEADDED:
             with contextlib.suppress(pygame.error):  # pulled out again before this event was read
-                pad = pygame.joystick.Joystick(event.device_index)  # its events come for as long as this is held
+                pad = pygame.joystick.Joystick(event.device_index)  # its events come while this object is held
                 self._pads[pad.get_instance_id()] = pad
         elif event.type == pygame.JOYDEVICEREMOVED:
             self._pads.pop(event.instance_id, None)

@@ -1,4 +1,5 @@
-"""What lies over and under the picture: status lines, notes, the text box, the help page. Draws; decides nothing."""
+"""What is drawn over and under the picture: status lines, notes, the text box, the help page. Draws; decides
+nothing."""
 
 from __future__ import annotations
 
@@ -10,13 +11,13 @@ from .sdl import pygame
 from .textbox import TextBox
 
 # in pixels
-STRIP_HEIGHT = 56  # of the two lines under the picture
+STRIP_HEIGHT = 56  # height of the two lines under the picture
 _PAD = 12  # between what is drawn and the edge of the picture
 _LINE = 18  # from one line of small letters to the next
 _ROUND = 8  # radius of a panel's corners
 _LARGE, _SMALL = 24, 20  # heights of letters
-_HELP_WIDTH, _HELP_LINE = 430, 23  # of the help page, where there is room
-# red, green, blue, and how opaque where that is less than 255
+_HELP_WIDTH, _HELP_LINE = 430, 23  # of the help page, if there is room
+# red, green, blue, and opacity if that is less than 255
 _STRIP, _PANEL, _EDGE = (20, 22, 27), (12, 14, 18, 215), (255, 255, 255, 40)
 _TEXT, _DIM, _WORDS, _WARNING, _RED = (232, 234, 237), (154, 160, 166), (124, 196, 255), (255, 183, 77), (255, 92, 92)
 HELP = {
@@ -49,11 +50,11 @@ HELP = {
 
 @dataclass(frozen=True)
 class Status:
-    """What the status lines tell. words: the last that were sent; queued: steps of typed commands still to do.
+    """The contents of the status lines. words: the last that were sent; queued: steps of typed commands still to do.
 
     key_to_frame_ms: p50 and p95 from a key event to its frame on screen, or None before the first. is_between: whether
-    what is on show is no frame but a view of memory on the way to one; key_to_view_ms: p50 from a key event to the
-    first such view.
+    the picture is not a frame but a view of memory between frames; key_to_view_ms: p50 from a key event to the first
+    such view.
     """
 
     words: str
@@ -78,7 +79,7 @@ class Hud:
         self._large, self._small = pygame.font.Font(None, _LARGE), pygame.font.Font(None, _SMALL)
 
     def draw_strip(self, surface: pygame.Surface, strip: pygame.Rect, status: Status) -> None:
-        """The two lines under the picture: the words sent and the speed; where the walker is and its state."""
+        """The two lines under the picture: the words sent and the speed; the walker's pose and state."""
         pygame.draw.rect(surface, _STRIP, strip)
         top, low = strip.top + 9, strip.top + 33
         right = self._write(surface, _speed(status), (strip.right - _PAD, top + 2), self._small, _TEXT, from_right=True)
@@ -114,7 +115,7 @@ class Hud:
         self._write(surface, hint, (at[0] + 10, at[1]), self._large, _DIM, until=panel.right - 12)
 
     def draw_help(self, surface: pygame.Surface, area: pygame.Rect, keys: Mapping[str, tuple[str, ...]]) -> None:
-        """The page that names every key, as `shown` has them."""
+        """The page that names every key, in the form of `shown`."""
         rows = [(_on_keyboard(keys[command]), told) for command, told in HELP.items()]
         rows = [(names, told) for names, told in rows if names] + [("Mouse", "click to look around")]
         step = min(_HELP_LINE, (area.height - 4 * _PAD) // (len(rows) + 1))
@@ -164,7 +165,8 @@ class Hud:
 
 
 def _drawable(text: str) -> str:
-    """A text with a mark for what fonts cannot draw: names of files may be any bytes, and sentences be pasted."""
+    """A text with a placeholder for what fonts cannot draw: file names may have any bytes, and sentences may be
+    pasted."""
     marks = (mark if mark.isprintable() else " " if mark.isspace() else "\N{REPLACEMENT CHARACTER}" for mark in text)
     return "".join(marks)
 
@@ -189,13 +191,13 @@ def _speed(status: Status) -> str:
 
 
 def _on_keyboard(keys: Sequence[str]) -> str:
-    """The names of a command's keys; the gamepad's are left out, for every gamepad has its own numbers."""
+    """The names of a command's keys; the gamepad's are left out, because every gamepad has its own numbers."""
     names = " or ".join(key for key in keys if not key.startswith("Pad "))
     return "1 to 9" if names == "1" else names
 
 
 def shown(key: str) -> str:
-    """A key's name as it stands on the keyboard."""
+    """A key's name as it is printed on the keyboard."""
     return "Enter" if key == "return" else key.title()
 
 

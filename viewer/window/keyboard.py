@@ -1,7 +1,7 @@
-"""Keys by their place: what a US keyboard has there names them, whatever letters are printed on this one.
+"""Keys by position: a key has the name that a US keyboard has there, whatever letter is printed on it.
 
-W A S D is a shape under the hand, which a French, Russian or Dvorak layout must not move or take away. Keys that a key
-file names are meant by what is printed on them. Knows pygame's events and no command.
+W A S D is a shape under the hand, which a French, Russian or Dvorak layout must not move or take apart. Keys that a key
+file names are meant as printed. Knows pygame's events and no command.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SCANCODES = {name: code for code, name in _PLACES.items()}
 
 
 class Keyboard:
-    """Names the keys of events. printed: the names that mean what is printed on a key, not its place."""
+    """Names the keys of events. printed: the names that mean what is printed on a key, not its position."""
 
     def __init__(self, printed: Set[str] = frozenset()):
         self._printed = printed
@@ -35,11 +35,11 @@ class Keyboard:
         return name
 
     def released(self, event: pygame.event.Event) -> str:
-        """The name that the key had when it went down, though the layout may have changed since."""
+        """The name that the key had when it went down, even if the layout has changed since."""
         return self._down.pop(getattr(event, "scancode", 0), None) or self._name(event)
 
     def unknown(self) -> list[str]:
-        """Those of the names in a key file that no key can have; pygame must have a window."""
+        """The names of a key file that no key can have; pygame must have a window."""
         return [name for name in sorted(self._printed) if not _is_a_name(name)]
 
     def label(self, name: str) -> str:
@@ -58,7 +58,7 @@ class Keyboard:
 
 
 def _is_a_name(name: str) -> bool:
-    """Whether some key may be called that: a letter of any alphabet, a name of SDL's, a part of a gamepad."""
+    """Whether some key may have that name: a letter of any alphabet, a name of SDL's, a part of a gamepad."""
     if len(name) == 1 or _PAD.fullmatch(name):
         return True
     try:
@@ -68,7 +68,7 @@ def _is_a_name(name: str) -> bool:
 
 
 def _label_of(scancode: int) -> str | None:
-    """What the present layout has at a place, by SDL's own word, or None where it cannot be asked."""
+    """What the current layout has at a position, as SDL says, or None if it cannot be asked."""
     sdl = _sdl()
     if sdl is None or not pygame.display.get_init():
         return None
@@ -78,7 +78,7 @@ def _label_of(scancode: int) -> str | None:
 
 @cache
 def _sdl() -> ctypes.CDLL | None:
-    """The SDL 2 that pygame has loaded; pygame does not pass this question on."""
+    """The SDL 2 that pygame has loaded; pygame does not offer this query."""
     home = Path(pygame.__file__).parent
     places = (*home.parent.glob("pygame*.libs/libSDL2-*"), *home.glob(".dylibs/libSDL2-*"), *home.glob("SDL2.dll"))
     if pygame.get_sdl_version()[0] != 2 or not places:

@@ -11,10 +11,10 @@ from .sdl import pygame
 SIDE = 132  # pixels
 _MARGIN = 16  # pixels between the path and the edge
 _ROUND = 8  # pixels, radius of the corners
-_START_DOT, _WALKER_DOT, _REACH = 3, 4, 26  # pixels: radii of the dots, and how far the walker's sight is drawn
-_LEAST_M = 4.0  # the map never shows less than this, or a first step would fill it
-_MOST_POINTS = 2000  # newest poses of a path
-# red, green, blue, and how opaque where that is less than 255
+_START_DOT, _WALKER_DOT, _REACH = 3, 4, 26  # pixels: radii of the dots, and length of the view cone
+_LEAST_M = 4.0  # the map never covers less than this, or a first step would fill it
+_MOST_POINTS = 2000  # newest poses of a path that are drawn
+# red, green, blue, and opacity if that is less than 255
 _BACK, _EDGE, _PATH, _START, _WALKER = (
     (12, 14, 18, 190),
     (255, 255, 255, 40),

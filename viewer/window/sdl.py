@@ -1,6 +1,7 @@
-"""pygame, imported quietly and found whole: pygame-ce or classic pygame, whichever is installed.
+"""pygame, imported quietly and checked: pygame-ce or classic pygame, whichever is installed.
 
-Only what both have is used here, and only the display and the fonts are started: sound would complain on many machines.
+Only what both have is used, and only the display and the fonts are started: sound would print warnings on many
+machines.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import io
 
 
 class NoPygame(ImportError):
-    """pygame is missing or broken; the message has the command that mends it."""
+    """pygame is missing or broken; the message has the command that fixes it."""
 
 
 try:
@@ -19,7 +20,7 @@ try:
 except ImportError as error:
     raise NoPygame(f"the window needs pygame ({error}): pip install pygame-ce") from error
 if not hasattr(pygame, "display"):
-    # what is left when one of the two distributions was uninstalled while both shared the folder
+    # the state after one of the two distributions was uninstalled while both shared the folder
     raise NoPygame("pygame is there but broken: pip uninstall -y pygame pygame-ce && pip install pygame-ce")
 
 __all__ = ["NoPygame", "pygame"]

@@ -25,7 +25,8 @@ class TextBox:
         self.text, self.error = (self.text + text)[:MAX_CHARACTERS], ""
 
     def press(self, key: str) -> str | None:
-        """Take a key by name; returns the sentence that Enter sends. Escape, and Enter on nothing, close the box."""
+        """Handle a key by name; returns the sentence that Enter sends. Escape, and Enter without text, close the
+        box."""
         if key in ("return", "enter", "keypad enter"):
             return self._send()
         if key in ("escape", "tab"):

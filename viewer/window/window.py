@@ -1,7 +1,7 @@
-"""The window: pygame events into what a player does, and the player's frame onto the screen.
+"""The window: turns pygame events into the player's actions, and draws the player's frames.
 
-Driven by the event queue alone, so that posted events are as good as a keyboard. Steps run on the player's thread and
-wake the window when they end, so a slow model or a lost connection never keeps it from answering.
+Driven by the event queue only, so that posted events work like a keyboard. Steps run on the player's thread and wake
+the window when they end, so a slow model or a lost connection never blocks it.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from .minimap import SIDE, draw_minimap
 from .sdl import pygame
 from .textbox import TextBox
 
-STEPS_PER_S = 10  # at most: a faster world is held back to this, or walking would be running
-_IDLE_S = 0.1  # how long the window sleeps where nothing happens
+STEPS_PER_S = 10  # at most: a faster world is slowed to this, or walking would be running
+_IDLE_S = 0.1  # how long the window sleeps while nothing happens
 _STEPPED = pygame.USEREVENT
 _NOTE_S = 4.0  # how long a note is shown
 _MOST_NOTES = 5  # at once
 _MAP_GAP = 12  # pixels between the map and the corner
-_BOX_HEIGHT = 60  # pixels that the text box takes of the picture's foot
+_BOX_HEIGHT = 60  # height of the text box in pixels
 _BACKGROUND = (10, 11, 14)  # red, green, blue
-LARGEST = 1280  # pixels a side of a window that opens
+LARGEST = 1280  # size in pixels of a window that opens
 
 
 class WindowError(ValueError):
@@ -42,8 +42,8 @@ class WindowError(ValueError):
 
 
 class Window:
-    """Shows a player's walk and lets a person steer it. Raises WindowError where no window can be opened, KeymapError
-    for keys that no keyboard has.
+    """Shows a player's walk and lets a person steer it. Raises WindowError if no window can be opened, KeymapError for
+    keys that no keyboard has.
 
     waits: whether `tick` waits for the step that it begins, which makes a walk by posted events repeatable.
     """
@@ -62,7 +62,7 @@ class Window:
         self._next_step_s = 0.0
         self._was_cut_off = False
         self._scaled: tuple[tuple, pygame.Surface] | None = None
-        self._view: np.ndarray | None = None  # on show instead of the frame, until the next one
+        self._view: np.ndarray | None = None  # shown instead of the frame, until the next one
         self._open_screen(scale)
         self._hud, self._pads, self._keyboard = Hud(), Gamepads(), Keyboard(player.held.keymap.printed)
         self._check_keys()
@@ -75,7 +75,7 @@ class Window:
             self.tick(self._next_event())
 
     def tick(self, first: Sequence[pygame.event.Event] = ()) -> None:
-        """See to all events, show the step that has ended, begin one if one is wanted and due, and draw what is new."""
+        """Handle all events, show the step that has ended, begin one if one is wanted and due, and draw what is new."""
         events = [*first, *pygame.event.get()]
         for event in events:
             self._handle(event)
@@ -84,11 +84,12 @@ class Window:
             has_stepped |= self._begin()
         if self.is_open and not has_stepped and self._show_between():
             return
-        if not has_stepped and (events or self._has_news()):  # a model on the same cores can use what drawing takes
+        # a model on the same cores can use the time that drawing would take
+        if not has_stepped and (events or self._has_news()):
             self._draw()
 
     def _next_event(self) -> list[pygame.event.Event]:
-        """Sleep until there is an event, the end of a step among them, or until the next step is due."""
+        """Sleep until there is an event, including the end of a step, or until the next step is due."""
         due_s = self._next_step_s - time.monotonic()
         idle_s = _IDLE_S if self.player.is_busy or due_s <= 0 else min(_IDLE_S, due_s)
         idle_s = min(idle_s, self.between.wait_s) if self.between.is_leading else idle_s
@@ -96,7 +97,7 @@ class Window:
         return [] if event.type == pygame.NOEVENT else [event]
 
     def close(self) -> None:
-        """Free the mouse and close the window; the player stays open."""
+        """Release the mouse and close the window; the player stays open."""
         self._hold_mouse(False)
         pygame.display.quit()
 
@@ -109,7 +110,7 @@ class Window:
 
     def _open_screen(self, scale: int) -> None:
         height, width = self.player.frame.pixels.shape[:2]
-        scale = max(1, min(scale, LARGEST // max(height, width)))  # large frames are large already
+        scale = max(1, min(scale, LARGEST // max(height, width)))  # large frames need no enlarging
         try:
             pygame.display.init()
             pygame.font.init()
@@ -118,7 +119,7 @@ class Window:
         except pygame.error as error:
             raise WindowError(f"no window can be opened ({error}); `roam play --headless` needs none") from error
         if pygame.display.get_driver() == "offscreen" and not os.environ.get("SDL_VIDEODRIVER"):
-            pygame.display.quit()  # SDL's last resort, which nobody sees
+            pygame.display.quit()  # SDL's invisible fallback driver
             raise WindowError("no window can be opened (no display lets us in); `roam play --headless` needs none")
         pygame.key.stop_text_input()
 
@@ -131,7 +132,7 @@ class Window:
             )
 
     def _begin(self) -> bool:
-        """Begin a step if one is wanted; says whether a frame was shown."""
+        """Begin a step if one is wanted; returns whether a frame was shown."""
         began, index = time.monotonic(), self.player.frame.index
         if not self.player.begin(_wake):
             return index != self.player.frame.index and self._show(began)  # rewound
@@ -149,12 +150,12 @@ class Window:
         self._view = None
         self._draw()
         self.player.key_to_frame.shown()
-        self.player.key_to_view.shown()  # of a press that no view came before
+        self.player.key_to_view.shown()  # of a press without a view before its frame
         self.player.settle()
         return True
 
     def _show_between(self) -> bool:
-        """Show a view on the way to the next frame, if one is due; back to the frame where nobody goes any more."""
+        """Show a view between frames, if one is due; back to the frame when nobody moves any more."""
         view = self.between.view(self.player, self._step_s)
         if view is None:
             if self._view is not None and not self.between.is_leading:
@@ -281,7 +282,7 @@ class Window:
         self._note(f"saved {write_whole(path, picture.getvalue())}")
 
     def _try(self, act: Callable[[], object]) -> None:
-        # what a walker can mend is told, and so is what a world elsewhere did not do; the walk goes on where it was
+        # the walker is told what can be fixed, and what a remote world did not do; the walk stays where it was
         try:
             act()
         except (ValueError, OSError) as error:  # a lost connection is an OSError too
@@ -299,7 +300,7 @@ class Window:
         return next(iter(self._keys()[command]), "nothing")
 
     def _keys(self) -> dict[str, tuple[str, ...]]:
-        """Every command's keys, by what is printed on them."""
+        """Every command's keys, as they are printed."""
         named = self.player.held.keymap.keys.items()
         return {command: tuple(shown(self._keyboard.label(key)) for key in keys) for command, keys in named}
 
@@ -325,7 +326,7 @@ class Window:
         pygame.display.flip()
 
     def _draw_frame(self, area: pygame.Rect) -> None:
-        """Draw the frame in the middle of `area`, enlarged by a whole factor where it fits."""
+        """Draw the frame in the middle of `area`, enlarged by an integer factor if it fits."""
         pixels = self.player.frame.pixels if self._view is None else self._view
         height, width = pixels.shape[:2]
         factor = min(area.width / width, area.height / height)
@@ -344,7 +345,7 @@ class Window:
 
     @property
     def status(self) -> Status:
-        """What the strip below the frame tells."""
+        """The contents of the strip below the frame."""
         player = self.player
         p50, p95 = map(player.key_to_frame.percentile_ms, (50, 95))
         return Status(
@@ -365,6 +366,6 @@ class Window:
 
 
 def _wake() -> None:
-    """Wake the window, from the thread that stepped; one that is closed meanwhile sleeps on."""
+    """Wake the window, from the thread that stepped; does nothing if the window was closed meanwhile."""
     with contextlib.suppress(pygame.error):
         pygame.event.post(pygame.event.Event(_STEPPED))

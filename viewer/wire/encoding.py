@@ -1,4 +1,4 @@
-"""How a frame looks on the wire: pixels raw or JPEG, depth in metres or millimetres, tokens; there and back.
+"""The form of a frame in messages: pixels raw or JPEG, depth in metres or millimetres, tokens; encoding and decoding.
 
 Also opens the first images that clients send. Knows no socket and no session.
 """
@@ -66,7 +66,7 @@ def encode(frame: Frame, look: Look) -> Encoded:
 
 
 def decode(head: FrameHead, payload: bytes | memoryview) -> Frame:
-    """The frame that was encoded; pixels are a view of a raw payload. Raises ProtocolError where the sizes disagree."""
+    """The frame that was encoded; pixels are a view of a raw payload. Raises ProtocolError if the sizes disagree."""
     if len(payload) != head.pixel_bytes + head.depth_bytes + head.token_bytes:
         raise ProtocolError("malformed", f"a frame of {len(payload)} bytes; its header speaks of another size")
     payload = memoryview(payload)
@@ -81,7 +81,7 @@ def decode(head: FrameHead, payload: bytes | memoryview) -> Frame:
 
 
 def encode_sight(sight: Sight, wanted: LookMessage) -> Encoded:
-    """The payload, pixels then depth then mask, of a sight; the mask is bits, 1 for unknown, rows of whole bytes whose
+    """The payload of a sight: pixels, depth, mask. The mask is bits, 1 for unknown, rows of whole bytes whose
     highest bit is the leftmost pixel."""
     began, gaze = time.perf_counter(), sight.gaze
     mask = _bytes(np.packbits(sight.unknown, axis=1)) if wanted.mask else b""
@@ -106,7 +106,8 @@ def encode_sight(sight: Sight, wanted: LookMessage) -> Encoded:
 
 
 def decode_sight(head: SightHead, payload: bytes | memoryview) -> Sight:
-    """The sight that was encoded with depth and mask. Raises ProtocolError where the sizes disagree, or parts lack."""
+    """The sight that was encoded with depth and mask. Raises ProtocolError if the sizes disagree, or parts are
+    missing."""
     payload, depth_end = memoryview(payload), head.pixel_bytes + head.depth_bytes
     if len(payload) != depth_end + head.mask_bytes:
         raise ProtocolError("malformed", f"a sight of {len(payload)} bytes; its header speaks of another size")
@@ -140,7 +141,7 @@ def encode_pieces(pieces: Sequence[Piece], *, kind: str, axes: str) -> Encoded:
 
 
 def decode_pieces(head: PiecesHead, payload: bytes | memoryview) -> list[Piece]:
-    """The pieces that were encoded, in axes with +Z up. Raises ProtocolError where the sizes disagree."""
+    """The pieces that were encoded, in axes with +Z up. Raises ProtocolError if the sizes disagree."""
     sizes = list(zip(head.numbers, head.points, head.triangles, strict=False))
     is_whole = len(head.numbers) == len(head.points) == len(head.triangles)
     if not is_whole or sum(16 * points + 12 * triangles for _, points, triangles in sizes) != len(payload):
@@ -158,9 +159,9 @@ def decode_pieces(head: PiecesHead, payload: bytes | memoryview) -> list[Piece]:
 
 
 def read_image(payload: bytes | memoryview) -> np.ndarray:
-    """A client's JPEG, PNG or WebP as (H, W, 3) uint8, upright; its size is checked before it is decoded. One larger
-    than our own clients send is made as small as theirs before Python sees its pixels, which no other thread can run
-    beside."""
+    """A client's JPEG, PNG or WebP as (H, W, 3) uint8, upright; its size is checked before it is decoded. If it is
+    larger than our own clients send, the decoder makes it smaller before Python handles its pixels, because during
+    that no other Python thread can run."""
     try:
         return read_picture(payload, formats=SENT_FORMATS, max_side=MAX_SIDE, within=SENT_SIDE)
     except PictureError as error:
@@ -209,7 +210,7 @@ def _read_pixels(encoding: str, shape: tuple[int, int], payload: memoryview) -> 
 
 
 def _read_jpeg(payload: memoryview) -> np.ndarray | None:
-    """A JPEG's pixels, None for what is none; by whichever reader of pictures there is."""
+    """A JPEG's pixels, or None if it is not one; with whichever picture library is installed."""
     try:
         import cv2
     except ImportError:  # a client that has no more than it needs
@@ -231,7 +232,7 @@ def _read_jpeg_by_pillow(payload: memoryview) -> np.ndarray | None:
 
 
 def read_depth(head: FrameHead | Record, payload: memoryview) -> np.ndarray | None:
-    """The depth that lies in so many bytes, (H, W) float32 metres, infinite where there is none; None without any."""
+    """The depth in these bytes, (H, W) float32 metres, infinite where there is none; None if there are no bytes."""
     return _read_depth(head.depth, (head.height, head.width), payload)
 
 

@@ -1,7 +1,7 @@
-"""The kinds of value that a message's header may hold, each with its limits: what protocol.py is made of.
+"""The types of values that a message's header may hold, each with its limits: the building blocks of protocol.py.
 
-A kind is a dataclass field whose check turns an unpacked value into a good one or raises FieldError; its `range` says
-in words what the check takes, for the page that documents the protocol. Knows no message.
+A type is a dataclass field whose check turns an unpacked value into a valid one or raises FieldError. Its `range` says
+in words what the check accepts, for the page that documents the protocol. Knows no message.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import MISSING, field
 from typing import Any
 
 MAX_WHOLE = 2**63 - 1
-MAX_REAL = 1e15  # of a number that says no range of its own: clocks, times, counts
+MAX_REAL = 1e15  # of a number without a range of its own: clocks, times, counts
 HEX = re.compile(r"[0-9a-f]*\Z")
 NAME = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9_.-]*)?\Z")
 
 
 class FieldError(ValueError):
-    """A value outside its kind; the message says what came and what was wanted."""
+    """A value of the wrong type or range; the message says what came and what was wanted."""
 
 
 def whole(low: int = 0, high: int = MAX_WHOLE, *, default: Any = MISSING) -> Any:
@@ -74,7 +74,8 @@ def choice(*known: str, default: Any = MISSING) -> Any:
 
 
 def numbers(*lengths: int, most: tuple[float, ...] | float = MAX_REAL, default: Any = MISSING) -> Any:
-    """A list of numbers of one of these lengths, each from -most to most; `most` may say it for each place."""
+    """A list of numbers of one of these lengths, each from -most to most; `most` may be a list with one limit per
+    place."""
     bounds = most if isinstance(most, tuple) else (most,) * max(lengths)
 
     def check(value):

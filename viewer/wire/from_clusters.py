@@ -1,4 +1,4 @@
-"""What only a cluster says to its clients: that they wait for a place, and that a walk goes on elsewhere."""
+"""The messages that only a cluster sends to its clients: that they wait for a place, and that a walk has moved."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .message import Message, Request, session_id
 
 @dataclass(frozen=True, kw_only=True)
 class Queued(Request):
-    """Every place is taken: this `open` waits as number `place` of a queue, for about wait_s more. Said again whenever
-    that changes; `opened`, or an `error`, ends it. From version 3 on."""
+    """Every place is taken: this `open` waits as number `place` of a queue, for about wait_s more. Sent again
+    whenever that changes; `opened`, or an `error`, ends it. From version 3 on."""
 
     TYPE: ClassVar[str] = "queued"
     SINCE: ClassVar[int] = 3
@@ -22,9 +22,9 @@ class Queued(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class Resumed(Message):
-    """A walk goes on elsewhere, from that frame, because whatever held it has ended. Nothing need be done: typed words
-    that were lost are done again, what is held is held. moved: it was moved on purpose, and nothing was lost. From
-    version 3 on."""
+    """A walk continues on another worker, from that frame, because its worker has ended. The client need do nothing:
+    typed words that were lost are done again, held keys stay held. moved: it was moved on purpose, and nothing was
+    lost. From version 3 on."""
 
     TYPE: ClassVar[str] = "resumed"
     SINCE: ClassVar[int] = 3

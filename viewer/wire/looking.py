@@ -1,5 +1,5 @@
-"""The messages of looks, new in protocol 2: a walk seen from anywhere, and the surfaces that are remembered of it; and,
-new in protocol 3, the one that has dreamt from there what nobody has seen."""
+"""The messages of looks, new in protocol 2: views from any pose, and remembered surfaces. New in protocol 3:
+`dream`, which makes the model dream what is unknown from a pose."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .message import MAX_PAYLOAD, MAX_PIECES, MAX_POINTS, Message, Request, sess
 
 @dataclass(frozen=True, kw_only=True)
 class Look(Request):
-    """See a walk that one drives or watches from anywhere, by what is remembered of it: no step, no credit, and nothing
-    changes. Answered by `sight`, beside the steps.
+    """View a walk that one drives or watches from any pose, as far as it is remembered. It takes no step and no credit,
+    and changes nothing. Answered by `sight`; steps go on meanwhile.
 
-    pose: x, y, z metres, then w, x, y, z, or empty for where the walker stands; ipd_m: between two eyes, 0 for one;
-    fov_deg: across, 0 for that of the frames; width, height: of an eye's picture, 0 for a frame's. mask: whether to
-    send what is unknown.
+    pose: x, y, z metres, then w, x, y, z, or empty for the walker's pose; ipd_m: distance between two eyes, 0 for one
+    eye; fov_deg: across, 0 for that of the frames; width, height: of one eye's picture, 0 for a frame's. mask: whether
+    to send what is unknown.
     """
 
     TYPE: ClassVar[str] = "look"
@@ -38,12 +38,12 @@ class Look(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class Surfaces(Request):
-    """The surfaces that are remembered of a walk, but for the pieces that the client has: `known`, by their numbers.
+    """The surfaces that are remembered of a walk, except the pieces that the client has: `known`, by their numbers.
     Answered by `pieces`; while its `left` is not 0, ask again.
 
-    kind: whether triangles come with the points. axes: right-handed with +Z up, as poses are, or with +Y up, as glTF,
-    Godot, three.js and OpenXR have them: the world's x, z, -y. stride: of how many of a view's pixels across, and down,
-    one is taken. most: points that an answer holds at most, unless its only piece has more.
+    kind: whether triangles come with the points. axes: right-handed with +Z up, like poses, or with +Y up, like glTF,
+    Godot, three.js and OpenXR: the world's x, z, -y. stride: one of so many of a view's pixels across, and down, is
+    used. most: points that an answer holds at most, unless its only piece has more.
     """
 
     TYPE: ClassVar[str] = "surfaces"
@@ -58,10 +58,10 @@ class Surfaces(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class Dream(Message):
-    """Have the model dream what nobody has seen from a pose. An act like typed words, done once and in their order: it
-    has a receipt, takes a credit and becomes a frame, in which the walker stands where it stood and sees what it saw.
+    """Make the model dream what nobody has seen from a pose. An act like typed words, done once and in order with them:
+    it has a receipt, uses a credit and becomes a frame, in which the walker has not moved and sees what it saw before.
 
-    pose: x, y, z metres, then w, x, y, z; seq counts on with those of acts. clock: the client's, echoed.
+    pose: x, y, z metres, then w, x, y, z; seq continues that of acts. clock: the client's, echoed.
     """
 
     TYPE: ClassVar[str] = "dream"
@@ -75,11 +75,11 @@ class Dream(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class SightHead(Request):
-    """What a look shows; its payload is the pixels, then the depth, then the mask, of the byte counts given. Where
-    there are two eyes their pictures lie side by side, the left one first, in pixels, depth and mask alike.
+    """The answer to a look. Its payload is the pixels, then the depth, then the mask; their byte counts are given. With
+    two eyes their pictures are side by side, the left one first, in pixels, depth and mask.
 
-    index: of the newest frame that it knows. width, height: of one eye's picture. unknown: the share of it that nothing
-    is remembered of. pose, ipd_m, fov_deg: what was looked from. look_ms: of drawing, encode_ms: of encoding.
+    index: of the newest frame that it knows. width, height: of one eye's picture. unknown: the share of it that is not
+    remembered. pose, ipd_m, fov_deg: of the look. look_ms: of drawing; encode_ms: of encoding.
     """
 
     TYPE: ClassVar[str] = "sight"
@@ -105,10 +105,10 @@ class SightHead(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class PiecesHead(Request):
-    """Pieces of surface that the client does not have, the newest first, and which of those it has are gone. A piece
+    """Pieces of surface that the client does not have, the newest first, and which of its pieces are gone. A piece
     never changes. The payload is, for each piece in turn: its points, three little-endian 32-bit floats each; their
-    colours, red, green, blue, 255; its triangles, three little-endian 32-bit numbers of its points each, those of a
-    side that was seen against the clock. index: of the newest frame that is in it. left: pieces that are to come."""
+    colours, red, green, blue, 255; its triangles, three little-endian 32-bit point numbers each, counter-clockwise
+    on the side that was seen. index: of the newest frame that is in it. left: pieces that are still to come."""
 
     TYPE: ClassVar[str] = "pieces"
     SINCE: ClassVar[int] = 2

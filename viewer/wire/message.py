@@ -1,4 +1,5 @@
-"""What every message of protocol 3 is, the limits that all keep to, and the error that one which breaks them raises."""
+"""The base class of every message of protocol 3, the limits that all obey, and the error for a message that breaks
+them."""
 
 from __future__ import annotations
 
@@ -7,18 +8,19 @@ from typing import ClassVar
 
 from .fields import HEX, FieldError, choice, flag, text, whole
 
-VERSIONS = (3, 2, 1)  # that are spoken here, best first; 2 adds looks, 3 dreams from anywhere and what clusters tell
+# the versions that are spoken here, best first; 2 adds looks, 3 dreams from any pose and the messages of clusters
+VERSIONS = (3, 2, 1)
 MAX_HEADER = 64 * 1024
 MAX_PAYLOAD = 64 * 1024 * 1024  # a frame, server to client
 MAX_IMAGE = 8 * 1024 * 1024  # a first image, client to server
-MAX_PART = 12 * 1024 * 1024  # what a server reads at all, to say that it is too much
+MAX_PART = 12 * 1024 * 1024  # what a server reads at all, so that it can answer that it is too large
 MAX_SIDE = 4096
 MAX_CREDITS = 16
 MAX_STEP_M = 30.0  # of one step, forward and to the right
 MAX_TURN_DEG = 360.0  # of one step, left and up
 MAX_PIECES = 512  # of a walk: more than any memory holds
-MAX_POINTS = 262144  # of pieces in one answer, past the first piece
-MAX_PLACE_M = 1e9  # how far from its world's origin a walk may come
+MAX_POINTS = 262144  # of pieces in one answer, except that one piece is always sent
+MAX_PLACE_M = 1e9  # how far from its world's origin a walk may go
 
 ERROR_CODES = (
     "malformed",
@@ -42,7 +44,7 @@ ERROR_CODES = (
 
 
 class ProtocolError(ValueError):
-    """A message that cannot be used: `code` is one of ERROR_CODES, `seq` that of the message where it could be read."""
+    """A message that cannot be used. code: one of ERROR_CODES; seq: that of the message, if it could be read."""
 
     def __init__(self, code: str, message: str, *, seq: int = 0):
         super().__init__(message)
@@ -51,10 +53,10 @@ class ProtocolError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """What every message is. TYPE names it on the wire; MAX_PAYLOAD is how many raw bytes may follow its header.
-    SINCE is the version that it came with, which goes into its header as "v".
+    """The base of every message. TYPE names it in the header; MAX_PAYLOAD is how many raw bytes may follow its header.
+    SINCE is the version that introduced it, which goes into its header as "v".
 
-    Making one checks every field and raises FieldError, so that neither side can send what the other would refuse.
+    The constructor checks every field and raises FieldError, so neither side can send what the other would refuse.
     """
 
     TYPE: ClassVar[str] = ""
@@ -71,14 +73,14 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class Request(Message):
-    """A message that is answered: the answer, or the error, has the same seq. Clients count seq up from 1."""
+    """A message that is answered; the answer, or the error, has the same seq. Clients count seq up from 1."""
 
     seq: int = whole()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Viewing(Request):
-    """A request that ends in frames: how they are to look on the wire, and how many may come at first."""
+    """A request that leads to frames: their form, and how many may be sent at first."""
 
     encoding: str = choice("raw", "jpeg", default="raw")
     quality: int = whole(1, 100, default=85)

@@ -1,6 +1,6 @@
-"""Protocol 3: what travels between viewer and server, one frozen dataclass a message; docs/protocol.md has the prose.
+"""Protocol 3: the messages between viewer and server, one frozen dataclass each; docs/protocol.md explains them.
 
-A message is [msgpack header] or [msgpack header][raw payload]. Limits are enforced before anything is unpacked, unknown
+A message is [msgpack header] or [msgpack header][raw payload]. Limits are checked before anything is unpacked, unknown
 keys are ignored, nothing is unpickled. Knows no socket, no session and no world.
 """
 
@@ -16,7 +16,7 @@ from ...world.action import MAX_TEXT
 from .fields import HEX, MAX_WHOLE, NAME, FieldError, choice, flag, numbers, real, text, texts, whole, wholes
 from .from_clusters import Queued, Resumed
 from .looking import Dream, Look, PiecesHead, SightHead, Surfaces
-from .message import ERROR_CODES as ERROR_CODES  # whoever speaks the protocol finds these here
+from .message import ERROR_CODES as ERROR_CODES  # re-exported for everybody who uses the protocol
 from .message import (
     MAX_CREDITS,
     MAX_HEADER,
@@ -63,8 +63,8 @@ class Open(Viewing):
 
 @dataclass(frozen=True, kw_only=True)
 class Load(Viewing):
-    """Begin a walk where a saved one stood. The save itself stays as it is. token: that of the walk that was saved, or
-    "" for any of those that this connection has opened or resumed."""
+    """Begin a walk from a save. The save itself does not change. token: that of the walk that was saved, or "" for
+    any walk that this connection has opened or resumed."""
 
     TYPE: ClassVar[str] = "load"
     name: str = text(64, pattern=NAME)
@@ -73,7 +73,8 @@ class Load(Viewing):
 
 @dataclass(frozen=True, kw_only=True)
 class Resume(Viewing):
-    """Take up one's own walk on a new connection. Whoever holds the token drives; the connection before loses it."""
+    """Resume one's own walk on a new connection. Whoever has the token drives; the previous connection loses the
+    walk."""
 
     TYPE: ClassVar[str] = "resume"
     token: str = text(64, pattern=HEX)
@@ -81,7 +82,7 @@ class Resume(Viewing):
 
 @dataclass(frozen=True, kw_only=True)
 class Watch(Viewing):
-    """See somebody's walk without driving it."""
+    """Watch somebody's walk without driving it."""
 
     TYPE: ClassVar[str] = "watch"
     session: str = session_id()
@@ -89,11 +90,11 @@ class Watch(Viewing):
 
 @dataclass(frozen=True, kw_only=True)
 class Act(Message):
-    """hold: what the held keys say, until the next hold; "" for none. once: typed words, queued, one step each.
+    """hold: what the held keys mean, until the next hold; "" for none. once: typed words, queued, one step each.
 
     motion: forward, right (metres), yaw left, pitch up (degrees), or empty: then the server reads it from the text, and
-    refuses what it cannot read unless the walk's model reads words of its own.
-    seq counts up; a once whose seq was seen before is receipted again, not done again. clock: the client's, echoed.
+    refuses what it cannot read unless the walk's model reads words of its own. seq counts up; a once whose seq was seen
+    before gets its receipt again and is not done again. clock: the client's, echoed.
     """
 
     TYPE: ClassVar[str] = "act"
@@ -124,7 +125,7 @@ class Fork(Viewing):
 
 @dataclass(frozen=True, kw_only=True)
 class Rewind(Request):
-    """Undo this many steps; the frame then on show is sent when credit allows."""
+    """Undo this many steps; the current frame after that is sent when credit allows."""
 
     TYPE: ClassVar[str] = "rewind"
     session: str = session_id()
@@ -133,7 +134,7 @@ class Rewind(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class Save(Request):
-    """Write the walk under a name of one's own choice, on the server; it belongs to whoever holds the walk's token."""
+    """Write the walk under a name of the client's choice, on the server; it belongs to whoever has the walk's token."""
 
     TYPE: ClassVar[str] = "save"
     session: str = session_id()
@@ -150,7 +151,7 @@ class Close(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class Ping(Message):
-    """I am here. A client that is silent for the `patience_s` of `welcome` is taken for gone."""
+    """A sign of life. A client that is silent for the `patience_s` of `welcome` counts as gone."""
 
     TYPE: ClassVar[str] = "ping"
     clock: float = real(default=0.0)
@@ -158,18 +159,18 @@ class Ping(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Stats(Request):
-    """How is the server?"""
+    """Ask for the server's counters."""
 
     TYPE: ClassVar[str] = "stats"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record(Request):
-    """A frame that a game sends of itself, to be learnt from; its payload is the picture, then the depth.
+    """A frame that a game sends of itself, for models to learn from; its payload is the picture, then the depth.
 
-    game: its folder's name; world: the level, which belongs to one split; rollout: a number of one's own, frames of one
-    follow each other; last: it ends with this one. text, motion: what led here from the frame before. fov_deg: how wide
-    the picture sees; pose as a frame's has it, or empty. jpeg: a JPEG, PNG or WebP file.
+    game: its folder's name; world: the level, which belongs to one split; rollout: a number of the sender's choice,
+    whose frames follow each other; last: this frame ends it. text, motion: what led here from the previous frame.
+    fov_deg: the picture's angle across; pose: as a frame's, or empty. jpeg: a JPEG, PNG or WebP file.
     """
 
     TYPE: ClassVar[str] = "record"
@@ -190,13 +191,13 @@ class Record(Request):
     motion: tuple[float, ...] = numbers(0, 4, most=(MAX_STEP_M, MAX_STEP_M, MAX_TURN_DEG, MAX_TURN_DEG), default=())
 
 
-# Server to client; goodbye is said by both.
+# Server to client; goodbye is sent by both.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Welcome(Message):
-    """The answer to hello: the version that both speak from here on, what can be opened, and the limits. fov_deg: how
-    far across the frames of every world here see, by which depth becomes points; 0 where that is not known. records:
+    """The answer to hello: the version that both speak from here on, what can be opened, and the limits. fov_deg:
+    the angle across of the frames of every world here, which turns depth into points; 0 if it is not known. records:
     games may send frames of themselves."""
 
     TYPE: ClassVar[str] = "welcome"
@@ -214,7 +215,7 @@ class Welcome(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Opened(Request):
-    """A walk stands ready. token: the secret that resumes it, empty for spectators. last: the last once's seq."""
+    """A walk is ready. token: the secret that resumes it, empty for spectators. last: the seq of the last once."""
 
     TYPE: ClassVar[str] = "opened"
     session: str = session_id()
@@ -225,7 +226,7 @@ class Opened(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt(Message):
-    """What became of an act: applied in that frame, superseded by a later hold, or refused for the reason given."""
+    """The result of an act: applied in that frame, superseded by a later hold, or refused for the reason given."""
 
     TYPE: ClassVar[str] = "receipt"
     session: str = session_id()
@@ -237,11 +238,12 @@ class Receipt(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class FrameHead(Message):
-    """A frame; its payload is the pixels, then the depth, then the tokens, of the byte counts given.
+    """A frame; its payload is the pixels, then the depth, then the tokens; their byte counts are given.
 
     action, seq, clock: the act that led here, its number and its clock. skipped: frames that this viewer did not get
-    since its last. pose: x, y, z metres, then w, x, y, z, or empty. digest: Frame.digest of the frame before encoding.
-    Times: queue_ms from the act's arrival to its step, step_ms of the world, encode_ms; warp to commit are its parts.
+    since its last one. pose: x, y, z metres, then w, x, y, z, or empty. digest: Frame.digest of the frame before
+    encoding. Times: queue_ms from the act's arrival to its step, step_ms of the world, encode_ms; warp to commit are
+    parts of step_ms.
     """
 
     TYPE: ClassVar[str] = "frame"
@@ -273,7 +275,7 @@ class FrameHead(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Done(Request):
-    """A rewind, save or close has happened; index is that of the frame then on show."""
+    """A rewind, save or close is done; index: of the current frame after it."""
 
     TYPE: ClassVar[str] = "done"
     session: str = session_id()
@@ -282,8 +284,8 @@ class Done(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded(Request):
-    """A frame is in its place. walks: whole pieces of the game in files by now; left: frames of a rollout that has
-    ended, too few for another."""
+    """A frame is stored. walks: whole files of the game so far; left: frames of a rollout that has ended, too few
+    for another file."""
 
     TYPE: ClassVar[str] = "recorded"
     walks: int = whole(default=0)
@@ -300,7 +302,8 @@ class Pong(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics(Request):
-    """Counts since the server began, and now: sessions awake and parked, clients; step_ms over the last 512 steps."""
+    """Counters since the server began, and current numbers: sessions in memory and parked, clients; step_ms over the
+    last 512 steps."""
 
     TYPE: ClassVar[str] = "statistics"
     uptime_s: float = real(low=0, default=0.0)
@@ -317,7 +320,7 @@ class Statistics(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class Error(Message):
-    """A refusal; seq is that of the refused message, or 0 where it could not be read. The connection lives on."""
+    """A refusal; seq is that of the refused message, or 0 if it could not be read. The connection stays open."""
 
     TYPE: ClassVar[str] = "error"
     seq: int = whole(default=0)
@@ -328,7 +331,8 @@ class Error(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Goodbye(Message):
-    """From a server: it closes; every walk is saved and can be resumed when it is back. From a client: it hangs up."""
+    """From a server: it closes; every walk is saved and can be resumed when it is back. From a client: it
+    disconnects."""
 
     TYPE: ClassVar[str] = "goodbye"
     reason: str = text(200, default="")
@@ -378,7 +382,7 @@ MESSAGES = CLIENT_MESSAGES | SERVER_MESSAGES
 
 
 def pack(message: Message, payload: bytes | memoryview = b"") -> list[bytes | memoryview]:
-    """The parts to send: [header], or [header, payload] where there is a payload."""
+    """The parts to send: [header], or [header, payload] if there is a payload."""
     header = {"v": message.SINCE, "type": message.TYPE}
     header.update((f.name, getattr(message, f.name)) for f in fields(message))
     packed = msgpack.packb(header, use_bin_type=True)
@@ -406,7 +410,7 @@ def unpack(parts: Sequence, known: Mapping[str, type[Message]]) -> tuple[Message
 
 
 def chosen_version(hello: Hello) -> int:
-    """The best version that both speak. Raises ProtocolError where there is none."""
+    """The best version that both sides speak. Raises ProtocolError if there is none."""
     spoken = [version for version in VERSIONS if version in hello.versions]
     if not spoken:
         ours = " and ".join(map(str, VERSIONS))

@@ -1,7 +1,7 @@
-"""Who may connect: CURVE key pairs, the list of keys let in, and which addresses may be bound without them.
+"""Who may connect: CURVE key pairs, the list of admitted keys, and which addresses may be bound without keys.
 
 A key folder holds server.key_secret (and server.key, which clients need), own key pairs as NAME.key_secret, and
-allowed/NAME.key for every client let in. Knows no message.
+allowed/NAME.key for every admitted client. Knows no message.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KEY = re.compile(r"[0-9A-Za-z.:+=^!/*?&<>()\[\]{}@%$#-]{40}\Z")  # the letters o
 
 
 class SecurityError(ValueError):
-    """An address or a key that will not do; the message says what will."""
+    """An address or a key that cannot be used; the message says what can."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def read_key(folder: str | Path, name: str) -> KeyPair:
 
 
 def list_keys(folder: str | Path) -> dict[str, str]:
-    """The clients let in: name to public key. Raises SecurityError for a file of the list that holds none."""
+    """The admitted clients: name to public key. Raises SecurityError for a file of the list that holds no key."""
     return {path.stem: _public_of(path) for path in sorted((Path(folder) / "allowed").glob("*.key"))}
 
 
@@ -89,7 +89,7 @@ def _held(path: Path) -> tuple[str, str]:
 
 
 def add_key(folder: str | Path, name: str, public: str) -> None:
-    """Let a client in by its public key; a server reads the list when it starts."""
+    """Admit a client by its public key; a server reads the list when it starts."""
     if not KEY.match(public):
         raise SecurityError(f"'{public[:50]}' is no public key; wanted the 40 characters that `roam keys make` printed")
     allowed = _ready(folder, name) / "allowed"
@@ -99,7 +99,7 @@ def add_key(folder: str | Path, name: str, public: str) -> None:
 
 
 def check_bind(address: str, *, has_keys: bool, is_open: bool = False) -> None:
-    """Refuse an address that others can reach unless clients need keys, or its openness is meant (is_open)."""
+    """Refuse an address that others can reach, unless clients need keys or it is meant to be open to all (is_open)."""
     check_address(address)
     if has_keys or is_open or is_local(address):
         return
@@ -110,10 +110,10 @@ def check_bind(address: str, *, has_keys: bool, is_open: bool = False) -> None:
 
 
 def check_address(address: str) -> None:
-    """Raise SecurityError for what cannot be the address of a server."""
+    """Raise SecurityError if it cannot be the address of a server."""
     try:
         parts = urlsplit(address)
-    except ValueError as error:  # half a bracket, letters that no name has
+    except ValueError as error:  # half a bracket, impossible letters
         raise SecurityError(_no_address(address)) from error
     if parts.scheme == "ipc" and address.removeprefix("ipc://"):
         if len(address.removeprefix("ipc://").encode()) > MAX_IPC:
@@ -121,7 +121,7 @@ def check_address(address: str) -> None:
         return
     try:
         is_tcp = parts.scheme == "tcp" and bool(parts.hostname) and parts.port is not None
-    except ValueError:  # a port that is no number, or none that there is
+    except ValueError:  # a port that is not a number, or does not exist
         is_tcp = False
     if not is_tcp or parts.path or parts.query:
         raise SecurityError(_no_address(address))
@@ -132,7 +132,7 @@ def _no_address(address: str) -> str:
 
 
 def reachable(address: str) -> str:
-    """Where a client on this machine finds a server that was bound to that address."""
+    """The address at which a client on this machine reaches a server that was bound to that one."""
     everywhere = {"tcp://0.0.0.0:": "tcp://127.0.0.1:", "tcp://*:": "tcp://127.0.0.1:", "tcp://[::]:": "tcp://[::1]:"}
     for bound, here in everywhere.items():
         if address.startswith(bound):
@@ -141,7 +141,7 @@ def reachable(address: str) -> str:
 
 
 def is_local(address: str) -> bool:
-    """Whether only this machine can reach the address; False for what is none."""
+    """Whether only this machine can reach the address; False if it is not an address."""
     try:
         parts = urlsplit(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Where a worn head is in a world, and how the walker is sent after it. Knows no headset and no session.
+"""Where a headset is in a world, and how the walker follows it. Knows no headset and no session.
 
 OpenXR: metres, +Y up, eyes look along -Z. Roam: +Z up, cameras +X right, +Y down, +Z forward.
 """
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from ...world.pose import MAX_PITCH_DEG, Camera, Motion, Pose
 
-STRIDE_M, TURN_DEG = 0.3, 15.0  # of a step at most: as large as the steps that models have learnt
-NEAR_M, NEAR_DEG = 0.06, 3.0  # nearer to the head than this the walker rests
+STRIDE_M, TURN_DEG = 0.3, 15.0  # at most per step: as large as the steps that models have learnt
+NEAR_M, NEAR_DEG = 0.06, 3.0  # nearer to the head than this the walker does not move
 
 Quaternion = tuple[float, float, float, float]  # w, x, y, z
 TO_Z_UP: Quaternion = (math.sqrt(0.5), math.sqrt(0.5), 0.0, 0.0)
@@ -20,8 +20,8 @@ TO_CAMERA: Quaternion = (0.0, 1.0, 0.0, 0.0)
 
 @dataclass(frozen=True)
 class HeadView:
-    """What a headset wants to be shown: where it is, in its own space with Roam's axes; between its eyes; and the
-    tangents of half of what an eye sees, across and down."""
+    """What a headset wants to show: the head's pose, in its own space with Roam's axes; the distance between its
+    eyes; and the tangents of half of an eye's angle, across and down."""
 
     pose: Pose
     ipd_m: float
@@ -36,14 +36,14 @@ class HeadView:
 
 @dataclass(frozen=True)
 class Body:
-    """How a headset's space lies in the world: turned left by yaw_deg about the vertical, then moved."""
+    """How a headset's space is placed in the world: turned left by yaw_deg about the vertical, then moved."""
 
     origin: tuple[float, float, float]
     yaw_deg: float
 
     @staticmethod
     def standing(head: Pose, walker: Pose) -> Body:
-        """The body by which that head is where the walker is, and looks the same way but for its pitch and roll."""
+        """The placement in which that head is at the walker's position and has its heading."""
         yaw_deg = walker.yaw_deg - head.yaw_deg
         x, y, z = _turned(head.position, yaw_deg)
         a, b, c = walker.position
@@ -56,19 +56,19 @@ class Body:
         return Pose((x, y, z), product((math.cos(half), 0.0, 0.0, math.sin(half)), head.wxyz))
 
     def held_back(self, short: tuple[float, float]) -> Body:
-        """The body of a walker who got that much less far than was told, in metres of the world."""
+        """The placement after a walker was stopped that much before its target, in metres of the world."""
         x, y, z = self.origin
         return Body((x + short[0], y + short[1], z), self.yaw_deg)
 
 
 def pose_of(position: tuple[float, float, float], wxyz: Quaternion) -> Pose:
-    """A pose of OpenXR's in Roam's axes."""
+    """A pose of OpenXR in Roam's axes."""
     x, y, z = position
     return Pose((x, -z, y), product(product(TO_Z_UP, wxyz), TO_CAMERA))
 
 
 def motion_after(walker: Pose, head: Pose) -> Motion | None:
-    """The step that brings a walker nearer to where a head is; None where it is near enough."""
+    """The step that brings a walker nearer to a head; None if it is near enough."""
     yaw = math.radians(walker.yaw_deg)
     x, y = (b - a for a, b in zip(walker.position[:2], head.position[:2], strict=True))
     forward, right = x * math.cos(yaw) + y * math.sin(yaw), x * math.sin(yaw) - y * math.cos(yaw)

@@ -1,6 +1,6 @@
-"""A headset by OpenXR: where its head is, and pictures for its two eyes. Knows no world.
+"""A headset by OpenXR: its head's pose, and pictures for its two eyes. Knows no world.
 
-Pictures are handed over as textures of OpenGL on EGL, with no window of ours: what Monado and its kin take on Linux.
+Pictures are passed as OpenGL textures on EGL, without a window: what Monado and similar runtimes accept on Linux.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ EXTENSIONS = ["XR_KHR_opengl_enable", "XR_MNDX_egl_enable"]
 SURFACELESS = 0x31DD  # EGL_PLATFORM_SURFACELESS_MESA
 CORE_4_5 = (0x3098, 4, 0x30FB, 5)  # EGL_CONTEXT_MAJOR_VERSION and _MINOR_VERSION
 SRGB8_ALPHA8 = 0x8C43
-IDLE_S = 0.02  # between two questions whether the headset is on a head
+IDLE_S = 0.02  # between two checks whether somebody wears the headset
 
 
 class HeadsetError(ValueError):
-    """No headset, or one that cannot be used; the message says what is missing."""
+    """There is no headset, or it cannot be used; the message says what is missing."""
 
 
 class Headset:
-    """The headset of this machine's OpenXR runtime. width: pixels across of an eye's picture; both lie side by side.
-    Raises HeadsetError where there is no runtime, no headset, or no OpenGL that the two can share."""
+    """The headset of this machine's OpenXR runtime. width: pixels across of an eye's picture; the two are side by
+    side. Raises HeadsetError if there is no runtime, no headset, or no OpenGL that the two can share."""
 
     def __init__(self, *, width: int = 256):
         self.width = width
@@ -61,8 +61,8 @@ class Headset:
             ) from error
 
     def views(self) -> Iterator[HeadView]:
-        """What each picture is to show, at the headset's pace; answer each with `show`, or the old picture stays. Ends
-        with the session."""
+        """What each picture is to show, at the headset's pace; answer each with `show`, or the old picture stays.
+        Ends with the session."""
         xr = self._xr
         while not self.is_over:
             self._hear()
@@ -91,7 +91,7 @@ class Headset:
         self._layers = [ctypes.pointer(self._layer)]
 
     def close(self) -> None:
-        """Give the headset back."""
+        """Release the headset."""
         xr = self._xr
         if self._swapchain is not None:
             xr.destroy_swapchain(self._swapchain)
@@ -101,7 +101,7 @@ class Headset:
     def _opened(self):
         xr, requirements = self._xr, self._xr.GraphicsRequirementsOpenGLKHR()
         ask = xr.get_instance_proc_addr(self._instance, "xrGetOpenGLGraphicsRequirementsKHR")
-        asked = ctypes.cast(ask, xr.PFN_xrGetOpenGLGraphicsRequirementsKHR)  # a runtime wants to be asked first
+        asked = ctypes.cast(ask, xr.PFN_xrGetOpenGLGraphicsRequirementsKHR)  # runtimes require that this is asked first
         xr.check_result(xr.Result(asked(self._instance, self._system, ctypes.byref(requirements))))
         self._binding = xr.GraphicsBindingEGLMNDX()
         self._binding.get_proc_address = ctypes.cast(
@@ -113,7 +113,7 @@ class Headset:
         return xr.create_session(self._instance, xr.SessionCreateInfo(system_id=self._system, next=following))
 
     def _hear(self) -> None:
-        """Follow what the runtime says of the session."""
+        """Handle the runtime's events."""
         xr = self._xr
         while True:
             try:
@@ -134,7 +134,7 @@ class Headset:
                 self.is_over = True
 
     def _looked(self) -> HeadView:
-        """Where the head is, and what its eyes see at most: pictures are of one size and straight ahead."""
+        """The head's pose, and the largest angle of its eyes: pictures are of one size and straight ahead."""
         xr = self._xr
         info = xr.ViewLocateInfo(
             xr.ViewConfigurationType.PRIMARY_STEREO, self._state.predicted_display_time, self._space
@@ -154,7 +154,7 @@ class Headset:
         return HeadView(pose_of((x, y, z), (turn.w, turn.x, turn.y, turn.z)), ipd_m, across, down)
 
     def _eye(self, view: HeadView, side: int, height: int, width: int):
-        """One eye's part of the picture, from where it was drawn: half of the distance beside the middle."""
+        """One eye's part of the picture: drawn from half of the eyes' distance beside the middle."""
         xr, right = self._xr, view.pose.rotation[:, 0] * (view.ipd_m / 2) * (1 if side else -1)
         x, y, z = (a + b for a, b in zip(self._middle, (right[0], right[2], -right[1]), strict=True))
         across, down = math.atan(view.across), math.atan(view.down)
@@ -178,7 +178,7 @@ class Headset:
 
 
 class _Egl:
-    """OpenGL without a window. Raises HeadsetError where there is none."""
+    """OpenGL without a window. Raises HeadsetError if there is none."""
 
     def __init__(self):
         os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
@@ -208,7 +208,7 @@ class _Egl:
             version = (ctypes.c_int * 5)(*CORE_4_5, egl.EGL_NONE)
             self.context = egl.eglCreateContext(self.display, self.config, egl.EGL_NO_CONTEXT, version)
             egl.eglMakeCurrent(self.display, egl.EGL_NO_SURFACE, egl.EGL_NO_SURFACE, self.context)
-        except Exception as error:  # PyOpenGL's own, of many kinds
+        except Exception as error:  # PyOpenGL raises errors of many types
             raise HeadsetError(f"no OpenGL 4.5 without a window here ({type(error).__name__})") from error
 
     def fill(self, texture: int, pixels: np.ndarray) -> None:
@@ -226,5 +226,5 @@ class _Egl:
 def _is_there(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ValueError:  # somebody has put it out of reach
+    except ValueError:  # the headset is not worn
         return False

@@ -1,6 +1,6 @@
-"""Wears a walk: a headset is shown what memory has from where its head is, at its own rate, while steps and dreams are
-made on a thread beside it and come after the head. Knows no OpenXR: whoever has `views` and `show` is a headset.
-"""
+"""Shows a walk in a headset: each picture is what memory shows from the head's pose, at the headset's own rate.
+Steps and dreams are made on another thread and follow the head. Knows no OpenXR: anything with `views` and `show` is
+a headset."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ...world.pose import Motion, Pose
 from ...world.sight import Gaze, LookError, Looking, Sight
 from .body import Body, HeadView, motion_after
 
-UNKNOWN = 0.1  # share of a view that is worth a dream of its own
-APART_M, APART_DEG = 0.1, 8.0  # farther from where a dream was asked for, another may be
-SLIP_M = 0.03  # a walker who got so much less far than was told has met a wall
+UNKNOWN = 0.1  # unknown share of a view that is worth a dream of its own
+APART_M, APART_DEG = 0.1, 8.0  # farther than this from the last dream's pose, another may be asked for
+SLIP_M = 0.03  # a walker who stops this far before its target has met a wall
 
 
 class Worn(Protocol):
-    """A headset. width: pixels across of an eye's picture."""
+    """A headset that is worn. width: pixels across of an eye's picture."""
 
     width: int
 
@@ -35,8 +35,8 @@ class Worn(Protocol):
 
 @dataclass
 class Wearing:
-    """What was shown: pictures of both eyes, in so many seconds; steps and dreams elsewhere that were made meanwhile;
-    unknown: the share of the newest picture that is not dreamt yet."""
+    """What was shown: pictures of both eyes, in so many seconds; steps and dreams made meanwhile; unknown: the share
+    of the newest picture that is not dreamt yet."""
 
     pictures: int = 0
     seconds: float = 0.0
@@ -50,8 +50,8 @@ class Wearing:
 
 
 class Wearer:
-    """Shows an explorer to a headset, and sends it after the head. Raises LookError for a world that cannot be looked
-    at from elsewhere."""
+    """Shows an explorer in a headset, and makes its walker follow the head. Raises LookError for a world that can
+    only be seen from its walker's pose."""
 
     def __init__(self, explorer: Explorer, headset: Worn):
         if not isinstance(explorer, Looking):
@@ -61,9 +61,9 @@ class Wearer:
         self._body: Body | None = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="roam-worn")
         self._step: Future[Frame] | None = None
-        self._asked: tuple[Pose, Motion | None] | None = None  # where the walker stood, and what it was told
+        self._asked: tuple[Pose, Motion | None] | None = None  # where the walker was, and the motion that it was given
         self._cannot_dream = False
-        self._dreamt: Pose | None = None  # where a dream was asked for last
+        self._dreamt: Pose | None = None  # pose of the last dream
 
     def run(self, *, pictures: int | None = None, stop: Callable[[], bool] = lambda: False) -> Wearing:
         """Show pictures until the headset ends the session, `stop` says so, or so many were shown."""
@@ -88,7 +88,7 @@ class Wearer:
         return outlook.look(Gaze(self._body.placed(view.pose), view.camera(self.headset.width), view.ipd_m))
 
     def _follow(self, sight: Sight) -> None:
-        """See to the step under way, and begin another where the head is elsewhere or sees what is not dreamt."""
+        """Finish the current step, and begin another if the head is elsewhere or sees what is not dreamt."""
         if self._step is not None:
             if not self._step.done():
                 return
@@ -102,7 +102,8 @@ class Wearer:
             self._begin(walker, dream_at(head))
 
     def _may_dream(self, head: Pose) -> bool:
-        """Whether a dream may be asked for: once for a place, as what it cannot show it will not show the next time."""
+        """Whether a dream may be asked for: once per place, because what it cannot show it will not show the next
+        time."""
         return not self._cannot_dream and (self._dreamt is None or _is_apart(self._dreamt, head))
 
     def _begin(self, walker: Pose, action: Action) -> None:
@@ -118,7 +119,7 @@ class Wearer:
         except ActionError:
             if motion is not None:
                 raise
-            self._cannot_dream = True  # what nobody has seen stays as it is filled in
+            self._cannot_dream = True  # unknown parts stay filled in from their surroundings
             return
         if motion is None:
             self.told.dreams += 1

@@ -1,4 +1,4 @@
-"""A file of examples held against what it needs: lines, pictures, shapes and lengths, one sentence for each fault."""
+"""Checks a file of examples: lines, pictures, shapes and lengths, with one sentence for each fault."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Shape = tuple[int, int]  # height and width, of pictures in pixels, of grids in 
 
 @dataclass
 class Report:
-    """What is in a file. tokens: the length of each example, an upper bound where no tokenizer was there to count
+    """What is in a file. tokens: the length of each example, an upper bound if no tokenizer was there to count
     words; faults: what is wrong, each with its line."""
 
     tasks: Counter[str] = field(default_factory=Counter)
@@ -32,8 +32,8 @@ class Report:
 def check_examples(
     path: Path, *, area: int | None = None, longest: int, text: EmuTextTokenizer | None = None
 ) -> Report:
-    """Read a file of examples with all pictures that it names. area: pixels that pictures are brought to, by default
-    the task's; longest: tokens that are learnt at once; text: counts words exactly. Raises LineError for what is no
+    """Read a file of examples with all pictures that it names. area: pixels to which pictures are scaled, by default
+    the task's; longest: tokens that are learnt at once; text: counts words exactly. Raises LineError for what is not
     text at all."""
     report, look = Report(), lru_cache(maxsize=4096)(shape_of)
     for number, line in lines_of(path):
@@ -60,7 +60,7 @@ def refuse_faults(path: Path, report: Report) -> None:
 
 
 def shape_of(path: Path) -> Shape:
-    """Height and width of a picture in pixels, wholly read. Raises ExampleError, one of its own a file."""
+    """Height and width of a picture in pixels, after reading it completely. Raises ExampleError, one per file."""
     try:
         height, width = upright(path).shape[:2]
         return height, width
@@ -77,8 +77,8 @@ def smart_cells(shape: Shape, area: int, cell: int = CELL) -> Shape:
 
 
 def answer_cells(example: Example, look: Callable[[Path], Shape], area: int, cell: int = CELL) -> Shape:
-    """The grid of all pictures of an answer, as serving has it: the size that was asked for, else that of the last
-    picture given, else of the first answered."""
+    """The grid of all pictures of an answer, as in serving: the size that was asked for, else that of the last given
+    picture, else of the first in the answer."""
     return example.size or smart_cells(look((*example.images[-1:], *example.pictures)[0]), area, cell)
 
 
@@ -91,7 +91,7 @@ def num_tokens(example: Example, look: Callable[[Path], Shape], area: int | None
             total += len(piece.encode()) if text is None else len(text.encode(piece))
             continue
         height, width = smart_cells(look(piece), area) if given else answered
-        given = max(0, given - 1)  # those that are given come first
+        given = max(0, given - 1)  # given pictures come first
         total += len(f"{height}*{width}") + height * width + height + 2  # Format.block_length
     return total
 
@@ -111,7 +111,7 @@ def _picture_faults(example: Example, look: Callable[[Path], Shape], area: int) 
         yield f"a picture of over {LARGEST_SIDE} cells of {CELL} pixels a side at {area} pixels; take a smaller --area"
     for path in dict.fromkeys(example.pictures):
         tall, wide = look(path)
-        # one cell more or less is rounding, and no other shape
+        # one cell more or less is rounding, not another shape
         if not (width - 1) / (height + 1) <= wide / tall <= (width + 1) / max(1, height - 1):
             yield (
                 f"picture {path} has {wide}x{tall} pixels and the answer's are {width}x{height} cells, a given "

@@ -1,7 +1,7 @@
-"""Where the adaptation's sequences come from: recorded walks, and the model itself, drawing token by token.
+"""Sources of the adaptation's sequences: recorded walks, and the model itself, drawing token by token.
 
-The second is self-distillation: what the adapted model is to draw at once is what the model draws token by token
-(Emu3.5, arXiv 2510.26583, section 4.3).
+The second is self-distillation: the adapted model is to draw at once what the model draws token by token (Emu3.5, arXiv
+2510.26583, section 4.3).
 """
 
 from __future__ import annotations

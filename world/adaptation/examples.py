@@ -1,9 +1,9 @@
-"""Examples to learn from: a request as `roam generate` takes it and the answer that is wanted, one JSON object a line.
+"""Examples for training: a request as for `roam generate` and the wanted answer, one JSON object per line.
 
 `{"task": "story", "question": "...", "images": ["a.png"], "size": "16:9", "answer": [{"text": "..."}, {"image":
-"b.png"}], "ends": true}`; images, size and ends may be left out, and files are named from the lines' own folder. A part
-of an answer is one of KINDS; "turn" is the next instruction of an exploration, which is read and not learnt. What lines
-say is held against what their task wants here; pictures and lengths are in checking.py. Knows nothing of ids.
+"b.png"}], "ends": true}`; images, size and ends are optional, and files are relative to the lines' own folder. A part
+of an answer is one of KINDS; "turn" is the next instruction of an exploration, which is read and not learnt. Lines are
+checked here against their task; pictures and lengths are in checking.py. Knows nothing of ids.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Example:
-    """A request and its answer. line: its number in the file; images: files that are given; size: cells (h, w) of the
+    """A request and its answer. line: its number in the file; images: input files; size: cells (h, w) of the
     answer's pictures, None to take them from a given picture or the answer's first; ends: whether the answer is over
-    with its last part, or goes on beyond what is written."""
+    with its last part, or continues beyond what is written."""
 
     line: int
     task: str
@@ -55,8 +55,8 @@ class Example:
         return tuple(Path(part.value) for part in self.answer if part.kind == "image")
 
     def pieces(self) -> list[str | Path]:
-        """The whole sequence, as serving reads and writes it: words, with control tokens spelled out, that become
-        tokens a piece at a time, and pictures."""
+        """The whole sequence, as serving reads and writes it: words, with control tokens spelled out, which are
+        tokenized piece by piece, and pictures."""
         asked = prompt(self.task, self.question, len(self.images))
         out: list[str | Path] = [self.images[piece] if isinstance(piece, int) else piece for piece in asked]
         for number, part in enumerate(self.answer):
@@ -68,7 +68,7 @@ class Example:
         return [*out, END + OVER] if self.ends else out
 
     def _turn(self, asked: str | Path | None, instruction: str) -> list[str | Path]:
-        """A turn; asked: the prompt's end, where nothing was answered yet, so that no answer is to be ended."""
+        """A turn; asked: the prompt's end, if nothing was answered yet, so that no answer has to be ended."""
         words = turn(instruction)
         return [words] if asked is None else [str(asked).removesuffix(BEGIN), words.removeprefix(END)]
 
@@ -109,7 +109,7 @@ def _key_faults(row: dict) -> Iterator[str]:
 
 
 def _request_faults(row: dict) -> Iterator[str]:
-    """What no template would take, in its own words."""
+    """What no template accepts, in the template's own words."""
     task, question, images = row.get("task"), row.get("question"), row.get("images", [])
     if not isinstance(images, list) or not all(isinstance(name, str) for name in images):
         yield "its 'images' are no list of file names"
@@ -147,7 +147,7 @@ def _part_faults(part: object) -> Iterator[str]:
 
 
 def _task_faults(task: str, kinds: list[str]) -> Iterator[str]:
-    """What a task's answer lacks or has too much of, by the kinds of its parts."""
+    """What a task's answer is missing or has too much of, by the kinds of its parts."""
     num_pictures, num_turns = kinds.count("image"), kinds.count("turn")
     if num_turns and task != "explore":
         yield f"an answer to {task} with turns, which explore alone has"

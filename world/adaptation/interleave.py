@@ -1,8 +1,8 @@
-"""Recorded walks as examples: key frames and the words between them, as a video and its transcript become a sequence.
+"""Recorded walks as examples: key frames with words between them, like a video and its transcript as one sequence.
 
-Each part of a walk is written as one example a reading of it: led by the words, which are turns then, or walked freely,
-where they are the answer's own; begun at its first frame, or at words alone, so that the first frame is answered too.
-Those are the four that Emu3.5's report (arXiv 2510.26583) makes of a clip for world exploration.
+Each part of a walk gives one example per reading: led by words, which are turns then, or walked freely, where the words
+are the answer's own; begun at its first frame, or at words alone, so that the first frame is part of the answer. These
+are the four readings that Emu3.5's report (arXiv 2510.26583) makes of a clip for world exploration.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ BEGINS = ("picture", "words")
 
 @dataclass(frozen=True)
 class Interleaving:
-    """What is made of recordings. out: the file of examples, beside which a folder of its name holds the pictures;
-    modes, begins: which readings, of MODES and BEGINS; frames: pictures of an example, at most; every: steps from key
-    frame to key frame; scene: what the place is, in words; scenes: the same of single worlds, by their names; limit:
+    """What to make from recordings. out: the file of examples, next to a folder of its name with the pictures;
+    modes, begins: which readings, of MODES and BEGINS; frames: pictures of an example, at most; every: steps from
+    key frame to key frame; scene: the place, in words; scenes: the same for single worlds, by their names; limit:
     walks that are read, at most."""
 
     recordings: Path
@@ -63,7 +63,7 @@ class Stretch:
     directions: tuple[str, ...]
 
     def file(self, number: int) -> str:
-        """The file of its number-th key frame, which the stretch after it shares where it begins there."""
+        """The file of its number-th key frame; the following stretch uses the same file if it begins there."""
         return f"{self.walk}-{self.first + number:03d}.png"
 
 
@@ -117,7 +117,7 @@ def _parts(
 
 
 def direction_of(actions: Sequence[Action]) -> str:
-    """One direction for several steps: the same motion again and again is one motion, standing still says nothing."""
+    """One direction for several steps: a repeated motion is one motion, and standing still has no words."""
     said = []
     for action, run in groupby(actions, key=lambda action: Action(action.text, action.motion)):
         count, motion = len([*run]), action.motion
@@ -129,7 +129,7 @@ def direction_of(actions: Sequence[Action]) -> str:
 
 
 def example_of(stretch: Stretch, order: Interleaving, mode: str, begin: str) -> dict:
-    """One reading of a stretch, as examples.py reads it. Raises ExampleError where words are wanted and not there."""
+    """One reading of a stretch, as in examples.py. Raises ExampleError if words are needed and missing."""
     scene = order.scenes.get(stretch.world, order.scene).strip()
     if begin == "words" and not scene:
         raise ExampleError(
@@ -145,4 +145,4 @@ def example_of(stretch: Stretch, order: Interleaving, mode: str, begin: str) -> 
     ]
     given, answer = (names[:1], steps) if begin == "picture" else ([], [{"image": names[0]}, *steps])
     row = {"task": "explore", "question": exploration(scene or PLACE, mode), "images": given, "answer": answer}
-    return row | {"ends": False}  # where a recording ends nothing is over
+    return row | {"ends": False}  # a recording's end does not end the exploration

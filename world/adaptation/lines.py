@@ -1,4 +1,4 @@
-"""JSON lines that people write, and the pictures that they name: read one by one, and refused by their number."""
+"""Hand-written JSON lines, and the pictures that they name: read one by one; errors give the line's number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from ..files import readable
 
-# what Pillow raises of files that are torn, foreign or too large
+# errors of Pillow for files that are damaged, foreign or too large
 NOT_READ = (OSError, ValueError, SyntaxError, EOFError, KeyError, OverflowError, Image.DecompressionBombError)
 
 
@@ -40,6 +40,6 @@ def object_of(line: str) -> dict:
 
 
 def upright(path: str | Path) -> np.ndarray:
-    """A picture (H, W, 3) uint8 as it is to be seen. Raises one of NOT_READ."""
+    """A picture (H, W, 3) uint8, upright. Raises one of NOT_READ."""
     with Image.open(readable(path)) as picture:
         return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))

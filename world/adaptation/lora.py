@@ -1,6 +1,6 @@
-"""Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685) on a transformer's dense layers, and their folding in.
+"""Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685) on a transformer's dense layers, and folding them in.
 
-The weights stay as they are and take no gradient; what is learnt is a product of two thin matrices beside each.
+The weights stay as they are and get no gradient; for each, a product of two thin matrices is learnt and added.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 class LowRank(nn.Module):
-    """A frozen dense layer and a learnt change of it, up @ down, which begins at nothing."""
+    """A frozen dense layer and a learnt change of it, up @ down, which begins at zero."""
 
     def __init__(self, dense: nn.Linear, rank: int, seed: torch.Generator | None = None):
         super().__init__()
@@ -19,7 +19,7 @@ class LowRank(nn.Module):
             raise ValueError(f"rank {rank} for a layer of {tuple(dense.weight.shape)}; wanted 1 to its smaller side")
         self.dense = dense.requires_grad_(False)
         out_size, in_size = dense.weight.shape
-        # beside a layer that has not been read yet there is no device to lie on
+        # a layer that has not been read yet has no device
         device = "cpu" if dense.weight.is_meta else dense.weight.device
         # in float32 whatever the layer's precision: an optimiser's small steps would be rounded away
         down = torch.randn(rank, in_size, generator=seed) * in_size**-0.5
@@ -37,7 +37,7 @@ class LowRank(nn.Module):
 
 
 def add_low_rank(model: nn.Module, rank: int, *, seed: int = 0) -> None:
-    """Freeze a transformer and put an adapter beside every projection of its layers, in place; the same seed gives the
+    """Freeze a transformer and add an adapter to every projection of its layers, in place; the same seed gives the
     same adapters, in every process."""
     model.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
@@ -47,7 +47,7 @@ def add_low_rank(model: nn.Module, rank: int, *, seed: int = 0) -> None:
 
 @torch.no_grad()
 def fold_low_rank(model: nn.Module) -> None:
-    """Make plain dense layers of adapted ones again, with the change in their weights, in place."""
+    """Turn adapted layers back into plain dense layers, with the change in their weights, in place."""
     for owner, name in _projections(model, LowRank):
         adapted = getattr(owner, name)
         adapted.dense.weight.copy_(adapted.weight)

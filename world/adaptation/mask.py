@@ -1,8 +1,8 @@
-"""What rows attend to in DiDA's adaptation: a clean sequence, and noisy copies of its pictures beside it.
+"""What rows attend to in DiDA's adaptation: a clean sequence, and noisy copies of its pictures.
 
 Clean rows see the clean rows up to themselves and never a noisy one, so words stay as they were. A noisy copy sees the
-clean rows before its picture, and all of itself (Emu3.5, arXiv 2510.26583, figure 9): just what a canvas sees while it
-is denoised. The rule is written once; a GPU gets it as blocks for FlexAttention, a CPU as a dense mask.
+clean rows before its picture, and all of itself (Emu3.5, arXiv 2510.26583, figure 9): exactly what a canvas sees while
+it is denoised. The rule is written once; a GPU gets it as blocks for FlexAttention, a CPU as a dense mask.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ CLEAN, PADDING = -1, -2  # copies are numbered from 0
 
 @dataclass(frozen=True)
 class Places:
-    """Where the rows of a batch stand, (B, R) int64 each.
+    """The positions of the rows of a batch, (B, R) int64 each.
 
-    place: of a clean row among the clean ones; limit: a row sees clean rows of lower place only; page: what a window is
-    counted in; copy: which noisy copy a row is of, CLEAN or PADDING for others.
+    place: of a clean row among the clean ones; limit: a row sees clean rows of lower place only; page: the unit of a
+    window; copy: which noisy copy a row belongs to, CLEAN or PADDING for others.
     """
 
     place: Tensor
@@ -44,7 +44,7 @@ class Places:
         if window is not None:
             is_earlier = is_earlier & (self.page[b, k] + window >= self.page[b, q])
         is_own = (self.copy[b, q] >= 0) & (self.copy[b, q] == self.copy[b, k])
-        return is_earlier | is_own | (q == k)  # padding sees itself, for softmax needs something
+        return is_earlier | is_own | (q == k)  # padding sees itself, because softmax needs something
 
 
 class CopyAttention:

@@ -1,7 +1,7 @@
-"""Examples as ids, and several of them in one row: as long as can be learnt at once, and none sees another.
+"""Examples as ids, and several of them in one row: as long as can be learnt at once, without seeing each other.
 
-A row's sequences keep positions of their own, from 0; which of them a token is of stands in the `page` that the mask
-(mask.py) counts a window in, and the window is 0 pages back. Where one begins is told by the token that begins it.
+A row's sequences keep positions of their own, from 0. A token's `page` says which sequence it belongs to; the mask
+(mask.py) counts its window in pages, and the window is 0 pages back. A sequence begins at its beginning token.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from .examples import Example
 from .lines import upright
 from .samples import AnswerLayout, Sample
 
-CODES_KEPT = 512  # grids of pictures that several examples share; a few thousand numbers each
+# number of grids that are remembered for pictures that several examples share; a few thousand numbers each
+CODES_KEPT = 512
 
 
 class PackedLayout:
@@ -84,7 +85,7 @@ def answer_sequences(
 
 
 def _encoder(vision: IbqTokenizer, cell: int) -> Callable[[Path, Shape], np.ndarray]:
-    """What reads a picture's codes (h, w) at a grid of cells, as `smart_resize` resamples it."""
+    """A function that reads a picture's codes (h, w) at a grid of cells, resampled like `smart_resize`."""
     from PIL import Image
 
     def encode(path: Path, cells: Shape) -> np.ndarray:

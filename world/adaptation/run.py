@@ -1,6 +1,5 @@
-"""`roam adapt` from folder to folder: gather sequences, adapt in one or several processes, write a checkpoint that
-denoises whole frames. Takes our own checkpoints and official Emu3.5 folders; goes on where it was stopped.
-"""
+"""`roam adapt` from folder to folder: gathers sequences, adapts in one or several processes, and writes a checkpoint
+that denoises whole frames. Accepts our own checkpoints and official Emu3.5 folders; a stopped run continues."""
 
 from __future__ import annotations
 
@@ -41,7 +40,7 @@ DISTIL_TEMPERATURE = 0.7  # of our own models' walks; official answers are drawn
 
 
 class AdaptError(ValueError):
-    """An adaptation that cannot be done; the message says what came and what was wanted."""
+    """An adaptation that is impossible; the message says what came and what was wanted."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +99,12 @@ class AdaptOrder:
 
     @property
     def precision_learnt(self) -> str:
-        """Of the weights that learn."""
-        # an optimiser's small steps are lost in 16 bits; adapters have float32 of their own
+        """The precision of the weights that learn."""
+        # an optimiser's small steps would be lost in 16 bits; adapters are float32 themselves
         return self.precision or ("bfloat16" if self.recipe.rank and self.device == "cuda" else "float32")
 
     def check(self, what: str) -> None:
-        """Raise AdaptError for what cannot be done; what: is to be done, in a word."""
+        """Raise AdaptError for what is impossible; what: the kind of run, in one word."""
         if self.precision in QUANTISED:
             raise AdaptError(f"{self.precision} weights cannot be {what}; use bfloat16 with low-rank adapters")
         if self.recipe.prompt_dropout and not self.is_official:
@@ -133,9 +132,9 @@ def run_adaptation(
     show: Callable[[str, float, dict], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Path:
-    """Do what is ordered; returns the folder of the adapted checkpoint. show: called with (part, share done, figures),
-    in the first process; say: told the plan of the memory. Raises AdaptError, DoesNotFit, or what loading and reading
-    raise."""
+    """Run the order; returns the folder of the adapted checkpoint. show: called with (part, share done, figures), in
+    the first process; say: gets the plan of the memory. Raises AdaptError, DoesNotFit, or the errors of loading and
+    reading."""
     show = show or (lambda part, share, row: None)
     order.check("adapted")
     plan_memory(order, say or log.info)
@@ -147,7 +146,7 @@ def run_adaptation(
                 "nothing to learn from; name recorded walks or a file of sequences, or have it draw its own"
             )
         save_sequences(found, path)
-        gc.collect()  # what drew them is gone with all that followed it, and its memory is for those who learn
+        gc.collect()  # the process that drew them has ended with its followers, so its memory is free for training
         if order.device == "cuda":
             torch.cuda.empty_cache()
     launch(order.num_processes, _work, order, show if order.num_processes == 1 else None)
@@ -168,8 +167,8 @@ def _work(rank: int, workers: int, order: AdaptOrder, show) -> None:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is learnt: sequences and those that are only measured, how they are read, and the checkpoint that learns,
-    with the denoising that its result is served with; its is_adapted says whether there is such."""
+    """The material of a training: sequences, held-out sequences, their layout, and the checkpoint that learns, with
+    the denoising that its result is served with; its is_adapted says whether it denoises."""
 
     sequences: Sequence[np.ndarray]
     held_out: Sequence[np.ndarray]
@@ -187,11 +186,11 @@ def learn(
     part: str,
     sharding: Sharding | None = None,
 ) -> None:
-    """Train a lesson's checkpoint in place and write what came of it, or go on where that stopped; show: called with
-    (part, share done, figures) in the first process, None to log them; sharding: as loaded_to_learn gave it."""
+    """Train a lesson's checkpoint in place and write the result, or continue a stopped run; show: called with (part,
+    share done, figures) in the first process, None to log them; sharding: from loaded_to_learn."""
     report = show or (lambda part, share, row: log.info("%5.1f%% %s", 100 * share, row))
     checkpoint = lesson.checkpoint
-    # a vocabulary of two markers has one for holes, which canvases from carried views have
+    # a vocabulary of two markers has one for holes, which canvases from carried views contain
     has_holes = checkpoint.vocabulary.num_markers == 2
     learner = Learner(checkpoint.model.requires_grad_(True), checkpoint.vocabulary)
     adapt(
@@ -220,8 +219,8 @@ def learn(
 
 
 def readable(sequences: list[np.ndarray], layout: SampleLayout, path: Path) -> list[np.ndarray]:
-    """Those that can be learnt from; an answer without a picture is an answer, and no reason to stop. Raises AdaptError
-    where none can."""
+    """The sequences that can be learnt from; an answer without a picture is skipped. Raises AdaptError if none
+    remains."""
     found, reason = [], ""
     for ids in sequences:
         try:
@@ -239,8 +238,8 @@ def readable(sequences: list[np.ndarray], layout: SampleLayout, path: Path) -> l
 
 
 def loaded(order: AdaptOrder, rank: int = 0, *, served: bool = False) -> Checkpoint:
-    """The checkpoint that is ordered, to be read or drawn with; over several devices, this process leads the others.
-    served: to be drawn with alone (emu/weights.py)."""
+    """The ordered checkpoint, for reading or drawing; over several devices, this process leads the others. served:
+    only for drawing (emu/weights.py)."""
     if order.official:
         return load_official(
             *order.official,
@@ -256,8 +255,8 @@ def loaded(order: AdaptOrder, rank: int = 0, *, served: bool = False) -> Checkpo
 
 
 def loaded_to_learn(order: AdaptOrder, rank: int) -> tuple[Checkpoint, Sharding | None]:
-    """The checkpoint that is ordered, to be trained in the process of that rank; with more than one device, in shards,
-    which the training makes."""
+    """The ordered checkpoint, for training in the process of that rank; with more than one device, in shards, which
+    the training makes."""
     if not order.official:
         return loaded(order, rank), None
     mesh = init_device_mesh(order.device, (order.devices,)) if order.devices > 1 else None
@@ -272,7 +271,7 @@ def loaded_to_learn(order: AdaptOrder, rank: int) -> tuple[Checkpoint, Sharding 
 
 
 def plan_memory(order: AdaptOrder, say: Callable[[str], None]) -> None:
-    """Tell what training an official model will take of each device. Raises DoesNotFit where there is less."""
+    """Show how much memory training an official model needs on each device. Raises DoesNotFit if there is less."""
     if not order.official:
         return
     config, _ = read_config(order.official[0])
@@ -304,7 +303,7 @@ def _walk_layout(order: AdaptOrder, checkpoint: Checkpoint) -> WalkLayout:
 
 
 def _gathered(order: AdaptOrder, tick) -> Iterator[np.ndarray]:
-    """The sequences to learn from: those given, then the model's own."""
+    """The sequences to learn from: the given ones, then the model's own."""
     if order.data and order.data.is_file():
         yield from load_sequences(order.data)
     if order.is_official:
@@ -342,7 +341,7 @@ def _own_answers(order: AdaptOrder, tick) -> Iterator[np.ndarray]:
 
 
 def read_requests(path: Path, changes: dict, size: str = "default") -> Iterator[Request]:
-    """Requests from a file of JSON lines; changes: fields of every preset; size: of pictures, where a line names none.
+    """Requests from a file of JSON lines; changes: fields of every preset; size: of pictures, if a line names none.
     Raises AdaptError naming the line."""
     for number, line in lines_of(path):
         try:

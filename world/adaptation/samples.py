@@ -1,4 +1,4 @@
-"""What the adaptation learns from: token sequences with pictures in them, as plain ids in one file, and batches.
+"""The material of the adaptation: token sequences with pictures in them, as plain ids in one file, and batches.
 
 A layout reads ids into a Sample: positions, pages, where the pictures are, and which tokens are to be learnt. One
 layout is our own (pages of words, marker and cells), the other the official one (image blocks with size header and row
@@ -25,7 +25,7 @@ from ..tokens.vocabulary import Vocabulary
 from ..transformer.dida import MetricPath, shifted
 from .mask import CLEAN, PADDING, Places
 
-NOISE_SHARE = 0.2  # of copies that are pure noise: the first step of every frame starts there
+NOISE_SHARE = 0.2  # share of copies that are pure noise: the first step of every frame starts there
 
 
 class SampleError(ValueError):
@@ -53,8 +53,8 @@ class SampleLayout(Protocol):
     def window(self) -> int | None: ...
 
     def read(self, ids: np.ndarray, rng: np.random.Generator, *, drop: float = 0.0) -> Sample:
-        """A part of a sequence that is short enough to learn from; drop: how likely it is read as guidance's other
-        branch reads it, where a layout has such. Raises SampleError where there is none."""
+        """A part of a sequence that is short enough to learn from; drop: probability of reading it as guidance's
+        unconditional branch does, if the layout has one. Raises SampleError if there is none."""
 
 
 class WalkLayout:
@@ -101,8 +101,8 @@ class AnswerLayout:
         self.form, self.vocabulary, self.window, self.longest = form, form.vocabulary, None, longest
 
     def read(self, ids: np.ndarray, rng: np.random.Generator, *, drop: float = 0.0) -> Sample:
-        """The sequence from its beginning, cut before the picture that would make it longer than `longest`, or that was
-        never finished. drop: how likely it is without words, and only codes are learnt then."""
+        """The sequence from its beginning, cut before the picture that would make it longer than `longest`, or that
+        was never finished. drop: probability of reading it without words; then only codes are learnt."""
         form, ids = self.form, self._finished(ids.astype(np.int64))
         is_dropped = rng.random() < drop if drop else False
         ids = self.unprompted(ids) if is_dropped else ids
@@ -125,7 +125,8 @@ class AnswerLayout:
         return Sample(ids[:last], places, places * 0, learnt[:last], spans)
 
     def unprompted(self, ids: np.ndarray) -> np.ndarray:
-        """What the unconditional branch reads of a sequence: no words, but the pictures given and those answered."""
+        """What the unconditional branch reads of a sequence: no words, only the given pictures and those of the
+        answer."""
         form = self.form
         starts, ends = np.flatnonzero(ids == form.image_begin), np.flatnonzero(ids == form.image_end)
         blocks = [ids[a : b + 1] for a, b in zip(starts, ends, strict=True)]
@@ -137,7 +138,7 @@ class AnswerLayout:
         return np.concatenate([*pieces, *blocks[num_given:]]).astype(np.int64)
 
     def _finished(self, ids: np.ndarray) -> np.ndarray:
-        """Without a picture at the end that the end of tokens cut off."""
+        """Without an unfinished picture at the end."""
         starts, ends = (np.flatnonzero(ids == which) for which in (self.form.image_begin, self.form.image_end))
         return ids[: starts[-1]] if len(starts) == len(ends) + 1 else ids
 
@@ -157,9 +158,9 @@ class Batch:
         return self.places.copy >= 0
 
     def part(self, which: slice) -> Batch:
-        """Some of the samples, padded no longer than they need."""
+        """Some of the samples, padded no more than necessary."""
         copy = self.places.copy[which]
-        longest = int((copy != PADDING).sum(1).max())  # padding is behind all else
+        longest = int((copy != PADDING).sum(1).max())  # padding comes after everything else
         cut = lambda x: x[which, :longest]  # noqa: E731
         places = Places(*(cut(x) for x in (self.places.place, self.places.limit, self.places.page, self.places.copy)))
         return Batch(cut(self.ids), cut(self.positions), cut(self.targets), places)
@@ -178,8 +179,8 @@ def make_batch(
 ) -> Batch:
     """Samples with `copies` noisy copies of every picture, on the path's device.
 
-    A copy's noise level is drawn as `noise_levels` says, or is `level`. hole_share: of copies that have holes, marked
-    as such, and a nearly clean rest, as carried views have them; only for vocabularies with a hole.
+    A copy's noise level is drawn by `noise_levels`, or is `level`. hole_share: share of copies that have holes, marked
+    as such, and otherwise are nearly clean, like carried views; only for vocabularies with a hole.
     """
     rows = [_rows(sample, vocabulary, copies) for sample in samples]
     longest = max(len(row["ids"]) for row in rows)
@@ -230,7 +231,7 @@ def _make_noise(
     level: float | None,
     hole_share: float,
 ) -> None:
-    """Noise the codes of all copies in place; row ends and markers stay as they are."""
+    """Replace the codes of all copies by noisy ones in place; row ends and markers stay as they are."""
     ids, copy, first = packed["ids"], packed["copy"], vocabulary.first_code
     is_code = (copy >= 0) & (ids >= first)
     if not is_code.any():
@@ -248,7 +249,7 @@ def _make_noise(
 
 
 def save_sequences(sequences: Sequence[np.ndarray], path: str | Path) -> None:
-    """Write sequences of ids end to end into one file, whole or not at all."""
+    """Write sequences of ids end to end into one file, completely or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -258,7 +259,7 @@ def save_sequences(sequences: Sequence[np.ndarray], path: str | Path) -> None:
 
 
 def load_sequences(path: str | Path) -> list[np.ndarray]:
-    """What `save_sequences` wrote. Raises SampleError for a file that is torn or something else."""
+    """The sequences that `save_sequences` wrote. Raises SampleError for a file that is incomplete or something else."""
     try:
         held = load_file(path)
         return np.split(held["ids"], held["ends"][:-1])

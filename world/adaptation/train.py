@@ -1,9 +1,10 @@
-"""DiDA's adaptation: gives a model that draws token by token the denoising of whole frames, and keeps what it could.
+"""DiDA's adaptation: teaches a model that draws token by token to denoise whole frames, without losing what it could
+do.
 
-Every batch holds clean sequences and noisy copies of their pictures (samples.py) under one mask (mask.py).
-Copies are noised along the codebook's metric path with URSA's time shift, each at a level of its own; the model is not
-told the level. The loss is plain cross-entropy on the clean tokens, with the next-token shift kept (Emu3.5, arXiv
-2510.26583, section 4.3; URSA, arXiv 2510.24717). With no copies at all the same loop trains token by token alone.
+Every batch holds clean sequences and noisy copies of their pictures (samples.py) under one mask (mask.py). Copies are
+noised along the codebook's metric path with URSA's time shift, each at its own level; the model is not told the level.
+The loss is plain cross-entropy on the clean tokens, with the next-token shift kept (Emu3.5, arXiv 2510.26583, section
+4.3; URSA, arXiv 2510.24717). With no copies the same loop trains only token by token.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from .mask import CopyAttention
 from .samples import Batch, SampleLayout, make_batch
 
 log = logging.getLogger(__name__)
-LOGITS_AT_ONCE = 1 << 25  # of a head's logits that are kept for the backward pass; more are made again
+LOGITS_AT_ONCE = 1 << 25  # of a head's logits that are kept for the backward pass; more are recomputed
 CLEAN = ("clean_nats", "word_nats", "code_nats")  # of all clean rows, of those before words, of those before codes
 LEVELS = (0.0, 0.3, 0.6)  # noise levels at which held-out sequences are measured
 
@@ -87,7 +88,7 @@ class Learner(nn.Module):
         super().__init__()
         self.transformer, self.vocabulary = transformer, vocabulary
         self.codes = FactoredCodes(vision.config.levels, transformer.config.hidden_size) if vision else None
-        self._vision = [vision]  # in a list: its weights are none of ours
+        self._vision = [vision]  # in a list, so that its weights are not ours
 
     def forward(self, batch: Batch, window: int | None) -> tuple[Tensor, Tensor]:
         """Cross-entropy in nats of every target, of noisy rows (M,) and of clean ones (K,)."""
@@ -101,7 +102,7 @@ class Learner(nn.Module):
         """The transformer as it is served: adapters and factored tables folded into ordinary weights, in place."""
         fold_low_rank(self.transformer)
         for layer in self.transformer.model.layers:
-            vars(layer).pop("forward", None)  # what `recompute_layers` put there
+            vars(layer).pop("forward", None)  # added by `recompute_layers`
         if self.codes is not None:
             embedding, head = self.codes.folded()
             self.transformer.model.embed_tokens.weight[self.vocabulary.visual] = embedding
@@ -137,7 +138,7 @@ class Learner(nn.Module):
 
 
 def _cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
-    """(M,) float32. Where all logits would not fit, they are made in parts, and again in the backward pass."""
+    """(M,) float32. If all logits would not fit, they are computed in parts, and again in the backward pass."""
     if not len(targets):
         return hidden.new_zeros(0, dtype=torch.float32)
     part = max(1, LOGITS_AT_ONCE // len(head))
@@ -155,7 +156,7 @@ def _cross_entropy_part(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor
 
 
 def recompute_layers(model: Transformer) -> None:
-    """Have every layer keep its inputs alone for the backward pass, in place."""
+    """Make every layer keep only its inputs for the backward pass, in place."""
     for layer in model.model.layers:
         layer.forward = partial(recompute, layer.forward, use_reentrant=False)
 
@@ -174,12 +175,12 @@ def adapt(
     sharding: Sharding | None = None,
     progress=None,
 ) -> None:
-    """Adapt `learner` in place on sequences of ids, or go on where a run in `folder` stopped.
+    """Adapt `learner` in place on sequences of ids, or continue a stopped run in `folder`.
 
     With several workers each process calls this with its rank (training/parallel.py) and the same learner; gradients
-    are averaged. sharding: where the workers hold one learner in shards; they share the steps of a single process then,
-    and a run may go on in another number of them. progress: called with (share done, the log row) now and then, in the
-    first process.
+    are averaged. sharding: if the workers hold one learner in shards; they share the steps of a single process then,
+    and a run may continue with another number of them. progress: called with (share done, the log row) now and then, in
+    the first process.
     """
     if recipe.rank:
         add_low_rank(learner.transformer, recipe.rank, seed=recipe.seed)
@@ -237,12 +238,12 @@ class _Crew:
 
     @property
     def measures(self) -> bool:
-        """Whether this process takes part in what is measured and saved: of whole learners the first one is enough."""
+        """Whether this process takes part in measuring and saving: for whole learners the first one is enough."""
         return self.rank == 0 or self.sharding is not None
 
     def parts(self, batch: Batch, at_once: int) -> Iterator[Batch]:
-        """What this process reads of a step's batch, one after the other. In shards all have the same batch, and each
-        as many samples of it."""
+        """What this process reads of a step's batch, one part after the other. In shards all have the same batch,
+        and each has equally many samples of it."""
         if self.sharding:
             count = len(batch.ids) // self.workers
             batch = batch.part(slice(self.rank * count, (self.rank + 1) * count))
@@ -270,7 +271,7 @@ def _train_step(learner, optimizers, sequences, layout, path, recipe, step, crew
     sums = torch.zeros(2, device=batch.ids.device)
     for part in crew.parts(batch, recipe.at_once):
         loss, noisy, clean = loss_of(learner, part, batch, layout, recipe, keeps_weights=not alone)
-        # shards have the mean over all processes of their gradients, where the sum is wanted
+        # shards have the mean over all processes of their gradients, but the sum is needed
         (loss * crew.workers if alone else loss).backward()
         sums += torch.stack([noisy.detach(), clean.detach()])
     learnt = [p for p in learner.parameters() if p.requires_grad]
@@ -295,8 +296,8 @@ def step_batch(
     rank: int = 0,
     workers: int = 1,
 ) -> Batch:
-    """What a process learns from in a step. The recipe's seed, the step and the process's rank decide which sequences
-    are read and how they are noised."""
+    """What a process learns from in a step. The recipe's seed, the step and the process's rank decide which
+    sequences are read and how they are noised."""
     rng = np.random.default_rng([recipe.seed, step, rank])
     count = max(1, recipe.batch // workers)
     chosen = rng.integers(len(sequences), size=count)
@@ -377,7 +378,7 @@ def evaluate(
 
 
 def _save(run: Run, step: int, learner: Learner, optimizers, *, is_writer: bool = True) -> None:
-    """Keep what is learnt, whole whatever it lies in, so that any number of processes goes on from it."""
+    """Save what is learnt as whole tensors, so that any number of processes can continue from it."""
     reshard(learner)
     learnt = {name: parameter.detach() for name, parameter in learner.named_parameters() if parameter.requires_grad}
     state = {"learnt": learnt, "optimizers": [optimizer.state_dict() for optimizer in optimizers]}

@@ -1,8 +1,8 @@
-"""`roam tune sft` from files to a folder: reads examples, trains on their answers alone, and writes a checkpoint.
+"""`roam tune sft` from files to a folder: reads examples, trains on their answers only, and writes a checkpoint.
 
-Training, adapters, processes and saving are the adaptation's (run.py, train.py), which denoises besides where the
-weights can. An official checkpoint learns words and pictures of any task; one of ours learns walks, whose turns lead
-from frame to frame. A run goes on where it was stopped, and refuses to go on with something else.
+Training, adapters, processes and saving are the adaptation's (run.py, train.py), which also denoises if the weights
+can. An official checkpoint learns words and pictures of any task; one of ours learns walks, whose turns lead from frame
+to frame. A stopped run continues, and refuses to continue with different inputs.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ from .samples import AnswerLayout, WalkLayout, load_sequences, save_sequences
 
 log = logging.getLogger(__name__)
 HELD_OUT, ORDER = "held-out.safetensors", "order.json"
-HELD_OUT_SHARE = 10  # without a file of its own, one in so many examples is measured, the last ones
-WAIT = "wait"  # what leads from a picture to the next where nothing is said
+HELD_OUT_SHARE = 10  # without a file of its own, one in so many examples is held out, the last ones
+WAIT = "wait"  # the direction from a picture to the next where nothing is said
 
 
 @dataclass(frozen=True)
 class TuneOrder(AdaptOrder):
-    """What to tune, on what, and how; as an AdaptOrder has it, but for `data`, a file of examples. evaluation: another
-    that is only measured, None for a tenth of `data`; area: pixels that pictures are brought to, None for the task's.
-    """
+    """What to tune, on what, and how; as in an AdaptOrder, except `data`, a file of examples. evaluation: another
+    file, only for measuring, None for a tenth of `data`; area: pixels to which pictures are scaled, None for the
+    task's."""
 
     evaluation: Path | None = None
     area: int | None = None
 
     @property
     def num_copies(self) -> int:
-        """Of pictures, where the weights denoise already and go on learning to."""
+        """Noisy copies of pictures, if the weights denoise already and are to keep that."""
         return self.recipe.copies if self.official and is_adapted(self.official[0]) else 0
 
     @property
@@ -61,7 +61,7 @@ class TuneOrder(AdaptOrder):
 
     @property
     def fixed(self) -> dict:
-        """What a run cannot change when it goes on."""
+        """What must be the same when a run continues."""
         recipe, model = self.recipe, self.model and str(self.model.absolute())
         hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files]
         kept = dict(model=model, examples=hashes, longest=self.longest, frames=self.frames, area=self.area)
@@ -74,9 +74,9 @@ def run_tuning(
     show: Callable[[str, float, dict], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Path:
-    """Do what is ordered; returns the folder of the tuned checkpoint. show: called with (part, share done, figures), in
-    the first process; say: told the plan of the memory. Raises AdaptError, ExampleError, DoesNotFit, or what loading
-    and reading raise."""
+    """Run the order; returns the folder of the tuned checkpoint. show: called with (part, share done, figures), in
+    the first process; say: gets the plan of the memory. Raises AdaptError, ExampleError, DoesNotFit, or the errors
+    of loading and reading."""
     order.check("tuned")
     if order.area is not None and not order.is_official:
         raise AdaptError("pictures of a model of ours have its own size: leave --area out")
@@ -86,13 +86,14 @@ def run_tuning(
         hold_to(json.loads(note.read_text(encoding="utf-8")), fixed, order.out)
     else:
         _gather(order, show or (lambda part, share, row: None))
-        note.write_text(json.dumps(fixed, indent=1), encoding="utf-8")  # last: what it stands beside is whole
+        # written last: it marks the files around it as complete
+        note.write_text(json.dumps(fixed, indent=1), encoding="utf-8")
     launch(order.num_processes, _work, order, show if order.num_processes == 1 else None)
     return order.out / "checkpoint"
 
 
 def hold_to(held: dict, fixed: dict, out: Path) -> None:
-    """Raise AdaptError where a run would go on with something else than it began with."""
+    """Raise AdaptError if a run would continue with other inputs than it began with."""
     for name, value in fixed.items():
         if held.get(name) != value:
             raise AdaptError(
@@ -102,7 +103,7 @@ def hold_to(held: dict, fixed: dict, out: Path) -> None:
 
 
 def _gather(order: TuneOrder, show) -> None:
-    """Write what is learnt and what is measured as ids, after every line and picture was looked at."""
+    """Write the training and the held-out examples as ids, after checking every line and picture."""
     found = [_checked(path, order) for path in order.files]
     if order.evaluation is None:
         count = max(1, len(found[0]) // HELD_OUT_SHARE)
@@ -131,14 +132,14 @@ def _checked(path: Path, order: TuneOrder) -> list[Example]:
 
 @dataclass(frozen=True)
 class Reader:
-    """Makes ids of examples; layout: how those are read again."""
+    """Turns examples into ids; layout: how those are read again."""
 
     sequences: Callable[[Sequence[Example]], Iterator[np.ndarray]]
     layout: PackedLayout | WalkLayout
 
 
 def _reader(order: TuneOrder) -> Reader:
-    """What reads examples for the model that is ordered; of an official one it takes the tokenizers alone."""
+    """The reader for the ordered model; for an official one it uses only the tokenizers."""
     if order.official is None:
         checkpoint = loaded(order)
         return Reader(partial(_walks, checkpoint, _walk_layout(order, checkpoint)), _walk_layout(order, checkpoint))
@@ -194,7 +195,7 @@ def _square(pixels: np.ndarray, size: int) -> np.ndarray:
 def _work(rank: int, workers: int, order: TuneOrder, show) -> None:
     checkpoint, sharding = loaded_to_learn(order, rank)
     learnt, measured = (load_sequences(order.out / name) for name in (SEQUENCES, HELD_OUT))
-    # weights that denoise go on learning to; others stay as they are
+    # weights that denoise keep learning it; others stay as they are
     recipe = replace(order.recipe, copies=order.recipe.copies if checkpoint.is_adapted else 0, measured=len(measured))
     lesson = Lesson(learnt, measured, _layout(order, checkpoint), checkpoint)
     learn(replace(order, recipe=recipe), lesson, rank, workers, show, part="tuning", sharding=sharding)

@@ -1,8 +1,8 @@
-"""Answers of an official checkpoint, words and pictures, as they come: token by token, or pictures whole by DiDA.
+"""Answers of an official checkpoint, words and pictures, as they come: token by token, or whole pictures by DiDA.
 
 The conditional branch reads everything; the unconditional one, which only guides visual tokens, reads the images, or
 all. Both go through the model in one batch. Tokens that the grammar forces cost neither a head nor a pass of their own,
-and a pass over a picture's next code tries guesses of those after it (transformer/autoregressive.py).
+and a pass over a picture's next code also tries guesses of those after it (transformer/autoregressive.py).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .token_stream import ContextFull, StreamPasses, TokenStream
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked. images: (H, W, 3) uint8 each; preset None takes the task's own; size: cells (h, w) of the pictures
+    """A request. images: (H, W, 3) uint8 each; preset None uses the task's own; size: cells (h, w) of the pictures
     to make, None to keep a reference's size or let the model choose; seed: same seed, same answer."""
 
     task: str
@@ -70,8 +70,8 @@ class End:
     num_passes: int
 
 
-TEMPLATE_TOKENS = 160  # bytes of what a prompt or a turn has besides the request, at most
-HEADER_TOKENS = 8  # of a picture's block besides its codes and row ends, at most
+TEMPLATE_TOKENS = 160  # bytes of a prompt or a turn besides the request, at most
+HEADER_TOKENS = 8  # tokens of a picture's block besides its codes and row ends, at most
 
 Event = Text | Image | Row | End
 
@@ -79,7 +79,7 @@ Event = Text | Image | Row | End
 def answer(checkpoint: Checkpoint, request: Request) -> Iterator[Event]:
     """Answer a request, event by event; the last is an End.
 
-    Raises PromptError for a task, image count or request that no template takes, ContextFull for a prompt longer than
+    Raises PromptError for a task, image count or request that no template accepts, ContextFull for a prompt longer than
     the context, before the first event.
     """
     writer = AnswerWriter(checkpoint, request)
@@ -90,7 +90,7 @@ def answer(checkpoint: Checkpoint, request: Request) -> Iterator[Event]:
 
 
 def planned_tokens(request: Request, instructions: Sequence[str] = ()) -> int:
-    """The most tokens that a conversation can come to, reckoned without a tokenizer: a byte is at most one token."""
+    """An upper bound on the tokens of a conversation, estimated without a tokenizer: a byte is at most one token."""
     drawn = request.preset or preset(request.task)
     words = sum(len(text.encode()) + TEMPLATE_TOKENS for text in (request.question, *instructions))
     given = 0
@@ -103,9 +103,9 @@ def planned_tokens(request: Request, instructions: Sequence[str] = ()) -> int:
 class AnswerWriter:
     """One conversation: `events` writes an answer, `instruct` gives the next instruction, and so on until `close`.
 
-    passes: over the cache where keys and values go, by default one made for this answer. streams: branches that hold
-    the conversation so far, if it goes on from there; then the request's task, question and images are not read.
-    largest: tokens of a picture whose size the model chooses, at most.
+    passes: over the cache for its keys and values, by default one made for this answer. streams: branches that hold the
+    conversation so far, if it continues one; then the request's task, question and images are not read. largest: tokens
+    of a picture whose size the model chooses, at most.
     """
 
     def __init__(
@@ -123,13 +123,13 @@ class AnswerWriter:
         self.decoder = decoder_of(self.preset, is_adapted=checkpoint.is_adapted)
         self.form = Format(self.parts.text, checkpoint.vocabulary)
         self.device = checkpoint.model.lm_head.weight.device
-        self.prompt: list[int] = []  # what the answer answers, and the images that it goes by
+        self.prompt: list[int] = []  # the prompt, and the input images
         self.grids: list[np.ndarray] = []
         self.tokens: list[int] = []  # the answer so far, of all turns
         self.num_passes = self.num_images = 0
         self._words_run = 0  # tokens of words since the last picture
-        self._drawn: deque[int] = deque()  # codes of a picture that are known and still to be taken
-        self._guesses = torch.zeros(1, 0, dtype=torch.int64)  # of the codes after those
+        self._drawn: deque[int] = deque()  # codes of a picture that are known and still to be used
+        self._guesses = torch.zeros(1, 0, dtype=torch.int64)  # guesses of the codes after those
         self.reader = AnswerReader(self.form)
         if streams is None:
             question = prompt(request.task, request.question, len(request.images), vla=self.preset.vla)
@@ -143,7 +143,8 @@ class AnswerWriter:
         self.passes = passes
         self.conditional = streams[0]
         self.unconditional = streams[1] if len(streams) > 1 else None
-        self.blank = streams[2] if len(streams) > 2 else None  # reads neither words nor pictures but the one begun
+        # reads neither words nor pictures except the one just begun
+        self.blank = streams[2] if len(streams) > 2 else None
         self.grammar = self._grammar([grid.shape for grid in self.grids], largest)
 
     def events(self) -> Iterator[Event]:
@@ -161,9 +162,9 @@ class AnswerWriter:
         yield self._end("length")
 
     def instruct(self, instruction: str, *, form: str | None = None) -> None:
-        """Give the next instruction of an interactive exploration; the unconditional branch never reads it, unless it
-        reads all. form: how turns are told apart, by default the preset's. Raises PromptError for what cannot be said,
-        ContextFull when the walk has become too long."""
+        """Give the next instruction of an interactive exploration; the unconditional branch reads it only if it
+        reads all. form: how turns are distinguished, by default the preset's. Raises PromptError for an impossible
+        instruction, ContextFull when the walk has become too long."""
         ids = self.form.text.encode(turn(instruction, form=form or self.preset.turns))
         if self.grammar.in_image:
             raise PromptError(
@@ -174,12 +175,12 @@ class AnswerWriter:
             is_unanswered = stream.pending[-1:] == [self.form.answer_begin]
             if is_unanswered or stream.pending[-1:] == [self.form.end]:
                 stream.take_back()
-            # where no answer was begun, or the model ended it itself, there is none to end
+            # where no answer was begun, or the model ended it itself, none has to be ended
             stream.append(ids[is_unanswered or stream.ids[-1:] == [self.form.answer_end] :])
         self._words_run = 0
 
     def close(self) -> None:
-        """Give the pages back."""
+        """Free the pages."""
         for stream in self.branches:
             stream.close()
 
@@ -210,7 +211,7 @@ class AnswerWriter:
         return self.form.vocabulary.first_code + self._drawn.popleft()
 
     def _drawn_ahead(self) -> list[int]:
-        """The next code, and those after it that one pass gives as well."""
+        """The next code, and those after it that the same pass gives."""
         grammar, visual = self.grammar, self.form.vocabulary.visual
         window = 1 if self.decoder == "autoregressive" else WINDOW
         ahead = grammar.places_ahead(window)
@@ -227,8 +228,8 @@ class AnswerWriter:
         return drawn[0, :right].tolist()
 
     def _guided(self, hidden: torch.Tensor) -> tuple[torch.Tensor, dict]:
-        """States of all branches, (B, ..., C), as those to draw by and what `draw` mixes them with. Of three branches,
-        blank + image_guidance (unconditional - blank) + guidance (conditional - unconditional)."""
+        """States of all branches, (B, ..., C), in the form that `draw` mixes. With three branches: blank +
+        image_guidance (unconditional - blank) + guidance (conditional - unconditional)."""
         if len(hidden) == 1:
             return hidden[0], {}
         if len(hidden) == 2:
@@ -267,7 +268,7 @@ class AnswerWriter:
 
     @property
     def _dida(self) -> DidaConfig:
-        """How pictures are denoised: as the weights say, but for what the preset does."""
+        """How pictures are denoised: as the weights say, except where the preset says otherwise."""
         dida, asked = self.checkpoint.dida, self.preset
         return replace(
             dida,
@@ -285,7 +286,7 @@ class AnswerWriter:
         first = self.form.vocabulary.first_code
         allowed = torch.ones(first, dtype=torch.bool, device=self.device)
         allowed[list(self.form.outside_text)] = False
-        if self.preset.stops_at_image:  # what is to end with a picture does not end before it
+        if self.preset.stops_at_image:  # an answer that is to end with a picture does not end before it
             allowed[[self.form.end, self.form.answer_end]] = False
         allowed[self.form.image_begin] = can_begin_image
         hidden = self._advance([self.conditional])[0]
@@ -298,7 +299,7 @@ class AnswerWriter:
         return ids[int(self._draw(hidden, self.checkpoint.model.lm_head.weight[ids], sampling))]
 
     def _draw(self, hidden, weight, sampling: Sampling, *, ahead: Sequence[int] = (0,), **options) -> torch.Tensor:
-        """Draws at places so many ahead of the next token's, of hidden states (N, C): (N,) rows of the weight."""
+        """Draws at positions counted from the next token's, of hidden states (N, C): (N,) rows of the weight."""
         positions = [self.conditional.end + place for place in ahead]
         return draw(hidden, weight, sampling, seed=self.request.seed, positions=positions, **options)
 
@@ -307,7 +308,7 @@ class AnswerWriter:
         return self.passes.advance(streams, guesses)
 
     def _take(self, token: int) -> Iterator[Event]:
-        """Append a token to the branches that read it, and say what it completes."""
+        """Append a token to the branches that read it, and return the events that it completes."""
         was_in_image = self.grammar.in_image
         self.grammar.accept(token)
         in_image = was_in_image or self.grammar.in_image
@@ -339,14 +340,14 @@ class AnswerWriter:
         return min(self.preset.max_tokens, self.conditional.context - len(self.conditional))
 
     def _anew(self, stream: TokenStream) -> TokenStream:
-        """A stream that has read nothing but the unconditional prompt without pictures, in place of another."""
+        """A stream that has read only the unconditional prompt without pictures, replacing another."""
         stream.close()
         stream = TokenStream(stream.cache, context=stream.context)
         stream.append(self._ids(unconditional_prompt(0)))
         return stream
 
     def _grammar(self, shapes: list[tuple[int, int]], largest: int | None) -> Grammar:
-        """One reference fixes the size of what is made; of several, the last does, or none, as the preset has it."""
+        """One reference fixes the size of what is made; of several, the last does, or none, as the preset says."""
         is_fixed = len(shapes) == 1 or self.preset.references == "last"
         size = self.request.size or (shapes[-1] if shapes and is_fixed else None)
         return Grammar(self.form, size=size, keeps_size=is_fixed, largest=largest)

@@ -61,12 +61,12 @@ def load_official(
     float32, bfloat16, float16, fp8, int8 or int4, by default bfloat16 on a GPU and float32 elsewhere; context: the most
     tokens of a sequence, by default all that the weights were trained for, or the most that fit; available: bytes that
     may be used, by default all that are free; mesh: the processes to split the language model over, each of which calls
-    this; devices: how many to split it over where this process leads and starts the others (followers.py); need: what
-    the task takes; served: joined products, for a model that is drawn with alone (weights.py); offload: layers that
-    stay in the host's memory and come to the device when they are run (transformer/offload.py). Where the vision
-    tokenizer does not fit beside the model it stays on the CPU. The memory plan goes through `say` before anything is
-    loaded. Raises CheckpointError or TokenizerError for files that are missing, torn or of another model, DoesNotFit
-    for a device too small, PrecisionError for an unknown precision, SplitError for devices that do not divide a model.
+    this; devices: how many to split it over if this process leads and starts the others (followers.py); need: what the
+    task needs; served: joined products, for a model that is only used and not trained (weights.py); offload: layers
+    that stay in main memory and come to the device when they are run (transformer/offload.py). If the vision tokenizer
+    does not fit with the model it stays on the CPU. The memory plan goes through `say` before anything is loaded.
+    Raises CheckpointError or TokenizerError for files that are missing, incomplete or of another model, DoesNotFit for
+    a device too small, PrecisionError for an unknown precision, SplitError for devices that do not divide a model.
     """
     folders, need, say = _opened(model, vision, text), need or Need(), say or log.info
     config, trained = folders.config, folders.trained
@@ -129,11 +129,11 @@ def load_to_learn(
     context: int | None = None,
     mesh: DeviceMesh | None = None,
 ) -> tuple[Checkpoint, Sharding | None]:
-    """The same to be trained: no plan of what serving takes (learning_plan.py has that of training), and the vision
-    tokenizer on the CPU.
+    """Load the same for training: without the plan of serving (learning_plan.py has that of training), and with the
+    vision tokenizer on the CPU.
 
     mesh: the processes that hold the language model in shards, each of which calls this; its weights are on the meta
-    device then, and the Sharding reads them. Raises CheckpointError or TokenizerError as load_official does.
+    device then, and the Sharding reads them. Raises CheckpointError or TokenizerError like load_official.
     """
     folders = _opened(model, vision, text)
     pages = PageConfig(context=context or folders.trained)
@@ -150,7 +150,7 @@ def load_to_learn(
 
 @dataclass(frozen=True)
 class _Opened:
-    """Two folders whose settings go together, and of which no weights were read yet."""
+    """Two folders whose settings agree, before any weights are read."""
 
     model: Path
     vision: Path
@@ -187,7 +187,8 @@ def _opened(model: str | Path, vision: str | Path, text: str | Path | None) -> _
 
 @dataclass(frozen=True)
 class Need:
-    """What a task takes of memory, as Footprint has it. tokens: of its longest sequence, None for the whole context."""
+    """How much memory a task needs, in Footprint's terms. tokens: of its longest sequence, None for the whole
+    context."""
 
     tokens: int | None = None
     streams: int = Footprint.streams
@@ -198,7 +199,7 @@ class Need:
 
 @dataclass(frozen=True)
 class OfficialParts:
-    """What an official checkpoint has of its own kind."""
+    """The parts that only an official checkpoint has."""
 
     text: EmuTextTokenizer
     vision: IbqTokenizer
@@ -206,7 +207,7 @@ class OfficialParts:
 
 
 def parts_of(checkpoint: Checkpoint) -> OfficialParts:
-    """Raises CheckpointError for a checkpoint of another kind."""
+    """The parts of an official checkpoint. Raises CheckpointError for a checkpoint of another kind."""
     text, vision, pages = checkpoint.text, checkpoint.vision, checkpoint.pages
     if not isinstance(text, EmuTextTokenizer) or not isinstance(vision, IbqTokenizer) or pages is None:
         raise CheckpointError("a checkpoint of ours where an official one is wanted: Engine is what runs it")
@@ -227,10 +228,10 @@ def save_official(
     gather: Callable[[Tensor], Tensor] = lambda tensor: tensor,
     is_writer: bool = True,
 ) -> None:
-    """Write a model that began as the official folder `source` as such a folder, in shards of about `shard_bytes`;
-    config.json says that it is adapted, where `dida` says how it denoises, and the text tokenizer's files come along,
-    from `text` if it is named. gather: makes a weight whole, where several processes hold it in parts; all of them call
-    this then, and one is the writer."""
+    """Write a model that began as the official folder `source` as such a folder, in shards of about `shard_bytes`.
+    config.json says that it is adapted if `dida` says how it denoises; the text tokenizer's files are copied, from
+    `text` if it is named. gather: makes a weight whole, if several processes hold it in parts; then all of them call
+    this, and one is the writer."""
     source, folder = Path(source), Path(folder)
     shards: list[list[str]] = [[]]
     state, size = model.state_dict(), 0
@@ -255,14 +256,14 @@ def save_official(
     (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     try:
         words = find_text_tokenizer(*([text] if text else []), source)
-    except TokenizerError:  # it was named by hand, and will be again
+    except TokenizerError:  # it was named by hand, and will be named again
         return
     for name in (BPE_FILE, VISION_FILE):
         shutil.copy(words / name, folder / name)
 
 
 def _led(folder: Path, config: ModelConfig, device: str, precision: str, count: int) -> Transformer:
-    """This process's share of a model whose others follow it, as long as somebody has it."""
+    """This process's share of a model whose other processes follow, as long as somebody uses it."""
     from ..transformer.followers import Team, check_devices, device_of
     from ..transformer.tensor_parallel import check_split
 
@@ -271,17 +272,17 @@ def _led(folder: Path, config: ModelConfig, device: str, precision: str, count: 
     team = Team(count, device, load_share, folder, config, precision)
     transformer = load_share(team.mesh, device_of(0, device), folder, config, precision)
     team.lead(transformer)
-    weakref.finalize(transformer, team.close)  # when nobody has it any more, or this process ends
+    weakref.finalize(transformer, team.close)  # when nobody uses it any more, or this process ends
     return transformer
 
 
 def load_share(mesh: DeviceMesh, device: str, folder: Path, config: ModelConfig, precision: str) -> Transformer:
-    """What one process of several holds of a model."""
+    """Load the share of a model that one of several processes holds."""
     return load_transformer(folder, config, device=device, precision=precision, mesh=mesh)
 
 
 def free_bytes(device: str) -> int | None:
-    """Bytes free on a device, None where the system does not say."""
+    """Bytes free on a device, None if the system does not say."""
     if torch.device(device).type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     meminfo = Path("/proc/meminfo")

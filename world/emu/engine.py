@@ -1,9 +1,10 @@
 """Explorations by an official model behind the Session of the embedded one: a direction in words, then a picture.
 
-A step continues one conversation of the explore task: the direction, what the model thinks, the picture. What a step
+A step continues one conversation of the explore task: the direction, the model's thoughts, the picture. What a step
 adds, in the branch that reads all and in the unconditional one, is a passage with pages of its own, so forks share and
-rewinds drop them whole. When the context is full, the oldest passages but the first, which sets the scene, are no
-longer seen; positions go on, for rotary ones are relative. How turns are told apart is not published (prompts.py).
+rewinds drop whole passages. When the context is full, the oldest passages except the first, which describes the scene,
+are no longer seen; positions continue, because rotary ones are relative. How turns are distinguished is not published
+(prompts.py).
 """
 
 from __future__ import annotations
@@ -46,10 +47,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FORMAT = "1"
-THOUGHT_LIMIT = 384  # tokens of words after which a step's picture is begun
+THOUGHT_LIMIT = 384  # tokens of words after which a step's picture begins
 TURN_LIMIT = 256  # tokens of a direction
-SCENE_LIMIT = 160  # tokens of a scene's words that are reckoned with; there may be more where the context is long
-SHARE = 5  # of a short context, words, a direction and the scene's words have one part in so many each, at most
+SCENE_LIMIT = 160  # assumed tokens of a scene's words; more are allowed if the context is long
+SHARE = 5  # in a short context, words, a direction and the scene's words each get at most one part in so many
 PLACE = "the place in the picture"
 _ORIGIN = Pose.at(0, 0, 1.5)
 
@@ -58,12 +59,12 @@ class EmuEngine:
     """An official checkpoint, ready to explore: `engine.session(picture, words="a hall")`, then `session.step(action)`.
 
     preset: how pictures and words are drawn; max_pages: of the cache, which sessions share, by default what the device
-    has memory for. Actions are said to the model as they are worded; one that stands still ("wait") says nothing, and
-    the model goes on by itself.
+    has memory for. The model reads an action's words; one that stands still ("wait") has none, and the model continues
+    by itself.
     """
 
-    reads_words, num_pinned = True, 1  # the first passage sets the scene, and is always seen
-    saves_changes = False  # ids and codes are small whole
+    reads_words, num_pinned = True, 1  # the first passage describes the scene, and is always seen
+    saves_changes = False  # ids and codes are small, so whole saves are small
 
     def __init__(self, checkpoint: Checkpoint, *, preset: Preset | None = None, max_pages: int | None = None):
         parts = parts_of(checkpoint)
@@ -77,7 +78,7 @@ class EmuEngine:
         self.device = self.model.lm_head.weight.device
         self._fit_to_context()
         one_session = self.preset.num_branches * (-(-self.pages.context // self.pages.page_size) + self.num_kept + 2)
-        # on a GPU what was planned is taken at once, for growing holds the old tensors beside the new ones
+        # on a GPU the planned size is allocated at once, because growing needs the old and the new tensors together
         first = one_session if self.device.type == "cuda" else min(64, one_session)
         self.cache = KVCache(
             self.model.config, self.pages, device=self.device, num_pages=first, dtype=self.model.lm_head.weight.dtype
@@ -107,11 +108,11 @@ class EmuEngine:
         """Load official folders (checkpoint.py). changes: fields of the preset (prompts.py), for instance the area of a
         frame, 720 x 720 pixels unless told otherwise. The memory plan goes through `say` first.
 
-        Raises CheckpointError without a vision tokenizer, and what load_official raises.
+        Raises CheckpointError without a vision tokenizer, and the errors of load_official.
         """
         if vision is None:
             raise CheckpointError(f"{model} is an official model; name its vision tokenizer's folder as well")
-        drawn = explore_preset(**changes)  # what cannot be is refused before minutes of loading
+        drawn = explore_preset(**changes)  # refuse what is impossible before minutes of loading
         refuse_swapped(model, vision)
         decoder_of(drawn, is_adapted=dida is not None or is_adapted(model))
         need = Need(streams=drawn.num_branches, area=drawn.area, spare=_kept(context or Need.longest, drawn.area) + 2)
@@ -145,7 +146,7 @@ class EmuEngine:
 
     @property
     def num_kept(self) -> int:
-        """Passages behind the newest, beside the first, that a session keeps."""
+        """Passages before the newest, besides the first, that a session keeps."""
         return self.rewind_limit
 
     def session(
@@ -163,10 +164,10 @@ class EmuEngine:
     ) -> Session:
         """A walk that begins at a picture (H, W, 3) uint8 of any size, at words alone, or at a picture with words.
 
-        mode: "interactive" or, where the model is to lead, "free" (prompts.py). decoder: as a Preset has it, by default
-        as the weights can. start, solid, photograph: as Engine.session has them, and without a meaning here.
-        Raises PromptError for neither picture nor words, or an unknown mode, ContextFull for words too long to walk on
-        after them, and ValueError for a picture of which only a part is `seen`: the model takes it whole.
+        mode: "interactive" or, if the model is to lead, "free" (prompts.py). decoder: as in a Preset, by default what
+        the weights support. start, solid, photograph: as in Engine.session, without effect here. Raises PromptError for
+        neither picture nor words, or an unknown mode, ContextFull for words too long to walk after them, and ValueError
+        for a picture of which only a part is `seen`, because the model uses it whole.
         """
         if seen is not None:
             raise ValueError("a first frame that is known in part; this model takes a picture whole")
@@ -194,14 +195,14 @@ class EmuEngine:
         )
 
     def step_many(self, sessions: Sequence[Session], actions: Sequence[Action]) -> list[Frame]:
-        """One step of each session, one after the other: their words and pictures are of different lengths. Raises
-        ActionError for a direction that cannot be said, before any session has moved."""
+        """One step of each session, one after the other, because their words and pictures have different lengths.
+        Raises ActionError for an impossible direction, before any session has moved."""
         for action in actions:
             self._direction(action)
         return [self._step(session, action) for session, action in zip(sessions, actions, strict=True)]
 
     def observe(self, session: Session, action: Action, pixels: np.ndarray, pose: Pose | None = None) -> Frame:
-        """Take a true picture (H, W, 3) uint8 into a session's history: what `step` would have dreamt is given."""
+        """Take a true picture (H, W, 3) uint8 into a session's history, in place of the one that `step` would dream."""
         writer, (h, w) = self._resumed(session, action), cells_of(session.frame)
         cell = self.vision.config.cell
         fitted = PictureFile.fromarray(np.asarray(pixels)).resize((w * cell, h * cell), PictureFile.Resampling.BICUBIC)
@@ -213,8 +214,8 @@ class EmuEngine:
         return frame
 
     def settle(self, sessions: Sequence[Session]) -> None:
-        """Read what the newest passage of each session has not been read of: after a picture that was denoised whole,
-        that is the causal pass over it."""
+        """Read the part of each session's newest passage that the model has not read: after a picture that was
+        denoised whole, that is the causal pass over it."""
         for session in sessions:
             if session.is_committed:
                 continue
@@ -236,7 +237,7 @@ class EmuEngine:
             return self.vision.encode(torch.tensor(pixels)[None])[0].cpu().numpy().astype(np.int32)
 
     def show(self, tokens: np.ndarray) -> tuple[np.ndarray, None]:
-        """A token grid (h, w) as pixels (16h, 16w, 3) uint8, and None where other engines give depth."""
+        """A token grid (h, w) as pixels (16h, 16w, 3) uint8, and None where other engines return depth."""
         codes = torch.from_numpy(tokens.astype(np.int64))[None]
         with torch.inference_mode():
             return self.vision.decode(codes)[0][0].cpu().numpy(), None
@@ -246,8 +247,8 @@ class EmuEngine:
         return False
 
     def save_session(self, session: Session, path: str | Path) -> None:
-        """Write a session's state to one file: the ids and pictures of all that it keeps. Keys and values, a quarter
-        of a megabyte a token at full size, are made again from the ids."""
+        """Write a session's state to one file: the ids and pictures of everything that it keeps. Keys and values, a
+        quarter of a megabyte per token at full size, are computed again from the ids."""
         moments = passages_of(session)
         told = [
             {
@@ -277,7 +278,8 @@ class EmuEngine:
         write_whole(tensors, path, meta)
 
     def load_session(self, path: str | Path) -> Session:
-        """Go on from what `save_session` wrote. Raises SnapshotError for a file that is torn or of other weights."""
+        """Continue from what `save_session` wrote. Raises SnapshotError for a file that is incomplete or of other
+        weights."""
         try:
             with safe_open(path, "pt") as file:
                 meta = file.metadata() or {}
@@ -326,7 +328,7 @@ class EmuEngine:
         raise ActionError("no room is left for another picture; rewind, or begin another world")
 
     def _resumed(self, session: Session, action: Action) -> AnswerWriter:
-        """A writer that goes on after a session's newest passage, told where to go."""
+        """A writer that continues after a session's newest passage, with the next direction."""
         if session.is_closed:
             raise RuntimeError("this session is closed; open another")
         self.settle([session])
@@ -339,7 +341,7 @@ class EmuEngine:
         return writer
 
     def _direction(self, action: Action) -> str:
-        """What an action says to the model, nothing where it stands still. Raises ActionError if it cannot be said."""
+        """What an action says to the model, nothing if it stands still. Raises ActionError if that is impossible."""
         text = action.text.strip()
         if action.at:
             raise ActionError("an official model has no poses: it dreams what comes next and nothing elsewhere")
@@ -352,8 +354,8 @@ class EmuEngine:
         return text
 
     def in_sight(self, moments: Sequence[Passage]) -> list[Passage]:
-        """The passages that the step after them sees: the first, and as many of the last as leave room for the step;
-        where the context holds one alone beside the step, the last, and not the first."""
+        """The passages that the following step sees: the first, and as many of the last as leave room for the step;
+        if the context holds only one besides the step, the last, and not the first."""
         if len(moments) < 2:
             return [*moments]
         first, *others = moments
@@ -387,7 +389,7 @@ class EmuEngine:
         return (self.pages.context - scene - self._turn_limit - 2 * self._num_thoughts) // 2
 
     def _fit_to_context(self) -> None:
-        """Say fewer words and draw smaller frames where the context is too short to walk in otherwise."""
+        """Use fewer words and smaller frames if the context would otherwise be too short to walk."""
         self.preset = replace(self.preset, text_limit=self._num_thoughts)
         area = 9 * self._largest // 10 * self.vision.config.cell**2  # the rest is for ends of rows and the size
         if area < self.preset.area:
@@ -400,7 +402,7 @@ class EmuEngine:
             self.preset = replace(self.preset, area=area)
 
     def _check_room(self, writer: AnswerWriter) -> None:
-        """Raise ContextFull where a step after the first frame would find no room."""
+        """Raise ContextFull if a step after the first frame would find no room."""
         given, step = bool(writer.grids), self._turn_limit + self._num_thoughts
         block = self.form.block_length(*writer.grids[0].shape) if given else self._largest
         needed = len(writer.prompt) + step + block + (0 if given else self._num_thoughts + block)
@@ -416,7 +418,7 @@ class EmuEngine:
             )
 
     def _stream(self, seen: Sequence[Passage], branch: int) -> TokenStream:
-        """One branch of the passages as a stream to go on with; what has not been read of the last one is pending."""
+        """One branch of the passages as a stream to continue; the unread part of the last one is pending."""
         strands = [passage.strands[branch] for passage in seen]
         last = strands[-1]
         unread = last.ids[last.written :]

@@ -60,8 +60,8 @@ class LearningPlan:
 
     @property
     def gathered(self) -> int:
-        """What is whole for a moment where weights are in shards: embeddings and head, a layer and the next, and of
-        those that learn the gradients too."""
+        """What is whole for a moment if weights are in shards: embeddings and head, a layer and the next, and the
+        gradients of those that learn."""
         if self.num_devices == 1:
             return 0
         dense, rest = num_parameters(self.model)
@@ -70,7 +70,8 @@ class LearningPlan:
 
     @property
     def activations(self) -> int:
-        """What every layer keeps, its two inputs, and what one takes while it is made again and gone back through."""
+        """What every layer keeps, its two inputs, and what one layer needs while it is recomputed and
+        differentiated."""
         model, D = self.model, self.model.head_dim
         kept = 2 * model.num_hidden_layers * model.hidden_size
         heads = model.num_attention_heads + 2 * model.num_key_value_heads
@@ -87,7 +88,7 @@ class LearningPlan:
 
     @property
     def assumed(self) -> str:
-        """What the plan goes by, in words."""
+        """The assumptions of the plan, in words."""
         what = f"adapters of rank {self.rank}" if self.rank else "all weights"
         return f"training {what} on {self.rows} rows at once"
 

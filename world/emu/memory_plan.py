@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from ..config import ModelConfig, PageConfig
 
-# bytes of one weight of a dense layer; of packed ones two numbers a group of 128 come with it
+# bytes of one weight of a dense layer; packed ones have two more numbers per group of 128
 PRECISIONS = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "fp8": 1.0, "int8": 1 + 4 / 128, "int4": 0.5 + 4 / 128}
-SHORTER = (24_576, 16_384, 12_288, 8_192)  # contexts that may be offered where the whole one does not fit
-OFFLOAD_ROOMS = 2  # layers' places on the device, through which those in the host's memory come (offload.py)
+SHORTER = (24_576, 16_384, 12_288, 8_192)  # contexts that are offered if the whole one does not fit
+OFFLOAD_ROOMS = 2  # room on the device, in layers, for those that are kept in main memory (offload.py)
 PREFILL_ROWS = 1024  # rows of a prompt that go through the model at once
 _GIB = 2**30
 
@@ -23,19 +23,18 @@ class DoesNotFit(ValueError):
 
 
 class PrecisionError(ValueError):
-    """A precision that weights cannot be in; the message says which they can."""
+    """A precision that is not available for weights; the message says which are."""
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """The memory of one device, in bytes but for `pages`, `budget`, `spare`, `streams`, `num_devices` and `offload`.
+    """The memory of one device, in bytes except `pages`, `budget`, `spare`, `streams`, `num_devices` and `offload`.
 
     A stream is a sequence with its own keys and values: one, or more where guidance needs unconditional branches.
-    budget: the most tokens that the task's sequence will have, None for the whole context; spare: pages that a stream
-    keeps besides, for what can be gone back to.
-    vision: parameters of the vision tokenizer, kept in float32, 0 where it is on the CPU, and vision_width its channels
-    at full size; offload: layers that lie in the host's memory, for which the device has two places; area: pixels of
-    the largest picture; available: bytes free on the device, None where that is unknown.
+    budget: the most tokens that the task's sequence will have, None for the whole context; spare: additional pages of a
+    stream, for rewinding. vision: parameters of the vision tokenizer, kept in float32, 0 if it is on the CPU, and
+    vision_width its channels at full size; offload: layers kept in main memory, for which the device has two rooms;
+    area: pixels of the largest picture; available: bytes free on the device, None if unknown.
     """
 
     model: ModelConfig
@@ -58,7 +57,7 @@ class Footprint:
 
     @property
     def activation_size(self) -> int:
-        """Bytes of one number that flows through the model, and of embeddings, head and cache."""
+        """Bytes of one activation, and of a number in embeddings, head and cache."""
         return 4 if self.precision == "float32" else 2
 
     @property
@@ -71,7 +70,7 @@ class Footprint:
 
     @property
     def host_bytes(self) -> int:
-        """What lies in the host's memory of the language model."""
+        """Bytes of the language model that are kept in main memory."""
         return self.offload * self._layer
 
     @property
@@ -86,7 +85,7 @@ class Footprint:
 
     @property
     def is_packed(self) -> bool:
-        """Whether dense layers and the embedding are of packed integers."""
+        """Whether dense layers and the embedding are packed integers."""
         return self.precision.startswith("int")
 
     @property
@@ -102,7 +101,7 @@ class Footprint:
 
     @property
     def tokens(self) -> int:
-        """The most of one stream."""
+        """The most tokens of one stream."""
         return min(self.pages.context, self.budget or self.pages.context)
 
     @property
@@ -111,7 +110,7 @@ class Footprint:
 
     @property
     def activations(self) -> int:
-        """The larger of a prefill's rows and a picture's decoding, for they are never held at once."""
+        """The larger of a prefill's rows and a picture's decoding, because they are never held together."""
         model = self.model
         heads = model.num_attention_heads + 2 * model.num_key_value_heads
         row = 6 * model.hidden_size + (3 * model.intermediate_size + 2 * heads * model.head_dim) // self.num_devices
@@ -142,23 +141,23 @@ class Footprint:
 
     @property
     def assumed(self) -> str:
-        """What the plan goes by, in words."""
+        """The assumptions of the plan, in words."""
         kind = "sequence" if self.streams == 1 else "sequences"
         return f"{self.streams} {kind} of {self.tokens} tokens, pictures of up to {self.area} pixels"
 
     def shortened(self) -> Footprint:
-        """The plan with the longest context that fits, this one where it fits or none does."""
+        """The plan with the longest context that fits; this plan if it fits or none does."""
         plans = (replace(self, pages=replace(self.pages, context=context)) for context in SHORTER)
         fitting = (plan for plan in plans if plan.tokens < self.tokens and plan.fits)
         return self if self.fits else next(fitting, self)
 
     def apart(self) -> Footprint:
-        """The plan with pictures read and drawn on the CPU, where that fits and this does not; else this one."""
+        """The plan with pictures encoded and decoded on the CPU, if that fits and this one does not; else this one."""
         without = replace(self, vision=0)
         return without if without.fits and not self.fits else self
 
     def offloaded(self) -> Footprint:
-        """The plan with as few layers in the host's memory as it takes to fit, this one where it fits or none does."""
+        """The plan with the fewest layers in main memory that fits; this plan if it fits or none does."""
         if self.fits or self.num_devices > 1:
             return self
         plans = (replace(self, offload=count) for count in range(self.offload + 1, self.model.num_hidden_layers + 1))
@@ -195,14 +194,14 @@ class Footprint:
 
 
 def table(rows: Sequence[tuple[str, int]], device: str, available: int | None, assumed: str) -> str:
-    """A plan for people: what takes how many bytes, what is free, and what that goes by."""
+    """A plan for people: how many bytes each part needs, how many are free, and the assumptions."""
     free = "unknown" if available is None else f"{available / _GIB:.2f} GiB"
     lines = [f"{size / _GIB:8.2f} GiB  {name}" for name, size in rows]
     return "\n".join([*lines, f"{free:>12}  free on {device}", f"{'planned for':>12}  {assumed}"])
 
 
 def refusal(needs: str, assumed: str, device: str, available: int, others: Sequence[str]) -> DoesNotFit:
-    """What to raise where a plan does not fit, with what would."""
+    """The error for a plan that does not fit, with what would."""
     fitting = f"what would fit: {'; '.join(others)}" if others else "nothing smaller fits either"
     fitting += "" if others else ": use a device with more memory"
     return DoesNotFit(f"{needs}, for {assumed}, and {device} has {available / _GIB:.1f} GiB free; {fitting}")

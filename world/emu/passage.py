@@ -17,8 +17,8 @@ from .token_stream import TokenStream
 
 @dataclass(frozen=True)
 class Strand:
-    """What one branch reads of a passage: its ids, the pages that hold the first `written` of them, the position after
-    the last, and the token that comes then: the next step needs its state, and so reads it, as its first."""
+    """What one branch reads of a passage: its ids, the pages that hold the first `written` of them, the position
+    after the last, and the token that comes then: the next step needs its state, and so reads it first."""
 
     ids: tuple[int, ...]
     next: int
@@ -47,7 +47,7 @@ class Passage(Moment):
 
     @property
     def held(self) -> tuple[int, ...]:
-        """The pages that go when this passage goes."""
+        """The pages that are freed with this passage."""
         return tuple(page for strand in self.strands for page in strand.pages)
 
 
@@ -71,5 +71,5 @@ def passage_of(frame: Frame, writer: AnswerWriter, said: str = "") -> Passage:
 
 
 def moved(before: Frame, action: Action) -> Pose | None:
-    """Where an action was to lead, as far as that is known: what the model made of it is in the picture alone."""
+    """Where an action was to lead, as far as that is known; what the model made of it shows only in the picture."""
     return None if before.pose is None or action.motion is None else before.pose.moved(action.motion)

@@ -1,7 +1,7 @@
-"""The six tasks of Emu3.5: what their prompts say, with and without the request, and how their answers are drawn.
+"""The six tasks of Emu3.5: the text of their prompts, with and without the request, and how their answers are drawn.
 
-Templates and presets are those of the official code (baaivision/Emu3.5, configs/); vla has neither there, and takes the
-prompt that others fine-tuned the model with and the preset of howto. Plain text and numbers: knows nothing of ids.
+Templates and presets are those of the official code (baaivision/Emu3.5, configs/); vla has neither there, and uses the
+prompt with which others fine-tuned the model and the preset of howto. Plain text and numbers: knows nothing of ids.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .sampling import Sampling
 from .text import controls_in
 
 TASKS = ("t2i", "x2i", "howto", "story", "explore", "vla")
-MODES = ("interactive", "free")  # of explore: a picture an instruction, or the model walks by itself
+MODES = ("interactive", "free")  # modes of explore: one picture per instruction, or the model walks by itself
 UNCONDITIONAL = ("images", "all")
 TURNS = ("user", "span")
 DECODERS = ("auto", "dida", "jacobi", "autoregressive")
@@ -21,7 +21,7 @@ REFERENCES = ("last", "greedy", "drawn")
 VLA = ("question", "plain")
 MAX_IMAGES = 3
 # cells (h, w) of the pictures that the Image checkpoint was trained on; the same turned by 90 degrees
-DEFAULT_SIZES = {"t2i": (55, 73)}  # as the official configuration has it; others keep a reference's, or choose
+DEFAULT_SIZES = {"t2i": (55, 73)}  # as in the official configuration; others keep a reference's size, or choose
 RATIOS = {"1:1": (64, 64), "4:3": (55, 73), "16:9": (47, 85), "21:9": (41, 97), "3:2": (52, 78)}
 
 _SYSTEM = "<|extra_203|>You are a helpful assistant"
@@ -31,24 +31,23 @@ _VLA = "Given the first frame, how to perform the following task? "
 
 
 class PromptError(ValueError):
-    """A request that no template takes; the message says what came and what the task wants."""
+    """A request that no template accepts; the message says what came and what the task wants."""
 
 
 @dataclass(frozen=True)
 class Preset:
     """How a task's answers are drawn.
 
-    guidance: scale on visual tokens, 1 for none; area: pixels of pictures that go in; max_tokens: of the answer;
-    stops_at_image: whether the first picture ends it; text_limit: words' tokens after which a picture is begun, None
-    to leave that to the model. unconditional: what of its own answer the unconditional branch reads, "images" as in the
+    guidance: scale on visual tokens, 1 for none; area: pixels of input pictures; max_tokens: of the answer;
+    stops_at_image: whether the first picture ends it; text_limit: words' tokens after which a picture is begun, None to
+    leave that to the model. unconditional: what of its own answer the unconditional branch reads, "images" as in the
     official transformers code or "all" as in its vLLM patch. decoder: "autoregressive" draws pictures token by token,
-    "jacobi" the same tokens, several a pass, "dida" whole (for adapted weights); "auto" is whole or, where the weights
-    cannot, jacobi. turns: how turns are told apart. steps, sampler and
-    heat: of denoising, None for the weights' own: how many, "direct" or "jump", and the temperature between steps.
-    image_guidance: scale of a third branch, which reads neither words nor other pictures, None for none; references:
-    which size pictures take where several references are given, "last" for the last one's, as the official
-    transformers code has it, "greedy" for the likeliest, as its vLLM path does, "drawn" to draw it; vla: how that
-    task's request is put (`prompt`).
+    "jacobi" the same tokens with several per pass, "dida" whole (for adapted weights); "auto" is whole or, for weights
+    that cannot, jacobi. turns: how turns are distinguished. steps, sampler and heat: of denoising, None for the
+    weights' own: how many, "direct" or "jump", and the temperature between steps. image_guidance: scale of a third
+    branch, which reads neither words nor other pictures, None for none; references: the size of pictures if several
+    references are given, "last" for the last one's, as in the official transformers code, "greedy" for the likeliest,
+    as in its vLLM path, "drawn" to draw it; vla: the form of that task's request (`prompt`).
     """
 
     guidance: float
@@ -86,7 +85,7 @@ class Preset:
 
     @property
     def num_branches(self) -> int:
-        """Sequences that are read beside each other."""
+        """Sequences that are read together."""
         if self.image_guidance is not None:
             return 3
         return 2 if self.guidance != 1 else 1
@@ -117,8 +116,8 @@ def preset(task: str, *, temperature: float | None = None, **changes) -> Preset:
 
 
 def decoder_of(preset: Preset, *, is_adapted: bool) -> str:
-    """How weights draw pictures under a preset, "dida", "jacobi" or "autoregressive". Raises PromptError for what would
-    be noise, or do nothing."""
+    """How weights draw pictures under a preset, "dida", "jacobi" or "autoregressive". Raises PromptError for
+    settings that would give noise, or have no effect."""
     if preset.decoder == "dida" and not is_adapted and preset.steps is None:
         raise PromptError(
             "these weights were never adapted to denoise whole pictures: leave out --decoder dida, adapt them with "
@@ -164,7 +163,7 @@ def unconditional_prompt(num_images: int = 0) -> list[str | int]:
 
 
 def turn(instruction: str, *, form: str = "user") -> str:
-    """What stands between a picture and the answer to the next instruction of an interactive exploration.
+    """The text between a picture and the answer to the next instruction of an interactive exploration.
 
     The official format is not published. "user" repeats the template's own words; "span" puts the instruction alone
     between two answers, as public fine-tuning code packs its steps.
@@ -188,8 +187,8 @@ def exploration(scene: str, mode: str = "interactive") -> str:
 
 
 def cells_of(size: str, task: str) -> tuple[int, int] | None:
-    """Cells (h, w) of a size as a person writes it: "h*w", a ratio, "default" for the task's, "auto" (None) to keep a
-    reference's or let the model choose. Raises PromptError for one that no picture has."""
+    """Cells (h, w) of a size as a person writes it: "h*w", a ratio, "default" for the task's, "auto" (None) to keep
+    a reference's or let the model choose. Raises PromptError for a size that no picture has."""
     if size in ("default", "auto"):
         return DEFAULT_SIZES.get(task) if size == "default" else None
     tall, _, wide = size.partition(":")
@@ -216,7 +215,7 @@ def _check_task(task: str) -> None:
 
 
 def _joined(pieces: list[str | int]) -> list[str | int]:
-    """Neighbouring text made one piece, so that it is split into tokens as a whole."""
+    """Neighbouring texts joined into one, so that they are tokenized as a whole."""
     joined: list[str | int] = []
     for piece in pieces:
         if isinstance(piece, str) and joined and isinstance(joined[-1], str):

@@ -41,9 +41,9 @@ def draw(
 ) -> Tensor:
     """One row of `weight` for each hidden state: (N,) int64.
 
-    hidden, uncond (N, C); weight (V, C), the head's rows that may be drawn; allowed (V,) bool. A draw depends on seed
-    and its position alone. Guidance acts on the hidden states: the head is linear, so that is guidance on
-    log-probabilities but for a constant. With top_p below 1 the head is applied twice, which only text asks for.
+    hidden, uncond (N, C); weight (V, C), the head's rows that may be drawn; allowed (V,) bool. A draw depends only on
+    the seed and its position. Guidance acts on the hidden states: the head is linear, so that equals guidance on
+    log-probabilities up to a constant. With top_p below 1 the head is applied twice; only text uses that.
     """
     if sampling.top_p < 1 and sampling.temperature > 0:
         mixed = mix_guidance(hidden, uncond, guidance)
@@ -66,7 +66,7 @@ def draw(
 
 
 def nucleus(logits: Tensor, sampling: Sampling) -> Tensor:
-    """logits (V,) float32 -> (V,) bool: of the top_k, the fewest likeliest that together have top_p."""
+    """logits (V,) float32 -> (V,) bool: among the top_k, the smallest set of the likeliest that together have top_p."""
     count = min(sampling.top_k or len(logits), len(logits))
     values, order = logits.topk(count)
     chances = (values / sampling.temperature).softmax(-1)

@@ -1,4 +1,5 @@
-"""How text and pictures lie in Emu3.5's sequence: image blocks, the grammar that keeps an answer legal, its parts.
+"""How text and pictures are arranged in Emu3.5's sequence: image blocks, the grammar that keeps an answer legal, its
+parts.
 
 An image block is: image start, "h*w" in digits, image token, then rows of codes with an end-of-line between them, image
 end. Knows nothing of models, sampling or prompts.
@@ -79,12 +80,13 @@ class Format:
 
     @cached_property
     def outside_text(self) -> tuple[int, ...]:
-        """Ids below the codes that no text may have: they only stand inside image blocks or begin a prompt."""
+        """Ids below the codes that no text may have: they occur only inside image blocks or at the start of a
+        prompt."""
         legacy = ("<|endoftext|>", "<|extra_201|>")
         return (self.row_end, self.codes_begin, self.image_end, self.begin, self.answer_begin, *map(self.id_of, legacy))
 
     def header(self, height: int, width: int) -> list[int]:
-        """What stands before a block's first code, image start included: the height comes first."""
+        """The tokens before a block's first code, from image start on; the height comes first."""
         return [self.image_begin, *self.text.encode(f"{height}*{width}"), self.codes_begin]
 
     def image_block(self, codes: np.ndarray) -> list[int]:
@@ -146,8 +148,8 @@ class Grammar:
         return [token - first for token in self._block[self._block.index(self.form.codes_begin) :] if token >= first]
 
     def places_ahead(self, count: int) -> list[bool]:
-        """Of the places that come next, up to the `count`-th code or the picture's end, whether each is a code's; the
-        others are row ends'."""
+        """For the next positions, up to the `count`-th code or the picture's end, whether each is a code; the others
+        are row ends."""
         ahead: list[bool] = []
         for place in range(self._place(), self._cells):
             if sum(ahead) == count:

@@ -1,6 +1,6 @@
-"""What official folders say of themselves: the numbers of their models, whether they are adapted, which is which.
+"""The settings in official folders: the numbers of their models, whether they are adapted, which model they hold.
 
-Reads configurations alone, and no weights.
+Reads configurations only, and no weights.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ..checkpoint import CheckpointError, config_from
 from ..config import DidaConfig, ModelConfig
 from .ibq import IbqConfig
 
-# settings that config.json may leave out, at the values of the official code
+# settings that config.json may leave out, with the values of the official code
 _DEFAULTS = {"head_dim": 128, "rms_norm_eps": 1e-5, "rope_theta": 1e6}
 DEFAULT_CONTEXT = 32_768
 _MODEL_SIZES = (
@@ -32,7 +32,7 @@ def is_adapted(folder: str | Path) -> bool:
 
 
 def refuse_swapped(model: str | Path, vision: str | Path) -> None:
-    """Raises CheckpointError where the folders are named the wrong way round, or are the same."""
+    """Raises CheckpointError if the two folders were swapped, or are the same."""
     kinds = [_kind_of(Path(folder)) for folder in (model, vision)]
     if kinds == ["vision", "model"]:
         raise CheckpointError(
@@ -45,7 +45,7 @@ def refuse_swapped(model: str | Path, vision: str | Path) -> None:
 
 
 def _kind_of(folder: Path) -> str:
-    """What a folder's settings are of, "" where that cannot be said."""
+    """Which model a folder's settings are of, "" if that cannot be told."""
     try:
         parts = json_of(folder / "config.json")
     except CheckpointError:
@@ -65,7 +65,8 @@ def read_dida(folder: Path) -> DidaConfig | None:
 
 
 def read_config(folder: Path) -> tuple[ModelConfig, int]:
-    """The model's numbers and its context from config.json. Raises CheckpointError for what this engine cannot run."""
+    """The model's numbers and its context from config.json. Raises CheckpointError for a model that this engine
+    cannot run."""
     path = folder / "config.json"
     parts = json_of(path)
     for name in ("rope_scaling", "attention_bias", "tie_word_embeddings"):
@@ -104,7 +105,7 @@ def read_vision_config(folder: Path) -> IbqConfig:
 
 
 def _holder_of(name: str, parts: object) -> dict | None:
-    """The first mapping, however deep, that has the key."""
+    """The first mapping, at any depth, that has the key."""
     if not isinstance(parts, dict):
         return None
     if name in parts:

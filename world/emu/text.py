@@ -1,7 +1,8 @@
-"""Emu3.5's text tokenizer: byte pairs from a tiktoken file, then the control tokens, then one token a visual code.
+"""Emu3.5's text tokenizer: byte pairs from a tiktoken file, then the control tokens, then one token per visual code.
 
 It has the methods of TextTokenizer (tokens/text.py). Ids are those of the official tokenizer: control tokens follow the
-byte pairs in a fixed order, and what `emu3_vision_tokens.txt` lists follows them. Knows nothing of images or prompts.
+byte pairs in a fixed order, and the tokens listed in `emu3_vision_tokens.txt` follow them. Knows nothing of images or
+prompts.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ VISION_FILE = "emu3_vision_tokens.txt"
 CONTROLS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|extra_{k}|>" for k in range(205)))
 IMAGE_TOKEN, IMAGE_START, IMAGE_END = "<|image token|>", "<|image start|>", "<|image end|>"
 
-# Qwen's pre-tokeniser, which the official tokenizer took over: one token a digit
+# Qwen's pre-tokeniser, which the official tokenizer uses: one token per digit
 _PIECES = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _CONTROL = re.compile(r"<\|[^<|>]*\|>")
 _VISUAL = re.compile(r"<\|visual token \d{6}\|>")
 
-SOURCE = Path("src/tokenizer_emu3_ibq")  # where the official repository has both files
+SOURCE = Path("src/tokenizer_emu3_ibq")  # the folder of both files in the official repository
 REPOSITORY = "github.com/baaivision/Emu3.5"
 
 
@@ -36,8 +37,9 @@ class TokenizerError(ValueError):
 
 
 def find_text_tokenizer(*near: str | Path) -> Path:
-    """The folder that has both files: one of `near`, or `src/tokenizer_emu3_ibq` of a copy of the official repository
-    above, below or beside them or the working folder. Raises TokenizerError, naming the source, where none has."""
+    """The folder that has both files: one of `near`, or `src/tokenizer_emu3_ibq` of a copy of the official
+    repository above, below or beside them or the working folder. Raises TokenizerError, naming the source, if none
+    has them."""
     folders = [Path(folder).absolute() for folder in near]
     above = [outer for folder in (*folders, Path.cwd()) for outer in (folder, *[*folder.parents][:3])]
     usual = [outer / inner / SOURCE for outer in above for inner in ("", "Emu3.5", "Emu3.5-main")]
@@ -118,7 +120,7 @@ class EmuTextTokenizer:
 
 
 def visual_surfaces(num_codes: int) -> list[str]:
-    """What the lines of emu3_vision_tokens.txt are, for so many codes."""
+    """The expected lines of emu3_vision_tokens.txt, for so many codes."""
     return [IMAGE_TOKEN, IMAGE_START, IMAGE_END, *(f"<|visual token {k:06d}|>" for k in range(num_codes))]
 
 

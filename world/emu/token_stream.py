@@ -1,6 +1,6 @@
-"""Plain causal sequences over the paged cache: a stream knows its pages and what waits to be written.
+"""Plain causal sequences over the paged cache: a stream knows its pages and the tokens that are to be written.
 
-Tokens are appended freely and read by the model only when a hidden state is asked for, so tokens that the format forces
+Tokens are appended freely and read by the model only when a hidden state is needed, so tokens that the format forces
 cost no pass of their own. Knows nothing of sampling, formats or images.
 """
 
@@ -17,9 +17,9 @@ from ..transformer.cache import CachedAttention, KVCache
 from ..transformer.model import Transformer
 from .memory_plan import PREFILL_ROWS
 
-ROWS_AT_ONCE, PAGES_AT_ONCE = 16, 16  # what a captured pass's rows and pages are padded to multiples of
-MOST_ROWS = 128  # of a causal pass that is captured: a token with its guesses and forced ones, and no prompt
-MOST_GRAPHS = 64  # that are kept; pictures of ever new sizes would fill the memory with them
+ROWS_AT_ONCE, PAGES_AT_ONCE = 16, 16  # a captured pass's rows and pages are padded to multiples of this
+MOST_ROWS = 128  # rows of a causal pass that is captured: a token with its guesses and forced ones, and no prompt
+MOST_GRAPHS = 64  # captured passes that are kept; pictures of ever new sizes would fill the memory with them
 
 
 class ContextFull(ValueError):
@@ -27,10 +27,10 @@ class ContextFull(ValueError):
 
 
 class TokenStream:
-    """One growing sequence. Owns the pages that it fills and gives them back on close.
+    """One growing sequence. Owns the pages that it fills and frees them on close.
 
-    pages, position: of a sequence that others have begun, whose pages are read, never written and never given back.
-    position is that of the next token, counted from 0; some of those before may have been dropped since.
+    pages, position: of a sequence that others have begun; its pages are read, never written and never freed. position
+    is that of the next token, counted from 0; some of those before may have been dropped since.
     """
 
     def __init__(self, cache: KVCache, *, context: int, pages: Sequence[int] = (), position: int = 0):
@@ -85,7 +85,7 @@ class TokenStream:
         return torch.cat(parts)
 
     def commit(self, count: int) -> None:
-        """Say that the first `count` pending tokens, for which slots were asked, have been written."""
+        """Note that the first `count` pending tokens, for which slots were requested, have been written."""
         self.written, self.position = self.written + count, self.position + count
         del self.pending[:count]
         for page, length in self._planned:
@@ -100,8 +100,8 @@ class TokenStream:
 
 
 class StreamPasses:
-    """A model's passes over the streams of one cache. On CUDA a pass over few rows is captured once as a graph for each
-    of a few shapes, and replayed: tables of pages and causal rows are padded to those, which changes nothing."""
+    """A model's passes over the streams of one cache. On CUDA a pass over few rows is captured once as a graph for
+    each of a few shapes, and replayed: tables of pages and causal rows are padded to those, which changes nothing."""
 
     def __init__(self, model: Transformer, cache: KVCache):
         self.model, self.cache = model, cache
@@ -113,25 +113,25 @@ class StreamPasses:
 
     @torch.inference_mode()
     def settle(self, streams: Sequence[TokenStream], *, but: int = 0) -> None:
-        """Read what is pending, all but the last `but` tokens, where nobody waits for a hidden state."""
+        """Read pending tokens, all except the last `but`, when nobody waits for a hidden state."""
         for stream in streams:
             while len(stream.pending) > but:
                 self._read([stream], min(len(stream.pending) - but, PREFILL_ROWS))
 
     @torch.inference_mode()
     def canvas_states(self, streams: Sequence[TokenStream], rows: Tensor) -> Tensor:
-        """Hidden states (B, N, C) of token ids (B, N) that follow what each stream has read, seeing that and each other
-        without a mask. Leaves nothing behind. What is pending must be the first of the rows."""
+        """Hidden states (B, N, C) of token ids (B, N) that follow what each stream has read; they see that, and each
+        other without a mask. They are not stored. The first rows must be the pending tokens."""
         start = torch.tensor([stream.position for stream in streams], device=rows.device)
         return self._call("canvas", rows, start, self._table(streams))
 
     @torch.inference_mode()
     def advance(self, streams: Sequence[TokenStream], guesses: Sequence[int] = ()) -> Tensor:
-        """Read all that is pending and return hidden states of each stream: the last token's, then those of the guesses
-        of what comes after it, which leave nothing behind: (B, 1 + guesses, C).
+        """Read all pending tokens and return hidden states of each stream: the last token's, then those of the guesses
+        of what comes after it, which are not stored: (B, 1 + guesses, C).
 
-        Streams go together through as many tokens as all have pending; what one has more of goes first, alone. Every
-        stream must have something pending.
+        Streams go together through as many tokens as all have pending; the extra ones of a stream go first, alone.
+        Every stream must have something pending.
         """
         together = min(len(stream.pending) for stream in streams)
         assert together, "a stream with nothing to read has no new state"
@@ -146,7 +146,7 @@ class StreamPasses:
         """One causal pass over the next `count` tokens of each stream, and guesses: hidden states from the last of
         those tokens on, (B, 1 + guesses, C)."""
         device, length = self.cache.k.device, count + len(guesses)
-        more = -length % ROWS_AT_ONCE if self.is_padded else 0  # rows that nobody sees, for they come last
+        more = -length % ROWS_AT_ONCE if self.is_padded else 0  # rows that no other row sees, because they come last
         ids = torch.tensor([[*stream.pending[:count], *guesses, *[0] * more] for stream in streams], device=device)
         slots = torch.stack([stream.slots(count) for stream in streams])
         slots = F.pad(slots, (0, len(guesses) + more), value=-1)
@@ -166,7 +166,7 @@ class StreamPasses:
         if self._moves != self.cache.num_moves or len(self.step) >= MOST_GRAPHS:
             self._moves = self.cache.num_moves  # graphs know the pages by their addresses
             self.step.forget()
-        # prompts come in any length, and their passes are long enough to hide their launches
+        # prompts have any length, and their passes are long enough to hide their launches
         is_captured = kind == "canvas" or ids.shape[1] <= MOST_ROWS
         return (self.step if is_captured else self._run)(kind, ids, *others)
 

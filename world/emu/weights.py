@@ -1,4 +1,4 @@
-"""The weights of official folders: held against the configuration, then streamed onto devices, a tensor at a time.
+"""The weights of official folders: compared with the configuration, then streamed onto devices, one tensor at a time.
 
 Keys and shapes are checked from the headers of all shards before anything is read. Nothing is unpickled but tensors.
 """
@@ -95,8 +95,8 @@ def checked(folder: Path, model: Transformer) -> list[Path]:
 
 @torch.no_grad()
 def fill_shards(folder: Path, model: nn.Module, *, precision: str) -> None:
-    """Read into a model that lies in shards (transformer/sharded.py), on the meta device, the rows that this process
-    has of each weight, and those alone."""
+    """Read into a model in shards (transformer/sharded.py), on the meta device, only those rows of each weight that
+    this process has."""
     from ..transformer.sharded import filled, rows_here
 
     empty = {_key_of(name): name for name, weight in model.named_parameters() if weight.is_meta}
@@ -111,7 +111,7 @@ def fill_shards(folder: Path, model: nn.Module, *, precision: str) -> None:
 
 
 def _key_of(name: str) -> str:
-    """A parameter's name in official files, where a Learner has it, and perhaps an adapter beside it."""
+    """A parameter's name in official files, also if a Learner or an adapter wraps it."""
     return name.removeprefix("transformer.").replace("_proj.dense.", "_proj.")
 
 
@@ -149,21 +149,21 @@ def load_vision(folder: Path, config: IbqConfig, *, device: str) -> IbqTokenizer
 
 
 def _place(model: Transformer, key: str, tensor: Tensor, precision: str) -> None:
-    """Put a tensor where its key says; of int8 and int4 the embedding is packed too. The head stays whole, for what is
-    drawn is nearest to it."""
+    """Put a tensor where its key says; with int8 and int4 the embedding is packed too. The head stays whole, because
+    it is closest to what is drawn."""
     owner, _, leaf = key.rpartition(".")
     dtype = DTYPES[precision]
     if precision in BITS and owner.endswith("embed_tokens"):
         outer, _, name = owner.rpartition(".")
         holder = model.get_submodule(outer)
         delattr(holder, name)
-        setattr(holder, name, PackedEmbedding(Packed.of(tensor, 8), dtype))  # no module, in the place of one
+        setattr(holder, name, PackedEmbedding(Packed.of(tensor, 8), dtype))  # not a module, but replacing one
         return
     setattr(model.get_submodule(owner), leaf, nn.Parameter(tensor.to(dtype), requires_grad=False))
 
 
 def _check(found: Shapes, model: nn.Module, where: Path) -> None:
-    """Hold what files have against what the model wants, and name what differs."""
+    """Compare what files have with what the model wants, and name the differences."""
     wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     extra = sorted(key for key in found.keys() - wanted.keys() if not _is_buffer(key))
     for what, keys in (("lacks", sorted(wanted.keys() - found.keys())), ("has unknown", extra)):

@@ -1,8 +1,8 @@
-"""What has changed in a session since it was last saved, as a small file; and such files applied to the whole one.
+"""What has changed in a session since it was last saved, as a small file; and such files combined with the whole one.
 
-A walk keeps what it has seen, so that most of two snapshots of it is the same. A file of changes holds the moments
-since, with the pages, pictures and views that came with them, and names the moment that it goes on from. Knows no disk:
-what it lays over each other, and makes, are tensors and what is said of them (snapshot.py).
+A walk keeps what it has seen, so most of two snapshots is the same. A file of changes holds the moments since, with the
+pages, pictures and views that came with them, and names the moment that it continues from. Knows no disk: it works on
+tensors and their descriptions (snapshot.py).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from torch import Tensor
 
 from ..session import Keyframe, Moment, Session, view_index
 
-PAGES = ("k", "v")  # tensors whose second axis is that of `numbers`; of the rest it is the first
+PAGES = ("k", "v")  # tensors whose second axis is that of `numbers`; for the rest it is the first
 BY_NUMBER, BY_INDEX, BY_FRAME = ("lengths", "grids"), ("pixels", "depth", "pose"), ("has_tokens", "tokens")
 
 
 class ChangesError(ValueError):
-    """Changes that do not follow what they are laid over; the message says how."""
+    """Changes that do not follow the file before them; the message says how."""
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What a session has that another, a twin of it from before, has not. base: the newest moment of both; moments,
-    and the keyframes and the views that came with them."""
+    """What a session has that an earlier fork of it has not. base: the newest moment of both; moments, and the
+    keyframes and the views that came with them."""
 
     base: Moment
     moments: tuple[Moment, ...]
@@ -38,7 +38,7 @@ class Changes:
 
 
 def changes_since(session: Session, before: Session) -> Changes | None:
-    """What has changed, or None where the two have no moment in common any more."""
+    """What has changed, or None if the two have no moment in common any more."""
     old = {id(moment) for moment in before.moments}
     kept = list(takewhile(lambda moment: id(moment) in old, session.moments))
     if not kept:
@@ -65,7 +65,7 @@ class _Row:
 
 @dataclass
 class _Shown:
-    """A moment as files have it: the numbers of its keyframes, the indices of its memory, and its tokens' row."""
+    """A moment as stored in files: the numbers of its keyframes, the indices of its memory, and its tokens' row."""
 
     index: int
     keyframes: list[int]
@@ -74,7 +74,7 @@ class _Shown:
 
 
 class Laid:
-    """Files laid over each other, the whole one first; `whole` is what a whole file of the last would be."""
+    """Files combined, the whole one first; `whole` is what a whole file in the last one's state would be."""
 
     def __init__(self, held: dict[str, Tensor], meta: dict[str, str]):
         numbers = held["numbers"].tolist()
@@ -87,7 +87,7 @@ class Laid:
         self._add(held, keyframes, json.loads(meta["memories"]))
 
     def lay(self, held: dict[str, Tensor], meta: dict[str, str]) -> None:
-        """Lay changes over what there is. Raises ChangesError where they go on from something else."""
+        """Add changes to what is there. Raises ChangesError if they continue from something else."""
         first, kept, count = (int(meta[name]) for name in ("first", "kept", "kept_actions"))
         self._shown = [shown for shown in self._shown if first <= shown.index <= kept]
         if not self._shown or self._shown[-1].index != kept or self._digest(kept) != meta["kept_digest"]:
@@ -97,7 +97,7 @@ class Laid:
         self._add(held, json.loads(meta["keyframes"]), json.loads(meta["memories"]))
 
     def whole(self) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """The tensors and what is said of them, as `save_session` writes them."""
+        """The tensors and their descriptions, as `save_session` writes them."""
         numbers = list(dict.fromkeys(number for shown in self._shown for number in shown.keyframes))
         remembered = {index for shown in self._shown for index in shown.memory}
         views = [index for index in self._views if index in remembered]

@@ -1,9 +1,9 @@
-"""A session's complete state in one file, or in files of changes after it: what is loaded goes on exactly as what was
+"""A session's complete state in one file, or in files of changes after it. What is loaded continues exactly as what was
 saved would have.
 
-Keys and values are stored, because a page's depend on pages that have long been dropped; so is depth (in float16, which
-is all that frames hold), because a surface's stays that of the view that showed it first. Random state is a seed and a
-frame number. Nothing in the file is executed.
+Keys and values are stored, because a page's depend on pages that were dropped long ago. Depth is stored (in float16,
+which is all that frames hold), because a surface keeps that of the view that showed it first. Random state is a seed
+and a frame number. Nothing in the file is executed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class SnapshotError(ValueError):
 
 
 def save_session(session: Session, path: str | Path) -> None:
-    """Write `session` to `path`, whole or not at all."""
+    """Write `session` to `path`, completely or not at all."""
     session.settle()
     moments = session.moments
     keyframes = {keyframe.page: keyframe for moment in moments for keyframe in moment.keyframes}
@@ -57,8 +57,8 @@ def save_session(session: Session, path: str | Path) -> None:
 
 
 def save_changes(session: Session, path: str | Path, before: Session) -> bool:
-    """Write what has changed since `before`, a twin of the session that was saved. False, and nothing is written, where
-    the two have no moment in common any more."""
+    """Write what has changed since `before`, a fork of the session that was saved. Returns False, and writes
+    nothing, if the two have no moment in common any more."""
     session.settle()
     changes = changes_since(session, before)
     if changes is None:
@@ -81,7 +81,7 @@ def save_changes(session: Session, path: str | Path, before: Session) -> bool:
 def _tensors(
     engine: SessionEngine, moments: Sequence[Moment], keyframes: Sequence[Keyframe], views: dict[int, View]
 ) -> dict[str, torch.Tensor]:
-    """The frames of these moments, these keyframes with their pages, and these views, as a file has them."""
+    """The frames of these moments, these keyframes with their pages, and these views, in the form of a file."""
     cache, size = engine.cache, engine.frame_side
     pages = torch.tensor([keyframe.page for keyframe in keyframes], dtype=torch.int64)
     frames = {view_index(moment.frame.index): moment.frame for moment in moments}
@@ -110,12 +110,12 @@ def _tensors(
 
 
 def _stacked(arrays: list[np.ndarray], like: np.ndarray) -> torch.Tensor:
-    """Arrays of one shape as one more axis; none of them is an axis of no length."""
+    """Arrays of one shape, stacked along a new axis; for no arrays an axis of length 0."""
     return torch.from_numpy(np.stack(arrays) if arrays else np.zeros((0, *like.shape), like.dtype))
 
 
 def _told(session: Session, moments: Sequence[Moment]) -> dict[str, str]:
-    """What files of either kind say of a session."""
+    """The description that files of both kinds hold of a session."""
     return {
         "weights": session.engine.checkpoint.digest,
         "seed": str(session.seed),
@@ -128,14 +128,14 @@ def _told(session: Session, moments: Sequence[Moment]) -> dict[str, str]:
 
 
 def write_whole(tensors: dict[str, torch.Tensor], path: str | Path, meta: dict[str, str]) -> None:
-    """Write one safetensors file; what was there stays until the new one is whole. Raises OSError for a disk that is
-    full or not to be written, and leaves nothing behind."""
+    """Write one safetensors file; the previous file stays until the new one is complete. Raises OSError for a full
+    or read-only disk, and leaves nothing behind."""
     partial = Path(f"{path}.partial")
     try:
         save_file(tensors, partial, metadata=meta | {"sum": _sum(tensors, meta)})
         partial.replace(path)
     except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))  # the library gives the disk's error as text only
+        number = re.search(r"os error (\d+)", str(error))  # the library passes the disk's error as text only
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
@@ -153,7 +153,7 @@ def tensors_of(file, meta: dict[str, str], path: str | Path) -> dict[str, torch.
 
 
 def _sum(tensors: dict[str, torch.Tensor], meta: dict[str, str]) -> str:
-    """A digest of all that a file holds."""
+    """A checksum over everything in a file."""
     hasher = hashlib.blake2b(json.dumps(sorted(meta.items())).encode(), digest_size=16)
     for name, tensor in sorted(tensors.items()):
         hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -162,8 +162,8 @@ def _sum(tensors: dict[str, torch.Tensor], meta: dict[str, str]) -> str:
 
 
 def load_session(engine: SessionEngine, path: str | Path, *changes: str | Path) -> Session:
-    """Read what `save_session` wrote, and what `save_changes` wrote after it, in order. Raises SnapshotError, and takes
-    no pages, if anything is amiss."""
+    """Read what `save_session` wrote, and what `save_changes` wrote after it, in order. Raises SnapshotError, and
+    takes no pages, if anything is wrong."""
     try:
         held, meta = _read(engine, path, "session")
         if changes:
@@ -182,7 +182,7 @@ def load_session(engine: SessionEngine, path: str | Path, *changes: str | Path) 
 
 
 def _read(engine: SessionEngine, path: str | Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """A file's tensors, and what it says of them."""
+    """A file's tensors and its description of them."""
     with safe_open(readable(path), "pt") as file:
         meta = file.metadata() or {}
         if meta.get("roam") != kind or meta.get("format") != FORMAT:
@@ -196,7 +196,7 @@ def _read(engine: SessionEngine, path: str | Path, kind: str) -> tuple[dict[str,
 
 
 def _tell_of_other_dreams(before: dict, now: dict, path: str | Path) -> None:
-    """Log that dreams from here on use other settings than those saved; frames that are stored stay as they are."""
+    """Log that dreams from here on use other settings than those saved; stored frames stay as they are."""
     names = [name for name in now if name.startswith("dream_")]
     if other := [f"{name} {before.get(name)}, now {now[name]}" for name in names if before.get(name) != now[name]]:
         log.warning("%s was dreamt with %s: what comes now is dreamt as it would be now", path, "; ".join(other))

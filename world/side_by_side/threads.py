@@ -1,7 +1,7 @@
-"""Does the same for several sessions or eyes at once, on every core there is: what is compiled for the CPU lets others
+"""Runs the same work for several sessions or eyes at once, on all cores; code compiled for the CPU lets other threads
 run.
 
-Knows nothing of what is done; it must be safe to do for two at a time.
+Knows nothing of the work; it must be safe to run twice at a time.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-MOST = 8  # threads; what they share is the memory's bandwidth
+MOST = 8  # threads at most, because they share the memory's bandwidth
 
 
 class SideBySide:
-    """Threads that are made when first wanted; num_threads: as many as cores by default."""
+    """Threads that are started when first needed; num_threads: by default the number of cores."""
 
     def __init__(self, num_threads: int | None = None):
         self.num_threads = num_threads or min(MOST, _num_cores())
         self._pool: ThreadPoolExecutor | None = None
 
     def map(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """work of every item, in order; raises what the first that fails raised, when all are done."""
+        """work of every item, in order; raises the first failure, when all are done."""
         if len(items) < 2 or self.num_threads < 2:
             return [work(item) for item in items]
         if self._pool is None:

@@ -1,6 +1,6 @@
 """Where a walker can go in a dream: remembered surfaces at body height stop it, and it slides along them.
 
-A dream has no solids, only what it has shown; what nobody has seen stops nobody. Knows no model.
+A dream has no solids, only surfaces that it has shown; unseen places stop nobody. Knows no model.
 """
 
 from __future__ import annotations
@@ -13,24 +13,25 @@ from ..action import ActionError
 from ..compiled import njit
 from ..pose import Motion, Pose
 
-BODY_RADIUS = 0.25  # metres; less than a true walker's, for depth is not exact and a gap that is wide enough must stay
+# metres; less than a true walker's, because depth is inexact and a gap that is wide enough must stay open
+BODY_RADIUS = 0.25
 BODY_LOW, BODY_HIGH = -1.1, 0.2  # metres above the eye
-_STRIDE = 0.05  # metres between the places that are tried on the way
-LONGEST = 1000.0  # metres of one step; its places are tried one by one
-_LEAST_SLIDE = 0.1  # of a stride: who would slide by less along a surface stands still
-_SUPPORT = 4  # points without which a surface is a speck
+_STRIDE = 0.05  # metres between the places that are tested on the way
+LONGEST = 1000.0  # metres of one step; its places are tested one by one
+_LEAST_SLIDE = 0.1  # of a stride: a walker that would slide by less along a surface stands still
+_SUPPORT = 4  # fewer points than this are a speck, not a surface
 
 
 def walked(points: np.ndarray, pose: Pose, motion: Motion, *, been: np.ndarray | None = None) -> Pose:
-    """The pose that the motion leads to among surface points (K, 3) float32 in the world: steps end at surfaces, or go
-    on along them; turns are never stopped, nor is the way back. been (N, 2): where the walker has been, in metres:
-    what seems to stand there does not. Raises ActionError for a step longer than LONGEST."""
+    """The pose that the motion leads to among surface points (K, 3) float32 in the world: steps end at surfaces, or
+    continue along them; turns are never stopped, nor is the way back. been (N, 2): where the walker has been, in
+    metres; points there are ignored. Raises ActionError for a step longer than LONGEST."""
     there = pose.moved(motion)
     start, end = np.array(pose.position), np.array(there.position)
     step = float(np.hypot(*(end - start)[:2]))
     if not step:
         return there
-    if not step <= LONGEST:  # nor a number that is none
+    if not step <= LONGEST:  # nor NaN
         raise ActionError(f"a step of {step:g} m; at most {LONGEST:g} are walked at once")
     near = np.abs(points[:, :2] - start[:2]).max(1) < step + BODY_RADIUS
     height = points[:, 2] - start[2]
@@ -39,13 +40,13 @@ def walked(points: np.ndarray, pose: Pose, motion: Motion, *, been: np.ndarray |
         solid = solid[_clear(np.ascontiguousarray(solid, np.float64), np.ascontiguousarray(been, np.float64))]
     x, y, is_stopped = _slide(start[0], start[1], end[0], end[1], np.ascontiguousarray(solid, np.float64))
     if not is_stopped:
-        return there  # to the last bit, as if there were no solids
+        return there  # bit for bit as if there were no solids
     return replace(there, position=(x, y, there.position[2]))
 
 
 @njit(cache=True, nogil=True)
 def _clear(solid, been):
-    """Which points (K, 2) are a body's radius from all places (N, 2)."""
+    """Which points (K, 2) are at least a body's radius from all places (N, 2)."""
     out = np.ones(len(solid), np.bool_)
     for k in range(len(solid)):
         for n in range(len(been)):
@@ -80,8 +81,8 @@ def _slide(x, y, to_x, to_y, solid):
 
 @njit(cache=True, nogil=True)
 def _ahead(x, y, dx, dy, solid):
-    """How many points a body would run into by moving from (x, y), and which way they push it. A point that it moves
-    away from is none: whoever stands in a wall by a wrong depth may leave it."""
+    """How many points a body would run into by moving from (x, y), and the direction in which they push it. Points
+    that it moves away from do not count: a walker inside a wall, because of a wrong depth, can leave it."""
     hits, nx, ny = 0, 0.0, 0.0
     for k in range(len(solid)):
         px, py = solid[k, 0] - x, solid[k, 1] - y

@@ -1,7 +1,7 @@
-"""Draws remembered views into the picture of an eye that may be anywhere: the compiled part of looker.py.
+"""Draws remembered views into the picture of an eye at any pose: the compiled part of looker.py.
 
-All views go into one picture: surfaces by their depth (surfaces.py), colours fetched backward, holes filled. What does
-not depend on where the eye is was done before (ready.py). Knows no memory and no frames.
+All views are drawn into one picture: surfaces by their depth (surfaces.py), colours fetched backward, holes filled. The
+work that does not depend on the eye was done before (ready.py). Knows no memory and no frames.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from .warp import IN_FRONT, MANY, OWN_SHARE
 
 # red and blue of a texel, as one number; a half of each, and of green: sums of 256ths are rounded, not cut
 OUTER, OUTER_HALF, ROUND = np.uint32(0xFF00FF), np.uint32(0x800080), 128
-LARGE_PX = np.float32(32)  # of a block whose corners do not say enough of where it is
-SQUARE_PX = 0.2  # by which a tile may be off a parallelogram and still be drawn as one
+LARGE_PX = np.float32(32)  # of a block whose corners do not tell enough about where it is
+SQUARE_PX = 0.2  # how far a tile may be from a parallelogram and still be drawn as one
 SPARSE, ENOUGH = 2, 12  # pixels between those by which a view is judged, and how many of them must add something
 OFF_PICTURE_PX, LEAST_AREA_PX = np.float32(1e9), np.float32(1e-9)  # farther than any point; a triangle seen edge-on
 
@@ -52,9 +52,9 @@ class Ways(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """What a look of one size works in: nearness and own (h, w) float32, inverse depth of all that is drawn and of one
-    view; owner (h, w) int8, the view that each pixel is from; sums (P, 5) float32, weight, red, green, blue and inverse
-    depth of the cells that holes are filled from, one level after the other."""
+    """Work memory of a look of one size: nearness and own (h, w) float32, inverse depth of everything drawn and of
+    one view; owner (h, w) int8, the view of each pixel; sums (P, 5) float32, weight, red, green, blue and inverse
+    depth of the cells from which holes are filled, one level after the other."""
 
     nearness: np.ndarray
     own: np.ndarray
@@ -87,8 +87,9 @@ class Lens(NamedTuple):
 
 
 class Corners(NamedTuple):
-    """Those of a block's tiles in the eye's picture: places (SIDE + 1, SIDE + 1, 3) float32, pixels across and down and
-    inverse depth; is_before (SIDE + 1, SIDE + 1) bool, the eye; tile (4, 3) float32, of the one that is drawn."""
+    """The corners of a block's tiles in the eye's picture: places (SIDE + 1, SIDE + 1, 3) float32, pixels across and
+    down and inverse depth; is_before (SIDE + 1, SIDE + 1) bool, whether in front of the eye; tile (4, 3) float32, of
+    the one that is drawn."""
 
     places: np.ndarray
     is_before: np.ndarray
@@ -116,8 +117,8 @@ def draw_eye(ways, ready, scratch, picture):
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
 def _lens(ways, k, inverse, out, middle):
-    """The lens of a view k, inverse (n, H, W), for a picture `out` (h, w). middle: 0.5 where pixels are named by their
-    own numbers, which stand for their middles, and 0 where it is by their corners'."""
+    """The lens of view k, inverse (n, H, W), for picture `out` (h, w). middle: 0.5 if numbers name middles, 0 for
+    corners."""
     H, W = inverse.shape[1:]
     h, w = out.shape
     ahead_v, ahead_u = np.float32(H * 0.5 - middle), np.float32(W * 0.5 - middle)
@@ -145,8 +146,8 @@ def adds(inverse, lens, nearness):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def draw_view(slot, ready, lens, scratch):
-    """Draw a view's tiles into scratch.own, inverse depth there, where the nearest stays; but for those that what was
-    drawn before, scratch.nearness, hides."""
+    """Draw a view's tiles as inverse depth into scratch.own, where the nearest stays; without those that
+    scratch.nearness, drawn before, hides."""
     inverse, corners, blocks = ready.inverse[slot], ready.corners[slot], ready.blocks[slot]
     H, W = inverse.shape
     out, tile = scratch.own, np.empty((4, 3), np.float32)
@@ -187,7 +188,7 @@ def draw_view(slot, ready, lens, scratch):
 @njit(cache=True, nogil=True, fastmath=True)
 def _is_hidden(found, corners, v, u, before):
     """Whether a block is outside of the picture or behind what was drawn before, judged by the corners of its tiles;
-    one that has several surfaces, or large tiles, never is."""
+    never for a block with several surfaces, or large tiles."""
     H, W = corners.shape
     h, w = before.shape
     low_u, high_u, low_v, high_v = OFF_PICTURE_PX, -OFF_PICTURE_PX, OFF_PICTURE_PX, -OFF_PICTURE_PX
@@ -208,7 +209,7 @@ def _is_hidden(found, corners, v, u, before):
 
 @njit(cache=True, nogil=True, inline="always")
 def _take(found, y, x):
-    """Take a quarter of a block as one tile; whether all of its corners are before the eye."""
+    """Take a quarter of a block as one tile; returns whether all of its corners are in front of the eye."""
     places, tile, is_seen = found.places, found.tile, True
     for c in range(4):
         b, a = y + QUARTER * (c // 2), x + QUARTER * (c % 2)
@@ -219,8 +220,8 @@ def _take(found, y, x):
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
 def _cut(found, corners, parts, v, u, y, x, lens):
-    """Take a tile of the block at (v, u), with its own corners where several surfaces meet; whether all of them are
-    before the eye."""
+    """Take a tile of the block at (v, u), with own corners where surfaces meet; returns whether all are before the
+    eye."""
     places, tile, is_seen = found.places, found.tile, True
     for c in range(4):
         b, a = y + c // 2, x + c % 2
@@ -276,8 +277,7 @@ def _draw_tile(tile, out):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _draw_half(tile, corners, box, reach, out):
-    """Draw the triangle that three of a tile's corners make, or the parallelogram that it is half of, in a box of
-    first and last columns and rows."""
+    """Draw a triangle of three of a tile's corners, or its parallelogram. box: first and last columns and rows."""
     (i, j, m), (u0, u1, v0, v1) = corners, box
     ax, ay = tile[i, 0], tile[i, 1]
     bx, by, cx, cy = tile[j, 0] - ax, tile[j, 1] - ay, tile[m, 0] - ax, tile[m, 1] - ay
@@ -299,8 +299,8 @@ def _draw_half(tile, corners, box, reach, out):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def lay_over(k, ways, depths, scratch):
-    """Lay a view over those drawn before it: where they show nothing, and where it is clearly nearer than they are,
-    unless they have looked through where it is."""
+    """Draw a view over those drawn before it: where they show nothing, and where it is clearly nearer than they are,
+    unless they saw something farther in that direction."""
     own, nearness, owner = scratch.own, scratch.nearness, scratch.owner
     h, w = nearness.shape
     for v in range(h):
@@ -327,7 +327,7 @@ def _looked_through(x, y, z, ways, i, depths):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def mend(nearness, owner):
-    """Give pinholes in a surface and specks before it, single pixels, the surface that is around them."""
+    """Replace pinholes in a surface, and single-pixel specks in front of it, by the surface around them."""
     h, w = owner.shape
     for v in range(1, h - 1):
         for u in range(1, w - 1):
@@ -417,7 +417,7 @@ def _put(texel, pixels, v, u):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _sample_torn(ready, slot, nearest, spot, inverse, pixels, v, u):
-    """The colour between four pixels that are of several surfaces: of those that are of this one. spot: the first of
+    """The colour between four pixels of several surfaces, from those that belong to this surface. spot: the first of
     the four, and the shares of the way to those below and to its right."""
     v0, u0, fv, fu = spot
     one, total, red, green, blue = np.float32(1), np.float32(0), np.float32(0), np.float32(0), np.float32(0)
@@ -441,7 +441,7 @@ def _sample_torn(ready, slot, nearest, spot, inverse, pixels, v, u):
 
 @njit(cache=True, nogil=True)
 def _is_beside_nearer(nearness, v, u):
-    """Whether there is something nearer beside a pixel; where there is not, what a rim shows of it would be a ghost."""
+    """Whether something nearer is next to a pixel; if not, a rim's mixed colours would show there as a ghost."""
     h, w = nearness.shape
     for b in range(max(v - 1, 0), min(v + 2, h)):
         for a in range(max(u - 1, 0), min(u + 2, w)):

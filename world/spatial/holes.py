@@ -1,4 +1,4 @@
-"""Fills what is unknown in a picture with what is around it: the last part of drawing what an eye sees (eye.py)."""
+"""Fills unknown parts of a picture from their surroundings: the last part of drawing an eye's view (eye.py)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from ..compiled import njit
 from .surfaces import NEAR
 
-GREY = 128  # of 255, where there is nothing at all around
-FAR = 100  # metres, beyond which nothing counts for more because it is farther
+GREY = 128  # of 255, if there is nothing at all around
+FAR = 100  # metres; things farther than this all count the same
 COARSE = 4  # pixels a side of the cells that holes are filled from
 
 
@@ -36,8 +36,8 @@ def num_sums(h: int, w: int) -> int:
 
 @njit(cache=True, nogil=True, fastmath=True)
 def fill(picture, h, w, sums):
-    """Fill what is unknown of one eye's h x w pixels with what is around it, the farther rather than the nearer (what
-    opens lies behind), by a pyramid of weighted means: pull and push, Gortler et al. 1996."""
+    """Fill the unknown parts of one eye's h x w pixels from their surroundings, from farther ones rather than nearer
+    ones (an uncovered area is behind), by a pyramid of weighted means: pull and push, Gortler et al. 1996."""
     pixels, depth, unknown, left = picture
     starts = np.zeros((12, 3), np.int64)  # of each level: where it begins, its height and width
     starts[0, 1], starts[0, 2] = -(-h // COARSE), -(-w // COARSE)
@@ -63,7 +63,7 @@ def fill(picture, h, w, sums):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _pull_pixels(picture, h, w, coarse, sums):
-    """The lowest level: of each cell's pixels one that is known, of a few that are tried, and how much it weighs."""
+    """The lowest level: for each cell the first known pixel of a few that are tried, and its weight."""
     pixels, depth, unknown, left = picture
     for y in range(coarse[1]):
         for x in range(coarse[2]):
@@ -112,7 +112,7 @@ def _push(coarse, fine, sums):
             cell = sums[fine[0] + v * fine[2] + u]
             if not cell[0] > 0:
                 _between(coarse, np.float32((v + 0.5) / 2), np.float32((u + 0.5) / 2), sums, cell)
-                cell[0] = min(cell[0], np.float32(1e-6))  # filled, so that it weighs nothing more
+                cell[0] = min(cell[0], np.float32(1e-6))  # filled, so it gets no more weight
 
 
 @njit(cache=True, nogil=True, fastmath=True)

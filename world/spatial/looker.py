@@ -1,8 +1,8 @@
-"""Looks into a memory of views from any pose, with no step of a model: one eye or two, any camera, and quickly.
+"""Looks into a memory of views from any pose, without a step of a model: one eye or two, any camera, and quickly.
 
-Like warp.py it draws the surfaces of remembered views by their depth and fetches colours backward. Unlike it, it draws
-all views into one picture at once, does once what every look would do again (a view made `ready`), and allocates little
-more than what it hands out. Knows no tokens, no models and no steps.
+Like warp.py it draws the surfaces of remembered views by their depth and fetches colours backward. Unlike warp.py, it
+draws all views into one picture at once, does work that every look would repeat only once (a view made `ready`), and
+allocates little more than its result. Knows no tokens, no models and no steps.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from .view_memory import ViewMemory
 from .warp import HERE, View
 
 NUM_VIEWS = 6  # remembered views that a look draws at most, besides the newest frame
-NEARBY_M = 1.0  # within which the newest frame is drawn before all others: what is on show stays as it is
-READY_BYTES = 16 << 20  # of views that are kept ready
+NEARBY_M = 1.0  # within this distance the newest frame is drawn before all others: the current view does not change
+READY_BYTES = 16 << 20  # how many views are kept ready
 BYTES_A_PIXEL = 38  # of a view that is ready, about
 MAX_CHOICES = 256  # of views, that are kept for one memory
-WIDEST_DEG = 170.0  # that a choice looks across
+WIDEST_DEG = 170.0  # margin across which views are chosen
 ROUND_M, ROUND_TURN = 0.25, 0.1  # how far poses are rounded, in metres and of a quaternion, to choose views for them
 MARGIN_DEG = 24.0  # and how much wider the choice looks because of it
 _EYES = SideBySide(2)
@@ -38,23 +38,23 @@ _EYES = SideBySide(2)
 
 class Looker:
     """Answers looks into memories of one camera, one at a time. Keeps the views that it drew last ready to be drawn
-    again; what it answers depends on nothing but the memory, the frames and the gaze."""
+    again; its answers depend only on the memory, the frames and the gaze."""
 
     def __init__(self, camera: Camera):
         H, W = camera.height, camera.width
         self.camera = camera
         self._ready = Ready.of(max(2 * NUM_VIEWS, READY_BYTES // (BYTES_A_PIXEL * H * W)), H, W)
-        self._slots: OrderedDict[int, int] = OrderedDict()  # by id(view), the one drawn longest ago first
-        self._held: dict[int, View] = {}  # so that no other view takes its id
+        self._slots: OrderedDict[int, int] = OrderedDict()  # by id(view), the view that was not drawn for longest first
+        self._held: dict[int, View] = {}  # so that no other view gets its id
         self._chosen: tuple[ViewMemory, OrderedDict[tuple, list[View]]] | None = None
         self._scratch: tuple[Camera, list[Scratch]] | None = None  # one an eye
         self._frame: tuple[Frame, View] | None = None
-        self._numbers: dict[int, tuple[int, View]] = {}  # of the memory asked for last, by id(view)
+        self._numbers: dict[int, tuple[int, View]] = {}  # of the memory that was asked for last, by id(view)
         self._lock = threading.Lock()
 
     def look(self, memory: ViewMemory, frames: Sequence[Frame], gaze: Gaze) -> Sight:
-        """What memory shows from there; frames: those of the walk that are kept, the newest last. A look from a frame's
-        own pose by its own camera is that frame."""
+        """What memory shows from there; frames: those of the walk that are kept, the newest last. A look from a
+        frame's own pose by its own camera is that frame."""
         if same := _frame_from(frames, gaze, self.camera):
             return Sight(gaze, frames[-1].index, same.pixels, _depth_of(same), np.zeros(same.pixels.shape[:2], bool))
         with self._lock:
@@ -85,7 +85,8 @@ class Looker:
         return Sight(gaze, frame.index, pixels, depth, unknown)
 
     def _views(self, memory: ViewMemory, frame: Frame, gaze: Gaze) -> list[View]:
-        """The views to draw, the one that wins first: the newest frame for who stands near it, then what memory has."""
+        """The views to draw, the one with priority first: the newest frame if the eye is near it, then those of
+        memory."""
         views = self._choice(memory, gaze)
         if frame.pose is None or frame.pose.distance_to(gaze.pose) > NEARBY_M:
             return views
@@ -94,8 +95,8 @@ class Looker:
         return [self._frame[1], *views]
 
     def _choice(self, memory: ViewMemory, gaze: Gaze) -> list[View]:
-        """The views that show most from about there. The pose is rounded first, so that looks close by share a choice,
-        whichever came before."""
+        """The views that show most from about there. The pose is rounded first, so that nearby looks share a choice,
+        whichever came first."""
         if self._chosen is None or self._chosen[0] is not memory:
             self._chosen = (memory, OrderedDict())
         known, key = self._chosen[1], (_rounded(gaze.pose), gaze.camera)
@@ -130,7 +131,7 @@ class Looker:
 
 
 class Remembered:
-    """The outlook of a dream: its memory and its frames as they stood. Raises LookError where it has no poses."""
+    """A view into a dream: its memory and its frames as they were. Raises LookError if it has no poses."""
 
     def __init__(self, memory: ViewMemory, frames: Sequence[Frame], looker: Looker):
         if frames[-1].pose is None or frames[-1].depth is None:

@@ -1,7 +1,7 @@
-"""What is remembered as surfaces in the world: one piece a remembered view, of what that view showed first.
+"""Remembered surfaces as geometry in the world: one piece per remembered view, of what that view showed first.
 
-A piece's vertices are its view's pixels at their depth, its triangles join neighbours that are of one surface. It never
-changes, so whoever has it keeps it, by its number, for as long as the memory does. Knows no files and no wire.
+A piece's vertices are its view's pixels at their depth; its triangles join neighbours on one surface. It never changes,
+so a client can keep it by its number for as long as the memory does. Knows no files and no messages.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 from ..pose import Camera, Pose
 from ..sight import Piece
 
-FAR_M = 60.0  # beyond which depth is the sky's, or a guess: not part of any surface
-APART = 0.8  # ratio of depths from which on two neighbours are of two surfaces
-LEVEL = 0.012  # per metre: of inverse depth, by which even a level ground goes on from one row to the next
+FAR_M = 60.0  # metres; depth beyond this belongs to the sky or is a guess: not part of any surface
+APART = 0.8  # two neighbours with depths of this ratio or more are on two surfaces
+LEVEL = 0.012  # per metre: step of inverse depth from one row to the next that is still the same, level ground
 
 
 def number_of(pixels: np.ndarray, depth: np.ndarray, pose: Pose, fresh: np.ndarray | None = None) -> int:
-    """A view's number: of 63 bits, the same for the same view wherever it is, and another for every other."""
+    """A view's number: of 63 bits, the same for the same view everywhere, and different for every other."""
     hasher = hashlib.blake2b(digest_size=8)
     for array in (pixels, depth, fresh):
         hasher.update(b"" if array is None else np.ascontiguousarray(array).data)
@@ -51,8 +51,8 @@ def piece_of(
 
 
 def _triangles(depth: np.ndarray, is_here: np.ndarray) -> np.ndarray:
-    """(T, 3) uint32: two triangles between every four neighbours that are of one surface, seen from the camera in the
-    order against the clock."""
+    """(T, 3) uint32: two triangles between every four neighbours on one surface, counter-clockwise as seen from the
+    camera."""
     vertex = np.full(depth.shape, -1, np.int64)
     vertex[is_here] = np.arange(np.count_nonzero(is_here))
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,7 +1,7 @@
-"""Makes a remembered view ready to be drawn from anywhere: does once what does not depend on where the eye is (eye.py).
+"""Prepares a remembered view for drawing from any pose: the work that does not depend on the eye (eye.py).
 
-A view's pixels are tiles that hang together at their corners; a block of them that is flat, or a flat quarter of one,
-is drawn at once.
+A view's pixels are tiles that share corners; a block of tiles that is flat, or a flat quarter of a block, is drawn at
+once.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from .surfaces import at_corner, is_one
 from .warp import is_rim
 
 SIDE = 4  # tiles a side of a block
-FLAT = 0.004  # share of its inverse depth by which a block's corners may be off a plane
+FLAT = 0.004  # share of its inverse depth by which a block's corners may deviate from a plane
 EMPTY, WHOLE, MIXED = 0, 1, 2  # what a block is: nothing of it is shown, one flat piece, or tiles of its own
 QUARTER = SIDE // 2  # tiles a side of a quarter of a block
-KIND, FLAT_QUARTERS = 3, 4  # the bits that say what a block is, and the first of four: which quarters are flat
-RIM, SMOOTH = 1, 2  # flags of a texel: it lies beside something nearer; it is of one surface with those right and below
+# the bits that say what a block is, and the first of four bits that say which quarters are flat
+KIND, FLAT_QUARTERS = 3, 4
+RIM, SMOOTH = 1, 2  # flags of a texel: next to something nearer; on one surface with those right of it and below
 NOTHING, TORN = -1.0, 0.0  # what a corner is, if not its inverse depth: of no tile, or of several surfaces
 
 
@@ -54,7 +55,7 @@ class Ready(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def make_ready(slot, ready, pixels, depth, fresh):
-    """Do for one view what does not depend on where it is looked at from."""
+    """Prepare one view."""
     H, W = depth.shape
     inverse, corners, parts = ready.inverse[slot], ready.corners[slot], ready.parts[slot]
     ready.depth[slot] = depth
@@ -81,7 +82,7 @@ def make_ready(slot, ready, pixels, depth, fresh):
 
 @njit(cache=True, nogil=True, inline="always")
 def _corner(around):
-    """The inverse depth of a corner of four tiles (2, 2), if they hang together."""
+    """The inverse depth of a corner of four tiles (2, 2), if they are on one surface."""
     low, high, total, count = np.float32(1e9), np.float32(0), np.float32(0), 0
     for k in range(4):
         d = around[k // 2, k % 2]
@@ -123,7 +124,7 @@ def _shown(inverse, v, u, side):
 def _is_flat(corners, v, u, side):
     """Whether the inverse depth of a square's corners is linear across it."""
     a, b, c, d = corners[v, u], corners[v, u + side], corners[v + side, u], corners[v + side, u + side]
-    if abs(a + d - b - c) > FLAT * a:  # drawn as two triangles, so that its four corners must be of one plane as well
+    if abs(a + d - b - c) > FLAT * a:  # drawn as two triangles, so its four corners must be on one plane as well
         return False
     for y in range(side + 1):
         for x in range(side + 1):
@@ -135,7 +136,8 @@ def _is_flat(corners, v, u, side):
 
 @njit(cache=True, nogil=True)
 def _ready_colours(texels, beyond, pixels, depth, corners):
-    """Pack colours with what they are beside. A rim beside something nearer has colours that are half that thing's."""
+    """Pack colours with flags of their surroundings. A rim next to something nearer has colours that are half that
+    object's."""
     H, W = depth.shape
     rims = np.empty((H, W), np.bool_)
     for v in range(H):

@@ -1,4 +1,5 @@
-"""Depth made even within surfaces and parted where the picture is. Knows nothing of poses or views."""
+"""Smooths depth within surfaces and separates it between surfaces, guided by the picture. Knows nothing of poses or
+views."""
 
 from __future__ import annotations
 
@@ -11,24 +12,25 @@ from .surfaces import is_one
 
 STEEP = 0.2  # log depth between neighbours above which they are two surfaces, and sigma of what is smoothed as one
 LIKE = 20.0  # of 255, sigma by which they look alike
-LOOK = 8  # pixels to each side in which a point looks for the surface that it belongs to
-BESIDE = 3  # pixels to each side in which two surfaces lie side by side
-SPLIT, ABOUT = 1.35, 1.1  # ratios of depths from which on they are two, and up to which points are one
-LIKELIER = 0.35  # of a squared distance of colours, up to which a point is the other surface's
+LOOK = 8  # pixels to each side in which a point looks for its surface
+BESIDE = 3  # pixels to each side in which two surfaces are compared
+SPLIT, ABOUT = 1.35, 1.1  # ratios of depths: from the first on they are two surfaces, up to the second they are one
+LIKELIER = 0.35  # squared distance of colours up to which a point belongs to the other surface
 UNEVEN = 0.08  # share of inverse depth by which what lies between may be off, on one surface
-COMPANY = 3  # pixels of the eight around that are about as far, at least
-NOTHING = 12  # cost, from which on a point counts for nothing: exp(-12) is six millionths
+COMPANY = 3  # of the eight pixels around, at least so many that have about the same depth
+NOTHING = 12  # cost from which on a point counts as nothing: exp(-12) is six millionths
 
 
 @njit(cache=True, nogil=True, fastmath=True)
 def smoothed(depth, pixels, where=None):
-    """depth (H, W) float32 made even within surfaces and parted where the picture is: around every pixel a plane, which
-    is linear in inverse depth, is fitted to the points that look like it in pixels (H, W, 3) uint8 and are about as far
-    (moving least squares; Levin 1998). What is wavy comes near as waves, and what is between two surfaces as spray.
-    where (H, W) bool: the pixels that are wanted, of the others depth stays as it is; None for all."""
+    """depth (H, W) float32 smoothed within surfaces and separated between them: around every pixel a plane, which is
+    linear in inverse depth, is fitted to the points of similar colour in pixels (H, W, 3) uint8 and of similar depth
+    (moving least squares; Levin 1998). Without this, unevenness would show as waves when one comes near, and depth
+    between two surfaces as floating points. where (H, W) bool: the pixels to smooth; depth of the others stays as it
+    is; None for all."""
     H, W = depth.shape
     inverse, out = _in_company(1 / depth, pixels), depth.copy()
-    # what points differ by, in sigmas times the root of 2
+    # differences of points are measured in sigmas times the root of 2
     looks = np.empty((4, H, W), np.float32)
     looks[0] = -np.log(inverse) / (STEEP * np.sqrt(2))
     for k in range(3):
@@ -68,7 +70,7 @@ def smoothed(depth, pixels, where=None):
 
 @njit(cache=True, nogil=True)
 def _bounds(where):
-    """The first place of where (W,) bool that is marked, and the one after the last; 0, 0 if none is."""
+    """The index of the first True of where (W,) bool, and the one after the last; 0, 0 if there is none."""
     left, right = len(where), 0
     for u in range(len(where)):
         if where[u]:
@@ -76,7 +78,7 @@ def _bounds(where):
     return min(left, right), right
 
 
-# Loops so small that the compiler makes them of several numbers at once.
+# Loops so small that the compiler vectorises them.
 @njit(cache=True, nogil=True, fastmath=True)
 def _add_squares(costs, a, b):
     for u in range(len(costs)):
@@ -108,7 +110,7 @@ def _add_row(sums, row, y):
 @njit(cache=True, nogil=True, fastmath=True)
 def _fall(costs, powers, halves):
     """Weights exp(-cost) in place of costs, 0 from NOTHING on: 2^-whole, put together by its bits in `powers` (the
-    memory of `halves`), times a polynomial of the rest (Cephes' expf, to 2e-7), for there is no exp of many numbers."""
+    memory of `halves`), times a polynomial of the rest (Cephes' expf, to 2e-7), because there is no vectorised exp."""
     for u in range(len(costs)):
         cost = costs[u]
         least = cost if cost < np.float32(NOTHING) else np.float32(NOTHING)
@@ -137,8 +139,8 @@ def _plane(sums):
 
 @njit(cache=True, nogil=True)
 def _in_company(inverse, pixels):
-    """Inverse depth (H, W) in which a point that is of one surface with none of its neighbours, or with one, is where
-    the neighbour is that looks most like it: alone it would be a speck."""
+    """Inverse depth (H, W) in which a point that is on one surface with at most one of its neighbours gets the depth
+    of the neighbour that looks most like it: alone it would be a speck."""
     H, W = inverse.shape
     out = inverse.copy()
     for v in range(1, H - 1):
@@ -163,9 +165,9 @@ def _in_company(inverse, pixels):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def parted(depth, pixels, where):
-    """depth (H, W) float32 in which what is dreamt, `where` (H, W) bool, belongs to one surface or to another where two
-    lie side by side: to the one that it looks like in pixels (H, W, 3) uint8, at about the depth that this has there. A
-    rim that is as far as neither comes off as one walks towards it."""
+    """depth (H, W) float32 in which dreamt pixels, `where` (H, W) bool, between two neighbouring surfaces belong to
+    one of them: to the one whose colour in pixels (H, W, 3) uint8 they have, at about its depth there. Rims with a
+    depth between the two would come off as one walks towards them."""
     H, W = depth.shape
     out, values, sums = depth.copy(), np.empty((2, (2 * BESIDE + 1) ** 2), np.float32), np.empty((2, 4), np.float32)
     for v in range(H):
@@ -211,7 +213,7 @@ def parted(depth, pixels, where):
 
 @njit(cache=True, nogil=True, inline="always")
 def _is_even(depth, v, u, top, bottom, left, right):
-    """Whether inverse depth is linear up and down and sideways, as ground has it that goes off to the horizon."""
+    """Whether inverse depth is linear vertically and horizontally, as for ground that reaches the horizon."""
     here, least = 1 / depth[v, u], np.float32(UNEVEN)
     upright = 0.5 / depth[top, u] + 0.5 / depth[bottom, u] if bottom - v == v - top else here
     sideways = 0.5 / depth[v, left] + 0.5 / depth[v, right] if right - u == u - left else here

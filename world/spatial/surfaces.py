@@ -1,8 +1,7 @@
-"""What a depth map is of: surfaces that hang together from pixel to pixel, drawn from another place without a gap.
+"""A depth map as connected surfaces, which are drawn from another place without gaps.
 
-Every pixel is a small tile. Where it and its neighbour are of one surface their tiles share their corners, so that
-what comes near stays whole however large it grows; where they are of two, each ends half way between. Knows nothing of
-colour.
+Every pixel is a small tile. If it and its neighbour are on one surface their tiles share corners, so a surface stays
+whole however near it comes; if they are on two, each tile ends half way between. Knows nothing of colour.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from ..axes import along
 from ..compiled import njit
 from .pieces import APART, LEVEL
 
-NEAR = 0.05  # metres, before which nothing is drawn
-_FLAT = 1e-9  # square pixels: twice the area of a triangle, under which it is seen from its edge
-_EDGE = 1e-4  # of a triangle's sides, by which its edges are drawn too, so that no seam opens between two
+NEAR = 0.05  # metres; nothing nearer than this is drawn
+_FLAT = 1e-9  # square pixels: twice the area of a triangle; below this it is seen edge-on
+_EDGE = 1e-4  # of a triangle's sides, by which it is enlarged, so that no seam opens between two triangles
 _WHOLE, _SEVERAL, _BEHIND = 0, 1, 2  # what a corner is: one place, of several surfaces, or behind the camera
 
 
@@ -33,7 +32,7 @@ class Target(NamedTuple):
 
 @njit(cache=True, nogil=True, inline="always")
 def is_one(a, b):
-    """Whether two inverse depths side by side are of one surface; 0 is nothing at all."""
+    """Whether two neighbouring inverse depths are on one surface; 0 is nothing at all."""
     low, high = min(a, b), max(a, b)
     return low > 0 and (low > APART * high or high - low < LEVEL)
 
@@ -58,8 +57,8 @@ def draw(inverse, turn, shift, focal, out):
 
 @njit(cache=True, nogil=True, inline="always", fastmath=True)
 def _corner(around, x, y, target, place):
-    """Where a corner, x and y pixels from the middle, lies in the target if the tiles around it, (2, 2), hang together;
-    says whether, or why not."""
+    """Where a corner, x and y pixels from the middle, is in the target if the tiles around it, (2, 2), are on one
+    surface; returns whether, or why not."""
     low, high, total, count = np.float32(1e9), np.float32(0), np.float32(0), 0
     for v in range(2):
         for u in range(2):
@@ -73,7 +72,7 @@ def _corner(around, x, y, target, place):
 
 @njit(cache=True, nogil=True, inline="always", fastmath=True)
 def _cut(framed, v, u, places, kinds, target, tile):
-    """The corners of a tile in the target; whether all of them are before it."""
+    """The corners of a tile in the target; whether all of them are in front of it."""
     H, W, focal = framed.shape[0] - 2, framed.shape[1] - 2, target.focal
     for k in range(4):
         y, x = v + k // 2, u + k % 2
@@ -82,7 +81,7 @@ def _cut(framed, v, u, places, kinds, target, tile):
             tile[k] = places[y % 2, x]
         elif kind == _BEHIND:
             return False
-        else:  # of the four around a corner this one lies opposite
+        else:  # which of the four around a corner is opposite this one
             joined = at_corner(framed[y : y + 2, x : x + 2], 3 - k)
             if not _project((x - W / 2) / focal, (y - H / 2) / focal, joined, target, tile[k]):
                 return False
@@ -91,8 +90,8 @@ def _cut(framed, v, u, places, kinds, target, tile):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def at_corner(around, own):
-    """The inverse depth at a corner for one of the four tiles around it, (2, 2): the mean of those that hang together
-    with it, be it by way of another."""
+    """The inverse depth at a corner for one of the four tiles around it, (2, 2): the mean of those on the same
+    surface, directly or through another tile."""
     is_in = 1 << own
     for _ in range(3):
         for a in range(4):

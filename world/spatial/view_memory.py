@@ -1,4 +1,4 @@
-"""What a step may draw on: the pages that it sees, and the remembered views that are carried into the next one."""
+"""What a step may use: the pages that it sees, and the remembered views that are carried into the next one."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from ..compiled import njit
 from ..pose import Camera, Pose
 from .warp import NEAR, View
 
-VIEW_LIMIT = 256  # views that a walk remembers, so that choosing among them always costs the same
+VIEW_LIMIT = 256  # views that a walk remembers, so that choosing among them takes a constant time
 _SPARSE = 4  # pixels between the surface points by which views are compared
 _CELLS = 32  # cells a side of the grid on which they are compared
 _WORTH = 4  # cells that a view must add to be carried, and points that it must show first to be remembered
 _FAR = 0.5  # metres, at which a view counts half
-_AT_ONCE = 8  # an eighth of the views is forgotten at a time, for judging them takes longer than a step may
+_AT_ONCE = 8  # an eighth of the views is evicted at a time, because ranking them takes longer than a step may
 _JUDGED = 32  # points of a view by which it is judged
-_WHOLE = 2  # views that tell how things look
-_SAME_DEPTH, _AS_CLOSE = 1.15, 1.3  # ratios within which another view shows the same surface, and shows it as well
+_WHOLE = 2  # first views that tell how things look
+# ratios of distance within which another view shows the same surface, and shows it as well
+_SAME_DEPTH, _AS_CLOSE = 1.15, 1.3
 
 
 def visible_pages(pages: Sequence[int], window: int) -> list[int]:
@@ -36,10 +37,10 @@ class _Memo:
 
 
 class ViewMemory:
-    """The views of a walk, and which of them help to see what comes next. Never changed: `with_view` makes another.
+    """The views of a walk, and which of them help to see what comes next. Immutable: `with_view` makes another.
 
-    A view that showed nothing first is not kept, so walking where one has been costs no memory. Past `limit` views,
-    those are forgotten whose surfaces the others show as well, so choosing always costs the same.
+    A view that showed nothing for the first time is not kept, so walking through known places costs no memory. Beyond
+    `limit` views, those are evicted whose surfaces the others show as well, so choosing takes a constant time.
     """
 
     def __init__(self, camera: Camera, *, limit: int = VIEW_LIMIT, memos: tuple[_Memo, ...] = ()):
@@ -60,11 +61,11 @@ class ViewMemory:
 
     @property
     def whole(self) -> tuple[View, ...]:
-        """The first views all of which was seen, and nothing dreamt: how things look here."""
+        """The first views in which nothing was dreamt: they tell how things look here."""
         return tuple(memo.view for memo in self._memos if memo.view.fresh is None)[:_WHOLE]
 
     def with_view(self, index: int, view: View) -> ViewMemory:
-        """This memory and one view more, if it shows anything first."""
+        """This memory and one more view, if that shows anything for the first time."""
         half = _SPARSE // 2
         rays = self.camera.rays[half::_SPARSE, half::_SPARSE].reshape(-1, 3)
         depth = view.depth[half::_SPARSE, half::_SPARSE].reshape(-1, 1)
@@ -90,9 +91,9 @@ class ViewMemory:
         return ViewMemory(self.camera, limit=limit, memos=memos)
 
     def choose(self, pose: Pose, count: int = 8, *, camera: Camera | None = None) -> list[View]:
-        """The views that show most from `pose` to a camera, this memory's own unless another is given. Each is judged
-        by what the ones before it leave unseen, and the less the farther off it was taken, for errors of depth grow
-        with the way that it is carried; of equals the latest."""
+        """The views that show most from `pose` to a camera, this memory's own unless another is given. Each is
+        judged by what the ones before it leave unseen, and counts less the farther away it was taken, because errors
+        of depth grow with the distance that it is carried; of equal ones the latest."""
         if not self._memos:
             return []
         counts = np.array([len(memo.points) for memo in self._memos])

@@ -1,8 +1,8 @@
-"""Carries remembered views into a new one: what has been seen, as it would look from where the camera goes next.
+"""Carries remembered views into a new one: how what has been seen looks from the camera's next pose.
 
 Surfaces are drawn by their depth (surfaces.py); colour is fetched backward, bilinearly. Only what a view showed first
-is carried from it: a surface that had itself been carried comes from the view that it came from, so that nothing is
-resampled twice however long the walk. What no remembered view covers stays a hole. Knows nothing of tokens or models.
+is carried from it: a surface that was itself carried comes from its original view, so that nothing is resampled twice
+however long the walk. What no remembered view covers stays a hole. Knows nothing of tokens or models.
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ from ..pose import Camera, Pose
 from .smoothing import LOOK, STEEP, smoothed
 from .surfaces import APART, NEAR, draw, is_one
 
-IN_FRONT = 0.85  # a later view's surface hides an earlier view's where it is nearer by more than depth is unsure of
-RIM = 5  # pixels a side of the square by which what a view showed first is widened, so that no seam opens around it
-SAME = 8  # of 255, by which carrying a view to its own place may change it
+IN_FRONT = 0.85  # a later view's surface hides an earlier view's where it is nearer by more than the error of depth
+# pixels a side of the square by which the area that a view showed first is enlarged, so that no seam opens around it
+RIM = 5
+SAME = 8  # of 255; how much carrying a view to its own place may change it
 _AROUND = np.array([(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)])
-HERE = 1e-5  # metres, and in entries of a rotation, by which two poses are one
-WIDE = 5  # pixels, from which on a hole is one in which something may stand
+HERE = 1e-5  # metres, and in entries of a rotation, up to which two poses are the same
+WIDE = 5  # pixels; a hole at least this wide may contain something
 NEW = 0.001  # share of a true view that must differ for it to show something new
 COMMON = 0.02  # weight of the whole picture's scale where a hole's depth is joined to what is known
-GREY = 128  # of 255, where there is nothing at all
-UNLIKE, SLOPING, FAR_OFF = 30, 20, 0.1  # what keeps a soft point from a neighbour: its colour, slope and distance
+GREY = 128  # of 255, if there is nothing at all
+# what keeps an interpolated point from a neighbour: its colour, slope and distance
+UNLIKE, SLOPING, FAR_OFF = 30, 20, 0.1
 OWN_SHARE = 0.25  # of four pixels' colour, from which on the nearest counts whatever its surface
-ALL_BUT_ONE = 7  # of them, that are nearer than a pinhole
-MANY = 6  # of the eight pixels around, that agree on what a pinhole or a speck is to be
+ALL_BUT_ONE = 7  # how many of them must be nearer than a pinhole
+MANY = 6  # how many of the eight pixels around must agree on what a pinhole or a speck is to become
 REACH = 12.0  # pixels, sigma of the neighbourhood that a hole's depth takes its scale from
 
 
@@ -54,8 +56,8 @@ class View:
 
 @dataclass(frozen=True)
 class Warp:
-    """A view made of others: pixels (H, W, 3) uint8, holes filled from their surroundings; covered (H, W) bool; depth
-    (H, W) float32 metres, in holes that of what they are filled with, 0 where there is nothing at all."""
+    """A view made of others: pixels (H, W, 3) uint8, holes filled from their surroundings; covered (H, W) bool;
+    depth (H, W) float32 metres, in holes that of their filling, 0 where there is nothing at all."""
 
     pixels: np.ndarray
     covered: np.ndarray
@@ -63,7 +65,7 @@ class Warp:
 
     @property
     def open(self) -> float:
-        """The share of the view in holes wide enough for something to stand in; rims narrower than that are filled."""
+        """The share of the view in holes wide enough to contain something; rims narrower than that are filled."""
         holes = cv2.morphologyEx((~self.covered).astype(np.uint8), cv2.MORPH_OPEN, np.ones((WIDE, WIDE), np.uint8))
         return float(holes.mean())
 
@@ -95,11 +97,11 @@ class _Made(NamedTuple):
 
 
 def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
-    """What the views show from `pose`; an earlier view in the list wins; a later one fills its holes, and hides it
-    where its surface is clearly nearer, unless the earlier one has looked through where that surface would be. What a
-    view showed from this very pose is shown as it was.
+    """What the views show from `pose`. An earlier view in the list wins; a later one fills its holes, and hides it
+    where its surface is clearly nearer, unless the earlier one saw something farther in that direction. What a view
+    showed from this very pose is shown unchanged.
 
-    Depth-image-based rendering as in Fehn 2004, with backward colour lookup. No views: nothing is covered.
+    Depth-image-based rendering as in Fehn 2004, with backward colour lookup. Without views nothing is covered.
     """
     H, W = camera.height, camera.width
     pixels = np.full((H, W, 3), GREY, np.float32)
@@ -118,7 +120,7 @@ def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
     _close(pixels, covered, owner, surface)
     for k, view in reversed(list(enumerate(views))):
         if np.abs(turns[k] - np.eye(3)).max() < HERE and np.abs(shifts[k]).max() < HERE:
-            # seen from this very place, it looked as it looked: nothing seen from elsewhere can be before it
+            # seen from this very place it looked like this: nothing seen from elsewhere can be in front of it
             own = np.ones((H, W), np.bool_) if view.fresh is None else view.fresh
             pixels[own], surface[own], covered[own] = view.pixels[own], view.depth[own], True
     if not covered.all():
@@ -127,23 +129,24 @@ def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
 
 
 def remembered(pixels: np.ndarray, depth: np.ndarray, pose: Pose, carried: Warp, kept: np.ndarray) -> View:
-    """A new view as memory holds it: pixels (H, W, 3) uint8 and depth (H, W) float32 as decoded, kept (H, W) bool where
-    the carried view was shown. There the carried surface stays where it was; what is new joins it without a step."""
+    """A new view as memory holds it: pixels (H, W, 3) uint8 and depth (H, W) float32 as decoded, kept (H, W) bool
+    where the carried view was shown. There the carried surface stays where it was; new parts join it without a step."""
     whole = np.where(kept, carried.depth, joined(smoothed(depth, pixels), carried.depth, carried.covered))
     return View(pixels, whole.astype(np.float16).astype(np.float32), pose, widened(~kept))
 
 
 def is_known(pixels: np.ndarray, carried: Warp) -> bool:
-    """Whether a true view, pixels (H, W, 3) uint8, shows nothing that the view carried to its place does not."""
+    """Whether a true view, pixels (H, W, 3) uint8, shows nothing that the view carried to its place does not show."""
     differs = (np.abs(pixels.astype(np.int16) - carried.pixels) > SAME).any(-1) | ~carried.covered
     return bool(differs.mean() < NEW)
 
 
 def joined(depth: np.ndarray, known: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """depth (H, W), rescaled so that it meets `known` (H, W) metres at the places `where` (H, W) bool that are near."""
+    """depth (H, W), rescaled so that near the places `where` (H, W) bool it meets `known` (H, W) metres."""
     if not where.any():
         return depth
-    ratio = np.log(np.maximum(known, NEAR) / np.maximum(depth, NEAR)).clip(-1, 1)  # more is another surface
+    # a larger difference is another surface
+    ratio = np.log(np.maximum(known, NEAR) / np.maximum(depth, NEAR)).clip(-1, 1)
     ratio = np.where(where, ratio, 0.0).astype(np.float32)
     blur = lambda image: cv2.GaussianBlur(image, (0, 0), REACH, borderType=cv2.BORDER_CONSTANT)  # noqa: E731
     weight = where.astype(np.float32)
@@ -159,9 +162,9 @@ def widened(mask: np.ndarray) -> np.ndarray:
 
 @njit(cache=True, nogil=True, fastmath=True)
 def sharpened(depth, pixels):
-    """depth (H, W) float32 with its soft edges made hard: a point of a slope steeper than surfaces are takes the depth
-    of the neighbour that looks most like it in pixels (H, W, 3) uint8 and is on no slope itself. A point left half way
-    between a near surface and a far one would fly off as spray as soon as the view is carried."""
+    """depth (H, W) float32 with hard edges: a point of a slope steeper than surfaces are takes the depth of the
+    neighbour that looks most like it in pixels (H, W, 3) uint8 and is on no such slope itself. A point half way
+    between a near surface and a far one would float in the air as soon as the view is carried."""
     H, W = depth.shape
     slope = np.empty((H, W), np.float32)
     for v in range(H):
@@ -191,8 +194,8 @@ def sharpened(depth, pixels):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _fetch(index, source, sources, nearness, made):
-    """Colour for every target pixel that has a depth and no colour yet, or that of a surface farther away, looked up in
-    the source's pixels bilinearly."""
+    """Bilinear colour for every target pixel that has a depth and no colour yet, or the colour of a surface farther
+    away."""
     turns, shifts, depths, focal = sources
     out, covered, owner, surface = made
     H, W = source.shape[:2]
@@ -227,7 +230,7 @@ def _fetch(index, source, sources, nearness, made):
             u0, v0 = min(int(su), W - 2), min(int(sv), H - 2)
             fu, fv = su - u0, sv - v0
             total, red, green, blue = 0.0, 0.0, 0.0, 0.0
-            for k in range(4):  # of the four around, those that are of this surface; the nearest is
+            for k in range(4):  # of the four around, those on this surface; the nearest is
                 a, b = v0 + k // 2, u0 + k % 2
                 share = (fv if k // 2 else 1 - fv) * (fu if k % 2 else 1 - fu)
                 if share < OWN_SHARE and not is_one(1 / own[a, b], 1 / sz):
@@ -241,7 +244,7 @@ def _fetch(index, source, sources, nearness, made):
 
 @njit(cache=True, nogil=True, inline="always")
 def is_rim(depth, v, u):
-    """Whether a pixel lies beside something nearer: what colours it has are half that thing's."""
+    """Whether a pixel is next to something nearer: its colours are then half that object's."""
     H, W = depth.shape
     d, is_rim = depth[v, u], False
     for k in range(4):
@@ -253,8 +256,8 @@ def is_rim(depth, v, u):
 
 @njit(cache=True, nogil=True)
 def _is_left_rim(depth, y, x, nearness, v, u):
-    """Whether pixel (y, x) of a view is the rim beside something nearer that pixel (v, u) of the target is not beside:
-    left behind it would be a ghost of that thing's outline."""
+    """Whether pixel (y, x) of a view is a rim next to something nearer, while pixel (v, u) of the target is not:
+    drawn there it would be a ghost of that object's outline."""
     if not is_rim(depth, y, x):
         return False
     h, w = nearness.shape
@@ -267,7 +270,7 @@ def _is_left_rim(depth, y, x, nearness, v, u):
 
 @njit(cache=True, nogil=True)
 def _beyond_rim(depth, y, x, source, out):
-    """Give a rim's pixel the colour of its surface a little off the rim; whether there is any."""
+    """Give a rim's pixel the colour of its surface a little away from the rim; returns whether there is any."""
     H, W = depth.shape
     total, red, green, blue = 0.0, 0.0, 0.0, 0.0
     for b in range(max(y - 2, 0), min(y + 3, H)):
@@ -297,8 +300,8 @@ def _looked_through(x, y, z, turn, shift, focal, depth):
 
 @njit(cache=True, nogil=True)
 def _close(pixels, covered, owner, surface):
-    """Give pinholes in a surface, and specks before it that are single pixels of another depth and another view, what
-    is around them."""
+    """Replace pinholes in a surface, and specks in front of it that are single pixels of another depth and another
+    view, by their surroundings."""
     h, w = covered.shape
     depth = np.where(covered, surface, np.float32(np.inf))
     for v in range(1, h - 1):
@@ -331,10 +334,10 @@ def _close(pixels, covered, owner, surface):
 
 @njit(cache=True, nogil=True)
 def _fill(pixels, covered, surface):
-    """Fill holes with the colour and the depth of what is around them, in eight directions: of the farther, for what
-    opens as a walker goes lies behind what has moved; the more of each the nearer it is on screen."""
+    """Fill holes with colour and depth of their surroundings in eight directions: of the farther ones, because what
+    a walker uncovers was behind what has moved; nearer ones on screen have more weight."""
     h, w = covered.shape
-    found = np.zeros((8, h, w), np.int32)  # the place of the next covered pixel in each direction, and 1
+    found = np.zeros((8, h, w), np.int32)  # position of the next covered pixel in each direction, plus 1
     for k in range(8):
         dv, du = _AROUND[k, 0], _AROUND[k, 1]
         for i in range(h):

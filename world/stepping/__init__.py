@@ -1,1 +1,1 @@
-"""How a step of one or many sessions is decoded."""
+"""Decoding the frames of a step, for one or many sessions."""

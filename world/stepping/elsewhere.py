@@ -1,4 +1,4 @@
-"""What a step starts from that dreams at a pose where the walker does not go. Runs no model."""
+"""`dream_at`: the start of a step that dreams at a pose where the walker does not go. Runs no model."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ..spatial.warp import warp
 
 
 def plan_elsewhere(session: Session, pose: Pose) -> Plan:
-    """What is known of the view from a pose, and the words that lead there. Raises ActionError where nothing can be
-    dreamt there, LookError for a pose that is none."""
+    """What is known of the view from a pose, and the words that lead there. Raises ActionError if nothing can be
+    dreamt there, LookError for an invalid pose."""
     here, engine = session.frame.pose, session.engine
     if not engine.dreams_anew or session.decoder != "dida":
         raise ActionError("this world draws every frame whole where its walker stands and dreams nothing elsewhere")
@@ -25,14 +25,14 @@ def plan_elsewhere(session: Session, pose: Pose) -> Plan:
 
 
 def upright(pose: Pose) -> Pose:
-    """The pose that looks the same way as a walker would: without roll, pitched by MAX_PITCH_DEG at most. Models have
-    seen the world from such poses alone."""
+    """The pose with the same direction, held like a walker's: without roll, pitched by MAX_PITCH_DEG at most. Models
+    have seen the world from such poses only."""
     pitch = max(-MAX_PITCH_DEG, min(MAX_PITCH_DEG, pose.pitch_deg))
     return Pose.at(*pose.position, _heading_deg(pose), pitch)
 
 
 def way_to(here: Pose, there: Pose) -> Motion:
-    """The motion that a walker would make from one upright pose to another, but for the height."""
+    """The motion of a walker from one upright pose to another, ignoring the height."""
     yaw = math.radians(here.yaw_deg)
     x, y = (b - a for a, b in zip(here.position[:2], there.position[:2], strict=True))
     forward, right = x * math.cos(yaw) + y * math.sin(yaw), x * math.sin(yaw) - y * math.cos(yaw)
@@ -41,6 +41,6 @@ def way_to(here: Pose, there: Pose) -> Motion:
 
 
 def _heading_deg(pose: Pose) -> float:
-    """Where a pose looks on the level, whatever its roll; straight up or down its right hand tells."""
+    """The heading of a pose, whatever its roll; straight up or down it follows from the pose's right-hand axis."""
     x, y, _ = pose.rotation[:, 2]
     return math.degrees(math.atan2(y, x)) if math.hypot(x, y) > 0.1 else pose.yaw_deg

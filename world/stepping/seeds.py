@@ -1,4 +1,4 @@
-"""The seeds of a session's draws: a hash of its own seed, of the frame and of what is drawn in it."""
+"""The seeds of a session's random draws: a hash of its own seed, of the frame and of what is drawn in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BITS_64 = 0xFFFFFFFFFFFFFFFF
 
 
 def seed_of(session: Session, use: int) -> int:
-    """The seed of the `use`-th thing that is drawn for a session's next frame."""
+    """The seed of the `use`-th random draw for a session's next frame."""
     return mix(session.seed, session.frame.index + 1, use)
 
 

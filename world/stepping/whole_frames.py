@@ -1,4 +1,4 @@
-"""Decodes whole frames at once: by DiDA, token by token, or, without the model, by what the carried view shows."""
+"""Decodes whole frames at once: by DiDA, token by token, or, without the model, from the carried view."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from .seeds import seed_of
 
 
 class WholeFrames:
-    """The decoders of one model: what they share is its passes, its cache and its tokenizer."""
+    """The decoders of one model; they share its passes, its cache and its tokenizer."""
 
     def __init__(self, passes: Passes, codec: FrameCodec, *, sampler: str):
-        """sampler: as `decode_canvas` has it."""
+        """sampler: as in `decode_canvas`."""
         self.passes, self.codec, self.sampler = passes, codec, sampler
         self.cache, self.path, self.layout, self.device = passes.cache, passes.path, passes.layout, passes.device
 
     def decode(self, decoder: str, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
         """The codes (B, N) of each session's next frame; its words are written into its new page. decoder: "dida",
-        "autoregressive", "jacobi", which draws the same tokens several a pass, or "carry", which takes the carried view
-        or the frame before as the tokenizer has it."""
+        "autoregressive", "jacobi", which draws the same tokens with several per pass, or "carry", which uses the
+        tokenizer's codes of the carried view or of the previous frame."""
         decoders: dict[str, Callable[..., Tensor]] = {
             "dida": self._denoise,
             "autoregressive": partial(self._in_turn, window=1),
@@ -39,7 +39,7 @@ class WholeFrames:
         return decoders[decoder](sessions, plans, pages)
 
     def prefill(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> None:
-        """Write the words' keys and values into the new pages, where no canvas is read with them."""
+        """Write the words' keys and values into the new pages, for decoders that do not read a canvas with them."""
         past = [session.history() for session in sessions]
         self.passes.read_words([plan.text for plan in plans], numbers_of(sessions, 1, self.device), past, pages)
 
@@ -59,7 +59,7 @@ class WholeFrames:
         return decode_canvas(predict, canvas, self.path, seeds, sampler=self.sampler)
 
     def _evidence(self, plans: Sequence[Plan]) -> Evidence:
-        """What the carried views say of each cell."""
+        """What the carried views say about each cell."""
         N = self.layout.num_cells
         codes = torch.zeros(len(plans), N, dtype=torch.int64, device=self.device)
         beta = torch.zeros(len(plans), N, device=self.device)
@@ -71,7 +71,7 @@ class WholeFrames:
         return Evidence(codes, beta)
 
     def _carry(self, sessions: Sequence[Session], plans: Sequence[Plan], pages: Sequence[int]) -> Tensor:
-        """No model: the carried view, or the frame before, as the tokenizer has it."""
+        """Without a model: the carried view, or the previous frame, in the tokenizer's codes."""
         self.prefill(sessions, plans, pages)
         before = [self._shown_codes(session) for session in sessions]
         return torch.cat([b if plan.codes is None else plan.codes for b, plan in zip(before, plans, strict=True)])
@@ -111,11 +111,11 @@ class WholeFrames:
             window=window,
             device=self.device,
         )
-        self.cache.lengths[own] = words  # the commit pass writes the frame again, the last token's row with it
+        self.cache.lengths[own] = words  # the commit pass writes the frame again, including the last token's row
         return tokens
 
     def _shown_codes(self, session: Session) -> Tensor:
-        """The codes (1, N) of the frame on show, which has none yet where memory showed it."""
+        """The codes (1, N) of the current frame, which has none yet if memory showed it."""
         if session.frame.tokens is None:
             return self.codec.codes(session.frame.pixels[None])
         return codes_of(session.frame.tokens)[None].to(self.device)

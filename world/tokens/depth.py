@@ -1,8 +1,8 @@
-"""Depth at the picture's own resolution: what a grid of a few dozen codes cannot say, the pixels beside them can.
+"""Depth at the picture's own resolution: a grid of a few dozen codes is too coarse for it, so the pixels are used too.
 
-The tokenizer's depth knows the room and blurs its edges; this small U-Net (Ronneberger et al. 2015, arXiv 1505.04597)
-sees that depth and the pixels that are shown, and says by how much to correct it. It makes no difference between true
-pixels and dreamt ones. Knows nothing of time, sequences or memory.
+The tokenizer's depth knows the room and blurs its edges. This small U-Net (Ronneberger et al. 2015, arXiv 1505.04597)
+reads that depth and the pixels that are shown, and predicts a correction, for true and dreamt pixels alike. Knows
+nothing of time, sequences or memory.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ class DepthRefiner(nn.Module):
         self.join0 = Residual(low)
         self.out = nn.Conv2d(low, 16, 3, padding=1)
         zero(self.out)
-        # a pixel's height in the picture tells much of its depth, for the floor is at a known height
+        # a pixel's height in the picture tells much about its depth, because the floor is at a known height
         rows = torch.linspace(-1, 1, config.size)[:, None].expand(config.size, config.size)
         self.register_buffer("rows", rows.clone(), persistent=False)
 
     def served(self, dtype: torch.dtype) -> DepthRefiner:
-        """A copy to run and not to train, in `dtype` but for the last convolution, which decides depth."""
+        """A copy for inference, in `dtype` except the last convolution, which decides depth."""
         return serve_convolutions(self, dtype, wide=(self.out,))
 
     def forward(self, pixels: Tensor, log_depth: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""Depth of pictures unlike those that training showed: how unsure the model is of it, and a calmer depth for that.
+"""Depth of pictures unlike the training data: how unsure the model is of it, and a smoother depth for such places.
 
-A network that knows what it sees makes the same of a picture and of its mirror image; on rendered scenes the two depths
-differ by a twentieth, on photographs by a tenth to a half. Where it does not know, edges of depth stand where nothing
-ends, and one step later the picture is torn to shreds along them. A smooth relief is wrong too, but it holds together.
+A network that understands a picture gives the same depth for it and for its mirror image. On rendered scenes the two
+depths differ by a twentieth, on photographs by a tenth to a half. Where the network is wrong, depth has edges where no
+object ends, and one step later the picture is torn along them. A smooth relief is wrong too, but it stays in one piece.
 Knows nothing of tokens or models.
 """
 
@@ -11,15 +11,16 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-SURE, UNSURE = 0.07, 0.15  # mean difference in log depth up to which depth is taken as it is, from which it is calmed
-AROUND = 31  # pixels a side of the square whose median a calm depth takes
+# mean difference in log depth: up to the first, depth stays as it is; from the second on it is replaced
+SURE, UNSURE = 0.07, 0.15
+AROUND = 31  # pixels a side of the square whose median a smooth depth takes
 SOFT = 5.0  # pixels, sigma by which it is softened
-LEAST = 2.5  # metres: no nearer is the middle of a calm depth, or two steps would lead through the picture
-RELIEF = 0.25  # how much of what is left of the relief is kept, in log depth
+LEAST = 2.5  # metres: the middle of a smooth depth is at least this far, or two steps would lead through the picture
+RELIEF = 0.25  # how much of the remaining relief is kept, in log depth
 
 
 def doubt(depth: np.ndarray, mirrored: np.ndarray) -> float:
-    """How unsure a depth (H, W) is, 0 to 1: mirrored is what was made of the picture's mirror image, mirrored back."""
+    """How unsure a depth (H, W) is, 0 to 1. mirrored: the depth of the picture's mirror image, mirrored back."""
     apart = float(np.abs(np.log(depth / mirrored)).mean())
     return min(1.0, max(0.0, (apart - SURE) / (UNSURE - SURE)))
 

@@ -1,9 +1,9 @@
-"""The painter: a token grid and what earlier views show of a place, to the pixels and depth of the whole view.
+"""The painter: turns a token grid, and what earlier views show of a place, into the pixels and depth of the whole view.
 
-A dreamt cell says in a few bits what stands there; how it looks beside what was seen before, the pixels around it say.
-So the decoder's layers read both: known pixels, their depth and where they are, as features at every size (as SE3DS
-does, arXiv 2204.02960), and noise, from which texture is made that no code holds. What is known stays as it is. Knows
-nothing of time, sequences or memory.
+A dreamt cell says in a few bits what is there; the pixels around it say how it looks next to what was seen. So the
+decoder's layers read both: known pixels, their depth and where they are, as features at every size (as in SE3DS, arXiv
+2204.02960); and noise, from which texture is made that no code holds. What is known stays as it is. Knows nothing of
+time, sequences or memory.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Painter(nn.Module):
         self.up1 = nn.Conv2d(mid, low * 4, 3, padding=1)
         self.low1, self.low2 = Residual(low), Residual(low)
         self.out = nn.Conv2d(low, 4 * 16, 3, padding=1)
-        # pixels are made in blocks of 4 x 4; these layers draw the lines that cross from one block into the next
+        # pixels are made in blocks of 4 x 4; these layers draw lines across block borders
         self.fine = (
             nn.Sequential(
                 nn.Conv2d(4 + 6, config.fine, 3, padding=1),
@@ -104,22 +104,23 @@ class Painter(nn.Module):
 
     @torch.no_grad()
     def go_on_from(self, other: Painter) -> None:
-        """Take another painter's weights; layers that it has not stay as they are, and change nothing yet."""
+        """Take another painter's weights; layers that it lacks stay as they are, and have no effect yet."""
         missing, unknown = self.load_state_dict(other.state_dict(), strict=False)
         if unknown or any(not name.startswith("fine.") for name in missing):
             raise ValueError(f"a painter of {other.config} cannot go on as one of {self.config}")
 
     @torch.no_grad()
     def begin_as(self, vision: VisionTokenizer) -> None:
-        """Take a tokenizer's decoder as it is: a painter that has not been trained decodes as that one does."""
+        """Take a tokenizer's decoder unchanged: an untrained painter decodes like that decoder."""
         for name, layer in zip(_DECODER, vision.decoder, strict=False):
             if name:
                 getattr(self, name).load_state_dict(layer.state_dict())
 
     @torch.no_grad()
     def follow(self, before: VisionTokenizer, after: VisionTokenizer) -> None:
-        """Add what a tokenizer's decoder has learnt from before to after to the layers that began as that decoder, so
-        that a painter of the one's codes can go on with those of the other (task arithmetic, arXiv 2212.04089)."""
+        """Apply what a tokenizer's decoder has learnt between before and after to the layers that began as that
+        decoder, so that a painter for the one's codes can work with those of the other (task arithmetic, arXiv
+        2212.04089)."""
         for name, old, new in zip(_DECODER, before.decoder, after.decoder, strict=False):
             if name:
                 learnt = new.state_dict()
@@ -127,13 +128,13 @@ class Painter(nn.Module):
                     weight.add_(learnt[key] - old.state_dict()[key])
 
     def served(self, dtype: torch.dtype) -> Painter:
-        """A copy to run and not to train, in `dtype` but for the last convolution, which decides depth."""
+        """A copy for inference, in `dtype` except the last convolution, which decides depth."""
         last = self.out if self.fine is None else self.fine[-1]
         assert isinstance(last, nn.Conv2d)
         return serve_convolutions(self, dtype, wide=(last,))
 
     def forward(self, points: Tensor, known: Known, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """points (B, D, h, w); noise (B, 1, H, W), normal -> what is painted everywhere, over what is known too."""
+        """points (B, D, h, w); noise (B, 1, H, W), normal -> what is painted everywhere, also over known parts."""
         where = known.where[:, None].to(points.dtype)
         seen = torch.cat(
             [known.pixels * where, (known.log_depth[:, None] - USUAL_DEPTH) * where, where, noise * (1 - where)], 1

@@ -97,7 +97,7 @@ class VisionTokenizer(nn.Module):
         self.register_buffer("levels", torch.tensor(config.levels), persistent=False)
 
     def served(self, dtype: torch.dtype) -> VisionTokenizer:
-        """A copy to run and not to train, in `dtype` but for the last convolutions, which decide codes and depth."""
+        """A copy for inference, in `dtype` except the last convolutions, which decide codes and depth."""
         last = [[m for m in part if isinstance(m, nn.Conv2d)][-1] for part in (self.encoder, self.decoder)]
         return serve_convolutions(self, dtype, wide=tuple(last))
 
@@ -155,14 +155,15 @@ def to_unit(pixels: Tensor) -> Tensor:
 
 
 def zero(conv: nn.Conv2d) -> None:
-    """Let a convolution begin as one that gives nothing."""
+    """Initialise a convolution so that it gives zero."""
     nn.init.zeros_(conv.weight)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions without normalisation, the second starting at zero, so that depth costs no stability."""
+    """Two 3x3 convolutions without normalisation, the second starting at zero, so that depth does not harm
+    stability."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -184,7 +185,7 @@ class _ChannelNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention over the whole grid with learned places, then a feed-forward layer; pre-norm."""
+    """Attention over the whole grid with learned positions, then a feed-forward layer; pre-norm."""
 
     def __init__(self, width: int, heads: int, grid: tuple[int, int]):
         super().__init__()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Where each kind of token lies. num_text ids for text, then num_markers, the image marker first, then num_codes
-    visual ids. The embedded model's other marker is the hole; Emu3.5's others are image start and image end."""
+    """The id range of each kind of token: num_text ids for text, then num_markers, the image marker first, then
+    num_codes visual ids. The embedded model's other marker is the hole; Emu3.5's others are image start and image
+    end."""
 
     num_text: int
     num_codes: int
@@ -21,7 +22,7 @@ class Vocabulary:
 
     @property
     def hole(self) -> int:
-        """Stands in a canvas where nothing is known; never predicted, never part of a frame."""
+        """Marks a cell of a canvas where nothing is known; never predicted, never part of a frame."""
         return self.num_text + 1
 
     @property

@@ -1,9 +1,9 @@
-"""What rows attend to in training: T pages side by side, each with its clean rows and noisy copies of its frame.
+"""What rows attend to in training: T pages in a row, each with its clean rows and noisy copies of its frame.
 
 Clean rows of a page see the clean rows of the `window` pages before it and, causally, their own page. A noisy copy sees
-the same earlier pages, its own page's words, and itself without a mask (Emu3.5, arXiv 2510.26583, figure 9): just what
-a session's canvas sees. Nothing ever sees a noisy copy but itself. On a CPU each page is a product of its own, on CUDA
-all pages are one.
+the same earlier pages, its own page's words, and itself without a mask (Emu3.5, arXiv 2510.26583, figure 9): exactly
+what a session's canvas sees. Only a noisy copy sees itself. On a CPU each page is a product of its own, on CUDA all
+pages are one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class BandedAttention:
         self.lengths = valid.sum(-1).tolist()
         self.used = [valid[b].flatten().nonzero()[:, 0] for b in range(B)]
         own = torch.ones(P, P, dtype=torch.bool, device=valid.device).tril() & valid[:, :, None]
-        # a row that may see nothing (an unused word slot) sees itself, for softmax needs something
+        # a row that may see nothing (an unused word slot) sees itself, because softmax needs something
         own = own | torch.eye(P, dtype=torch.bool, device=valid.device)
         self.bias = torch.zeros(own.shape, device=valid.device).masked_fill_(~own, float("-inf"))
 
@@ -78,8 +78,8 @@ class BandedAttention:
 
 
 class MaskedAttention:
-    """What BandedAttention attends to, in two products under masks: on a GPU many small products cost more than the
-    places under a mask. Arguments as there."""
+    """BandedAttention in two products under masks: on a GPU many small products cost more than the masked positions.
+    Same arguments."""
 
     def __init__(self, valid: Tensor, *, words: int, copies: int, window: int):
         self.valid, self.words, self.copies = valid, words, copies
@@ -90,9 +90,9 @@ class MaskedAttention:
         is_before, is_own = (back > 0) & (back <= window), back == 0
         used = valid.flatten(1)[:, None]
         own = is_own & (slot <= slot[:, None])
-        # a row that may see nothing (an unused word slot) sees itself, for softmax needs something
+        # a row that may see nothing (an unused word slot) sees itself, because softmax needs something
         self.clean = used & (is_before | own) | torch.eye(T * P, dtype=torch.bool, device=valid.device)
-        first = torch.arange(T, device=valid.device) * P  # a row of each page
+        first = torch.arange(T, device=valid.device) * P  # one row per page
         of_page = used & (is_before | is_own & (slot < words))[first]
         fresh = torch.ones(B, T, P - words, dtype=torch.bool, device=valid.device)
         self.noisy = torch.cat([of_page, fresh], 2).flatten(0, 1)  # (B * T, T * P + fresh)

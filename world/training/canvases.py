@@ -1,10 +1,10 @@
-"""Turns recordings into what the world model learns from: token grids, words, and the canvases that steps start from.
+"""Turns recordings into training data of the world model: token grids, words, and the canvases that steps start from.
 
-The canvases are made as a session makes them: depth is what the model makes of a frame and the pose is the commanded
-one, so that training sees the errors that service will bring. In every other walk all remembered pixels are true ones,
-as after true frames; in the others only what no view before has shown is new, and is what the decoder shows, as in a
-dream. Or, three times as fast, from true pixels and the renderer's depth, off by a scale that varies over the picture.
-Where recordings have no poses nothing is carried, and the canvas is the frame before.
+The canvases are made as a session makes them: depth is the model's estimate and the pose is the commanded one, so that
+training has the same errors as service. In every other walk all remembered pixels are true ones, as after true frames;
+in the others only what no view before has shown is new, and it comes from the decoder, as in a dream. Alternatively,
+three times as fast, from true pixels and the renderer's depth, with a scale error that varies over the picture. If
+recordings have no poses nothing is carried, and the canvas is the previous frame.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def make_canvases(
     device: str = "cpu",
     progress=None,
 ) -> Canvases:
-    """Canvases of every frame of every walk, made in one process a core. is_rendered: from the renderer's depth.
+    """Canvases of every frame of every walk, made in one process per core. is_rendered: from the renderer's depth.
     progress: called with the share done."""
     R, T = walks.pixels.shape[:2]
     words = np.full((R, T, capacity), -1, np.int16)
@@ -81,7 +81,7 @@ def make_canvases(
     return Canvases(tokens.astype(np.int16), warped.astype(np.int16), coverage, words)
 
 
-_worker: dict[str, Any] = {}  # the networks of a process, put there when it begins
+_worker: dict[str, Any] = {}  # the networks of a process, set when it begins
 
 
 def _prepare(vision: VisionTokenizer, refiner: DepthRefiner | None, device: str) -> None:
@@ -97,7 +97,7 @@ def _one_walk(job) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     device = vision.steps.device
     true = torch.from_numpy(pixels).to(device)
     codes = vision.encode(true)
-    if poses is None:  # where the camera was is unknown: nothing is carried, and a step begins with the frame before
+    if poses is None:  # the camera's pose is unknown: nothing is carried, and a step begins with the previous frame
         flat = codes.flatten(1).cpu().numpy()
         return flat, np.concatenate([flat[:1], flat[:-1]]), np.zeros(flat.shape, np.float32)
     if rendered is not None:
@@ -118,12 +118,12 @@ def _one_walk(job) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def carried_views(
     pixels: np.ndarray, depth: np.ndarray, poses: list[Pose], actions: list[Action], *, is_true: bool
 ) -> list[Warp]:
-    """What the frames before each frame but the first show from where it is asked for: pixels (T, H, W, 3) and depth
-    (T, H, W) of a walk, true ones or as they are shown."""
+    """What the earlier frames show from the requested pose of each frame but the first: pixels (T, H, W, 3) and
+    depth (T, H, W) of a walk, true ones or as they are shown."""
     memory, warps = ViewMemory(Camera(pixels.shape[2], pixels.shape[1])), []
     for t, pose in enumerate(poses):
         if t:
-            # the model is told the command, and learns from the frame what a wall made of it
+            # the model knows the command, and learns from the frame where a wall stopped it
             commanded = poses[t - 1].moved(actions[t - 1].motion or Motion())
             warps.append(warp(memory.choose(commanded, VIEWS), commanded, memory.camera))
         known = warps[-1] if t and commanded == pose else warp(memory.choose(pose, VIEWS), pose, memory.camera)
@@ -132,7 +132,7 @@ def carried_views(
 
 
 def scaled_off(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Depth (T, H, W), wrong by what an estimate is wrong by: a scale that varies over the picture, about a twelfth."""
+    """Depth (T, H, W) with the errors of an estimate: a scale that varies over the picture, by about a twelfth."""
     T, H, W = depth.shape
     scales = rng.normal(0, 0.08, (T, 4, 4)).astype(np.float32)
     wide = np.stack([cv2.resize(scale, (W, H), interpolation=cv2.INTER_CUBIC) for scale in scales])
@@ -140,8 +140,8 @@ def scaled_off(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _view(pixels: np.ndarray, depth: np.ndarray, pose: Pose, known: Warp, is_true: bool) -> View:
-    """What a session remembers of a frame: a true one whole, with a depth of its own; a dreamt one where nothing was
-    carried to."""
+    """What a session remembers of a frame: all of a true one, with its own depth; of a dreamt one the part where
+    nothing was carried."""
     if is_true:
         return View(pixels, sharpened(depth, pixels), pose)
     return remembered(pixels, depth, pose, known, known.covered)

@@ -1,4 +1,4 @@
-"""The recordings on disk as arrays: what every recipe reads. Pixels and depth stay on disk until they are asked for."""
+"""The recordings on disk as arrays, for every recipe. Pixels and depth stay on disk until they are used."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..pose import Pose
 
 
 class Rows:
-    """Arrays one after the other along their first axis, read where they lie; indexed like one array, the first index
-    a number, a slice or an array of numbers, and other indices after it."""
+    """Arrays joined along their first axis without copying; indexed like one array, the first index a number, a
+    slice or an array of numbers, and other indices after it."""
 
     def __init__(self, parts: Sequence[np.ndarray], limit: int | None = None):
         self._parts = list(parts)

@@ -1,8 +1,8 @@
-"""The second recipe: trains the depth refiner on single frames of the recordings; the tokenizer stays as it is.
+"""The second recipe: trains the depth refiner on single frames of the recordings; the tokenizer does not change.
 
-It is shown pixels as service will show them: true ones, the decoder's, and patches of both; and with them the depth
-that the decoder has for that frame's codes. Loss: absolute error of log depth, relative error, and absolute error of
-log depth's gradients, so that edges are where the picture has them.
+Its inputs are pixels as in service (true ones, the decoder's, and patches of both) and the decoder's depth for the
+frame's codes. Loss: absolute error of log depth, relative error, and absolute error of log depth's gradients, so that
+edges are where the picture has them.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from .run import Average, Run, half_products, learning_rate
 from .tokenizer import draw_frames
 
 log = logging.getLogger(__name__)
-SHOWN = ("true", "decoded", "patches")  # what pixels a refiner sees
+SHOWN = ("true", "decoded", "patches")  # the kinds of pixels that a refiner reads
 
 
 @dataclass(frozen=True)
 class DepthRecipe:
-    """Up to `steps` of `batch` frames each, or max_seconds of training, the schedule fitted to whichever comes first.
-    shares: of frames shown as in SHOWN."""
+    """Up to `steps` of `batch` frames each, or max_seconds of training, the schedule fitted to whichever comes
+    first. shares: of frames shown as in SHOWN."""
 
     steps: int = 24_000
     batch: int = 12
@@ -54,13 +54,13 @@ def train_depth(
     device: str = "cpu",
     progress=None,
 ) -> DepthRefiner:
-    """Train (or go on training) in `folder`; returns the averaged refiner. begin: one to go on from, if it is of
-    the same size.
+    """Train (or continue training) in `folder`; returns the averaged refiner. begin: one to start from, if it is of the
+    same size.
 
     progress: called with (share done, the log row) now and then.
     """
     walks, held_out = load_walks(data, "train"), load_walks(data, "dev", 64)
-    run = Run(folder)  # whose clock starts here
+    run = Run(folder)  # its clock starts here
     torch.manual_seed(recipe.seed)
     model = channels_last(DepthRefiner(config)).to(device)
     if begin is not None and getattr(begin, "config", None) == config:
@@ -120,8 +120,8 @@ def train_depth(
 
 
 def make_optimizers(model: DepthRefiner, recipe: DepthRecipe) -> list[torch.optim.Optimizer]:
-    """Muon for what turns features into features, AdamW for the rest. AdamW alone learns nothing here for thousands of
-    steps: what is left to correct is small beside its noise."""
+    """Muon for layers from features to features, AdamW for the rest. AdamW alone learns nothing here for thousands
+    of steps, because the remaining error is small compared with its noise."""
     matrices = [
         p
         for name, p in model.named_parameters()
@@ -166,7 +166,7 @@ def evaluate(model: DepthRefiner, vision: VisionTokenizer, walks: Walks) -> dict
 
 @torch.no_grad()
 def _as_shown(vision: VisionTokenizer, pixels: Tensor, shares: tuple[float, ...], rng) -> tuple[Tensor, Tensor]:
-    """pixels (B, 3, H, W) in [-1, 1] -> pixels as service shows them, and the decoder's log depth (B, H, W)."""
+    """pixels (B, 3, H, W) in [-1, 1] -> pixels as in service, and the decoder's log depth (B, H, W)."""
     with half_products(pixels.device):
         codes = vision.codes(vision.bounded(pixels).float())
         decoded, log_depth = (part.float() for part in vision.decode_points(vision.points(codes).movedim(-1, 1)))

@@ -1,11 +1,12 @@
-"""The recipe by which the world model learns to dream: it goes on from the trained model, on what nobody has seen.
+"""The recipe by which the world model learns to dream: it continues the trained model's training, on unseen places.
 
-A sample is a keyframe: a view much of which no view before has shown. Cells that earlier views cover hold what was
-carried there; of the others some are given, as in the middle of decoding, and the rest are asked for. That is masked
+A sample is a keyframe: a view that shows much for the first time. Cells that earlier views cover hold what was carried
+there; of the others some are given, as in the middle of decoding, and the rest are to be predicted. That is masked
 diffusion (MaskGIT, arXiv 2202.04200, section 3.1; here with random orders), the metric path's two ends: level 0, where
-nothing is known, and level 1. The loss is cross-entropy under the joint distribution of codes, of the cells asked for
-alone. A keyframe is asked in several canvases at once, which share its history. A share of the canvases and the clean
-rows go on with what the model could do before: whole frames from noise or from the frame before, and token by token.
+nothing is known, and level 1. The loss is cross-entropy under the joint distribution of codes, of the cells to be
+predicted. A keyframe is used in several canvases at once, which share its history. A share of the canvases and the
+clean rows continue to train what the model could do before: whole frames from noise or from the previous frame, and
+token by token.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DreamRecipe:
-    """steps and max_seconds: whichever ends first. walks: a batch; copies: canvases a keyframe, the last of which is a
-    whole frame's in `whole` of the cases: pure noise if `unknown`, from the frame before if `from_before`.
-    Probabilities: hidden, that more of the carried view is taken away, from one side; tired, that given cells of a
-    canvas are hurt, each with `hurt`, to `tired_level`, and that a history is. clean_weight: of the clean rows' loss,
-    taken of one row in `clean_every`. part_mb: 0 for a state in one file; else it is kept in half precision, in files
-    of at most so many MB, which can be moved one by one. look_every: steps from one look at what is held out, and one
-    saved state, to the next."""
+    """steps and max_seconds: whichever ends first. walks: per batch; copies: canvases per keyframe, the last of
+    which is a whole frame's with probability `whole`: pure noise if `unknown`, from the previous frame if
+    `from_before`. Probabilities: hidden, that more of the carried view is removed, from one side; tired, that given
+    cells of a canvas are corrupted, each with `hurt`, to `tired_level`, and that a history is. clean_weight: of the
+    clean rows' loss, computed for one row in `clean_every`. part_mb: 0 for a state in one file; else it is kept in
+    half precision, in files of at most so many MB, which can be moved one by one. look_every: steps between
+    evaluations of held-out data, and between saved states."""
 
     steps: int = 40_000
     walks: int = 2
@@ -86,12 +87,12 @@ def make_dream_batch(
     draw = lambda *shape: torch.rand(*shape, generator=generator, device=device)  # noqa: E731
     (B, T, N), C, (h, w) = tokens.shape, recipe.copies, trainer.layout.grid
     digits, carried = trainer.digits(tokens), trainer.digits(warped)
-    # a side of the carried view is hidden: everything beyond a column, left or right
+    # one side of the carried view is hidden: everything beyond a column, left or right
     column = torch.arange(w, device=device).expand(h, w).flatten()
     edge, is_left = torch.floor(draw(B, T, C, 1) * (w + 1)), draw(B, T, C, 1) < 0.5
     gone = torch.where(is_left, column < edge, column >= edge) & (draw(B, T, C, 1) < recipe.hidden)
     known = covered[:, :, None] & ~gone
-    # how much of the rest is asked for: MaskGIT's cosine of a uniform time
+    # how much of the rest is to be predicted: MaskGIT's cosine of a uniform time
     share = torch.cos(draw(B, T, C, 1) * math.pi / 2)
     asked = (draw(B, T, C, N) < share) & ~known
     tired = draw(B, T, C, 1) < recipe.tired
@@ -101,7 +102,7 @@ def make_dream_batch(
     tiring = lambda clean, where: trainer.noised(clean, levels(where), generator)  # noqa: E731
     cells = torch.where(hurt[..., None], tiring(cells, hurt), cells)
     cells = torch.where(asked[..., None], torch.tensor(-1, device=device), cells)
-    # whole frames: from noise or from the frame before
+    # whole frames: from noise or from the previous frame
     before = torch.cat([digits[:, :1], digits[:, :-1]], 1)
     level = torch.where(draw(B, T, 1) < recipe.unknown, 0.0, draw(B, T, 1)).expand(B, T, N)
     whole = trainer.noised(torch.where(draw(B, T, 1, 1) < recipe.from_before, before, digits), level, generator)
@@ -127,9 +128,9 @@ def train_dream(
     device: str = "cpu",
     progress=None,
 ) -> None:
-    """Train (or go on training) a trainer whose weights can already be those of a model. losses: of a batch, of the
-    cells asked for and of clean rows; without it dream_losses. progress: called with (share done, the log row) now and
-    then. Raises ValueError where the folder holds a run of another size."""
+    """Train (or continue training) a trainer whose weights may already be those of a model. losses: of a batch, of
+    the cells to be predicted and of clean rows; by default dream_losses. progress: called with (share done, the log
+    row) now and then. Raises ValueError if the folder holds a run of another size."""
     run, config = Run(folder, part_mb=recipe.part_mb), asdict(trainer.transformer.config)
     trainer.to(device)
     optimizers = make_optimizers(trainer, recipe.peak)
@@ -185,14 +186,15 @@ def train_dream(
 def dream_batch(
     trainer: WorldTrainer, data: Canvases, recipe: DreamRecipe, step: int, device: str | torch.device
 ) -> DreamBatch:
-    """The batch of a step: of the data, the seed and the step alone, and of the kind of device that draws it."""
+    """The batch of a step: it depends only on the data, the seed and the step, and on the kind of device that draws
+    it."""
     rng = np.random.default_rng([recipe.seed, step])
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
     return make_dream_batch(trainer, data, rng.integers(len(data.tokens), size=recipe.walks), recipe, generator)
 
 
 def _dream_step(trainer: WorldTrainer, optimizers, batch: DreamBatch, recipe: DreamRecipe, losses: Losses) -> Tensor:
-    """The two losses (2,), on their device: who asks for a number waits for it."""
+    """The two losses (2,), on their device: reading a number from them waits for it."""
     asked, clean = losses(trainer, batch)
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)

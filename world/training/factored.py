@@ -1,9 +1,10 @@
-"""Embedding and head for lattice codes while training: a table factored over the lattice's dimensions, and a free one.
+"""Embedding and head for lattice codes during training: a table factored over the lattice's dimensions, plus a free
+one.
 
-A code's embedding is the sum of one row a dimension, and its logit the sum of one a dimension, so that every code
-learns from every other that shares a level. Alone, that makes the distribution of a code the product of independent
-distributions of its digits: its arg-max is good and a draw between two things is a code of neither. The free table adds
-a row of each code's own, which makes the distribution joint. The sum of both is an ordinary embedding and head
+A code's embedding is the sum of one row per dimension, and its logit the sum of one per dimension, so that every code
+learns from all others that share a level. Alone, that makes the distribution of a code the product of independent
+distributions of its digits: its arg-max is good, but a draw between two things is a code of neither. The free table
+adds a row for each code, which makes the distribution joint. The sum of both is an ordinary embedding and head
 (`folded`), which is what ships.
 """
 
@@ -66,7 +67,7 @@ class FactoredCodes(nn.Module):
 
     @torch.no_grad()
     def unfold(self, embedding: Tensor, head: Tensor) -> None:
-        """Take the rows of every code, (V, C) each, as they ship: the best factored part of them, and the rest."""
+        """Take the rows of every code, (V, C) each, as they ship: their best factored approximation, and the rest."""
         chosen = F.one_hot(self.digits + self.offsets, sum(self.levels)).sum(1).to(embedding.dtype)
         for factored, free, rows in (
             (self.embedding, self.free_embedding, embedding),

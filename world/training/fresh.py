@@ -1,9 +1,9 @@
-"""Walks without end: scenes rendered while training goes on, for a GPU that is done with what is on disk in a minute.
+"""New walks rendered during training, for a GPU that has used all recordings on disk within a minute.
 
-A walk by keyframes through a scene of its own becomes two rows of canvases, it and its mirror image, in which left is
-right; what is carried is warped once for both. Processes write them to a folder in shards, and a run draws from all
-that are there. The painter's glimpses come from such walks too, in order: a step's batch is of its number alone; and
-codes are dreamt beside glimpses for its last stage.
+A walk by keyframes through a scene of its own becomes two rows of canvases, the walk and its mirror image, in which
+left is right; what is carried is warped once for both. Processes write them to a folder in shards, and a run draws from
+all that are there. The painter's glimpses come from such walks too, in order: a step's batch depends only on its
+number; and codes are dreamt at glimpses for its last stage.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from .painter import Glimpse, PainterRecipe, draw_glimpse, dreamt_glimpse
 
 PER_SHARD = 8  # walks
 GLIMPSES = 4  # of a walk
-TOGETHER = 8  # glimpses that are dreamt beside at once
+TOGETHER = 8  # glimpses that are dreamt at once
 
 
 @torch.inference_mode()
 def canvases_of(walked: Walked, number: int, vision: VisionTokenizer, text: TextTokenizer, capacity: int) -> Canvases:
-    """Two rows: a walk, with its true pixels and the renderer's depth, and its mirror image. number: decides how its
-    depth is off."""
+    """Two rows: a walk, with its true pixels and the renderer's depth, and its mirror image. number: seed of the
+    depth errors."""
     assert walked.depth is not None and walked.poses is not None, "scenes have both"
     depth = scaled_off(walked.depth, np.random.default_rng(number))
     warps = carried_views(walked.pixels, depth, walked.poses, walked.actions, is_true=True)
@@ -60,12 +60,12 @@ def canvases_of(walked: Walked, number: int, vision: VisionTokenizer, text: Text
 
 
 def mirrored(words: str) -> str:
-    """An action as its mirror image: left is right."""
+    """The mirror image of an action: left is right."""
     return words.replace("left", "\0").replace("right", "left").replace("\0", "right")
 
 
 def write_shards(folder: str, vision: VisionTokenizer, first: int, apart: int, frames: int, capacity: int) -> None:
-    """Shards of PER_SHARD walks from the numbers first, first + apart, ... on; those that are there are kept."""
+    """Write shards of PER_SHARD walks with the numbers first, first + apart, ...; existing ones are kept."""
     end_with(os.getppid())
     torch.set_num_threads(1)
     text = TextTokenizer()
@@ -115,8 +115,8 @@ class FreshShards:
 
 
 class Growing:
-    """Canvases that a run draws from: what it has, and what has come to a folder since. Not to be repeated to the bit:
-    what is there at a step depends on how fast it came."""
+    """Canvases that a run draws from: those it has, and those that have come to a folder since. Runs cannot be
+    repeated to the bit, because what is there at a step depends on how fast it came."""
 
     def __init__(self, begun: Canvases | None, folder: Path):
         self.folder, self._parts, self._seen = folder, [] if begun is None else [begun], set[Path]()
@@ -151,7 +151,7 @@ def fresh_walks(split: str, numbers: range, frames: int) -> Walks:
 
 def glimpses_of(step: int, first: int, frames: int, recipe: PainterRecipe) -> list[Glimpse]:
     """The painter's glimpses of a step: a few of each of so many new walks, numbered from `first` on; after the last
-    scene that there is, the first of them come again."""
+    scene the first ones are used again."""
     count = -(-recipe.batch // GLIMPSES)
     begun = first + step * count % (SPLIT_SIZE - first - count)
     walks = fresh_walks("train", range(begun, begun + count), frames)

@@ -1,10 +1,10 @@
-"""Teaches a model that dreams to be guided of itself: one reading of a canvas instead of two.
+"""Teaches a dreaming model to give guided predictions by itself: one reading of a canvas instead of two.
 
-A guided pass reads each canvas twice, with all that is known and without, and moves the prediction away from the second
+A guided pass reads each canvas twice, with and without what is known, and moves the prediction away from the second
 (classifier-free guidance; Passes.denoise). Here a student learns the guided prediction of a teacher from one reading
 (Meng et al. 2023, arXiv 2210.03142, section 3.1, here at one strength and over codes): the loss is the divergence
-KL(teacher, student) of the cells asked for. Whole frames and clean rows are not guided in service, and stay as they
-were.
+KL(teacher, student) of the cells to be predicted. Whole frames and clean rows are not guided in service, and stay as
+they were.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def train_guided(
     device: str = "cpu",
     progress=None,
 ) -> None:
-    """Train (or go on training) a trainer that has the teacher's weights when it begins. The log's nats rise: what is
-    guided is surer than the truth is likely."""
+    """Train (or continue training) a trainer that has the teacher's weights when it begins. The log's nats rise,
+    because a guided prediction is more certain than the true distribution."""
     teacher = copy.deepcopy(trainer).to(device).eval().requires_grad_(False)
     losses = partial(guided_losses, teacher=teacher, guidance=recipe.guidance)
     train_dream(data, held_out, folder, recipe.run, trainer, losses=losses, device=device, progress=progress)
@@ -67,8 +67,8 @@ def guided_losses(
 
 
 def guided(teacher: WorldTrainer, batch: DreamBatch, known: Tensor, guidance: float) -> Tensor:
-    """The teacher's logits (M, V) of the cells asked for, as service makes them. known (M, C): what its head reads of
-    them with all that is known; without, it has neither words, nor pages before, nor what was carried."""
+    """The teacher's logits (M, V) of the cells to be predicted, as in service. known (M, C): the head's input with
+    everything that is known; the other reading has neither words, nor pages before, nor what was carried."""
     (B, T, C, N), K = batch.asked.shape, batch.canvases.shape[-1]
     apart = torch.where(batch.known[..., None], torch.tensor(-1, device=known.device), batch.canvases)
     nothing = torch.full((B * T, 1, 1), -1, device=known.device)

@@ -1,4 +1,4 @@
-"""Muon (Jordan et al. 2024; scaled as in Moonshot's arXiv 2502.16982): momentum made orthogonal, for weight matrices.
+"""Muon (Jordan et al. 2024; scaled as in Moonshot's arXiv 2502.16982): orthogonalised momentum, for weight matrices.
 
 torch.optim.Muon does its Newton-Schulz steps in bfloat16, one matrix at a time; on a CPU without bfloat16 products that
 costs more than the whole training step. This one works on all matrices of a shape at once, and in float32 unless the
@@ -44,7 +44,8 @@ class Muon(torch.optim.Optimizer):
 
 
 def _orthogonal(updates: list[Tensor]) -> list[Tensor] | Tensor:
-    """The same made orthogonal, as matrices; of those in shards each is whole in turn, for only so it can be done."""
+    """The updates made orthogonal, as matrices; sharded ones are gathered one after the other, because the
+    computation needs whole matrices."""
     if not isinstance(updates[0], DTensor):
         return orthogonal(torch.stack([update.flatten(1) for update in updates]))
     made = []

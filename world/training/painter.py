@@ -1,15 +1,15 @@
-"""The recipe of the painter: to finish views of which something is known, sharply, with depth that joins.
+"""The recipe of the painter: it learns to complete partly known views, sharply, with depth that joins.
 
-A sample is a frame of a walk by keyframes, with what one to three frames before it show from there, their depth off as
-estimates are. Cells that those cover have the codes of the carried view, the others the frame's own, sometimes hurt, as
-a dream's are. What is painted is held to the true frame (pixels, gradients, log depth) and to two small patch
-discriminators, which see the finished view with its depth, whole and at half its size (hinge loss, Lim and Ye 2017,
-arXiv 1705.02894; feature matching and several sizes, Wang et al. 2018, arXiv 1711.11585). Held to the true frame alone,
-it would paint the mean of all views that the codes allow, which is a blur; the discriminators learn to tell a blur.
+A sample is a frame of a walk by keyframes, with what one to three earlier frames show from there, with depth errors
+like those of estimates. Cells that those cover have the codes of the carried view, the others the frame's own,
+sometimes corrupted like those of a dream. What is painted is compared with the true frame (pixels, gradients, log
+depth) and judged by two small patch discriminators, which see the finished view with its depth, whole and at half its
+size (hinge loss, Lim and Ye 2017, arXiv 1705.02894; feature matching and several sizes, Wang et al. 2018, arXiv
+1711.11585). Without them it would paint the mean of all views that the codes allow: a blur.
 
-Codes that are dreamt fit together less well than a frame's own. So some of the samples have the codes that the model
-dreams beside what is known. There is no truth to hold those to: they are held to the discriminators, and their means
-over eight by eight pixels to what the tokenizer's decoder makes of the codes, so that a dreamt wall stays that wall.
+Dreamt codes fit together less well than a frame's own, so some samples have codes that the model dreamt. These have no
+true frame: the discriminators judge them, and their means over eight by eight pixels are compared with the tokenizer's
+decoder, so that a dreamt wall stays that wall.
 """
 
 from __future__ import annotations
@@ -39,19 +39,18 @@ from .muon import Muon
 from .run import Average, Run, half_products, learning_rate
 
 log = logging.getLogger(__name__)
-KEPT = 8  # pixels a side, over whose mean what was dreamt has to stay what it is
+KEPT = 8  # pixels a side, over whose mean a dreamt part must stay what it is
 
 
 @dataclass(frozen=True)
 class PainterRecipe:
-    """steps and max_seconds: whichever ends first; stop_at: the step after which a run ends; rates fall as if it went
-    on to `steps`. batch: samples with a truth; dreamt: samples with dreamt codes. Weights of the losses: gradient,
-    texture and depth beside pixels' 1 (where the codes leave open what is true, a blur lowers all of them but texture);
+    """steps and max_seconds: whichever ends first; stop_at: the step after which a run ends; rates fall as if it
+    continued to `steps`. batch: samples with a truth; dreamt: with dreamt codes. Weights of the losses, where that of
+    pixels is 1: gradient, texture and depth (where codes leave the truth open, a blur lowers all except texture);
     adversarial and matching, which grow until the share `adversarial_from`; dreamt_adversarial_weight and kept_weight,
-    of samples with dreamt codes; known_weight of a pixel that is known beside one that is not. Probabilities: tired,
-    that codes of holes are hurt, each with `hurt`, by steps of the lattice; earlier, that a view before the last is
-    known too; off, that a view's depth is off. look_every: steps from one look at what is held out, and one saved
-    state, to the next."""
+    for dreamt codes; known_weight of a known pixel. Probabilities: tired, that codes of holes are corrupted, each with
+    `hurt`, by steps of the lattice; earlier, that a view before the last is known too; off, that a view's depth is
+    wrong. look_every: steps between evaluations and saved states."""
 
     steps: int = 30_000
     stop_at: int | None = None
@@ -99,7 +98,8 @@ class Judge(nn.Module):
 
 
 class Judges(nn.Module):
-    """Two discriminators: of the whole view, and of it at half its size, where straight walls are told from wavy."""
+    """Two discriminators: of the whole view, and of it at half its size, where straight and wavy walls can be told
+    apart."""
 
     def __init__(self):
         super().__init__()
@@ -124,8 +124,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Glimpse:
-    """A frame of a walk and what is known of it: pixels (H, W, 3) uint8, depth (H, W) metres; carried, with what frames
-    before it show from there."""
+    """A frame of a walk and what is known of it: pixels (H, W, 3) uint8, depth (H, W) metres; carried: what earlier
+    frames show from there."""
 
     pixels: np.ndarray
     depth: np.ndarray
@@ -152,28 +152,28 @@ def draw_glimpse(walks: Walks, rng: np.random.Generator, recipe: PainterRecipe) 
 
 
 def dreamt_glimpse(walks: Walks, number: int, recipe: PainterRecipe) -> Glimpse:
-    """Glimpse `number` of those for which codes are dreamt; the same whenever it is drawn."""
+    """Glimpse `number` of those for which codes are dreamt; always the same."""
     return draw_glimpse(walks, np.random.default_rng([23, number]), recipe)
 
 
 def draw_samples(
     walks: Walks, vision: VisionTokenizer, rng: np.random.Generator, recipe: PainterRecipe, size: int
 ) -> Sample:
-    """Frames drawn at random, half of them mirrored, with what frames before them show from there."""
+    """Frames drawn at random, half of them mirrored, with what earlier frames show from there."""
     return samples_of([draw_glimpse(walks, rng, recipe) for _ in range(size)], vision, rng, recipe)
 
 
 def samples_of(
     glimpses: list[Glimpse], vision: VisionTokenizer, rng: np.random.Generator, recipe: PainterRecipe
 ) -> Sample:
-    """Glimpses with the codes of what is carried where it covers a cell, and elsewhere their own, some of them hurt; on
-    the tokenizer's device."""
+    """Glimpses with the codes of what is carried where it covers a cell, and elsewhere their own, some of them
+    corrupted; on the tokenizer's device."""
     device, size = vision.steps.device, len(glimpses)
     on = lambda array: torch.from_numpy(array).to(device)  # noqa: E731
     truth, filled = (np.stack(views) for views in zip(*((g.pixels, g.carried.pixels) for g in glimpses), strict=True))
     with torch.inference_mode():
         codes = vision.encode(on(np.concatenate([truth, filled])))
-    own, guessed = codes.clone().chunk(2)  # a clone, for inference tensors cannot be saved for a backward pass
+    own, guessed = codes.clone().chunk(2)  # a clone, because inference tensors cannot be saved for a backward pass
     levels = torch.tensor(vision.config.levels, device=device)
     digits = vision.digits(own)
     jump = rng.choice([-1, 1], digits.shape) * rng.geometric(0.5, digits.shape)
@@ -187,8 +187,7 @@ def samples_of(
 def draw_dreamt(
     walks: Walks, dreamt: np.ndarray, vision: VisionTokenizer, rng: np.random.Generator, recipe: PainterRecipe
 ) -> Sample:
-    """As draw_samples, of the glimpses for which codes (n, h, w) were dreamt. The true frame is what to paint where
-    something is known of it; elsewhere it is not what the codes say, and nothing is held to it."""
+    """Like draw_samples, of glimpses with dreamt codes (n, h, w). Unknown parts have no target."""
     numbers = rng.integers(len(dreamt), size=recipe.dreamt)
     codes = torch.from_numpy(dreamt[numbers].astype(np.int64)).to(vision.steps.device)
     return as_sample([dreamt_glimpse(walks, int(number), recipe) for number in numbers], codes, vision, rng)
@@ -229,11 +228,11 @@ def train_painter(
     device: str = "cpu",
     progress=None,
 ) -> Painter:
-    """Train (or go on training) in `folder`; returns the averaged painter. dreamt (n, h, w): codes that were dreamt
-    beside the first n dreamt_glimpses of the walks, where the recipe asks for such samples. begin: a painter to go on
-    from, else the tokenizer's decoder is; judges: the weights of discriminators to go on from. glimpses: of each step
-    that is left, instead of some of the walks (fresh.fresh_glimpses). progress: called with (share done, the log row)
-    now and then."""
+    """Train (or continue training) in `folder`; returns the averaged painter. dreamt (n, h, w): codes that were
+    dreamt at the first n dreamt_glimpses of the walks, if the recipe uses such samples. begin: a painter to start
+    from, else the tokenizer's decoder; judges: the weights of discriminators to start from. glimpses: of each
+    remaining step, instead of some of the walks (fresh.fresh_glimpses). progress: called with (share done, the log
+    row) now and then."""
     run = Run(folder)
     vision.to(device)
     torch.manual_seed(recipe.seed)
@@ -300,7 +299,7 @@ LOSSES = ("pixels", "gradients", "textures", "depth", "kept", "adversarial", "dr
 
 
 def make_painter_optimizers(model: Painter, judge: nn.Module, recipe: PainterRecipe) -> list[torch.optim.Optimizer]:
-    """Muon for what turns features into features, Adam for the rest and for the judge."""
+    """Muon for layers from features to features, Adam for the rest and for the judge."""
     matrices = [
         p
         for name, p in model.named_parameters()
@@ -335,14 +334,14 @@ def _painter_step(
     device = sample.pixels.device
     with half_products(device):
         made, made_depth = (part.float() for part in model(sample.points, sample.known, sample.noise))
-    # as it will be shown: what is known stays, here at its true value, so that only the seam is judged
+    # as it will be shown: known pixels stay, here with their true values, so that only the seam is judged
     pixels = torch.where(known[:, None], sample.pixels, made)
     log_depth = torch.where(known, sample.log_depth, made_depth)
     losses = _true_losses(true, made[:count], made_depth[:count], pixels[:count], log_depth[:count], recipe)
     losses["kept"] = made.new_zeros(())
     if dreams is not None:
         losses["kept"] = _kept_loss(vision, dreams, made[count:], made_depth[count:])
-    near = F.max_pool2d((~known)[:, None].float(), 17, 1, 8)  # judged is what is painted, and around it
+    near = F.max_pool2d((~known)[:, None].float(), 17, 1, 8)  # only what is painted, and its surroundings, is judged
     view = lambda p, d: torch.cat([p, (d[:, None] - USUAL_DEPTH) / 2, known[:, None].float()], 1)  # noqa: E731
     real, shown = view(sample.pixels, sample.log_depth)[:count], view(pixels, log_depth)
     with half_products(device):
@@ -385,7 +384,8 @@ def _painter_step(
 def _true_losses(
     true: Sample, made: Tensor, made_depth: Tensor, pixels: Tensor, log_depth: Tensor, recipe: PainterRecipe
 ) -> dict[str, Tensor]:
-    """Of what is painted (made), and of the view as it will be shown (pixels, log_depth), against the truth."""
+    """Losses of what is painted (made), and of the view as it will be shown (pixels, log_depth), compared with the
+    truth."""
     weight = torch.where(true.known.where, recipe.known_weight, 1.0)
     mean = lambda loss: (weight * loss).sum() / weight.sum()  # noqa: E731
     return {
@@ -397,7 +397,7 @@ def _true_losses(
 
 
 def _kept_loss(vision: VisionTokenizer, dreams: Sample, made: Tensor, made_depth: Tensor) -> Tensor:
-    """How far what is painted is from what the decoder makes of the codes, in the mean over KEPT by KEPT pixels."""
+    """How far what is painted differs from the decoder's picture of the codes, in the mean over KEPT by KEPT pixels."""
     with torch.no_grad():
         meant, meant_depth = vision.decode_points(dreams.points)
     off = torch.cat([made - meant, (made_depth - meant_depth)[:, None] / 2], 1)
@@ -418,7 +418,7 @@ def _gradient_loss(made: Tensor, truth: Tensor) -> Tensor:
 
 
 def texture_loss(made: Tensor, truth: Tensor) -> Tensor:
-    """How far the mean gradient of patches of KEPT pixels is off, at full, half and quarter size."""
+    """How wrong the mean gradient of patches of KEPT pixels is, at full, half and quarter size."""
 
     def steep(x: Tensor, size: int) -> Tensor:
         x = F.avg_pool2d(x, size)
@@ -433,8 +433,8 @@ MEASURES = ("hole_l1", "hole_sharpness", "hole_depth")
 
 @torch.no_grad()
 def evaluate_painter(model: Painter, vision: VisionTokenizer, walks: Walks, recipe: PainterRecipe) -> dict[str, float]:
-    """Of held-out holes painted from the frames' own codes: error of pixels, mean gradient over the truth's, and error
-    of log depth."""
+    """Of held-out holes painted from the frames' own codes: error of pixels, ratio of mean gradients to the truth's,
+    and error of log depth."""
     sums = np.zeros(5)
     for k in range(8):
         sample = draw_samples(walks, vision, np.random.default_rng([99, k]), recipe, 8)

@@ -38,8 +38,9 @@ def _joined(rank: int, workers: int, port: int, run: Callable, args: tuple) -> N
     torch.set_num_threads(threads)
     end_with(os.getppid())
     if torch.cuda.is_available():
-        torch.cuda.set_device(rank % torch.cuda.device_count())  # kernels are launched on it, wherever tensors lie
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # a run on CPUs beside GPUs is one as well
+        torch.cuda.set_device(rank % torch.cuda.device_count())  # kernels are launched on it, wherever tensors are
+    # a run on CPUs of a machine with GPUs is one as well
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=workers)
     try:
         run(rank, workers, *args)
@@ -60,8 +61,8 @@ def average_gradients(parameters: Iterable[Tensor], workers: int) -> None:
 
 
 def agreed(value: float, workers: int, *, device: torch.device | str = "cpu") -> float:
-    """The first process's value, in all of them: clocks differ, decisions must not. device: where the processes train,
-    for those of GPUs alone send nothing that lies elsewhere."""
+    """The first process's value, in all of them: clocks differ, decisions must not. device: where the processes
+    train, because GPU processes can only send tensors on GPUs."""
     if workers == 1:
         return value
     tensor = torch.tensor([value], dtype=torch.float64, device=device)

@@ -1,9 +1,8 @@
-"""The whole recipe of the embedded model, top to bottom: record, train the tokenizer and the depth refiner, make
-canvases, train the world model; then what it takes to dream: record keyframes, train the world model on holes, teach
-it to be guided of itself, train the painter, dream beside what keyframes show, finish the painter on that; pack. Each
-stage goes on where it was stopped; numbers alone scale it up. A run can also begin with the weights of a checkpoint,
-and has then just the last stages.
-"""
+"""The whole recipe of the embedded model, in its order: record; train the tokenizer and the depth refiner; make
+canvases; train the world model. Then for dreams: record keyframes; train the world model on holes; teach it guided
+predictions; train the painter; dream at keyframes; finish the painter on those dreams; pack. Each stage continues
+where it was stopped; only numbers scale it up. A run can also begin with the weights of a checkpoint, and then has
+only the last stages."""
 
 from __future__ import annotations
 
@@ -42,19 +41,19 @@ log = logging.getLogger(__name__)
 
 STAGES: tuple[str, ...] = ("record", "tokenizer", "depth", "canvases", "world")
 STAGES += ("keyframes", "dream", "guide", "painter", "dreams", "finish", "pack")
-USUAL = tuple(stage for stage in STAGES if stage != "guide")  # what the weights that ship have been through
-BEGIN = "begin"  # the folder of the checkpoint that a run goes on from
+USUAL = tuple(stage for stage in STAGES if stage != "guide")  # the stages of the weights that ship
+BEGIN = "begin"  # the folder of the checkpoint that a run starts from
 DREAMS = "dreams.safetensors"
-FEWEST_DREAMS = 8  # that the painter's last stage learns from
-FIRST_KEYFRAMES = 3000  # the number of the first scene of which keyframes are recorded
-FIRST_FRESH, FIRST_GLIMPSE = 100_000, 500_000  # of those that are rendered while training goes on
+FEWEST_DREAMS = 8  # from which the painter's last stage learns
+FIRST_KEYFRAMES = 3000  # number of the first scene for recorded keyframes
+FIRST_FRESH, FIRST_GLIMPSE = 100_000, 500_000  # number of the first scene for those that are rendered during training
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what comes out: data, sizes, seeds, and minutes of training. data: a folder of
-    recordings to learn from instead of our own scenes; its keyframes lie in its folder `keyframes`. fresh: processes
-    that render new walks for the dream and the painter while those train, 0 for none; only of our own scenes."""
+    """Everything that decides the result: data, sizes, seeds, and minutes of training. data: a folder of recordings
+    to learn from instead of our own scenes; its keyframes are in its folder `keyframes`. fresh: processes that
+    render new walks while the dream and the painter train, 0 for none; only for our own scenes."""
 
     data: str = ""
     walks: int = 3000
@@ -77,7 +76,7 @@ class Recipe:
     world: WorldRecipe = field(default_factory=WorldRecipe)
     painter: PainterConfig = field(default_factory=lambda: PainterConfig(fine=16))
     painting: PainterRecipe = field(default_factory=PainterRecipe)
-    # ended early: after some hundred steps more the discriminators are painted patterns that only they take for walls
+    # ended early: some hundred steps later the painter paints patterns that only the discriminators take for walls
     finishing: PainterRecipe = field(
         default_factory=lambda: PainterRecipe(stop_at=400, batch=4, dreamt=4, max_seconds=3720.0)
     )
@@ -95,11 +94,10 @@ def run_recipe(
     progress=None,
 ) -> Path:
     """Run the named stages in `folder`; returns the folder of the packed checkpoint. Raises ValueError for an unknown
-    stage, FileNotFoundError where an earlier one has not run.
+    stage, FileNotFoundError if an earlier one has not run.
 
-    begin: a checkpoint whose weights the run goes on from, instead of from its own earlier stages. It is copied into
-    the folder, so that later calls need not name it.
-    progress: called with (stage, share done, a dict of figures).
+    begin: a checkpoint whose weights the run starts from, instead of its own earlier stages. It is copied into the
+    folder, so that later calls need not name it. progress: called with (stage, share done, a dict of figures).
     """
     if unknown := set(stages) - set(STAGES):
         raise ValueError(f"unknown stage '{unknown.pop()}'; known: {', '.join(STAGES)}")
@@ -114,8 +112,8 @@ def run_recipe(
 
 
 def stages_for(data: str | Path) -> tuple[str, ...]:
-    """The stages that recordings allow: without poses there is nothing to remember places by, without depth nothing to
-    see how far they are, and without keyframes nothing to learn to dream from."""
+    """The stages that recordings allow: without poses places cannot be remembered, without depth distances are
+    unknown, and without keyframes dreaming cannot be learnt."""
     first = load_recording(min(Path(data).glob("train-*.safetensors"), default=Path(data) / "train-*.safetensors"))
     left_out = {"record"}
     if first.depth is None:
@@ -134,7 +132,7 @@ def _keyframe_recordings(folder: Path, recipe: Recipe) -> Path:
 
 
 def _pictures(folder: Path, recipe: Recipe) -> Path:
-    """The recordings with the more walks, for what learns from single frames."""
+    """The recordings with more walks, for what learns from single frames."""
     both = _recordings(folder, recipe), _keyframe_recordings(folder, recipe)
     return max(both, key=lambda kind: len(list(kind.glob("train-*.safetensors"))))
 
@@ -260,7 +258,7 @@ def _guide(folder: Path, recipe: Recipe, device: str, report) -> None:
 
 @contextlib.contextmanager
 def _growing(canvases: Canvases, folder: Path, recipe: Recipe) -> Iterator[Canvases | Growing]:
-    """The canvases, and new ones that come while they are trained on, where the recipe asks for them."""
+    """The canvases, and new ones that come during training, if the recipe wants them."""
     if not recipe.fresh:
         yield canvases
         return
@@ -271,7 +269,7 @@ def _growing(canvases: Canvases, folder: Path, recipe: Recipe) -> Iterator[Canva
 
 @contextlib.contextmanager
 def _glimpses(folder: Path, recipe: Recipe) -> Iterator[Iterator[list[Glimpse]] | None]:
-    """The painter's glimpses of new walks, where the recipe asks for them."""
+    """The painter's glimpses of new walks, if the recipe wants them."""
     if not recipe.fresh:
         yield None
         return
@@ -358,7 +356,7 @@ def _begun_painter(folder: Path) -> Painter | None:
 
 
 def _pack(folder: Path, recipe: Recipe, device: str, report) -> None:
-    """Fold the averaged weights into a checkpoint and lay the recipe, logs and curves beside it."""
+    """Fold the averaged weights into a checkpoint and add the recipe, logs and curves."""
     checkpoint, target = replace(_unpainted(folder, recipe), painter=_newest_painter(folder)), folder / "checkpoint"
     save_checkpoint(checkpoint, target)
     (target / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1), encoding="utf-8")
@@ -369,8 +367,8 @@ def _pack(folder: Path, recipe: Recipe, device: str, report) -> None:
 
 
 def _unpainted(folder: Path, recipe: Recipe) -> Checkpoint:
-    """The newest weights of a run, without a painter: those that are guided of themselves, else those of the dream,
-    else those that it began with."""
+    """The newest weights of a run, without a painter: those of `guide`, else those of the dream, else those that it
+    began with."""
     trainer, text, vision = make_trainer(folder, recipe), TextTokenizer(), load_tokenizer(folder)
     dida, guided = recipe.dida, read_state(folder / "guide")
     if guided is not None:
@@ -414,7 +412,7 @@ def make_trainer(folder: Path, recipe: Recipe) -> WorldTrainer:
 
 def load_tokenizer(folder: Path) -> VisionTokenizer:
     """The averaged tokenizer of a run, its weights rounded to the float16 that ships, so that all later stages and
-    every user see the same codes; that of the model that the run began with, where it has trained none."""
+    every user see the same codes; if the run has trained none, that of the model that it began with."""
     if (begun := _begun(folder)) is not None and read_state(folder / "tokenizer") is None:
         vision = begun.vision
         assert isinstance(vision, VisionTokenizer), "a folder of ours has our tokenizer"
@@ -423,8 +421,8 @@ def load_tokenizer(folder: Path) -> VisionTokenizer:
 
 
 def load_refiner(folder: Path, recipe: Recipe) -> DepthRefiner | None:
-    """The averaged depth refiner of a run, rounded as it ships; that of the model that the run began with, where it has
-    trained none; None where there is none: its recordings, or the model that it began with, have no depth."""
+    """The averaged depth refiner of a run, rounded as it ships; if the run has trained none, that of the model that
+    it began with; None if there is none, because its recordings or its first model have no depth."""
     if (begun := _begun(folder)) is not None and read_state(folder / "depth") is None:
         return begun.depth
     if recipe.data and "depth" not in stages_for(recipe.data):

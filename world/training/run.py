@@ -1,5 +1,5 @@
-"""What every recipe shares: a folder with a resumable checkpoint, a CSV log and a curve, a schedule of rates, and the
-precision of its products."""
+"""What every recipe shares: a folder with a resumable checkpoint, a CSV log and a curve, a schedule of rates, and
+the precision of products."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class StateError(ValueError):
 
 
 class Run:
-    """One training run in a folder: `state.pt` (written whole or not at all), `log.csv` and `curve.png`.
+    """One training run in a folder: `state.pt` (written completely or not at all), `log.csv` and `curve.png`.
 
-    The state holds tensors and numbers only and is read with weights_only, so a foreign file cannot run code.
-    part_mb: where over 0, it lies in `state-K-of-N.part` of at most so many MB instead, in half precision.
+    The state holds tensors and numbers only and is read with weights_only, so a foreign file cannot run code. part_mb:
+    if above 0, the state is stored in `state-K-of-N.part` of at most so many MB each, in half precision.
     """
 
     def __init__(self, folder: str | Path, *, part_mb: int = 0):
@@ -70,7 +70,7 @@ class Run:
             ) from error
 
     def record(self, step: int, **values: float) -> None:
-        """Append one row to log.csv; a run that is resumed goes on in the same file."""
+        """Append one row to log.csv; a resumed run continues the same file."""
         path = self.folder / "log.csv"
         is_new = not path.exists()
         with open(path, "a", newline="", encoding="utf-8") as file:
@@ -87,7 +87,7 @@ class Run:
             rows = list(csv.DictReader(file))
         wide = 4 * len(columns)
         figure = Figure(figsize=(wide, 3))
-        # margins in inches; to have them found would draw everything twice
+        # margins in inches; letting matplotlib find them would draw everything twice
         figure.subplots_adjust(left=0.6 / wide, right=1 - 0.2 / wide, bottom=0.5 / 3, top=1 - 0.35 / 3, wspace=0.25)
         for column, axis in zip(columns, figure.subplots(1, len(columns), squeeze=False)[0], strict=True):
             points = [
@@ -100,8 +100,8 @@ class Run:
 
 
 def read_state(folder: Path) -> dict | None:
-    """The state that a run left in a folder, whole or in parts; None without one. Raises StateError where a part is
-    missing, or one bit is not what was written."""
+    """The state that a run left in a folder, in one file or in parts; None if there is none. Raises StateError if a
+    part is missing, or a bit is not what was written."""
     if (folder / "state.pt").exists():
         return _loaded(folder / "state.pt", folder)
     parts = sorted(folder.glob("state-*-of-*.part"))
@@ -127,8 +127,8 @@ def _loaded(file: Path | io.BytesIO, folder: Path) -> dict:
 
 
 def halved(state):
-    """A state whose float32 tensors are in 16 bits: weights in float16, what optimisers keep in bfloat16, for its
-    range. One rounding in many minutes of steps is less than a step."""
+    """A state whose float32 tensors are in 16 bits: weights in float16, optimiser states in bfloat16, for its range.
+    One rounding in many minutes of steps is less than a step."""
     if isinstance(state, dict):
         return {
             name: _cast(part, torch.bfloat16) if name == "optimizers" else halved(part) for name, part in state.items()
@@ -168,16 +168,17 @@ def learning_rate(step: int, steps: int, peak: float, *, warmup: int = 100, floo
 
 
 def half_products(device: str | torch.device = "cpu", *, keeps_weights: bool = True) -> torch.autocast:
-    """Products in bf16 where the hardware has them, twice as fast; elsewhere a context that changes nothing. Losses,
-    optimisers and averages stay in float32 either way. keeps_weights: their bf16 copies, until the context is left;
-    weights in shards are whole for a moment only, and their copies would be all of the model."""
+    """Products in bf16 where the hardware has them, twice as fast; elsewhere a context without effect. Losses,
+    optimisers and averages stay in float32 in both cases. keeps_weights: keep their bf16 copies until the context
+    ends; sharded weights are whole for a moment only, and their copies would be the whole model."""
     probe = torch.empty(0, dtype=torch.bfloat16, device=device)
     kind, is_half = probe.device.type, has_half_dots(probe)
     return torch.autocast(kind, torch.bfloat16, enabled=is_half, cache_enabled=keeps_weights)
 
 
 class Average:
-    """An exponential moving average of a module's weights (Polyak), started gently so that short runs profit too."""
+    """An exponential moving average of a module's weights (Polyak), which starts with a short memory so that short
+    runs profit too."""
 
     def __init__(self, module: torch.nn.Module, decay: float = 0.999):
         self.decay, self.updates = decay, 0
@@ -192,12 +193,12 @@ class Average:
 
     @torch.no_grad()
     def take(self, weights: dict[str, torch.Tensor]) -> None:
-        """Go on from weights that were kept, on any device and in any precision."""
+        """Load an average that was saved, from any device and in any precision."""
         for name, value in weights.items():
             self.weights[name].copy_(value)
 
     def of(self, module: M) -> M:
-        """A copy of the module with the average's weights, to measure or to keep."""
+        """A copy of the module with the average's weights."""
         copied = copy.deepcopy(module)
         copied.load_state_dict(self.weights)
         return copied.eval()

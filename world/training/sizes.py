@@ -1,4 +1,4 @@
-"""What scales the recipe: a larger model, a GPU, or so many seconds of training in all."""
+"""Variants of the recipe: a larger model, a GPU, or a given number of seconds of training in all."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 from ..config import ModelConfig
 from .recipe import FEWEST_DREAMS, Recipe
 
-# what has learnt for long needs no guidance, and cells that are decided few at a time fit together
+# a model that was trained long needs no guidance, and cells that are decided few at a time fit together
 UNGUIDED: dict[str, Any] = dict(dream_steps=16, dream_temperature=1.1, dream_guidance=1.0, dream_holes=2)
-# what has learnt longest decides its cells anew beside the others; what knows little would come to the same in the end
+# only a model that was trained long gains from deciding its cells again
 CORRECTED: dict[str, Any] = UNGUIDED | dict(dream_steps=6, dream_corrections=6)
 
 
 def large(recipe: Recipe) -> Recipe:
-    """The recipe of a model of 19 M parameters for one large GPU: tokenizer, depth and painter are those of the model
-    that it begins with, and what dreams beside them is trained from nothing. A state fits eight files of 16 MiB."""
+    """The recipe of a model of 19 M parameters for one large GPU: tokenizer, depth and painter are those of the
+    model that it begins with, and the dreaming model is trained from nothing. A state fits eight files of 16 MiB."""
     model = ModelConfig(
         1, hidden_size=384, intermediate_size=1152, num_hidden_layers=9, num_attention_heads=12, num_key_value_heads=4
     )
@@ -34,8 +34,9 @@ def learnt(recipe: Recipe) -> Recipe:
 
 
 def going_on(recipe: Recipe) -> Recipe:
-    """The recipe that goes on from a model in worlds of others: tokenizer and depth at about half the rates, so that
-    less is unlearnt; a painter with a loss for textures, as its discriminators do not know those worlds' at first."""
+    """The recipe that continues from a model in other worlds: tokenizer and depth at about half the rates, so that
+    less is unlearnt; a painter with a loss for textures, because at first its discriminators do not know those
+    worlds."""
     return replace(
         recipe,
         tokenizer=replace(recipe.tokenizer, peak=7e-4, polish_peak=3e-4),
@@ -46,8 +47,8 @@ def going_on(recipe: Recipe) -> Recipe:
 
 
 def on_gpu(recipe: Recipe) -> Recipe:
-    """The recipe with batches that fill a GPU, and with new walks, as many as the cores beside it can render, for a GPU
-    has gone through all that was recorded within a minute."""
+    """The recipe with batches that fill a GPU, and with new walks, as many as the CPU cores can render, because a
+    GPU has used all recordings within a minute."""
     batches = dict(walks=24, copies=4, look_every=500)
     return replace(
         recipe,
@@ -60,8 +61,8 @@ def on_gpu(recipe: Recipe) -> Recipe:
 
 
 def within(recipe: Recipe, seconds: float, stages: tuple[str, ...]) -> Recipe:
-    """The recipe whose named stages train for `seconds` together, in the proportions that they have now; where that is
-    shorter, so many fewer dreams are made for the last stage, but FEWEST_DREAMS."""
+    """The recipe whose named stages train for `seconds` together, in their present proportions; if that is shorter,
+    fewer dreams are made for the last stage, but at least FEWEST_DREAMS."""
     own = {
         "tokenizer": recipe.tokenizer.max_seconds,
         "depth": recipe.refiner.max_seconds,

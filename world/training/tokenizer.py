@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TokenizerRecipe:
-    """Up to `steps` of `batch` frames each, or max_seconds of training, the schedule fitted to whichever comes first,
-    so that it ends cooled down on any machine. From polish_from of the run on, depth weighs more and counts by its
-    relative error, and the rate starts again at polish_peak."""
+    """Up to `steps` of `batch` frames each, or max_seconds of training, the schedule fitted to whichever comes
+    first, so that the rate has fallen at the end on any machine. From polish_from of the run on, depth weighs more
+    and counts by its relative error, and the rate starts again at polish_peak."""
 
     steps: int = 14000
     batch: int = 12
@@ -59,13 +59,13 @@ def train_tokenizer(
     device: str = "cpu",
     progress=None,
 ) -> VisionTokenizer:
-    """Train (or go on training) in `folder`; returns the averaged tokenizer. begin: one to go on from, if it is
-    of the same size.
+    """Train (or continue training) in `folder`; returns the averaged tokenizer. begin: one to start from, if it is of
+    the same size.
 
     progress: called with (share done, the log row) now and then.
     """
     walks, held_out = load_walks(data, "train"), load_walks(data, "dev", 64)
-    run = Run(folder)  # whose clock starts here
+    run = Run(folder)  # its clock starts here
     torch.manual_seed(recipe.seed)
     model = channels_last(VisionTokenizer(config)).to(device)
     if begin is not None and getattr(begin, "config", None) == config:
@@ -123,14 +123,14 @@ def train_tokenizer(
 def reconstruction_loss(
     model: VisionTokenizer, pixels: Tensor, depth: Tensor | None, recipe: TokenizerRecipe, *, is_polish: bool = False
 ) -> Tensor:
-    """pixels (B, 3, H, W) in [-1, 1]; depth (B, H, W) metres, or None where nobody knows it."""
+    """pixels (B, 3, H, W) in [-1, 1]; depth (B, H, W) metres, or None if unknown."""
     with half_products(pixels.device):
         made, log_depth = (part.float() for part in model(pixels))
     error = made - pixels
     edges = (error[..., :, 1:] - error[..., :, :-1]).abs().mean() + (
         error[..., 1:, :] - error[..., :-1, :]
     ).abs().mean()
-    if depth is None:  # nobody knows how far things are: the decoder's depth learns nothing
+    if depth is None:  # depth is unknown: the decoder's depth learns nothing
         return 3 * error.square().mean() + error.abs().mean() + recipe.gradient_weight * edges
     off = log_depth - depth.clamp(max=MAX_DEPTH).log()
     far = recipe.depth_weight * off.abs().mean()
@@ -141,7 +141,7 @@ def reconstruction_loss(
 
 @torch.inference_mode()
 def evaluate(model: VisionTokenizer, walks: Walks, device: str = "cpu") -> dict[str, float]:
-    """On every 8th held-out frame: PSNR in dB (mean over frames), AbsRel of depth where there is any, codes in use."""
+    """On every 8th held-out frame: PSNR in dB (mean over frames), AbsRel of depth if there is any, codes in use."""
     pixels = walks.pixels[:, ::8].reshape(-1, *walks.pixels.shape[2:])
     depth = None if walks.depth is None else walks.depth[:, ::8].reshape(-1, *walks.depth.shape[2:])
     psnr, abs_rel, used = [], [], []

@@ -1,9 +1,9 @@
 """The third recipe: trains the world model to finish canvases, given everything seen before.
 
 Each batch holds windows of walks. Every frame is there once clean, which trains token-by-token prediction, and in two
-noisy copies, which train DiDA: one that started from remembered views carried into the new pose, one that started from
-noise, from the frame before or from somewhere along the metric path. The loss is plain cross-entropy on the clean
-codes, with the next-token shift kept (Emu3.5, arXiv 2510.26583, section 4.3; URSA, arXiv 2510.24717).
+noisy copies, which train DiDA: one that started from remembered views carried into the new pose, and one that started
+from noise, from the previous frame or from somewhere along the metric path. The loss is plain cross-entropy on the
+clean codes, with the next-token shift kept (Emu3.5, arXiv 2510.26583, section 4.3; URSA, arXiv 2510.24717).
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class CanvasDraws:
-    """What canvases are made of: probabilities, and the noise levels that they are drawn at.
+    """How canvases are made: probabilities, and the noise levels that they are drawn at.
 
-    The first canvas is `carried`, else on its way from noise; its covered tokens are `sure` (level 1), else at a level
-    from `sure_from` on; its holes are `empty`, else on their way. The second begins `from_before`, the frame before,
-    which is pure noise (`unknown`) or at a level from `before_from` to `before_to`; else on its way. A history is
-    `tired`: some of its codes are at `tired_level`.
+    The first canvas is `carried`, else in progress from noise; its covered tokens are `sure` (level 1), else at a level
+    from `sure_from` on; its holes are `empty`, else in progress. The second begins `from_before`, the previous frame,
+    which is pure noise (`unknown`) or at a level from `before_from` to `before_to`; else it is in progress. A history
+    is `tired`: some of its codes are at `tired_level`.
     """
 
     carried: float = 0.8
@@ -68,8 +68,8 @@ class CanvasDraws:
 class WorldRecipe:
     """A short window first, then the one that is served; the run fits its schedule to max_seconds of training.
 
-    clean_weight: of the clean rows' loss beside the canvases'; hole_weight: of a token that no carried view covers
-    beside one that is covered: those are nearly right as they come.
+    clean_weight: of the clean rows' loss compared with the canvases'; hole_weight: of a token that no carried view
+    covers compared with a covered one, which is nearly right from the start.
     """
 
     steps: int = 12000
@@ -102,7 +102,7 @@ class WorldTrainer(nn.Module):
         self.transformer = Transformer(model)
         self.codes = FactoredCodes(vision.config.levels, model.hidden_size)
         self.lattice = [torch.linspace(-1, 1, n) for n in vision.config.levels]
-        self._vision = [vision]  # in a list: its weights are none of ours
+        self._vision = [vision]  # in a list, so that its weights are not ours
         with torch.no_grad():
             for name, weight in self.transformer.named_parameters():
                 if name.endswith(("o_proj.weight", "down_proj.weight")):
@@ -122,7 +122,7 @@ class WorldTrainer(nn.Module):
 
     def noised(self, digits: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
         """Digits at noise level t along the metric path: digits (..., K) int64, level (...) in [0, 1]. The squared
-        distance is a sum over dimensions, so each dimension is drawn by itself, and exactly."""
+        distance is a sum over dimensions, so each dimension is drawn independently, and exactly."""
         beta = self.dida.c * (level / (1 - level).clamp_min(1e-6)) ** self.dida.alpha
         out = digits.clone()
         for k, points in enumerate(lattice.to(digits.device) for lattice in self.lattice):
@@ -145,8 +145,8 @@ class WorldTrainer(nn.Module):
         return loss[:, :, 1:], loss[:, :, 0]
 
     def hidden(self, text: Tensor, canvases: Tensor, history: Tensor, window: int) -> Tensor:
-        """What the head reads for every cell: arguments as `losses` takes them, with any number of copies in canvases
-        (B, T, copies, N, K) -> (B, T, 1 + copies, N, C) float32, the clean rows first."""
+        """The head's input for every cell: arguments as in `losses`, with any number of copies in canvases (B, T,
+        copies, N, K) -> (B, T, 1 + copies, N, C) float32, the clean rows first."""
         B, T, copies, N, _ = canvases.shape
         L = max(1, int((text >= 0).sum(-1).max()))
         text = text[..., :L]
@@ -208,7 +208,7 @@ def train_world_model(
     workers: int = 1,
     progress=None,
 ) -> None:
-    """Train (or go on training) in `folder`; with several workers, each calls this with its rank (see parallel.py).
+    """Train (or continue training) in `folder`; with several workers, each calls this with its rank (see parallel.py).
 
     progress: called with (share done, the log row) now and then, in the first worker.
     """
@@ -248,7 +248,7 @@ def train_world_model(
 
 
 def _row(totals: list, rate: float, stage: Stage, averaged: WorldTrainer | None, held_out: Canvases) -> dict:
-    """One row of the log; held-out figures where there is an averaged model to take them of."""
+    """One row of the log, with held-out figures if there is an averaged model."""
     losses = dict(zip(("canvas", "noise", "clean"), np.mean(totals, 0), strict=True))
     held = evaluate(averaged, held_out, stage.window) if averaged else dict.fromkeys(MEASURES, math.nan)
     return {**losses, "rate": rate, "window": stage.window, **held}
@@ -287,7 +287,7 @@ def make_batch(
     B, T, N = tokens.shape
     digits, carried = trainer.digits(tokens), trainer.digits(warped)
     one = (B, T, 1)
-    # copy 0: covered tokens as carried, or at a high level; holes empty, or on their way as at a later denoising step
+    # copy 0: covered tokens as carried, or at a high level; holes empty, or in progress as at a later denoising step
     sure = torch.where(draw(*one) < share.sure, torch.ones(one), share.sure_from + (1 - share.sure_from) * draw(*one))
     sure = sure.expand(B, T, N)
     along = trainer.noised(digits, draw(*one).expand(B, T, N), generator)
@@ -295,7 +295,7 @@ def make_batch(
     filling = torch.where(kind < share.empty, torch.tensor(-1), along)
     first = torch.where((coverage > 0.5)[..., None], trainer.noised(carried, sure, generator), filling)
     first = torch.where(kind < share.carried, first, along)
-    # copy 1: pure noise, the frame before at some level, or along the path
+    # copy 1: pure noise, the previous frame at some level, or along the path
     before = torch.cat([digits[:, :1], digits[:, :-1]], 1)
     is_unknown = draw(*one) < share.unknown
     known = share.before_from + (share.before_to - share.before_from) * draw(*one)
@@ -317,7 +317,7 @@ def _train_step(trainer, optimizers, data, recipe, stage, step, rank=0, workers=
     starts = rng.integers(data.tokens.shape[1] - stage.frames + 1, size=walks)
     batch = make_batch(trainer, data, rows, starts, stage.frames, generator, recipe)
     noisy, clean = trainer.losses(batch.tokens, batch.text, batch.canvases, batch.history, stage.window)
-    noisy, clean = noisy[:, 1:], clean[:, 1:]  # a window's first frame has no history to tell it anything
+    noisy, clean = noisy[:, 1:], clean[:, 1:]  # a window's first frame has no history that tells it anything
     weight = torch.where(batch.holes[:, 1:], recipe.hole_weight, 1.0)
     canvas = (weight * noisy[:, :, 0]).sum() / weight.sum()
     loss = 0.5 * (canvas + noisy[:, :, 1].mean()) + recipe.clean_weight * clean.mean()
@@ -338,9 +338,9 @@ MEASURES = ("warp_nats", "hole_nats", "copy_nats", "noise_nats", "action_nats", 
 def evaluate(
     trainer: WorldTrainer, data: Canvases, window: int, *, walks: int = 12, frames: int = 9
 ) -> dict[str, float]:
-    """Held-out cross-entropy, nats a token: from carried views, its uncovered tokens, from noise, of clean rows; and
-    what true words save over shuffled ones when the canvas is noise. copy_nats is 0 where a carried token is right,
-    as the share of carried tokens that are wrong."""
+    """Held-out cross-entropy, nats per token: from carried views, their uncovered tokens, from noise, of clean rows;
+    and what true words save compared with shuffled ones when the canvas is noise. copy_nats is 0 where a carried
+    token is right, like the share of carried tokens that are wrong."""
     generator = torch.Generator().manual_seed(0)
     tokens, warped = (torch.from_numpy(x[:walks, :frames]).long() for x in (data.tokens, data.warped))
     coverage, text = (

@@ -1,10 +1,11 @@
-"""Token-by-token decoding of the same weights, to compare and for causal weights: one token a pass, or several, which
-are the very same.
+"""Token-by-token decoding of the same weights, for comparison and for causal weights: one token per pass, or several
+per pass with exactly the same result.
 
-A token is the likeliest under noise that seed and place decide, so the tokens before it alone decide it. Guesses of
-them are read beside what is known; what is drawn after right guesses is right, and what is drawn after a wrong one is
-the next guess (predictive sampling: Wiggers and Hoogeboom 2020, arXiv 2002.09928). Speculative Jacobi decoding (arXiv
-2410.01699) draws the noise anew and keeps guesses by chance, which has the same distribution; here it is the same draw.
+A token is the likeliest under noise that depends on seed and place only, so the tokens before it decide it completely.
+Guesses of the next tokens are read together with known ones; a token drawn after right guesses is right, and one drawn
+after a wrong guess is the next guess (predictive sampling: Wiggers and Hoogeboom 2020, arXiv 2002.09928). Speculative
+Jacobi decoding (arXiv 2410.01699) draws new noise and keeps guesses at random, which has the same distribution; here it
+is the same draw.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-WINDOW = 32  # tokens a pass, at most, where guesses are read (`roam bench guesses`)
+WINDOW = 32  # tokens per pass, at most, if guesses are read (`roam bench guesses`)
 NextTokens = Callable[[Tensor, int], Tensor]  # (the tokens before (B, W), the first one's place) -> (B, W)
 
 
@@ -35,8 +36,8 @@ def decode_autoregressive(
 
 
 def guessed(known: Tensor, guesses: Tensor, count: int, *, width: int) -> Tensor:
-    """Guesses (B, count) of the tokens of a grid that come after `known` (B, n): `guesses` (B, g) as far as they go,
-    then what stands above each, or the last one where nothing does."""
+    """Guesses (B, count) of the tokens of a grid that come after `known` (B, n): first `guesses` (B, g), then for
+    each further place the token above it, or the last known token if there is none."""
     n, row = known.shape[1], torch.cat([known, guesses[:, :count]], 1)
     while row.shape[1] < n + count:
         like = row[:, -width:] if row.shape[1] >= width else row[:, -1:]
@@ -45,7 +46,7 @@ def guessed(known: Tensor, guesses: Tensor, count: int, *, width: int) -> Tensor
 
 
 def num_right(guesses: Tensor, drawn: Tensor) -> int:
-    """How many of the drawn tokens (B, G + 1) are right: the first, and each before which all guesses (B, G) are what
-    was drawn there; of sequences together, the fewest."""
+    """How many of the drawn tokens (B, G + 1) are right: the first, and each one before which all guesses (B, G)
+    equal what was drawn there; for several sequences, the fewest."""
     agrees = (guesses == drawn[:, :-1]).all(0)
     return 1 + int(agrees.cumprod(0).sum())

@@ -16,7 +16,7 @@ from .pages import PagePool
 
 class KVCache:
     """k, v (layers, pages, page_size, Hkv, D); lengths (pages,) int32 valid slots. Doubles up to max_pages, and then
-    lies elsewhere: `num_moves` counts that."""
+    has another address: `num_moves` counts that."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class KVCache:
         return 2 * self.k[:, 0].numel() * self.k.element_size()
 
     def allocate(self) -> int:
-        """An empty page of one holder. Raises CacheFull when max_pages are in use."""
+        """An empty page with one holder. Raises CacheFull when max_pages are in use."""
         if not self.pool.num_free and self.pool.num_pages < self.max_pages:
             self.grow(min(2 * self.pool.num_pages, self.max_pages))
         page = self.pool.allocate()
@@ -58,7 +58,7 @@ class KVCache:
         return torch.tensor(rows, dtype=torch.int32, device=self.k.device).view(len(pages), width)
 
     def grow(self, num_pages: int) -> None:
-        """Have so many pages, more than there are."""
+        """Grow to so many pages, more than there are."""
         extra = num_pages - self.pool.num_pages
         # made outside inference mode: tensors made inside it could not be written later
         with torch.inference_mode(False), torch.no_grad():

@@ -1,8 +1,9 @@
-"""One process leads and others follow: a model that is split over devices, run by a program that knows of one alone.
+"""One process leads and others follow: a model that is split over devices, used by a program that knows only the
+leader.
 
 The leader holds its share of the weights (tensor_parallel.py), and all sessions, sampling and windows. Before each pass
-it tells the followers what the pass reads; they hold the other shares, with caches of their own for them, and run the
-same pass. So nothing but passes has to be the same in all processes, and two sums a layer bring the shares together.
+it sends the pass's inputs to the followers; they hold the other shares, with caches of their own for them, and run the
+same pass. So only passes are the same in all processes, and two sums per layer combine the shares.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ _PATIENCE = timedelta(days=365)  # a leader waits for people
 
 
 class _Told(NamedTuple):
-    """What is told of a pass besides its tensors. number: of the cache, counted from 0; oldest: that of the oldest that
-    is still in use."""
+    """What followers are told of a pass besides its tensors. number: of the cache, counted from 0; oldest: that of
+    the oldest one that is still in use."""
 
     number: int
     oldest: int
@@ -55,18 +56,18 @@ class DeviceError(ValueError):
 
 
 def check_devices(count: int, device: str) -> None:
-    """Raise DeviceError where there are not so many."""
+    """Raise DeviceError if there are fewer."""
     if torch.device(device).type == "cuda" and torch.cuda.device_count() < count:
         raise DeviceError(f"{count} devices were asked for, and there are {torch.cuda.device_count()} GPUs here")
 
 
 def device_of(rank: int, device: str) -> str:
-    """Where the process of that number computes."""
+    """The device of the process with that number."""
     return f"cuda:{rank}" if torch.device(device).type == "cuda" else device
 
 
 class Team:
-    """The followers of this process, which it starts and ends; `lead` has them follow a model's passes.
+    """The followers of this process, which it starts and ends; `lead` makes them follow a model's passes.
 
     load: a function, importable by name, that is called with (mesh, device, *args) and returns a follower's share.
     """
@@ -88,7 +89,7 @@ class Team:
         self.mesh = _join(0, count, address, device)
 
     def lead(self, model: Transformer) -> None:
-        """Tell every pass of a model, over a cache, to the followers."""
+        """Send every pass of a model, over a cache, to the followers."""
         numbers: WeakKeyDictionary[KVCache, int] = WeakKeyDictionary()
         count = itertools.count()
 
@@ -102,19 +103,19 @@ class Team:
         model.register_forward_pre_hook(tell)
 
     def close(self) -> None:
-        """Let the followers go."""
+        """End the followers."""
         if self._is_over:
             return
         self._is_over = True
-        with contextlib.suppress(RuntimeError):  # they are gone already
+        with contextlib.suppress(RuntimeError):  # they have ended already
             dist.broadcast(torch.tensor([_END] * _FIELDS), 0)
         for follower in self._followers:
             follower.join(timeout=5)
-            follower.terminate()  # one that was left in the middle of a pass
+            follower.terminate()  # one that was interrupted in a pass
         dist.destroy_process_group()
 
     def _watch(self) -> None:
-        """End the leader where a follower has ended unasked: its next pass would wait for ever."""
+        """End the leader if a follower ends unexpectedly: the next pass would wait for ever."""
         while not self._is_over:
             if any(follower.exitcode not in (None, 0) for follower in self._followers):
                 print("roam: a process that holds a part of the model has ended; so must this one", flush=True)
@@ -134,7 +135,7 @@ def _join(rank: int, count: int, address: str, device: str) -> DeviceMesh:
 
 
 def _follow(rank: int, count: int, address: str, device: str, load: Callable[..., Transformer], args: tuple) -> None:
-    """What a follower does: run the passes that it is told of, until it is told to end."""
+    """What a follower does: run the passes that it is sent, until it is told to end."""
     end_with(os.getppid())
     mesh, own = _join(rank, count, address, device), device_of(rank, device)
     model = load(mesh, own, *args)

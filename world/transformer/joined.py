@@ -1,6 +1,6 @@
-"""The dense layers of a served model: in any precision, those that read the same rows joined into one product.
+"""The dense layers of a served model: in any precision, with products that read the same rows joined into one.
 
-They come together from weights in any order, each put into its place as it comes, so that no more than one is held
+They are assembled from weights in any order, each put into its place as it comes, so that no more than one is held
 twice. Knows nothing of files, devices or what rows mean.
 """
 
@@ -32,13 +32,14 @@ PRODUCTS = {
 
 
 def quantised(weight: Tensor, precision: str) -> Fp8Linear | PackedLinear:
-    """A dense layer in a precision of QUANTISED. Raises ValueError for sizes that it cannot take."""
+    """A dense layer in a precision of QUANTISED. Raises ValueError for sizes that the precision does not allow."""
     return Fp8Linear.from_weight(weight) if precision == "fp8" else PackedLinear.from_weight(weight, BITS[precision])
 
 
 @dataclass(frozen=True)
 class Joined:
-    """A layer's products: of queries, keys and values one, of gate and up one. A product that is no Dense is called."""
+    """A layer's products: queries, keys and values are one, gate and up are one. A product that is not a Dense is
+    called."""
 
     qkv: Dense
     out: Dense | Callable[[Tensor], Tensor]
@@ -47,8 +48,9 @@ class Joined:
 
 
 class Assembly:
-    """The products of one layer while its weights come in; config: the model's, or of one process's share of it.
-    room: makes an empty tensor of a shape, for one of that kind, to lie in; by default where the weights are."""
+    """The products of one layer while its weights are loaded; config: the model's, or of one process's share of it.
+    room: makes an empty tensor of a shape and kind, where the product is to be stored; by default on the weights'
+    device."""
 
     def __init__(self, config: ModelConfig, *, room: Callable[[Sequence[int], Tensor], Tensor] | None = None):
         self._room = room
@@ -65,7 +67,7 @@ class Assembly:
         self._made: dict[str, Any] = {}
 
     def put(self, name: str, dense: Dense | Callable[[Tensor], Tensor]) -> None:
-        """Take a weight under its official name, q_proj and the like."""
+        """Add a weight under its official name, q_proj and the like."""
         product = PRODUCTS[name]
         if product not in self._sizes and self._room is None:
             self._made[product] = dense
@@ -80,12 +82,12 @@ class Assembly:
             whole[start:stop].copy_(part)
 
     def joined(self) -> Joined:
-        """What came of it, once all are there."""
+        """The result, once all weights are there."""
         return Joined(**self._made)
 
 
 def tensors_of(dense: Dense) -> tuple[Tensor, ...]:
-    """The tensors that a dense layer is made of, all with its outputs first."""
+    """The tensors of a dense layer, all with its outputs first."""
     if isinstance(dense, Tensor):
         return (dense,)
     if isinstance(dense, Fp8Linear):
@@ -95,7 +97,7 @@ def tensors_of(dense: Dense) -> tuple[Tensor, ...]:
 
 
 def with_tensors(like: Dense, tensors: list[Tensor]) -> Dense:
-    """A dense layer of the kind of another, made of these."""
+    """A dense layer of the same kind, made of these tensors."""
     if isinstance(like, Tensor):
         return tensors[0]
     if isinstance(like, Fp8Linear):
@@ -106,6 +108,6 @@ def with_tensors(like: Dense, tensors: list[Tensor]) -> Dense:
 
 
 def dense_of(weight: Tensor, precision: str, dtype: torch.dtype) -> Dense:
-    """A weight (out, in) as it is served."""
+    """A weight (out, in) in the form that is served."""
     weight = weight.detach().to(dtype)
     return quantised(weight, precision) if precision in QUANTISED else weight

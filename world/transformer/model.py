@@ -1,7 +1,7 @@
 """The transformer: Emu3.5's architecture at any size, one class for training, prefill, denoising and commit.
 
 Pre-RMSNorm, grouped-query attention with QK-norm before half-split RoPE, SwiGLU, untied head, no biases; the state-dict
-names are the official ones. What rows see is not decided here: every pass hands in an `Attention`, which attends over
+names are the official ones. What rows see is not decided here: every pass passes in an `Attention`, which attends over
 the rows alone, over a paged cache, or over a training sequence with noisy copies.
 """
 
@@ -23,15 +23,15 @@ from .attention import Attention
 from .joined import PRODUCTS, Assembly, Joined, dense_of
 from .looped import MOST_ROWS, LoopedLayer, LoopedLayers, LoopedProducts, chosen_rows
 
-# what dense layers may be in, and the dtype of everything else
+# the precisions of dense layers, and the dtype of everything else
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DTYPES |= dict.fromkeys(("fp8", *BITS), torch.bfloat16)
 
 
 class Transformer(nn.Module):
-    """Token ids to hidden states; the head is applied by whoever needs it, to the rows that need it.
+    """Token ids to hidden states; the caller applies the head to the rows that need it.
 
-    is_alone: whether its passes take no other process and no other device, and so can be captured as graphs.
+    is_alone: whether its passes need no other process and no other device, so that they can be captured as graphs.
     """
 
     def __init__(self, config: ModelConfig):
@@ -74,12 +74,12 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def served(self, precision: str) -> Transformer:
-        """This model as it is run and no longer trained: weights in a precision of DTYPES, and products that read
-        the same rows joined into one; in those of QUANTISED dense layers are quantised and the rest is bfloat16.
+        """This model for inference: weights in a precision of DTYPES, and products that read the same rows joined into
+        one; in the precisions of QUANTISED dense layers are quantised and the rest is bfloat16.
 
-        What has its dtype already and is not joined is shared, and the model itself stays as it was: save that one, for
-        the served one's state dict has no official names. Raises ValueError for sizes that quantised products cannot
-        take.
+        Weights that have their dtype already and are not joined are shared, and the model itself stays as it was. Save
+        the original, because the served one's state dict has no official names. Raises ValueError for sizes that
+        quantised products do not allow.
         """
         # modules are copied, weights are not; on the meta device they would be made without any, but its first use
         # imports half of torch's compiler
@@ -103,7 +103,7 @@ class _Body(nn.Module):
 
 
 class _Norm(nn.Module):
-    """Holds an RMSNorm's weight under its official name; the arithmetic is the kernel's."""
+    """Holds an RMSNorm's weight under its official name; the kernel computes it."""
 
     def __init__(self, size: int):
         super().__init__()
@@ -139,7 +139,8 @@ class Layer(nn.Module):
         self.self_attn, self.mlp = _SelfAttention(config), _MLP(config)
 
     def forward(self, index: int, rows: Tensor, delta: Tensor | None, cos: Tensor, sin: Tensor, attention: Attention):
-        """The residual stream and what is still to be added to it, so that each sum joins the norm that follows."""
+        """The residual stream and what is still to be added to it, so that each sum is computed together with the
+        norm that follows."""
         eps, parts = self.config.rms_norm_eps, self.self_attn
         if delta is None:
             normed = rms_norm(rows, self.input_layernorm.weight, eps=eps)
@@ -165,8 +166,8 @@ class Layer(nn.Module):
         self.take(assembly.joined(), self.config)
 
     def take(self, joined: Joined, config: ModelConfig) -> None:
-        """Run these products from now on, of a model or a share of one with these numbers, and let go of the layer's
-        own weights."""
+        """From now on use these products, of a model or a share of one with these numbers, and free the layer's own
+        weights."""
         self.joined, self.config = joined, config
         for part in (self.self_attn, self.mlp):
             for name in [name for name, _ in part.named_children() if name in PRODUCTS]:

@@ -23,16 +23,16 @@ ROOMS = 2  # on the device: one is read while the other is filled
 
 
 class Lane(Protocol):
-    """How weights travel into rooms, which are numbered from 0."""
+    """How weights are copied into rooms, which are numbered from 0."""
 
     def send(self, room: int, pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Begin to copy pairs of (target, source), once what was computed from the room before is done."""
+        """Begin to copy pairs of (target, source), once computation with the room's old contents is done."""
 
     def wait(self, room: int) -> None:
-        """Let what is computed from here on find what was sent."""
+        """Make later computation wait until the copy has arrived."""
 
     def free(self, room: int) -> None:
-        """Say that what is computed from here on reads the room no more."""
+        """Note that later computation does not read the room any more."""
 
 
 class DirectLane:
@@ -50,7 +50,8 @@ class DirectLane:
 
 
 class CudaLane:
-    """Copies on a stream beside the one that computes; each waits for the other's events, and the host for neither."""
+    """Copies on a stream of its own, in parallel to computation; each waits for the other's events, and the host for
+    neither."""
 
     def __init__(self, device: torch.device):
         self._stream = torch.cuda.Stream(device)
@@ -75,25 +76,25 @@ def lane_for(device: torch.device) -> Lane:
 
 
 def offloaded(count: int, num_layers: int) -> list[int]:
-    """Which layers lie in the host's memory if `count` of them do: spread evenly, so that others are between them."""
+    """Which layers are kept in main memory if `count` of them are: spread evenly, so that others are between them."""
     return [(2 * k + 1) * num_layers // (2 * count) for k in range(count)]
 
 
 def host_room(shape: Sequence[int], like: Tensor) -> Tensor:
-    """An empty tensor in the host's memory, from which a GPU copies while it computes."""
+    """An empty tensor in main memory, from which a GPU copies while it computes."""
     return torch.empty(*shape, dtype=like.dtype, pin_memory=torch.cuda.is_available())
 
 
 class Offload:
     """Gives layers their products just before they are run, in place; nothing else changes. layers: those whose
-    products lie in the host's memory, in the order in which they are run."""
+    products are in main memory, in the order in which they are run."""
 
     def __init__(self, layers: Sequence[Layer], device: torch.device, *, lane: Lane | None = None):
         self._hosts = [joined for layer in layers if (joined := layer.joined) is not None]
         assert len(self._hosts) == len(layers) > 0, "products are joined before they are offloaded"
         self._rooms = [_map(lambda part: torch.empty_like(part, device=device), self._hosts[0]) for _ in range(ROOMS)]
         self._lane = lane or lane_for(device)
-        self._held: list[int | None] = [None] * ROOMS  # which layer's weights are in a room, or on their way
+        self._held: list[int | None] = [None] * ROOMS  # which layer's weights are in a room, or being copied there
         for place, layer in enumerate(layers):
             layer.is_resident = False
             layer.register_forward_pre_hook(partial(self._begin, place))
@@ -105,7 +106,7 @@ class Offload:
             self._send(place)
         self._lane.wait(room)
         layer.joined = self._rooms[room]
-        following = (place + 1) % len(self._hosts)  # after the last, the first of the next pass
+        following = (place + 1) % len(self._hosts)  # after the last layer, the first of the next pass
         if self._room_of(following) != room and self._held[self._room_of(following)] != following:
             self._send(following)
 

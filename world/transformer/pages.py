@@ -20,7 +20,7 @@ class PagePool:
         return len(self._free)
 
     def grow(self, num_pages: int) -> None:
-        """Have `num_pages` in all; never fewer than before."""
+        """Grow to `num_pages` in all; never fewer than before."""
         self._free = list(range(num_pages - 1, self.num_pages - 1, -1)) + self._free
         self._holders += [0] * (num_pages - self.num_pages)
         self.num_pages = max(self.num_pages, num_pages)
@@ -34,7 +34,7 @@ class PagePool:
         return page
 
     def share(self, page: int) -> int:
-        """The same page with one holder more."""
+        """The same page with one more holder."""
         assert self._holders[page] > 0, f"page {page} is free"
         self._holders[page] += 1
         return page

@@ -35,13 +35,13 @@ WORDS_AT_ONCE = 8  # on CUDA sentences are padded to multiples of this, so that 
 
 @dataclass(frozen=True)
 class Serving:
-    """How weights are run; saved nowhere, for any checkpoint runs in any of these ways.
+    """How weights are run; stored nowhere, because any checkpoint runs in any of these ways.
 
     precision: float32, bfloat16, or fp8, int8 or int4 (dense layers quantised at load), None: bfloat16 on CUDA and on
     CPUs that have bf16 products, else float32. guidance: 1 for none; else each canvas is also read without its words,
     and the prediction moved away from that one's, at twice the work. sampler: "direct" draws the next canvas around the
-    prediction; "jump" takes URSA's kinetic-optimal jumps towards it, the exact process that the direct one is judged
-    by.
+    prediction; "jump" takes URSA's kinetic-optimal jumps towards it, the exact process by which the direct one is
+    judged.
     """
 
     precision: str | None = None
@@ -64,7 +64,7 @@ class Serving:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of each cell besides: codes (B, N) int64 that a carried view has, and how much it counts, the beta
+    """Further knowledge of each cell: codes (B, N) int64 that a carried view has, and how much it counts, the beta
     (B, N) float32 of a factor softmax(-beta d(v, code)); 0 for nothing."""
 
     codes: Tensor
@@ -73,8 +73,8 @@ class Evidence:
 
 class Passes:
     """Runs a served model over a cache. Sequences are named by their pages; `index` (B,) is the number of the frame
-    that a pass is about, by which its positions are known. The functions that are captured may be run again with the
-    same inputs to the same effect, for capturing does so."""
+    that a pass is about, which gives its positions. Functions that are captured must be repeatable with the same
+    inputs to the same effect, because capturing repeats them."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Passes:
         self.model, self.cache, self.path, self.layout, self.vocabulary = model, cache, path, layout, vocabulary
         self.guidance = guidance
         self.head = model.lm_head.weight[vocabulary.visual]
-        self._columns: Tensor | None = None  # the head with the codebook's columns, made when evidence first comes
+        self._columns: Tensor | None = None  # the head with the codebook's columns, made when evidence is first passed
         self.step = CapturedStep(self._run)
         self._moves = cache.num_moves
 
@@ -317,5 +317,5 @@ class Passes:
 def _with(canvas: Tensor, cells: Tensor, codes: Tensor) -> Tensor:
     """The canvas (B, N) with codes (B, M) in the cells (B, M), of which -1 are none."""
     N = canvas.shape[1]
-    wide = torch.cat([canvas, canvas[:, :1]], 1)  # a place for what is for none
+    wide = torch.cat([canvas, canvas[:, :1]], 1)  # a place for the codes of no cell
     return wide.scatter(1, torch.where(cells < 0, N, cells), codes)[:, :N]

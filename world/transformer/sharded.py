@@ -1,8 +1,8 @@
-"""Weights in shards over several processes while they are learnt (FSDP2, torch.distributed.fsdp.fully_shard).
+"""Weights in shards over several processes during training (FSDP2, torch.distributed.fsdp.fully_shard).
 
-Each process holds an equal part of every weight's rows, of its gradient and of what the optimiser keeps, and a layer is
-whole only while it computes. So what the processes learn is what one would, and cards that hold a part each are enough.
-Knows nothing of what is learnt.
+Each process holds an equal part of every weight's rows, of its gradient and of the optimiser's state, and a layer is
+whole only while it computes. The result is the same as in one process, and cards that can hold a part are enough. Knows
+nothing of what is learnt.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from torch.distributed.tensor import DTensor
 
 @dataclass(frozen=True)
 class Sharding:
-    """How a model lies in shards over the processes of a mesh of one dimension, all of which call the same.
+    """How a model is sharded over the processes of a mesh of one dimension, all of which make the same calls.
 
-    fill: reads the weights that are on the meta device still, of each the rows of this process, once they are in
+    fill: reads the weights that are still on the meta device, of each the rows of this process, once they are in
     shards.
     """
 
@@ -41,7 +41,7 @@ class Sharding:
         return torch.device(kind, torch.cuda.current_device()) if kind == "cuda" else torch.device(kind)
 
     def shard(self, outer: nn.Module, layers: Iterable[nn.Module]) -> None:
-        """Put a module in shards, in place: its layers one by one, what is beside them together."""
+        """Shard a module, in place: its layers one by one, the rest together."""
         for layer in layers:
             fully_shard(layer, mesh=self.mesh)
         fully_shard(outer, mesh=self.mesh)
@@ -54,14 +54,14 @@ class Sharding:
 
 
 def reshard(module: nn.Module) -> None:
-    """Have a module's parameters be shards again, where the last pass left some of them whole."""
+    """Make a module's parameters shards again, where the last pass left some of them whole."""
     for part in module.modules():
         if isinstance(part, FSDPModule):
             part.reshard()
 
 
 def share(tensor: Tensor, like: Tensor) -> Tensor:
-    """This process's part of a whole tensor, as `like` is in shards; the tensor itself where that is in none."""
+    """This process's part of a whole tensor, sharded like `like`; the tensor itself if that is not sharded."""
     if not isinstance(like, DTensor) or tensor.shape != like.shape:
         return tensor
     start, stop = rows_here(like)
@@ -90,8 +90,8 @@ def rows_here(like: Tensor) -> tuple[int, int]:
 
 
 def whole(value: Any, *, kept: bool = True) -> Any:
-    """A state with every tensor whole and on the CPU, which all processes have to ask for; what is in no shards is as
-    it was. kept: False in processes that only take part, whose state is of no use then."""
+    """A state with every tensor whole and on the CPU, for which all processes have to call this; tensors that are
+    not sharded are unchanged. kept: False in processes that only take part, whose result is not used."""
     if isinstance(value, dict):
         return {name: whole(part, kept=kept) for name, part in value.items()}
     if isinstance(value, list):
@@ -103,7 +103,7 @@ def whole(value: Any, *, kept: bool = True) -> Any:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
-    """Give an optimiser a state of whole tensors, of which it keeps this process's part."""
+    """Load a state of whole tensors into an optimiser, which keeps this process's part."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     parts = {
         number: {
@@ -116,7 +116,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
 
 
 def load_parameters(module: nn.Module, held: dict[str, Tensor]) -> None:
-    """Give a module those of its parameters that a state of whole tensors has."""
+    """Load those parameters into a module that a state of whole tensors has."""
     own = dict(module.named_parameters())
     with torch.no_grad():
         for name, value in held.items():

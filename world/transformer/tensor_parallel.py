@@ -1,8 +1,8 @@
 """Tensor parallelism: heads and feed-forward widths are split over processes, the rest is whole.
 
-Each process runs the same passes over its share of the heads, with a cache of its own for them; two sums a layer bring
-the shares together, so that all processes draw the same tokens from the same seed. Weights are quantised whole and then
-split, and the peaks by which fp8 rounds a row are those of the whole row: what is applied is what one process applies.
+Each process runs the same passes over its share of the heads, with a cache of its own for them; two sums per layer
+combine the shares, so that all processes draw the same tokens from the same seed. Weights are quantised whole and then
+split, and the peaks by which fp8 rounds a row are those of the whole row: the result is what one process computes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...kernels.packed import BITS, group_of
 from ..config import ModelConfig
 from .joined import Dense, tensors_of, with_tensors
 
-FP8_SIDE = 16  # what fp8 products want the sides of a weight to be multiples of
+FP8_SIDE = 16  # fp8 products need sides of a weight that are multiples of this
 
 
 class SplitError(ValueError):
@@ -27,7 +27,7 @@ class SplitError(ValueError):
 
 
 def check_split(config: ModelConfig, n: int, precision: str = "bfloat16") -> None:
-    """Raise SplitError where n processes do not divide the heads and the feed-forward width, or quantised weights."""
+    """Raise SplitError if n processes do not divide the heads and the feed-forward width, or quantised weights."""
     if config.num_key_value_heads % n or config.num_attention_heads % n or config.intermediate_size % n:
         raise SplitError(
             f"{n} processes for {config.num_attention_heads} query heads, {config.num_key_value_heads} key heads and a "
@@ -57,7 +57,7 @@ class Split:
         return cls(mesh.get_local_rank(), mesh.size(), mesh.get_group())
 
     def share(self, config: ModelConfig) -> ModelConfig:
-        """The numbers of one process's share. Raises SplitError where there is none."""
+        """The numbers of one process's share. Raises SplitError if there is none."""
         n = self.count
         return replace(
             config,
@@ -67,16 +67,16 @@ class Split:
         )
 
     def product(self, name: str, dense: Dense) -> Dense | Summed:
-        """This process's share of a layer's weight: of o_proj and down_proj some inputs, of all others some outputs."""
+        """This process's share of a layer's weight: some inputs of o_proj and down_proj, some outputs of all others."""
         parts = tensors_of(dense)
         if name not in ("o_proj", "down_proj"):
             return with_tensors(dense, [self._piece(part, 0) for part in parts])
-        # a tensor with one number an output has no inputs to be split
+        # a tensor with one number per output has no inputs to be split
         inputs = [self._piece(part, 1) if part.ndim == 2 else part for part in parts]
         return Summed(with_tensors(dense, inputs), self.group)
 
     def _piece(self, tensor: Tensor, side: int) -> Tensor:
-        return tensor.chunk(self.count, side)[self.rank].clone()  # lets the whole tensor go
+        return tensor.chunk(self.count, side)[self.rank].clone()  # frees the whole tensor
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""What sentences are made of: the tables of the grammar, and how a clause is read by them."""
+"""The grammar of sentences: its tables, and how a clause is read."""

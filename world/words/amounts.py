@@ -48,7 +48,7 @@ def with_amounts(tokens: list[str]) -> list[str | float]:
 
 
 def _number(token: str) -> float:
-    """A number as half of the world writes it, or as the other half does; ActionError where the two differ."""
+    """A number with the decimal mark of either convention; ActionError if the two would read it differently."""
     whole, comma, part = token.lstrip("-").partition(",")
     if token.count(".") + token.count(",") > 1:
         raise ActionError(f"'{token}' is no number that can be read; wanted for instance 1000.5")

@@ -1,4 +1,4 @@
-"""One clause of a sentence: what it says is taken apart, and becomes a motion or a refusal that names the word."""
+"""Reads one clause of a sentence: it becomes a motion, or a refusal that names the word."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .grammar import (
 
 
 def clauses_of(text: str) -> list[list[str | float]]:
-    """The parts of a sentence; amounts, spelled ones too, as numbers."""
+    """The parts of a sentence, with all amounts, also spelled ones, as numbers."""
     text = re.sub(r"\bback up\b", "back", text.lower().translate(MARKS))
     text = re.sub(r"(?<=[^\W\d_])-(?=[^\W\d_])", " ", text)  # twenty-five
     text = re.sub(r"(?<=\d)\.(?=\s+[^\W\d_])", _end_of_number, text)
@@ -52,7 +52,7 @@ def _end_of_number(mark: re.Match) -> str:
 
 
 class Said(NamedTuple):
-    """The verb that a clause has said, and the direction that it named."""
+    """The verb and the direction that a clause named."""
 
     verb: str
     way: str | None
@@ -61,11 +61,11 @@ class Said(NamedTuple):
 def motion_of(
     clause: list[str | float], before_it: Said | None, *, begins_act: bool = False
 ) -> tuple[Said | None, Motion]:
-    """What the clauses after this one go on from, and this one's motion. begins_act: whether it comes after what was
-    said before it in time, too.
+    """The context for the following clauses, and this clause's motion. begins_act: whether it follows the words before
+    it in time, too.
 
-    A clause without a verb ("and right 10 degrees") repeats the verb that was said before it, if that can go its way;
-    else it means what it would alone. A verb that was not said is not repeated: "forward 2 m, left" moves and turns.
+    A clause without a verb ("and right 10 degrees") repeats the last verb if that allows its direction; otherwise it
+    means what it would alone. A verb that was only implied is not repeated: "forward 2 m, left" moves and turns.
     """
     verb_before = before_it and before_it.verb
     verb = unit = amount = None
@@ -124,7 +124,7 @@ def motion_of(
 
 
 def _one_way(ways: dict[str, str]) -> str | None:
-    """The direction of a clause. Raises ActionError where two are named; a way to turn around by is "around left"."""
+    """The direction of a clause. Raises ActionError if two are named; "around left" is one way to turn."""
     if ways.get("forward") in ("on", "straight") and len(ways) > 1:  # "straight back"
         ways = {way: word for way, word in ways.items() if way != "forward"}
     if set(ways) in ({"around", "left"}, {"around", "right"}):
@@ -136,21 +136,22 @@ def _one_way(ways: dict[str, str]) -> str | None:
 
 
 def _repeated(verb: str, way: str, unit: str | None) -> str | None:
-    """The verb said before, where a bare direction repeats it; None where that verb cannot go there ("turn left, then
-    forward"), or not by that unit ("walk 2 m and left 90 degrees")."""
+    """The last verb, if a bare direction repeats it; None if that verb does not allow it ("turn left, then
+    forward"), or not with that unit ("walk 2 m and left 90 degrees")."""
     is_length = verb in ("move", "strafe")
     goes = way.split()[0] in _WAYS[verb] and (unit is None or (unit not in ANGLES) == is_length)
     return verb if goes else None
 
 
 def _check_side(clause: list[str | float], verb: str | None, way: str, unit: str | None, *, is_vague: bool) -> None:
-    """Raises ActionError for "left" that may turn or step aside: "walk 2 m, then left", "walk 2 and left 90"."""
+    """Raises ActionError for a "left" that may mean turning or stepping aside: "walk 2 m, then left", "walk 2 and
+    left 90"."""
     if is_vague and verb == "move" and unit is None and way in ("left", "right"):
         raise ActionError(f"'{_shown(clause)}' after 'move' may turn or step aside: say 'turn' or 'strafe'")
 
 
 def _missing_verb(verb: str | None, way: str | None, verb_before: str | None, unit: str | None) -> str | None:
-    """The verb that a bare direction stands for: "forward" and "2 m left" move, "left" turns."""
+    """The verb that a bare direction implies: "forward" and "2 m left" move, "left" turns."""
     if verb or verb_before or way is None:
         return None
     if unit and unit not in ANGLES:

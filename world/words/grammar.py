@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 
-STEP = 0.3  # metres that a plain "move forward" goes
-TURN_DEG = 15.0  # degrees that a plain "turn left" goes
+STEP = 0.3  # metres of a plain "move forward"
+TURN_DEG = 15.0  # degrees of a plain "turn left"
 
 VERBS = {
     "move": ("move", "walk", "go", "step", "advance", "head", "back"),
@@ -39,7 +39,7 @@ FILLERS = ("to", "the", "your", "a", "by", "please", "still", "here", "of", "lit
 SOFTENERS = ("little", "bit", "slightly")  # half of the usual step
 JOINERS = ("and", "then", ",", ";", "&", ".")
 
-# what people write besides, and no model was taught
+# other words that people write, which models were not taught
 OTHER_UNITS = {
     "mm": 0.001, "centimetre": 0.01, "centimetres": 0.01, "centimeter": 0.01, "centimeters": 0.01, "km": 1000.0,
     "millimetre": 0.001, "millimetres": 0.001, "millimeter": 0.001, "millimeters": 0.001,
@@ -61,7 +61,7 @@ ONES = {
 TENS = {
     "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
 }  # fmt: skip
-PARTS = {"half": 0.5, "quarter": 0.25}  # of a unit that is named
+PARTS = {"half": 0.5, "quarter": 0.25}  # when a unit is named
 FRACTIONS = {"½": 0.5, "¼": 0.25, "¾": 0.75}
 MARKS = str.maketrans(
     {mark: "°" for mark in "º˚∘"}

@@ -1,4 +1,4 @@
-"""What is said one after the other: where "then" stands or a sentence ends, one act ends and the next begins."""
+"""Acts in sequence: where "then" stands or a sentence ends, one act ends and the next begins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SHORTENED = re.compile(  # "2 ft. forward"
 )
 _NEXT = re.compile(
     r"\b(?:then|next(?!\s+to\b)|after\s+(?:that|this)|afterwards?|followed\s+by|finally|lastly)\b"
-    rf"|[!?…;]+|\.\.+|\.(?!\d|\s+(?:{'|'.join(ALL_UNITS)})\b)"  # no act ends at the marks of "0.5" and "5. m"
+    rf"|[!?…;]+|\.\.+|\.(?!\d|\s+(?:{'|'.join(ALL_UNITS)})\b)"  # the marks of "0.5" and "5. m" end no act
 )
 _FIRST = re.compile(r"^\W*(?:at\s+)?first(?:ly)?(?:\s+of\s+all)?\b")
 _FIRST_AT_THE_END = re.compile(r"\s+first\W*$")
@@ -21,8 +21,8 @@ _EDGES = re.compile(r"^(?:[\s,&:]|and\b)+|(?:[\s,&]|\band)+$")
 
 
 def acts_in(text: str) -> list[str]:
-    """The parts of a sentence that follow each other in time, in lower case, without what stands between them; none
-    where there are no words. Raises ActionError where a full stop may end a sentence or only a unit."""
+    """The parts of a sentence that follow each other in time, in lower case, without the words between them; empty
+    if there are no words. Raises ActionError if a full stop may end a sentence or only a unit."""
     text = text.translate(MARKS).lower()
     if shortened := _SHORTENED.search(text):
         unit, way = shortened.groups()
@@ -32,6 +32,6 @@ def acts_in(text: str) -> list[str]:
 
 
 def _without_first(act: str) -> str:
-    """What "first" says of the first act is known from where it stands; elsewhere the word is unknown."""
+    """A leading "first" only confirms the order, so it is dropped; elsewhere the word is unknown."""
     act = _FIRST.sub("", act)
     return act if _JOINED.search(act) else _FIRST_AT_THE_END.sub("", act)

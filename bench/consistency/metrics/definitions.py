@@ -1,7 +1,7 @@
-"""Every number of the benchmark: its unit, which way is better, and what a failure counts as. The one list of them.
+"""Every number of the benchmark: its unit, which way is better, and what a failure counts as. The only list of them.
 
-A frame that gives no number is counted, never dropped: a result's `value` is the mean of what is defined, and its
-`ranked` the mean with every failure at the metric's `worst`. Tables order by `ranked`.
+A frame without a number is counted, never dropped: a result's `value` is the mean of what is defined, and its `ranked`
+the mean with every failure at the metric's `worst`. Tables are ordered by `ranked`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Metric:
     name: str
     unit: str
     better: str  # "high", "low" or "one": a ratio to the truth
-    worst: float | None  # what a failure counts as; None: a missing number is no failure, its question did not arise
+    worst: float | None  # what a failure counts as; None: a missing number is no failure, the question did not apply
     tasks: tuple[str, ...]  # whose tables are ordered by it
     about: str  # one line
 
@@ -134,7 +134,7 @@ HEADLINE = (
 
 
 def measured(name: str, values: Sequence[float | None], *, asked: Sequence[bool] | None = None) -> Measured:
-    """Sum up one metric over frames; `asked` says where the question arose, everywhere unless told."""
+    """Summarise one metric over frames; `asked` says where the question applied, everywhere by default."""
     asked = [True] * len(values) if asked is None else asked
     defined = [value for value in values if value is not None]
     failed = sum(1 for value, wanted in zip(values, asked, strict=True) if value is None and wanted)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 PSNR_CAP = 60.0  # dB: what equal pictures get
-LEAST_SHARE = 0.02  # of the picture that a mask must leave
+LEAST_SHARE = 0.02  # share of the picture that a mask must leave
 
 
 def psnr(picture: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -> float | None:

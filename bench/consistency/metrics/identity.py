@@ -13,8 +13,8 @@ SIDE = 32
 def is_own(picture: np.ndarray, own: Sequence[np.ndarray], strangers: Sequence[np.ndarray]) -> bool:
     """Whether the picture is more like one of its own true views than like any stranger's.
 
-    Likeness: normalised correlation of 32x32 blurred colour pictures (OpenCV INTER_AREA, sigma 1). A picture with
-    nothing in it is nobody's. Chance is 1 in strangers + 1.
+    Likeness: normalised correlation of 32x32 blurred colour pictures (OpenCV INTER_AREA, sigma 1). An empty picture is
+    not recognised as any scene. Chance is 1 in strangers + 1.
     """
     wanted = _descriptor(picture)
     if wanted is None:

@@ -1,8 +1,8 @@
-"""Is the thing still there, and is there none where none was? By instance ids and two renders, with it and without.
+"""Is the object still there, and is there none where none was? By instance ids and two renders, with and without it.
 
-A picture shows the thing if, within its outline, it is nearer than half way to the true render with the thing; it shows
-the bare place if it is as near to the render without. Half way makes the two exclude each other, and a grey or blurred
-picture is usually neither. No detector, no threshold tuned on any model.
+A picture shows the object if, within its outline, it is nearer than half way to the true render with the object; it
+shows the bare place if it is as near to the render without. Half way makes the two exclude each other, and a grey or
+blurred picture is usually neither. No detector, no threshold tuned on any model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..questions.truth import Truth
 from .revisits import GATE, is_near
 
 LEAST_PIXELS = 24
-LEAST_DIFFERENCE = 12.0  # grey levels, root mean square, by which thing and bare place must differ to be told apart
+LEAST_DIFFERENCE = 12.0  # grey levels, root mean square, by which object and bare place must differ
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Sighting:
 def sight(picture: np.ndarray, truth: Truth, poses: Sequence[Pose]) -> Sighting | None:
     """What a picture shows of the episode's target, seen from the commanded pose (the first) or close by.
 
-    Poses outside revisits.GATE are left out: a frozen picture that shows the thing from elsewhere shows it by no merit.
-    None where the commanded view has the thing not in it, or too like what is behind it.
+    Poses outside revisits.GATE are left out: a frozen picture that shows the object from elsewhere deserves no credit.
+    None if the object is not in the commanded view, or is too similar to what is behind it.
     """
     poses = [pose for pose in poses if is_near(pose, poses[0], GATE)]
     sightings = [_sight(picture, truth, pose) for pose in poses]

@@ -1,8 +1,8 @@
-"""From which pose a dreamt picture looks into the true scene, if from any. The scale is known: none is fitted.
+"""From which pose a dreamt picture looks into the true scene, if from any. The scale is known and not fitted.
 
-First SIFT features of the picture are matched to true renders, lifted by true depth, and solved with PnP and RANSAC;
-where that finds nothing, true renders are turned until one is like the picture. Either pose is then refined by direct
-alignment. What neither finds is unregistered, and said so.
+First SIFT features of the picture are matched to true renders, lifted by true depth, and solved with PnP and RANSAC; if
+that finds nothing, true renders are turned until one is like the picture. Either pose is then refined by direct
+alignment. If neither finds a pose, the picture is reported as unregistered.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ LEAST_INLIERS = 8
 LEAST_SHARE = 0.35  # of the matches that must agree on the pose
 SAME = 50.0  # dB to a true render above which a picture is that render
 LEAST_ALIKE = 0.75  # correlation that render-and-compare must reach: wrong scenes of the dev split came to 0.63
-TILT_DEG, LIFT = 6.0, 0.25  # a walker neither rolls nor leaves the ground: beyond these a solution is an accident
+TILT_DEG, LIFT = 6.0, 0.25  # a walker neither rolls nor leaves the ground: beyond these a solution is accidental
 SMALL = 64  # pixels a side at which poses are compared
 _CLEARER = 0.8  # how much nearer the best match must be than the second (Lowe 2004)
-_AGREE = 0.3  # deviations of luma by which a pixel may disagree before it counts less than half
-_DAMPING = 1e-6  # of the trace, added to the diagonal: bare walls leave motions undetermined
-_MOST_M, _MOST_DEG = 0.3, 8.0  # of one step of Gauss-Newton, which is right only close by
-_LEAST_CONTRAST = 0.02  # of a picture's blurred parts, for each pixel of a side, for there to be something in it
+_AGREE = 0.3  # standard deviations of luma beyond which a pixel counts less than half
+_DAMPING = 1e-6  # share of the trace, added to the diagonal: bare walls leave motions undetermined
+_MOST_M, _MOST_DEG = 0.3, 8.0  # limits of one step of Gauss-Newton, which is right only close by
+_LEAST_CONTRAST = 0.02  # least contrast of a blurred picture, per pixel of a side, for it not to be empty
 _SIFT: dict[str, Any] = dict(nfeatures=500, contrastThreshold=0.01, edgeThreshold=20)
 
 
@@ -157,7 +157,7 @@ def _walker_pose(rotation: np.ndarray, shift: np.ndarray) -> Pose | None:
 def _by_comparison(picture: np.ndarray, truth: Truth, guesses: Sequence[Pose]) -> Found:
     """The guess, or the guess turned a little, whose render is most like the picture, aligned in three stages.
 
-    Blur and codec damage, which cost features, do little harm here.
+    Blur and codec damage, which remove features, do little harm here.
     """
     wanted = _descriptor(picture, _SCAN)
     if wanted is None:
@@ -187,7 +187,7 @@ class _Stage:
 
 
 _SCAN = _Stage(32, 1.5, 0)
-_TURNS = (0, -4, 4, -8, 8, -12, 12)  # degrees: a turn is what throws an alignment off most
+_TURNS = (0, -4, 4, -8, 8, -12, 12)  # degrees: a turn is the largest disturbance of an alignment
 _COARSE, _FINE, _LAST = _Stage(64, 3.0, 6), _Stage(64, 1.0, 4), _Stage(128, 1.0, 2)
 
 
@@ -214,7 +214,8 @@ def align(picture: np.ndarray, truth: Truth, pose: Pose, stage: _Stage) -> tuple
 
 
 def _gauss_newton(target: np.ndarray, view: TrueView, pose: Pose, stage: _Stage, fov_deg: float) -> np.ndarray:
-    """Metres forward and right, degrees left and up by which the view's pose should move to look like the target."""
+    """By how much the view's pose should move to look like the target: metres forward and right, degrees left and
+    up."""
     here = _normal(view.pixels, stage)
     rise = (target + here) / 2
     across, down = (cv2.Sobel(rise, cv2.CV_64F, *axis, ksize=3, scale=1 / 8) for axis in ((1, 0), (0, 1)))

@@ -1,7 +1,7 @@
 """Memory gain after R2M-Bench (arXiv 2608.27328): likeness to what was there before, over likeness to elsewhere.
 
-Changed so that it cannot be won by standing still or steering wrong: a revisit counts only where the recovered pose is
-at the commanded one (else its gain is 0), and each PSNR is capped. Never report the gain without `gate`.
+Changed so that it cannot be won by standing still or steering wrong: a revisit counts only if the recovered pose is at
+the commanded one (else its gain is 0), and each PSNR is capped. Never report the gain without `gate`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CAP = 40.0  # dB
 
 
 def gain(index: int, pose: Pose | None, frames: Callable[[int], np.ndarray], truth: Truth) -> tuple[float, bool] | None:
-    """(gain in dB, whether the gate was passed) of one frame; None where it revisits nothing, or there is no elsewhere.
+    """(gain in dB, whether the gate was passed) of one frame; None if it revisits nothing, or there is no other place.
 
     Compared with the frames before it as they were shown or, in mode F, dreamt.
     """

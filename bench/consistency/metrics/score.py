@@ -24,7 +24,7 @@ from .unseen import unseen_of
 
 Values = dict[str, Measured]
 BARE = 30.0  # grey levels squared: a picture whose Laplacian varies less is a bare wall
-REACH = (1.0, 20.0)  # metres and degrees from the command within which a recovered pose excuses the picture
+REACH = (1.0, 20.0)  # metres and degrees from the command within which a recovered pose is accepted
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Looks:
 
 def score(truth: Truth, answers: Sequence[Answer], *, seconds: Sequence[float] = ()) -> tuple[Values, dict]:
     """All metrics of an episode's answers, one for each command, and what plots need: the poses found, and how."""
-    if truth.episode.task == "T11":  # nobody can know what is there: nothing is held against the one true scene
+    if truth.episode.task == "T11":  # nobody can know what is there: nothing is compared with the one true scene
         values, extra = unseen_of(truth, answers)
         return values | _pace(seconds), extra
     looks = Looks(truth, answers, find_poses(truth, answers))
@@ -77,9 +77,9 @@ def find_poses(truth: Truth, answers: Sequence[Answer]) -> dict[int, Found]:
 
 
 def fidelity_of(looks: Looks) -> Values:
-    """Pictures against the truth at the commanded pose and at the recovered one, on pixels that had been seen.
+    """Pictures compared with the truth at the commanded pose and at the recovered one, on pixels that had been seen.
 
-    The recovered pose separates a wrong world from a wrong step. Beyond REACH it excuses nothing: a frozen picture is
+    The recovered pose separates a wrong world from a wrong step. Beyond REACH it is not accepted: a frozen picture is
     the right world too, seen from elsewhere.
     """
     columns: dict[str, list[float | None]] = {}
@@ -106,7 +106,7 @@ def fidelity_of(looks: Looks) -> Values:
         note("position_error", None if recovered is None else recovered.distance_to(commanded), True)
         note("angle_error", None if recovered is None else recovered.angle_to(commanded), True)
         luma, true = grey(picture).astype(float), grey(view.pixels).astype(float)
-        has_detail = sharpness(view.pixels) > BARE  # before a bare wall the ratio is of nothing to nothing
+        has_detail = sharpness(view.pixels) > BARE  # in front of a bare wall both sides of the ratio are nothing
         note("sharpness", sharpness(picture) / sharpness(view.pixels) if has_detail else None, has_detail)
         note("brightness", luma.mean() / max(true.mean(), 1e-6), True)
         note("contrast", luma.std() / max(true.std(), 1e-6), True)
@@ -168,11 +168,11 @@ def stability_of(looks: Looks) -> Values:
 
 
 def drift_of(looks: Looks) -> Values:
-    """Slope of psnr_all a hundred frames, by least squares; and the horizon.
+    """Slope of psnr_all per hundred frames, by least squares; and the horizon.
 
     The horizon is the first frame of the first of ten segments whose psnr on seen pixels is no better than that of the
-    last true frame held still; a walk that never falls so low has its whole length, and one of which nothing had been
-    seen has none.
+    last true frame held still. A walk that never falls so low has its whole length, and a walk in which nothing had
+    been seen has none.
     """
     truth, episode = looks.truth, looks.truth.episode
     last_true, indices = truth.frame(episode.num_context - 1).pixels, np.array(episode.scored)
@@ -196,7 +196,7 @@ def _horizon(looks: Looks, last_true: np.ndarray) -> float | None:
 
 
 def _margin(looks: Looks, index: int, last_true: np.ndarray) -> float | None:
-    """How many dB a frame is above the last true one held still, on what was seen."""
+    """How many dB a frame is better than the last true one held still, on what was seen."""
     view, seen = looks.truth.frame(index), looks.truth.seen(looks.truth.episode.poses[index])
     ours, held = psnr(looks.pixels(index), view.pixels, seen), psnr(last_true, view.pixels, seen)
     return None if ours is None or held is None else ours - held

@@ -1,8 +1,8 @@
-"""Does the picture hold together from frame to frame, beyond what the truth itself changes?
+"""Is the picture stable from frame to frame, beyond what the truth itself changes?
 
 Own frames are carried from one commanded pose to another by the truth's depth (visibility.backward), where the truth
-shows the same surface in both; what then still differs is the model's doing. The truth's own difference, from
-resampling, is taken off, so 0 is as steady as the truth; less than 0 (a blank picture) counts as 0, not as better.
+shows the same surface in both; the remaining difference is the model's. The truth's own difference, from resampling, is
+subtracted, so 0 is as steady as the truth; less than 0 (a blank picture) counts as 0, not as better.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _excess(frames: Callable[[int], np.ndarray], truth: Truth, before: int, afte
 
 
 def _true_change(truth: Truth, before: int, after: int) -> float:
-    """What the truth itself differs by when it is carried so."""
+    """The truth's own difference when it is carried in the same way."""
 
     def measure() -> float:
         true, mask = carried(truth.frame(before).pixels, truth, before, after)

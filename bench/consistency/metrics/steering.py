@@ -1,4 +1,4 @@
-"""Did the model go where it was told? Recovered motion between frames against the commanded, by component."""
+"""Did the model follow the action? Recovered motion between frames against the commanded, by component."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def motion_between(before: Pose, after: Pose) -> Motion:
 
 
 def components_right(before: Pose | None, after: Pose | None, commanded: Motion) -> tuple[bool, bool, bool, bool]:
-    """Which of forward, right, yaw and pitch were done as commanded. A pose that is unknown did nothing right."""
+    """Which of forward, right, yaw and pitch were done as commanded. With an unknown pose none was."""
     if before is None or after is None:
         return (False,) * 4
     done = motion_between(before, after)

@@ -1,5 +1,5 @@
-"""T11: what is dreamt where nothing had been seen. Each episode keeps the traits of its frames, dreamt and true; the
-measures are of all episodes of a model together, for a distribution is no property of one walk.
+"""T11: what is dreamt where nothing had been seen. Each episode stores the traits of its frames, dreamt and true; the
+measures are of all episodes of a model together, because a distribution is not a property of one walk.
 
 Knows the measures of `bench/imagination`, and no model.
 """
@@ -21,10 +21,10 @@ from ..results import EpisodeResult
 from .definitions import Measured, balance, measured
 
 VARIANTS = ("half turn left", "one turn and a half right", "out of sight", "far stroll")
-GIVEN = ("truth", "tokenizer")  # rows that no seed can change: they are not asked for diversity
-LEAST = 0.02  # of a share of the imagination part, so that rows without any can still be told apart
-APART = 2  # frames between two views whose depths are held against each other
-LEAST_NEW = 0.5  # of a frame that must never have been seen for its depth and its lasting to be asked about
+GIVEN = ("truth", "tokenizer")  # rows that no seed can change: they have no diversity
+LEAST = 0.02  # lower limit of a share of the imagination part, so that rows at zero can still be told apart
+APART = 2  # frames between two views whose depths are compared
+LEAST_NEW = 0.5  # share of a frame that must be unseen for its depth and persistence to count
 _COLUMNS = (
     ("weight", 1),
     ("shares", len(CLASSES)),
@@ -37,13 +37,13 @@ _COLUMNS = (
 
 
 def unseen_of(truth: Truth, answers: Sequence[Answer]) -> tuple[dict[str, Measured], dict]:
-    """Lasting and depth of one episode's dreamt places, and the traits of its scored frames, dreamt and true."""
+    """Persistence and depth of one episode's dreamt places, and the traits of its scored frames, dreamt and true."""
     episode = truth.episode
     masks = {index: never_seen(truth, episode.poses[index]) for index in episode.scored}
     true = np.stack([truth.frame(index).pixels for index in episode.scored])
     ours = np.stack([answers[index - episode.num_context].pixels for index in episode.scored])
     unseen = np.stack(list(masks.values()))
-    # what joins is what was seen, as it was, and what was dreamt beside it
+    # joining is judged with what was seen, unchanged, next to what was dreamt
     pasted = np.where(unseen[..., None], ours, true)
     walk = 1000 * VARIANTS.index(episode.variant)
     index = [walk + len(episode.actions) - t for t in episode.scored]
@@ -95,12 +95,12 @@ _NAMES = {
 
 
 def part(found: dict[str, float]) -> float:
-    """The harmonic mean of two shares: how little a classifier tells; and all amounts, a harmonic mean of two as well:
-    how near sharpness, things and structure are to the truth's; how well it joins what was seen and how different two
-    dreams are, both harmonic means. Each share is at least LEAST, and what was not asked is left out.
+    """The harmonic mean of two shares. The first: how little a classifier can tell. The second, itself a harmonic mean
+    of two: how near sharpness, things and structure are to the truth's; and how well the dream joins what was seen and
+    how different two dreams are. Each share is at least LEAST, and measures that were not taken are left out.
 
-    A classifier counts as much as all amounts together: weights that have learnt nothing are sharp, full of things and
-    different with every seed, and look like nothing at all.
+    A classifier counts as much as all amounts together: untrained weights are sharp, full of things and different with
+    every seed, and look like nothing at all.
     """
     near: Callable[[float], float] = lambda ratio: min(ratio, 1 / ratio) if ratio > 0 else 0.0  # noqa: E731
     under: Callable[[float], float] = lambda ratio: min(1.0, 1 / max(ratio, 1e-9))  # noqa: E731
@@ -115,13 +115,14 @@ def part(found: dict[str, float]) -> float:
 
 
 def _share(found: dict[str, float], rules: dict[str, Callable[[float], float]]) -> float | None:
-    """The harmonic mean of what the rules make of the measures that there are, each at least LEAST; None without."""
+    """The harmonic mean of the shares that the rules make of the available measures, each at least LEAST; None
+    without."""
     shares = [max(LEAST, rule(found[name])) for name, rule in rules.items() if name in found]
     return balance(shares) if shares else None
 
 
 def _lasting(truth: Truth, answers: Sequence[Answer], masks: dict[int, np.ndarray]) -> list[float]:
-    """PSNR of own frames whenever the very same look comes again."""
+    """PSNR of own frames whenever exactly the same look comes again."""
     episode = truth.episode
     found: list[float] = []
     first: dict[tuple, np.ndarray] = {}

@@ -35,7 +35,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Answer:
-    """One dreamt frame: pixels (H, W, 3) uint8, and depth (H, W) float32 metres where the model has one."""
+    """One dreamt frame: pixels (H, W, 3) uint8, and depth (H, W) float32 metres if the model has it."""
 
     pixels: np.ndarray
     depth: np.ndarray | None = None
@@ -63,11 +63,11 @@ class WorldModel:
         return {}
 
     def close(self) -> None:
-        """Give back what is held."""
+        """Free its resources."""
 
 
 class ShuffledActions(WorldModel):
-    """Any model, told to do something else than what it is asked: shows what the action is worth."""
+    """Any model, with shuffled actions: shows how much the action matters."""
 
     def __init__(self, model: WorldModel):
         self.model = model

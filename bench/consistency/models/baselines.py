@@ -1,4 +1,5 @@
-"""The rows that every table has: the truth, what can be had without a model, and what must not be mistaken for one."""
+"""The rows of every table: the truth, what is possible without a model, and what must not be mistaken for a good
+model."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ class TruthRow(WorldModel):
 
 
 class HalfSpeed(TruthRow):
-    """The true scene, but every step is half as long: exposes what ignores the command."""
+    """The true scene, but every step is half as long: reveals metrics that ignore the command."""
 
     def step(self, command: Command) -> Answer:
         self._pose = self.truth.scene.walked(self._pose, command.action.known_motion.scaled(0.5))
@@ -69,7 +70,7 @@ class DepthWarp(TruthRow):
 
 
 class Retrieval(WorldModel):
-    """The shown frame whose pose is nearest, a metre counting as 50 degrees: memory with no synthesis."""
+    """The shown frame whose pose is nearest, a metre counting as 50 degrees: memory without synthesis."""
 
     def reset(self, context: Context) -> None:
         self._context = context

@@ -23,7 +23,7 @@ from .adapters import Answer, Context, WorldModel
 
 
 class VideoFolder(WorldModel):
-    """Plays back the answers of a folder. Needs the truth only for the name of the episode that is asked."""
+    """Plays back the answers of a folder. Needs the truth only for the name of the episode."""
 
     needs_truth = True
 

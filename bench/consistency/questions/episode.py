@@ -1,4 +1,5 @@
-"""One question put to a model: true frames to look at, then actions to dream on from. Plain data, nothing rendered."""
+"""One question to a model: true frames to look at, then actions for which it dreams frames. Plain data, nothing
+rendered."""
 
 from __future__ import annotations
 
@@ -19,9 +20,9 @@ class BenchError(ValueError):
 
 @dataclass(frozen=True)
 class Command:
-    """What a model is asked to do next, said three ways: words, motion, and the pose that the motion leads to.
+    """The model's next command, in three forms: words, motion, and the pose that the motion leads to.
 
-    A model may read whichever it understands; `pose` is what the simulator reaches, collisions resolved.
+    A model may use any of them; `pose` is what the simulator reaches, collisions resolved.
     """
 
     action: Action
@@ -44,11 +45,11 @@ class Episode:
     actions: tuple[Action, ...]  # actions[i] leads from poses[i] to poses[i + 1]
     poses: tuple[Pose, ...]
     phases: tuple[str, ...]  # what each pose is for: "explore", "return", ...
-    num_context: int  # so many frames are true and shown; the model gives the others
+    num_context: int  # so many frames are true and shown; the model makes the others
     scored: tuple[int, ...]  # numbers of the frames that are measured
     gap: int | None = None  # frames between leaving a view and coming back to it
     target: int | None = None  # instance id of the thing that T7 hides
-    is_absent: bool = False  # the target was taken out of the scene; the path is as if it were there
+    is_absent: bool = False  # the target was removed from the scene; the path is as if it were there
     split: str = "test"
     world: str = ""  # "" for our own scenes, else a source of levels
 

@@ -1,4 +1,4 @@
-"""How long a run is: quick for every change, release for what is published with the weights, full for a paper. All ask
+"""Sizes of a run: quick for every change, release for what is published with the weights, full for a paper. All ask
 the same questions, of more or fewer scenes."""
 
 from __future__ import annotations

@@ -15,11 +15,14 @@ from .worlds import AnyPlace, see, somewhere
 TRIES = 400
 FACE_TRIES = 40  # places about one thing
 START_ROOM_M, FACE_ROOM_M = 0.45, 0.35  # radius that must be free about a walker at a start, and before a thing
-NOSE_M, LEAST_KINDS = 1.2, 4  # a view's median depth is farther than a wall at the nose, and it shows so many instances
-CARRIED_M, LOW_M = 3.0, 2.0  # what could be carried away is less wide, and begins lower: no wall, house or ceiling
-FACE_M, FACE_OFF_DEG = (1.4, 3.2), 8  # how far from a thing one stands to face it, and how far beside it one may look
+# a view's median depth is farther than a wall at close range, and it shows so many instances
+NOSE_M, LEAST_KINDS = 1.2, 4
+# something that could be carried away is narrower, and begins lower: no wall, house or ceiling
+CARRIED_M, LOW_M = 3.0, 2.0
+FACE_M, FACE_OFF_DEG = (1.4, 3.2), 8  # how far from an object one stands to face it, and how far beside it one may look
 FACE_SHARES = (0.03, 0.35)  # of the view that a faced thing covers: it is seen well, and not alone
-WELL_IN, LEAST_DEPTH_M = 0.8, 0.5  # share of half the picture within which a thing is well in it, and not too near
+# share of half the picture within which an object is well inside it, and not too near
+WELL_IN, LEAST_DEPTH_M = 0.8, 0.5
 _SMALL = Camera(32, 32)
 
 
@@ -36,7 +39,7 @@ def free_poses(scene: AnyPlace, start: Pose, actions: Sequence[Action]) -> list[
 
 
 def find_start(scene: AnyPlace, rng: np.random.Generator, is_good: Callable[[Pose], bool]) -> Pose | None:
-    """A random free pose with an open view that `is_good`; None where TRIES draws found none."""
+    """A random free pose with an open view that `is_good`; None if TRIES draws found none."""
     for _ in range(TRIES):
         pose = somewhere(scene, rng)
         if scene.is_free(*pose.position[:2], START_ROOM_M) and is_good(pose) and has_view(scene, pose):
@@ -45,14 +48,14 @@ def find_start(scene: AnyPlace, rng: np.random.Generator, is_good: Callable[[Pos
 
 
 def has_view(scene: AnyPlace, pose: Pose) -> bool:
-    """Whether there is something to see: no wall at the nose, and several things in view."""
+    """Whether there is something to see: no wall at close range, and several objects in view."""
     view = see(scene, pose, _SMALL)
     return float(np.median(view.depth)) > NOSE_M and len(np.unique(view.ids)) >= LEAST_KINDS
 
 
 def things(scene: AnyPlace) -> list[int]:
     """Instance ids of what could be carried away: neither ground nor sky, and no wall, ceiling or house. None in
-    places of others, which cannot be taken apart."""
+    other people's places, from which nothing can be removed."""
     ids: list[int] = []
     if not isinstance(scene, Scene):
         return ids
@@ -98,4 +101,4 @@ def is_behind(scene: Scene, pose: Pose, instance: int) -> bool:
     reach = WELL_IN * _SMALL.width / 2 / _SMALL.focal
     inside = (z > LEAST_DEPTH_M) & (np.abs(x) < reach * z) & (np.abs(y) < reach * z) & (z < FAR)
     is_gone = bool(inside.all()) and share_of(scene, pose, instance) == 0.0
-    return is_gone and share_of(scene, pose, instance, camera=Camera()) == 0.0  # nor does a sliver peep out
+    return is_gone and share_of(scene, pose, instance, camera=Camera()) == 0.0  # not even a sliver is visible

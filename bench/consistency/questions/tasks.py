@@ -24,8 +24,8 @@ from .worlds import AnyPlace, place_of, seed_of
 SPLIT = "test"
 FAR_STEPS = 60  # of a stroll to where nothing was shown
 OPEN_M = 0.8  # radius that must be free where a long walk begins
-GO_ON = 0.6  # how likely a stroller does the same once more
-STROLL = (0.4, 0.08, 0.06, 0.06, 0.2, 0.2)  # else, how likely each of the first six of SINGLES is
+GO_ON = 0.6  # probability that a stroller repeats its last action
+STROLL = (0.4, 0.08, 0.06, 0.06, 0.2, 0.2)  # otherwise, the probability of each of the first six of SINGLES
 HOME_M = 2.0  # from which a stroll does not lead farther away
 
 
@@ -71,14 +71,14 @@ def out_and_back(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Itera
     start = find_start(scene, rng, lambda pose: free_poses(scene, pose, out) is not None)
     if start:
         yield EpisodePlan("backwards", start, out, steps(forward=-STEP, count=5))
-        # a look behind at the start, so that the way home is one that has been seen
+        # a look behind at the start, so that the way home has been seen
         yield EpisodePlan(
             "turning round", start, [*turns(360), *out], [*turns(180), *out, *turns(180)], scored=in_pairs
         )
 
 
 def loop(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[EpisodePlan]:
-    """T4. A square, A to B to C seen and C to D to A dreamt: home by a new way, no mirror of the first."""
+    """T4. A square, A to B to C seen and C to D to A dreamt: home by a new way, not a mirror of the first."""
     side = [*steps(forward=STEP, count=3), *turns(90)]
     start = find_start(scene, rng, lambda pose: free_poses(scene, pose, side * 4) is not None)
     if start:
@@ -86,7 +86,8 @@ def loop(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[Epis
 
 
 def offset_revisit(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[EpisodePlan]:
-    """T5. As T1 and T3, but a hand's breadth and a few degrees beside the first way: no shown frame is the answer."""
+    """T5. Like T1 and T3, but a little beside the first way and turned by a few degrees: no shown frame is the
+    answer."""
     for name, out, back in (
         ("turn 60", turns(60), turns(-60)),
         ("turn 120", turns(120), turns(-120)),
@@ -104,7 +105,7 @@ def offset_revisit(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Ite
 def gap_sweep(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[EpisodePlan]:
     """T6. The same four views again after N frames of looking about, which shows nothing of them.
 
-    Four views, for one alone is what a picture frozen from the start shows.
+    Four views, because a picture frozen from the start shows one alone.
     """
     start = find_start(scene, rng, lambda pose: True)
     for gap in form.gaps:
@@ -116,7 +117,7 @@ def gap_sweep(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator
 
 def permanence(scene: AnyPlace, rng: np.random.Generator, form: Form) -> Iterator[EpisodePlan]:
     """T7. A thing is seen, hidden, and seen again: out of view, behind something, or never there at all."""
-    if not isinstance(scene, Scene):  # what others made cannot be taken apart
+    if not isinstance(scene, Scene):  # other people's places cannot be taken apart
         return
     shown = find_target(scene, rng)
     if shown:
@@ -367,7 +368,7 @@ def behind(scene: Scene, rng: np.random.Generator) -> EpisodePlan | None:
 
 
 def stroll(scene: AnyPlace, pose: Pose, rng: np.random.Generator, count: int, *, home: Pose) -> list[Action]:
-    """`count` plain steps of a person about the house, never into anything and never 2 metres from home."""
+    """`count` plain steps of a person near a start, never into anything and never 2 metres from it."""
     path: list[Action] = []
     motion = SINGLES[0]
     while len(path) < count:

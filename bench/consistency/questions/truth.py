@@ -16,13 +16,15 @@ from .places import find_start, things, without
 from .visibility import reveal
 from .worlds import place_of, see, stranger_of
 
-KEPT_VIEWS = 1100  # of an episode: the longest walk's, so that all models are held against views drawn once
+# views that are kept of an episode: the longest walk's, so that all models are compared with views rendered once
+KEPT_VIEWS = 1100
 T = TypeVar("T")
 NUM_STRANGERS = 7
 
 
 class Truth:
-    """The scene of an episode, drawn when asked. What depends on the truth alone is worked out once for all models."""
+    """The scene of an episode, rendered when needed. What depends on the truth alone is computed once for all
+    models."""
 
     def __init__(self, episode: Episode, *, camera: Camera | None = None):
         self.episode, self.camera = episode, camera or Camera()
@@ -53,13 +55,14 @@ class Truth:
         return [self.frame(index).pixels for index in range(self.episode.num_context)]
 
     def once(self, name: Hashable, pose: Pose, make: Callable[[], T]) -> T:
-        """What `make` gives, which depends on the truth at `pose` alone. Kept for commanded poses: those come again
-        with every model, recovered ones do not."""
+        """The result of `make`, which depends on the truth at `pose` alone. Stored for commanded poses: those come
+        again with every model, recovered ones do not."""
         if pose not in self._commanded:
             return make()
         if (name, pose) not in self._known:
             self._known[name, pose] = make()
-        return cast(T, self._known[name, pose])  # under a name lies what that name makes
+        # what is stored under a name has the type that the name's function makes
+        return cast(T, self._known[name, pose])
 
     def seen(self, pose: Pose) -> np.ndarray:
         """(H, W) bool: which pixels of the view from `pose` show a surface that a shown frame showed."""

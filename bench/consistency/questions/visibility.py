@@ -8,7 +8,7 @@ from ....world.axes import along, on_screen
 from ....world.compiled import njit
 from ....world.pose import Camera, Pose
 
-NEAR = 0.05  # metres, before which nothing is seen
+NEAR = 0.05  # metres; nothing nearer than this is seen
 TOLERANCE = 0.04  # of the depth, and metres: two depths this close are the same surface
 
 

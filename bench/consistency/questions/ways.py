@@ -1,6 +1,6 @@
-"""Ways that a walker can take on a grid of plain steps: to places that cannot be seen from the start, or far ones.
+"""Ways for a walker on a grid of plain steps: to places that cannot be seen from the start, or far ones.
 
-Steps are straight on by STEP and turns by a right angle, in the usual small turns. Knows scenes and no model.
+Steps are straight ahead by STEP and turns by a right angle, in the usual small turns. Knows scenes and no model.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _AROUND = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
 
 def hidden_places(scene: AnyPlace, start: Pose) -> list[Cell]:
-    """Places that no straight line from the start reaches: those in other rooms; where there is no wall between any two
-    places, those behind a thing. The nearest on foot first."""
+    """Places that no straight line from the start reaches: those in other rooms; or, if no wall is between any two
+    places, those behind an object. The nearest on foot first."""
     bare = _bare(scene)
     behind_a_thing: Cell | None = None
     apart = (cell for cell in _walked(scene, start) if abs(cell[0]) + abs(cell[1]) >= NEAREST)
@@ -89,7 +89,7 @@ def _act(motion: Motion) -> Action:
 
 
 def _walked(scene: AnyPlace, start: Pose) -> Iterator[Cell]:
-    """Every cell that can be reached, the nearest on foot first; found one by one, for a level has many thousands."""
+    """Every cell that can be reached, the nearest on foot first; a generator, because a level has many thousands."""
     free: dict[Cell, bool] = {}
     ring, reached = [(0, 0)], {(0, 0)}
     while ring:

@@ -1,6 +1,6 @@
 """The places that questions are asked about: our own scenes, or levels of Doom, each by split and number.
 
-Our scenes can be taken apart, so that a thing is carried away; what others made is asked as it stands.
+Our scenes can be taken apart, so that an object can be removed; other people's places are used as they are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ....scenes.doom.level import DoomLevel
 
 AnyPlace = Scene | Place
-AWAKE = 2  # levels whose engines run at once in a process
+AWAKE = 2  # levels whose engines run at the same time in a process
 _awake: OrderedDict[str, Place] = OrderedDict()
 
 
@@ -51,14 +51,14 @@ def stranger_of(world: str, split: str, number: int, k: int = 0) -> int:
 
 
 def seed_of(world: str, split: str, number: int) -> list[int]:
-    """What random choices in a place begin with."""
+    """The seed of random choices in a place."""
     if not world:
         return [scene_seed(split, number)]
     return [*world.encode(), SPLITS.index(split), number]
 
 
 def see(place: AnyPlace, pose: Pose, camera: Camera) -> TrueView:
-    """What a camera sees. Of levels, the engines of the last few run on."""
+    """What a camera sees. The engines of the last few levels keep running."""
     if isinstance(place, Scene):
         return render(place, pose, camera)
     view = place.view(pose, camera)

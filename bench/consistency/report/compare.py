@@ -19,7 +19,7 @@ class Comparison:
     task: str
     mode: str
     metric: str
-    difference: Interval  # B less A, over scenes
+    difference: Interval  # B minus A, over scenes
     pairs: int  # episodes that both have
     p: float | None
     p_holm: float | None  # p after Holm's adjustment

@@ -1,4 +1,4 @@
-"""What a run shows, in sentences worked out from its lines: where a model forgets, and after how many frames."""
+"""The findings of a run, as sentences computed from its lines: where a model forgets, and after how many frames."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENOUGH = 0.5  # share of frames that must still be found for a walk to count as 
 
 
 def findings(model: str, lines: Sequence[EpisodeResult], found: Sequence[Table]) -> list[str]:
-    """Sentences about one model, the plainest first; only what the lines can show."""
+    """Sentences about one model, the simplest first; only what the lines can show."""
     mine = [line for line in lines if line.model == model and not line.error]
     parts = (
         _unseen(mine),
@@ -32,7 +32,7 @@ def findings(model: str, lines: Sequence[EpisodeResult], found: Sequence[Table])
 
 
 def sanity(found: Sequence[Table]) -> list[str]:
-    """Whether the tables rank what is known: the truth first, no frozen row first."""
+    """Whether the tables rank known rows correctly: the truth first, no frozen row first."""
     with_truth = [table for table in found if "truth" in table.models]
     if not with_truth:
         return ["No row of the truth was asked for, so nothing here shows that the metrics rank it first."]
@@ -161,7 +161,7 @@ def _actions(mine: Sequence[EpisodeResult]) -> list[str]:
 
 
 def _less(model: str, lines: Sequence[EpisodeResult]) -> list[str]:
-    """What each part of the model is worth: the same questions, put to it without that part."""
+    """How much each part of the model contributes: the same questions without that part."""
     rows = [name for name in dict.fromkeys(line.model for line in lines) if name.startswith(f"{model}:")]
     whole = balanced([line for line in lines if line.model == model])
     said = []

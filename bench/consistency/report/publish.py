@@ -1,4 +1,5 @@
-"""What of a run goes into a repository: the numbers, the page in Markdown, and pictures of the longest episodes."""
+"""The part of a run that goes into a repository: the numbers, the page in Markdown, and pictures of the longest
+episodes."""
 
 from __future__ import annotations
 

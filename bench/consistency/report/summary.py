@@ -61,14 +61,14 @@ def _table(lines: Sequence[EpisodeResult], draws: int) -> Table:
     task, mode = lines[0].task, lines[0].mode
     models = list(dict.fromkeys(line.model for line in lines))
     mine = {model: [line for line in lines if line.model == model] for model in models}
-    together = {model: imagined(mine[model]) for model in models}  # what is no property of one episode
+    together = {model: imagined(mine[model]) for model in models}  # measures that are not properties of one episode
     held = {name for line in lines for name in line.values} | {name for found in together.values() for name in found}
     names = [name for name in METRICS if name in held]
     cells = {m: {n: cell(mine[m], n, draws=draws) for n in names if n not in together[m]} for m in models}
     for model, found in together.items():
         cells[model] |= {name: _whole(mine[model], value) for name, value in found.items()}
     primary = [name for name in names if task in METRICS[name].tasks]
-    # the task's own question comes before picture quality, which every task asks
+    # the task's own metric comes before picture quality, which every task has
     primary.sort(key=lambda name: len(METRICS[name].tasks))
     models.sort(key=lambda model: [_badness(cells[model].get(name), name) for name in primary])
     return Table(
@@ -94,7 +94,7 @@ def balanced(lines: Sequence[EpisodeResult]) -> dict[str, float | None]:
     is dreamt where nothing was seen (metrics/unseen.py). None without those tasks.
 
     The score is the harmonic mean of two halves of a walk: what had been seen, the harmonic mean of the first four, and
-    what had not. A memory, however good, is half of a world.
+    what had not. A memory, however good, is only half of a world.
     """
     moving = [line for line in lines if line.task == "T8" and not _is_still(line.variant)]
     returns = [line for line in lines if line.task in ("T1", "T2", "T3", "T4", "T5", "T6")]

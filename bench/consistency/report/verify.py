@@ -22,8 +22,8 @@ class Verdict:
     """What was found wrong with a run."""
 
     missing: list[tuple[str, str]] = field(default_factory=list)  # (model, key) that should have a line
-    foreign: list[str] = field(default_factory=list)  # lines whose question is another one today
-    changed: list[str] = field(default_factory=list)  # lines whose frames or numbers scoring again does not give
+    foreign: list[str] = field(default_factory=list)  # lines whose question is different today
+    changed: list[str] = field(default_factory=list)  # lines whose frames or numbers do not agree with scoring again
     errors: list[str] = field(default_factory=list)  # lines of models that failed
     rescored: int = 0  # how many lines were scored again
 
@@ -78,7 +78,7 @@ def questions_of(manifest: Manifest):
 
 
 def differences(line: EpisodeResult, again: EpisodeResult) -> list[str]:
-    """What a line says that its frames do not."""
+    """The differences between a line and its frames."""
     found = ["frames have another digest"] if line.frames != again.frames else []
     for name in sorted((set(line.values) | set(again.values)) - set(OF_TIME)):
         a, b = line.values.get(name), again.values.get(name)

@@ -1,5 +1,5 @@
-"""The bench of a server under attack: its nonsense knows every message, every answer that is owed is counted, and what
-a neighbour costs is told by the same steps."""
+"""The benchmark of a server under attack: its nonsense includes every message type, every answer that is due is
+counted, and what a neighbour costs is measured against the same steps without it."""
 
 from __future__ import annotations
 
@@ -43,14 +43,15 @@ def test_every_message_of_a_flood_that_an_answer_is_owed_to_has_one():
 
 
 def walked(spacings: list[float], start: float = 100.0) -> list[Seen]:
-    """Frames of a walk with these seconds from one to the next."""
+    """Frames of a walk, with these seconds between them."""
     times = start + np.cumsum([0.0, *spacings])
     return [Seen(at, 0.0, k) for k, at in enumerate(times)]
 
 
 @pytest.mark.parametrize("slower", [1.0, 2.0, 5.0])
 def test_a_neighbours_cost_is_told_by_thesame_steps(slower):
-    """Whatever single steps cost: a walk that leads through dear places was taken for one that is held up."""
+    """Whatever a single step costs: a walk through places that are slow to render was once reported as one that was
+    held up."""
     costs = [0.05, 0.05, 0.3, 0.05, 0.4, 0.1, 0.5, 0.05, 0.05, 0.6, 0.05, 0.3]
     beside, alone = walked([slower * cost for cost in costs[:9]]), walked(costs, start=900.0)
     during_s, quiet_s, steps = same_steps(beside, alone, beside[2].at, beside[8].at)

@@ -1,4 +1,4 @@
-"""One thread: tests share the machine."""
+"""The tests share the machine, so each uses one thread."""
 
 import cv2
 

@@ -1,4 +1,4 @@
-"""Small episodes, and true pictures with a known damage: what the metrics are held against."""
+"""Small episodes, and models that show the true pictures with a known damage, to check the metrics with."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TINY = FORMS["tiny"]
 
 
 class Damaged(TruthRow):
-    """The truth, spoilt by `spoil(pixels, step number)`."""
+    """The truth, damaged by `spoil(pixels, step number)`."""
 
     def __init__(self, spoil: Callable[[np.ndarray, int], np.ndarray]):
         self._spoil = spoil
@@ -38,7 +38,7 @@ class Damaged(TruthRow):
 
 
 class Misled(TruthRow):
-    """The truth from another pose than the commanded one: off by a motion."""
+    """The truth, seen from a pose that differs from the commanded one by a motion."""
 
     def __init__(self, motion: Motion):
         self._motion = motion
@@ -48,7 +48,7 @@ class Misled(TruthRow):
 
 
 class Altered(TruthRow):
-    """The truth of a scene that has been changed by `alter(scene)`."""
+    """The truth of a scene that `alter(scene)` has changed."""
 
     def __init__(self, alter: Callable):
         self._alter = alter
@@ -85,7 +85,7 @@ def shift(columns: int):
 
 
 def episode(task: str, *, number: int = 0, variant: str = "", mode: str = "C", frames: int | None = None) -> Episode:
-    """The first tiny episode of a task whose variant has that name; only its last `frames` scored frames count."""
+    """The first tiny episode of the task variant with that name; only its last `frames` scored frames count."""
     found = next(e for e in build(task, number, mode=mode, form=TINY) if variant in e.variant)
     return found if frames is None else replace(found, scored=found.scored[-frames:])
 
@@ -100,6 +100,6 @@ def scored(model, asked: Episode | Truth) -> dict[str, Measured]:
 
 
 def numbers(models, asked: Episode, name: str) -> list[float | None]:
-    """One metric of several models on the same episode, failures at the worst."""
+    """One metric of several models on the same episode; a failure counts as the worst value."""
     truth = Truth(asked)
     return [scored(model, truth)[name].ranked for model in models]

@@ -1,4 +1,4 @@
-"""Nothing undefined counts as perfect; intervals and comparisons are over scenes."""
+"""Nothing undefined counts as perfect; intervals and comparisons resample whole scenes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each kind of damage, a little more at a time, moves its metric the right way."""
+"""Each kind of damage, a little more each time, moves its metric in the right direction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""On every task the truth comes first and a frozen picture never does: else the task measures nothing."""
+"""In every task the truth comes first and a frozen picture never does; a task where that fails would measure
+nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from roam.bench.consistency.questions.truth import Truth
 
 from .doubles import episode, scored
 
-# one telling episode a task; T8's last frames only
+# one episode a task that tells them apart; T8's last frames only
 ASKED = {task: dict(frames=6) for task in TASKS} | {
     "T3": dict(variant="backwards"),
     "T7": dict(variant="out of view"),

@@ -1,4 +1,5 @@
-"""A run from end to end: resumed, reported, compared, verified, put on a leaderboard; and its frauds found out."""
+"""A run from end to end: it is resumed, reported, compared, verified and put on a leaderboard, and forged runs are
+found."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """A run of one line a model, for what is done to lines one by one."""
+    """A run of one row a model, for tests that change single rows."""
     path = tmp_path_factory.mktemp("small")
     run(ROWS, path, tasks=("T1",), form="tiny", scenes=1, processes=1)
     return path

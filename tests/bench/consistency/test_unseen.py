@@ -1,4 +1,4 @@
-"""T11: what is asked for was never shown, the truth comes first, and what has no imagination scores low."""
+"""T11 asks for what was never shown: the truth comes first, and models without imagination score low."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ SCENES = 2
 
 
 class Imagined(OtherScene):
-    """True views of other scenes, others with every seed: as good as imagination that looks at nothing gets."""
+    """True views of other scenes, another one for each seed: the best score of imagination that ignores what was
+    seen."""
 
     def reset(self, context):
         number = stranger_of("", "train", self.truth.episode.number, 3 * context.seed)
@@ -36,7 +37,7 @@ class Imagined(OtherScene):
 
 
 class Pasted(TruthRow):
-    """What was seen as it was, and where nothing was, what `fill(true pixels, mask, seed)` puts there."""
+    """What was seen, unchanged; in the rest, what `fill(true pixels, mask, seed)` returns."""
 
     def __init__(self, fill):
         self._fill = fill
@@ -70,7 +71,7 @@ asks_all_rows = pytest.mark.slow(reason="eight rows are asked and scored")
 
 @pytest.fixture(scope="module")
 def lines() -> list[EpisodeResult]:
-    """All rows on half turns in four scenes, two seeds each; what shows the same with both is scored once."""
+    """All models on half turns in four scenes, with two seeds each; a model that ignores the seed is scored once."""
     found = []
     for number in range(SCENES):
         asked, scores = build("T11", number, form=TINY, split="dev")[0], {}

@@ -1,4 +1,5 @@
-"""The measures of imagination: the truth ties with itself, each damage loses on the measure for it."""
+"""The measures of imagination: the truth ties with itself, and each damage loses on the measure that is meant for
+it."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ def outings():
 
 
 def traits_of(outings, row, *, seeds=(1,)) -> Traits:
-    """What a row, (outing, seed) -> Pictures or pixels, looks like on all outings."""
+    """The measures of a model, (outing, seed) -> Pictures or pixels, on all outings."""
     parts = []
     for outing in outings:
         for seed in seeds:
@@ -56,7 +57,7 @@ def true(outings):
 
 
 def twice(first: Traits, name: str, outings) -> Traits:
-    """A row with two seeds; most show the same with every seed."""
+    """A model with two seeds; most show the same with every seed."""
     again = replace(first, seed=first.seed + 1)
     return joined([first, traits_of(outings, WITHOUT_MODEL[name], seeds=(2,)) if name in SEEDED else again])
 
@@ -76,7 +77,7 @@ def table(outings, true):
 def test_the_truth_is_at_the_ideal_of_every_measure(table):
     ideal = {"kid": 0.0, "auc": 0.5}
     for name, value in table["truth"].items():
-        if name != "diversity":  # there is one truth; other places are what diversity is measured by
+        if name != "diversity":  # there is one truth only; diversity is measured over other places
             assert value == pytest.approx(ideal.get(name, 1.0), abs=1e-6), name
 
 

@@ -1,4 +1,4 @@
-"""What earns a reward: the truth earns the most, and nothing that is spoilt earns more than what it was made of."""
+"""What earns a reward: the truth earns the most, and nothing that was damaged earns more than what it was made from."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def spots():
 
 @pytest.fixture(scope="module")
 def rewards(spots):
-    """Fitted on half of the spots, with what memory alone makes of holes for a dream."""
+    """Rewards fitted on half of the places, with the holes that memory alone would leave to a dream."""
     return Rewards(PICTURES.fitted([(spot, spot.carried.pixels) for spot in spots[::2]]), USUAL)
 
 
@@ -36,7 +36,8 @@ def elsewhere(spot):
 
 
 def mean_of(rewards, spots, picture):
-    """The mean reward and parts of one picture a spot, (spot) -> pixels; diversity is a group's, and 1 of one alone."""
+    """The mean reward and its parts for one picture at each place, (place) -> pixels; diversity belongs to a group,
+    and is 1 for one picture."""
     rows = [rewards.of(spot, picture(spot)[None], spot.depth[None]) for spot in spots]
     parts = {name: float(np.mean([part[name] for _, part in rows])) for name in USUAL}
     return float(np.mean([total for total, _ in rows])), parts
@@ -78,7 +79,7 @@ def test_depth_counts_where_nothing_was_seen(rewards, spots):
 
 
 def test_a_picture_turned_by_too_much_has_not_followed(rewards, spots):
-    """A view whose seen part lies elsewhere than the motion says."""
+    """A view whose seen part does not lie where the motion says it should."""
     scores = []
     for spot in spots:
         moved = np.roll(spot.pixels, 40, axis=1)
@@ -91,7 +92,7 @@ def test_the_critic_tells_what_it_has_learnt_to_tell():
     true, false = rng.normal(0, 1, (80, 8)), rng.normal(0, 1, (80, 8)) + np.r_[2.0, np.zeros(7)]
     critic = Critic.between(true, false)
     assert critic(true).mean() > 0.7 > 0.3 > critic(false).mean()
-    assert critic(np.full((1, 8), 1e9))[0] >= 0  # what lies far off is no overflow
+    assert critic(np.full((1, 8), 1e9))[0] >= 0  # what is far off causes no overflow
 
 
 def test_who_rewards_is_not_who_judges():

@@ -1,4 +1,4 @@
-"""The picture of what one checkpoint after another dreams."""
+"""The picture that shows what successive checkpoints dream."""
 
 import cv2
 from roam.bench.imagination import strip

@@ -1,4 +1,4 @@
-"""The rollout benchmark cannot be fooled: its floor is the textbook's, its check sees a wrong kernel."""
+"""The rollout benchmark cannot be fooled: its baseline is the textbook method, and its check finds a wrong kernel."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The first bytes of ZMTP 3.1 over a plain socket, for scripts that send what no library would."""
+"""The first bytes of ZMTP 3.1 over a plain socket, for scripts that send what no library would send."""
 
 import socket
 import struct
@@ -14,7 +14,7 @@ def frame(body: bytes, *, more: bool = False, command: bool = False) -> bytes:
 
 
 def greet(port: int) -> socket.socket:
-    """A connection that has said what a DEALER says first, and no hello."""
+    """A connection that has sent a DEALER's greeting, but no hello."""
     line = socket.create_connection(("127.0.0.1", port), timeout=30)
     line.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32))
     got = b""
@@ -25,7 +25,8 @@ def greet(port: int) -> socket.socket:
 
 
 def sent_until_cut(line: socket.socket, data: bytes, most: int) -> int:
-    """Send the same bytes up to `most` times; returns how often they could be sent before the other side hung up."""
+    """Send the same bytes up to `most` times; returns how often they could be sent before the other side closed the
+    connection."""
     for count in range(most):
         try:
             line.sendall(data)

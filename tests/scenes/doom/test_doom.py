@@ -1,4 +1,5 @@
-"""Levels of Doom: what the engine draws lies where the level's lines say, walls stop walkers, bad files are told."""
+"""Levels of Doom: what the engine draws lies where the level's lines say, walls stop walkers, and bad files are
+reported."""
 
 import os
 import signal
@@ -43,7 +44,8 @@ def places(level, count, seed=0):
 
 
 def test_what_one_view_shows_lies_where_another_shows_it_and_nowhere_else(level):
-    """Depth that was a twentieth off would put the picture beside itself, and more than standing still does."""
+    """Depth that was wrong by a twentieth would shift the picture, and the error would exceed that of standing
+    still."""
     errors = []
     for pose in places(level, 8, seed=1):
         there = level.walked(pose, Motion(forward=0.3, right=0.2))

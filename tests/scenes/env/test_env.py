@@ -1,4 +1,4 @@
-"""Environments as worlds: words become their actions, what they cannot give is left out, what fails is told."""
+"""Environments as worlds: words become their actions, what they cannot give is left out, and failures are reported."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ SMALL = Camera(32, 32)
 
 
 class Corridor:
-    """A grey wall that brightens as one comes near; it says where one is, and at the seventh step it ends."""
+    """A grey wall that gets brighter as one comes near. It reports the pose, and ends at the seventh step."""
 
     def __init__(self):
         self.action_space = type("Two", (), {"n": 2})()
@@ -43,7 +43,7 @@ class Corridor:
 
 
 class Widening(Corridor):
-    """One whose second step shows more than the first."""
+    """A corridor whose picture is wider from the second step on."""
 
     def step(self, action):
         self.size += 10 * (self.at == 1)
@@ -60,7 +60,7 @@ def corridor(monkeypatch):
 
 def test_an_environment_is_an_explorer_that_comes_back_to_the_same_frames(corridor, tmp_path):
     assert isinstance(corridor, Explorer) and corridor.frame.pose is None
-    assert not isinstance(corridor, Solid)  # nobody knows where a word leads there
+    assert not isinstance(corridor, Solid)  # the pose after a word is unknown there
     shown = [corridor.step(Action("move up")) for _ in range(3)]
     assert shown[1].pixels[0, 0, 0] == 40 and shown[1].pose.position == (1.0, 0, 1) and shown[1].depth[5, 5] == 9
     assert corridor.rewind(1).digest == shown[1].digest and corridor.frame.index == 2

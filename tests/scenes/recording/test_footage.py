@@ -1,4 +1,4 @@
-"""Footage of one's own: videos with their actions become recordings, and what is wrong with them is told."""
+"""A user's own footage: videos with their actions become recordings, and what is wrong with them is reported."""
 
 import json
 import os
@@ -16,7 +16,7 @@ SMALL = Camera(16, 16)
 
 
 def film(path, lines, seconds=4, size=(48, 32)):
-    """A video whose frames are ever brighter, ten a second, and its sidecar."""
+    """A video whose frames get brighter, ten a second, and its sidecar."""
     import av
 
     with av.open(str(path), "w") as held:
@@ -102,7 +102,7 @@ def test_a_sidecar_that_is_wrong_is_told_by_its_line(tmp_path, lines, told):
 def test_what_is_no_video_and_a_list_of_splits_that_is_wrong_are_told(tmp_path):
     (tmp_path / "folder.mp4").mkdir()
     if hasattr(os, "mkfifo"):
-        os.mkfifo(tmp_path / "pipe.mp4")  # reading one would wait for ever
+        os.mkfifo(tmp_path / "pipe.mp4")  # reading one would block for ever
     with pytest.raises(SceneError, match="no videos in"):
         splits_of(tmp_path)
     (tmp_path / "a.mp4").write_bytes(b"torn")

@@ -1,4 +1,4 @@
-"""Frames that a game sends of itself become recordings that can be learnt from."""
+"""Frames that a game sends become recordings that a model can be trained on."""
 
 import numpy as np
 import pytest

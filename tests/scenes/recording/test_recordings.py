@@ -1,4 +1,5 @@
-"""Recordings: splits never share a world, what was written survives whatever happens next, and can be walked again."""
+"""Recordings: splits never share a world, what was written survives a later crash, and recorded walks can be
+replayed."""
 
 import json
 from collections import Counter
@@ -34,7 +35,7 @@ def test_a_recording_says_where_it_is_from_and_is_mapped_from_disk(tmp_path):
 def test_recording_goes_on_with_what_is_there(tmp_path):
     first = record(tmp_path, "dev", 8, frames=2, camera=SMALL, workers=1)[0]
     written = first.stat().st_mtime_ns
-    (tmp_path / "manifest.json").unlink()  # as where it was ended between the file and its note
+    (tmp_path / "manifest.json").unlink()  # as if the program was ended between the file and its note
     paths = record(tmp_path, "dev", 10, frames=2, camera=SMALL, workers=1)
     assert first.stat().st_mtime_ns == written and len(paths) == 2
     assert set(read_manifest(tmp_path).files) == {path.name for path in paths}

@@ -1,4 +1,4 @@
-"""A client waits for as long as it was told and no longer."""
+"""A client waits as long as it was told, and no longer."""
 
 import threading
 
@@ -12,7 +12,7 @@ from ..wire.examples import EXAMPLES
 
 @pytest.fixture
 def mute():
-    """The address of a server that welcomes, answers pings, and says nothing else."""
+    """The address of a server that welcomes a client, answers pings, and sends nothing else."""
     context, over = zmq.Context(), threading.Event()
     router = context.socket(zmq.ROUTER)
     port = router.bind_to_random_port("tcp://127.0.0.1")
@@ -46,7 +46,7 @@ def test_an_answer_that_does_not_come_is_waited_for_as_long_as_the_client_says(m
             except TimeoutError as error:
                 found.append(str(error))
 
-    asking = threading.Thread(target=ask, daemon=True)  # one that waited for ever would keep the tests
+    asking = threading.Thread(target=ask, daemon=True)  # one that waited for ever would block the tests
     asking.start()
     asking.join(60)
     assert found == ["no answer to 'stats' within 0.3 s"]

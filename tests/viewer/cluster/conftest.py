@@ -1,4 +1,4 @@
-"""What the cluster's tests share: a front with two workers in threads, and clients of it."""
+"""Shared by the cluster's tests: a front with two workers in threads, and clients of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .doubles import ThreadFleet
 
 
 class Cluster:
-    """A front and its fleet, as many times as a test starts one."""
+    """A front and its fleet; a test may start it several times."""
 
     def __init__(self, folder, stack: contextlib.ExitStack):
         self.folder, self._stack = folder, stack
@@ -45,7 +45,7 @@ def cluster(tmp_path):
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left():
-    """Every thread of ours that a test began has ended when the test has: a worker that stays would be found later."""
+    """Fails a test that leaves a thread of ours running: the fault would otherwise show in a later test."""
     before = threading.enumerate()
     yield
     begun = lambda: [thread for thread in threading.enumerate() if thread not in before]  # noqa: E731

@@ -1,4 +1,4 @@
-"""A fleet without Ray: workers of tiny worlds in threads of this process, that can crash."""
+"""A fleet without Ray: workers of tiny worlds in threads of this process, which can crash."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVERY_S = 0.2  # between copies to the shared place
 
 
 class ThreadFleet:
-    """worlds: makes those of each worker. place: the shared folder. most: workers that can be had."""
+    """worlds: makes the worlds of each worker. place: the shared folder. most: how many workers there can be."""
 
     def __init__(self, place: Path, front_key: str, *, worlds: Callable[[], Worlds] = TinyWorlds, most: int = 8):
         self.place, self.workers = SharedPlace(str(place)), {}
@@ -42,12 +42,12 @@ class ThreadFleet:
     def ask(self, name: str, method: str, *arguments: Any) -> Any:
         if name not in self.workers:
             raise WorkerLostError(f"{name} is gone")
-        return self.workers[name].plain(method, *arguments)
+        return self.workers[name].call(method, *arguments)
 
     def crash(self, name: str) -> None:
-        """End a worker with nothing more reaching the shared place, as kill -9 does."""
+        """End a worker so that nothing more reaches the shared place, as kill -9 does."""
         worker = self.workers.pop(name)
-        worker.keeper.place = _Nowhere()
+        worker.replicator.place = _Nowhere()
         worker.stop()
         self._on_death(name)
 
@@ -58,14 +58,14 @@ class ThreadFleet:
         self.workers.pop(name).stop()
 
     def end(self, *, workers_stay: bool) -> None:
-        with self._lock:  # one that is being started is waited for, and no other begins
+        with self._lock:  # wait for one that is starting; no other one starts
             self._is_over = True
             for name in [] if workers_stay else list(self.workers):
                 self.stop(name)
 
 
 class _Nowhere:
-    """A place that nothing reaches."""
+    """A shared place that nothing reaches."""
 
     url = "nowhere"
 

@@ -1,4 +1,5 @@
-"""`roam cluster`: what runs can be asked, drained and ended from elsewhere, and shows itself to Prometheus."""
+"""`roam cluster`: a running cluster can be asked for its state, drained and ended from another process, and serves
+metrics to Prometheus."""
 
 from __future__ import annotations
 
@@ -30,13 +31,15 @@ DASHBOARD = Path(__file__).parents[3] / "packaging" / "cluster" / "grafana.json"
 
 @pytest.fixture
 def running(cluster, capsys):
-    """A cluster as the command runs it; what it has printed, by what it stands behind."""
+    """A cluster as the command runs it, and what it has printed: each value by the words before it."""
     folder, fleet = cluster.folder / "front", cluster.fleet()
-    door = command.Door("tcp://127.0.0.1:0", metrics_port=0, page_port=0)
+    at = command.FrontAddress("tcp://127.0.0.1:0", metrics_port=0, page_port=0)
 
     def run() -> None:
-        shelf = lambda: command.kept_walks(fleet.place)  # noqa: E731
-        command.run(fleet, door, own=cluster.own, folder=folder, rules=Rules(), size=Size(2, 2), shelf=shelf)
+        stored_walks = lambda: command.kept_walks(fleet.place)  # noqa: E731
+        command.run(
+            fleet, at, own=cluster.own, folder=folder, rules=Rules(), size=Size(2, 2), stored_walks=stored_walks
+        )
 
     with patch.object(command, "on_signals"):
         thread = threading.Thread(target=run)
@@ -84,7 +87,7 @@ def test_a_folder_without_a_cluster_is_told_of(tmp_path):
 def test_a_cluster_that_was_killed_or_ends_meanwhile_is_not_waited_for(tmp_path):
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(tmp_path / "control"))
-    with pytest.raises(ControlError, match="no cluster runs in"):  # the name is there, and nobody behind it
+    with pytest.raises(ControlError, match="no cluster runs in"):  # the name exists, and no process answers it
         ask(tmp_path, "status")
     (tmp_path / "control").unlink()
     with zmq.Context() as context, ThreadPoolExecutor() as beside:

@@ -1,4 +1,4 @@
-"""To its clients a front is a server like any other; behind it, walks outlive their workers."""
+"""To its clients a front is a server like any other; behind it, walks survive the end of their workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WALK = [parse_action(text) for text in ("move forward", "turn left", "move forwa
 
 
 def worker_of(front, session: str) -> str:
-    return front.books.routes.by_session[session].worker
+    return front.state.routes.by_session[session].worker
 
 
 def digests(seed: int, actions) -> list[str]:
@@ -62,7 +62,7 @@ def test_fork_rewind_save_load_watch_and_close_go_through(cluster):
     watched = other.watch(walk, look=EXACT)
     assert other.next_frame(watched).frame.digest == digests(3, WALK[:3])[-1]
     client.end(walk)
-    assert walk not in front.books.routes.by_session
+    assert walk not in front.state.routes.by_session
     with pytest.raises(ServerError, match="unknown_session"):
         other.watch(walk)
 
@@ -80,36 +80,36 @@ def test_a_worker_that_dies_costs_no_typed_word_and_no_hello(cluster):
         assert client.latest_frame(walk).digest == digests(seed, WALK)[-1]
     resumed = [[told for told in client.resumptions(walk) if not told.moved] for walk in walks]
     assert sorted(len(times) for times in resumed) == [0, 0, 1, 1]
-    assert front.books.counts.deaths == 1 and front.books.counts.walks_lost == 0
+    assert front.state.counts.deaths == 1 and front.state.counts.walks_lost == 0
 
 
 def test_walks_move_to_the_worker_that_comes_for_one_that_has_died(cluster):
-    """They stayed where they had fled to, so that the next worker to die took all of them with it."""
+    """Walks once stayed where they had moved to, so that the next worker to die took all of them with it."""
     front = cluster.front()
     client = cluster.client(front)
     walks = [client.open(seed=seed, look=EXACT) for seed in range(4)]
     for walk in walks:
         client.step(walk, WALK[0])
     cluster.workers.crash(worker_of(front, walks[0]))
-    until(lambda: front.books.counts.deaths)
-    spread = lambda: sorted(front.books.routes.num_driven(name) for name in front.books.workers)  # noqa: E731
-    until(lambda: spread() == [2, 2] and not any(r.is_moving for r in front.books.routes.by_session.values()))
+    until(lambda: front.state.counts.deaths)
+    spread = lambda: sorted(front.state.routes.num_driven(name) for name in front.state.workers)  # noqa: E731
+    until(lambda: spread() == [2, 2] and not any(r.is_moving for r in front.state.routes.by_session.values()))
     for action in WALK[1:]:
         for walk in walks:
             client.step(walk, action)
     for seed, walk in enumerate(walks):
         assert client.latest_frame(walk).digest == digests(seed, WALK)[-1]
-    counts = front.books.counts
+    counts = front.state.counts
     assert (counts.deaths, counts.moves, counts.frames_lost, counts.walks_lost) == (1, 2, 0, 0)
 
 
 def test_an_act_whose_receipt_went_with_its_worker_is_said_again():
-    """The walk had moved between the act and its receipt, and its client waited for that without end."""
+    """The walk had moved between the act and its receipt, and its client waited for the receipt without end."""
     route = Route("0a", "secret", "w1")
     for seq in (1, 2, 3):
         route.note(p.Act(seq=seq, session="0a", mode="once", text="move forward"))
     assert route.receipted(1)
-    assert [act.seq for act in route.again(last=2)] == [2, 3]  # 2 is done, and says so once more
+    assert [act.seq for act in route.again(last=2)] == [2, 3]  # act 2 is done, and is receipted once more
     assert route.receipted(2) and route.receipted(3)
 
 
@@ -120,7 +120,7 @@ def test_walks_that_are_spread_as_evenly_as_can_be_stay(cluster):
     for action in WALK[:8]:
         for walk in walks:
             client.step(walk, action)
-    assert front.books.counts.moves == 0
+    assert front.state.counts.moves == 0
 
 
 def test_what_is_held_stays_held_when_a_worker_dies(cluster):
@@ -151,12 +151,12 @@ def test_a_drained_worker_loses_nothing_and_goes(cluster):
         for walk in walks:
             client.step(walk, action)
     until(lambda: said)
-    assert "2 walks moved" in said[0] and name not in front.books.workers
+    assert "2 walks moved" in said[0] and name not in front.state.workers
     for seed, walk in enumerate(walks):
         assert client.latest_frame(walk).digest == digests(seed, WALK)[-1]
         assert all(told.moved and told.index >= 1 for told in client.resumptions(walk))
-    assert front.books.counts.frames_lost == 0
-    until(lambda: len(front.books.workers) == 2)  # the least there must be
+    assert front.state.counts.frames_lost == 0
+    until(lambda: len(front.state.workers) == 2)  # the smallest allowed value
 
 
 def test_a_front_that_restarts_finds_its_walks(cluster):
@@ -181,10 +181,10 @@ def test_a_cluster_that_was_stopped_finds_its_walks_in_the_shared_place(cluster)
     walk = client.open(seed=2, look=EXACT)
     for action in WALK[:3]:
         client.step(walk, action)
-    secret, token = first.books.routes.by_session[walk].secret, client.token(walk)
+    secret, token = first.state.routes.by_session[walk].secret, client.token(walk)
     client.close()
     first.stop()
-    second = cluster.front(cluster.fleet(), shelf=lambda: {walk: secret})
+    second = cluster.front(cluster.fleet(), stored_walks=lambda: {walk: secret})
     again = cluster.client(second)
     walk = again.resume(token, look=EXACT)
     assert again.next_frame(walk).frame.digest == digests(2, WALK[:3])[-1]
@@ -236,13 +236,13 @@ def test_workers_are_added_for_those_who_wait_and_taken_away_again(cluster):
     first, second = client.open(seed=1, look=EXACT), client.open(seed=2, look=EXACT)
     assert {worker_of(front, first), worker_of(front, second)} == {"w1", "w2"}
     client.end(first)
-    until(lambda: len(front.books.workers) == 1)
+    until(lambda: len(front.state.workers) == 1)
     assert client.step(second, WALK[0]).frame.digest == digests(2, WALK[:1])[-1]
 
 
 def test_workers_let_in_the_front_alone(cluster):
     front = cluster.front(workers=1)
-    wire = Wire(front.books.workers["w1"].about.address)
+    wire = Wire(front.state.workers["w1"].about.address)
     wire.send(p.Hello(versions=(1,), client="stranger"))
     assert wire.read(timeout_s=1.0) is None
     wire.close()

@@ -1,4 +1,4 @@
-"""Walks go where a step takes least, while there is room; whoever waits, waits fairly."""
+"""Walks go to the worker whose step takes the least time, while it has room; those that wait are served in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same on Ray: workers are processes, and one that is killed costs no walk."""
+"""The same tests on Ray: workers are processes, and one that is killed loses no walk."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="pip install 'ro
 
 
 def test_a_ray_that_is_joined_is_shown_the_token_that_is_there(tmp_path, monkeypatch):
-    """Ray asks for the one that `ray start` has made, and shows none of its own accord."""
+    """Ray requires the token that `ray start` has made, and does not send it by itself."""
     monkeypatch.setattr(ray_fleet, "import_module", lambda name: None)
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.setenv(name, "")
@@ -87,8 +87,8 @@ def test_a_worker_killed_under_a_walk_costs_it_nothing(tmp_path):
         for action in WALK[:4]:
             for walk in walks:
                 client.step(walk, action)
-        victim = front.books.workers[front.books.routes.by_session[walks[0]].worker].about
-        assert os.getpriority(os.PRIO_PROCESS, victim.pid) == os.nice(0)  # as a server would run; Ray's own is 15
+        victim = front.state.workers[front.state.routes.by_session[walks[0]].worker].about
+        assert os.getpriority(os.PRIO_PROCESS, victim.pid) == os.nice(0)  # as a server would run; Ray's own value is 15
         os.kill(victim.pid, signal.SIGKILL)
         for action in WALK[4:]:
             for walk in walks:
@@ -98,4 +98,4 @@ def test_a_worker_killed_under_a_walk_costs_it_nothing(tmp_path):
         for seed, walk in enumerate(walks):
             alone = SceneWorlds().open(OpenRequest(seed=seed, width=32, height=32))
             assert client.latest_frame(walk).digest == list(alone.rollout(WALK))[-1].digest
-        until(lambda: len(front.books.workers) == 2, timeout_s=120)  # another takes its place
+        until(lambda: len(front.state.workers) == 2, timeout_s=120)  # another one replaces it

@@ -1,4 +1,4 @@
-"""`roam data check` and `roam replay FOLDER`: what is there, what is missing, and how it looks."""
+"""`roam data check` and `roam replay FOLDER`: what a recording holds, what is missing, and how it looks."""
 
 from pathlib import Path
 

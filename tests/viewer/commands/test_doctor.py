@@ -1,4 +1,4 @@
-"""The doctor names what is missing and the command that mends it; it fails only where a dream cannot run."""
+"""The doctor names what is missing and the command that installs it; it fails only where a dream cannot run."""
 
 from roam.viewer.commands import doctor
 from roam.viewer.commands.doctor import Finding, examine, report

@@ -1,4 +1,4 @@
-"""The commands on a dream: a tiny model that never learned anything walks, saves, replays and is refused when torn."""
+"""The commands on a dream: an untrained tiny model walks, saves and replays, and a damaged save is refused."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""The command line, run in-process: what is promised is written, and bad input ends in one sentence and exit code 2."""
+"""The command line, run in this process: it writes the files that it promises, and bad input ends with one sentence
+and exit code 2."""
 
 import io
 import json
@@ -29,7 +30,8 @@ def contents(folder):
 
 
 def refused(roam, *args):
-    """Run what must be refused; returns the sentence, having checked that it is one and that no file has changed."""
+    """Run a command that must be refused; returns its sentence, after checking that it is one and that no file has
+    changed."""
     before = contents(".")
     code, _, err = roam(*args)
     assert code == 2 and err.count("\n") == 1 and err.startswith("roam: "), (code, err)
@@ -198,11 +200,11 @@ def test_an_image_becomes_its_middle_square_at_eye_height(tmp_path):
     picture.save(tmp_path / "a.png")
     frame = first_frame(tmp_path / "a.png")
     assert frame.pixels.shape == (128, 128, 3) and frame.pose == Pose.at(0, 0, 1.5)
-    assert (frame.pixels[:, 4:-4] == (0, 0, 255)).all()  # at its edges the filter sees beyond the square
+    assert (frame.pixels[:, 4:-4] == (0, 0, 255)).all()  # at its edges the filter reads beyond the square
 
 
 class StubEngine:
-    """Stands for a model: remembers what it was asked to dream on."""
+    """Stands for a model: records what it was asked to dream from."""
 
     frame_side, reads_words = 128, False
 
@@ -215,7 +217,7 @@ class StubEngine:
 
 
 class StubDream(str):
-    """Stands for a session: knows whether it is solid."""
+    """Stands for a session: knows whether walls stop the walker."""
 
     is_solid = True
 

@@ -1,4 +1,4 @@
-"""What `roam train` is told reaches the order for it."""
+"""What `roam train` is told reaches the training's settings."""
 
 from pathlib import Path
 

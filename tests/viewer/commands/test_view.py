@@ -1,4 +1,4 @@
-"""The same window and player on a world elsewhere: a server of true scenes on this machine."""
+"""The same window and player on a world that another program serves: here a server of true scenes on this machine."""
 
 import time
 
@@ -17,7 +17,8 @@ from roam.viewer.window.window import Window
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled():
-    """What the server's first step would else compile while its pulse is waited for."""
+    """Compile what the server's first step needs, which would otherwise take longer than its heartbeat may be
+    silent."""
     from roam.world.action import parse_action
 
     Opener().open(Start(6, truth=True)).explorer.step(parse_action("move forward"))
@@ -96,7 +97,7 @@ def test_a_lost_connection_is_told_and_mended(folder, tmp_path):
         walk(player, "move forward")
     wait_until(lambda: player.is_cut_off)
     player.say("turn left")
-    assert player.begin(lambda: None)  # and nobody waits for it
+    assert player.begin(lambda: None)  # nothing waits for it
     with pytest.raises(PlayerError, match="connection is lost"):
         player.save()
     with Server(SceneWorlds(), server.address, folder=folder):
@@ -109,7 +110,7 @@ def test_a_lost_connection_is_told_and_mended(folder, tmp_path):
 @pytest.mark.parametrize("is_told", [True, False])
 def test_the_window_tells_of_a_servers_goodbye_and_of_one_that_is_lost(folder, tmp_path, monkeypatch, is_told):
     with Server(SceneWorlds(), folder=folder) as server:
-        client = Client(server.address, patience_s=60 if is_told else 1.5)  # a goodbye is not waited for
+        client = Client(server.address, patience_s=60 if is_told else 1.5)  # the goodbye is not waited for
         player = Player(RemoteOpener(client), Start(6), folder=tmp_path / "out", connection=client)
         window = Window(player, waits=True)
         if not is_told:

@@ -1,4 +1,4 @@
-"""Surfaces as GLB and PLY: what other programs open is what is remembered, in the axes that the format wants."""
+"""Surfaces as GLB and PLY: other programs find what is remembered, in the axes of each format."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ READS = {5126: np.dtype("<f4"), 5121: np.dtype("u1"), 5125: np.dtype("<u4")}
 
 
 def pieces() -> list[Piece]:
-    """A wall three metres ahead that ends in a step back to five, and another seen from its side."""
+    """A wall three metres ahead with a step back to five metres, and another one seen from its side."""
     camera, rng = Camera(16, 16), np.random.default_rng(0)
     depth = np.full((16, 16), 3.0, np.float32)
     depth[:, 9:] = 5.0
@@ -32,7 +32,7 @@ def pieces() -> list[Piece]:
 
 
 def opened(data: bytes) -> tuple[dict, bytes]:
-    """A GLB's tree and its buffer, its own lengths held against what is there."""
+    """A GLB's tree and its buffer; the lengths that it states are checked."""
     magic, version, length = struct.unpack("<4sII", data[:12])
     assert (magic, version, length) == (b"glTF", 2, len(data))
     text_bytes, kind = struct.unpack("<I4s", data[12:20])

@@ -1,4 +1,4 @@
-"""Fresh names are one program's alone, and the newest file is the one that was written last."""
+"""A new file name belongs to one program alone, and the newest file is the one that was written last."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ print(fresh(sys.argv[1], "save", ".roam").name)
 
 
 def test_two_programs_that_save_in_the_same_moment_get_names_of_their_own(tmp_path):
-    """The second one's save took the place of the first one's, which was being written."""
+    """The save of the second program once replaced that of the first, which was still being written."""
     assert fresh(tmp_path, "save", ".roam").name == "save-001.roam"
     assert fresh(tmp_path, "save", ".roam").name == "save-001.roam", "nothing was written by it"
     other = subprocess.run([sys.executable, "-c", ASK, tmp_path], capture_output=True, text=True, check=True)
@@ -41,7 +41,7 @@ def test_a_written_name_is_taken_whatever_its_suffix(tmp_path):
 
 
 def test_the_newest_save_is_the_one_written_last(tmp_path):
-    """The highest name was taken, and save-999 was higher than save-1000."""
+    """The highest name was once taken for the newest, and save-999 counted as higher than save-1000."""
     now = time.time()
     for age, name in enumerate(("save-1000.roam", "save-002.roam", "save-999.roam")):
         (tmp_path / name).touch()

@@ -1,4 +1,4 @@
-"""A panorama shows every direction where it belongs, and how far off it is."""
+"""A panorama shows every direction in its place, and its distance."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from roam.world.sight import Gaze, LookError, Sight
 
 
 class Ball:
-    """All around a sphere of three metres, its colours the directions; unknown below."""
+    """A sphere of three metres around the viewer, coloured by direction; unknown below."""
 
     index, pose, camera = 4, Pose.at(2, 1, 1.5, 30, 20), Camera()
 
@@ -27,7 +27,7 @@ def test_every_direction_is_where_an_equirectangular_picture_has_it():
         way = Pose.at(0, 0, 0, yaw_deg, pitch_deg).rotation[:, 2]
         assert np.abs(seen.pixels[v, u] - (way + 1) * 127).max() < 6, (yaw_deg, pitch_deg)
     assert (seen.pixels[0, :, 2] > 250).all()  # up
-    assert np.abs(seen.pixels[:, 0].astype(int) - seen.pixels[:, -1]).max() < 8  # its sides meet
+    assert np.abs(seen.pixels[:, 0].astype(int) - seen.pixels[:, -1]).max() < 8  # its left and right sides meet
 
 
 def test_distances_are_from_the_eye_and_zero_where_nothing_is_known():

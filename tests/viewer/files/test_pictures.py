@@ -1,4 +1,5 @@
-"""Pictures of every kind that people have become the same pixels; what cannot is refused before memory is spent."""
+"""Pictures in every common format become the same pixels; a file that cannot be read is refused before memory is
+spent on it."""
 
 import io
 import struct
@@ -17,7 +18,7 @@ ORIENTATION = 0x0112
 
 
 def scene() -> Image.Image:
-    """A tall picture whose corners all differ."""
+    """A tall picture with a different colour in each corner."""
     y, x = np.mgrid[:96, :64]
     return Image.fromarray(np.stack([x * 4, y * 2, (x + y) % 64 * 2], -1).astype(np.uint8))
 
@@ -36,7 +37,7 @@ def off(seen: np.ndarray, picture: Image.Image) -> float:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_photograph_is_upright_wherever_it_is_given(orientation, tmp_path):
-    back = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the transposition that the mark undoes
+    back = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the transposition that the orientation mark undoes
     lying = scene().transpose(back[orientation]) if orientation in back else scene()
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
@@ -77,7 +78,7 @@ def test_many_formats_are_read_and_of_an_animation_the_first_picture(kind):
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG that says it is huge, in a few bytes."""
+    """A PNG of a few bytes that claims a huge size."""
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = {b"IHDR": head, b"IDAT": zlib.compress(b"\0" * 1000), b"IEND": b""}
     told = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks.items())
@@ -122,7 +123,7 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path):
 
 
 def test_a_drawing_that_another_program_would_have_to_run_is_no_picture():
-    # Pillow hands such a file, whoever made it, to Ghostscript
+    # Pillow passes such a file, whoever made it, to Ghostscript
     with pytest.raises(PictureError, match="no image that can be read"):
         read_picture(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
 
@@ -153,7 +154,7 @@ def test_a_damaged_picture_of_a_rare_kind_is_refused_like_any_other(kind):
     if kind not in Image.SAVE:
         pytest.skip(f"this Pillow has no {kind}")
     data = bytearray(written(Image.new("P" if kind == "BLP" else "RGB", (13, 9)), kind))
-    data[4 if kind == "BLP" else data.index(b"iloc")] = 77  # of which its decoder says something of its own
+    data[4 if kind == "BLP" else data.index(b"iloc")] = 77  # its decoder prints a message of its own
     for read in (read_picture, to_send):
         with pytest.raises(PictureError, match="cannot read"):
             read(bytes(data) + bytes(SENT_BYTES if read is to_send else 0))

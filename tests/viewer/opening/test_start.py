@@ -1,4 +1,4 @@
-"""Starts become places: photographs at their true scale, and saves of every kind of world as what they are."""
+"""Starts become places: photographs at their true scale, and saves of every kind of world."""
 
 import sys
 from types import ModuleType

@@ -1,4 +1,4 @@
-"""An action log from anybody is read as it stands or refused by its line: nothing in it is taken for something else."""
+"""An action log from anyone is read exactly as written, or refused with its line number."""
 
 import json
 

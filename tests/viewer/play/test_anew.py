@@ -1,4 +1,4 @@
-"""Dreams in the viewers: the flags, the key that dreams anew, what is prepared meanwhile, and photographs."""
+"""Dreams in the viewers: the flags, the key that dreams again, what is prepared in the meantime, and photographs."""
 
 import json
 import threading
@@ -223,7 +223,7 @@ def test_a_photograph_stands_in_the_frame_at_its_true_scale(tmp_path):
     edge = np.flatnonzero(seen.any(0))[0]
     assert (frame.pixels[64, :edge] == frame.pixels[64, edge]).all()
     whole, seen = photograph(path, camera, 110.0)
-    assert seen.all() and whole.pixels[64, 0, 0] > 40  # what lies beyond the frame is cut
+    assert seen.all() and whole.pixels[64, 0, 0] > 40  # what lies beyond the picture is cropped
     with pytest.raises(StartError, match="too little to begin with"):
         photograph(path, camera, 5.0)
 

@@ -1,4 +1,4 @@
-"""Branches of a walk: each goes on by itself, and the walker is told which one begins."""
+"""Branches of a walk: each continues by itself, and the walker is told which one begins."""
 
 import pytest
 from roam.viewer.play.player import PlayerError

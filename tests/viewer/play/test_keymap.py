@@ -1,4 +1,4 @@
-"""Held keys are a state that becomes an Action; the table can be changed by a file."""
+"""Held keys are a state that becomes an Action; a file can change the table."""
 
 import json
 
@@ -57,7 +57,7 @@ def test_a_tap_does_not_overrule_the_opposite_key_that_is_held(held):
 
 
 def test_the_mouse_turns_in_notches_and_keeps_what_is_left_over(held):
-    held.turn_mouse(24, 0)  # 4.8 degrees: not a notch yet
+    held.turn_mouse(24, 0)  # 4.8 degrees: not yet one step
     assert held.take() is None
     held.turn_mouse(2, 0)
     assert held.take().text == "turn right 5 degrees"
@@ -128,7 +128,7 @@ def test_a_missing_key_file_is_refused(tmp_path):
         ('{"keys": {"forward": ["i"]}, "keys": {"back": ["k"]}}', "says 'keys' twice"),
         ('{"keys": {"forward": ["i"], "forward": ["k"]}}', "says 'forward' twice"),
         ("[" * 100_000, "not JSON"),
-        ('{"step_m": 1e-300}', "wanted a number from 0.01 to 90"),  # nobody would come to move
+        ('{"step_m": 1e-300}', "wanted a number from 0.01 to 90"),  # there is nobody to move
     ],
 )
 def test_what_would_be_lost_without_a_word_is_refused(tmp_path, table, said):

@@ -1,4 +1,4 @@
-"""The map: posed depth becomes points on the true surfaces; without Open3D it says what mends that."""
+"""The map: depth with poses becomes points on the true surfaces; without Open3D it says what to install."""
 
 import multiprocessing
 

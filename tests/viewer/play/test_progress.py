@@ -1,4 +1,4 @@
-"""What takes long shows that it lives; what is quick says nothing."""
+"""Work that takes long shows progress; quick work shows nothing."""
 
 import io
 import sys

@@ -1,4 +1,4 @@
-"""The tour that is walked where nobody is at the keys."""
+"""The tour that runs when nobody presses a key."""
 
 from roam.scenes.splits import make_scene
 from roam.viewer.play.tour import outings, tour

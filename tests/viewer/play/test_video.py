@@ -1,4 +1,4 @@
-"""Videos hold every frame, and a file under its own name is whole."""
+"""Videos hold every frame, and a file gets its final name only when it is complete."""
 
 import av
 import numpy as np

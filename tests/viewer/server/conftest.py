@@ -1,4 +1,4 @@
-"""What the stream's tests share: a server of tiny worlds, a client of it, and a bare socket that speaks to it."""
+"""Shared by the server's tests: a server of tiny worlds, a client of it, and a bare socket that speaks to it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .doubles import TinyWorlds, until
 
 
 class Wire:
-    """A DEALER that sends anything and reads messages: what a client in another language might do."""
+    """A DEALER that sends anything and reads messages, as a client in another language might do."""
 
     def __init__(self, address: str, **options):
         self.context = zmq.Context()
@@ -33,7 +33,7 @@ class Wire:
         self.socket.send_multipart(parts)
 
     def read(self, *, timeout_s: float = 60.0) -> p.Message | None:
-        """The next message, or None when there is none for that long."""
+        """The next message, or None when none comes in that time."""
         if not self.socket.poll(timeout_s * 1000):
             return None
         self.payload = b""
@@ -105,7 +105,7 @@ def wires(server, wire_to):
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left():
-    """Every thread of ours that a test began has ended when the test has; one of a test before is that one's fault."""
+    """Fails a test that leaves a thread of ours running; threads that ran before the test do not count."""
     before = threading.enumerate()
     yield
     begun = lambda: [thread for thread in threading.enumerate() if thread not in before]  # noqa: E731

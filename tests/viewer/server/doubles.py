@@ -1,4 +1,5 @@
-"""A tiny world for the stream's tests: eight by six pixels that are a hash of all that was done, and its Worlds."""
+"""A tiny world for the server's tests, whose pictures of eight by six pixels are a hash of all that was done; and
+its Worlds."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from roam.world.sight import Gaze, LookError, Piece, Sight
 
 
 def gauge(server: Server, name: str) -> int:
-    """What a server's metrics say of something now."""
+    """The value that a server's metrics have for something now."""
     return next(int(line.split()[1]) for line in server.metrics_text().splitlines() if line.startswith(f"roam_{name} "))
 
 
@@ -36,7 +37,7 @@ def until(is_so, *, timeout_s: float = 60.0):
 
 
 class Tiny:
-    """An explorer whose frames depend on its seed and every action. Understands motions and "open the door"."""
+    """An explorer whose frames depend on its seed and on every action. It understands motions and "open the door"."""
 
     def __init__(
         self, seed: int, actions: tuple[Action, ...] = (), *, pause_s: float = 0.0, side: tuple[int, int] = (6, 8)
@@ -84,7 +85,7 @@ class Tiny:
 
 
 class TinyWorlds(Worlds):
-    """Opens Tiny explorers and remembers them. A seed of 666 cannot be opened."""
+    """Opens Tiny explorers and remembers them. Opening seed 666 fails."""
 
     models = ("tiny",)
     worlds = ("meadow",)
@@ -109,13 +110,14 @@ class TinyWorlds(Worlds):
 
 @contextmanager
 def killed(worlds: Worlds, **options):
-    """A server that ends as if it were killed: what its walks did since their last snapshots is in their logs alone."""
+    """A server that ends as if it were killed: acts since the last snapshot of a walk are in its log alone."""
     with patch.object(Explorers, "close", return_value=[]), Server(worlds, **options) as server:
         yield server
 
 
 class Gate:
-    """Where a step or a settling waits until the test lets it go on; open at first. reached: one has come."""
+    """A point where a step or a settling waits until the test lets it go on; open at first. reached: a step has
+    arrived."""
 
     def __init__(self):
         self.reached = threading.Event()
@@ -135,7 +137,8 @@ class Gate:
 
 
 class TinyOutlook:
-    """A Tiny to look at: shades that tell the pose and the frame, and unknown to the left. A look waits at the gate."""
+    """A view of a Tiny from elsewhere: its shades say which pose and frame, and the left is unknown. A look waits at
+    the gate."""
 
     camera = Camera(8, 16, 70.0)
 
@@ -151,7 +154,7 @@ class TinyOutlook:
         return Sight(gaze, self.index, pixels, depth, np.broadcast_to(np.arange(shape[1]) < 3, shape))
 
     def pieces(self) -> tuple[int, ...]:
-        return tuple(range(max(1, self.index - 2), self.index + 1))  # three at most are remembered
+        return tuple(range(max(1, self.index - 2), self.index + 1))  # it remembers three at most
 
     def piece(self, number: int, *, stride: int = 1) -> Piece:
         if number not in self.pieces():
@@ -161,7 +164,7 @@ class TinyOutlook:
 
 
 class SeenTiny(Tiny):
-    """A Tiny that can be looked at from anywhere."""
+    """A Tiny that supports looks from anywhere."""
 
     gate = Gate()
 
@@ -173,7 +176,7 @@ class SeenTiny(Tiny):
 
 
 class DreamtTiny(SeenTiny):
-    """A Tiny that dreams elsewhere, once the gate lets it."""
+    """A Tiny that supports dreams elsewhere; a dream waits at the gate."""
 
     dreaming = Gate()
 
@@ -186,7 +189,7 @@ class DreamtTiny(SeenTiny):
 
 
 class DreamtWorlds(TinyWorlds):
-    """Opens Tinies that dream elsewhere."""
+    """Opens Tinies that support dreams elsewhere."""
 
     def open(self, request: OpenRequest) -> DreamtTiny:
         return DreamtTiny(request.seed)
@@ -197,7 +200,7 @@ class DreamtWorlds(TinyWorlds):
 
 
 class SeenWorlds(TinyWorlds):
-    """Opens Tinies that can be looked at."""
+    """Opens Tinies that support looks."""
 
     def open(self, request: OpenRequest) -> SeenTiny:
         return SeenTiny(request.seed)
@@ -208,7 +211,7 @@ class SeenWorlds(TinyWorlds):
 
 
 class TinyEngine:
-    """Steps many Tinies at once, and writes down how many each time and who was settled."""
+    """Steps many Tinies at once, and records how many each time and which were settled."""
 
     def __init__(self):
         self.batches: list[int] = []

@@ -1,4 +1,5 @@
-"""What stands before a server's door: endless messages, silence, crowds, and those who never say hello."""
+"""What a server is protected from before the hello: endless messages, silent connections, too many connections, and
+clients that never say hello."""
 
 import socket
 import struct
@@ -53,7 +54,7 @@ class Raw:
             return True
 
     def flood(self, data: bytes, count: int) -> int:
-        """How many of these could be sent."""
+        """How many of these messages could be sent."""
         for sent in range(count):
             try:
                 self.socket.sendall(data)
@@ -90,7 +91,7 @@ class TestWhileItsServerIsBusy:
 
     @pytest.fixture
     def raw(self, router, watch):
-        """A connection that the watch knows of, as it would be before its server is kept busy."""
+        """A connection that the watch already knows when the server becomes busy."""
         raw = Raw(SimpleNamespace(address=router.getsockopt_string(zmq.LAST_ENDPOINT)))
         assert watch.monitor.poll(10_000)
         watch.take_events()
@@ -158,7 +159,7 @@ def test_whoever_takes_the_routing_id_of_one_who_is_gone_does_not_get_its_walk(s
     walker, thief = wires(routing_id=b"walker"), None
     session = walker.open(credits=4).session
     walker.close()
-    for _ in range(100):  # until the server's socket has let go of the id
+    for _ in range(100):  # until the server's socket has released the id
         time.sleep(0.05)
         thief = wires(routing_id=b"walker")
         thief.send(p.Act(seq=2, session=session, mode="once", text="move forward"))

@@ -1,4 +1,4 @@
-"""The same messages over WebSocket, and the page that walks, in a real browser where there is one."""
+"""The same messages over WebSocket, and the page for walking, in a real browser where there is one."""
 
 import re
 import time
@@ -75,7 +75,7 @@ def test_a_walk_over_websocket_has_the_digests_of_the_local_one(gateway):
 
 
 def test_words_without_a_motion_are_refused_through_a_page_and_cost_the_walk_nothing(tmp_path):
-    """They were receipted as done, and pose and memory were gone for good."""
+    """Such words were once receipted as done, and the pose and memory were lost for good."""
     worlds = TinyWorlds()
     worlds.reads_words = False
     with Server(worlds, folder=tmp_path) as server, Gateway(server.address) as gateway, connect(gateway) as page:
@@ -146,7 +146,7 @@ def test_the_page_walks_with_keys_words_and_touch(server, client, browser):
     browser.wait_for("roam.index >= 3 && roam.action === 'move forward'")
     browser.key("KeyW", False)
     browser.wait_for("!heldSeq && !isHoldStale && heldText === ''")
-    client.open()  # steps go in the order they were begun: what was under way has ended with this
+    client.open()  # steps run in the order in which they began: once this one has ended, the earlier one has too
     index = server.metrics.steps
     browser.wait_for(f"roam.index === {index}")
     client.open()
@@ -195,7 +195,7 @@ def say_words(browser, text: str) -> None:
 
 
 def click(browser, name: str) -> None:
-    """Click where that element shows, whatever lies there."""
+    """Click at the place of that element, whatever lies over it."""
     where = f"(r => [r.left + r.width / 2, r.top + r.height / 2])({name}_.getBoundingClientRect())"
     x, y = browser.value(f"{name}_ = document.getElementById('{name}'), {where}")
     for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
@@ -248,7 +248,7 @@ def test_the_page_walks_where_a_site_may_keep_nothing(browser):
 
 
 def num_walks(server) -> int:
-    """All that the server keeps, in memory and put by."""
+    """How many walks the server has, in memory and parked."""
     return sum(map(int, re.findall(r"^roam_(?:sessions|parked) (\d+)$", server.metrics_text(), re.MULTILINE)))
 
 
@@ -357,7 +357,7 @@ def test_a_world_is_chosen_with_the_keys(two_worlds, worlds, browser):
     before = browser.value("roam.session")
     browser.value("document.getElementById('world').focus()")
     tap(browser, "ArrowDown", 40)
-    assert browser.value("roam.index") == 0  # and nobody turned
+    assert browser.value("roam.index") == 0  # and nothing turned
     browser.wait_for("document.getElementById('world').value === 'tiny|sea'")
     click(browser, "fresh")
     browser.wait_for(f"isDriving && roam.session !== '{before}'")

@@ -1,4 +1,5 @@
-"""A line that is half gone, as behind a router that forgot it: open, and carrying nothing one way or both."""
+"""A connection that is half open, as behind a router that forgot it: it is not closed, and carries nothing in one or
+both directions."""
 
 import socket
 import threading
@@ -16,8 +17,8 @@ FORWARD, LEFT = parse_action("move forward"), parse_action("turn left")
 
 
 class Relay:
-    """Passes the bytes of connections on to a port and back. swallow: have those that are open now carry nothing more
-    towards "server" or "client"; those that come later carry all."""
+    """Passes the bytes of connections on to a port and back. swallow: from now on the connections that are open
+    carry nothing towards "server" or "client"; later ones carry all."""
 
     def __init__(self, port: int):
         self._port, self.lines = port, []
@@ -66,11 +67,12 @@ def test_a_client_whose_line_is_half_gone_comes_anew_and_its_walk_goes_on(relay,
         relay.swallow(*ways)
         assert walk.step(LEFT).digest == Tiny(5).rollout([FORWARD, LEFT]).frames[-1].digest
         assert walk.step(FORWARD).digest == Tiny(5).rollout([FORWARD, LEFT, FORWARD]).frames[-1].digest
-    assert len(relay.lines) == 2  # one that is lost is lost once
+    assert len(relay.lines) == 2  # one that is lost is counted once
 
 
 def test_a_walk_is_taken_up_from_a_line_that_the_server_still_holds_to_be_there(relay, server):
-    """Somebody closes the lid of a laptop and opens another: the old line is silent, and nobody has said so."""
+    """Somebody closes the lid of a laptop and opens another one: the old connection is silent, and nothing has told
+    the server."""
     with Client(relay.address, timeout_s=120.0) as lid, Client(server.address) as other:
         walk = RemoteSession.open(lid, seed=5)
         walk.step(FORWARD)

@@ -1,4 +1,4 @@
-"""Walks outlive connections, idleness and the server itself, killed or stopped; and one server owns a folder."""
+"""Walks survive connections, idle time and the server itself, killed or stopped; and a folder belongs to one server."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ serve(TinyWorlds(), sys.argv[1], folder=sys.argv[2], limits=Limits(snapshot_fram
 
 
 class Process:
-    """A server of tiny worlds in a process of its own, that can be killed and begun again at the same address."""
+    """A server of tiny worlds in a process of its own, which can be killed and started again at the same address."""
 
     def __init__(self, folder: Path, address: str = "tcp://127.0.0.1:0"):
         environment = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
@@ -95,7 +95,7 @@ def test_acts_that_were_on_their_way_when_the_server_was_killed_are_done_once(pr
 
 
 def sent_again(wire, token: str, *acts: p.Act) -> list[p.Receipt]:
-    """What a walk's next driver is told of acts whose receipts were lost."""
+    """The receipts that a walk's next driver gets for acts whose receipts were lost."""
     wire.greet()
     wire.send(p.Resume(seq=1, token=token, credits=16))
     session = wire.read_until(p.Opened).session
@@ -124,7 +124,7 @@ def test_an_act_that_was_refused_stays_so_when_the_server_was_killed(process, wi
     ]
     receipts = sent_again(wire_to(process.again()), token, *acts)
     assert [receipt.status for receipt in receipts] == ["refused", "applied"]
-    assert receipts[-1].frame <= index  # and was not done again
+    assert receipts[-1].frame <= index  # and was not done a second time
 
 
 def test_an_act_that_a_killed_server_had_done_in_part_is_finished_and_not_begun_anew(process, wire_to):
@@ -155,7 +155,8 @@ def test_another_program_takes_up_a_walk_after_the_server_was_killed(process):
 def test_a_request_that_the_end_of_the_server_cut_off_says_so(process):
     with Client(process.address, patience_s=1.0, timeout_s=120.0) as client:
         session = client.open()
-        process.end(signal.SIGKILL)  # one that says goodbye is known to be gone, and waited for
+        # a client that said goodbye is known to have left, and the server waits for the walk to be written
+        process.end(signal.SIGKILL)
         with pytest.raises(ConnectionLostError):
             client.save(session, "one")
 
@@ -228,7 +229,7 @@ def test_more_walks_than_fit_in_memory_take_turns(tmp_path):
             for walk in walks:
                 walk.step(action)
         deadline = time.monotonic() + 60
-        while client.stats().sessions > 2 and time.monotonic() < deadline:  # the last is on its way to the disk
+        while client.stats().sessions > 2 and time.monotonic() < deadline:  # the last one is being written to the disk
             time.sleep(0.05)
         assert client.stats().sessions == 2
         digests = [Tiny(seed).rollout(WALK[:4]).frames[-1].digest for seed in range(5)]

@@ -1,4 +1,4 @@
-"""What a server does about clients that talk nonsense, do not read, come and go, or want too much."""
+"""How a server handles clients that send nonsense, do not read, come and go, or ask for too much."""
 
 import random
 import socket
@@ -21,7 +21,7 @@ FORWARD = parse_action("move forward")
 
 
 def nonsense(rng: random.Random) -> list[bytes]:
-    """Parts of a message that is wrong in one way or another: bytes, maps, or a good one that was damaged."""
+    """Parts of a message that is wrong in one way or another: bytes, maps, or a good message that was damaged."""
     kind = rng.randrange(4)
     if kind == 0:
         return [rng.randbytes(rng.randrange(200)) for _ in range(rng.randrange(1, 4))]
@@ -41,7 +41,7 @@ def flood(wire, count: int, *, seed: int) -> None:
     rng = random.Random(seed)
     for number in range(count):
         wire.raw(*nonsense(rng))
-        if number % 50 == 49:  # read what came back, as whoever talks nonsense politely would
+        if number % 50 == 49:  # read the answers, as a client that reads would
             while wire.socket.poll(0):
                 wire.socket.recv_multipart()
 
@@ -68,13 +68,13 @@ def test_thousands_of_malformed_messages_leave_the_server_serving(wires, client)
 def test_messages_that_take_long_to_read_leave_frames_their_turn(server, client, wires, monkeypatch):
     read, acted, sent = [], [], []
 
-    def slowly(handlers, mail, receive=Handlers.receive):
-        if b"ping" in mail.parts[0]:
+    def slowly(handlers, received, receive=Handlers.receive):
+        if b"ping" in received.parts[0]:
             time.sleep(0.002)
-            read.append(mail)
-        elif b"act" in mail.parts[0]:
+            read.append(received)
+        elif b"act" in received.parts[0]:
             acted.append(len(read))
-        receive(handlers, mail)
+        receive(handlers, received)
 
     def noted(wire, *arguments, send_frame=ServerSocket.send_frame):
         sent.append(len(read))
@@ -87,7 +87,7 @@ def test_messages_that_take_long_to_read_leave_frames_their_turn(server, client,
     for _ in range(1000):
         guest.send(p.Ping())
     walk.step(FORWARD)
-    assert sent[0] - acted[0] < 150  # it took four hundred
+    assert sent[0] - acted[0] < 150  # it once took four hundred
 
 
 @pytest.mark.soak(reason="ten thousand messages, where the test above sends three")
@@ -222,7 +222,7 @@ def test_clients_that_hang_up_in_the_middle_leave_their_walks_to_be_resumed(serv
 
 
 def come_and_go(server, num_clients: int, *, steps: int = 0, seconds: float = 0.0) -> None:
-    """Clients open, walk, and leave, some without a word, for so many steps or so long."""
+    """Clients open, walk and leave, some without a goodbye, for so many steps or so long."""
     rng, present, done = random.Random(3), [], 0
     end = time.monotonic() + seconds
     while done < steps or time.monotonic() < end:
@@ -269,7 +269,7 @@ class TestWithLittlePatience:
 
 
 class TestWithSmallLimits:
-    """A server that lets in little."""
+    """A server with small limits."""
 
     @pytest.fixture
     def limits(self):
@@ -298,10 +298,10 @@ class TestWithSmallLimits:
         assert wire.read_until(p.Error).code == "limit"
 
     def test_messages_faster_than_they_are_read_wait_and_are_all_answered_in_order(self, wires):
-        # the bucket began empty and the excess was dropped in silence: an `open` right after hello had no answer
+        # the bucket once began empty and dropped the excess silently: an `open` right after hello had no answer
         wire = wires()
         wire.greet()
-        for seq in range(1, 601):  # at 200 a second, with two seconds' worth in hand
+        for seq in range(1, 601):  # 200 a second, with two seconds' worth to begin with
             wire.send(p.Stats(seq=seq))
         assert [wire.read_until(p.Request).seq for _ in range(600)] == list(range(1, 601))
 
@@ -310,7 +310,7 @@ class TestWithSmallLimits:
         wire.greet()
         for _ in range(3000):
             wire.send(p.Ping())
-        while wire.read_until(p.Error).code != "hello_first":  # "rate" comes first where the pipe has room for it
+        while wire.read_until(p.Error).code != "hello_first":  # "rate" comes first where the connection has room for it
             wire.send(p.Ping())
         assert server.metrics.refused == 1
         wire.greet()

@@ -1,4 +1,5 @@
-"""A server's books by themselves: who may keep how many walks, which go first, how fast one may speak."""
+"""A server's registry by itself: how many walks each guest may keep, which one is given up first, and how fast a
+client may send."""
 
 import time
 
@@ -18,7 +19,7 @@ def walk(name: str, *, guest: str = "ann", still_s: float = 0.0, **how) -> Serve
     )
 
 
-def books(*walks: ServedWalk, **limits) -> Registry:
+def registry_of(*walks: ServedWalk, **limits) -> Registry:
     made = Registry(Limits(**limits))
     for one in walks:
         made.add(one)
@@ -26,7 +27,7 @@ def books(*walks: ServedWalk, **limits) -> Registry:
 
 
 def test_a_guest_keeps_as_many_walks_as_the_limit_says_and_none_more():
-    full = books(walk("a", is_used=True), walk("b", is_used=True), walk("c", guest="ben"), max_kept_each=3)
+    full = registry_of(walk("a", is_used=True), walk("b", is_used=True), walk("c", guest="ben"), max_kept_each=3)
     assert full.to_make_room("ann") is None
     full.add(walk("d", is_used=True))
     with pytest.raises(ProtocolError, match="3 of your walks are kept"):
@@ -35,14 +36,14 @@ def test_a_guest_keeps_as_many_walks_as_the_limit_says_and_none_more():
 
 
 def test_a_server_keeps_as_many_walks_as_the_limit_says_whoever_they_are_of():
-    full = books(walk("a", is_used=True), walk("b", guest="ben", is_used=True), max_sessions=2)
+    full = registry_of(walk("a", is_used=True), walk("b", guest="ben", is_used=True), max_sessions=2)
     with pytest.raises(ProtocolError, match="2 walks are kept here"):
         full.to_make_room("cleo")
 
 
 def test_on_a_full_server_anybodys_unused_walk_makes_room():
     unused = walk("b", guest="ben", still_s=61.0)
-    assert books(walk("a", is_used=True), unused, max_sessions=2).to_make_room("cleo") is unused
+    assert registry_of(walk("a", is_used=True), unused, max_sessions=2).to_make_room("cleo") is unused
 
 
 def test_whoever_leaves_lets_go_of_the_keys():
@@ -50,13 +51,13 @@ def test_whoever_leaves_lets_go_of_the_keys():
     one.viewers = {b"x": Viewer(Look("raw"), 1, is_driver=True), b"y": Viewer(Look("raw"), 1, is_driver=False)}
     one.controls.take_in(Act(seq=1, session="a", mode="hold", text="move forward"), frame=0)
     one.leave(b"y")
-    assert one.wants_step  # who watched held none
+    assert one.wants_step  # nobody drove what was only watched
     one.leave(b"x")
     assert not one.controls.has_work
 
 
 def test_bytes_on_the_disk_count_as_walks_do():
-    made = books(walk("a", is_used=True), max_kept_bytes_each=1000)
+    made = registry_of(walk("a", is_used=True), max_kept_bytes_each=1000)
     assert made.to_make_room("ann", kept_bytes=999) is None
     with pytest.raises(ProtocolError, match="MB"):
         made.to_make_room("ann", kept_bytes=1000)
@@ -70,7 +71,7 @@ def test_unused_walks_go_first_then_those_that_have_lain_still_longest_and_never
         "used",
     )
     unused, driven = walk("unused", still_s=61.0), walk("driven", still_s=99 * day, driver=b"x")
-    made = books(old, older, walk(used, is_used=True), unused, driven, max_kept_each=5)
+    made = registry_of(old, older, walk(used, is_used=True), unused, driven, max_kept_each=5)
     for expected in (unused, older, old):
         assert made.to_make_room("ann") is expected
         made.remove(expected)
@@ -81,7 +82,7 @@ def test_unused_walks_go_first_then_those_that_have_lain_still_longest_and_never
 
 def test_a_walk_that_was_just_begun_is_not_unused_yet():
     with pytest.raises(ProtocolError):
-        books(walk("a", still_s=30.0), max_kept_each=1).to_make_room("ann")
+        registry_of(walk("a", still_s=30.0), max_kept_each=1).to_make_room("ann")
 
 
 def test_two_seconds_worth_of_messages_may_come_at_once_and_then_no_more_than_the_rate(monkeypatch):
@@ -120,13 +121,13 @@ def test_whoever_leaves_a_walk_that_is_parked_leaves_no_frame_in_memory():
     one.viewers = {b"x": Viewer(Look("raw"), 1, is_driver=True), b"y": Viewer(Look("raw"), 1, is_driver=False)}
     one.latest = Published("a", frame(0))
     one.leave(b"x")
-    assert one.driver is None and one.latest is not None  # somebody watches still
+    assert one.driver is None and one.latest is not None  # somebody is still watching
     one.leave(b"y")
     assert one.latest is None
 
 
 def test_a_walk_is_found_by_its_token_until_it_is_removed():
-    made = books()
+    made = registry_of()
     kept = made.add(ServedWalk("a", registry.secret_of("token"), CommandQueue("a")))
     assert made.with_token("token") is kept
     with pytest.raises(ProtocolError, match="no walk has that token"):

@@ -1,4 +1,5 @@
-"""Who gets in: loopback by default, keys anywhere else, and nobody whose key is not on the list."""
+"""Who may connect: without keys only this machine, elsewhere only with keys, and nobody whose key is not on the
+list."""
 
 import stat
 

@@ -1,4 +1,4 @@
-"""The dream that ships, served: what people get, and not a double."""
+"""The shipped model, served; no double takes its place."""
 
 import threading
 

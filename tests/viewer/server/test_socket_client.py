@@ -1,4 +1,4 @@
-"""The client with nothing but a socket walks as any other, and its msgpack is msgpack."""
+"""The client that uses only a socket walks like any other, and its msgpack is correct msgpack."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ spec.loader.exec_module(plain)
 
 def run(server, *words: str) -> subprocess.CompletedProcess:
     host, port = server.address.removeprefix("tcp://").split(":")
-    command = [sys.executable, "-I", "-S", str(FILE), host, port, *words]  # no site-packages: nothing but the library
+    command = [sys.executable, "-I", "-S", str(FILE), host, port, *words]  # no site-packages: only the standard library
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 

@@ -1,4 +1,4 @@
-"""How steps are taken together, what is counted, and the state of held keys and typed words by itself."""
+"""How steps are batched and what is counted; and, by itself, the state of held keys and typed words."""
 
 import threading
 import time
@@ -50,14 +50,14 @@ def test_steps_that_wait_at_the_same_time_are_one_call_of_the_engine(tmp_path):
         seqs += [client.act(walk, FORWARD) for walk in walks[1:]]
         while gauge(server, "stepping") < 6:
             time.sleep(0.01)
-        client.stats()  # read in the turn after the one that saw the last act, whose step is submitted by then
+        client.stats()  # read in the round after the one that saw the last act, whose step is submitted by then
         worlds.engine.stepping.open()
         assert [client.receipt(walk, seq).frame for walk, seq in zip(walks, seqs, strict=True)] == [1] * 6
     assert worlds.engine.batches == [1, 5]
 
 
 def test_a_batch_is_no_larger_than_its_target_allows():
-    """Where one of the steps takes 30 ms, two fit into 80: their frames leave while the next are made."""
+    """Where one step takes 30 ms, two fit into a target of 80: their frames leave while the next ones are made."""
     assert parted([1, 2, 3, 4, 5], target_ms=80.0, each_ms=30.0) == [[1, 2], [3, 4], [5]]
     assert parted([1, 2, 3], target_ms=10.0, each_ms=30.0) == [[1], [2], [3]]
     assert (
@@ -68,7 +68,7 @@ def test_a_batch_is_no_larger_than_its_target_allows():
 
 def test_a_target_cuts_what_waits_into_several_calls_of_the_engine(tmp_path):
     worlds = EngineWorlds()
-    limits = Limits(batch_ms=1e-6)  # whatever a step takes is more
+    limits = Limits(batch_ms=1e-6)  # any step takes more than that
     with Server(worlds, folder=tmp_path, limits=limits) as server, Client(server.address) as client:
         walks = [client.open(seed=seed) for seed in range(4)]
         for walk in walks:
@@ -106,12 +106,12 @@ def test_what_comes_next_is_prepared_where_nobody_waits_and_given_up_for_whoever
     worlds.engine.preparing, worlds.engine.num_prepared = threading.Event(), 0
     with Server(worlds, folder=tmp_path) as server, Client(server.address) as client:
         walks = [RemoteSession.open(client, seed=seed) for seed in range(2)]
-        assert not worlds.engine.preparing.is_set()  # nothing has been done that could be done once more
+        assert not worlds.engine.preparing.is_set()  # nothing has been done yet that could be repeated
         for number, walk in enumerate(walks * 2):
             worlds.engine.preparing.clear()
             walk.step(FORWARD)
             assert worlds.engine.preparing.wait(60) and worlds.engine.num_prepared >= number
-        walks[0].fork().close()  # other work comes first too
+        walks[0].fork().close()  # other work goes first too
         assert [walk.frame.digest for walk in walks] == [
             Tiny(seed).rollout([FORWARD] * 2).frames[-1].digest for seed in range(2)
         ]
@@ -255,7 +255,7 @@ def test_many_acts_that_were_done_since_do_not_make_one_that_was_refused_applied
 
 
 def taken_up(*done: Done) -> CommandQueue:
-    """The commands of a walk of which these acts are in the log."""
+    """The commands of a walk with these acts in its log."""
     meta = Meta("ab", "secret")
     for one in done:
         meta = meta.after(one)
@@ -273,7 +273,7 @@ def test_a_walk_that_is_taken_up_knows_of_each_act_what_became_of_it():
         9: [("refused", "the queue is full")],
     }
     assert controls.last == 9 and not controls.has_work
-    assert controls.take_in(once(5), frame=7) == [] and controls.has_work  # it was on its way, and is to be done
+    assert controls.take_in(once(5), frame=7) == [] and controls.has_work  # it had been sent, and is still to be done
     with pytest.raises(OutOfTurnError):
         controls.take_in(once(2), frame=7)
 

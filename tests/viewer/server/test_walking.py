@@ -1,4 +1,4 @@
-"""What a walker on the wire can do, and that it comes out as if the world were local."""
+"""What a client can do with a walk, and that the result is the same as with a local world."""
 
 import time
 
@@ -33,7 +33,7 @@ def test_a_remote_walk_has_the_digests_of_the_local_one(client):
 
 def test_a_remote_walk_through_a_true_scene_has_the_digests_of_the_local_one(tmp_path):
     scene = SceneSession(make_scene("test", 5, "rooms"), camera=Camera(24, 24))
-    local = scene.rollout(WALK)  # first: what it compiles takes long where nothing has been compiled yet
+    local = scene.rollout(WALK)  # first, because compiling takes long where nothing has been compiled yet
     with Server(SceneWorlds(size=24), folder=tmp_path) as server, Client(server.address) as client:
         remote = RemoteSession.open(client, seed=5, world="rooms").rollout(WALK)
     assert [frame.digest for frame in remote] == [frame.digest for frame in local]
@@ -153,7 +153,7 @@ def test_held_keys_walk_until_they_are_let_go(client):
     client.hold(session, "move forward")
     assert [client.next_frame(session).head.index for _ in range(5)] == [0, 1, 2, 3, 4]
     client.hold(session, "")
-    client.stats()  # an answer to it says that the server knows; a step that had begun ends before a rewind
+    client.stats()  # an answer to it shows that the server has read it; a step that had begun ends before a rewind
     index = client.rewind(session, 0).index
     client.latest(session)
     assert client.rewind(session, 0).index == index

@@ -1,4 +1,4 @@
-"""The page at /xr in a real browser: on its screen, and on a head that IWER emulates, with two eyes."""
+"""The page at /xr in a real browser: on a screen, and with two eyes on a headset that IWER emulates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .doubles import Gate
 pytest.importorskip("websockets", reason="needs websockets: pip install 'roam-worlds[serve]'")
 
 IWER = Path(__file__).parents[3] / "build" / "engines" / "iwer.min.js"
-PAGE = "xr?smooth=no&memory=2"  # machines that test draw in software
+PAGE = "xr?smooth=no&memory=2"  # machines that run the tests draw in software
 NEAR_M, FAR_M, WALL_M = 1.0, 3.0, 0.5
 HEADSET = """
 globalThis.headset = new IWER.XRDevice(IWER.metaQuest3, { stereoEnabled: true, ipd: 0.064 });
@@ -33,7 +33,7 @@ headset.installRuntime({ forceInstall: true });
 
 
 class PatientGate(Gate):
-    """A gate for pages, which are slow where they draw in software."""
+    """A gate with a longer time limit, because pages are slow where they draw in software."""
 
     def __call__(self) -> None:
         self.reached.set()
@@ -42,8 +42,8 @@ class PatientGate(Gate):
 
 @dataclass(frozen=True)
 class Aside:
-    """A stage seen from elsewhere: its left half is bright, a metre away; its right half is unknown until something has
-    been dreamt."""
+    """A stage seen from elsewhere: its left half is bright and a metre away; its right half is unknown until
+    something has been dreamt."""
 
     index: int
     pose: Pose
@@ -64,9 +64,9 @@ class Aside:
 
 
 class Stage:
-    """An explorer of one picture, wherever it goes: noise 3 m away and, in its middle, a square that is 1 m away.
+    """An explorer with one picture at every place: noise 3 m away and, in its middle, a square that is 1 m away.
 
-    A wall ends the way at x = 0.5 m; steps wait at a gate, dreams elsewhere do not.
+    A wall stops the walker at x = 0.5 m; steps wait at a gate, dreams elsewhere do not.
     """
 
     def __init__(self, gate: Gate):
@@ -113,7 +113,7 @@ def no_outlook(self):
 
 
 class Stages(Worlds):
-    """Opens stages, all with one gate."""
+    """Opens stages, which share one gate."""
 
     models, worlds = ("stage",), ("stage",)
     fov_deg = Camera().fov_deg
@@ -171,7 +171,7 @@ def worn(gateway, gate, tmp_path):
 
 
 def redrawn(page) -> np.ndarray:
-    """What is shown once three more frames have been drawn."""
+    """What is shown after three more frames have been drawn."""
     drawn = page.value("roam.drawn")
     page.wait_for(f"roam.drawn >= {drawn + 3}")
     return page.drawn("view").astype(int)
@@ -263,7 +263,7 @@ def test_a_drag_with_the_right_button_goes_round_and_back_without_the_dream(page
 def test_what_an_eye_aside_does_not_know_is_dreamt_and_shown(page):
     page.value("roam.viewer.orbit.isHeld = true; roam.viewer.drag(240, 0)")
     page.wait_for("Math.abs(roam.viewer.head.position.z) > 0.4")
-    page.wait_for("roam.memory.glimpse && roam.walk.head.index === 1")  # a dream elsewhere, no step
+    page.wait_for("roam.memory.glimpse && roam.walk.head.index === 1")  # a dream elsewhere, and no step
     page.wait_for("roam.memory.glimpse.index === 1 && roam.walk.unknown === 0")
     assert page.value("roam.walk.head.action").startswith("dream what is seen from")
     assert page.value("roam.walk.head.pose[0]") == 0
@@ -272,7 +272,7 @@ def test_what_an_eye_aside_does_not_know_is_dreamt_and_shown(page):
         page.value("roam.viewer.head.position.toArray()"),
         page.value("roam.memory.glimpse.place.position.toArray()"),
     )
-    assert eye == pytest.approx(place, abs=0.05)  # it was looked from where the eye is
+    assert eye == pytest.approx(place, abs=0.05)  # the look was taken from the eye's pose
 
 
 @pytest.mark.slow(reason="Chromium draws it in software, seconds of both cores")

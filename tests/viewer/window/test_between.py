@@ -1,4 +1,4 @@
-"""Between two frames the window shows what memory has on the way, says so, and can be told not to."""
+"""Between two frames the window shows what memory has for the poses on the way, says so, and can be told not to."""
 
 import threading
 
@@ -83,7 +83,7 @@ def test_the_view_goes_on_while_the_step_is_being_made_and_the_frame_replaces_it
 def test_the_way_ends_where_the_step_does(window):
     press(window, pygame.K_q)
     tick_until(window, lambda: window.status.is_between)
-    pygame.time.wait(100)  # longer than a step is thought to take
+    pygame.time.wait(100)  # longer than the window expects of a step
     pygame.time.wait(int(1000 * window.between.wait_s) + 2)
     window.tick()  # a view is due
     last = seen(window)[:96, :96].astype(int)

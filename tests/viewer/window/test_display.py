@@ -1,4 +1,4 @@
-"""A display that is named is one that somebody serves, or it is as if there were none."""
+"""A display that is named but that no server answers for counts as no display."""
 
 import socket
 import sys

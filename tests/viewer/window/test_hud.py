@@ -1,4 +1,4 @@
-"""What lies over the picture."""
+"""What is drawn over the picture."""
 
 import pygame
 import pytest
@@ -25,7 +25,7 @@ def test_notes_stand_below_each_other_and_hide_nothing_of_each_other(hud):
 
 
 def test_what_no_font_has_is_drawn_as_a_mark(hud):
-    """Names of files may be any bytes, and a sentence may be pasted with any sign: neither ends a walk."""
+    """File names may hold any bytes, and a pasted sentence any character: neither ends a walk."""
     surface = pygame.Surface((300, 200))
     hud.draw_notes(
         surface, surface.get_rect(), ["saved \udcff/walk-001.roam", "a\0b", "\0", "", "\N{RIGHT-TO-LEFT OVERRIDE}"]

@@ -1,4 +1,5 @@
-"""The window, driven through its event queue under SDL's dummy driver: what is pressed is what is walked."""
+"""The window, driven through its event queue under SDL's dummy driver: each key and each mouse motion leads to the
+right act."""
 
 import errno
 import json

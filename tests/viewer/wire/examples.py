@@ -1,4 +1,4 @@
-"""One message of every type, no field at its default: the golden bytes in docs/protocol.md are theirs."""
+"""One message of every type, with no field at its default; the golden bytes in docs/protocol.md are theirs."""
 
 from roam.viewer.wire import protocol as p
 

@@ -1,4 +1,4 @@
-"""The generated parts of docs/protocol.md: the table of fields and the golden bytes. Run it to write them anew.
+"""The generated parts of docs/protocol.md: the table of fields and the golden bytes. Run it to write them again.
 
 python -m tests.viewer.wire.golden        (from the root of the checkout)
 """
@@ -22,13 +22,13 @@ def golden_bytes() -> dict[str, str]:
 
 
 def written_bytes() -> dict[str, str]:
-    """The same as the page has it."""
+    """The headers that the page has."""
     section = PAGE.read_text().split("<!-- golden -->")[1]
     return dict(re.findall(r"^(\w+)\n((?:[0-9a-f]+\n)+)", section, re.MULTILINE))
 
 
 def page() -> str:
-    """The page with its generated parts made anew."""
+    """The page with its generated parts written again."""
     text = PAGE.read_text()
     text = _filled(text, "fields", "\n\n".join(map(_table, p.MESSAGES.values())))
     blocks = [f"{name}\n" + "\n".join(_wrapped(code)) for name, code in golden_bytes().items()]

@@ -1,4 +1,5 @@
-"""Protocol 1 packs and unpacks the same, to the same bytes for ever, and refuses everything else by name."""
+"""Protocol 1 packs to the same bytes for ever, unpacks to the same messages, and refuses everything else with the
+name of the fault."""
 
 import re
 from dataclasses import fields
@@ -231,11 +232,11 @@ def test_every_number_of_every_message_has_a_range_that_the_page_tells(example, 
 
 ENDS = {"2^31": 2**31, "2^63-1": 2**63 - 1}
 HEX, SAVE = "[0-9a-f]*", "([A-Za-z0-9_-][A-Za-z0-9_.-]*)?"
-LIKE = {"": ("x", None), HEX: ("a", "g"), SAVE: ("x", "/")}  # a letter that a pattern takes, and one that it does not
+LIKE = {"": ("x", None), HEX: ("a", "g"), SAVE: ("x", "/")}  # a letter that a pattern accepts, and one that it does not
 
 
 def told_fields() -> list[tuple[str, str, str, str]]:
-    """Each message, field, type and range that the page tells."""
+    """Each message, field, type and range that the page states."""
     rows, kind = [], ""
     for line in PAGE.read_text().partition("<!-- fields -->")[2].partition("<!-- /fields -->")[0].splitlines():
         if found := re.match(r"\*\*(\w+)\*\*", line):
@@ -247,7 +248,7 @@ def told_fields() -> list[tuple[str, str, str, str]]:
 
 
 def at_the_ends(type_: str, span: str) -> tuple[list, list]:
-    """By what the page says of a field: values at the ends of its range, and values just beyond or of another type."""
+    """For what the page says of a field: values at the ends of its range, and values just beyond or of another type."""
     number = r"(-?[\d.e+^-]+)"
     if type_ in ("int", "float"):
         low, high = (ENDS.get(end) or float(end) for end in re.fullmatch(f"{number} to {number}", span).groups())

@@ -1,4 +1,4 @@
-"""A walk on a headset of a real OpenXR runtime: Monado, with a head that it makes up (tests/engines/monado.sh)."""
+"""A walk on a headset of a real OpenXR runtime: Monado, which simulates the head (tests/engines/monado.sh)."""
 
 import json
 import subprocess
@@ -19,6 +19,6 @@ def test_a_walk_is_shown_to_both_eyes_of_monados_headset_and_follows_its_head(tm
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["name"] == "Monado: Simulated HMD" and told["pictures"] == 40
-    assert told["heads"] > 20 and 0.05 < told["ipd_m"] < 0.08  # its head sways without end
-    assert told["difference"] < 1  # what the runtime holds is what was looked at
+    assert told["heads"] > 20 and 0.05 < told["ipd_m"] < 0.08  # its head keeps swaying
+    assert told["difference"] < 1  # what the runtime holds is what was shown
     assert told["steps"] == told["frame"] > 0

@@ -1,4 +1,5 @@
-"""A walk on a head: both eyes see it from where they are, at its own pace, and the walker comes after the head."""
+"""A walk on a headset: both eyes see it from where they are, at the headset's own rate, and the walker follows the
+head."""
 
 import math
 import sys
@@ -19,7 +20,7 @@ ACROSS, DOWN = math.tan(math.radians(40)), math.tan(math.radians(30))
 
 
 class Head:
-    """A headset that is where the test has put it; the head's pose of each picture comes from `way`."""
+    """A headset at the pose that the test gives it; `way` has the head's pose for each picture."""
 
     width = 64
 

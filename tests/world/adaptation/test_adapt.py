@@ -1,4 +1,5 @@
-"""DiDA's adaptation: who sees whom, what is learnt from what, and that a run gives weights which serve."""
+"""DiDA's adaptation: which rows see which, what is learnt from what, and that a run gives weights that can be
+served."""
 
 from __future__ import annotations
 
@@ -63,7 +64,7 @@ def path(checkpoint) -> MetricPath:
 
 @pytest.fixture(scope="module")
 def walks(layout) -> list[np.ndarray]:
-    """Ten walks of six frames in two stripes of one code each: easy to learn."""
+    """Ten walks of six frames, each two stripes of one code: easy to learn."""
     rng = np.random.default_rng(0)
     words = [(), *[TEXT.encode("turn left")[: 1 + k % 2] for k in range(5)]]
     return [layout.ids_of(np.repeat(rng.integers(16, size=(1, 2)), 32, 1).repeat(6, 0), words) for _ in range(10)]
@@ -96,7 +97,7 @@ def test_a_row_sees_what_figure_9_says():
 
 
 def test_the_mask_is_that_of_the_embedded_models_training(walks, layout, path):
-    """The banded attention of world_model.py sees the same for the same rows, in its own order of them."""
+    """The banded attention of world_model.py lets the same rows see the same, in its own order of rows."""
     rng = np.random.default_rng(3)
     sample = WalkLayout(LAYOUT, VOCABULARY, frames=5).read(walks[0], rng)
     batch = make_batch([sample], VOCABULARY, path, rng, copies=2)
@@ -126,7 +127,8 @@ def test_the_mask_is_that_of_the_embedded_models_training(walks, layout, path):
 
 
 def test_training_gives_a_canvas_the_states_that_serving_gives_it(checkpoint, layout, path):
-    """Frames are committed to pages and a canvas is denoised over them; the training pass over the same rows agrees."""
+    """Frames are committed to pages and a canvas is denoised over them; the training pass over the same rows gives
+    the same states."""
     engine = Engine(checkpoint, dida=DidaConfig(steps=2, detail_tolerance=0.0), serving=Serving("float32"))
     rng = np.random.default_rng(5)
     pixels = rng.integers(0, 256, (4, 128, 128, 3), dtype=np.uint8)
@@ -167,7 +169,7 @@ def test_every_row_of_a_picture_learns_the_code_after_it_and_the_first_frame_is_
 def test_noise_follows_the_level_and_leaves_markers_and_clean_rows_alone(walks, layout, path):
     levels = noise_levels(np.random.default_rng(0), 4000, 3.0)
     assert 0.18 < (levels == 0).mean() < 0.22 and levels.max() < 1
-    assert np.median(levels[levels > 0]) < 0.3  # a shift of 3 spends more at high noise
+    assert np.median(levels[levels > 0]) < 0.3  # a shift of 3 spends more steps at high noise
     for level, share in ((0.0, 1 / 16), (1.0, 1.0)):
         batch = batch_of(walks, layout, path, level=level)
         follows = torch.roll(batch.targets, 1, 1)
@@ -198,7 +200,8 @@ def test_a_batch_that_is_read_one_sequence_after_the_other_gives_the_same_steps(
 ):
     from roam.world.adaptation import train as module
 
-    # in float32: gradients that were rounded to 16 bits are summed otherwise, and Muon turns that into directions
+    # in float32: gradients that were rounded to 16 bits are summed in another order, and Muon turns that into
+    # directions
     monkeypatch.setattr(module, "half_products", lambda device, **options: nullcontext())
     held, logs = [], []
     for at_once in (0, 1, 2):

@@ -1,4 +1,4 @@
-"""Examples: what a line must have, what a file is told of its faults, and what recordings become."""
+"""Examples: what a line must have, how faults in a file are reported, and what recordings become."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_recordings_become_examples_that_pass_the_check(recorded, tmp_path, caps
     assert not led_by_words.images and led_by_words.pictures == (*led.images, *led.pictures)
     shown = [np.asarray(Image.open(path)) for path in led_by_words.pictures]
     assert np.array_equal(shown, held.pixels[0, :4])
-    # the next part goes on with the frame that the part before it ended with
+    # the next part begins with the frame at which the part before it ended
     assert examples[4].images == led.pictures[-1:] and len(examples[4].pictures) == 2
     assert code_of(["data", "interleave", str(recorded), "--out", str(out), *scene]) == 2
     assert "is there already" in capsys.readouterr().err

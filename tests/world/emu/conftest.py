@@ -1,4 +1,5 @@
-"""Stand-ins for the official files: a byte-pair table with the official first 256 ids, and tiny random checkpoints."""
+"""Small stand-ins for the official files: a byte-pair table with the official first 256 ids, and tiny random
+checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""One of two processes that answer together: `python one_of_two.py RANK FOLDER MODEL VISION` writes what it found."""
+"""One of two processes that compute an answer together: `python one_of_two.py RANK FOLDER MODEL VISION` writes its
+results."""
 
 import json
 import sys
@@ -21,7 +22,7 @@ PRECISIONS = ("float32", "bfloat16", "fp8", "int8", "int4")
 
 
 def answered(model: str, vision: str, mesh=None) -> list[int]:
-    """The tokens of a story with pictures, in float32, where two sums that are rounded apart decide nothing."""
+    """The tokens of a story with pictures, in float32, where the order of a sum decides no token."""
     checkpoint = load_official(model, vision, context=512, mesh=mesh)
     changes = dict(area=32 * 48, max_tokens=40, text_limit=5)
     writer = AnswerWriter(checkpoint, Request("story", "a red door", preset=preset("story", **changes), size=(2, 3)))
@@ -42,10 +43,10 @@ def states(model: str, vision: str, precision: str, mesh=None) -> list[list[floa
 
 
 def check_products(split: Split) -> None:
-    """A share's products are those of the whole weight, in whatever precision that is."""
+    """The products of a share equal those of the whole weight, in every precision."""
     torch.manual_seed(0)
     weight, x = torch.randn(96, 256), torch.randn(5, 256) * torch.tensor([1, 9, 1e-3, 0, 2])[:, None]
-    x[:, :128] *= 3  # the peak of a row is in one of the shares
+    x[:, :128] *= 3  # the largest value of a row is in one of the shares
     for precision in PRECISIONS:
         dense = dense_of(weight, precision, torch.float32)
         whole, share = linear(x, dense), x.chunk(2, 1)[split.rank].contiguous()
@@ -61,7 +62,7 @@ def main(rank: str, folder: str, model: str, vision: str) -> None:
     check_products(Split.of(mesh))
     found = {precision: states(model, vision, precision, mesh) for precision in PRECISIONS}
     Path(folder, f"{rank}.json").write_text(json.dumps([answered(model, vision, mesh), found]))
-    dist.barrier()  # whoever leaves first must not take the line from the other
+    dist.barrier()  # the first to finish must not close the connection of the other
     dist.destroy_process_group()
 
 

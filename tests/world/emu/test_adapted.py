@@ -1,4 +1,5 @@
-"""An official model that has been adapted: it learns from its own answers, is saved in shards, and draws at once."""
+"""An official model that has been adapted: it learns from its own answers, is saved in shards, and draws whole
+pictures at once."""
 
 from __future__ import annotations
 

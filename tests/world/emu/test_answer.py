@@ -20,7 +20,7 @@ from roam.world.emu.sampling import Sampling, draw, nucleus
 from roam.world.emu.token_stream import ContextFull, StreamPasses, TokenStream
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
-# the likeliest word each time: a random model would soon draw the end
+# the likeliest word each time, because a random model would soon draw the end
 SHORT = dict(area=32 * 48, max_tokens=120, text_limit=3, text=Sampling(top_k=1))
 NUM_IMAGES = {"t2i": 0, "x2i": MAX_IMAGES}
 
@@ -67,7 +67,7 @@ def test_the_unconditional_branch_reads_pictures_alone_or_everything(checkpoint,
     events = [*writer.events()]
     pictures = [event for event in events if isinstance(event, Image)]
     blocks = sum(writer.form.block_length(*picture.codes.shape) for picture in pictures)
-    begun = writer.reader.rows is not None  # a picture that the end of tokens cut off
+    begun = writer.reader.rows is not None  # a picture that the limit of tokens cut off
     read = len(writer.unconditional) - before
     assert read == events[-1].num_tokens if unconditional == "all" else (read > blocks if begun else read == blocks)
     assert len(writer.conditional) > len(writer.unconditional)
@@ -96,7 +96,7 @@ def test_guidance_by_batched_branches_equals_guidance_computed_from_whole_sequen
 
 
 def whole_state(checkpoint, ids: list[int]) -> torch.Tensor:
-    """The last hidden state of a sequence read at once, through a cache of its own."""
+    """The last hidden state of a sequence that is read at once, with a cache of its own."""
     from roam.world.transformer.cache import KVCache
 
     cache = KVCache(checkpoint.model.config, PageConfig(page_size=512), device=torch.device("cpu"), num_pages=2)
@@ -162,7 +162,7 @@ def test_codes_that_are_easy_to_guess_come_several_a_pass(checkpoint):
 
 
 def test_ids_that_stand_in_pictures_or_prompts_alone_are_never_said(checkpoint, monkeypatch):
-    """The official code lets them into text, where its own parser cannot read them."""
+    """The official code allows them in text, where its own parser cannot read them."""
     model = deepcopy(checkpoint.model)
     loud, outside, said = replace(checkpoint, model=model), [], []
     for banned in (True, False):
@@ -180,7 +180,7 @@ def test_ids_that_stand_in_pictures_or_prompts_alone_are_never_said(checkpoint, 
 
 def test_forced_tokens_cost_no_pass_of_their_own(checkpoint):
     end = [*answer(checkpoint, ask("t2i", decoder="autoregressive"))][-1]
-    # one pass a word and one a code; header, row ends and image end ride along
+    # one pass for each word and each code; header, row ends and image end share those passes
     assert end.num_passes == SHORT["text_limit"] + 6 and end.num_tokens == SHORT["text_limit"] + len("<2*3>012|345>")
 
 
@@ -336,7 +336,7 @@ def test_every_task_but_t2i_takes_several_references_and_keeps_the_last_ones_siz
 
 
 def height_of_picture(checkpoint, request: Request) -> int:
-    """How many rows the first picture is to have, as its first row tells: the others need not be drawn."""
+    """How many rows the first picture has, as its first row tells; the others need not be drawn."""
     return next(event for event in answer(checkpoint, request) if isinstance(event, Row)).height
 
 
@@ -354,7 +354,7 @@ def test_the_template_of_vla_can_be_the_plain_one():
 
 
 def test_three_branches_are_mixed_as_the_official_code_has_it(checkpoint):
-    """The third reads neither words nor other pictures; computed again from whole sequences."""
+    """The third branch reads neither words nor other pictures; checked by computing it from whole sequences."""
     request = ask("x2i", image=Sampling(temperature=0.0), guidance=3.0, image_guidance=2.0)
     writer, model = AnswerWriter(checkpoint, request), checkpoint.model
     prefixes = [[*stream.pending] for stream in writer.branches]

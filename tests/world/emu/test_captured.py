@@ -1,4 +1,4 @@
-"""Passes over streams that are captured and replayed: the answers of plain ones, from few captures."""
+"""Passes over streams that are captured and replayed: the same answers as without, from few captures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def checkpoint(official):
 
 
 def replayed(step, kind, buffers):
-    """A double of CUDA's capture: runs the step as often as warming up does, and later only on its own buffers."""
+    """A double of CUDA's capture: it runs the step as often as warming up does, and later only on its own buffers."""
     for _ in range(2):
         step(kind, *buffers)
     outputs = step(kind, *buffers)

@@ -1,4 +1,4 @@
-"""Loading official folders: what comes out, the plan beforehand, and one clear sentence for everything amiss."""
+"""Loading official folders: the result, the plan beforehand, and one clear sentence for each fault."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GIB = 2**30
 
 @pytest.fixture
 def copied(official, tmp_path):
-    """A copy of the model's folder to damage, and the vision folder."""
+    """A copy of the model's folder, to be damaged, and the vision folder."""
     return shutil.copytree(official[0], tmp_path / "model"), official[1]
 
 
@@ -55,7 +55,7 @@ def test_the_vision_tokenizer_loads_alike_from_a_ckpt_with_yaml_and_from_safeten
 
 @pytest.mark.parametrize("precision, alike", [("fp8", 0.98), ("int8", 0.999), ("int4", 0.95)])
 def test_quantised_weights_give_nearly_the_same_states(official, copied, precision, alike):
-    # all want sides that 16 divides, which this model has
+    # all of them need sides that are multiples of 16, as this model's are
     plain, small = load_official(*official), load_official(*copied, precision=precision)
     ids, places = torch.arange(40)[None], torch.arange(40)[None]
     wanted = plain.model(plain.model.embed(ids), places, Alone())
@@ -78,7 +78,7 @@ def test_layers_left_in_main_memory_give_the_same_states(official, precision):
     for _ in range(2):
         wanted, got = (each.model(each.model.embed(ids), places, Alone()) for each in (plain, away))
         assert torch.equal(got, wanted)
-    assert plain.model.is_alone and not away.model.is_alone  # a graph would replay one layer's weights
+    assert plain.model.is_alone and not away.model.is_alone  # a graph would replay the weights of one layer
 
 
 def test_the_plan_counts_layers_in_main_memory_and_offers_the_fewest_that_fit(official):
@@ -87,7 +87,7 @@ def test_the_plan_counts_layers_in_main_memory_and_offers_the_fewest_that_fit(of
         plan.check()
     layer = num_parameters(OFFICIAL)[0] // 64 * 2
     away = replace(plan, offload=10)
-    assert plan.weights - away.weights == 8 * layer and away.host_bytes == 10 * layer  # two have places on the card
+    assert plan.weights - away.weights == 8 * layer and away.host_bytes == 10 * layer  # two layers fit on the card
     assert "10 layers" in away.report() and not replace(plan, offload=9).apart().fits
     with pytest.raises(CheckpointError, match="leave one out"):
         load_official(*official, offload=1, devices=2)
@@ -249,7 +249,7 @@ def test_an_80_gb_card_is_planned_for_what_the_task_takes_and_not_for_the_whole_
     assert plan.fits and 72 * GIB < plan.total < 73.5 * GIB and "2 sequences of 5300 tokens" in plan.report()
     long = replace(plan, budget=None)
     assert not long.fits and long.shortened().pages.context == 16_384 and long.shortened().fits
-    assert replace(plan, budget=9_000, available=70 * GIB).shortened().tokens == 9_000  # nothing shorter fits either
+    assert replace(plan, budget=9_000, available=70 * GIB).shortened().tokens == 9_000  # no shorter one fits either
 
 
 def test_the_tokens_that_are_planned_for_are_no_fewer_than_an_answer_has(official):

@@ -1,4 +1,5 @@
-"""An official checkpoint behind the embedded model's Session: directions in, pictures out, and the laws of walks."""
+"""An official checkpoint behind the same Session as the embedded model: directions in, pictures out, and the laws of
+walks."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ def checkpoint(official):
 
 @pytest.fixture(params=["autoregressive", "dida"], scope="module")
 def engine(request, checkpoint) -> EmuEngine:
-    """One that draws token by token, and one that denoises pictures whole."""
+    """An engine that draws token by token, and one that denoises whole pictures."""
     adapted = replace(checkpoint, is_adapted=request.param == "dida", dida=DidaConfig(steps=2))
     return EmuEngine(adapted, preset=DRAWN, max_pages=400)
 
@@ -165,7 +166,7 @@ def test_a_walk_may_begin_with_words_alone_and_not_with_nothing(engine):
 
 @pytest.mark.parametrize("context", [520, 760])
 def test_a_walk_from_words_alone_goes_on_where_the_context_holds_hardly_two_pictures(checkpoint, context):
-    """A model may choose the largest picture that it is let, and there must be room for another one after it."""
+    """A model may choose the largest picture that it is allowed, and there must be room for another one after it."""
     pages = replace(checkpoint.pages, context=context)
     engine = EmuEngine(
         replace(checkpoint, pages=pages), preset=explore_preset(text_limit=6, text=Sampling(top_k=1)), max_pages=200

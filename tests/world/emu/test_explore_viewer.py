@@ -115,7 +115,7 @@ def test_roam_play_refuses_what_cannot_be_in_one_sentence(official, tmp_path, ca
     folders = {"MODEL": str(official[0]), "VISION": str(official[1])}
     with pytest.raises(SystemExit):
         main(["play", "--headless", "--frames", "2", "--out", str(tmp_path), *(folders.get(o, o) for o in options)])
-    # on a slow machine a line before it says what is waited for
+    # on a slow machine, a line before it says what it is waiting for
     lines = [line for line in capsys.readouterr().err.strip().splitlines() if not line.startswith(OPENING)]
     assert len(lines) == 1 and message in lines[0]
 

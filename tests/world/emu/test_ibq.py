@@ -1,4 +1,4 @@
-"""The IBQ autoencoder: the official keys and shapes, and the laws of its cells."""
+"""The IBQ autoencoder: the official keys and shapes, and the laws of its blocks."""
 
 from __future__ import annotations
 

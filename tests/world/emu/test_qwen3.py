@@ -1,4 +1,5 @@
-"""The transformer against an implementation that nobody here wrote: Qwen3 in transformers, the same keys and maths."""
+"""The transformer against an independent implementation: Qwen3 in transformers, with the same keys and the same
+maths."""
 
 from __future__ import annotations
 
@@ -11,14 +12,16 @@ from roam.world.transformer.model import Transformer
 
 CONFIGS = [
     ModelConfig(97, 32, 48, 2, 4, 2, 8, 1e-6, 1e6),
-    ModelConfig(61, 24, 40, 3, 6, 1, 10, 1e-5, 1e4),  # heads wider together than the model, one key head
+    # all heads together are wider than the model, and there is one key head
+    ModelConfig(61, 24, 40, 3, 6, 1, 10, 1e-5, 1e4),
     ModelConfig(50, 48, 32, 1, 3, 3, 16, 1e-6, 1e6),
 ]
 
 
 def both(config: ModelConfig) -> tuple[Transformer, torch.nn.Module]:
-    """The same random weights in both; norms too, or a missing one would go unseen."""
-    transformers = pytest.importorskip("transformers")  # here, for it takes seconds, and every process collects this
+    """The same random weights in both; the norms are random too, or a missing one would not show."""
+    # imported here, because it takes seconds and every process collects this file
+    transformers = pytest.importorskip("transformers")
     torch.manual_seed(7)
     theirs = transformers.Qwen3ForCausalLM(
         transformers.Qwen3Config(
@@ -71,7 +74,7 @@ def test_the_official_configuration_has_34103460864_parameters_in_707_tensors():
 
 
 class Alone:
-    """Rows that see themselves and those before, and leave nothing behind."""
+    """Rows that see themselves and earlier rows, and write no cache."""
 
     def write(self, layer):
         return None

@@ -1,4 +1,4 @@
-"""An official model that learns from rewards: its answers are scored by functions of the user's own, token by token."""
+"""An official model that learns from rewards: functions of the user's own score its answers, token by token."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHORT = {"max_tokens": 60, "guidance": 1.0}
 
 
 def lightness(answer) -> float:
-    """A scorer: how light the pictures are; -1 without one."""
+    """A scorer: how light the pictures are; -1 without a picture."""
     return float(np.mean([picture.mean() / 255 for picture in answer.pictures])) if answer.pictures else -1.0
 
 

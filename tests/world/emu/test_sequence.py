@@ -1,4 +1,4 @@
-"""Image blocks, the grammar of answers and their parts; prompts and presets as the official code has them."""
+"""Image blocks, the grammar of answers and their parts; prompts and presets as in the official code."""
 
 from __future__ import annotations
 

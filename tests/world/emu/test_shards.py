@@ -1,4 +1,5 @@
-"""An official model that learns in shards over two processes: what one process learns, on cards that are too small."""
+"""An official model that is trained in shards by two processes, for cards that are too small: it learns what one
+process learns."""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ def data(tmp_path):
 
 @pytest.mark.slow(reason="a command and its two processes learn beside one that learns alone")
 def test_all_weights_learn_over_two_devices_what_they_learn_on_one(official, tmp_path):
-    """From the command line, drawing what is learnt over two devices as well."""
+    """From the command line; the trained weights also draw over two devices."""
     asked = tmp_path / "asked.jsonl"
     asked.write_text(json.dumps({"task": "t2i", "question": "a hall", "size": "2*3"}))
     recipe = AdaptRecipe(batch=2, max_steps=3, peak=0.2, prompt_dropout=0.1, hole_share=0.2, recompute=True, at_once=1)
@@ -70,7 +71,7 @@ def test_all_weights_learn_over_two_devices_what_they_learn_on_one(official, tmp
 
 @pytest.mark.slow(reason="two processes learn twice beside one that learns alone")
 def test_a_run_over_two_devices_that_was_killed_goes_on_to_what_one_device_learns(official, data, tmp_path):
-    """Adapters in float32 beside weights in bfloat16; the state that was kept is whole."""
+    """Adapters in float32 beside weights in bfloat16; the saved state is complete."""
     recipe = AdaptRecipe(batch=2, max_steps=16, peak=0.05, rank=2, recompute=True, at_once=1, save_every=1)
     recipe = replace(recipe, prompt_dropout=0.1, hole_share=0.2)
     order = TuneOrder(
@@ -114,7 +115,7 @@ def test_devices_that_cannot_share_are_refused_before_anything_is_read(official,
 
 
 def test_noise_is_made_where_the_weights_learn_and_not_where_pictures_are_read(official, tmp_path, monkeypatch):
-    """Pictures are read on the CPU; a training whose codebook lay there would hand CPU tensors to NCCL."""
+    """Pictures are read on the CPU; a training whose codebook was there would pass CPU tensors to NCCL."""
     checkpoint, seen = load_official(*official), []
     monkeypatch.setattr(running, "adapt", lambda *args, **options: seen.append(args[4].codebook.device.type))
     order = AdaptOrder(tmp_path, *official, device="meta")

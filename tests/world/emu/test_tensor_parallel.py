@@ -1,4 +1,4 @@
-"""A model split over two processes: the same tokens as whole."""
+"""A model that is split over two processes gives the same tokens as a whole one."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def test_two_processes_apply_the_weights_that_one_applies_and_draw_its_tokens(wi
         for kind, state in found.items():
             state, whole = torch.tensor(state), torch.tensor(wanted[kind])
             error = ((state - whole).norm() / whole.norm()).item()
-            # in 16 bits the two shares of a sum are rounded apart; all weights are the same
+            # in 16 bits the two shares of a sum are rounded separately; all weights are the same
             assert error < (1e-5 if kind == "float32" else 0.02), kind
 
 
 @pytest.mark.slow(reason="a command and the process that follows it import torch and draw a picture")
 def test_one_command_over_two_devices_writes_a_picture_by_quantised_weights(wide, tmp_path):
-    """From the command line, with a follower that it starts and ends itself."""
+    """From the command line, with a second process that the command itself starts and ends."""
     model, vision = map(str, wide)
     command = [sys.executable, "-m", "roam.viewer.cli", "generate", "a red door", "--task", "t2i", "--size", "2*3"]
     command += ["--model", model, "--vision-tokenizer", vision, "--out", str(tmp_path), "--max-tokens", "40"]

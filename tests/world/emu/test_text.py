@@ -1,4 +1,4 @@
-"""The official text tokenizer: ids as in the published table, and text that survives."""
+"""The official text tokenizer: ids as in the published table, and text that comes back unchanged."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""An official model that learns from examples: their ids are those that serving has, only answers are learnt, sequences
-in a row do not see each other, and a run goes on bit for bit."""
+"""An official model that learns from examples: their ids are those that serving has, only answers are learnt, packed
+sequences do not see each other, and a resumed run is the same bit for bit."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_check_counts_the_tokens_that_an_example_has(checkpoint, sequences, 
 
 @pytest.mark.parametrize("begins_at_picture", [True, False])
 def test_a_led_walk_is_the_ids_that_a_session_reads_while_it_is_walked(checkpoint, tmp_path, begins_at_picture):
-    """Pictures of a session are told to it, so that both have the same; words are the turns'."""
+    """The session is told which pictures come, so that both have the same; the words are those of the turns."""
     engine = EmuEngine(checkpoint, preset=explore_preset(area=AREA, text_limit=0))
     steps = [{"turn": "turn left"}, {"image": "b.png"}, {"image": "a.png"}, {"turn": "go in"}, {"image": "b.png"}]
     given = ["a.png"] if begins_at_picture else []
@@ -132,7 +132,7 @@ def test_answers_alone_are_learnt_with_all_that_ends_them(checkpoint, form, sequ
     learner.transformer.register_forward_hook(lambda _, given, out: out.retain_grad() or kept.append(out))
     batch = batch_of(checkpoint, form, [story])
     clean_loss(learner(batch, WINDOW)[1], batch, checkpoint.vocabulary, 1.0).backward()
-    asked_for = kept[0].grad[0].abs().sum(-1) > 0  # rows whose prediction the loss asks for
+    asked_for = kept[0].grad[0].abs().sum(-1) > 0  # rows whose prediction counts in the loss
     assert asked_for.tolist() == [begin <= row < len(story) - 1 for row in range(len(story))]
 
 

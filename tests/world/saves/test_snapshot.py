@@ -1,4 +1,4 @@
-"""A save that a disk refuses is told as what it is, and the save before it stays."""
+"""A save that the disk refuses is reported as such, and the save before it stays."""
 
 import errno
 from dataclasses import replace
@@ -67,7 +67,8 @@ def dreaming(dreaming_folder):
 
 
 def written_in_parts(session, parts, folder):
-    """A walk saved whole at first, and its changes after each part: a list of actions, or how many steps to undo."""
+    """A walk that is saved whole at first, and its changes after each part: a list of actions, or how many steps to
+    undo."""
     paths, before = [folder / "whole"], session.fork()
     session.save(paths[0])
     for part in parts:
@@ -85,7 +86,7 @@ def written_in_parts(session, parts, folder):
 
 
 def kept(session):
-    """All that a session keeps, moment by moment."""
+    """Everything that a session keeps, for each moment."""
     session.settle()
     cache, told = session.engine.cache, []
     for moment in session.moments:

@@ -59,7 +59,7 @@ def test_the_way_back_is_free_whatever_has_been_seen_there_since():
 
 @pytest.fixture
 def engine_that_sees_a_wall(checkpoint_folder):
-    """Whatever the picture, all of it is one metre away."""
+    """The depth of every picture is one metre everywhere."""
     checkpoint = load_checkpoint(checkpoint_folder)
     last = [part for part in checkpoint.vision.decoder if isinstance(part, torch.nn.Conv2d)][-1]
     with torch.no_grad():

@@ -1,4 +1,5 @@
-"""Looks into a memory of views: what they show, what is unknown, and that two eyes agree with depth."""
+"""Looks into a memory of views: what they show, what is unknown, and that the difference between two eyes agrees
+with depth."""
 
 import math
 
@@ -17,7 +18,7 @@ LOOKER = Looker(CAMERA)
 
 
 def chequered(pose, depth=2.0):
-    """A wall across the view, its pattern fixed to it."""
+    """A wall across the view, with a pattern that is fixed to it."""
     rays = CAMERA.rays * depth
     on = (np.floor(rays[..., 0] * 2) + np.floor(rays[..., 1] * 2)) % 2
     smooth = rays[..., 0] * 20
@@ -98,7 +99,7 @@ def test_what_two_eyes_see_differs_by_what_depth_says(depth):
     assert np.allclose(left_depth[30:60, 30:60], depth, rtol=0.01)
     part = np.s_[30:60, 40:90]
     errors = [np.abs(np.roll(right, shift, 1)[part].astype(int) - left[part]).mean() for shift in range(-12, 13)]
-    assert abs(np.argmin(errors) - 12 - disparity) <= 1  # what the right eye sees lies farther to the left
+    assert abs(np.argmin(errors) - 12 - disparity) <= 1  # what the right eye sees is shifted to the left
 
 
 def test_the_eyes_stand_to_both_sides_of_the_pose():

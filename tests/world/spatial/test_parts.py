@@ -1,4 +1,4 @@
-"""Tokenizer, denoising path, pages and checkpoints, each by itself."""
+"""Tokenizer, denoising path, pages and checkpoints, each one by itself."""
 
 import json
 

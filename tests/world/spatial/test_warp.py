@@ -1,4 +1,4 @@
-"""Views carried into new poses, and which of them are chosen."""
+"""Views that are carried to new poses, and the choice of views."""
 
 import cv2
 import numpy as np
@@ -25,7 +25,7 @@ def test_turning_left_uncovers_the_left_and_says_so():
     carried = warp([wall(HERE, 100)], HERE.moved(Motion(yaw_deg=20)), CAMERA)
     coverage = carried.coverage((8, 8))
     assert coverage[4, 0] == 0 and coverage[4, -1] == 1
-    assert (carried.pixels == 100).all()  # holes take the colour of what is next to them
+    assert (carried.pixels == 100).all()  # holes take the colour of their neighbours
 
 
 def test_the_nearer_surface_wins_and_later_views_only_fill_holes():
@@ -37,7 +37,8 @@ def test_the_nearer_surface_wins_and_later_views_only_fill_holes():
 
 
 def test_what_was_seen_from_the_very_place_is_shown_as_it_was():
-    """A surface seen from elsewhere stands off by what depth is unsure of, and a few of its pixels came before it."""
+    """A surface seen from elsewhere is off by the error of its depth, and a few of its pixels once covered the view
+    from the very place."""
     own = View(np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8), wall(HERE, 0).depth, HERE)
     others = [wall(HERE.moved(Motion(yaw_deg=yaw)), 200, depth=0.7 * wall(HERE, 0).depth[0, 0]) for yaw in (-10, 10)]
     for views in ([own, *others], [*others, own]):
@@ -77,7 +78,7 @@ def test_a_dreamt_view_keeps_the_surfaces_carried_into_it_and_joins_new_ones_to_
     inner = carried.covered & ~view.fresh
     assert np.allclose(view.depth[inner], carried.depth[inner], rtol=1e-3)
     known = carried.depth[carried.covered].mean()
-    assert abs(view.depth[~carried.covered].mean() / known - 1) < 0.2  # it was 50 % off
+    assert abs(view.depth[~carried.covered].mean() / known - 1) < 0.2  # it was off by 50 %
     assert view.fresh[~carried.covered].all() and not view.fresh.all()
 
 
@@ -149,7 +150,7 @@ def post(shade, *, left=28, right=36, depth=2.0, behind=8.0):
 
 
 def test_what_comes_near_stays_whole_however_large_it_grows():
-    """Points were drawn at most seven pixels wide, and what lay behind showed between them."""
+    """Points were once drawn at most seven pixels wide, and what lay behind showed between them."""
     shown = warp([post(50)], HERE.moved(Motion(forward=1.7)), CAMERA)
     near = shown.pixels[..., 0] == 50
     assert near.sum(1).min() > 45 and near[:, 12:52].all() and shown.covered[:, 12:52].all()
@@ -165,7 +166,8 @@ def test_a_slope_and_a_level_ground_have_no_gaps():
 
 
 def test_an_outline_is_not_left_behind_by_what_it_is_of():
-    """Half of an edge's pixels are of the thing; those that lie on the wall stood about there as its ghost."""
+    """Half of the pixels at an edge belong to the thing; those that were given the wall's depth once stayed behind
+    as its ghost."""
     view = post(40)
     view.pixels[:, [27, 36]] = 120  # the blend of both, with the depth of the wall
     assert (warp([view], HERE, CAMERA).pixels == view.pixels).all()
@@ -191,7 +193,7 @@ def test_a_rim_is_no_room_for_anything_and_a_gap_is():
 def test_a_point_that_hangs_in_the_air_alone_goes_to_what_it_looks_like():
     depth, pixels = np.full((64, 64), 8.0, np.float32), np.full((64, 64, 3), 90, np.uint8)
     depth[20, 20] = depth[40, 30] = depth[40, 31] = 2.0
-    depth[:, 50] = 2.0  # a post of a pixel's width is a post
+    depth[:, 50] = 2.0  # a post of one pixel's width is kept
     pixels[:, 50] = 200
     even = smoothed(depth, pixels)
     assert (np.abs(np.delete(even, 50, 1) - 8) < 0.5).all() and (even[8:-8, 50] < 2.5).all()
@@ -218,7 +220,8 @@ def test_smoothed_where_it_is_wanted_depth_is_what_it_is_when_all_is():
 
 
 def test_what_is_dreamt_between_two_surfaces_is_one_of_them():
-    """A rim nearer than its house, or halfway to the sky, came off it as one walked on, as a line in the air."""
+    """A rim with a depth nearer than its house, or halfway to the sky, once came off it as one walked on, as a line
+    in the air."""
     depth = np.full((48, 48), 100.0, np.float32)
     pixels = np.full((48, 48, 3), (140, 180, 220), np.uint8)
     house = np.zeros((48, 48), bool)
@@ -240,7 +243,7 @@ def test_what_is_dreamt_between_two_surfaces_is_one_of_them():
 
 
 def test_a_pinhole_in_a_surface_is_closed_whichever_view_shows_through_it():
-    """Walking up to a dreamt house, single pixels of sky shone through its rim."""
+    """Walking up to a dreamt house, single pixels of sky once shone through its edge."""
     depth, pixels = np.full((64, 64), 100.0, np.float32), np.full((64, 64, 3), (140, 180, 220), np.uint8)
     depth[16:48, 16:48], pixels[16:48, 16:48] = 4.0, (150, 90, 70)
     for v in range(18, 46, 4):
@@ -248,4 +251,4 @@ def test_a_pinhole_in_a_surface_is_closed_whichever_view_shows_through_it():
     carried = warp([View(pixels, depth, HERE)], HERE.moved(Motion(forward=0.05)), CAMERA)
     assert (carried.depth[20:44, 20:44] < 5).all() and (carried.pixels[20:44, 20:44, 0] > 142).all()
     here = warp([View(pixels, depth, HERE)], HERE, CAMERA)
-    assert (here.depth == depth).all()  # seen from its own place it is as it was seen
+    assert (here.depth == depth).all()  # from its own place it looks as it did

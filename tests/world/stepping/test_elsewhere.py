@@ -1,5 +1,5 @@
-"""Dreams at poses where the walker does not go: a step like others, after which looks know more. In float32, a tiny
-random model, bit for bit."""
+"""Dreams at poses to which the walker does not go: each is a step like others, and later looks show more. In
+float32, with a tiny random model, bit for bit."""
 
 import math
 
@@ -29,7 +29,7 @@ def session(engine, first_frame):
 
 
 def behind(session, metres=0.5):
-    """A step aside, and looking back."""
+    """A step to the side, looking back."""
     return session.frame.pose.moved(Motion(right=metres, yaw_deg=140))
 
 

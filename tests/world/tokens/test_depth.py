@@ -1,4 +1,4 @@
-"""The depth refiner: what it leaves alone, what it learns, and that a session uses it."""
+"""The depth refiner: what it does not change, what it learns, and that a session uses it."""
 
 import json
 from dataclasses import replace

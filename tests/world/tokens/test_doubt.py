@@ -1,4 +1,5 @@
-"""Depth is left alone where the model is sure of it and made a smooth relief where it contradicts itself."""
+"""Depth stays as it is where the model is sure of it, and becomes a smooth relief where the model contradicts
+itself."""
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def test_what_is_torn_becomes_smooth_and_shallow_and_stays_about_as_far():
 
 
 def test_a_picture_that_nobody_can_place_is_not_walked_through_in_two_steps():
-    """A cup of coffee was taken to be half a metre off: 1.2 m on, nothing was left of it."""
+    """A cup of coffee was once placed half a metre off: after a walk of 1.2 m nothing was left of it."""
     near = RNG.uniform(0.3, 0.6, (128, 128)).astype(np.float32)
     assert calmed(near, 1.0).min() > 1.5 and (calmed(near, 0.0) == near).all()
 

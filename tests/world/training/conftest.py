@@ -1,5 +1,4 @@
-"""What the recipes' tests share: runs leave an empty curve, for drawing one costs more than their few steps; and what
-is compiled is loaded once, before they fork processes, each of which would load it for itself."""
+"""Shared by the recipes' tests: compiled code is loaded once, before they fork processes, which would each load it."""
 
 import numpy as np
 import pytest
@@ -7,14 +6,6 @@ from roam.scenes.explorer import SceneSession
 from roam.scenes.splits import make_scene
 from roam.world.pose import Camera, Pose
 from roam.world.spatial.warp import View, sharpened, warp
-from roam.world.training.run import Run
-
-
-@pytest.fixture(scope="module", autouse=True)
-def blank_curves():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "draw", lambda run, *_columns: (run.folder / "curve.png").touch())
-        yield
 
 
 @pytest.fixture(scope="session")

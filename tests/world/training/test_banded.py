@@ -1,4 +1,4 @@
-"""Rows of training attend to the same on a GPU as on a CPU."""
+"""Rows in training see the same rows on a GPU as on a CPU."""
 
 import pytest
 import torch

@@ -29,7 +29,7 @@ def test_rows_on_disk_are_indexed_like_one_array():
 
 
 def test_a_model_is_learnt_from_frames_and_words_alone(tmp_path):
-    """No depth and no poses: no memory of places, and what comes next begins with the frame before."""
+    """Without depth and poses there is no memory of places, and each prediction begins with the frame before."""
     for split in ("train", "dev"):
         walks = [record_rollout(split, number, 5, Camera()) for number in range(8)]
         plain = [Walked(walk.world, walk.pixels, None, None, walk.actions) for walk in walks]

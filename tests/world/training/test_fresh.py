@@ -1,4 +1,4 @@
-"""Walks that are rendered while training goes on: their canvases, their mirror images, and the painter's glimpses."""
+"""Walks that are rendered during training: their canvases, their mirror images, and the painter's glimpses."""
 
 import time
 from dataclasses import replace
@@ -60,7 +60,7 @@ def test_a_run_draws_from_what_has_come_to_its_folder(vision, walked, tmp_path):
     assert len(data.canvases.tokens) >= 2 + 16
     ours = canvases_of(record_rollout("train", 500, 3, Camera(), "keyframes"), 500, vision, TEXT, 15)
     assert (data.canvases.tokens[2:4] == ours.tokens).all() and (data.canvases.warped[2:4] == ours.warped).all()
-    assert not list(tmp_path.glob("*.partial")) or data.refresh() >= 18  # an unfinished file is none
+    assert not list(tmp_path.glob("*.partial")) or data.refresh() >= 18  # an unfinished file does not count
     with pytest.raises(FileNotFoundError, match="no canvases"):
         _ = Growing(None, tmp_path / "empty").canvases
 

@@ -1,4 +1,4 @@
-"""A run that begins with a checkpoint can train its tokenizer and depth on, for worlds that look otherwise."""
+"""A run that begins with a checkpoint can go on training its tokenizer and depth, for worlds that look different."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from roam.world.training.tokenizer import TokenizerRecipe
 @pytest.mark.slow(reason="three stages begin with the embedded model, twice")
 @pytest.mark.parametrize("rate", [0.0, 1e-3])
 def test_tokenizer_and_depth_go_on_from_those_of_the_checkpoint(tmp_path, rate):
-    """At a rate of 0 nothing is learnt, so what is packed is what was begun with; at another both have moved."""
+    """At a rate of 0 nothing is learnt, so the packed weights are the first ones; at another rate both have changed."""
     for split in ("train", "dev"):
         record(tmp_path / "data", split, 1, frames=2)
     tokenizer = TokenizerRecipe(steps=1, batch=1, max_seconds=1e9, peak=rate, polish_peak=rate)
@@ -50,7 +50,8 @@ def test_a_painter_follows_what_the_decoder_it_began_as_has_learnt():
 
 
 def test_textures_are_asked_for_wherever_their_edges_lie():
-    """Another draw of the same texture is right, its mean colour is not, and noise of every pixel's own less so."""
+    """Another draw of the same texture is right, its mean colour is not, and independent noise in each pixel less
+    so."""
     torch.manual_seed(0)
     coarse = lambda: torch.nn.functional.interpolate(torch.rand(2, 3, 32, 32), scale_factor=4)  # noqa: E731
     truth, another = coarse(), coarse()

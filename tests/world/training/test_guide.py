@@ -1,4 +1,4 @@
-"""A model that is guided of itself learns what two readings of its teacher say."""
+"""A model with guidance built in learns what two readings of its teacher say."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""The recipe from end to end at a toy size, what resuming keeps, and what the training passes may see."""
+"""The recipe from end to end at a toy size, what resuming keeps, and which rows the training passes may see."""
 
 import csv
 import shutil
@@ -104,7 +104,7 @@ def test_training_goes_on_where_it_stopped(trained, tmp_path):
 
 
 def keyframes_of(folder, target):
-    """The keyframes of a run, recorded and as canvases, for another one."""
+    """The keyframes of a run, recorded and as canvases, to be used by another one."""
     shutil.copytree(folder / "keyframes", target / "keyframes")
     for path in folder.glob("keyframe-canvases-*"):
         shutil.copy(path, target)
@@ -274,7 +274,8 @@ def test_of_whole_frames_every_cell_is_asked_for_and_none_is_a_hole(trainer):
 
 @pytest.fixture
 def forked(monkeypatch):
-    """Processes that render new walks are forked where that can be; those of test_fresh.py import all by themselves."""
+    """Processes that render new walks are forked where possible; those of test_fresh.py import everything
+    themselves."""
     if "fork" in multiprocessing.get_all_start_methods():
         forking = SimpleNamespace(get_context=lambda _: multiprocessing.get_context("fork"))
         monkeypatch.setattr(fresh, "multiprocessing", forking)

@@ -1,11 +1,11 @@
-"""A run's folder: the curve that is drawn of its log, the state that it keeps."""
+"""A run's folder: the curve that is drawn from its log, the state that it keeps."""
 
 import cv2
 import pytest
 import torch
 from roam.world.training.run import Run, StateError, read_state
 
-draw = Run.draw  # the tests of recipes leave curves empty
+draw = Run.draw  # the recipes' tests leave the curves empty
 
 
 def test_a_curve_has_a_panel_for_every_column_and_passes_over_what_was_not_measured(tmp_path):

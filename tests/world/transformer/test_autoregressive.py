@@ -1,4 +1,5 @@
-"""Several tokens a pass are those of one a pass: in a toy of which everything is known, and in the shipped weights."""
+"""Several tokens a pass equal one token a pass: in a toy model with known probabilities, and with the shipped
+weights."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ CHANCES = torch.tensor([[0.6, 0.3, 0.1], [0.1, 0.2, 0.7], [0.25, 0.5, 0.25]])  #
 
 
 class Chain:
-    """A model that knows a token by the one before it. Counts passes."""
+    """A model whose tokens depend on the token before alone. Counts passes."""
 
     def __init__(self, seeds: torch.Tensor):
         self.seeds, self.passes = seeds, 0

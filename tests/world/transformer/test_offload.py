@@ -1,4 +1,4 @@
-"""Layers that lie in the host's memory: the model is the same, whenever their weights come."""
+"""Layers in the host's memory: the model gives the same result, whenever their weights arrive."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from roam.world.transformer.offload import Offload, offloaded
 
 
 class LateLane:
-    """A stand-in for a GPU's copies: a room is spoilt as soon as something is sent to it, what was sent comes when it
-    is waited for and not before, and a room that is still read must not be sent to."""
+    """Stands for a GPU's copies: a buffer is overwritten with nonsense as soon as a copy into it begins, the copy
+    arrives when it is waited for and not before, and a buffer that is still read must not be copied into."""
 
     def __init__(self):
         self.coming, self.read, self.sent = {}, set(), 0
@@ -67,7 +67,8 @@ def test_an_offloaded_model_gives_the_same_states_in_every_pass(model, precision
     Offload(layers, torch.device("cpu"), lane=lane)
     assert all(torch.equal(states(served), wanted) for _ in range(3))
     assert all(layer.joined is host for layer, host in zip(layers, hosts, strict=True)) and not lane.read
-    # what has a room for itself comes once, and of three the second has; the others come in every pass
+    # a layer with a buffer of its own is copied once, and of three the second has one; the others are copied in every
+    # pass
     assert lane.sent == {1: 1, 2: 2, 3: 7, 5: 15}[count]
 
 
@@ -77,7 +78,7 @@ def test_the_next_layers_weights_are_sent_for_before_a_layer_is_run(model):
     Offload(layers, torch.device("cpu"), lane=lane)
     served.model.layers[2].register_forward_pre_hook(lambda *_: seen.append(sorted(lane.coming)))
     states(served)
-    assert seen == [[1]]  # while layer 2 is run, those of layer 3 are on their way into the second room
+    assert seen == [[1]]  # while layer 2 runs, the weights of layer 3 are copied into the second buffer
 
 
 def test_a_pass_that_broke_off_leaves_the_next_one_right(model):

@@ -1,4 +1,4 @@
-"""Passes are functions of tensors: what is captured and replayed, padded, batched or read together changes nothing."""
+"""Passes are functions of tensors: capturing, padding, batching or reading together changes no result."""
 
 from dataclasses import replace
 from functools import partial
@@ -24,7 +24,7 @@ def served(folder, **serving):
 
 
 def replayed(step, kind, buffers):
-    """A double of CUDA's capture: runs the step as often as warming up does, and later only on its own buffers."""
+    """A double of CUDA's capture: it runs the step as often as warming up does, and later only on its own buffers."""
     for _ in range(2):
         step(kind, *buffers)
     outputs = step(kind, *buffers)
@@ -32,7 +32,7 @@ def replayed(step, kind, buffers):
 
 
 def with_replays(folder, **serving):
-    """An engine of which every step is captured, by the double."""
+    """An engine that captures every step, through the double."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (passes, dida):
             patch.setattr(module, "CapturedStep", partial(CapturedStep, capture=replayed))
@@ -175,7 +175,7 @@ READS_ALL = pytest.mark.slow(reason="the embedded model is read and walked once 
     ],
 )
 def test_the_embedded_model_dreams_nearly_the_same_in_fewer_bits(precision, agree):
-    """Of four scenes together: one frame has so few tokens that a handful decides."""
+    """Of four scenes together, because one frame has so few tokens that a handful decides."""
     checkpoint = load_checkpoint()
     engines = [Engine(checkpoint, serving=Serving(precision=p)) for p in ("float32", precision)]
     same = []

@@ -1,1 +1,1 @@
-"""What is kept of walks: the files of a walk's folder, as they are read and written."""
+"""The files of a walk's folder: how they are written and read."""

@@ -1,5 +1,5 @@
-"""What a walk's folder says in words: meta.json, and the lines of its logs, each with a sum by which a bit that flips
-is noticed. Knows no folder and no snapshot."""
+"""The text files of a walk's folder: meta.json and the lines of its logs, each with a checksum that detects flipped
+bits. Knows no folder and no snapshot."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ....world.action import Action
 from ....world.records import known_pose_of, motion_of, motion_row, pose_row
 
 FORMAT = 1
-MAX_ACTS = 1024  # typed acts of a walk whose outcome is kept, of those applied and of those refused: more than may wait
-MAX_REASON = 120  # letters of a refusal
-DAMAGED = (ValueError, TypeError, AttributeError, RecursionError)  # what reading may raise where a disk has erred
+MAX_ACTS = 1024  # newest acts of a walk that are remembered, of those applied and of those refused: more than may wait
+MAX_REASON = 120  # characters of a refusal
+DAMAGED = (ValueError, TypeError, AttributeError, RecursionError)  # what reading may raise after a disk error
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Meta:
     older: int = 0  # number of the previous whole snapshot, in case the disk damages this one; 0: none
     applied: tuple[int, ...] = ()  # seqs of the newest acts that were applied
     refused: tuple[tuple[int, str], ...] = ()  # of the newest that were refused, with the reasons
-    part: tuple[int, int] = (0, 0)  # seq of an act that is done in part, and how many of its steps are done
+    part: tuple[int, int] = (0, 0)  # seq of an act that is partly done, and how many of its steps are done
 
     def after(self, done: Done) -> Meta:
         """The Meta after one more line of the log."""
@@ -55,8 +55,9 @@ class Meta:
 
 @dataclass(frozen=True)
 class Done:
-    """A line of a log: an action done with that seq; or steps rewound; or the reason for which the act of that seq was
-    refused. part: where the action is one of several steps and not the last, its act's seq, and which of them it is."""
+    """A line of a log: an action done for that seq; or steps rewound; or the reason why the act of that seq was
+    refused. part: if the action is one of several steps and not the last, its act's seq and which of the steps it
+    is."""
 
     action: Action | None
     seq: int = 0
@@ -66,16 +67,16 @@ class Done:
 
 
 def meta_bytes(meta: Meta) -> bytes:
-    """What meta.json holds: what is known, with a sum by which a bit that flips is noticed."""
+    """The bytes of meta.json, with a checksum that detects flipped bits."""
     told = asdict(meta)
     return json.dumps(told | {"sum": zlib.crc32(json.dumps(told).encode())}).encode()
 
 
 def read_meta(path: Path) -> Meta:
-    """Raises ValueError or TypeError where a file holds no Meta, or one whose sum is another."""
+    """The Meta in a file. Raises ValueError or TypeError if there is none, or if its checksum is wrong."""
     told = json.loads(path.read_bytes())
     said = told.pop("sum", None)
-    if said not in (None, zlib.crc32(json.dumps(told).encode())):  # those of the first servers have none
+    if said not in (None, zlib.crc32(json.dumps(told).encode())):  # files of the first servers have none
         raise ValueError("its sum is another")
     refused = tuple((int(seq), str(reason)) for seq, reason in told.get("refused", ()))
     lists = {name: tuple(told[name]) for name in ("chain", "applied", "part") if name in told}
@@ -83,7 +84,7 @@ def read_meta(path: Path) -> Meta:
 
 
 def line_of(done: Done) -> bytes:
-    """A line of a log, with a sum by which a bit that flips is noticed."""
+    """A line of a log, with a checksum that detects flipped bits."""
     m = done.action.motion if done.action else None
     motion = motion_row(m) if m else None
     row: list = [done.seq, done.action.text, motion] if done.action else [done.seq, "", None, done.rewound]
@@ -96,9 +97,9 @@ def line_of(done: Done) -> bytes:
 def read_log(path: Path) -> tuple[list[Done], bool]:
     """The acts of a log up to where it is damaged, if it is; and whether it is whole."""
     done: list[Done] = []
-    for line in path.read_bytes().split(b"\n")[:-1]:  # an act torn by a power cut has no line end
+    for line in path.read_bytes().split(b"\n")[:-1]:  # an act cut short by a power failure has no line end
         data, _, said = line.partition(b"\t")
-        if said and said != b"%08x" % zlib.crc32(data):  # lines of the first servers have no sum
+        if said and said != b"%08x" % zlib.crc32(data):  # lines of the first servers have no checksum
             return done, False
         try:
             done.append(_done(*json.loads(data)))
@@ -108,7 +109,7 @@ def read_log(path: Path) -> tuple[list[Done], bool]:
 
 
 def _done(seq: int, text: str, motion: list | None, *rest: Any) -> Done:
-    """What a line of a log says."""
+    """The content of a line of a log."""
     more = rest[-1] if rest and isinstance(rest[-1], dict) else {}
     if rest and rest[0] is not more:
         return Done(None, seq, rest[0], refused=more.get("refused", ""))

@@ -1,1 +1,1 @@
-"""On which threads a server works."""
+"""The threads on which a server works."""

@@ -1,8 +1,9 @@
-"""Runs the explorers' work on other threads than the socket's, which hands it in and collects the outcomes.
+"""Runs the explorers' work on other threads than the socket's. The socket's thread submits work and collects the
+results.
 
 Work is sorted into strands. The work of one strand is done in order, one piece at a time. ENGINE is the strand of all
 walks that share an engine. It has its own thread, where steps that wait at the same time are taken together; other work
-on the engine gets two fifths of it at most while somebody walks. All other strands share a few threads (strands.py).
+on the engine gets at most two fifths of it while somebody walks. All other strands share a few threads (strands.py).
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ log = logging.getLogger(__name__)
 
 ENGINE, DISK = "engine", "disk"
 WALKING_S = 0.5  # somebody counts as walking for this long after a step
-REST = 1.5  # times what other work took, for steps: half would be kept just about, and whoever works takes memory too
+# after other work, steps get this many times its duration: 1 would be half, but who works also needs memory bandwidth
+REST = 1.5
 MOST_REST_S = 10.0
 RECENT = 0.2  # weight of the newest steps in the moving average of a step's time
 
@@ -41,8 +43,8 @@ class StepJob:
 
 
 class Task:
-    """A piece of work. If it returns a generator, that is run too, one slice at a time. done: called with the value, or
-    with the exception that was raised."""
+    """A piece of work. If it returns a generator, that is run too, one slice at a time. done: called with the value,
+    or with the exception that was raised."""
 
     def __init__(self, work: Callable[[], Any], done: Callable[[Any], None]):
         self._work, self._done = work, done
@@ -55,7 +57,7 @@ class Task:
         except StopIteration as end:
             self._done(end.value)
             return True
-        except Exception as error:  # a world may raise anything; whoever asked gets it as a typed error
+        except Exception as error:  # a world may raise anything; the client gets it as a typed error
             self._done(error)
             return True
         if self._slices is None:
@@ -83,39 +85,39 @@ class Stepper:
 
     def __init__(self, explorers: Explorers, wake: Callable[[], None], *, target_ms: float = 0.0):
         self.explorers = explorers
-        self.lost: list[str] | None = None  # walks that could not be kept at the end; None: the end was not reached
-        explorers.beside = self.write_beside
+        self.lost: list[str] | None = None  # walks that could not be stored at the end; None: the end was not reached
+        explorers.in_background = self.write_in_background
         self._wake, self._giving = wake, threading.Lock()
-        self._target_ms, self._each_ms = target_ms, 0.0  # each: what one step has taken lately, on average
+        self._target_ms, self._each_ms = target_ms, 0.0  # each: the recent average duration of one step
         self._outcomes: deque[tuple[Callable, Any]] = deque()
         self._changed = threading.Condition()
         self._steps: deque[StepJob] = deque()
         self._tasks: deque[Task] = deque()
         self._is_stopping = self._is_abandoned = False
         self._stepped_at, self._rested_at, self._may_prepare = 0.0, 0.0, False
-        self._beside = Strands()
+        self._strands = Strands()
         self._thread = threading.Thread(target=self._run, name="roam-stepper", daemon=True)
 
     def start(self) -> None:
-        self._beside.start()
+        self._strands.start()
         self._thread.start()
 
     def step(self, *jobs: StepJob) -> None:
         """Take these steps; those that share the engine are taken together."""
         for job in jobs:
             if job.strand != ENGINE:
-                self._beside.submit(job.strand, Task(partial(self._step, [job]), _log_failure))
+                self._strands.submit(job.strand, Task(partial(self._step, [job]), _log_failure))
         with self._changed:
             self._steps.extend(job for job in jobs if job.strand == ENGINE)
             self._changed.notify()
 
     def submit(self, strand: str, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Have work done in a strand; `collect` calls `then` with its value, or with the exception."""
+        """Run work in a strand; `collect` calls `then` with its value, or with the exception."""
         self.chain([(strand, lambda _: work())], then)
 
     def chain(self, links: Sequence[tuple[str, Callable[[Any], Any]]], then: Callable[[Any], None]) -> None:
-        """Have work done in several strands one after the other. links: (strand, work); each work is given the value of
-        the one before. `collect` calls `then` with the last value, or with the exception that ended it early."""
+        """Run work in several strands one after the other. links: (strand, work); each work gets the value of the
+        one before. `collect` calls `then` with the last value, or with the exception that ended it early."""
 
         def run(number: int, value: Any) -> None:
             if number == len(links) or isinstance(value, Exception):
@@ -132,7 +134,7 @@ class Stepper:
             then, value = self._outcomes.popleft()
             try:
                 then(value)
-            except Exception:  # the outcomes of other walks must still be dealt with
+            except Exception:  # the results of other walks must still be handled
                 log.exception("an outcome could not be dealt with")
 
     def stop(self, *, timeout_s: float = 20.0) -> bool:
@@ -146,17 +148,17 @@ class Stepper:
 
     def _put(self, strand: str, task: Task) -> None:
         if strand != ENGINE:
-            self._beside.submit(strand, task)
+            self._strands.submit(strand, task)
             return
         with self._changed:
             self._tasks.append(task)
             self._changed.notify()
 
-    def write_beside(self, awake: Awake, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+    def write_in_background(self, awake: Awake, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Do work of the disk while steps go on; then call `then` with its value in the walk's strand."""
         strand = awake.meta.session if awake.meta.is_alone else ENGINE
         noted = lambda value: self._put(strand, Task(lambda: then(value), _log_failure))  # noqa: E731
-        self._beside.submit(DISK, Task(work, noted))
+        self._strands.submit(DISK, Task(work, noted))
 
     def _run(self) -> None:
         while True:
@@ -172,18 +174,19 @@ class Stepper:
                 self._prepare()
         for task in self._tasks:
             task.give_up()
-        self._beside.stop()
-        if not self._is_abandoned:  # else the folder may be another server's by now
+        self._strands.stop()
+        if not self._is_abandoned:  # otherwise the folder may belong to another server by now
             self.lost = self.explorers.close()
 
     def _next(self) -> tuple[list[StepJob], Task | None]:
-        """Wait for work; returns all steps that wait, or a task whose turn it is. Neither: it is the end, or there is
-        time to prepare the next step."""
+        """Wait for work; returns all steps that wait, or a task whose turn it is. Neither means: it is the end, or
+        there is time to prepare the next step."""
         with self._changed:
             while not self._is_stopping:
                 now = time.monotonic()
                 rest_s = self._rested_at - now if self._steps or now - self._stepped_at < WALKING_S else 0.0
-                if self._tasks and rest_s <= 0:  # even before steps: walkers who never pause would keep it waiting
+                # even before steps: otherwise walkers who never pause would make it wait for ever
+                if self._tasks and rest_s <= 0:
                     return [], self._tasks.popleft()
                 if self._steps:
                     steps = list(self._steps)
@@ -199,7 +202,7 @@ class Stepper:
         has_work = lambda: bool(self._steps or self._tasks or self._is_stopping)  # noqa: E731
         try:
             self._may_prepare = self.explorers.prepare(has_work)
-        except Exception:  # if it goes wrong again in the step, its walker is told then
+        except Exception:  # if it fails again in the step, the driver is told then
             log.exception("a step could not be prepared")
 
     def _advance(self, task: Task) -> None:
@@ -216,7 +219,7 @@ class Stepper:
             if command is None:
                 self._give(job.then, None)
         taken = [(job, command) for job, command in taken if command]
-        # walks whose engine takes no batch step singly, so that the first frame can be sent while the second is made
+        # walks whose engine does not batch step one by one, so that the first frame is sent while the second is made
         for group in self._batches(taken):
             steps = [
                 Step(job.controls.session, c.action, 0 if c.is_held else c.seq, c.number, c.is_last) for job, c in group
@@ -231,7 +234,7 @@ class Stepper:
     def _stepped(self, steps: list[Step]) -> list[Stepped]:
         try:
             return self.explorers.step(steps)
-        except Exception as error:  # those who walked are told; the thread must go on for the others
+        except Exception as error:  # the drivers are told; the thread must go on for the others
             log.exception("%d steps failed", len(steps))
             return [Stepped(error=error)] * len(steps)
 
@@ -240,8 +243,8 @@ class Stepper:
         single = [[t] for t in taken if not self.explorers.is_batched(t[0].controls.session)]
         return single + parted(batched, target_ms=self._target_ms, each_ms=self._each_ms)
 
-    def hand_in(self, then: Callable[[Any], None], value: Any) -> None:
-        """Have `collect` call `then` with a value; from any thread."""
+    def deliver(self, then: Callable[[Any], None], value: Any) -> None:
+        """Make `collect` call `then` with a value; may be called from any thread."""
         self._give(then, value)
 
     def _give(self, then: Callable, value: Any) -> None:

@@ -1,7 +1,7 @@
 """A few threads for work that needs no shared engine: pictures, scenes, walks with an engine of their own, the disk.
 
-Work is sorted into strands; that of one strand is done in order, one piece at a time. The strand that has used least
-time so far goes first, and long work never takes up all threads. Knows no walk.
+Work is sorted into strands. The work of one strand is done in order, one piece at a time. The strand that has used the
+least time so far goes first, and long work never occupies all threads. Knows no walk.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
-LONG_S = 0.1  # work that takes longer than this must not keep others waiting
-MAX_IDLE = 512  # strands whose cost is remembered while they have nothing to do
+LONG_S = 0.1  # work that takes longer than this must not make others wait
+MAX_IDLE = 512  # idle strands whose used time is remembered
 
 
 class Piece(Protocol):
@@ -46,7 +46,7 @@ class Strands:
         count = max(2, num_threads or min(8, os.cpu_count() or 2))
         self._changed = threading.Condition()
         self._strands: dict[str, _Strand] = {}
-        self._floor_s = 0.0  # time used by the strand served last; new strands begin with it
+        self._floor_s = 0.0  # time used by the strand that ran last; new strands start with it
         self._is_stopping = False
         self._threads = [
             threading.Thread(target=self._run, name=f"roam-beside-{number}", daemon=True) for number in range(count)

@@ -1,10 +1,10 @@
-"""`roam tune reward` for official checkpoints: answers in groups, token by token, scored by whoever is named.
+"""`roam tune reward` for official checkpoints: answers in groups, token by token, scored by the user's functions.
 
-What an answer is worth (how well its pictures agree with its words, whether a story is in order) is said by scorers of
-the user's own, module:function. Learning is over tokens: words as they are drawn among all, codes among codes. The
-grammar's own tokens (sizes, row ends, ends of pictures) are not drawn, and nothing is learnt of them. Probabilities are
-those of the branch that reads everything at temperature 1; guidance and top-k, by which answers are drawn as they are
-served, are left out of them, so that a ratio says how the weights have moved and not how the draw was narrowed.
+The user's own scorers, module:function, say what an answer is worth (how well its pictures agree with its words,
+whether a story is in order). Learning is over tokens: words as drawn among all, codes among codes. The grammar's own
+tokens (sizes, row ends, ends of pictures) are not drawn, and are not learnt. Probabilities are those of the branch that
+reads everything at temperature 1. Guidance and top-k, with which answers are drawn in service, are left out of them, so
+that a ratio says how the weights have moved and not how the draw was narrowed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Answered:
 
 
 class Scorer(Protocol):
-    """Says what an answer is worth; any number, more is better. Only differences within a group count."""
+    """Says what an answer is worth: any number, higher is better. Only differences within a group count."""
 
     def __call__(self, answer: Answered) -> float: ...
 
@@ -78,7 +78,7 @@ class AnswerOrder(AdaptOrder):
 
     @property
     def fixed(self) -> dict:
-        """What a run cannot change when it goes on."""
+        """What must be the same when a run continues."""
         recipe = self.recipe
         kept: dict = dict(model=str(self.model and self.model.absolute()), scorers=self.scorers)
         kept |= dict(
@@ -88,8 +88,8 @@ class AnswerOrder(AdaptOrder):
 
 
 def scorers_of(asked: Sequence[str]) -> dict[str, float]:
-    """Scorers with their weights, module:function or module:function=weight each, 1 where none is said. Raises
-    RewardError for one that cannot be imported or weighs nothing that a number can."""
+    """Scorers with their weights, module:function or module:function=weight each, 1 if none is given. Raises
+    RewardError for a scorer that cannot be imported or a weight that is no valid number."""
     weights = {}
     for text in asked:
         name, has_weight, number = text.partition("=")
@@ -110,7 +110,7 @@ def scorers_of(asked: Sequence[str]) -> dict[str, float]:
 
 
 def scorer_of(name: str) -> Scorer:
-    """What a module's name and a function's, with a colon between, stand for. Raises RewardError."""
+    """The function with that module's and function's names, separated by a colon. Raises RewardError."""
     module, _, function = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), function)
@@ -124,7 +124,7 @@ def scorer_of(name: str) -> Scorer:
 
 
 def run_answers(order: AnswerOrder, *, show: Show | None = None) -> Path:
-    """Do what is ordered; returns the checkpoint's folder. Raises RewardError, or what reading and loading raise."""
+    """Run the order; returns the checkpoint's folder. Raises RewardError, or the errors of reading and loading."""
     if not order.official:
         raise RewardError(f"{order.model} takes scorers where it is an official model with its --vision-tokenizer")
     if order.requests is None:
@@ -157,7 +157,7 @@ class AnswerPlayer:
         self.path = MetricPath(checkpoint.metric, checkpoint.dida)
         self.scorers = {name: scorer_of(name) for name in order.scorers}
         model = checkpoint.model.requires_grad_(True)
-        # the weights that the leash is tied to: adapted ones have them beneath their adapters
+        # the weights to which the divergence penalty refers; adapted ones are found under their adapters
         self._start = None if order.recipe.rank else Learner(copy.deepcopy(model), checkpoint.vocabulary)
         if order.recipe.rank:
             add_low_rank(model, order.recipe.rank, seed=order.recipe.seed)
@@ -167,7 +167,7 @@ class AnswerPlayer:
         self.optimizers = make_optimizers(self.learner, order.recipe)
 
     def learn(self, folder: Path, show: Show) -> None:
-        """Learn, or go on learning; the log has a row for every step."""
+        """Learn, or continue learning; the log has a row for every step."""
         recipe, run, step = self.order.recipe, Run(folder), 0
         learnt = {name for name, weight in self.learner.named_parameters() if weight.requires_grad}
         if state := run.resume():
@@ -248,7 +248,8 @@ class AnswerPlayer:
 
 
 def drawn_tokens(answer: Answered, form: Format, *, longest: int) -> Sample:
-    """An answer as what is learnt: of its tokens those that were drawn, words outside of pictures and codes in them."""
+    """An answer in the form for learning: of its tokens those that were drawn, words outside of pictures and codes
+    in them."""
     ids = answer.ids[:longest]
     in_picture = np.cumsum(ids == form.image_begin) > np.cumsum(ids == form.image_end)
     is_drawn = (ids >= form.vocabulary.first_code) | ~(in_picture | (ids == form.image_end))

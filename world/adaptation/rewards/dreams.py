@@ -1,8 +1,8 @@
-"""Groups of dreams: drawn at a spot by the very code that serves them, and how likely each of their codes was.
+"""Groups of dreams: drawn at a spot with the code that serves them, and the probability of each of their codes.
 
 A dream's probability is that of the codes that its denoising steps decided, each given the canvas that its step read
 (d1, arXiv 2504.12216; MMaDA's UniGRPO, arXiv 2505.15809). The canvases are kept while the dream is drawn, so that the
-probabilities are those of the steps that were made, and not an estimate by other canvases.
+probabilities are those of the steps that were made, and not an estimate from other canvases.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ class Group:
 
 
 class Studio:
-    """Draws dreams of a checkpoint's with other weights of its transformer in place."""
+    """Draws dreams with a checkpoint in which other weights of its transformer are used."""
 
     def __init__(self, checkpoint: Checkpoint):
-        """Raises RewardError for a checkpoint that draws no dreams, or guided ones."""
+        """Raises RewardError for a checkpoint that does not dream, or whose dreams are guided."""
         if checkpoint.painter is None or not isinstance(checkpoint.vision, VisionTokenizer):
             raise RewardError("these weights have no painter, and dream nothing that could be rewarded")
         if checkpoint.dida.dream_guidance != 1:
@@ -107,7 +107,7 @@ class Studio:
         return WatchedPasses(served, cache, path, self.layout, checkpoint.vocabulary)
 
     def _seen(self, passes: WatchedPasses, spot: Spot, pages: dict[tuple[int, int], int]) -> tuple[int, ...]:
-        """The pages of what was seen before a spot, written where they are not yet; spots of a walk share them."""
+        """The pages of what was seen before a spot, written if they are not yet; spots of a walk share them."""
         for index, codes in enumerate(spot.codes):
             if (spot.scene, index) not in pages:
                 own = passes.cache.allocate()
@@ -129,7 +129,7 @@ class Studio:
 
 
 def _even(parts: Sequence[Tensor]) -> Tensor:
-    """Canvases (K + 1, B, N) of several calls beside each other; where one took fewer steps, its last comes again."""
+    """Canvases (K + 1, B, N) of several calls combined; a call with fewer steps repeats its last canvas."""
     most = max(map(len, parts))
     return torch.cat([torch.cat([part, part[-1:].expand(most - len(part), -1, -1)]) for part in parts], 1)
 
@@ -159,8 +159,8 @@ class Drawn:
 def drawn(
     trainer: WorldTrainer, groups: Sequence[Group], steps: Sequence[Sequence[int]], *, temperature: float
 ) -> Drawn:
-    """How likely a trainer's weights make what the groups of one walk drew at the steps chosen of each: in one forward
-    pass, for the groups share their history and every canvas is a copy of its frame beside it."""
+    """The probabilities, under a trainer's weights, of what the groups of one walk drew at the chosen steps: in one
+    forward pass, because the groups share their history and every canvas is a copy of its frame."""
     device, spots = trainer.codes.head.device, [group.spot for group in groups]
     last, N = max(spots, key=lambda spot: spot.index), trainer.layout.num_cells
     T = last.index + 1
@@ -189,5 +189,5 @@ def drawn(
 
 
 def steps_chosen(groups: Sequence[Group], count: int, rng: np.random.Generator) -> list[list[int]]:
-    """Of each group's steps so many, drawn at random: every step is learnt from as often as any other."""
+    """So many steps of each group, drawn at random: every step is learnt from equally often."""
     return [sorted(rng.permutation(group.steps)[:count].tolist()) for group in groups]

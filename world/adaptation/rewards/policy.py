@@ -1,7 +1,8 @@
 """The losses of group-relative policy optimisation (GRPO; DeepSeekMath, arXiv 2402.03300, section 4.1), over anything
 that was drawn from a known distribution: the codes that a denoising step decides, or tokens one after another.
 
-A dream is worth what it is worth beside the others of its group. Knows nothing of models, pictures or rewards' parts.
+A dream's advantage is its reward compared with the others of its group. Knows nothing of models, pictures or the parts
+of rewards.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-EVEN = 1e-4  # added to a group's deviation: rewards that are all but equal say nothing
+EVEN = 1e-4  # added to a group's deviation, so that nearly equal rewards have no effect
 
 
 def advantages(rewards: Tensor) -> Tensor:
-    """rewards (..., G) of groups -> (..., G): less the group's mean, over its deviation."""
+    """rewards (..., G) of groups -> (..., G): minus the group's mean, divided by its deviation."""
     centred = rewards - rewards.mean(-1, keepdim=True)
     return centred / (rewards.std(-1, keepdim=True, correction=0) + EVEN)
 
@@ -38,13 +39,13 @@ def surrogate(now: Tensor, before: Tensor, advantage: Tensor, *, clip: float) ->
 
 
 def divergence_from(start: Tensor, now: Tensor) -> Tensor:
-    """KL(now, start) in nats, the leash: log probabilities (M, V) under the weights that a run began with and under
-    those that learn -> scalar. Whole distributions are at hand, so that no estimate of it is needed."""
+    """KL(now, start) in nats, the divergence penalty: log probabilities (M, V) under the start's weights and under
+    those that learn -> scalar. It needs no estimate because whole distributions are known."""
     return (now.exp() * (now - start)).sum(-1).mean()
 
 
 def estimated_divergence(start: Tensor, now: Tensor) -> Tensor:
-    """The same, where only the log probabilities (M,) of what was drawn are at hand: unbiased and never negative (arXiv
+    """The same, if only the log probabilities (M,) of what was drawn are known: unbiased and never negative (arXiv
     2402.03300, equation 4)."""
     ahead = start - now
     return (torch.exp(ahead) - ahead - 1).mean()

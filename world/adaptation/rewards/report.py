@@ -1,6 +1,5 @@
-"""What a run on rewards has come to, on held-out scenes: every part before and after, what spoilt pictures would earn,
-and a strip of dreams to look at. Knows no measure and no model.
-"""
+"""The results of a run on rewards, on held-out scenes: every part before and after, what damaged pictures would
+earn, and a strip of dreams to look at. Knows no measure and no model."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from .dreams import Group
 from .spots import Spot
 from .system import Judge, Rewards
 
-DRAWS = 1000  # of the bootstrap over scenes
+DRAWS = 1000  # samples of the bootstrap over scenes
 SHOWN, BESIDE = 8, 2  # spots of the strip, and dreams of each, before and after
 
 
@@ -44,9 +43,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Report:
-    """changes: of every part, the whole first; spoilt: what the dreams of afterwards would earn if they were spoilt, by
-    damage, less what they earn as they are: the whole, and each part; audit: what nobody was rewarded for, before and
-    after; strip: (H, W, 3) uint8."""
+    """changes: of every part, the whole first; spoilt: what the dreams after the run would earn if they were
+    damaged, minus what they earn undamaged, by kind of damage: the whole, and each part; audit: measures that were
+    not rewarded, before and after; strip: (H, W, 3) uint8."""
 
     scenes: int
     dreams: int
@@ -117,7 +116,7 @@ def _spoilt(held: Sequence[Held], whole: Mapping[str, np.ndarray], rewards: Rewa
 
 
 def strip_of(before: Sequence[Held], after: Sequence[Held]) -> np.ndarray:
-    """A row a spot: what is known, the truth, dreams before, dreams after with the same seeds."""
+    """One row per spot: what is known, the truth, dreams before, dreams after with the same seeds."""
     apart = max(1, len(before) // SHOWN)
     rows = []
     for old, new in list(zip(before, after, strict=True))[::apart][:SHOWN]:

@@ -1,6 +1,5 @@
-"""`roam tune reward` from folder to folder: dreams in groups, rewards them, moves the weights towards the better ones
-and says on held-out scenes what has come of it. Goes on where it was stopped, to the same weights and the same log.
-"""
+"""`roam tune reward` from folder to folder: dreams in groups, rewards them, moves the weights towards the better
+ones, and reports the effect on held-out scenes. A stopped run continues to the same weights and the same log."""
 
 from __future__ import annotations
 
@@ -29,9 +28,9 @@ from .spots import Spot, spots_of
 from .system import Judge, RewardError, Rewards
 
 FIRST_LEARNT, FIRST_EXAMPLE, FIRST_HELD_OUT = 300_000, 290_000, 2_000  # scenes: of training twice, of development
-LEARNT = 200_000  # scenes of training, after which the first come again
+LEARNT = 200_000  # scenes of training, after which the first are used again
 HELD_SEEDS = 3  # dreams of a held-out spot
-WARM_UP = 10  # steps until the rate is whole: the first gradients of Adam are the least sure
+WARM_UP = 10  # warm-up steps of the rate: the first gradients of Adam are the least reliable
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,8 @@ class RewardRecipe:
 
 @dataclass(frozen=True)
 class RewardOrder:
-    """Where to, from which model (a folder, None for the embedded one), for what (parts with weights), and how."""
+    """The output folder, the model (a folder, None for the embedded one), the rewards (parts with weights), and the
+    recipe."""
 
     out: Path
     weights: Mapping[str, float]
@@ -83,7 +83,7 @@ class RewardOrder:
 
     @property
     def fixed(self) -> dict:
-        """What a run cannot change when it goes on."""
+        """What must be the same when a run continues."""
         kept = asdict(self.recipe)
         for name in ("max_steps", "max_seconds", "save_every"):
             del kept[name]
@@ -94,8 +94,8 @@ Show = Callable[[str, float, dict], None]
 
 
 def run_rewards(order: RewardOrder, judge: Judge, *, show: Show | None = None) -> Path:
-    """Do what is ordered; returns the folder of the checkpoint. show: called with (part, share done, figures). Raises
-    RewardError, or what loading raises."""
+    """Run the order; returns the folder of the checkpoint. show: called with (part, share done, figures). Raises
+    RewardError, or the errors of loading."""
     show, checkpoint = show or (lambda part, share, row: None), load_checkpoint(order.model, device=order.device)
     studio, trainer = Studio(checkpoint), trainer_of(checkpoint)
     note, fixed = order.out / ORDER, json.loads(json.dumps(order.fixed))
@@ -136,7 +136,7 @@ def _examples(order: RewardOrder, studio: Studio, trainer: WorldTrainer, show: S
 
 
 class Player:
-    """Draws, rewards and learns. start: the weights that the leash is tied to."""
+    """Draws, rewards and learns. start: the weights to which the divergence penalty refers."""
 
     def __init__(self, recipe: RewardRecipe, studio: Studio, trainer: WorldTrainer, rewards: Rewards):
         self.recipe, self.studio, self.trainer, self.rewards = recipe, studio, trainer, rewards
@@ -144,11 +144,11 @@ class Player:
         self.temperature = studio.checkpoint.dida.dream_temperature
         self.optimizer = torch.optim.AdamW(trainer.parameters(), lr=recipe.peak, betas=(0.9, 0.95), weight_decay=0.0)
         self._spots: list[Spot] = []
-        self.begun: list[Held] = []  # what was measured before the first step, if it was in this process
-        self.newest: list[Held] = []  # and what was last
+        self.begun: list[Held] = []  # the measurement before the first step, if it was in this process
+        self.newest: list[Held] = []  # and the latest one
 
     def learn(self, folder: Path, show: Show) -> None:
-        """Learn, or go on learning, in a folder: its log has a row for every step, and one for every measurement."""
+        """Learn, or continue learning, in a folder: its log has a row for every step, and one for every measurement."""
         recipe, run, step = self.recipe, Run(folder), 0
         if state := run.resume():
             self.trainer.load_state_dict(state["model"])
@@ -171,7 +171,7 @@ class Player:
         run.draw("reward", "leash", "held_reward", *(f"held_{name}" for name, w in self.rewards.weights.items() if w))
 
     def step(self, step: int) -> dict[str, float]:
-        """One step; the seed and the step decide all that is drawn in it. Returns the row of the log."""
+        """One step; the seed and the step decide everything that is drawn in it. Returns the row of the log."""
         recipe, rng = self.recipe, np.random.default_rng([self.recipe.seed, step])
         first = FIRST_LEARNT + step * recipe.walks % LEARNT
         walks = [spots_of("train", first + k, recipe.frames, self.studio.checkpoint) for k in range(recipe.walks)]
@@ -189,7 +189,7 @@ class Player:
     def _improve(
         self, walks: Sequence[Sequence[Spot]], groups: Sequence[Group], worth: Tensor, rng: np.random.Generator
     ) -> dict[str, float]:
-        """Move the weights by what groups were worth, (groups, G), in a few epochs over the same steps of them."""
+        """Update the weights by the groups' rewards, (groups, G), in a few epochs over the same steps of them."""
         recipe, chosen = self.recipe, steps_chosen(groups, self.recipe.chosen, rng)
         parts, first = [], 0
         for walk in walks:
@@ -199,7 +199,8 @@ class Player:
             first += len(walk)
         with torch.no_grad():
             begun = [drawn(self.start, part, steps, temperature=self.temperature).logs for part, steps, _ in parts]
-        before: list[Tensor] = []  # how likely each code was when it was drawn: the first epoch's own weights drew it
+        # the probability of each code when it was drawn: the first epoch's own weights drew it
+        before: list[Tensor] = []
         leashes, clipped = [], []
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.peak * min(1.0, (self._steps_done() + 1) / WARM_UP)
@@ -224,7 +225,7 @@ class Player:
         return int(max((float(state["step"]) for state in states), default=0.0)) // self.recipe.epochs
 
     def held_out(self, trainer: WorldTrainer) -> list[Held]:
-        """What a trainer's weights dream at spots of development scenes, and what that is worth."""
+        """The dreams of a trainer's weights at spots of development scenes, and their rewards."""
         if not self._spots:
             numbers = range(FIRST_HELD_OUT, FIRST_HELD_OUT + self.recipe.held_out)
             walks = [spots_of("dev", number, self.recipe.frames, self.studio.checkpoint) for number in numbers]
@@ -257,7 +258,7 @@ class Player:
 
 
 def forget_after(log: Path, step: int) -> None:
-    """Take from a log the rows that a run will write again which goes on after so many steps."""
+    """Remove from a log the rows that will be written again by a run that continues after so many steps."""
     if not log.exists():
         return
     with open(log, newline="", encoding="utf-8") as file:

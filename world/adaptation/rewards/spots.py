@@ -1,7 +1,7 @@
 """Places on true walks where a dream is asked for: what was seen before, what is carried there, and what is true there.
 
-A walk by keyframes through a scene gives one for each view much of which no view before has shown. What was seen before
-is true, as at the beginning of a walk, with depth that is off as estimates are.
+A walk by keyframes through a scene gives one for each view that shows much for the first time. What was seen before is
+true, as at the beginning of a walk, with depth errors like those of estimates.
 """
 
 from __future__ import annotations

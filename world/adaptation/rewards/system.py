@@ -1,6 +1,6 @@
-"""What a group of dreams is worth: named parts with weights. Knows no measure itself: whoever has one hands it in.
+"""The reward of a group of dreams: named parts with weights. Knows no measure itself; the caller passes it in.
 
-The measures of pictures lie with the benchmarks, which know the engine and are not known to it.
+The measures of pictures are in bench/, which imports the engine and is not imported by it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Measure(Protocol):
 
 @dataclass(frozen=True)
 class Rewards:
-    """A measure, and the weights of its parts; a part without one, or with 0, is measured and not rewarded."""
+    """A measure, and the weights of its parts; a part without a weight, or with 0, is measured and not rewarded."""
 
     measure: Measure
     weights: Mapping[str, float]
@@ -46,10 +46,10 @@ class Rewards:
 
 @dataclass(frozen=True)
 class Judge:
-    """Where a measure comes from. usual: every part with its weight; fitted: makes the measure from spots of training
-    scenes with one dream (H, W, 3) uint8 each, as the model was before; damages: by name, what spoils a picture at a
-    spot, with a number to draw by: none of these may earn more than what it spoils; audit: what others than the measure
-    say of groups (spot, pixels (G, H, W, 3)) taken together, none of which is rewarded."""
+    """Where a measure comes from. usual: every part with its weight; fitted: makes the measure from spots of
+    training scenes with one dream (H, W, 3) uint8 each, as the model was before; damages: by name, functions that
+    damage a picture at a spot, with a number to draw by: none of these may earn more than the undamaged picture;
+    audit: further measures of groups (spot, pixels (G, H, W, 3)) taken together, none of which is rewarded."""
 
     usual: Mapping[str, float]
     fitted: Callable[[Sequence[tuple[Spot, np.ndarray]]], Measure]
@@ -58,8 +58,8 @@ class Judge:
 
 
 def weights_of(asked: Sequence[str], usual: Mapping[str, float]) -> dict[str, float]:
-    """The usual weights with those that were asked for, each name=weight. Raises RewardError for a part that is not
-    known, for what is no weight, and where none is left."""
+    """The usual weights, changed by those that were given, each name=weight. Raises RewardError for an unknown part,
+    for an invalid weight, and if no weight is left."""
     weights = dict(usual)
     for text in asked:
         name, has_weight, number = text.partition("=")

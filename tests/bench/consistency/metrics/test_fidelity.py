@@ -1,4 +1,4 @@
-"""The picture metrics against the libraries that define them, and against what nobody may get wrong."""
+"""The picture metrics equal those of the libraries that define them, and obey the laws that every such metric obeys."""
 
 from __future__ import annotations
 

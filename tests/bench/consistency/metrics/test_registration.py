@@ -1,4 +1,4 @@
-"""Poses are recovered where the picture is of the scene, and not where it is not."""
+"""Poses are recovered where the picture shows the scene, and not where it does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anyone's model: by name, by subclass, behind an environment, as a folder of videos."""
+"""A model from anywhere can take part: by name, as a subclass, behind an environment, or as a folder of videos."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ASKED = episode("T1")
 
 
 class Recorder(WorldModel):
-    """Notes what it is told, and dreams of grey."""
+    """Records what it is told, and shows grey."""
 
     def reset(self, context):
         self.context, self.told = context, []
@@ -87,7 +87,7 @@ def test_shuffled_actions_are_never_the_commanded_ones_and_the_same_each_time():
 
 
 class Room:
-    """An environment of Gymnasium's shape whose picture's grey is how far it was told to turn."""
+    """An environment with Gymnasium's interface. The grey of its picture says how far it was told to turn."""
 
     def reset(self, *, seed=None, options=None):
         self.turned, self.size = sum(action[2] for action in options["actions"]), options["frames"].shape[1:]

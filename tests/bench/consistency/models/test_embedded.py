@@ -1,4 +1,4 @@
-"""Our own model as a row, on random weights: that it takes part, and that its options take away what they say."""
+"""Our own model in the benchmark, with random weights: it takes part, and each option switches off what it names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The questions: the same for everyone, on free ways through held-out scenes, and what they say they are."""
+"""The questions are the same for every model, lead through free space in held-out scenes, and are what they are
+called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same questions are asked of levels of Doom; our own scenes' questions stay as they were."""
+"""The same questions can be asked in levels of Doom; those in our own scenes are unchanged."""
 
 import numpy as np
 import pytest

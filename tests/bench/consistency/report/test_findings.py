@@ -1,4 +1,4 @@
-"""The sentences of a report say what its lines hold, also when that is bad."""
+"""The sentences of a report say what its rows show, also when that is bad."""
 
 from __future__ import annotations
 

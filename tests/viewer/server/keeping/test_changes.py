@@ -1,4 +1,5 @@
-"""Snapshots of what has changed: what a walk is taken up from, and what becomes of it where a disk has erred."""
+"""Snapshots of what has changed: which files a walk is resumed from, and what happens to it after an error of the
+disk."""
 
 import json
 
@@ -19,7 +20,7 @@ WALK = [parse_action(text) for text in ("move forward", "turn left", "move forwa
 
 
 class Large(Tiny):
-    """A tiny whose whole saves take 2 kB, and whose changes are its newest actions."""
+    """A Tiny whose whole saves take 2 kB, and whose changes are its newest actions."""
 
     saves_changes = True
 
@@ -40,7 +41,7 @@ class Large(Tiny):
 
 
 class LargeWorlds(TinyWorlds):
-    """Opens Large explorers; `loaded` has the names of the files that each walk was taken up from."""
+    """Opens Large explorers; `loaded` has the names of the files that each walk was resumed from."""
 
     def __init__(self):
         super().__init__()
@@ -61,13 +62,13 @@ class LargeWorlds(TinyWorlds):
 
 @pytest.fixture
 def eager(monkeypatch):
-    """Every step takes long to do again, and every snapshot is written before the next."""
+    """Every step counts as slow to repeat, and every snapshot is written before the next one."""
     monkeypatch.setattr("roam.viewer.server.explorers.REDO_MS", 0.0)
-    monkeypatch.setattr(Stepper, "write_beside", lambda _self, _awake, work, then: then(work()))
+    monkeypatch.setattr(Stepper, "write_in_background", lambda _self, _awake, work, then: then(work()))
 
 
 def walked(tmp_path, actions=WALK * 4, **limits):
-    """Walk on a server that is killed then; returns the walk's token, its folder and the digest on show."""
+    """Walk on a server that is then killed; returns the walk's token, its folder and the digest of its last frame."""
     with killed(LargeWorlds(), folder=tmp_path, limits=Limits(**limits)) as server, Client(server.address) as client:
         walk = RemoteSession.open(client, seed=4)
         walk.rollout(actions)
@@ -76,7 +77,8 @@ def walked(tmp_path, actions=WALK * 4, **limits):
 
 
 def taken_up(tmp_path, token):
-    """The digest on show when the walk is resumed, that of one step on, and the files that it was taken up from."""
+    """The digest of the frame at which the walk is resumed, that of the next step, and the files that it was resumed
+    from."""
     worlds = LargeWorlds()
     with Server(worlds, folder=tmp_path) as server, Client(server.address) as client:
         walk = RemoteSession.resume(client, token)

@@ -1,4 +1,5 @@
-"""A disk that fails at any write costs one walk its keeping and nothing else; and it is kept again when it is back."""
+"""A disk that fails at any write stops the saving of one walk and nothing else; the walk is saved again when the
+disk works again."""
 
 import contextlib
 import errno
@@ -42,7 +43,7 @@ class Disk:
             try:
                 fails("log", session)
             except OSError:
-                store.release(session)  # as a log does that could not be written
+                store.release(session)  # as a log that could not be written does
                 raise
             log(store, session, done)
 
@@ -221,7 +222,7 @@ def test_an_act_that_was_never_walkable_ends_the_taking_up_of_its_own_walk_alone
 
 
 class Unsayable(Tiny):
-    """A world whose third frame cannot be put into a message."""
+    """A world whose third frame cannot be encoded as a message."""
 
     @property
     def frame(self):
@@ -247,7 +248,7 @@ def test_a_frame_that_cannot_be_sent_ends_its_own_walk_alone(tmp_path):
 
 
 class Forkless(Tiny):
-    """A world that cannot be in two places."""
+    """A world that cannot be forked."""
 
     def fork(self):
         raise NotImplementedError

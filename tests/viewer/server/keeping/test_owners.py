@@ -1,4 +1,4 @@
-"""Whose is what: saves belong to who made them, and nobody takes more than a share of what there is."""
+"""Ownership: saves belong to the guest who made them, and no guest takes more than a share of the limits."""
 
 import time
 
@@ -54,7 +54,7 @@ def test_saves_of_a_walk_have_an_end(server, client):
     with pytest.raises(ServerError) as caught:
         client.save(session, "one-more")
     assert caught.value.code == "limit"
-    client.save(session, "s0")  # one that there is may be written again
+    client.save(session, "s0")  # an existing one may be overwritten
 
 
 class TestWithSmallQuotas:
@@ -149,7 +149,7 @@ def test_a_walk_that_was_parked_over_a_restart_can_be_watched(tmp_path, wire_to)
 @pytest.mark.parametrize("mode", ["hold", "once"])
 def test_what_is_not_understood_is_refused_and_changes_nothing(tmp_path, wire_to, words, mode):
     worlds = TinyWorlds()
-    worlds.reads_words = False  # as a dream does not, and a true scene
+    worlds.reads_words = False  # as neither a dream nor a true scene does
     with Server(worlds, folder=tmp_path) as server:
         wire = wire_to(server)
         session = wire.open(seed=3, credits=16).session

@@ -1,4 +1,5 @@
-"""The message `dream`: an act like typed words, that is receipted, kept and done once, and that no look waits for."""
+"""The message `dream`: an act like typed words, which is receipted, saved and done once, and which no look waits
+for."""
 
 import pytest
 from roam.viewer.client.client import Client

@@ -1,4 +1,5 @@
-"""Looks on the wire: from anywhere, by whoever sees the walk, beside its steps, which never wait for them."""
+"""Looks over the wire: from any pose, by anyone who may see the walk, at the same time as its steps, which never
+wait for them."""
 
 import threading
 
@@ -77,7 +78,7 @@ def test_steps_never_wait_for_a_look(client):
         assert client.step(session, AHEAD).frame.index == index
     SeenTiny.gate.open()
     thread.join(60)
-    assert asked[0].index == 0  # what it looked at is what there was
+    assert asked[0].index == 0  # it looked at the state of that time
 
 
 def test_looks_change_nothing(client):

@@ -1,4 +1,5 @@
-"""The gateway's page between two frames: it shows what memory has on the way, says so, and the frame puts it right."""
+"""The gateway's page between two frames: it shows what memory has for the poses on the way, says so, and the frame
+replaces it."""
 
 import pytest
 from roam.viewer.opening.worlds import OpenRequest
@@ -13,7 +14,7 @@ from ..doubles import Gate, SeenTiny, SeenWorlds, TinyOutlook
 
 
 class Slow(SeenTiny):
-    """A Tiny that is looked at from anywhere and steps once a gate lets it. asked: the poses of all looks."""
+    """A Tiny that supports looks from anywhere and whose steps wait at a gate. asked: the poses of all looks."""
 
     stepping, asked = Gate(), []
 
@@ -26,7 +27,7 @@ class Slow(SeenTiny):
 
 
 class Asked(TinyOutlook):
-    """Notes what it is asked."""
+    """Records what it is asked."""
 
     def look(self, gaze: Gaze) -> Sight:
         Slow.asked.append(gaze.pose)
@@ -65,10 +66,10 @@ def test_between_frames_the_page_shows_where_the_held_keys_lead_and_says_so(page
     page.wait_for("between.views >= 3 && between.isShown")
     assert page.value("roam.index") == 0
     page.wait_for("figures.textContent.includes('between frames, from memory')")
-    assert (page.drawn("view") < 30).all()  # what the double shows of itself from elsewhere, and no frame
+    assert (page.drawn("view") < 30).all()  # the picture that the double gives for another pose, and no frame
     page.wait_for("performance.now() - times.at(-1) > 1200")
     page.wait_for(f"between.views >= {page.value('between.views')} + 2")
-    # a step on and no farther
+    # one step ahead and no farther
     ahead = Pose.at(0, 0, 1.5).moved(Motion(forward=0.3, yaw_deg=15))
     assert Slow.asked[-1].distance_to(ahead) < 1e-6 and Slow.asked[-1].angle_to(ahead) < 1e-3
     page.key("KeyW", False)

@@ -1,4 +1,4 @@
-"""Whom the page's gateway lets in, and what it says where it cannot be."""
+"""Which connections the page's gateway accepts, and what it says where it cannot listen."""
 
 import socket
 import threading
@@ -26,7 +26,7 @@ def gateway(server):
         ({"Host": "walks.example"}, "https://walks.example", True),
         ({"Host": "127.0.0.1:8080", "X-Forwarded-Host": "some.example"}, "https://some.example", True),
         ({"Host": "127.0.0.1:8080"}, "https://evil.example", False),
-        ({"Host": "127.0.0.1:8080"}, "null", False),  # a sandboxed frame of anybody's
+        ({"Host": "127.0.0.1:8080"}, "null", False),  # a sandboxed frame from any site
         ({"Host": "evil.example"}, "http://evil.example", False),
     ],
 )

@@ -1,5 +1,5 @@
-"""What a cluster's times are made of: steps of one engine for one and for many walkers, and the ways that a frame may
-take from a worker to the front. Beside times of the clock, which other programs lengthen, stand the processor's."""
+"""The parts of a cluster's times: steps of one engine for one and for many walkers, and the ways that a frame may
+take from a worker to the front. Each has the clock's time, which other programs lengthen, and the processor's."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from ..viewer.cluster.ray_fleet import RayFleet, Recipe
-from ..viewer.play.progress import waiting
-from ..world.action import parse_action
+from ...viewer.cluster.ray_fleet import RayFleet, Recipe
+from ...viewer.play.progress import waiting
+from ...world.action import parse_action
 
 if TYPE_CHECKING:
-    from ..world.engine import Engine
-    from ..world.session import Session
+    from ...world.engine import Engine
+    from ...world.session import Session
 
 TURNS = [parse_action(text) for text in ("turn left 15 degrees", "turn right 15 degrees")]
 WARM_UP, STEPS, SENDS = 4, 12, 60
@@ -39,9 +39,9 @@ class Part:
 
 def engine_parts(counts: tuple[int, ...] = (1, 4, 16)) -> list[Part]:
     """Covered steps of the embedded model: walkers in turn, and side by side."""
-    from ..viewer.opening.worlds import OpenRequest, SceneWorlds
-    from ..world.engine import Engine
-    from ..world.side_by_side import SideBySide
+    from ...viewer.opening.worlds import OpenRequest, SceneWorlds
+    from ...world.engine import Engine
+    from ...world.side_by_side import SideBySide
 
     engine, parts = Engine.from_checkpoint(None), []
     first = SceneWorlds(size=engine.frame_side)

@@ -1,8 +1,8 @@
-"""Copies what a worker's Store holds to the shared place, again and again, off the path of every step.
+"""Copies a worker's stored walks to the shared place, repeatedly and without delaying any step.
 
-A walk's folder goes out in the order in which the Store itself writes it: snapshots and logs first, meta.json when all
-that it names is there, what is not wanted any more is removed last. So the copy can be taken up at any moment, at most
-`every_s` and one round old. Knows no server.
+A walk's files are copied in the order in which Store writes them: snapshots and logs first; meta.json when everything
+that it names is there; files that are no longer needed are removed last. So the copy can be used at any moment, and is
+at most `every_s` plus one round old. Knows no server.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from .shared_place import SharedPlace
 log = logging.getLogger(__name__)
 
 META = "meta.json"
-THREADS = 8  # walks that are copied at a time: a store far away answers slowly
-LEAST_PAUSE_S = 0.05  # between two rounds, also where one takes longer than every_s
+THREADS = 8  # walks that are copied at a time: a remote store answers slowly
+LEAST_PAUSE_S = 0.05  # between two rounds, even if one takes longer than every_s
 Stamp = tuple[int, int]  # when a file was written, and its size
 
 
-class Keeper:
-    """Keeps the walks under `folder` (store.py) in a shared place. round_s: what the newest round took; failures: of
-    the place, so far."""
+class Replicator:
+    """Copies the walks under `folder` (store.py) to a shared place. round_s: duration of the latest round; failures:
+    of the shared place, so far."""
 
     def __init__(self, folder: Path, place: SharedPlace, *, every_s: float = 1.0):
         self.folder, self.place, self.every_s = folder, place, every_s
         self.round_s, self.failures = 0.0, 0
-        self._sent: dict[str, dict[str, Stamp]] = {}  # by a folder's path: what of it is in the place
+        self._sent: dict[str, dict[str, Stamp]] = {}  # by a folder's path: which of its files are in the shared place
         self._busy: dict[str, threading.Lock] = {}
         self._ending = threading.Event()
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="roam-keeper")
-        self._thread = threading.Thread(target=self._run, name="roam-keeper", daemon=True)
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="roam-replicator")
+        self._thread = threading.Thread(target=self._run, name="roam-replicator", daemon=True)
 
-    def start(self) -> Keeper:
+    def start(self) -> Replicator:
         self._thread.start()
         return self
 
@@ -51,7 +51,7 @@ class Keeper:
         self._pool.shutdown()
 
     def round(self) -> None:
-        """Bring the place up to date."""
+        """Bring the shared place up to date."""
         began = time.monotonic()
         walks = self._folders("sessions")
         saves = self._folders("saves")
@@ -66,17 +66,18 @@ class Keeper:
         self.round_s = time.monotonic() - began
 
     def send(self, session: str) -> None:
-        """Bring one walk and its owner's saves up to date now. Raises what the place raises."""
+        """Bring the copy of one walk and of its owner's saves up to date now. Raises what the shared place raises."""
         self._send_walk(f"sessions/{session}")
         for path in self._folders("saves"):
             self._send_saves(path)
 
     def send_first(self, session: str) -> None:
-        """Bring a new walk out before anybody is told of it. Where the place is away, the next round does."""
+        """Copy a new walk before any client is told of it. If the shared place cannot be reached, the next round
+        does it."""
         self._try(self._send_walk, f"sessions/{session}")
 
     def fetch(self, session: str) -> None:
-        """Bring a walk here from the place, with the saves of its owner. Raises FileNotFoundError."""
+        """Fetch a walk from the shared place, with the saves of its owner. Raises FileNotFoundError."""
         import json
 
         path = f"sessions/{session}"
@@ -88,14 +89,14 @@ class Keeper:
         self.fetch_saves(owner)
 
     def fetch_saves(self, owner: str) -> None:
-        """Bring the saves of one owner here, where they are not."""
+        """Fetch the saves of one owner, unless they are here."""
         path = f"saves/{owner}"
         with self._lock(path):
             if not (self.folder / path).exists() and self.place.fetch(path, self.folder / path):
                 self._sent[path] = _stamps(self.folder / path)
 
-    def let_go(self, session: str) -> None:
-        """Take no more care of a walk, whose folder may go: it is another worker's from here on."""
+    def forget(self, session: str) -> None:
+        """Stop copying a walk: it belongs to another worker from now on, and its folder may be removed."""
         self._sent.pop(f"sessions/{session}", None)
 
     def _run(self) -> None:
@@ -107,7 +108,7 @@ class Keeper:
             work(path)
         except FileNotFoundError:
             log.debug("%s changed while it was copied; the next round has it", path)
-        except Exception as error:  # the place is away: the walks go on, and are sent when it is back
+        except Exception as error:  # the shared place cannot be reached: walks go on, and are copied when it is back
             self.failures += 1
             log.error("%s cannot be kept in %s: %s", path, self.place.url, error)
 
@@ -115,14 +116,14 @@ class Keeper:
         with self._lock(path):
             here = self.folder / path
             stamp_of_meta = _stamp(here / META)
-            meta = (here / META).read_bytes()  # first: what it names is sent before it is
+            meta = (here / META).read_bytes()  # read first: the files that it names are sent before it
             now, sent = _stamps(here), self._sent.get(path, {})
             for name, stamp in now.items():
                 if name != META and sent.get(name) != stamp and not name.endswith((".new", ".partial")):
                     self.place.put(f"{path}/{name}", (here / name).read_bytes())
             if sent.get(META) != stamp_of_meta:
                 self.place.put(f"{path}/{META}", meta)
-            if now.get(META) == stamp_of_meta:  # else what the meta that was sent names may be gone here already
+            if now.get(META) == stamp_of_meta:  # otherwise files that the sent meta.json names may be gone here already
                 for name in set(sent) - set(now):
                     self.place.remove(f"{path}/{name}")
                 self._sent[path] = now
@@ -154,7 +155,7 @@ class Keeper:
 
 
 def _stamps(folder: Path) -> dict[str, Stamp]:
-    """When each file below a folder was written, and how long it is."""
+    """For each file below a folder: when it was written, and its size."""
     found: dict[str, Stamp] = {}
     for path in folder.rglob("*"):
         with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""What all parts of a front share: its socket, its lines, its walks, its workers, and what it counts."""
+"""What all parts of a front share: its socket, its connections to workers, its walks, its workers and its counters."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from ..server.socket import ServerSocket
 from ..wire import protocol as p
-from .asking import Asking
+from .background import BackgroundCalls
+from .connections import WorkerConnection, WorkerConnections
 from .fleet import Fleet
-from .lines import WorkerLine, WorkerLines
 from .placing import Queue, Rules, WorkerState
 from .routes import Route, Routes
 
@@ -27,12 +27,12 @@ class Counts:
 
 
 @dataclass
-class Books:
-    """Everything that the parts of a front share; only the front's thread touches it."""
+class FrontState:
+    """The state that all parts of a front share; only the front's thread uses it."""
 
     wire: ServerSocket
-    lines: WorkerLines
-    asking: Asking
+    connections: WorkerConnections
+    background: BackgroundCalls
     fleet: Fleet
     rules: Rules
     queue: Queue
@@ -40,13 +40,13 @@ class Books:
     workers: dict[str, WorkerState] = field(default_factory=dict)
     counts: Counts = field(default_factory=Counts)
 
-    def line(self, client: bytes, worker: str) -> WorkerLine:
-        """The line of a client to a worker that is there."""
+    def connection(self, client: bytes, worker: str) -> WorkerConnection:
+        """The connection of a client to a worker that is running."""
         who = self.wire.clients.get(client)
-        return self.lines.of(client, self.workers[worker].about, name=who.name if who else "")
+        return self.connections.get_or_connect(client, self.workers[worker].about, name=who.name if who else "")
 
     def recount(self) -> None:
-        """Bring up to date how many walks are driven on each worker."""
+        """Update how many walks are driven on each worker."""
         for state in self.workers.values():
             state.driven = 0
         for route in self.routes.by_session.values():
@@ -55,11 +55,11 @@ class Books:
 
     @property
     def num_places(self) -> int:
-        """Walks that all workers together may be driven on."""
-        return self.rules.most_walks * sum(not state.is_draining for state in self.workers.values())
+        """How many walks may be driven on all workers together."""
+        return self.rules.most_walks * sum(not worker.is_draining for worker in self.workers.values())
 
     def tell(self, client: bytes, message: p.Message) -> None:
-        """Say something to a client, if its version knows of it."""
+        """Send a message to a client, if its version has that message."""
         who = self.wire.clients.get(client)
         if who is None or who.version < message.SINCE:
             return
@@ -68,7 +68,7 @@ class Books:
         self.wire.send(client, message)
 
     def fail(self, route: Route, why: str) -> None:
-        """Have everyone leave a walk that cannot go on for now; what is kept of it stays."""
+        """End a walk for everyone who drives or watches it, because it cannot go on for now; its stored state stays."""
         for client in list(route.seats):
             self.tell(client, p.Error(code="internal", message=why[:600], session=route.session))
             route.leave(client)

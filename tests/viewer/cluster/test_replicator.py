@@ -1,4 +1,4 @@
-"""The shared place has every walk whole at every moment, whatever becomes of the machine that walks it."""
+"""The shared place holds every walk whole at every moment, even when the machine that runs it dies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import socket
 
 import pytest
-from roam.viewer.cluster.keeper import Keeper
+from roam.viewer.cluster.replicator import Replicator
 from roam.viewer.cluster.shared_place import SharedPlace, SharedPlaceError
 from roam.viewer.server.keeping.records import Done, Meta
 from roam.viewer.server.store import Store, finished
@@ -26,7 +26,7 @@ def s3_place() -> tuple[SharedPlace, object]:
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
     options = {"endpoint_url": f"http://127.0.0.1:{port}", "key": "test", "secret": "test"}
-    bucket = f"walks-{port}"  # moto keeps what it has for as long as this process runs
+    bucket = f"walks-{port}"  # moto keeps its data for as long as this process runs
     place = SharedPlace(f"s3://{bucket}/roam", options)
     s3fs.S3FileSystem(**options).mkdir(bucket)
     return place, server
@@ -44,16 +44,16 @@ def place(request, tmp_path):
 
 @pytest.fixture
 def keep():
-    """Makes keepers, and stops them at the end."""
+    """Makes replicators, and stops them at the end."""
     made = []
 
-    def make(folder, place) -> Keeper:
-        made.append(Keeper(folder, place))
+    def make(folder, place) -> Replicator:
+        made.append(Replicator(folder, place))
         return made[-1]
 
     yield make
-    for keeper in made:
-        keeper.stop()
+    for replicator in made:
+        replicator.stop()
 
 
 def test_a_place_takes_gives_lists_and_removes(place):
@@ -74,17 +74,17 @@ def test_a_walk_goes_on_from_the_place_as_it_stood(place, tmp_path, keep):
     here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
     walk = Tiny(3)
     meta = here.snapshot(Meta("ab", "c" * 64), walk)
-    keeper = keep(here.folder, place)
-    keeper.round()
+    replicator = keep(here.folder, place)
+    replicator.round()
     for _ in range(3):
         walk.step(FORWARD)
         here.log("ab", Done(FORWARD, 0))
-    keeper.round()
+    replicator.round()
     meta = here.snapshot(meta, walk)
     walk.step(FORWARD)
     here.log("ab", Done(FORWARD, 7))
     here.save("c" * 64, "door", walk)
-    keeper.round()
+    replicator.round()
     other = keep(there.folder, place)
     other.fetch("ab")
     found, explorer, _ = finished(there.restored("ab", TinyWorlds().load))
@@ -96,20 +96,20 @@ def test_a_walk_goes_on_from_the_place_as_it_stood(place, tmp_path, keep):
 
 def test_what_is_not_wanted_any_more_goes_and_a_closed_walk_goes_whole(place, tmp_path, keep):
     store, walk = Store(tmp_path / "here"), Tiny(1)
-    meta, keeper = store.snapshot(Meta("ab", "c" * 64), walk), keep(tmp_path / "here", place)
+    meta, replicator = store.snapshot(Meta("ab", "c" * 64), walk), keep(tmp_path / "here", place)
     for _ in range(4):
-        keeper.round()
+        replicator.round()
         meta = store.snapshot(meta, walk)
-    keeper.round()
+    replicator.round()
     assert place.files("sessions/ab") == sorted(path.name for path in (store.folder / "sessions/ab").iterdir())
     store.forget("ab")
-    keeper.round()
+    replicator.round()
     assert place.folders("sessions") == []
     store.close()
 
 
 def test_meta_is_not_sent_before_what_it_names(tmp_path, keep):
-    """A worker that dies between two files leaves a walk that can be taken up."""
+    """A worker that dies between two files leaves a walk that can be resumed."""
     store, order = Store(tmp_path / "here"), []
 
     class Watched(SharedPlace):
@@ -129,12 +129,12 @@ def test_a_place_that_is_away_is_counted_and_tried_again(tmp_path, keep):
     store = Store(tmp_path / "here")
     store.snapshot(Meta("ab", "c" * 64), Tiny(1))
     (tmp_path / "shared").write_text("a file where the folder should be")
-    keeper = keep(store.folder, SharedPlace(str(tmp_path / "shared")))
-    keeper.round()
-    assert keeper.failures == 1
+    replicator = keep(store.folder, SharedPlace(str(tmp_path / "shared")))
+    replicator.round()
+    assert replicator.failures == 1
     (tmp_path / "shared").unlink()
-    keeper.round()
-    assert keeper.failures == 1 and keeper.place.folders("sessions") == ["ab"]
+    replicator.round()
+    assert replicator.failures == 1 and replicator.place.folders("sessions") == ["ab"]
     store.close()
 
 

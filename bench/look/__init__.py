@@ -1,0 +1,1 @@
+"""How fast a dream is looked at from any pose: `roam bench look`."""
