@@ -12,7 +12,8 @@ import pytest
 from roam.world.side_by_side.processes import Workers
 
 WAITING = """
-import pathlib, sys, time
+import pathlib, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell ignores for what it runs in the background
 from multiprocessing import get_context
 from roam.viewer.cli import _ending_on_signals
 from roam.world.side_by_side.processes import Workers

@@ -118,6 +118,8 @@ def _loaded(file: Path | io.BytesIO, folder: Path) -> dict:
         with zipfile.ZipFile(file) as archive:
             if damaged := archive.testzip():  # torch reads the sums that it wrote, and does not look
                 raise StateError(f"{damaged} is not what was written")
+        if isinstance(file, io.BytesIO):
+            file.seek(0)
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and zipfile raise of every kind at what is damaged
         raise StateError(

@@ -9,6 +9,7 @@ import torch
 from roam.world.action import parse_action
 from roam.world.checkpoint import CheckpointError, load_checkpoint
 from roam.world.engine import Engine
+from roam.world.spatial.planar.seen import settled
 from roam.world.spatial.smoothing import smoothed
 from roam.world.tokens.depth import DepthConfig, DepthRefiner
 from roam.world.training.depth import depth_loss
@@ -57,6 +58,7 @@ def test_a_session_shows_the_depth_that_the_pixels_correct(checkpoint_folder, fi
     frame = engine.session(first_frame).frame
     wanted, mirrored = (fine(engine, pixels) for pixels in (first_frame.pixels, first_frame.pixels[:, ::-1].copy()))
     wanted = smoothed(np.sqrt(wanted * mirrored[:, ::-1]), first_frame.pixels)
+    wanted = settled(first_frame.pose, first_frame.pixels, wanted)
     np.testing.assert_allclose(frame.depth, wanted, rtol=2e-3)
     without = Engine(replace(checkpoint, depth=None)).session(first_frame)
     assert np.abs(without.frame.depth - wanted).max() > 1e-2
