@@ -82,8 +82,8 @@ def report(findings: list[Finding]) -> bool:
 
 
 def warm_up() -> None:
-    """Walk a little in every kind of world, look from another pose, and forget a view. The code that this compiles
-    is cached, so that neither the next start nor a later walk waits for it."""
+    """Walk a little and turn round in every kind of world, look from another pose, and forget a view. The code that
+    this compiles is cached, so that neither the next start nor a later walk waits for it."""
     from ...world.action import parse_action
     from ...world.pose import Motion
     from ...world.session import Session
@@ -91,10 +91,10 @@ def warm_up() -> None:
 
     starts = [Start(truth=True, family="rooms"), Start(truth=True, family="outdoors")]
     if not _weights().is_missing:
-        starts.append(Start())
+        starts += [Start(family=family) for family in ("rooms", "outdoors")]
     for start in starts:
         explorer = Opener().open(start).explorer
-        for text in ("move forward", "step back 0.5 metres"):
+        for text in ("move forward", "step back 0.5 metres", *["turn left 45 degrees"] * 7):
             explorer.step(parse_action(text))
         pose = explorer.frame.pose
         if isinstance(explorer, Session) and pose is not None:

@@ -1,5 +1,10 @@
 """The doctor names what is missing and the command that installs it; it fails only where a dream cannot run."""
 
+import os
+import subprocess
+import sys
+
+import pytest
 from roam.viewer.commands import doctor
 from roam.viewer.commands.doctor import Finding, examine, report
 
@@ -56,3 +61,19 @@ def test_a_user_without_a_home_is_told(monkeypatch):
     assert "--folder" in finding("home").mend
     monkeypatch.setattr("roam.world.compiled.cache_folder", lambda: None)
     assert "NUMBA_CACHE_DIR" in finding("cache").mend
+
+
+@pytest.mark.slow(reason="compiles all that a walk needs, a minute and a half")
+def test_after_the_warm_up_a_walk_compiles_nothing(tmp_path):
+    cache = tmp_path / "compiled"
+    settings = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "OMP_NUM_THREADS": "1"}
+
+    def roam(*words: str) -> set[str]:
+        """What is compiled after a command."""
+        command = [sys.executable, "-m", "roam.viewer.cli", *words]
+        subprocess.run(command, env=settings, cwd=tmp_path, check=True, capture_output=True, timeout=900)
+        return {path.name for path in cache.rglob("*.nbc")}
+
+    warm = roam("doctor", "--warm")
+    for seed in ("1", "2"):  # among houses, and in a room
+        assert roam("play", "--headless", "--frames", "61", "--seed", seed, "--out", seed) == warm
