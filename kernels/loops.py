@@ -87,27 +87,24 @@ def norm_rope_loops(q, k, q_weight, k_weight, cos, sin, *, eps):
     for x, new, weight in zip((q, k), (new_q, new_k), (q_weight, k_weight), strict=True):
         row = x.flatten(0, 1).flatten(1)  # what is side by side with another has a stride of both
         row = (row.detach() if row.requires_grad else row).numpy()
-        norm_rope_rows(row, _array(weight).reshape(1, D), *angles, eps, _rows(new.flatten(2)))
+        norm_rope_rows(row, _array(weight.expand(x.shape[2], D)), *angles, eps, _rows(new.flatten(2)))
     return new_q, new_k
 
 
 @njit(cache=True, nogil=True)
 def norm_rope_rows(heads, weights, cos, sin, eps, out):
-    """RMSNorm and rotation of heads side by side: heads (R, at least C) into out, which may be the same.
-
-    weights (1 for all, or one for each of the C / D heads, D); cos and sin (R, D). What lies beyond stays.
-    """
-    R, D = cos.shape
-    half, count = D // 2, min(heads.shape[1], out.shape[1]) // D if len(weights) == 1 else len(weights)
+    """RMSNorm and rotation of the first H heads that lie side by side in heads (R, at least H * D), into out, which may
+    be the same; weights (H, D), cos and sin (R, D). What lies beyond stays."""
+    (R, D), H = cos.shape, len(weights)
+    half = D // 2
     x, lanes = np.empty(D, np.float32), np.empty(_LANES, np.float32)
     for r in range(R):
-        for h in range(count):
-            weight = weights[h if len(weights) > 1 else 0]
+        for h in range(H):
             for d in range(D):
                 x[d] = heads[r, h * D + d]
             scale = _scale_of(x, eps, lanes)
             for d in range(D):
-                x[d] *= scale * weight[d]
+                x[d] *= scale * weights[h, d]
             for d in range(half):
                 out[r, h * D + d] = x[d] * cos[r, d] - x[half + d] * sin[r, d]
                 out[r, h * D + half + d] = x[half + d] * cos[r, half + d] + x[d] * sin[r, half + d]

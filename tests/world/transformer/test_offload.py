@@ -10,6 +10,8 @@ from roam.world.config import ModelConfig
 from roam.world.transformer.model import Transformer
 from roam.world.transformer.offload import Offload, offloaded
 
+from .doubles import Alone
+
 
 class LateLane:
     """Stands for a GPU's copies: a buffer is overwritten with nonsense as soon as a copy into it begins, the copy
@@ -32,17 +34,6 @@ class LateLane:
 
     def free(self, room):
         self.read.discard(room)
-
-
-class Alone:
-    """Rows that see each other and nothing else."""
-
-    def write(self, layer):
-        return None
-
-    def attend(self, layer, q, k, v):
-        rows = (x.transpose(1, 2) for x in (q, k, v))
-        return torch.nn.functional.scaled_dot_product_attention(*rows, enable_gqa=True).transpose(1, 2)
 
 
 @pytest.fixture

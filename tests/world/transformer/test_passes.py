@@ -16,6 +16,8 @@ from roam.world.transformer import dida, passes
 from roam.world.transformer.dida import Canvas, MetricPath, decode_canvas
 from roam.world.transformer.passes import Evidence, Serving
 
+from .doubles import Alone
+
 WALK = [parse_action(t) for t in ("move forward", "turn left", "step back and turn right", "look up 5 degrees", "wait")]
 
 
@@ -120,26 +122,15 @@ def test_a_served_model_is_the_model_and_leaves_it_alone(checkpoint_folder):
     model = load_checkpoint(checkpoint_folder).model
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     rows, positions = model.embed(torch.arange(12)[None]), torch.arange(12)[None]
-    exact = model(rows, positions, _Alone())
-    torch.testing.assert_close(model.served("float32")(rows, positions, _Alone()), exact, rtol=1e-5, atol=1e-5)
+    exact = model(rows, positions, Alone())
+    torch.testing.assert_close(model.served("float32")(rows, positions, Alone()), exact, rtol=1e-5, atol=1e-5)
     # 8 and 3 bits of mantissa, and weights of 8 and 4 bits, through two layers
     for precision, tolerance in (("bfloat16", 0.02), ("fp8", 0.08), ("int8", 0.03), ("int4", 0.3)):
         lower = model.served(precision)
-        got = lower(lower.embed(torch.arange(12)[None]), positions, _Alone()).float()
+        got = lower(lower.embed(torch.arange(12)[None]), positions, Alone()).float()
         error = ((got - exact).norm() / exact.norm()).item()
         assert 0 < error < tolerance
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
-
-
-class _Alone:
-    """Rows that see each other and nothing else."""
-
-    def write(self, layer):
-        return None
-
-    def attend(self, layer, q, k, v):
-        rows = (x.transpose(1, 2) for x in (q, k, v))
-        return torch.nn.functional.scaled_dot_product_attention(*rows, enable_gqa=True).transpose(1, 2)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
