@@ -20,6 +20,8 @@ _LANES = 16  # sums that are carried side by side, as many as a register holds
 def fits(*tensors: torch.Tensor | None) -> bool:
     """Whether these can be looped over: float32 on a CPU, in service. What numpy has looked at cannot be resized any
     more, which weights in shards are while they learn, also between two steps."""
+    if torch.compiler.is_compiling():  # which only training is
+        return False
     given = (tensor for tensor in tensors if tensor is not None)
     return torch.is_inference_mode_enabled() and all(
         tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in given

@@ -74,6 +74,9 @@ def train(
     size: Annotated[
         str, typer.Option(help="Size of the model that dreams: small as in the package, or large for a big GPU.")
     ] = "small",
+    teacher: Annotated[
+        str | None, typer.Option(help="Checkpoint whose predictions dreams are learnt from, for instance 'large'.")
+    ] = None,
 ) -> None:
     """Render, train the tokenizer, depth, the world model, painter and dreams, pack: the embedded weights' recipe."""
     from ..commands.train import TrainOrder
@@ -110,6 +113,7 @@ def train(
             device=device,
             size=size,
             minutes=minutes,
+            teacher=teacher,
         )
     )
 

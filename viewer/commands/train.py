@@ -13,8 +13,9 @@ from .bars import stage_bars
 @dataclass(frozen=True)
 class TrainOrder:
     """Where to train, which stages, and the numbers that scale the recipe; None keeps the recipe's own. begin: the
-    checkpoint that the run starts from, "embedded" for the one in the package. data: recordings to learn from. size:
-    of the dreaming model, "small" as in the package or "large". minutes: of all training together, in the recipe's
+    checkpoint that the run starts from, "embedded" for the one in the package. data: recordings to learn from. teacher:
+    a checkpoint whose predictions the dream learns. size: of the dreaming model, "small" as in the package or "large".
+    minutes: of all training together, in the recipe's
     shares."""
 
     out: Path
@@ -31,6 +32,7 @@ class TrainOrder:
     device: str = "cpu"
     size: str = "small"
     minutes: float | None = None
+    teacher: str | None = None
 
     def __post_init__(self):
         from ...world.adaptation.run import device_of
@@ -42,6 +44,8 @@ class TrainOrder:
         if self.size == "large" and self.begin is None:
             raise OutputError("the large size takes tokenizer, depth and painter from a model: add --begin embedded")
 
+        if self.teacher is not None and self.begin is None:
+            raise OutputError("a teacher's codes are those of its tokenizer: add --begin with a model that has the same")
         if unknown := [stage for stage in self.stages if stage not in STAGES]:
             raise OutputError(f"unknown stage '{unknown[0]}'; known: {', '.join(STAGES)}")
         device_of(self.device)  # now, not after hours of rendering
@@ -86,6 +90,7 @@ def recipe_of(order: TrainOrder):
         recipe = learnt(recipe) if order.data is None else going_on(recipe)
     if order.device.startswith("cuda"):
         recipe = on_gpu(recipe)
+    recipe = replace(recipe, teacher=order.teacher or "")
     if order.minutes is not None:
         recipe = within(recipe, 60 * order.minutes, stages_of(order))
     if order.tokenizer_minutes is not None:

@@ -132,7 +132,7 @@ def train_dream(
     the cells to be predicted and of clean rows; by default dream_losses. progress: called with (share done, the log
     row) now and then. Raises ValueError if the folder holds a run of another size."""
     run, config = Run(folder, part_mb=recipe.part_mb), asdict(trainer.transformer.config)
-    trainer.to(device)
+    ready_on(device, trainer)
     optimizers = make_optimizers(trainer, recipe.peak)
     average, step = Average(trainer, recipe.average), 0
     if state := run.resume():
@@ -183,6 +183,14 @@ def train_dream(
     run.draw("asked", "clean", *MEASURES)
 
 
+def ready_on(device: str, trainer: WorldTrainer) -> None:
+    """Move a trainer to the device on which it trains, or teaches; on CUDA, compile it."""
+    trainer.to(device)
+    if torch.device(device).type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        trainer.compile_layers()
+
+
 def dream_batch(
     trainer: WorldTrainer, data: Canvases, recipe: DreamRecipe, step: int, device: str | torch.device
 ) -> DreamBatch:
@@ -217,6 +225,7 @@ MEASURES = ("hole_nats", "half_nats", "first_nats")
 
 
 @torch.no_grad()
+@torch.compiler.set_stance("force_eager")  # held-out data have another shape
 def evaluate_dream(trainer: WorldTrainer, data: Canvases, *, walks: int = 24) -> dict[str, float]:
     """Held-out cross-entropy in nats a token, later keyframes: of holes with nothing in them given, and with half
     given; first_nats: of a frame of which nothing is known, half given."""

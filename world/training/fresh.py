@@ -33,6 +33,7 @@ from .painter import Glimpse, PainterRecipe, draw_glimpse, dreamt_glimpse
 
 PER_SHARD = 8  # walks
 GLIMPSES = 4  # of a walk
+LEAST_SHARE = 50  # new rows are taken in when they are one in so many of those that are there
 TOGETHER = 8  # glimpses that are dreamt at once
 
 
@@ -67,6 +68,8 @@ def mirrored(words: str) -> str:
 def write_shards(folder: str, vision: VisionTokenizer, first: int, apart: int, frames: int, capacity: int) -> None:
     """Write shards of PER_SHARD walks with the numbers first, first + apart, ...; existing ones are kept."""
     end_with(os.getppid())
+    if hasattr(os, "nice"):  # what trains must not wait for a core
+        os.nice(10)
     torch.set_num_threads(1)
     text = TextTokenizer()
     for start in itertools.count(first, apart):
@@ -123,12 +126,14 @@ class Growing:
         self.refresh()
 
     def refresh(self) -> int:
-        """Take in what is new; returns the number of rows."""
+        """Take in what is new, unless it is so little that copying the rest would cost more; returns the number of
+        rows."""
         new = sorted(set(self.folder.glob("fresh-*.safetensors")) - self._seen)
-        self._seen.update(new)
-        parts = self._parts + [load_canvases(path) for path in new]
-        self._parts = [joined_canvases(parts)] if parts else []
-        return len(self._parts[0].tokens) if parts else 0
+        held = sum(len(part.tokens) for part in self._parts)
+        if new and len(new) * 2 * PER_SHARD >= held / LEAST_SHARE:
+            self._seen.update(new)
+            self._parts = [joined_canvases(self._parts + [load_canvases(path) for path in new])]
+        return sum(len(part.tokens) for part in self._parts)
 
     @property
     def canvases(self) -> Canvases:

@@ -1,10 +1,14 @@
-"""Teaches a dreaming model to give guided predictions by itself: one reading of a canvas instead of two.
+"""Teaches a dreaming model what another one predicts: a larger one, or itself with guidance, in one reading of a
+canvas instead of two.
 
 A guided pass reads each canvas twice, with and without what is known, and moves the prediction away from the second
 (classifier-free guidance; Passes.denoise). Here a student learns the guided prediction of a teacher from one reading
 (Meng et al. 2023, arXiv 2210.03142, section 3.1, here at one strength and over codes): the loss is the divergence
 KL(teacher, student) of the cells to be predicted. Whole frames and clean rows are not guided in service, and stay as
 they were.
+
+Without guidance the same loss teaches a small model what a large one has learnt (Hinton et al. 2015, arXiv 1503.02531):
+a cell has one true code, but thousands that could stand there, and the teacher says how likely each of them is.
 """
 
 from __future__ import annotations
@@ -19,9 +23,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .canvases import Canvases
-from .dream import DreamBatch, DreamRecipe, train_dream
+from .dream import DreamBatch, DreamRecipe, Losses, ready_on, train_dream
 from .fresh import Growing
 from .world_model import WorldTrainer
+
+
+def taught_by(teacher: WorldTrainer, device: str) -> Losses:
+    """The losses of a model that learns from another one, which is moved to that device."""
+    ready_on(device, teacher.eval().requires_grad_(False))
+    return partial(guided_losses, teacher=teacher, guidance=1.0)
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,8 @@ def guided_losses(
 def guided(teacher: WorldTrainer, batch: DreamBatch, known: Tensor, guidance: float) -> Tensor:
     """The teacher's logits (M, V) of the cells to be predicted, as in service. known (M, C): the head's input with
     everything that is known; the other reading has neither words, nor pages before, nor what was carried."""
+    if guidance == 1:
+        return teacher.codes.joint_logits(known)
     (B, T, C, N), K = batch.asked.shape, batch.canvases.shape[-1]
     apart = torch.where(batch.known[..., None], torch.tensor(-1, device=known.device), batch.canvases)
     nothing = torch.full((B * T, 1, 1), -1, device=known.device)

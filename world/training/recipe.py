@@ -30,7 +30,7 @@ from .data import Walks, load_walks
 from .depth import DepthRecipe, train_depth
 from .dream import DreamRecipe, train_dream
 from .fresh import FreshShards, Growing, dream_codes, fresh_glimpses
-from .guide import GuideRecipe, train_guided
+from .guide import GuideRecipe, taught_by, train_guided
 from .painter import Glimpse, PainterRecipe, train_painter
 from .parallel import launch
 from .run import read_state
@@ -52,10 +52,12 @@ FIRST_FRESH, FIRST_GLIMPSE = 100_000, 500_000  # number of the first scene for t
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides the result: data, sizes, seeds, and minutes of training. data: a folder of recordings
-    to learn from instead of our own scenes; its keyframes are in its folder `keyframes`. fresh: processes that
-    render new walks while the dream and the painter train, 0 for none; only for our own scenes."""
+    to learn from instead of our own scenes; its keyframes are in its folder `keyframes`. teacher: a checkpoint with the
+    same tokenizer, whose predictions the dream learns instead of the true codes. fresh: processes that render new walks
+    while the dream and the painter train, 0 for none; only for our own scenes."""
 
     data: str = ""
+    teacher: str = ""
     walks: int = 3000
     held_out_walks: int = 64
     frames: int = 24
@@ -243,9 +245,21 @@ def _dream(folder: Path, recipe: Recipe, device: str, report) -> None:
         trainer.load_state_dict(_state(folder / "world")["average"])
     elif begun.model.config == trainer.transformer.config:
         trainer.begin_as(begun.model)
+    losses = taught_by(_teacher(recipe, trainer), device) if recipe.teacher else None
     train, dev = _keyframe_canvases(folder)
     with _growing(train, folder, recipe) as data:
-        train_dream(data, dev, folder / "dream", recipe.dream, trainer, device=device, progress=report)
+        train_dream(data, dev, folder / "dream", recipe.dream, trainer, losses=losses, device=device, progress=report)
+
+
+def _teacher(recipe: Recipe, trainer: WorldTrainer) -> WorldTrainer:
+    """The recipe's teacher, which must give the codes the meaning that they have for the model that is trained."""
+    found, vision = load_checkpoint(recipe.teacher), trainer.vision
+    theirs = found.vision.state_dict()
+    if any(not torch.equal(weight, theirs.get(name, weight[:0])) for name, weight in vision.state_dict().items()):
+        raise ValueError(f"{recipe.teacher} has another tokenizer: its codes mean other pictures; begin with that model")
+    teacher = WorldTrainer(found.model.config, found.layout, found.dida, found.vocabulary, vision)
+    teacher.begin_as(found.model)
+    return teacher
 
 
 def _guide(folder: Path, recipe: Recipe, device: str, report) -> None:

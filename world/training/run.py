@@ -190,8 +190,11 @@ class Average:
     def update(self, module: torch.nn.Module) -> None:
         self.updates += 1
         rate = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, value in module.state_dict().items():
-            self.weights[name].lerp_(value, rate) if value.is_floating_point() else self.weights[name].copy_(value)
+        now = module.state_dict()
+        moving = [name for name, value in now.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.weights[name] for name in moving], [now[name] for name in moving], rate)
+        for name in now.keys() - set(moving):
+            self.weights[name].copy_(now[name])
 
     @torch.no_grad()
     def take(self, weights: dict[str, torch.Tensor]) -> None:

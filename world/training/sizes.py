@@ -49,7 +49,7 @@ def going_on(recipe: Recipe) -> Recipe:
 def on_gpu(recipe: Recipe) -> Recipe:
     """The recipe with batches that fill a GPU, and with new walks, as many as the CPU cores can render, because a
     GPU has used all recordings within a minute."""
-    batches = dict(walks=24, copies=4, look_every=500)
+    batches = dict(walks=24, copies=4, look_every=1500)
     return replace(
         recipe,
         dream=replace(recipe.dream, steps=10**6, **batches),

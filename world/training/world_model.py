@@ -103,6 +103,7 @@ class WorldTrainer(nn.Module):
         self.codes = FactoredCodes(vision.config.levels, model.hidden_size)
         self.lattice = [torch.linspace(-1, 1, n) for n in vision.config.levels]
         self._vision = [vision]  # in a list, so that its weights are not ours
+        self.is_compiled = False
         with torch.no_grad():
             for name, weight in self.transformer.named_parameters():
                 if name.endswith(("o_proj.weight", "down_proj.weight")):
@@ -110,12 +111,25 @@ class WorldTrainer(nn.Module):
                 elif "embed_tokens" in name or "lm_head" in name:
                     weight.normal_(std=1.0 if "embed" in name else 0.0)
 
+    def compile_layers(self) -> None:
+        """From now on the layers run compiled, for batches of one shape: on a GPU most of a step goes into writing and
+        reading what norms, gates and rotations leave to each other. Where they cannot be compiled they run as before.
+        """
+        torch._dynamo.config.suppress_errors = True
+        self.is_compiled = True
+        for layer in self.transformer.model.layers:
+            layer.compile(dynamic=False)
+
     @torch.no_grad()
     def begin_as(self, model: Transformer) -> None:
         """Take the weights of a transformer that ships."""
         self.transformer.load_state_dict(model.state_dict())
         tables = (model.model.embed_tokens.weight, model.lm_head.weight)
         self.codes.unfold(*(table[self.vocabulary.visual] for table in tables))
+
+    @property
+    def vision(self) -> VisionTokenizer:
+        return self._vision[0]
 
     def digits(self, codes: Tensor) -> Tensor:
         return self.codes.digits.to(codes.device)[codes]
@@ -148,7 +162,7 @@ class WorldTrainer(nn.Module):
         """The head's input for every cell: arguments as in `losses`, with any number of copies in canvases (B, T,
         copies, N, K) -> (B, T, 1 + copies, N, C) float32, the clean rows first."""
         B, T, copies, N, _ = canvases.shape
-        L = max(1, int((text >= 0).sum(-1).max()))
+        L = text.shape[-1] if self.is_compiled else max(1, int((text >= 0).sum(-1).max()))
         text = text[..., :L]
         embed, fresh, device = self.transformer.embed, 1 + N, text.device
         marker = embed(torch.full((B, T, 1), self.vocabulary.image, device=device))
@@ -380,7 +394,7 @@ def _save(run: Run, step: int, trainer: WorldTrainer, optimizers, average: Avera
 
 def _averaged(trainer: WorldTrainer, average: Average) -> WorldTrainer:
     twin = WorldTrainer(
-        trainer.transformer.config, trainer.layout, trainer.dida, trainer.vocabulary, trainer._vision[0]
+        trainer.transformer.config, trainer.layout, trainer.dida, trainer.vocabulary, trainer.vision
     )
     twin.load_state_dict(average.weights)
     return twin.eval()
