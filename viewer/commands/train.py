@@ -45,7 +45,7 @@ class TrainOrder:
             raise OutputError("the large size takes tokenizer, depth and painter from a model: add --begin embedded")
 
         if self.teacher is not None and self.begin is None:
-            raise OutputError("a teacher's codes are those of its tokenizer: add --begin with a model that has the same")
+            raise OutputError("a teacher's codes are those of its tokenizer: add --begin with a model that has it too")
         if unknown := [stage for stage in self.stages if stage not in STAGES]:
             raise OutputError(f"unknown stage '{unknown[0]}'; known: {', '.join(STAGES)}")
         device_of(self.device)  # now, not after hours of rendering

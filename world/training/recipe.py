@@ -256,7 +256,7 @@ def _teacher(recipe: Recipe, trainer: WorldTrainer) -> WorldTrainer:
     found, vision = load_checkpoint(recipe.teacher), trainer.vision
     theirs = found.vision.state_dict()
     if any(not torch.equal(weight, theirs.get(name, weight[:0])) for name, weight in vision.state_dict().items()):
-        raise ValueError(f"{recipe.teacher} has another tokenizer: its codes mean other pictures; begin with that model")
+        raise ValueError(f"{recipe.teacher} has another tokenizer: its codes mean other pictures; begin with it")
     teacher = WorldTrainer(found.model.config, found.layout, found.dida, found.vocabulary, vision)
     teacher.begin_as(found.model)
     return teacher

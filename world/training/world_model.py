@@ -393,8 +393,6 @@ def _save(run: Run, step: int, trainer: WorldTrainer, optimizers, average: Avera
 
 
 def _averaged(trainer: WorldTrainer, average: Average) -> WorldTrainer:
-    twin = WorldTrainer(
-        trainer.transformer.config, trainer.layout, trainer.dida, trainer.vocabulary, trainer.vision
-    )
+    twin = WorldTrainer(trainer.transformer.config, trainer.layout, trainer.dida, trainer.vocabulary, trainer.vision)
     twin.load_state_dict(average.weights)
     return twin.eval()

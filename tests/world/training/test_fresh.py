@@ -10,8 +10,19 @@ from roam.scenes.recording.sources import record_rollout
 from roam.world.checkpoint import EMBEDDED, load_checkpoint
 from roam.world.pose import Camera
 from roam.world.tokens.text import TextTokenizer
+from roam.world.training.canvases import save_canvases
 from roam.world.training.dream import DreamRecipe, dream_batch
-from roam.world.training.fresh import FreshShards, Growing, canvases_of, fresh_glimpses, glimpses_of, mirrored
+from roam.world.training.fresh import (
+    LEAST_SHARE,
+    PER_SHARD,
+    FreshShards,
+    Growing,
+    canvases_of,
+    fresh_glimpses,
+    glimpses_of,
+    joined_canvases,
+    mirrored,
+)
 from roam.world.training.painter import PainterRecipe
 from roam.world.training.recipe import Recipe, make_trainer, run_recipe
 from roam.world.training.sizes import on_gpu
@@ -63,6 +74,17 @@ def test_a_run_draws_from_what_has_come_to_its_folder(vision, walked, tmp_path):
     assert not list(tmp_path.glob("*.partial")) or data.refresh() >= 18  # an unfinished file does not count
     with pytest.raises(FileNotFoundError, match="no canvases"):
         _ = Growing(None, tmp_path / "empty").canvases
+
+
+def test_few_new_rows_wait_until_copying_the_rest_is_worth_it(vision, walked, tmp_path):
+    begun = canvases_of(walked, 77, vision, TEXT, 15)
+    many = joined_canvases([begun] * (2 * PER_SHARD * LEAST_SHARE // 2 + 1))  # just too many for one shard
+    data = Growing(many, tmp_path)
+    shard = joined_canvases([begun] * PER_SHARD)
+    save_canvases(shard, tmp_path / "fresh-0000000.safetensors")
+    assert data.refresh() == len(many.tokens) == len(data.canvases.tokens)
+    save_canvases(shard, tmp_path / "fresh-0000008.safetensors")
+    assert data.refresh() == len(many.tokens) + 2 * len(shard.tokens) == len(data.canvases.tokens)
 
 
 def test_the_batch_of_a_step_is_that_steps_alone(vision, walked, tmp_path):
