@@ -22,10 +22,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..checkpoint import load_checkpoint
 from .canvases import Canvases
 from .dream import DreamBatch, DreamRecipe, Losses, ready_on, train_dream
 from .fresh import Growing
 from .world_model import WorldTrainer
+
+
+def teacher_for(trainer: WorldTrainer, name: str | Path) -> WorldTrainer:
+    """The model of a checkpoint as the teacher of a trainer. Raises ValueError if its codes mean other pictures."""
+    found, vision = load_checkpoint(name), trainer.vision
+    theirs = found.vision.state_dict()
+    if any(not torch.equal(weight, theirs.get(key, weight[:0])) for key, weight in vision.state_dict().items()):
+        raise ValueError(f"{name} has another tokenizer: its codes mean other pictures; begin with it")
+    teacher = WorldTrainer(found.model.config, found.layout, found.dida, found.vocabulary, vision)
+    teacher.begin_as(found.model)
+    return teacher
 
 
 def taught_by(teacher: WorldTrainer, device: str) -> Losses:

@@ -30,7 +30,7 @@ from .data import Walks, load_walks
 from .depth import DepthRecipe, train_depth
 from .dream import DreamRecipe, train_dream
 from .fresh import FreshShards, Growing, dream_codes, fresh_glimpses
-from .guide import GuideRecipe, taught_by, train_guided
+from .guide import GuideRecipe, taught_by, teacher_for, train_guided
 from .painter import Glimpse, PainterRecipe, train_painter
 from .parallel import launch
 from .run import read_state
@@ -245,21 +245,10 @@ def _dream(folder: Path, recipe: Recipe, device: str, report) -> None:
         trainer.load_state_dict(_state(folder / "world")["average"])
     elif begun.model.config == trainer.transformer.config:
         trainer.begin_as(begun.model)
-    losses = taught_by(_teacher(recipe, trainer), device) if recipe.teacher else None
+    losses = taught_by(teacher_for(trainer, recipe.teacher), device) if recipe.teacher else None
     train, dev = _keyframe_canvases(folder)
     with _growing(train, folder, recipe) as data:
         train_dream(data, dev, folder / "dream", recipe.dream, trainer, losses=losses, device=device, progress=report)
-
-
-def _teacher(recipe: Recipe, trainer: WorldTrainer) -> WorldTrainer:
-    """The recipe's teacher, which must give the codes the meaning that they have for the model that is trained."""
-    found, vision = load_checkpoint(recipe.teacher), trainer.vision
-    theirs = found.vision.state_dict()
-    if any(not torch.equal(weight, theirs.get(name, weight[:0])) for name, weight in vision.state_dict().items()):
-        raise ValueError(f"{recipe.teacher} has another tokenizer: its codes mean other pictures; begin with it")
-    teacher = WorldTrainer(found.model.config, found.layout, found.dida, found.vocabulary, vision)
-    teacher.begin_as(found.model)
-    return teacher
 
 
 def _guide(folder: Path, recipe: Recipe, device: str, report) -> None:

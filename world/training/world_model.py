@@ -12,6 +12,7 @@ import logging
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,14 +112,14 @@ class WorldTrainer(nn.Module):
                 elif "embed_tokens" in name or "lm_head" in name:
                     weight.normal_(std=1.0 if "embed" in name else 0.0)
 
-    def compile_layers(self) -> None:
+    def compile_layers(self, **options: Any) -> None:
         """From now on the layers run compiled, for batches of one shape: on a GPU most of a step goes into writing and
         reading what norms, gates and rotations leave to each other. Where they cannot be compiled they run as before.
-        """
+        options: of torch.compile."""
         torch._dynamo.config.suppress_errors = True
         self.is_compiled = True
         for layer in self.transformer.model.layers:
-            layer.compile(dynamic=False)
+            layer.compile(dynamic=False, **options)
 
     @torch.no_grad()
     def begin_as(self, model: Transformer) -> None:

@@ -1,6 +1,5 @@
 """A dream that learns from another model's predictions, and layers that are compiled for a GPU."""
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -78,8 +77,6 @@ def test_the_command_line_names_the_teacher_and_needs_a_model_to_begin_with(tmp_
         TrainOrder(tmp_path, teacher="large")
 
 
-@pytest.mark.slow(reason="layers compiled by a C++ compiler")
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 def test_compiled_layers_compute_what_they_did(monkeypatch):
     monkeypatch.setattr(world_model, "BandedAttention", MaskedAttention)  # as on a GPU
     torch.manual_seed(0)
@@ -89,8 +86,9 @@ def test_compiled_layers_compute_what_they_did(monkeypatch):
     plain, compiled = (WorldTrainer(config, LayoutConfig(), DidaConfig(), vocabulary, vision) for _ in range(2))
     plain.codes.free_head.data.normal_(std=0.3)
     compiled.load_state_dict(plain.state_dict())
-    compiled.compile_layers()
-    torch._dynamo.utils.counters.clear()
+    graphs = []
+    # traced as for a GPU, and run as it was traced; an error where a layer is not one graph
+    compiled.compile_layers(backend=lambda graph, _: graphs.append(graph) or graph.forward, fullgraph=True)
     data, recipe = canvases(4), DreamRecipe(walks=2, copies=2)
     for step in range(2):
         batch, slopes = dream_batch(plain, data, recipe, step, "cpu"), []
@@ -101,6 +99,5 @@ def test_compiled_layers_compute_what_they_did(monkeypatch):
             slopes.append([asked, clean, *(p.grad for p in trainer.parameters() if p.grad is not None)])
         for ours, theirs in zip(*slopes, strict=True):
             torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-3)
-    assert 0 < torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 2  # the first layer's and the others', once
-    assert not torch._dynamo.utils.counters["graph_break"]
+    assert 0 < len(graphs) <= 2  # the first layer's and the others', once
     assert evaluate_dream(compiled, data) == pytest.approx(evaluate_dream(plain, data), rel=1e-4)
