@@ -52,9 +52,9 @@ FIRST_FRESH, FIRST_GLIMPSE = 100_000, 500_000  # number of the first scene for t
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides the result: data, sizes, seeds, and minutes of training. data: a folder of recordings
-    to learn from instead of our own scenes; its keyframes are in its folder `keyframes`. teacher: a checkpoint with the
-    same tokenizer, whose predictions the dream learns instead of the true codes. fresh: processes that render new walks
-    while the dream and the painter train, 0 for none; only for our own scenes."""
+    to learn from instead of our own scenes; its keyframes are in its folder `keyframes`. teacher: a checkpoint with
+    the same tokenizer, from which the dream learns. fresh: processes that render new walks while the dream and the
+    painter train, 0 for none; only for our own scenes."""
 
     data: str = ""
     teacher: str = ""
@@ -245,8 +245,8 @@ def _dream(folder: Path, recipe: Recipe, device: str, report) -> None:
         trainer.load_state_dict(_state(folder / "world")["average"])
     elif begun.model.config == trainer.transformer.config:
         trainer.begin_as(begun.model)
-    losses = taught_by(teacher_for(trainer, recipe.teacher), device) if recipe.teacher else None
     train, dev = _keyframe_canvases(folder)
+    losses = taught_by(teacher_for(trainer, recipe.teacher), device) if recipe.teacher else None
     with _growing(train, folder, recipe) as data:
         train_dream(data, dev, folder / "dream", recipe.dream, trainer, losses=losses, device=device, progress=report)
 
