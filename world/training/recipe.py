@@ -239,8 +239,7 @@ def _keyframes(folder: Path, recipe: Recipe, device: str, report) -> None:
 
 
 def _dream(folder: Path, recipe: Recipe, device: str, report) -> None:
-    trainer = make_trainer(folder, recipe)
-    begun = _begun(folder)
+    trainer, begun = make_trainer(folder, recipe), _begun(folder)
     if begun is None:
         trainer.load_state_dict(_state(folder / "world")["average"])
     elif begun.model.config == trainer.transformer.config:
