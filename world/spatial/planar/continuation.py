@@ -7,6 +7,7 @@ of models.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -137,10 +138,10 @@ def continued(
         eye = layout.planes[layout.floor].distance
         pixels, depth, is_house = straightened(rays, pixels, depth, carried.covered, eye)
     surfaces = _Surfaces.of(pose, layout, rays, pixels, depth, carried.covered, is_house)
-    even = cv2.bilateralFilter(pixels, *EVENED).astype(np.float32)
-    is_new = holes & (surfaces.labels >= 0)
-    out = np.where(is_new[..., None], even, pixels)
-    any_doubt = _doubt(even, surfaces.colours[np.isfinite(surfaces.colours).all(1)])
+    is_new, near, even = holes & (surfaces.labels >= 0), _around(holes), pixels.astype(np.float32)
+    even[:, near] = cv2.bilateralFilter(np.ascontiguousarray(pixels[:, near]), *EVENED)
+    out, any_doubt = np.where(is_new[..., None], even, pixels), np.zeros(depth.shape, np.float32)
+    any_doubt[:, near] = _doubt(even[:, near], surfaces.colours[np.isfinite(surfaces.colours).all(1)])
     for k in range(len(layout.planes)):
         where, kept = is_new & (surfaces.labels == k), holes & surfaces.fits[k]
         colour = _usual(pixels, kept)
@@ -163,6 +164,12 @@ def continued(
         out += (where * (1 - doubt))[..., None] * (np.clip(shown, 0, 255) - out)
     nearest = np.take_along_axis(surfaces.depths, np.maximum(surfaces.labels, 0)[None], 0)[0]
     return np.clip(out + 0.5, 0, 255).astype(np.uint8), np.where(is_new, nearest, depth)
+
+
+def _around(holes: np.ndarray) -> slice:
+    """The columns of holes (H, W) bool, and as many beside them as what is evened and blurred there looks at."""
+    columns, reach = np.flatnonzero(holes.any(0)), EVENED[0] // 2 + math.ceil(4 * THING)
+    return slice(max(0, int(columns[0]) - reach), int(columns[-1]) + 1 + reach) if len(columns) else slice(0, 1)
 
 
 def _level(looks: Sequence[Looks], pose: Pose) -> list[Plane]:
@@ -257,8 +264,34 @@ def _beside(where: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 def _spread(pixels: np.ndarray, where: np.ndarray, usual: np.ndarray) -> np.ndarray:
     """The colours (H, W, 3) float32 of the pixels `where`, blurred and spread beyond them; the usual one far off."""
-    (H, W), share = where.shape, where.astype(np.float32)[..., None]
-    both = np.concatenate([np.where(where[..., None], pixels, 0).astype(np.float32), share], 2)
-    coarse = cv2.resize(both, (W // COARSE, H // COARSE), interpolation=cv2.INTER_AREA)
+    H, W = where.shape
+    coarse = cv2.resize(_chosen(pixels, where), (W // COARSE, H // COARSE), interpolation=cv2.INTER_AREA)
     blurred = cv2.resize(cv2.GaussianBlur(coarse, (0, 0), SPREAD / COARSE), (W, H), interpolation=cv2.INTER_LINEAR)
-    return (blurred[..., :3] + FAINT * usual.astype(np.float32)) / (blurred[..., 3:] + FAINT)
+    return _weighed(blurred, FAINT * usual.astype(np.float32))
+
+
+@njit(cache=True, nogil=True)
+def _chosen(pixels, where):
+    """(H, W, 4) float32: the pixels (H, W, 3) `where` and a 1, elsewhere zeros."""
+    H, W = where.shape
+    out = np.zeros((H, W, 4), np.float32)
+    for v in range(H):
+        for u in range(W):
+            if where[v, u]:
+                for k in range(3):
+                    out[v, u, k] = pixels[v, u, k]
+                out[v, u, 3] = 1
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _weighed(sums, faint):
+    """(H, W, 3) float32: sums of colours and weights (H, W, 4), and a faint colour (3,), as colours."""
+    H, W = sums.shape[:2]
+    out = np.empty((H, W, 3), np.float32)
+    for v in range(H):
+        for u in range(W):
+            weight = sums[v, u, 3] + FAINT
+            for k in range(3):
+                out[v, u, k] = (sums[v, u, k] + faint[k]) / weight
+    return out
