@@ -29,6 +29,7 @@ from ..world.frame import Frame, walk
 from ..world.pose import Pose
 from ..world.side_by_side.processes import deaf
 from .machine import Machine, load_average
+from .reports import keep_json
 
 WIRE_GOAL_MS = 2.0  # p50 at 512x512, raw
 KEYS = [parse_action(text) for text in ("move forward", "turn left", "move forward", "turn right", "strafe left")]
@@ -267,8 +268,7 @@ def main() -> None:
     verdict = {"wire_goal_ms": WIRE_GOAL_MS, "wire_p50_ms": wire.overhead_ms, "met": wire.overhead_ms <= WIRE_GOAL_MS}
     result = {"machine": machine.as_dict(), "load": load_average(), "rows": [asdict(row) for row in rows], **verdict}
     print(json.dumps(result))
-    wanted.out.mkdir(parents=True, exist_ok=True)
-    (wanted.out / f"stream-{machine.slug}.json").write_text(json.dumps(result, indent=1) + "\n")
+    keep_json(wanted.out / f"stream-{machine.slug}.json", result)
 
 
 if __name__ == "__main__":

@@ -144,7 +144,9 @@ def compare(
 
     table = as_markdown(comparing(a, b, metrics=_parts(metrics)))
     if out:
-        out.write_text(f"# {b} less {a}\n\n{table}", encoding="utf-8")
+        from ..reports import keep_text
+
+        keep_text(out, f"# {b} less {a}\n\n{table}")
     print(table)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from ...viewer.play.progress import waiting
 from ...world.engine import Engine
 from ..machine import Machine, load_average
+from ..reports import keep_json
 from .looks import GOAL_P95_MS, GOAL_PER_S, GOAL_SIDE, SIDES, Cost, Row, beside_steps, check, measure, walked
 from .served import over_the_wire, reliefs
 
@@ -92,8 +93,7 @@ def main() -> None:
         **verdict,
     }
     print(json.dumps(result))
-    wanted.out.mkdir(parents=True, exist_ok=True)
-    (wanted.out / f"look-{machine.slug}.json").write_text(json.dumps(result, indent=1) + "\n")
+    keep_json(wanted.out / f"look-{machine.slug}.json", result)
 
 
 if __name__ == "__main__":

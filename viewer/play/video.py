@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ..files.outputs import OutputError, partial_of, unused
+from ...world.files import partial_of
+from ..files.outputs import OutputError, unused
 
 if TYPE_CHECKING:
     from av.video.stream import VideoStream
