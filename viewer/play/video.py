@@ -53,6 +53,11 @@ class VideoRecorder:
         self._queue.put(pixels)
         self.num_frames += 1
 
+    def discard(self) -> None:
+        """Leave no file: what should have been recorded was not finished."""
+        self.num_frames = 0
+        self.close()
+
     def close(self) -> Path:
         """Finish the file and return its path. A recording of no frames leaves no file."""
         if self._worker.is_alive():
