@@ -59,7 +59,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of walking beside the looks")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results")
     wanted = parser.parse_args()
-    machine, engine = Machine.here(), Engine.from_checkpoint()
+    machine = Machine.here()
+    with waiting("opening a dream"):
+        engine = Engine.from_checkpoint()
     with waiting(f"a dream walks {wanted.steps} steps"):
         session = walked(engine, wanted.steps)
     check(session)

@@ -12,6 +12,7 @@ from ..files.outputs import OutputError, unused, write_whole
 from ..files.panorama import panorama
 from ..files.pictures import png_of
 from ..opening.start import Opener, Start
+from ..play.progress import waiting
 
 KINDS = (".glb", ".ply", ".png")
 
@@ -36,11 +37,15 @@ def export(order: ExportOrder) -> list[Path]:
     if kind not in KINDS:
         raise OutputError(f"'{order.to.name}' ends in '{kind}'; wanted one of: {', '.join(KINDS)}")
     unused(order.to, overwrite=order.overwrite)
-    explorer = Opener(order.model, official=order.official).open(Start(load=str(order.walk))).explorer
+    with waiting("opening the walk"):
+        explorer = Opener(order.model, official=order.official).open(Start(load=str(order.walk))).explorer
     try:
         if not isinstance(explorer, Looking):
             raise LookError("this world is seen from where its walker stands and from nowhere else: it has no surfaces")
-        return _panorama(explorer.outlook(), order) if kind == ".png" else [_surfaces(explorer.outlook(), order, kind)]
+        with waiting("drawing what it remembers"):
+            return (
+                _panorama(explorer.outlook(), order) if kind == ".png" else [_surfaces(explorer.outlook(), order, kind)]
+            )
     finally:
         explorer.close()
 
