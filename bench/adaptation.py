@@ -33,6 +33,7 @@ from ..world.transformer.model import Transformer
 from .consistency.metrics.fidelity import haarpsi, psnr
 from .machine import Machine
 from .quick import CONTEXT, HeldOutWalk, observed, test_walk
+from .reports import keep_json, keep_picture, keep_text
 
 STEPS = (1, 2, 4, 8, 16)
 DREAMT = 4  # frames of each walk that are dreamt
@@ -107,7 +108,7 @@ def prove(
         "goals": goals(report["rows"]),
         "steps": {"token by token": proof.ar_steps, "adaptation": proof.dida_steps},
     }
-    (folder / "adaptation.json").write_text(json.dumps(report, indent=1))
+    keep_json(folder / "adaptation.json", report)
     return report
 
 
@@ -347,7 +348,7 @@ def draw_sheet(rows: list[tuple[str, list[np.ndarray]]], walks: list[HeldOutWalk
         label = np.full((128, 300, 3), 255, np.uint8)
         cv2.putText(label, name[:36], (6, 68), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
         strips.append(np.concatenate([label, *pictures[:count]], 1))
-    cv2.imwrite(str(path), np.concatenate(strips, 0)[..., ::-1])
+    keep_picture(path, np.concatenate(strips, 0))
 
 
 def table_of(report: dict) -> list[list[str]]:
@@ -409,7 +410,7 @@ def main(out: Path, recordings: Path | None = None, proof: Proof | None = None) 
         spread = "" if math.isnan(goal["error"]) else f" ± {goal['error']:.2f}"
         met = "met   " if goal["met"] else "MISSED"
         console.print(f"{met}  {name}: {goal['measured']:.2f}{spread}, goal {goal['goal']:g}")
-    (out / "adaptation.md").write_text(markdown_of(report))
+    keep_text(out / "adaptation.md", markdown_of(report))
     console.print(f"figures, table and pictures: {out}")
     print(json.dumps({"bench": "adaptation", "goals": {name: g["measured"] for name, g in report["goals"].items()}}))
     return all(goal["met"] for goal in report["goals"].values())

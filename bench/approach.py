@@ -31,6 +31,7 @@ from ..world.spatial.warp import View, warp
 from .consistency.questions.places import find_start, free_poses, things
 from .consistency.questions.visibility import reveal
 from .machine import Machine
+from .reports import keep_json, keep_picture, keep_text
 
 STRIDE = 0.4  # metres of a step
 BEGIN, END = (2.6, 5.0), 0.9  # metres to the object at first and at last
@@ -210,9 +211,8 @@ def run(
         "rows": _means(rows),
         "past": _means(rows_past),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "approach.json").write_text(json.dumps(report, indent=1))
-    (out / "approach.md").write_text(markdown(report))
+    keep_json(out / "approach.json", report)
+    keep_text(out / "approach.md", markdown(report))
     draw_sheet(sheet, out / "approach.png")
     return report
 
@@ -252,7 +252,7 @@ def draw_sheet(sheet: list[list[list[np.ndarray]]], path: Path) -> None:
             chosen = np.linspace(0, len(frames) - 1, 6).round().astype(int)
             lines.append(np.concatenate([frames[k] for k in chosen], 1))
         lines.append(np.full((6, lines[-1].shape[1], 3), 255, np.uint8))
-    cv2.imwrite(str(path), np.concatenate(lines[:-1], 0)[..., ::-1])
+    keep_picture(path, np.concatenate(lines[:-1], 0))
 
 
 def _walks(make: Callable[..., Approach], count: int, split: str) -> list[Approach]:

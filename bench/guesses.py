@@ -8,7 +8,6 @@ passes per frame is its tokens over the window.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from ..world.action import parse_action
 from ..world.engine import Engine
 from ..world.transformer.autoregressive import decode_autoregressive
 from .machine import RESULTS, Machine
+from .reports import keep_json
 
 WINDOWS = (1, 4, 8, 16, 32, 64)
 TEMPERATURES = (0.0, 1.0)
@@ -148,9 +148,8 @@ def main() -> None:
     machine = Machine.here()
     rows = measure(Engine.from_checkpoint(device=wanted.device), wanted.scenes, wanted.repeats)
     show(rows, machine)
-    wanted.out.mkdir(parents=True, exist_ok=True)
     result = {"machine": machine.as_dict(), "rows": [asdict(one) for one in rows]}
-    (wanted.out / f"guesses-{machine.slug}.json").write_text(json.dumps(result, indent=1) + "\n")
+    keep_json(wanted.out / f"guesses-{machine.slug}.json", result)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from ..viewer.play.latency import KeyToFrame
 from ..viewer.play.player import Player
 from ..viewer.play.progress import waiting
 from .machine import RESULTS, Machine, load_average
+from .reports import keep_json
 
 if TYPE_CHECKING:
     from ..viewer.window.window import Window
@@ -104,8 +105,7 @@ def main() -> None:
     show(rows, machine)
     result = {"machine": machine.as_dict(), "load": load_average(), "rows": [asdict(row) for row in rows]}
     print(json.dumps(result))
-    wanted.out.mkdir(parents=True, exist_ok=True)
-    (wanted.out / f"photon-{machine.slug}.json").write_text(json.dumps(result, indent=1) + "\n")
+    keep_json(wanted.out / f"photon-{machine.slug}.json", result)
 
 
 if __name__ == "__main__":

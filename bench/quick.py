@@ -28,6 +28,7 @@ from ..world.side_by_side.processes import deaf
 from ..world.spatial.warp import View, warp
 from .machine import Machine
 from .quick_report import draw_curves, draw_sheet, goals, markdown, print_report
+from .reports import keep_json, keep_text
 
 CONTEXT, STEPS = 4, 16
 STARTS = {"model, carried views": "warp", "model, frame before": "frame", "model, noise": "noise"}
@@ -139,9 +140,8 @@ def run(
         "dida": asdict(engine.dida),
     }
     report["goals"] = goals(report)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "quick.json").write_text(json.dumps(report, indent=1))
-    (out / "quick.md").write_text(markdown(report))
+    keep_json(out / "quick.json", report)
+    keep_text(out / "quick.md", markdown(report))
     draw_sheet(sheets, out / "quick.png")
     draw_curves(report, out / "quick-rollout.png")
     return report

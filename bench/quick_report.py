@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .reports import keep_figure, keep_picture
+
 GOALS = {
     "one step over copy-last, dB": 4.0,
     "one step over warp alone, all pixels, dB": 0.5,
@@ -98,14 +100,12 @@ def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]
 
 def draw_sheet(sheets: list, path: Path) -> None:
     """Truth above dream, every second step, one pair of rows a walk."""
-    import cv2
-
     rows = []
     for truth, dream in sheets:
         for pictures in (truth, dream):
             rows.append(np.concatenate(pictures[::2], 1))
         rows.append(np.full((6, rows[-1].shape[1], 3), 255, np.uint8))
-    cv2.imwrite(str(path), np.concatenate(rows[:-1], 0)[..., ::-1])
+    keep_picture(path, np.concatenate(rows[:-1], 0))
 
 
 def draw_curves(report: dict, path: Path) -> None:
@@ -118,7 +118,7 @@ def draw_curves(report: dict, path: Path) -> None:
     axis.set(xlabel="steps after the last true frame", ylabel="PSNR, dB", title=f"{report['scenes']} test scenes")
     axis.grid(alpha=0.3)
     axis.legend()
-    figure.savefig(path, dpi=110)
+    keep_figure(path, figure)
 
 
 def print_report(report: dict, console) -> None:

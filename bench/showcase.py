@@ -5,8 +5,8 @@ The dream has seen only the first frame. `python -m roam.bench.showcase docs/wal
 
 from __future__ import annotations
 
+import io
 import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ..scenes.paths import poses_of
 from ..scenes.splits import make_scene
 from ..world.action import Action, parse_action
 from ..world.engine import Engine
+from .reports import keep
 
 WALK = """turn left; turn left; turn right; turn right; turn right; walk forward; walk forward; walk forward; turn left;
 turn left; walk forward; look up 10 degrees; look down 10 degrees; turn right; turn right; step back; step back;
@@ -50,8 +51,9 @@ def main(path: str = "docs/walk.gif", count: int = 4) -> None:
     engine = Engine.from_checkpoint()
     numbers = [number for number in range(100) if is_free(number)][:count]
     frames = [Image.fromarray(frame) for number in numbers for frame in side_by_side(engine, number)]
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=180, loop=0)
+    film = io.BytesIO()
+    frames[0].save(film, "gif", save_all=True, append_images=frames[1:], duration=180, loop=0)
+    keep(path, film.getvalue())
     print(f"{path}: {len(frames)} frames of test scenes {numbers}")
 
 

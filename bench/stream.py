@@ -8,8 +8,10 @@ bound. Walks are closed loops: every walker presses the next key when it has its
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
+import os
 import statistics
 import threading
 import time
@@ -20,6 +22,7 @@ import numpy as np
 
 from ..viewer.client.client import Client
 from ..viewer.client.remote_session import EXACT, RemoteSession
+from ..viewer.ending import Ended, ending_on_signals
 from ..viewer.opening.worlds import DreamWorlds, OpenRequest, SceneWorlds, Worlds
 from ..viewer.play.progress import waiting
 from ..viewer.server.server import Server
@@ -27,8 +30,9 @@ from ..viewer.wire.encoding import Look
 from ..world.action import Action, parse_action
 from ..world.frame import Frame, walk
 from ..world.pose import Pose
-from ..world.side_by_side.processes import deaf
+from ..world.side_by_side.processes import deaf, end_with
 from .machine import Machine, load_average
+from .reports import keep_json
 
 WIRE_GOAL_MS = 2.0  # p50 at 512x512, raw
 KEYS = [parse_action(text) for text in ("move forward", "turn left", "move forward", "turn right", "strafe left")]
@@ -110,18 +114,25 @@ class Served:
     def __enter__(self) -> str:
         with deaf():
             self._process.start()
-        with waiting("a server starts"):
-            if not self._pipe.poll(300):
-                raise TimeoutError("the server did not start within 300 s")
-            return self._pipe.recv()
+        try:
+            with waiting("a server starts"):
+                if not self._pipe.poll(300):
+                    raise TimeoutError("the server did not start within 300 s")
+                return self._pipe.recv()
+        except BaseException:
+            self._process.terminate()
+            raise
 
-    def __exit__(self, *_error) -> None:
-        self._pipe.send("stop")
-        self._process.join(30)
+    def __exit__(self, kind: type[BaseException] | None, *_error) -> None:
+        with contextlib.suppress(OSError):  # it has ended at the same signal
+            self._pipe.send("stop")
+        self._process.join(30 if kind is None else 1)
+        self._process.terminate()
 
 
 def _serve(world: str, pipe) -> None:
-    with Server(_worlds(world)) as server:
+    end_with(os.getppid())
+    with contextlib.suppress(Ended), ending_on_signals(), Server(_worlds(world)) as server:
         pipe.send(server.address)
         pipe.recv()
 
@@ -267,8 +278,7 @@ def main() -> None:
     verdict = {"wire_goal_ms": WIRE_GOAL_MS, "wire_p50_ms": wire.overhead_ms, "met": wire.overhead_ms <= WIRE_GOAL_MS}
     result = {"machine": machine.as_dict(), "load": load_average(), "rows": [asdict(row) for row in rows], **verdict}
     print(json.dumps(result))
-    wanted.out.mkdir(parents=True, exist_ok=True)
-    (wanted.out / f"stream-{machine.slug}.json").write_text(json.dumps(result, indent=1) + "\n")
+    keep_json(wanted.out / f"stream-{machine.slug}.json", result)
 
 
 if __name__ == "__main__":

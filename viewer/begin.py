@@ -5,13 +5,20 @@ from __future__ import annotations
 
 import sys
 
+from .ending import Ended, ending_on_signals, tell
+
 INTERRUPTED = 130  # as shells have it
 
 
 def main() -> None:
     """Read the command line's code and run it."""
     try:
-        from .cli import main as run
-    except KeyboardInterrupt:
+        with ending_on_signals():
+            from .cli import main as run
+
+            run()
+    except Ended as ended:  # while the code was read, or after the command
+        tell(ended)
+        sys.exit(ended.code)
+    except KeyboardInterrupt:  # before there is a handler
         sys.exit(INTERRUPTED)
-    run()

@@ -6,18 +6,16 @@ it raise: errors of ours and of the operating system become one sentence on stde
 
 from __future__ import annotations
 
-import contextlib
 import io
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from ..bench.consistency.commands import app as consistency_app
 from .command_line import answering, clustering, learning, measuring, serving, tuning, walking
+from .ending import Ended, ending_on_signals, tell
 
 app = typer.Typer(
     name="roam",
@@ -75,6 +73,17 @@ PASSING_ON = (  # every argument
     measuring.cluster,
 )
 
+CONTINUING = (  # with what an interrupted one has left
+    ("record",),
+    ("train",),
+    ("adapt",),
+    ("tune", "sft"),
+    ("tune", "reward"),
+    ("bench", "adaptation"),
+    ("bench", "consistency", "run"),
+    ("bench", "consistency", "release"),
+)
+
 for command in COMMANDS:
     app.command()(command)
 data_app.command("check")(tuning.data_check)
@@ -111,37 +120,23 @@ def about(
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line; `args` are sys.argv's by default. A signal ends the program like an error does: partial
-    files are finished or removed."""
+    files are finished or removed, and a sentence says which signal it was."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         # file names may have any bytes, and terminals any character set
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with _ending_on_signals():
+        with ending_on_signals():
             app(args, prog_name="roam")
+    except Ended as ended:
+        said = tuple(sys.argv[1:] if args is None else args)
+        goes_on = "; the same command goes on" if any(said[: len(name)] == name for name in CONTINUING) else ""
+        tell(ended, goes_on)
+        sys.exit(ended.code)
     except (ValueError, OSError, ImportError) as error:
         if not _is_for_people(error):
             raise
         print(f"roam: {_sentence(error)}", file=sys.stderr)
         sys.exit(2)
-
-
-@contextlib.contextmanager
-def _ending_on_signals() -> Iterator[None]:
-    """Raise an exception at TERM and HUP, unless a command sets handlers of its own, as servers do."""
-
-    def end(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    names = ("SIGTERM", "SIGHUP") if threading.current_thread() is threading.main_thread() else ()
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    mine = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
-    for number in mine:
-        signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number in mine:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def _is_for_people(error: Exception) -> bool:

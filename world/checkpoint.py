@@ -20,6 +20,7 @@ from ..kernels.conv import channels_last
 from .config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
 from .emu.ibq import IbqTokenizer
 from .emu.text import EmuTextTokenizer
+from .files import whole, write_text_whole
 from .tokens.depth import DepthConfig, DepthRefiner
 from .tokens.painter import Painter, PainterConfig
 from .tokens.text import TextTokenizer
@@ -95,11 +96,12 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, dtype: torch.
         modules["painter"], configs["painter"] = checkpoint.painter, checkpoint.painter.config
     for name, module in modules.items():
         tensors = {key: value.to(dtype).contiguous() for key, value in module.state_dict().items()}
-        save_file(tensors, folder / f"{name}.safetensors")
+        with whole(folder / f"{name}.safetensors") as partial:
+            save_file(tensors, partial)
     configs |= {"layout": checkpoint.layout, "dida": checkpoint.dida}
     parts = {"format": FORMAT, **{name: asdict(config) for name, config in configs.items()}}
     parts["words"] = checkpoint.text.words
-    (folder / "config.json").write_text(json.dumps(parts, indent=1), encoding="utf-8")
+    write_text_whole(folder / "config.json", json.dumps(parts, indent=1))
 
 
 def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.device = "cpu") -> Checkpoint:

@@ -1,11 +1,14 @@
-"""What a path must be before it is read: a file. A pipe would be waited for until somebody writes to it, and some
-devices have no end. Knows nothing of what files say."""
+"""Files that are read and written whole. What is read must be a file: a pipe would be waited for until somebody writes
+to it, and some devices have no end. What is written has its name when it is complete, not before. Knows nothing of what
+files say."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 _KINDS = {
@@ -28,3 +31,30 @@ def readable(path: str | Path, *, may_be_opened: bool = False) -> Path:
         if is_one(mode):
             raise OSError(errno.EINVAL, f"it is {name}, and no file", str(path))
     return Path(path)
+
+
+def partial_of(path: Path) -> Path:
+    """The hidden file next to `path` that is written first and then renamed; its name is no longer than names may
+    be."""
+    return path.with_name(f".{path.name[:60]}.partial")
+
+
+@contextlib.contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """Where to write a file that appears under `path` when the block has ended: a hidden file next to it, which takes
+    the place of what was there. If an error or a signal leaves the block, it is removed and what was there stays."""
+    path = Path(path)
+    partial = partial_of(path)
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text_whole(path: str | Path, text: str) -> None:
+    """Write a text in UTF-8, completely or not at all."""
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")

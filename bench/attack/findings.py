@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..reports import keep_json
+
 if TYPE_CHECKING:  # it imports torch, for which every attacker would wait
     from ..machine import Machine
 
@@ -55,10 +57,8 @@ def keep(measured: dict[str, list[Finding]], machine: Machine, folder: Path) -> 
     for part, findings in measured.items():
         rows = [asdict(finding) for finding in findings]
         parts[part] = {"at": time.strftime("%Y-%m-%d %H:%M"), "load": round(load(), 1), "findings": rows}
-    folder.mkdir(parents=True, exist_ok=True)
     whole = {"machine": machine.as_dict(), "note": CAPTION, "parts": parts}
-    path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    return path
+    return keep_json(path, whole)
 
 
 def load() -> float:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..machine import Machine
+from ..reports import keep_json
 from .measure import Chaos, Row, chaos, measure
 from .parts import Part, engine_parts, path_parts
 
@@ -81,8 +82,7 @@ def main() -> None:
     }
     result |= {f"load_{name}": round(os.getloadavg()[0], 1) for name, made in fresh.items() if made}
     print(json.dumps(result))
-    wanted.out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    keep_json(path, result)
     missed = [said for run in chaoses for said in run.missed]
     if missed:
         sys.exit("; ".join(missed))

@@ -87,7 +87,10 @@ def _ask(models: list[str], out: Path, **how) -> None:
     """Run with a bar, and say what went wrong."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from .run import run as asking
+    from ...viewer.play.progress import waiting
+
+    with waiting("starting"):
+        from .run import run as asking
 
     columns = (
         TextColumn("asking"),
@@ -99,7 +102,8 @@ def _ask(models: list[str], out: Path, **how) -> None:
     with Progress(*columns) as bar:
         job = bar.add_task("", total=None)
         show = lambda done, total, key: bar.update(job, completed=done, total=total, description=key)  # noqa: E731
-        lines = asking(models, out, progress=show, **how)
+        with waiting("asking; the first answers take up to a minute"):
+            lines = asking(models, out, progress=show, **how)
     errors = [line for line in lines if line.error]
     print(f"{len(lines)} answers in {out}, {len(errors)} of them errors")
     for line in errors[:3]:
@@ -144,7 +148,9 @@ def compare(
 
     table = as_markdown(comparing(a, b, metrics=_parts(metrics)))
     if out:
-        out.write_text(f"# {b} less {a}\n\n{table}", encoding="utf-8")
+        from ..reports import keep_text
+
+        keep_text(out, f"# {b} less {a}\n\n{table}")
     print(table)
 
 

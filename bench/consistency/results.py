@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..reports import keep_arrays, keep_json
 from . import VERSION
 from .metrics.definitions import METRICS, Measured
 from .models.adapters import Answer
@@ -101,10 +102,7 @@ def read_manifest(folder: str | Path) -> Manifest:
 
 
 def write_manifest(folder: str | Path, manifest: Manifest) -> None:
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    partial = Path(folder) / "manifest.partial"
-    partial.write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
-    partial.replace(Path(folder) / "manifest.json")
+    keep_json(Path(folder) / "manifest.json", asdict(manifest))
 
 
 def read_lines(folder: str | Path) -> list[EpisodeResult]:
@@ -139,14 +137,11 @@ def frames_path(folder: str | Path, model: str, key: str) -> Path:
 
 def save_frames(folder: str | Path, model: str, key: str, answers: Sequence[Answer]) -> None:
     """Write an episode's answers without loss; depth in half precision."""
-    path = frames_path(folder, model, key)
-    path.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {"pixels": np.stack([answer.pixels for answer in answers])}
     depths = [answer.depth for answer in answers if answer.depth is not None]
     if len(depths) == len(answers):
         arrays["depth"] = np.stack(depths).astype(np.float16)
-    with open(path, "wb") as file:
-        np.savez_compressed(file, **arrays)
+    keep_arrays(frames_path(folder, model, key), **arrays)
 
 
 def load_frames(folder: str | Path, model: str, key: str) -> list[Answer] | None:

@@ -23,6 +23,7 @@ from ...world.checkpoint import load_checkpoint
 from ...world.engine import Engine
 from ...world.side_by_side.processes import Workers
 from ..machine import Machine
+from ..reports import keep_json, keep_picture, keep_text
 from .measures import (
     FLOOR,
     PSNR_CAP,
@@ -261,11 +262,10 @@ def main(
         "seconds": time.perf_counter() - started,
         **report_of(visits, seeds=seeds),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / f"imagine-{split}.json").write_text(json.dumps(report, indent=1))
-    (out / f"imagine-{split}.md").write_text(markdown(report))
+    keep_json(out / f"imagine-{split}.json", report)
+    keep_text(out / f"imagine-{split}.md", markdown(report))
     sheet = sheet_of([one.block for one in visits[:DRAWN]])
-    cv2.imwrite(str(out / f"imagine-{split}.png"), sheet[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    keep_picture(out / f"imagine-{split}.png", sheet, [cv2.IMWRITE_PNG_COMPRESSION, 9])
     print_report(report, console)
     console.print(f"tables, figures and the sheet: {out}")
     print(json.dumps({"bench": "imagine", "split": split, **{k: g["measured"] for k, g in report["goals"].items()}}))

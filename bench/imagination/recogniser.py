@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ...kernels.conv import channels_last
 from ...scenes.scene import GROUND_ID, Scene
+from ...world.files import whole
 
 SIDE, CELLS, WIDTH = 64, 8, 128  # pixels a side that it looks at; cells a side and channels of the bottleneck
 CLASSES = ("above", "ground", "structure", "thing")
@@ -116,7 +117,8 @@ def save(network: Recogniser, path: Path) -> None:
     """Write the weights in half precision."""
     held = {name: t.half().contiguous() for name, t in network.state_dict().items() if t.is_floating_point()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(held, path)
+    with whole(path) as partial:
+        save_file(held, partial)
 
 
 def _conv(inside: int, outside: int, *, stride: int = 1) -> nn.Sequential:

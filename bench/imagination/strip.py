@@ -17,6 +17,7 @@ from ...scenes.explorer import SceneSession
 from ...world.action import parse_action
 from ...world.engine import Engine
 from ..consistency.questions.worlds import AnyPlace, place_of
+from ..reports import keep_picture
 
 SCENES = 12
 TURN = "turn right 45 degrees"
@@ -66,7 +67,7 @@ def main(args: list[str] | None = None) -> None:
     asked = parser.parse_args(args)
     folders = {name or folder: Path(folder) for folder, _, name in (one.partition("=") for one in asked.models)}
     places = [place_of(asked.world, asked.split, number) for number in range(asked.scenes)]
-    cv2.imwrite(str(asked.out), strip(folders, places, seed=asked.seed)[..., ::-1])
+    keep_picture(asked.out, strip(folders, places, seed=asked.seed))
     print(f"{asked.out}: {len(places)} scenes of {asked.split}, {', '.join(folders)}")
 
 

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from ...kernels.device import has_half_dots
 from ..machine import RESULTS
+from ..reports import keep_json
 from .case import LARGE, SMALL, Bench
 from .cases import CASES
 from .measure import Machine, Measure, look_at, measure
@@ -74,9 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
     show(machine, measures, Console())
     report = dict(machine=asdict(machine), measures=[asdict(m) for m in measures])
     print(json.dumps(report))
-    chosen.results.mkdir(parents=True, exist_ok=True)
     slug = "-".join("".join(c if c.isalnum() else " " for c in machine.name.lower()).split())
-    (chosen.results / f"kernels-{slug}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    keep_json(chosen.results / f"kernels-{slug}.json", report)
 
 
 if __name__ == "__main__":

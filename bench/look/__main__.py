@@ -16,6 +16,7 @@ from pathlib import Path
 from ...viewer.play.progress import waiting
 from ...world.engine import Engine
 from ..machine import Machine, load_average
+from ..reports import keep_json
 from .looks import GOAL_P95_MS, GOAL_PER_S, GOAL_SIDE, SIDES, Cost, Row, beside_steps, check, measure, walked
 from .served import over_the_wire, reliefs
 
@@ -58,7 +59,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of walking beside the looks")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results")
     wanted = parser.parse_args()
-    machine, engine = Machine.here(), Engine.from_checkpoint()
+    machine = Machine.here()
+    with waiting("opening a dream"):
+        engine = Engine.from_checkpoint()
     with waiting(f"a dream walks {wanted.steps} steps"):
         session = walked(engine, wanted.steps)
     check(session)
@@ -92,8 +95,7 @@ def main() -> None:
         **verdict,
     }
     print(json.dumps(result))
-    wanted.out.mkdir(parents=True, exist_ok=True)
-    (wanted.out / f"look-{machine.slug}.json").write_text(json.dumps(result, indent=1) + "\n")
+    keep_json(wanted.out / f"look-{machine.slug}.json", result)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..machine import RESULTS, Machine
+from ..reports import keep_json
 from .against import against, show_against
 from .check import WITHIN, check
 from .floor import measure_peaks
@@ -124,9 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
         "rows": [asdict(row) for row in rows],
     }
     print(json.dumps(report))
-    chosen.results.mkdir(parents=True, exist_ok=True)
-    path = chosen.results / f"rollout-{Machine.here().slug}.json"
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    keep_json(chosen.results / f"rollout-{Machine.here().slug}.json", report)
     draw(sorted(chosen.results.glob("rollout-*.json")), chosen.results / "rollout.png")
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..reports import keep_figure
+
 
 def draw(files: list[Path], target: Path) -> None:
     """The roofline of every machine that there are results of: operations a second over operations a byte."""
@@ -40,4 +42,4 @@ def draw(files: list[Path], target: Path) -> None:
         )
         axis.grid(alpha=0.3, which="both")
         axis.legend(fontsize=8)
-    figure.savefig(target, dpi=110)
+    keep_figure(target, figure)

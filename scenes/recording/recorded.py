@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...world.action import Action
+from ...world.files import write_text_whole
 from ...world.frame import Frame, Rollout, walk
 from ..recorder import Recording, load_recording
 from ..scene import SceneError
@@ -67,7 +68,7 @@ class RecordedSession:
     def save(self, path: str | Path) -> None:
         """Write which recording this is, and how far it has been shown."""
         held = {"roam": "recorded session", "path": str(self.path.absolute()), "row": self.row, "at": self._at}
-        Path(path).write_text(json.dumps(held), encoding="utf-8")
+        write_text_whole(path, json.dumps(held))
 
     def close(self) -> None:
         self._is_closed = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from ..cluster.ray_fleet import RayFleet, Recipe
 from ..cluster.report import metrics_text, status
 from ..cluster.scaling import Size
 from ..cluster.shared_place import SharedPlace
+from ..ending import Ended
 from ..opening.worlds import open_worlds
 from ..server.gateway import Gateway
 from ..server.metrics import MetricsPage
@@ -136,8 +138,9 @@ def show_status(folder: Path | None, *, once: bool) -> None:
             while True:
                 time.sleep(1.0)
                 live.update(table(ask(folder, "status", timeout_s=ANSWER_S)), refresh=True)
-        except KeyboardInterrupt:
-            return
+        except Ended as ended:
+            if ended.number != signal.SIGINT:  # Ctrl-C is how one stops looking
+                raise
 
 
 def drain(worker: str, folder: Path | None) -> None:

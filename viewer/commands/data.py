@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files.outputs import fresh
+from ..files.outputs import fresh, write_whole
+from ..files.pictures import png_of
 
 _COLUMNS, _ROWS = 8, 4
 _SHOWN = 12  # actions of the histogram
@@ -107,5 +108,4 @@ def _sheet(frames: list[np.ndarray], out: Path, folder: Path) -> Path:
     for k, frame in enumerate(picks):
         sheet.paste(Image.fromarray(frame), (k % _COLUMNS * width, k // _COLUMNS * height))
     path = fresh(out, f"sheet-{folder.name}", ".png")
-    sheet.save(path)
-    return path
+    return write_whole(path, png_of(np.asarray(sheet)))

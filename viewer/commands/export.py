@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from ...world.options import OfficialOptions
 from ...world.sight import LookError, Looking, Outlook, Piece
 from ..files.models import glb_of, ply_of
 from ..files.outputs import OutputError, unused, write_whole
 from ..files.panorama import panorama
+from ..files.pictures import png_of
 from ..opening.start import Opener, Start
+from ..play.progress import waiting
 
 KINDS = (".glb", ".ply", ".png")
 
@@ -38,11 +37,15 @@ def export(order: ExportOrder) -> list[Path]:
     if kind not in KINDS:
         raise OutputError(f"'{order.to.name}' ends in '{kind}'; wanted one of: {', '.join(KINDS)}")
     unused(order.to, overwrite=order.overwrite)
-    explorer = Opener(order.model, official=order.official).open(Start(load=str(order.walk))).explorer
+    with waiting("opening the walk"):
+        explorer = Opener(order.model, official=order.official).open(Start(load=str(order.walk))).explorer
     try:
         if not isinstance(explorer, Looking):
             raise LookError("this world is seen from where its walker stands and from nowhere else: it has no surfaces")
-        return _panorama(explorer.outlook(), order) if kind == ".png" else [_surfaces(explorer.outlook(), order, kind)]
+        with waiting("drawing what it remembers"):
+            return (
+                _panorama(explorer.outlook(), order) if kind == ".png" else [_surfaces(explorer.outlook(), order, kind)]
+            )
     finally:
         explorer.close()
 
@@ -64,16 +67,8 @@ def _panorama(outlook: Outlook, order: ExportOrder) -> list[Path]:
     """The picture, and next to it the distances as a picture of 16-bit millimetres, 0 where nothing is known."""
     beside = unused(order.to.with_name(f"{order.to.stem}-distance.png"), overwrite=order.overwrite)
     seen = panorama(outlook, outlook.pose, height=order.height)
-    paths = [write_whole(order.to, _png(seen.pixels)), write_whole(beside, _png(seen.millimetres))]
+    paths = [write_whole(order.to, png_of(seen.pixels)), write_whole(beside, png_of(seen.millimetres))]
     share = 100 * seen.unknown.mean()
     print(f"{paths[0]}: {order.height * 2}x{order.height}, {share:.0f} % of it unknown and filled in")
     print(f"{paths[1]}: millimetres from the eye, 0 for unknown")
     return paths
-
-
-def _png(image: np.ndarray) -> bytes:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "png")
-    return file.getvalue()

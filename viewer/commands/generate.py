@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..files.outputs import ready
-from ..files.pictures import PictureError, read_picture
+from ..files.outputs import ready, write_whole
+from ..files.pictures import PictureError, png_of, read_picture
 
 if TYPE_CHECKING:
     from ...world.checkpoint import Checkpoint
@@ -178,12 +178,11 @@ def _edited(checkpoint: Checkpoint, request: Request, turns: list[str], changes:
 def write(events: Iterable[Event], out: Path, *, title: str, given: Iterable[np.ndarray] = (), note: str = "") -> None:
     """Show events on the terminal as they come and write the folder; what came before an interruption is kept.
     given: the input pictures (H, W, 3) uint8; note: text for the page's last line."""
-    from PIL import Image
     from rich.console import Console
 
     console, story = Console(highlight=False), _Story()
     for number, pixels in enumerate(given, 1):
-        Image.fromarray(pixels).save(out / f"given-{number:02d}.png")
+        write_whole(out / f"given-{number:02d}.png", png_of(pixels))
         story.add("given", f"given-{number:02d}.png")
     try:
         for event in events:
@@ -225,33 +224,31 @@ def _show(event: Event, console, *, before: str) -> None:
 
 
 def _keep(event: Event, out: Path, story: _Story) -> None:
-    from PIL import Image as Picture
-
     from ...world.emu.answer import Image, Text
 
     if isinstance(event, Text):
         story.add(event.kind, event.text)
     elif isinstance(event, Image):
         file = f"{event.index + 1:02d}.png"
-        Picture.fromarray(event.pixels).save(out / file)
+        write_whole(out / file, png_of(event.pixels))
         story.add("image", file)
 
 
 def _write_pages(story: _Story, out: Path, title: str, note: str) -> None:
     spoken = {"text": "{}", "image": "[{}]", "direction": "> {}"}
     text = [spoken[kind].format(body) for kind, body in story.parts if kind in spoken]
-    (out / "answer.txt").write_text("\n\n".join(text) + "\n", encoding="utf-8")
+    write_whole(out / "answer.txt", ("\n\n".join(text) + "\n").encode())
     thoughts = [f"{_TITLES[kind]}\n{body}" for kind, body in story.parts if kind in _TITLES]
-    (out / "thoughts.txt").write_text("\n\n".join(thoughts) + "\n", encoding="utf-8")
+    write_whole(out / "thoughts.txt", ("\n\n".join(thoughts) + "\n").encode())
     shown = [f'<img src="{escape(file)}" alt="given">' for kind, file in story.parts if kind == "given"]
     body = f'<div class="given">{"".join(shown)}</div>\n' if shown else ""
     body += "\n".join(_section(kind, content) for kind, content in story.parts if kind != "given")
-    (out / "index.html").write_text(
+    page = (
         f'<!doctype html>\n<html><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n{body}\n"
-        f"<footer>Pictures and words by Emu3.5, with Roam.{escape(note)}</footer>\n</body></html>\n",
-        encoding="utf-8",
+        f"<footer>Pictures and words by Emu3.5, with Roam.{escape(note)}</footer>\n</body></html>\n"
     )
+    write_whole(out / "index.html", page.encode())
 
 
 def _section(kind: str, content: str) -> str:

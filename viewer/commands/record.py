@@ -72,9 +72,13 @@ def show_recorded(folder: Path, split: str, number: int, out: Path) -> None:
     session = open_recorded(folder, split, number)
     path = fresh(out, f"{split}-{number}", ".mp4")
     video = VideoRecorder(path)
-    video.add(session.frame.pixels)
-    for action in session.steps:
-        video.add(session.step(action).pixels)
+    try:
+        video.add(session.frame.pixels)
+        for action in session.steps:
+            video.add(session.step(action).pixels)
+    except BaseException:
+        video.discard()
+        raise
     video.close()
     print(f"{len(session.steps) + 1} frames of {session.world}: " + "; ".join(action.text for action in session.steps))
     print(f"wrote {path}")

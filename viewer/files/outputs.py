@@ -8,6 +8,8 @@ import itertools
 import time
 from pathlib import Path
 
+from ...world.files import whole
+
 # names of devices on Windows, whatever their suffix
 DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 
@@ -95,22 +97,13 @@ def unused(path: str | Path, *, overwrite: bool = False) -> Path:
     return path
 
 
-def partial_of(path: Path) -> Path:
-    """The hidden file next to `path` that is written first and then renamed; its name is no longer than names may
-    be."""
-    return path.with_name(f".{path.name[:60]}.partial")
-
-
 def write_whole(path: str | Path, data: bytes) -> Path:
     """Write a file completely or not at all, and return its path. Raises OutputError."""
     path = Path(path)
-    partial = partial_of(path)
     try:
-        partial.write_bytes(data)
-        partial.replace(path)
+        with whole(path) as partial:
+            partial.write_bytes(data)
         _let_go(_mark_of(path))  # the file itself now shows that its name is taken
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     return path

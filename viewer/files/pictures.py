@@ -183,3 +183,12 @@ def _in_srgb(picture: Image.Image) -> Image.Image:
         return shown or picture.convert("RGB")
     except (ImageCms.PyCMSError, *_NOT_READ):
         return picture.convert("RGB")
+
+
+def png_of(image: np.ndarray) -> bytes:
+    """A picture (H, W, 3) uint8, or distances (H, W) uint16, as a PNG file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "png")
+    return file.getvalue()

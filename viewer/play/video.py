@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ..files.outputs import OutputError, partial_of, unused
+from ...world.files import partial_of
+from ..files.outputs import OutputError, unused
 
 if TYPE_CHECKING:
     from av.video.stream import VideoStream
@@ -51,6 +52,11 @@ class VideoRecorder:
             raise self._torn()
         self._queue.put(pixels)
         self.num_frames += 1
+
+    def discard(self) -> None:
+        """Leave no file: what should have been recorded was not finished."""
+        self.num_frames = 0
+        self.close()
 
     def close(self) -> Path:
         """Finish the file and return its path. A recording of no frames leaves no file."""

@@ -20,6 +20,7 @@ from ...scenes.recorder import load_recording
 from ..action import Action, say
 from ..emu.engine import PLACE
 from ..emu.prompts import MODES, exploration
+from ..files import whole
 from .examples import ExampleError
 
 BEGINS = ("picture", "words")
@@ -72,20 +73,21 @@ def interleave(order: Interleaving, *, progress: Callable[[int, int], None] | No
     all). Raises ExampleError where there is nothing to write, and what reading recordings raises."""
     folder = order.out.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
-    partial, count, pictures = order.out.with_suffix(".partial"), 0, set()
-    with partial.open("w", encoding="utf-8") as file:
+    count, pictures = 0, set()
+    with whole(order.out) as partial, partial.open("w", encoding="utf-8") as file:
         for stretch in stretches(order, progress):
             for number, pixels in enumerate(stretch.pixels):
                 if (path := folder / stretch.file(number)) not in pictures:
-                    Image.fromarray(pixels).save(path)
+                    with whole(path) as picture:
+                        Image.fromarray(pixels).save(picture, "png")
                     pictures.add(path)
             for mode, begin in product(order.modes, order.begins):
                 file.write(json.dumps(example_of(stretch, order, mode, begin), ensure_ascii=False) + "\n")
                 count += 1
-    if not count:
-        partial.unlink()
-        raise ExampleError(f"no walk of split '{order.split}' in {order.recordings} has two frames to make a step of")
-    partial.replace(order.out)
+        if not count:
+            raise ExampleError(
+                f"no walk of split '{order.split}' in {order.recordings} has two frames to make a step of"
+            )
     return count, len(pictures)
 
 

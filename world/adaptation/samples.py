@@ -21,6 +21,7 @@ from torch import Tensor
 from ..config import LayoutConfig
 from ..emu.prompts import unconditional_prompt
 from ..emu.sequence import Format
+from ..files import whole
 from ..tokens.vocabulary import Vocabulary
 from ..transformer.dida import MetricPath, shifted
 from .mask import CLEAN, PADDING, Places
@@ -252,10 +253,9 @@ def save_sequences(sequences: Sequence[np.ndarray], path: str | Path) -> None:
     """Write sequences of ids end to end into one file, completely or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
     ends = np.cumsum([len(ids) for ids in sequences], dtype=np.int64)
-    save_file({"ids": np.concatenate(sequences).astype(np.int32), "ends": ends}, partial)
-    partial.replace(path)
+    with whole(path) as partial:
+        save_file({"ids": np.concatenate(sequences).astype(np.int32), "ends": ends}, partial)
 
 
 def load_sequences(path: str | Path) -> list[np.ndarray]:

@@ -24,6 +24,7 @@ from ..emu.checkpoint import load_vision, parts_of
 from ..emu.sequence import Format
 from ..emu.settings import is_adapted, read_vision_config, refuse_swapped
 from ..emu.text import EmuTextTokenizer, find_text_tokenizer
+from ..files import write_text_whole
 from ..tokens.vision import VisionTokenizer
 from ..tokens.vocabulary import Vocabulary
 from ..training.parallel import launch
@@ -87,7 +88,7 @@ def run_tuning(
     else:
         _gather(order, show or (lambda part, share, row: None))
         # written last: it marks the files around it as complete
-        note.write_text(json.dumps(fixed, indent=1), encoding="utf-8")
+        write_text_whole(note, json.dumps(fixed, indent=1))
     launch(order.num_processes, _work, order, show if order.num_processes == 1 else None)
     return order.out / "checkpoint"
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..checkpoint import Checkpoint, CheckpointError
 from ..config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
+from ..files import whole, write_text_whole
 from ..tokens.vocabulary import Vocabulary
 from ..transformer.model import DTYPES, Transformer
 from .ibq import IbqConfig, IbqTokenizer
@@ -247,13 +248,14 @@ def save_official(
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         shard = {key: gather(state[key]) for key in keys}
         if is_writer:
-            save_file({key: tensor.contiguous().cpu() for key, tensor in shard.items()}, folder / name, _METADATA)
+            with whole(folder / name) as partial:
+                save_file({key: tensor.contiguous().cpu() for key, tensor in shard.items()}, partial, _METADATA)
         where |= dict.fromkeys(keys, name)
     if not is_writer:
         return
-    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}, indent=1), encoding="utf-8")
+    write_text_whole(folder / INDEX, json.dumps({"metadata": {}, "weight_map": where}, indent=1))
     config = json_of(source / "config.json") | ({"dida": asdict(dida)} if dida else {})
-    (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+    write_text_whole(folder / "config.json", json.dumps(config, indent=1))
     try:
         words = find_text_tokenizer(*([text] if text else []), source)
     except TokenizerError:  # it was named by hand, and will be named again

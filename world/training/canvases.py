@@ -20,6 +20,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from ..action import Action
+from ..files import whole
 from ..pose import Camera, Motion, Pose
 from ..side_by_side.processes import deaf
 from ..spatial.view_memory import ViewMemory
@@ -148,9 +149,8 @@ def _view(pixels: np.ndarray, depth: np.ndarray, pose: Pose, known: Warp, is_tru
 
 
 def save_canvases(canvases: Canvases, path: str | Path) -> None:
-    partial = Path(path).with_suffix(".partial")
-    save_file({name: getattr(canvases, name) for name in ("tokens", "warped", "coverage", "text")}, partial)
-    partial.replace(path)
+    with whole(path) as partial:
+        save_file({name: getattr(canvases, name) for name in ("tokens", "warped", "coverage", "text")}, partial)
 
 
 def load_canvases(path: str | Path) -> Canvases:

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 from ...scenes.recorder import load_recording, record
 from ..checkpoint import Checkpoint, config_from, load_checkpoint, save_checkpoint
 from ..config import DidaConfig, LayoutConfig, ModelConfig
+from ..files import whole, write_text_whole
 from ..tokens.depth import DepthConfig, DepthRefiner
 from ..tokens.painter import Painter, PainterConfig
 from ..tokens.text import TextTokenizer
@@ -314,7 +315,8 @@ def _dreams(folder: Path, recipe: Recipe, device: str, report) -> None:
     if not path.exists():
         walks, _ = _painted_walks(folder, recipe)
         codes = dream_codes(_unpainted(folder, recipe), walks, recipe.dreams, recipe.finishing, progress=report)
-        save_file({"tokens": codes}, path)
+        with whole(path) as partial:
+            save_file({"tokens": codes}, partial)
 
 
 def _finish(folder: Path, recipe: Recipe, device: str, report) -> None:
@@ -361,7 +363,7 @@ def _pack(folder: Path, recipe: Recipe, device: str, report) -> None:
     """Fold the averaged weights into a checkpoint and add the recipe, logs and curves."""
     checkpoint, target = replace(_unpainted(folder, recipe), painter=_newest_painter(folder)), folder / "checkpoint"
     save_checkpoint(checkpoint, target)
-    (target / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1), encoding="utf-8")
+    write_text_whole(target / "recipe.json", json.dumps(asdict(recipe), indent=1))
     for name in ("tokenizer", "depth", "world", "painter", "dream", "guide", "finish"):
         for file in ("log.csv", "curve.png"):
             if (folder / name / file).exists():

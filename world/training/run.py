@@ -16,6 +16,7 @@ from typing import TypeVar
 import torch
 
 from ...kernels.device import has_half_dots
+from ..files import whole
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +59,10 @@ class Run:
         if self.part_mb:
             _write_parts(self.folder, halved(state), self.part_mb * 1_000_000)
             return
-        partial = self.folder / "state.partial"
         try:
-            torch.save(state, partial)
-            partial.replace(self.folder / "state.pt")
+            with whole(self.folder / "state.pt") as partial:
+                torch.save(state, partial)
         except (OSError, RuntimeError) as error:  # of a full disk too, torch says that its writer has failed
-            partial.unlink(missing_ok=True)
             raise StateError(
                 f"the state of {self.folder} cannot be kept ({str(error).splitlines()[0]}); what was kept before "
                 "stays: make room, and the same command goes on"
@@ -96,7 +95,8 @@ class Run:
             axis.plot(*zip(*points, strict=True))
             axis.set(title=column, xlabel="step")
             axis.grid(alpha=0.3)
-        figure.savefig(self.folder / "curve.png", dpi=110)
+        with whole(self.folder / "curve.png") as partial:
+            figure.savefig(partial, dpi=110, format="png")
 
 
 def read_state(folder: Path) -> dict | None:

@@ -11,12 +11,12 @@ Lossless arrays, not encoded video: a codec alone costs more than most models di
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ...reports import keep_arrays, keep_json
 from ..questions.episode import BenchError, Command, Episode
 from ..questions.truth import Truth
 from .adapters import Answer, Context, WorldModel
@@ -63,11 +63,10 @@ class VideoFolder(WorldModel):
 def export(episodes: Sequence[Episode], folder: str | Path) -> None:
     """Write the questions, for a model that runs elsewhere."""
     folder = Path(folder)
-    (folder / "context").mkdir(parents=True, exist_ok=True)
-    (folder / "answers").mkdir(exist_ok=True)
+    (folder / "answers").mkdir(parents=True, exist_ok=True)
     questions = []
     for episode in episodes:
-        np.savez_compressed(folder / "context" / f"{name_of(episode)}.npz", pixels=np.stack(Truth(episode).shown()))
+        keep_arrays(folder / "context" / f"{name_of(episode)}.npz", pixels=np.stack(Truth(episode).shown()))
         shown = zip((None, *episode.actions), episode.poses[: episode.num_context], strict=False)
         questions.append(
             {
@@ -78,7 +77,7 @@ def export(episodes: Sequence[Episode], folder: str | Path) -> None:
                 "asked": [_said(command.action, command.pose) for command in episode.commands],
             }
         )
-    (folder / "questions.json").write_text(json.dumps(questions, indent=1), encoding="utf-8")
+    keep_json(folder / "questions.json", questions)
 
 
 def name_of(episode: Episode) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ....world.files import readable
+from ...reports import keep_text
 from .. import VERSION
 from ..questions.episode import BenchError
 
@@ -43,11 +44,8 @@ def leaderboard(reports: Sequence[str | Path], out: str | Path) -> Path:
         )
     rows = sorted((row for data in held for row in _rows(data)), key=lambda row: -(row["score"] or -1))
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "leaderboard.csv").write_text(_csv(rows), encoding="utf-8")
-    page = out / "leaderboard.md"
-    page.write_text(_markdown(rows), encoding="utf-8")
-    return page
+    keep_text(out / "leaderboard.csv", _csv(rows))
+    return keep_text(out / "leaderboard.md", _markdown(rows))
 
 
 def _read(path: str | Path) -> dict:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from ...reports import keep_text
 from ..metrics.definitions import HEADLINE, METRICS
 from ..questions.tasks import TASKS
 from ..questions.truth import Truth
@@ -35,11 +36,9 @@ def report(folder: str | Path, *, draws: int = 10_000) -> Path:
     manifest, lines = read_manifest(folder), read_lines(folder)
     found = tables(lines, draws=draws)
     pictures = _pictures(folder, manifest, lines, found)
-    (folder / "report.json").write_text(json.dumps(_rounded(as_data(manifest, lines, found))), encoding="utf-8")
-    (folder / "report.md").write_text(as_markdown(manifest, lines, found, pictures), encoding="utf-8")
-    page = folder / "report.html"
-    page.write_text(as_html(folder, manifest, lines, found, pictures), encoding="utf-8")
-    return page
+    keep_text(folder / "report.json", json.dumps(_rounded(as_data(manifest, lines, found))))
+    keep_text(folder / "report.md", as_markdown(manifest, lines, found, pictures))
+    return keep_text(folder / "report.html", as_html(folder, manifest, lines, found, pictures))
 
 
 def as_data(manifest: Manifest, lines: Sequence[EpisodeResult], found: Sequence[Table]) -> dict:

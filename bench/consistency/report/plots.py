@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ...reports import keep_figure, keep_picture
 from ..models.adapters import Answer
 from ..questions.episode import Episode
 from ..questions.truth import Truth
@@ -105,9 +106,7 @@ def path_from_above(line: EpisodeResult, episode: Episode, *, side: int = 260) -
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    quality = [cv2.IMWRITE_JPEG_QUALITY, 88] if path.suffix == ".jpg" else []
-    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality)
+    keep_picture(path, picture, [cv2.IMWRITE_JPEG_QUALITY, 88] if path.suffix == ".jpg" else [])
 
 
 def _axes(*names: tuple[str, str]):
@@ -131,7 +130,6 @@ def _save(figure, axes: dict, path: Path) -> bool:
         handles = max((axis.get_legend_handles_labels() for axis in axes.values()), key=lambda found: len(found[0]))
         figure.legend(*handles, loc="lower center", ncol=4, fontsize=7)
         figure.tight_layout(rect=(0, 0.16, 1, 1))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
+        keep_figure(path, figure)
     pyplot.close(figure)
     return is_drawn

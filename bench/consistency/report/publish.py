@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from ...reports import keep
 from ..questions.episode import BenchError
 
 NAMES = ("report.json", "report.md")
@@ -19,7 +20,11 @@ def publish(folder: str | Path, target: str | Path) -> int:
     target.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(target / "pictures", ignore_errors=True)
     for name in NAMES:
-        shutil.copy(folder / name, target / name)
+        keep(target / name, (folder / name).read_bytes())
     if (folder / "pictures").is_dir():
-        shutil.copytree(folder / "pictures", target / "pictures")
+        shutil.copytree(folder / "pictures", target / "pictures", copy_function=_copy)
     return sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+
+
+def _copy(path: str, copy: str) -> Path:
+    return keep(copy, Path(path).read_bytes())

@@ -27,6 +27,7 @@ from ...checkpoint import Checkpoint
 from ...emu.answer import AnswerWriter, Image, Request
 from ...emu.checkpoint import parts_of, save_official
 from ...emu.sequence import Format, Text
+from ...files import write_text_whole
 from ...training.run import Run, half_products
 from ...transformer.dida import MetricPath
 from ..lora import LowRank, add_low_rank
@@ -139,7 +140,7 @@ def run_answers(order: AnswerOrder, *, show: Show | None = None) -> Path:
     order.out.mkdir(parents=True, exist_ok=True)
     if note.exists():
         hold_to(json.loads(note.read_text(encoding="utf-8")), fixed, order.out)
-    note.write_text(json.dumps(fixed, indent=1), encoding="utf-8")
+    write_text_whole(note, json.dumps(fixed, indent=1))
     checkpoint = loaded(order)
     writer = AnswerPlayer(order, checkpoint, requests)
     writer.learn(order.out / "run", show)

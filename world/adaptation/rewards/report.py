@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ...files import whole, write_text_whole
 from .dreams import Group
 from .spots import Spot
 from .system import Judge, Rewards
@@ -129,11 +130,12 @@ def strip_of(before: Sequence[Held], after: Sequence[Held]) -> np.ndarray:
 
 def write_report(report: Report, folder: Path) -> None:
     """report.md for people, report.json for programs, strip.png for the eye."""
-    (folder / "report.md").write_text(markdown(report), encoding="utf-8")
+    write_text_whole(folder / "report.md", markdown(report))
     told = {"scenes": report.scenes, "dreams": report.dreams, "spoilt": report.spoilt, "audit": report.audit}
     told["changes"] = [asdict(change) for change in report.changes]
-    (folder / "report.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
-    Image.fromarray(report.strip).save(folder / "strip.png")
+    write_text_whole(folder / "report.json", json.dumps(told, indent=1))
+    with whole(folder / "strip.png") as partial:
+        Image.fromarray(report.strip).save(partial, "png")
 
 
 def markdown(report: Report) -> str:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ...checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ...files import whole, write_text_whole
 from ...tokens.vision import VisionTokenizer
 from ...training.run import Run
 from ...training.world_model import WorldTrainer
@@ -102,7 +103,7 @@ def run_rewards(order: RewardOrder, judge: Judge, *, show: Show | None = None) -
     order.out.mkdir(parents=True, exist_ok=True)
     if note.exists():
         hold_to(json.loads(note.read_text(encoding="utf-8")), fixed, order.out)
-    note.write_text(json.dumps(fixed, indent=1), encoding="utf-8")
+    write_text_whole(note, json.dumps(fixed, indent=1))
     rewards = Rewards(judge.fitted(_examples(order, studio, trainer, show)), order.weights)
     player = Player(order.recipe, studio, trainer, rewards)
     player.learn(order.out / "run", show)
@@ -265,5 +266,5 @@ def forget_after(log: Path, step: int) -> None:
         head, *rows = csv.reader(file)
     reward = head.index("reward")
     kept = [row for row in rows if int(row[0]) < step or (int(row[0]) == step and row[reward] != "nan")]
-    with open(log, "w", newline="", encoding="utf-8") as file:
+    with whole(log) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([head, *kept])

@@ -1,0 +1,129 @@
+"""Commands that are interrupted end soon, with one sentence and the shell's status, and leave nothing behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from roam.scenes.recorder import record
+from roam.viewer.ending import Ended, ending_on_signals
+
+RUN = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell ignores for what it runs in the background
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as nohup does
+sys.argv[0] = "roam"
+from roam.viewer.begin import main
+main()
+"""
+pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals of POSIX")
+RECORD = ["record", "out", "--rollouts", "640", "--frames", "8", "--workers", "2"]
+STREAM = ["bench", "stream", "--frames", "100000", "--sessions", "1", "--out", "out"]
+INTERLEAVE = ["data", "interleave", "recordings", "--out", "out/examples.jsonl"]
+slow = pytest.mark.slow(reason="processes that import all")
+HERE = {  # what each is waited for, before the signal
+    "record": (RECORD, "out/manifest.json"),
+    "stream": (STREAM, "tmp/roam-*"),
+    "interleave": (INTERLEAVE, "out/examples/*.png"),
+}
+
+
+def kept(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+
+
+def processes_of(mark: str) -> list[str]:
+    """The processes that have inherited a mark in their environment, and have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            is_dead = (path.parent / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+            if mark.encode() in path.read_bytes() and not is_dead:
+                found.append((path.parent / "cmdline").read_text())
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "is_group"),
+    [
+        ("record", "SIGINT", True),
+        pytest.param("record", "SIGTERM", False, marks=slow),
+        pytest.param("record", "SIGHUP", True, marks=slow),
+        pytest.param("stream", "SIGINT", True, marks=slow),
+        pytest.param("stream", "SIGTERM", True, marks=slow),
+        pytest.param("stream", "SIGHUP", False, marks=slow),
+        pytest.param("interleave", "SIGINT", False, marks=slow),
+    ],
+)
+def test_a_command_that_is_interrupted_says_so_and_leaves_nothing_half_done(tmp_path, name, number, is_group):
+    arguments, sign = HERE[name]
+    if name == "interleave":
+        record(tmp_path / "recordings", "train", 64, frames=8)
+    (tmp_path / "tmp").mkdir()
+    mark = f"ROAM_TEST={tmp_path}"
+    settings = {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "ROAM_TEST": str(tmp_path)}
+    command = [sys.executable, "-c", RUN, *arguments]
+    began = subprocess.Popen(
+        command, cwd=tmp_path, env=settings, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob(sign)):
+        assert began.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    (os.killpg if is_group else os.kill)(began.pid, getattr(signal, number))
+    said = began.communicate(timeout=60)[1].decode()
+    assert began.returncode == 128 + getattr(signal, number), said
+    assert said.count(f"roam: ended by {number}, before it was done") == 1 and "Traceback" not in said, said
+    assert ("the same command goes on" in said) == (name == "record")
+    while sys.platform == "linux" and processes_of(mark):
+        assert time.monotonic() < deadline, processes_of(mark)
+        time.sleep(0.05)
+    left = kept(tmp_path / "out") if (tmp_path / "out").exists() else []
+    assert not [file for file in left if "partial" in file] and not list((tmp_path / "tmp").glob("roam*"))
+    if name == "record":
+        assert set(json.loads((tmp_path / "out" / "manifest.json").read_text())["files"]) <= set(left)
+    else:
+        assert not [file for file in left if file.endswith((".json", ".jsonl"))]
+
+
+class Freed:
+    """An object in whose end a signal comes, where Python cannot raise."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_that_comes_where_python_cannot_raise_ends_the_command_all_the_same(capsys):
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(Ended, match="ended by SIGTERM") as ended, ending_on_signals():
+            Freed()
+            time.sleep(20)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 143 and "ignored" not in capsys.readouterr().err
+
+
+def test_a_second_signal_does_not_disturb_what_is_put_away():
+    with pytest.raises(Ended) as ended, ending_on_signals():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            is_put_away = True
+    assert is_put_away and ended.value.code == 143
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as nohup and a shell's & do
+    try:
+        with ending_on_signals():
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
