@@ -323,10 +323,8 @@ def _finish(folder: Path, recipe: Recipe, device: str, report) -> None:
     if not (folder / DREAMS).exists():
         raise FileNotFoundError(f"no {folder / DREAMS}; run the stage 'dreams' first")
     judges = _state(folder / "painter")["judge"] if (folder / "painter" / "state.pt").exists() else None
-    walks, held_out = _painted_walks(folder, recipe)
     train_painter(
-        walks,
-        held_out,
+        *_painted_walks(folder, recipe),
         folder / "finish",
         recipe.finishing,
         recipe.painter,
@@ -425,8 +423,8 @@ def load_tokenizer(folder: Path) -> VisionTokenizer:
 
 
 def load_refiner(folder: Path, recipe: Recipe) -> DepthRefiner | None:
-    """The averaged depth refiner of a run, rounded as it ships; if the run has trained none, that of the model that
-    it began with; None if there is none, because its recordings or its first model have no depth."""
+    """The averaged depth refiner of a run, rounded as it ships, or that of the model that it began with; None if there
+    is none, because its recordings or its first model have no depth."""
     if (begun := _begun(folder)) is not None and read_state(folder / "depth") is None:
         return begun.depth
     if recipe.data and "depth" not in stages_for(recipe.data):
