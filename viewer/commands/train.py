@@ -15,8 +15,7 @@ class TrainOrder:
     """Where to train, which stages, and the numbers that scale the recipe; None keeps the recipe's own. begin: the
     checkpoint that the run starts from, "embedded" for the one in the package. data: recordings to learn from. teacher:
     a checkpoint whose predictions the dream learns. size: of the dreaming model, "small" as in the package or "large".
-    minutes: of all training together, in the recipe's
-    shares."""
+    minutes: of all training together, in the recipe's shares."""
 
     out: Path
     stages: tuple[str, ...] = ()
@@ -44,11 +43,23 @@ class TrainOrder:
         if self.size == "large" and self.begin is None:
             raise OutputError("the large size takes tokenizer, depth and painter from a model: add --begin embedded")
 
-        if self.teacher is not None and self.begin is None:
-            raise OutputError("a teacher's codes are those of its tokenizer: add --begin with a model that has it too")
+        if self.teacher is not None:
+            self._check_teacher(self.teacher)
         if unknown := [stage for stage in self.stages if stage not in STAGES]:
             raise OutputError(f"unknown stage '{unknown[0]}'; known: {', '.join(STAGES)}")
         device_of(self.device)  # now, not after hours of rendering
+
+    def _check_teacher(self, teacher: str) -> None:
+        from ...world.checkpoint import folder_of
+
+        if self.begin is None:
+            raise OutputError("a teacher's codes are those of its tokenizer: add --begin with a model that has it too")
+        if self.stages and "dream" not in self.stages:
+            raise OutputError("a teacher is learnt from in the stage 'dream' alone: add --stage dream, or leave it out")
+        if not (folder_of(teacher) / "config.json").is_file():
+            raise OutputError(
+                f"no checkpoint in {folder_of(teacher)}; name a folder that `roam train` wrote, or 'large'"
+            )
 
 
 def train(order: TrainOrder) -> Path:
