@@ -130,7 +130,7 @@ class DoomLevel:
         is_middle = (middle < depth) & is_nearer
         depth[is_middle], ids[is_middle] = middle[is_middle], line[is_middle] + FIRST_WALL
         self._put_things(shot, labels, pose, level, ahead, depth, ids)
-        return TrueView(np.ascontiguousarray(pixels), np.minimum(depth, FAR), ids)
+        return TrueView(np.ascontiguousarray(pixels), np.clip(depth, 1e-3, FAR), ids)
 
     def cast(self, pose: Pose, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Depth and ids of the level without its things, and depth and line of the first see-through picture."""

@@ -27,7 +27,7 @@ from ..spatial.view_memory import ViewMemory
 from ..spatial.warp import View, Warp, remembered, sharpened, warp
 from ..tokens.depth import DepthRefiner
 from ..tokens.text import TextTokenizer
-from ..tokens.vision import MAX_DEPTH, VisionTokenizer
+from ..tokens.vision import MAX_DEPTH, MIN_DEPTH, VisionTokenizer
 from .data import Walks
 
 VIEWS = 8  # remembered views carried into a canvas, as a session does
@@ -137,7 +137,7 @@ def scaled_off(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     T, H, W = depth.shape
     scales = rng.normal(0, 0.08, (T, 4, 4)).astype(np.float32)
     wide = np.stack([cv2.resize(scale, (W, H), interpolation=cv2.INTER_CUBIC) for scale in scales])
-    return np.minimum(depth.astype(np.float32) * np.exp(wide), MAX_DEPTH)
+    return np.clip(depth.astype(np.float32) * np.exp(wide), MIN_DEPTH, MAX_DEPTH)
 
 
 def _view(pixels: np.ndarray, depth: np.ndarray, pose: Pose, known: Warp, is_true: bool) -> View:

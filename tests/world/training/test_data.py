@@ -11,6 +11,7 @@ from roam.world.action import parse_action
 from roam.world.engine import Engine
 from roam.world.frame import Frame
 from roam.world.pose import Camera
+from roam.world.training.canvases import carried_views, scaled_off
 from roam.world.training.data import Rows, load_walks
 from roam.world.training.recipe import USUAL, run_recipe, stages_for
 
@@ -26,6 +27,16 @@ def test_rows_on_disk_are_indexed_like_one_array():
     assert rows.shape == (3, 3, 4) and Rows(parts, 2).shape == (2, 3, 4)
     with pytest.raises(IndexError):
         rows[3]
+
+
+def test_a_recorded_depth_of_nothing_is_learnt_from_like_what_touches_the_camera():
+    walk = record_rollout("train", 0, 2, Camera())
+    depth = walk.depth.copy()
+    depth[0, 5, 5:7] = 0
+    off = scaled_off(depth, np.random.default_rng(0))
+    assert off.min() > 0
+    (carried,) = carried_views(walk.pixels, off, walk.poses, walk.actions, is_true=True)
+    assert carried.covered.mean() > 0.5
 
 
 def test_a_model_is_learnt_from_frames_and_words_alone(tmp_path):
