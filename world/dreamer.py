@@ -16,15 +16,18 @@ from torch import Tensor
 from ..kernels.graph import CapturedStep
 from .config import DidaConfig
 from .pose import Motion, Pose
+from .spatial.anew import in_its_place, left_out
 from .spatial.planar.continuation import Memory, continued
+from .spatial.planar.sky import with_even_sky
 from .spatial.smoothing import parted, smoothed
-from .spatial.warp import View, Warp, widened
+from .spatial.warp import DREAMT, DREAMT_ANEW, View, Warp, widened
 from .tokens.painter import Painter
 from .tokens.vision import VisionTokenizer
 from .transformer.dida import decode_holes, reveal_order
 from .transformer.passes import Passes
 
 AHEAD_DEG, AHEAD = 45.0, 1.0  # how far on, in degrees or metres, a keyframe is dreamt ahead of a step that needs one
+HINTS = 3  # of so many cells that are dreamt anew, one begins as the older dream has it
 SPECK = 0.01  # share of a view up to which holes are filled from beside, as no thing fits into them
 
 
@@ -74,6 +77,8 @@ class Dreamer:
         """vision and painter as they are served; dida: its dream_* settings."""
         self.passes, self.vision, self.painter, self.dida = passes, vision, painter, dida
         self.grid = passes.layout.grid
+        h, w = (vision.config.size // side for side in self.grid)
+        self._middles = np.s_[h // 2 :: h, w // 2 :: w]
         self._see = CapturedStep(self._look)
         self._memory = Memory()
 
@@ -90,7 +95,14 @@ class Dreamer:
         """What stands in the views asked for, and how it looks not yet: tokens (B, N). stop: as in `dream`."""
         codes = torch.cat([self._see("encode", self._tensor(one.carried.pixels)[None]).flatten(1) for one in asked])
         holes = torch.stack([self._tensor(one.carried.coverage(self.grid) <= 0.5).flatten() for one in asked])
-        return self._decoded(asked, torch.where(holes, -1, codes), stop)
+        hinted = torch.zeros_like(holes)
+        for b, one in enumerate(asked):
+            if one.carried.before is not None:
+                guessed = self._see("encode", self._tensor(one.carried.before.pixels)[None]).flatten(1)[0]
+                is_every = self._tensor(np.argsort(reveal_order(self.grid, one.seed)) % HINTS == 0)
+                hinted[b] = holes[b] & is_every & self._tensor(left_out(one.carried)[self._middles]).flatten()
+                codes[b] = torch.where(hinted[b], guessed, codes[b])
+        return self._decoded(asked, torch.where(holes & ~hinted, -1, codes), hinted, stop)
 
     def touch_up(self, pose: Pose, carried: Warp, seed: int, views: tuple[View, ...] = ()) -> Dream:
         """Paint what is open in a view all of whose cells are mostly known: as `dream`, with nothing to decide."""
@@ -101,7 +113,9 @@ class Dreamer:
         """Whether every cell of a view is mostly known."""
         return bool((carried.coverage(self.grid) > 0.5).all())
 
-    def _decoded(self, asked: Sequence[Asked], canvas: Tensor, stop: Callable[[], bool] | None) -> Tensor:
+    def _decoded(
+        self, asked: Sequence[Asked], canvas: Tensor, hinted: Tensor, stop: Callable[[], bool] | None
+    ) -> Tensor:
         device, holes, dida = self.passes.device, canvas < 0, self.dida
         orders = torch.stack([torch.from_numpy(reveal_order(self.grid, one.seed)).to(device) for one in asked])
         turns = range(1, 1 + dida.dream_steps + dida.dream_corrections)
@@ -138,6 +152,7 @@ class Dreamer:
             at_once=dida.dream_holes,
             corrections=dida.dream_corrections,
             correcting=dida.dream_correction_temperature,
+            hinted=hinted,
         )
 
     def _painted(self, pose: Pose, carried: Warp, seed: int, tokens: Tensor, views: tuple[View, ...]) -> Dream:
@@ -149,10 +164,13 @@ class Dreamer:
         pixels = pixels[0].cpu().numpy()
         depth = smoothed(depth[0].float().cpu().numpy(), pixels, ~carried.covered)
         depth = parted(depth, pixels, ~carried.covered)
+        depth = in_its_place(depth, carried)
         if self.dida.dream_continues:
             pixels, depth = continued(pose, carried, pixels, depth, [self._memory.looks(view) for view in views])
+            pixels, depth = with_even_sky(pose, pixels, depth, carried.covered)
         depth = np.where(carried.covered, carried.depth, depth).astype(np.float16).astype(np.float32)
-        view = View(pixels, depth, pose, widened(~carried.covered))
+        origin = DREAMT if carried.before is None else DREAMT_ANEW
+        view = View(pixels, depth, pose, widened(~carried.covered), origin)
         return Dream(tokens.view(h, w).cpu().numpy().astype(np.int32), view)
 
     def _tensor(self, array: np.ndarray) -> Tensor:

@@ -308,7 +308,7 @@ class Engine:
             return self._asked(session, *plan.there, plan.text, page, 0)
         motion = action.known_motion.scaled(count)
         pose = session.walked(here, motion)
-        carried = warp(session.memory.choose(pose, NUM_VIEWS), pose, session.camera)
+        carried = session.memory.carried(pose, NUM_VIEWS)
         words = tuple(self.text.encode(say(motion)))[: self.layout.text_capacity]
         return self._asked(session, pose, carried, words, page, 0)
 
@@ -323,7 +323,7 @@ class Engine:
         memory = state.memory.with_view(view_index(index, is_ahead=not is_here), dream.view)
         if is_here:
             return _Imagined(session, memory, state.carried, keyframe, dream)
-        carried = warp(memory.choose(plan.there[0], NUM_VIEWS), plan.there[0], session.camera)
+        carried = memory.carried(plan.there[0], NUM_VIEWS)
         return _Imagined(session, memory, carried, keyframe)
 
     def _redraw(self, walks: Sequence[Step], clock: _Clock, warp_ms: float) -> list[Frame]:

@@ -19,7 +19,7 @@ from .sight import Gaze, Sight
 from .spatial.collision import walked
 from .spatial.looker import Looker, Remembered
 from .spatial.view_memory import ViewMemory, visible_pages
-from .spatial.warp import View, Warp, warp
+from .spatial.warp import View, Warp
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -393,7 +393,7 @@ class Session:
             if self.start == "warp":
                 raise ActionError(f"'{action.text}' has no motion to carry a view along; use start='auto'")
             return Plan(ids, pose)
-        return Plan(ids, pose, warp(self.memory.choose(pose, NUM_VIEWS), pose, self.camera))
+        return Plan(ids, pose, self.memory.carried(pose, NUM_VIEWS))
 
     def accept(self, action: Action, frame: Frame, keyframe: Keyframe | None, memory: ViewMemory) -> None:
         """Go on to a frame with what is remembered by then. keyframe: the one that the step made, if it made one;

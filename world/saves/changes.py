@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -17,8 +18,10 @@ import torch
 from torch import Tensor
 
 from ..session import Keyframe, Moment, Session, view_index
+from ..spatial.warp import View
 
 PAGES = ("k", "v")  # tensors whose second axis is that of `numbers`; for the rest it is the first
+BY_VIEW = ("fresh", "origins")
 BY_NUMBER, BY_INDEX, BY_FRAME = ("lengths", "grids"), ("pixels", "depth", "pose"), ("has_tokens", "tokens")
 
 
@@ -45,10 +48,20 @@ def changes_since(session: Session, before: Session) -> Changes | None:
         return None
     base, new = kept[-1], session.moments[len(kept) :]
     known = {id(keyframe) for keyframe in base.keyframes}
-    seen = {id(view) for _, view in base.memory.items()}
+    seen = set(base.memory.indices)
     keyframes = {k.number: k for moment in new for k in moment.keyframes if id(k) not in known}
-    views = {index: v for moment in new for index, v in moment.memory.items() if id(v) not in seen}
+    views = {index: view for index, view in first_forms(new).items() if index not in seen}
     return Changes(base, tuple(new), tuple(keyframes.values()), views)
+
+
+def first_forms(moments: Sequence[Moment]) -> dict[int, View]:
+    """The views of some moments by their indices, in the order of remembering, as the oldest moment has them: what was
+    forgotten of them since is forgotten again when they are remembered again."""
+    views: dict[int, View] = {}
+    for moment in moments:
+        for index, view in moment.memory.items():
+            views.setdefault(index, view)
+    return views
 
 
 @dataclass
@@ -106,13 +119,14 @@ class Laid:
         held |= {name: torch.stack([self._pages[n].of(name) for n in numbers]) for name in BY_NUMBER}
         held |= {name: torch.stack([self._pictures[i].of(name) for i in indices]) for name in BY_INDEX}
         held |= {name: torch.stack([shown.tokens.of(name) for shown in self._shown]) for name in BY_FRAME}
-        fresh = [self._views[index].of("fresh") for index in views]
+        fresh, origins = ([self._views[index].of(name) for index in views] for name in BY_VIEW)
         held |= {
             "numbers": torch.tensor(numbers),
             "index": torch.tensor(indices),
             "views": torch.tensor(views, dtype=torch.int64),
             "moments": torch.tensor([s.index for s in self._shown]),
             "fresh": torch.stack(fresh) if fresh else torch.zeros(0, 0, dtype=torch.uint8),
+            "origins": torch.tensor([int(origin) for origin in origins], dtype=torch.uint8),
         }
         places = {number: place for place, number in enumerate(numbers)}
         told = {

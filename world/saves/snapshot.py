@@ -30,7 +30,7 @@ from ..records import action_of, action_row, pose_of, pose_row
 from ..session import Keyframe, Moment, Session, SessionEngine, view_index
 from ..spatial.view_memory import VIEW_LIMIT, ViewMemory
 from ..spatial.warp import View
-from .changes import Laid, changes_since, digest_of
+from .changes import Laid, changes_since, digest_of, first_forms
 
 FORMAT = "3"
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def save_session(session: Session, path: str | Path) -> None:
     session.settle()
     moments = session.moments
     keyframes = {keyframe.page: keyframe for moment in moments for keyframe in moment.keyframes}
-    views = {index: view for moment in moments for index, view in moment.memory.items()}
+    views = first_forms(moments)
     place = {page: k for k, page in enumerate(keyframes)}
     meta = _told(session, moments) | {
         "roam": "session",
@@ -104,6 +104,7 @@ def _tensors(
             -1, 7
         ),
         "views": torch.tensor(list(views), dtype=torch.int64),
+        "origins": torch.tensor([view.origin for view in views.values()], dtype=torch.uint8),
         "fresh": _stacked([_packed(view) for view in views.values()], np.zeros(-(-size * size // 8), np.uint8)),
     }
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -192,7 +193,10 @@ def _read(engine: SessionEngine, path: str | Path, kind: str) -> tuple[dict[str,
                 f"{path} was saved with weights {meta['weights']}, these are {engine.checkpoint.digest}; "
                 "load the model that it was walked with"
             )
-        return tensors_of(file, meta, path), meta
+        held = tensors_of(file, meta, path)
+    # older files do not say where views are from: what they hold is never dreamt anew
+    held.setdefault("origins", torch.zeros(len(held["views"]), dtype=torch.uint8))
+    return held, meta
 
 
 def _tell_of_other_dreams(before: dict, now: dict, path: str | Path) -> None:
@@ -213,13 +217,15 @@ def _rebuild(
                 f"saved keys of shape {tuple(held[name].shape)}; this model wants {expected} for {count} pages"
             )
     pictures = _pictures(held)
-    memory = ViewMemory(Camera(engine.frame_side, engine.frame_side), limit=10**9)
-    for index, row in zip(held["views"].tolist(), held["fresh"].numpy(), strict=False):  # in the order of remembering
+    views = {}
+    rows = zip(held["views"].tolist(), held["fresh"].numpy(), held["origins"].tolist(), strict=False)
+    for index, row, origin in rows:  # in the order of remembering
         pixels, depth, pose = pictures[index]
         if pose is None:
             raise SnapshotError("a saved view has no pose; nothing was loaded")
-        memory = memory.with_view(index, View(pixels, depth, pose, _unpacked(row, depth.shape)))
-    memories = [memory.only(indices, limit=VIEW_LIMIT) for indices in json.loads(meta["memories"])]
+        views[index] = View(pixels, depth, pose, _unpacked(row, depth.shape), origin)
+    camera = Camera(engine.frame_side, engine.frame_side)
+    memories = _remembered_again(views, json.loads(meta["memories"]), camera)
     shown = []
     for index, tokens, has in zip(held["moments"].tolist(), held["tokens"].numpy(), held["has_tokens"], strict=True):
         pixels, depth, pose = pictures[view_index(index)]
@@ -254,6 +260,20 @@ def _rebuild(
         decoder=meta["decoder"],
         is_solid=json.loads(meta.get("solid", "false")),
     )
+
+
+def _remembered_again(views: dict[int, View], told: list[list[int]], camera: Camera) -> list[ViewMemory]:
+    """What was remembered at each moment, the indices of its views; one after the other as they were remembered, so
+    that what a new dream made forgotten is forgotten again."""
+    memories, memory = [], ViewMemory(camera, limit=10**9)
+    for indices in told:
+        known, wanted = set(memory.indices), set(indices)
+        memory = memory.only(indices, limit=10**9)
+        for index, view in views.items():
+            if index in wanted and index not in known:
+                memory = memory.with_view(index, view)
+        memories.append(memory.only(indices, limit=VIEW_LIMIT))
+    return memories
 
 
 def _pictures(held: dict[str, torch.Tensor]) -> dict[int, tuple[np.ndarray, np.ndarray, Pose | None]]:

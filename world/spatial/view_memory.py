@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..axes import in_axes, on_screen
 from ..compiled import njit
 from ..pose import Camera, Pose
-from .warp import NEAR, View
+from .anew import left_of, without_coarse
+from .warp import DREAMT_ANEW, NEAR, View, Warp, warp
 
 VIEW_LIMIT = 256  # views that a walk remembers, so that choosing among them takes a constant time
 _SPARSE = 4  # pixels between the surface points by which views are compared
@@ -65,17 +66,15 @@ class ViewMemory:
         return tuple(memo.view for memo in self._memos if memo.view.fresh is None)[:_WHOLE]
 
     def with_view(self, index: int, view: View) -> ViewMemory:
-        """This memory and one more view, if that shows anything for the first time."""
-        half = _SPARSE // 2
-        rays = self.camera.rays[half::_SPARSE, half::_SPARSE].reshape(-1, 3)
-        depth = view.depth[half::_SPARSE, half::_SPARSE].reshape(-1, 1)
-        if view.fresh is not None:
-            fresh = view.fresh[half::_SPARSE, half::_SPARSE].ravel()
-            rays, depth = rays[fresh], depth[fresh]
-        if len(rays) < _WORTH:
+        """This memory and one more view, if that shows anything for the first time. For a view that was dreamt anew,
+        older dreams are forgotten where it shows something else in their place."""
+        points = _points(view, self.camera)
+        if len(points) < _WORTH:
             return self
-        world = (rays * depth) @ view.pose.rotation.T + np.asarray(view.pose.position)
-        memos = (*self._memos, _Memo(index, view, world.astype(np.float32)))
+        before = self._memos
+        if view.origin == DREAMT_ANEW:
+            before = tuple(memo for memo in (_beside(memo, view, self.camera) for memo in before) if memo)
+        memos = (*before, _Memo(index, view, points))
         if len(memos) > self.limit:
             memos = _without_the_most_redundant(memos, self.camera.focal, max(1, self.limit // _AT_ONCE))
         return ViewMemory(self.camera, limit=self.limit, memos=memos)
@@ -89,6 +88,10 @@ class ViewMemory:
         kept = set(indices)
         memos = tuple(memo for memo in self._memos if memo.index in kept)
         return ViewMemory(self.camera, limit=limit, memos=memos)
+
+    def carried(self, pose: Pose, count: int = 8) -> Warp:
+        """What is known of the view from a pose, by at most `count` views, without dreams that are too coarse there."""
+        return without_coarse(warp(self.choose(pose, count), pose, self.camera))
 
     def choose(self, pose: Pose, count: int = 8, *, camera: Camera | None = None) -> list[View]:
         """The views that show most from `pose` to a camera, this memory's own unless another is given. Each is
@@ -123,6 +126,28 @@ class ViewMemory:
             mine = cells[ends[best] - counts[best] : ends[best]]
             seen[mine[mine >= 0]] = True
         return [self._memos[index].view for index in chosen]
+
+
+def _points(view: View, camera: Camera) -> np.ndarray:
+    """(K, 3) float32: a coarse grid of what a view showed first, in the world."""
+    half = _SPARSE // 2
+    rays = camera.rays[half::_SPARSE, half::_SPARSE].reshape(-1, 3)
+    depth = view.depth[half::_SPARSE, half::_SPARSE].reshape(-1, 1)
+    if view.fresh is not None:
+        fresh = view.fresh[half::_SPARSE, half::_SPARSE].ravel()
+        rays, depth = rays[fresh], depth[fresh]
+    world = (rays * depth) @ view.pose.rotation.T + np.asarray(view.pose.position)
+    return world.astype(np.float32)
+
+
+def _beside(memo: _Memo, new: View, camera: Camera) -> _Memo | None:
+    """A memo without those parts of its dream in whose place a new one shows something else; None if little is left."""
+    fresh = left_of(memo.view, new, camera)
+    if fresh is None:
+        return memo
+    view = replace(memo.view, fresh=fresh)
+    points = _points(view, camera)
+    return _Memo(memo.index, view, points) if len(points) >= _WORTH else None
 
 
 def _without_the_most_redundant(memos: tuple[_Memo, ...], focal: float, count: int) -> tuple[_Memo, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 from ..axes import in_axes, on_screen
 from ..compiled import njit
 from ..pose import Camera, Pose
+from .magnification import scale_at
 from .smoothing import LOOK, STEEP, smoothed
 from .surfaces import APART, NEAR, draw, is_one
 
@@ -35,18 +36,21 @@ UNLIKE, SLOPING, FAR_OFF = 30, 20, 0.1
 OWN_SHARE = 0.25  # of four pixels' colour, from which on the nearest counts whatever its surface
 ALL_BUT_ONE = 7  # how many of them must be nearer than a pinhole
 MANY = 6  # how many of the eight pixels around must agree on what a pinhole or a speck is to become
+SEEN, DREAMT, DREAMT_ANEW = 0, 1, 2  # where what a view shows is from
 REACH = 12.0  # pixels, sigma of the neighbourhood that a hole's depth takes its scale from
 
 
 @dataclass(frozen=True)
 class View:
     """A remembered view: pixels (H, W, 3) uint8, depth (H, W) float32 metres along the forward axis, and its pose;
-    fresh (H, W) bool: what it showed first, None if everything; the rest had been carried into it from other views."""
+    fresh (H, W) bool: what it showed first, None if everything; the rest had been carried into it from other views.
+    origin: SEEN, or DREAMT, or DREAMT_ANEW if older dreams of the same places are forgotten for it."""
 
     pixels: np.ndarray
     depth: np.ndarray
     pose: Pose
     fresh: np.ndarray | None = None
+    origin: int = 0
 
     @property
     def own_depth(self) -> np.ndarray:
@@ -57,11 +61,15 @@ class View:
 @dataclass(frozen=True)
 class Warp:
     """A view made of others: pixels (H, W, 3) uint8, holes filled from their surroundings; covered (H, W) bool;
-    depth (H, W) float32 metres, in holes that of their filling, 0 where there is nothing at all."""
+    depth (H, W) float32 metres, in holes that of their filling, 0 where there is nothing at all; scale (H, W) float32:
+    how many times what was dreamt is magnified, by the root of its area; 0 where nothing dreamt is shown; before:
+    this view with dreams that were left out because they are magnified, and are to be dreamt anew."""
 
     pixels: np.ndarray
     covered: np.ndarray
     depth: np.ndarray
+    scale: np.ndarray | None = None
+    before: Warp | None = None
 
     @property
     def open(self) -> float:
@@ -88,12 +96,13 @@ class _Sources(NamedTuple):
 
 class _Made(NamedTuple):
     """The new view: pixels (h, w, 3) float32, covered (h, w) bool, owner (h, w) int64, the source that each colour is
-    from, and surface (h, w) float32, its depth."""
+    from, surface (h, w) float32, its depth, and scale (h, w) float32, how many times dreams are magnified."""
 
     pixels: np.ndarray
     covered: np.ndarray
     owner: np.ndarray
     surface: np.ndarray
+    scale: np.ndarray
 
 
 def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
@@ -112,20 +121,22 @@ def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
     turns = np.array([rotation.T @ view.pose.rotation for view in views]).reshape(-1, 3, 3)
     shifts = np.array([rotation.T @ (np.asarray(view.pose.position) - position) for view in views]).reshape(-1, 3)
     depths = np.array([view.depth for view in views], np.float32)
-    sources, made = _Sources(turns, shifts, depths, camera.focal), _Made(pixels, covered, owner, surface)
+    sources, scale = _Sources(turns, shifts, depths, camera.focal), np.zeros((H, W), np.float32)
+    made = _Made(pixels, covered, owner, surface, scale)
     for k, view in enumerate(views):
         nearness.fill(0)
         draw((1 / view.own_depth).astype(np.float32), turns[k], shifts[k], camera.focal, nearness)
-        _fetch(k, view.pixels, sources, nearness, made)
+        _fetch(k, view.pixels, view.origin != SEEN, sources, nearness, made)
     _close(pixels, covered, owner, surface)
     for k, view in reversed(list(enumerate(views))):
         if np.abs(turns[k] - np.eye(3)).max() < HERE and np.abs(shifts[k]).max() < HERE:
             # seen from this very place it looked like this: nothing seen from elsewhere can be in front of it
             own = np.ones((H, W), np.bool_) if view.fresh is None else view.fresh
             pixels[own], surface[own], covered[own] = view.pixels[own], view.depth[own], True
+            scale[own] = view.origin != SEEN
     if not covered.all():
-        _fill(pixels, covered, surface)
-    return Warp(np.clip(pixels + 0.5, 0, 255).astype(np.uint8), covered, surface)
+        fill(pixels, covered, surface)
+    return Warp(np.clip(pixels + 0.5, 0, 255).astype(np.uint8), covered, surface, scale if scale.any() else None)
 
 
 def remembered(pixels: np.ndarray, depth: np.ndarray, pose: Pose, carried: Warp, kept: np.ndarray) -> View:
@@ -173,7 +184,7 @@ def sharpened(depth, pixels):
             for y in range(max(v - 1, 0), min(v + 2, H)):
                 for x in range(max(u - 1, 0), min(u + 2, W)):
                     low, high = min(low, depth[y, x]), max(high, depth[y, x])
-            slope[v, u] = np.log(high / low)
+            slope[v, u] = np.log(high / max(low, np.float32(1e-3)))
     out = depth.copy()
     for v in range(H):
         for u in range(W):
@@ -193,11 +204,11 @@ def sharpened(depth, pixels):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _fetch(index, source, sources, nearness, made):
+def _fetch(index, source, is_dreamt, sources, nearness, made):
     """Bilinear colour for every target pixel that has a depth and no colour yet, or the colour of a surface farther
     away."""
     turns, shifts, depths, focal = sources
-    out, covered, owner, surface = made
+    out, covered, owner, surface, scale = made
     H, W = source.shape[:2]
     turn, shift = turns[index], shifts[index]
     h, w = nearness.shape
@@ -222,7 +233,9 @@ def _fetch(index, source, sources, nearness, made):
             if su < -0.5 or sv < -0.5 or su > W - 0.5 or sv > H - 0.5:
                 continue
             su, sv = min(max(su, 0.0), W - 1.0), min(max(sv, 0.0), H - 1.0)
-            covered[v, u], surface[v, u], owner[v, u] = True, d, index
+            covered[v, u], surface[v, u], owner[v, u], scale[v, u] = True, d, index, 0
+            if is_dreamt:
+                scale[v, u] = scale_at(v, u, nearness, turn, shift, focal)
             if _is_left_rim(own, int(sv + 0.5), int(su + 0.5), nearness, v, u) and _beyond_rim(
                 own, int(sv + 0.5), int(su + 0.5), source, out[v, u]
             ):
@@ -333,7 +346,7 @@ def _close(pixels, covered, owner, surface):
 
 
 @njit(cache=True, nogil=True)
-def _fill(pixels, covered, surface):
+def fill(pixels, covered, surface):
     """Fill holes with colour and depth of their surroundings in eight directions: of the farther ones, because what
     a walker uncovers was behind what has moved; nearer ones on screen have more weight."""
     h, w = covered.shape

@@ -8,7 +8,6 @@ from ..action import ActionError, say
 from ..pose import MAX_PITCH_DEG, Motion, Pose
 from ..session import NUM_VIEWS, Plan, Session
 from ..sight import unit
-from ..spatial.warp import warp
 
 
 def plan_elsewhere(session: Session, pose: Pose) -> Plan:
@@ -21,7 +20,7 @@ def plan_elsewhere(session: Session, pose: Pose) -> Plan:
         raise ActionError("this walk no longer knows where it stands; nothing can be dreamt elsewhere in it")
     there = upright(unit(pose))
     words = tuple(engine.text.encode(say(way_to(here, there))))[: engine.layout.text_capacity]
-    return Plan(words, there, warp(session.memory.choose(there, NUM_VIEWS), there, session.camera))
+    return Plan(words, there, session.memory.carried(there, NUM_VIEWS))
 
 
 def upright(pose: Pose) -> Pose:

@@ -148,7 +148,7 @@ def draw_glimpse(walks: Walks, rng: np.random.Generator, recipe: PainterRecipe) 
     parts = (walks.pixels[r, t], walks.depth[r, t].astype(np.float32), seen.pixels, seen.covered, seen.depth)
     if rng.uniform() < 0.5:
         parts = tuple(np.ascontiguousarray(part[:, ::-1]) for part in parts)
-    return Glimpse(parts[0], parts[1], Warp(*parts[2:]))
+    return Glimpse(parts[0], parts[1], Warp(parts[2], parts[3], parts[4]))
 
 
 def dreamt_glimpse(walks: Walks, number: int, recipe: PainterRecipe) -> Glimpse:

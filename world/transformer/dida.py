@@ -148,6 +148,7 @@ def decode_holes(
     at_once: int,
     corrections: int = 0,
     correcting: float = 1.0,
+    hinted: Tensor | None = None,
 ) -> Tensor:
     """Fill the holes of canvases in at most len(seeds) - corrections steps: tokens (B, N) int64, -1 in holes; orders
     (B, N) int64, the cells in the order in which they are decided. predict is asked for a step's cells alone. What is
@@ -157,7 +158,7 @@ def decode_holes(
     corrections: steps after that, in each of which a share of what was decided, far apart, is taken back and decided
     anew, now that all around it is known, at the temperature `correcting` (remasking, Wang et al. 2025, arXiv
     2503.00307; here each cell once in CORRECTED_IN steps, as in Gibbs sampling). No canvas takes more of them than it
-    took steps. Returns tokens (B, N)."""
+    took steps. hinted (B, N) bool: codes that are guesses, and are corrected as well. Returns tokens (B, N)."""
     holes = tokens < 0
     counts, most = holes.sum(1), len(seeds) - corrections
     steps = (-(-counts // at_once)).clamp(1, most)
@@ -168,6 +169,10 @@ def decode_holes(
         done = torch.ceil(counts * share - 1e-6)
         turn = (tokens < 0) & (rank < done[:, None])
         tokens = torch.where(turn, predict(tokens, turn, seed, temperature), tokens)
+    if hinted is not None:
+        holes = holes | hinted
+        counts = holes.sum(1)
+        rank.scatter_(1, orders, holes.gather(1, orders).cumsum(1) - 1)
     for step, seed in enumerate(seeds[most:]):
         turn = (
             holes

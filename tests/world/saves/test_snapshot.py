@@ -94,7 +94,10 @@ def kept(session):
             (k.number, k.tokens.tolist(), cache.k[:, k.page].sum().item(), cache.v[:, k.page].sum().item())
             for k in moment.keyframes
         ]
-        views = [(index, view.pixels.sum(), view.depth.sum(), view.pose) for index, view in moment.memory.items()]
+        views = [
+            (index, view.pixels.sum(), view.own_depth.tobytes(), view.pose, view.origin)
+            for index, view in moment.memory.items()
+        ]
         told.append((moment.frame.digest, pages, views))
     return told, session.actions
 
