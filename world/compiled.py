@@ -7,18 +7,22 @@ Knows nothing of what is compiled.
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 log = logging.getLogger(__name__)
 
+_IMPORT = re.compile(r"^from (\.+)([\w.]+) import", re.MULTILINE)
 _config: Any = numba.config  # its settings are attributes that no type checker sees
 
 
@@ -36,7 +40,16 @@ def njit(*, cache: bool = False, **options) -> Callable:
 
 
 class _Cache(FunctionCache):
-    """Numba's cache, made tolerant: code that cannot be written to it, or read from it, is compiled again."""
+    """Numba's cache, made tolerant: code that cannot be written to it, or read from it, is compiled again. Code is kept
+    for as long as all sources are the same that it was made of: Numba itself looks at the function's own file alone,
+    and would go on running functions and constants of other files as they were before an update."""
+
+    def __init__(self, function: Callable):
+        super().__init__(function)
+        stamp = (self._impl.locator.get_source_stamp(), digest_of_sources(Path(function.__code__.co_filename)))
+        self._cache_file = IndexDataCacheFile(
+            cache_path=self._cache_path, filename_base=self._impl.filename_base, source_stamp=stamp
+        )
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
@@ -52,6 +65,27 @@ class _Cache(FunctionCache):
             with contextlib.suppress(OSError):
                 self.flush()  # an index without it
             return None
+
+
+@functools.cache
+def digest_of_sources(path: Path) -> str:
+    """A digest of a module's source and of those that it imports relatively; and of those that these import, if they
+    are compiled as well."""
+    known, open_ = set(), [path]
+    while open_:
+        file = open_.pop()
+        if file in known or not file.is_file():
+            continue
+        known.add(file)
+        source = file.read_text("utf-8")
+        if file == path or "njit" in source:
+            for dots, name in _IMPORT.findall(source):
+                found = file.parents[len(dots) - 1].joinpath(*name.split(".")).with_suffix(".py")
+                open_.append(found)
+    hasher = hashlib.blake2b(digest_size=16)
+    for file in sorted(known):
+        hasher.update(file.read_bytes())
+    return hasher.hexdigest()
 
 
 def cache_folder() -> Path | None:

@@ -77,6 +77,34 @@ def test_what_is_compiled_is_found_again(cached):
     assert {path: path.stat().st_mtime_ns for path in cached.kept()} == kept
 
 
+def test_code_is_compiled_anew_when_anything_that_it_was_made_of_has_changed(tmp_path):
+    """A function, and a constant, of other files: Numba by itself would go on with what they were."""
+    package = tmp_path / "made"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "size.py").write_text("SIZE = 2\n")
+    (package / "part.py").write_text(
+        "from roam.world.compiled import njit\nfrom .size import SIZE\n\n"
+        "@njit(cache=True)\ndef part(x):\n    return SIZE * x\n"
+    )
+    (package / "whole.py").write_text(
+        "from roam.world.compiled import njit\nfrom .part import part\n\n"
+        "@njit(cache=True)\ndef whole(x):\n    return part(x) + 1\n"
+    )
+    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kept"), "PYTHONDONTWRITEBYTECODE": "1"}
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from made.whole import whole; print(whole(10))"
+
+    def printed() -> int:
+        done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    assert printed() == printed() == 21
+    (package / "part.py").write_text((package / "part.py").read_text().replace("SIZE * x", "SIZE * x * x"))
+    assert printed() == 201
+    (package / "size.py").write_text("SIZE = 3\n")
+    assert printed() == 301
+
+
 @pytest.mark.skipif(os.name != "posix", reason="limits on the size of files stand for a full disk")
 def test_a_disk_too_full_for_compiled_code_does_not_keep_it_from_running(cached):
     import resource
