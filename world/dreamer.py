@@ -27,7 +27,6 @@ from .transformer.dida import decode_holes, reveal_order
 from .transformer.passes import Passes
 
 AHEAD_DEG, AHEAD = 45.0, 1.0  # how far on, in degrees or metres, a keyframe is dreamt ahead of a step that needs one
-HINTS = 3  # of so many cells that are dreamt anew, one begins as the older dream has it
 SPECK = 0.01  # share of a view up to which holes are filled from beside, as no thing fits into them
 
 
@@ -99,8 +98,7 @@ class Dreamer:
         for b, one in enumerate(asked):
             if one.carried.before is not None:
                 guessed = self._see("encode", self._tensor(one.carried.before.pixels)[None]).flatten(1)[0]
-                is_every = self._tensor(np.argsort(reveal_order(self.grid, one.seed)) % HINTS == 0)
-                hinted[b] = holes[b] & is_every & self._tensor(left_out(one.carried)[self._middles]).flatten()
+                hinted[b] = holes[b] & self._tensor(left_out(one.carried)[self._middles]).flatten()
                 codes[b] = torch.where(hinted[b], guessed, codes[b])
         return self._decoded(asked, torch.where(holes & ~hinted, -1, codes), hinted, stop)
 

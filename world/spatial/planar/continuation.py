@@ -37,6 +37,7 @@ SPREAD = 6.0  # pixels, sigma by which a plane's colour is spread
 COARSE = 4  # pixels a side of the cells in which that is done
 DIMMEST, BRIGHTEST = 0.6, 1.6  # of a remembered colour, to which light may change it
 BESIDE = 3  # pixels next to a border, by which what is seen there differs from what goes on behind it
+JOINED = 48.0  # of 255, up to which what is seen there may differ from it, to be the same in another light
 FAINT = np.float32(1e-3)  # weight of a plane's usual colour beside those near by
 ENOUGH = 30  # pixels of a plane, by which its colour is known
 REMEMBERED = 64  # views whose looks are kept
@@ -160,7 +161,8 @@ def continued(
         both, shown = where | beside, np.zeros_like(out)
         detail = _faint((out - around)[both], texture.contrast) if texture.is_plain else None
         shown[both] = light * (texture.mean + detail if detail is not None else surfaces.laid(k, both, texture))
-        shown += _spread(carried.pixels - shown, beside, np.zeros(3))
+        apart = carried.pixels - shown
+        shown += _spread(apart, beside & (np.abs(apart).max(-1) < JOINED), np.zeros(3))
         out += (where * (1 - doubt))[..., None] * (np.clip(shown, 0, 255) - out)
     nearest = np.take_along_axis(surfaces.depths, np.maximum(surfaces.labels, 0)[None], 0)[0]
     return np.clip(out + 0.5, 0, 255).astype(np.uint8), np.where(is_new, nearest, depth)
