@@ -77,7 +77,7 @@ def digest_of_sources(path: Path) -> str:
         if file in known or not file.is_file():
             continue
         known.add(file)
-        source = file.read_text("utf-8")
+        source = file.read_text(encoding="utf-8")
         if file == path or "njit" in source:
             for dots, name in _IMPORT.findall(source):
                 found = file.parents[len(dots) - 1].joinpath(*name.split(".")).with_suffix(".py")
