@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from .registry import Client, Limits
 log = logging.getLogger(__name__)
 
 MAX_PARTS = 1000  # parts of one message; more are not kept, but must be read from the connection
+LINGER_MS, CLOSING_S = 300, 5.0  # how long what was sent last may still go out, and connections may take to close
 QUEUED_MESSAGES = 64  # messages of one client within ZeroMQ; later ones wait at the sender
 
 
@@ -53,6 +55,7 @@ class ServerSocket:
         self.clients: dict[bytes, Client] = {}
         self._limits, self._metrics, self._on_drop = limits, metrics, on_drop
         self._context = zmq.Context()
+        self._waking, self._is_closed = threading.Lock(), False
         self._socket = self._context.socket(zmq.ROUTER)
         self._guard: ThreadAuthenticator | None = None
         self._watch: ConnectionWatch | None = None
@@ -91,8 +94,9 @@ class ServerSocket:
 
     def wake(self) -> None:
         """End a `wait`; called from one other thread at a time."""
-        with contextlib.suppress(zmq.ZMQError):  # full: it will wake already; closed: nobody waits any more
-            self._waker.send(b"", zmq.DONTWAIT)
+        with self._waking, contextlib.suppress(zmq.ZMQError):  # full: it will wake already
+            if not self._is_closed:
+                self._waker.send(b"", zmq.DONTWAIT)
 
     def receive(self) -> Received | None:
         """The next message, or None if none has come."""
@@ -162,7 +166,14 @@ class ServerSocket:
             self._watch.close()
         if self._guard:
             self._guard.stop()
-        self._context.destroy(linger=300)
+        with self._waking:
+            self._is_closed = True  # whoever wakes it from now on finds no socket that is being closed
+        # in another thread, for libzmq waits without an end for a connection that it cannot close
+        ending = threading.Thread(target=self._context.destroy, kwargs={"linger": LINGER_MS}, daemon=True)
+        ending.start()
+        ending.join(LINGER_MS / 1000 + CLOSING_S)
+        if ending.is_alive():
+            log.warning("a connection does not end; it is left behind, and the server stops all the same")
 
     def _bind(self, address: str, keys: str | Path | None) -> None:
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # without it, frames for a full pipe are lost without a sign

@@ -3,10 +3,12 @@ both directions."""
 
 import socket
 import threading
+import time
 from contextlib import suppress
 from urllib.parse import urlsplit
 
 import pytest
+import zmq
 from roam.viewer.client.client import Client
 from roam.viewer.client.remote_session import RemoteSession
 from roam.world.action import parse_action
@@ -79,3 +81,19 @@ def test_a_walk_is_taken_up_from_a_line_that_the_server_still_holds_to_be_there(
         relay.swallow("client", "server")
         again = RemoteSession.resume(other, lid.token(walk.id))
         assert again.step(LEFT).digest == Tiny(5).rollout([FORWARD, LEFT]).frames[-1].digest
+
+
+def test_a_server_stops_though_a_connection_does_not_end(server, monkeypatch, caplog):
+    """libzmq waits without an end for a socket that it cannot close; whoever stops a server must not."""
+    stuck, destroy = threading.Event(), zmq.Context.destroy
+
+    def waits(context, linger=None):
+        stuck.wait(30)
+        destroy(context, linger=0)
+
+    monkeypatch.setattr("roam.viewer.server.socket.CLOSING_S", 0.1)
+    monkeypatch.setattr(zmq.Context, "destroy", waits)
+    began = time.monotonic()
+    server.stop()
+    assert time.monotonic() - began < 10 and "does not end" in caplog.text
+    stuck.set()
