@@ -95,7 +95,8 @@ def main(path: str = "docs/walk.gif", count: int = 4) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1 and sys.argv[1].endswith(".jpg"):
-        sheet(*sys.argv[1:3])
+    target = sys.argv[1] if len(sys.argv) > 1 else "docs/walk.gif"
+    if target.endswith(".jpg"):
+        sheet(target, sys.argv[2] if len(sys.argv) > 2 else None)
     else:
-        main(*sys.argv[1:2])
+        main(target)
