@@ -5,7 +5,7 @@ import pytest
 import torch
 from roam.world.action import parse_action
 from roam.world.engine import Engine
-from roam.world.saves.snapshot import write_whole
+from roam.world.saves.snapshot import SnapshotError, write_whole
 from roam.world.spatial import anew
 from roam.world.spatial.anew import without_coarse
 from roam.world.spatial.warp import DREAMT_ANEW, SEEN, warp
@@ -81,19 +81,42 @@ def test_a_walk_up_to_a_dream_is_the_same_after_save_and_load_fork_rewind_and_pr
     assert walked(session, [*UP_TO_IT[8:], ON, LEFT, ON])[-3:] == ahead
 
 
+def rewritten(path, target, change):
+    """A save whose tensors are changed, with the right checksum, as a stranger could make it."""
+    with safe_open(path, "pt") as file:
+        meta = {name: value for name, value in file.metadata().items() if name != "sum"}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    write_whole(change(tensors), target, meta)
+    return target
+
+
 def test_saves_of_before_that_do_not_say_what_was_dreamt_are_read_and_nothing_of_them_is_dreamt_anew(
     engine, first_frame, tmp_path
 ):
     session = engine.session(first_frame, seed=1)
     walked(session, [LEFT, LEFT])
     session.save(tmp_path / "new")
-    with safe_open(tmp_path / "new", "pt") as file:
-        meta = {name: value for name, value in file.metadata().items() if name != "sum"}
-        held_then = {name: file.get_tensor(name) for name in file.keys() if name != "origins"}  # noqa: SIM118
-    write_whole(held_then, tmp_path / "old", meta)
-    loaded = engine.load_session(tmp_path / "old")
+    without = lambda tensors: {name: value for name, value in tensors.items() if name != "origins"}  # noqa: E731
+    loaded = engine.load_session(rewritten(tmp_path / "new", tmp_path / "old", without))
     assert set(origins(loaded)) == {SEEN}
     walked(loaded, [ON])
+
+
+@pytest.mark.parametrize("change", [lambda told: told[:1], lambda told: told + 3])
+def test_a_save_that_tells_nonsense_of_where_views_are_from_is_refused(engine, first_frame, tmp_path, change):
+    session = engine.session(first_frame, seed=1)
+    walked(session, [LEFT, LEFT])
+    session.save(tmp_path / "walk")
+    free = engine.cache.pool.num_free
+    odd = rewritten(tmp_path / "walk", tmp_path / "odd", lambda held: held | {"origins": change(held["origins"])})
+    with pytest.raises(SnapshotError, match="origins"):
+        engine.load_session(odd)
+    assert engine.cache.pool.num_free == free
+
+
+def test_a_photograph_is_never_dreamt_anew(engine, first_frame):
+    session = engine.session(first_frame.pixels, photograph=True)
+    assert origins(session) == [SEEN]
 
 
 def test_walks_up_to_dreams_that_step_together_are_those_of_each_alone(engine, first_frame):

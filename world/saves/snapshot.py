@@ -29,11 +29,13 @@ from ..pose import Camera, Pose
 from ..records import action_of, action_row, pose_of, pose_row
 from ..session import Keyframe, Moment, Session, SessionEngine, view_index
 from ..spatial.view_memory import VIEW_LIMIT, ViewMemory
-from ..spatial.warp import View
+from ..spatial.warp import DREAMT, DREAMT_ANEW, SEEN, View
 from .changes import Laid, changes_since, digest_of, first_forms
 
 FORMAT = "3"
 log = logging.getLogger(__name__)
+
+ORIGINS = (SEEN, DREAMT, DREAMT_ANEW)  # what a file may say of a view
 
 
 class SnapshotError(ValueError):
@@ -217,8 +219,10 @@ def _rebuild(
                 f"saved keys of shape {tuple(held[name].shape)}; this model wants {expected} for {count} pages"
             )
     pictures = _pictures(held)
-    views = {}
-    rows = zip(held["views"].tolist(), held["fresh"].numpy(), held["origins"].tolist(), strict=False)
+    views, origins = {}, held["origins"]
+    if len(origins) != len(held["views"]) or not torch.isin(origins, torch.tensor(ORIGINS, dtype=origins.dtype)).all():
+        raise SnapshotError(f"saved views whose origins are not one each of {ORIGINS}; nothing was loaded")
+    rows = zip(held["views"].tolist(), held["fresh"].numpy(), origins.tolist(), strict=False)
     for index, row, origin in rows:  # in the order of remembering
         pixels, depth, pose = pictures[index]
         if pose is None:

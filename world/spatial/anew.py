@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ..axes import on_screen
+from ..axes import along, on_screen
 from ..compiled import njit
 from ..pose import Camera
 from .surfaces import NEAR
@@ -56,8 +56,8 @@ def in_its_place(depth: np.ndarray, carried: Warp) -> np.ndarray:
 
 
 def left_of(view: View, new: View, camera: Camera) -> np.ndarray | None:
-    """What (H, W) bool remains fresh of an older dream beside a new one, which shows something else in its place; None
-    if all of it does, or it was truly seen."""
+    """What (H, W) bool stays fresh of an older dream beside a new one, which shows something else in its place; None
+    where nothing changes: all of it stays, or it was truly seen."""
     if view.origin == SEEN or view.fresh is None or new.fresh is None:
         return None
     turn = new.pose.rotation.T @ view.pose.rotation
@@ -80,11 +80,10 @@ def _forget(fresh, depth, turn, shift, focal, new_depth, new_fresh):
                 continue
             z = depth[v, u]
             x, y = (u + 0.5 - W / 2) / focal * z, (v + 0.5 - H / 2) / focal * z
-            right = turn[0, 0] * x + turn[0, 1] * y + turn[0, 2] * z + shift[0]
-            down = turn[1, 0] * x + turn[1, 1] * y + turn[1, 2] * z + shift[1]
-            ahead = turn[2, 0] * x + turn[2, 1] * y + turn[2, 2] * z + shift[2]
+            ahead = along(turn, shift, 2, x, y, z, 1.0)
             if ahead < NEAR:
                 continue
+            right, down = along(turn, shift, 0, x, y, z, 1.0), along(turn, shift, 1, x, y, z, 1.0)
             i, j = int(np.floor(on_screen(right, ahead, focal, w))), int(np.floor(on_screen(down, ahead, focal, h)))
             if 0 <= i < w and 0 <= j < h and new_fresh[j, i] and ahead < BEHIND * new_depth[j, i]:
                 fresh[v, u], is_any = False, True

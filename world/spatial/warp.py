@@ -50,7 +50,7 @@ class View:
     depth: np.ndarray
     pose: Pose
     fresh: np.ndarray | None = None
-    origin: int = 0
+    origin: int = SEEN
 
     @property
     def own_depth(self) -> np.ndarray:
@@ -62,7 +62,7 @@ class View:
 class Warp:
     """A view made of others: pixels (H, W, 3) uint8, holes filled from their surroundings; covered (H, W) bool;
     depth (H, W) float32 metres, in holes that of their filling, 0 where there is nothing at all; scale (H, W) float32:
-    how many times what was dreamt is magnified, by the root of its area; 0 where nothing dreamt is shown; before:
+    how many times what was dreamt is magnified (magnification.py); 0 where nothing dreamt is shown; before:
     this view with dreams that were left out because they are magnified, and are to be dreamt anew."""
 
     pixels: np.ndarray
