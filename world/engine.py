@@ -314,7 +314,8 @@ class Engine:
 
     def _asked(self, session: Session, pose: Pose, carried: Warp, words: tuple[int, ...], page: int, use: int) -> Asked:
         number, seed = session.keyframes[-1].number + 1, seed_of(session, use)
-        return Asked(pose, carried, words, tuple(session.history()), page, number, seed, session.memory.whole)
+        past = () if carried.has_new_horizon else tuple(session.history())
+        return Asked(pose, carried, words, past, page, number, seed, session.memory.whole)
 
     def _with_keyframe(self, state: _Imagined, plan: Plan, prepared: Prepared) -> _Imagined:
         session, dream = state.session, prepared.dream

@@ -1,24 +1,33 @@
 """Dreams that are dreamt anew: what was dreamt from far off would be a magnified smear from near by, so it is left out
-of the view, dreamt again from where one stands, at the same place, and the older dream of it is forgotten.
+of the view and dreamt again from where one stands, at the same place. From there on the older dream of it is forgotten;
+from farther off, where it is not too coarse, it is still what there is (view_memory.py).
 
 What was truly seen is never left out. Knows nothing of tokens or models.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import cv2
 import numpy as np
 
 from ..axes import along, on_screen
 from ..compiled import njit
-from ..pose import Camera
+from ..pose import Camera, Pose
+from .horizon import GROUND_M, SKY_M
 from .surfaces import NEAR
-from .warp import SEEN, View, Warp, fill, joined
+from .warp import View, Warp, fill, joined
 
 COARSE, MOST = 2.0, 0.1  # times that dreams may be magnified, but in at most this share of a view
 FINE = 1.25  # times up to which dreams beside those are kept
 CRUMB = 5  # pixels a side of what is too small to be kept of them
 SAME_PLACE = 0.7  # log depth between an older dream and the new one, up to which it may be the same thing
+NOBODY = -1  # no view's number
+SOME = 4  # pixels between the points by which a dream tells what it stands in for
+AROUND = 2  # pixels around such a point that stand in for it too
+ENOUGH, HARDLY = 0.47, 0.01  # logs of times nearer: from which on a dream counts in any case; what is about the same
 BEHIND = 1.3  # times the depth of the new dream, from which on an older one is behind it, and stays
 
 
@@ -35,7 +44,8 @@ def without_coarse(carried: Warp) -> Warp:
     covered = rest & (is_whole | (scale == 0))
     pixels, depth = carried.pixels.astype(np.float32), np.where(covered, carried.depth, np.float32(0))
     fill(pixels, covered, depth)
-    return Warp(np.clip(pixels + 0.5, 0, 255).astype(np.uint8), covered, depth, before=carried)
+    shown = np.clip(pixels + 0.5, 0, 255).astype(np.uint8)
+    return Warp(shown, covered, depth, before=carried)
 
 
 def left_out(carried: Warp) -> np.ndarray:
@@ -55,30 +65,80 @@ def in_its_place(depth: np.ndarray, carried: Warp) -> np.ndarray:
     return np.where(carried.covered, depth, joined(depth, was, is_same | carried.covered))
 
 
-def left_of(view: View, new: View, camera: Camera) -> np.ndarray | None:
-    """What (H, W) bool stays fresh of an older dream beside a new one, which shows something else in its place; None
-    where nothing changes: all of it stays, or it was truly seen."""
-    if view.origin == SEEN or view.fresh is None or new.fresh is None:
+@dataclass
+class StandsIn:
+    """For which older dreams a newer one stands in: where (H, W) bool in its view; from (n, 3) and farther (n,), world
+    points of theirs, in metres, and how far from those they had been dreamt. Complete once all have been taken."""
+
+    where: np.ndarray
+    points: list[np.ndarray]
+    distances: list[np.ndarray]
+    pose: Pose
+
+    @staticmethod
+    def of(view: View) -> StandsIn:
+        return StandsIn(np.zeros(view.depth.shape, bool), [], [], view.pose)
+
+    def takes(self, view: View, new: View, camera: Camera, gone: np.ndarray | None) -> np.ndarray | None:
+        """Where (H, W) bool an older view shows what stood in the new one's place, None for nowhere."""
+        assert view.fresh is not None and new.fresh is not None, "dreams know what they showed first"
+        turn = new.pose.rotation.T @ view.pose.rotation
+        shift = new.pose.rotation.T @ (np.asarray(view.pose.position) - np.asarray(new.pose.position))
+        taken = np.zeros(view.fresh.shape, bool)
+        if not _take(taken, view.fresh, view.depth, turn, shift, camera.focal, new.depth, new.fresh, self.where):
+            return None
+        some = taken[::SOME, ::SOME]
+        here = (camera.rays[::SOME, ::SOME] * view.depth[::SOME, ::SOME, None])[some]
+        self.points.append(here @ view.pose.rotation.T + np.asarray(view.pose.position))
+        self.distances.append(np.linalg.norm(here, axis=-1))
+        self.__dict__.pop("near", None)
+        return taken
+
+    @cached_property
+    def near(self) -> tuple[np.ndarray, float, float]:
+        """Those points (n, 3), the mean log of their distances, and by how much nearer one has to be for this dream."""
+        points, logs = np.concatenate(self.points), np.log(np.maximum(np.concatenate(self.distances), NEAR))
+        mean = float(logs.mean()) if len(logs) else 0.0
+        return points, mean, min(mean - _mean_log(points, np.asarray(self.pose.position)), ENOUGH) - HARDLY
+
+    def is_near(self, position: np.ndarray) -> bool:
+        """Whether a position (3,) is about as near to what this stands in for as it was dreamt from."""
+        if not self.points:
+            return True
+        points, mean, least = self.near
+        return not len(points) or mean - _mean_log(points, position) >= least
+
+
+def _mean_log(points: np.ndarray, position: np.ndarray) -> float:
+    """The mean log of the distances from points (n, 3) to a position (3,)."""
+    return float(np.log(np.maximum(np.linalg.norm(points - position, axis=-1), NEAR)).mean()) if len(points) else 0.0
+
+
+def not_through(view: View, new: View, camera: Camera) -> np.ndarray | None:
+    """What (H, W) bool stays fresh of an older dream that saw the sky and far ground where a new one has put something
+    before them; None where all of it stays."""
+    assert view.fresh is not None and new.fresh is not None, "dreams know what they showed first"
+    if not (view.fresh & (view.depth > GROUND_M)).any() or not (new.fresh & (new.depth < SKY_M)).any():
         return None
-    turn = new.pose.rotation.T @ view.pose.rotation
-    shift = new.pose.rotation.T @ (np.asarray(view.pose.position) - np.asarray(new.pose.position))
+    turn = view.pose.rotation.T @ new.pose.rotation
+    shift = view.pose.rotation.T @ (np.asarray(new.pose.position) - np.asarray(view.pose.position))
     fresh = view.fresh.copy()
-    return fresh if _forget(fresh, view.depth, turn, shift, camera.focal, new.depth, new.fresh) else None
+    return fresh if _see_through(fresh, view.depth, turn, shift, camera.focal, new.depth, new.fresh) else None
 
 
 @njit(cache=True, nogil=True)
-def _forget(fresh, depth, turn, shift, focal, new_depth, new_fresh):
-    """Clear fresh (H, W) bool where a view's points, of depth (H, W), fall into new_fresh (h, w) bool of another view
-    and are not behind what that shows, new_depth (h, w); turn (3, 3) and shift (3,) lead to its axes. Returns whether
-    any does."""
+def _take(taken, fresh, depth, turn, shift, focal, new_depth, new_fresh, instead):
+    """Set taken (H, W) bool where a view's points, fresh (H, W) bool and of depth (H, W), fall into new_fresh (h, w)
+    bool of another view and are not behind what that shows, new_depth (h, w); and instead (h, w) bool there and around;
+    turn (3, 3) and shift (3,) lead to its axes. Returns whether any do."""
     H, W = depth.shape
     h, w = new_depth.shape
     is_any = False
     for v in range(H):
         for u in range(W):
-            if not fresh[v, u]:
-                continue
             z = depth[v, u]
+            if not fresh[v, u] or z > SKY_M:
+                continue
             x, y = (u + 0.5 - W / 2) / focal * z, (v + 0.5 - H / 2) / focal * z
             ahead = along(turn, shift, 2, x, y, z, 1.0)
             if ahead < NEAR:
@@ -86,5 +146,32 @@ def _forget(fresh, depth, turn, shift, focal, new_depth, new_fresh):
             right, down = along(turn, shift, 0, x, y, z, 1.0), along(turn, shift, 1, x, y, z, 1.0)
             i, j = int(np.floor(on_screen(right, ahead, focal, w))), int(np.floor(on_screen(down, ahead, focal, h)))
             if 0 <= i < w and 0 <= j < h and new_fresh[j, i] and ahead < BEHIND * new_depth[j, i]:
-                fresh[v, u], is_any = False, True
+                taken[v, u], is_any = True, True
+                instead[max(j - AROUND, 0) : j + AROUND + 1, max(i - AROUND, 0) : i + AROUND + 1] = True
+    return is_any
+
+
+@njit(cache=True, nogil=True)
+def _see_through(fresh, depth, turn, shift, focal, new_depth, new_fresh):
+    """Clear fresh (H, W) bool of a view of depth (H, W) where the sky and far ground are behind what a newer one shows,
+    new_depth (h, w) where new_fresh (h, w) bool: the older view would otherwise see through it. turn (3, 3) and shift
+    (3,) lead to the older one's axes. Returns whether any are."""
+    H, W = depth.shape
+    h, w = new_depth.shape
+    is_any = False
+    for j in range(h):
+        for i in range(w):
+            z = new_depth[j, i]
+            if not new_fresh[j, i] or z > SKY_M:
+                continue
+            x, y = (i + 0.5 - w / 2) / focal * z, (j + 0.5 - h / 2) / focal * z
+            ahead = along(turn, shift, 2, x, y, z, 1.0)
+            if ahead < NEAR:
+                continue
+            right, down = along(turn, shift, 0, x, y, z, 1.0), along(turn, shift, 1, x, y, z, 1.0)
+            u, v = int(np.floor(on_screen(right, ahead, focal, W))), int(np.floor(on_screen(down, ahead, focal, H)))
+            for b in range(max(v - 1, 0), min(v + 2, H)):
+                for a in range(max(u - 1, 0), min(u + 2, W)):
+                    if fresh[b, a] and depth[b, a] > max(BEHIND * ahead, GROUND_M):
+                        fresh[b, a], is_any = False, True
     return is_any

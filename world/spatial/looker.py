@@ -64,7 +64,7 @@ class Looker:
         """The views of a memory by their pieces' numbers, oldest first."""
         with self._lock:
             known, self._numbers = self._numbers, {}
-            for _, view in memory.items():
+            for _, view in memory.latest():
                 self._numbers[id(view)] = known.get(id(view)) or (_number(view), view)
             return dict(self._numbers.values())
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from ..axes import in_axes, on_screen
 from ..compiled import njit
 from ..pose import Camera, Pose
-from .anew import left_of, without_coarse
-from .warp import DREAMT_ANEW, NEAR, View, Warp, warp
+from .anew import NOBODY, StandsIn, not_through, without_coarse
+from .crumbs import without_crumbs
+from .horizon import HIGH, SKY_M, without_horizon
+from .warp import DREAMT, DREAMT_ANEW, NEAR, SEEN, View, Warp, warp
 
 VIEW_LIMIT = 256  # views that a walk remembers, so that choosing among them takes a constant time
 _SPARSE = 4  # pixels between the surface points by which views are compared
@@ -20,6 +23,7 @@ _WORTH = 4  # cells that a view must add to be carried, and points that it must 
 _FAR = 0.5  # metres, at which a view counts half
 _AT_ONCE = 8  # an eighth of the views is evicted at a time, because ranking them takes longer than a step may
 _JUDGED = 32  # points of a view by which it is judged
+_HORIZON = 3  # points of the sky near the horizon in a column, from which on a view shows it
 _WHOLE = 2  # first views that tell how things look
 # ratios of distance within which another view shows the same surface, and shows it as well
 _SAME_DEPTH, _AS_CLOSE = 1.15, 1.3
@@ -32,9 +36,70 @@ def visible_pages(pages: Sequence[int], window: int) -> list[int]:
 
 @dataclass(frozen=True)
 class _Memo:
+    """A view by its number. points (K, 3) float32: world coordinates of a coarse grid of what it showed first.
+    stands_in: for which older dreams, if it was dreamt in their place. gone (H, W) int32: the number of the first dream
+    that stands in for what it shows there, NOBODY where none does; None for nowhere."""
+
     index: int
     view: View
-    points: np.ndarray  # (K, 3) float32 world coordinates of a coarse grid of what the view showed first
+    points: np.ndarray
+    stands_in: StandsIn | None = None
+    gone: np.ndarray | None = None
+
+    @cached_property
+    def latest(self) -> View:
+        """The view without all that newer dreams stand in for."""
+        return self.view if self.gone is None else replace(self.view, fresh=self._fresh & (self.gone == NOBODY))
+
+    @cached_property
+    def points_gone(self) -> np.ndarray:
+        """(K,) int32: of `gone`, at its points."""
+        return np.full(len(self.points), NOBODY, np.int32) if self.gone is None else self._at_points(self.gone)
+
+    @cached_property
+    def points_instead(self) -> np.ndarray:
+        """(K,) bool: which of its points stand in for others."""
+        return np.zeros(len(self.points), np.bool_) if self.stands_in is None else self._at_points(self.stands_in.where)
+
+    @property
+    def _fresh(self) -> np.ndarray:
+        return np.ones(self.view.depth.shape, bool) if self.view.fresh is None else self.view.fresh
+
+    def _at_points(self, image: np.ndarray) -> np.ndarray:
+        at = np.s_[_SPARSE // 2 :: _SPARSE, _SPARSE // 2 :: _SPARSE]
+        return np.ascontiguousarray(image[at][self._fresh[at]])
+
+    def shown(self, active: set[int]) -> View:
+        """The view with what newer dreams stand in for, except `active` ones, and without what stands in for older
+        ones if it is not active itself."""
+        is_idle = self.stands_in is not None and self.index not in active
+        if self.gone is None and not is_idle:
+            return self.view
+        fresh = self._fresh
+        if self.gone is not None:
+            fresh = fresh & ~np.isin(self.gone, list(active))
+        if is_idle and self.stands_in is not None:
+            fresh = fresh & ~self.stands_in.where
+        return replace(self.view, fresh=fresh)
+
+    def beside(self, memo: _Memo, camera: Camera) -> _Memo:
+        """This memo beside a new one of a dream."""
+        view, new = self.view, memo.view
+        if view.origin == SEEN or view.fresh is None or new.fresh is None:
+            return self
+        if new.origin == DREAMT:
+            fresh = not_through(view, new, camera)
+            if fresh is None:
+                return self
+            view = replace(view, fresh=fresh)
+            points = _points(view, camera)
+            return replace(self, view=view, points=points) if len(points) >= _WORTH else self
+        if new.origin == DREAMT_ANEW and memo.stands_in is not None:
+            inside = memo.stands_in.takes(view, new, camera, self.gone)
+            if inside is not None:
+                before = np.full(inside.shape, NOBODY, np.int32) if self.gone is None else self.gone
+                return replace(self, gone=np.where((before == NOBODY) & inside, np.int32(memo.index), before))
+        return self
 
 
 class ViewMemory:
@@ -57,8 +122,8 @@ class ViewMemory:
 
     @property
     def surface(self) -> np.ndarray:
-        """(K, 3) float32: points of all remembered surfaces in the world, a few pixels apart."""
-        return np.concatenate([memo.points for memo in self._memos] or [np.zeros((0, 3), np.float32)])
+        """(K, 3) float32: points of all remembered surfaces in the world, a few pixels apart; of dreams the newest."""
+        return self._points[self._points_gone == NOBODY]
 
     @property
     def whole(self) -> tuple[View, ...]:
@@ -66,15 +131,13 @@ class ViewMemory:
         return tuple(memo.view for memo in self._memos if memo.view.fresh is None)[:_WHOLE]
 
     def with_view(self, index: int, view: View) -> ViewMemory:
-        """This memory and one more view, if that shows anything for the first time. For a view that was dreamt anew,
-        older dreams are forgotten where it shows something else in their place."""
+        """This memory and one more view, if that shows anything for the first time. A view that was dreamt anew stands
+        in for older dreams in its place, from about as near as it was dreamt from."""
         points = _points(view, self.camera)
         if len(points) < _WORTH:
             return self
-        before = self._memos
-        if view.origin == DREAMT_ANEW:
-            before = tuple(memo for memo in (_beside(memo, view, self.camera) for memo in before) if memo)
-        memos = (*before, _Memo(index, view, points))
+        new = _Memo(index, view, points, StandsIn.of(view) if view.origin == DREAMT_ANEW else None)
+        memos = (*(memo.beside(new, self.camera) for memo in self._memos), new)
         if len(memos) > self.limit:
             memos = _without_the_most_redundant(memos, self.camera.focal, max(1, self.limit // _AT_ONCE))
         return ViewMemory(self.camera, limit=self.limit, memos=memos)
@@ -83,6 +146,10 @@ class ViewMemory:
         """The remembered views with their numbers, oldest first."""
         return [(memo.index, memo.view) for memo in self._memos]
 
+    def latest(self) -> list[tuple[int, View]]:
+        """The same without what newer dreams stand in for: each place is shown by the newest alone."""
+        return [(memo.index, memo.latest) for memo in self._memos]
+
     def only(self, indices: Sequence[int], *, limit: int = VIEW_LIMIT) -> ViewMemory:
         """This memory with just the views of those numbers."""
         kept = set(indices)
@@ -90,30 +157,36 @@ class ViewMemory:
         return ViewMemory(self.camera, limit=limit, memos=memos)
 
     def carried(self, pose: Pose, count: int = 8) -> Warp:
-        """What is known of the view from a pose, by at most `count` views, without dreams that are too coarse there."""
-        return without_coarse(warp(self.choose(pose, count), pose, self.camera))
+        """What is known of the view from a pose, by at most `count` views, as it looked when one first stood there:
+        dreams that stand in for others count only from about as near as they were dreamt from. Without dreams that are
+        too coarse, or a horizon that is too old."""
+        at = np.asarray(pose.position)
+        active = {memo.index for memo in self._memos if memo.stands_in and memo.stands_in.is_near(at)}
+        chosen = self._chosen(pose, count, self.camera, active)
+        known = warp([self._memos[k].shown(active) for k in chosen], pose, self.camera)
+        known = without_horizon(without_crumbs(known, pose), pose, self._walked_since)
+        return known if known.has_new_horizon else without_coarse(known)
 
     def choose(self, pose: Pose, count: int = 8, *, camera: Camera | None = None) -> list[View]:
-        """The views that show most from `pose` to a camera, this memory's own unless another is given. Each is
-        judged by what the ones before it leave unseen, and counts less the farther away it was taken, because errors
-        of depth grow with the distance that it is carried; of equal ones the latest."""
+        """The views that show most from `pose` to a camera, this memory's own unless another is given, the newest
+        dreams of each place. Each is judged by what the ones before it leave unseen, and counts less the farther away
+        it was taken, because errors of depth grow with the distance that it is carried; of equal ones the latest."""
+        active = {memo.index for memo in self._memos if memo.stands_in}
+        chosen = self._chosen(pose, count, camera or self.camera, active)
+        return [self._memos[k].latest for k in chosen]
+
+    def _chosen(self, pose: Pose, count: int, camera: Camera, active: set[int]) -> list[int]:
+        """The places among all of the views to be chosen."""
         if not self._memos:
             return []
-        counts = np.array([len(memo.points) for memo in self._memos])
-        cells = np.empty(counts.sum(), np.int32)
-        camera = camera or self.camera
-        position, rotation = np.asarray(pose.position), pose.rotation
-        _cells(
-            self.surface,
-            position,
-            rotation,
-            camera.focal / camera.width,
-            camera.focal / camera.height,
-            cells,
-        )
-        ends = counts.cumsum()
-        positions = np.array([memo.view.pose.position for memo in self._memos])
-        nearness = 1 / (1 + np.linalg.norm(positions - position, axis=1) / _FAR)
+        cells, ends = np.empty(len(self._points), np.int32), self._ends
+        scales = camera.focal / camera.width, camera.focal / camera.height
+        _cells(self._points, np.asarray(pose.position), pose.rotation, *scales, cells)
+        if active or any(memo.stands_in for memo in self._memos):
+            idle = np.array([memo.stands_in is not None and memo.index not in active for memo in self._memos])
+            is_gone = np.isin(self._points_gone, list(active))
+            cells[is_gone | (self._points_instead & np.repeat(idle, self._counts))] = -1
+        nearness = 1 / (1 + np.linalg.norm(self._positions - np.asarray(pose.position), axis=1) / _FAR)
         chosen: list[int] = []
         seen = np.zeros(_CELLS**2, np.bool_)
         while len(chosen) < count:
@@ -123,9 +196,41 @@ class ViewMemory:
             if not worth[best]:
                 break
             chosen.append(best)
-            mine = cells[ends[best] - counts[best] : ends[best]]
+            mine = cells[ends[best] - self._counts[best] : ends[best]]
             seen[mine[mine >= 0]] = True
-        return [self._memos[index].view for index in chosen]
+        return chosen
+
+    @cached_property
+    def _points(self) -> np.ndarray:
+        return np.concatenate([memo.points for memo in self._memos] or [np.zeros((0, 3), np.float32)])
+
+    @cached_property
+    def _points_gone(self) -> np.ndarray:
+        return np.concatenate([memo.points_gone for memo in self._memos] or [np.zeros(0, np.int32)])
+
+    @cached_property
+    def _points_instead(self) -> np.ndarray:
+        return np.concatenate([memo.points_instead for memo in self._memos] or [np.zeros(0, np.bool_)])
+
+    @cached_property
+    def _counts(self) -> np.ndarray:
+        return np.array([len(memo.points) for memo in self._memos], np.int64)
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        return self._counts.cumsum()
+
+    @cached_property
+    def _positions(self) -> np.ndarray:
+        return np.array([memo.view.pose.position for memo in self._memos]).reshape(-1, 3)
+
+    def _walked_since(self, pose: Pose) -> np.ndarray:
+        """Metres (n,) to the nearest place from where the sky was seen or dreamt, for each column of the view from
+        a pose, 0 where none is remembered."""
+        out, at = np.full(self.camera.width // _SPARSE, np.inf), np.asarray(pose.position)
+        scale = self.camera.focal / self.camera.width
+        _sky_columns(self._points, self._ends, self._positions, at, pose.rotation, scale, out)
+        return np.where(np.isfinite(out), out, 0.0)
 
 
 def _points(view: View, camera: Camera) -> np.ndarray:
@@ -138,16 +243,6 @@ def _points(view: View, camera: Camera) -> np.ndarray:
         rays, depth = rays[fresh], depth[fresh]
     world = (rays * depth) @ view.pose.rotation.T + np.asarray(view.pose.position)
     return world.astype(np.float32)
-
-
-def _beside(memo: _Memo, new: View, camera: Camera) -> _Memo | None:
-    """A memo without those parts of its dream in whose place a new one shows something else; None if little is left."""
-    fresh = left_of(memo.view, new, camera)
-    if fresh is None:
-        return memo
-    view = replace(memo.view, fresh=fresh)
-    points = _points(view, camera)
-    return _Memo(memo.index, view, points) if len(points) >= _WORTH else None
 
 
 def _without_the_most_redundant(memos: tuple[_Memo, ...], focal: float, count: int) -> tuple[_Memo, ...]:
@@ -224,6 +319,30 @@ def _cells(points, position, rotation, scale_u, scale_v, out):
             u, v = np.floor((a / c * scale_u + 0.5) * _CELLS), np.floor((b / c * scale_v + 0.5) * _CELLS)
             if 0 <= u < _CELLS and 0 <= v < _CELLS:
                 out[k] = v * _CELLS + u
+
+
+@njit(cache=True, nogil=True)
+def _sky_columns(points, ends, positions, position, rotation, scale, out):
+    """Lower out (n,) to the distance of each view, at positions (m, 3), from `position`, for those columns of a view
+    from there in which it shows the sky; points (K, 3), of which view i owns those before ends[i]."""
+    start = 0
+    for i in range(len(ends)):
+        apart = np.sqrt(((positions[i] - position) ** 2).sum())
+        count = np.zeros(len(out), np.int64)
+        for k in range(start, ends[i]):
+            p = points[k]
+            aside = np.hypot(p[0] - positions[i, 0], p[1] - positions[i, 1])
+            if aside < SKY_M or not 0 < p[2] - positions[i, 2] < HIGH * aside:
+                continue
+            a, _, c = in_axes(rotation, p[0] - position[0], p[1] - position[1], p[2] - position[2])
+            if c > NEAR:
+                column = int(np.floor((a / c * scale + 0.5) * len(out)))
+                if 0 <= column < len(out):
+                    count[column] += 1
+        for column in range(len(out)):
+            if count[column] >= _HORIZON:
+                out[column] = min(out[column], apart)
+        start = ends[i]
 
 
 @njit(cache=True, nogil=True)

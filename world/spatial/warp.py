@@ -44,7 +44,7 @@ REACH = 12.0  # pixels, sigma of the neighbourhood that a hole's depth takes its
 class View:
     """A remembered view: pixels (H, W, 3) uint8, depth (H, W) float32 metres along the forward axis, and its pose;
     fresh (H, W) bool: what it showed first, None if everything; the rest had been carried into it from other views.
-    origin: SEEN, or DREAMT, or DREAMT_ANEW if older dreams of the same places are forgotten for it."""
+    origin: SEEN, or DREAMT, or DREAMT_ANEW from nearer by in place of older dreams."""
 
     pixels: np.ndarray
     depth: np.ndarray
@@ -63,13 +63,15 @@ class Warp:
     """A view made of others: pixels (H, W, 3) uint8, holes filled from their surroundings; covered (H, W) bool;
     depth (H, W) float32 metres, in holes that of their filling, 0 where there is nothing at all; scale (H, W) float32:
     how many times what was dreamt is magnified (magnification.py); 0 where nothing dreamt is shown; before:
-    this view with dreams that were left out because they are magnified, and are to be dreamt anew."""
+    this view with dreams that were left out because they are magnified; has_new_horizon:
+    whether the horizon is one of its holes, and nothing that earlier views showed of it counts (horizon.py)."""
 
     pixels: np.ndarray
     covered: np.ndarray
     depth: np.ndarray
     scale: np.ndarray | None = None
     before: Warp | None = None
+    has_new_horizon: bool = False
 
     @property
     def open(self) -> float:
@@ -112,6 +114,19 @@ def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
 
     Depth-image-based rendering as in Fehn 2004, with backward colour lookup. Without views nothing is covered.
     """
+    made = _drawn(views, pose, camera)
+    if not made.covered.all():
+        fill(made.pixels, made.covered, made.surface)
+    scale = made.scale if made.scale.any() else None
+    return Warp(_rounded(made.pixels), made.covered, made.surface, scale)
+
+
+def _rounded(pixels: np.ndarray) -> np.ndarray:
+    return np.clip(pixels + 0.5, 0, 255).astype(np.uint8)
+
+
+def _drawn(views: Sequence[View], pose: Pose, camera: Camera) -> _Made:
+    """The views drawn from a pose, holes left open."""
     H, W = camera.height, camera.width
     pixels = np.full((H, W, 3), GREY, np.float32)
     nearness = np.empty((H, W), np.float32)
@@ -134,9 +149,7 @@ def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
             own = np.ones((H, W), np.bool_) if view.fresh is None else view.fresh
             pixels[own], surface[own], covered[own] = view.pixels[own], view.depth[own], True
             scale[own] = view.origin != SEEN
-    if not covered.all():
-        fill(pixels, covered, surface)
-    return Warp(np.clip(pixels + 0.5, 0, 255).astype(np.uint8), covered, surface, scale if scale.any() else None)
+    return made
 
 
 def remembered(pixels: np.ndarray, depth: np.ndarray, pose: Pose, carried: Warp, kept: np.ndarray) -> View:

@@ -1,4 +1,4 @@
-"""Dreams that one comes near to: what counts as too coarse, what is left out, and what is forgotten."""
+"""Dreams that one comes near to: what counts as too coarse, what is left out, and from where the newer one is shown."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from roam.world.spatial.view_memory import ViewMemory
 from roam.world.spatial.warp import DREAMT, DREAMT_ANEW, SEEN, View, warp
 
 CAMERA, HERE = Camera(64, 64), Pose.at(0, 0, 1.5)
+FRESH = np.ones((64, 64), bool)
 
 
 def wall(depth=4.0, origin=DREAMT, shade=90, fresh=None):
@@ -65,18 +66,39 @@ def test_beside_what_was_seen_a_coarse_dream_is_left_out_alone_and_without_crumb
     assert (carried.pixels[:, :31] == 200).all() and (carried.pixels[:, 33:] == 200).all()  # filled from beside
 
 
-def test_a_new_dream_makes_older_ones_in_its_place_forgotten_but_not_what_is_behind_it_or_was_seen():
-    memory = ViewMemory(CAMERA).with_view(0, wall(origin=SEEN)).with_view(2, wall()).with_view(4, wall(depth=9.0))
-    pose = walked(2.4)
-    fresh = np.ones((64, 64), bool)
-    new = View(np.full((64, 64, 3), 7, np.uint8), np.full((64, 64), 1.6, np.float32), pose, fresh, DREAMT_ANEW)
-    kept = dict(memory.with_view(6, new).items())
-    assert kept[0] is dict(memory.items())[0] and kept[6] is new
-    assert not kept[2].fresh[24:40, 24:40].any() and kept[2].fresh[:4].all()  # what the new view shows, and no more
-    assert kept[4] is dict(memory.items())[4]
-    assert dict(memory.items())[2].fresh.all()  # a memory never changes
-    usual = dict(memory.with_view(6, View(new.pixels, new.depth, pose, fresh, DREAMT)).items())
-    assert usual[2].fresh.all()
+@pytest.fixture
+def memory():
+    """A wall that was seen, one that was dreamt in the same place, one behind; and from near by the second again."""
+    memory = ViewMemory(CAMERA).with_view(2, wall()).with_view(4, wall(depth=9.0))
+    new = View(np.full((64, 64, 3), 7, np.uint8), np.full((64, 64), 1.6, np.float32), walked(2.4), FRESH, DREAMT_ANEW)
+    return memory.with_view(6, new)
+
+
+@pytest.mark.parametrize(("forward", "shade"), [(0.0, 90), (1.0, 90), (2.0, 7), (2.4, 7)])
+def test_a_new_dream_stands_in_for_an_older_one_from_near_by_and_from_far_off_that_is_there_again(
+    memory, forward, shade
+):
+    shown = memory.carried(walked(forward))
+    assert shown.before is None and (shown.pixels[28:36, 28:36] == shade).all()
+    assert (shown.pixels[shown.covered] == shade).mean() > (0.99 if shade == 90 else 0.6)
+
+
+def test_the_newest_dreams_are_what_looks_and_collisions_find(memory):
+    whole, latest = dict(memory.items()), dict(memory.latest())
+    assert whole[2].fresh.all() and latest[6] is whole[6] and latest[4] is whole[4]
+    assert not latest[2].fresh[24:40, 24:40].any() and latest[2].fresh[:4].all()  # what the new view shows, and no more
+    assert all(any(view is held for held in latest.values()) for view in memory.choose(HERE))
+    ahead = memory.surface[np.abs(memory.surface[:, 1:] - (0, 1.5)).max(1) < 0.3]
+    assert ahead[:, 0].min() == pytest.approx(4.0, abs=0.1)
+
+
+def test_what_was_truly_seen_stays_and_only_a_dream_that_was_dreamt_anew_stands_in_for_others():
+    seen = ViewMemory(CAMERA).with_view(0, wall(origin=SEEN))
+    for origin in (DREAMT, DREAMT_ANEW):
+        new = View(np.full((64, 64, 3), 7, np.uint8), np.full((64, 64), 1.6, np.float32), walked(2.4), FRESH, origin)
+        assert dict(seen.with_view(6, new).latest())[0] is dict(seen.items())[0]
+    usual = View(new.pixels, new.depth, new.pose, FRESH, DREAMT)
+    assert dict(ViewMemory(CAMERA).with_view(2, wall()).with_view(6, usual).latest())[2].fresh.all()
 
 
 def test_what_is_dreamt_anew_stands_where_the_older_dream_stood():

@@ -20,6 +20,7 @@ from ..warp import View, Warp
 from .facades import straightened
 from .planes import NEAREST, Layout, Plane, find_layout, normals_of, off, rays_from
 from .room import assigned
+from .standing import standing
 from .texture import LEAST, Looks, Texture, looks_of, texture_of
 
 SAME_COLOUR = 60.0  # of 255, distance up to which a plane has a remembered texture
@@ -165,7 +166,10 @@ def continued(
         shown += _spread(apart, beside & (np.abs(apart).max(-1) < JOINED), np.zeros(3))
         out += (where * (1 - doubt))[..., None] * (np.clip(shown, 0, 255) - out)
     nearest = np.take_along_axis(surfaces.depths, np.maximum(surfaces.labels, 0)[None], 0)[0]
-    return np.clip(out + 0.5, 0, 255).astype(np.uint8), np.where(is_new, nearest, depth)
+    pixels, depth = np.clip(out + 0.5, 0, 255).astype(np.uint8), np.where(is_new, nearest, depth)
+    if layout.floor is None or layout.ceiling is not None:
+        return pixels, depth
+    return standing(rays, pixels, depth, carried.covered, layout.planes[layout.floor].distance)
 
 
 def _around(holes: np.ndarray) -> slice:

@@ -102,7 +102,7 @@ class _Scene:
     @cached_property
     def _named(self) -> tuple[np.ndarray, np.ndarray]:
         """The name of the thing in each pixel (H, W), -1 for ground and sky, and the size of each."""
-        names, count = _components(self.depth, (self.depth < FAR) & ~self.is_ground)
+        names, count = named(self.depth, (self.depth < FAR) & ~self.is_ground)
         return names, np.bincount(names[names >= 0], minlength=count)
 
     @cached_property
@@ -405,7 +405,7 @@ def _fill(pixels, depth, gone, behind):
 
 
 @njit(cache=True, nogil=True)
-def _components(depth, where):
+def named(depth, where):
     """Names (H, W) int64 of the things `where` (H, W) bool, -1 elsewhere, and how many there are: neighbours are of one
     if their depths are about the same."""
     H, W = depth.shape

@@ -6,9 +6,11 @@ import cv2
 import numpy as np
 
 from ...pose import Camera, Pose
+from ..crumbs import crumbs
+from ..horizon import SKY_M
 from .planes import rays_from
 
-FROM_M, FAR_M = 35.0, 100.0  # metres from which on what is painted above the horizon is sky, and how far that is
+FAR_M = 100.0  # metres to the sky
 EVEN = 4.0  # pixels, sigma by which it is evened: clouds are wider
 LEAST = 1e-3  # weight of sky around a pixel, from which on there is any
 
@@ -19,8 +21,8 @@ def with_even_sky(
     """pixels (H, W, 3) uint8 and depth (H, W) float32 metres of a view as painted, with an even sky where nothing was
     known, covered (H, W) bool. The painter guesses at a sky's distance, and at different ones it would come apart."""
     up = rays_from(pose, Camera(depth.shape[1], depth.shape[0]))[..., 2]
-    is_sky = (depth > FROM_M) & (up > 0)
-    new = is_sky & ~covered
+    is_sky = (depth > SKY_M) & (up > 0)
+    new = (is_sky | crumbs(depth, pose)) & ~covered
     if not new.any():
         return pixels, depth
     weight = is_sky.astype(np.float32)

@@ -1,0 +1,45 @@
+"""Crumbs before the sky: what is left of the rims of dreamt things that were dreamt anew, or are seen past from beside.
+Each hangs in the air for ever, so all are left out.
+
+Knows nothing of tokens or models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from ..pose import Camera, Pose
+from .horizon import SKY_M
+from .warp import Warp, fill
+
+MOST = 24  # pixels of a crumb
+STANDS = 0.03  # tangent of the angle above the horizon, up to which what reaches down stands on the ground
+
+
+def crumbs(depth: np.ndarray, pose: Pose) -> np.ndarray:
+    """Where (H, W) bool a view of depth (H, W) metres has anything so small before the sky, which is whole around it,
+    that it can be no thing: neither the horizon nor the border of the view is next to it."""
+    H, W = depth.shape
+    up = (Camera(W, H).rays @ pose.rotation.T.astype(np.float32))[..., 2]
+    is_before = (up > 0) & (depth < SKY_M)
+    _, names, figures, _ = cv2.connectedComponentsWithStats(is_before.astype(np.uint8), connectivity=8)
+    is_crumb = figures[:, cv2.CC_STAT_AREA] <= MOST
+    for edge in (names[0], names[-1], names[:, 0], names[:, -1], names[is_before & (up < STANDS)], 0):
+        is_crumb[edge] = False
+    return is_crumb[names]
+
+
+def without_crumbs(carried: Warp, pose: Pose) -> Warp:
+    """The view as it is known from a pose, where the sky goes on in place of crumbs that were dreamt."""
+    if carried.scale is None or not (carried.depth > SKY_M).any():
+        return carried
+    left_out = crumbs(carried.depth, pose) & (carried.scale > 0)
+    if not left_out.any():
+        return carried
+    covered = carried.covered & ~left_out
+    pixels, depth = carried.pixels.astype(np.float32), np.where(covered, carried.depth, np.float32(0))
+    fill(pixels, covered, depth)
+    return replace(carried, pixels=np.clip(pixels + 0.5, 0, 255).astype(np.uint8), covered=covered, depth=depth)

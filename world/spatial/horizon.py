@@ -1,0 +1,49 @@
+"""New things on the horizon: a sky that was dreamt down to the ground says that nothing stands there as far as one saw
+from where it was dreamt, and no more than that. Who has walked on dreams that part anew, so that a village goes on.
+
+What was truly seen, and whatever stands before the sky, stays. Knows nothing of tokens or models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from ..pose import Camera, Pose
+from .warp import Warp, fill
+
+SKY_M = 35.0  # metres from which on what is above the horizon is sky
+STALE_M = 3.5  # metres walked from where a sky was dreamt, from which on it is stale
+FRESH_M = 1.0  # up to which it stays beside stale sky
+FEWEST = 0.3  # share of a view's width, from which on stale sky matters
+NARROW = 0.28  # the same, up to which fresh sky amid stale sky does not
+HIGH, LOW = 0.45, 0.16  # tangents of the angles above and below the horizon between which new things may stand
+GROUND_M = 9.0  # metres from which on ground is as far as they are
+
+
+def without_horizon(carried: Warp, pose: Pose, walked_since: Callable[[Pose], np.ndarray]) -> Warp:
+    """The view as it is known from a pose, without the sky just above the horizon, and the ground just below it, where
+    these were dreamt and the walker has come far since; walked_since: metres to the nearest place from where the sky
+    was seen or dreamt, (n,) for n columns of the view from a pose, 0 where none is remembered."""
+    if carried.scale is None or not ((carried.scale > 0) & (carried.depth > SKY_M)).any():
+        return carried
+    walked = walked_since(pose)
+    sides = np.ones((1, round(NARROW * len(walked))), np.uint8)
+    walked = cv2.morphologyEx(walked[None].astype(np.float32), cv2.MORPH_CLOSE, sides)[0]
+    H, W = carried.covered.shape
+    rays = Camera(W, H).rays @ pose.rotation.T
+    up = rays[..., 2] / np.maximum(np.hypot(rays[..., 0], rays[..., 1]), 1e-6)
+    far = np.repeat(walked, W // len(walked))[None]
+    is_sky = (carried.scale > 0) & (carried.depth > SKY_M) & (up >= 0) & (up < HIGH)
+    is_open = (is_sky & (up < HIGH / 4)).any(0)[None]
+    if (is_open & (far > STALE_M)).mean() < FEWEST:
+        return carried
+    is_ground = (carried.scale > 0) & (carried.depth > GROUND_M) & (up < 0) & (up > -LOW) & is_open
+    covered = carried.covered & ~((is_sky | is_ground) & (far > FRESH_M))
+    pixels, depth = carried.pixels.astype(np.float32), np.where(covered, carried.depth, np.float32(0))
+    fill(pixels, covered, depth)
+    shown, scale = np.clip(pixels + 0.5, 0, 255).astype(np.uint8), np.where(covered, carried.scale, np.float32(0))
+    return replace(carried, pixels=shown, covered=covered, depth=depth, scale=scale, has_new_horizon=True)

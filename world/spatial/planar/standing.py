@@ -1,0 +1,57 @@
+"""Small and distant things in a dream out of doors are as far as the ground on which they stand.
+
+A painter of a few tokens a view guesses at their distance. At a wrong one they would leave the ground as soon as a
+walker goes on: hang above it, or sink into it. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..horizon import SKY_M
+from .facades import named
+from .planes import off
+
+FROM_M, FARTHEST_M = 6.0, 33.0  # metres: nearer things are left as they are; the farthest that things are
+ON_GROUND = 0.1  # log depth up to which what is seen is the ground
+LEAST = 8  # pixels of a thing
+MOST = 3.0  # times, up to which a distance is corrected
+FEET = 0.2  # share of a thing's columns that reach down as far as its foot
+
+
+def standing(
+    rays: np.ndarray, pixels: np.ndarray, depth: np.ndarray, covered: np.ndarray, eye: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """pixels (H, W, 3) uint8 and depth (H, W) float32 metres of a view out of doors in which each thing that is new,
+    whole and far stands where its foot is; covered (H, W) bool: what was known before; rays (H, W, 3) in the world's
+    axes; eye: metres above the ground. What has its foot over the farthest ground is continued down to it."""
+    up = rays[..., 2]
+    ground = np.where(up < 0, eye / np.maximum(-up, 1e-6), np.inf).astype(np.float32)
+    is_thing = (depth < SKY_M) & ~((up < 0) & (off(depth, ground) < ON_GROUND))
+    names, count = named(depth, is_thing)
+    if not count:
+        return pixels, depth
+    pixels, depth = pixels.copy(), depth.copy()
+    H = len(depth)
+    held = np.unique(np.concatenate([names[covered], names[:, 0], names[:, -1], names[-1]]))
+    for name in np.setdiff1d(np.unique(names), [*held, -1]):
+        where = names == name
+        columns = np.flatnonzero(where.any(0))
+        lowest = H - 1 - where[::-1, columns].argmax(0)
+        foot = int(np.quantile(lowest, 1 - FEET))
+        middle = int(columns[len(columns) // 2])
+        there = min(float(ground[foot, middle]), FARTHEST_M)
+        now = float(np.median(depth[where]))
+        if where.sum() < LEAST or now < FROM_M or there < FROM_M or not 1 / MOST < there / now < MOST:
+            continue
+        depth[where] = (depth[where] * np.float32(there / now)).clip(FROM_M / 2, FARTHEST_M)
+        _down_to_ground(pixels, depth, columns, lowest, covered, ground, there)
+    return pixels, depth
+
+
+def _down_to_ground(pixels, depth, columns, lowest, covered, ground, there: float) -> None:
+    """Continue a thing, whose lowest rows (n,) in its columns (n,) are given, down to where the ground is as near."""
+    for column, row in zip(columns, lowest, strict=True):
+        below = np.arange(row + 1, len(depth))
+        new = below[(ground[below, column] > there) & ~covered[below, column]]
+        pixels[new, column], depth[new, column] = pixels[row, column], there
