@@ -1,8 +1,8 @@
 """`roam bench imagine`: what does a walker see where nothing has been seen? Under three minutes on two cores.
 
 One true frame, then half a turn on the spot; the last six of twelve frames show only unseen places, the first four show
-where they meet seen ones. The other rows are the truth, the truth through the tokenizer, and the rows that must lose. A
-sheet shows the pictures, because no number replaces looking at them.
+where they meet seen ones. The other rows are the truth, the truth through the tokenizer, and the rows that must lose.
+Then a stroll from the same frame (stroll.py). Two sheets show the pictures, because no number replaces looking at them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ...world.engine import Engine
 from ...world.side_by_side.processes import Workers
 from ..machine import Machine
 from ..reports import keep_json, keep_picture, keep_text
+from . import stroll
 from .measures import (
     FLOOR,
     PSNR_CAP,
@@ -108,11 +109,12 @@ def misfits(outing: Outing, depth: np.ndarray) -> list[float]:
 
 @dataclass(frozen=True)
 class Visit:
-    """All that one scene gave: every row's answers, a block of the sheet, and seconds a step of the model's."""
+    """All that one scene gave: every row's answers, a block of the sheet, seconds a step of the model's; strolls."""
 
     rows: dict[str, Answers]
     block: np.ndarray
     seconds: float
+    strolls: dict[str, stroll.Stroll]
 
 
 def visit(engine: Engine, number: int, *, split: str, seeds: int, others: dict[str, Engine] | None = None) -> Visit:
@@ -139,7 +141,8 @@ def visit(engine: Engine, number: int, *, split: str, seeds: int, others: dict[s
     for name, row in WITHOUT_MODEL.items():
         for seed in range(1, (seeds if name in SEEDED else 1) + 1):
             rows[name].add(outing, row(outing, seed), seed)
-    return Visit(rows, _block(outing, dreams), float(np.median(steps)))
+    strolls = stroll.strolls(engine, number, split=split)
+    return Visit(rows, _block(outing, dreams), float(np.median(steps)), strolls)
 
 
 def report_of(visits: Sequence[Visit], *, seeds: int) -> dict:
@@ -153,6 +156,8 @@ def report_of(visits: Sequence[Visit], *, seeds: int) -> dict:
     report = summary(rows, seeds=seeds)
     report["step_ms"] = 1e3 * float(np.median([one.seconds for one in visits]))
     report["goals"] = goals(report["rows"][MODEL])
+    strolls = stroll.report_of([one.strolls for one in visits])
+    report["stroll"] = {"rows": strolls, "goals": goals(strolls[MODEL], stroll.GOALS)}
     return report
 
 
@@ -175,10 +180,10 @@ def summary(rows: dict[str, Answers], *, seeds: int) -> dict:
     return {"rows": table, "kid_of_halves": kid_of_halves(true)}
 
 
-def goals(row: dict[str, float | None]) -> dict[str, dict]:
+def goals(row: dict[str, float | None], wanted: dict = GOALS) -> dict[str, dict]:
     """Each goal with what was measured and whether it is met."""
     found = {}
-    for name, (low, high) in GOALS.items():
+    for name, (low, high) in wanted.items():
         value = row.get(name)
         met = value is not None and (low is None or value >= low) and (high is None or value <= high)
         found[name] = {"measured": value, "wanted": _wanted(low, high), "met": bool(met)}
@@ -199,11 +204,22 @@ def markdown(report: dict) -> str:
     ]
     for name, row in report["rows"].items():
         lines.append(f"| {name} | " + " | ".join(_cell(column, row) for column in COLUMNS) + " |")
+    walks, columns = report["stroll"], stroll.COLUMNS
+    lines += ["", f"| a stroll of {stroll.STEPS} steps, over the truth's | " + " | ".join(columns.values()) + " |"]
+    lines.append("|" + " --- |" * (len(columns) + 1))
+    for name, row in walks["rows"].items():
+        lines.append(f"| {name} | " + " | ".join(_cell(column, row) for column in columns) + " |")
     lines += ["", "| goal | measured | wanted | met |", "| --- | --- | --- | --- |"]
-    for name, goal in report["goals"].items():
+    for name, goal in _all_goals(report).items():
         met = "yes" if goal["met"] else "no"
-        lines.append(f"| {COLUMNS[name]} | {_said(goal['measured'])} | {goal['wanted']} | {met} |")
+        lines.append(f"| {name} | {_said(goal['measured'])} | {goal['wanted']} | {met} |")
     return "\n".join(lines) + "\n"
+
+
+def _all_goals(report: dict) -> dict[str, dict]:
+    """The goals of half a turn and of a stroll, by what they are called."""
+    turned = {COLUMNS[name]: goal for name, goal in report["goals"].items()}
+    return turned | {f"stroll: {stroll.COLUMNS[name]}": goal for name, goal in report["stroll"]["goals"].items()}
 
 
 def print_report(report: dict, console) -> None:
@@ -219,11 +235,17 @@ def print_report(report: dict, console) -> None:
         f"KID between two halves of the truth: {_said(report['kid_of_halves'], 3)}; "
         f"a step took {report['step_ms']:.0f} ms; {report['seconds']:.0f} s in all"
     )
+    table = Table(title=f"A stroll of {stroll.STEPS} steps")
+    for heading in ("", *stroll.COLUMNS.values()):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, row in report["stroll"]["rows"].items():
+        table.add_row(name, *(_cell(column, row) for column in stroll.COLUMNS))
+    console.print(table)
     table = Table(title="Goals")
     for heading in ("", "measured", "wanted", "met"):
         table.add_column(heading)
-    for name, goal in report["goals"].items():
-        table.add_row(COLUMNS[name], _said(goal["measured"]), goal["wanted"], "yes" if goal["met"] else "no")
+    for name, goal in _all_goals(report).items():
+        table.add_row(name, _said(goal["measured"]), goal["wanted"], "yes" if goal["met"] else "no")
     console.print(table)
 
 
@@ -266,9 +288,11 @@ def main(
     keep_text(out / f"imagine-{split}.md", markdown(report))
     sheet = sheet_of([one.block for one in visits[:DRAWN]])
     keep_picture(out / f"imagine-{split}.png", sheet, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    walks = stroll.sheet_of([one.strolls for one in visits[:DRAWN]])
+    keep_picture(out / f"strolls-{split}.jpg", walks, [cv2.IMWRITE_JPEG_QUALITY, 88])
     print_report(report, console)
-    console.print(f"tables, figures and the sheet: {out}")
-    print(json.dumps({"bench": "imagine", "split": split, **{k: g["measured"] for k, g in report["goals"].items()}}))
+    console.print(f"tables, figures and the sheets: {out}")
+    print(json.dumps({"bench": "imagine", "split": split, **{k: g["measured"] for k, g in _all_goals(report).items()}}))
     return report
 
 

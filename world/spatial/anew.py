@@ -28,6 +28,7 @@ NOBODY = -1  # no view's number
 SOME = 4  # pixels between the points by which a dream tells what it stands in for
 AROUND = 2  # pixels around such a point that stand in for it too
 ENOUGH, HARDLY = 0.47, 0.01  # logs of times nearer: from which on a dream counts in any case; what is about the same
+ASIDE_M = 1.0  # metres between two views, from which on they show what is behind a thing differently
 BEHIND = 1.3  # times the depth of the new dream, from which on an older one is behind it, and stays
 
 
@@ -118,8 +119,8 @@ def not_through(view: View, new: View, camera: Camera) -> np.ndarray | None:
     """What (H, W) bool stays fresh of an older dream that saw the sky and far ground where a new one has put something
     before them; None where all of it stays."""
     assert view.fresh is not None and new.fresh is not None, "dreams know what they showed first"
-    if not (view.fresh & (view.depth > GROUND_M)).any() or not (new.fresh & (new.depth < SKY_M)).any():
-        return None
+    if new.pose.distance_to(view.pose) < ASIDE_M or not (view.fresh & (view.depth > GROUND_M)).any():
+        return None  # from the same place, what is behind is hidden already
     turn = view.pose.rotation.T @ new.pose.rotation
     shift = view.pose.rotation.T @ (np.asarray(new.pose.position) - np.asarray(view.pose.position))
     fresh = view.fresh.copy()

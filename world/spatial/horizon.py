@@ -18,7 +18,7 @@ from .warp import Warp, fill
 SKY_M = 35.0  # metres from which on what is above the horizon is sky
 STALE_M = 3.5  # metres walked from where a sky was dreamt, from which on it is stale
 FRESH_M = 1.0  # up to which it stays beside stale sky
-FEWEST = 0.3  # share of a view's width, from which on stale sky matters
+FEWEST = 0.6  # share of a view's width, from which on stale sky matters
 NARROW = 0.28  # the same, up to which fresh sky amid stale sky does not
 HIGH, LOW = 0.45, 0.16  # tangents of the angles above and below the horizon between which new things may stand
 GROUND_M = 9.0  # metres from which on ground is as far as they are

@@ -43,9 +43,7 @@ def test_a_horizon_is_dreamt_anew_where_it_was_dreamt_far_from_here():
     level = CAMERA.rays[:, 32, 1] * -1
     ahead = gone[:, 28:36]
     assert ahead[(level > 0.02) & (level < HIGH - 0.02)].all() and ahead[(level < -0.04) & (level > 0.03 - LOW)].all()
-    assert (
-        not ahead[level > HIGH + 0.02].any() and not ahead[level < -LOW - 0.02].any()
-    )
+    assert not ahead[level > HIGH + 0.02].any() and not ahead[level < -LOW - 0.02].any()
 
 
 def test_what_was_seen_what_stands_before_the_sky_and_what_is_new_beside_it_stay():

@@ -1,0 +1,178 @@
+"""Strolls into what was dreamt, as a person would walk: away from one true frame, on, and back by the same steps.
+
+Half a turn on the spot shows only what was dreamt at a usual distance. Who walks on comes near to dreams, goes past
+them and on to what lies behind; and who goes back expects to find again what was there. A stroll turns left by a
+quarter, goes on, and turns to the freer side where something is near. It is led by the depth of its own frames, so
+those of a true scene and of a dream go different ways; they are compared as distributions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from ...scenes.explorer import SceneSession
+from ...scenes.splits import make_scene
+from ...world.action import Action, parse_action
+from ...world.frame import Explorer, Frame
+from .measures import Traits, joined, measure, persistence, traits
+
+STEPS, FIRST_TURNS = 60, 6
+SCORED = range(14, STEPS + 1, 3)  # frames: by then a stroll is on its way
+SHOWN = range(0, STEPS + 1, 4)  # of the sheet
+NEAR_M, CLEAR_M = 1.3, 2.2  # from where on something is in the way, and nothing is any more
+STUCK, TURNS_AWAY = 0.05, 4  # metres that a step at least leads on; turns after one that does not
+TRUTH, MODEL, ALONE, FROZEN = "truth", "model", "memory alone", "frozen"
+GOALS: dict[str, tuple[float | None, float | None]] = {
+    "sharpness": (0.75, 1.25),
+    "things": (0.6, 1.5),
+    "structure": (0.7, 1.3),
+    "pieces": (0.7, 1.3),
+    "doubt": (0.7, 1.3),
+    "auc": (None, 0.80),
+    "back": (30.0, None),
+}
+COLUMNS = {
+    "sharpness": "sharpness",
+    "things": "things",
+    "structure": "structure",
+    "pieces": "pieces",
+    "doubt": "doubt",
+    "auc": "AUC",
+    "kid": "KID",
+    "back": "on the way back, dB",
+    "metres": "metres",
+}
+LEFT, RIGHT, ON, BACK = (
+    parse_action(text) for text in ("turn left 15 degrees", "turn right 15 degrees", "move forward", "step back")
+)
+OPPOSITE = {LEFT.text: RIGHT, RIGHT.text: LEFT, ON.text: BACK}
+
+
+@dataclass(frozen=True)
+class Stroll:
+    """What one row showed on one stroll: traits of its frames; back: PSNR in dB, of the frames on the way back over
+    those at the same poses on the way there, None if it did not go back; metres; tiles: the frames of the sheet."""
+
+    traits: Traits
+    back: float | None
+    metres: float
+    tiles: np.ndarray
+
+
+def stroll(walk: Explorer, *, number: int, seed: int = 0, is_back: bool = False) -> Stroll:
+    """Let a walk stroll, from where it is."""
+    frames, actions = strolled(walk)
+    pixels = np.stack([frame.pixels for frame in frames])
+    metres = sum(_apart(a, b) for a, b in pairwise(frames))
+    back = way_back(walk, frames, actions) if is_back else None
+    return Stroll(_traits(pixels, number, seed), back, metres, pixels[list(SHOWN)])
+
+
+def strolled(walk: Explorer) -> tuple[list[Frame], list[Action]]:
+    """The STEPS + 1 frames of a stroll, the first before any step, and its actions."""
+    frames, actions, turning, is_stuck = [walk.frame], [], None, 0
+    for step in range(STEPS):
+        left, middle, right = _free(frames[-1])
+        if step < FIRST_TURNS:
+            action = LEFT
+        elif middle < NEAR_M or is_stuck or (turning is not None and middle < CLEAR_M):
+            turning = turning or (LEFT if left > right else RIGHT)
+            action, is_stuck = turning, max(0, is_stuck - 1)
+        else:
+            turning, action = None, ON
+        frames.append(walk.step(action))
+        actions.append(action)
+        if action is ON and _apart(frames[-1], frames[-2]) < STUCK:
+            is_stuck = TURNS_AWAY
+    return frames, actions
+
+
+def way_back(walk: Explorer, frames: Sequence[Frame], actions: Sequence[Action]) -> float | None:
+    """Undo a stroll step by step; the mean PSNR in dB of the frames over those at the same poses on the way there, up
+    to where something is in the way. None if something is at once."""
+    there, again = [], []
+    for before, after, action in zip(reversed(frames[:-1]), reversed(frames[1:]), reversed(actions), strict=True):
+        if action is ON and _apart(before, after) == 0:
+            continue  # it had been stopped
+        frame = walk.step(OPPOSITE[action.text])
+        if _apart(frame, before) > STUCK:
+            break
+        there.append(before.pixels)
+        again.append(frame.pixels)
+    return persistence(np.stack(there), np.stack(again)) if there else None
+
+
+def true_stroll(number: int, *, split: str) -> Stroll:
+    return stroll(SceneSession(make_scene(split, number)), number=number)
+
+
+def dreamt_stroll(engine, number: int, *, split: str, seed: int, decoder: str | None = None) -> Stroll:
+    """A stroll in an engine's dream of a scene, from one true frame of it, and the way back."""
+    first = SceneSession(make_scene(split, number)).frame
+    walk = engine.session(Frame(0, first.pixels, pose=first.pose), seed=seed, solid=True, decoder=decoder)
+    try:
+        return stroll(walk, number=number, seed=seed, is_back=decoder is None)
+    finally:
+        walk.close()
+
+
+def frozen_stroll(number: int, *, split: str) -> Stroll:
+    """The first frame again and again."""
+    pixels = np.broadcast_to(SceneSession(make_scene(split, number)).frame.pixels, (STEPS + 1, 128, 128, 3))
+    return Stroll(_traits(pixels, number, 0), None, 0.0, pixels[list(SHOWN)])
+
+
+def strolls(engine, number: int, *, split: str) -> dict[str, Stroll]:
+    """Every row's stroll through a scene, or through what is dreamt of it."""
+    return {
+        TRUTH: true_stroll(number, split=split),
+        MODEL: dreamt_stroll(engine, number, split=split, seed=1),
+        ALONE: dreamt_stroll(engine, number, split=split, seed=1, decoder="carry"),
+        FROZEN: frozen_stroll(number, split=split),
+    }
+
+
+def report_of(scenes: Sequence[dict[str, Stroll]]) -> dict[str, dict[str, float | None]]:
+    """The measures of every row over all scenes."""
+    true = joined([scene[TRUTH].traits for scene in scenes])
+    report: dict[str, dict[str, float | None]] = {}
+    for name in scenes[0]:
+        rows = [scene[name] for scene in scenes]
+        found = measure(joined([row.traits for row in rows]), true)
+        back = [row.back for row in rows if row.back is not None]
+        report[name] = {column: found.get(column) for column in COLUMNS}
+        report[name] |= {
+            "back": float(np.mean(back)) if back else None,
+            "metres": float(np.mean([r.metres for r in rows])),
+        }
+    return report
+
+
+def sheet_of(scenes: Sequence[dict[str, Stroll]]) -> np.ndarray:
+    """The model's strolls, one below the other, (H, W, 3) uint8."""
+    return np.concatenate([np.concatenate(list(scene[MODEL].tiles), 1) for scene in scenes])
+
+
+def _traits(pixels: np.ndarray, number: int, seed: int) -> Traits:
+    """All of these frames counts as new: which part is depends on the way."""
+    chosen = pixels[list(SCORED)]
+    return traits(chosen, np.ones(chosen.shape[:3], bool), SCORED, scene=number, seed=seed)
+
+
+def _free(frame: Frame) -> tuple[float, float, float]:
+    """Metres that are free to the left, ahead and to the right, in a band about the middle of a frame's height."""
+    assert frame.depth is not None, "a walk with solid surfaces has depth"
+    H, W = frame.depth.shape
+    band = np.median(frame.depth[H * 7 // 16 : H * 19 // 32].astype(np.float32), 0)
+    side = W * 5 // 16
+    ahead = band[W * 11 // 32 : W * 21 // 32]
+    return float(np.median(band[:side])), float(np.percentile(ahead, 20)), float(np.median(band[-side:]))
+
+
+def _apart(a: Frame, b: Frame) -> float:
+    assert a.pose is not None and b.pose is not None, "these worlds have poses"
+    return a.pose.distance_to(b.pose)
