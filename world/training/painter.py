@@ -31,8 +31,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from ...kernels.conv import channels_last
 from ..pose import Camera
 from ..spatial.warp import View, Warp, sharpened, warp
-from ..tokens.painter import USUAL_DEPTH, Known, Painter, PainterConfig
-from ..tokens.vision import MAX_DEPTH, MIN_DEPTH, VisionTokenizer, to_unit
+from ..tokens.painter import Known, Painter, PainterConfig
+from ..tokens.vision import MAX_DEPTH, MIN_DEPTH, USUAL_DEPTH, VisionTokenizer, to_unit
 from .canvases import scaled_off
 from .data import Walks
 from .muon import Muon
