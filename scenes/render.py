@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..world.axes import in_axes, on_screen
+from ..world.axes import in_axes, on_screen, ray_at
 from ..world.compiled import njit
 from ..world.pose import Camera, Pose
 from .place import FAR, Place, TrueView
@@ -118,7 +118,7 @@ def _cast(eye, solids, look, out_pixels, out_depth, out_ids):
                     _shade(met, eye.position, ray, eye.focal * 2, solids, look, color)
                     total += color * 0.25
             else:
-                _ray(eye.rotation, (u + 0.5 - width / 2) / eye.focal, (v + 0.5 - height / 2) / eye.focal, ray)
+                _ray(eye.rotation, ray_at(u, eye.focal, width), ray_at(v, eye.focal, height), ray)
                 _shade((nearest[v, u], i, face[v, u]), eye.position, ray, eye.focal, solids, look, total)
             for k in range(3):
                 out_pixels[v, u, k] = np.uint8(min(max(total[k], 0.0), 1.0) * 255 + 0.5)
@@ -135,7 +135,7 @@ def _find(eye, solids, nearest, hit, face):
     ray = np.empty(3)
     for v in range(height):
         for u in range(width):
-            _ray(rotation, (u + 0.5 - width / 2) / focal, (v + 0.5 - height / 2) / focal, ray)
+            _ray(rotation, ray_at(u, focal, width), ray_at(v, focal, height), ray)
             t = -position[2] / ray[2] if ray[2] < _LEVEL else FAR
             hit[v, u] = _GROUND if t < FAR else _SKY
             nearest[v, u] = min(t, FAR)
@@ -221,10 +221,10 @@ def _cast_solid(i, solids, eye, nearest, hit, face):
     bx, by, bz = c * rotation[0, 1] + s * rotation[1, 1], -s * rotation[0, 1] + c * rotation[1, 1], rotation[2, 1]
     fx, fy, fz = c * rotation[0, 2] + s * rotation[1, 2], -s * rotation[0, 2] + c * rotation[1, 2], rotation[2, 2]
     for v in range(bound[1], bound[3]):
-        y = (v + 0.5 - height / 2) / focal
+        y = ray_at(v, focal, height)
         rx, ry, rz = bx * y + fx, by * y + fy, bz * y + fz
         for u in range(bound[0], bound[2]):
-            x = (u + 0.5 - width / 2) / focal
+            x = ray_at(u, focal, width)
             ray = (ax * x + rx, ay * x + ry, az * x + rz)
             t, side = _hit_local(shape, origin, ray, own_half, nearest[v, u])
             if t < nearest[v, u]:

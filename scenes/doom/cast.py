@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...world.axes import ray_at
 from ...world.compiled import njit
 
 FAR = 100.0
@@ -106,9 +107,9 @@ def cast(eye, rotation, focal, level, grid, out_depth, out_ids, out_middle, out_
     where there is none, and out_line (H, W) int32 its line."""
     height, width = out_depth.shape
     for v in range(height):
-        y = (v + 0.5 - height / 2) / focal
+        y = ray_at(v, focal, height)
         for u in range(width):
-            x = (u + 0.5 - width / 2) / focal
+            x = ray_at(u, focal, width)
             dx = rotation[0, 0] * x + rotation[0, 1] * y + rotation[0, 2]
             dy = rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2]
             dz = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..axes import in_axes, on_screen
+from ..axes import in_axes, on_screen, ray_at
 from ..compiled import njit
 from ..pose import Camera, Pose
 from .magnification import scale_at
@@ -217,14 +217,14 @@ def _fetch(index, source, is_dreamt, sources, nearness, made):
     h, w = nearness.shape
     own = depths[index]
     for v in range(h):
-        y = (v + 0.5 - h / 2) / focal
+        y = ray_at(v, focal, h)
         for u in range(w):
             if not nearness[v, u] > 0:
                 continue
             d = 1 / nearness[v, u]
             if covered[v, u] and not d < IN_FRONT * surface[v, u]:
                 continue
-            x = (u + 0.5 - w / 2) / focal
+            x = ray_at(u, focal, w)
             i = owner[v, u]
             if covered[v, u] and _looked_through(x * d, y * d, d, turns[i], shifts[i], focal, depths[i]):
                 continue
