@@ -7,12 +7,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 TESTED := .venv/.ready-to-test
+# When what numba compiles was compiled last: by one process before the tests, or each of theirs would.
+WARM := .venv/.warm
+COMPILED := $(shell grep -rl --include=*.py njit kernels scenes world bench)
 # three processes, for some tests wait, each file of tests in one of them, the longest first (tests/conftest.py), and
 # one thread each: make test JOBS=8
 SHARED := -n $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder
-# Tests with types read beside them, for which a fresh clone takes a core a minute; what is wrong with those is said last.
+# Tests with types read beside them, which takes a core most of a minute in a fresh clone; what is wrong with those is
+# said last.
 with_types = $(MAKE) --no-print-directory types > .venv/types.txt 2>&1 & types=$$!; \
-	$(1); failed=$$?; wait $$types || failed=1; cat .venv/types.txt; exit $$failed
+	$(MAKE) --no-print-directory $(WARM) && $(1); failed=$$?; wait $$types || failed=1; cat .venv/types.txt; exit $$failed
 # What torch computes on a CPU. Not what a processor's instructions have no part in: Triton's kernels in its interpreter
 # (numpy) and compiled for GPUs; world/spatial, which numba compiles for the processor that it finds.
 KERNELS := tests/kernels $(addprefix --ignore=tests/kernels/test_,interpreter.py compile.py)
@@ -72,7 +76,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --progress-bar on -c constraints.txt -e '.[dev]'
 	@echo "Compiling what a walk needs, once: up to two minutes."
 	$(BIN)/roam doctor --warm || true
-	touch $(STAMP)
+	touch $(STAMP) $(WARM)
+
+$(WARM): $(COMPILED) | $(STAMP)
+	@echo "Compiling what has changed, which walks need: up to a minute."
+	@$(BIN)/roam doctor --warm > .venv/warm.txt || true
+	@touch $(WARM)
 
 # What only tests need, and is too heavy for those who come to walk: the extra `panda`, by its one package, for pip would
 # look through all others once more.

@@ -2,9 +2,8 @@
 or magnified, torn and with specks? Nothing in what is measured is dreamt: every pixel of it was in the first frame.
 
 Rows: the model; the truth; the frozen first frame; and the first frame carried without dreaming, once by the true depth
-(the best that depth could do) and once by the model's. These two are also looked at from
-places 2 to 6 m on and to both sides, because where depth is wrong, things come apart into shreds when one walks past
-them.
+(the best that depth could do) and once by the model's. These two are also looked at from places 2 to 6 m on and to both
+sides, because things whose depth is wrong come apart when one walks past them.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Still:
         Path(path).write_text(str(len(self._pixels[0])))
 
     def close(self) -> None:
-        """Holds nothing."""
+        """Do nothing: there is nothing to free."""
 
 
 class StillWorlds(Worlds):

@@ -7,7 +7,12 @@ import math
 
 import numpy as np
 
-from .scene import BOX, CYLINDER, ELLIPSOID, GROUND_ID, Scene
+from .scene import BODY_HIGH, BOX, CYLINDER, ELLIPSOID, GROUND_ID, Scene
+
+DARKER = 0.72  # of a material's first colour: its second, if none is given
+WALL_HALF = 1.2  # metres: a box with a longer half side is a wall, whose bounding circle says nothing
+# where walks begin: a share of the extent, with that many metres of room, found in so many tries
+INNER, ROOM, TRIES = 0.8, 0.7, 2000
 
 
 class SceneBuilder:
@@ -28,7 +33,7 @@ class SceneBuilder:
     def material(self, texture: int, color, second=None, scale: float = 1.0) -> int:
         """Add a material and return its row; if there is no second colour, it is a darker shade of the first."""
         color = np.asarray(color, float)
-        second = color * 0.72 if second is None else np.asarray(second, float)
+        second = color * DARKER if second is None else np.asarray(second, float)
         self._materials.append((texture, np.stack([color, second]), scale))
         return len(self._materials) - 1
 
@@ -51,7 +56,7 @@ class SceneBuilder:
     def is_clear(self, x: float, y: float, clearance: float) -> bool:
         """Whether no solid that a walker would bump into has its bounding circle within `clearance` of (x, y)."""
         for shape, center, halves, _, _, _ in self._solids:
-            if center[2] - halves[2] > 1.7 or (shape == BOX and max(halves[:2]) > 1.2):
+            if center[2] - halves[2] > BODY_HIGH or (shape == BOX and max(halves[:2]) > WALL_HALF):
                 continue
             if math.hypot(x - center[0], y - center[1]) < math.hypot(*halves[:2]) + clearance:
                 return False
@@ -82,9 +87,9 @@ class SceneBuilder:
         return Scene(spawn=self._spawn(scene), **parts)
 
     def _spawn(self, scene: Scene) -> np.ndarray:
-        for _ in range(2000):
-            x, y = self.rng.uniform(-0.8 * scene.half_extent, 0.8 * scene.half_extent, 2)
-            if scene.is_free(x, y, 0.7):
+        for _ in range(TRIES):
+            x, y = self.rng.uniform(-INNER * scene.half_extent, INNER * scene.half_extent, 2)
+            if scene.is_free(x, y, ROOM):
                 return np.array([x, y, self.rng.uniform(-180, 180)])
         raise RuntimeError(f"no free spot in {self.family} {self.seed}")
 

@@ -14,6 +14,18 @@ from .scene import Scene
 _KINDS = ("forward", "back", "left", "right", "turn left", "turn right", "look", "wait", "both")
 _ODDS = np.array([0.36, 0.07, 0.05, 0.05, 0.175, 0.175, 0.05, 0.02, 0.05])
 _MAX_LOOK_DEG = 25.0
+_KEEP_ON = 0.6  # how often a key is held for another step
+# how often a walk is walked back the same way, and from how many steps on
+_BACK, _BACK_FROM = 0.25, 8
+# how often a walker turns away from what stops it, and how it does
+_TURN_AWAY, _AWAYS, _AWAY_ODDS = 0.93, ("turn left", "turn right", "back"), (0.45, 0.45, 0.1)
+_STOPPED = 0.05  # metres beside the commanded place, beyond which a walker was stopped
+_USUAL, _PLAIN = 0.6, 0.5  # how often amounts are the usual ones, and words those of `say`
+_STEPS, _TURNS = (0.1, 0.45), (4, 24)  # metres and degrees of the others
+_FORWARD = 0.8  # how often a walker that turns meanwhile goes forward, and not back
+_OTHER_SIDE = 0.25  # how often a stride begins to turn to the other side
+# up to which draw of 0 to 1 a stride is a turn, or goes ahead, or back or aside; else it is a usual step
+_TURNING, _AHEAD, _ASIDE = 0.55, 0.75, 0.9
 
 
 def random_walk(
@@ -25,14 +37,14 @@ def random_walk(
     """
     actions: list[Action] = []
     pose, kind = start or scene.spawn_pose, "forward"
-    turning_back = steps >= 8 and rng.uniform() < 0.25
+    turning_back = steps >= _BACK_FROM and rng.uniform() < _BACK
     while len(actions) < (steps // 2 if turning_back else steps):
-        if rng.uniform() > 0.6:
+        if rng.uniform() > _KEEP_ON:
             kind = str(rng.choice(_KINDS, p=_ODDS))
         motion = _draw(kind, pose, rng, plain)
         there = scene.walked(pose, motion)
-        if _is_stopped(there, pose.moved(motion)) and rng.uniform() < 0.93:
-            kind = str(rng.choice(["turn left", "turn right", "back"], p=[0.45, 0.45, 0.1]))
+        if _is_stopped(there, pose.moved(motion)) and rng.uniform() < _TURN_AWAY:
+            kind = str(rng.choice(_AWAYS, p=_AWAY_ODDS))
             continue
         actions.append(_word(motion, rng, plain))
         pose = there
@@ -47,7 +59,7 @@ def keyframe_walk(scene: Scene | Place, rng: np.random.Generator, count: int, *,
     actions: list[Action] = []
     pose, side = start, float(rng.choice([-1, 1]))
     while len(actions) < count:
-        if rng.uniform() < 0.25:
+        if rng.uniform() < _OTHER_SIDE:
             side = -side
         motion = _stride(rng, side)
         there = scene.walked(pose, motion)
@@ -61,17 +73,17 @@ def keyframe_walk(scene: Scene | Place, rng: np.random.Generator, count: int, *,
 
 def _is_stopped(there: Pose, wanted: Pose) -> bool:
     """Whether a walker ended at another place than commanded; going up or down stairs does not count."""
-    return math.dist(there.position[:2], wanted.position[:2]) > 0.05
+    return math.dist(there.position[:2], wanted.position[:2]) > _STOPPED
 
 
 def _stride(rng: np.random.Generator, side: float) -> Motion:
     kind = rng.uniform()
-    if kind < 0.55:
+    if kind < _TURNING:
         return Motion(yaw_deg=side * float(round(rng.uniform(20, 75))))
-    if kind < 0.75:
+    if kind < _AHEAD:
         ahead = round(rng.uniform(0.6, 2.4), 1)
         return Motion(forward=ahead, yaw_deg=side * float(round(rng.uniform(0, 50))))
-    if kind < 0.9:
+    if kind < _ASIDE:
         return (
             Motion(forward=-round(rng.uniform(0.6, 1.8), 1))
             if rng.uniform() < 0.5
@@ -106,16 +118,16 @@ def poses_of(scene: Scene | Place, start: Pose, actions: list[Action]) -> list[P
 
 
 def _draw(kind: str, pose: Pose, rng: np.random.Generator, plain: bool) -> Motion:
-    usual = plain or rng.uniform() < 0.6
-    step = STEP if usual else round(rng.uniform(0.1, 0.45), 2)
-    turn = TURN_DEG if usual else float(round(rng.uniform(4, 24)))
+    usual = plain or rng.uniform() < _USUAL
+    step = STEP if usual else round(rng.uniform(*_STEPS), 2)
+    turn = TURN_DEG if usual else float(round(rng.uniform(*_TURNS)))
     if kind == "look":
         up = pose.pitch_deg < -1 or (abs(pose.pitch_deg) <= 1 and rng.uniform() < 0.5)
         if abs(pose.pitch_deg) + turn > _MAX_LOOK_DEG and (pose.pitch_deg > 0) == up:
             return Motion()
         return Motion(pitch_deg=turn if up else -turn)
     if kind == "both":
-        return Motion(forward=step if rng.uniform() < 0.8 else -step, yaw_deg=turn * rng.choice([-1, 1]))
+        return Motion(forward=step if rng.uniform() < _FORWARD else -step, yaw_deg=turn * rng.choice([-1, 1]))
     return {
         "forward": Motion(forward=step),
         "back": Motion(forward=-step),
@@ -128,7 +140,7 @@ def _draw(kind: str, pose: Pose, rng: np.random.Generator, plain: bool) -> Motio
 
 
 def _word(motion: Motion, rng: np.random.Generator, plain: bool) -> Action:
-    if plain or rng.uniform() < 0.5:
+    if plain or rng.uniform() < _PLAIN:
         return Action(say(motion), motion)
     parts = [
         Motion(forward=motion.forward),

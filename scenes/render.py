@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..world.axes import in_axes, on_screen
+from ..world.axes import in_axes, on_screen, ray_at
 from ..world.compiled import njit
 from ..world.pose import Camera, Pose
 from .place import FAR, Place, TrueView
@@ -27,6 +27,15 @@ _AMBIENT, _DIRECT = 0.62, 0.38  # shares of the light: ambient, and directed
 _EAST, _NORTH = 0.08, -0.05  # brightness of faces along world +X and +Y, so that the sides of a box differ
 _ZENITH = 1.6  # how soon the sky has the zenith's colour: entirely from a sine of 1 over this up
 _WHITE = 0.8  # of a cloud's middle
+# clouds across a unit of the sky: the first over (the second + height), so that they shrink towards the horizon
+_CLOUDS, _SINK = 4, 0.3
+_UPRIGHT = 1e9  # metres: with such a half height an ellipsoid's side is as upright as a cylinder's
+_LEAST_WIDTH = 1e-4  # of a texture's repeat: over less nothing is averaged
+# shares that are not joint: of a brick's length and height, of a plank's width, of a tile's side
+_BRICK_LONG, _BRICK_HIGH, _PLANK, _TILE = 0.92, 0.86, 0.95, 0.94
+_BRICKS_DIFFER, _PLANKS_DIFFER = 0.16, 0.2  # in brightness
+_JOINT, _GRAIN, _ROUGH = 0.75, 0.5, 0.6  # how much of the second colour joints and grain of wood, and plaster, have
+_LAWN, _BLADES = 0.65, 0.35  # the same of grass, of its patches, and from near by of its blades
 
 
 def render(scene: Scene | Place, pose: Pose, camera: Camera) -> TrueView:
@@ -109,7 +118,7 @@ def _cast(eye, solids, look, out_pixels, out_depth, out_ids):
                     _shade(met, eye.position, ray, eye.focal * 2, solids, look, color)
                     total += color * 0.25
             else:
-                _ray(eye.rotation, (u + 0.5 - width / 2) / eye.focal, (v + 0.5 - height / 2) / eye.focal, ray)
+                _ray(eye.rotation, ray_at(u, eye.focal, width), ray_at(v, eye.focal, height), ray)
                 _shade((nearest[v, u], i, face[v, u]), eye.position, ray, eye.focal, solids, look, total)
             for k in range(3):
                 out_pixels[v, u, k] = np.uint8(min(max(total[k], 0.0), 1.0) * 255 + 0.5)
@@ -126,7 +135,7 @@ def _find(eye, solids, nearest, hit, face):
     ray = np.empty(3)
     for v in range(height):
         for u in range(width):
-            _ray(rotation, (u + 0.5 - width / 2) / focal, (v + 0.5 - height / 2) / focal, ray)
+            _ray(rotation, ray_at(u, focal, width), ray_at(v, focal, height), ray)
             t = -position[2] / ray[2] if ray[2] < _LEVEL else FAR
             hit[v, u] = _GROUND if t < FAR else _SKY
             nearest[v, u] = min(t, FAR)
@@ -212,10 +221,10 @@ def _cast_solid(i, solids, eye, nearest, hit, face):
     bx, by, bz = c * rotation[0, 1] + s * rotation[1, 1], -s * rotation[0, 1] + c * rotation[1, 1], rotation[2, 1]
     fx, fy, fz = c * rotation[0, 2] + s * rotation[1, 2], -s * rotation[0, 2] + c * rotation[1, 2], rotation[2, 2]
     for v in range(bound[1], bound[3]):
-        y = (v + 0.5 - height / 2) / focal
+        y = ray_at(v, focal, height)
         rx, ry, rz = bx * y + fx, by * y + fy, bz * y + fz
         for u in range(bound[0], bound[2]):
-            x = (u + 0.5 - width / 2) / focal
+            x = ray_at(u, focal, width)
             ray = (ax * x + rx, ay * x + ry, az * x + rz)
             t, side = _hit_local(shape, origin, ray, own_half, nearest[v, u])
             if t < nearest[v, u]:
@@ -304,7 +313,8 @@ def _shade(met, eye, ray, focal, solids, look, out):
     length = math.sqrt(ray[0] ** 2 + ray[1] ** 2 + ray[2] ** 2)
     if i == _SKY:
         up = min(max(ray[2] / length * _ZENITH, 0.0), 1.0)
-        cloud = max(_noise(ray[0] / length * 4 / (0.3 + up), ray[1] / length * 4 / (0.3 + up)) - 0.5, 0.0) * up
+        a, b = ray[0] / length * _CLOUDS / (_SINK + up), ray[1] / length * _CLOUDS / (_SINK + up)
+        cloud = max(_noise(a, b) - 0.5, 0.0) * up
         for k in range(3):
             out[k] = sky[0, k] + (sky[1, k] - sky[0, k]) * up
             out[k] += (1.0 - out[k]) * cloud * _WHITE
@@ -326,7 +336,7 @@ def _shade(met, eye, ray, focal, solids, look, out):
             else:
                 nx, ny, nz, a, b = 0.0, 0.0, sign, lx, ly
         else:
-            hz = halves[i, 2] if shapes[i] != CYLINDER else 1e9
+            hz = halves[i, 2] if shapes[i] != CYLINDER else _UPRIGHT
             nx, ny, nz = lx / halves[i, 0] ** 2, ly / halves[i, 1] ** 2, lz / hz**2
             n = math.sqrt(nx * nx + ny * ny + nz * nz)
             nx, ny, nz = nx / n, ny / n, nz / n
@@ -345,7 +355,7 @@ def _shade(met, eye, ray, focal, solids, look, out):
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
 def _pulse(x, duty, width):
     """A train of pulses of period 1 and that duty, averaged over `width`: the integral's difference, exactly."""
-    width = max(width, 1e-4)
+    width = max(width, _LEAST_WIDTH)
     a, b = x - width / 2, x + width / 2
     fa, fb = math.floor(a), math.floor(b)
     return ((fb * duty + min(b - fb, duty)) - (fa * duty + min(a - fa, duty))) / width
@@ -353,6 +363,7 @@ def _pulse(x, duty, width):
 
 @njit(cache=True, nogil=True, inline="always")
 def _hash(i, j):
+    """A number in [0, 1] that looks random, of two integers: multiplied by large odd numbers and mixed by shifts."""
     n = (i * 374761393 + j * 668265263) & 0xFFFFFFFF
     n = ((n ^ (n >> 13)) * 1274126177) & 0xFFFFFFFF
     return ((n ^ (n >> 16)) & 0xFFFF) / 65535.0
@@ -382,23 +393,23 @@ def _texture(kind, a, b, scale, footprint, salt):
         return _pulse(a, 0.5, w), 1.0
     if kind == BRICK:
         row = math.floor(b * 2)
-        joint = 1 - _pulse(a + 0.5 * (row % 2), 0.92, w) * _pulse(b * 2, 0.86, w * 2)
+        joint = 1 - _pulse(a + 0.5 * (row % 2), _BRICK_LONG, w) * _pulse(b * 2, _BRICK_HIGH, w * 2)
         shade = _hash(math.floor(a + 0.5 * (row % 2)), int(row) + 977 * salt) - 0.5
-        return joint, 1.0 + 0.16 * shade * fade
+        return joint, 1.0 + _BRICKS_DIFFER * shade * fade
     if kind == WOOD:
         plank = math.floor(b)
         shade = _hash(int(plank), 31 + salt) - 0.5
-        joint = 1 - _pulse(b, 0.95, w)
+        joint = 1 - _pulse(b, _PLANK, w)
         grain = _noise(a * 0.7 + 10 * shade, b * 5) * fade
-        return min(0.75 * joint + 0.5 * grain, 1.0), 1.0 + 0.2 * shade * fade
+        return min(_JOINT * joint + _GRAIN * grain, 1.0), 1.0 + _PLANKS_DIFFER * shade * fade
     if kind == TILES:
-        joint = 1 - _pulse(a, 0.94, w) * _pulse(b, 0.94, w)
+        joint = 1 - _pulse(a, _TILE, w) * _pulse(b, _TILE, w)
         return joint, 1.0
     if kind == PLASTER:
-        return _noise(a + 7.3 * salt, b) * 0.6 * fade, 1.0
+        return _noise(a + 7.3 * salt, b) * _ROUGH * fade, 1.0
     if kind == GRASS:
         near = _noise(a * 3, b * 3) * max(0.0, 1.0 - 3 * w)
-        return min(0.65 * _noise(a * 0.6, b * 0.6) + 0.35 * near, 1.0), 1.0
+        return min(_LAWN * _noise(a * 0.6, b * 0.6) + _BLADES * near, 1.0), 1.0
     return 0.0, 1.0
 
 

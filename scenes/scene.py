@@ -20,10 +20,12 @@ from ..world.pose import Motion, Pose
 BOX, CYLINDER, ELLIPSOID = 0, 1, 2
 PLAIN, CHECKER, STRIPES, BRICK, WOOD, PLASTER, GRASS, TILES = range(8)
 GROUND_ID = 1  # instance id of the ground; 0 is the sky
-EYE_HEIGHT = 1.5
-BODY_RADIUS = 0.3
+EYE_HEIGHT, BODY_RADIUS = 1.5, 0.3  # metres
 BODY_LOW, BODY_HIGH = 0.25, 1.7  # a walker steps over what is lower and under what is higher (metres)
 LONGEST = 1000.0  # metres of one step; its places are tried one by one
+_STRIDE = 0.05  # metres between these places
+_PUSHES = 3  # out of solids at each of them: a corner between two needs more than one
+_SAME = 1e-9  # metres: two places nearer than this are one
 FORMAT = 1
 
 
@@ -93,7 +95,7 @@ class Scene:
         if max(abs(x), abs(y)) > self.half_extent:
             return False
         px, py = _push_out(x, y, clearance, self.shapes, self.centers, self.halves, self.yaws)
-        return abs(px - x) + abs(py - y) < 1e-9
+        return abs(px - x) + abs(py - y) < _SAME
 
     def walked(self, pose: Pose, motion: Motion) -> Pose:
         """The pose that a walker reaches: solids stop it and it slides along them; turns are never blocked.
@@ -151,7 +153,7 @@ def _push_out(x, y, radius, shapes, centers, halves, yaws):
             reach = max(halves[i, 0], halves[i, 1]) + radius
             distance = np.sqrt(dx * dx + dy * dy)
             if distance < reach:
-                if distance < 1e-9:
+                if distance < _SAME:
                     dx, dy, distance = 1.0, 0.0, 1.0
                 x, y = centers[i, 0] + dx / distance * reach, centers[i, 1] + dy / distance * reach
             continue
@@ -162,7 +164,7 @@ def _push_out(x, y, radius, shapes, centers, halves, yaws):
         gap = np.sqrt((u - nu) ** 2 + (v - nv) ** 2)
         if gap >= radius:
             continue
-        if gap > 1e-9:
+        if gap > _SAME:
             u, v = nu + (u - nu) / gap * radius, nv + (v - nv) / gap * radius
         elif hx - abs(u) < hy - abs(v):
             u = (hx + radius) * (1.0 if u >= 0 else -1.0)
@@ -174,13 +176,13 @@ def _push_out(x, y, radius, shapes, centers, halves, yaws):
 
 @njit(cache=True, nogil=True)
 def _slide(x, y, to_x, to_y, half_extent, shapes, centers, halves, yaws):
-    steps = int(np.ceil(np.sqrt((to_x - x) ** 2 + (to_y - y) ** 2) / 0.05))
+    steps = int(np.ceil(np.sqrt((to_x - x) ** 2 + (to_y - y) ** 2) / _STRIDE))
     if steps == 0:
         return x, y
     dx, dy = (to_x - x) / steps, (to_y - y) / steps
     for _ in range(steps):
         x = min(max(x + dx, -half_extent), half_extent)
         y = min(max(y + dy, -half_extent), half_extent)
-        for _ in range(3):  # a corner between two solids needs more than one push
+        for _ in range(_PUSHES):
             x, y = _push_out(x, y, BODY_RADIUS, shapes, centers, halves, yaws)
     return x, y

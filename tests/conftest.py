@@ -1,6 +1,7 @@
 """Which tests run when. `make test` leaves out what is marked slow(reason=...), seconds of processor each, so that it
 takes under five minutes on two cores, and what is marked soak(reason=...), a minute or more each. Both run where -m
-names them: `.ci/run` asks for the slow ones, `make test-all` for all. None is timed.
+names them: `.ci/run` asks for the slow ones, `make test-all` for all; tests that draw their own examples then draw all
+of them. None is timed.
 """
 
 import pytest
@@ -20,17 +21,28 @@ LONGEST = (
     "bench/consistency/test_unseen.py",
     "world/adaptation/test_rewards.py",
     "viewer/commands/test_play.py",
+    "world/test_dreaming.py",
+    "world/emu/test_explore.py",
+    "bench/consistency/test_run.py",
     "bench/consistency/test_rows.py",
     "bench/consistency/questions/test_worlds.py",
-    "bench/consistency/test_run.py",
     "bench/consistency/test_damage.py",
-    "world/test_dreaming.py",
+    "bench/imagination/test_rewards.py",
+    "world/test_dreaming_anew.py",
+    "world/training/test_teacher.py",
+    "world/emu/test_answer.py",
     "world/emu/test_rewarded.py",
     "kernels/test_interpreter.py",
     "bench/imagination/test_imagination.py",
 )
-settings.register_profile("roam", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines are busy
-settings.load_profile("roam")
+# examples that a test draws: fewer in `make test`, all where the slow tests run; no deadline, for machines are busy
+EXAMPLES = {"quick": 30, "whole": 100}
+for name, count in EXAMPLES.items():
+    settings.register_profile(name, max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def pytest_configure(config):
+    settings.load_profile("whole" if "slow" in config.getoption("-m") else "quick")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -1,5 +1,5 @@
-"""What the script `roam` calls first. Reading the command line's own code takes a moment, on a slow disk some: whoever
-presses Ctrl-C by then is not shown where in it that was."""
+"""What the script `roam` calls first. Importing the command line takes a moment, on a slow disk seconds; Ctrl-C during
+that ends the program without a traceback."""
 
 from __future__ import annotations
 

@@ -35,3 +35,10 @@ def on_screen(aside, ahead, focal, side):
     """Where a point falls on a picture `side` pixels across, in pixels from its edge; pixel centres are at halves.
     aside: to the right or down; ahead: forward; the pinhole camera of `Camera`."""
     return aside / ahead * focal + side / 2
+
+
+@njit(cache=True, nogil=True, inline="always")
+def ray_at(pixel, focal, side):
+    """How far to the right (or down) a ray through the centre of a pixel goes for each metre ahead; the inverse of
+    `on_screen`. pixel: its column (or row), of `side`."""
+    return (pixel + 0.5 - side / 2) / focal

@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def parts(wanted: argparse.Namespace) -> dict[str, Callable[[], list[Finding]]]:
-    """What can be measured, by name, in the order in which it is."""
+    """The measurements by name, in the order in which they are made."""
     return {
         "malformed": partial(malformed.measure, wanted.messages),
         "neighbours-truth": partial(neighbours.measure, seconds=wanted.seconds, is_truth=True),

@@ -218,7 +218,7 @@ _MODELS: dict[str, WorldModel] = {}  # models that this process has open: weight
 def results_of(job: Job) -> tuple[list[EpisodeResult], dict[str, dict]]:
     """One line per model, and the models' descriptions. A model that raises gives a line with the error in it.
 
-    A model that cannot even be opened stops the run: nobody wants a thousand lines of that.
+    A model that cannot even be opened stops the run; otherwise every line would hold the same error.
     """
     truth, lines, about = Truth(job.episode), [], {}
     for spec in job.models:

@@ -11,11 +11,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...world.axes import ray_at
 from ...world.compiled import njit
 
 FAR = 100.0
 TALL, STEP_UP = 56 / 32, 24 / 32  # metres: the height of a walker, and the highest step
 _SKY, _FLOOR, _CEILING, _WALL = 0, 1, 2, 3
+_ROUND = 1e-6  # metres, by which squares of the grid overlap, so that rounding loses no line between two
+_BESIDE = 1e-7  # metres: a walker's square that reaches no farther into a thing or line is beside it
+_LEVEL_WITH = 1e-9  # metres: heights that differ by less are the same
+_ENDS = 1e-9  # share of a line by which it is longer, so that no ray passes between two that meet
+_PARALLEL = 1e-14  # of a cross product, below which a ray runs along a line
+_NOTHING = 1e-12  # replaces 0, to avoid a division by zero
+_ASKEW = 0.8312741, 0.5558467  # a direction along which no level editor would draw a line
+# radians off its way that a walker tries: straight ahead, then larger and larger angles
+_TURNS = (0.0, 0.35, -0.35, 0.7, -0.7, 1.05, -1.05, 1.35, -1.35)
 
 
 class Level(NamedTuple):
@@ -53,10 +63,10 @@ def grid_of(ends: np.ndarray, cell: float) -> Grid:
     for number, (ax, ay, bx, by) in enumerate(ends):
         c0, c1 = sorted(((ax - low[0]) / cell, (bx - low[0]) / cell))
         r0, r1 = sorted(((ay - low[1]) / cell, (by - low[1]) / cell))
-        for row in range(int(r0 - 1e-6), int(r1 + 1e-6) + 1):
-            for column in range(int(c0 - 1e-6), int(c1 + 1e-6) + 1):
+        for row in range(int(r0 - _ROUND), int(r1 + _ROUND) + 1):
+            for column in range(int(c0 - _ROUND), int(c1 + _ROUND) + 1):
                 corner = low + np.array([column, row]) * cell
-                if _crosses(ax, ay, bx, by, corner[0] - 1e-6, corner[1] - 1e-6, cell + 2e-6):
+                if _crosses(ax, ay, bx, by, corner[0] - _ROUND, corner[1] - _ROUND, cell + 2 * _ROUND):
                     touched[row * columns + column].append(number)
     counts = np.array([len(held) for held in touched])
     return Grid(
@@ -85,7 +95,9 @@ def _crosses(ax, ay, bx, by, x, y, size):
 @njit(cache=True, inline="always")
 def _touches(ends, x, y, radius):
     """Whether a line reaches into a walker's square; a line along its side does not."""
-    return _crosses(ends[0], ends[1], ends[2], ends[3], x - radius + 1e-7, y - radius + 1e-7, 2 * radius - 2e-7)
+    return _crosses(
+        ends[0], ends[1], ends[2], ends[3], x - radius + _BESIDE, y - radius + _BESIDE, 2 * radius - 2 * _BESIDE
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -95,9 +107,9 @@ def cast(eye, rotation, focal, level, grid, out_depth, out_ids, out_middle, out_
     where there is none, and out_line (H, W) int32 its line."""
     height, width = out_depth.shape
     for v in range(height):
-        y = (v + 0.5 - height / 2) / focal
+        y = ray_at(v, focal, height)
         for u in range(width):
-            x = (u + 0.5 - width / 2) / focal
+            x = ray_at(u, focal, width)
             dx = rotation[0, 0] * x + rotation[0, 1] * y + rotation[0, 2]
             dy = rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2]
             dz = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2]
@@ -115,9 +127,9 @@ def _ray(eye, dx, dy, dz, level, grid):
     middle, middle_line = FAR, -1
     column, row = int((ex - low[0]) / cell), int((ey - low[1]) / cell)
     step_c, step_r = (1 if dx > 0 else -1), (1 if dy > 0 else -1)
-    per_c, per_r = cell / max(abs(dx), 1e-12), cell / max(abs(dy), 1e-12)
-    next_c = (low[0] + (column + (dx > 0)) * cell - ex) / (dx if abs(dx) > 1e-12 else 1e-12)
-    next_r = (low[1] + (row + (dy > 0)) * cell - ey) / (dy if abs(dy) > 1e-12 else 1e-12)
+    per_c, per_r = cell / max(abs(dx), _NOTHING), cell / max(abs(dy), _NOTHING)
+    next_c = (low[0] + (column + (dx > 0)) * cell - ex) / (dx if abs(dx) > _NOTHING else _NOTHING)
+    next_r = (low[1] + (row + (dy > 0)) * cell - ey) / (dy if abs(dy) > _NOTHING else _NOTHING)
     passed = 0.0
     while 0 <= column < columns and 0 <= row < rows and passed < FAR:
         leave = min(next_c, next_r)
@@ -161,11 +173,11 @@ def _crossing(ex, ey, dx, dy, ax, ay, bx, by):
     is to the right of the way from start to end."""
     lx, ly = bx - ax, by - ay
     across = dx * ly - dy * lx
-    if abs(across) < 1e-14:
+    if abs(across) < _PARALLEL:
         return FAR, True
     t = ((ax - ex) * ly - (ay - ey) * lx) / across
     s = ((ax - ex) * dy - (ay - ey) * dx) / across
-    if t <= 0 or s < -1e-9 or s > 1 + 1e-9:
+    if t <= 0 or s < -_ENDS or s > 1 + _ENDS:
         return FAR, True
     return t, lx * (ey - ay) - ly * (ex - ax) < 0
 
@@ -189,7 +201,7 @@ def sector_at(x, y, level, grid):
     """The sector that (x, y) is in, -1 outside: the one on the near side of the nearest line along some ray."""
     first, lines, low, columns, rows, cell = grid
     ends, front, back = level.ends, level.front, level.back
-    dx, dy = 0.8312741, 0.5558467  # a direction along which no level editor would draw a line
+    dx, dy = _ASKEW
     column, row = int((x - low[0]) / cell), int((y - low[1]) / cell)
     next_c = (low[0] + (column + 1) * cell - x) / dx
     next_r = (low[1] + (row + 1) * cell - y) / dy
@@ -237,7 +249,11 @@ def can_stand(x, y, feet, radius, level, grid):
     first, lines, low, columns, rows, cell = grid
     front, back, floors, ceilings, solids = level.front, level.back, level.floors, level.ceilings, level.solids
     here = sector_at(x, y, level, grid)
-    if here < 0 or floors[here] - feet > STEP_UP + 1e-9 or ceilings[here] - max(feet, floors[here]) < TALL - 1e-9:
+    if (
+        here < 0
+        or floors[here] - feet > STEP_UP + _LEVEL_WITH
+        or ceilings[here] - max(feet, floors[here]) < TALL - _LEVEL_WITH
+    ):
         return False
     c0, c1 = int((x - radius - low[0]) / cell), int((x + radius - low[0]) / cell)
     r0, r1 = int((y - radius - low[1]) / cell), int((y + radius - low[1]) / cell)
@@ -252,11 +268,11 @@ def can_stand(x, y, feet, radius, level, grid):
                     return False
                 bottom = max(floors[front[n]], floors[back[n]])
                 top = min(ceilings[front[n]], ceilings[back[n]])
-                if bottom - feet > STEP_UP + 1e-9 or top - max(bottom, feet) < TALL - 1e-9:
+                if bottom - feet > STEP_UP + _LEVEL_WITH or top - max(bottom, feet) < TALL - _LEVEL_WITH:
                     return False
     for k in range(solids.shape[0]):
         reach = radius + solids[k, 2]
-        if abs(x - solids[k, 0]) < reach - 1e-7 and abs(y - solids[k, 1]) < reach - 1e-7:
+        if abs(x - solids[k, 0]) < reach - _BESIDE and abs(y - solids[k, 1]) < reach - _BESIDE:
             return False
     return True
 
@@ -267,8 +283,7 @@ def slide(x, y, feet, to_x, to_y, steps, radius, level, grid):
     dx, dy = (to_x - x) / steps, (to_y - y) / steps
     length = np.sqrt(dx * dx + dy * dy)
     for _ in range(steps):
-        for attempt in range(9):  # straight ahead, then at larger and larger angles
-            turn = (0.0, 0.35, -0.35, 0.7, -0.7, 1.05, -1.05, 1.35, -1.35)[attempt]
+        for turn in _TURNS:
             c, s = np.cos(turn), np.sin(turn)
             nx, ny = x + c * (c * dx - s * dy), y + c * (s * dx + c * dy)
             if can_stand(nx, ny, feet, radius, level, grid):

@@ -25,6 +25,7 @@ PIP = "pip install 'roam-worlds[doom]'"
 _WAKING = 16  # tics until the engine accepts commands
 _WIDENING = 8  # tics in which the view widens to FOV_DEG, seven degrees each
 _SETTLING = 40  # tics, at most, until the eyes are at their height
+_ARRIVED = 0.01  # units of the level: eyes that are this near to where they were wanted are there
 _HIDDEN = (
     "hud",
     "minimal_hud",
@@ -146,7 +147,7 @@ class DoomEngine:
             self._press(0, 0, is_drawn=True)
             now = self._where()
             heights.append(now[2])
-            if abs(now[2] - z) < 0.01:
+            if abs(now[2] - z) < _ARRIVED:
                 break
         state = game.get_state()
         if state is None:

@@ -30,6 +30,7 @@ _SAMPLES = 3  # pixels a side of the engine's picture for one pixel
 _LEVEL = 3.62  # units of a wall's depth to a level of the engine's buffer, at this field of view
 # metres, and share of the depth, by which a see-through picture may be off the engine's depth in front of a floor
 _NEAR_ENOUGH = (0.25, 0.06)
+_LEAST = 1e-3  # metres; depths, and what is divided by, are at least this
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class DoomLevel:
         is_middle = (middle < depth) & is_nearer
         depth[is_middle], ids[is_middle] = middle[is_middle], line[is_middle] + FIRST_WALL
         self._put_things(shot, labels, pose, level, ahead, depth, ids)
-        return TrueView(np.ascontiguousarray(pixels), np.clip(depth, 1e-3, FAR), ids)
+        return TrueView(np.ascontiguousarray(pixels), np.clip(depth, _LEAST, FAR), ids)
 
     def cast(self, pose: Pose, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Depth and ids of the level without its things, and depth and line of the first see-through picture."""
@@ -149,7 +150,7 @@ class DoomLevel:
             away = float(np.array([x * UNIT - pose.position[0], y * UNIT - pose.position[1]]) @ level[:2])
             if away <= 0 or not where.any():
                 continue
-            depth[where] = np.maximum(away / ahead[where], 1e-3)
+            depth[where] = np.maximum(away / ahead[where], _LEAST)
             ids[where] = FIRST_THING + int(np.abs(self._places - (x, y)).sum(1).argmin())
 
 
@@ -209,7 +210,7 @@ def _places(camera: Camera, pose: Pose, shot: Shot, depth: np.ndarray, moved: tu
     depth (H, W): metres; moved: how far the camera is from where the engine drew, to the right, ahead and up.
     """
     right, level, up = _axes(camera, round(pose.pitch_deg, 4))
-    away = np.maximum(level * depth + np.float32(moved[1]), 1e-3)
+    away = np.maximum(level * depth + np.float32(moved[1]), _LEAST)
     columns = WIDTH / 2 + _FOCAL * (right * depth + moved[0]) / away - 0.5
     rows = HEIGHT / 2 - _FOCAL * ((up * depth + moved[2]) / away - np.tan(np.radians(shot.pitch_deg))) - 0.5
     return columns.astype(np.float32), rows.astype(np.float32)
@@ -220,6 +221,6 @@ def _axes(camera: Camera, pitch_deg: float) -> tuple[np.ndarray, np.ndarray, np.
     """How far to the right, along the level and up each pixel's ray goes (H, W) for one metre along the axis."""
     pitch = np.radians(pitch_deg)
     right, down, ahead = np.moveaxis(camera.rays, -1, 0)
-    level = np.maximum(ahead * np.cos(pitch) + down * np.sin(pitch), 1e-3)
+    level = np.maximum(ahead * np.cos(pitch) + down * np.sin(pitch), _LEAST)
     up = ahead * np.sin(pitch) - down * np.cos(pitch)
     return right, level.astype(np.float32), up.astype(np.float32)

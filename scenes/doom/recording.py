@@ -25,6 +25,7 @@ from .wad import read_map, read_wad
 SHARES = {"train": 7, "dev": 1, "test": 2}  # of ten
 _SPACING = 1.0  # metres between the places where walks may begin
 _TRIES = 20
+_REACHED = 0.3  # of the spacing: a walker that ends nearer to a place than this has reached it
 _LEAST_VIEW = 1.2  # metres: the median depth of the first view is at least this
 
 
@@ -95,7 +96,7 @@ def reachable(level: DoomLevel, spacing: float = _SPACING) -> np.ndarray:
             if near in found:
                 continue
             there = ground.went(*found[column, row], *wanted)
-            if math.dist(there[:2], wanted) < 0.3 * spacing:
+            if math.dist(there[:2], wanted) < _REACHED * spacing:
                 found[near] = there
                 waiting.append(near)
     return np.array([(x, y, floor + EYE) for x, y, floor in found.values()])

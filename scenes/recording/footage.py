@@ -28,6 +28,7 @@ PREFIX = "footage:"
 VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".gif")
 FITS = ("crop", "letterbox")
 _SHARES = (("train", 7), ("dev", 1), ("test", 2))  # of ten
+_SAME_TIME, _SAME_PICTURE = 1e-9, 1e-6  # seconds by which times of lines, and of pictures, may be rounded
 _FIELDS = {"t", "frame", "words", "motion", "pose"}
 
 
@@ -53,14 +54,14 @@ class Clip:
 
     def action(self, begin: float, end: float) -> Action | None:
         """What was done from one time to another; None if no line says."""
-        held = [k for k, line in enumerate(self.lines) if line.t < end - 1e-9]
+        held = [k for k, line in enumerate(self.lines) if line.t < end - _SAME_TIME]
         if not held:
             return None
-        first = max((k for k in held if self.lines[k].t <= begin + 1e-9), default=0)
+        first = max((k for k in held if self.lines[k].t <= begin + _SAME_TIME), default=0)
         moved, words = None, None
         for k in range(first, held[-1] + 1):
             line, until = self.lines[k], self.lines[k + 1].t if k + 1 < len(self.lines) else self.seconds
-            share = max(0.0, min(end, until) - max(begin, line.t)) / max(until - line.t, 1e-9)
+            share = max(0.0, min(end, until) - max(begin, line.t)) / max(until - line.t, _SAME_TIME)
             if line.motion is not None:
                 moved = (moved or Motion()) + line.motion.scaled(share)
             words = line.words or words
@@ -106,7 +107,7 @@ def frames_at(clip: Clip, times: Sequence[float], camera: Camera, fit: str) -> n
         begin, shown = (stream.start_time or 0) * tick, None
         for frame in held.decode(stream):
             now = (frame.pts or 0) * tick - begin
-            while len(out) < len(times) and shown is not None and times[len(out)] < now - 1e-6:
+            while len(out) < len(times) and shown is not None and times[len(out)] < now - _SAME_PICTURE:
                 out.append(_fitted(shown, camera, fit))
             if len(out) == len(times):
                 break
@@ -160,7 +161,7 @@ class FootageSource:
 
 def pieces(clip: Clip, frames: int, step: float) -> list[int]:
     """Where pieces of so many frames begin, each of whose steps has an action; they do not overlap."""
-    total, begins, at = int(clip.seconds / step - 1e-6) + 1, [], 0
+    total, begins, at = int(clip.seconds / step - _SAME_PICTURE) + 1, [], 0
     has_action = [clip.action(k * step, (k + 1) * step) is not None for k in range(total)]
     while at + frames <= total:
         gap = next((k for k in range(at + frames - 2, at - 1, -1) if not has_action[k]), None)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from roam.bench import reports
 from roam.viewer.files.outputs import OutputError
 
@@ -15,7 +14,9 @@ IN_PLACE = {"imwrite", "savefig", "write_text", "write_bytes", "savez", "savez_c
 PIXELS = np.zeros((4, 5, 3), np.uint8)
 
 
-def figure() -> Figure:
+def figure():
+    from matplotlib.figure import Figure  # seconds of every process that only collects these tests
+
     drawn = Figure()
     drawn.subplots().plot([1, 2])
     return drawn

@@ -98,7 +98,7 @@ def test_code_is_compiled_anew_when_anything_that_it_was_made_of_has_changed(tmp
         done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
         return int(done.stdout)
 
-    assert printed() == printed() == 21
+    assert printed() == 21
     (package / "part.py").write_text((package / "part.py").read_text().replace("SIZE * x", "SIZE * x * x"))
     assert printed() == 201
     (package / "size.py").write_text("SIZE = 3\n")

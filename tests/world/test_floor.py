@@ -52,7 +52,7 @@ def test_a_camera_sees_its_field_of_view():
     assert math.degrees(math.atan(edge)) == pytest.approx(45)
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(metres, metres, degrees, degrees)
 def test_what_is_said_of_a_motion_parses_back_to_it(forward, right, yaw, pitch):
     motion = Motion(forward, right, yaw, pitch)
@@ -85,7 +85,7 @@ def test_what_rounds_to_nothing_is_not_said():
     assert say(Motion(forward=0.01, yaw_deg=0.01)) == "move forward 0.01 metres and turn left 0.01 degrees"
 
 
-@settings(max_examples=1000)
+@settings(max_examples=10 * settings.default.max_examples)
 @given(sentences)
 def test_a_sentence_is_refused_or_the_words_that_a_model_reads_mean_the_same(sentence):
     try:

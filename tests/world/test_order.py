@@ -83,7 +83,7 @@ joined = st.lists(
 ).map(lambda parts: "".join(clause + mark for clause, mark in parts))
 
 
-@settings(max_examples=1000)
+@settings(max_examples=10 * settings.default.max_examples)
 @given(joined)
 def test_a_sentence_of_any_order_is_refused_or_its_acts_mean_the_same_alone(sentence):
     try:
@@ -126,7 +126,7 @@ def test_a_typed_act_is_done_part_after_part_and_has_one_receipt():
     assert not controls.has_work
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(joined, st.sampled_from(["once", "hold"]))
 def test_words_that_are_refused_change_nothing_of_what_is_to_be_done(sentence, mode):
     controls = CommandQueue("ab")

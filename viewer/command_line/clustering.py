@@ -50,7 +50,7 @@ def up(
     page_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the web page.")] = None,
     allow_origin: AllowOrigin = None,
 ) -> None:
-    """A front for every client there is, and workers behind it (docs/cluster.md)."""
+    """Start a front, to which all clients connect, and workers behind it (docs/cluster.md)."""
     from ..cluster.placing import Rules
     from ..cluster.ray_fleet import Recipe
     from ..cluster.scaling import Size
@@ -108,7 +108,7 @@ def down(
     folder: ClusterFolder = None,
     workers: Annotated[bool, typer.Option("--workers", help="End the workers of a joined Ray cluster too.")] = False,
 ) -> None:
-    """End the front; walks are kept, and its workers go on where a Ray cluster was joined."""
+    """End the front. Walks are kept; workers go on if the front had joined a Ray cluster."""
     from ..commands.cluster import down as run
 
     run(folder, workers_too=workers)

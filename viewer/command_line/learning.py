@@ -78,7 +78,7 @@ def train(
         str | None, typer.Option(help="Checkpoint whose predictions dreams are learnt from, for instance 'large'.")
     ] = None,
 ) -> None:
-    """Render, train the tokenizer, depth, the world model, painter and dreams, pack: the embedded weights' recipe."""
+    """Run the embedded weights' recipe: render scenes, train each part of the model one after the other, pack them."""
     from ..commands.train import TrainOrder
     from ..commands.train import train as run
 

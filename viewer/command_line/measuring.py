@@ -83,7 +83,7 @@ def approach(
     scenes: Annotated[int, typer.Option(min=1, help="Scenes with an object to walk up to.")] = 10,
     out: Annotated[Path, typer.Option(help="Folder for the report and its sheet.")] = Path("roam-out/approach"),
 ) -> None:
-    """Is what comes near sharp, whole and where it is, or magnified, torn and in specks? A minute."""
+    """How sharp and whole are objects when a walker comes near them? Takes a minute."""
     from ...bench.approach import main as run
 
     run(model, scenes=scenes, split=split, out=out)

@@ -210,6 +210,8 @@ class Opener:
 
     def _told(self, start: Start) -> Place:
         """A dream that begins with an image or with words."""
+        if start.image:
+            _picture(start.image)  # one that cannot be read is refused before weights are read
         self._check_dreams(start)
         reads_words = self.engine.reads_words
         if start.text and not reads_words:
@@ -273,6 +275,14 @@ def _shorter(*ways: Callable[[Pose, Motion], Pose]) -> Callable[[Pose, Motion], 
     return lambda pose, motion: min((way(pose, motion) for way in ways), key=pose.distance_to)
 
 
+def _picture(path: str | Path, *, is_whole: bool = False) -> np.ndarray:
+    """An image file's pixels (H, W, 3) uint8, no larger than a frame needs unless it is_whole. Raises StartError."""
+    try:
+        return read_picture(path, within=None if is_whole else _READ_SIDE)
+    except PictureError as error:
+        raise StartError(str(error)) from error
+
+
 def first_frame(path: str | Path, camera: Camera | None = None, *, is_whole: bool = False) -> Frame:
     """An image file as the first frame of a dream, at eye height: its middle square, assumed to have the camera's
     angle, or all of it."""
@@ -280,10 +290,7 @@ def first_frame(path: str | Path, camera: Camera | None = None, *, is_whole: boo
 
     from ...scenes.scene import EYE_HEIGHT
 
-    try:
-        picture = Image.fromarray(read_picture(path, within=None if is_whole else _READ_SIDE))
-    except PictureError as error:
-        raise StartError(str(error)) from error
+    picture = Image.fromarray(_picture(path, is_whole=is_whole))
     camera = camera or Camera()
     fitted = picture if is_whole else ImageOps.fit(picture, (camera.width, camera.height), Image.Resampling.LANCZOS)
     return Frame(0, np.array(fitted, np.uint8), pose=Pose.at(0, 0, EYE_HEIGHT))
@@ -297,10 +304,7 @@ def photograph(path: str | Path, camera: Camera, fov_deg: float) -> tuple[Frame,
 
     from ...scenes.scene import EYE_HEIGHT
 
-    try:
-        picture = Image.fromarray(read_picture(path, within=_READ_SIDE))
-    except PictureError as error:
-        raise StartError(str(error)) from error
+    picture = Image.fromarray(_picture(path))
     # frame pixels per photograph pixel
     scale = camera.focal / (picture.width / 2 / math.tan(math.radians(fov_deg) / 2))
     sides, spans = [], []

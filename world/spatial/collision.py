@@ -19,6 +19,7 @@ BODY_LOW, BODY_HIGH = -1.1, 0.2  # metres above the eye
 _STRIDE = 0.05  # metres between the places that are tested on the way
 LONGEST = 1000.0  # metres of one step; its places are tested one by one
 _LEAST_SLIDE = 0.1  # of a stride: a walker that would slide by less along a surface stands still
+_NO_PUSH = 1e-9  # metres: points around a body push it nowhere
 _SUPPORT = 4  # fewer points than this are a speck, not a surface
 
 
@@ -68,7 +69,7 @@ def _slide(x, y, to_x, to_y, solid):
             x, y = x + dx, y + dy
             continue
         is_stopped, length = True, np.hypot(nx, ny)
-        if length < 1e-9:
+        if length < _NO_PUSH:
             break
         nx, ny = nx / length, ny / length
         along = dx * nx + dy * ny

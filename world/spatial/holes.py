@@ -12,6 +12,9 @@ from .surfaces import NEAR
 GREY = 128  # of 255, if there is nothing at all around
 FAR = 100  # metres; things farther than this all count the same
 COARSE = 4  # pixels a side of the cells that holes are filled from
+MOST_LEVELS = 12  # of the pyramid; a look of 1024 pixels a side has 9
+# weights: of a cell that was filled itself, next to known ones; added to each of four cells, so that their sum is not 0
+FILLED, LEAST = np.float32(1e-6), np.float32(1e-4)
 
 
 class Picture(NamedTuple):
@@ -39,7 +42,7 @@ def fill(picture, h, w, sums):
     """Fill the unknown parts of one eye's h x w pixels from their surroundings, from farther ones rather than nearer
     ones (an uncovered area is behind), by a pyramid of weighted means: pull and push, Gortler et al. 1996."""
     pixels, depth, unknown, left = picture
-    starts = np.zeros((12, 3), np.int64)  # of each level: where it begins, its height and width
+    starts = np.zeros((MOST_LEVELS, 3), np.int64)  # of each level: where it begins, its height and width
     starts[0, 1], starts[0, 2] = -(-h // COARSE), -(-w // COARSE)
     levels = 1
     while starts[levels - 1, 1] > 1 or starts[levels - 1, 2] > 1:
@@ -112,7 +115,7 @@ def _push(coarse, fine, sums):
             cell = sums[fine[0] + v * fine[2] + u]
             if not cell[0] > 0:
                 _between(coarse, np.float32((v + 0.5) / 2), np.float32((u + 0.5) / 2), sums, cell)
-                cell[0] = min(cell[0], np.float32(1e-6))  # filled, so it gets no more weight
+                cell[0] = min(cell[0], FILLED)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -125,7 +128,7 @@ def _between(coarse, y, x, sums, out):
         v, u = min(max(y0 + c // 2, 0), coarse[1] - 1), min(max(x0 + c % 2, 0), coarse[2] - 1)
         cell = sums[coarse[0] + v * coarse[2] + u]
         if cell[0] > 0:
-            weight = (fy if c // 2 else np.float32(1) - fy) * (fx if c % 2 else np.float32(1) - fx) + np.float32(1e-4)
+            weight = (fy if c // 2 else np.float32(1) - fy) * (fx if c % 2 else np.float32(1) - fx) + LEAST
             out[0] += weight
             for i in range(1, 5):
                 out[i] += weight * cell[i]

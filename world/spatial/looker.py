@@ -33,6 +33,7 @@ MAX_CHOICES = 256  # of views, that are kept for one memory
 WIDEST_DEG = 170.0  # margin across which views are chosen
 ROUND_M, ROUND_TURN = 0.25, 0.1  # how far poses are rounded, in metres and of a quaternion, to choose views for them
 MARGIN_DEG = 24.0  # and how much wider the choice looks because of it
+SAME_TURN = 1e-10  # how far the product of two quaternions may be from 1 where they are the same turn
 _EYES = SideBySide(2)
 
 
@@ -178,7 +179,7 @@ def _frame_from(frames: Sequence[Frame], gaze: Gaze, camera: Camera) -> Frame | 
 def _is_same(one: Pose, other: Pose) -> bool:
     if max(abs(a - b) for a, b in zip(one.position, other.position, strict=True)) > HERE:
         return False
-    return abs(sum(a * b for a, b in zip(one.wxyz, other.wxyz, strict=True))) > 1 - 1e-10
+    return abs(sum(a * b for a, b in zip(one.wxyz, other.wxyz, strict=True))) > 1 - SAME_TURN
 
 
 def _number(view: View) -> int:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiled import njit
-from .surfaces import at_corner, is_one
+from .surfaces import HIGHEST, at_corner, is_one
 from .warp import is_rim
 
 SIDE = 4  # tiles a side of a block
@@ -83,7 +83,7 @@ def make_ready(slot, ready, pixels, depth, fresh):
 @njit(cache=True, nogil=True, inline="always")
 def _corner(around):
     """The inverse depth of a corner of four tiles (2, 2), if they are on one surface."""
-    low, high, total, count = np.float32(1e9), np.float32(0), np.float32(0), 0
+    low, high, total, count = HIGHEST, np.float32(0), np.float32(0), 0
     for k in range(4):
         d = around[k // 2, k % 2]
         if d > 0:

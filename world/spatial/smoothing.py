@@ -17,6 +17,8 @@ BESIDE = 3  # pixels to each side in which two surfaces are compared
 SPLIT, ABOUT = 1.35, 1.1  # ratios of depths: from the first on they are two surfaces, up to the second they are one
 LIKELIER = 0.35  # squared distance of colours up to which a point belongs to the other surface
 UNEVEN = 0.08  # share of inverse depth by which what lies between may be off, on one surface
+RIDGE = 0.1  # square pixels, added to sums of squares: points in one row, or a single one, have a plane too
+LOG2_E, LN_2 = np.float32(1.4426950408889634), np.float32(0.6931471805599453)
 COMPANY = 3  # of the eight pixels around, at least so many that have about the same depth
 NOTHING = 12  # cost from which on a point counts as nothing: exp(-12) is six millionths
 
@@ -114,8 +116,8 @@ def _fall(costs, powers, halves):
     for u in range(len(costs)):
         cost = costs[u]
         least = cost if cost < np.float32(NOTHING) else np.float32(NOTHING)
-        whole = np.int32(least * np.float32(1.4426950408889634) + np.float32(0.5))
-        rest = np.float32(whole) * np.float32(0.6931471805599453) - cost
+        whole = np.int32(least * LOG2_E + np.float32(0.5))
+        rest = np.float32(whole) * LN_2 - cost
         p = np.float32(1.9875691500e-4)
         p = p * rest + np.float32(1.3981999507e-3)
         p = p * rest + np.float32(8.3334519073e-3)
@@ -131,7 +133,7 @@ def _fall(costs, powers, halves):
 @njit(cache=True, nogil=True, fastmath=True)
 def _plane(sums):
     """The value at the middle of the plane that fits points best: Cramer's rule on their sums (9,) of _add_row."""
-    n, x1, y1, xx, xy, yy = sums[0], sums[1], sums[2], 0.1 + sums[3], sums[4], 0.1 + sums[5]
+    n, x1, y1, xx, xy, yy = sums[0], sums[1], sums[2], RIDGE + sums[3], sums[4], RIDGE + sums[5]
     d1, dx, dy = sums[6], sums[7], sums[8]
     p, q, r = xx * yy - xy * xy, x1 * yy - xy * y1, x1 * xy - xx * y1
     return (d1 * p - x1 * (dx * yy - xy * dy) + y1 * (dx * xy - xx * dy)) / (n * p - x1 * q + y1 * r)
@@ -145,7 +147,7 @@ def _in_company(inverse, pixels):
     out = inverse.copy()
     for v in range(1, H - 1):
         for u in range(1, W - 1):
-            company, least = 0, 1e9
+            company, least = 0, np.inf
             for k in range(9):
                 y, x = v - 1 + k // 3, u - 1 + k % 3
                 if k == 4:

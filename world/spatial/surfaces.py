@@ -15,8 +15,10 @@ from ..compiled import njit
 from .pieces import APART, LEVEL
 
 NEAR = 0.05  # metres; nothing nearer than this is drawn
+HIGHEST = np.float32(1e9)  # inverse depth above that of any surface: where a search for the least begins
 _FLAT = 1e-9  # square pixels: twice the area of a triangle; below this it is seen edge-on
 _EDGE = 1e-4  # of a triangle's sides, by which it is enlarged, so that no seam opens between two triangles
+_SMALL = 1.02  # a tile of a pixel or two is drawn as a parallelogram, a fiftieth larger to each side
 _WHOLE, _SEVERAL, _BEHIND = 0, 1, 2  # what a corner is: one place, of several surfaces, or behind the camera
 
 
@@ -59,7 +61,7 @@ def draw(inverse, turn, shift, focal, out):
 def _corner(around, x, y, target, place):
     """Where a corner, x and y pixels from the middle, is in the target if the tiles around it, (2, 2), are on one
     surface; returns whether, or why not."""
-    low, high, total, count = np.float32(1e9), np.float32(0), np.float32(0), 0
+    low, high, total, count = HIGHEST, np.float32(0), np.float32(0), 0
     for v in range(2):
         for u in range(2):
             d = around[v, u]
@@ -131,7 +133,7 @@ def _draw_tile(tile, out):
     if u0 > u1 or v0 > v1:
         return
     is_small = u1 - u0 < 2 and v1 - v0 < 2
-    _draw_half(tile, (0, 1, 2), (u0, u1, v0, v1), 1.02 if is_small else 0.0, out)
+    _draw_half(tile, (0, 1, 2), (u0, u1, v0, v1), _SMALL if is_small else 0.0, out)
     if not is_small:
         _draw_half(tile, (3, 2, 1), (u0, u1, v0, v1), 0.0, out)
 
@@ -139,7 +141,7 @@ def _draw_tile(tile, out):
 @njit(cache=True, nogil=True, fastmath=True)
 def _draw_half(tile, corners, box, whole, out):
     """Draw the triangle that three of a tile's corners make, its edges included, in a box of first and last columns and
-    rows. whole: 0, or 1.02 for the parallelogram that it is half of, and a fiftieth more to each side."""
+    rows. whole: 0, or _SMALL for the parallelogram that it is half of."""
     (i, j, k), (u0, u1, v0, v1) = corners, box
     ax, ay = tile[i, 0], tile[i, 1]
     bx, by, cx, cy = tile[j, 0] - ax, tile[j, 1] - ay, tile[k, 0] - ax, tile[k, 1] - ay

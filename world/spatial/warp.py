@@ -14,7 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..axes import in_axes, on_screen
+from ..axes import in_axes, on_screen, ray_at
 from ..compiled import njit
 from ..pose import Camera, Pose
 from .magnification import scale_at
@@ -33,6 +33,9 @@ COMMON = 0.02  # weight of the whole picture's scale where a hole's depth is joi
 GREY = 128  # of 255, if there is nothing at all
 # what keeps an interpolated point from a neighbour: its colour, slope and distance
 UNLIKE, SLOPING, FAR_OFF = 30, 20, 0.1
+DEAREST = np.float32(1e9)  # above the cost of any neighbour
+LEAST_DEPTH = np.float32(1e-3)  # metres; logarithms of depth are taken from here on
+UNSEEN = 1e30  # metres; farther than any surface: nothing is there
 OWN_SHARE = 0.25  # of four pixels' colour, from which on the nearest counts whatever its surface
 ALL_BUT_ONE = 7  # how many of them must be nearer than a pinhole
 MANY = 6  # how many of the eight pixels around must agree on what a pinhole or a speck is to become
@@ -197,13 +200,13 @@ def sharpened(depth, pixels):
             for y in range(max(v - 1, 0), min(v + 2, H)):
                 for x in range(max(u - 1, 0), min(u + 2, W)):
                     low, high = min(low, depth[y, x]), max(high, depth[y, x])
-            slope[v, u] = np.log(high / max(low, np.float32(1e-3)))
+            slope[v, u] = np.log(high / max(low, LEAST_DEPTH))
     out = depth.copy()
     for v in range(H):
         for u in range(W):
             if slope[v, u] < STEEP:
                 continue
-            best = np.float32(1e9)
+            best = DEAREST
             for y in range(max(v - LOOK, 0), min(v + LOOK + 1, H)):
                 for x in range(max(u - LOOK, 0), min(u + LOOK + 1, W)):
                     apart = np.float32(0)
@@ -227,14 +230,14 @@ def _fetch(index, source, is_dreamt, sources, nearness, made):
     h, w = nearness.shape
     own = depths[index]
     for v in range(h):
-        y = (v + 0.5 - h / 2) / focal
+        y = ray_at(v, focal, h)
         for u in range(w):
             if not nearness[v, u] > 0:
                 continue
             d = 1 / nearness[v, u]
             if covered[v, u] and not d < IN_FRONT * surface[v, u]:
                 continue
-            x = (u + 0.5 - w / 2) / focal
+            x = ray_at(u, focal, w)
             i = owner[v, u]
             if covered[v, u] and _looked_through(x * d, y * d, d, turns[i], shifts[i], focal, depths[i]):
                 continue
@@ -339,7 +342,7 @@ def _close(pixels, covered, owner, surface):
                     if depth[y, x] < APART * depth[v, u]:
                         near += 1
                     elif APART * depth[y, x] > depth[v, u]:
-                        far += depth[y, x] < 1e30
+                        far += depth[y, x] < UNSEEN
                     else:
                         like += 1
             is_pinhole = near >= ALL_BUT_ONE  # whichever view it is from
@@ -350,7 +353,7 @@ def _close(pixels, covered, owner, surface):
             for y in range(v - 1, v + 2):
                 for x in range(u - 1, u + 2):
                     is_near = depth[y, x] < APART * depth[v, u]
-                    is_far = APART * depth[y, x] > depth[v, u] and depth[y, x] < 1e30
+                    is_far = APART * depth[y, x] > depth[v, u] and depth[y, x] < UNSEEN
                     if is_near if near >= MANY else is_far:
                         total += 1
                         summed += depth[y, x]

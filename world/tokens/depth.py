@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ...kernels.conv import serve_convolutions
 from ..config import MOST_SIDE, check_numbers
-from .vision import MAX_DEPTH, MIN_DEPTH, Attention, Residual, to_unit, zero
+from .vision import MAX_DEPTH, MIN_DEPTH, USUAL_DEPTH, Attention, Residual, to_unit, zero
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class DepthRefiner(nn.Module):
     def forward(self, pixels: Tensor, log_depth: Tensor) -> Tensor:
         """pixels (B, 3, H, W) in [-1, 1], log_depth (B, H, W) -> log depth (B, H, W)."""
         place = self.rows.to(pixels.dtype).expand(len(pixels), 1, -1, -1)
-        seen = torch.cat([pixels, (log_depth - 1.5)[:, None].to(pixels.dtype), place], 1)
+        seen = torch.cat([pixels, (log_depth - USUAL_DEPTH)[:, None].to(pixels.dtype), place], 1)
         fine = self.stem(seen.contiguous(memory_format=torch.channels_last))
         middle = self.down1(fine)
         middle = self.join1(middle + self.up2(self.down2(middle)))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+SOFT = 5  # pixels a side of the square over which trust fades out at the edge of a hole
+
 
 def restore_detail(
     decoded: np.ndarray, carried: np.ndarray, covered: np.ndarray, distance: np.ndarray, *, tolerance: float
@@ -20,7 +22,7 @@ def restore_detail(
     H, W = covered.shape
     by_cell = np.clip(1 - distance / tolerance, 0, 1).astype(np.float32)
     trust = cv2.resize(by_cell, (W, H), interpolation=cv2.INTER_LINEAR)
-    edge = cv2.blur(covered.astype(np.float32), (5, 5))
+    edge = cv2.blur(covered.astype(np.float32), (SOFT, SOFT))
     weight = trust * np.clip(2 * edge - 1, 0, 1)
     mixed = decoded + weight[..., None] * (carried.astype(np.float32) - decoded)
     return (mixed + 0.5).astype(np.uint8), (weight > 0.5) & covered

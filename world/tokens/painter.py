@@ -17,9 +17,18 @@ from torch.nn import functional as F
 
 from ...kernels.conv import serve_convolutions
 from ..config import MOST_SIDE, check_numbers
-from .vision import MAX_DEPTH, MIN_DEPTH, Attention, Residual, VisionTokenizer, to_unit, zero
+from .vision import (
+    MAX_DEPTH,
+    MIN_DEPTH,
+    USUAL_DEPTH,
+    Attention,
+    Residual,
+    VisionTokenizer,
+    to_bytes,
+    to_unit,
+    zero,
+)
 
-USUAL_DEPTH = 1.5  # log metres: most surfaces are some metres away
 _DECODER = (
     "first",
     "near1",
@@ -160,6 +169,5 @@ class Painter(nn.Module):
         with what is known as it was."""
         log_depth = depth.clamp(MIN_DEPTH, MAX_DEPTH).log()
         made, made_depth = self(points, Known(to_unit(pixels), log_depth, where), noise)
-        made = ((made.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).movedim(1, -1)
         made_depth = made_depth.float().clamp(math.log(MIN_DEPTH), math.log(MAX_DEPTH)).exp()
-        return torch.where(where[..., None], pixels, made), torch.where(where, depth, made_depth)
+        return torch.where(where[..., None], pixels, to_bytes(made.float())), torch.where(where, depth, made_depth)

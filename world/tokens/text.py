@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ..action import words
 
+_BYTES, _SPACE = 256, 32  # ids below the first are bytes; the byte that ends a word that is not on the list
 _PIECE = re.compile(r"\d|[^\W\d_]+|[^\w\s]|_|[^\x00-\x7f]")
 
 
@@ -18,27 +19,27 @@ class TextTokenizer:
 
     def __init__(self, word_list: Sequence[str] | None = None):
         self.words = tuple(word_list if word_list is not None else (*"0123456789", *words()))
-        self._ids = {word: 256 + k for k, word in enumerate(self.words)}
+        self._ids = {word: _BYTES + k for k, word in enumerate(self.words)}
 
     @property
     def size(self) -> int:
-        return 256 + len(self.words)
+        return _BYTES + len(self.words)
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = []
         for piece in _PIECE.findall(text.lower()):
-            ids += [self._ids[piece]] if piece in self._ids else [*piece.encode(), 32]
+            ids += [self._ids[piece]] if piece in self._ids else [*piece.encode(), _SPACE]
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         pieces, raw = [], bytearray()
-        for token in [*ids, 32]:
-            if token < 256 and token != 32:
+        for token in [*ids, _SPACE]:
+            if token < _BYTES and token != _SPACE:
                 raw.append(token)
                 continue
             if raw:
                 pieces.append(raw.decode(errors="replace"))
                 raw.clear()
-            if token >= 256:
-                pieces.append(self.words[token - 256])
+            if token >= _BYTES:
+                pieces.append(self.words[token - _BYTES])
         return " ".join(pieces)

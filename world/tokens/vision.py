@@ -17,7 +17,12 @@ from torch.nn import functional as F
 from ...kernels.conv import serve_convolutions
 from ..config import MOST_SIDE, check_numbers
 
-MIN_DEPTH, MAX_DEPTH = 0.1, 100.0
+MIN_DEPTH, MAX_DEPTH = 0.1, 100.0  # metres
+USUAL_DEPTH = 1.5  # log metres: most surfaces are some metres away
+MOST_CODES = 4096  # of a lattice; the embedded tokenizer's has so many
+_SLOPE = 1.6  # of iFSQ's sigmoid, with which a normal distribution fills the levels evenly
+_HALF_WHITE = 127.5  # pixels of 0 to 255 are -1 to 1 in networks
+_LEAST_POWER = 1e-6  # added to a mean square, so that nothing is divided by 0
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,12 @@ class VisionConfig:
             min(self.size, self.heads, *self.widths) < 1
             or self.size % 16
             or min(self.levels) < 2
-            or math.prod(self.levels) > 4096
+            or math.prod(self.levels) > MOST_CODES
             or self.widths[2] % self.heads
         ):
             raise ValueError(
-                f"vision config {self}: wanted a size that 16 divides, at most 4096 codes, heads that divide the width"
+                f"vision config {self}: wanted a size that 16 divides, at most {MOST_CODES} codes, heads that "
+                "divide the width"
             )
 
     @property
@@ -116,7 +122,7 @@ class VisionTokenizer(nn.Module):
 
     def bounded(self, pixels: Tensor) -> Tensor:
         """pixels (B, 3, H, W) in [-1, 1] -> unrounded lattice coordinates (B, D, h, w) in (-1, 1)."""
-        return torch.sigmoid(1.6 * self.encoder(pixels)) * 2 - 1
+        return torch.sigmoid(_SLOPE * self.encoder(pixels)) * 2 - 1
 
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels (B, H, W, 3) uint8 -> codes (B, h, w) int64."""
@@ -133,13 +139,12 @@ class VisionTokenizer(nn.Module):
     def decode(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """codes (B, h, w) int64 -> pixels (B, H, W, 3) uint8 and depth (B, H, W) float32 metres."""
         pixels, log_depth = self.decode_points(self.points(codes).movedim(-1, 1))
-        pixels = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        return pixels.movedim(1, -1).contiguous(), log_depth.clamp(math.log(MIN_DEPTH), math.log(MAX_DEPTH)).exp()
+        return to_bytes(pixels).contiguous(), log_depth.clamp(math.log(MIN_DEPTH), math.log(MAX_DEPTH)).exp()
 
     def decode_points(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Lattice points (B, D, h, w) -> pixels (B, 3, H, W), about [-1, 1], and log depth (B, H, W)."""
         out = self.decoder(points.contiguous(memory_format=torch.channels_last))
-        return out[:, :3], out[:, 3] + 1.5  # most surfaces are some metres away
+        return out[:, :3], out[:, 3] + USUAL_DEPTH
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Training: pixels (B, 3, H, W) -> reconstruction and log depth; gradients pass straight through rounding."""
@@ -151,7 +156,12 @@ class VisionTokenizer(nn.Module):
 
 def to_unit(pixels: Tensor) -> Tensor:
     """pixels (B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1], channels last in memory."""
-    return pixels.movedim(-1, 1).float().div(127.5).sub(1).contiguous(memory_format=torch.channels_last)
+    return pixels.movedim(-1, 1).float().div(_HALF_WHITE).sub(1).contiguous(memory_format=torch.channels_last)
+
+
+def to_bytes(pixels: Tensor) -> Tensor:
+    """pixels (B, 3, H, W) in about [-1, 1] -> (B, H, W, 3) uint8: the inverse of `to_unit`."""
+    return ((pixels + 1) * _HALF_WHITE).round().clamp(0, 255).to(torch.uint8).movedim(1, -1)
 
 
 def zero(conv: nn.Conv2d) -> None:
@@ -181,7 +191,7 @@ class _ChannelNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6) * self.weight.view(1, -1, 1, 1)
+        return x * torch.rsqrt(x.square().mean(1, keepdim=True) + _LEAST_POWER) * self.weight.view(1, -1, 1, 1)
 
 
 class Attention(nn.Module):

@@ -31,8 +31,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from ...kernels.conv import channels_last
 from ..pose import Camera
 from ..spatial.warp import View, Warp, sharpened, warp
-from ..tokens.painter import USUAL_DEPTH, Known, Painter, PainterConfig
-from ..tokens.vision import MAX_DEPTH, MIN_DEPTH, VisionTokenizer, to_unit
+from ..tokens.painter import Known, Painter, PainterConfig
+from ..tokens.vision import MAX_DEPTH, MIN_DEPTH, USUAL_DEPTH, VisionTokenizer, to_unit
 from .canvases import scaled_off
 from .data import Walks
 from .muon import Muon
@@ -428,16 +428,16 @@ def texture_loss(made: Tensor, truth: Tensor) -> Tensor:
     return torch.stack([(steep(made, size) - steep(truth, size)).abs().mean() for size in (1, 2, 4)]).mean()
 
 
+HELD_OUT, HELD_OUT_SIZE = 8, 8  # batches of held-out frames by which a painter is measured, and frames of each
 MEASURES = ("hole_l1", "hole_sharpness", "hole_depth")
 
 
 @torch.no_grad()
 def evaluate_painter(model: Painter, vision: VisionTokenizer, walks: Walks, recipe: PainterRecipe) -> dict[str, float]:
-    """Of held-out holes painted from the frames' own codes: error of pixels, ratio of mean gradients to the truth's,
-    and error of log depth."""
+    """Of held-out holes painted from their frames' codes: errors of pixels and log depth, gradients over true ones."""
     sums = np.zeros(5)
-    for k in range(8):
-        sample = draw_samples(walks, vision, np.random.default_rng([99, k]), recipe, 8)
+    for k in range(HELD_OUT):
+        sample = draw_samples(walks, vision, np.random.default_rng([99, k]), recipe, HELD_OUT_SIZE)
         made, depth = model(sample.points, sample.known, sample.noise)
         hole = ~sample.known.where
         inner = hole[:, 1:, 1:] & hole[:, :-1, 1:] & hole[:, 1:, :-1]

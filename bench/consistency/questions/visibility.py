@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....world.axes import along, on_screen
+from ....world.axes import along, on_screen, ray_at
 from ....world.compiled import njit
 from ....world.pose import Camera, Pose
 
@@ -42,7 +42,7 @@ def backward(pixels, depth_from, pose_from: Pose, depth_to, pose_to: Pose, camer
 @njit(cache=True, nogil=True)
 def _project(turn, shift, focal, u, v, d, width, height):
     """Where pixel (u, v) at depth d lands in the other view, in pixel indices, and its depth there."""
-    x, y = (u + 0.5 - width / 2) / focal * d, (v + 0.5 - height / 2) / focal * d
+    x, y = ray_at(u, focal, width) * d, ray_at(v, focal, height) * d
     px, py = along(turn, shift, 0, x, y, d, 1.0), along(turn, shift, 1, x, y, d, 1.0)
     pz = along(turn, shift, 2, x, y, d, 1.0)
     if pz < NEAR:

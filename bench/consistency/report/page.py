@@ -63,7 +63,7 @@ def as_data(manifest: Manifest, lines: Sequence[EpisodeResult], found: Sequence[
 
 
 def _rounded(data):
-    """The same, floats to five digits: a report is read, and goes into repositories."""
+    """The same with floats rounded to five digits, which keeps reports readable and small."""
     if isinstance(data, dict):
         return {key: _rounded(value) for key, value in data.items()}
     if isinstance(data, list | tuple):

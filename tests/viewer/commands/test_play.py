@@ -167,7 +167,8 @@ def test_a_save_that_is_not_there_is_refused(roam, save):
 
 
 @pytest.mark.parametrize("image", [b"", b"no image", b"\x89PNG\r\n\x1a\n\x00\x00", None])
-def test_an_image_that_cannot_be_read_is_refused(roam, image):
+def test_an_image_that_cannot_be_read_is_refused_before_weights_are_read(roam, image, monkeypatch):
+    monkeypatch.setattr("roam.world.opening.open_engine", lambda *_, **__: pytest.fail("weights were read"))
     if image is not None:
         Path("a.png").write_bytes(image)
     assert "image" in refused(roam, "play", "--image", "a.png")

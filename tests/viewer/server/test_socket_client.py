@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgpack
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from roam.world.action import parse_action
 
@@ -47,13 +47,11 @@ values = st.recursive(
 
 
 @given(values)
-@settings(max_examples=100, deadline=None)
 def test_the_small_msgpack_says_what_msgpack_reads(value):
     assert msgpack.unpackb(plain.pack(value)) == value
 
 
 @given(values | st.floats(allow_nan=False) | st.booleans() | st.none())
-@settings(max_examples=100, deadline=None)
 def test_the_small_msgpack_reads_what_msgpack_says(value):
     packed = msgpack.packb(value)
     assert plain.unpack(packed) == (value, len(packed))

@@ -5,7 +5,7 @@ import time
 import urllib.request
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from roam.viewer.client.client import Client
@@ -177,7 +177,6 @@ acts = st.tuples(st.sampled_from(["hold", "once"]), st.sampled_from(["", "move f
 
 
 @given(st.lists(st.one_of(acts, st.just("step")), max_size=30))
-@settings(max_examples=150, deadline=None)
 def test_every_act_has_exactly_one_receipt_once_all_is_done_and_let_go(events):
     controls, receipts, frame, seqs = CommandQueue("ab"), [], 0, []
 
@@ -224,7 +223,6 @@ def test_an_act_that_found_the_queue_full_stays_refused_when_it_is_sent_again():
 @given(
     st.integers(1, 20), st.integers(1, 20), st.sampled_from(["", "f32", "u16mm"]), st.booleans(), st.integers(0, 2**32)
 )
-@settings(max_examples=60, deadline=None)
 def test_what_is_encoded_raw_decodes_to_the_same_frame(height, width, depth, has_tokens, seed):
     frame = Tiny(seed, side=(height, width)).frame
     encoded = encode(frame, Look("raw", depth=depth, tokens=has_tokens))

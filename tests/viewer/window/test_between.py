@@ -87,6 +87,7 @@ def test_the_way_ends_where_the_step_does(window):
     pygame.time.wait(int(1000 * window.between.wait_s) + 2)
     window.tick()  # a view is due
     last = seen(window)[:96, :96].astype(int)
+    pygame.event.post(pygame.event.Event(pygame.KEYUP, key=pygame.K_q, mod=0))  # or a second step would begin
     window.player.place.explorer.may_step.set()
     tick_until(window, lambda: window.player.frame.index == 1 and not window.status.is_between)
     assert np.abs(seen(window)[:96, :96] - last).mean() < 1

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import msgpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from roam.viewer.wire import protocol as p
 from roam.viewer.wire.fields import FieldError
@@ -63,7 +63,6 @@ messages = st.one_of(
 
 
 @given(messages)
-@settings(max_examples=150, deadline=None)
 def test_what_is_packed_unpacks_to_the_same(message):
     assert p.unpack(p.pack(message), p.MESSAGES) == (message, b"")
 
@@ -180,7 +179,6 @@ def test_the_name_of_a_save_leads_nowhere_else(name):
 
 
 @given(st.lists(st.binary(max_size=300), max_size=3))
-@settings(max_examples=100, deadline=None)
 def test_any_bytes_at_all_are_read_or_refused(parts):
     try:
         p.unpack(parts, p.CLIENT_MESSAGES)
@@ -204,7 +202,6 @@ def test_any_bytes_at_all_are_read_or_refused(parts):
         ),
     )
 )
-@settings(max_examples=100, deadline=None)
 def test_any_map_at_all_is_read_or_refused(header):
     try:
         p.unpack([msgpack.packb(header)], p.CLIENT_MESSAGES)

@@ -20,7 +20,7 @@ from roam.world.tokens.depth import DepthConfig
 from roam.world.tokens.painter import PainterConfig
 from roam.world.tokens.vision import VisionConfig, VisionTokenizer
 from roam.world.tokens.vocabulary import Vocabulary
-from roam.world.training import fresh
+from roam.world.training import fresh, painter
 from roam.world.training.canvases import Canvases
 from roam.world.training.depth import DepthRecipe
 from roam.world.training.dream import DreamRecipe, make_dream_batch
@@ -57,6 +57,14 @@ TINY = Recipe(
     dream=DreamRecipe(steps=3, walks=2, copies=2, max_seconds=1e9),
     guide=GuideRecipe(run=DreamRecipe(steps=2, walks=1, copies=2, max_seconds=1e9)),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def measured_quickly():
+    """A painter of three steps is measured on eight frames: none of these tests asks how good it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(painter, "HELD_OUT", 1)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -295,6 +303,7 @@ def test_a_recipe_that_asks_for_new_walks_trains_on_them(trained, forked, tmp_pa
     assert any((weight != theirs["model"][name]).any() for name, weight in ours["model"].items())
 
 
+@pytest.mark.slow(reason="a larger model is trained twice, and refused twice")
 def test_a_larger_dream_beside_the_same_tokenizer_goes_on_in_parts_and_is_packed(trained, tmp_path):
     folder, begin = trained
     keyframes_of(folder, tmp_path)
