@@ -16,8 +16,9 @@ import numpy as np
 
 from ...scenes.explorer import SceneSession
 from ...scenes.splits import make_scene
-from ...world.action import Action, parse_action
+from ...world.action import Action, parse_action, say
 from ...world.frame import Explorer, Frame
+from ...world.stepping.elsewhere import way_to
 from .measures import Traits, joined, measure, persistence, traits
 
 STEPS, FIRST_TURNS = 60, 6
@@ -25,6 +26,7 @@ SCORED = range(14, STEPS + 1, 3)  # frames: by then a stroll is on its way
 SHOWN = range(0, STEPS + 1, 4)  # of the sheet
 NEAR_M, CLEAR_M = 1.3, 2.2  # from where on something is in the way, and nothing is any more
 STUCK, TURNS_AWAY = 0.05, 4  # metres that a step at least leads on; turns after one that does not
+LEAST = 0.005  # metres that can be walked
 TRUTH, MODEL, ALONE, FROZEN = "truth", "model", "memory alone", "frozen"
 GOALS: dict[str, tuple[float | None, float | None]] = {
     "sharpness": (0.75, 1.25),
@@ -46,10 +48,7 @@ COLUMNS = {
     "back": "on the way back, dB",
     "metres": "metres",
 }
-LEFT, RIGHT, ON, BACK = (
-    parse_action(text) for text in ("turn left 15 degrees", "turn right 15 degrees", "move forward", "step back")
-)
-OPPOSITE = {LEFT.text: RIGHT, RIGHT.text: LEFT, ON.text: BACK}
+LEFT, RIGHT, ON = (parse_action(text) for text in ("turn left 15 degrees", "turn right 15 degrees", "move forward"))
 
 
 @dataclass(frozen=True)
@@ -96,9 +95,11 @@ def way_back(walk: Explorer, frames: Sequence[Frame], actions: Sequence[Action])
     to where something is in the way. None if something is at once."""
     there, again = [], []
     for before, after, action in zip(reversed(frames[:-1]), reversed(frames[1:]), reversed(actions), strict=True):
-        if action is ON and _apart(before, after) == 0:
+        if action is ON and _apart(before, after) < LEAST:
             continue  # it had been stopped
-        frame = walk.step(OPPOSITE[action.text])
+        here = walk.frame.pose
+        assert here is not None and before.pose is not None, "these worlds have poses"
+        frame = walk.step(parse_action(say(way_to(here, before.pose))))
         if _apart(frame, before) > STUCK:
             break
         there.append(before.pixels)
