@@ -1,11 +1,13 @@
 """Files that are read and written whole. What is read must be a file: a pipe would be waited for until somebody writes
-to it, and some devices have no end. What is written has its name when it is complete, not before. Knows nothing of what
-files say."""
+to it, and some devices have no end. What is written has its name when it is complete, not before. A folder can tell by
+digests whether its files are as they were written. Knows nothing of what files say."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import json
 import os
 import stat
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ _KINDS = {
     "a socket": stat.S_ISSOCK,
     "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
 }
+DIGESTS = "digests.json"
 _OPENED = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # what a shell's <(...) and | have opened: somebody writes there
 
 
@@ -58,3 +61,36 @@ def write_text_whole(path: str | Path, text: str) -> None:
     """Write a text in UTF-8, completely or not at all."""
     with whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def write_digests(folder: str | Path) -> Path:
+    """Write digests.json, in which a folder of weights tells what its files are: of config.json and each .safetensors
+    file in it, BLAKE2b with 16 bytes in hexadecimal digits (`b2sum -l 128`). Returns its path."""
+    folder = Path(folder)
+    names = sorted(
+        path.name for path in folder.iterdir() if path.name == "config.json" or path.suffix == ".safetensors"
+    )
+    digests = {name: _digest((folder / name).read_bytes()) for name in names if not name.startswith(".")}
+    write_text_whole(folder / DIGESTS, json.dumps(digests, indent=1) + "\n")
+    return folder / DIGESTS
+
+
+def why_damaged(path: str | Path, data: bytes) -> str:
+    """Why what was read from a file cannot be what was written to it, by the digests.json next to it; "" if it is, or
+    if the folder has no digests.json, as those of earlier versions."""
+    path = Path(path)
+    try:
+        digests = json.loads((path.parent / DIGESTS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        return f"{path.parent / DIGESTS} cannot be read ({error})"
+    if not isinstance(digests, dict) or path.name not in digests:
+        return f"{path.parent / DIGESTS} has no digest of {path.name}"
+    return (
+        "" if digests[path.name] == _digest(data) else f"{path} is not as it was written: {DIGESTS} has another digest"
+    )
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
