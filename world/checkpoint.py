@@ -20,7 +20,7 @@ from ..kernels.conv import channels_last
 from .config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
 from .emu.ibq import IbqTokenizer
 from .emu.text import EmuTextTokenizer
-from .files import DIGESTS, whole, why_damaged, write_digests, write_text_whole
+from .files import DIGESTS, parse_json, whole, why_damaged, write_digests, write_text_whole
 from .tokens.depth import DepthConfig, DepthRefiner
 from .tokens.painter import Painter, PainterConfig
 from .tokens.text import TextTokenizer
@@ -76,7 +76,7 @@ class Checkpoint:
 def is_official(folder: str | Path) -> bool:
     """Whether a folder holds a language model in the official format: a config.json with a model_type."""
     try:
-        return "model_type" in json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        return "model_type" in parse_json((Path(folder) / "config.json").read_bytes())
     except (OSError, ValueError, TypeError):
         return False
 
@@ -165,7 +165,7 @@ def _read_config(folder: Path) -> dict:
     path = folder / "config.json"
     try:
         data = path.read_bytes()
-        parts = json.loads(data.decode())
+        parts = parse_json(data)
     except FileNotFoundError:
         raise CheckpointError(
             f"no checkpoint in {folder}: config.json is missing; name a folder that `roam train` wrote"

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from ...world.action import Action
-from ...world.files import readable
+from ...world.files import parse_json, readable
 from ...world.frame import Frame, Rollout, walk
 from ...world.pose import Camera, Pose
 from ...world.records import action_of, action_row
@@ -240,7 +240,7 @@ def load_env_session(path: str | Path) -> EnvSession:
     """Continue from what `EnvSession.save` wrote. Raises SceneError for an incomplete file, and if the environment
     does not come to the same picture again."""
     try:
-        state = json.loads(readable(path).read_text(encoding="utf-8"))
+        state = parse_json(readable(path).read_bytes())
         if state["roam"] != MARK or state["format"] != FORMAT:
             raise SceneError(f"{path} is no environment session of format {FORMAT}")
         spec = EnvSpec(state["id"], int(state["seed"]), Table.from_list(state["words"]))

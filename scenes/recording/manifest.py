@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from ...world.files import parse_json
 from ...world.pose import Camera
 from ..scene import SceneError
 
@@ -66,7 +67,7 @@ def read_manifest(folder: str | Path) -> Manifest | None:
     if not path.exists():
         return None
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = parse_json(path.read_bytes())
         if held.pop("roam") != "recordings" or held.pop("format") != FORMAT:
             raise SceneError(f"{path} is no manifest of format {FORMAT}")
         held.pop("splits")

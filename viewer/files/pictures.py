@@ -167,9 +167,9 @@ def _opaque(picture: Image.Image) -> Image.Image:
 
     if picture.mode.startswith("I") or picture.mode == "F":
         levels = np.asarray(picture)
-        seen = _eight_bits(levels, is_deep=picture.mode.startswith("I;16") or picture.format == "PPM")
+        grey = _eight_bits(levels, is_deep=picture.mode.startswith("I;16") or picture.format == "PPM")
         clear = picture.info.get("transparency")
-        return Image.fromarray(seen if clear is None else np.where(levels == clear, 255, seen)).convert("RGB")
+        return Image.fromarray(grey if clear is None else np.where(levels == clear, 255, grey)).convert("RGB")
     if picture.mode == "P" and "icc_profile" in picture.info and "transparency" not in picture.info:
         return _in_srgb(picture.convert("RGB"))
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
