@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..world.action import Action, ActionError, dream_at
-from ..world.files import readable
+from ..world.files import readable, write_text_whole
 from ..world.frame import Frame, Rollout, walk
 from ..world.pose import Camera, Motion, Pose
 from ..world.records import known_pose_of, motion_of, motion_row, pose_row
@@ -140,13 +139,7 @@ class SceneSession:
             "pose": pose_row(self._poses[-1]),
             "actions": [_row(action) for action in self._actions],
         }
-        partial = Path(f"{path}.partial")
-        try:
-            partial.write_text(json.dumps(state | {"sum": _sum(state)}, indent=1), encoding="utf-8")
-            partial.replace(path)  # the previous file stays until the new one is complete
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
+        write_text_whole(path, json.dumps(state | {"sum": _sum(state)}, indent=1))
 
     def dream_at(self, pose: Pose) -> Frame:
         """A step without effect, where a dream would dream elsewhere: here nothing is unknown."""

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from ...world.action import Action
-from ...world.files import parse_json, readable
+from ...world.files import parse_json, readable, write_text_whole
 from ...world.frame import Frame, Rollout, walk
 from ...world.pose import Camera, Pose
 from ...world.records import action_of, action_row
@@ -114,13 +114,7 @@ class EnvSession:
             "actions": [action_row(action) for action in self._actions],
             "digest": self._frame.digest,
         }
-        partial = Path(f"{path}.partial")
-        try:
-            partial.write_text(json.dumps(state, indent=1), encoding="utf-8")
-            partial.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
+        write_text_whole(path, json.dumps(state, indent=1))
 
     def close(self) -> None:
         if not self._is_closed:
