@@ -99,7 +99,7 @@ class Replicator:
             shutil.rmtree(fresh, ignore_errors=True)
             if self.place.fetch(path, fresh):
                 (self.folder / path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                fresh.rename(self.folder / path)
+                fresh.replace(self.folder / path)
                 self._sent[path] = _stamps(self.folder / path)
 
     def forget(self, session: str) -> None:

@@ -75,7 +75,7 @@ def tune(order: TuneOrder) -> None:
 
     from ...world.adaptation.tuning import run_tuning
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     with stage_bars(console) as show:
         folder = run_tuning(order, show=show, say=console.print)
     vision = f" --vision-tokenizer {order.vision}" if order.is_official else ""
