@@ -69,7 +69,7 @@ def test_every_text_is_read_and_written_as_utf_8():
     assert named and texts
     told = [
         (where, call) for where, call in (*named, *texts) if ast.unparse(call.func) != "read_text"
-    ]  # files.read_text
+    ]
     assert not [where for where, call in told if "encoding" not in keywords(call)]
 
 
