@@ -67,9 +67,7 @@ def test_every_text_is_read_and_written_as_utf_8():
     opened = [(where, call) for where, call in calls("open") if ast.unparse(call.func) == "open"]
     texts = [(where, call) for where, call in opened if "b'" not in ast.unparse(call)]
     assert named and texts
-    told = [
-        (where, call) for where, call in (*named, *texts) if ast.unparse(call.func) != "read_text"
-    ]
+    told = [(where, call) for where, call in (*named, *texts) if ast.unparse(call.func) != "read_text"]
     assert not [where for where, call in told if "encoding" not in keywords(call)]
 
 

@@ -136,5 +136,10 @@ def why_damaged(path: str | Path, data: bytes) -> str:
     )
 
 
+def sum_of(state: dict[str, Any]) -> str:
+    """A digest of all that a save in JSON says, by which a flipped bit is noticed."""
+    return _digest(json.dumps(state, sort_keys=True).encode())
+
+
 def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from ...world.action import Action
-from ...world.files import parse_json, readable, write_text_whole
+from ...world.files import parse_json, readable, sum_of, write_text_whole
 from ...world.frame import Frame, Rollout, walk
 from ...world.pose import Camera, Pose
 from ...world.records import action_of, action_row
@@ -114,7 +114,7 @@ class EnvSession:
             "actions": [action_row(action) for action in self._actions],
             "digest": self._frame.digest,
         }
-        write_text_whole(path, json.dumps(state, indent=1))
+        write_text_whole(path, json.dumps(state | {"sum": sum_of(state)}, indent=1))
 
     def close(self) -> None:
         if not self._is_closed:
@@ -237,6 +237,8 @@ def load_env_session(path: str | Path) -> EnvSession:
         state = parse_json(readable(path).read_bytes())
         if state["roam"] != MARK or state["format"] != FORMAT:
             raise SceneError(f"{path} is no environment session of format {FORMAT}")
+        if state.pop("sum", None) not in (None, sum_of(state)):  # the first saves had none
+            raise SceneError(f"{path} is not what was saved: its disk has erred, or it was changed; nothing was loaded")
         spec = EnvSpec(state["id"], int(state["seed"]), Table.from_list(state["words"]))
         camera, actions = Camera(*state["camera"]), [action_of(row) for row in state["actions"]]
         digest = state["digest"]
