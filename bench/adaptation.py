@@ -391,7 +391,7 @@ def main(out: Path, recordings: Path | None = None, proof: Proof | None = None) 
     from rich.progress import Progress
     from rich.table import Table
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(str(Machine.here()))
     with Progress(console=console, transient=True) as bar:
         tasks = {}

@@ -272,7 +272,7 @@ def main(
     from rich.console import Console
     from rich.progress import Progress
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(str(Machine.here()))
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("walking up", total=1.0)

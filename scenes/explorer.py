@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import math
 from collections.abc import Iterable
@@ -14,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..world.action import Action, ActionError, dream_at
-from ..world.files import readable
+from ..world.files import readable, sum_of, write_text_whole
 from ..world.frame import Frame, Rollout, walk
 from ..world.pose import Camera, Motion, Pose
 from ..world.records import known_pose_of, motion_of, motion_row, pose_row
@@ -140,13 +138,7 @@ class SceneSession:
             "pose": pose_row(self._poses[-1]),
             "actions": [_row(action) for action in self._actions],
         }
-        partial = Path(f"{path}.partial")
-        try:
-            partial.write_text(json.dumps(state | {"sum": _sum(state)}, indent=1), encoding="utf-8")
-            partial.replace(path)  # the previous file stays until the new one is complete
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
+        write_text_whole(path, json.dumps(state | {"sum": sum_of(state)}, indent=1))
 
     def dream_at(self, pose: Pose) -> Frame:
         """A step without effect, where a dream would dream elsewhere: here nothing is unknown."""
@@ -206,7 +198,7 @@ def load_scene_session(path: str | Path) -> SceneSession:
         state = json.loads(readable(path).read_text(encoding="utf-8"))
         if not isinstance(state, dict) or state.get("roam") != "scene session" or state.get("format") != FORMAT:
             raise SceneError(f"{path} is no scene session of format {FORMAT}")
-        if state.pop("sum", None) not in (None, _sum(state)):  # the first saves had none
+        if state.pop("sum", None) not in (None, sum_of(state)):  # the first saves had none
             raise SceneError(f"{path} is not what was saved: its disk has erred, or it was changed; nothing was loaded")
         _whole(state.get("seed", 0))
         scene = place_of(state)
@@ -251,8 +243,3 @@ def _action(text: object, *rest: Any) -> Action:
     if not (math.hypot(motion.forward, motion.right) <= FARTHEST_STEP_M and all(map(math.isfinite, rest))):
         raise ValueError(f"{str(rest)[:80]} where a step was wanted")
     return Action(text, motion)
-
-
-def _sum(state: dict) -> str:
-    """A digest of all that a save holds."""
-    return hashlib.blake2b(json.dumps(state, sort_keys=True).encode(), digest_size=16).hexdigest()

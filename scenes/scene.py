@@ -15,6 +15,7 @@ import numpy as np
 
 from ..world.action import ActionError
 from ..world.compiled import njit
+from ..world.files import whole
 from ..world.pose import Motion, Pose
 
 BOX, CYLINDER, ELLIPSOID = 0, 1, 2
@@ -122,7 +123,7 @@ class Scene:
     def save(self, path: str | Path) -> None:
         """Write the scene to one .npz file."""
         arrays: dict[str, Any] = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
-        with open(path, "wb") as file:
+        with whole(path) as partial, partial.open("wb") as file:
             np.savez_compressed(file, format=FORMAT, **arrays)
 
 

@@ -3,6 +3,7 @@ that ends the program without a traceback."""
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from .ending import Ended, ending_on_signals, tell
@@ -22,3 +23,9 @@ def main() -> None:
         sys.exit(ended.code)
     except KeyboardInterrupt:  # before there is a handler
         sys.exit(INTERRUPTED)
+    finally:
+        gc.freeze()  # else Python searches all of torch for cycles before it ends, for seconds
+
+
+if __name__ == "__main__":
+    main()

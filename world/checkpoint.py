@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -20,7 +20,7 @@ from ..kernels.conv import channels_last
 from .config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
 from .emu.ibq import IbqTokenizer
 from .emu.text import EmuTextTokenizer
-from .files import whole, write_text_whole
+from .files import DIGESTS, parse_json, whole, why_damaged, write_digests, write_text_whole
 from .tokens.depth import DepthConfig, DepthRefiner
 from .tokens.painter import Painter, PainterConfig
 from .tokens.text import TextTokenizer
@@ -76,14 +76,14 @@ class Checkpoint:
 def is_official(folder: str | Path) -> bool:
     """Whether a folder holds a language model in the official format: a config.json with a model_type."""
     try:
-        return "model_type" in json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        return "model_type" in parse_json((Path(folder) / "config.json").read_bytes())
     except (OSError, ValueError, TypeError):
         return False
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, dtype: torch.dtype = torch.float16) -> None:
     """Write config.json, model.safetensors, vision.safetensors and, if there are any, depth.safetensors and
-    painter.safetensors; weights are rounded to `dtype`."""
+    painter.safetensors, and the digests of all of them; weights are rounded to `dtype`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if not isinstance(checkpoint.text, TextTokenizer):
@@ -102,6 +102,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, dtype: torch.
     parts = {"format": FORMAT, **{name: asdict(config) for name, config in configs.items()}}
     parts["words"] = checkpoint.text.words
     write_text_whole(folder / "config.json", json.dumps(parts, indent=1))
+    write_digests(folder)  # last, so that a folder of which only a part was replaced is noticed
 
 
 def load_checkpoint(folder: str | Path | None = None, *, device: str | torch.device = "cpu") -> Checkpoint:
@@ -163,13 +164,15 @@ def folder_of(name: str | Path | None) -> Path:
 def _read_config(folder: Path) -> dict:
     path = folder / "config.json"
     try:
-        parts = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        parts = parse_json(data)
     except FileNotFoundError:
         raise CheckpointError(
             f"no checkpoint in {folder}: config.json is missing; name a folder that `roam train` wrote"
         ) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); wanted the JSON that `roam train` writes") from error
+    _check(path, data)
     if not isinstance(parts, dict) or parts.get("format") != FORMAT:
         found = parts.get("format") if isinstance(parts, dict) else None
         raise CheckpointError(
@@ -182,8 +185,10 @@ def _loaded(make: Callable[[], M], path: Path, digest) -> M:
     """A network with the weights of a file. It is made first without memory, to be held against the file: what a
     stranger's settings ask for is believed where the file holds as much."""
     try:
-        tensors = load_file(path)
-        digest.update(path.read_bytes())
+        data = path.read_bytes()
+        _check(path, data)
+        tensors = load(data)
+        digest.update(data)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is torn or no safetensors file ({error}); copy or train it again") from error
     try:
@@ -207,6 +212,11 @@ def _loaded(make: Callable[[], M], path: Path, digest) -> M:
     module = make()
     module.load_state_dict({key: value.float() for key, value in tensors.items()})
     return module
+
+
+def _check(path: Path, data: bytes) -> None:
+    if damage := why_damaged(path, data):
+        raise CheckpointError(f"{damage}; copy the folder again, or remove {DIGESTS} if a file was changed on purpose")
 
 
 class _Unfilled(TorchFunctionMode):

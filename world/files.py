@@ -1,22 +1,35 @@
 """Files that are read and written whole. What is read must be a file: a pipe would be waited for until somebody writes
-to it, and some devices have no end. What is written has its name when it is complete, not before. Knows nothing of what
-files say."""
+to it, and some devices have no end. Text is read as other programs write it: UTF-8 with or without a byte order mark,
+UTF-16 with one, any line ends. What is written has its name when it is complete, not before. A folder can tell by
+digests whether its files are as they were written. Knows nothing of what files say."""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
+import hashlib
+import io
+import json
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _KINDS = {
     "a pipe": stat.S_ISFIFO,
     "a socket": stat.S_ISSOCK,
     "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
 }
+_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+MAX_TEXT_BYTES = 1 << 20
+DIGESTS = "digests.json"
 _OPENED = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # what a shell's <(...) and | have opened: somebody writes there
+
+
+class TextError(ValueError):
+    """A file that is not text; the message says what was wanted."""
 
 
 def readable(path: str | Path, *, may_be_opened: bool = False) -> Path:
@@ -31,6 +44,40 @@ def readable(path: str | Path, *, may_be_opened: bool = False) -> Path:
         if is_one(mode):
             raise OSError(errno.EINVAL, f"it is {name}, and no file", str(path))
     return Path(path)
+
+
+def read_text(path: str | Path, *, most: int = MAX_TEXT_BYTES) -> str:
+    """The text of a file of at most so many bytes. Raises TextError, or OSError if it cannot be opened."""
+    with readable(path, may_be_opened=True).open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise TextError(f"it is larger than {most >> 20} MB")
+    try:
+        text = data.decode(_kind(data))
+    except UnicodeDecodeError as error:
+        raise TextError("it is neither UTF-8 nor UTF-16; save it as UTF-8") from error
+    if "\0" in text:  # UTF-16 without a byte order mark, UTF-32, or not text at all
+        raise TextError("it holds NUL bytes, as no text does; save it as UTF-8")
+    return text
+
+
+def text_lines(path: str | Path) -> Iterator[str]:
+    """The lines of a text of any size, one by one. Raises UnicodeError, or OSError if it cannot be opened."""
+    with readable(path, may_be_opened=True).open("rb") as file:
+        yield from io.TextIOWrapper(file, encoding=_kind(file.peek(4)))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text says. Raises ValueError, also for one that is nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _kind(head: bytes) -> str:
+    """The encoding of a text by its byte order mark."""
+    return next((kind for mark, kind in _MARKS.items() if head.startswith(mark)), "utf-8")
 
 
 def partial_of(path: Path) -> Path:
@@ -58,3 +105,41 @@ def write_text_whole(path: str | Path, text: str) -> None:
     """Write a text in UTF-8, completely or not at all."""
     with whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def write_digests(folder: str | Path) -> Path:
+    """Write digests.json, in which a folder of weights tells what its files are: of config.json and each .safetensors
+    file in it, BLAKE2b with 16 bytes in hexadecimal digits (`b2sum -l 128`). Returns its path."""
+    folder = Path(folder)
+    names = sorted(
+        path.name for path in folder.iterdir() if path.name == "config.json" or path.suffix == ".safetensors"
+    )
+    digests = {name: _digest((folder / name).read_bytes()) for name in names if not name.startswith(".")}
+    write_text_whole(folder / DIGESTS, json.dumps(digests, indent=1) + "\n")
+    return folder / DIGESTS
+
+
+def why_damaged(path: str | Path, data: bytes) -> str:
+    """Why what was read from a file cannot be what was written to it, by the digests.json next to it; "" if it is, or
+    if the folder has no digests.json, as those of earlier versions."""
+    path = Path(path)
+    try:
+        digests = parse_json((path.parent / DIGESTS).read_bytes())
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        return f"{path.parent / DIGESTS} cannot be read ({error})"
+    if not isinstance(digests, dict) or path.name not in digests:
+        return f"{path.parent / DIGESTS} has no digest of {path.name}"
+    return (
+        "" if digests[path.name] == _digest(data) else f"{path} is not as it was written: {DIGESTS} has another digest"
+    )
+
+
+def sum_of(state: dict[str, Any]) -> str:
+    """A digest of all that a save in JSON says, by which a flipped bit is noticed."""
+    return _digest(json.dumps(state, sort_keys=True).encode())
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -22,7 +22,7 @@ class Cluster:
         self._folder = tempfile.TemporaryDirectory(prefix="roam-bench-")
         self.folder = Path(self._folder.name)
         places = -(-walkers // workers) + 4
-        command = [sys.executable, "-m", "roam.viewer.cli", "cluster", "up", "tcp://127.0.0.1:0"]
+        command = [sys.executable, "-m", "roam.viewer.begin", "cluster", "up", "tcp://127.0.0.1:0"]
         command += ["--folder", str(self.folder), "--workers", str(workers), "--walks", str(max(places, walkers))]
         command += ["--each", "1000", *(["--truth"] if world == "truth" else [])]
         self._log = (self.folder / "log").open("w")

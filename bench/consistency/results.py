@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ...world.files import parse_json
 from ..reports import keep_arrays, keep_json
 from . import VERSION
 from .metrics.definitions import METRICS, Measured
@@ -56,7 +57,7 @@ class EpisodeResult:
 
     @staticmethod
     def from_json(text: str) -> EpisodeResult:
-        parts = json.loads(text)
+        parts = parse_json(text)
         parts["values"] = {
             name: Measured(**{**v, "per_frame": tuple(v["per_frame"])}) for name, v in parts["values"].items()
         }
@@ -91,7 +92,7 @@ def read_manifest(folder: str | Path) -> Manifest:
     """Raises BenchError for a folder that no run has written."""
     path = Path(folder) / "manifest.json"
     try:
-        parts = json.loads(path.read_text(encoding="utf-8"))
+        parts = parse_json(path.read_bytes())
         for name in ("tasks", "modes", "seeds", "models"):
             parts[name] = tuple(parts[name])
         return Manifest(**parts)

@@ -43,7 +43,6 @@ MODULES = (
     "viewer.files.models",
     "viewer.files.panorama",
     "viewer.files.pictures",
-    "viewer.files.texts",
     "viewer.play.keymap",
     "viewer.wire.encoding",
     "viewer.wire.fields",

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from ...world.action import Action
-from ...world.files import readable
+from ...world.files import parse_json, readable, sum_of, write_text_whole
 from ...world.frame import Frame, Rollout, walk
 from ...world.pose import Camera, Pose
 from ...world.records import action_of, action_row
@@ -114,13 +114,7 @@ class EnvSession:
             "actions": [action_row(action) for action in self._actions],
             "digest": self._frame.digest,
         }
-        partial = Path(f"{path}.partial")
-        try:
-            partial.write_text(json.dumps(state, indent=1), encoding="utf-8")
-            partial.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
+        write_text_whole(path, json.dumps(state | {"sum": sum_of(state)}, indent=1))
 
     def close(self) -> None:
         if not self._is_closed:
@@ -240,9 +234,11 @@ def load_env_session(path: str | Path) -> EnvSession:
     """Continue from what `EnvSession.save` wrote. Raises SceneError for an incomplete file, and if the environment
     does not come to the same picture again."""
     try:
-        state = json.loads(readable(path).read_text(encoding="utf-8"))
+        state = parse_json(readable(path).read_bytes())
         if state["roam"] != MARK or state["format"] != FORMAT:
             raise SceneError(f"{path} is no environment session of format {FORMAT}")
+        if state.pop("sum", None) not in (None, sum_of(state)):  # the first saves had none
+            raise SceneError(f"{path} is not what was saved: its disk has erred, or it was changed; nothing was loaded")
         spec = EnvSpec(state["id"], int(state["seed"]), Table.from_list(state["words"]))
         camera, actions = Camera(*state["camera"]), [action_of(row) for row in state["actions"]]
         digest = state["digest"]

@@ -5,13 +5,12 @@ An entry says what to do once, and, if the environment moves a camera, how far t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...world.action import Action, ActionError, say
-from ...world.files import readable
+from ...world.files import parse_json, read_text
 from ...world.pose import Motion
 from ..scene import SceneError
 
@@ -97,7 +96,7 @@ def read_table(path: str | Path) -> Table:
     """A table from a JSON file: {"open the door": 5, "turn left": {"do": 0, "yaw_deg": 15}}; amounts are those of a
     Motion (forward, right, yaw_deg, pitch_deg). Raises SceneError."""
     try:
-        held = json.loads(readable(path).read_text(encoding="utf-8"))
+        held = parse_json(read_text(path))
         words = []
         for text, told in held.items():
             amounts = dict(told) if isinstance(told, dict) else {"do": told}

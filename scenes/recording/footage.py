@@ -9,7 +9,7 @@ splits.json, if there is one, names the videos of each split; otherwise a video'
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from ...world.action import Action, say
-from ...world.files import readable
+from ...world.files import TextError, parse_json, read_text
 from ...world.pose import Camera, Motion, Pose
 from ..scene import SceneError
 from .walked import SourceOptions, Walked
@@ -30,6 +30,8 @@ FITS = ("crop", "letterbox")
 _SHARES = (("train", 7), ("dev", 1), ("test", 2))  # of ten
 _SAME_TIME, _SAME_PICTURE = 1e-9, 1e-6  # seconds by which times of lines, and of pictures, may be rounded
 _FIELDS = {"t", "frame", "words", "motion", "pose"}
+_LINE_END = re.compile("\r\n?|\n")
+_MOST_BYTES = 64 << 20  # of the actions of one video
 
 
 @dataclass(frozen=True)
@@ -183,10 +185,7 @@ def splits_of(folder: str | Path) -> dict[str, list[Path]]:
             held[_split_of(video)].append(video)
         return held
     try:
-        told = {
-            split: list(map(str, names))
-            for split, names in json.loads(readable(path).read_text(encoding="utf-8")).items()
-        }
+        told = {split: list(map(str, names)) for split, names in parse_json(read_text(path)).items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise SceneError(f"{path} is no list of splits ({error})") from error
     names = [name for listed in told.values() for name in listed]
@@ -222,14 +221,15 @@ def _measured(path: Path) -> tuple[float, float, tuple[int, int]]:
 def _lines(path: Path, fps: float) -> tuple[Line, ...]:
     lines: list[Line] = []
     try:
-        texts = readable(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        # not splitlines, which also parts lines within words
+        texts = _LINE_END.split(read_text(path, most=_MOST_BYTES))
+    except (OSError, TextError) as error:
         raise SceneError(f"cannot read {path.name}: {error}") from error
     for number, text in enumerate(texts, 1):
         if not text.strip():
             continue
         try:
-            lines.append(_line(json.loads(text), fps))
+            lines.append(_line(parse_json(text), fps))
         except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
             raise SceneError(f"{path.name}, line {number}: {error}") from error
         if len(lines) > 1 and lines[-1].t <= lines[-2].t:

@@ -5,12 +5,12 @@ A world belongs to one split; a folder in which one would be in two is refused.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from ...world.files import parse_json, write_text_whole
 from ...world.pose import Camera
 from ..scene import SceneError
 
@@ -66,7 +66,7 @@ def read_manifest(folder: str | Path) -> Manifest | None:
     if not path.exists():
         return None
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = parse_json(path.read_bytes())
         if held.pop("roam") != "recordings" or held.pop("format") != FORMAT:
             raise SceneError(f"{path} is no manifest of format {FORMAT}")
         held.pop("splits")
@@ -82,15 +82,9 @@ def read_manifest(folder: str | Path) -> Manifest | None:
 def write_manifest(folder: str | Path, manifest: Manifest) -> None:
     """Write it, completely or not at all."""
     path = Path(folder) / NAME
-    partial = path.with_suffix(".partial")
     held = {"roam": "recordings", "format": FORMAT, **asdict(manifest)}
     held["splits"] = manifest.splits
-    try:
-        partial.write_text(json.dumps(held, indent=1), encoding="utf-8")
-        partial.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+    write_text_whole(path, json.dumps(held, indent=1))
 
 
 def begun(folder: str | Path, source, camera: Camera, frames: int, walk: str) -> Manifest:

@@ -36,6 +36,7 @@ def test_it_dreams(monkeypatch):
 
 def test_a_share_of_what_cannot_be_shared_is_refused(tmp_path):
     shutil.copytree(LARGE, tmp_path / "mine")
+    (tmp_path / "mine" / "digests.json").unlink()
     config = json.loads((tmp_path / "mine" / "config.json").read_text())
     (tmp_path / "mine" / "config.json").write_text(json.dumps(config | {"shared": ["model"]}))
     with pytest.raises(CheckpointError, match="'model' is no part that can be shared"):

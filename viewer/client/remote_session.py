@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...world.action import Action, dream_at
+from ...world.files import whole
 from ...world.frame import Frame, Rollout, walk
 from ...world.pose import Camera, Pose
 from ...world.sight import Gaze, LookError, Piece, Sight
@@ -109,7 +110,8 @@ class RemoteSession:
         name = Path(path).name.lstrip(".")
         self.client.save(self.id, name)
         state = {"roam": "remote session", "save": name, "token": self.client.token(self.id)}
-        with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        private = lambda name, flags: os.open(name, flags, 0o600)  # noqa: E731
+        with whole(path) as partial, open(partial, "w", encoding="utf-8", opener=private) as file:
             file.write(json.dumps(state))
 
     def close(self) -> None:

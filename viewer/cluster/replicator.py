@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -92,7 +93,13 @@ class Replicator:
         """Fetch the saves of one owner, unless they are here."""
         path = f"saves/{owner}"
         with self._lock(path):
-            if not (self.folder / path).exists() and self.place.fetch(path, self.folder / path):
+            if (self.folder / path).exists():
+                return
+            fresh = self.folder / "fetched" / owner  # until all of it is here
+            shutil.rmtree(fresh, ignore_errors=True)
+            if self.place.fetch(path, fresh):
+                (self.folder / path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                fresh.replace(self.folder / path)
                 self._sent[path] = _stamps(self.folder / path)
 
     def forget(self, session: str) -> None:

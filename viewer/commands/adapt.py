@@ -16,7 +16,7 @@ def adapt(order: AdaptOrder) -> None:
 
     from ...world.adaptation.run import run_adaptation
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     with stage_bars(console) as show:
         folder = run_adaptation(order, show=show, say=console.print)
     vision = f" --vision-tokenizer {order.vision}" if order.is_official else ""

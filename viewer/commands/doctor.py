@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ...world.files import why_damaged
 from ..play.open3d_loading import MEND_LINUX, why_not_open3d
 
 if TYPE_CHECKING:
@@ -240,8 +241,11 @@ def _home() -> Finding:
 
 
 def _weights() -> Finding:
-    folder = resources.files(f"{__package__.split('.')[0]}.world.weights")
-    sizes = [len(file.read_bytes()) for file in folder.iterdir() if file.name.endswith(".safetensors")]
+    folder = Path(str(resources.files(f"{__package__.split('.')[0]}.world.weights")))
+    files = {path: path.read_bytes() for path in folder.glob("*.safetensors")}
+    sizes = [len(data) for data in files.values()]
+    if damage := next(filter(None, (why_damaged(path, data) for path, data in files.items())), ""):
+        return Finding("weights", damage, "reinstall roam-worlds", True)
     if not sizes:
         mend = "reinstall roam-worlds, or train them: roam train --out runs/mine; until then: roam play --truth"
         return Finding("weights", "no embedded model", mend, True)

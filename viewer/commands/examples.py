@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...world.files import parse_json, read_text
 from ..files.outputs import OutputError, unused
 from .bars import stage_bars
 
@@ -27,7 +27,7 @@ def scenes_of(path: Path | None) -> Mapping[str, str]:
     if path is None:
         return {}
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = parse_json(read_text(path))
     except ValueError as error:
         raise OutputError(f"{path} is no JSON ({error}); wanted an object from worlds to words") from error
     if not isinstance(held, dict) or not all(isinstance(words, str) for words in held.values()):
@@ -75,7 +75,7 @@ def tune(order: TuneOrder) -> None:
 
     from ...world.adaptation.tuning import run_tuning
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     with stage_bars(console) as show:
         folder = run_tuning(order, show=show, say=console.print)
     vision = f" --vision-tokenizer {order.vision}" if order.is_official else ""

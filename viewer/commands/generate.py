@@ -180,7 +180,7 @@ def write(events: Iterable[Event], out: Path, *, title: str, given: Iterable[np.
     given: the input pictures (H, W, 3) uint8; note: text for the page's last line."""
     from rich.console import Console
 
-    console, story = Console(highlight=False), _Story()
+    console, story = Console(markup=False, emoji=False, highlight=False), _Story()
     for number, pixels in enumerate(given, 1):
         write_whole(out / f"given-{number:02d}.png", png_of(pixels))
         story.add("given", f"given-{number:02d}.png")
@@ -214,7 +214,7 @@ def _show(event: Event, console, *, before: str) -> None:
     if isinstance(event, Text):
         if before not in (event.kind, "", "image", "given"):
             console.print("\n")
-        console.print(event.text, style="" if event.kind == "text" else "dim italic", end="", markup=False)
+        console.print(event.text, style="" if event.kind == "text" else "dim italic", end="")
     elif isinstance(event, Row) and console.is_terminal:
         console.print(f"picture {event.index + 1}: row {event.done} of {event.height}", style="cyan", end="\r")
     elif isinstance(event, Image):

@@ -18,7 +18,7 @@ def tune(order: RewardOrder, judge: Judge) -> None:
 
     from ...world.adaptation.rewards.run import run_rewards
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     with stage_bars(console) as show:
         folder = run_rewards(order, judge, show=show)
     # printed raw: rich would cut wide tables to the terminal
@@ -33,7 +33,7 @@ def tune_answers(order: AnswerOrder) -> None:
 
     from ...world.adaptation.rewards.answers import run_answers
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     with stage_bars(console) as show:
         folder = run_answers(order, show=show)
     console.print(f"every step: {order.out / 'run' / 'log.csv'}")

@@ -70,7 +70,7 @@ def train(order: TrainOrder) -> Path:
     from ...world.training.recipe import run_recipe, stages_for
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
-    console = Console()
+    console = Console(markup=False, emoji=False)
     with stage_bars(console) as show:
         if order.data and "keyframes" not in stages_for(order.data):
             console.print(f"{order.data} lacks poses, depth or keyframes: unseen places will be predicted, not dreamt")

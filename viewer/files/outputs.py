@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import itertools
+import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from ...world.files import whole
@@ -13,8 +16,9 @@ from ...world.files import whole
 # names of devices on Windows, whatever their suffix
 DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 
-TAKEN_S = 600.0  # errors that mean: another program has taken the name and written nothing yet
-_OURS: set[Path] = set()  # marker files of names that this program has taken
+TAKEN_S = 600.0  # how long a name stays taken on disks without locks
+_SKEW_S = 60.0  # by which the clocks of a disk and of this machine may differ
+_OURS: dict[Path, int] = {}  # marker files of names that this program has taken, with their open descriptors
 
 
 class OutputError(ValueError):
@@ -34,21 +38,65 @@ def fresh(folder: str | Path, stem: str, suffix: str) -> Path:
 
 
 def _is_ours(folder: Path, name: str) -> bool:
-    """Take a name that no file has yet, with a hidden marker file that stays until this program ends; False if
-    another program has it. If no marker can be made, the name counts as taken by us: writing there will report the
+    """Take a name that no file has yet, with a hidden marker file that this program holds locked until it ends; False
+    if another program has it. If no marker can be made, the name counts as taken by us: writing there will report the
     reason."""
     mark = _mark_of(folder / name)
-    with contextlib.suppress(OSError):
-        if time.time() - mark.stat().st_mtime > TAKEN_S or mark in _OURS:  # its program was killed, or never wrote
-            mark.unlink()
+    if mark in _OURS and mark.exists():
+        return True
+    _let_go(mark)  # somebody has removed it
     try:
-        mark.touch(exist_ok=False)
-    except FileExistsError:
+        _OURS[mark] = _held(mark)
+    except BlockingIOError:
         return False
     except OSError:
         return True
-    _OURS.add(mark)
     return True
+
+
+def _held(mark: Path) -> int:
+    """The descriptor of a marker file that no other program holds. The system frees it when a program ends, however it
+    ends. Raises BlockingIOError if another program holds it, OSError if there can be none."""
+    while True:
+        held, is_new = _opened(mark)
+        try:
+            _lock(held, mark, is_new=is_new)
+            if os.path.samestat(os.fstat(held), os.stat(mark)):
+                return held
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(held)
+            raise
+        os.close(held)  # the program that held it has just ended and removed it
+
+
+def _opened(mark: Path) -> tuple[int, bool]:
+    """The descriptor of a marker file, and whether it is new."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)  # what has the name may be a pipe
+    try:
+        return os.open(mark, flags | os.O_EXCL, 0o666), True
+    except FileExistsError:
+        return os.open(mark, flags, 0o666), False
+
+
+def _lock(held: int, mark: Path, *, is_new: bool) -> None:
+    """Lock an open marker file. Where there are no locks, one that another program has made is its own for TAKEN_S,
+    however the clock was set meanwhile."""
+    try:
+        import fcntl
+
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    except ImportError:  # Windows
+        pass
+    except BlockingIOError:
+        raise
+    except OSError:  # a disk without locks
+        pass
+    if not is_new and abs(time.time() - mark.stat().st_mtime) < TAKEN_S:
+        raise BlockingIOError(errno.EAGAIN, "another program has made it", str(mark))
+    os.utime(mark)
 
 
 def _mark_of(path: Path) -> Path:
@@ -57,23 +105,37 @@ def _mark_of(path: Path) -> Path:
 
 
 def _let_go(mark: Path) -> None:
-    with contextlib.suppress(OSError):
-        mark.unlink(missing_ok=True)
+    """Remove a marker file, if it is ours."""
+    held = _OURS.pop(mark, None)
+    if held is not None:
+        with contextlib.suppress(OSError):
+            mark.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            os.close(held)
+            if os.name == "nt":  # which does not remove open files
+                mark.unlink(missing_ok=True)
 
 
 @atexit.register
 def _let_all_go() -> None:
-    for mark in _OURS:
+    for mark in list(_OURS):
         _let_go(mark)
 
 
 def newest(folder: str | Path, pattern: str) -> Path | None:
     """The file that was written last among those whose names match `pattern`; None if there is none."""
-    found: list[tuple[int, Path]] = []
-    for path in Path(folder).glob(pattern):
+    return newest_of(Path(folder).glob(pattern))
+
+
+def newest_of(paths: Iterable[Path]) -> Path | None:
+    """The file or folder that was written last; None if none of them is there. What seems to be written later than now
+    was written before somebody set the clock back, and thus earlier than what was written since."""
+    found: list[tuple[bool, int, Path]] = []
+    for path in paths:
         with contextlib.suppress(OSError):  # it was removed meanwhile
-            found.append((path.stat().st_mtime_ns, path))
-    return max(found, default=(0, None))[1]
+            written = path.stat()
+            found.append((written.st_mtime < time.time() + _SKEW_S, written.st_mtime_ns, path))
+    return max(found, default=(False, 0, None))[2]
 
 
 def ready(folder: str | Path) -> Path:

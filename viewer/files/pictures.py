@@ -61,16 +61,18 @@ def read_picture(
     name: what to call it in errors; formats: Pillow's names of the formats to read, None for all; max_side: refuse
     larger ones; within: make larger ones smaller, which is cheap for a JPEG. Raises PictureError.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     name = name or (str(source) if isinstance(source, str | Path) else "the payload")
     try:
         file = io.BytesIO(source) if isinstance(source, bytes | memoryview) else readable(source)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked here
+            warnings.simplefilter(
+                "ignore"
+            )  # the size is checked here; of damaged Exif data Pillow would tell the terminal
             with Image.open(file, formats=formats or _without_programs()) as picture:
                 _check(picture, name, max_side, within)
-                ImageOps.exif_transpose(picture, in_place=True)
+                _turn_upright(picture)
                 opaque = _opaque(picture)
                 if within and max(opaque.size) > within:
                     opaque.thumbnail((within, within), Image.Resampling.LANCZOS, reducing_gap=1.0)  # by halves first
@@ -92,7 +94,7 @@ def degrees_across(path: str | Path) -> float | None:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")
             with Image.open(readable(path)) as picture:
                 exif, (width, height) = picture.getexif(), picture.size
                 focal_mm = float(exif.get_ifd(_EXIF).get(_FOCAL_35MM) or 0)
@@ -112,7 +114,7 @@ def to_send(payload: bytes) -> bytes:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(payload)) as picture:
                 is_small = max(picture.size) <= SENT_SIDE and len(payload) <= SENT_BYTES
                 if is_small and picture.format in SENT_FORMATS:
@@ -147,12 +149,29 @@ def _check(picture: Image.Image, name: str, max_side: int | None, within: int | 
         raise PictureError(f"{name} has {width}x{height} pixels; at most {MAX_PIXELS:,} are read: make it smaller")
 
 
+def _turn_upright(picture: Image.Image) -> None:
+    """Turn a picture as its Exif data say. Where these are damaged it stays as it is: it was read all the same."""
+    from PIL import ImageOps
+
+    picture.load()
+    try:
+        picture.getexif()
+    except _NOT_READ:
+        return
+    ImageOps.exif_transpose(picture, in_place=True)
+
+
 def _opaque(picture: Image.Image) -> Image.Image:
     """A picture of any mode as RGB of eight bits in sRGB; transparent parts are white."""
     from PIL import Image
 
     if picture.mode.startswith("I") or picture.mode == "F":
-        return Image.fromarray(_eight_bits(np.asarray(picture))).convert("RGB")
+        levels = np.asarray(picture)
+        grey = _eight_bits(levels, is_deep=picture.mode.startswith("I;16") or picture.format == "PPM")
+        clear = picture.info.get("transparency")
+        return Image.fromarray(grey if clear is None else np.where(levels == clear, 255, grey)).convert("RGB")
+    if picture.mode == "P" and "icc_profile" in picture.info and "transparency" not in picture.info:
+        return _in_srgb(picture.convert("RGB"))
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         seen = picture.convert("RGBA")
         behind = Image.new("RGBA", seen.size, "white")
@@ -162,11 +181,14 @@ def _opaque(picture: Image.Image) -> Image.Image:
     return _in_srgb(picture)
 
 
-def _eight_bits(deep: np.ndarray) -> np.ndarray:
-    """Grey levels with more than eight bits, or floats, as (H, W) uint8."""
+def _eight_bits(deep: np.ndarray, *, is_deep: bool) -> np.ndarray:
+    """Grey levels with more than eight bits, or floats, as (H, W) uint8. is_deep: whether they are known to have
+    sixteen bits, however dark they are; else what they say tells how many they have. Fractions go from 0 to 1, and
+    what is brighter than a screen is white."""
     levels = np.nan_to_num(deep.astype(np.float32))
     top = float(levels.max(initial=0))
-    largest = 1.0 if top <= 1.0 else 255.0 if top <= 255.0 else 65535.0
+    is_fraction = top <= 1.0 or bool((levels % 1).any())
+    largest = 65535.0 if is_deep or not (is_fraction or top <= 255.0) else 1.0 if is_fraction else 255.0
     return (levels / largest * 255).round().clip(0, 255).astype(np.uint8)
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ...world.action import Action
+from ...world.files import TextError, read_text
 from ...world.frame import Dreaming, Explorer, Frame
 from ...world.options import DreamOptions
 from ...world.records import known_pose_of, motion_of, motion_row, pose_row
 from ..files.outputs import OutputError, unused
-from ..files.texts import TextError, read_text
 
 FORMAT = 1
 MAX_BYTES = 256 << 20

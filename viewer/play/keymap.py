@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...world.action import STEP, TURN_DEG, Action, say
+from ...world.files import TextError, read_text
 from ...world.pose import Motion
-from ..files.texts import TextError, read_text
 
 # command: (axis of Motion, sign); two commands on one axis exclude each other and the last one pressed counts
 MOTIONS = {

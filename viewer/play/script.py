@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...world.action import Action, ActionError, parse_actions
-from ..files.texts import TextError, read_text
+from ...world.files import TextError, read_text
 
 
 @dataclass(frozen=True)

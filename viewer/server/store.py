@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import math
 import os
 import shutil
 import time
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from ...world.frame import Changing, Explorer, Retracing
-from ..files.outputs import DEVICES
+from ..files.outputs import DEVICES, newest_of
 from .keeping.records import DAMAGED, FORMAT, Done, Meta, line_of, meta_bytes, read_log, read_meta
 
 log = logging.getLogger(__name__)
@@ -61,11 +62,17 @@ class Store:
         for part in ("sessions", "saves"):
             (self.folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
         self._logs: dict[str, BinaryIO] = {}
-        self._lock = _locked(self.folder / "lock")
+        lock = self.folder / "lock"
+        # when the server before began or ended
+        self._served_until = lock.stat().st_mtime if lock.exists() else math.inf
+        self._lock = _locked(lock)
+        os.utime(lock)
 
     def close(self) -> None:
         for session in list(self._logs):
             self.release(session)
+        with contextlib.suppress(OSError):  # the disk is gone
+            os.utime(self._lock.name)
         self._lock.close()
 
     def metas(self) -> list[Meta]:
@@ -77,9 +84,11 @@ class Store:
         return found
 
     def idle_s(self, session: str) -> float:
-        """Seconds since something of a walk was last written; also counts while no server runs."""
+        """Seconds between the time that something of a walk was last written and the end of the server before. The
+        time since then does not count: nobody could take up a walk, and the clock may have been wrong or set anew."""
         paths = list(self._session(session).iterdir())
-        return max(0.0, time.time() - max((path.stat().st_mtime for path in paths), default=0.0))
+        now = min(time.time(), self._served_until)  # either may be ahead; st_mtime knows no other clock
+        return max(0.0, now - max((path.stat().st_mtime for path in paths), default=0.0))
 
     def is_unused(self, session: str) -> bool:
         """Whether nothing was ever done in a walk: it has its first snapshot, and no act."""
@@ -268,7 +277,7 @@ class Store:
             raise StoreError(
                 f"no save named '{name}' of a walk that you hold; give the token of the walk it was made in"
             )
-        return max(found, key=lambda path: path.stat().st_mtime)
+        return newest_of(found) or found[0]
 
     def _session(self, session: str) -> Path:
         return self.folder / "sessions" / session

@@ -16,7 +16,7 @@ import zmq
 import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 
-from ...world.files import readable
+from ...world.files import readable, write_text_whole
 
 KEY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 MAX_IPC = 100  # bytes of the path of a Unix socket that every system takes
@@ -103,7 +103,7 @@ def add_key(folder: str | Path, name: str, public: str) -> None:
     allowed = _ready(folder, name) / "allowed"
     allowed.mkdir(exist_ok=True, mode=0o700)
     text = f'# let in by `roam keys add {name}`\ncurve\n    public-key = "{public}"\n'
-    (allowed / f"{name}.key").write_text(text, encoding="utf-8")
+    write_text_whole(allowed / f"{name}.key", text)
 
 
 def check_bind(address: str, *, has_keys: bool, is_open: bool = False) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..files import readable
+from ..files import parse_json, readable, text_lines
 
 # errors of Pillow for files that are damaged, foreign or too large
 NOT_READ = (OSError, ValueError, SyntaxError, EOFError, KeyError, OverflowError, Image.DecompressionBombError)
@@ -22,16 +21,16 @@ class LineError(ValueError):
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a file that are not empty, with their numbers from 1. Raises LineError for what is no text."""
     try:
-        with readable(path, may_be_opened=True).open(encoding="utf-8") as file:
-            yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
-    except UnicodeDecodeError as error:
-        raise LineError(f"{path} is no text in UTF-8 ({error.reason}); wanted a JSON object a line") from error
+        yield from ((number, line) for number, line in enumerate(text_lines(path), 1) if line.strip())
+    except UnicodeError as error:
+        reason = getattr(error, "reason", error)
+        raise LineError(f"{path} is no text in UTF-8 or UTF-16 ({reason}); wanted a JSON object a line") from error
 
 
 def object_of(line: str) -> dict:
     """The JSON object of a line. Raises LineError, without its number."""
     try:
-        held = json.loads(line)
+        held = parse_json(line)
     except ValueError as error:
         raise LineError(f"no JSON ({error}); wanted an object on one line") from error
     if not isinstance(held, dict):

@@ -5,12 +5,12 @@ Reads configurations only, and no weights.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ..checkpoint import CheckpointError, config_from
 from ..config import DidaConfig, ModelConfig
+from ..files import parse_json
 from .ibq import IbqConfig
 
 # settings that config.json may leave out, with the values of the official code
@@ -115,7 +115,7 @@ def _holder_of(name: str, parts: object) -> dict | None:
 
 def json_of(path: Path) -> dict:
     try:
-        parts = json.loads(path.read_text(encoding="utf-8"))
+        parts = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing; name a folder in the official format") from None
     except (OSError, ValueError) as error:

@@ -8,7 +8,6 @@ and a frame number. Nothing in the file is executed.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -23,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..action import Action
-from ..files import readable
+from ..files import readable, whole
 from ..frame import Frame
 from ..pose import Camera, Pose
 from ..records import action_of, action_row, pose_of, pose_row
@@ -133,18 +132,14 @@ def _told(session: Session, moments: Sequence[Moment]) -> dict[str, str]:
 def write_whole(tensors: dict[str, torch.Tensor], path: str | Path, meta: dict[str, str]) -> None:
     """Write one safetensors file; the previous file stays until the new one is complete. Raises OSError for a full
     or read-only disk, and leaves nothing behind."""
-    partial = Path(f"{path}.partial")
     try:
-        save_file(tensors, partial, metadata=meta | {"sum": _sum(tensors, meta)})
-        partial.replace(path)
+        with whole(path) as partial:
+            save_file(tensors, partial, metadata=meta | {"sum": _sum(tensors, meta)})
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))  # the library passes the disk's error as text only
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def tensors_of(file, meta: dict[str, str], path: str | Path) -> dict[str, torch.Tensor]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ....world.files import readable
+from ....world.files import parse_json, readable
 from ...reports import keep_text
 from .. import VERSION
 from ..questions.episode import BenchError
@@ -52,7 +51,7 @@ def _read(path: str | Path) -> dict:
     path = Path(path)
     path = path / "report.json" if path.is_dir() else path
     try:
-        data = json.loads(readable(path).read_text(encoding="utf-8"))
+        data = parse_json(readable(path).read_bytes())
         data["balanced"], data["questions"], data["version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchError(

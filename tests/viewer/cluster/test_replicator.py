@@ -141,3 +141,22 @@ def test_a_place_that_is_away_is_counted_and_tried_again(tmp_path, keep):
 def test_a_place_of_an_unknown_kind_is_refused():
     with pytest.raises(SharedPlaceError, match="wanted a folder or s3"):
         SharedPlace("nonsense://walks")
+
+
+def test_saves_that_were_fetched_in_part_are_fetched_again(tmp_path, keep, monkeypatch):
+    place = SharedPlace(str(tmp_path / "shared"))
+    for name in ("one", "two"):
+        place.put(f"saves/owner/{name}", b"save")
+    replicator, get, fetched = keep(tmp_path / "here", place), place.get, []
+
+    def fails_once(path):
+        fetched.append(path)
+        if len(fetched) == 2:
+            raise OSError(28, "No space left on device")
+        return get(path)
+
+    monkeypatch.setattr(place, "get", fails_once)
+    with pytest.raises(OSError, match="No space"):
+        replicator.fetch_saves("owner")
+    replicator.fetch_saves("owner")
+    assert sorted(path.name for path in (tmp_path / "here" / "saves" / "owner").iterdir()) == ["one", "two"]

@@ -7,6 +7,7 @@ import sys
 import pytest
 from roam.viewer.commands import doctor
 from roam.viewer.commands.doctor import Finding, examine, report
+from roam.world.files import write_digests
 
 
 def finding(name: str) -> Finding:
@@ -61,6 +62,17 @@ def test_a_user_without_a_home_is_told(monkeypatch):
     assert "--folder" in finding("home").mend
     monkeypatch.setattr("roam.world.compiled.cache_folder", lambda: None)
     assert "NUMBA_CACHE_DIR" in finding("cache").mend
+
+
+def test_weights_of_which_a_bit_has_flipped_are_told(monkeypatch, tmp_path):
+    assert not finding("weights").mend
+    (tmp_path / "config.json").touch()
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    write_digests(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"veights")
+    monkeypatch.setattr(doctor.resources, "files", lambda package: tmp_path)
+    found = finding("weights")
+    assert "model.safetensors is not as it was written" in found.found and found.mend == "reinstall roam-worlds"
 
 
 @pytest.mark.slow(reason="compiles all that a walk needs, a minute and a half")

@@ -109,6 +109,7 @@ def test_torn_weights_are_refused(roam, tmp_path, name):
 
 def test_foreign_weights_are_refused(roam, tmp_path):
     folder = make_model(tmp_path / "foreign")
+    (folder / "digests.json").unlink()
     (folder / "model.safetensors").write_bytes((folder / "vision.safetensors").read_bytes())
     assert "belongs to another model" in refused(roam, "play", "--model", folder, "--frames", 2)
 

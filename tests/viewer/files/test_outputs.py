@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 import time
 
-from roam.viewer.files import outputs
+import pytest
 from roam.viewer.files.outputs import fresh, newest
 
 ASK = """
@@ -26,13 +27,54 @@ def test_two_programs_that_save_in_the_same_moment_get_names_of_their_own(tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == [".save-001.taken"], "a program that ended holds no name"
 
 
-def test_a_name_that_a_killed_program_took_is_free_again(tmp_path):
+HOLD = ASK.replace(").name)", ").name, flush=True)") + "input()"
+YEAR_S = 366 * 86400
+
+
+@pytest.mark.parametrize("by_s", [-YEAR_S, 0, YEAR_S])
+def test_a_name_is_taken_as_long_as_its_program_runs_however_the_clock_is_set(tmp_path, by_s):
+    """A recording of more than ten minutes once lost its name to the next program, which wrote into the same file."""
+    command = [sys.executable, "-c", HOLD, tmp_path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "save-001.roam\n"
+        os.utime(tmp_path / ".save-001.taken", (time.time() + by_s,) * 2)
+        assert fresh(tmp_path, "save", ".roam").name == "save-002.roam"
+        other.kill()
+        other.wait()
+    assert (tmp_path / ".save-001.taken").exists()
+    assert fresh(tmp_path, "save", ".roam").name == "save-001.roam", "a program that was killed holds no name"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such locks")
+def test_a_name_that_another_program_has_just_freed_is_taken_anew(tmp_path, monkeypatch):
+    """The marker was there when it was opened, and removed by its program before it was locked."""
+    import fcntl
+
+    marks = [tmp_path / ".save-001.taken"]
+    marks[0].touch()
+    lock = fcntl.flock
+
+    def late(held, how):
+        if marks:
+            marks.pop().unlink()
+        lock(held, how)
+
+    monkeypatch.setattr("fcntl.flock", late)
+    assert fresh(tmp_path, "save", ".roam").name == "save-001.roam"
+    assert (tmp_path / ".save-001.taken").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such locks")
+@pytest.mark.parametrize(("age_s", "name"), [(0, "save-002"), (9, "save-002"), (2000, "save-001"), (-2000, "save-001")])
+def test_where_there_are_no_locks_a_name_is_taken_for_some_minutes(tmp_path, monkeypatch, age_s, name):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
     mark = tmp_path / ".save-001.taken"
     mark.touch()
-    assert fresh(tmp_path, "save", ".roam").name == "save-002.roam"
-    long_ago = time.time() - 2 * outputs.TAKEN_S
-    os.utime(mark, (long_ago, long_ago))
-    assert fresh(tmp_path, "save", ".roam").name == "save-001.roam"
+    os.utime(mark, (time.time() - age_s,) * 2)
+    assert fresh(tmp_path, "save", ".roam").stem == fresh(tmp_path, "save", ".roam").stem == name
 
 
 def test_a_written_name_is_taken_whatever_its_suffix(tmp_path):
@@ -48,3 +90,13 @@ def test_the_newest_save_is_the_one_written_last(tmp_path):
         os.utime(tmp_path / name, (now - age, now - age))
     assert newest(tmp_path, "save-*.roam") == tmp_path / "save-1000.roam"
     assert newest(tmp_path, "walk-*") is None
+
+
+def test_the_newest_save_is_the_one_written_last_also_after_the_clock_was_set_back(tmp_path):
+    now = time.time()
+    for name, written_at in (("save-001", now + YEAR_S), ("save-002", now - 5), ("save-003", now - 9)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (written_at, written_at))
+    assert newest(tmp_path, "save-*") == tmp_path / "save-002"
+    os.utime(tmp_path / "save-003", (now + 2, now + 2))  # by the clock of another machine's disk
+    assert newest(tmp_path, "save-*") == tmp_path / "save-003"

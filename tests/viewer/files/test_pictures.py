@@ -55,6 +55,34 @@ def test_sixteen_bits_keep_their_shades():
     assert off(seen, Image.fromarray((shades / 257).round().astype(np.uint8))) < 0.6
 
 
+@pytest.mark.parametrize(
+    ("levels", "kind", "shown"),
+    [
+        (np.uint16([[0, 200, 514]]), "PNG", [0, 1, 2]),  # a night, and no picture of eight bits
+        (np.uint16([[0, 200, 514]]), "PPM", [0, 1, 2]),
+        (np.int32([[0, 200, 255]]), "TIFF", [0, 200, 255]),
+        (np.float32([[0, 0.5, 1]]), "TIFF", [0, 128, 255]),
+        (np.float32([[0, 0.5, 3]]), "TIFF", [0, 128, 255]),  # brighter than a screen
+        (np.float32([[0, 128, 255]]), "TIFF", [0, 128, 255]),
+    ],
+)
+def test_dark_and_bright_pictures_are_as_dark_and_bright_as_they_say(levels, kind, shown):
+    assert read_picture(written(Image.fromarray(levels), kind))[0, :, 0].tolist() == shown
+
+
+def test_a_grey_of_sixteen_bits_that_is_told_to_be_transparent_is_white():
+    grey = Image.fromarray(np.uint16([[0, 32896]]))
+    assert read_picture(written(grey, transparency=0))[0, :, 0].tolist() == [255, 128]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("exif", [b"garbage", b"II*\0\x08\0\0\0\x01\0\x12", b"II*\0\xff\xff\xff\x7f", b""])
+def test_a_picture_whose_exif_data_are_damaged_is_read_as_it_lies(kind, exif, recwarn):
+    data = written(Image.new("RGB", (8, 4), "red"), kind, exif=b"Exif\0\0" + exif)
+    assert read_picture(data).shape == (4, 8, 3) and to_send(data) == data
+    assert not list(recwarn), "a warning of Python would stand in the terminal"
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_what_shines_through_is_white_and_not_what_an_editor_left_there(mode):
     clear = Image.new(mode, (8, 8), 3 if mode == "P" else (0,) * len(mode))
@@ -67,6 +95,14 @@ def test_a_colour_profile_is_kept_to_where_it_is_one():
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     assert off(read_picture(written(scene(), icc_profile=profile)), scene()) < 1.5
     assert off(read_picture(written(scene(), icc_profile=profile[:40])), scene()) == 0
+    at = {profile[k : k + 4]: k + 4 for k in range(132, 132 + 12 * int.from_bytes(profile[128:132], "big"), 12)}
+    turned = bytearray(profile)  # its red is our green
+    for one, other in ((b"rXYZ", b"gXYZ"), (b"gXYZ", b"rXYZ")):
+        turned[at[one] : at[one] + 8] = profile[at[other] : at[other] + 8]
+    for mode in ("RGB", "P", "RGBA"):
+        red = Image.new("RGB", (4, 4), (204, 51, 51)).convert(mode)
+        seen = read_picture(written(red, icc_profile=bytes(turned)))
+        assert off(seen, Image.new("RGB", (4, 4), (51, 204, 51))) < 2
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "WEBP"])

@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from roam.viewer.client.remote_session import RemoteSession
 from roam.viewer.server.gateway import Gateway, GatewayError, join, split
+from roam.viewer.server.registry import Limits
 from roam.viewer.server.server import Server
 from roam.viewer.wire import protocol as p
 from roam.viewer.wire.security import SecurityError
 from roam.world.action import parse_action
 
 from ..browser import BROWSER, Browser
+from ..wire.ranges import headers, told_fields
 from .doubles import Tiny, TinyWorlds
 
 websocket = pytest.importorskip("websockets.sync.client", reason="needs websockets: pip install 'roam-worlds[serve]'")
@@ -100,6 +102,32 @@ def test_nonsense_ends_one_page_and_no_other(gateway):
             bad.recv(timeout=30)
         say(good, p.Hello(versions=(1,)))
         assert read_until(good, p.Welcome)
+
+
+def errors_until_pong(page) -> list[str]:
+    """The codes and sentences of all errors that came before the answer to a ping."""
+    errors = []
+    for message in (p.Hello(versions=(1,)), p.Ping(clock=77.5)):  # hello again: it may just have said goodbye
+        say(page, message)
+    while getattr(message := p.unpack(split(page.recv(timeout=60)), p.SERVER_MESSAGES)[0], "clock", 0) != 77.5:
+        errors += [f"{message.code}: {message.message}"] if isinstance(message, p.Error) else []
+    return errors
+
+
+@pytest.mark.parametrize("limits", [Limits(messages_per_s=10_000)], ids=["quick"])
+@pytest.mark.parametrize("kind", p.CLIENT_MESSAGES)
+def test_a_page_may_say_what_the_protocol_says_and_nothing_beyond(gateway, kind):
+    with connect(gateway) as page:
+        say(page, p.Hello(versions=(1,)))
+        for name, type_, span in (row[1:] for row in told_fields() if row[0] == kind):
+            good, bad = headers(kind, name, type_, span)
+            refusals = (f"malformed: {kind}.{name}", "malformed: the header is no msgpack")
+            for header in good:
+                page.send(join([header]))
+                assert not [error for error in errors_until_pong(page) if error.startswith(refusals)]
+            for header in bad:
+                page.send(join([header]))
+                assert [error for error in errors_until_pong(page) if error.startswith(refusals)]
 
 
 @pytest.mark.parametrize("origin", ["https://example.org", "https://[", "null"])

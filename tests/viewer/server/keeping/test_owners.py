@@ -1,5 +1,7 @@
 """Ownership: saves belong to the guest who made them, and no guest takes more than a share of the limits."""
 
+import contextlib
+import os
 import time
 
 import msgpack
@@ -8,7 +10,7 @@ from roam.viewer.client.client import Client, ServerError
 from roam.viewer.client.remote_session import RemoteSession, load_remote
 from roam.viewer.server.registry import Limits
 from roam.viewer.server.server import Server
-from roam.viewer.server.store import MAX_SAVES
+from roam.viewer.server.store import MAX_SAVES, Store
 from roam.viewer.wire import protocol as p
 from roam.world.action import parse_action
 
@@ -117,6 +119,20 @@ def test_a_restart_does_not_forget_which_walks_were_used_and_when(tmp_path):
         assert RemoteSession.resume(client, tokens[0]).frame.index == 1
         with pytest.raises(ServerError, match="no walk has that token"):
             client.resume(tokens[1])
+
+
+@pytest.mark.parametrize("by_s", [-9e7, 0, 9e7])
+def test_walks_are_as_old_as_when_the_server_ended_however_the_clock_was_set_since(tmp_path, monkeypatch, by_s):
+    """A clock that was a month ahead when the machine started made every walk one that may go."""
+    with Server(TinyWorlds(), folder=tmp_path) as server, Client(server.address) as client:
+        walks = [RemoteSession.open(client, seed=seed).id for seed in range(2)]
+    for path in (tmp_path / "sessions" / walks[0]).iterdir():
+        os.utime(path, (path.stat().st_mtime - 7200,) * 2)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + by_s)
+    with contextlib.closing(Store(tmp_path)) as store:
+        ages_s = [store.idle_s(walk) for walk in walks]
+    assert ages_s == pytest.approx([7200 if by_s >= 0 else 0, 0], abs=60)
 
 
 def test_walks_are_begun_only_so_fast(tmp_path, monkeypatch):
