@@ -58,4 +58,4 @@ def main(path: str = "docs/walk.gif", count: int = 4) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(sys.argv[1] if len(sys.argv) > 1 else "docs/walk.gif")
