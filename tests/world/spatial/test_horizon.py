@@ -52,11 +52,11 @@ def test_what_was_seen_what_stands_before_the_sky_and_what_is_new_beside_it_stay
     house = (slice(20, 40), slice(10, 20), 8.0, 200)
     anew = without_horizon(shown(plain(things=[house]))[0], pose, far(9.0))
     assert anew.covered[22:38, 11:19].all() and (anew.pixels[22:38, 11:19] == 200).all()
-    half = without_horizon(shown(plain())[0], pose, far(9.0, slice(16, None)))
-    assert half.covered[:, :31].all() and not half.covered[26:31, 34:].any()
+    half = without_horizon(shown(plain())[0], pose, far(9.0, slice(10, None)))
+    assert half.covered[:, :19].all() and not half.covered[26:31, 22:].any()
 
 
-@pytest.mark.parametrize(("stale", "is_new"), [(slice(0, 8), False), (slice(0, 12), True)])
+@pytest.mark.parametrize(("stale", "is_new"), [(slice(0, 16), False), (slice(0, 24), True)])
 def test_a_little_stale_sky_does_not_matter_nor_does_a_sliver_of_new_sky_in_it(stale, is_new):
     known, pose = shown(plain())
     assert without_horizon(known, pose, far(9.0, stale)).has_new_horizon == is_new
