@@ -28,26 +28,7 @@ NEAR_M, CLEAR_M = 1.3, 2.2  # from where on something is in the way, and nothing
 STUCK, TURNS_AWAY = 0.05, 4  # metres that a step at least leads on; turns after one that does not
 LEAST = 0.005  # metres that can be walked
 TRUTH, MODEL, ALONE, FROZEN = "truth", "model", "memory alone", "frozen"
-GOALS: dict[str, tuple[float | None, float | None]] = {
-    "sharpness": (0.75, 1.25),
-    "things": (0.6, 1.5),
-    "structure": (0.7, 1.3),
-    "pieces": (0.7, 1.3),
-    "doubt": (0.7, 1.3),
-    "auc": (None, 0.80),
-    "back": (30.0, None),
-}
-COLUMNS = {
-    "sharpness": "sharpness",
-    "things": "things",
-    "structure": "structure",
-    "pieces": "pieces",
-    "doubt": "doubt",
-    "auc": "AUC",
-    "kid": "KID",
-    "back": "on the way back, dB",
-    "metres": "metres",
-}
+MEASURED = ("sharpness", "things", "structure", "pieces", "doubt", "auc", "kid")  # as of half a turn
 LEFT, RIGHT, ON = (parse_action(text) for text in ("turn left 15 degrees", "turn right 15 degrees", "move forward"))
 
 
@@ -145,7 +126,7 @@ def report_of(scenes: Sequence[dict[str, Stroll]]) -> dict[str, dict[str, float 
         rows = [scene[name] for scene in scenes]
         found = measure(joined([row.traits for row in rows]), true)
         back = [row.back for row in rows if row.back is not None]
-        report[name] = {column: found.get(column) for column in COLUMNS}
+        report[name] = {what: found.get(what) for what in MEASURED}
         report[name] |= {
             "back": float(np.mean(back)) if back else None,
             "metres": float(np.mean([r.metres for r in rows])),

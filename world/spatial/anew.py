@@ -1,6 +1,6 @@
 """Dreams that are dreamt anew: what was dreamt from far off would be a magnified smear from near by, so it is left out
-of the view and dreamt again from where one stands, at the same place. From there on the older dream of it is forgotten;
-from farther off, where it is not too coarse, it is still what there is (view_memory.py).
+of the view and dreamt again from where one stands, at the same place. From there on it stands in for the older dream;
+from farther off, where that is not too coarse, that is still what there is (view_memory.py).
 
 What was truly seen is never left out. Knows nothing of tokens or models.
 """
@@ -13,7 +13,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from ..axes import along, on_screen
+from ..axes import along, on_screen, ray_at
 from ..compiled import njit
 from ..pose import Camera, Pose
 from .horizon import GROUND_M, SKY_M
@@ -25,6 +25,7 @@ FINE = 1.25  # times up to which dreams beside those are kept
 CRUMB = 5  # pixels a side of what is too small to be kept of them
 SAME_PLACE = 0.7  # log depth between an older dream and the new one, up to which it may be the same thing
 NOBODY = -1  # no view's number
+OUTSIDE = -9  # a column or row of no view, nor next to one
 SOME = 4  # pixels between the points by which a dream tells what it stands in for
 AROUND = 2  # pixels around such a point that stand in for it too
 ENOUGH, HARDLY = 0.47, 0.01  # logs of times nearer: from which on a dream counts in any case; what is about the same
@@ -69,7 +70,7 @@ def in_its_place(depth: np.ndarray, carried: Warp) -> np.ndarray:
 @dataclass
 class StandsIn:
     """For which older dreams a newer one stands in: where (H, W) bool in its view; from (n, 3) and farther (n,), world
-    points of theirs, in metres, and how far from those they had been dreamt. Complete once all have been taken."""
+    points of theirs, in metres, and how far from those they had been dreamt. Asked once all are taken."""
 
     where: np.ndarray
     points: list[np.ndarray]
@@ -80,7 +81,7 @@ class StandsIn:
     def of(view: View) -> StandsIn:
         return StandsIn(np.zeros(view.depth.shape, bool), [], [], view.pose)
 
-    def takes(self, view: View, new: View, camera: Camera, gone: np.ndarray | None) -> np.ndarray | None:
+    def takes(self, view: View, new: View, camera: Camera) -> np.ndarray | None:
         """Where (H, W) bool an older view shows what stood in the new one's place, None for nowhere."""
         assert view.fresh is not None and new.fresh is not None, "dreams know what they showed first"
         turn = new.pose.rotation.T @ view.pose.rotation
@@ -92,7 +93,6 @@ class StandsIn:
         here = (camera.rays[::SOME, ::SOME] * view.depth[::SOME, ::SOME, None])[some]
         self.points.append(here @ view.pose.rotation.T + np.asarray(view.pose.position))
         self.distances.append(np.linalg.norm(here, axis=-1))
-        self.__dict__.pop("near", None)
         return taken
 
     @cached_property
@@ -127,6 +127,18 @@ def not_through(view: View, new: View, camera: Camera) -> np.ndarray | None:
     return fresh if _see_through(fresh, view.depth, turn, shift, camera.focal, new.depth, new.fresh) else None
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _seen_at(u, v, z, W, H, turn, shift, focal, w, h):
+    """How far ahead of another view a pixel's point at depth z is, and its column and row there, both OUTSIDE if it is
+    not before it. u, v: the pixel's column and row of W and H; w, h: the other view's size."""
+    x, y = ray_at(u, focal, W) * z, ray_at(v, focal, H) * z
+    ahead = along(turn, shift, 2, x, y, z, 1.0)
+    if ahead < NEAR:
+        return ahead, OUTSIDE, OUTSIDE
+    right, down = along(turn, shift, 0, x, y, z, 1.0), along(turn, shift, 1, x, y, z, 1.0)
+    return ahead, int(np.floor(on_screen(right, ahead, focal, w))), int(np.floor(on_screen(down, ahead, focal, h)))
+
+
 @njit(cache=True, nogil=True)
 def _take(taken, fresh, depth, turn, shift, focal, new_depth, new_fresh, instead):
     """Set taken (H, W) bool where a view's points, fresh (H, W) bool and of depth (H, W), fall into new_fresh (h, w)
@@ -140,12 +152,7 @@ def _take(taken, fresh, depth, turn, shift, focal, new_depth, new_fresh, instead
             z = depth[v, u]
             if not fresh[v, u] or z > SKY_M:
                 continue
-            x, y = (u + 0.5 - W / 2) / focal * z, (v + 0.5 - H / 2) / focal * z
-            ahead = along(turn, shift, 2, x, y, z, 1.0)
-            if ahead < NEAR:
-                continue
-            right, down = along(turn, shift, 0, x, y, z, 1.0), along(turn, shift, 1, x, y, z, 1.0)
-            i, j = int(np.floor(on_screen(right, ahead, focal, w))), int(np.floor(on_screen(down, ahead, focal, h)))
+            ahead, i, j = _seen_at(u, v, z, W, H, turn, shift, focal, w, h)
             if 0 <= i < w and 0 <= j < h and new_fresh[j, i] and ahead < BEHIND * new_depth[j, i]:
                 taken[v, u], is_any = True, True
                 instead[max(j - AROUND, 0) : j + AROUND + 1, max(i - AROUND, 0) : i + AROUND + 1] = True
@@ -165,12 +172,7 @@ def _see_through(fresh, depth, turn, shift, focal, new_depth, new_fresh):
             z = new_depth[j, i]
             if not new_fresh[j, i] or z > SKY_M:
                 continue
-            x, y = (i + 0.5 - w / 2) / focal * z, (j + 0.5 - h / 2) / focal * z
-            ahead = along(turn, shift, 2, x, y, z, 1.0)
-            if ahead < NEAR:
-                continue
-            right, down = along(turn, shift, 0, x, y, z, 1.0), along(turn, shift, 1, x, y, z, 1.0)
-            u, v = int(np.floor(on_screen(right, ahead, focal, W))), int(np.floor(on_screen(down, ahead, focal, H)))
+            ahead, u, v = _seen_at(i, j, z, w, h, turn, shift, focal, W, H)
             for b in range(max(v - 1, 0), min(v + 2, H)):
                 for a in range(max(u - 1, 0), min(u + 2, W)):
                     if fresh[b, a] and depth[b, a] > max(BEHIND * ahead, GROUND_M):

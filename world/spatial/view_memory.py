@@ -95,7 +95,7 @@ class _Memo:
             points = _points(view, camera)
             return replace(self, view=view, points=points) if len(points) >= _WORTH else self
         if new.origin == DREAMT_ANEW and memo.stands_in is not None:
-            inside = memo.stands_in.takes(view, new, camera, self.gone)
+            inside = memo.stands_in.takes(view, new, camera)
             if inside is not None:
                 before = np.full(inside.shape, NOBODY, np.int32) if self.gone is None else self.gone
                 return replace(self, gone=np.where((before == NOBODY) & inside, np.int32(memo.index), before))
