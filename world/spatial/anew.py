@@ -7,7 +7,7 @@ What was truly seen is never left out. Knows nothing of tokens or models.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
@@ -18,7 +18,7 @@ from ..compiled import njit
 from ..pose import Camera, Pose
 from .horizon import GROUND_M, SKY_M
 from .surfaces import NEAR
-from .warp import View, Warp, fill, joined
+from .warp import View, Warp, joined, with_holes
 
 COARSE, MOST = 2.0, 0.1  # times that dreams may be magnified, but in at most this share of a view
 FINE = 1.25  # times up to which dreams beside those are kept
@@ -44,10 +44,7 @@ def without_coarse(carried: Warp) -> Warp:
     rest = carried.covered & ~is_left_out
     is_whole = cv2.morphologyEx(rest.astype(np.uint8), cv2.MORPH_OPEN, around) > 0
     covered = rest & (is_whole | (scale == 0))
-    pixels, depth = carried.pixels.astype(np.float32), np.where(covered, carried.depth, np.float32(0))
-    fill(pixels, covered, depth)
-    shown = np.clip(pixels + 0.5, 0, 255).astype(np.uint8)
-    return Warp(shown, covered, depth, before=carried)
+    return replace(with_holes(carried, covered), before=carried)
 
 
 def left_out(carried: Warp) -> np.ndarray:

@@ -6,14 +6,12 @@ Knows nothing of tokens or models.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import cv2
 import numpy as np
 
 from ..pose import Camera, Pose
 from .horizon import SKY_M
-from .warp import Warp, fill
+from .warp import Warp, with_holes
 
 MOST = 24  # pixels of a crumb
 STANDS = 0.03  # tangent of the angle above the horizon, up to which what reaches down stands on the ground
@@ -37,9 +35,4 @@ def without_crumbs(carried: Warp, pose: Pose) -> Warp:
     if carried.scale is None or not (carried.depth > SKY_M).any():
         return carried
     left_out = crumbs(carried.depth, pose) & (carried.scale > 0)
-    if not left_out.any():
-        return carried
-    covered = carried.covered & ~left_out
-    pixels, depth = carried.pixels.astype(np.float32), np.where(covered, carried.depth, np.float32(0))
-    fill(pixels, covered, depth)
-    return replace(carried, pixels=np.clip(pixels + 0.5, 0, 255).astype(np.uint8), covered=covered, depth=depth)
+    return with_holes(carried, carried.covered & ~left_out) if left_out.any() else carried

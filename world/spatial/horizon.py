@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ..pose import Camera, Pose
-from .warp import Warp, fill
+from .warp import Warp, with_holes
 
 SKY_M = 35.0  # metres from which on what is above the horizon is sky
 STALE_M = 3.5  # metres walked from where a sky was dreamt, from which on it is stale
@@ -43,7 +43,4 @@ def without_horizon(carried: Warp, pose: Pose, walked_since: Callable[[Pose], np
         return carried
     is_ground = (carried.scale > 0) & (carried.depth > GROUND_M) & (up < 0) & (up > -LOW) & is_open
     covered = carried.covered & ~((is_sky | is_ground) & (far > FRESH_M))
-    pixels, depth = carried.pixels.astype(np.float32), np.where(covered, carried.depth, np.float32(0))
-    fill(pixels, covered, depth)
-    shown, scale = np.clip(pixels + 0.5, 0, 255).astype(np.uint8), np.where(covered, carried.scale, np.float32(0))
-    return replace(carried, pixels=shown, covered=covered, depth=depth, scale=scale, has_new_horizon=True)
+    return replace(with_holes(carried, covered), has_new_horizon=True)

@@ -8,7 +8,7 @@ however long the walk. What no remembered view covers stays a hole. Knows nothin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
@@ -122,6 +122,13 @@ def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
         fill(made.pixels, made.covered, made.surface)
     scale = made.scale if made.scale.any() else None
     return Warp(_rounded(made.pixels), made.covered, made.surface, scale)
+
+
+def with_holes(carried: Warp, covered: np.ndarray) -> Warp:
+    """The same view with nothing known but what is covered (H, W) bool; holes are filled from their surroundings."""
+    pixels, depth = carried.pixels.astype(np.float32), np.where(covered, carried.depth, np.float32(0))
+    fill(pixels, covered, depth)
+    return replace(carried, pixels=_rounded(pixels), covered=covered, depth=depth)
 
 
 def _rounded(pixels: np.ndarray) -> np.ndarray:
