@@ -218,7 +218,7 @@ class Engine:
         made, frames = dict(zip(open_, pages, strict=True)), []
         for k, (session, action, plan) in enumerate(walks):
             if k not in dreams and plan.there[1].open > SPECK:
-                dreams[k] = self._dreamer.touch_up(*plan.there, seed_of(session, 0), session.memory.whole)
+                dreams[k] = self._dreamer.touch_up(*plan.there, seed_of(session, 0), session.memory.telling)
             index, memory, keyframe = session.frame.index + 1, session.memory, None
             if k in dreams:
                 memory = memory.with_view(view_index(index, is_ahead=True), dreams[k].view)
@@ -252,7 +252,7 @@ class Engine:
             self.cache.pool.release(page)
         for k, ((session, _, plan), state) in enumerate(zip(walks, states, strict=True)):
             if state.shown is None and k not in dreams and state.carried.open > SPECK:
-                at, whole = plan.there[0], session.memory.whole
+                at, whole = plan.there[0], session.memory.telling
                 dreams[k] = self._dreamer.touch_up(at, state.carried, seed_of(session, 1), whole)
             if k in dreams:
                 state.shown = dreams[k]
@@ -315,7 +315,7 @@ class Engine:
     def _asked(self, session: Session, pose: Pose, carried: Warp, words: tuple[int, ...], page: int, use: int) -> Asked:
         number, seed = session.keyframes[-1].number + 1, seed_of(session, use)
         past = () if carried.has_new_horizon else tuple(session.history())
-        return Asked(pose, carried, words, past, page, number, seed, session.memory.whole)
+        return Asked(pose, carried, words, past, page, number, seed, session.memory.telling)
 
     def _with_keyframe(self, state: _Imagined, plan: Plan, prepared: Prepared) -> _Imagined:
         session, dream = state.session, prepared.dream

@@ -22,7 +22,8 @@ from .warp import View, Warp, joined, with_holes
 
 COARSE, MOST = 2.0, 0.1  # times that dreams may be magnified, but in at most this share of a view
 FINE = 1.25  # times up to which dreams beside those are kept
-CRUMB = 5  # pixels a side of what is too small to be kept of them
+CRUMB = 5  # pixels a side of what is too small to be left out by itself
+ISLAND = 11  # pixels a side of what is too small to be kept of them in a room
 SAME_PLACE = 0.7  # log depth between an older dream and the new one, up to which it may be the same thing
 NOBODY = -1  # no view's number
 OUTSIDE = -9  # a column or row of no view, nor next to one
@@ -42,6 +43,8 @@ def without_coarse(carried: Warp) -> Warp:
     around = np.ones((CRUMB, CRUMB), np.uint8)
     is_left_out = (scale > 0) & (cv2.dilate((scale > FINE).astype(np.uint8), around) > 0)
     rest = carried.covered & ~is_left_out
+    if not (carried.depth > SKY_M).any():
+        around = np.ones((ISLAND, ISLAND), np.uint8)
     is_whole = cv2.morphologyEx(rest.astype(np.uint8), cv2.MORPH_OPEN, around) > 0
     covered = rest & (is_whole | (scale == 0))
     return replace(with_holes(carried, covered), before=carried)

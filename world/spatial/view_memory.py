@@ -24,7 +24,7 @@ _FAR = 0.5  # metres, at which a view counts half
 _AT_ONCE = 8  # an eighth of the views is evicted at a time, because ranking them takes longer than a step may
 _JUDGED = 32  # points of a view by which it is judged
 _HORIZON = 3  # points of the sky near the horizon in a column, from which on a view shows it
-_WHOLE = 2  # first views that tell how things look
+_WHOLE, _DREAMT = 2, 3  # first views that tell how things look, and first dreams that tell how rooms lie
 # ratios of distance within which another view shows the same surface, and shows it as well
 _SAME_DEPTH, _AS_CLOSE = 1.15, 1.3
 
@@ -129,6 +129,11 @@ class ViewMemory:
     def whole(self) -> tuple[View, ...]:
         """The first views in which nothing was dreamt: they tell how things look here."""
         return tuple(memo.view for memo in self._memos if memo.view.fresh is None)[:_WHOLE]
+
+    @property
+    def telling(self) -> tuple[View, ...]:
+        """Those, and the first dreams, which tell at least where floors, ceilings and walls are."""
+        return self.whole + tuple(memo.view for memo in self._memos if memo.view.fresh is not None)[:_DREAMT]
 
     def with_view(self, index: int, view: View) -> ViewMemory:
         """This memory and one more view, if that shows anything for the first time. A view that was dreamt anew stands

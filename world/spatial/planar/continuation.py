@@ -18,14 +18,16 @@ from ...compiled import njit
 from ...pose import Camera, Pose
 from ..warp import View, Warp
 from .facades import straightened
+from .missing import Assigned
 from .planes import NEAREST, Layout, Plane, find_layout, normals_of, off, rays_from
-from .room import assigned
 from .standing import standing
 from .texture import LEAST, Looks, Texture, looks_of, texture_of
 
 SAME_COLOUR = 60.0  # of 255, distance up to which a plane has a remembered texture
 SAME_HUE = 0.15  # the same, of a sum of one
-OWN = 40.0  # the same between what is seen of a plane and what is remembered
+LARGE = 0.02  # share of a view from which on a plane's colour explains what is painted elsewhere
+FEATURELESS = 18.0  # of 255, standard deviation up to which what is painted on a wall is no texture
+OWN = 40.0  # of 255, between what is seen of a plane, or painted, and what is remembered of it, or usual
 SAME_PLACE = 0.3  # metres between planes that may be one
 ITSELF = 0.5  # by which the distance of colours counts where the texture is of the very plane
 FIRST_DOUBT, LAST_DOUBT = 35.0, 55.0  # of 255, distances from all planes' colours at which a thing may hang there
@@ -82,12 +84,12 @@ class _Surfaces:
         covered: np.ndarray,
         is_house: np.ndarray,
     ) -> _Surfaces:
-        depths = np.stack([plane.depth(rays) for plane in layout.planes])
-        first, labels = np.where(is_house, -1, assigned(layout, depths, rays, depth, covered, pose))
-        fits = np.stack([(first == k) & (labels == k) for k in range(len(depths))])
+        found = Assigned.of(layout, rays, depth, covered, pose, ~covered & ~is_house)
+        first, labels = (np.where(is_house, -1, which) for which in (found.by_depth, found.labels))
+        fits = np.stack([(first == k) & (labels == k) for k in range(len(found.depths))])
         normals = normals_of(rays * depth[..., None], 2)
         colours = np.stack([_usual(pixels, where) for where in fits])
-        return _Surfaces(pose, layout, rays, normals, depths, labels, fits, colours)
+        return _Surfaces(pose, found.layout, rays, normals, found.depths, labels, fits, colours)
 
     def texture(
         self, index: int, colour: np.ndarray, carried: Warp, looks: Sequence[Looks]
@@ -124,6 +126,18 @@ class _Surfaces:
         points = self.rays[where] * self.depths[index][where][:, None] + np.asarray(self.pose.position)
         return texture.at(points @ axes.T)
 
+    def pattern(self, index: int, where: np.ndarray, looks: Sequence[Looks]) -> np.ndarray:
+        """How many times as bright (n, 1) as on the mean a plane of no known texture is at pixels `where` (H, W) bool:
+        as a remembered one of its kind that repeats itself, or evenly. In another room of a house, walls have other
+        colours, and bricks or stripes as well."""
+        own = self.layout.planes[index]
+        alike = [texture for one in looks for texture in one.textures if texture.plane.is_like(own)]
+        patterns = [texture for texture in alike if texture.repeats and texture.is_of_one_hue]
+        if not patterns:
+            return np.ones((1, 1), np.float32)
+        surest = max(patterns, key=lambda texture: (len(texture.repeats), int(texture.known.sum())))
+        return _brightness(self.laid(index, where, surest)) / _brightness(surest.mean)
+
 
 def continued(
     pose: Pose, carried: Warp, pixels: np.ndarray, depth: np.ndarray, looks: Sequence[Looks] = ()
@@ -132,42 +146,51 @@ def continued(
     views that were seen. Returns both, changed where nothing was carried and there is a plane."""
     rays, holes = rays_from(pose, Camera(depth.shape[1], depth.shape[0])), ~carried.covered
     azimuth = next((one.azimuth for one in looks if one.azimuth is not None), None)
-    layout = find_layout(rays, depth, carried.covered, azimuth=azimuth, level=_level(looks, pose))
+    layout = find_layout(
+        rays, depth, carried.covered, azimuth=azimuth, level=_level(looks, pose), is_inside=azimuth is not None
+    )
     if not layout.planes:
         return pixels, depth
     is_house = np.zeros(depth.shape, bool)
-    if layout.floor is not None and layout.ceiling is None:
+    if layout.floor is not None and not layout.is_room:
         eye = layout.planes[layout.floor].distance
         pixels, depth, is_house = straightened(rays, pixels, depth, carried.covered, eye)
     surfaces = _Surfaces.of(pose, layout, rays, pixels, depth, carried.covered, is_house)
+    layout = surfaces.layout
     is_new, near, even = holes & (surfaces.labels >= 0), _around(holes), pixels.astype(np.float32)
     even[:, near] = cv2.bilateralFilter(np.ascontiguousarray(pixels[:, near]), *EVENED)
     out, any_doubt = np.where(is_new[..., None], even, pixels), np.zeros(depth.shape, np.float32)
-    any_doubt[:, near] = _doubt(even[:, near], surfaces.colours[np.isfinite(surfaces.colours).all(1)])
+    is_large = surfaces.fits.mean((1, 2)) > LARGE
+    any_doubt[:, near] = _doubt(even[:, near], surfaces.colours[np.isfinite(surfaces.colours).all(1) & is_large])
     for k in range(len(layout.planes)):
         where, kept = is_new & (surfaces.labels == k), holes & surfaces.fits[k]
-        colour = _usual(pixels, kept)
+        colour = _usual(pixels, kept) if where.any() else np.full(3, np.nan)
         if np.isnan(colour).any():
             continue
         around = _spread(pixels, kept, colour)
         doubt = any_doubt
-        if layout.ceiling is None:  # outside nothing lies flat
+        if not layout.is_room:  # outside nothing lies flat
             doubt = doubt * np.clip((off(depth, surfaces.depths[k]) - LIES) / LIES, 0, 1)
         hangs = (doubt > 0.5) & (depth < AS_FAR * surfaces.depths[k])
         np.copyto(out, around, where=(where & ~kept & ~hangs)[..., None])
         texture, light = surfaces.texture(k, colour, carried, looks)
-        if texture is None:
-            continue
         beside = _beside(where, carried.covered & (surfaces.labels == k))
         both, shown = where | beside, np.zeros_like(out)
-        detail = _faint((out - around)[both], texture.contrast) if texture.is_plain else None
-        shown[both] = light * (texture.mean + detail if detail is not None else surfaces.laid(k, both, texture))
-        apart = carried.pixels - shown
-        shown += _spread(apart, beside & (np.abs(apart).max(-1) < JOINED), np.zeros(3))
-        out += (where * (1 - doubt))[..., None] * (np.clip(shown, 0, 255) - out)
+        if texture is not None:
+            detail = _faint((out - around)[both], texture.contrast) if texture.is_plain else None
+            shown[both] = light * (texture.mean + detail if detail is not None else surfaces.laid(k, both, texture))
+        elif layout.is_room and float((even[kept] - around[kept]).std(0).mean()) < FEATURELESS:
+            around = _spread(pixels, kept & (_most(even - colour) < OWN), colour)
+            shown[both] = around[both] * surfaces.pattern(k, both, looks)
+        else:
+            continue
+        if beside.any() and (texture is not None or _is_same(carried.pixels[beside].mean(0), colour)):
+            apart = np.where(beside[..., None], carried.pixels - shown, 0)
+            shown += _spread(apart, beside & (_most(apart) < JOINED), np.zeros(3))
+        out[where] += (1 - doubt[where])[:, None] * (np.clip(shown[where], 0, 255) - out[where])
     nearest = np.take_along_axis(surfaces.depths, np.maximum(surfaces.labels, 0)[None], 0)[0]
     pixels, depth = np.clip(out + 0.5, 0, 255).astype(np.uint8), np.where(is_new, nearest, depth)
-    if layout.floor is None or layout.ceiling is not None:
+    if layout.floor is None or layout.is_room:
         return pixels, depth
     return standing(rays, pixels, depth, carried.covered, layout.planes[layout.floor].distance)
 
@@ -179,12 +202,10 @@ def _around(holes: np.ndarray) -> slice:
 
 
 def _level(looks: Sequence[Looks], pose: Pose) -> list[Plane]:
-    """Floors and ceilings of remembered rooms, as they are seen from a pose, those of the last first."""
-    planes = [
-        (texture.plane, one.eye[2]) for one in reversed(looks) if one.azimuth is not None for texture in one.textures
-    ]
+    """Floors and ceilings of remembered rooms, as they are seen from a pose, those of the first first."""
+    planes = [(plane, one.eye[2]) for one in looks for plane in one.level]
     heights = [(plane, plane.distance + float(plane.normal[2]) * (pose.position[2] - up)) for plane, up in planes]
-    return [Plane(plane.normal, distance) for plane, distance in heights if not plane.is_wall and distance > NEAREST]
+    return [Plane(plane.normal, distance) for plane, distance in heights if distance > NEAREST]
 
 
 def _usual(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
@@ -255,6 +276,17 @@ def _remembered(plane: Plane, pose: Pose, wanted: np.ndarray, most: float, looks
     alike = [(one, texture) for one in looks for texture in one.textures if texture.plane.is_like(plane)]
     nearest = min((pair for pair in alike if _is_same(pair[1].mean, wanted)), key=cost, default=None)
     return None if nearest is None or cost(nearest) > most else nearest[1]
+
+
+def _most(apart: np.ndarray) -> np.ndarray:
+    """The size (H, W) of the largest of the differences in a colour (H, W, 3)."""
+    red, green, blue = cv2.split(np.abs(apart))
+    return np.maximum(np.maximum(red, green), blue)
+
+
+def _brightness(colours: np.ndarray) -> np.ndarray:
+    """(..., 1), of colours (..., 3)."""
+    return np.maximum(colours.mean(-1, keepdims=True), 8)
 
 
 def _is_same(colour: np.ndarray, other: np.ndarray) -> bool:

@@ -30,6 +30,9 @@ ON_SEEN, ON_DREAMT = 0.05, 0.2  # log depth by which what was seen, and what is 
 MOST_WALLS = 6
 PULL_SEEN, PULL_DREAMT = 3.0, 0.2  # what counts more in the choice of a wall, and less in that of the right angles
 SAME_WALL = 0.3  # log distance within which dreamt walls that face the same way are one
+SAME_LEVEL = 0.35  # the same of a dreamt floor or ceiling and a remembered one
+SKY = 0.002  # share of a view beyond FAR from which on it shows the sky
+UPWARDS = 0.3  # upward part of its highest rays by which a view looks up far enough to show it
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Plane:
 @dataclass(frozen=True)
 class Layout:
     """planes: floor and ceiling, where there are any, before walls; azimuth: radians to one wall's normal, if any;
-    doubles: walls that were dreamt nearer or farther than planes[k], and are that one, each with k."""
+    doubles: planes that were dreamt nearer or farther than planes[k], and are that one, each with k."""
 
     planes: tuple[Plane, ...]
     azimuth: float = 0.0
@@ -79,6 +82,11 @@ class Layout:
     @cached_property
     def ceiling(self) -> int | None:
         return next((k for k, plane in enumerate(self.planes) if not plane.is_floor and not plane.is_wall), None)
+
+    @cached_property
+    def is_room(self) -> bool:
+        """Whether there are walls or a ceiling, as there are indoors, or close to the side of a house."""
+        return any(not plane.is_floor for plane in self.planes)
 
     @cached_property
     def is_wall(self) -> np.ndarray:
@@ -105,35 +113,54 @@ def find_layout(
     *,
     azimuth: float | None = None,
     level: Sequence[Plane] = (),
+    is_inside: bool = False,
 ) -> Layout:
     """The planes of a view: rays (H, W, 3), depth (H, W) float32, covered (H, W) bool, what was seen and not dreamt.
-    Walls are looked for under a ceiling alone: outside, what stands upright are things. azimuth: of a wall here, if it
-    is known; level: floor and ceiling, if they are known, for a view that shows too little of them."""
+    Walls are looked for under a ceiling, and, if the place is_inside, in a view that shows neither ceiling nor sky:
+    outside, what stands upright are things. azimuth: of a wall here, if it is known; level: floor and ceiling, if they
+    are known, for a view that shows too little of them, or dreams them a little higher or lower."""
     points, least = rays * depth[..., None], covered.size
     inner = lambda mask, side: cv2.erode(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0  # noqa: E731
     seen, dreamt = (depth < FAR) & inner(covered, 5), (depth < FAR) & inner(~covered, 9)
     normals = np.where(seen[..., None], normals_of(points, 2), normals_of(points, 4))
     has_normal = normals.any(-1)
-    seen, dreamt, up, planes = seen & has_normal, dreamt & has_normal, normals[..., 2], []
+    seen, dreamt, up = seen & has_normal, dreamt & has_normal, normals[..., 2]
+    planes: list[Plane] = []
+    doubles: list[tuple[Plane, int]] = []
     for sign in (1, -1):
-        for who, share in ((seen, SEEN), (dreamt, DREAMT)):
-            found = _agreed(-sign * points[..., 2][who & (sign * up > LEVEL)], share * least)
-            if found:
-                planes.append(Plane(np.array([0, 0, sign], np.float32), found[0]))
-                break
-        else:
-            planes += [plane for plane in level if plane.is_floor == (sign > 0)][:1]
-    if not planes or planes[-1].is_floor:
-        return Layout(tuple(planes))
+        known = next((plane for plane in level if plane.is_floor == (sign > 0)), None)
+        heights = -sign * points[..., 2]
+        found = _agreed(heights[seen & (sign * up > LEVEL)], SEEN * least)
+        plane = None if found is None else _level_plane(sign, found[0])
+        if plane is None:
+            found, plane = _agreed(heights[dreamt & (sign * up > LEVEL)], DREAMT * least), known
+            if found and known and abs(math.log(found[0] / known.distance)) < SAME_LEVEL:
+                doubles.append((_level_plane(sign, found[0]), len(planes)))
+            elif found:
+                plane = _level_plane(sign, found[0])
+        planes += [plane] if plane else []
+    if (not planes or planes[-1].is_floor) and not (is_inside and _is_closed(rays, depth)):
+        return Layout(tuple(planes), doubles=tuple(doubles))
     seen, dreamt = seen & (np.abs(up) < UPRIGHT), dreamt & (np.abs(up) < UPRIGHT_DREAMT)
     if azimuth is None:
         azimuth = _right_angles(normals, seen + np.float32(PULL_DREAMT) * dreamt)
-    return _merged(planes, _walls(azimuth, rays, depth, normals, seen, dreamt), azimuth)
+    return _merged(planes, doubles, _walls(azimuth, rays, depth, normals, seen, dreamt), azimuth)
 
 
-def _merged(level: list[Plane], walls: list[tuple[Plane, bool]], azimuth: float) -> Layout:
-    """Walls, each with whether it was seen, of which those that were dreamt about where another one is are that one."""
-    planes, doubles = list(level), []
+def _level_plane(sign: int, distance: float) -> Plane:
+    return Plane(np.array([0, 0, sign], np.float32), distance)
+
+
+def _is_closed(rays: np.ndarray, depth: np.ndarray) -> bool:
+    """Whether a view that looks up far enough shows no sky."""
+    return float(rays[..., 2].max()) > UPWARDS and float((depth > FAR).mean()) < SKY
+
+
+def _merged(
+    planes: list[Plane], doubles: list[tuple[Plane, int]], walls: list[tuple[Plane, bool]], azimuth: float
+) -> Layout:
+    """Floor and ceiling with walls, each with whether it was seen, of which those that were dreamt about where another
+    one is are that one."""
     for wall, is_seen in sorted(walls, key=lambda one: not one[1]):
         apart = [_apart(wall, other) for other in planes]
         if not is_seen and min(apart, default=math.inf) < SAME_WALL:

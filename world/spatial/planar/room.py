@@ -69,7 +69,7 @@ def assigned(
         return np.stack([first, first])
     ballots = [cv2.boxFilter((first == k).astype(np.float32), -1, (7, 7)) for k in range(-1, len(depths))]
     even = np.where(covered, first, np.stack(ballots).argmax(0) - 1)
-    shown = Shown(layout, depth, covered, depths, rays, _columns(rays, pose))
+    shown = Shown(layout, depth, covered, depths, rays, columns_of(rays, pose))
     return np.stack([first, np.where(covered, even, _met(shown, even))])
 
 
@@ -101,7 +101,7 @@ def _is_behind(there: np.ndarray, wall: np.ndarray, apart: np.ndarray) -> np.nda
     return there > wall * np.exp(apart)
 
 
-def _columns(rays: np.ndarray, pose: Pose) -> np.ndarray:
+def columns_of(rays: np.ndarray, pose: Pose) -> np.ndarray:
     """(H, W) int64: which of W directions on the level each pixel lies in."""
     H, W, _ = rays.shape
     forward = math.atan2(pose.rotation[1, 2], pose.rotation[0, 2])

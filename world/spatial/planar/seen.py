@@ -2,32 +2,47 @@
 
 A network that estimates depth leaves rims between what is near and what is far, which hang in the air as shreds when
 one walks past, and waves in walls, which bend. So a rim is as far as one of the two surfaces beside it, and in a room
-what is about as far as its floor, its ceiling or a wall is as far as that plane. Pixels stay as they are. Sides of
-houses are left: to fit planes to them as to dreamt ones (facades.py) made their depth worse where trees stand before
-them, and no better elsewhere.
+what is about as far as its floor, its ceiling or a wall is as far as that plane; so is what is somewhat off a wall and
+looks like the part of it beside. A view of walls alone, from close by, is put on walls as a whole. Pixels stay as they
+are. Sides of houses are left: to fit planes to them as to dreamt ones (facades.py) made their depth worse where trees
+stand before them, and no better elsewhere.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from ...compiled import njit
 from ...pose import Camera, Pose
 from ..smoothing import parted
-from .planes import Layout, find_layout, off, rays_from
+from .missing import walls_alone
+from .planes import Layout, find_layout, normals_of, off, rays_from
 from .room import assigned
 
+WAVY = 0.2  # log depth from a wall, up to which what looks like the wall beside it is part of it
+ACROSS = 0.3  # cosine to the wall's normal from which on it may be, and no wall at right angles to it
+STEP = 24  # of 255, by which neighbours on a wall differ at most
 RISES = 0.3  # log depth before the ground, from which on what is seen below the horizon stands there
 
 
 def settled(pose: Pose, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
     """depth (H, W) float32 metres of a true picture, pixels (H, W, 3) uint8, seen from a pose: the same, in order."""
     rays, seen = rays_from(pose, Camera(depth.shape[1], depth.shape[0])), np.ones(depth.shape, bool)
-    layout = find_layout(rays, depth, seen)
+    layout = find_layout(rays, depth, seen, is_inside=True)
     depth = parted(depth, pixels, _stands(layout, rays, depth))
+    if layout.planes and layout.is_wall.all():
+        return walls_alone(rays, depth, pose)
     if layout.ceiling is None:
         return depth
     depths = np.stack([plane.depth(rays) for plane in layout.planes])
     which = assigned(layout, depths, rays, depth, seen, pose)[0]
+    apart = off(depth, depths)
+    nearest = apart.argmin(0)
+    across = (
+        normals_of(rays * depth[..., None], 4) * np.stack([plane.normal for plane in layout.planes])[nearest]
+    ).sum(-1)
+    is_it = (apart.min(0) < WAVY) & layout.is_wall[nearest] & (across > ACROSS)
+    _grow(which, nearest, is_it, pixels)
     there = np.take_along_axis(depths, np.maximum(which, 0)[None], 0)[0]
     return np.where(which >= 0, there, depth).astype(np.float32)
 
@@ -38,3 +53,24 @@ def _stands(layout: Layout, rays: np.ndarray, depth: np.ndarray) -> np.ndarray:
         return np.ones(depth.shape, bool)
     floor = layout.planes[layout.floor].depth(rays)
     return ~np.isfinite(floor) | ((depth < floor) & (off(depth, floor) > RISES))
+
+
+@njit(cache=True, nogil=True)
+def _grow(which, nearest, is_near, pixels):
+    """Give pixels of no plane, -1 in which (H, W), that of one beside them, if it is the nearest (H, W), is_near (H, W)
+    enough, and their colours (H, W, 3) are about the same."""
+    H, W = which.shape
+    stack = [(v, u) for v in range(H) for u in range(W) if which[v, u] >= 0]
+    while len(stack):
+        v, u = stack.pop()
+        for y, x in ((v + 1, u), (v - 1, u), (v, u + 1), (v, u - 1)):
+            if not (0 <= y < H and 0 <= x < W) or which[y, x] >= 0 or not is_near[y, x]:
+                continue
+            if nearest[y, x] != which[v, u]:
+                continue
+            step = 0
+            for k in range(3):
+                step = max(step, abs(int(pixels[y, x, k]) - int(pixels[v, u, k])))
+            if step < STEP:
+                which[y, x] = which[v, u]
+                stack.append((y, x))

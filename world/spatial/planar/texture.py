@@ -26,6 +26,7 @@ WIDEST = 110  # cells to each side of the eye
 RARE = 0.08  # share of a plane up to which a colour is that of something lying on it
 OTHER_HUE = 0.035  # distance to the usual colour, of a sum of one, from which on something else may lie there
 THICK = 7  # pixels, from which on it is no joint
+FEW = 3  # parts of one picture
 ALONE, LARGE = 0.6, 0.3  # share of all that is of other colours, at least, and of the plane, at most, that one thing is
 STRIP, STRANGE = 3, 4.0  # cells of an edge, and of 255 by which its light is beyond that of the rest
 PLAIN = 4.0  # of 255, standard deviation up to which a surface has no texture
@@ -59,6 +60,11 @@ class Texture:
     def is_plain(self) -> bool:
         return self.contrast < PLAIN
 
+    @property
+    def is_of_one_hue(self) -> bool:
+        """Whether it is lighter and darker, and of no other colour."""
+        return float((_off_hue(self.colours, self.known)[self.known] > OTHER_HUE).mean()) < RARE
+
     def at(self, places: np.ndarray) -> np.ndarray:
         """The colours (n, 3) float32 at places (n, 2) metres."""
         cells = np.floor((places - self.corner) / self.cell).astype(np.int64)[:, ::-1]
@@ -87,20 +93,25 @@ class Texture:
 @dataclass(frozen=True)
 class Looks:
     """How things look in a view: the textures of its planes; eye (3,) metres; azimuth: radians to one wall's normal,
-    None where there is no wall."""
+    None where there is no wall; level: floor and ceiling, where it shows both."""
 
     textures: tuple[Texture, ...] = ()
     eye: tuple[float, float, float] = (0.0, 0.0, 0.0)
     azimuth: float | None = None
+    level: tuple[Plane, ...] = ()
 
 
 def looks_of(view: View) -> Looks:
-    """How things look in a view, all of which was seen."""
+    """How things look in a view. One that was dreamt tells of no textures."""
     camera = Camera(view.depth.shape[1], view.depth.shape[0])
     rays, covered = rays_from(view.pose, camera), np.ones(view.depth.shape, bool)
-    layout = find_layout(rays, view.depth, covered)
+    layout = find_layout(rays, view.depth, covered, is_inside=view.fresh is None)
     if not layout.planes:
         return Looks()
+    azimuth = layout.azimuth if layout.is_wall.any() else None
+    level = () if layout.floor is None or layout.ceiling is None else layout.planes[:2]
+    if view.fresh is not None:
+        return Looks((), view.pose.position, azimuth, level)
     depths = np.stack([plane.depth(rays) for plane in layout.planes])
     labels = assigned(layout, depths, rays, view.depth, covered, view.pose)[1]
     normals = normals_of(rays * view.depth[..., None], 2)
@@ -109,7 +120,7 @@ def looks_of(view: View) -> Looks:
         for k, plane in enumerate(layout.planes)
     ]
     textures = tuple(texture for texture in found if texture is not None)
-    return Looks(textures, view.pose.position, layout.azimuth if layout.is_wall.any() else None)
+    return Looks(textures, view.pose.position, azimuth, level)
 
 
 def texture_of(
@@ -120,8 +131,7 @@ def texture_of(
     (H, W), plane = where.shape, layout.planes[index]
     rays = rays_from(pose, Camera(W, H))
     where = _common(pixels, cv2.erode(where.astype(np.uint8), np.ones((RIM, RIM), np.uint8)) > 0)
-    if plane.is_floor:
-        where = _without_lying(pixels, where)
+    where = _without_lying(pixels, where, FEW if plane.is_wall else 1)
     if where.sum() < LEAST:
         return None
     focal = Camera(W, H).focal
@@ -161,19 +171,28 @@ def _common(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
     return where & (np.ravel(around)[keys] > RARE * where.sum())
 
 
-def _without_lying(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
+def _without_lying(pixels: np.ndarray, where: np.ndarray, few: int) -> np.ndarray:
     """Of the pixels `where`, those that are no part of the one thing of another hue that lies there, if one does: a
-    rug, or a stone that depth took for ground. Tiles are many, or of one hue; joints are thin."""
+    rug, or a stone that depth took for ground; or of a few on a wall, a picture's. Tiles are many, or of one hue;
+    joints are thin."""
     if where.sum() < LEAST:
         return where
-    hues = pixels / np.maximum(pixels.sum(-1, keepdims=True), 1).astype(np.float32)
-    is_other = where & (np.linalg.norm(hues - np.median(hues[where], 0), axis=-1) > OTHER_HUE)
+    is_other = where & (_off_hue(pixels, where) > OTHER_HUE)
     spots = cv2.morphologyEx(is_other.astype(np.uint8), cv2.MORPH_OPEN, np.ones((THICK, THICK), np.uint8))
     _, names, stats, _ = cv2.connectedComponentsWithStats(spots, connectivity=4)
     sizes = stats[1:, cv2.CC_STAT_AREA]
-    if not len(sizes) or sizes.max() < ALONE * sizes.sum() or sizes.max() > LARGE * where.sum():
+    largest = 1 + np.argsort(-sizes, kind="stable")[:few]
+    size = stats[largest, cv2.CC_STAT_AREA].sum()
+    if not len(sizes) or size < ALONE * sizes.sum() or size > LARGE * where.sum():
         return where
-    return where & (cv2.dilate((names == 1 + sizes.argmax()).astype(np.uint8), np.ones((RIM, RIM), np.uint8)) == 0)
+    is_thing = np.isin(names, largest).astype(np.uint8)
+    return where & (cv2.dilate(is_thing, np.ones((RIM, RIM), np.uint8)) == 0)
+
+
+def _off_hue(colours: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """How far the hues of colours (h, w, 3) are from the usual one `where` (h, w) bool, of a sum of one."""
+    hues = colours / np.maximum(colours.sum(-1, keepdims=True), 1).astype(np.float32)
+    return np.linalg.norm(hues - np.median(hues[where], 0), axis=-1)
 
 
 def _without_others(grey: np.ndarray, known: np.ndarray) -> np.ndarray:
