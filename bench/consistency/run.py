@@ -243,16 +243,16 @@ def _result(job: Job, spec: str, model: WorldModel, truth: Truth) -> EpisodeResu
 def blank(spec: str, episode: Episode) -> EpisodeResult:
     """A line with the question and no result."""
     return EpisodeResult(
-        spec,
-        episode.key,
-        episode.task,
-        episode.variant,
-        episode.mode,
-        episode.number,
-        episode.seed,
-        episode.gap,
-        episode.digest,
-        episode.scored,
+        model=spec,
+        key=episode.key,
+        task=episode.task,
+        variant=episode.variant,
+        mode=episode.mode,
+        scene=episode.number,
+        seed=episode.seed,
+        gap=episode.gap,
+        episode=episode.digest,
+        scored=episode.scored,
     )
 
 

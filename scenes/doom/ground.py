@@ -72,7 +72,7 @@ class Ground:
     def went(self, x: float, y: float, floor: float, to_x: float, to_y: float) -> tuple[float, float, float]:
         """Where a walker with feet at (x, y, floor) ends on the way to a place: x, y and the floor there."""
         steps = math.ceil(math.hypot(to_x - x, to_y - y) / _SUBSTEP)
-        return cast.slide(x, y, floor, to_x, to_y, steps, RADIUS, self.level, self.grid)
+        return cast.slide((x, y, floor), (to_x, to_y), steps, RADIUS, self.level, self.grid)
 
     def walked(self, pose: Pose, motion: Motion) -> Pose:
         """The pose that a walker reaches: walls, ledges and solid things stop it, and it slides along walls; it goes
@@ -106,15 +106,15 @@ def ground_of(level: Map) -> Ground:
     solids = [(t["x"] * UNIT, t["y"] * UNIT, SOLID[int(t["type"])] * UNIT) for t in things if int(t["type"]) in SOLID]
     starts = [(t["x"] * UNIT, t["y"] * UNIT, float(t["angle"])) for t in things if t["type"] == PLAYER]
     return Ground(
-        ends,
-        front,
-        back,
-        (front < 0) | (back < 0) | (lines["flags"] & 1 > 0),
-        np.stack(has_middle, 1),
-        level.sectors["floor"] * UNIT,
-        level.sectors["ceiling"] * UNIT,
-        np.array([name == SKY for name in texts(level.sectors["ceiling_flat"])]),
-        np.array(solids, float).reshape(-1, 3),
-        cast.grid_of(ends, CELL),
-        np.array(starts, float).reshape(-1, 3),
+        ends=ends,
+        front=front,
+        back=back,
+        blocks=(front < 0) | (back < 0) | (lines["flags"] & 1 > 0),
+        middles=np.stack(has_middle, 1),
+        floors=level.sectors["floor"] * UNIT,
+        ceilings=level.sectors["ceiling"] * UNIT,
+        is_open=np.array([name == SKY for name in texts(level.sectors["ceiling_flat"])]),
+        solids=np.array(solids, float).reshape(-1, 3),
+        grid=cast.grid_of(ends, CELL),
+        starts=np.array(starts, float).reshape(-1, 3),
     )

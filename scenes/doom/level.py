@@ -133,15 +133,13 @@ class DoomLevel:
         self._put_things(shot, labels, pose, level, ahead, depth, ids)
         return TrueView(np.ascontiguousarray(pixels), np.clip(depth, _LEAST, FAR), ids)
 
-    def cast(self, pose: Pose, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Depth and ids of the level without its things, and depth and line of the first see-through picture."""
-        shape = (camera.height, camera.width)
-        depth, middle = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        ids, line = np.empty(shape, np.int32), np.empty(shape, np.int32)
-        ground = self.ground
-        eye = np.array(pose.position)
-        cast.cast(eye, pose.rotation, camera.focal, ground.level, ground.grid, depth, ids, middle, line)
-        return depth, ids, middle, line
+    def cast(self, pose: Pose, camera: Camera) -> cast.Seen:
+        """What is seen of the level without its things."""
+        shape, ground = (camera.height, camera.width), self.ground
+        kinds = (np.float32, np.int32, np.float32, np.int32)
+        seen = cast.Seen(*(np.empty(shape, kind) for kind in kinds))
+        cast.cast(np.array(pose.position), pose.rotation, camera.focal, ground.level, ground.grid, seen)
+        return seen
 
     def _put_things(self, shot: Shot, labels, pose: Pose, level, ahead, depth, ids) -> None:
         """Things are flat pictures that face the camera: upright, at one distance along the level."""

@@ -68,7 +68,7 @@ def train_tokenizer(
     run = Run(folder)  # its clock starts here
     torch.manual_seed(recipe.seed)
     model = channels_last(VisionTokenizer(config)).to(device)
-    if begin is not None and getattr(begin, "config", None) == config:
+    if isinstance(begin, VisionTokenizer) and begin.config == config:
         model.load_state_dict(begin.state_dict())
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.peak, betas=(0.9, 0.95), weight_decay=0.01)
     average, step = Average(model), 0

@@ -1,10 +1,10 @@
-"""The depth of a true picture, put in order as far as its surfaces are known to be even.
+"""Corrects the depth of a true picture where its surfaces are known to be even.
 
-A network that estimates depth leaves rims between what is near and what is far, which hang in the air as shreds when
-one walks past, and waves in walls, which bend. So a rim is as far as one of the two surfaces beside it, and in a room
-what is about as far as its floor, its ceiling or a wall is as far as that plane. Pixels stay as they are. Sides of
-houses are left: to fit planes to them as to dreamt ones (facades.py) made their depth worse where trees stand before
-them, and no better elsewhere.
+A network that estimates depth leaves rims between near and far surfaces, which hang in the air as shreds when one walks
+past, and waves in walls. So a rim gets the depth of one of the two surfaces beside it, and in a room, points near the
+floor, the ceiling or a wall get the depth of that plane. Pixels stay as they are. Sides of houses are left: fitting
+planes to them as to dreamt ones (facades.py) made their depth worse where trees stand before them, and no better
+elsewhere.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ..smoothing import parted
 from .planes import Layout, find_layout, off, rays_from
 from .room import assigned
 
-RISES = 0.3  # log depth before the ground, from which on what is seen below the horizon stands there
+RISES = 0.3  # log depth; what is seen below the horizon by more than this before the ground stands upright
 
 
 def settled(pose: Pose, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """depth (H, W) float32 metres of a true picture, pixels (H, W, 3) uint8, seen from a pose: the same, in order."""
+    """The corrected depth (H, W) float32 metres of a true picture, pixels (H, W, 3) uint8, seen from a pose."""
     rays, seen = rays_from(pose, Camera(depth.shape[1], depth.shape[0])), np.ones(depth.shape, bool)
     layout = find_layout(rays, depth, seen)
     depth = parted(depth, pixels, _stands(layout, rays, depth))
@@ -33,7 +33,8 @@ def settled(pose: Pose, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
 
 
 def _stands(layout: Layout, rays: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Where (H, W) bool something other than the floor is seen, which goes off to the horizon without being two."""
+    """Where (H, W) bool something other than the floor is seen. The floor is one surface although its depth rises
+    steeply towards the horizon, so it is not separated into two."""
     if layout.floor is None:
         return np.ones(depth.shape, bool)
     floor = layout.planes[layout.floor].depth(rays)
