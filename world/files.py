@@ -25,7 +25,7 @@ _KINDS = {
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 MAX_TEXT_BYTES = 1 << 20
 DIGESTS = "digests.json"
-_OPENED = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # what a shell's <(...) and | have opened: somebody writes there
+_OPENED = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # opened by a shell for | and <(...): somebody writes there
 
 
 class TextError(ValueError):

@@ -5,9 +5,9 @@ Each step predicts every clean token at once and draws the next canvas directly 
 prediction is the frame. Every token stays revisable to the end. A carried view's holes are marked as such: with random
 codes in them, a small model has to find out first which of its tokens mean anything.
 
-What nobody has seen is decoded on the path's two ends alone, a hole at level 0 or a code at level 1 (masked diffusion,
-MaskGIT, arXiv 2202.04200, section 3.2), in an order that has nothing to do with confidence: the surest cells are sky
-and wall, and where those come first nothing else fits any more.
+Places that nobody has seen are decoded on the path's two ends alone: a cell is a hole at level 0 or a code at level 1
+(masked diffusion, MaskGIT, arXiv 2202.04200, section 3.2). The order of the cells does not depend on confidence: the
+model is surest of sky and wall, and if those are decided first, nothing else fits between them.
 """
 
 from __future__ import annotations
