@@ -1,8 +1,8 @@
 """Kernels as compiled loops over rows, for float32 on a CPU, where torch takes a dozen small operations for each.
 
-A pass of a dream has some seventy rows, and what stands between two of its products took longer there than they. Each
-function is what `*_reference` of its kernel's file is, up to rounding; a row gets the same bits whatever is beside it.
-None leaves the order of its sums to the compiler (no `fastmath`), which chooses another for another layout.
+A pass of a dream has some seventy rows, and in torch the arithmetic between two of its products took longer than the
+products. Each function equals the `*_reference` of its kernel's file up to rounding; a row gets the same bits whatever
+is beside it. So `fastmath` is not used: with it, the compiler chooses the order of sums by the layout.
 """
 
 import math
@@ -18,8 +18,8 @@ _LANES = 16  # sums that are carried side by side, as many as a register holds
 
 
 def fits(*tensors: torch.Tensor | None) -> bool:
-    """Whether these can be looped over: float32 on a CPU, in service. What numpy has looked at cannot be resized any
-    more, which weights in shards are while they learn, also between two steps."""
+    """Whether these can be looped over: float32 on a CPU, in service. Not in training, because a tensor that numpy has
+    looked at cannot be resized any more, and weights in shards are resized, also between two steps."""
     if torch.compiler.is_compiling():  # which only training is
         return False
     given = (tensor for tensor in tensors if tensor is not None)
@@ -126,7 +126,7 @@ def _draw(logits, keys, temperatures, tokens):
     bits = w.view(np.int32)
     for r in range(R):
         key, heat = np.uint32(keys[r]), temperatures[r]
-        for c in range(V):  # gumbel.py's w; a sum of small integers would be of 64 bits, if not told otherwise
+        for c in range(V):  # w of gumbel.py; without the casts, sums of 32-bit integers would have 64 bits
             x = np.uint32(key ^ np.uint32(np.uint32(c) * np.uint32(GOLDEN)))
             x = np.uint32(np.uint32(x ^ np.uint32(x >> np.uint32(16))) * np.uint32(FIRST_FACTOR))
             x = np.uint32(np.uint32(x ^ np.uint32(x >> np.uint32(15))) * np.uint32(SECOND_FACTOR))
@@ -135,7 +135,8 @@ def _draw(logits, keys, temperatures, tokens):
             w[c] = share if share < np.float32(LARGEST_BELOW_ONE) else np.float32(LARGEST_BELOW_ONE)
         best, token = np.float32(-np.inf), 0
         for c in range(V):
-            # noise is at most -log w, and that at most log 2 for each halving of 1 down to w: most codes need no more
+            # Noise is at most -log w, which is at most log 2 for each halving from 1 down to w. For most codes this
+            # bound shows that they cannot win, and no logarithm is needed.
             most = np.float32((127 - (bits[c] >> 23)) * _LN2)
             if logits[r, c] + heat * most >= best:
                 score = logits[r, c] - heat * np.float32(math.log(-math.log1p(-w[c])))
@@ -145,7 +146,7 @@ def _draw(logits, keys, temperatures, tokens):
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
-    """As compiled code wants it: in one piece, for every layout is compiled anew."""
+    """The array that compiled code gets: contiguous, because code is compiled anew for every layout."""
     plain = tensor.detach() if tensor.requires_grad else tensor
     return plain.numpy() if plain.is_contiguous() else plain.contiguous().numpy()
 
