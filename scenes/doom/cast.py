@@ -29,7 +29,12 @@ _TURNS = (0.0, 0.35, -0.35, 0.7, -0.7, 1.05, -1.05, 1.35, -1.35)
 
 
 class Level(NamedTuple):
-    """n lines, m sectors and k solid things as in Ground, for compiled code."""
+    """n lines, m sectors, k solid things; metres.
+
+    ends (n, 4): x, y of start and end; front, back (n,) int64: sectors, -1 for none; blocks (n,) bool: nobody can pass;
+    middles (n, 2) bool: whether the front and the back side have a see-through picture; floors, ceilings (m,); is_open
+    (m,) bool: under the sky. solids (k, 3): x, y, radius.
+    """
 
     ends: np.ndarray
     front: np.ndarray

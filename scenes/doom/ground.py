@@ -28,35 +28,17 @@ _SUBSTEP = 4 * UNIT
 
 @dataclass(frozen=True)
 class Ground:
-    """n lines, m sectors, k solid things; metres.
+    """A level's lines, sectors and solid things, the grid of its lines (cast.grid_of), and starts: x, y, yaw in
+    degrees."""
 
-    ends (n, 4): x, y of start and end; front, back (n,) int64: sectors, -1 for none; blocks (n,) bool: nobody can pass;
-    middles (n, 2) bool: whether the front and the back side have a see-through picture; floors, ceilings (m,); is_open
-    (m,) bool: under the sky. solids (k, 3): x, y, radius. grid: see cast.grid_of. starts: x, y, yaw in degrees.
-    """
-
-    ends: np.ndarray
-    front: np.ndarray
-    back: np.ndarray
-    blocks: np.ndarray
-    middles: np.ndarray
-    floors: np.ndarray
-    ceilings: np.ndarray
-    is_open: np.ndarray
-    solids: np.ndarray
+    level: cast.Level
     grid: cast.Grid
     starts: np.ndarray
 
     @property
-    def level(self) -> cast.Level:
-        """The same for compiled code."""
-        held = (self.ends, self.front, self.back, self.blocks, self.middles, self.floors, self.ceilings)
-        return cast.Level(*held, self.is_open, self.solids)
-
-    @property
     def extent(self) -> tuple[float, float, float, float]:
         """The least x, the least y, the largest x and y of the level."""
-        xs, ys = self.ends[:, 0::2], self.ends[:, 1::2]
+        xs, ys = self.level.ends[:, 0::2], self.level.ends[:, 1::2]
         return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
 
     def floor_under(self, x: float, y: float) -> float | None:
@@ -105,7 +87,7 @@ def ground_of(level: Map) -> Ground:
     things = level.things
     solids = [(t["x"] * UNIT, t["y"] * UNIT, SOLID[int(t["type"])] * UNIT) for t in things if int(t["type"]) in SOLID]
     starts = [(t["x"] * UNIT, t["y"] * UNIT, float(t["angle"])) for t in things if t["type"] == PLAYER]
-    return Ground(
+    compiled = cast.Level(
         ends=ends,
         front=front,
         back=back,
@@ -115,6 +97,5 @@ def ground_of(level: Map) -> Ground:
         ceilings=level.sectors["ceiling"] * UNIT,
         is_open=np.array([name == SKY for name in texts(level.sectors["ceiling_flat"])]),
         solids=np.array(solids, float).reshape(-1, 3),
-        grid=cast.grid_of(ends, CELL),
-        starts=np.array(starts, float).reshape(-1, 3),
     )
+    return Ground(compiled, cast.grid_of(ends, CELL), np.array(starts, float).reshape(-1, 3))
