@@ -87,7 +87,7 @@ def norm_rope_loops(q, k, q_weight, k_weight, cos, sin, *, eps):
     new_q, new_k = q.new_empty(B, N, H, D), k.new_empty(B, N, Hkv, D)
     angles = [_array(x.expand(B, N, D)).reshape(-1, D) for x in (cos, sin)]
     for x, new, weight in zip((q, k), (new_q, new_k), (q_weight, k_weight), strict=True):
-        row = x.flatten(0, 1).flatten(1)  # what is side by side with another has a stride of both
+        row = x.flatten(0, 1).flatten(1)  # part of a wider product, so its rows may have the stride of the whole
         row = (row.detach() if row.requires_grad else row).numpy()
         norm_rope_rows(row, _array(weight.expand(x.shape[2], D)), *angles, eps, _rows(new.flatten(2)))
     return new_q, new_k
@@ -96,7 +96,7 @@ def norm_rope_loops(q, k, q_weight, k_weight, cos, sin, *, eps):
 @njit(cache=True, nogil=True)
 def norm_rope_rows(heads, weights, cos, sin, eps, out):
     """RMSNorm and rotation of the first H heads that lie side by side in heads (R, at least H * D), into out, which may
-    be the same; weights (H, D), cos and sin (R, D). What lies beyond stays."""
+    be the same; weights (H, D), cos and sin (R, D). Columns beyond them stay as they are."""
     (R, D), H = cos.shape, len(weights)
     half = D // 2
     x, lanes = np.empty(D, np.float32), np.empty(_LANES, np.float32)

@@ -60,7 +60,7 @@ class DreamStopped(Exception):
 
 def strides_ahead(motion: Motion) -> int:
     """How many times a motion is made to reach its keyframe. A turn of 15 degrees opens one column of cells and a bit;
-    three of them open what things fit into. On the way forward holes open beside what stands near, and there alone."""
+    three of them open a hole that things fit into. On the way forward, holes open only beside things that are near."""
     turn, side = abs(motion.yaw_deg), max(abs(motion.right), -motion.forward)
     if not turn and (motion.pitch_deg or motion.forward > 0):
         return 1
@@ -103,7 +103,7 @@ class Dreamer:
         return self._decoded(asked, torch.where(holes & ~hinted, -1, codes), hinted, stop)
 
     def touch_up(self, pose: Pose, carried: Warp, seed: int, views: tuple[View, ...] = ()) -> Dream:
-        """Paint what is open in a view all of whose cells are mostly known: as `dream`, with nothing to decide."""
+        """Paint the holes of a view all of whose cells are mostly known: as `dream`, with nothing to decide."""
         codes = self._see("encode", self._tensor(carried.pixels)[None]).flatten(1)
         return self._painted(pose, carried, seed, codes[0], views)
 

@@ -95,7 +95,7 @@ def run(
 
 
 def _jobs(folder: Path, episodes: Sequence[Episode], specs: Sequence[str]) -> list[Job]:
-    """What is still to be asked: long episodes first, so that no process is left alone with one at the end."""
+    """The jobs still to be done: long episodes first, so that no process is left alone with one at the end."""
     done = {(line.model, line.key) for line in read_lines(folder) if not line.error}
     jobs = []
     for episode in episodes:

@@ -1,4 +1,4 @@
-"""How dreamt views differ from true ones as a distribution, and how well they join what was seen next to them.
+"""How dreamt views differ from true ones as a distribution, and how well they join the seen parts next to them.
 
 Pure functions over arrays. `traits` reduces the frames of a walk to a few numbers each, where nothing had been seen;
 `measure` compares the traits of one row with those of the truth at the same poses. No measure needs the one true scene:
@@ -270,7 +270,7 @@ def reprojection(
     depth_a: np.ndarray, pose_a: Pose, depth_b: np.ndarray, pose_b: Pose, mask_b: np.ndarray
 ) -> float | None:
     """How much the depth of view b (H, W), where mask_b, disagrees with that of view a: the mean relative difference,
-    each at most 1, of what lies in a's picture, to within a pixel. None where too little does."""
+    each at most 1 and to the best of the pixels around, over points that lie in a's picture. None if too few do."""
     H, W = depth_b.shape
     camera = Camera(W, H)
     points = camera.rays[mask_b] * depth_b[mask_b][:, None]

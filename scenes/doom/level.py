@@ -30,7 +30,7 @@ _SAMPLES = 3  # pixels a side of the engine's picture for one pixel
 _LEVEL = 3.62  # units of a wall's depth to a level of the engine's buffer, at this field of view
 # metres, and share of the depth, by which a see-through picture may be off the engine's depth in front of a floor
 _NEAR_ENOUGH = (0.25, 0.06)
-_LEAST = 1e-3  # metres; depths, and what is divided by, are at least this
+_LEAST = 1e-3  # metres; the least depth, and the least divisor
 
 
 @dataclass(frozen=True)

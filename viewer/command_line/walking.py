@@ -1,4 +1,4 @@
-"""`roam play`, `view`, `replay` and `export`: the commands for one who walks."""
+"""`roam play`, `view`, `replay` and `export`: the commands for walking."""
 
 from __future__ import annotations
 

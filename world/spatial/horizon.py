@@ -1,7 +1,7 @@
 """New things on the horizon. A sky that was dreamt down to the ground means only that nothing was near enough to be
 seen from where it was dreamt. After the walker has gone on some metres, the horizon is dreamt anew: a village goes on.
 
-What was truly seen, and whatever stands before the sky, stays. Knows nothing of tokens or models.
+A sky that was truly seen, and things that stand before the sky, stay. Knows nothing of tokens or models.
 """
 
 from __future__ import annotations

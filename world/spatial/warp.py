@@ -1,4 +1,4 @@
-"""Carries remembered views into a new one: how what has been seen looks from the camera's next pose.
+"""Carries remembered views into a new one: draws the surfaces that they saw from the camera's next pose.
 
 Surfaces are drawn by their depth (surfaces.py); colour is fetched backward, bilinearly. Only what a view showed first
 is carried from it: a surface that was itself carried comes from its original view, so that nothing is resampled twice

@@ -101,7 +101,7 @@ class Run:
 
 def read_state(folder: Path) -> dict | None:
     """The state that a run left in a folder, in one file or in parts; None if there is none. Raises StateError if a
-    part is missing, or a bit is not what was written."""
+    part is missing, or a bit has changed."""
     if (folder / "state.pt").exists():
         return _loaded(folder / "state.pt", folder)
     parts = sorted(folder.glob("state-*-of-*.part"))

@@ -1,7 +1,7 @@
 """The first recipe: trains the vision tokenizer on single frames of the recordings.
 
 Loss: squared and absolute error, absolute error of the picture's gradients (edges stay edges), and absolute error of
-log depth. The average of the weights is what is kept.
+log depth. The average of the weights is kept.
 """
 
 from __future__ import annotations

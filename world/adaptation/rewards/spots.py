@@ -1,6 +1,6 @@
-"""Places on true walks where a dream is asked for: what was seen before, what is carried there, and what is true there.
+"""Places on true walks where a dream is asked for, each with the views before it, the carried view, and the truth.
 
-A walk by keyframes through a scene gives one for each view that shows much for the first time. What was seen before is
+A walk by keyframes through a scene gives one for each view that shows much for the first time. The views before it are
 true, as at the beginning of a walk, with depth errors like those of estimates.
 """
 

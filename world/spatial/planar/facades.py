@@ -1,10 +1,10 @@
 """Houses in a dream out of doors: their sides are even and upright, and end in straight lines above and below.
 
-A model of a few tokens a view dreams them wavy. What stands on the ground, is high and has a nearly straight upper edge
-is taken for the sides of a house. One over the depth of an upright plane is linear across a level view, and so are the
-rows of its eaves and of its foot (a plane's image; Hartley and Zisserman 2004, chapter 8): one line, or two that meet
-at a corner, is fitted to depth and eaves at once. Then pixels are moved up and down in their columns, so that eaves and
-foot lie on it. What hangs in the air with nothing below it is taken away. Knows nothing of models.
+A model of a few tokens a view dreams them wavy. A thing that stands on the ground, is high and has a nearly straight
+upper edge is taken for the sides of a house. One over the depth of an upright plane is linear across a level view, and
+so are the rows of its eaves and of its foot (a plane's image; Hartley and Zisserman 2004, chapter 8): one line, or two
+that meet at a corner, is fitted to depth and eaves at once. Then pixels are moved up and down in their columns, so that
+eaves and foot lie on it. Things that hang in the air with nothing below are removed. Knows nothing of models.
 """
 
 from __future__ import annotations
