@@ -15,7 +15,7 @@ from .planes import off
 FROM_M, FARTHEST_M = 6.0, 33.0  # metres: nearer things are left as they are; nothing is put farther than the second
 ON_GROUND = 0.1  # log depth; what is no farther from the ground than this is ground
 LEAST = 8  # pixels of a thing
-MOST = 3.0  # times; a distance is corrected by at most this factor
+MOST = 3.0  # times; a thing whose distance is off by more is left where it is
 FEET = 0.2  # a thing's foot is the row that this share of its columns reaches down to
 
 
