@@ -201,7 +201,7 @@ def free_rollouts(
         rows["tokenizer ceiling"] = [engine.show(engine.encode(pixels))[0] for pixels in truth]
         for row, options in (("model", {}), ("repeated warp alone, holes filled", {"decoder": "carry"})):
             session = observed(engine, walk, CONTEXT, **options)
-            seen = session.memory  # of the true frames: nothing fills holes here
+            seen = session.memory  # memory of the true frames only: their holes stay open
             frames = [session.step(action) for action in walk.actions[CONTEXT - 1 :]]
             rows[row] = [frame.pixels for frame in frames]
             session.close()

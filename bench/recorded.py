@@ -1,8 +1,8 @@
 """How well a model reads recordings of other people's worlds, and predicts one step of them.
 
-`python -m roam.bench.recorded data/doom --split test --model doom embedded`: for recorded keyframes, PSNR in dB through
-the tokenizer and through the painter that knows only the codes, and AbsRel of the decoder's depth; for recorded walks,
-one step after true frames, compared with the previous frame and with memory alone.
+`python -m roam.bench.recorded data/doom --split test --model doom embedded` prints, for recorded keyframes, PSNR in dB
+through the tokenizer and through the painter that knows only the codes, and AbsRel of the decoder's depth; for recorded
+walks, PSNR of one step after true frames, compared with the previous frame and with memory alone.
 """
 
 from __future__ import annotations

@@ -174,17 +174,17 @@ def measure(address: str, world: str, *, sessions: int, frames: int, look: Look,
         walker.close()
     p50, p95, p99 = (latencies[min(len(latencies) - 1, int(len(latencies) * q))] for q in (0.5, 0.95, 0.99))
     return Row(
-        world,
-        sessions,
-        look.encoding,
-        len(latencies),
-        p50,
-        p95,
-        p99,
-        statistics.median(steps),
-        statistics.median(overheads),
-        len(latencies) / seconds,
-        dropped,
+        world=world,
+        sessions=sessions,
+        encoding=look.encoding,
+        frames=len(latencies),
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        step_ms=statistics.median(steps),
+        overhead_ms=statistics.median(overheads),
+        frames_per_s=len(latencies) / seconds,
+        dropped=dropped,
     )
 
 

@@ -34,7 +34,7 @@ def times_ms(run: Callable, device: torch.device, seconds: float) -> list[float]
 
 
 def peak_mb(run: Callable, device: torch.device) -> float | None:
-    """What a run allocates beyond what was there, at its peak; torch does not count this on a CPU."""
+    """The peak of what a run allocates, beyond the memory in use before; torch does not count this on a CPU."""
     if device.type != "cuda":
         return None
     torch.cuda.synchronize()

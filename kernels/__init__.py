@@ -1,4 +1,4 @@
-"""The operations that a step of the dream spends its time in, one file an op.
+"""The operations that a step of the dream spends its time in, one file for each.
 
 Each file reads in one order: the maths, a reference in plain torch (the definition), the Triton kernel, and the
 public function that checks shapes, allocates and picks by device. CUDA tensors take the Triton kernels and CPU tensors

@@ -51,7 +51,7 @@ def attend_reference(q, k, v, history=None, *, causal=False, scale=None):
 
 
 def attend_fused(rows, keys, values, *, unseen, scale):
-    """Rows (Hkv, R, D) over keys and values (Hkv, T, D); unseen (R, N) bool marks what a row sees not of the last N.
+    """Rows (Hkv, R, D) over keys and values (Hkv, T, D); unseen (R, N) bool: which of the last N a row must not see.
 
     Few rows are filled up to whole blocks of torch's: a product of one or two rows sums in another order, and words
     must get the same bits whatever else is read with them.
@@ -96,7 +96,7 @@ def _history_then_fresh(pages, index, fresh):
 
 
 def _unseen(N, G, device):
-    """What folded causal rows do not see of the fresh keys: (N * G, N) bool."""
+    """Which of the fresh keys folded causal rows must not see: (N * G, N) bool."""
     return torch.ones(N, N, dtype=torch.bool, device=device).triu(1).repeat_interleave(G, 0)
 
 

@@ -18,8 +18,8 @@ import torch
 
 HAS_TRITON = find_spec("triton") is not None
 
-# Importing Triton takes a third of a second, which a walk on a CPU does without; who wants its interpreter or its
-# compiler on a CPU imports it before this package.
+# Importing Triton takes a third of a second, and a walk on a CPU does not need it. To use its interpreter or its
+# compiler on a CPU, import triton before this package.
 if HAS_TRITON and (torch.cuda.is_available() or "triton" in sys.modules):
     import triton
     import triton.language as tl
@@ -80,8 +80,8 @@ def needs_grad(*tensors: torch.Tensor | None) -> bool:
 def has_half_dots(tensor: torch.Tensor) -> bool:
     """Whether products in this tensor's 16-bit dtype are fast where it lies; a CPU without them is 20 times slower.
 
-    oneDNN asks the CPU itself; one that is held to an older kind's instructions (`make test-isa`) has torch's word. On
-    AVX-512 without bf16 products oneDNN takes bf16 all the same, and is several times slower than in float32.
+    oneDNN asks the CPU itself, even if torch is held to the instructions of an older one (`make test-isa`); then what
+    torch says decides. On AVX-512 without bf16 products oneDNN supports bf16, but several times slower than float32.
     """
     if tensor.device.type != "cpu" or tensor.dtype == torch.float32:
         return True
@@ -93,14 +93,15 @@ def has_half_dots(tensor: torch.Tensor) -> bool:
 
 
 def _is_held_back() -> bool:
-    """Whether this is a CPU with AVX-512 whose use ATEN_CPU_CAPABILITY has forbidden."""
+    """Whether this CPU has AVX-512 and ATEN_CPU_CAPABILITY forbids its use."""
     return torch.cpu._is_avx512_supported() and not torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
 def leave_a_core() -> None:
-    """Keep torch off one of the cores that this process may use, if it would take them all; fewer were a choice.
+    """Keep torch off one of the cores that this process may use, if it would take them all. If it was set to fewer
+    threads, that stays.
 
-    Threads of one product wait for each other: where another process or a window has a core, the whole step waits.
+    Threads of one product wait for each other: if another process or a window uses a core, the whole step waits.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if torch.get_num_threads() >= cores > 1:

@@ -19,8 +19,8 @@ class HistorySlots:
 
 
 class GatheredHistory:
-    """What was gathered of one layer's history on a CPU, for calls that all list the same slots, into which nothing is
-    written meanwhile, and have the same number of fresh rows: so it is gathered once for all of them."""
+    """One layer's history, gathered once on a CPU for several calls. These must all list the same slots, into which
+    nothing may be written meanwhile, and have the same number of fresh rows."""
 
     def __init__(self):
         self._kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}

@@ -1,4 +1,4 @@
-"""Dense layers: bf16 by the vendor's library, and fp8 (e4m3) with a scale a row and a scale an output channel.
+"""Dense layers: bf16 by the vendor's library, and fp8 (e4m3) with a scale for each row and each output channel.
 
 s_i = max_k |x_ik| / 448,  x8 = round_e4m3(x / s);  r_o and w8 the same for the weight's rows, once at load
 y_io = s_i * r_o * sum_k x8_ik w8_ok
@@ -20,18 +20,18 @@ _SMALLEST_PEAK = 1e-12
 
 
 def linear(x: torch.Tensor, weight: "torch.Tensor | Callable[[torch.Tensor], torch.Tensor]") -> torch.Tensor:
-    """x (..., I) times weight (O, I) transposed: (..., O) in x's dtype, which a weight that is a tensor shares; others,
-    an Fp8Linear or a PackedLinear, multiply by themselves."""
+    """x (..., I) times weight (O, I) transposed: (..., O) in x's dtype. A weight that is a tensor has the same dtype;
+    an Fp8Linear or a PackedLinear is called."""
     return F.linear(x, weight) if isinstance(weight, torch.Tensor) else weight(x)
 
 
 def row_scales(x: torch.Tensor) -> torch.Tensor:
-    """What brings the peak of every row of x (..., C) to the largest number of fp8: (...) float32."""
+    """The scales (...) float32 that bring the peak of every row of x (..., C) to the largest number of fp8."""
     return x.float().abs().amax(-1).clamp_(min=_SMALLEST_PEAK) / FP8_LARGEST
 
 
 def quantise_rows_reference(x, scale=None):
-    """`quantise_rows` in plain torch; scale: of rows, where it is to be another than their own."""
+    """`quantise_rows` in plain torch; scale: of the rows, if it is not to be their own."""
     scale = row_scales(x) if scale is None else scale
     return (x.float() / scale[..., None]).clamp_(-FP8_LARGEST, FP8_LARGEST).to(FP8), scale
 
@@ -56,7 +56,7 @@ def _quantise_rows_kernel(
 
 
 def quantise_rows_triton(x):
-    """`quantise_rows` as one kernel, a program a row."""
+    """`quantise_rows` as one kernel, with one program for each row."""
     C = x.shape[-1]
     rows = x.reshape(-1, C)
     rows = rows if rows.stride(1) == 1 else rows.contiguous()
@@ -105,8 +105,8 @@ class Fp8Linear:
         return cls(*quantise_rows(weight.detach()))
 
     def __call__(self, x: torch.Tensor, scale: torch.Tensor | None = None) -> torch.Tensor:
-        """x (..., I) times the weight transposed: (..., O) in x's dtype. scale (...): to round rows by, where they are
-        parts of longer ones, whose peaks are known."""
+        """x (..., I) times the weight transposed: (..., O) in x's dtype. scale (...): by which rows are rounded, if
+        they are parts of longer ones, whose peaks are known."""
         O, I = self.weight.shape
         rows = x.reshape(-1, I)
         rows, scale = quantise_rows(rows) if scale is None else quantise_rows_reference(rows, scale.reshape(-1))

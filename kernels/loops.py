@@ -1,8 +1,8 @@
 """Kernels as compiled loops over rows, for float32 on a CPU, where torch takes a dozen small operations for each.
 
-A pass of a dream has some seventy rows, and what stands between two of its products took longer there than they. Each
-function is what `*_reference` of its kernel's file is, up to rounding; a row gets the same bits whatever is beside it.
-None leaves the order of its sums to the compiler (no `fastmath`), which chooses another for another layout.
+A pass of a dream has some seventy rows, and in torch the arithmetic between two of its products took longer than the
+products. Each function equals the `*_reference` of its kernel's file up to rounding; a row gets the same bits whatever
+is beside it. So `fastmath` is not used: with it, the compiler chooses the order of sums by the layout.
 """
 
 import math
@@ -18,8 +18,8 @@ _LANES = 16  # sums that are carried side by side, as many as a register holds
 
 
 def fits(*tensors: torch.Tensor | None) -> bool:
-    """Whether these can be looped over: float32 on a CPU, in service. What numpy has looked at cannot be resized any
-    more, which weights in shards are while they learn, also between two steps."""
+    """Whether these can be looped over: float32 on a CPU, in service. Not in training, because a tensor that numpy has
+    looked at cannot be resized any more, and weights in shards are resized, also between two steps."""
     if torch.compiler.is_compiling():  # which only training is
         return False
     given = (tensor for tensor in tensors if tensor is not None)
@@ -87,7 +87,7 @@ def norm_rope_loops(q, k, q_weight, k_weight, cos, sin, *, eps):
     new_q, new_k = q.new_empty(B, N, H, D), k.new_empty(B, N, Hkv, D)
     angles = [_array(x.expand(B, N, D)).reshape(-1, D) for x in (cos, sin)]
     for x, new, weight in zip((q, k), (new_q, new_k), (q_weight, k_weight), strict=True):
-        row = x.flatten(0, 1).flatten(1)  # what is side by side with another has a stride of both
+        row = x.flatten(0, 1).flatten(1)  # part of a wider product, so its rows may have the stride of the whole
         row = (row.detach() if row.requires_grad else row).numpy()
         norm_rope_rows(row, _array(weight.expand(x.shape[2], D)), *angles, eps, _rows(new.flatten(2)))
     return new_q, new_k
@@ -96,7 +96,7 @@ def norm_rope_loops(q, k, q_weight, k_weight, cos, sin, *, eps):
 @njit(cache=True, nogil=True)
 def norm_rope_rows(heads, weights, cos, sin, eps, out):
     """RMSNorm and rotation of the first H heads that lie side by side in heads (R, at least H * D), into out, which may
-    be the same; weights (H, D), cos and sin (R, D). What lies beyond stays."""
+    be the same; weights (H, D), cos and sin (R, D). Columns beyond them stay as they are."""
     (R, D), H = cos.shape, len(weights)
     half = D // 2
     x, lanes = np.empty(D, np.float32), np.empty(_LANES, np.float32)
@@ -126,7 +126,7 @@ def _draw(logits, keys, temperatures, tokens):
     bits = w.view(np.int32)
     for r in range(R):
         key, heat = np.uint32(keys[r]), temperatures[r]
-        for c in range(V):  # gumbel.py's w; a sum of small integers would be of 64 bits, if not told otherwise
+        for c in range(V):  # w of gumbel.py; without the casts, sums of 32-bit integers would have 64 bits
             x = np.uint32(key ^ np.uint32(np.uint32(c) * np.uint32(GOLDEN)))
             x = np.uint32(np.uint32(x ^ np.uint32(x >> np.uint32(16))) * np.uint32(FIRST_FACTOR))
             x = np.uint32(np.uint32(x ^ np.uint32(x >> np.uint32(15))) * np.uint32(SECOND_FACTOR))
@@ -135,7 +135,8 @@ def _draw(logits, keys, temperatures, tokens):
             w[c] = share if share < np.float32(LARGEST_BELOW_ONE) else np.float32(LARGEST_BELOW_ONE)
         best, token = np.float32(-np.inf), 0
         for c in range(V):
-            # noise is at most -log w, and that at most log 2 for each halving of 1 down to w: most codes need no more
+            # Noise is at most -log w, which is at most log 2 for each halving from 1 down to w. For most codes this
+            # bound shows that they cannot win, and no logarithm is needed.
             most = np.float32((127 - (bits[c] >> 23)) * _LN2)
             if logits[r, c] + heat * most >= best:
                 score = logits[r, c] - heat * np.float32(math.log(-math.log1p(-w[c])))
@@ -145,7 +146,7 @@ def _draw(logits, keys, temperatures, tokens):
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
-    """As compiled code wants it: in one piece, for every layout is compiled anew."""
+    """The array that compiled code gets: contiguous, because code is compiled anew for every layout."""
     plain = tensor.detach() if tensor.requires_grad else tensor
     return plain.numpy() if plain.is_contiguous() else plain.contiguous().numpy()
 

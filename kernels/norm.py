@@ -17,7 +17,7 @@ from .loops import fits, rms_norm_loops
 def rms_norm_reference(x, weight, *, eps, residual=None):
     """`rms_norm` in plain torch."""
     total = x if residual is None else x + residual
-    if total.dtype == torch.float32:  # with nothing to cast back, the product may join the same call
+    if total.dtype == torch.float32:  # no cast back is needed, so the product with the weight can join the same call
         normed = F.rms_norm(total, weight.shape, weight.float(), eps)
     else:  # torch's own is in float32 within and rounds once
         normed = weight * F.rms_norm(total, weight.shape, None, eps)

@@ -1,4 +1,5 @@
-"""Dense layers whose weights are 8 or 4 bits, a scale and an offset a group of inputs: a large model on a small card.
+"""Dense layers with weights of 8 or 4 bits, and a scale and an offset for each group of inputs: a large model fits on a
+small card.
 
 w_oi ~ s_og q_oi + m_og,  q_oi of 8 bits in 0 .. 255 or of 4 in 0 .. 15,  g the group of GROUP inputs that i is in
 y_io = sum_g ( s_og sum_{k in g} x_ik q_ok  +  m_og sum_{k in g} x_ik )
@@ -165,7 +166,7 @@ def _packed_linear_kernel(
 
 def packed_linear_triton(x: torch.Tensor, weight: Packed) -> torch.Tensor:
     """`packed_linear_reference` as one kernel, which reads the packed bytes alone; groups of at least 32."""
-    if weight.group * weight.bits // 8 < 16:  # products of fewer are none that tensor cores have
+    if weight.group * weight.bits // 8 < 16:  # tensor cores have no products with fewer
         return packed_linear_reference(x, weight)
     x = x if x.stride(1) == 1 else x.contiguous()
     (N, I), O = x.shape, len(weight.codes)

@@ -56,7 +56,7 @@ def qk_norm_rope_loops(q, k, v, q_weight, k_weight, cos, sin, *, eps, pages=None
 
 
 def _side_by_side(q, k):
-    """q and k (B, N, heads, D) as one tensor: where they lie if they are neighbours in memory, else a copy."""
+    """q and k (B, N, heads, D) as one tensor: a view if they are neighbours in memory, else a copy."""
     B, N, H, D = q.shape
     neighbours = (
         q.stride() == k.stride()
@@ -199,7 +199,7 @@ def _qk_norm_rope_kernel(
 
 
 def qk_norm_rope_triton(q, k, v, q_weight, k_weight, cos, sin, *, eps, pages=None):
-    """`qk_norm_rope` as one kernel, a program a token."""
+    """`qk_norm_rope` as one kernel, with one program for each token."""
     B, N, H, D = q.shape
     Hkv = k.shape[2]
     q_out = torch.empty(q.shape, dtype=q.dtype, device=q.device)

@@ -295,7 +295,7 @@ def _sample_kernel(
             scores = tl.where(logits >= threshold[:, None], scores, float("-inf"))
         best, best_code = keep_best(best, best_code, scores, codes, BLOCK_V)
     logit = best
-    if IS_NOISY:  # taken off again, which costs a row less than keeping the tile's logits beside its scores
+    if IS_NOISY:  # subtract the noise again: cheaper than keeping the tile's logits beside its scores
         logit -= temperature * gumbel(keys, best_code)
     place = rows * tl.num_programs(1) + share
     tl.store(best_ptr + place, best, mask=inside)

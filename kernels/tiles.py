@@ -4,7 +4,7 @@
     each program scans a share of the table for one tile of rows and remembers the best score, its code and a few sums
     `winners` then picks the best share of each row; ties go to the lowest code throughout
 
-What is scored is the business of sample.py, renoise.py and nearest.py.
+The scores are defined by sample.py, renoise.py and nearest.py.
 """
 
 from dataclasses import dataclass

@@ -113,7 +113,7 @@ def record(
                 if progress:
                     progress(len(jobs) - len(missing) + done, len(jobs))
     finally:
-        for job in missing:  # of one that was ended in the middle
+        for job in missing:  # remove the partial file of a process that was ended while it wrote
             job.path.with_suffix(PARTIAL).unlink(missing_ok=True)
     write_manifest(folder, manifest)
     return [job.path for job in jobs]

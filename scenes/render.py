@@ -112,8 +112,8 @@ def _cast(eye, solids, look, out_pixels, out_depth, out_ids):
             total[:] = 0.0
             if _is_edge(hit, face, v, u):
                 for sub in range(4):
-                    fu, fv = u + 0.25 + 0.5 * (sub % 2), v + 0.25 + 0.5 * (sub // 2)
-                    _ray(eye.rotation, (fu - width / 2) / eye.focal, (fv - height / 2) / eye.focal, ray)
+                    fu, fv = u - 0.25 + 0.5 * (sub % 2), v - 0.25 + 0.5 * (sub // 2)
+                    _ray(eye.rotation, ray_at(fu, eye.focal, width), ray_at(fv, eye.focal, height), ray)
                     met = _first_hit(eye.position, ray, u, v, solids)
                     _shade(met, eye.position, ray, eye.focal * 2, solids, look, color)
                     total += color * 0.25

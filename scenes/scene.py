@@ -105,19 +105,10 @@ class Scene:
         """
         there = pose.moved(motion)
         step = pose.distance_to(there)
-        if not step <= LONGEST:  # nor NaN
+        if not step <= LONGEST:  # also for NaN
             raise ActionError(f"a step of {step:g} m; at most {LONGEST:g} are walked at once")
-        x, y = _slide(
-            pose.position[0],
-            pose.position[1],
-            there.position[0],
-            there.position[1],
-            self.half_extent,
-            self.shapes,
-            self.centers,
-            self.halves,
-            self.yaws,
-        )
+        solids = (self.shapes, self.centers, self.halves, self.yaws)
+        x, y = _slide(pose.position, there.position, self.half_extent, solids)
         return Pose((float(x), float(y), there.position[2]), there.wxyz)
 
     def save(self, path: str | Path) -> None:
@@ -176,7 +167,11 @@ def _push_out(x, y, radius, shapes, centers, halves, yaws):
 
 
 @njit(cache=True, nogil=True)
-def _slide(x, y, to_x, to_y, half_extent, shapes, centers, halves, yaws):
+def _slide(start, goal, half_extent, solids):
+    """The place (x, y) where a walker ends on the way from start to goal, whose height does not count, among solids:
+    their shapes, centers, halves and yaws."""
+    shapes, centers, halves, yaws = solids
+    (x, y, _), (to_x, to_y, _) = start, goal
     steps = int(np.ceil(np.sqrt((to_x - x) ** 2 + (to_y - y) ** 2) / _STRIDE))
     if steps == 0:
         return x, y

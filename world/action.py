@@ -107,7 +107,8 @@ def parse_actions(text: str) -> list[Action]:
 
 
 def _is_unseen(mark: str) -> bool:
-    """Whether a character neither shows nor changes what is shown; overrides of text direction show 09 as 90."""
+    """Whether a character is invisible and changes nothing that is shown. Overrides of text direction do change that:
+    with them 09 is shown as 90."""
     return unicodedata.category(mark) == "Cf" and mark not in "\u202d\u202e"
 
 

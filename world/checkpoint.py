@@ -182,8 +182,8 @@ def _read_config(folder: Path) -> dict:
 
 
 def _loaded(make: Callable[[], M], path: Path, digest) -> M:
-    """A network with the weights of a file. It is made first without memory, to be held against the file: what a
-    stranger's settings ask for is believed where the file holds as much."""
+    """A network with the weights of a file. It is made without memory first and compared with the file: a damaged or
+    foreign config.json may ask for any size, so memory is allocated only once the file is known to hold as much."""
     try:
         data = path.read_bytes()
         _check(path, data)
@@ -220,8 +220,8 @@ def _check(path: Path, data: bytes) -> None:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves new weights as they are: to fill those that have no memory, torch would first import half of itself, for
-    seconds. What else it would import that for is as long as a side of a picture, and made in memory."""
+    """Leaves new weights unfilled. To fill weights on the meta device, torch would import half of itself, for seconds.
+    It would do so for `linspace` too, which is short (a side of a picture), and so is made on the CPU."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         name, given = getattr(function, "__name__", ""), kwargs or {}

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
-MOST, MOST_LAYERS, MOST_SIDE = 2**20, 1024, 4096  # of any size; whatever says more is damaged, and would be waited for
+# the largest size of any kind, number of layers, and side; a damaged file that says more would take for ever to load
+MOST, MOST_LAYERS, MOST_SIDE = 2**20, 1024, 4096
 
 
 def check_numbers(config: Any) -> None:

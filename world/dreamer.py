@@ -55,12 +55,12 @@ class Dream:
 
 
 class DreamStopped(Exception):
-    """A dream that was given up, for whoever asked for it had better things to do."""
+    """A dream that was given up because `stop` said so."""
 
 
 def strides_ahead(motion: Motion) -> int:
     """How many times a motion is made to reach its keyframe. A turn of 15 degrees opens one column of cells and a bit;
-    three of them open what things fit into. On the way forward holes open beside what stands near, and there alone."""
+    three of them open a hole that things fit into. On the way forward, holes open only beside things that are near."""
     turn, side = abs(motion.yaw_deg), max(abs(motion.right), -motion.forward)
     if not turn and (motion.pitch_deg or motion.forward > 0):
         return 1
@@ -91,7 +91,7 @@ class Dreamer:
         return [self._painted(one.pose, one.carried, one.seed, tokens[b], one.views) for b, one in enumerate(asked)]
 
     def decide(self, asked: Sequence[Asked], *, stop: Callable[[], bool] | None = None) -> Tensor:
-        """What stands in the views asked for, and how it looks not yet: tokens (B, N). stop: as in `dream`."""
+        """Decide what stands in the views asked for, as tokens (B, N); nothing is painted. stop: as in `dream`."""
         codes = torch.cat([self._see("encode", self._tensor(one.carried.pixels)[None]).flatten(1) for one in asked])
         holes = torch.stack([self._tensor(one.carried.coverage(self.grid) <= 0.5).flatten() for one in asked])
         hinted = torch.zeros_like(holes)
@@ -103,7 +103,7 @@ class Dreamer:
         return self._decoded(asked, torch.where(holes & ~hinted, -1, codes), hinted, stop)
 
     def touch_up(self, pose: Pose, carried: Warp, seed: int, views: tuple[View, ...] = ()) -> Dream:
-        """Paint what is open in a view all of whose cells are mostly known: as `dream`, with nothing to decide."""
+        """Paint the holes of a view all of whose cells are mostly known: as `dream`, with nothing to decide."""
         codes = self._see("encode", self._tensor(carried.pixels)[None]).flatten(1)
         return self._painted(pose, carried, seed, codes[0], views)
 
@@ -179,8 +179,8 @@ class Dreamer:
 
 
 def _listed(cells: Tensor) -> Tensor:
-    """(B, M) int64: the cells that are marked in (B, N) bool, and -1 up to a number that is the same for all of a batch
-    and rounds alike in any; multiples of 16, so that on CUDA few shapes are captured."""
+    """(B, M) int64: the indices of the cells that are marked in (B, N) bool, padded with -1. M is a multiple of 16, so
+    that on CUDA few shapes are captured."""
     most = max(1, int(cells.sum(1).max()))
     found = torch.argsort((~cells).int(), dim=1, stable=True)[:, : -(-most // 16) * 16]
     return torch.where(cells.gather(1, found), found, -1)
@@ -192,5 +192,5 @@ def _go_on_unless(stop: Callable[[], bool] | None) -> None:
 
 
 def without_specks(carried: Warp) -> Warp:
-    """A carried view with depth where there is nothing to take any from; holes are filled already."""
+    """A carried view whose holes are filled already, with depth also where there was none to fill them from."""
     return Warp(carried.pixels, carried.covered, np.where(carried.depth > 0, carried.depth, np.float32(100.0)))

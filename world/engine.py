@@ -40,8 +40,8 @@ from .transformer.passes import Passes, Serving
 class Engine:
     """One world model, ready to dream: `engine.session(first_frame)`, then `session.step(action)`."""
 
-    rewind_limit, num_pinned = REWIND_LIMIT, 0  # steps that can be undone; first moments that are never forgotten
-    # the second one: whether a world can begin with words, and reads directions in words
+    # what each says is in SessionEngine
+    rewind_limit, num_pinned = REWIND_LIMIT, 0
     saves_changes, reads_words = True, False
 
     def __init__(self, checkpoint: Checkpoint, *, dida: DidaConfig | None = None, serving: Serving | None = None):

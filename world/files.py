@@ -1,7 +1,7 @@
-"""Files that are read and written whole. What is read must be a file: a pipe would be waited for until somebody writes
-to it, and some devices have no end. Text is read as other programs write it: UTF-8 with or without a byte order mark,
-UTF-16 with one, any line ends. What is written has its name when it is complete, not before. A folder can tell by
-digests whether its files are as they were written. Knows nothing of what files say."""
+"""Files that are read and written whole. Only files are read: a pipe would keep the reader waiting until somebody
+writes to it, and some devices have no end. Text is read as other programs write it: UTF-8 with or without a byte order
+mark, UTF-16 with one, any line ends. A file gets its name when it is complete, not before. Digests in a folder tell
+whether its files are as they were written. Knows nothing of the contents of files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KINDS = {
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 MAX_TEXT_BYTES = 1 << 20
 DIGESTS = "digests.json"
-_OPENED = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # what a shell's <(...) and | have opened: somebody writes there
+_OPENED = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # opened by a shell for | and <(...): somebody writes there
 
 
 class TextError(ValueError):
@@ -120,8 +120,8 @@ def write_digests(folder: str | Path) -> Path:
 
 
 def why_damaged(path: str | Path, data: bytes) -> str:
-    """Why what was read from a file cannot be what was written to it, by the digests.json next to it; "" if it is, or
-    if the folder has no digests.json, as those of earlier versions."""
+    """Why a file does not have the contents that were written, by the digests.json next to it; "" if it has them, or if
+    the folder has no digests.json, as those of earlier versions."""
     path = Path(path)
     try:
         digests = parse_json((path.parent / DIGESTS).read_bytes())

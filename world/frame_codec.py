@@ -91,7 +91,12 @@ class FrameCodec:
         return self.grid(codes[0]), shown, self.refined(shown, depth)
 
     def _network(self, kind: str, *inputs: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        return getattr(self.refiner if kind == "refine" else self.vision, kind)(*inputs)
+        if kind == "encode":
+            return self.vision.encode(*inputs)
+        if kind == "decode":
+            return self.vision.decode(*inputs)
+        assert self.refiner is not None, "as `refined` has it"
+        return self.refiner.refine(*inputs)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

@@ -112,16 +112,35 @@ class Camera:
     @property
     def focal(self) -> float:
         """The focal length in pixels."""
-        return self.width / 2 / math.tan(math.radians(self.fov_deg) / 2)
+        return focal_length(self.width, self.fov_deg)
 
     @property
     def rays(self) -> np.ndarray:
         """(H, W, 3) float32 directions through the pixel centres in camera axes, scaled so that forward is 1."""
-        u = (np.arange(self.width) + 0.5 - self.width / 2) / self.focal
-        v = (np.arange(self.height) + 0.5 - self.height / 2) / self.focal
-        rays = np.ones((self.height, self.width, 3), np.float32)
-        rays[..., 0], rays[..., 1] = u[None, :], v[:, None]
-        return rays
+        return self.rays_at(np.arange(self.width)[None, :], np.arange(self.height)[:, None]).astype(np.float32)
+
+    def rays_at(self, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """(..., 3) directions as `rays` through the centres of pixels, which may lie between columns and rows."""
+        right = (columns + 0.5 - self.width / 2) / self.focal
+        down = (rows + 0.5 - self.height / 2) / self.focal
+        return np.stack([*np.broadcast_arrays(right, down), np.ones(np.broadcast_shapes(right.shape, down.shape))], -1)
+
+    def on_screen(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where points (..., 3) in camera axes, ahead of the camera, fall on the picture: how far right and down of its
+        corner, in pixels, whose centres are at halves. The compiled world/axes.py does the same for single points."""
+        right, down, ahead = points[..., 0], points[..., 1], points[..., 2]
+        return right / ahead * self.focal + self.width / 2, down / ahead * self.focal + self.height / 2
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """The (3, 3) intrinsic matrix as OpenCV and Open3D take it: their pixel centres are at whole numbers."""
+        f = self.focal
+        return np.array([[f, 0, self.width / 2 - 0.5], [0, f, self.height / 2 - 0.5], [0, 0, 1]])
+
+
+def focal_length(width: int, fov_deg: float) -> float:
+    """In pixels, of a pinhole camera that sees fov_deg across `width` pixels."""
+    return width / 2 / math.tan(math.radians(fov_deg) / 2)
 
 
 def _look_rotation(yaw_deg: float, pitch_deg: float) -> np.ndarray:

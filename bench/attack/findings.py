@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..reports import keep_json
 
-if TYPE_CHECKING:  # it imports torch, for which every attacker would wait
+if TYPE_CHECKING:  # machine.py imports torch, which every attacker's process would wait for
     from ..machine import Machine
 
 CAPTION = "processes share the machine: ratios are within one run, quiet before and after beside attacked"

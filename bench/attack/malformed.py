@@ -27,8 +27,8 @@ ANSWERED_S = 120.0
 
 @dataclass(frozen=True)
 class Tally:
-    """Messages sent; those of them that a server must answer, for their sender has said hello, and the answers that
-    came to those."""
+    """How many messages were sent; to how many of them the server must answer, because their sender has said hello; and
+    how many answers came to those."""
 
     sent: int
     owed: int
@@ -41,7 +41,9 @@ def measure(count: int) -> list[Finding]:
     for level, flood in (("ZMTP", zmtp_flood), ("WebSocket", websocket_flood)):
         with Served(has_page=True) as served:
             target = served.address if flood is zmtp_flood else served.page
-            apart(flood, target, max(1, count // 10), 1)  # what is allocated at first use is no leak
+            apart(
+                flood, target, max(1, count // 10), 1
+            )  # a first round, because memory allocated at first use is no leak
             findings += _beside_a_walk(level, served, lambda target=target, flood=flood: apart(flood, target, count, 2))
     return findings
 

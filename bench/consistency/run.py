@@ -95,7 +95,7 @@ def run(
 
 
 def _jobs(folder: Path, episodes: Sequence[Episode], specs: Sequence[str]) -> list[Job]:
-    """What is still to be asked: long episodes first, so that no process is left alone with one at the end."""
+    """The jobs still to be done: long episodes first, so that no process is left alone with one at the end."""
     done = {(line.model, line.key) for line in read_lines(folder) if not line.error}
     jobs = []
     for episode in episodes:
@@ -243,16 +243,16 @@ def _result(job: Job, spec: str, model: WorldModel, truth: Truth) -> EpisodeResu
 def blank(spec: str, episode: Episode) -> EpisodeResult:
     """A line with the question and no result."""
     return EpisodeResult(
-        spec,
-        episode.key,
-        episode.task,
-        episode.variant,
-        episode.mode,
-        episode.number,
-        episode.seed,
-        episode.gap,
-        episode.digest,
-        episode.scored,
+        model=spec,
+        key=episode.key,
+        task=episode.task,
+        variant=episode.variant,
+        mode=episode.mode,
+        scene=episode.number,
+        seed=episode.seed,
+        gap=episode.gap,
+        episode=episode.digest,
+        scored=episode.scored,
     )
 
 

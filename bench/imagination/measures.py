@@ -1,4 +1,4 @@
-"""How dreamt views differ from true ones as a distribution, and how well they join what was seen next to them.
+"""How dreamt views differ from true ones as a distribution, and how well they join the seen parts next to them.
 
 Pure functions over arrays. `traits` reduces the frames of a walk to a few numbers each, where nothing had been seen;
 `measure` compares the traits of one row with those of the truth at the same poses. No measure needs the one true scene:
@@ -87,18 +87,18 @@ def traits(
         if LEAST <= unseen[k].mean() <= MOST:
             across[k] = _across(pixels[k], unseen[k])
     return Traits(
-        np.full(n, scene),
-        np.full(n, seed),
-        np.asarray(index, np.int64),
-        unseen.mean((1, 2)),
-        shares,
-        np.array([_pieces(c, m) for c, m in zip(classes, small, strict=True)], float),
-        (small * entropy).sum((1, 2)) / counts,
-        features,
-        layout,
-        np.array([edges(p, m) for p, m in zip(pixels, unseen, strict=True)]).reshape(n, 2),
-        across[:, :2],
-        across[:, 2],
+        scene=np.full(n, scene),
+        seed=np.full(n, seed),
+        index=np.asarray(index, np.int64),
+        weight=unseen.mean((1, 2)),
+        shares=shares,
+        pieces=np.array([_pieces(c, m) for c, m in zip(classes, small, strict=True)], float),
+        doubt=(small * entropy).sum((1, 2)) / counts,
+        features=features,
+        layout=layout,
+        edges=np.array([edges(p, m) for p, m in zip(pixels, unseen, strict=True)]).reshape(n, 2),
+        seam=across[:, :2],
+        fit=across[:, 2],
     )
 
 
@@ -270,15 +270,14 @@ def reprojection(
     depth_a: np.ndarray, pose_a: Pose, depth_b: np.ndarray, pose_b: Pose, mask_b: np.ndarray
 ) -> float | None:
     """How much the depth of view b (H, W), where mask_b, disagrees with that of view a: the mean relative difference,
-    each at most 1, of what lies in a's picture, to within a pixel. None where too little does."""
+    each at most 1 and to the best of the pixels around, over points that lie in a's picture. None if too few do."""
     H, W = depth_b.shape
     camera = Camera(W, H)
     points = camera.rays[mask_b] * depth_b[mask_b][:, None]
     points = points @ (pose_a.rotation.T @ pose_b.rotation).T
     points = points + pose_a.rotation.T @ (np.asarray(pose_b.position) - np.asarray(pose_a.position))
     points = points[points[:, 2] > NEAR_M]
-    u = np.floor(points[:, 0] / points[:, 2] * camera.focal + W / 2).astype(int)
-    v = np.floor(points[:, 1] / points[:, 2] * camera.focal + H / 2).astype(int)
+    u, v = (np.floor(place).astype(int) for place in camera.on_screen(points))
     inside = (u >= 0) & (u < W) & (v >= 0) & (v < H)
     if inside.sum() < LEAST_PIXELS:
         return None
@@ -310,7 +309,7 @@ def _across(pixels: np.ndarray, mask: np.ndarray) -> tuple[float, float, float]:
 def _jumps(colours: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """(k, 2): jump of colour and gradient at each border between neighbours of a row, STRIP pixels to each side."""
     W = mask.shape[1]
-    along = np.abs(np.diff(colours, axis=0, append=colours[-1:])).mean(-1)  # what runs along the border is no jump
+    along = np.abs(np.diff(colours, axis=0, append=colours[-1:])).mean(-1)  # changes along the border are no jumps
     windows = np.lib.stride_tricks.sliding_window_view
     if W < 2 * STRIP:
         return np.zeros((0, 2))
@@ -376,7 +375,7 @@ def _distances(rows: Traits) -> list[float]:
 
 
 def _standardised(rows: Traits, truth: Traits) -> tuple[np.ndarray, np.ndarray]:
-    """The scenes' numbers; and the features, less the truth's mean and in units of its standard deviation."""
+    """The scenes' numbers; and the features minus the truth's mean, divided by its standard deviation."""
     true = truth.features.astype(np.float64)
     mean, deviation = true.mean(0), true.std(0)
     return rows.scene, (rows.features.astype(np.float64) - mean) / (deviation + EVEN * deviation.mean() + 1e-6)

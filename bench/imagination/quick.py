@@ -111,7 +111,7 @@ def misfits(outing: Outing, depth: np.ndarray) -> list[float]:
 
 @dataclass(frozen=True)
 class Visit:
-    """All that one scene gave: every row's answers, a block of the sheet, seconds a step of the model's; strolls."""
+    """The results of one scene: every row's answers, a block of the sheet, the model's seconds per step; strolls."""
 
     rows: dict[str, Answers]
     block: np.ndarray

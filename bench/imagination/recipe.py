@@ -111,8 +111,8 @@ def train(recipe: Recipe, log: Path) -> Recogniser:
 
 @torch.inference_mode()
 def accuracy(network: Recogniser, recipe: Recipe) -> dict[str, dict[str, float]]:
-    """On development scenes, by family: the share of pixels that are right, and of each class that is found, and of
-    what is called it that is it."""
+    """On development scenes, by family: the share of pixels that are right, and the recall and the precision of each
+    class."""
     found = {}
     for family in ("rooms", "outdoors"):
         rng, table = np.random.default_rng([recipe.seed, 99]), np.zeros((len(CLASSES),) * 2)

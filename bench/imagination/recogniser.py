@@ -24,8 +24,8 @@ CLASSES = ("above", "ground", "structure", "thing")
 ABOVE, GROUND, STRUCTURE, THING = range(4)
 WEIGHTS = Path(__file__).parent / "weights" / "recogniser.safetensors"
 REWARDING = WEIGHTS.with_name("rewarding.safetensors")  # of the one for rewards (rewards.py)
-_HOUSE = 3.0  # metres across: from here on a thing is a building
-_HALL = 2.75  # metres: indoors, what reaches up to here is part of the building, and what starts here is the ceiling
+_HOUSE = 3.0  # metres across; anything at least this wide is a building
+_HALL = 2.75  # metres: indoors, a solid that reaches up to here is part of the building; one that starts here, ceiling
 _BATCH = 64
 
 

@@ -184,7 +184,7 @@ Damage = Callable[[Spot, np.ndarray, int], np.ndarray]
 
 
 def _pasted(spot: Spot, picture: np.ndarray) -> np.ndarray:
-    """A picture where nothing was seen, and what is known elsewhere."""
+    """The picture in the unseen parts of a view, and the known pixels elsewhere."""
     return np.where(unseen_at(spot)[..., None], picture, spot.carried.pixels).astype(np.uint8)
 
 
@@ -198,7 +198,7 @@ def noisy(spot: Spot, picture: np.ndarray, seed: int) -> np.ndarray:
 
 
 def frozen(spot: Spot, picture: np.ndarray, seed: int) -> np.ndarray:
-    """What was shown before, again."""
+    """The view before, shown again."""
     return _pasted(spot, spot.seen.pixels)
 
 
@@ -207,7 +207,7 @@ def mean_colour(spot: Spot, picture: np.ndarray, seed: int) -> np.ndarray:
 
 
 def shuffled(spot: Spot, picture: np.ndarray, seed: int) -> np.ndarray:
-    """With its cells in another order along each row of them."""
+    """The picture with the cells of each row in another order."""
     H, W, _ = picture.shape
     rng = np.random.default_rng([seed, 9])
     cells = picture.reshape(H // CELL, CELL, W // CELL, CELL, 3).swapaxes(1, 2)

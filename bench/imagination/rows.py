@@ -156,7 +156,7 @@ def _filled(depth: np.ndarray, covered: np.ndarray) -> np.ndarray:
 
 @cache
 def _bank(num_scenes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Training views, (n, H, W, 3) uint8, and what they are told apart by."""
+    """Training views, (n, H, W, 3) uint8, and the description (n, D) of each."""
     rng = np.random.default_rng(11)
     scenes = [make_scene("train", FIRST_SCENE - 1 - k) for k in range(num_scenes)]
     pixels = np.concatenate([views_of(scene, rng, BANK_VIEWS)[0] for scene in scenes])

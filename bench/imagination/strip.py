@@ -1,8 +1,9 @@
 """Shows how dreams change with training: the same views of the same scenes, dreamt by one checkpoint after another.
 
-`python -m roam.bench.imagination.strip docs/dreamt.jpg runs/a=before runs/b="1 hour"`: a row a scene; first the last
-view that was shown, then the truth behind the walker, then what each checkpoint dreams there. Of development scenes, or
-with `--world doom --split test` of levels of Doom, from where a player enters them.
+`python -m roam.bench.imagination.strip docs/dreamt.jpg runs/a=before runs/b="1 hour"` makes a picture with one row for
+each scene: first the last view that was shown, then the truth behind the walker, then what each checkpoint dreams
+there. The scenes are those of development, or with `--world doom --split test` levels of Doom, from where a player
+enters them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Strolls into what was dreamt, as a person would walk: away from one true frame, on, and back by the same steps.
 
-Half a turn on the spot shows only what was dreamt at a usual distance. Who walks on comes near to dreams, goes past
-them and on to what lies behind; and who goes back expects to find again what was there. A stroll turns left by a
-quarter, goes on, and turns to the freer side where something is near. It is led by the depth of its own frames, so
+Half a turn on the spot shows only what was dreamt at a usual distance. A walker who goes on comes near to dreams, goes
+past them and on to what lies behind; and one who goes back expects to find again what was there. A stroll turns left by
+a quarter, goes on, and turns to the freer side where something is near. It is led by the depth of its own frames, so
 those of a true scene and of a dream go different ways; they are compared as distributions.
 """
 
@@ -24,9 +24,9 @@ from .measures import Traits, joined, measure, persistence, traits
 STEPS, FIRST_TURNS = 60, 6
 SCORED = range(14, STEPS + 1, 3)  # frames: by then a stroll is on its way
 SHOWN = range(0, STEPS + 1, 4)  # of the sheet
-NEAR_M, CLEAR_M = 1.3, 2.2  # from where on something is in the way, and nothing is any more
-STUCK, TURNS_AWAY = 0.05, 4  # metres that a step at least leads on; turns after one that does not
-LEAST = 0.005  # metres that can be walked
+NEAR_M, CLEAR_M = 1.3, 2.2  # something nearer than the first is in the way; a turn ends when the second is free
+STUCK, TURNS_AWAY = 0.05, 4  # metres that a step must lead on; turns after one that does not
+LEAST = 0.005  # metres; a step that led less far had been stopped, and is not walked back
 TRUTH, MODEL, ALONE, FROZEN = "truth", "model", "memory alone", "frozen"
 MEASURED = ("sharpness", "things", "structure", "pieces", "doubt", "auc", "kid")  # as of half a turn
 LEFT, RIGHT, ON = (parse_action(text) for text in ("turn left 15 degrees", "turn right 15 degrees", "move forward"))
@@ -34,8 +34,9 @@ LEFT, RIGHT, ON = (parse_action(text) for text in ("turn left 15 degrees", "turn
 
 @dataclass(frozen=True)
 class Stroll:
-    """What one row showed on one stroll: traits of its frames; back: PSNR in dB, of the frames on the way back over
-    those at the same poses on the way there, None if it did not go back; metres; tiles: the frames of the sheet."""
+    """What one row showed on one stroll. traits: of its frames; back: PSNR in dB between the frames on the way back and
+    those at the same poses on the way there, None if it did not go back; metres: how far it went; tiles: the frames of
+    the sheet."""
 
     traits: Traits
     back: float | None
@@ -72,8 +73,8 @@ def strolled(walk: Explorer) -> tuple[list[Frame], list[Action]]:
 
 
 def way_back(walk: Explorer, frames: Sequence[Frame], actions: Sequence[Action]) -> float | None:
-    """Undo a stroll step by step; the mean PSNR in dB of the frames over those at the same poses on the way there, up
-    to where something is in the way. None if something is at once."""
+    """Undo a stroll step by step; the mean PSNR in dB between the frames and those at the same poses on the way there,
+    up to where something is in the way. None if that is at the first step."""
     there, again = [], []
     for before, after, action in zip(reversed(frames[:-1]), reversed(frames[1:]), reversed(actions), strict=True):
         if action is ON and _apart(before, after) < LEAST:
@@ -140,7 +141,7 @@ def sheet_of(scenes: Sequence[dict[str, Stroll]]) -> np.ndarray:
 
 
 def _traits(pixels: np.ndarray, number: int, seed: int) -> Traits:
-    """All of these frames counts as new: which part is depends on the way."""
+    """The traits of these frames, all of each frame counting as new: which part really is depends on the way."""
     chosen = pixels[list(SCORED)]
     return traits(chosen, np.ones(chosen.shape[:3], bool), SCORED, scene=number, seed=seed)
 

@@ -1,6 +1,6 @@
-"""Walks for imagination: they show what no true frame had shown, and these modules say which pixels those are.
+"""Walks for imagination: they lead to places that no true frame had shown, with masks of the pixels that are new.
 
-What was never seen follows from the truth's geometry and the poses alone; no model is involved.
+The masks follow from the truth's geometry and the poses alone; no model is involved.
 """
 
 from __future__ import annotations

@@ -78,13 +78,15 @@ def rope_cases(bench: Bench) -> Iterator[Case]:
     write = PageWrite(k_pages, v_pages, slots)
     run: dict[str, Any] = dict(eps=1e-6, pages=write)
     ways: Ways = {"ours": partial(qk_norm_rope, q, k, k, weight, weight, cos, sin, **run)}
-    ways |= bench.with_compiled(_eager_rope, q, k, k, weight, cos, sin, write.k_pages, write.v_pages, slots)
+    ways |= bench.with_compiled(_eager_rope, q, k, k, weight, (cos, sin), (write.k_pages, write.v_pages, slots))
     reference = partial(qk_norm_rope_reference, q, k, k, weight, weight, cos, sin, **run)
     moved = bytes_of(q, q, k, k, k, k, k, cos, sin)
     yield Case("qk-norm, rope, write", f"{N} rows", moved, 0, ways, matches(ways["ours"], reference))
 
 
-def _eager_rope(q, k, v, weight, cos, sin, k_pages, v_pages, slots):
+def _eager_rope(q, k, v, weight, angles, pages):
+    (cos, sin), (k_pages, v_pages, slots) = angles, pages
+
     def turned(x):
         normed = weight * (x.float() * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
         first, second = normed.chunk(2, -1)

@@ -111,15 +111,15 @@ def measure(session: Session, *, side: int, eyes: int, looks: int, beside: str =
     seconds = time.perf_counter() - began
     p50, p95 = np.percentile(wall, [50, 95])
     return Row(
-        side,
-        eyes,
-        beside,
-        looks,
-        float(p50),
-        float(p95),
-        float(np.median(core)),
-        looks / seconds,
-        float(np.mean(unknown)),
+        side=side,
+        eyes=eyes,
+        beside=beside,
+        looks=looks,
+        p50_ms=float(p50),
+        p95_ms=float(p95),
+        core_ms=float(np.median(core)),
+        per_s=looks / seconds,
+        unknown=float(np.mean(unknown)),
     )
 
 

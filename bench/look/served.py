@@ -64,16 +64,16 @@ def over_the_wire(engine: Engine, *, looks: int) -> list[Row]:
             per_s = len(wall) / (time.perf_counter() - began)
             rows.append(
                 Row(
-                    GOAL_SIDE,
-                    2,
-                    f"wire, {encoding}",
-                    looks,
-                    float(p50),
-                    float(p95),
-                    0.0,
-                    per_s,
-                    float(np.mean(unknown)),
-                    int(np.median(sizes)),
+                    side=GOAL_SIDE,
+                    eyes=2,
+                    beside=f"wire, {encoding}",
+                    looks=looks,
+                    p50_ms=float(p50),
+                    p95_ms=float(p95),
+                    core_ms=0.0,
+                    per_s=per_s,
+                    unknown=float(np.mean(unknown)),
+                    wire_bytes=int(np.median(sizes)),
                 )
             )
     return rows

@@ -18,7 +18,7 @@ from ..timing import copy_gb_s, product_tflop_s
 
 @dataclass(frozen=True)
 class Peaks:
-    """What the device does at best: a copy (read and write), and a product in each precision."""
+    """The best that the device does: a copy (read and write), and a product in each precision."""
 
     bandwidth_gb_s: float
     tflop_s: dict[str, float]
@@ -26,7 +26,7 @@ class Peaks:
 
 @dataclass(frozen=True)
 class Work:
-    """What one frame must at least move and do: bytes that are read, and operations."""
+    """The least work of one frame: bytes that are read, and operations."""
 
     bytes: float
     operations: float

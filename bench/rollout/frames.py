@@ -80,17 +80,8 @@ def make_frame(world: World, steps: int) -> Tensor:
 
 def measure_frame(world: World, steps: int, is_guided: bool, peaks: Peaks, seconds: float) -> Row:
     times = _timed(lambda: make_frame(world, steps), world.passes.device, seconds)
-    return _row(
-        world,
-        "dida",
-        steps,
-        is_guided,
-        times,
-        frame_work(world, steps, is_guided),
-        peaks,
-        len(times),
-        peak_mb(lambda: make_frame(world, steps), world.passes.device),
-    )
+    work, peak = frame_work(world, steps, is_guided), peak_mb(lambda: make_frame(world, steps), world.passes.device)
+    return _row(world, "dida", steps, times, work, peaks, is_guided=is_guided, runs=len(times), peak=peak)
 
 
 def measure_tokens(world: World, peaks: Peaks, seconds: float) -> Row:
@@ -109,38 +100,39 @@ def measure_tokens(world: World, peaks: Peaks, seconds: float) -> Row:
     model = passes.model.config
     sizes: dict[str, Any] = dict(precision=world.precision, num_codes=passes.vocabulary.num_codes)
     work = [step_work(model, 1, world.history + place, **sizes) for place in range(N)]
-    return _row(world, "token by token", N, False, times, work, peaks, len(times) * len(places), None)
+    return _row(world, "token by token", N, times, work, peaks, is_guided=False, runs=len(times) * len(places))
 
 
 def _row(
     world: World,
     decoder: str,
     steps: int,
-    is_guided: bool,
     times: list[float],
     work: list[Work],
     peaks: Peaks,
+    *,
+    is_guided: bool,
     runs: int,
-    peak: float | None,
+    peak: float | None = None,
 ) -> Row:
     median, floor = statistics.median(times), sum(part.floor_ms(peaks, world.precision) for part in work)
     whole = sum(work, Work(0, 0))
     return Row(
-        world.name,
-        decoder,
-        world.precision,
-        world.tokens,
-        world.history,
-        steps,
-        is_guided,
-        median,
-        max(times) - min(times),
-        runs,
-        floor,
-        floor / median,
-        whole.bytes / 1e9,
-        whole.operations / 1e12,
-        peak,
+        model=world.name,
+        decoder=decoder,
+        precision=world.precision,
+        tokens=world.tokens,
+        history=world.history,
+        steps=steps,
+        is_guided=is_guided,
+        frame_ms=median,
+        spread_ms=max(times) - min(times),
+        runs=runs,
+        floor_ms=floor,
+        share_of_floor=floor / median,
+        gigabytes=whole.bytes / 1e9,
+        teraflop=whole.operations / 1e12,
+        peak_mb=peak,
     )
 
 

@@ -33,7 +33,7 @@ class PrecisionError:
 
 
 def precision_errors(device: torch.device, *, walks: int = 2, frames: int = 6) -> list[PrecisionError]:
-    """The embedded model over the same frames in each precision, held against itself in the others."""
+    """The embedded model over the same frames in each precision, compared with itself in the others."""
     checkpoint = load_checkpoint(None, device=device)
     seen = {name: _seen_in(Engine(checkpoint, serving=Serving(precision=name)), walks, frames) for name in PRECISIONS}
     return [_error(ours, other, seen[ours], seen[other]) for ours, other in PAIRS]

@@ -1,4 +1,4 @@
-"""The roofline of every machine that there are results of."""
+"""Draws the roofline of every machine that has results."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Walks with the embedded model and prints its median time a frame, in milliseconds, and torch's threads.
 
-`python -m roam.bench.rollout.walk WEIGHTS STEPS`: a program of its own, so that whatever checkout stands under the name
-`roam` can be timed by it. It keeps to what every checkout has.
+`python -m roam.bench.rollout.walk WEIGHTS STEPS` is a program of its own, so that it can time any checkout that is
+importable as `roam`. It uses only what every checkout has.
 """
 
 from __future__ import annotations

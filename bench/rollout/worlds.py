@@ -40,8 +40,7 @@ class World:
 
 
 def random_model(config: ModelConfig, precision: str, device: torch.device, *, seed: int = 0) -> Transformer:
-    """A served model of random weights, made on the device a layer at a time, so that no copy of all
-    of it is needed."""
+    """A served model of random weights, made on the device a layer at a time, so that it is never there twice."""
     generator = torch.Generator(device).manual_seed(seed)
     with torch.device("meta"):
         model = Transformer(config).to(DTYPES[precision])

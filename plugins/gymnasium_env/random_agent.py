@@ -1,4 +1,4 @@
-"""Walks a Roam server's worlds at random, paid by the metre, and says how far it came and how fast.
+"""Walks a Roam server's worlds at random, rewarded by the metre, and prints how far it came and how fast.
 
 roam serve --truth                                  # in another terminal
 python random_agent.py --steps 300 -o walk.gif

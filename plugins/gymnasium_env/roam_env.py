@@ -35,8 +35,8 @@ COMMANDS = (
     "look down",
     "wait",
 )
-FAR = 100.0  # metres; depth ends here, so that the sky is a number too
-SEEDS = 1_000_000  # worlds of a server; beyond, and without a seed, the seed draws one
+FAR = 100.0  # metres; the largest depth, also that of the sky
+SEEDS = 1_000_000  # worlds of a server; a larger seed, or none, draws one of them
 STARTS = ("model", "world", "text", "image")
 
 Observation = dict[str, np.ndarray]
@@ -53,7 +53,7 @@ class RoamEnv(gymnasium.Env[Observation, int | str]):
 
     model, world, size (width, height): as the server announces them, "" and zeros for its own. task(before, after)
     gives a step's reward and whether the episode ends; without it there is no reward and no end. keys, name,
-    server_key: the folder of your keys, which of them, and the server's public key, where it wants them.
+    server_key: the folder of your keys, which of them to use, and the server's public key, if the server asks for keys.
     `walk` is the walk itself, for planning: `fork`, `rewind`, `save`, `step`.
     """
 
@@ -87,10 +87,10 @@ class RoamEnv(gymnasium.Env[Observation, int | str]):
             raise
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict]:
-        """Begin a walk in the world of that seed, or of a drawn one: any seed begins a walk, and the same one the same.
+        """Begin a walk in the world of that seed, or of a seed that is drawn. The same seed begins the same walk.
 
-        options: where it is to begin instead of where the environment was told: "model", "world", "text" (words that
-        a model reads) or "image" (the bytes of a JPEG or PNG file).
+        options: another beginning than the environment's own: "model", "world", "text" (words that a model reads) or
+        "image" (the bytes of a JPEG or PNG file).
         """
         super().reset(seed=seed)
         wanted = self._wanted | _checked(options or {})
@@ -100,7 +100,7 @@ class RoamEnv(gymnasium.Env[Observation, int | str]):
         return self._seen(self.walk.frame)
 
     def step(self, action: int | str) -> tuple[Observation, float, bool, bool, dict]:
-        """Do a command, or a sentence, however many frames that takes; the last of them is observed."""
+        """Do a command, or a sentence, which may take several frames; the last of them is observed."""
         walk = self._walk()
         before = walk.frame
         after = walk.step(Action(self._words(action)))
@@ -113,7 +113,7 @@ class RoamEnv(gymnasium.Env[Observation, int | str]):
         return self._walk().frame.pixels.copy() if self.render_mode else None
 
     def close(self) -> None:
-        """End the walk on the server and hang up."""
+        """End the walk on the server and disconnect."""
         self._leave()
         self._client.close()
 
@@ -143,7 +143,7 @@ class RoamEnv(gymnasium.Env[Observation, int | str]):
     def _leave(self) -> None:
         walk, self.walk = self.walk, None
         if walk and self._client.is_connected:
-            with contextlib.suppress(ServerError, ConnectionError):  # what the server has lost is over too
+            with contextlib.suppress(ServerError, ConnectionError):  # the server may have lost the walk
                 walk.close()
 
 

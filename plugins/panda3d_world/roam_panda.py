@@ -1,6 +1,6 @@
 """A walk on a Roam server as a part of a Panda3D program: the live frame as a texture, on a card and as a relief.
 
-Never waits for the server: once a tick it looks whether something has come. Knows no model.
+Never waits for the server: at every tick it checks whether something has come. Knows no model.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 
-import roam_relief  # before Panda's own: it says what to install
+import roam_relief  # before Panda's modules: if they are missing, it says what to install
 from direct.showbase.DirectObject import DirectObject
 from direct.showbase.ShowBase import ShowBase
 from panda3d import core
@@ -24,19 +24,19 @@ from roam.world.action import Action, ActionError
 from roam.world.frame import Frame
 from roam.world.pose import Camera
 
-STEPS_PER_S = 10.0  # a faster world is held back to this, or walking would be running
-FOV_DEG = 80.0  # where nobody says
+STEPS_PER_S = 10.0  # at most: a faster world is slowed to this, or walking would be running
+FOV_DEG = 80.0  # if neither the program nor the server says how wide the camera sees
 
 
 class RoamWorld(DirectObject):
-    """A walk in the world of that seed; `card` fills the window; `relief`, where frames have depth, hangs on `eye`.
+    """A walk in the world of that seed. `card` fills the window; `relief`, if frames have depth, is attached to `eye`.
 
-    `eye` stands under base.render where the frame was seen from, +X right, +Y forward, +Z up: put your camera under it.
-    Both sides measure in metres with +Z up, so models under base.render stand in the world, hidden by what is before
-    them. Events: "roam-frame" (index, Pose or None), "roam-error" (a sentence).
+    `eye` is a node under base.render, at the pose that the frame was seen from, +X right, +Y forward, +Z up: put your
+    camera under it. Roam and Panda both measure in metres with +Z up, so models under base.render stand in the world,
+    and are hidden by nearer surfaces. Events: "roam-frame" (index, Pose or None), "roam-error" (a sentence).
 
-    fov_deg: how wide the world's camera sees, across; without it, what the server says. access, for servers with keys:
-    keys, the Path of your folder, name, which of them, and server_key. Everything is given back by `destroy`.
+    fov_deg: how wide the world's camera sees, across; by default as the server says. access, for servers with keys:
+    keys, the Path of your folder, name, which of them to use, and server_key. `destroy` frees everything.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class RoamWorld(DirectObject):
         self.wants_relief = True
         self._held = Held(keymap or Keymap())
         self._typed: deque[str] = deque()
-        self._act, self._due = 0, 0  # the act that has no receipt yet, and the index of the frame that the last became
+        self._act, self._due = 0, 0  # the act that has no receipt yet; the index of the frame that the last one gave
         self._step_s, self._next_at = 1 / steps_per_s, 0.0
         self._listen()
         wanted = {"model": model, "world": world, "seed": seed, "look": Look(depth="f32")}
@@ -73,7 +73,7 @@ class RoamWorld(DirectObject):
 
     @property
     def is_busy(self) -> bool:
-        """Whether the first frame, or what was said or pressed, is still on its way."""
+        """Whether the first frame, or the frame of a sentence or a key, has not come yet."""
         return self.frame is None or bool(self._typed or self._act) or self.frame.index < self._due
 
     @property
@@ -83,11 +83,11 @@ class RoamWorld(DirectObject):
         return self._fov_deg or said or FOV_DEG
 
     def say(self, text: str) -> None:
-        """Do what a sentence says, once, after what was said before."""
+        """Do what a sentence says, once, after the sentences before it."""
         self._typed.append(text)
 
     def show_relief(self, is_wanted: bool) -> None:
-        """Show the relief, where the world has depth, or the flat card."""
+        """Show the relief, if the world has depth, or the flat card."""
         self.wants_relief = is_wanted
         if self.relief:
             shown, hidden = (self.relief.node, self.card) if is_wanted else (self.card, self.relief.node)
@@ -95,7 +95,7 @@ class RoamWorld(DirectObject):
             hidden.hide()
 
     def destroy(self) -> None:
-        """End the walk, hang up, and take away all nodes, keys and tasks."""
+        """End the walk, disconnect, and remove all nodes, keys and tasks."""
         if self.eye.is_empty():
             return
         self.ignore_all()
@@ -103,7 +103,7 @@ class RoamWorld(DirectObject):
         if not self._begun.exception():
             client, session = self._begun.result()
             if client.is_connected:
-                with contextlib.suppress(ServerError, ConnectionError):  # what the server has lost is over too
+                with contextlib.suppress(ServerError, ConnectionError):  # the server may have lost the walk
                     client.end(session)
             client.close()
         self.card.remove_node()
@@ -169,7 +169,7 @@ def _begin(to: Address, wanted: dict) -> tuple[Client, str]:
 
 
 def _if_there(ask, *what):
-    """What the client has by now, or None."""
+    """What `ask` returns, or None if the server or the connection refuses."""
     try:
         return ask(*what, timeout_s=0)
     except TimeoutError:
@@ -177,7 +177,7 @@ def _if_there(ask, *what):
 
 
 def _panda_key(key: str) -> str:
-    """Panda's name of a key that pygame calls so."""
+    """Panda's name of a key, given pygame's."""
     return f"arrow_{key}" if key in ("up", "down", "left", "right") else key.replace(" ", "_")
 
 
@@ -194,5 +194,5 @@ def _card(parent: core.NodePath, texture: core.Texture) -> core.NodePath:
     maker.set_frame_fullscreen_quad()
     card = parent.attach_new_node(maker.generate())
     card.set_texture(texture)
-    card.set_bin("background", 0)  # what else is drawn on the window stays in sight
+    card.set_bin("background", 0)  # everything else that is drawn on the window is in front of it
     return card

@@ -11,7 +11,7 @@ except ImportError as error:
     raise ImportError("this is for programs of Panda3D: pip install panda3d") from error
 
 CELLS = 128  # a side, at most: 33 thousand triangles
-NEAR, FAR = 0.05, 60.0  # metres; what is farther or has no depth hangs at FAR
+NEAR, FAR = 0.05, 60.0  # metres; anything farther, or without depth, is put at FAR
 
 
 class Relief:
@@ -25,8 +25,9 @@ class Relief:
         x, y = np.linspace(0, camera.width, columns + 1), np.linspace(0, camera.height, rows + 1)
         self._around = [np.ix_(down, along) for down in _sides(y) for along in _sides(x)]
         x, y = np.meshgrid(x, y)
-        right, up = (x - camera.width / 2) / camera.focal, (camera.height / 2 - y) / camera.focal
-        self._rays = np.stack([right, np.ones_like(right), up], axis=-1)  # (rows + 1, columns + 1, 3) in Panda's axes
+        rays = camera.rays_at(x - 0.5, y - 0.5)  # through corners, not centres
+        # (rows + 1, columns + 1, 3) in Panda's axes: right, forward, up
+        self._rays = np.stack([rays[..., 0], rays[..., 2], -rays[..., 1]], axis=-1)
         node = core.GeomNode("roam-relief")
         node.add_geom(_sheet(np.stack([x / camera.width, 1 - y / camera.height], axis=-1)))
         node.set_bounds(core.OmniBoundingVolume())  # the vertices move with every frame
@@ -39,7 +40,7 @@ class Relief:
     def update(self, depth: np.ndarray) -> None:
         """depth (H, W) float32 metres along the camera's forward axis."""
         depth = np.nan_to_num(depth, nan=FAR, posinf=FAR).clip(NEAR, FAR)
-        pushed = np.minimum.reduce([depth[at] for at in self._around])  # what tears open shows the colours behind it
+        pushed = np.minimum.reduce([depth[at] for at in self._around])  # the nearer one
         vertices = (self._rays * pushed[..., None]).astype(np.float32)
         self._geom.modify_vertex_data().modify_array_handle(0).copy_data_from(vertices.tobytes())
 
@@ -51,7 +52,7 @@ def quat_of(pose: Pose) -> core.Quat:
 
 
 def _sides(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels before and after each cell edge, at the border the one that there is."""
+    """The pixels before and after each cell edge; at the border both are the only one there."""
     last = int(edges[-1]) - 1
     return np.clip(np.ceil(edges).astype(int) - 1, 0, last), np.clip(edges.astype(int), 0, last)
 

@@ -13,26 +13,26 @@ import sys
 import time
 from pathlib import Path
 
-import roam_panda  # before Panda's own: it says what to install
+import roam_panda  # before Panda's modules: if they are missing, it says what to install
 from direct.gui.OnscreenText import OnscreenText
 from direct.showbase.ShowBase import ShowBase
 from panda3d import core
 from roam_relief import FAR, NEAR
 
 LEAN_M = 0.25  # from the middle of the window to its edge
-FOCUS_M = 3.0  # leaning turns about what is so far away; in stereo that lies in the plane of the screen
+FOCUS_M = 3.0  # leaning turns about a point this far away; in stereo it lies in the plane of the screen
 EYES_M = 0.063  # between the eyes
-READ_S = 4.0  # a sentence stays so long, and until a frame comes
+READ_S = 4.0  # a sentence is shown at least this long, and until a frame comes
 SETTINGS = "window-title Roam\nclock-mode limited\nclock-frame-rate 60\naudio-library-name null\n"
 
 
 class Window(ShowBase):
-    """Shows one RoamWorld, begun with `wanted`, and what it has to say; is_stereo: an eye in each half."""
+    """Shows one RoamWorld, begun with `wanted`, and its errors; is_stereo: one eye in each half of the window."""
 
     def __init__(self, address: str, *, is_stereo: bool = False, **wanted):
         self._num_eyes = 2 if is_stereo else 1
         super().__init__()
-        self.disable_mouse()  # Panda's own way to move the camera
+        self.disable_mouse()  # Panda's own control of the camera
         self.set_background_color(0, 0, 0, 1)
         self.roam = roam_panda.RoamWorld(self, address, **wanted)
         self.error = ""
@@ -56,20 +56,20 @@ class Window(ShowBase):
         self.accept("wheel_down", self._lean_in, [-0.1])
         self.accept("escape", sys.exit)
         if isinstance(self.win, core.GraphicsWindow):
-            self.buttonThrowers[0].node().set_modifier_buttons(core.ModifierButtons())  # Shift and W are W
+            self.buttonThrowers[0].node().set_modifier_buttons(core.ModifierButtons())  # W with Shift held is still W
             self.task_mgr.add(self._follow_mouse, "lean")
 
     def getAspectRatio(self, win=None) -> float:
-        """Of what one eye sees; Panda asks."""
+        """That of one eye's view; Panda calls this."""
         return super().getAspectRatio(win) / self._num_eyes
 
     def lean(self, right_m: float, forward_m: float, up_m: float) -> None:
-        """Look from beside where the frame was seen."""
+        """Look from so far beside the place that the frame was seen from."""
         self.camera.set_pos(right_m, forward_m, up_m)
         self.camera.look_at(self.roam.eye, (0, FOCUS_M, 0))
 
     def shoot(self, path: str) -> None:
-        """Wait until all that was said is done, and write what is on show as an image."""
+        """Wait until every sentence is done, and write the picture on screen to a file."""
         while self.roam.is_busy and not self.error:
             self.task_mgr.step()
         if self.error:

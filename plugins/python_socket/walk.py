@@ -1,8 +1,8 @@
-"""A whole client of Roam's protocol 1 with nothing but a socket: ZMTP 3.1, a small msgpack, a walk.
+"""A complete client of Roam's protocol 1 with nothing but a socket: ZMTP 3.1, a small msgpack, a walk.
 
     python walk.py 127.0.0.1 5555 "move forward" "turn left 30 degrees" -o walk.ppm
 
-Say the same in another language and you have a plug-in; docs/protocol.md has the messages and their golden bytes.
+Written again in another language, this is a plug-in; docs/protocol.md has the messages and their golden bytes.
 """
 
 import argparse
@@ -14,7 +14,7 @@ NUMBERS = dict(zip(range(0xCA, 0xD4), (">f", ">d", ">B", ">H", ">I", ">Q", ">b",
 
 
 def pack(v) -> bytes:
-    """A whole number, text, list or map as msgpack; writers may choose any form that fits, this one takes long ones."""
+    """An integer, text, list or map as msgpack, in one of the format's long forms, which every reader accepts."""
     if isinstance(v, int):
         return b"\xd3" + struct.pack(">q", v)
     if isinstance(v, str):
@@ -25,7 +25,7 @@ def pack(v) -> bytes:
 
 
 def unpack(b: bytes, i: int = 0):
-    """The msgpack value at b[i:], and where it ends."""
+    """The msgpack value that begins at b[i], and the index after its end."""
     t, i = b[i], i + 1
     if t < 0x80 or t >= 0xE0:
         return t - 256 * (t >= 0xE0), i
@@ -67,7 +67,7 @@ class Walker:
             while parts[-1][0] & 1:  # more to come
                 parts.append(self._part())
             body = parts[0][1]
-            if parts[0][0] & 4:  # a command: PING wants its context back
+            if parts[0][0] & 4:  # a command: a PING is answered with its context
                 self._frame(4, b"\x04PONG" + body[7:]) if body[:5] == b"\x04PING" else None
                 continue
             header = unpack(body)[0]
@@ -94,13 +94,13 @@ class Walker:
 
 
 def walk(walker: Walker, words: list[str], seed: int) -> tuple[dict, bytes]:
-    """Open a world and do all that is said; the header and the raw pixels of the last frame."""
+    """Open a world and do what every sentence says; returns the header and the raw pixels of the last frame."""
     walker.send(type="open", seq=1, seed=seed, credits=1)
     session = walker.read("opened")[0]["session"]
     head, pixels = walker.read("frame")
     for seq, text in enumerate(words, start=2):
         walker.send(type="act", seq=seq, session=session, mode="once", text=text)
-        last = None  # the receipt says which frame the words have wholly become; long ones take several
+        last = None  # a sentence may take several frames: the receipt names the last of them
         while head["index"] != last:
             walker.send(type="credit", session=session)
             message, payload = walker.read("frame", "receipt")

@@ -29,7 +29,12 @@ _TURNS = (0.0, 0.35, -0.35, 0.7, -0.7, 1.05, -1.05, 1.35, -1.35)
 
 
 class Level(NamedTuple):
-    """n lines, m sectors and k solid things as in Ground, for compiled code."""
+    """n lines, m sectors, k solid things; metres.
+
+    ends (n, 4): x, y of start and end; front, back (n,) int64: sectors, -1 for none; blocks (n,) bool: nobody can pass;
+    middles (n, 2) bool: whether the front and the back side have a see-through picture; floors, ceilings (m,); is_open
+    (m,) bool: under the sky. solids (k, 3): x, y, radius.
+    """
 
     ends: np.ndarray
     front: np.ndarray
@@ -52,6 +57,17 @@ class Grid(NamedTuple):
     columns: int
     rows: int
     cell: float
+
+
+class Seen(NamedTuple):
+    """What every pixel sees of a level: depth (H, W) float32 metres; ids (H, W) int32, 0 sky, 1 floor, 2 ceiling, 3 +
+    the line's number a wall; middle (H, W) float32, the depth of the first see-through picture, FAR where there is
+    none, and line (H, W) int32, its line."""
+
+    depth: np.ndarray
+    ids: np.ndarray
+    middle: np.ndarray
+    line: np.ndarray
 
 
 def grid_of(ends: np.ndarray, cell: float) -> Grid:
@@ -101,11 +117,10 @@ def _touches(ends, x, y, radius):
 
 
 @njit(cache=True, nogil=True)
-def cast(eye, rotation, focal, level, grid, out_depth, out_ids, out_middle, out_line):
-    """Depth and kind of what every pixel sees: out_depth (H, W) float32; out_ids (H, W) int32, 0 sky, 1 floor, 2
-    ceiling, 3 + the line's number a wall. out_middle (H, W) float32: the depth of the first see-through picture, FAR
-    where there is none, and out_line (H, W) int32 its line."""
-    height, width = out_depth.shape
+def cast(eye, rotation, focal, level, grid, out):
+    """Fill `out`, Seen, with what every pixel sees from `eye` (3,) metres. rotation (3, 3) as in a Pose; focal in
+    pixels."""
+    height, width = out.depth.shape
     for v in range(height):
         y = ray_at(v, focal, height)
         for u in range(width):
@@ -114,7 +129,7 @@ def cast(eye, rotation, focal, level, grid, out_depth, out_ids, out_middle, out_
             dy = rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2]
             dz = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2]
             t, kind, middle, line = _ray(eye, dx, dy, dz, level, grid)
-            out_depth[v, u], out_ids[v, u], out_middle[v, u], out_line[v, u] = t, kind, middle, line
+            out.depth[v, u], out.ids[v, u], out.middle[v, u], out.line[v, u] = t, kind, middle, line
 
 
 @njit(cache=True, nogil=True)
@@ -278,8 +293,10 @@ def can_stand(x, y, feet, radius, level, grid):
 
 
 @njit(cache=True, nogil=True)
-def slide(x, y, feet, to_x, to_y, steps, radius, level, grid):
-    """The end of a move towards a place in so many small steps, sliding along obstacles: x, y, feet."""
+def slide(start, goal, steps, radius, level, grid):
+    """Where a move from start, (x, y, height of the feet), towards goal, (x, y), ends in so many small steps, sliding
+    along obstacles: x, y, feet."""
+    (x, y, feet), (to_x, to_y) = start, goal
     dx, dy = (to_x - x) / steps, (to_y - y) / steps
     length = np.sqrt(dx * dx + dy * dy)
     for _ in range(steps):

@@ -41,8 +41,8 @@ _HIDDEN = (
 
 @dataclass(frozen=True)
 class Shot:
-    """What the engine drew: pixels (H, W, 3) uint8; depth (H, W) uint8, about eight units a level; labels (H, W) uint8,
-    the value in `things` of what is seen, else none of them; things: value -> x, y of a thing in Doom's units;
+    """What the engine drew: pixels (H, W, 3) uint8; depth (H, W) uint8, about eight units a level; labels (H, W) uint8:
+    a key of `things` where a thing is seen, else no key of it; things: label -> x, y of a thing in Doom's units;
     eye (3,) where the camera was, in Doom's units; yaw_deg and pitch_deg (up) as they were."""
 
     pixels: np.ndarray

@@ -28,35 +28,17 @@ _SUBSTEP = 4 * UNIT
 
 @dataclass(frozen=True)
 class Ground:
-    """n lines, m sectors, k solid things; metres.
+    """A level's lines, sectors and solid things, the grid of its lines (cast.grid_of), and starts: x, y, yaw in
+    degrees."""
 
-    ends (n, 4): x, y of start and end; front, back (n,) int64: sectors, -1 for none; blocks (n,) bool: nobody can pass;
-    middles (n, 2) bool: whether the front and the back side have a see-through picture; floors, ceilings (m,); is_open
-    (m,) bool: under the sky. solids (k, 3): x, y, radius. grid: see cast.grid_of. starts: x, y, yaw in degrees.
-    """
-
-    ends: np.ndarray
-    front: np.ndarray
-    back: np.ndarray
-    blocks: np.ndarray
-    middles: np.ndarray
-    floors: np.ndarray
-    ceilings: np.ndarray
-    is_open: np.ndarray
-    solids: np.ndarray
+    level: cast.Level
     grid: cast.Grid
     starts: np.ndarray
 
     @property
-    def level(self) -> cast.Level:
-        """The same for compiled code."""
-        held = (self.ends, self.front, self.back, self.blocks, self.middles, self.floors, self.ceilings)
-        return cast.Level(*held, self.is_open, self.solids)
-
-    @property
     def extent(self) -> tuple[float, float, float, float]:
         """The least x, the least y, the largest x and y of the level."""
-        xs, ys = self.ends[:, 0::2], self.ends[:, 1::2]
+        xs, ys = self.level.ends[:, 0::2], self.level.ends[:, 1::2]
         return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
 
     def floor_under(self, x: float, y: float) -> float | None:
@@ -72,7 +54,7 @@ class Ground:
     def went(self, x: float, y: float, floor: float, to_x: float, to_y: float) -> tuple[float, float, float]:
         """Where a walker with feet at (x, y, floor) ends on the way to a place: x, y and the floor there."""
         steps = math.ceil(math.hypot(to_x - x, to_y - y) / _SUBSTEP)
-        return cast.slide(x, y, floor, to_x, to_y, steps, RADIUS, self.level, self.grid)
+        return cast.slide((x, y, floor), (to_x, to_y), steps, RADIUS, self.level, self.grid)
 
     def walked(self, pose: Pose, motion: Motion) -> Pose:
         """The pose that a walker reaches: walls, ledges and solid things stop it, and it slides along walls; it goes
@@ -105,16 +87,15 @@ def ground_of(level: Map) -> Ground:
     things = level.things
     solids = [(t["x"] * UNIT, t["y"] * UNIT, SOLID[int(t["type"])] * UNIT) for t in things if int(t["type"]) in SOLID]
     starts = [(t["x"] * UNIT, t["y"] * UNIT, float(t["angle"])) for t in things if t["type"] == PLAYER]
-    return Ground(
-        ends,
-        front,
-        back,
-        (front < 0) | (back < 0) | (lines["flags"] & 1 > 0),
-        np.stack(has_middle, 1),
-        level.sectors["floor"] * UNIT,
-        level.sectors["ceiling"] * UNIT,
-        np.array([name == SKY for name in texts(level.sectors["ceiling_flat"])]),
-        np.array(solids, float).reshape(-1, 3),
-        cast.grid_of(ends, CELL),
-        np.array(starts, float).reshape(-1, 3),
+    compiled = cast.Level(
+        ends=ends,
+        front=front,
+        back=back,
+        blocks=(front < 0) | (back < 0) | (lines["flags"] & 1 > 0),
+        middles=np.stack(has_middle, 1),
+        floors=level.sectors["floor"] * UNIT,
+        ceilings=level.sectors["ceiling"] * UNIT,
+        is_open=np.array([name == SKY for name in texts(level.sectors["ceiling_flat"])]),
+        solids=np.array(solids, float).reshape(-1, 3),
     )
+    return Ground(compiled, cast.grid_of(ends, CELL), np.array(starts, float).reshape(-1, 3))

@@ -30,7 +30,7 @@ _SAMPLES = 3  # pixels a side of the engine's picture for one pixel
 _LEVEL = 3.62  # units of a wall's depth to a level of the engine's buffer, at this field of view
 # metres, and share of the depth, by which a see-through picture may be off the engine's depth in front of a floor
 _NEAR_ENOUGH = (0.25, 0.06)
-_LEAST = 1e-3  # metres; depths, and what is divided by, are at least this
+_LEAST = 1e-3  # metres; the least depth, and the least divisor
 
 
 @dataclass(frozen=True)
@@ -133,15 +133,13 @@ class DoomLevel:
         self._put_things(shot, labels, pose, level, ahead, depth, ids)
         return TrueView(np.ascontiguousarray(pixels), np.clip(depth, _LEAST, FAR), ids)
 
-    def cast(self, pose: Pose, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Depth and ids of the level without its things, and depth and line of the first see-through picture."""
-        shape = (camera.height, camera.width)
-        depth, middle = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        ids, line = np.empty(shape, np.int32), np.empty(shape, np.int32)
-        ground = self.ground
-        eye = np.array(pose.position)
-        cast.cast(eye, pose.rotation, camera.focal, ground.level, ground.grid, depth, ids, middle, line)
-        return depth, ids, middle, line
+    def cast(self, pose: Pose, camera: Camera) -> cast.Seen:
+        """What is seen of the level without its things."""
+        shape, ground = (camera.height, camera.width), self.ground
+        kinds = (np.float32, np.int32, np.float32, np.int32)
+        seen = cast.Seen(*(np.empty(shape, kind) for kind in kinds))
+        cast.cast(np.array(pose.position), pose.rotation, camera.focal, ground.level, ground.grid, seen)
+        return seen
 
     def _put_things(self, shot: Shot, labels, pose: Pose, level, ahead, depth, ids) -> None:
         """Things are flat pictures that face the camera: upright, at one distance along the level."""

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ...world.action import Action
-from ...world.pose import Camera, Pose
+from ...world.pose import Camera, Pose, focal_length
 from ..recorder import note_of, write_rollouts
 from ..scene import SceneError
 from .manifest import Manifest, begun, write_manifest
@@ -111,7 +111,7 @@ class ReceivedFolder:
     def _fitted(self, frame: SentFrame) -> SentFrame:
         """The frame fitted to the folder's camera."""
         H, W = frame.pixels.shape[:2]
-        focal = W / 2 / np.tan(np.radians(frame.fov_deg) / 2)
+        focal = focal_length(W, frame.fov_deg)
         sides = (self.camera.width, self.camera.height)
         wide, high = (round(focal * side / self.camera.focal) for side in sides)
         if wide > W + 1 or high > H + 1:

@@ -52,7 +52,21 @@ def record(
     if words and not env:
         raise OutputError("--words say what an environment's actions are called: give --env, or leave them out")
     source = f"gym:{env}" if env else (f"footage:{footage}" if footage else world)
-    run(RecordOrder(folder, source, split, rollouts, frames, first, keyframes, workers, words, fit, step_s))
+    run(
+        RecordOrder(
+            folder=folder,
+            source=source,
+            split=split,
+            rollouts=rollouts,
+            frames=frames,
+            first=first,
+            keyframes=keyframes,
+            workers=workers,
+            words=words,
+            fit=fit,
+            step_s=step_s,
+        )
+    )
 
 
 def train(

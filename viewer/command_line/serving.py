@@ -64,7 +64,16 @@ def serve(
     limits = Limits(max_clients=max_clients, max_awake=max_awake, park_s=park_s, snapshot_frames=snapshot_frames)
 
     official = OfficialOptions(
-        vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler, devices, offload
+        vision=vision_tokenizer,
+        precision=precision,
+        context=context,
+        area=area,
+        turns=turns,
+        text=text_tokenizer,
+        decoder=decoder,
+        sampler=sampler,
+        devices=devices,
+        offload=offload,
     )
     worlds = open_worlds(
         model, is_truth=truth, solid=not ghost, dreams=DreamOptions(steps, temperature), official=official, say=print

@@ -1,4 +1,4 @@
-"""`roam play`, `view`, `replay` and `export`: the commands for one who walks."""
+"""`roam play`, `view`, `replay` and `export`: the commands for walking."""
 
 from __future__ import annotations
 
@@ -73,9 +73,29 @@ def play(
     from ..commands import play as playing
     from ..opening.start import Start
 
-    start = Start(seed, truth, family, path_text(image), path_text(load), text, ghost, dream_seed, fov, world)
+    start = Start(
+        seed=seed,
+        truth=truth,
+        family=family,
+        image=path_text(image),
+        load=path_text(load),
+        text=text,
+        ghost=ghost,
+        dream_seed=dream_seed,
+        fov_deg=fov,
+        world=world,
+    )
     official = OfficialOptions(
-        vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler, devices, offload
+        vision=vision_tokenizer,
+        precision=precision,
+        context=context,
+        area=area,
+        turns=turns,
+        text=text_tokenizer,
+        decoder=decoder,
+        sampler=sampler,
+        devices=devices,
+        offload=offload,
     )
     dreams = DreamOptions(steps, temperature)
     order = playing.Order(start, model, actions, frames, record, out, overwrite, mapped, official, dreams)
@@ -154,7 +174,16 @@ def replay(
         show_recorded(log, split, rollout, out)
         return
     official = OfficialOptions(
-        vision_tokenizer, precision, context, area, turns, text_tokenizer, decoder, sampler, devices, offload
+        vision=vision_tokenizer,
+        precision=precision,
+        context=context,
+        area=area,
+        turns=turns,
+        text=text_tokenizer,
+        decoder=decoder,
+        sampler=sampler,
+        devices=devices,
+        offload=offload,
     )
     if not replay_log(log, model, official):
         raise typer.Exit(1)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @contextmanager
 def stage_bars(console: Console) -> Iterator[Callable[[str, float, dict], None]]:
     """A function that shows (stage, share done, a dict of figures); each stage gets a bar when it first reports. Until
-    the first does, what is waited for is said."""
+    the first does, a line says what is being waited for."""
     from rich.progress import Progress, TaskID, TimeElapsedColumn
 
     columns = (*Progress.get_default_columns(), TimeElapsedColumn())

@@ -128,8 +128,8 @@ def newest(folder: str | Path, pattern: str) -> Path | None:
 
 
 def newest_of(paths: Iterable[Path]) -> Path | None:
-    """The file or folder that was written last; None if none of them is there. What seems to be written later than now
-    was written before somebody set the clock back, and thus earlier than what was written since."""
+    """The file or folder that was written last; None if none of them is there. One with a time in the future was
+    written before somebody set the clock back, so it counts as older than those with earlier times."""
     found: list[tuple[bool, int, Path]] = []
     for path in paths:
         with contextlib.suppress(OSError):  # it was removed meanwhile

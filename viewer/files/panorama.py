@@ -48,8 +48,7 @@ def panorama(outlook: Outlook, pose: Pose, *, height: int = 1024) -> Panorama:
         there = Pose.at(*pose.position, pose.yaw_deg + yaw_deg, pitch_deg)
         own = rays @ Pose.at(0, 0, 0, yaw_deg, pitch_deg).rotation  # of the panorama's rays, in this side's axes
         mine = ~done & (own[..., 2] >= np.abs(own).max(-1) - 1e-9)
-        u, v = (own[mine][:, k] / own[mine][:, 2] * camera.focal + side / 2 for k in (0, 1))
-        seen, across, down = outlook.look(Gaze(there, camera)), u.astype(int), v.astype(int)
+        seen, (across, down) = outlook.look(Gaze(there, camera)), (p.astype(int) for p in camera.on_screen(own[mine]))
         pixels[mine], unknown[mine] = seen.pixels[down, across], seen.unknown[down, across]
         distance[mine] = seen.depth[down, across] / own[mine][:, 2]
         done |= mine

@@ -183,8 +183,8 @@ def _opaque(picture: Image.Image) -> Image.Image:
 
 def _eight_bits(deep: np.ndarray, *, is_deep: bool) -> np.ndarray:
     """Grey levels with more than eight bits, or floats, as (H, W) uint8. is_deep: whether they are known to have
-    sixteen bits, however dark they are; else what they say tells how many they have. Fractions go from 0 to 1, and
-    what is brighter than a screen is white."""
+    sixteen bits, however dark they are; otherwise their largest value decides. Fractions are levels from 0 to 1, and
+    larger ones become white."""
     levels = np.nan_to_num(deep.astype(np.float32))
     top = float(levels.max(initial=0))
     is_fraction = top <= 1.0 or bool((levels % 1).any())

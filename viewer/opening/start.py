@@ -5,7 +5,6 @@ The only file of `viewer` besides worlds.py that knows the engine and the scenes
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from ...world.files import readable
 from ...world.frame import Explorer, Frame, Solid
 from ...world.options import DreamOptions, OfficialOptions
-from ...world.pose import Camera, Motion, Pose
+from ...world.pose import Camera, Motion, Pose, focal_length
 from ..files.pictures import PictureError, degrees_across, read_picture
 
 if TYPE_CHECKING:
@@ -306,7 +305,7 @@ def photograph(path: str | Path, camera: Camera, fov_deg: float) -> tuple[Frame,
 
     picture = Image.fromarray(_picture(path))
     # frame pixels per photograph pixel
-    scale = camera.focal / (picture.width / 2 / math.tan(math.radians(fov_deg) / 2))
+    scale = camera.focal / focal_length(picture.width, fov_deg)
     sides, spans = [], []
     for whole, shown in ((picture.width, camera.width), (picture.height, camera.height)):
         low = max(0, round(shown / 2 - whole / 2 * scale))

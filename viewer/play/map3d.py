@@ -222,10 +222,9 @@ class _Screen:
 
 
 def _lens(camera: Camera, shape: tuple[int, int]) -> np.ndarray:
-    """The (3, 3) intrinsic matrix at that (H, W); Open3D counts pixels from their centres."""
+    """The (3, 3) intrinsic matrix at that (H, W)."""
     height, width = shape
-    focal = camera.focal * width / camera.width
-    return np.array([[focal, 0, width / 2 - 0.5], [0, focal, height / 2 - 0.5], [0, 0, 1]])
+    return Camera(width, height, camera.fov_deg).matrix
 
 
 def _from_world(pose: Pose) -> np.ndarray:

@@ -349,19 +349,19 @@ class Window:
         player = self.player
         p50, p95 = map(player.key_to_frame.percentile_ms, (50, 95))
         return Status(
-            player.words,
-            player.frames_per_s,
-            player.step_ms,
-            None if p50 is None or p95 is None else (p50, p95),
-            player.frame.index,
-            player.frame.pose,
-            str(player.place.start),
-            player.queued,
-            player.is_paused,
-            player.is_recording,
-            player.is_cut_off,
-            self._view is not None,
-            player.key_to_view.percentile_ms(50) if self.between.is_on else None,
+            words=player.words,
+            frames_per_s=player.frames_per_s,
+            step_ms=player.step_ms,
+            key_to_frame_ms=None if p50 is None or p95 is None else (p50, p95),
+            index=player.frame.index,
+            pose=player.frame.pose,
+            world=str(player.place.start),
+            queued=player.queued,
+            is_paused=player.is_paused,
+            is_recording=player.is_recording,
+            is_cut_off=player.is_cut_off,
+            is_between=self._view is not None,
+            key_to_view_ms=player.key_to_view.percentile_ms(50) if self.between.is_on else None,
         )
 
 

@@ -122,18 +122,22 @@ class _Codebook(nn.Module):
 
 
 class _Level(nn.Module):
-    """The blocks of one size, an attention after each where there are any, and the step to the next size."""
+    """The blocks of one size, an attention after each where there are any, and the step to the next size: an encoder's
+    levels downsample except the last, a decoder's upsample except the finest."""
 
     def __init__(self, blocks: list[nn.Module], attention: list[nn.Module]):
         super().__init__()
         self.block, self.attn = nn.ModuleList(blocks), nn.ModuleList(attention)
+        self.downsample: nn.Module | None = None
+        self.upsample: nn.Module | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         for index, block in enumerate(self.block):
             x = block(x)
             if len(self.attn):
                 x = self.attn[index](x)
-        return x
+        step = self.upsample if self.downsample is None else self.downsample
+        return x if step is None else step(x)
 
 
 class _Middle(nn.Module):
@@ -171,8 +175,6 @@ class _Encoder(nn.Module):
         x = self.conv_in(x)
         for level in self.down:
             x = level(x)
-            if hasattr(level, "downsample"):
-                x = level.get_submodule("downsample")(x)
         return self.conv_out(F.silu(self.norm_out(self.mid(x))))
 
 
@@ -197,8 +199,6 @@ class _Decoder(nn.Module):
         x = self.mid(self.conv_in(x))
         for level in reversed(self.up):
             x = level(x)
-            if hasattr(level, "upsample"):
-                x = level.get_submodule("upsample")(x)
         return self.conv_out(F.silu(self.norm_out(x)))
 
 

@@ -60,7 +60,7 @@ class LearningPlan:
 
     @property
     def gathered(self) -> int:
-        """What is whole for a moment if weights are in shards: embeddings and head, a layer and the next, and the
+        """What is whole for a moment although weights are in shards: embeddings and head, a layer and the next, and the
         gradients of those that learn."""
         if self.num_devices == 1:
             return 0

@@ -55,8 +55,9 @@ def changes_since(session: Session, before: Session) -> Changes | None:
 
 
 def first_forms(moments: Sequence[Moment]) -> dict[int, View]:
-    """The views of some moments by their indices, in the order of remembering, as the oldest moment has them: what was
-    forgotten of them since is forgotten again when they are remembered again."""
+    """The views of some moments by their indices, in the order in which they were remembered, each as the oldest of the
+    moments has it. Newer dreams may have taken parts of a view away since: that happens again when the views are
+    remembered again, in the same order."""
     views: dict[int, View] = {}
     for moment in moments:
         for index, view in moment.memory.items():

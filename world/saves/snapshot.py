@@ -1,5 +1,5 @@
-"""A session's complete state in one file, or in files of changes after it. What is loaded continues exactly as what was
-saved would have.
+"""A session's complete state in one file, or in files of changes after it. A loaded session continues exactly as the
+saved one would have.
 
 Keys and values are stored, because a page's depend on pages that were dropped long ago. Depth is stored (in float16,
 which is all that frames hold), because a surface keeps that of the view that showed it first. Random state is a seed
@@ -191,7 +191,7 @@ def _read(engine: SessionEngine, path: str | Path, kind: str) -> tuple[dict[str,
                 "load the model that it was walked with"
             )
         held = tensors_of(file, meta, path)
-    # older files do not say where views are from: what they hold is never dreamt anew
+    # older files do not say where views are from: in those, nothing was dreamt anew
     held.setdefault("origins", torch.zeros(len(held["views"]), dtype=torch.uint8))
     return held, meta
 
@@ -262,8 +262,8 @@ def _rebuild(
 
 
 def _remembered_again(views: dict[int, View], told: list[list[int]], camera: Camera) -> list[ViewMemory]:
-    """What was remembered at each moment, the indices of its views; one after the other as they were remembered, so
-    that what a new dream made forgotten is forgotten again."""
+    """The memory at each moment, from the indices of its views. Views are remembered again in their old order, so that
+    a new dream takes away the same parts of older views as it did before."""
     memories, memory = [], ViewMemory(camera, limit=10**9)
     for indices in told:
         known, wanted = set(memory.indices), set(indices)

@@ -1,7 +1,7 @@
-"""Worker processes that end with the process that began them, soon and without a word of their own.
+"""Worker processes that end soon after the process that began them, and print nothing when they do.
 
-Ctrl-C goes to every process of a terminal. Those begun here do not hear it: the one that began them does, and ends
-them. Knows nothing of what is done.
+A terminal sends Ctrl-C to all of its processes. The workers ignore it; the process that began them ends them. Knows
+nothing of what they do.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from multiprocessing.context import BaseContext
 from types import TracebackType
 from typing import Any
 
-LOOK_S = 1.0  # how often a process looks whether the one that began it is there
+LOOK_S = 1.0  # how often a worker looks whether the process that began it still runs
 
 
 @contextlib.contextmanager
 def deaf() -> Iterator[None]:
-    """Processes that are begun within do not hear Ctrl-C, from their first instruction on: they would print where in
-    their imports it met them. This one hears it a little later."""
+    """Processes that are begun within this context ignore Ctrl-C from their first instruction on; otherwise they would
+    print a traceback of their imports. In this process Ctrl-C takes effect when the context ends."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -37,8 +37,8 @@ def deaf() -> Iterator[None]:
 
 
 def end_with(parent: int) -> None:
-    """End this process when the one of that number, which began it, is gone, however that ended: nobody would stop it
-    otherwise. What a fork has brought along is dropped: TERM and HUP end this process at once."""
+    """End this process when its parent, the process of that number, is gone, however that ended: nobody would stop it
+    otherwise. Signal handlers that a fork has copied are removed: TERM and HUP end this process at once."""
     if threading.current_thread() is threading.main_thread():
         for name in ("SIGTERM", "SIGHUP"):
             if hasattr(signal, name):
@@ -53,11 +53,12 @@ def end_with(parent: int) -> None:
 
 
 class Workers(ProcessPoolExecutor):
-    """A pool of processes, as a context. Left by an error, it drops what waits and finishes what has begun; left by a
-    signal (KeyboardInterrupt, SystemExit) or as a generator that is closed, it ends its processes where they are.
+    """A pool of processes, as a context. When the context is left by an error, waiting work is dropped and begun work
+    finished; when it is left by a signal (KeyboardInterrupt, SystemExit), or by closing a generator, its processes are
+    ended at once.
 
-    num_processes: at most so many; context: how they are begun; prepare: called in each, with prepare_args. Work is
-    handed in by `submit` alone: Executor.map cancels what a broken pool then fails to mark as broken, with a traceback.
+    num_processes: at most so many; context: how they are begun; prepare: called in each, with prepare_args. Use only
+    `submit`: Executor.map cancels work that a broken pool then fails to mark as broken, which prints a traceback.
     """
 
     def __init__(

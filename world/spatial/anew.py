@@ -1,6 +1,6 @@
-"""Dreams that are dreamt anew: what was dreamt from far off would be a magnified smear from near by, so it is left out
-of the view and dreamt again from where one stands, at the same place. From there on it stands in for the older dream;
-from farther off, where that is not too coarse, that is still what there is (view_memory.py).
+"""Dreams that are dreamt anew. A dream made from far off becomes a magnified smear as the walker comes near: it is left
+out of the view then, and dreamt again in the same place from where the walker stands. Near by, the new dream stands in
+for the older one from then on; farther off, where the older one is not too coarse, it is still shown (view_memory.py).
 
 What was truly seen is never left out. Knows nothing of tokens or models.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,23 +21,24 @@ from .horizon import GROUND_M, SKY_M
 from .surfaces import NEAR
 from .warp import View, Warp, joined, with_holes
 
-COARSE, MOST = 2.0, 0.1  # times that dreams may be magnified, but in at most this share of a view
-FINE = 1.25  # times up to which dreams beside those are kept
-CRUMB = 5  # pixels a side of what is too small to be left out by itself
-ISLAND = 11  # pixels a side of what is too small to be kept of them in a room
-SAME_PLACE = 0.7  # log depth between an older dream and the new one, up to which it may be the same thing
+COARSE, MOST = 2.0, 0.1  # a view is dreamt anew if more than MOST of it shows dreams magnified over COARSE times
+FINE = 1.25  # dreams magnified up to this many times are kept in such a view
+CRUMB = 5  # pixels a side; smaller rests of dreams are not kept
+ISLAND = 11  # the same in a room, where they would spoil walls
+SAME_PLACE = 0.7  # an older dream and the new one may be the same thing if their log depths differ by less
 NOBODY = -1  # no view's number
-OUTSIDE = -9  # a column or row of no view, nor next to one
-SOME = 4  # pixels between the points by which a dream tells what it stands in for
+OUTSIDE = -9  # column and row of a point that is not before a view; no pixel is there or next to it
+SOME = 4  # pixels between the points that a dream keeps of what it stands in for
 AROUND = 2  # pixels around such a point that stand in for it too
-ENOUGH, HARDLY = 0.47, 0.01  # logs of times nearer: from which on a dream counts in any case; what is about the same
-ASIDE_M = 1.0  # metres between two views, from which on they show what is behind a thing differently
-BEHIND = 1.3  # times the depth of the new dream, from which on an older one is behind it, and stays
+# a dream counts from a log of this many times nearer on in any case; less than the second is no difference
+ENOUGH, HARDLY = 0.47, 0.01
+ASIDE_M = 1.0  # metres; views this far apart differ in what they show behind a thing
+BEHIND = 1.3  # an older dream at more than this many times the new one's depth is behind it, and stays
 
 
 def without_coarse(carried: Warp) -> Warp:
-    """The view as it is known, without dreams that are too coarse in it, if these are more than a few: those magnified
-    more than FINE times are holes then, to be dreamt anew, and `before` is the view with them."""
+    """The known view; if more than MOST of it is too coarse, dreams magnified more than FINE times become holes, to be
+    dreamt anew, and `before` is the view with them."""
     scale = carried.scale
     if scale is None or (scale > COARSE).mean() <= MOST:
         return carried
@@ -51,15 +53,15 @@ def without_coarse(carried: Warp) -> Warp:
 
 
 def left_out(carried: Warp) -> np.ndarray:
-    """Where (H, W) bool a view that is dreamt anew shows nothing of the older dream any more."""
+    """Where (H, W) bool the older dream was left out of a view."""
     if carried.before is None:
         return np.zeros(carried.covered.shape, bool)
     return carried.before.covered & ~carried.covered
 
 
 def in_its_place(depth: np.ndarray, carried: Warp) -> np.ndarray:
-    """depth (H, W) of a view as painted, moved to where the older dream of it was: what is dreamt anew looks as if it
-    stood at a usual distance, and walkers would never get to it."""
+    """depth (H, W) of a view as painted, moved to where the older dream of it was. The painter gives every dream a
+    usual distance, so a thing that is dreamt anew at each approach would otherwise never be reached."""
     if carried.before is None:
         return depth
     was = carried.before.depth
@@ -69,8 +71,9 @@ def in_its_place(depth: np.ndarray, carried: Warp) -> np.ndarray:
 
 @dataclass
 class StandsIn:
-    """For which older dreams a newer one stands in: where (H, W) bool in its view; from (n, 3) and farther (n,), world
-    points of theirs, in metres, and how far from those they had been dreamt. Asked once all are taken."""
+    """For which older dreams a newer one stands in. where (H, W) bool: the part of its view that does; points: lists
+    of some world points (n, 3) of theirs, in metres; distances: from how far (n,) those had been dreamt; pose: of the
+    newer one. `near` may be read once all older views have been taken."""
 
     where: np.ndarray
     points: list[np.ndarray]
@@ -84,10 +87,8 @@ class StandsIn:
     def takes(self, view: View, new: View, camera: Camera) -> np.ndarray | None:
         """Where (H, W) bool an older view shows what stood in the new one's place, None for nowhere."""
         assert view.fresh is not None and new.fresh is not None, "dreams know what they showed first"
-        turn = new.pose.rotation.T @ view.pose.rotation
-        shift = new.pose.rotation.T @ (np.asarray(view.pose.position) - np.asarray(new.pose.position))
-        taken = np.zeros(view.fresh.shape, bool)
-        if not _take(taken, view.fresh, view.depth, turn, shift, camera.focal, new.depth, new.fresh, self.where):
+        taken, way = np.zeros(view.fresh.shape, bool), _way(view.pose, new.pose, camera)
+        if not _take(taken, view.fresh, view.depth, way, new.depth, new.fresh, self.where):
             return None
         some = taken[::SOME, ::SOME]
         here = (camera.rays[::SOME, ::SOME] * view.depth[::SOME, ::SOME, None])[some]
@@ -116,21 +117,35 @@ def _mean_log(points: np.ndarray, position: np.ndarray) -> float:
 
 
 def not_through(view: View, new: View, camera: Camera) -> np.ndarray | None:
-    """What (H, W) bool stays fresh of an older dream that saw the sky and far ground where a new one has put something
-    before them; None where all of it stays."""
+    """What (H, W) bool stays fresh of an older dream: not the sky and far ground before which a new dream has put
+    something. None if all of it stays."""
     assert view.fresh is not None and new.fresh is not None, "dreams know what they showed first"
     if new.pose.distance_to(view.pose) < ASIDE_M or not (view.fresh & (view.depth > GROUND_M)).any():
         return None  # from the same place, what is behind is hidden already
-    turn = view.pose.rotation.T @ new.pose.rotation
-    shift = view.pose.rotation.T @ (np.asarray(new.pose.position) - np.asarray(view.pose.position))
-    fresh = view.fresh.copy()
-    return fresh if _see_through(fresh, view.depth, turn, shift, camera.focal, new.depth, new.fresh) else None
+    fresh, way = view.fresh.copy(), _way(new.pose, view.pose, camera)
+    return fresh if _see_through(fresh, view.depth, way, new.depth, new.fresh) else None
+
+
+class _Way(NamedTuple):
+    """From one view to another: turn (3, 3) and shift (3,) metres lead from its axes to the other's; focal in pixels,
+    of both."""
+
+    turn: np.ndarray
+    shift: np.ndarray
+    focal: float
+
+
+def _way(start: Pose, end: Pose, camera: Camera) -> _Way:
+    shift = end.rotation.T @ (np.asarray(start.position) - np.asarray(end.position))
+    return _Way(end.rotation.T @ start.rotation, shift, camera.focal)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _seen_at(u, v, z, W, H, turn, shift, focal, w, h):
-    """How far ahead of another view a pixel's point at depth z is, and its column and row there, both OUTSIDE if it is
-    not before it. u, v: the pixel's column and row of W and H; w, h: the other view's size."""
+def _seen_at(u, v, depth, way, other):
+    """How far ahead of another view the point that a view of depth (H, W) shows in column u of row v is, and its column
+    and row there, both OUTSIDE if it is not before it. other (h, w): an image of the other view."""
+    (turn, shift, focal), (H, W), (h, w) = way, depth.shape, other.shape
+    z = depth[v, u]
     x, y = ray_at(u, focal, W) * z, ray_at(v, focal, H) * z
     ahead = along(turn, shift, 2, x, y, z, 1.0)
     if ahead < NEAR:
@@ -140,19 +155,18 @@ def _seen_at(u, v, z, W, H, turn, shift, focal, w, h):
 
 
 @njit(cache=True, nogil=True)
-def _take(taken, fresh, depth, turn, shift, focal, new_depth, new_fresh, instead):
+def _take(taken, fresh, depth, way, new_depth, new_fresh, instead):
     """Set taken (H, W) bool where a view's points, fresh (H, W) bool and of depth (H, W), fall into new_fresh (h, w)
     bool of another view and are not behind what that shows, new_depth (h, w); and instead (h, w) bool there and around;
-    turn (3, 3) and shift (3,) lead to its axes. Returns whether any do."""
+    way: to that view. Returns whether any do."""
     H, W = depth.shape
     h, w = new_depth.shape
     is_any = False
     for v in range(H):
         for u in range(W):
-            z = depth[v, u]
-            if not fresh[v, u] or z > SKY_M:
+            if not fresh[v, u] or depth[v, u] > SKY_M:
                 continue
-            ahead, i, j = _seen_at(u, v, z, W, H, turn, shift, focal, w, h)
+            ahead, i, j = _seen_at(u, v, depth, way, new_depth)
             if 0 <= i < w and 0 <= j < h and new_fresh[j, i] and ahead < BEHIND * new_depth[j, i]:
                 taken[v, u], is_any = True, True
                 instead[max(j - AROUND, 0) : j + AROUND + 1, max(i - AROUND, 0) : i + AROUND + 1] = True
@@ -160,19 +174,18 @@ def _take(taken, fresh, depth, turn, shift, focal, new_depth, new_fresh, instead
 
 
 @njit(cache=True, nogil=True)
-def _see_through(fresh, depth, turn, shift, focal, new_depth, new_fresh):
+def _see_through(fresh, depth, way, new_depth, new_fresh):
     """Clear fresh (H, W) bool of a view of depth (H, W) where the sky and far ground are behind what a newer one shows,
-    new_depth (h, w) where new_fresh (h, w) bool: the older view would otherwise see through it. turn (3, 3) and shift
-    (3,) lead to the older one's axes. Returns whether any are."""
+    new_depth (h, w) where new_fresh (h, w) bool: the older view would otherwise see through it. way: from the newer
+    view to the older one. Returns whether any are."""
     H, W = depth.shape
     h, w = new_depth.shape
     is_any = False
     for j in range(h):
         for i in range(w):
-            z = new_depth[j, i]
-            if not new_fresh[j, i] or z > SKY_M:
+            if not new_fresh[j, i] or new_depth[j, i] > SKY_M:
                 continue
-            ahead, u, v = _seen_at(i, j, z, w, h, turn, shift, focal, W, H)
+            ahead, u, v = _seen_at(i, j, new_depth, way, depth)
             for b in range(max(v - 1, 0), min(v + 2, H)):
                 for a in range(max(u - 1, 0), min(u + 2, W)):
                     if fresh[b, a] and depth[b, a] > max(BEHIND * ahead, GROUND_M):

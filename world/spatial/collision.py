@@ -32,7 +32,7 @@ def walked(points: np.ndarray, pose: Pose, motion: Motion, *, been: np.ndarray |
     step = float(np.hypot(*(end - start)[:2]))
     if not step:
         return there
-    if not step <= LONGEST:  # nor NaN
+    if not step <= LONGEST:  # also for NaN
         raise ActionError(f"a step of {step:g} m; at most {LONGEST:g} are walked at once")
     near = np.abs(points[:, :2] - start[:2]).max(1) < step + BODY_RADIUS
     height = points[:, 2] - start[2]

@@ -1,5 +1,5 @@
-"""Crumbs before the sky: what is left of the rims of dreamt things that were dreamt anew, or are seen past from beside.
-Each hangs in the air for ever, so all are left out.
+"""Crumbs before the sky: bits of the rims of dreamt things, left where a thing was dreamt anew or is seen from another
+side. They would hang in the air for ever, so they are left out of views.
 
 Knows nothing of tokens or models.
 """
@@ -14,12 +14,12 @@ from .horizon import SKY_M
 from .warp import Warp, with_holes
 
 MOST = 24  # pixels of a crumb
-STANDS = 0.03  # tangent of the angle above the horizon, up to which what reaches down stands on the ground
+STANDS = 0.03  # a thing that reaches down to this tangent of the angle above the horizon stands on the ground
 
 
 def crumbs(depth: np.ndarray, pose: Pose) -> np.ndarray:
-    """Where (H, W) bool a view of depth (H, W) metres has anything so small before the sky, which is whole around it,
-    that it can be no thing: neither the horizon nor the border of the view is next to it."""
+    """Where (H, W) bool a view of depth (H, W) metres shows crumbs: at most MOST pixels with sky all around, reaching
+    neither the horizon nor the border of the view."""
     H, W = depth.shape
     up = (Camera(W, H).rays @ pose.rotation.T.astype(np.float32))[..., 2]
     is_before = (up > 0) & (depth < SKY_M)
@@ -31,7 +31,7 @@ def crumbs(depth: np.ndarray, pose: Pose) -> np.ndarray:
 
 
 def without_crumbs(carried: Warp, pose: Pose) -> Warp:
-    """The view as it is known from a pose, where the sky goes on in place of crumbs that were dreamt."""
+    """The known view from a pose, with sky in place of crumbs that were dreamt."""
     if carried.scale is None or not (carried.depth > SKY_M).any():
         return carried
     left_out = crumbs(carried.depth, pose) & (carried.scale > 0)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..axes import along, in_axes, on_screen
+from ..axes import along, in_axes, on_screen, ray_at
 from ..compiled import njit
 from ..pose import Camera
 from .holes import fill, num_sums
@@ -20,22 +20,22 @@ from .warp import IN_FRONT, MANY, OWN_SHARE
 
 # red and blue of a texel, as one number; a half of each, and of green: sums of 256ths are rounded, not cut
 OUTER, OUTER_HALF, ROUND = np.uint32(0xFF00FF), np.uint32(0x800080), 128
-LARGE_PX = np.float32(32)  # of a block whose corners do not tell enough about where it is
+LARGE_PX = np.float32(32)  # a block this wide on screen may show where its corners do not
 SQUARE_PX = 0.2  # how far a tile may be from a parallelogram and still be drawn as one
-SPARSE, ENOUGH = 2, 12  # pixels between those by which a view is judged, and how many of them must add something
+SPARSE, ENOUGH = 2, 12  # a view is drawn if ENOUGH of its pixels, SPARSE apart, add something
 OFF_PICTURE_PX, LEAST_AREA_PX = np.float32(1e9), np.float32(1e-9)  # farther than any point; a triangle seen edge-on
 
 
 class Reach(NamedTuple):
-    """How far a tile is drawn along its sides, from `least` to `most`, in shares of them, and to which sum of both."""
+    """Which part of a tile is drawn: shares of its two sides from `least` to `most`, with a sum of at most most_sum."""
 
     least: np.float32
     most: np.float32
     most_sum: np.float32
 
 
-# Over its edges, for rounding leaves gaps, and farther where a tile is a parallelogram only to within SQUARE_PX; a sum
-# of 3, and a share of 2, never limit.
+# A little over the edges, because rounding leaves gaps; farther for a square, which is a parallelogram only to within
+# SQUARE_PX. A sum of 3 and a share of 2 are no limits.
 SQUARE = Reach(np.float32(-0.02), np.float32(1.02), np.float32(3))
 HALF = Reach(np.float32(-1e-4), np.float32(2), np.float32(1.0001))
 
@@ -146,8 +146,8 @@ def adds(inverse, lens, nearness):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def draw_view(slot, ready, lens, scratch):
-    """Draw a view's tiles as inverse depth into scratch.own, where the nearest stays; without those that
-    scratch.nearness, drawn before, hides."""
+    """Draw a view's tiles as inverse depth into scratch.own, where the nearest stays. Tiles behind scratch.nearness,
+    which was drawn before, are left out."""
     inverse, corners, blocks = ready.inverse[slot], ready.corners[slot], ready.blocks[slot]
     H, W = inverse.shape
     out, tile = scratch.own, np.empty((4, 3), np.float32)
@@ -187,8 +187,8 @@ def draw_view(slot, ready, lens, scratch):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _is_hidden(found, corners, v, u, before):
-    """Whether a block is outside of the picture or behind what was drawn before, judged by the corners of its tiles;
-    never for a block with several surfaces, or large tiles."""
+    """Whether a block is outside of the picture or behind what was drawn before, judged by the corners of its tiles.
+    False for a block with several surfaces or with large tiles, of which corners do not tell enough."""
     H, W = corners.shape
     h, w = before.shape
     low_u, high_u, low_v, high_v = OFF_PICTURE_PX, -OFF_PICTURE_PX, OFF_PICTURE_PX, -OFF_PICTURE_PX
@@ -236,8 +236,9 @@ def _cut(found, corners, parts, v, u, y, x, lens):
 
 @njit(cache=True, nogil=True, inline="always", fastmath=True)
 def _project(u, v, inverse, lens):
-    """Where a view's pixel (u, v) ends in the eye's picture: whether before it, pixels across and down, and inverse
-    depth."""
+    """Where a view's pixel (u, v) is in the eye's picture: whether it is before the eye, pixels across and down, and
+    inverse depth. In float32, with its divisions done once a view (Lens) and once a point: this runs for every corner
+    of every look, and axes.on_screen would compute in float64."""
     one = np.float32(1)
     x, y = (np.float32(u) - lens.ahead_u) * lens.scale, (np.float32(v) - lens.ahead_v) * lens.scale
     z = along(lens.turn, lens.shift, 2, x, y, one, inverse)
@@ -308,17 +309,17 @@ def lay_over(k, ways, depths, scratch):
             d = own[v, u]
             if d > 0 and d * np.float32(IN_FRONT) > nearness[v, u]:
                 i = owner[v, u]
-                if i < 0 or not _looked_through(u + 0.5 - w * 0.5, v + 0.5 - h * 0.5, 1 / d, ways, i, depths):
+                x, y = ray_at(u, ways.focal_out, w), ray_at(v, ways.focal_out, h)
+                if i < 0 or not _looked_through(x, y, 1 / d, ways, i, depths):
                     nearness[v, u], owner[v, u] = d, k
 
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _looked_through(x, y, z, ways, i, depths):
-    """Whether view i saw something behind the point of depth z at pixel (x, y) from the middle."""
+    """Whether view i saw something behind the point of depth z on the eye's ray (x, y, 1)."""
     depth, shift, focal = depths[ways.slots[i]], ways.shifts[i], ways.focal
     H, W = depth.shape
-    qx, qy, qz = x / ways.focal_out * z - shift[0], y / ways.focal_out * z - shift[1], z - shift[2]
-    right, down, far = in_axes(ways.turns[i], qx, qy, qz)
+    right, down, far = in_axes(ways.turns[i], x * z - shift[0], y * z - shift[1], z - shift[2])
     if far < NEAR:
         return False
     a, b = int(np.floor(on_screen(right, far, focal, W))), int(np.floor(on_screen(down, far, focal, H)))
@@ -374,15 +375,14 @@ def fetch(ways, ready, scratch, picture):
                 depth[v, at] = 0
                 continue
             d, slot = nearness[v, u], slots[k]
-            # the ray that ends at inverse depth d, in the view's axes, d times as long
+            # the surface point in the view's axes, times d: no division by d until the end
             x = (np.float32(u) + left_u) * scale - shifts[k, 0] * d
             y1, z1 = y - shifts[k, 1] * d, one - shifts[k, 2] * d
-            far = turns[k, 0, 2] * x + turns[k, 1, 2] * y1 + turns[k, 2, 2] * z1
+            right, down, far = in_axes(turns[k], x, y1, z1)
             far = max(far, np.float32(NEAR) * d)
             both = one / (far * d)
             depth[v, at], by = both * far, both * d
-            su = (turns[k, 0, 0] * x + turns[k, 1, 0] * y1 + turns[k, 2, 0] * z1) * by * reach + middle_u
-            sv = (turns[k, 0, 1] * x + turns[k, 1, 1] * y1 + turns[k, 2, 1] * z1) * by * reach + middle_v
+            su, sv = right * by * reach + middle_u, down * by * reach + middle_v
             su, sv = min(max(su, np.float32(0)), last_u), min(max(sv, np.float32(0)), last_v)
             nearest = flat[(slot * H + int(sv + half)) * W + int(su + half)]
             if nearest >> 24 & RIM and not _is_beside_nearer(nearness, v, u):

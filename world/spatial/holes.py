@@ -13,13 +13,13 @@ GREY = 128  # of 255, if there is nothing at all around
 FAR = 100  # metres; things farther than this all count the same
 COARSE = 4  # pixels a side of the cells that holes are filled from
 MOST_LEVELS = 12  # of the pyramid; a look of 1024 pixels a side has 9
-# weights: of a cell that was filled itself, next to known ones; added to each of four cells, so that their sum is not 0
+# weights: at most this of a cell that was filled itself; and this is added for each of four cells, so that no sum is 0
 FILLED, LEAST = np.float32(1e-6), np.float32(1e-4)
 
 
 class Picture(NamedTuple):
     """What all eyes see, side by side: pixels (h, W, 3) uint8, depth (h, W) float32, unknown (h, W) bool. left: the
-    first of one eye's columns."""
+    first column of the eye that is drawn."""
 
     pixels: np.ndarray
     depth: np.ndarray
@@ -120,7 +120,7 @@ def _push(coarse, fine, sums):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _between(coarse, y, x, sums, out):
-    """What a level has at (y, x), in its cells, between the four cells around."""
+    """Interpolate a level at (y, x), in units of its cells, between the four cells around, into out (5,)."""
     y0, x0 = int(np.floor(y - np.float32(0.5))), int(np.floor(x - np.float32(0.5)))
     fy, fx = y - np.float32(0.5) - np.float32(y0), x - np.float32(0.5) - np.float32(x0)
     out[:] = 0

@@ -1,7 +1,7 @@
-"""New things on the horizon: a sky that was dreamt down to the ground says that nothing stands there as far as one saw
-from where it was dreamt, and no more than that. Who has walked on dreams that part anew, so that a village goes on.
+"""New things on the horizon. A sky that was dreamt down to the ground means only that nothing was near enough to be
+seen from where it was dreamt. After the walker has gone on some metres, the horizon is dreamt anew: a village goes on.
 
-What was truly seen, and whatever stands before the sky, stays. Knows nothing of tokens or models.
+A sky that was truly seen, and things that stand before the sky, stay. Knows nothing of tokens or models.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import numpy as np
 from ..pose import Camera, Pose
 from .warp import Warp, with_holes
 
-SKY_M = 35.0  # metres from which on what is above the horizon is sky
-STALE_M = 3.5  # metres walked from where a sky was dreamt, from which on it is stale
-FRESH_M = 1.0  # up to which it stays beside stale sky
-FEWEST = 0.6  # share of a view's width, from which on stale sky matters
-NARROW = 0.28  # the same, up to which fresh sky amid stale sky does not
+SKY_M = 35.0  # metres; anything farther above the horizon is sky
+STALE_M = 3.5  # metres walked away from where a sky was dreamt that make it stale
+FRESH_M = 1.0  # sky that was dreamt within this distance stays beside stale sky
+FEWEST = 0.6  # the horizon is dreamt anew if at least this share of a view's width shows stale sky
+NARROW = 0.28  # share of a view's width; fresh sky narrower than this amid stale sky counts as stale
 HIGH, LOW = 0.45, 0.16  # tangents of the angles above and below the horizon between which new things may stand
-GROUND_M = 9.0  # metres from which on ground is as far as they are
+GROUND_M = 9.0  # metres; ground at least this far off may be dreamt anew with them
 
 
 def without_horizon(carried: Warp, pose: Pose, walked_since: Callable[[Pose], np.ndarray]) -> Warp:
-    """The view as it is known from a pose, without the sky just above the horizon, and the ground just below it, where
-    these were dreamt and the walker has come far since; walked_since: metres to the nearest place from where the sky
-    was seen or dreamt, (n,) for n columns of the view from a pose, 0 where none is remembered."""
+    """The known view from a pose. Where the sky just above the horizon and the ground just below it were dreamt, and
+    the walker has come far since, these become holes. walked_since: metres to the nearest place from where the sky was
+    seen or dreamt, (n,) for n columns of the view from a pose, 0 where none is remembered."""
     if carried.scale is None or not ((carried.scale > 0) & (carried.depth > SKY_M)).any():
         return carried
     walked = walked_since(pose)

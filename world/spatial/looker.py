@@ -28,11 +28,11 @@ from .warp import HERE, View
 NUM_VIEWS = 6  # remembered views that a look draws at most, besides the newest frame
 NEARBY_M = 1.0  # within this distance the newest frame is drawn before all others: the current view does not change
 READY_BYTES = 16 << 20  # how many views are kept ready
-BYTES_A_PIXEL = 38  # of a view that is ready, about
+BYTES_A_PIXEL = 38  # of a ready view, about
 MAX_CHOICES = 256  # of views, that are kept for one memory
-WIDEST_DEG = 170.0  # margin across which views are chosen
+WIDEST_DEG = 170.0  # views are chosen for a field of view of at most this
 ROUND_M, ROUND_TURN = 0.25, 0.1  # how far poses are rounded, in metres and of a quaternion, to choose views for them
-MARGIN_DEG = 24.0  # and how much wider the choice looks because of it
+MARGIN_DEG = 24.0  # the field of view of that choice is this much wider, because of the rounding
 SAME_TURN = 1e-10  # how far the product of two quaternions may be from 1 where they are the same turn
 _EYES = SideBySide(2)
 

@@ -16,12 +16,12 @@ from .warp import is_rim
 
 SIDE = 4  # tiles a side of a block
 FLAT = 0.004  # share of its inverse depth by which a block's corners may deviate from a plane
-EMPTY, WHOLE, MIXED = 0, 1, 2  # what a block is: nothing of it is shown, one flat piece, or tiles of its own
+EMPTY, WHOLE, MIXED = 0, 1, 2  # kinds of blocks: nothing to draw, one flat piece, or single tiles
 QUARTER = SIDE // 2  # tiles a side of a quarter of a block
 # the bits that say what a block is, and the first of four bits that say which quarters are flat
 KIND, FLAT_QUARTERS = 3, 4
 RIM, SMOOTH = 1, 2  # flags of a texel: next to something nearer; on one surface with those right of it and below
-NOTHING, TORN = -1.0, 0.0  # what a corner is, if not its inverse depth: of no tile, or of several surfaces
+NOTHING, TORN = -1.0, 0.0  # in place of a corner's inverse depth: it belongs to no tile, or to several surfaces
 
 
 class Ready(NamedTuple):

@@ -10,14 +10,14 @@ import numpy as np
 from ..compiled import njit
 from .surfaces import is_one
 
-STEEP = 0.2  # log depth between neighbours above which they are two surfaces, and sigma of what is smoothed as one
-LIKE = 20.0  # of 255, sigma by which they look alike
+STEEP = 0.2  # neighbours whose log depths differ by more are two surfaces; sigma of depth in smoothing
+LIKE = 20.0  # of 255, sigma of colour in smoothing
 LOOK = 8  # pixels to each side in which a point looks for its surface
 BESIDE = 3  # pixels to each side in which two surfaces are compared
 SPLIT, ABOUT = 1.35, 1.1  # ratios of depths: from the first on they are two surfaces, up to the second they are one
-LIKELIER = 0.35  # squared distance of colours up to which a point belongs to the other surface
-UNEVEN = 0.08  # share of inverse depth by which what lies between may be off, on one surface
-RIDGE = 0.1  # square pixels, added to sums of squares: points in one row, or a single one, have a plane too
+LIKELIER = 0.35  # share of the squared distance of colours to its own surface, below which a point is the other's
+UNEVEN = 0.08  # share of inverse depth by which points between may be off a line, on one surface
+RIDGE = 0.1  # square pixels, added to sums of squares, so that points in one row, or a single one, have a plane too
 LOG2_E, LN_2 = np.float32(1.4426950408889634), np.float32(0.6931471805599453)
 COMPANY = 3  # of the eight pixels around, at least so many that have about the same depth
 NOTHING = 12  # cost from which on a point counts as nothing: exp(-12) is six millionths

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..axes import along
+from ..axes import along, on_screen, ray_at
 from ..compiled import njit
 from .pieces import APART, LEVEL
 
@@ -51,7 +51,8 @@ def draw(inverse, turn, shift, focal, out):
     for y in range(H + 1):
         for x in range(W + 1):
             around = framed[y : y + 2, x : x + 2]
-            kinds[y % 2, x] = _corner(around, x - W / 2, y - H / 2, target, places[y % 2, x])
+            across, down = ray_at(x - 0.5, focal, W), ray_at(y - 0.5, focal, H)  # corners are beside pixels' centres
+            kinds[y % 2, x] = _corner(around, across, down, target, places[y % 2, x])
         for u in range(W if y else 0):
             if inverse[y - 1, u] > 0 and _cut(framed, y - 1, u, places, kinds, target, tile):
                 _draw_tile(tile, out)
@@ -59,8 +60,8 @@ def draw(inverse, turn, shift, focal, out):
 
 @njit(cache=True, nogil=True, inline="always", fastmath=True)
 def _corner(around, x, y, target, place):
-    """Where a corner, x and y pixels from the middle, is in the target if the tiles around it, (2, 2), are on one
-    surface; returns whether, or why not."""
+    """Where a corner on the ray (x, y, 1) is in the target if the tiles around it, (2, 2), are on one surface; returns
+    whether, or why not."""
     low, high, total, count = HIGHEST, np.float32(0), np.float32(0), 0
     for v in range(2):
         for u in range(2):
@@ -69,12 +70,12 @@ def _corner(around, x, y, target, place):
                 low, high, total, count = min(low, d), max(high, d), total + d, count + 1
     if not count or not is_one(low, high):
         return _SEVERAL
-    return _WHOLE if _project(x / target.focal, y / target.focal, total / count, target, place) else _BEHIND
+    return _WHOLE if _project(x, y, total / count, target, place) else _BEHIND
 
 
 @njit(cache=True, nogil=True, inline="always", fastmath=True)
 def _cut(framed, v, u, places, kinds, target, tile):
-    """The corners of a tile in the target; whether all of them are in front of it."""
+    """Put the corners of a tile in the target into `tile`; returns whether all of them are in front of it."""
     H, W, focal = framed.shape[0] - 2, framed.shape[1] - 2, target.focal
     for k in range(4):
         y, x = v + k // 2, u + k % 2
@@ -83,9 +84,9 @@ def _cut(framed, v, u, places, kinds, target, tile):
             tile[k] = places[y % 2, x]
         elif kind == _BEHIND:
             return False
-        else:  # which of the four around a corner is opposite this one
+        else:  # 3 - k is this tile's place among the four around the corner
             joined = at_corner(framed[y : y + 2, x : x + 2], 3 - k)
-            if not _project((x - W / 2) / focal, (y - H / 2) / focal, joined, target, tile[k]):
+            if not _project(ray_at(x - 0.5, focal, W), ray_at(y - 0.5, focal, H), joined, target, tile[k]):
                 return False
     return True
 
@@ -109,15 +110,15 @@ def at_corner(around, own):
 
 @njit(cache=True, nogil=True, inline="always", fastmath=True)
 def _project(x, y, inverse, target, out):
-    """Where a ray (x, y, 1) ends in the target: pixels across and down, and inverse depth there; whether before it."""
+    """Put into `out` where the point of that inverse depth on a source's ray (x, y, 1) is in the target: pixels across
+    and down, and inverse depth there. Returns whether it is before the target's camera."""
     turn, shift, focal, (h, w) = target
     z = along(turn, shift, 2, x, y, 1.0, inverse)
     if not z > NEAR * inverse:
         return False
-    scale = 1 / z
-    out[0] = along(turn, shift, 0, x, y, 1.0, inverse) * scale * focal + w / 2
-    out[1] = along(turn, shift, 1, x, y, 1.0, inverse) * scale * focal + h / 2
-    out[2] = inverse * scale
+    out[0] = on_screen(along(turn, shift, 0, x, y, 1.0, inverse), z, focal, w)
+    out[1] = on_screen(along(turn, shift, 1, x, y, 1.0, inverse), z, focal, h)
+    out[2] = inverse / z
     return True
 
 

@@ -20,12 +20,12 @@ VIEW_LIMIT = 256  # views that a walk remembers, so that choosing among them tak
 _SPARSE = 4  # pixels between the surface points by which views are compared
 _CELLS = 32  # cells a side of the grid on which they are compared
 _WORTH = 4  # cells that a view must add to be carried, and points that it must show first to be remembered
-_FAR = 0.5  # metres, at which a view counts half
+_FAR = 0.5  # metres; a view taken from this far away counts half
 _AT_ONCE = 8  # an eighth of the views is evicted at a time, because ranking them takes longer than a step may
-_JUDGED = 32  # points of a view by which it is judged
-_HORIZON = 3  # points of the sky near the horizon in a column, from which on a view shows it
+_JUDGED = 32  # points by which a view is judged for eviction
+_HORIZON = 3  # a view shows the sky in a column if it has this many points near the horizon there
 _WHOLE, _DREAMT = 2, 3  # first views that tell how things look, and first dreams that tell how rooms lie
-# ratios of distance within which another view shows the same surface, and shows it as well
+# another view shows a point as well if its depth differs by at most the first factor, its distance by the second
 _SAME_DEPTH, _AS_CLOSE = 1.15, 1.3
 
 
@@ -36,9 +36,9 @@ def visible_pages(pages: Sequence[int], window: int) -> list[int]:
 
 @dataclass(frozen=True)
 class _Memo:
-    """A view by its number. points (K, 3) float32: world coordinates of a coarse grid of what it showed first.
-    stands_in: for which older dreams, if it was dreamt in their place. gone (H, W) int32: the number of the first dream
-    that stands in for what it shows there, NOBODY where none does; None for nowhere."""
+    """A view with its number. points (K, 3) float32: world coordinates of a coarse grid of what it showed first.
+    stands_in: for which older dreams, if it was dreamt in their place. gone (H, W) int32: for each pixel the number of
+    the first newer dream that stands in for it, NOBODY where none does; None if none does anywhere."""
 
     index: int
     view: View
@@ -53,12 +53,12 @@ class _Memo:
 
     @cached_property
     def points_gone(self) -> np.ndarray:
-        """(K,) int32: of `gone`, at its points."""
+        """(K,) int32: `gone` at its points."""
         return np.full(len(self.points), NOBODY, np.int32) if self.gone is None else self._at_points(self.gone)
 
     @cached_property
     def points_instead(self) -> np.ndarray:
-        """(K,) bool: which of its points stand in for others."""
+        """(K,) bool: which of its points stand in for an older dream's."""
         return np.zeros(len(self.points), np.bool_) if self.stands_in is None else self._at_points(self.stands_in.where)
 
     @property
@@ -70,8 +70,8 @@ class _Memo:
         return np.ascontiguousarray(image[at][self._fresh[at]])
 
     def shown(self, active: set[int]) -> View:
-        """The view with what newer dreams stand in for, except `active` ones, and without what stands in for older
-        ones if it is not active itself."""
+        """The view as it is drawn when the dreams numbered in `active` count: without what those stand in for, and, if
+        it is not active itself, without what it put in place of older ones."""
         is_idle = self.stands_in is not None and self.index not in active
         if self.gone is None and not is_idle:
             return self.view
@@ -83,7 +83,7 @@ class _Memo:
         return replace(self.view, fresh=fresh)
 
     def beside(self, memo: _Memo, camera: Camera) -> _Memo:
-        """This memo beside a new one of a dream."""
+        """This memo after a new one has come: without what a new dream hides, and with what it stands in for."""
         view, new = self.view, memo.view
         if view.origin == SEEN or view.fresh is None or new.fresh is None:
             return self
@@ -152,7 +152,7 @@ class ViewMemory:
         return [(memo.index, memo.view) for memo in self._memos]
 
     def latest(self) -> list[tuple[int, View]]:
-        """The same without what newer dreams stand in for: each place is shown by the newest alone."""
+        """The same without what newer dreams stand in for: each place is shown by its newest dream alone."""
         return [(memo.index, memo.latest) for memo in self._memos]
 
     def only(self, indices: Sequence[int], *, limit: int = VIEW_LIMIT) -> ViewMemory:
@@ -181,12 +181,12 @@ class ViewMemory:
         return [self._memos[k].latest for k in chosen]
 
     def _chosen(self, pose: Pose, count: int, camera: Camera, active: set[int]) -> list[int]:
-        """The places among all of the views to be chosen."""
+        """The indices, among all memos, of the views that are chosen."""
         if not self._memos:
             return []
         cells, ends = np.empty(len(self._points), np.int32), self._ends
-        scales = camera.focal / camera.width, camera.focal / camera.height
-        _cells(self._points, np.asarray(pose.position), pose.rotation, *scales, cells)
+        focals = camera.focal / camera.width * _CELLS, camera.focal / camera.height * _CELLS
+        _cells(self._points, np.asarray(pose.position), pose.rotation, *focals, cells)
         if active or any(memo.stands_in for memo in self._memos):
             idle = np.array([memo.stands_in is not None and memo.index not in active for memo in self._memos])
             is_gone = np.isin(self._points_gone, list(active))
@@ -233,8 +233,8 @@ class ViewMemory:
         """Metres (n,) to the nearest place from where the sky was seen or dreamt, for each column of the view from
         a pose, 0 where none is remembered."""
         out, at = np.full(self.camera.width // _SPARSE, np.inf), np.asarray(pose.position)
-        scale = self.camera.focal / self.camera.width
-        _sky_columns(self._points, self._ends, self._positions, at, pose.rotation, scale, out)
+        focal = self.camera.focal / self.camera.width * len(out)
+        _sky_columns(self._points, self._ends, self._positions, at, pose.rotation, focal, out)
         return np.where(np.isfinite(out), out, 0.0)
 
 
@@ -314,22 +314,23 @@ def _kept(shown, is_point, count):
 
 
 @njit(cache=True, nogil=True)
-def _cells(points, position, rotation, scale_u, scale_v, out):
-    """The cell that each world point (K, 3) falls into as seen from a pose, or -1 outside."""
+def _cells(points, position, rotation, focal_u, focal_v, out):
+    """The cell that each world point (K, 3) falls into as seen from a pose, or -1 outside. The focal lengths are in
+    cells."""
     for k in range(len(points)):
         x, y, z = points[k, 0] - position[0], points[k, 1] - position[1], points[k, 2] - position[2]
         a, b, c = in_axes(rotation, x, y, z)
         out[k] = -1
         if c > NEAR:
-            u, v = np.floor((a / c * scale_u + 0.5) * _CELLS), np.floor((b / c * scale_v + 0.5) * _CELLS)
+            u, v = np.floor(on_screen(a, c, focal_u, _CELLS)), np.floor(on_screen(b, c, focal_v, _CELLS))
             if 0 <= u < _CELLS and 0 <= v < _CELLS:
                 out[k] = v * _CELLS + u
 
 
 @njit(cache=True, nogil=True)
-def _sky_columns(points, ends, positions, position, rotation, scale, out):
+def _sky_columns(points, ends, positions, position, rotation, focal, out):
     """Lower out (n,) to the distance of each view, at positions (m, 3), from `position`, for those columns of a view
-    from there in which it shows the sky; points (K, 3), of which view i owns those before ends[i]."""
+    from there in which it shows the sky; points (K, 3), of which view i owns those before ends[i]; focal in columns."""
     start = 0
     for i in range(len(ends)):
         apart = np.sqrt(((positions[i] - position) ** 2).sum())
@@ -341,7 +342,7 @@ def _sky_columns(points, ends, positions, position, rotation, scale, out):
                 continue
             a, _, c = in_axes(rotation, p[0] - position[0], p[1] - position[1], p[2] - position[2])
             if c > NEAR:
-                column = int(np.floor((a / c * scale + 0.5) * len(out)))
+                column = int(np.floor(on_screen(a, c, focal, len(out))))
                 if 0 <= column < len(out):
                     count[column] += 1
         for column in range(len(out)):

@@ -1,4 +1,4 @@
-"""Carries remembered views into a new one: how what has been seen looks from the camera's next pose.
+"""Carries remembered views into a new one: draws the surfaces that they saw from the camera's next pose.
 
 Surfaces are drawn by their depth (surfaces.py); colour is fetched backward, bilinearly. Only what a view showed first
 is carried from it: a surface that was itself carried comes from its original view, so that nothing is resampled twice
@@ -21,25 +21,25 @@ from .magnification import scale_at
 from .smoothing import LOOK, STEEP, smoothed
 from .surfaces import APART, NEAR, draw, is_one
 
-IN_FRONT = 0.85  # a later view's surface hides an earlier view's where it is nearer by more than the error of depth
+IN_FRONT = 0.85  # a later view's surface hides an earlier view's if it is nearer than this share of its depth
 # pixels a side of the square by which the area that a view showed first is enlarged, so that no seam opens around it
 RIM = 5
 SAME = 8  # of 255; how much carrying a view to its own place may change it
 _AROUND = np.array([(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)])
 HERE = 1e-5  # metres, and in entries of a rotation, up to which two poses are the same
-WIDE = 5  # pixels; a hole at least this wide may contain something
+WIDE = 5  # pixels; a thing may be in a hole at least this wide
 NEW = 0.001  # share of a true view that must differ for it to show something new
 COMMON = 0.02  # weight of the whole picture's scale where a hole's depth is joined to what is known
 GREY = 128  # of 255, if there is nothing at all
-# what keeps an interpolated point from a neighbour: its colour, slope and distance
+# the cost of taking a neighbour's depth: its colour over the first, its slope and distance times the others
 UNLIKE, SLOPING, FAR_OFF = 30, 20, 0.1
 DEAREST = np.float32(1e9)  # above the cost of any neighbour
 LEAST_DEPTH = np.float32(1e-3)  # metres; logarithms of depth are taken from here on
 UNSEEN = 1e30  # metres; farther than any surface: nothing is there
-OWN_SHARE = 0.25  # of four pixels' colour, from which on the nearest counts whatever its surface
-ALL_BUT_ONE = 7  # how many of them must be nearer than a pinhole
-MANY = 6  # how many of the eight pixels around must agree on what a pinhole or a speck is to become
-SEEN, DREAMT, DREAMT_ANEW = 0, 1, 2  # where what a view shows is from
+OWN_SHARE = 0.25  # a pixel with at least this share of a colour that is fetched counts whatever its surface
+ALL_BUT_ONE = 7  # of the eight pixels around: so many nearer ones make a pinhole
+MANY = 6  # of the eight pixels around: so many must agree on what a pinhole or a speck is to become
+SEEN, DREAMT, DREAMT_ANEW = 0, 1, 2  # the origin of what a view shows
 REACH = 12.0  # pixels, sigma of the neighbourhood that a hole's depth takes its scale from
 
 
@@ -63,11 +63,11 @@ class View:
 
 @dataclass(frozen=True)
 class Warp:
-    """A view made of others: pixels (H, W, 3) uint8, holes filled from their surroundings; covered (H, W) bool;
-    depth (H, W) float32 metres, in holes that of their filling, 0 where there is nothing at all; scale (H, W) float32:
-    how many times what was dreamt is magnified (magnification.py); 0 where nothing dreamt is shown; before:
-    this view with dreams that were left out because they are magnified; has_new_horizon:
-    whether the horizon is one of its holes, and nothing that earlier views showed of it counts (horizon.py)."""
+    """A view made of others: pixels (H, W, 3) uint8, with holes filled from their surroundings; covered (H, W) bool:
+    where it is no hole; depth (H, W) float32 metres, in holes that of the filling, 0 if there is nothing at all; scale
+    (H, W) float32: how many times a dream is magnified there (magnification.py), 0 where no dream is shown, None if
+    there is none; before: this view before coarse dreams were left out (anew.py); has_new_horizon: whether a stale
+    horizon was made a hole (horizon.py)."""
 
     pixels: np.ndarray
     covered: np.ndarray
@@ -111,9 +111,9 @@ class _Made(NamedTuple):
 
 
 def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
-    """What the views show from `pose`. An earlier view in the list wins; a later one fills its holes, and hides it
-    where its surface is clearly nearer, unless the earlier one saw something farther in that direction. What a view
-    showed from this very pose is shown unchanged.
+    """What the views show from `pose`. An earlier view in the list has priority; a later one fills its holes, and hides
+    it where the later one's surface is clearly nearer, unless the earlier one saw something farther in that direction.
+    A view taken from this very pose is shown unchanged.
 
     Depth-image-based rendering as in Fehn 2004, with backward colour lookup. Without views nothing is covered.
     """
@@ -125,7 +125,7 @@ def warp(views: Sequence[View], pose: Pose, camera: Camera) -> Warp:
 
 
 def with_holes(carried: Warp, covered: np.ndarray) -> Warp:
-    """The same view with nothing known but what is covered (H, W) bool; holes are filled from their surroundings."""
+    """The same view with holes where it is not covered (H, W) bool; they are filled from their surroundings."""
     pixels, depth = carried.pixels.astype(np.float32), np.where(covered, carried.depth, np.float32(0))
     fill(pixels, covered, depth)
     return replace(carried, pixels=_rounded(pixels), covered=covered, depth=depth)
@@ -196,9 +196,9 @@ def widened(mask: np.ndarray) -> np.ndarray:
 
 @njit(cache=True, nogil=True, fastmath=True)
 def sharpened(depth, pixels):
-    """depth (H, W) float32 with hard edges: a point of a slope steeper than surfaces are takes the depth of the
-    neighbour that looks most like it in pixels (H, W, 3) uint8 and is on no such slope itself. A point half way
-    between a near surface and a far one would float in the air as soon as the view is carried."""
+    """depth (H, W) float32 with hard edges. A point on a slope steeper than any surface takes the depth of the
+    neighbour that looks most like it in pixels (H, W, 3) uint8 and is on no such slope itself. Without this, points
+    half way between a near surface and a far one would float in the air once the view is carried."""
     H, W = depth.shape
     slope = np.empty((H, W), np.float32)
     for v in range(H):

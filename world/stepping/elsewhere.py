@@ -1,4 +1,4 @@
-"""`dream_at`: the start of a step that dreams at a pose where the walker does not go. Runs no model."""
+"""The plan of a step of `dream_at`, which dreams from a pose while the walker stays where it is. Runs no model."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Puts remembered detail back into a decoded frame: a few dozen tokens hold no texture, but earlier views do.
 
-Where a frame's codes agree with those of the view that was carried into it, the model has accepted that view, and its
-own pixels are shown; where they differ, or nothing was carried, the decoder's are. Knows nothing of models.
+Where a frame's codes agree with those of the view that was carried into it, the model has accepted that view, so the
+view's own pixels are shown; where they differ, or nothing was carried, the decoder's are. Knows nothing of models.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def calmed(depth: np.ndarray, share: float) -> np.ndarray:
         return depth
     log = np.log(depth)
     low, span = float(log.min()), float(np.ptp(log)) or 1.0
-    levels = ((log - low) / span * 255).round().astype(np.uint8)  # what the median of so many is there for
+    levels = ((log - low) / span * 255).round().astype(np.uint8)  # cv2's median of squares this large takes only bytes
     smooth = cv2.medianBlur(levels, AROUND).astype(np.float32) / 255 * span + low
     smooth = cv2.GaussianBlur(smooth, (0, 0), SOFT)
     middle = float(np.median(smooth))

@@ -1,8 +1,8 @@
 """The painter: turns a token grid, and what earlier views show of a place, into the pixels and depth of the whole view.
 
-A dreamt cell says in a few bits what is there; the pixels around it say how it looks next to what was seen. So the
-decoder's layers read both: known pixels, their depth and where they are, as features at every size (as in SE3DS, arXiv
-2204.02960); and noise, from which texture is made that no code holds. What is known stays as it is. Knows nothing of
+A dreamt cell says in a few bits what is there; the known pixels around it say how it should look. So the decoder's
+layers read both: known pixels, their depth and where they are, as features at every size (as in SE3DS, arXiv
+2204.02960); and noise, from which they make texture that no code holds. Known pixels stay as they are. Knows nothing of
 time, sequences or memory.
 """
 

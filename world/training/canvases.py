@@ -2,8 +2,8 @@
 
 The canvases are made as a session makes them: depth is the model's estimate and the pose is the commanded one, so that
 training has the same errors as service. In every other walk all remembered pixels are true ones, as after true frames;
-in the others only what no view before has shown is new, and it comes from the decoder, as in a dream. Alternatively,
-three times as fast, from true pixels and the renderer's depth, with a scale error that varies over the picture. If
+in the others, parts that no view before has shown come from the decoder, as in a dream. Alternatively, three times as
+fast, canvases are made from true pixels and the renderer's depth, with a scale error that varies over the picture. If
 recordings have no poses nothing is carried, and the canvas is the previous frame.
 """
 

@@ -63,7 +63,7 @@ def train_depth(
     run = Run(folder)  # its clock starts here
     torch.manual_seed(recipe.seed)
     model = channels_last(DepthRefiner(config)).to(device)
-    if begin is not None and getattr(begin, "config", None) == config:
+    if isinstance(begin, DepthRefiner) and begin.config == config:
         model.load_state_dict(begin.state_dict())
     vision = vision.to(device)
     optimizers = make_optimizers(model, recipe)

@@ -68,7 +68,7 @@ def mirrored(words: str) -> str:
 def write_shards(folder: str, vision: VisionTokenizer, first: int, apart: int, frames: int, capacity: int) -> None:
     """Write shards of PER_SHARD walks with the numbers first, first + apart, ...; existing ones are kept."""
     end_with(os.getppid())
-    if hasattr(os, "nice"):  # what trains must not wait for a core
+    if hasattr(os, "nice"):  # the training process must not wait for a core
         os.nice(10)
     torch.set_num_threads(1)
     text = TextTokenizer()
@@ -119,14 +119,14 @@ class FreshShards:
 
 class Growing:
     """Canvases that a run draws from: those it has, and those that have come to a folder since. Runs cannot be
-    repeated to the bit, because what is there at a step depends on how fast it came."""
+    repeated to the bit, because the canvases that are there at a step depend on how fast they were made."""
 
     def __init__(self, begun: Canvases | None, folder: Path):
         self.folder, self._parts, self._seen = folder, [] if begun is None else [begun], set[Path]()
         self.refresh()
 
     def refresh(self) -> int:
-        """Take in what is new, unless it is so little that copying the rest would cost more; returns the number of
+        """Take in new canvases, unless there are so few that copying the rest would cost more; returns the number of
         rows."""
         new = sorted(set(self.folder.glob("fresh-*.safetensors")) - self._seen)
         held = sum(len(part.tokens) for part in self._parts)

@@ -27,7 +27,7 @@ def launch(workers: int, run: Callable, *args) -> None:
     try:
         while not joined.join():
             pass
-    except BaseException:  # of a signal: they would learn on, and be waited for
+    except BaseException:  # also for a signal: the processes would go on learning, and this one would wait for them
         for process in joined.processes:
             process.terminate()
         raise

@@ -62,7 +62,7 @@ class Run:
         try:
             with whole(self.folder / "state.pt") as partial:
                 torch.save(state, partial)
-        except (OSError, RuntimeError) as error:  # of a full disk too, torch says that its writer has failed
+        except (OSError, RuntimeError) as error:  # on a full disk torch raises RuntimeError as well
             raise StateError(
                 f"the state of {self.folder} cannot be kept ({str(error).splitlines()[0]}); what was kept before "
                 "stays: make room, and the same command goes on"
@@ -101,7 +101,7 @@ class Run:
 
 def read_state(folder: Path) -> dict | None:
     """The state that a run left in a folder, in one file or in parts; None if there is none. Raises StateError if a
-    part is missing, or a bit is not what was written."""
+    part is missing, or a bit has changed."""
     if (folder / "state.pt").exists():
         return _loaded(folder / "state.pt", folder)
     parts = sorted(folder.glob("state-*-of-*.part"))
@@ -116,12 +116,12 @@ def read_state(folder: Path) -> dict | None:
 def _loaded(file: Path | io.BytesIO, folder: Path) -> dict:
     try:
         with zipfile.ZipFile(file) as archive:
-            if damaged := archive.testzip():  # torch reads the sums that it wrote, and does not look
+            if damaged := archive.testzip():  # torch writes checksums, and does not compare them when it reads
                 raise StateError(f"{damaged} is not what was written")
         if isinstance(file, io.BytesIO):
             file.seek(0)
         return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and zipfile raise of every kind at what is damaged
+    except Exception as error:  # a damaged file makes torch and zipfile raise errors of every kind
         raise StateError(
             f"the state in {folder} is damaged ({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
             "bring a copy of it, or remove it to begin anew"

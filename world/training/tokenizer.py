@@ -1,7 +1,7 @@
 """The first recipe: trains the vision tokenizer on single frames of the recordings.
 
 Loss: squared and absolute error, absolute error of the picture's gradients (edges stay edges), and absolute error of
-log depth. The average of the weights is what is kept.
+log depth. The average of the weights is kept.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def train_tokenizer(
     run = Run(folder)  # its clock starts here
     torch.manual_seed(recipe.seed)
     model = channels_last(VisionTokenizer(config)).to(device)
-    if begin is not None and getattr(begin, "config", None) == config:
+    if isinstance(begin, VisionTokenizer) and begin.config == config:
         model.load_state_dict(begin.state_dict())
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.peak, betas=(0.9, 0.95), weight_decay=0.01)
     average, step = Average(model), 0

@@ -5,9 +5,9 @@ Each step predicts every clean token at once and draws the next canvas directly 
 prediction is the frame. Every token stays revisable to the end. A carried view's holes are marked as such: with random
 codes in them, a small model has to find out first which of its tokens mean anything.
 
-What nobody has seen is decoded on the path's two ends alone, a hole at level 0 or a code at level 1 (masked diffusion,
-MaskGIT, arXiv 2202.04200, section 3.2), in an order that has nothing to do with confidence: the surest cells are sky
-and wall, and where those come first nothing else fits any more.
+Places that nobody has seen are decoded on the path's two ends alone: a cell is a hole at level 0 or a code at level 1
+(masked diffusion, MaskGIT, arXiv 2202.04200, section 3.2). The order of the cells does not depend on confidence: the
+model is surest of sky and wall, and if those are decided first, nothing else fits between them.
 """
 
 from __future__ import annotations
@@ -151,12 +151,12 @@ def decode_holes(
     hinted: Tensor | None = None,
 ) -> Tensor:
     """Fill the holes of canvases in at most len(seeds) - corrections steps: tokens (B, N) int64, -1 in holes; orders
-    (B, N) int64, the cells in the order in which they are decided. predict is asked for a step's cells alone. What is
-    no hole stays. A canvas takes a step for every `at_once` holes, if that is fewer; after step k of S a share
+    (B, N) int64, the cells in the order in which they are decided. predict is asked for a step's cells alone. Known
+    cells stay. A canvas takes a step for every `at_once` holes, if that is fewer; after step k of S a share
     cos(pi k / 2S) of its holes is left.
 
-    corrections: steps after that, in each of which a share of what was decided, far apart, is taken back and decided
-    anew, now that all around it is known, at the temperature `correcting` (remasking, Wang et al. 2025, arXiv
+    corrections: steps after that, in each of which a share of the decided cells, far apart, is taken back and decided
+    anew, now that all around is known, at the temperature `correcting` (remasking, Wang et al. 2025, arXiv
     2503.00307; here each cell once in CORRECTED_IN steps, as in Gibbs sampling). No canvas takes more of them than it
     took steps. hinted (B, N) bool: codes that are guesses, and are corrected as well. Returns tokens (B, N)."""
     holes = tokens < 0

@@ -149,7 +149,17 @@ def _tell(rows: Tensor, positions: Tensor, attention: CachedAttention, number: i
     """number: of the cache, counted from 0; oldest: that of the oldest that is still in use."""
     cache, slots = attention.cache, attention.write_slots
     (B, N, _), M = rows.shape, attention.table.shape[1]
-    told = _Told(number, oldest, B, N, M, len(cache.lengths), cache.page_size, attention.causal, slots is not None)
+    told = _Told(
+        number=number,
+        oldest=oldest,
+        num_sequences=B,
+        num_rows=N,
+        table_pages=M,
+        num_pages=len(cache.lengths),
+        page_size=cache.page_size,
+        causal=attention.causal,
+        has_slots=slots is not None,
+    )
     dist.broadcast(torch.tensor([_PASS, *told]), 0)
     parts = [rows, positions.expand(B, N), attention.table, cache.lengths, *([] if slots is None else [slots])]
     for part in parts:
@@ -159,7 +169,7 @@ def _tell(rows: Tensor, positions: Tensor, attention: CachedAttention, number: i
 
 @torch.inference_mode()
 def _run(model: Transformer, caches: dict[int, KVCache], told: _Told) -> None:
-    """The pass that the leader is in."""
+    """Run a follower's part of the pass that the leader has begun."""
     weight = model.model.norm.weight
     device, B, N, M = weight.device, told.num_sequences, told.num_rows, told.table_pages
     for gone in [known for known in caches if known < told.oldest]:

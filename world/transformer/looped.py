@@ -1,8 +1,9 @@
 """A served model's layers for few rows of float32 on a CPU: products into buffers that are made once, and compiled
 loops between them.
 
-A pass of a dream has some seventy rows. What stands between two of its products is microseconds of arithmetic, and
-took longer in calls, new tensors and their conversion than the products did. Same arithmetic as `Transformer.forward`.
+A pass of a dream has some seventy rows. Between two of its products there are only microseconds of arithmetic; done by
+torch, the calls, new tensors and conversions for it took longer than the products. Same arithmetic as
+`Transformer.forward`.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def chosen_rows(rows: Tensor, wanted: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Space:
-    """What a layer makes of R rows; stream: the sum of what the layers have said, delta: what is added to it next."""
+    """A layer's buffers for R rows. stream: the residual stream; delta: what is added to it next."""
 
     stream: Tensor
     normed: Tensor

@@ -5,9 +5,9 @@ a graph and replayed, on a CPU it is a plain call. Knows nothing of sessions, ac
 
 Same seed and same history give the same bits on one device. On a CPU a sequence gets the same bits alone and in a
 batch: attention is sequence by sequence, and products give a row the same result whatever their number of rows (bf16
-always; float32 on Intel, where kernels/device.py asks for it, and elsewhere from 12 rows on, which a lone token has not
-got). On CUDA the split of work depends on the batch, and
-sequences stepped together may differ in rounding from each alone.
+always; float32 on Intel, where kernels/device.py asks for it, and elsewhere from 12 rows on, so not for a token
+alone). On CUDA the split of work depends on the batch, and sequences stepped together may differ in rounding from each
+alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Acts in sequence: where "then" stands or a sentence ends, one act ends and the next begins."""
+"""Splits a text into acts that follow each other in time: at "then", and at the end of a sentence."""
 
 from __future__ import annotations
 

@@ -104,12 +104,12 @@ def by_features(features: Features, truth: Renders, guess: Pose) -> Found:
     if len(pixels) < LEAST_INLIERS:
         return Found(None)
     solved, turn, shift, inliers = cv2.solvePnPRansac(
-        world, pixels, _matrix(truth.camera), None, iterationsCount=300, reprojectionError=2.0, confidence=0.999
+        world, pixels, truth.camera.matrix, None, iterationsCount=300, reprojectionError=2.0, confidence=0.999
     )
     if not solved or inliers is None or len(inliers) < max(LEAST_INLIERS, LEAST_SHARE * len(pixels)):
         return Found(None)
     inliers = inliers[:, 0]
-    turn, shift = cv2.solvePnPRefineLM(world[inliers], pixels[inliers], _matrix(truth.camera), None, turn, shift)
+    turn, shift = cv2.solvePnPRefineLM(world[inliers], pixels[inliers], truth.camera.matrix, None, turn, shift)
     pose = _walker_pose(cv2.Rodrigues(turn)[0], shift[:, 0])
     return Found(pose, "sift", len(inliers)) if pose else Found(None)
 
@@ -129,17 +129,9 @@ def _lift(points: np.ndarray, depth: np.ndarray, pose: Pose, camera: Camera) -> 
     columns = np.clip(np.round(points[:, 0]).astype(int), 0, camera.width - 1)
     rows = np.clip(np.round(points[:, 1]).astype(int), 0, camera.height - 1)
     metres = depth[rows, columns].astype(np.float64)
-    x = (points[:, 0] + 0.5 - camera.width / 2) / camera.focal
-    y = (points[:, 1] + 0.5 - camera.height / 2) / camera.focal
-    local = np.stack([x, y, np.ones_like(x)], 1) * metres[:, None]
+    local = camera.rays_at(points[:, 0], points[:, 1]) * metres[:, None]
     kept = metres < FAR / 2
     return (local @ pose.rotation.T + np.asarray(pose.position))[kept], kept
-
-
-def _matrix(camera: Camera) -> np.ndarray:
-    """OpenCV's camera matrix; its pixel centres have whole coordinates, ours lie half a pixel on."""
-    f = camera.focal
-    return np.array([[f, 0, camera.width / 2 - 0.5], [0, f, camera.height / 2 - 0.5], [0, 0, 1]])
 
 
 def _walker_pose(rotation: np.ndarray, shift: np.ndarray) -> Pose | None:

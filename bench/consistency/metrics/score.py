@@ -196,7 +196,7 @@ def _horizon(looks: Looks, last_true: np.ndarray) -> float | None:
 
 
 def _margin(looks: Looks, index: int, last_true: np.ndarray) -> float | None:
-    """How many dB a frame is better than the last true one held still, on what was seen."""
+    """By how many dB a frame is better than the last true frame held still, over pixels that had been seen."""
     view, seen = looks.truth.frame(index), looks.truth.seen(looks.truth.episode.poses[index])
     ours, held = psnr(looks.pixels(index), view.pixels, seen), psnr(last_true, view.pixels, seen)
     return None if ours is None or held is None else ours - held

@@ -1,4 +1,4 @@
-"""T11: what is dreamt where nothing had been seen. Each episode stores the traits of its frames, dreamt and true; the
+"""T11: dreams of places that had not been seen. Each episode stores the traits of its frames, dreamt and true; the
 measures are of all episodes of a model together, because a distribution is not a property of one walk.
 
 Knows the measures of `bench/imagination`, and no model.
@@ -43,7 +43,7 @@ def unseen_of(truth: Truth, answers: Sequence[Answer]) -> tuple[dict[str, Measur
     true = np.stack([truth.frame(index).pixels for index in episode.scored])
     ours = np.stack([answers[index - episode.num_context].pixels for index in episode.scored])
     unseen = np.stack(list(masks.values()))
-    # joining is judged with what was seen, unchanged, next to what was dreamt
+    # for judging how dreams join, the seen part of a frame is the truth's own pixels
     pasted = np.where(unseen[..., None], ours, true)
     walk = 1000 * VARIANTS.index(episode.variant)
     index = [walk + len(episode.actions) - t for t in episode.scored]

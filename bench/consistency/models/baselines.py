@@ -1,5 +1,5 @@
-"""The rows of every table: the truth, what is possible without a model, and what must not be mistaken for a good
-model."""
+"""The rows of every table: the truth, the best without a model, and answers that must not be mistaken for a good
+model's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .adapters import Answer, Context, WorldModel
 
 
 class TruthRow(WorldModel):
-    """The scene itself: what no model can be better than."""
+    """The scene itself: no model can be better."""
 
     needs_truth = True
 

@@ -2,7 +2,7 @@
 
 Specs: "embedded", "large", "doom" or a folder of weights with a slash in it, then ":" and any of
     memory=off         no remembered views: canvases start from the frame before, and only the window is read
-    actions=shuffled   told to do something else than what is asked
+    actions=shuffled   told other actions than those that are asked
     weights=untrained  the same tokenizer, and a transformer with random weights
 "tokenizer" or "tokenizer:FOLDER/" is the truth through the vision tokenizer: what no model that uses it can exceed.
 """

@@ -265,20 +265,20 @@ def _episode(scene: AnyPlace, walk: EpisodePlan, task: str, number: int, seed: i
     scored = [t for t in range(num_context, last + 1) if walk.scored is None or walk.scored(last - t)]
     phases = ("explore",) * shown + (walk.phase,) * (last + 1 - shown)
     return Episode(
-        task,
-        walk.variant,
-        mode,
-        number,
-        seed,
-        actions,
-        tuple(poses),
-        phases,
-        num_context,
-        tuple(scored),
-        walk.gap,
-        walk.target,
-        walk.is_absent,
-        split,
+        task=task,
+        variant=walk.variant,
+        mode=mode,
+        number=number,
+        seed=seed,
+        actions=actions,
+        poses=tuple(poses),
+        phases=phases,
+        num_context=num_context,
+        scored=tuple(scored),
+        gap=walk.gap,
+        target=walk.target,
+        is_absent=walk.is_absent,
+        split=split,
     )
 
 

@@ -61,7 +61,7 @@ class Truth:
             return make()
         if (name, pose) not in self._known:
             self._known[name, pose] = make()
-        # what is stored under a name has the type that the name's function makes
+        # a value that is stored under a name has the type that the name's function returns
         return cast(T, self._known[name, pose])
 
     def seen(self, pose: Pose) -> np.ndarray:

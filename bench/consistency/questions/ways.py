@@ -107,7 +107,7 @@ def _is_free(scene: AnyPlace, start: Pose, cell: Cell, known: dict[Cell, bool]) 
 
 
 def _is_as_high(scene: AnyPlace, start: Pose, x: float, y: float) -> bool:
-    """Whether one stands there as high as at the start: our own scenes are level, and plain steps are."""
+    """Whether a walker stands there at the height of the start: ways are made of steps on the level."""
     if isinstance(scene, Scene):
         return True
     there = scene.standing(x, y, 0.0)

@@ -1,6 +1,6 @@
-"""Places on true walks where a dream is asked for: what was seen before, what is carried there, and what is true there.
+"""Places on true walks where a dream is asked for, each with the views before it, the carried view, and the truth.
 
-A walk by keyframes through a scene gives one for each view that shows much for the first time. What was seen before is
+A walk by keyframes through a scene gives one for each view that shows much for the first time. The views before it are
 true, as at the beginning of a walk, with depth errors like those of estimates.
 """
 
@@ -50,15 +50,15 @@ def spots_of(split: str, number: int, frames: int, checkpoint: Checkpoint) -> li
     words, depth = ((), *said), walked.depth.astype(np.float32)
     return [
         Spot(
-            number,
-            t,
-            walked.poses[t],
-            codes[:t],
-            words[: t + 1],
-            View(walked.pixels[t - 1], depth[t - 1], walked.poses[t - 1]),
-            carried,
-            walked.pixels[t],
-            depth[t],
+            scene=number,
+            index=t,
+            pose=walked.poses[t],
+            codes=codes[:t],
+            words=words[: t + 1],
+            seen=View(walked.pixels[t - 1], depth[t - 1], walked.poses[t - 1]),
+            carried=carried,
+            pixels=walked.pixels[t],
+            depth=depth[t],
         )
         for t, carried in enumerate(warps, 1)
         if (carried.coverage(layout.grid) <= 0.5).sum() >= LEAST_HOLES

@@ -1,8 +1,9 @@
-"""Goes on with what was seen where a dream shows the same: walls, floor and ceiling are even, meet in straight lines,
-and look as they did. Which walls there are, what stands before them and what opens in them is as it was dreamt.
+"""Continues the planes of a room or a street into a dream. Where a dream shows a wall, floor or ceiling, it is made
+even, ends in straight lines, and takes the texture that was seen of it or of one like it. Which walls there are, what
+stands before them and what opens in them stays as it was dreamt.
 
-A model of a few tokens a view says where a wall is and which colour it has, and not where its bricks are. Knows nothing
-of models.
+The reason: a model of a few tokens a view says where a wall is and which colour it has, but not where its bricks are.
+Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -23,31 +24,31 @@ from .planes import NEAREST, Layout, Plane, find_layout, normals_of, off, rays_f
 from .standing import standing
 from .texture import LEAST, Looks, Texture, looks_of, texture_of
 
-SAME_COLOUR = 60.0  # of 255, distance up to which a plane has a remembered texture
-SAME_HUE = 0.15  # the same, of a sum of one
-LARGE = 0.02  # share of a view from which on a plane's colour explains what is painted elsewhere
-FEATURELESS = 18.0  # of 255, standard deviation up to which what is painted on a wall is no texture
-OWN = 40.0  # of 255, between what is seen of a plane, or painted, and what is remembered of it, or usual
-SAME_PLACE = 0.3  # metres between planes that may be one
-ITSELF = 0.5  # by which the distance of colours counts where the texture is of the very plane
-FIRST_DOUBT, LAST_DOUBT = 35.0, 55.0  # of 255, distances from all planes' colours at which a thing may hang there
-AS_FAR = 1.5  # of a plane's depth, up to which what looks like a thing may hang there
-LIES = 0.04  # log depth up to which what is seen on the ground lies flat
-THING = 2.0  # pixels, sigma of the neighbourhood in which that is told
-EVENED = (9, 30.0, 5.0)  # pixels a side, and sigmas of colour and place, by which what is painted is evened
-DETAIL = 8.0  # of 255, up to which what is painted shows on a surface without texture
+SAME_COLOUR = 60.0  # of 255; a plane takes a remembered texture whose mean colour is at most this far from its own
+SAME_HUE = 0.15  # the same for colours scaled to a sum of 1
+LARGE = 0.02  # share of a view; what has the colour of a plane of at least this size is no thing
+FEATURELESS = 18.0  # of 255; a wall that is painted with a smaller standard deviation has no pattern
+OWN = 40.0  # as SAME_COLOUR, for a plane of which some is seen in this view, and for pixels of one plane
+SAME_PLACE = 0.3  # metres; planes this near to each other may be one
+ITSELF = 0.5  # a texture of the very same plane counts as if its colour were nearer by this factor
+FIRST_DOUBT, LAST_DOUBT = 35.0, 55.0  # of 255, distances from all planes' colours: begins to be, and is, a thing
+AS_FAR = 1.5  # a thing that hangs on a plane is at most this many times as far as the plane
+LIES = 0.04  # log depth; what is no farther above the ground lies flat on it
+THING = 2.0  # pixels, sigma of the blur before colours are judged for things
+EVENED = (9, 30.0, 5.0)  # of the bilateral filter for what is painted: pixels a side, sigmas of colour and of place
+DETAIL = 8.0  # of 255, the most that painted detail changes a surface without texture
 SPREAD = 6.0  # pixels, sigma by which a plane's colour is spread
 COARSE = 4  # pixels a side of the cells in which that is done
-DIMMEST, BRIGHTEST = 0.6, 1.6  # of a remembered colour, to which light may change it
-BESIDE = 3  # pixels next to a border, by which what is seen there differs from what goes on behind it
-JOINED = 48.0  # of 255, up to which what is seen there may differ from it, to be the same in another light
+DIMMEST, BRIGHTEST = 0.6, 1.6  # the least and most by which light may change a remembered colour
+BESIDE = 3  # pixels of a plane next to the border of what was seen, in which the two colours are compared
+JOINED = 48.0  # of 255; colours that differ by less there are one surface in another light, and are blended
 FAINT = np.float32(1e-3)  # weight of a plane's usual colour beside those near by
-ENOUGH = 30  # pixels of a plane, by which its colour is known
+ENOUGH = 30  # pixels of a plane that its colour is known from
 REMEMBERED = 64  # views whose looks are kept
 
 
 class Memory:
-    """How things look in views, kept for those that were asked for last."""
+    """Keeps how things look in the views that were asked for last."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[View, Looks]] = []
@@ -62,8 +63,9 @@ class Memory:
 
 @dataclass(frozen=True)
 class _Surfaces:
-    """The planes of a view: rays and normals (H, W, 3), depths (n, H, W) of each, labels (H, W) which one is there, -1
-    for none, fits (n, H, W) bool where depth says so too, colours (n, 3) the usual one of each, NaN where not known."""
+    """The n planes of a view: rays and normals (H, W, 3); depths (n, H, W) of each; labels (H, W), the number of the
+    plane in each pixel, -1 for none; fits (n, H, W) bool, where the view's depth agrees with that; colours (n, 3), the
+    usual one of each, NaN where not known."""
 
     pose: Pose
     layout: Layout
@@ -94,8 +96,9 @@ class _Surfaces:
     def texture(
         self, index: int, colour: np.ndarray, carried: Warp, looks: Sequence[Looks]
     ) -> tuple[Texture | None, np.ndarray]:
-        """The texture that a plane goes on with where it was dreamt in `colour` (3,), and the light (3,) that it is in:
-        a remembered one of what is seen of it here, or that itself if it repeats, or a remembered one of its colour."""
+        """The texture for the dreamt part of a plane, which was dreamt in `colour` (3,), and the light (3,) on it. If
+        some of the plane is seen here: a remembered texture of that colour, or the seen part itself if it repeats.
+        Otherwise a remembered one of the dreamt colour, or None."""
         plane, seen = self.layout.planes[index], self._seen(index, carried.pixels, carried.covered)
         mean = carried.pixels[seen].mean(0) if seen.sum() >= LEAST else None
         if mean is not None and _is_same(mean, colour):
@@ -109,8 +112,8 @@ class _Surfaces:
         return found, np.ones(3) if found is None else _light(colour, found)
 
     def _seen(self, index: int, pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
-        """Where (H, W) bool a plane is seen in pixels (H, W, 3), among those `where`, which may have been dreamt: what
-        is of other colours than planes of its kind is none of it."""
+        """Where (H, W) bool, among `where`, a plane is seen in pixels (H, W, 3), which may have been dreamt. Pixels
+        whose colour is nearer to planes of another kind do not count."""
         own = self.layout.planes[index]
         is_known, is_alike = np.isfinite(self.colours).all(1), np.array([p.is_like(own) for p in self.layout.planes])
         off, other = (
@@ -142,8 +145,8 @@ class _Surfaces:
 def continued(
     pose: Pose, carried: Warp, pixels: np.ndarray, depth: np.ndarray, looks: Sequence[Looks] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
-    """pixels (H, W, 3) uint8 and depth (H, W) float32 of a view as painted, over what is carried into it; looks: of
-    views that were seen. Returns both, changed where nothing was carried and there is a plane."""
+    """pixels (H, W, 3) uint8 and depth (H, W) float32 of a view as painted, with its planes continued: changed where
+    nothing was carried and there is a plane. looks: of views that were seen."""
     rays, holes = rays_from(pose, Camera(depth.shape[1], depth.shape[0])), ~carried.covered
     azimuth = next((one.azimuth for one in looks if one.azimuth is not None), None)
     layout = find_layout(
@@ -169,7 +172,7 @@ def continued(
             continue
         around = _spread(pixels, kept, colour)
         doubt = any_doubt
-        if not layout.is_room:  # outside nothing lies flat
+        if not layout.is_room:  # out of doors, what lies flat on the ground is part of it
             doubt = doubt * np.clip((off(depth, surfaces.depths[k]) - LIES) / LIES, 0, 1)
         hangs = (doubt > 0.5) & (depth < AS_FAR * surfaces.depths[k])
         np.copyto(out, around, where=(where & ~kept & ~hangs)[..., None])
@@ -196,7 +199,7 @@ def continued(
 
 
 def _around(holes: np.ndarray) -> slice:
-    """The columns of holes (H, W) bool, and as many beside them as what is evened and blurred there looks at."""
+    """The columns of holes (H, W) bool, and as many beside them as the filters there read."""
     columns, reach = np.flatnonzero(holes.any(0)), EVENED[0] // 2 + math.ceil(4 * THING)
     return slice(max(0, int(columns[0]) - reach), int(columns[-1]) + 1 + reach) if len(columns) else slice(0, 1)
 
@@ -244,8 +247,8 @@ def _off_colours(pixels, colours, blends):
 
 
 def _doubt(even: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """How much (H, W) from 0 to 1 what is painted looks like a thing that hangs or stands there: like no plane, whose
-    colours (n, 3) are, and like no blend of two, as where they meet."""
+    """(H, W) from 0 to 1: how much what is painted looks like a thing that hangs or stands there, because its colour is
+    far from those of all planes, colours (n, 3), and from blends of two, as there are where planes meet."""
     off = _off_colours(cv2.GaussianBlur(even, (0, 0), THING), colours, True)
     return np.clip((off - FIRST_DOUBT) / (LAST_DOUBT - FIRST_DOUBT), 0, 1)
 
@@ -257,13 +260,13 @@ def _faint(detail: np.ndarray, contrast: float) -> np.ndarray:
 
 
 def _light(colour: np.ndarray, texture: Texture) -> np.ndarray:
-    """What a texture's colours (3,) are multiplied by to be `colour` on the mean."""
+    """The factors (3,) that give a texture the mean colour `colour`, within limits."""
     return np.clip(np.maximum(colour, 8) / np.maximum(texture.mean, 8), DIMMEST, BRIGHTEST)
 
 
 def _remembered(plane: Plane, pose: Pose, wanted: np.ndarray, most: float, looks: Sequence[Looks]) -> Texture | None:
-    """The remembered texture of the same kind of plane that is nearest to the colour `wanted` (3,), best of all of that
-    very plane. None if none is as near as `most`."""
+    """The remembered texture of a plane of the same kind whose mean is nearest to the colour `wanted` (3,); textures of
+    that very plane are preferred. None if all are farther than `most`."""
     eye = np.asarray(pose.position)
 
     def cost(found: tuple[Looks, Texture]) -> float:

@@ -1,10 +1,10 @@
 """Houses in a dream out of doors: their sides are even and upright, and end in straight lines above and below.
 
-A model of a few tokens a view dreams them wavy. What stands on the ground, is high and has a nearly straight upper edge
-is taken for the sides of a house. One over the depth of an upright plane is linear across a level view, and so are the
-rows of its eaves and of its foot (a plane's image; Hartley and Zisserman 2004, chapter 8): one line, or two that meet
-at a corner, is fitted to depth and eaves at once. Then pixels are moved up and down in their columns, so that eaves and
-foot lie on it. What hangs in the air with nothing below it is taken away. Knows nothing of models.
+A model of a few tokens a view dreams them wavy. A thing that stands on the ground, is high and has a nearly straight
+upper edge is taken for the sides of a house. One over the depth of an upright plane is linear across a level view, and
+so are the rows of its eaves and of its foot (a plane's image; Hartley and Zisserman 2004, chapter 8): one line, or two
+that meet at a corner, is fitted to depth and eaves at once. Then pixels are moved up and down in their columns, so that
+eaves and foot lie on it. Things that hang in the air with nothing below are removed. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ import numpy as np
 from ...compiled import njit
 from .planes import FAR, ON_DREAMT, off, runs
 
-ONE = 1.12  # ratio of depths of neighbours up to which they are of one thing
-LEAST = 120  # pixels of a thing that is looked at
-TALL = 4  # pixels of it in a column, at least
-CRUMB = 40  # pixels of a thing that is none, next to a house
-LOWEST = 1.5  # metres, of a house
-FEET = 0.35  # share of its height up to which it starts, above the ground
-EAVES = 0.72  # share of its height to which a column reaches, at least, to be a house's
-WIDE = 9  # columns from which on what is lower, or hangs, is another thing; fewer are a ragged end
-STANDS = 0.8  # share of its columns that reach to the ground
-KNOWN = 8.0  # what counts more in the fit: what was there before
-WAVY, WAVY_EAVES = 0.09, 0.05  # mean shares of one over depth, by which a house's sides and eaves may be off
-WAVY_ALIKE = 0.1  # the same of eaves where it has one colour above and below
-ALIKE = 40.0  # of 255, distance of colours up to which it has
-LOOSE = 0.02  # the same, up to which a point counts whole
-CORNER = 0.5  # share of that of one side down to which two sides have to bring it
+ONE = 1.12  # neighbours are of one thing if the ratio of their depths is at most this
+LEAST = 120  # pixels; smaller things are not looked at
+TALL = 4  # pixels of a thing in a column, at least
+CRUMB = 40  # pixels; next to a house, a smaller thing is a crumb of it
+LOWEST = 1.5  # metres, the least height of a house
+FEET = 0.35  # a column stands on the ground if it begins at most this share of its height above that
+EAVES = 0.72  # a column of a house reaches at least this share of the house's height
+WIDE = 9  # columns; where so many are lower, or hang, they are another thing, and fewer are a ragged end
+STANDS = 0.8  # share of a house's columns, at least, that reach the ground
+KNOWN = 8.0  # weight in the fit of columns that were there before
+WAVY, WAVY_EAVES = 0.09, 0.05  # mean errors of the fit, as shares of one over depth, up to which it is a house
+WAVY_ALIKE = 0.1  # the same for the eaves of a thing that has one colour above and below
+ALIKE = 40.0  # of 255; colours nearer than this are one colour
+LOOSE = 0.02  # error of a point in the fit, the same share, up to which it has its full weight
+CORNER = 0.5  # a second side is fitted only if it brings the error below this share of that of one side
 SIDE = 6  # columns of a side, at least
 ROUNDS = 4  # of reweighting
 BESIDE = 5  # columns among which eaves are evened
 RIM = 3  # pixels beside a thing that may be part of it
-EVEN = 9  # rows among which the sky is evened that goes on
-AIR = 0.7  # metres above the ground from which on a thing hangs in the air
-GROUND = 0.9  # share of the ground's depth, up to which a foot stands before it
-FOOT = 0.4  # share of its height in the view, below a foot, where the house's colour is not the ground's
-BEFORE = 0.88  # ratio of depths from which on a thing stands before a house
-NEAR_EYE = 0.02  # upward part of rays up to which eaves tell nothing of depth
-LEVEL = 1e-3  # upward part of the rays of a level view's middle, at most
+EVEN = 9  # rows among which a continued sky is evened
+AIR = 0.7  # metres; a thing that ends higher above the ground hangs in the air
+GROUND = 0.9  # a foot stands before the ground if its depth is less than this share of the ground's
+FOOT = 0.4  # share of the house's height in the view, below its foot, in which its colour on the ground is a stain
+BEFORE = 0.88  # a thing stands before a house if its depth is less than this share of the house's
+NEAR_EYE = 0.02  # upward part of rays; eaves that are lower than this in the view tell nothing of depth
+LEVEL = 1e-3  # a view is level if the upward part of its middle row's rays is at most this
 
 
 @dataclass(frozen=True)
 class _Outline:
-    """Of a thing: the columns (n,) in which it stands, its top and bottom rows there, and depths, the medians; known
-    (n,) bool where it was there before."""
+    """The outline of a thing: the columns (n,) in which it stands; in each the top and bottom row and the median depth;
+    known (n,) bool: whether it was there before."""
 
     columns: np.ndarray
     top: np.ndarray
@@ -67,8 +67,9 @@ class _Outline:
 
 @dataclass(frozen=True)
 class _House:
-    """where (H, W) bool it was dreamt; columns (n,) that it has when it stands straight; its top and bottom rows (n,)
-    as dreamt; inverse (n,), one over the depth of its sides; height in metres, infinite with its eaves out of view."""
+    """A house. where (H, W) bool: as it was dreamt; columns (n,): those that it has when it stands straight; top,
+    bottom (n,): its rows as dreamt; inverse (n,): one over the depth of its sides; height in metres, infinite if its
+    eaves are out of view."""
 
     where: np.ndarray
     columns: np.ndarray
@@ -80,8 +81,9 @@ class _House:
 
 @dataclass(frozen=True)
 class _Scene:
-    """A level view out of doors: pixels (H, W, 3), depth (H, W), covered (H, W) bool what was there before, up (H,) the
-    upward part of each row's rays, eye: metres above the ground, ground (H, W) its depth, infinite over the horizon."""
+    """A level view out of doors: pixels (H, W, 3); depth (H, W); covered (H, W) bool, what was there before; up (H,),
+    the upward part of each row's rays; eye, metres above the ground; ground (H, W), the depth of the ground, infinite
+    over the horizon."""
 
     pixels: np.ndarray
     depth: np.ndarray
@@ -132,9 +134,9 @@ class _Scene:
 def straightened(
     rays: np.ndarray, pixels: np.ndarray, depth: np.ndarray, covered: np.ndarray, eye: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """pixels (H, W, 3) uint8 and depth (H, W) float32 of a view out of doors, whose houses stand straight where they
-    were not covered (H, W) bool, that is, known before; and where (H, W) bool they do. rays (H, W, 3) in the world's
-    axes, whose third is up; eye: metres above the ground. A view that is not level is left as it is."""
+    """Straighten the houses of a view out of doors. pixels (H, W, 3) uint8; depth (H, W) float32; covered (H, W) bool:
+    what was known before, which stays; rays (H, W, 3) in the world's axes, whose third is up; eye: metres above the
+    ground. Returns pixels, depth, and where (H, W) bool houses were put. A view that is not level is left as it is."""
     up, is_house = rays[:, 0, 2], np.zeros(depth.shape, bool)
     if np.ptp(rays[0, :, 2]) > LEVEL or abs(float(up[0] + up[-1])) > LEVEL:
         return pixels, depth, is_house
@@ -166,7 +168,8 @@ def _hangs(scene: _Scene, where: np.ndarray) -> bool:
 
 
 def _parts(scene: _Scene, where: np.ndarray) -> Iterator[np.ndarray]:
-    """A thing `where` (H, W) bool, cut upright where it is a house's no more: where it is much lower, or hangs."""
+    """The parts of a thing `where` (H, W) bool: it is cut in its columns where it becomes much lower, or hangs, and so
+    is no longer the same house."""
     waiting = [where]
     while waiting:
         where = waiting.pop()
@@ -254,7 +257,7 @@ def _sides(scene: _Scene, outline: _Outline, own: np.ndarray, height: float, mos
 
 
 def _is_alike(scene: _Scene, where: np.ndarray) -> bool:
-    """Whether a thing has one colour above and below, as a tree before a house, or with a trunk, has not."""
+    """Whether a thing has one colour above and below. A tree with its trunk, or one before a house, has not."""
     rows = np.cumsum(where, 0) / np.maximum(where.sum(0), 1)
     upper, lower = (np.median(scene.pixels[half], 0) for half in (where & (rows < 0.5), where & (rows >= 0.5)))
     return float(np.linalg.norm(upper - lower)) < ALIKE
@@ -267,9 +270,9 @@ def _at(line: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def _lines(places, values, weights):
-    """(4,) a, b, c, k of a + b x + c max(x - k, 0), nearest to values (n,) at places (n,): one line, or two that meet
-    at k in a corner that is nearer than both (c < 0), if they are much nearer. Least squares, reweighted so that what
-    is far off counts by its distance alone (Huber 1964)."""
+    """(4,) a, b, c, k of a + b x + c max(x - k, 0), fitted to values (n,) at places (n,): one line, or, if that fits
+    much better, two that meet at k in a corner nearer than both sides (c < 0). Least squares, reweighted so that points
+    far off count by their distance and not its square (Huber 1964)."""
     best, least = _line(places, values, weights, np.inf)
     first, last = places.min(), places.max()
     once = least
@@ -324,8 +327,8 @@ def _solve(sums, size, out):
 
 
 def _clear(scene: _Scene, house: _House, kept: np.ndarray, pixels: np.ndarray, depth: np.ndarray) -> None:
-    """Take a house away from where it was dreamt, and what of its colour lies on the ground before it: ground and sky
-    go on there from beside, but where another one stands already, `kept` (H, W) bool."""
+    """Take a house away from where it was dreamt, with stains of its colour on the ground before it. Ground and sky are
+    continued there from beside, except where another house stands already, `kept` (H, W) bool."""
     is_ground = scene.is_ground & ~house.where
     gone = house.where.copy()
     if is_ground.sum() >= LEAST:
@@ -344,7 +347,7 @@ def _clear(scene: _Scene, house: _House, kept: np.ndarray, pixels: np.ndarray, d
 
 
 def _put(scene: _Scene, house: _House, pixels: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Put a house where it stands straight, but behind what is before it. Returns the rows and columns (n,) of it."""
+    """Draw a house straight, behind what stands before it. Returns its rows and columns (n,)."""
     heights = scene.eye + scene.up[:, None] / house.inverse
     inside = (heights >= 0) & (heights <= house.height)
     first, last = inside.argmax(0), len(inside) - 1 - inside[::-1].argmax(0)
@@ -361,13 +364,13 @@ def _put(scene: _Scene, house: _House, pixels: np.ndarray, depth: np.ndarray) ->
 
 
 def _within(top: np.ndarray) -> np.ndarray:
-    """Rows (n,) a little below ragged ones: never above any beside, and without their steps."""
+    """Rows (n,) a little below the ragged rows `top`, never above any beside, and without their steps."""
     lowest = cv2.dilate(top.astype(np.float32)[None], np.ones((1, BESIDE), np.uint8))
     return cv2.blur(lowest, (BESIDE, 1))[0]
 
 
 def _near(where: np.ndarray, up: int, aside: int) -> np.ndarray:
-    """Where (H, W) bool there is any of `where` so many pixels up, down and aside, or nearer."""
+    """Where (H, W) bool any pixel of `where` is within so many pixels up, down and aside."""
     return cv2.dilate(where.astype(np.uint8), np.ones((2 * up + 1, 2 * aside + 1), np.uint8)) > 0
 
 

@@ -1,7 +1,7 @@
 """Floor, ceiling and walls in a view: planes that are level, or upright and at right angles to each other.
 
-What is dreamt is about as far as a wall would be, and wavy. Where it is as far as a plane is that much of the view
-agrees upon, it is that plane (planar structure as in Huang et al. 2014, Image Completion using Planar Structure
+Dreamt depth is about right, and wavy. So planes are found that much of the view agrees upon, and what is about as far
+as such a plane is taken for it (planar structure as in Huang et al. 2014, Image Completion using Planar Structure
 Guidance, section 4; right angles as in Coughlan and Yuille 1999, Manhattan World). Points are metres from the eye, in
 the world's axes. Knows nothing of colours.
 """
@@ -19,16 +19,16 @@ import numpy as np
 from ...compiled import njit
 from ...pose import Camera, Pose
 
-FAR = 60.0  # metres, beyond which nothing is told from the sky
-LEVEL, UPRIGHT = 0.9, 0.2  # upward part of a normal from which a surface is level, and up to which it is upright
-UPRIGHT_DREAMT = 0.35  # the same of what is dreamt, and wavy
-FACING, FACING_DREAMT = 0.9, 0.8  # cosines to a wall's normal, by which a point may be the wall's
+FAR = 60.0  # metres; anything farther may be sky
+LEVEL, UPRIGHT = 0.9, 0.2  # upward part of a normal: at least the first is level, at most the second upright
+UPRIGHT_DREAMT = 0.35  # the latter for dreamt surfaces, which are wavy
+FACING, FACING_DREAMT = 0.9, 0.8  # least cosines between a wall's normal and that of a point on it
 SEEN, DREAMT = 0.012, 0.035  # shares of a view that have to agree upon a plane
 STEP = 0.05  # log distance within which they agree
 NEAREST = 0.15  # metres to a plane, at least
-ON_SEEN, ON_DREAMT = 0.05, 0.2  # log depth by which what was seen, and what is dreamt, may be off its plane
+ON_SEEN, ON_DREAMT = 0.05, 0.2  # log depth by which a seen point, and a dreamt one, may be off its plane
 MOST_WALLS = 6
-PULL_SEEN, PULL_DREAMT = 3.0, 0.2  # what counts more in the choice of a wall, and less in that of the right angles
+PULL_SEEN, PULL_DREAMT = 3.0, 0.2  # weight of seen points in the choice of a wall, of dreamt ones in that of azimuth
 SAME_WALL = 0.3  # log distance within which dreamt walls that face the same way are one
 SAME_LEVEL = 0.35  # the same of a dreamt floor or ceiling and a remembered one
 SKY = 0.002  # share of a view beyond FAR from which on it shows the sky
@@ -55,7 +55,7 @@ class Plane:
         return (self.is_wall, self.is_floor) == (other.is_wall, other.is_floor)
 
     def is_faced(self, normals: np.ndarray) -> np.ndarray:
-        """Whether surfaces of normals (..., 3) lie as the plane does; those of no known normal may."""
+        """Whether surfaces of normals (..., 3) face as the plane does; True for those of no known normal."""
         return (normals @ self.normal > FACING_DREAMT) | ~normals.any(-1)
 
     def depth(self, rays: np.ndarray) -> np.ndarray:
@@ -67,8 +67,9 @@ class Plane:
 
 @dataclass(frozen=True)
 class Layout:
-    """planes: floor and ceiling, where there are any, before walls; azimuth: radians to one wall's normal, if any;
-    doubles: planes that were dreamt nearer or farther than planes[k], and are that one, each with k."""
+    """The planes of a view: floor and ceiling, where there are any, before walls. azimuth: radians to one wall's
+    normal, if any; doubles: planes that were dreamt nearer or farther than planes[k] but are taken for it, each with
+    k."""
 
     planes: tuple[Plane, ...]
     azimuth: float = 0.0
@@ -115,10 +116,10 @@ def find_layout(
     level: Sequence[Plane] = (),
     is_inside: bool = False,
 ) -> Layout:
-    """The planes of a view: rays (H, W, 3), depth (H, W) float32, covered (H, W) bool, what was seen and not dreamt.
-    Walls are looked for under a ceiling, and, if the place is_inside, in a view that shows neither ceiling nor sky:
-    outside, what stands upright are things. azimuth: of a wall here, if it is known; level: floor and ceiling, if they
-    are known, for a view that shows too little of them, or dreams them a little higher or lower."""
+    """The planes of a view: rays (H, W, 3), depth (H, W) float32, covered (H, W) bool, where it was seen and not
+    dreamt. Walls are looked for only under a ceiling, and, if the place is_inside, in a view that shows neither ceiling
+    nor sky, because out of doors upright surfaces are things. azimuth: of a wall here, if it is known; level: floor and
+    ceiling, if they are known, for a view that shows too little of them, or dreams them a little higher or lower."""
     points, least = rays * depth[..., None], covered.size
     inner = lambda mask, side: cv2.erode(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0  # noqa: E731
     seen, dreamt = (depth < FAR) & inner(covered, 5), (depth < FAR) & inner(~covered, 9)
@@ -159,8 +160,8 @@ def _is_closed(rays: np.ndarray, depth: np.ndarray) -> bool:
 def _merged(
     planes: list[Plane], doubles: list[tuple[Plane, int]], walls: list[tuple[Plane, bool]], azimuth: float
 ) -> Layout:
-    """Floor and ceiling with walls, each with whether it was seen, of which those that were dreamt about where another
-    one is are that one."""
+    """Floor and ceiling with the walls, each with whether it was seen. A dreamt wall about where another one is counts
+    as that one."""
     for wall, is_seen in sorted(walls, key=lambda one: not one[1]):
         apart = [_apart(wall, other) for other in planes]
         if not is_seen and min(apart, default=math.inf) < SAME_WALL:
@@ -171,8 +172,8 @@ def _merged(
 
 
 def _walls(azimuth: float, rays, depth, normals, seen, dreamt) -> list[tuple[Plane, bool]]:
-    """The walls that most of a view agrees upon, one after the other, each of what those before have left, and whether
-    it was seen."""
+    """The walls that most of a view agrees upon, one after the other, each among the points that those before it have
+    left; and whether each was seen."""
     walls: list[tuple[Plane, bool]] = []
     angles = azimuth + np.arange(4) * math.pi / 2
     facing = np.stack([np.cos(angles), np.sin(angles), 0 * angles], 1).astype(np.float32)
@@ -190,7 +191,7 @@ def _walls(azimuth: float, rays, depth, normals, seen, dreamt) -> list[tuple[Pla
         if chosen is None:
             return walls
         found = None
-        if not is_seen:  # what is seen of the wall says better where it is
+        if not is_seen:  # seen points of the wall, if there are any near by, say better where it is
             is_near = np.abs(np.log(np.maximum(distances[..., side], NEAREST) / chosen.distance)) < SAME_WALL
             found = _agreed(distances[..., side][seen & (cosines[..., side] > FACING) & is_near], SEEN * depth.size)
         for wall in ([Plane(facing[side], found[0])] if found else []) + [chosen]:
@@ -201,19 +202,19 @@ def _walls(azimuth: float, rays, depth, normals, seen, dreamt) -> list[tuple[Pla
 
 
 def _apart(wall: Plane, other: Plane) -> float:
-    """The log ratio of their distances, as its size; infinite where they do not face the same way."""
+    """The absolute log ratio of their distances; infinite where they do not face the same way."""
     if wall.normal @ other.normal < 0.99:
         return math.inf
     return abs(math.log(wall.distance / other.distance))
 
 
 def off(depth: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """How far depths are apart, as the size of their ratio's logarithm; other may be infinite."""
+    """The absolute log ratio of depths; other may be infinite."""
     return np.abs(np.log(np.maximum(depth / other, 1e-9)))
 
 
 def runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """Where a mask (n,) is true: the first place of each run, and the one after its last."""
+    """The runs of True in a mask (n,): the first index of each, and the one after its last."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 

@@ -1,7 +1,7 @@
-"""Which plane each pixel of a view is of, and the room that they make: its walls, and where they open.
+"""Assigns each pixel of a view to a plane, and finds the room that the planes make: its walls, and where they open.
 
 A room's walls stand from floor to ceiling, and what lies behind one is seen through openings with upright sides and a
-level lintel. A model of a few tokens a view has all of that ragged. Knows nothing of colours.
+level lintel. In the dream of a model with few tokens a view, all of these edges are ragged. Knows nothing of colours.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from ...pose import Camera, Pose
 from .planes import ON_DREAMT, ON_SEEN, Layout, off, runs
 
 NARROWEST = 7  # columns of pixels in which a wall stands, at least
-TALL = 16  # pixels of it in them
-FOOT, LINTEL = 0.06, 0.79  # shares of a room's height, below which is a wall's foot and above which nothing opens
-THRESHOLD = 0.12  # share up to which no wall stands in an opening
-LOWEST = 0.62  # share of it that an opening is high, at least
-WHOLE = 0.3  # share of a wall's upper part, where the wall stands, that has to be that wall
-WIDE = 0.4  # share of a view from which on a wall is one whose upper part is out of view
-FIRST = 0.5  # share of the columns in which a wall stands, in which none stands before it
-OPEN = 0.3  # share of a column between foot and lintel from which on it is open
-JAMB = 5  # columns, up to which neither an opening nor what stands between two is as narrow
-BEHIND, FAR_BEHIND = 0.02, 0.4  # log depths from which on a plane, and what is none, is seen through a wall
+TALL = 16  # pixels of a wall in those columns, at least
+FOOT, LINTEL = 0.06, 0.79  # shares of a room's height: below the first is a wall's foot, above the second no opening
+THRESHOLD = 0.12  # share of the height up to which no wall stands in an opening
+LOWEST = 0.62  # share of the height that an opening has, at least
+WHOLE = 0.3  # share of a wall's upper part, in the columns where it stands, that must belong to it
+WIDE = 0.4  # a wall whose upper part is out of view must be at least this share of the view
+FIRST = 0.5  # a wall is the room's if no other wall stands before it in this share of its columns
+OPEN = 0.3  # a column is open if at least this share of it between foot and lintel is
+JAMB = 5  # columns; an opening, and the wall between two openings, are wider than this
+BEHIND, FAR_BEHIND = 0.02, 0.4  # log depths behind a wall: a plane, or anything else, is seen through it from here on
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a view shows: depth (H, W) as it was seen where covered (H, W) bool, else as it is dreamt; depths (n, H, W)
-    of the layout's planes; rays (H, W, 3) in the world's axes; column (H, W) int64, which of W directions on the level
-    each pixel lies in."""
+    """A view: depth (H, W), which was seen where covered (H, W) bool and dreamt elsewhere; depths (n, H, W) of the
+    layout's planes; rays (H, W, 3) in the world's axes; column (H, W) int64, in which of W level directions each pixel
+    lies."""
 
     layout: Layout
     depth: np.ndarray
@@ -44,8 +44,8 @@ class Shown:
 
 @dataclass(frozen=True)
 class Room:
-    """wall (H, W) int64: which of the room's walls stands in each pixel's direction, -1 where none is known; is_open
-    (H, W) bool: where what lies behind it shows; is_foot (H, W) bool: where that is the floor."""
+    """wall (H, W) int64: the room's wall in each pixel's level direction, -1 where none is known; is_open (H, W) bool:
+    where it opens; is_foot (H, W) bool: the lowest part of such an opening, which shows the floor."""
 
     wall: np.ndarray
     is_open: np.ndarray
@@ -55,8 +55,8 @@ class Room:
 def assigned(
     layout: Layout, depths: np.ndarray, rays: np.ndarray, depth: np.ndarray, covered: np.ndarray, pose: Pose
 ) -> np.ndarray:
-    """Which plane each pixel is of, (2, H, W) int64, -1 for none: as depth (H, W) has it, and as planes meet, in
-    straight lines, where it is dreamt. depths (n, H, W): those of the planes."""
+    """The plane of each pixel, (2, H, W) int64, -1 for none: first by depth (H, W) alone; then, where it is dreamt,
+    with planes ending where they meet, in straight lines. depths (n, H, W): those of the planes."""
     apart = off(depth, depths)
     names = np.arange(len(depths))
     if layout.doubles:
@@ -74,9 +74,9 @@ def assigned(
 
 
 def _met(shown: Shown, labels: np.ndarray) -> np.ndarray:
-    """Labels (H, W) where planes end at each other. One wall stands in each column, which is what lies in one direction
-    on the level: the room's, or else the one that most of the column is. What is as far as a nearer one is that wall.
-    No wall goes on beyond floor or ceiling, and what is behind the room's walls shows where they open."""
+    """Labels (H, W) in which planes end at each other. In each column, which is one level direction, stands one wall:
+    the room's, or else the one that most of the column belongs to. A pixel at the depth of a nearer wall belongs to
+    that. No wall goes on beyond floor or ceiling, and things behind the room's walls show only where these open."""
     layout, depths = shown.layout, shown.depths
     room = find_room(shown, labels)
     wall = _standing(layout, labels, shown.column)
@@ -119,8 +119,8 @@ def _standing(layout: Layout, labels: np.ndarray, column: np.ndarray) -> np.ndar
 
 
 def find_room(shown: Shown, labels: np.ndarray) -> Room | None:
-    """The room that planes make, by labels (H, W) of which one each pixel is of, -1 for none. None without a floor, a
-    ceiling and a wall that reaches from one to the other."""
+    """The room that planes make, by labels (H, W), the plane of each pixel or -1. None without a floor, a ceiling and a
+    wall that reaches from one to the other."""
     layout, depth, depths, column = shown.layout, shown.depth, shown.depths, shown.column
     if layout.floor is None or layout.ceiling is None:
         return None
@@ -159,8 +159,8 @@ def _whole(labels: np.ndarray, height: np.ndarray, stands: np.ndarray, column: n
 
 
 def _without_ended(wall: np.ndarray, is_open: np.ndarray, has_ended: np.ndarray) -> np.ndarray:
-    """The wall (W,) of each column without what lies open between a wall and where it has ended, which is no opening,
-    and without what is too narrow for a wall."""
+    """The wall (W,) of each column. Columns between a wall and where it has ended are no openings, and have no wall;
+    nor have runs too narrow for a wall."""
     out = wall.copy()
     for start, end in runs(is_open):
         for inside, outside in ((start, start - 1), (end - 1, end)):
@@ -179,7 +179,7 @@ def _counted(mask: np.ndarray, column: np.ndarray) -> np.ndarray:
 
 
 def _level_nearness(shown: Shown) -> np.ndarray:
-    """(n, W): one over how far each wall is in each direction on the level, 0 where it is not there or is no wall."""
+    """(n, W): one over the distance of each wall in each level direction, 0 where it is not, or for another plane."""
     layout, column, W = shown.layout, shown.column, shown.column.shape[1]
     flat = shown.rays[..., :2] / np.linalg.norm(shown.rays[..., :2], axis=-1, keepdims=True)
     counts = np.maximum(np.bincount(column.ravel(), minlength=W), 1)
@@ -203,7 +203,7 @@ def _not_behind_others(walls: list[int], near: np.ndarray, stands: np.ndarray) -
 
 
 def _without_narrow(is_open: np.ndarray) -> np.ndarray:
-    """(W,) without openings, and then without what stands between two, that are no wider than a jamb."""
+    """(W,) without openings, and then without pieces of wall between two, that are no wider than JAMB."""
     for kind in (True, False):
         out = is_open.copy()
         for start, end in runs(is_open == kind):

@@ -1,10 +1,10 @@
-"""The depth of a true picture, put in order as far as its surfaces are known to be even.
+"""Corrects the depth of a true picture where its surfaces are known to be even.
 
-A network that estimates depth leaves rims between what is near and what is far, which hang in the air as shreds when
-one walks past, and waves in walls, which bend. So a rim is as far as one of the two surfaces beside it, and in a room
-what is about as far as its floor, its ceiling or a wall is as far as that plane; so is what is somewhat off a wall and
-looks like the part of it beside. A view of walls alone, from close by, is put on walls as a whole. Pixels stay as they
-are. Sides of houses are left: to fit planes to them as to dreamt ones (facades.py) made their depth worse where trees
+A network that estimates depth leaves rims between near and far surfaces, which hang in the air as shreds when one walks
+past, and waves in walls. So a rim gets the depth of one of the two surfaces beside it, and in a room, points near the
+floor, the ceiling or a wall get the depth of that plane, and so do points beside them that are a little farther from
+the wall and look like it. A view of walls alone, from close by, is put on flat walls as a whole. Pixels stay as they
+are. Sides of houses are left: fitting planes to them as to dreamt ones (facades.py) made their depth worse where trees
 stand before them, and no better elsewhere.
 """
 
@@ -19,14 +19,14 @@ from .missing import walls_alone
 from .planes import Layout, find_layout, normals_of, off, rays_from
 from .room import assigned
 
-WAVY = 0.2  # log depth from a wall, up to which what looks like the wall beside it is part of it
-ACROSS = 0.3  # cosine to the wall's normal from which on it may be, and no wall at right angles to it
-STEP = 24  # of 255, by which neighbours on a wall differ at most
-RISES = 0.3  # log depth before the ground, from which on what is seen below the horizon stands there
+WAVY = 0.2  # log depth; a point that looks like the wall beside it is part of it if it is no farther off
+ACROSS = 0.3  # least cosine between its normal and the wall's, so that it is no wall at right angles to that
+STEP = 24  # of 255; neighbours on a wall differ by less
+RISES = 0.3  # log depth; what is seen below the horizon by more than this before the ground stands upright
 
 
 def settled(pose: Pose, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """depth (H, W) float32 metres of a true picture, pixels (H, W, 3) uint8, seen from a pose: the same, in order."""
+    """The corrected depth (H, W) float32 metres of a true picture, pixels (H, W, 3) uint8, seen from a pose."""
     rays, seen = rays_from(pose, Camera(depth.shape[1], depth.shape[0])), np.ones(depth.shape, bool)
     layout = find_layout(rays, depth, seen, is_inside=True)
     depth = parted(depth, pixels, _stands(layout, rays, depth))
@@ -48,7 +48,8 @@ def settled(pose: Pose, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
 
 
 def _stands(layout: Layout, rays: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Where (H, W) bool something other than the floor is seen, which goes off to the horizon without being two."""
+    """Where (H, W) bool something other than the floor is seen. The floor is one surface although its depth rises
+    steeply towards the horizon, so it is not separated into two."""
     if layout.floor is None:
         return np.ones(depth.shape, bool)
     floor = layout.planes[layout.floor].depth(rays)

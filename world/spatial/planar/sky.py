@@ -12,7 +12,7 @@ from .planes import rays_from
 
 FAR_M = 100.0  # metres to the sky
 EVEN = 4.0  # pixels, sigma by which it is evened: clouds are wider
-LEAST = 1e-3  # weight of sky around a pixel, from which on there is any
+LEAST = 1e-3  # weight of sky around a pixel; with less there is none near by
 
 
 def with_even_sky(

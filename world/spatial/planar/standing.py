@@ -1,7 +1,7 @@
-"""Small and distant things in a dream out of doors are as far as the ground on which they stand.
+"""Puts small and distant things in a dream out of doors at the distance of the ground on which they stand.
 
-A painter of a few tokens a view guesses at their distance. At a wrong one they would leave the ground as soon as a
-walker goes on: hang above it, or sink into it. Knows nothing of models.
+A painter with few tokens a view guesses at their distance. At a wrong distance they would hang above the ground, or
+sink into it, as soon as the walker goes on. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from ..horizon import SKY_M
 from .facades import named
 from .planes import off
 
-FROM_M, FARTHEST_M = 6.0, 33.0  # metres: nearer things are left as they are; the farthest that things are
-ON_GROUND = 0.1  # log depth up to which what is seen is the ground
+FROM_M, FARTHEST_M = 6.0, 33.0  # metres: nearer things are left as they are; nothing is put farther than the second
+ON_GROUND = 0.1  # log depth; what is no farther from the ground than this is ground
 LEAST = 8  # pixels of a thing
-MOST = 3.0  # times, up to which a distance is corrected
-FEET = 0.2  # share of a thing's columns that reach down as far as its foot
+MOST = 3.0  # times; a thing whose distance is off by more is left where it is
+FEET = 0.2  # a thing's foot is the row that this share of its columns reaches down to
 
 
 def standing(
     rays: np.ndarray, pixels: np.ndarray, depth: np.ndarray, covered: np.ndarray, eye: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """pixels (H, W, 3) uint8 and depth (H, W) float32 metres of a view out of doors in which each thing that is new,
-    whole and far stands where its foot is; covered (H, W) bool: what was known before; rays (H, W, 3) in the world's
-    axes; eye: metres above the ground. What has its foot over the farthest ground is continued down to it."""
+    """pixels (H, W, 3) uint8 and depth (H, W) float32 metres of a view out of doors, with each new, whole and far thing
+    moved to the distance of the ground at its foot. covered (H, W) bool: what was known before; rays (H, W, 3) in the
+    world's axes; eye: metres above the ground. A thing whose foot is above the farthest ground is continued down."""
     up = rays[..., 2]
     ground = np.where(up < 0, eye / np.maximum(-up, 1e-6), np.inf).astype(np.float32)
     is_thing = (depth < SKY_M) & ~((up < 0) & (off(depth, ground) < ON_GROUND))
@@ -50,7 +50,7 @@ def standing(
 
 
 def _down_to_ground(pixels, depth, columns, lowest, covered, ground, there: float) -> None:
-    """Continue a thing, whose lowest rows (n,) in its columns (n,) are given, down to where the ground is as near."""
+    """Continue a thing, given its columns (n,) and its lowest row in each (n,), down to where the ground is as near."""
     for column, row in zip(columns, lowest, strict=True):
         below = np.arange(row + 1, len(depth))
         new = below[(ground[below, column] > there) & ~covered[below, column]]

@@ -1,4 +1,4 @@
-"""What a plane looks like where it was seen, and how that goes on: planks, bricks, tiles and stripes repeat themselves.
+"""The texture of a plane where it was seen, and its continuation: planks, bricks, tiles and stripes repeat themselves.
 
 A plane is laid flat on a grid of metres. Where the grid is moved onto itself and looks the same, it repeats (as in
 Huang et al. 2014, section 4.2, which finds such shifts by features; here by correlation); what does not repeat is
@@ -15,26 +15,28 @@ import numpy as np
 
 from ...compiled import njit
 from ...pose import Camera, Pose
+from ..surfaces import NEAR
 from ..warp import View
 from .planes import Layout, Plane, find_layout, normals_of, rays_from
 from .room import assigned
 
-RIM = 5  # pixels a side of the square by which a plane is made smaller: at its rim others show through
-LEAST = 200  # pixels of a plane from which on its texture can be told
+RIM = 5  # pixels a side of the square by which a plane is eroded, because at its rim other planes show through
+LEAST = 200  # pixels of a plane that its texture is told from, at least
 FINEST, COARSEST = 0.02, 0.12  # metres a cell of the grid
 WIDEST = 110  # cells to each side of the eye
-RARE = 0.08  # share of a plane up to which a colour is that of something lying on it
-OTHER_HUE = 0.035  # distance to the usual colour, of a sum of one, from which on something else may lie there
-THICK = 7  # pixels, from which on it is no joint
-FEW = 3  # parts of one picture
-ALONE, LARGE = 0.6, 0.3  # share of all that is of other colours, at least, and of the plane, at most, that one thing is
-STRIP, STRANGE = 3, 4.0  # cells of an edge, and of 255 by which its light is beyond that of the rest
-PLAIN = 4.0  # of 255, standard deviation up to which a surface has no texture
-ALIKE, ALIKE_ALONG = 0.6, 0.9  # correlation from which on a texture repeats itself, and from which it does so all along
-SMALLEST = 8  # cells a side of the rectangle, at least, of which all is known
+RARE = 0.08  # a colour that less of a plane has is that of something lying on it
+OTHER_HUE = 0.035  # distance to the plane's median hue, colours scaled to a sum of 1, of something else lying there
+THICK = 7  # pixels; thinner areas of another hue are joints
+FEW = 3  # areas of another hue that may be one picture on a wall
+# something lies there if one area is at least ALONE of all that has another hue, and at most LARGE of the plane
+ALONE, LARGE = 0.6, 0.3
+STRIP, STRANGE = 3, 4.0  # an edge of so many cells is another plane's if its light is so much of 255 beyond the rest's
+PLAIN = 4.0  # of 255; a surface with a smaller standard deviation has no texture
+ALIKE, ALIKE_ALONG = 0.6, 0.9  # correlation at which a texture repeats itself, and at which it is even all along
+SMALLEST = 8  # cells a side, at least, of the rectangle that is known completely
 SHORTEST = 4  # cells, at least, of a repeat
-OVERLAP = 0.12  # share of a texture that must lie on itself
-ALMOST = 0.85  # of the best correlation, from which on a shorter repeat is preferred
+OVERLAP = 0.12  # share of a texture that must overlap its shifted self
+ALMOST = 0.85  # a shorter repeat is preferred if it has at least this share of the best correlation
 ACROSS = 0.35  # sine of the angle between two repeats, at least
 MOST_SHIFTS = 4_000
 
@@ -134,8 +136,8 @@ def texture_of(
     where = _without_lying(pixels, where, FEW if plane.is_wall else 1)
     if where.sum() < LEAST:
         return None
-    focal = Camera(W, H).focal
-    cell = float(np.clip(1.2 * np.percentile(depth[where], 30) / focal, FINEST, COARSEST))
+    camera = Camera(W, H)
+    cell = float(np.clip(1.2 * np.percentile(depth[where], 30) / camera.focal, FINEST, COARSEST))
     axes, eye = layout.axes(plane), np.asarray(pose.position)
     points = rays[where] * depth[where][:, None]
     places = points @ axes.T
@@ -146,9 +148,10 @@ def texture_of(
     w, h = ((places.max(0) - low) / cell).astype(int) + 1
     grid = low + cell * (np.stack(np.meshgrid(np.arange(w), np.arange(h)), -1) + 0.5)
     seen = (grid @ axes - plane.distance * plane.normal) @ pose.rotation
-    ahead = np.where(seen[..., 2] > 0.05, seen[..., 2], np.inf)
-    u, v = ((focal * seen[..., k] / ahead + side / 2 - 0.5).astype(np.float32) for k, side in ((0, W), (1, H)))
-    known = (seen[..., 2] > 0.05) & (u >= 0) & (u <= W - 1) & (v >= 0) & (v <= H - 1)
+    is_ahead = seen[..., 2] > NEAR
+    seen[~is_ahead, 2] = np.inf
+    u, v = ((place - 0.5).astype(np.float32) for place in camera.on_screen(seen))
+    known = is_ahead & (u >= 0) & (u <= W - 1) & (v >= 0) & (v <= H - 1)
     known &= cv2.remap(where.astype(np.uint8), u, v, cv2.INTER_NEAREST) > 0
     colours = cv2.remap(pixels, u, v, cv2.INTER_LINEAR)
     known = _without_others(cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY), known)
@@ -158,7 +161,18 @@ def texture_of(
     correlation, contrast = _correlation(colours, known)
     repeats = () if contrast < PLAIN else _repeats(correlation)
     mean = colours[known].mean(0)
-    return Texture(plane, axes, colours, known, whole, low + axes @ eye, cell, mean, contrast, repeats)
+    return Texture(
+        plane=plane,
+        axes=axes,
+        colours=colours,
+        known=known,
+        whole=whole,
+        corner=low + axes @ eye,
+        cell=cell,
+        mean=mean,
+        contrast=contrast,
+        repeats=repeats,
+    )
 
 
 def _common(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
@@ -196,8 +210,8 @@ def _off_hue(colours: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 
 def _without_others(grey: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """What is known (h, w) bool without edges in a light that the rest has nowhere: another plane's, of which depth
-    does not say where it begins."""
+    """What is known (h, w) bool, without edges in a light that the rest has nowhere: those belong to another plane,
+    whose border depth does not show."""
     for _ in range(4):  # each edge comes to the left once
         grey, known = np.rot90(grey), np.rot90(known)
         width = known.shape[1]
@@ -248,13 +262,13 @@ def _repeats(alike: np.ndarray) -> tuple[tuple[int, int], ...]:
 
 
 def _is_even(alike: np.ndarray) -> bool:
-    """Whether a texture is the same all along a direction, in which it is so alike (n,) to itself moved."""
+    """Whether a texture is the same all along a direction. alike (n,): its correlation with itself, shifted so."""
     reach = max(2 * SHORTEST, len(alike) // 2)
     return len(alike) >= reach and bool(alike[:reach].min() > ALIKE_ALONG)
 
 
 def _mirrored(places: np.ndarray, length: int) -> np.ndarray:
-    """Places on a strip of that length, which goes on as in mirrors at its ends."""
+    """Indices into a strip of that length for places beyond it, as if mirrored at its ends."""
     inside = np.mod(places, 2 * length)
     return np.where(inside < length, inside, 2 * length - 1 - inside)
 
