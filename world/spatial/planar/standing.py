@@ -6,6 +6,8 @@ sink into it, as soon as the walker goes on. Knows nothing of models.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..horizon import SKY_M
@@ -16,6 +18,8 @@ FROM_M, FARTHEST_M = 6.0, 33.0  # metres: nearer things are left as they are; no
 ON_GROUND = 0.1  # log depth; what is no farther from the ground than this is ground
 LEAST = 8  # pixels of a thing
 MOST = 3.0  # times; a thing whose distance is off by more is left where it is
+BEFORE = 0.8  # times its distance; what is nearer than this stands before a thing
+HIDDEN = 0.5  # a thing is left where it is if more of its lower edge than this share is behind something
 FEET = 0.2  # a thing's foot is the row that this share of its columns reaches down to
 
 
@@ -44,14 +48,19 @@ def standing(
         now = float(np.median(depth[where]))
         if where.sum() < LEAST or now < FROM_M or there < FROM_M or not 1 / MOST < there / now < MOST:
             continue
+        below = np.minimum(lowest + 1, H - 1), columns
+        if ((names[below] >= 0) & (depth[below] < BEFORE * now)).mean() > HIDDEN:
+            continue
         depth[where] = (depth[where] * np.float32(there / now)).clip(FROM_M / 2, FARTHEST_M)
         _down_to_ground(pixels, depth, columns, lowest, covered, ground, there)
     return pixels, depth
 
 
 def _down_to_ground(pixels, depth, columns, lowest, covered, ground, there: float) -> None:
-    """Continue a thing, given its columns (n,) and its lowest row in each (n,), down to where the ground is as near."""
+    """Continue a thing, given its columns (n,) and its lowest row in each (n,), down to where the ground is as near,
+    behind all that is nearer."""
     for column, row in zip(columns, lowest, strict=True):
         below = np.arange(row + 1, len(depth))
-        new = below[(ground[below, column] > there) & ~covered[below, column]]
+        is_behind = depth[below, column] > there * math.exp(-ON_GROUND)
+        new = below[(ground[below, column] > there) & is_behind & ~covered[below, column]]
         pixels[new, column], depth[new, column] = pixels[row, column], there

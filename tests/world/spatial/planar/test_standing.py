@@ -45,3 +45,21 @@ def test_other_things_stay_as_they_are(rows, columns, metres, is_known):
     covered[30, 22] = is_known
     after = standing(RAYS, pixels, depth, covered, EYE)
     assert np.array_equal(after[0], pixels) and np.array_equal(after[1], depth)
+
+
+def test_a_thing_behind_a_nearer_one_neither_moves_nor_is_drawn_over_it():
+    """The gable of a far house over the roof of a near one was continued down to the ground, through the near house."""
+    pixels, depth, covered = view(slice(20, 24), slice(20, 26), 30.0)
+    house = np.s_[24:48, 16:30]
+    depth[house], pixels[house] = 5.5, 120
+    after = standing(RAYS, pixels, depth, covered, EYE)
+    assert np.array_equal(after[0], pixels) and np.array_equal(after[1], depth)
+
+
+def test_what_is_continued_down_goes_on_behind_what_is_nearer():
+    pixels, depth, covered = view(slice(26, 31), slice(16, 30), 15.0)
+    post = np.s_[31:50, 20:24]
+    depth[post], pixels[post] = 5.5, 120
+    after, there = standing(RAYS, pixels, depth, covered, EYE)
+    assert (after[post] == 120).all() and (there[post] == 5.5).all()
+    assert (after[31:34, 17] == 200).all()
