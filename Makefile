@@ -62,10 +62,11 @@ types: $(STAMP)
 	mkdir -p build/types && ln -sfn ../.. build/types/roam
 	$(BIN)/mypy -p roam.kernels -p roam.scenes -p roam.world -p roam.viewer -p roam.bench
 
-# API reference pages from the docstrings, in build/docs
+# API reference pages from the docstrings, in build/docs. Where a class has its constructor from another file, pdoc cannot
+# resolve that file's names, says so, and prints the annotation as text, which is as good.
 docs: $(STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
-	$(BIN)/python -m pdoc -o build/docs roam.world roam.kernels roam.scenes roam.viewer roam.bench
+	$(BIN)/python -W "ignore:Error parsing type annotation" -m pdoc -o build/docs roam.world roam.kernels roam.scenes roam.viewer roam.bench
 
 setup: $(STAMP)
 

@@ -3,7 +3,7 @@ extends Node
 # WebSocket; `texture` is the live frame.
 
 signal frame_received(head, depth) # the message of protocol 1; PoolByteArray of little-endian millimetres, or empty
-signal noted(sentence) # what was refused or went wrong
+signal noted(sentence) # something was refused or went wrong
 
 const PING_MS = 2000
 const RETRY_MS = 1000
@@ -19,7 +19,7 @@ var _session = ""
 var _token = ""
 var _seq = 0
 var _typed = {} # sentences without a receipt, by their seq
-var _last = 0 # the frame that the newest sentence has wholly become
+var _last = 0 # the last frame of the newest sentence
 var _ping_at = 0
 var _try_at = 0
 
@@ -42,7 +42,7 @@ func end():
 	_socket.poll()
 
 
-# Do what a sentence says: "turn left 30 degrees". Never lost, in order; not before the first frame.
+# Do what a sentence says: "turn left 30 degrees". Sentences are never lost and are done in order. Wait for the first frame.
 func say(text):
 	if not _session:
 		return
@@ -51,7 +51,7 @@ func say(text):
 	_send(act)
 
 
-# What the held keys mean, "move forward" say, again at each step until the next; "" stands still.
+# What the held keys mean, for example "move forward": done at every step until the next call; "" stands still.
 func hold(text):
 	if _session:
 		_send({"type": "act", "seq": _next(), "session": _session, "mode": "hold", "text": text})
@@ -118,7 +118,7 @@ func _hear(message, payload):
 			_session = message.session
 			_token = message.token
 			_seq = int(max(_seq, message.last))
-			for seq in _typed: # after a lost line; the server does none twice
+			for seq in _typed: # after a lost connection; the server does no sentence twice
 				_send(_typed[seq])
 		"frame":
 			_look(message, payload)
@@ -160,10 +160,10 @@ func _look(head, payload):
 	if head.depth_bytes:
 		depth = payload.subarray(head.pixel_bytes, head.pixel_bytes + head.depth_bytes - 1)
 	emit_signal("frame_received", head, depth)
-	_send({"type": "credit", "session": head.session, "frames": 1}) # the frame is taken: none is ever stale
+	_send({"type": "credit", "session": head.session, "frames": 1}) # granted when a frame is taken, so that no frame is stale
 
 
-# Any bool, int, float, String, Array or Dictionary as msgpack; writers may take long forms, and this one does.
+# Any bool, int, float, String, Array or Dictionary as msgpack, in long forms, which every reader accepts.
 static func pack(value):
 	var to = StreamPeerBuffer.new()
 	to.big_endian = true

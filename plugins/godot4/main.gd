@@ -1,10 +1,10 @@
 extends Node3D
-## A dream that one walks in: the player is free between two dreamt frames, the dream comes after.
+## A dream to walk in: the player moves freely between two dreamt frames, and the dream follows.
 ##
 ##	godot --path plugins/godot4 -- --address ws://127.0.0.1:8080/ws --seed 7
 ##
-## --say "turn left 30 degrees" and --press w:2 (a key, for so many seconds) are done one after the other, each told in a
-## line, and then the program ends: for tests and videos, with no hands on the keys.
+## --say "turn left 30 degrees" and --press w:2 (a key, for so many seconds) are done one after the other, with a line printed
+## for each, and then the program ends: for tests and videos, without a person at the keys.
 
 var _plan: Array[PackedStringArray] = []
 var _stands := false

@@ -1,11 +1,11 @@
 extends CharacterBody3D
-## The player's body: W A S D walk, arrows and the mouse turn it, bumping into what was seen. It may lead before the dream
-## by a little; main.gd sends the dream after it.
+## The player's body: W A S D walk, arrows and the mouse turn it, and it bumps into surfaces that were seen. It may be a
+## little ahead of the dream; main.gd has the dream follow it.
 
 const WALK_M_S := 1.6
 const TURN_DEG_S := 80.0
 const MOUSE_DEG := 0.2 # a pixel
-const AHEAD_M := 0.6 # so far before the dream, at most
+const AHEAD_M := 0.6 # at most this far ahead of the dream
 
 var is_listening := true # not while words are typed
 var leads := {} # keys that a script holds: Key to true
@@ -28,7 +28,7 @@ func _unhandled_input(event: InputEvent) -> void:
 		_nod(-event.relative.y * MOUSE_DEG)
 
 
-## Be where the dream is.
+## Go to where the dream is.
 func stand(place: Transform3D) -> void:
 	var angles := preload("addons/roam/walk.gd").angles_of(place)
 	global_position = place.origin
@@ -36,7 +36,7 @@ func stand(place: Transform3D) -> void:
 	eye.rotation = Vector3(deg_to_rad(angles.y), 0, 0)
 
 
-## Be taken along from one place to another.
+## Move as a sentence has moved the walker, from one place to another.
 func carry(from: Transform3D, to: Transform3D) -> void:
 	var by := preload("addons/roam/walk.gd").angles_of(to) - preload("addons/roam/walk.gd").angles_of(from)
 	var turn := deg_to_rad(by.x)
@@ -45,7 +45,7 @@ func carry(from: Transform3D, to: Transform3D) -> void:
 	_nod(by.y)
 
 
-## No farther from the dream than it can follow.
+## Stay within AHEAD_M of the dream.
 func stay_near(place: Vector3) -> void:
 	var off := global_position - place
 	global_position.y = place.y

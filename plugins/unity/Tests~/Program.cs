@@ -1,4 +1,4 @@
-// The core on a console, for tests and for the curious:
+// The core on a console, for tests and to try it:
 //
 //   mono roam.exe golden                      reads "type hex" lines; writes each header again as it packs it
 //   mono roam.exe walk HOST PORT SEED WORDS   walks, and writes each frame's index, digest, pose in Unity's axes and relief

@@ -1,4 +1,4 @@
-// As much of UnityEngine as the components use, so that a compiler can check them where no editor can be had.
+// The parts of UnityEngine that the components use, so that a compiler can check them without Unity.
 
 using System;
 

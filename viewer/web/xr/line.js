@@ -1,4 +1,4 @@
-// A line to the gateway: protocol 3 over WebSocket, taken up again when it is lost. Knows no walk and no picture.
+// A connection to the gateway: protocol 3 over WebSocket, opened again when it is lost. Knows no walk and no picture.
 
 import { pack, unpack } from "./msgpack.js";
 

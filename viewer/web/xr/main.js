@@ -40,7 +40,7 @@ const walk = new Walk(socket.href, {
   blocked: (short, yaw) => viewer.blocked(short, yaw),
 });
 
-/** For tests, and for whoever looks in the browser's console. */
+/** For tests, and for the browser's console. */
 const roam = globalThis.roam = { walk, viewer, memory, renderer, drawn: 0 };
 let dreamtAt = [], drawnAt = [], before = 0;
 

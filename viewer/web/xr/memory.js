@@ -62,7 +62,7 @@ export class Memory {
   }
 }
 
-/** A sphere about the newest eye, pushed out to the depth that is seen in each direction, beyond the edge to the edge's. */
+/** A sphere about the newest eye, pushed out to the depth that is seen in each direction; beyond the edge, the edge's depth. */
 class Shell {
   #ways = directions(72, 48);
 

@@ -1,8 +1,8 @@
-// What protocol 1 uses of msgpack. Knows no socket.
+// The part of msgpack that the protocol uses. Knows no socket.
 
 const utf8 = new TextEncoder(), text = new TextDecoder();
 
-/** A value as an array of bytes; whole numbers, texts, lists and maps take the long forms, which any reader reads. */
+/** A value as an array of bytes; integers, texts, lists and maps have the long forms, which every reader accepts. */
 export function pack(value) {
   if (value === null || value === undefined) return [0xc0];
   if (typeof value === "boolean") return [value ? 0xc3 : 0xc2];
@@ -30,7 +30,7 @@ const NUMBERS = {
   0xd2: [4, "getInt32"], 0xd3: [8, "getBigInt64"],
 };
 
-/** The value that a Uint8Array begins with. Throws on what the protocol never sends, extension types among it. */
+/** The value that a Uint8Array begins with. Throws for one that the protocol never sends, such as an extension type. */
 export function unpack(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;

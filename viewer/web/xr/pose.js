@@ -10,7 +10,7 @@ const TO_EYE = new Quaternion(1, 0, 0, 0); // camera axes: +Y up and -Z forward 
 export const wrap = deg => ((deg + 180) % 360 + 360) % 360 - 180;
 export const clamp = (value, most) => Math.max(-most, Math.min(most, value));
 
-/** Where a frame was seen from, of the seven numbers that it came with: position and turn in three.js's axes. */
+/** The pose of a frame, seven numbers, as position and turn in three.js's axes. */
 export function placeOf([x = 0, y = 0, z = 0, qw = Math.SQRT1_2, qx = -Math.SQRT1_2, qy = 0, qz = 0]) {
   const turn = new Quaternion(qx, qy, qz, qw).premultiply(TO_Y_UP).multiply(TO_EYE);
   return { position: new Vector3(x, z, -y), turn, ...anglesOf(turn) };

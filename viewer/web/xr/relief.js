@@ -7,7 +7,7 @@ import {
 } from "./three.min.js";
 import { RELIEF_FRAGMENT, RELIEF_VERTEX } from "./shaders.js";
 
-const NEAR = 0.05, FAR = 60; // metres; what is farther, or has no depth, hangs at FAR
+const NEAR = 0.05, FAR = 60; // metres; pixels farther than FAR, or without depth, are put there
 const JUMP = 0.07; // neighbours whose inverse depths differ by more than this part are two surfaces, unless on one plane
 const BENT = 0.3; // how much a plane's inverse depth, which is linear across a picture, may seem to bend
 
@@ -81,7 +81,7 @@ function indexOfKnown(known) {
   return new BufferAttribute(Uint32Array.from(index), 1);
 }
 
-/** What was seen from one place, to be drawn from any other. known: which pixels were, all where it is left out. */
+/** A frame, to be drawn from any place. known: which pixels were seen; all if it is left out. */
 export class Relief {
   constructor({ head: { width, height, index }, bitmap, depth, known, place }, fov) {
     const focal = width / 2 / Math.tan(fov * Math.PI / 360), inverse = inverseDepth(depth, width * height);

@@ -7,10 +7,10 @@ import { Object3D, Quaternion, Vector3 } from "./three.min.js";
 import { MAX_PITCH, anglesOf, clamp, stepOf, turnOf, wayOf, wrap } from "./pose.js";
 
 const WALK_M_S = 1.6, TURN_DEG_S = 80; // of keys and thumbsticks
-const AHEAD_M = 0.6, AHEAD_DEG = 50; // as far they may lead before the dream
+const AHEAD_M = 0.6, AHEAD_DEG = 50; // how far the body may be ahead of the dream
 const DRAG_DEG = 0.25; // a pixel
 const SNAP_DEG = 30; // of the turning thumbstick: smooth turns make people sick
-const EASE_S = 0.09; // in about which the body gets to where it was carried
+const EASE_S = 0.09; // about how long the body takes to get to where a sentence has moved it
 const UP = new Vector3(0, 1, 0);
 
 const KEYS = {
@@ -98,7 +98,7 @@ export class Viewer {
     if (!this.worn) this.pitch = clamp(this.pitch + to.pitch - from.pitch, MAX_PITCH);
   }
 
-  /** The world let the walker go so much less: so does the body. */
+  /** A wall stopped the walker so far short of its goal: the body moves back by as much. */
   blocked(short, yaw) { this.#home.position.add(stepOf(short, yaw)); }
 
   key(code, isDown) {

@@ -1,15 +1,15 @@
-// The walk: opens it, sends the walker after the viewer's head, says sentences, hands on frames. Draws nothing.
+// The walk: opens it, has the walker follow the viewer's head, says sentences, hands on frames. Draws nothing.
 //
-// The head is free and the dream comes after it: each step of the model is told the way that is still between the pose of
-// the last frame and the head, one step at a time. What the world would not let the walker do, a wall say, is told back
-// as `blocked`, so that the head can be held back too. Where an eye rests that the walker does not come to (leaning over,
-// crouching, going round something), the server is asked what is remembered of that view, and to dream the rest.
+// The head moves freely and the dream follows it: each step of the model goes from the pose of the last frame towards the
+// head, one step at a time. If a wall stops the walker, `blocked` says by how much, so that the head can be held back too.
+// If an eye stays at a place that the walker does not reach (leaning over, crouching, going round something), the server is
+// asked for what it remembers of that view, and to dream the rest.
 
 import { Line } from "./line.js";
 import { MAX_PITCH, clamp, placeOf, poseOf, wayOf, wrap } from "./pose.js";
 
 const STRIDE_M = 0.3, TURN_DEG = 15; // a step's, at most: as large as the steps that a model has learnt
-const NEAR_M = 0.06, NEAR_DEG = 3; // nearer to the head than this the walker rests
+const NEAR_M = 0.06, NEAR_DEG = 3; // the walker does not follow a head that is nearer than this
 const SLIP_M = 0.03; // a walker who got this far less than was told has met a wall
 const FAR_MM = 65535;
 const ASIDE_M = 0.12, ASIDE_DEG = 8; // farther than this from the newest frame's place an eye sees what that does not show
@@ -25,7 +25,7 @@ export class Walk {
   #seq = 0;
   #step = null; // the act that follows the head, until its frame
   #typed = new Map(); // sentences that have no receipt yet, by their seq
-  #last = 0; // the frame that the newest sentence has wholly become
+  #last = 0; // the last frame of the newest sentence
   #place = null;
   #opening = 0;
   #version = 1;
@@ -38,7 +38,7 @@ export class Walk {
    * wanted: the fields of `open`, seed among them; kept: where a token survives a reload ({ get(), set(token) });
    * shown(frame): called with each, as { head, bitmap, depth (Float32Array of metres or null), place };
    * glimpsed(frame): what is remembered of the view of an eye aside, with `known` (Uint8Array), which pixels are;
-   * carried(from, to): a sentence has moved the walker; blocked(x, z): so many metres were not to be walked.
+   * carried(from, to): a sentence has moved the walker; blocked(x, z): a wall stopped it so many metres short.
    */
   constructor(address, { wanted, kept, shown, glimpsed, carried, blocked }) {
     Object.assign(this, { wanted, kept, shown, glimpsed, carried, blocked, unknown: 0 });
@@ -61,7 +61,7 @@ export class Walk {
     this.line.say(act);
   }
 
-  /** Come after the head, if nothing else is under way. position: of three.js's axes; yaw and pitch in degrees. */
+  /** Follow the head, if nothing else is in progress. position: in three.js's axes; yaw and pitch in degrees. */
   follow({ position, yaw, pitch }) {
     if (!this.isDriving || this.#step || this.isTold) return;
     const here = this.#place, { forward, right } = wayOf(here.position, position, here.yaw);
@@ -73,7 +73,7 @@ export class Walk {
     this.line.say({ ...this.#step, clock: performance.now() / 1000 });
   }
 
-  /** See to an eye that rests aside of the newest frame's place, at that time in milliseconds. */
+  /** Ask for the view of an eye that stays beside the newest frame's place, at that time in milliseconds. */
   glance({ position, turn }, now) {
     if (!this.#eye || isApart(this.#eye, { position, turn }, SWAY_M, SWAY_DEG)) {
       this.#eye = { position: position.clone(), turn: turn.clone(), since: now, glanced: -1, isDreamt: false };

@@ -1,8 +1,8 @@
 extends RefCounted
-## A line to a Roam gateway: protocol 1 over WebSocket, taken up again when it is lost. Knows no walk.
+## A connection to a Roam gateway: protocol 1 over WebSocket, opened again when it is lost. Knows no walk.
 
 const Msgpack := preload("msgpack.gd")
-const ROOM := 16 << 20 # bytes; Godot's own 64 KiB would cut the line at the first frame
+const ROOM := 16 << 20 # bytes; with Godot's default of 64 KiB the connection would break at the first frame
 const PING_S := 2.0
 const RETRY_S := 1.0
 
@@ -32,7 +32,7 @@ func say(message: Dictionary) -> void:
 	_socket.send(whole)
 
 
-## Once a frame: everything that came is told by `heard`.
+## Call it once a frame: it emits `heard` for every message that has come.
 func poll() -> void:
 	var now := Time.get_ticks_msec() / 1000.0
 	if _socket == null:
@@ -52,7 +52,7 @@ func poll() -> void:
 			_next_try = now + RETRY_S
 
 
-## Leave at once; what was said goes out first.
+## Close the connection at once, after sending what was said.
 func close() -> void:
 	if _socket:
 		say({"type": "goodbye"})

@@ -1,8 +1,8 @@
 extends RefCounted
-## What protocol 1 uses of msgpack. Knows no socket.
+## The part of msgpack that protocol 1 uses. Knows no socket.
 
 
-## Any bool, int, float, String, Array or Dictionary as bytes; writers may take long forms, and this one does.
+## Any bool, int, float, String, Array or Dictionary as bytes, in long forms, which every reader accepts.
 static func pack(value: Variant) -> PackedByteArray:
 	var to := StreamPeerBuffer.new()
 	to.big_endian = true
@@ -10,7 +10,7 @@ static func pack(value: Variant) -> PackedByteArray:
 	return to.data_array
 
 
-## The value that the bytes begin with, or null where it is none that protocol 1 sends.
+## The value that the bytes begin with, or null for one that protocol 1 never sends.
 static func unpack(bytes: PackedByteArray) -> Variant:
 	var from := StreamPeerBuffer.new()
 	from.big_endian = true

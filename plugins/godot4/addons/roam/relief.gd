@@ -1,10 +1,10 @@
 extends MeshInstance3D
-## A frame as a relief under the node that stands where it was seen from: a sheet that a shader pushes out to the depth of
-## each pixel and darkens where it tears, at the edges of things, and a coarser one to bump into. Knows no server.
+## A frame as a relief, a child of the node at the pose that it was seen from: a sheet that a shader pushes out to the depth
+## of each pixel and darkens at the edges of things, where it is torn; and a coarser sheet to bump into. Knows no server.
 
-const FAR := 60.0 # metres; what is farther or has no depth hangs there
-const CARD := 2.5 # metres: a world without depth is a card so far away
-const SOLID := 32 # cells a side of what bodies bump into
+const FAR := 60.0 # metres; pixels farther than this, or without depth, are put there
+const CARD := 2.5 # metres; a world without depth is a flat card at this distance
+const SOLID := 32 # cells a side of the sheet that bodies bump into
 const JUMP := 0.2 # neighbours whose depths differ by more than this part of the nearer are two surfaces
 
 var colours := ImageTexture.new()
@@ -17,7 +17,7 @@ func _init() -> void:
 	var material := ShaderMaterial.new()
 	material.shader = preload("relief.gdshader")
 	material_override = material
-	extra_cull_margin = FAR # the shader moves what the engine takes for flat
+	extra_cull_margin = FAR # the engine takes the sheet for flat, and the shader moves it
 	_shape.backface_collision = true
 	var holder := CollisionShape3D.new()
 	holder.shape = _shape
@@ -70,7 +70,7 @@ func _draw(picture: Image, depth: Image, fov_deg: float) -> void:
 		_size = size
 		colours = ImageTexture.create_from_image(picture)
 		depths = ImageTexture.create_from_image(depth)
-		var sheet := PlaneMesh.new() # its texture coordinates are all that the shader takes of it
+		var sheet := PlaneMesh.new() # the shader uses only its texture coordinates
 		sheet.subdivide_width = size.x - 2
 		sheet.subdivide_depth = size.y - 2
 		mesh = sheet

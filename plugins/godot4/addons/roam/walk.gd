@@ -1,25 +1,25 @@
 extends Node3D
-## A walk in a dreamt world as a node: it hangs where the newest frame was seen from, with that frame's relief and its
-## collisions beneath it. Sentences go in by `say`; `follow` sends the dream after a player, who is free in between.
+## A walk in a dreamt world as a node: it is at the pose that the newest frame was seen from, with that frame's relief and
+## collisions below it. `say` does sentences; `follow` has the dream follow a player, who moves freely between frames.
 ##
-## Roam's axes, +Z up, are turned to Godot's in place_of and nowhere else.
+## Only place_of converts Roam's axes, +Z up, to Godot's.
 
 const Line := preload("line.gd")
 const Relief := preload("relief.gd")
 const STRIDE_M := 0.3 # of a step, at most: as large as a model has learnt them
 const TURN_DEG := 15.0
-const NEAR_M := 0.06 # nearer than this to the player the dream rests
+const NEAR_M := 0.06 # the dream does not follow a player who is nearer than this
 const NEAR_DEG := 3.0
 const SLIP_M := 0.03 # a walker who got so much less far than was told has met a wall
 const MAX_PITCH := 60.0
 
 ## A frame has come; `head` is the message of protocol 1, this node stands where it was seen from.
 signal frame_received(head: Dictionary)
-## What was refused or went wrong, in a sentence.
+## Something was refused or went wrong; a sentence says what.
 signal noted(sentence: String)
-## A sentence has moved the walker from one place to another: take the player along.
+## A sentence has moved the walker from one place to another: move the player too.
 signal carried(from: Transform3D, to: Transform3D)
-## So many metres, in the world, were not to be walked: hold the player back.
+## A wall stopped the walker so many metres, in the world, short of its goal: hold the player back.
 signal blocked(short: Vector3)
 
 @export var address := "ws://127.0.0.1:8080/ws"
@@ -36,7 +36,7 @@ var _opening := 0
 var _has_place := false
 var _step := {} # the act that follows the player, until its frame; empty when there is none
 var _typed := {} # sentences without a receipt, by their seq
-var _last := 0 # the frame that the newest sentence has wholly become
+var _last := 0 # the last frame of the newest sentence
 var _index := 0
 
 
@@ -62,7 +62,7 @@ func is_told() -> bool:
 	return not _typed.is_empty() or _index < _last
 
 
-## Do what a sentence says: "turn left 30 degrees". Never lost, in order; not before the first frame.
+## Do what a sentence says: "turn left 30 degrees". Sentences are never lost and are done in order. Wait for the first frame.
 func say(text: String) -> void:
 	if not _session:
 		return
@@ -71,7 +71,7 @@ func say(text: String) -> void:
 	_line.say(act)
 
 
-## Come after a player's eye by one step, if nothing else is under way.
+## Follow a player's eye by one step, if nothing else is in progress.
 func follow(eye: Transform3D) -> void:
 	if not _has_place or not _session or not _step.is_empty() or is_told():
 		return
@@ -95,7 +95,7 @@ static func angles_of(place: Transform3D) -> Vector2:
 	return Vector2(rad_to_deg(atan2(-ahead.x, -ahead.z)), rad_to_deg(asin(clampf(ahead.y, -1.0, 1.0))))
 
 
-## Where a frame was seen from, of the seven numbers that it came with, in Godot's axes.
+## The pose of a frame, seven numbers, in Godot's axes.
 static func place_of(pose: Array) -> Transform3D:
 	if pose.size() != 7:
 		return Transform3D.IDENTITY
@@ -148,7 +148,7 @@ func _opened(message: Dictionary) -> void:
 	_session = message.session
 	_token = message.token
 	_seq = maxi(_seq, message.last)
-	for seq in _typed: # after a lost line; the server does none twice
+	for seq in _typed: # after a lost connection; the server does no sentence twice
 		_line.say(_typed[seq])
 
 
@@ -183,7 +183,7 @@ func _look(head: Dictionary, payload: PackedByteArray) -> void:
 		carried.emit(before, global_transform)
 	_has_place = true
 	frame_received.emit(head)
-	_line.say({"type": "credit", "session": _session, "frames": 1}) # the frame is taken: none is ever stale
+	_line.say({"type": "credit", "session": _session, "frames": 1}) # granted when a frame is taken, so that no frame is stale
 
 
 func _hold(before: Transform3D) -> void:

@@ -18,7 +18,7 @@ namespace Roam.Core
         readonly Stream stream;
         readonly object sending = new object();
 
-        /// <summary>Throws IOException or SocketException where no server answers.</summary>
+        /// <summary>Throws IOException or SocketException if no server answers.</summary>
         public Line(string host, int port)
         {
             client = new TcpClient(host, port) { NoDelay = true };
@@ -37,7 +37,7 @@ namespace Roam.Core
 
         public void Send(Message message) { WriteFrame(0, Msgpack.Pack(message)); }
 
-        /// <summary>The next message and its payload, which is empty where it has none.</summary>
+        /// <summary>The next message and its payload, which is empty if it has none.</summary>
         public Message Read(out byte[] payload)
         {
             while (true)
@@ -55,12 +55,12 @@ namespace Roam.Core
             }
         }
 
-        /// <summary>Send no more; Read then ends when the server has heard all. A plain close could lose the last words.</summary>
+        /// <summary>Send no more; Read ends when the server has read everything. A plain close could lose the last messages.</summary>
         public void Finish() { client.Client.Shutdown(SocketShutdown.Send); }
 
         public void Dispose() { client.Close(); }
 
-        void Answer(byte[] command) // a server cuts off those that leave a PING without its context
+        void Answer(byte[] command) // a server disconnects clients that do not answer a PING with its context
         {
             if (command.Length < 7 || Encoding.ASCII.GetString(command, 1, 4) != "PING") return;
             var pong = new byte[command.Length - 2];

@@ -1,4 +1,4 @@
-// What protocol 1 uses of msgpack. Knows no socket and no Unity.
+// The part of msgpack that protocol 1 uses. Knows no socket and no Unity.
 //
 // Values are long, double, bool, string, null, List<object> and Message; a writer takes the shortest form of each.
 
@@ -67,7 +67,7 @@ namespace Roam.Core
             return stream.ToArray();
         }
 
-        /// <summary>The value that the bytes begin with. Throws FormatException for what protocol 1 never sends.</summary>
+        /// <summary>The value that the bytes begin with. Throws FormatException for one that protocol 1 never sends.</summary>
         public static object Unpack(byte[] bytes)
         {
             var at = 0;

@@ -76,7 +76,7 @@ namespace Roam.Core
         static float[] Turn(double[] right, double[] up, double[] ahead) // of the matrix that has them as columns
         {
             double trace = right[0] + up[1] + ahead[2];
-            double[] q = // the largest part is found first, so that no root is of nearly nothing
+            double[] q = // the largest part first, so that no square root is taken of a number near 0
             {
                 1 + right[0] - up[1] - ahead[2], 1 - right[0] + up[1] - ahead[2], 1 - right[0] - up[1] + ahead[2], 1 + trace,
             };

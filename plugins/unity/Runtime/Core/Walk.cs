@@ -8,7 +8,7 @@ using System.Threading;
 
 namespace Roam.Core
 {
-    /// <summary>What was seen from one place.</summary>
+    /// <summary>A frame.</summary>
     public sealed class Frame
     {
         public long Index;
@@ -20,7 +20,7 @@ namespace Roam.Core
         public string Action;
     }
 
-    /// <summary>Reads on a thread of its own; ask Next, once a drawn frame, for what has come.</summary>
+    /// <summary>Reads on a thread of its own; call Next once for each picture that is drawn.</summary>
     public sealed class Walk : IDisposable
     {
         const int PingMs = 3000;
@@ -42,7 +42,7 @@ namespace Roam.Core
         /// <summary>Sentences that are not done yet.</summary>
         public int Waiting { get { lock (held) return typed.Count; } }
 
-        /// <summary>Begins at once, on another thread; what fails is told by NextNote.</summary>
+        /// <summary>Begins at once, on another thread; NextNote says what has failed.</summary>
         public Walk(string host, int port, long seed, string model = "", string world = "")
         {
             FovDeg = 80;
@@ -54,7 +54,7 @@ namespace Roam.Core
         /// <summary>Do what a sentence says: "turn left 30 degrees"; in order, and not before the first frame.</summary>
         public void Say(string text) { Act("once", text); }
 
-        /// <summary>What the held keys mean, "move forward" say, again at each step until the next; "" stands still.</summary>
+        /// <summary>What the held keys mean, for example "move forward": done at every step until the next call; "" stands still.</summary>
         public void Hold(string text) { Act("hold", text); }
 
         /// <summary>The newest frame that has come since the last call, or null.</summary>
@@ -66,7 +66,7 @@ namespace Roam.Core
                 while (frames.Count > 1) frames.Dequeue();
                 shown = frames.Dequeue();
             }
-            Tell(new Message("credit").With("session", session).With("frames", 1L)); // none is stale: it is taken now
+            Tell(new Message("credit").With("session", session).With("frames", 1L)); // granted when a frame is taken, so that no frame is stale
             return shown;
         }
 
@@ -174,7 +174,7 @@ namespace Roam.Core
             lock (held)
             {
                 typed.Remove(which);
-                if (refusal != null) notes.Enqueue(refusal); // whoever sees that nothing waits finds why
+                if (refusal != null) notes.Enqueue(refusal); // before the count falls: a caller who sees that nothing waits finds the reason
             }
         }
 
