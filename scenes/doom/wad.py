@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...world.files import readable
+from ...world.files import readable, whole
 from ..scene import SceneError
 from .things import MONSTERS, PLAYER
 
@@ -175,7 +175,8 @@ def write_wad(level: Map, path: str | Path) -> None:
         directory += struct.pack("<ii8s", offset, len(data), name.encode())
         body += data
         offset += len(data)
-    Path(path).write_bytes(struct.pack("<4sii", b"PWAD", len(parts), offset) + body + directory)
+    with whole(path) as partial:
+        partial.write_bytes(struct.pack("<4sii", b"PWAD", len(parts), offset) + body + directory)
 
 
 def texts(names: np.ndarray) -> list[str]:
