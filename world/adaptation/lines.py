@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..files import parse_json, text_lines
+from ..files import TextError, parse_json, text_lines
 
 
 class LineError(ValueError):
@@ -19,6 +19,8 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     except UnicodeError as error:
         reason = getattr(error, "reason", error)
         raise LineError(f"{path} is no text in UTF-8 or UTF-16 ({reason}); wanted a JSON object a line") from error
+    except TextError as error:
+        raise LineError(f"{path}: {error}; wanted a JSON object a line") from error
 
 
 def object_of(line: str) -> dict:
