@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..world.action import Action, ActionError, dream_at
-from ..world.files import readable, sum_of, write_text_whole
+from ..world.files import parse_json, read_bytes, sum_of, write_text_whole
 from ..world.frame import Frame, Rollout, walk
 from ..world.pose import Camera, Motion, Pose
 from ..world.records import known_pose_of, motion_of, motion_row, pose_row
@@ -195,7 +195,7 @@ class SceneSession:
 def load_scene_session(path: str | Path) -> SceneSession:
     """Go on from what `SceneSession.save` wrote. Raises SceneError for a torn or foreign file."""
     try:
-        state = json.loads(readable(path).read_text(encoding="utf-8"))
+        state = parse_json(read_bytes(path))
         if not isinstance(state, dict) or state.get("roam") != "scene session" or state.get("format") != FORMAT:
             raise SceneError(f"{path} is no scene session of format {FORMAT}")
         if state.pop("sum", None) not in (None, sum_of(state)):  # the first saves had none

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..world.action import ActionError
 from ..world.compiled import njit
-from ..world.files import whole
+from ..world.files import read_bytes, whole
 from ..world.pose import Motion, Pose
 
 BOX, CYLINDER, ELLIPSOID = 0, 1, 2
@@ -28,6 +28,7 @@ _STRIDE = 0.05  # metres between these places
 _PUSHES = 3  # out of solids at each of them: a corner between two needs more than one
 _SAME = 1e-9  # metres: two places nearer than this are one
 FORMAT = 1
+_MOST_BYTES = 64 << 20  # of a scene in memory; ours have some kilobytes
 
 
 class SceneError(ValueError):
@@ -121,7 +122,9 @@ class Scene:
 def load_scene(path: str | Path) -> Scene:
     """Read what `Scene.save` wrote. Raises SceneError for a torn or foreign file; nothing in it is ever executed."""
     try:
-        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as data:
+        with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as data:
+            if (size := sum(part.file_size for part in data.zip.infolist())) > _MOST_BYTES:
+                raise ValueError(f"it would take {size:,} bytes")
             held = {name: data[name] for name in data.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise SceneError(f"{path} is no readable scene ({error}); wanted a file that `Scene.save` wrote") from error

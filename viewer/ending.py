@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from types import FrameType
 
@@ -37,7 +38,8 @@ def ending_on_signals() -> Iterator[None]:
     """Raise Ended at INT, TERM and HUP, unless they are ignored or handled by somebody else, as servers do.
 
     While files and processes are put away, further signals do nothing; after GRACE_S they end the program at once.
-    Where Python cannot raise, as while an object is freed, it is raised a moment later.
+    Where Python cannot raise, as while an object is freed, it is raised a moment later. Nothing is said of objects that
+    the signal has left half-made, and that cannot be freed for it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -61,7 +63,7 @@ def ending_on_signals() -> Iterator[None]:
     def hook(said: sys.UnraisableHookArgs) -> None:
         if isinstance(said.exc_value, Ended):
             threading.Thread(target=again, args=(said.exc_value.number,), daemon=True).start()
-        else:
+        elif not ended_at:  # else it tells of what the signal has left half-made
             unraisable(said)
 
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -73,6 +75,9 @@ def ending_on_signals() -> Iterator[None]:
         signal.signal(number, end)
     try:
         yield
+    except Ended as ended:
+        traceback.clear_frames(ended.__traceback__)  # what is half-made is freed before anybody hears of it again
+        raise
     finally:
         is_left.set()
         sys.unraisablehook = unraisable

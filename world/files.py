@@ -23,7 +23,8 @@ _KINDS = {
     "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
 }
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-MAX_TEXT_BYTES = 1 << 20
+MAX_TEXT_BYTES, MAX_LINE_CHARACTERS = 1 << 20, 1 << 22
+MAX_READ_BYTES = 256 << 20  # of what is read as a whole; saves and logs of a million steps are smaller
 DIGESTS = "digests.json"
 _OPENED = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # opened by a shell for | and <(...): somebody writes there
 
@@ -46,12 +47,25 @@ def readable(path: str | Path, *, may_be_opened: bool = False) -> Path:
     return Path(path)
 
 
+def read_bytes(path: str | Path, *, most: int = MAX_READ_BYTES, may_be_opened: bool = False) -> bytes:
+    """All of a file of at most so many bytes. A larger one is not read first, nor is one that grows meanwhile read
+    without end. Raises OSError, whose strerror says why."""
+    with readable(path, may_be_opened=may_be_opened).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size  # 0 for what a shell has opened
+        data = file.read(most + 1) if size <= most else b""
+    if max(size, len(data)) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most >> 20} MB", str(path))
+    return data
+
+
 def read_text(path: str | Path, *, most: int = MAX_TEXT_BYTES) -> str:
     """The text of a file of at most so many bytes. Raises TextError, or OSError if it cannot be opened."""
-    with readable(path, may_be_opened=True).open("rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise TextError(f"it is larger than {most >> 20} MB")
+    try:
+        data = read_bytes(path, most=most, may_be_opened=True)
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        raise TextError(error.strerror) from None
     try:
         text = data.decode(_kind(data))
     except UnicodeDecodeError as error:
@@ -62,9 +76,14 @@ def read_text(path: str | Path, *, most: int = MAX_TEXT_BYTES) -> str:
 
 
 def text_lines(path: str | Path) -> Iterator[str]:
-    """The lines of a text of any size, one by one. Raises UnicodeError, or OSError if it cannot be opened."""
+    """The lines of a text of any size, one by one. Raises UnicodeError, TextError for a line without an end, or OSError
+    if it cannot be opened."""
     with readable(path, may_be_opened=True).open("rb") as file:
-        yield from io.TextIOWrapper(file, encoding=_kind(file.peek(4)))
+        lines = io.TextIOWrapper(file, encoding=_kind(file.peek(4)))
+        while line := lines.readline(MAX_LINE_CHARACTERS + 1):
+            if len(line) > MAX_LINE_CHARACTERS:
+                raise TextError(f"a line has more than {MAX_LINE_CHARACTERS:,} characters")
+            yield line
 
 
 def parse_json(text: str | bytes) -> Any:

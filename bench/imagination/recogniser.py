@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...kernels.conv import channels_last
 from ...scenes.scene import GROUND_ID, Scene
-from ...world.files import whole
+from ...world.files import DIGESTS, whole, why_damaged, write_digests
 
 SIDE, CELLS, WIDTH = 64, 8, 128  # pixels a side that it looks at; cells a side and channels of the bottleneck
 CLASSES = ("above", "ground", "structure", "thing")
@@ -107,18 +107,23 @@ def recognise(pixels: np.ndarray, network: Recogniser | None = None) -> Recognis
 
 @cache
 def shipped(weights: Path = WEIGHTS) -> Recogniser:
-    """The network with weights that ship, in float32, ready to look."""
-    network = Recogniser()
-    network.load_state_dict({name: tensor.float() for name, tensor in load_file(weights).items()}, strict=False)
+    """The network with weights that ship, in float32, ready to look. Raises ValueError if they are not as they were
+    written, for what such a network measures would mean nothing."""
+    network, data = Recogniser(), weights.read_bytes()
+    if damage := why_damaged(weights, data):
+        raise ValueError(f"{damage}; copy the folder again")
+    network.load_state_dict({name: tensor.float() for name, tensor in load(data).items()}, strict=False)
     return channels_last(network.eval().requires_grad_(False))
 
 
 def save(network: Recogniser, path: Path) -> None:
-    """Write the weights in half precision."""
+    """Write the weights in half precision, and their digest where the folder has digests."""
     held = {name: t.half().contiguous() for name, t in network.state_dict().items() if t.is_floating_point()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as partial:
         save_file(held, partial)
+    if (path.parent / DIGESTS).exists():
+        write_digests(path.parent)
 
 
 def _conv(inside: int, outside: int, *, stride: int = 1) -> nn.Sequential:

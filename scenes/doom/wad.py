@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ...world.files import readable
+from ...world.files import read_bytes, whole
 from ..scene import SceneError
 from .things import MONSTERS, PLAYER
 
 LUMPS = ("THINGS", "LINEDEFS", "SIDEDEFS", "VERTEXES", "SEGS", "SSECTORS", "NODES", "SECTORS", "REJECT", "BLOCKMAP")
 NONE = 0xFFFF  # a side that a line does not have
 SKY = "F_SKY1"
+_MOST_BYTES = 1 << 30  # of a file; the largest that people have made are smaller
 _KINDS = {
     "THINGS": [("x", "<i2"), ("y", "<i2"), ("angle", "<i2"), ("type", "<i2"), ("flags", "<i2")],
     "LINEDEFS": [
@@ -83,7 +84,7 @@ def read_wad(path: str | Path) -> Wad:
     """The directory of a WAD file. Raises SceneError for a file that is none, or is torn."""
     path = Path(path)
     try:
-        data = readable(path).read_bytes()
+        data = read_bytes(path, most=_MOST_BYTES)
     except OSError as error:
         raise SceneError(f"cannot read {path}: {error.strerror}") from error
     kind = data[:4]
@@ -175,7 +176,8 @@ def write_wad(level: Map, path: str | Path) -> None:
         directory += struct.pack("<ii8s", offset, len(data), name.encode())
         body += data
         offset += len(data)
-    Path(path).write_bytes(struct.pack("<4sii", b"PWAD", len(parts), offset) + body + directory)
+    with whole(path) as partial:
+        partial.write_bytes(struct.pack("<4sii", b"PWAD", len(parts), offset) + body + directory)
 
 
 def texts(names: np.ndarray) -> list[str]:

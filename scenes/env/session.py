@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from ...world.action import Action
-from ...world.files import parse_json, readable, sum_of, write_text_whole
+from ...world.files import parse_json, read_bytes, sum_of, write_text_whole
 from ...world.frame import Frame, Rollout, walk
 from ...world.pose import Camera, Pose
 from ...world.records import action_of, action_row
@@ -234,7 +234,7 @@ def load_env_session(path: str | Path) -> EnvSession:
     """Continue from what `EnvSession.save` wrote. Raises SceneError for an incomplete file, and if the environment
     does not come to the same picture again."""
     try:
-        state = parse_json(readable(path).read_bytes())
+        state = parse_json(read_bytes(path))
         if state["roam"] != MARK or state["format"] != FORMAT:
             raise SceneError(f"{path} is no environment session of format {FORMAT}")
         if state.pop("sum", None) not in (None, sum_of(state)):  # the first saves had none

@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from ...world.files import parse_json, write_text_whole
+from ...world.files import parse_json, read_bytes, write_text_whole
 from ...world.pose import Camera
 from ..scene import SceneError
 
@@ -66,7 +66,7 @@ def read_manifest(folder: str | Path) -> Manifest | None:
     if not path.exists():
         return None
     try:
-        held = parse_json(path.read_bytes())
+        held = parse_json(read_bytes(path))
         if held.pop("roam") != "recordings" or held.pop("format") != FORMAT:
             raise SceneError(f"{path} is no manifest of format {FORMAT}")
         held.pop("splits")

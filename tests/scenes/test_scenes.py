@@ -271,3 +271,14 @@ def test_a_true_scene_is_looked_at_from_anywhere_with_nothing_unknown():
     v, u = 30, 40
     shift = seen.gaze.camera.focal * 0.065 / depth[v, u]
     assert np.abs(left[v, u].astype(int) - right[v, round(u - shift)]).max() < 40
+
+
+def test_a_scene_file_that_unpacks_to_more_than_a_scene_is_refused_first(tmp_path, monkeypatch):
+    scene = make_scene("test", 0, "rooms")
+    scene.save(tmp_path / "scene.npz")
+    with np.load(tmp_path / "scene.npz") as held:
+        arrays = dict(held)
+    np.savez_compressed(tmp_path / "bomb.npz", **arrays | {"centers": np.zeros(2**24)})  # 128 kB of 128 MB
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", None)
+    with pytest.raises(SceneError, match="it would take 1"):
+        load_scene(tmp_path / "bomb.npz")

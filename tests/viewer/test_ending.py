@@ -110,6 +110,29 @@ def test_a_signal_that_comes_where_python_cannot_raise_ends_the_command_all_the_
     assert ended.value.code == 143 and "ignored" not in capsys.readouterr().err
 
 
+class HalfMade:
+    """As what llvmlite keeps of its library: freeing it needs what a signal has kept it from being given."""
+
+    def __init__(self):
+        signal.raise_signal(signal.SIGTERM)
+        self.pointer = 1
+
+    def __del__(self):
+        assert self.pointer
+
+
+def test_what_a_signal_leaves_half_made_is_freed_without_a_word(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda said: told.append(repr(said.exc_value)))
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(Ended), ending_on_signals():
+            HalfMade()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not told
+
+
 def test_a_second_signal_does_not_disturb_what_is_put_away():
     with pytest.raises(Ended) as ended, ending_on_signals():
         try:

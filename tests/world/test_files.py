@@ -1,7 +1,11 @@
-"""A file has its name when it is complete: what breaks off leaves what was there, and nothing else."""
+"""A file has its name when it is complete: what breaks off leaves what was there, and nothing else. What is read as a
+whole has an end."""
+
+from pathlib import Path
 
 import pytest
-from roam.world.files import whole, write_text_whole
+from roam.world import files
+from roam.world.files import TextError, read_bytes, text_lines, whole, write_text_whole
 
 
 @pytest.mark.parametrize("end", [OSError(28, "No space left on device"), KeyboardInterrupt(), SystemExit(143)])
@@ -20,3 +24,25 @@ def test_a_finished_file_takes_the_place_of_the_one_before(tmp_path):
     for text in ("½", "one"):
         write_text_whole(tmp_path / ("n" * 250), text)
         assert [file.read_text(encoding="utf-8") for file in tmp_path.iterdir()] == [text]
+
+
+def test_a_file_larger_than_wanted_is_not_read(tmp_path):
+    (tmp_path / "some").write_bytes(b"some")
+    assert read_bytes(tmp_path / "some", most=4) == b"some"
+    with pytest.raises(OSError, match="larger than"):
+        read_bytes(tmp_path / "some", most=3)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="files of Linux's own")
+def test_a_file_that_grows_while_it_is_read_is_not_read_without_end():
+    with pytest.raises(OSError, match="larger than"):
+        read_bytes(Path("/proc/self/maps"), most=10)  # the system says that it is empty
+
+
+def test_a_line_without_an_end_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MAX_LINE_CHARACTERS", 5)
+    (tmp_path / "lines").write_text("1234\n\n123\n123456\n")
+    lines = text_lines(tmp_path / "lines")
+    assert [next(lines) for _ in range(3)] == ["1234\n", "\n", "123\n"]
+    with pytest.raises(TextError, match="more than 5 characters"):
+        next(lines)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...world.action import Action, dream_at
-from ...world.files import whole
+from ...world.files import parse_json, read_bytes, whole
 from ...world.frame import Frame, Rollout, walk
 from ...world.pose import Camera, Pose
 from ...world.sight import Gaze, LookError, Piece, Sight
@@ -146,7 +146,7 @@ def load_remote(
 ) -> RemoteSession:
     """Continue from what `RemoteSession.save` wrote, with a client of the same server."""
     try:
-        state = json.loads(Path(path).read_text(encoding="utf-8"))
+        state = parse_json(read_bytes(path))
         name = state["save"] if state["roam"] == "remote session" else None
         token = str(state.get("token", ""))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -34,7 +34,7 @@ def record(
     rollouts: Annotated[int, typer.Option(min=1, help="How many walks, each through a scene of its own.")] = 64,
     frames: Annotated[int, typer.Option(min=2, help="Frames of each walk.")] = 24,
     first: Annotated[int, typer.Option(min=0, help="Number of the first scene.")] = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=1024, help="Processes; by default one per core.")] = None,
     world: Annotated[str, typer.Option(help="Worlds to record: scenes, doom or doom:FILE.wad.")] = "scenes",
     env: Annotated[str | None, typer.Option(help="A Gymnasium environment: its ID, or module:callable.")] = None,
     words: Annotated[Path | None, typer.Option(help="JSON table: what the environment's actions are called.")] = None,
@@ -82,7 +82,9 @@ def train(
     dream_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of dreams.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0, help="Training time of all stages together.")] = None,
     begin: Annotated[str | None, typer.Option(help="Start from this checkpoint; 'embedded' is the package's.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes that train the world model together.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Processes that train the world model together.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     data: Annotated[Path | None, typer.Option(help="Learn from these recordings of `roam record`.")] = None,
     size: Annotated[

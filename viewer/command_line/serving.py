@@ -37,10 +37,12 @@ def serve(
     metrics_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the Prometheus metrics.")] = None,
     page_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the web page.")] = None,
     allow_origin: AllowOrigin = None,
-    max_clients: Annotated[int, typer.Option(min=1, help="Connections at a time.")] = 256,
-    max_awake: Annotated[int, typer.Option(min=1, help="Walks in memory; others wait on disk.")] = 64,
+    max_clients: Annotated[int, typer.Option(min=1, max=10**5, help="Connections at a time.")] = 256,
+    max_awake: Annotated[int, typer.Option(min=1, max=10**5, help="Walks in memory; others wait on disk.")] = 64,
     park_s: Annotated[float, typer.Option(min=1, help="Seconds after which an idle walk goes to disk.")] = 300.0,
-    snapshot_frames: Annotated[int, typer.Option(min=1, help="Frames that may be lost if the machine crashes.")] = 30,
+    snapshot_frames: Annotated[
+        int, typer.Option(min=1, max=10**6, help="Frames that may be lost if the machine crashes.")
+    ] = 30,
     ghost: Annotated[bool, typer.Option("--ghost", help="Let walkers pass through solid surfaces of a dream.")] = False,
     record: Annotated[Path | None, typer.Option(help="Folder for frames that games send of themselves.")] = None,
     steps: Steps = None,

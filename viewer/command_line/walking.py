@@ -43,7 +43,9 @@ def play(
     image: Annotated[Path | None, typer.Option(help="Dream from this image.")] = None,
     model: Model = None,
     load: Annotated[Path | None, typer.Option(help="Continue from a save.")] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="Walk a tour (or --actions) of this many frames.")] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, max=10**6, help="Walk a tour (or --actions) of this many frames.")
+    ] = None,
     actions: Annotated[Path | None, typer.Option(help="Walk these actions: one sentence per line, # comments.")] = None,
     record: Annotated[Path | None, typer.Option(help="Record the walk to this .mp4 or .gif.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for saves, pictures and recordings.")] = Path("roam-out"),

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...world.pictures.reading import PictureError, read_picture
 from ..files.outputs import ready, write_whole
-from ..files.pictures import PictureError, png_of, read_picture
+from ..files.pictures import png_of
 
 if TYPE_CHECKING:
     from ...world.checkpoint import Checkpoint

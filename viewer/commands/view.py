@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...world.files import readable
+from ...world.files import read_bytes
 from ...world.options import DreamOptions
 from ...world.pose import Pose
 from ..client.client import Client
@@ -48,7 +48,7 @@ class RemoteOpener:
         if start.load:
             return Place(start, load_remote(self.client, start.load, look=LOOK, patience_s=None), Pose.moved)
         model = "scene" if start.truth else self.client.models[0]
-        image = readable(start.image).read_bytes() if start.image else b""
+        image = read_bytes(start.image) if start.image else b""
         explorer = RemoteSession.open(
             self.client,
             look=LOOK,

@@ -15,8 +15,9 @@ import numpy as np
 from ...world.files import readable
 from ...world.frame import Explorer, Frame, Solid
 from ...world.options import DreamOptions, OfficialOptions
+from ...world.pictures.reading import PictureError, read_picture
 from ...world.pose import Camera, Motion, Pose, focal_length
-from ..files.pictures import PictureError, degrees_across, read_picture
+from ..files.pictures import degrees_across
 
 if TYPE_CHECKING:
     from ...scenes.scene import Scene

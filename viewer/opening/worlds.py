@@ -211,6 +211,6 @@ def _is_scene(path: Path) -> bool:
 def check(request: OpenRequest, worlds: Worlds) -> None:
     """Raise ValueError for a model or a world that does not exist."""
     if request.model not in ("", *worlds.models):
-        raise ValueError(f"unknown model '{request.model}'; this server has: {', '.join(worlds.models)}")
+        raise ValueError(f"unknown model {request.model!r}; this server has: {', '.join(worlds.models)}")
     if request.world not in ("", *worlds.worlds):
-        raise ValueError(f"unknown world '{request.world}'; this server has: {', '.join(worlds.worlds)}")
+        raise ValueError(f"unknown world {request.world!r}; this server has: {', '.join(worlds.worlds)}")

@@ -18,7 +18,9 @@ import numpy as np
 from ...world.frame import Frame
 from ...world.pose import Camera, Pose
 from ...world.side_by_side.processes import deaf
-from ..files.outputs import OutputError
+from ...world.sight import Piece
+from ..files.models import ply_of
+from ..files.outputs import OutputError, write_whole
 from .open3d_loading import MEND_LINUX, NoOpen3D, check_open3d, load_open3d, why_not_open3d
 from .progress import waiting
 
@@ -67,11 +69,8 @@ class Fusion:
         return cloud.positions.numpy(), np.clip(cloud.colors.numpy(), 0, 1)
 
     def save(self, path: str | Path) -> int:
-        """Write the points to a PLY file and return how many there are."""
-        positions, colors = self.points()
-        if not len(positions) or not self._o3d.io.write_point_cloud(str(path), self.cloud(positions, colors)):
-            raise OutputError(f"cannot write {path}: " + ("no such folder" if len(positions) else "the map is empty"))
-        return len(positions)
+        """Write the points to a PLY file and return how many there are. Raises OutputError."""
+        return write_points(path, *self.points())
 
     def cloud(self, positions: np.ndarray, colors: np.ndarray):
         """Those points in Open3D's form, for its windows and files."""
@@ -88,6 +87,16 @@ class Fusion:
         line.lines = o3d.utility.Vector2iVector(np.array(ends, np.int32).reshape(-1, 2))
         line.paint_uniform_color(_TRAIL)
         return line
+
+
+def write_points(path: str | Path, positions: np.ndarray, colors: np.ndarray) -> int:
+    """Write points as `Fusion.points` has them to a PLY file, completely or not at all; returns how many there are.
+    Raises OutputError."""
+    if not len(positions):
+        raise OutputError(f"cannot write {path}: the map is empty")
+    no_triangles = np.zeros((0, 3), np.uint32)
+    write_whole(path, ply_of([Piece(0, positions, (colors * 255).round().astype(np.uint8), no_triangles)]))
+    return len(positions)
 
 
 def read_points(path: str | Path) -> np.ndarray:

@@ -70,7 +70,7 @@ class ConnectionWatch:
         self._numbers: dict[int, int] = {}
         self._metrics, self._num_accepted = metrics, 0
         self.all_read_at = -math.inf  # when no whole message waited last
-        self.monitor = router.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED)
+        self.monitor = _events_of(router, zmq.EVENT_ACCEPTED | zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED)
         self._router, self._ending = router, threading.Event()
         self._thread = threading.Thread(target=self._run, name="roam-connection-watch", daemon=True)
         self._thread.start()
@@ -166,11 +166,28 @@ class ConnectionWatch:
                 self.cut(fd, f"{came} bytes of a message that does not end")
 
 
+def _events_of(router: zmq.Socket, events: int) -> zmq.Socket:
+    """A socket from which those events of a socket's connections can be read. Any number of them may wait there: with
+    pyzmq's own `get_monitor_socket` it would be two thousand, and then ZeroMQ's thread, which carries all messages,
+    waits until some are read, for ever if nobody reads any more."""
+    address = "inproc://connections"
+    router.monitor(address, events)
+    monitor = router.context.socket(zmq.PAIR)
+    monitor.setsockopt(zmq.RCVHWM, 0)
+    monitor.connect(address)
+    return monitor
+
+
 @contextlib.contextmanager
 def _borrowed(fd: int, peer: tuple | None = None):
     """The socket behind one of ZeroMQ's descriptors. Raises OSError if the descriptor belongs to another connection
     by now."""
-    connection = socket.socket(fileno=os.dup(fd))
+    copied = os.dup(fd)
+    try:
+        connection = socket.socket(fileno=copied)
+    except OSError:  # it is a file by now
+        os.close(copied)
+        raise
     try:
         if peer and connection.getpeername() != peer:
             raise OSError("another connection")

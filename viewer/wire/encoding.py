@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...world.frame import Frame, Timing
+from ...world.pictures.reading import PictureError, read_picture
 from ...world.pose import Camera
 from ...world.records import known_pose_of, pose_of, pose_row
 from ...world.sight import Gaze, Piece, Sight
-from ..files.pictures import SENT_FORMATS, SENT_SIDE, PictureError, read_picture
+from ..files.pictures import SENT_FORMATS, SENT_SIDE
 from .protocol import MAX_SIDE, FrameHead, PiecesHead, ProtocolError, Record, SightHead, Viewing
 from .protocol import Look as LookMessage
 

@@ -54,7 +54,7 @@ def text(longest: int, *, pattern: re.Pattern | None = None, default: Any = MISS
 
     def check(value):
         if not isinstance(value, str) or len(value) > longest or (pattern and not pattern.match(value)):
-            wanted = f" like {pattern.pattern}" if pattern else ""
+            wanted = f" like {pattern.pattern}".removesuffix("\\Z") if pattern else ""
             raise FieldError(f"{_shown(value)}; wanted a text of at most {longest} characters{wanted}")
         return value
 

@@ -12,8 +12,9 @@ from ..emu.ibq import CELL, smart_size
 from ..emu.prompts import preset
 from ..emu.sequence import LARGEST_SIDE
 from ..emu.text import EmuTextTokenizer
+from ..pictures.reading import PictureError, read_picture
 from .examples import Example, ExampleError, parsed
-from .lines import NOT_READ, lines_of, upright
+from .lines import lines_of
 
 Shape = tuple[int, int]  # height and width, of pictures in pixels, of grids in cells
 
@@ -61,13 +62,13 @@ def refuse_faults(path: Path, report: Report) -> None:
 
 def shape_of(path: Path) -> Shape:
     """Height and width of a picture in pixels, after reading it completely. Raises ExampleError, one per file."""
+    if not path.exists():
+        raise ExampleError(f"picture {path} is not there")
     try:
-        height, width = upright(path).shape[:2]
+        height, width = read_picture(path, name="picture " + str(path)).shape[:2]
         return height, width
-    except FileNotFoundError:
-        raise ExampleError(f"picture {path} is not there") from None
-    except NOT_READ as error:
-        raise ExampleError(f"picture {path} cannot be read ({str(error) or type(error).__name__})") from error
+    except PictureError as error:
+        raise ExampleError(str(error)) from error
 
 
 def smart_cells(shape: Shape, area: int, cell: int = CELL) -> Shape:

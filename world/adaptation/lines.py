@@ -1,17 +1,11 @@
-"""Hand-written JSON lines, and the pictures that they name: read one by one; errors give the line's number."""
+"""Hand-written JSON lines, read one by one; errors give the line's number."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
-
-from ..files import parse_json, readable, text_lines
-
-# errors of Pillow for files that are damaged, foreign or too large
-NOT_READ = (OSError, ValueError, SyntaxError, EOFError, KeyError, OverflowError, Image.DecompressionBombError)
+from ..files import TextError, parse_json, text_lines
 
 
 class LineError(ValueError):
@@ -25,6 +19,8 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     except UnicodeError as error:
         reason = getattr(error, "reason", error)
         raise LineError(f"{path} is no text in UTF-8 or UTF-16 ({reason}); wanted a JSON object a line") from error
+    except TextError as error:
+        raise LineError(f"{path}: {error}; wanted a JSON object a line") from error
 
 
 def object_of(line: str) -> dict:
@@ -36,9 +32,3 @@ def object_of(line: str) -> dict:
     if not isinstance(held, dict):
         raise LineError(f"{type(held).__name__} where an object is wanted, {{...}}")
     return held
-
-
-def upright(path: str | Path) -> np.ndarray:
-    """A picture (H, W, 3) uint8, upright. Raises one of NOT_READ."""
-    with Image.open(readable(path)) as picture:
-        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))

@@ -16,9 +16,9 @@ import torch
 from ..emu.ibq import IbqTokenizer
 from ..emu.prompts import preset
 from ..emu.sequence import Format
+from ..pictures.reading import read_picture
 from .checking import Shape, answer_cells, shape_of, smart_cells
 from .examples import Example
-from .lines import upright
 from .samples import AnswerLayout, Sample
 
 # number of grids that are remembered for pictures that several examples share; a few thousand numbers each
@@ -90,7 +90,7 @@ def _encoder(vision: IbqTokenizer, cell: int) -> Callable[[Path, Shape], np.ndar
 
     def encode(path: Path, cells: Shape) -> np.ndarray:
         height, width = (side * cell for side in cells)
-        picture = Image.fromarray(upright(path))
+        picture = Image.fromarray(read_picture(path))
         if picture.size != (width, height):
             picture = picture.resize((width, height), Image.Resampling.BICUBIC)
         with torch.inference_mode():

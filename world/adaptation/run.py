@@ -23,13 +23,14 @@ from ..emu.prompts import cells_of, preset
 from ..emu.sequence import Format
 from ..emu.settings import read_config
 from ..engine import Engine
+from ..pictures.reading import PictureError, read_picture
 from ..training.parallel import launch
 from ..transformer.dida import MetricPath
 from ..transformer.followers import check_devices
 from ..transformer.joined import QUANTISED
 from ..transformer.sharded import Sharding, whole
 from .data import distilled_answers, distilled_walks, recorded_walks, walk_sequences
-from .lines import NOT_READ, LineError, lines_of, object_of, upright
+from .lines import LineError, lines_of, object_of
 from .samples import AnswerLayout, SampleError, SampleLayout, WalkLayout, load_sequences, save_sequences
 from .train import AdaptRecipe, Learner, adapt
 
@@ -346,10 +347,10 @@ def read_requests(path: Path, changes: dict, size: str = "default") -> Iterator[
     for number, line in lines_of(path):
         try:
             asked = object_of(line)
-            images = tuple(upright(name) for name in asked.get("images", ()))
+            images = tuple(read_picture(name) for name in asked.get("images", ()))
             cells = cells_of(asked.get("size", size), asked["task"])
             yield Request(asked["task"], asked["question"], images, preset(asked["task"], **changes), cells)
-        except (LineError, TypeError, AttributeError, *NOT_READ) as error:
+        except (LineError, PictureError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise AdaptError(f"{path}, line {number}: no request that can be answered ({error})") from error
 
 

@@ -25,13 +25,13 @@ from ..emu.sequence import Format
 from ..emu.settings import is_adapted, read_vision_config, refuse_swapped
 from ..emu.text import EmuTextTokenizer, find_text_tokenizer
 from ..files import write_text_whole
+from ..pictures.reading import read_picture
 from ..tokens.vision import VisionTokenizer
 from ..tokens.vocabulary import Vocabulary
 from ..training.parallel import launch
 from .checking import check_examples, refuse_faults
 from .data import RecordedWalk, walk_sequences
 from .examples import Example, ExampleError, read_examples
-from .lines import upright
 from .packing import PackedLayout, answer_sequences, packed
 from .run import SEQUENCES, AdaptError, AdaptOrder, Lesson, learn, loaded, loaded_to_learn, plan_memory, readable
 from .samples import AnswerLayout, WalkLayout, load_sequences, save_sequences
@@ -182,7 +182,7 @@ def walk_of(example: Example, size: int) -> RecordedWalk:
         said = ""
     if not actions:
         raise ExampleError(f"line {example.line}: a walk of one frame; wanted at least two")
-    return np.stack([_square(upright(path), size) for path in files]), actions
+    return np.stack([_square(read_picture(path), size) for path in files]), actions
 
 
 def _square(pixels: np.ndarray, size: int) -> np.ndarray:

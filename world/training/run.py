@@ -31,7 +31,7 @@ class Run:
     """One training run in a folder: `state.pt` (written completely or not at all), `log.csv` and `curve.png`.
 
     The state holds tensors and numbers only and is read with weights_only, so a foreign file cannot run code. part_mb:
-    if above 0, the state is stored in `state-K-of-N.part` of at most so many MB each, in half precision.
+    if above 0, the state is stored in `state-K-of-N.SAVE.part` of at most so many MB each, in half precision.
     """
 
     def __init__(self, folder: str | Path, *, part_mb: int = 0):
@@ -56,10 +56,10 @@ class Run:
 
     def save(self, step: int, **parts) -> None:
         state = {"step": step, "seconds": self.seconds, **parts}
-        if self.part_mb:
-            _write_parts(self.folder, halved(state), self.part_mb * 1_000_000)
-            return
         try:
+            if self.part_mb:
+                _write_parts(self.folder, halved(state), self.part_mb * 1_000_000)
+                return
             with whole(self.folder / "state.pt") as partial:
                 torch.save(state, partial)
         except (OSError, RuntimeError) as error:  # on a full disk torch raises RuntimeError as well
@@ -104,13 +104,13 @@ def read_state(folder: Path) -> dict | None:
     part is missing, or a bit has changed."""
     if (folder / "state.pt").exists():
         return _loaded(folder / "state.pt", folder)
-    parts = sorted(folder.glob("state-*-of-*.part"))
-    if not parts:
+    if not (states := _parts(folder)):
         return None
-    count = int(parts[0].stem.rpartition("-")[2])
-    if len(parts) != count:
-        raise StateError(f"{folder} has {len(parts)} of {count} parts of a state; bring the missing ones")
-    return _loaded(io.BytesIO(b"".join(part.read_bytes() for part in parts)), folder)
+    for parts in states:  # of a newer one that was cut off, the one before it is whole
+        if len(parts) == _count(parts[0]):
+            return _loaded(io.BytesIO(b"".join(part.read_bytes() for part in parts)), folder)
+    newest = states[0]
+    raise StateError(f"{folder} has {len(newest)} of {_count(newest[0])} parts of a state; bring the missing ones")
 
 
 def _loaded(file: Path | io.BytesIO, folder: Path) -> dict:
@@ -148,17 +148,41 @@ def _cast(part, dtype: torch.dtype):
 
 
 def _write_parts(folder: Path, state: dict, size: int) -> None:
-    whole = io.BytesIO()
-    torch.save(state, whole)
-    data = whole.getbuffer()
+    file = io.BytesIO()
+    torch.save(state, file)
+    data = file.getbuffer()
     count = -(-len(data) // size)
-    names = [f"state-{k:03d}-of-{count:03d}.part" for k in range(count)]
-    for k, name in enumerate(names):
-        (folder / name).with_suffix(".new").write_bytes(data[k * size : (k + 1) * size])
-    for old in set(folder.glob("state-*-of-*.part")) - {folder / name for name in names}:
-        old.unlink()
-    for name in names:
-        (folder / name).with_suffix(".new").replace(folder / name)
+    before = [part for parts in _parts(folder) for part in parts]
+    number = max((_save(part) for part in before), default=0) + 1
+    written = [folder / f"state-{k:03d}-of-{count:03d}.{number}.part" for k in range(count)]
+    try:
+        for k, path in enumerate(written):
+            with whole(path) as partial:
+                partial.write_bytes(data[k * size : (k + 1) * size])
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+    for path in before:  # not until the new one is whole
+        path.unlink()
+
+
+def _parts(folder: Path) -> list[list[Path]]:
+    """The parts of each state in a folder, the newest state first."""
+    paths = sorted(folder.glob("state-*-of-*.part"))
+    numbers = sorted({_save(path) for path in paths}, reverse=True)
+    return [[path for path in paths if _save(path) == number] for number in numbers]
+
+
+def _save(part: Path) -> int:
+    """The number of the save to which a part belongs; 0 if its name has none, as in earlier versions."""
+    number = part.stem.partition(".")[2]
+    return int(number) if number.isdecimal() else 0
+
+
+def _count(part: Path) -> int:
+    """How many parts the state has of which this is one."""
+    return int(part.name.partition(".")[0].rpartition("-")[2])
 
 
 def learning_rate(step: int, steps: int, peak: float, *, warmup: int = 100, floor: float = 0.02) -> float:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from ....world.files import parse_json, readable
+from ....world.files import parse_json, read_bytes
 from ...reports import keep_text
 from .. import VERSION
 from ..questions.episode import BenchError
@@ -51,7 +51,7 @@ def _read(path: str | Path) -> dict:
     path = Path(path)
     path = path / "report.json" if path.is_dir() else path
     try:
-        data = parse_json(readable(path).read_bytes())
+        data = parse_json(read_bytes(path))
         data["balanced"], data["questions"], data["version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchError(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from roam.bench.imagination.recogniser import REWARDING, WEIGHTS, shipped
+from roam.bench.imagination.recogniser import REWARDING, WEIGHTS, save, shipped
 from roam.bench.imagination.rewards import DAMAGES, PICTURES, USUAL, Critic, PictureMeasure
 from roam.scenes.render import render
 from roam.scenes.splits import make_scene
@@ -111,3 +111,20 @@ def test_a_measure_is_fitted_alike_from_the_same_examples(spots):
     examples = [(spot, spot.carried.pixels) for spot in spots[:6]]
     first, second = (PictureMeasure.fitted(examples) for _ in range(2))
     assert np.array_equal(first.critic.weight, second.critic.weight) and first.apart == second.apart
+
+
+@pytest.mark.parametrize("weights", [WEIGHTS, REWARDING])
+def test_a_bit_that_flips_in_the_weights_of_what_judges_is_noticed(weights, tmp_path):
+    for path in WEIGHTS.parent.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    copied = tmp_path / weights.name
+    network = shipped(copied)
+    data = bytearray(copied.read_bytes())
+    data[len(data) // 2] ^= 1
+    copied.write_bytes(data)
+    shipped.cache_clear()
+    with pytest.raises(ValueError, match=f"{weights.name} is not as it was written"):
+        shipped(copied)
+    save(network, copied)  # learnt anew, its digest is as well
+    shipped.cache_clear()
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), shipped(copied).parameters(), strict=True))

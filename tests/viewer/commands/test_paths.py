@@ -61,6 +61,33 @@ def test_what_is_no_file_is_told_and_not_waited_for(roam, impatient, command, ki
         assert f"it is {kind}, and no file" in said
 
 
+@pytest.mark.parametrize("command", [*COMMANDS.values(), lambda path: ("data", "check", path)], ids=[*COMMANDS, "data"])
+def test_a_file_of_terabytes_is_told_and_takes_no_memory(roam, impatient, command):
+    """A file of holes, which takes no disk; to read it at once would be a MemoryError."""
+    path = "there.jsonl"
+    with open(path, "wb") as file:
+        try:
+            file.truncate(8 << 40)
+        except OSError:
+            pytest.skip("no files of this size on this disk")
+    code, _, err = roam(*command(path))
+    said = err.splitlines()[-1]
+    assert code == 2 and said.startswith("roam: ") and "Traceback" not in err, err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("play", "--truth", "--headless", "--frames"),
+        ("record", "out", "--rollouts", 1, "--workers"),
+        ("serve", "--truth", "tcp://127.0.0.1:0", "--snapshot-frames"),
+    ],
+)
+def test_more_than_can_be_counted_is_refused(roam, command):
+    code, _, err = roam(*command, 10**20)
+    assert code == 2 and "Invalid value for" in err and command[-1] in err
+
+
 def test_a_folder_of_recordings_that_is_none_is_refused_before_anything_is_served(roam):
     open("there", "w").close()
     err = refused(roam, "serve", "tcp://127.0.0.1:0", "--truth", "--folder", "walks", "--record", "there")

@@ -6,6 +6,7 @@ import signal
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from roam.scenes.explorer import SceneSession
@@ -13,6 +14,7 @@ from roam.scenes.recording.manifest import Manifest, write_manifest
 from roam.scenes.rooms import make_rooms
 from roam.viewer.client.remote_session import RemoteSession
 from roam.viewer.files.outputs import OutputError, write_whole
+from roam.viewer.play.map3d import write_points
 from roam.viewer.wire.security import SecurityError, add_key, make_key
 from roam.world.saves import snapshot
 
@@ -23,6 +25,7 @@ KINDS = (
     "a walk through a dream",
     "the place of a walk on a server",
     "a picture",
+    "a map",
 )
 NAME = "n" * 244 + ".roam"
 
@@ -53,6 +56,7 @@ def writers():
         "a walk through a dream": lambda path: snapshot.write_whole({"a": torch.zeros(99)}, path, {}),
         "a folder's manifest": lambda path: write_manifest(path.parent, manifest),
         "a picture": lambda path: write_whole(path, bytes(3000)),
+        "a map": lambda path: write_points(path, np.zeros((99, 3), np.float32), np.ones((99, 3), np.float32)),
     }
 
 

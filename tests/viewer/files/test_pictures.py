@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 from roam.viewer.commands.generate import read_image as for_generate
-from roam.viewer.files.pictures import SENT_BYTES, SENT_SIDE, PictureError, degrees_across, read_picture, to_send
+from roam.viewer.files.pictures import SENT_BYTES, SENT_SIDE, degrees_across, to_send
 from roam.viewer.opening.start import first_frame
 from roam.viewer.wire.encoding import read_image as over_the_wire
 from roam.viewer.wire.protocol import ProtocolError
+from roam.world.pictures.reading import PictureError, read_picture
 
 ORIENTATION = 0x0112
 

@@ -3,6 +3,7 @@ clients that never say hello."""
 
 import socket
 import struct
+import threading
 import time
 from contextlib import suppress
 from types import SimpleNamespace
@@ -205,3 +206,16 @@ class TestWithSmallLimits:
         raw.flood(frame(p.pack(p.Stats(seq=1))[0]), 500)
         assert raw.is_cut()
         assert RemoteSession.open(client).step(FORWARD).index == 1
+
+
+def test_connections_of_which_nobody_takes_note_hold_up_neither_others_nor_the_end():
+    """As while a server stops and waits for a step: ZeroMQ's thread once waited for room for what it tells of them,
+    with everybody's messages, and the end waited for it."""
+    wire = ServerSocket("tcp://127.0.0.1:*", None, limits=Limits(), metrics=Metrics(), on_drop=lambda client: None)
+    host, port = wire.address.removeprefix("tcp://").split(":")
+    for _ in range(1500):  # two thousand events are more than a pipe of ZeroMQ's holds
+        socket.create_connection((host, int(port)), timeout=30).close()
+    ending = threading.Thread(target=wire.close, daemon=True)
+    ending.start()
+    ending.join(60)
+    assert not ending.is_alive()

@@ -13,6 +13,7 @@ from roam.world.action import Action, parse_action
 from roam.world.adaptation.checking import check_examples, refuse_faults
 from roam.world.adaptation.examples import ExampleError, read_examples
 from roam.world.adaptation.interleave import Interleaving, direction_of, interleave
+from roam.world.adaptation.run import read_requests
 from roam.world.adaptation.tuning import walk_of
 
 AREA = 32 * 48
@@ -54,7 +55,7 @@ def faults_of(folder, *rows, **options):
         (dict(answer=[{"turn": "left"}, {"text": "a"}, {"image": "a.png"}]), "story with turns, which explore alone"),
         (dict(task="explore", answer=[{"image": "a.png"}, {"turn": "left"}]), "turn 1 of its answer is followed by no"),
         (dict(answer=[{"text": "a"}, {"image": "none.png"}]), "none.png is not there"),
-        (dict(answer=[{"text": "a"}, {"image": "asked.jsonl"}]), "asked.jsonl cannot be read"),
+        (dict(answer=[{"text": "a"}, {"image": "asked.jsonl"}]), "asked.jsonl is no image that can be read"),
         (dict(answer=[{"text": "a"}, {"image": "a.png"}, {"image": "tall.png"}]), "tall.png has 32x96 pixels and the"),
     ],
 )
@@ -156,3 +157,19 @@ def test_a_walk_of_ours_has_a_frame_for_every_picture_and_waits_where_nothing_is
     (story,) = read_examples(write(tmp_path, GOOD))
     with pytest.raises(ExampleError, match=r"line 1: a model of ours learns walks .* and this is story"):
         walk_of(story, 16)
+
+
+def test_pictures_of_examples_and_requests_are_read_like_all_others(tmp_path):
+    """Sixteen bits, dark; Pillow's own conversion makes them white. A drawing on nothing, which is on white."""
+    Image.fromarray(np.full((32, 48), 20 * 257, np.uint16)).save(tmp_path / "a.png")
+    (request,) = read_requests(write_requests(tmp_path, "a.png"), {})
+    assert (request.images[0] == 20).all()
+    Image.new("RGBA", (32, 48), (0, 0, 0, 0)).save(tmp_path / "a.png")
+    (request,) = read_requests(write_requests(tmp_path, "a.png"), {})
+    assert (request.images[0] == 255).all()
+
+
+def write_requests(folder, name):
+    path = folder / "requests.jsonl"
+    path.write_text(json.dumps({"task": "x2i", "question": "more", "images": [str(folder / name)]}))
+    return path

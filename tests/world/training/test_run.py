@@ -1,5 +1,8 @@
 """A run's folder: the curve that is drawn from its log, the state that it keeps."""
 
+import errno
+from pathlib import Path
+
 import cv2
 import pytest
 import torch
@@ -49,3 +52,43 @@ def test_a_state_that_the_disk_takes_no_more_leaves_the_one_before(tmp_path, mon
     with pytest.raises(StateError, match="make room"):
         run.save(4, model={})
     assert read_state(tmp_path)["step"] == 3 and [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+
+
+def test_a_state_in_parts_stays_until_the_next_one_is_whole(tmp_path, monkeypatch):
+    run, weights = Run(tmp_path, part_mb=1), {"a": torch.rand(1_200_000)}
+    run.save(3, model=weights)
+    first = sorted(path.name for path in tmp_path.iterdir())
+    assert len(first) == 3
+    written, write = [], Path.write_bytes
+
+    def full(path, data):
+        written.append(path)
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(StateError, match="make room"):
+            run.save(4, model=weights)
+    assert read_state(tmp_path)["step"] == 3 and sorted(path.name for path in tmp_path.iterdir()) == first
+    kept = {name: (tmp_path / name).read_bytes() for name in first}
+    run.save(4, model=weights)
+    assert read_state(tmp_path)["step"] == 4 and len(list(tmp_path.iterdir())) == 3
+    # killed between two parts of the newer one
+    next(tmp_path.iterdir()).unlink()
+    with pytest.raises(StateError, match="2 of 3 parts"):
+        read_state(tmp_path)
+    for name, data in kept.items():
+        (tmp_path / name).write_bytes(data)
+    assert read_state(tmp_path)["step"] == 3
+
+
+def test_a_state_in_parts_of_an_earlier_version_is_read(tmp_path):
+    run = Run(tmp_path, part_mb=1)
+    run.save(3, model={"a": torch.rand(1_200_000)})
+    for path in list(tmp_path.iterdir()):
+        path.rename(tmp_path / (path.name.partition(".")[0] + ".part"))
+    assert read_state(tmp_path)["step"] == 3
+    run.save(4, model={})
+    assert read_state(tmp_path)["step"] == 4 and len(list(tmp_path.iterdir())) == 1
