@@ -1,4 +1,4 @@
-"""`roam bench imagine`: what does a walker see where nothing has been seen? Under three minutes on two cores.
+"""`roam bench imagine`: what does a walker see where nothing has been seen? Three to four minutes on two cores.
 
 One true frame, then half a turn on the spot; the last six of twelve frames show only unseen places, the first four show
 where they meet seen ones. The other rows are the truth, the truth through the tokenizer, and the rows that must lose.

@@ -71,7 +71,7 @@ def imagine(
     processes: Annotated[int, typer.Option(min=1, help="Processes that share the scenes.")] = 2,
     out: Annotated[Path, typer.Option(help="Folder for the report and its sheet.")] = Path("roam-out/imagine"),
 ) -> None:
-    """What does a walker see where nothing has been seen? A table and a sheet to look at, in under three minutes."""
+    """What does a walker see where nothing has been seen? A table and a sheet to look at, in three to four minutes."""
     from ...bench.imagination.quick import main as run
 
     run(model, split=split, scenes=scenes, seeds=seeds, processes=processes, out=out, is_with_untrained=untrained)
