@@ -20,7 +20,7 @@ from ...pose import Camera, Pose
 from ..warp import View, Warp
 from .facades import straightened
 from .missing import Assigned
-from .planes import NEAREST, Layout, Plane, find_layout, normals_of, off, rays_from
+from .planes import NEAREST, Layout, Plane, chosen, find_layout, normals_of, off, rays_from
 from .standing import standing
 from .texture import LEAST, Looks, Texture, looks_of, texture_of
 
@@ -191,7 +191,7 @@ def continued(
             apart = np.where(beside[..., None], carried.pixels - shown, 0)
             shown += _spread(apart, beside & (_most(apart) < JOINED), np.zeros(3))
         out[where] += (1 - doubt[where])[:, None] * (np.clip(shown[where], 0, 255) - out[where])
-    nearest = np.take_along_axis(surfaces.depths, np.maximum(surfaces.labels, 0)[None], 0)[0]
+    nearest = chosen(surfaces.depths, surfaces.labels)
     pixels, depth = np.clip(out + 0.5, 0, 255).astype(np.uint8), np.where(is_new, nearest, depth)
     if layout.floor is None or layout.is_room:
         return pixels, depth

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...compiled import njit
 from ...pose import Pose
-from .planes import FAR, NEAREST, ON_DREAMT, Layout, Plane, off
+from .planes import FAR, NEAREST, ON_DREAMT, Layout, Plane, chosen, off
 from .room import assigned, columns_of
 
 LOWER, UPPER = 0.5, 0.93  # shares of a room's height between which walls alone are seen, as a rule
@@ -61,7 +61,7 @@ class Assigned:
             labels = np.where(is_new & (labels < 0), by_depth, labels)
             depths = np.concatenate([depths, new])
         wall = missing[column]
-        at = np.take_along_axis(depths, np.maximum(wall, 0)[None], 0)[0]
+        at = chosen(depths, wall)
         ends = np.where(layout.is_wall[:, None, None], np.inf, depths)
         there = np.minimum(at, ends.min(0))
         fills = is_open & (labels < 0) & (wall >= 0) & (off(depth, there) < LOOSE)

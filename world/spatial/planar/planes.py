@@ -208,6 +208,11 @@ def _apart(wall: Plane, other: Plane) -> float:
     return abs(math.log(wall.distance / other.distance))
 
 
+def chosen(depths: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """(H, W): of depths (n, H, W) those of the planes `which` (H, W) int64; of the first where that is -1."""
+    return np.take_along_axis(depths, np.maximum(which, 0)[None], 0)[0]
+
+
 def off(depth: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The absolute log ratio of depths; other may be infinite."""
     return np.abs(np.log(np.maximum(depth / other, 1e-9)))

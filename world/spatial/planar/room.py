@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ...pose import Camera, Pose
-from .planes import ON_DREAMT, ON_SEEN, Layout, off, runs
+from .planes import ON_DREAMT, ON_SEEN, Layout, chosen, off, runs
 
 NARROWEST = 7  # columns of pixels in which a wall stands, at least
 TALL = 16  # pixels of a wall in those columns, at least
@@ -82,7 +82,7 @@ def _met(shown: Shown, labels: np.ndarray) -> np.ndarray:
     wall = _standing(layout, labels, shown.column)
     if room is not None:
         wall = np.where(room.wall >= 0, room.wall, wall)
-    at = lambda which: np.take_along_axis(depths, np.maximum(which, 0)[None], 0)[0]  # noqa: E731
+    at = lambda which: chosen(depths, which)  # noqa: E731
     is_wall = np.append(layout.is_wall, False)[labels]
     out = np.where(is_wall & (wall >= 0) & (at(labels) < at(wall)), wall, labels)
     levels = np.where(layout.is_wall[:, None, None], np.inf, depths)
@@ -136,7 +136,7 @@ def find_room(shown: Shown, labels: np.ndarray) -> Room | None:
     if not walls:
         return None
     wall = np.where(near[walls].max(0) > 0, np.array(walls)[near[walls].argmax(0)], -1)
-    own, up = (np.take_along_axis(values, np.maximum(wall, 0)[column][None], 0)[0] for values in (depths, height))
+    own, up = (chosen(values, wall[column]) for values in (depths, height))
     is_own = labels == wall[column]
     between = (wall >= 0)[column] & (up > FOOT) & (up < LINTEL)
     behind = between & _is_behind(depth, own, np.where(labels >= 0, ON_DREAMT, FAR_BEHIND))

@@ -16,7 +16,7 @@ from ...compiled import njit
 from ...pose import Camera, Pose
 from ..smoothing import parted
 from .missing import walls_alone
-from .planes import Layout, find_layout, normals_of, off, rays_from
+from .planes import Layout, chosen, find_layout, normals_of, off, rays_from
 from .room import assigned
 
 WAVY = 0.2  # log depth; a point that looks like the wall beside it is part of it if it is no farther off
@@ -43,7 +43,7 @@ def settled(pose: Pose, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
     ).sum(-1)
     is_it = (apart.min(0) < WAVY) & layout.is_wall[nearest] & (across > ACROSS)
     _grow(which, nearest, is_it, pixels)
-    there = np.take_along_axis(depths, np.maximum(which, 0)[None], 0)[0]
+    there = chosen(depths, which)
     return np.where(which >= 0, there, depth).astype(np.float32)
 
 
