@@ -17,6 +17,7 @@ import numpy as np
 from ..axes import in_axes, on_screen, ray_at
 from ..compiled import njit
 from ..pose import Camera, Pose
+from ..side_by_side import SideBySide
 from .magnification import scale_at
 from .smoothing import LOOK, STEEP, smoothed
 from .surfaces import APART, NEAR, draw, is_one
@@ -41,6 +42,7 @@ ALL_BUT_ONE = 7  # of the eight pixels around: so many nearer ones make a pinhol
 MANY = 6  # of the eight pixels around: so many must agree on what a pinhole or a speck is to become
 SEEN, DREAMT, DREAMT_ANEW = 0, 1, 2  # the origin of what a view shows
 REACH = 12.0  # pixels, sigma of the neighbourhood that a hole's depth takes its scale from
+_BESIDE = SideBySide(1)  # draws the surfaces of views to come while colours of those before are fetched
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,6 @@ def _drawn(views: Sequence[View], pose: Pose, camera: Camera) -> _Made:
     """The views drawn from a pose, holes left open."""
     H, W = camera.height, camera.width
     pixels = np.full((H, W, 3), GREY, np.float32)
-    nearness = np.empty((H, W), np.float32)
     covered, surface = np.zeros((H, W), np.bool_), np.zeros((H, W), np.float32)
     owner = np.zeros((H, W), np.int64)
     rotation, position = pose.rotation, np.asarray(pose.position)
@@ -148,10 +149,14 @@ def _drawn(views: Sequence[View], pose: Pose, camera: Camera) -> _Made:
     depths = np.array([view.depth for view in views], np.float32)
     sources, scale = _Sources(turns, shifts, depths, camera.focal), np.zeros((H, W), np.float32)
     made = _Made(pixels, covered, owner, surface, scale)
-    for k, view in enumerate(views):
-        nearness.fill(0)
-        draw((1 / view.own_depth).astype(np.float32), turns[k], shifts[k], camera.focal, nearness)
-        _fetch(k, view.pixels, view.origin != SEEN, sources, nearness, made)
+
+    def drawn(k: int) -> np.ndarray:
+        nearness = np.zeros((H, W), np.float32)
+        draw((1 / views[k].own_depth).astype(np.float32), turns[k], shifts[k], camera.focal, nearness)
+        return nearness
+
+    for k, nearness in enumerate(_BESIDE.in_order(drawn, range(len(views)))):
+        _fetch(k, views[k].pixels, views[k].origin != SEEN, sources, nearness, made)
     _close(pixels, covered, owner, surface)
     for k, view in reversed(list(enumerate(views))):
         if np.abs(turns[k] - np.eye(3)).max() < HERE and np.abs(shifts[k]).max() < HERE:
