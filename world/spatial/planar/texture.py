@@ -154,7 +154,7 @@ def texture_of(
     known = is_ahead & (u >= 0) & (u <= W - 1) & (v >= 0) & (v <= H - 1)
     known &= cv2.remap(where.astype(np.uint8), u, v, cv2.INTER_NEAREST) > 0
     colours = cv2.remap(pixels, u, v, cv2.INTER_LINEAR)
-    known = _without_others(cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY), known)
+    known = _without_others(cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY), _without_strange(colours, known))
     whole = _largest(known)
     if min(whole[2] - whole[0], whole[3] - whole[1]) < SMALLEST:
         return None
@@ -200,13 +200,26 @@ def _without_lying(pixels: np.ndarray, where: np.ndarray, few: int) -> np.ndarra
     if not len(sizes) or size < ALONE * sizes.sum() or size > LARGE * where.sum():
         return where
     is_thing = np.isin(names, largest).astype(np.uint8)
-    return where & (cv2.dilate(is_thing, np.ones((RIM, RIM), np.uint8)) == 0)
+    rest = cv2.dilate(is_thing, np.ones((2 * THICK + 1, 2 * THICK + 1), np.uint8)) & is_other  # its thin edges
+    return where & (cv2.dilate(is_thing | rest, np.ones((RIM, RIM), np.uint8)) == 0)
 
 
 def _off_hue(colours: np.ndarray, where: np.ndarray) -> np.ndarray:
     """How far the hues of colours (h, w, 3) are from the usual one `where` (h, w) bool, of a sum of one."""
     hues = colours / np.maximum(colours.sum(-1, keepdims=True), 1).astype(np.float32)
     return np.linalg.norm(hues - np.median(hues[where], 0), axis=-1)
+
+
+def _without_strange(colours: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """What is known (h, w) bool, without patches apart from the largest and of another hue: what is seen through an
+    opening beside a wall may be taken for more of it."""
+    count, names, stats, _ = cv2.connectedComponentsWithStats(known.astype(np.uint8), connectivity=8)
+    if count < 3:
+        return known
+    largest = names == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    away = _off_hue(colours, largest)
+    strange = [k for k in range(1, count) if np.median(away[names == k]) > OTHER_HUE]
+    return known & ~np.isin(names, strange)
 
 
 def _without_others(grey: np.ndarray, known: np.ndarray) -> np.ndarray:

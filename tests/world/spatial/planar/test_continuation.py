@@ -198,3 +198,13 @@ def test_a_stone_that_is_taken_for_ground_does_not_repeat_with_it():
     places = np.stack(np.meshgrid(np.linspace(-8, 8, 120), np.linspace(-8, 8, 120)), -1).reshape(-1, 2)
     shown = ground.at(places)
     assert ground.repeats and not (np.abs(shown - (90, 150, 140)).sum(-1) < 40).any()
+
+
+def test_what_shows_beside_a_wall_in_another_colour_is_no_part_of_its_texture():
+    pose, strange = Pose.at(0, 0, 1.5, yaw_deg=90), (190, 60, 160)
+    pixels, depth = room(pose, walls={"ahead": (1, 2.5)})
+    pixels[:, 40:], depth[:, 40:] = (90, 60, 40), 1.2
+    pixels[25:95, 84:98], depth[25:95, 84:98] = strange, 2.5  # in an opening, and taken for more of the wall
+    walls = [texture for texture in looks_of(View(pixels, depth, pose)).textures if texture.plane.is_wall]
+    (wall,) = [wall for wall in walls if abs(wall.plane.distance - 2.5) < 0.1]
+    assert not (wall.colours[wall.known] == strange).all(1).any()
