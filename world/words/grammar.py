@@ -70,9 +70,14 @@ TENS = {
 PARTS = {"half": 0.5, "quarter": 0.25, "full": 1.0, "whole": 1.0}  # when a unit is named
 FRACTIONS = {"½": 0.5, "¼": 0.25, "¾": 0.75, "⅓": 1 / 3, "⅔": 2 / 3}
 SPELLED_PARTS = {
-    ("one", "half"): 0.5, ("one", "quarter"): 0.25, ("three", "quarter"): 0.75, ("three", "quarters"): 0.75,
-    ("one", "third"): 1 / 3, ("two", "thirds"): 2 / 3, ("a", "third", "of"): 1 / 3,  # not "a third step"
-}  # fmt: skip
+    ("one", "half"): 0.5,
+    ("one", "quarter"): 0.25,
+    ("three", "quarter"): 0.75,
+    ("three", "quarters"): 0.75,
+    ("one", "third"): 1 / 3,
+    ("two", "thirds"): 2 / 3,
+    ("a", "third", "of"): 1 / 3,  # not "a third step"
+}
 AND_PARTS = {("a", "half"): 0.5, ("a", "quarter"): 0.25, ("a", "third"): 1 / 3}  # "two and a half"
 SLASHED = {"1/2": "½", "1/4": "¼", "3/4": "¾", "1/3": "⅓", "2/3": "⅔"}
 PHRASES = (  # as people write them, and in words that are read
