@@ -128,6 +128,8 @@ def keys_list(*, folder: str | Path | None = None) -> None:
     admitted = list_keys(folder)
     for name, public in admitted.items():
         print(f"{public}  {name}")
+    if not admitted and not any(Path(folder).glob("*.key_secret")):
+        raise SecurityError(f"{folder} holds no keys; `roam keys make server --folder DIR` makes a folder of keys")
     if not admitted:
         print(f"{folder} lets nobody in yet; add a client with: roam keys add NAME PUBLIC_KEY", file=sys.stderr)
 

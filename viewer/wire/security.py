@@ -82,7 +82,7 @@ def list_keys(folder: str | Path) -> dict[str, str]:
         paths = [path for path in (Path(folder) / ALLOWED).iterdir() if path.suffix == ".key"] if has_list else []
     except OSError as error:
         raise SecurityError(
-            f"no folder of keys at {error.filename}: {error.strerror}; make one with: roam keys make server --folder DIR"
+            f"no folder of keys at {error.filename}: {error.strerror}; `roam keys make server --folder DIR` makes one"
         ) from error
     return {path.stem: _public_of(path) for path in sorted(paths)}
 

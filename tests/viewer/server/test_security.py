@@ -86,7 +86,10 @@ def test_a_file_where_keys_are_to_be_kept_is_named(tmp_path):
             make_key(folder, "ann")
 
 
-def test_a_list_of_nobody_says_so(keys, capsys):
+def test_a_list_of_nobody_says_so(keys, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SecurityError, match="holds no keys"):
+        serve.keys_list(folder=tmp_path / "empty")
     serve.keys_list(folder=keys)
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1 and "lets nobody in yet" in said.err
