@@ -64,7 +64,7 @@ SHARES = {
     0.25: ("a quarter", "one quarter of a", "¼", "1/4", "0.25"),
     0.5: ("half a", "a half", "one-half", "1/2", "0,5"),
     0.75: ("three quarters of a", "three-quarter", "¾", "3/4"),
-    1.0: ("a full", "one", "1", "a whole"),
+    1.0: ("a full", "full", "a whole"),
 }
 
 
@@ -200,7 +200,8 @@ def test_every_paraphrase_means_the_same(motion):
         ("make a 90-degree turn to the right", Motion(yaw_deg=-90)),
         ("take a left turn", Motion(yaw_deg=15)),
         ("turn left a right angle", Motion(yaw_deg=90)),
-        ("one turn left", Motion(yaw_deg=360)),
+        ("walk 1/2 of a metre", Motion(forward=0.5)),
+        ("turn left 2.5 turns", Motion(yaw_deg=900)),
         ("one and three quarters metres back", Motion(forward=-1.75)),
         ("walk 1 1/2 m", Motion(forward=1.5)),
     ],
@@ -231,9 +232,11 @@ def test_common_sentences_mean_what_people_mean(text, motion):
         ("move 5 feet and 6 inches left", "'move' without a direction, then 'left'"),
         ("turn a quarter left", "'quarter' of what"),
         ("walk 2 half metres", "two amounts"),
-        ("2 turn left", "'2 turn' lacks a letter or a comma"),
-        ("turn left 3 turns", "at most 1000"),
-        ("walk 1 turn left", "'move' by 'turns'"),
+        ("2 turn left", "'2 turn' may be whole turns or not"),
+        ("one turn left", "'1 turn' may be whole turns or not"),
+        ("turn left 3 circles", "at most 1000"),
+        ("walk half a turn left", "'move' by 'turns'"),
+        ("turn left 1/4", "'¼' of what"),
         ("turn left half turn right", "two directions, 'left' and 'right'"),
         ("turn left clockwise", "two directions, 'left' and 'clockwise'"),
         ("move 2 m clockwise", "'move' cannot go 'clockwise'"),
@@ -278,7 +281,7 @@ def test_a_model_reads_what_it_was_taught_whatever_was_typed():
     assert parse_action("walk forward 1.5 m").text == "walk forward 1.5 m"
     assert parse_action("Go 5 feet, please!").text == "move forward 1.52 metres"
     assert parse_action("turn left 90º").text == "turn left 90 degrees"
-    assert parse_action("1 turn left").text == "turn left 360 degrees"
+    assert parse_action("0.5 turn left").text == "turn left 180 degrees"
 
 
 def test_long_commands_split_into_frame_sized_steps_that_add_up():

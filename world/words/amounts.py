@@ -33,8 +33,8 @@ def with_amounts(tokens: list[str]) -> list[str | float]:
             amount, at = amount + math.copysign(more, amount), at + used
         out.append(amount)
         noun = tokens[at] if at < len(tokens) else ""
-        if noun == "turn" and amount > 1:
-            raise ActionError(f"'{amount:g} turn' lacks a letter or a comma: say '{amount:g} turns', or 'degrees'")
+        if noun in ("turn", "turns") and not is_part and amount % 1 == 0:  # "one turn left" may be a "turn left"
+            raise ActionError(f"'{amount:g} {noun}' may be whole turns or not: say 'a full turn', or the degrees")
         if noun in NOUNS:
             out.append(NOUNS[noun])
             at += 1
@@ -44,12 +44,10 @@ def with_amounts(tokens: list[str]) -> list[str | float]:
 def _part(tokens: list[str]) -> tuple[float, int] | None:
     """The part of a unit that the first words name ("half a", "three quarters of a", "½"), and how many words that
     is. Raises ActionError if it is followed by no unit."""
-    if tokens[0] in FRACTIONS:
-        return FRACTIONS[tokens[0]], 1
     words = next((words for words in SPELLED_PARTS if tuple(tokens[: len(words)]) == words), None)
-    if not words and tokens[0] not in PARTS:
+    if not words and tokens[0] not in PARTS | FRACTIONS:
         return None
-    amount, used = (SPELLED_PARTS[words], len(words)) if words else (PARTS[tokens[0]], 1)
+    amount, used = (SPELLED_PARTS[words], len(words)) if words else ((PARTS | FRACTIONS)[tokens[0]], 1)
     used += next(n for n, word in enumerate([*tokens[used:], ""]) if word not in ("a", "an", "of"))
     if not {*tokens[used : used + 1]} & {*ALL_UNITS, *NOUNS}:
         named = " ".join(words) if words else tokens[0]
