@@ -148,10 +148,14 @@ def _is_for_people(error: Exception) -> bool:
 
 
 def _sentence(error: Exception) -> str:
+    """One line for an error. Names of files and words of servers may hold line ends, and marks that a terminal obeys;
+    these are shown as escapes."""
     if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    hint = "; `roam doctor` says what mends it" if isinstance(error, ModuleNotFoundError) else ""
-    return " ".join(str(error).split()) + hint
+        said = f"{error.filename}: {error.strerror}"
+    else:
+        hint = "; `roam doctor` says what mends it" if isinstance(error, ModuleNotFoundError) else ""
+        said = " ".join(str(error).split()) + hint
+    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in said)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ completely or refused: what could mean two things is refused, naming the word.
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -182,9 +183,10 @@ def _phrase(verb: str, amount: float, usual: float, unit: str) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether all of its words are in the models' word list."""
+    """Whether all of its words are in the models' word list. There "turn" is a verb and no unit ("1 turn left")."""
     known = set(words())
-    return all(token in known or PLAIN_NUMBER.fullmatch(token) for token in TOKEN.findall(text.lower()))
+    is_known = all(token in known or PLAIN_NUMBER.fullmatch(token) for token in TOKEN.findall(text.lower()))
+    return is_known and not re.search(r"\d\s*turn\b", text.lower())
 
 
 _PHRASINGS = {

@@ -59,17 +59,46 @@ def test_what_is_said_of_a_motion_parses_back_to_it(forward, right, yaw, pitch):
     assert parse_action(say(motion)).motion == motion
 
 
+SIDES = {1: ("left", "to the left", "counterclockwise", "anti-clockwise"), -1: ("right", "to your right", "clockwise")}
+SHARES = {
+    0.25: ("a quarter", "one quarter of a", "¼", "1/4", "0.25"),
+    0.5: ("half a", "a half", "one-half", "1/2", "0,5"),
+    0.75: ("three quarters of a", "three-quarter", "¾", "3/4"),
+    1.0: ("a full", "full", "a whole"),
+}
+
+
+@given(st.data(), st.sampled_from(list(SHARES)), st.sampled_from(list(SIDES)))
+def test_a_share_of_a_turn_or_of_a_metre_is_read_however_it_is_said(data, share, side):
+    said = data.draw(st.sampled_from(SHARES[share]))
+    way = data.draw(st.sampled_from(SIDES[side]))
+    verb = data.draw(st.sampled_from(["turn", "make", "do", "rotate by", ""]))
+    turn = f"{verb} {said} {data.draw(st.sampled_from(['turn', 'circle', 'rotation']))}"
+    if verb in ("make", "do", ""):
+        assert parse_action(f"{turn} {way}").motion == Motion(yaw_deg=side * share * 360)
+    else:
+        sentences = [f"{turn} {way}", f"{verb.split()[0]} {way} {said} turn"]
+        assert {parse_action(sentence).motion for sentence in sentences} == {Motion(yaw_deg=side * share * 360)}
+    if share == 0.5:
+        assert parse_action(turn).motion == Motion(yaw_deg=180)  # either way, as "turn around"
+    assert parse_action(f"move forward {said} metre, {turn} {way}").motion == Motion(share, yaw_deg=side * share * 360)
+    assert parse_action(f"take {said} step back").motion == Motion(forward=-share * 0.3)
+
+
 # sentences as people put them together, with and without sense; most are refused
-amounts = st.sampled_from(
-    ["", "2", "0.5", "0,5", "1,000", "-3", "−0.25", "three", "twenty-five", "a hundred and ten", "half a", "1½", "5."]
+AMOUNTS = (
+    "|2|0.5|0,5|1,000|-3|−0.25|three|twenty-five|a hundred and ten|half a|1½|5.|one|one-half|a quarter of a"
+    "|three quarters of a|two thirds of a|1/2|1 3/4|a full|180"
 )
-units = st.sampled_from(["", "m", "metres", "cm", "feet", "steps", "°", "º", "degrees", "rad", "seconds"])
-parts_of_speech = st.lists(
-    st.sampled_from(["left", "right", "back", "forward", "around", "up", "on", "straight", "a little", "to", "not"]),
-    max_size=3,
-).map(" ".join)
+amounts = st.sampled_from(AMOUNTS.split("|"))
+units = st.sampled_from(
+    ["", "m", "metres", "cm", "feet", "steps", "°", "º", "degrees", "rad", "seconds", "turn", "turns", "circle", "step"]
+)
+WAYS = "left|right|back|forward|around|up|on|straight|a little|to|not|clockwise|anti-clockwise"
+parts_of_speech = st.lists(st.sampled_from(WAYS.split("|")), max_size=3).map(" ".join)
+BEGINNINGS = "|move|walk|step|turn|look|wait|strafe|open|take|go|make a|about face"
 clauses = st.tuples(
-    st.sampled_from(["", "move", "walk", "step", "turn", "look", "wait", "strafe", "open", "take", "go"]),
+    st.sampled_from(BEGINNINGS.split("|")),
     parts_of_speech,
     amounts,
     units,
@@ -160,6 +189,21 @@ def test_every_paraphrase_means_the_same(motion):
         ("turn around right", Motion(yaw_deg=-180)),
         ("straight back", Motion(forward=-0.3)),
         ("2 m left", Motion(right=-2)),
+        ("Make a quarter turn to the left.", Motion(yaw_deg=90)),
+        ("turn 90° counter-clockwise", Motion(yaw_deg=90)),
+        ("spin around clockwise", Motion(yaw_deg=-180)),
+        ("walk 2 m and clockwise 45 degrees", Motion(forward=2, yaw_deg=-45)),
+        ("about-face!", Motion(yaw_deg=180)),
+        ("make a U-turn", Motion(yaw_deg=180)),
+        ("do a 180 to the right", Motion(yaw_deg=-180)),
+        ("turn 180 degrees", Motion(yaw_deg=180)),
+        ("make a 90-degree turn to the right", Motion(yaw_deg=-90)),
+        ("take a left turn", Motion(yaw_deg=15)),
+        ("turn left a right angle", Motion(yaw_deg=90)),
+        ("walk 1/2 of a metre", Motion(forward=0.5)),
+        ("turn left 2.5 turns", Motion(yaw_deg=900)),
+        ("one and three quarters metres back", Motion(forward=-1.75)),
+        ("walk 1 1/2 m", Motion(forward=1.5)),
     ],
 )
 def test_common_sentences_mean_what_people_mean(text, motion):
@@ -188,6 +232,20 @@ def test_common_sentences_mean_what_people_mean(text, motion):
         ("move 5 feet and 6 inches left", "'move' without a direction, then 'left'"),
         ("turn a quarter left", "'quarter' of what"),
         ("walk 2 half metres", "two amounts"),
+        ("2 turn left", "'2 turn' may be whole turns or not"),
+        ("one turn left", "'1 turn' may be whole turns or not"),
+        ("turn left 3 circles", "at most 1000"),
+        ("walk half a turn left", "'move' by 'turns'"),
+        ("turn left 1/4", "'¼' of what"),
+        ("turn left half turn right", "two directions, 'left' and 'right'"),
+        ("turn left clockwise", "two directions, 'left' and 'clockwise'"),
+        ("move 2 m clockwise", "'move' cannot go 'clockwise'"),
+        ("look around clockwise", "'look' cannot go 'clockwise'"),
+        ("make a quarter turn", "needs a direction"),
+        ("take a third step forward", "unknown verb 'third'"),
+        ("walk 11/2 m", "unknown mark '/'"),
+        ("make forward", "'make' takes steps or turns"),
+        ("turn back", "'turn' cannot go 'back'"),
         ("walk hundred hundred cm", "two amounts"),
         ("turn around 90 degrees", "left or right"),
         ("go back -1 m", "may mean either way"),
@@ -223,6 +281,7 @@ def test_a_model_reads_what_it_was_taught_whatever_was_typed():
     assert parse_action("walk forward 1.5 m").text == "walk forward 1.5 m"
     assert parse_action("Go 5 feet, please!").text == "move forward 1.52 metres"
     assert parse_action("turn left 90º").text == "turn left 90 degrees"
+    assert parse_action("0.5 turn left").text == "turn left 180 degrees"
 
 
 def test_long_commands_split_into_frame_sized_steps_that_add_up():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -123,8 +124,14 @@ def keys_make(name: str, *, folder: str | Path | None = None) -> None:
 
 def keys_list(*, folder: str | Path | None = None) -> None:
     """`roam keys list`: whom the server lets in."""
-    for name, public in list_keys(folder or at_home(KEYS)).items():
+    folder = folder or at_home(KEYS)
+    admitted = list_keys(folder)
+    for name, public in admitted.items():
         print(f"{public}  {name}")
+    if not admitted and not any(Path(folder).glob("*.key_secret")):
+        raise SecurityError(f"{folder} holds no keys; `roam keys make server --folder DIR` makes a folder of keys")
+    if not admitted:
+        print(f"{folder} lets nobody in yet; add a client with: roam keys add NAME PUBLIC_KEY", file=sys.stderr)
 
 
 def keys_add(name: str, public: str, *, folder: str | Path | None = None) -> None:

@@ -7,6 +7,7 @@ allowed/NAME.key for every admitted client. Knows no message.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from zmq.auth.thread import ThreadAuthenticator
 from ...world.files import readable, write_text_whole
 
 KEY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+ALLOWED = "allowed"  # the folder of admitted clients in a folder of keys
 MAX_IPC = 100  # bytes of the path of a Unix socket that every system takes
 KEY = re.compile(r"[0-9A-Za-z.:+=^!/*?&<>()\[\]{}@%$#-]{40}\Z")  # the letters of Z85
 
@@ -73,8 +75,16 @@ def _half_of(secret: str) -> str | None:
 
 
 def list_keys(folder: str | Path) -> dict[str, str]:
-    """The admitted clients: name to public key. Raises SecurityError for a file of the list that holds no key."""
-    return {path.stem: _public_of(path) for path in sorted((Path(folder) / "allowed").glob("*.key"))}
+    """The admitted clients: name to public key. Raises SecurityError for a folder that is none or cannot be read, and
+    for a file of the list that holds no key."""
+    try:
+        has_list = ALLOWED in os.listdir(folder)
+        paths = [path for path in (Path(folder) / ALLOWED).iterdir() if path.suffix == ".key"] if has_list else []
+    except OSError as error:
+        raise SecurityError(
+            f"no folder of keys at {error.filename}: {error.strerror}; `roam keys make server --folder DIR` makes one"
+        ) from error
+    return {path.stem: _public_of(path) for path in sorted(paths)}
 
 
 def _public_of(path: Path) -> str:
@@ -100,7 +110,7 @@ def add_key(folder: str | Path, name: str, public: str) -> None:
     """Admit a client by its public key; a server reads the list when it starts."""
     if not KEY.match(public):
         raise SecurityError(f"'{public[:50]}' is no public key; wanted the 40 characters that `roam keys make` printed")
-    allowed = _ready(folder, name) / "allowed"
+    allowed = _ready(folder, name) / ALLOWED
     allowed.mkdir(exist_ok=True, mode=0o700)
     text = f'# let in by `roam keys add {name}`\ncurve\n    public-key = "{public}"\n'
     write_text_whole(allowed / f"{name}.key", text)
@@ -166,7 +176,7 @@ def is_local(address: str) -> bool:
 
 def guard(socket: zmq.Socket, folder: str | Path) -> ThreadAuthenticator:
     """Let only the clients listed in the folder connect to this server socket; stop() the result at the end."""
-    allowed = Path(folder) / "allowed"
+    allowed = Path(folder) / ALLOWED
     if not list_keys(folder):
         raise SecurityError(f"{allowed} lets nobody in; add a client with: roam keys add NAME PUBLIC_KEY")
     pair = read_key(folder, "server")
@@ -190,5 +200,8 @@ def _ready(folder: str | Path, name: str) -> Path:
     if not KEY_NAME.match(name):
         raise SecurityError(f"'{name}' is no name for a key; wanted letters, digits, '_' and '-'")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise SecurityError(f"{error.filename} is or leads through a file; name a folder for the keys") from error
     return folder

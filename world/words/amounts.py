@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .grammar import ALL_UNITS, FRACTIONS, ONES, PARTS, TENS, ActionError
+from .grammar import ALL_UNITS, AND_PARTS, FRACTIONS, NOUNS, ONES, PARTS, SPELLED_PARTS, TENS, ActionError
 
 
 def with_amounts(tokens: list[str]) -> list[str | float]:
@@ -14,17 +14,13 @@ def with_amounts(tokens: list[str]) -> list[str | float]:
     while at < len(tokens):
         token, following = tokens[at], tokens[at + 1 : at + 2]
         has_unit = bool(following) and (following[0] in ALL_UNITS or following[0] == "step")
-        if token.lstrip("-.")[:1].isdecimal():
+        is_part = False
+        if part := _part(tokens[at:]):
+            (amount, used), is_part = part, True
+        elif token.lstrip("-.")[:1].isdecimal():
             amount, used = _number(token), 1
         elif token in ONES or token in TENS or token == "hundred" or (token == "a" and following == ["hundred"]):
             amount, used = _spelled(tokens[at:])
-        elif token in PARTS:
-            amount, used = PARTS[token], 1
-            used += next(n for n, w in enumerate([*tokens[at + 1 :], ""]) if w not in ("a", "an", "of"))
-            if not {*tokens[at + used : at + used + 1]} & {*ALL_UNITS, "step"}:
-                raise ActionError(f"'{token}' of what? say for instance '{token} of a metre' or 'turn left 45 degrees'")
-        elif token in FRACTIONS:
-            amount, used = FRACTIONS[token], 1
         elif token in ("a", "an") and has_unit:
             amount, used = 1.0, 1
         else:
@@ -32,19 +28,42 @@ def with_amounts(tokens: list[str]) -> list[str | float]:
             at += 1
             continue
         at += used
-        for words_of, part in (
-            (["and", "a", "half"], 0.5),
-            (["and", "a", "quarter"], 0.25),
-            *(([mark], part) for mark, part in FRACTIONS.items()),
-        ):
-            if token not in PARTS and token not in FRACTIONS and tokens[at : at + len(words_of)] == words_of:
-                amount, at = amount + math.copysign(part, amount), at + len(words_of)
-                break
+        if not is_part:
+            more, used = _and_a_part(tokens[at:])
+            amount, at = amount + math.copysign(more, amount), at + used
         out.append(amount)
-        if tokens[at : at + 1] == ["step"]:  # "one step back": a length here, a verb elsewhere
-            out.append("steps")
+        noun = tokens[at] if at < len(tokens) else ""
+        if noun in ("turn", "turns") and not is_part and amount % 1 == 0:  # "one turn left" may be a "turn left"
+            raise ActionError(f"'{amount:g} {noun}' may be whole turns or not: say 'a full turn', or the degrees")
+        if noun in NOUNS:
+            out.append(NOUNS[noun])
             at += 1
     return out
+
+
+def _part(tokens: list[str]) -> tuple[float, int] | None:
+    """The part of a unit that the first words name ("half a", "three quarters of a", "½"), and how many words that
+    is. Raises ActionError if it is followed by no unit."""
+    words = next((words for words in SPELLED_PARTS if tuple(tokens[: len(words)]) == words), None)
+    if not words and tokens[0] not in PARTS | FRACTIONS:
+        return None
+    amount, used = (SPELLED_PARTS[words], len(words)) if words else ((PARTS | FRACTIONS)[tokens[0]], 1)
+    used += next(n for n, word in enumerate([*tokens[used:], ""]) if word not in ("a", "an", "of"))
+    if not {*tokens[used : used + 1]} & {*ALL_UNITS, *NOUNS}:
+        named = " ".join(words) if words else tokens[0]
+        raise ActionError(f"'{named}' of what? say for instance 'half a metre', 'a quarter turn' or '45 degrees'")
+    return amount, used
+
+
+def _and_a_part(tokens: list[str]) -> tuple[float, int]:
+    """What the first words add to the amount before them ("and a half", "½"), and how many words that is."""
+    if tokens and tokens[0] in FRACTIONS:
+        return FRACTIONS[tokens[0]], 1
+    if tokens[:1] == ["and"]:
+        for words, amount in (AND_PARTS | SPELLED_PARTS).items():
+            if tuple(tokens[1 : 1 + len(words)]) == words:
+                return amount, 1 + len(words)
+    return 0.0, 0
 
 
 def _number(token: str) -> float:

@@ -17,13 +17,18 @@ from .grammar import (
     JOINERS,
     MARKS,
     MOST,
+    OTHER_DIRECTIONS,
     OTHER_FILLERS,
     OTHER_MARKS,
     OUT_OF_ORDER,
+    PHRASES,
     SOFTENERS,
     STEP,
+    STEPS,
+    TAKING,
     TOKEN,
     TURN_DEG,
+    TURNS,
     VERB_OF,
     VERBS,
     ActionError,
@@ -32,8 +37,9 @@ from .grammar import (
 
 def clauses_of(text: str) -> list[list[str | float]]:
     """The parts of a sentence, with all amounts, also spelled ones, as numbers."""
-    text = re.sub(r"\bback up\b", "back", text.lower().translate(MARKS))
-    text = re.sub(r"(?<=[^\W\d_])-(?=[^\W\d_])", " ", text)  # twenty-five
+    text = text.lower().translate(MARKS)
+    for phrase, words in PHRASES:
+        text = phrase.sub(words, text)
     text = re.sub(r"(?<=\d)\.(?=\s+[^\W\d_])", _end_of_number, text)
     clauses: list[list[str | float]] = [[]]
     for token in with_amounts(TOKEN.findall(re.sub(r"\.{2,}", ".", text))):
@@ -70,7 +76,8 @@ def motion_of(
     verb_before = before_it and before_it.verb
     verb = unit = amount = None
     ways: dict[str, str] = {}  # the direction, and the word for it
-    is_soft = is_taken = False
+    is_soft = False
+    taking = clockwise = ""
     before: str | float = ""
     for token in clause:
         if isinstance(token, float):
@@ -81,7 +88,7 @@ def motion_of(
             if before == "to":
                 raise ActionError(f"'to {token:g}' names a place or a heading, and amounts count from here: say 'by'")
             amount = token
-        elif token in VERB_OF and not (token == "back" and (verb or is_taken)):
+        elif token in VERB_OF and not (token == "back" and (verb or taking)):
             if verb:
                 raise ActionError(f"two verbs, '{verb}' and '{token}', in one part; join the parts with 'and'")
             verb = VERB_OF[token]
@@ -90,30 +97,40 @@ def motion_of(
             if before == token or token in ways.values():
                 raise ActionError(f"'{token}' twice in one part: say it once with how far, or join parts with 'and'")
             ways.setdefault(DIRECTION_OF[token], token)
+        elif token in OTHER_DIRECTIONS:
+            clockwise = token
+            ways.setdefault(OTHER_DIRECTIONS[token], token)
         elif token in ALL_UNITS:
             if not isinstance(before, float):
                 raise ActionError(f"'{token}' without an amount before it; say for instance 'move forward 2 m'")
             unit = token
         elif token in FILLERS or token in OTHER_FILLERS:
             is_soft = is_soft or token in SOFTENERS
-        elif token == "take" and verb is None:
-            is_taken = True
+        elif token in TAKING and not (verb or taking):
+            taking = token
         else:
             raise ActionError(_unknown(token, has_verb=verb is not None or bool(ways)))
         before = token
     way = _one_way(ways)
-    if is_taken and (verb or unit not in ("steps", "pace", "paces")):
-        raise ActionError("'take' takes steps: say for instance 'take two steps back'")
+    is_turn = verb == "turn" or (verb is None and (unit in TURNS or clockwise))
+    if taking and not is_turn and (verb or unit not in STEPS):
+        raise ActionError(f"'{taking}' takes steps or turns: say for instance '{taking} two steps back'")
+    if clockwise and not is_turn:
+        raise ActionError(f"'{verb}' cannot go '{clockwise}': say 'turn', or another direction")
+    if is_turn and way is None and amount and _degrees(amount, unit) % 180 == 0:
+        way = "around"  # "half a turn"
+    if is_turn and verb is None:
+        verb = "turn"
     if verb is None and way is None and (verb_before or amount is not None):
         raise ActionError(f"'{_shown(clause)}' has no direction; say for instance '{_EXAMPLES[verb_before or 'move']}'")
-    if before_it == ("move", None) and way and not (verb or is_taken or begins_act or unit in ANGLES):
+    if before_it == ("move", None) and way and not (verb or taking or begins_act or unit in ANGLES):
         raise ActionError(f"'move' without a direction, then '{way}' without a verb: name the direction in each part")
-    if way and not (verb or is_taken) and verb_before:
+    if way and not (verb or taking) and verb_before:
         verb_before = _repeated(verb_before, way, unit)
         _check_side(clause, verb_before, way, unit, is_vague=begins_act or amount is not None)
-    is_said = bool(verb or verb_before or is_taken)
-    if is_taken:
-        verb = "move"
+    is_said = bool(verb or verb_before or taking)
+    if taking:
+        verb = verb or "move"
     elif missing := _missing_verb(verb, way, verb_before, unit):
         verb = missing
     else:
@@ -121,6 +138,11 @@ def motion_of(
     if verb is None:
         raise ActionError(f"no verb in '{_shown(clause)}'; known verbs: {', '.join(VERBS)}")
     return Said(verb, way) if is_said else None, _motion(verb, way, amount, unit, is_soft)
+
+
+def _degrees(amount: float, unit: str | None) -> float:
+    """An amount of turning; not a number if the unit is one of length."""
+    return amount * ALL_UNITS[unit] if unit in ANGLES else math.nan if unit else amount
 
 
 def _one_way(ways: dict[str, str]) -> str | None:
@@ -230,5 +252,6 @@ def _unknown(token: str, *, has_verb: bool) -> str:
     if token in OUT_OF_ORDER:
         return f"'{token}' is not read: join with 'and' what is done at once, with 'then' what is done next"
     if has_verb:
-        return f"unknown word '{token}'; known directions: {', '.join(DIRECTIONS)}; units: m, cm, feet, steps, degrees"
+        units = "m, cm, feet, steps, degrees, turns"
+        return f"unknown word '{token}'; known directions: {', '.join(DIRECTIONS)}; units: {units}"
     return f"unknown verb '{token}'; known verbs: {', '.join(VERBS)}"

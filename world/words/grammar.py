@@ -46,13 +46,19 @@ OTHER_UNITS = {
     "kilometre": 1000.0, "kilometres": 1000.0, "kilometer": 1000.0, "kilometers": 1000.0,
     "ft": 0.3048, "foot": 0.3048, "feet": 0.3048, "inch": 0.0254, "inches": 0.0254, "yd": 0.9144, "yard": 0.9144,
     "yards": 0.9144, "steps": STEP, "pace": STEP, "paces": STEP, "rad": 180 / math.pi, "radian": 180 / math.pi,
-    "radians": 180 / math.pi, "degs": 1.0,
+    "radians": 180 / math.pi, "degs": 1.0, "turns": 360.0, "circle": 360.0, "circles": 360.0, "rotation": 360.0,
+    "rotations": 360.0, "revolution": 360.0, "revolutions": 360.0, "rightangle": 90.0, "rightangles": 90.0,
 }  # fmt: skip
+OTHER_DIRECTIONS = {"clockwise": "right", "counterclockwise": "left", "anticlockwise": "left"}  # of turns, from above
 OTHER_FILLERS = ("an", "my", "now", "just")
 OTHER_MARKS = ("!", "?", "…")
 OUT_OF_ORDER = ("after", "before", "first", "next", "while", "during", "meanwhile")
 ALL_UNITS = UNITS | OTHER_UNITS
-ANGLES = ("degree", "degrees", "deg", "degs", "rad", "radian", "radians")
+TURNS = ("turns", "circle", "circles", "rotation", "rotations", "revolution", "revolutions")  # without a verb, too
+ANGLES = ("degree", "degrees", "deg", "degs", "rad", "radian", "radians", "rightangle", "rightangles", *TURNS)
+STEPS = ("steps", "pace", "paces")
+NOUNS = {"step": "steps", "turn": "turns"}  # units after an amount ("one step back", "half a turn"), verbs elsewhere
+TAKING = ("take", "make", "do")  # verbs of steps and turns: "take two steps back", "make a left turn"
 ONES = {
     "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
     "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
@@ -61,8 +67,29 @@ ONES = {
 TENS = {
     "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
 }  # fmt: skip
-PARTS = {"half": 0.5, "quarter": 0.25}  # when a unit is named
-FRACTIONS = {"½": 0.5, "¼": 0.25, "¾": 0.75}
+PARTS = {"half": 0.5, "quarter": 0.25, "full": 1.0, "whole": 1.0}  # when a unit is named
+FRACTIONS = {"½": 0.5, "¼": 0.25, "¾": 0.75, "⅓": 1 / 3, "⅔": 2 / 3}
+SPELLED_PARTS = {
+    ("one", "half"): 0.5,
+    ("one", "quarter"): 0.25,
+    ("three", "quarter"): 0.75,
+    ("three", "quarters"): 0.75,
+    ("one", "third"): 1 / 3,
+    ("two", "thirds"): 2 / 3,
+    ("a", "third", "of"): 1 / 3,  # not "a third step"
+}
+AND_PARTS = {("a", "half"): 0.5, ("a", "quarter"): 0.25, ("a", "third"): 1 / 3}  # "two and a half"
+SLASHED = {"1/2": "½", "1/4": "¼", "3/4": "¾", "1/3": "⅓", "2/3": "⅔"}
+PHRASES = (  # as people write them, and in words that are read
+    (re.compile(r"\bback up\b"), "back"),
+    (re.compile(r"(?<=\d)-(?=(?:degree|deg|metre|meter|foot|step)\b)"), " "),  # "a 90-degree turn"
+    (re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])"), " "),  # "twenty-five"
+    (re.compile(r"\b(counter|anti) clockwise\b"), r"\1clockwise"),
+    (re.compile(r"\bright angle(s?)\b"), r"rightangle\1"),
+    (re.compile(r"\b(?:about (?:face|turn)|u turn)\b"), "turn around"),
+    (re.compile(r"\b(?:do|make) an? (180|360)\b"), r"turn around \1"),
+    (re.compile(rf"(?<![\d.,/])(?:{'|'.join(SLASHED)})(?![\d/]|[.,]\d)"), lambda found: f" {SLASHED[found[0]]} "),
+)
 MARKS = str.maketrans(
     {mark: "°" for mark in "º˚∘"}
     | {mark: "-" for mark in "−–‐‑﹣"}

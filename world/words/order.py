@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-from .grammar import ALL_UNITS, DIRECTION_OF, MARKS, ActionError
+from .grammar import ALL_UNITS, DIRECTION_OF, MARKS, OTHER_DIRECTIONS, ActionError
 
 _SHORT_UNITS = ("m", "cm", "mm", "km", "ft", "yd", "deg", "degs", "rad")
+_WAYS = "|".join(DIRECTION_OF | OTHER_DIRECTIONS)
 _SHORTENED = re.compile(  # "2 ft. forward"
-    rf"(?:\d|\ba)\s*({'|'.join(_SHORT_UNITS)})\.\s+(?:(?:to|the|your)\s+)*({'|'.join(DIRECTION_OF)})\b"
+    rf"(?:\d|\ba)\s*({'|'.join(_SHORT_UNITS)})\.\s+(?:(?:to|the|your)\s+)*({_WAYS})\b"
 )
 _NEXT = re.compile(
     r"\b(?:then|next(?!\s+to\b)|after\s+(?:that|this)|afterwards?|followed\s+by|finally|lastly)\b"

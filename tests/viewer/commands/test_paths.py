@@ -61,6 +61,13 @@ def test_what_is_no_file_is_told_and_not_waited_for(roam, impatient, command, ki
         assert f"it is {kind}, and no file" in said
 
 
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_a_name_with_line_ends_and_orders_to_the_terminal_is_told_in_one_line_that_obeys_none(roam, command):
+    code, _, err = roam(*command("two\nlines\x1b[2J\x9b0m\u202e.jsonl"))
+    *_, said, rest = err.split("\n")  # after what was counted, for commands that count
+    assert code == 2 and said.startswith("roam: ") and said.isprintable() and not rest, err
+
+
 @pytest.mark.parametrize("command", [*COMMANDS.values(), lambda path: ("data", "check", path)], ids=[*COMMANDS, "data"])
 def test_a_file_of_terabytes_is_told_and_takes_no_memory(roam, impatient, command):
     """A file of holes, which takes no disk; to read it at once would be a MemoryError."""

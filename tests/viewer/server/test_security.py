@@ -66,6 +66,35 @@ def test_a_damaged_file_on_the_list_is_named(keys, data):
         list_keys(keys)
 
 
+@pytest.mark.parametrize("kind", ["nothing", "a file", "under a file", "a list that is a file"])
+def test_what_is_no_folder_of_keys_is_not_an_empty_list(tmp_path, kind):
+    path = tmp_path / "keys"
+    if kind == "a list that is a file":
+        path.mkdir()
+        (path / "allowed").touch()
+    elif kind != "nothing":
+        path.touch()
+        path = path / "below" if kind == "under a file" else path
+    with pytest.raises(SecurityError, match=r"no folder of keys at .*keys"):
+        list_keys(path)
+
+
+def test_a_file_where_keys_are_to_be_kept_is_named(tmp_path):
+    (tmp_path / "keys").touch()
+    for folder in (tmp_path / "keys", tmp_path / "keys" / "below"):
+        with pytest.raises(SecurityError, match="file; name a folder for the keys"):
+            make_key(folder, "ann")
+
+
+def test_a_list_of_nobody_says_so(keys, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SecurityError, match="holds no keys"):
+        serve.keys_list(folder=tmp_path / "empty")
+    serve.keys_list(folder=keys)
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and "lets nobody in yet" in said.err
+
+
 def test_a_key_pair_that_a_full_disk_does_not_take_leaves_no_half(tmp_path, monkeypatch):
     def full(folder, name):
         (folder / f"{name}.key").touch()

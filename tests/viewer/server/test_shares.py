@@ -25,7 +25,7 @@ FORWARD = parse_action("move forward")
 
 
 class LongWorlds(TinyWorlds):
-    """Tinies that share nothing; a step of those of seed 9 takes 0.2 s, and from the third on until the gate opens."""
+    """Tinies that share nothing; a step of those of seed 9 takes 0.5 s, and from the third on until the gate opens."""
 
     def __init__(self):
         super().__init__()
@@ -40,7 +40,7 @@ class LongWorlds(TinyWorlds):
         class Long(Tiny):
             def step(self, action):
                 if self.seed == 9 and len(self.actions) < 2:
-                    time.sleep(0.2)  # how long its steps take is known by then
+                    time.sleep(0.5)  # how long its steps take is known by then
                 elif self.seed == 9:
                     worlds.num_waiting += 1
                     worlds.gate()
@@ -255,20 +255,69 @@ def test_work_of_one_strand_is_done_in_order(beside):
     assert done == list(range(50))
 
 
-def test_long_work_leaves_a_thread_to_the_rest(beside):
-    done = []
+def occupied(beside, done, *, between=0):
+    """Occupy all threads but the one that is left, with three strands that are known to take long; returns the gate
+    where one of them waits. between: how many little things each of them has done since it took long."""
+    count = len(done) + 3 * (2 + between)
     for strand in ("a", "b", "c"):
-        beside.submit(strand, Piece(strand, 0.15, done))
-    until(lambda: len(done) == 3)  # now they are known to be long
+        for seconds in [0.5] * 2 + [0] * between:
+            beside.submit(strand, Piece(strand, seconds, done))
+    until(lambda: len(done) == count)
     gate = Gate()
     gate.shut()
     for strand in ("a", "b", "c"):
         beside.submit(strand, Waiting(strand, gate, done))
     assert gate.reached.wait(60)
+    return gate
+
+
+def test_long_work_leaves_a_thread_to_the_rest(beside):
+    done = []
+    gate = occupied(beside, done)
     beside.submit("short", Piece("short", 0, done))
     until(lambda: "short" in done)
-    assert len(done) == 4
+    assert len(done) == 7
     gate.open()
+
+
+def test_little_things_between_long_work_do_not_make_it_short(beside):
+    done = []
+    gate = occupied(beside, done, between=3)
+    beside.submit("short", Piece("short", 0, done))
+    until(lambda: "short" in done)
+    gate.open()
+
+
+def test_work_that_took_long_once_or_on_a_busy_machine_does_not_wait_for_what_always_does(beside):
+    done = []
+    beside.submit("once", Piece("once", 0.5, done))
+    for _ in range(3):
+        beside.submit("busy", Piece("busy", 0.15, done))  # asleep, as if others had the processor
+    until(lambda: len(done) == 4)
+    gate = occupied(beside, done)
+    for strand in ("once", "busy"):
+        beside.submit(strand, Piece(f"{strand} more", 0, done))
+        until(lambda strand=strand: f"{strand} more" in done)
+    gate.open()
+
+
+def test_work_that_turns_out_to_be_long_leaves_the_last_thread_to_the_rest(beside):
+    done, gates = [], [Gate(), Gate()]
+    for strand in ("a", "b"):
+        for _ in range(2):
+            beside.submit(strand, Piece(strand, 0.5, done))
+    until(lambda: len(done) == 4)
+    for gate in gates:
+        gate.shut()
+    beside.submit("new", Waiting("new", gates[0], done))
+    assert gates[0].reached.wait(60)
+    time.sleep(0.5)  # by now it has taken long, though nothing was known of it
+    beside.submit("a", Waiting("a", gates[1], done))
+    beside.submit("short", Piece("short", 0, done))
+    until(lambda: "short" in done)
+    assert not gates[1].reached.is_set()
+    for gate in gates:
+        gate.open()
 
 
 def test_what_waits_at_the_end_is_given_up():

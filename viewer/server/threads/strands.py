@@ -14,6 +14,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 LONG_S = 0.1  # work that takes longer than this must not make others wait
+# On a busy machine work of a few milliseconds lasts a hundred, so it is the thread's processor time that counts. Time
+# that passes without it counts too, because work that waits for a disk or another process occupies its thread as well.
+IDLE_SHARE = 0.25
+RECENT = 8  # slices by which a strand is judged
 MAX_IDLE = 512  # idle strands whose used time is remembered
 
 
@@ -31,12 +35,27 @@ class Piece(Protocol):
 class _Strand:
     waiting: deque[Piece] = field(default_factory=deque)
     spent_s: float = 0.0
-    last_s: float = 0.0
-    is_running: bool = False
+    recent_s: deque[float] = field(default_factory=lambda: deque([0.0, 0.0], maxlen=RECENT))
+    began: float | None = None  # when the slice began that is done now
+
+    @property
+    def is_running(self) -> bool:
+        return self.began is not None
 
     @property
     def is_long(self) -> bool:
-        return self.last_s > LONG_S
+        """Whether its next slice will probably take long: at least two of the recent ones did. One alone may have been
+        an opening, or the machine's fault; and little things between long steps do not make these short."""
+        return sorted(self.recent_s)[-2] > LONG_S
+
+    def occupies(self, now: float) -> bool:
+        """Whether a thread is busy with it for long."""
+        return self.began is not None and (self.is_long or (now - self.began) * IDLE_SHARE > LONG_S)
+
+    def note(self, *, wall_s: float, processor_s: float) -> None:
+        self.recent_s.append(max(processor_s, wall_s * IDLE_SHARE))
+        self.spent_s += wall_s
+        self.began = None
 
 
 class Strands:
@@ -79,12 +98,11 @@ class Strands:
 
     def _run(self) -> None:
         while strand := self._taken():
-            piece, began = strand.waiting[0], time.monotonic()
+            piece, began, used = strand.waiting[0], time.monotonic(), time.thread_time()
             is_done = piece.advance()
+            wall_s, processor_s = time.monotonic() - began, time.thread_time() - used
             with self._changed:
-                strand.last_s = time.monotonic() - began
-                strand.spent_s += strand.last_s
-                strand.is_running = False
+                strand.note(wall_s=wall_s, processor_s=processor_s)
                 if is_done:
                     strand.waiting.popleft()
                 if len(self._strands) > MAX_IDLE:
@@ -95,8 +113,9 @@ class Strands:
         """Wait for a strand with work, and take the one whose turn it is; None at the end."""
         with self._changed:
             while not self._is_stopping:
-                running = sum(strand.is_running and strand.is_long for strand in self._strands.values())
-                may_be_long = running < len(self._threads) - 1
+                now = time.monotonic()
+                occupied = sum(strand.occupies(now) for strand in self._strands.values())
+                may_be_long = occupied < len(self._threads) - 1
                 ready = [
                     strand
                     for strand in self._strands.values()
@@ -104,7 +123,7 @@ class Strands:
                 ]
                 if ready:
                     strand = min(ready, key=lambda s: s.spent_s)
-                    strand.is_running, self._floor_s = True, max(self._floor_s, strand.spent_s)
+                    strand.began, self._floor_s = now, max(self._floor_s, strand.spent_s)
                     return strand
                 self._changed.wait()
         return None
