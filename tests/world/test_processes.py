@@ -46,9 +46,12 @@ def is_there(process: str) -> bool:
         return False
 
 
+INTERRUPTED = pytest.param("SIGINT", marks=pytest.mark.slow(reason="processes that import, ended by one signal more"))
+
+
 @needs_groups
 @pytest.mark.parametrize("kind", ["spawn", "fork"])
-@pytest.mark.parametrize("end", ["SIGINT", "SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("end", [INTERRUPTED, "SIGTERM", "SIGKILL"])
 def test_processes_end_with_the_one_that_began_them_and_say_nothing(tmp_path, kind, end):
     if sys.platform != "linux" and (kind == "fork" or end == "SIGKILL"):
         pytest.skip("of Linux")
