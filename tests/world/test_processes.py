@@ -1,4 +1,4 @@
-"""Processes that work for another end with it: at Ctrl-C, when it is ended, when it is killed, and say nothing."""
+"""Processes that work for another end with it: at Ctrl-C, at SIGTERM and when it is killed; they print nothing."""
 
 import os
 import signal

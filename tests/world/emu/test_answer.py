@@ -311,7 +311,7 @@ def test_the_default_size_is_the_official_configurations_for_t2i_and_the_models_
     ],
 )
 def test_generate_refuses_what_cannot_be_before_loading(official, tmp_path, options, message):
-    shutil.copy(official[0] / "config.json", tmp_path)  # and no weights
+    shutil.copy(official[0] / "config.json", tmp_path)  # the weights are missing, so reading them would fail
     options = dict(question="x") | options
     with pytest.raises((GenerateError, PromptError), match=re.escape(message)):
         generate(options.pop("task"), options.pop("question"), tmp_path, model=tmp_path, vision=official[1], **options)
