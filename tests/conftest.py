@@ -4,6 +4,9 @@ names them: `.ci/run` asks for the slow ones, `make test-all` for all; tests tha
 of them. None is timed.
 """
 
+import gc
+from functools import cache
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -16,33 +19,79 @@ LONGEST = (
     "world/emu/test_tensor_parallel.py",
     "world/adaptation/test_adapt.py",
     "world/training/test_recipe.py",
-    "world/test_session.py",
-    "world/transformer/test_passes.py",
-    "bench/consistency/test_unseen.py",
-    "world/adaptation/test_rewards.py",
-    "viewer/commands/test_play.py",
     "world/test_dreaming.py",
-    "world/emu/test_explore.py",
-    "bench/consistency/test_run.py",
-    "bench/consistency/test_rows.py",
-    "bench/consistency/questions/test_worlds.py",
-    "bench/consistency/test_damage.py",
-    "bench/imagination/test_rewards.py",
-    "world/test_dreaming_anew.py",
-    "world/training/test_teacher.py",
-    "world/emu/test_answer.py",
-    "world/emu/test_rewarded.py",
+    "viewer/commands/test_play.py",
+    "world/transformer/test_passes.py",
     "kernels/test_interpreter.py",
+    "bench/consistency/test_run.py",
+    "viewer/commands/test_paths.py",
+    "world/test_dreaming_anew.py",
+    "world/emu/test_explore.py",
+    "world/test_compiled.py",
+    "viewer/play/test_anew.py",
+    "world/test_session.py",
+    "world/emu/test_adapted.py",
+    "world/emu/test_answer.py",
+    "bench/imagination/test_rewards.py",
+    "viewer/server/test_keeping.py",
+    "bench/consistency/questions/test_worlds.py",
+    "bench/consistency/questions/test_tasks.py",
+    "world/emu/test_explore_viewer.py",
+    "world/test_checkpoint.py",
+    "world/emu/test_tuned.py",
+    "world/training/test_teacher.py",
+    "viewer/server/test_served_dream.py",
+    "bench/consistency/test_damage.py",
+    "world/emu/test_checkpoint.py",
+    "world/saves/test_snapshot.py",
+    "viewer/commands/test_dream.py",
+    "kernels/test_compile.py",
+    "world/adaptation/test_rewards.py",
+    "bench/consistency/test_unseen.py",
+    "bench/consistency/test_rows.py",
     "bench/imagination/test_imagination.py",
+    "bench/rollout/test_rollout.py",
+    "viewer/test_ending.py",
+    "world/training/test_fresh.py",
+    "world/emu/test_rewarded.py",
 )
 # examples that a test draws: fewer in `make test`, all where the slow tests run; no deadline, for machines are busy
-EXAMPLES = {"quick": 30, "whole": 100}
+EXAMPLES = {"quick": 20, "whole": 100}
 for name, count in EXAMPLES.items():
     settings.register_profile(name, max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def pytest_configure(config):
     settings.load_profile("whole" if "slow" in config.getoption("-m") else "quick")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Without looking for garbage: what is imported stays until the end, so it is not looked through later either."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_made_once():
+    """Typer makes all commands of `roam` anew for each call, which takes longer than most tests of a command."""
+    import typer.main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
+        yield
+
+
+@pytest.fixture(scope="module")
+def uncollected():
+    """No search for garbage while syntax trees are made: hundreds of thousands of objects, none of which is any."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config, items):

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.usefixtures("uncollected")
 PACKAGES = ("world", "kernels", "scenes", "viewer", "bench")
 WORDS = {"world.words.grammar", "world.words.amounts", "world.words.clauses", "world.words.order"}
 FLOOR = {"world.pose", "world.action", "world.frame", "world.records", "world.options"} | WORDS

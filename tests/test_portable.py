@@ -17,6 +17,7 @@ from roam.viewer.server.store import NameRefusedError, Store
 from roam.world.action import parse_action
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.usefixtures("uncollected")
 PACKAGES = ("world", "kernels", "scenes", "viewer", "plugins", "bench/consistency")
 POSIX = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "syslog", "posix"}
 POSIX_CALLS = {"os.fork", "os.killpg", "os.getuid", "os.geteuid", "os.setsid", "os.mkfifo", "os.sched_getaffinity"}

@@ -14,7 +14,9 @@ INSTALLS = re.compile(r"pip install[^\n#]*?\broam(?![-.\w/])")  # an unrelated d
 
 def test_every_line_that_installs_us_names_our_own_distribution():
     kinds = ("*.py", "*.md", "*.html", "*.gd", "*.cs", "*.toml", "Makefile")
-    paths = [path for kind in kinds for path in ROOT.rglob(kind) if not {".venv", "build"} & {*path.parts}]
+    tops = [path for path in ROOT.iterdir() if path.is_dir() and path.name not in (".venv", "build")]
+    paths = [path for kind in kinds for top in tops for path in top.rglob(kind)]
+    paths += [path for kind in kinds for path in ROOT.glob(kind)]
     texts = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths}
     assert sum("roam-worlds[" in text for text in texts.values()) > 10
     assert not [name for name, text in texts.items() if INSTALLS.search(text)]

@@ -49,8 +49,9 @@ def test_no_file_is_left_out_of_the_types_and_none_of_ours_goes_unread():
 
 
 def test_no_error_is_silenced_for_a_whole_file_or_without_its_name():
-    for path in ROOT.rglob("*.py"):
-        if path != Path(__file__) and not {".venv", "build"} & set(path.parts):
+    tops = [path for path in ROOT.iterdir() if path.is_dir() and path.name not in (".venv", "build")]
+    for path in (*ROOT.glob("*.py"), *(path for top in tops for path in top.rglob("*.py"))):
+        if path != Path(__file__):
             text = path.read_text(encoding="utf-8")
             assert not re.search(r"#\s*(?:type:\s*ignore(?!\[)|mypy:)", text), path
 

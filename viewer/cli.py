@@ -1,7 +1,7 @@
 """The command `roam`: which commands there are, and how errors and signals end one.
 
 To add a command, write a function in a file of command_line/ that imports its work when it runs, and name it below. Let
-it raise: errors of ours and of the operating system become one sentence on stderr and exit code 2.
+it raise: errors of classes of ours and of the operating system become one sentence on stderr and exit code 2.
 """
 
 from __future__ import annotations

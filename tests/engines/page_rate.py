@@ -21,7 +21,7 @@ from roam.viewer.server.gateway import Gateway
 from roam.viewer.server.server import Server
 from roam.world.pose import Camera
 
-from ..viewer.browser import BROWSER, SOFTWARE_GL, Browser
+from ..viewer.browser import BROWSER, SOFTWARE_GL, Browser, Page
 
 SECONDS = 10.0
 PAUSES_S = (0.05, 0.5, 2.0)  # that a step of the world takes
@@ -50,7 +50,7 @@ class PacedWorlds(Worlds):
         raise NotImplementedError("nothing is saved here")
 
 
-def rates(page: Browser) -> dict:
+def rates(page: Page) -> dict:
     """Frames a second, of the display and of the world, while the viewer keeps turning."""
     page.value("setInterval(() => roam.viewer.drag(-2, 0), 50)")
     began, drawn, made = time.monotonic(), page.value("roam.drawn"), page.value("roam.walk.frames")
@@ -63,30 +63,21 @@ def rates(page: Browser) -> dict:
 def shown(url: str) -> dict:
     """The rates of the page there."""
     with tempfile.TemporaryDirectory() as folder:
-        page = Browser(url, Path(folder) / "profile", flags=SOFTWARE_GL, size="640,480")
+        browser = Browser(Path(folder) / "profile", flags=SOFTWARE_GL)
         try:
+            page = browser.page(url, size=(640, 480))
             page.wait_for("globalThis.roam && roam.walk.isDriving && roam.drawn > 3")
             return rates(page)
         finally:
-            page.close()
+            browser.close()
 
 
 def main() -> None:
     rows = []
     for pause_s in PAUSES_S:
         Paced.pause_s = pause_s
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            Server(PacedWorlds()) as server,
-            Gateway(server.address) as gateway,
-        ):
-            url = gateway.url + "xr?seed=7&smooth=no"
-            page = Browser(url, Path(folder) / "profile", flags=SOFTWARE_GL, size="640,480")
-            try:
-                page.wait_for("globalThis.roam && roam.walk.isDriving && roam.drawn > 3")
-                rows.append({"step_s": pause_s, **rates(page)})
-            finally:
-                page.close()
+        with Server(PacedWorlds()) as server, Gateway(server.address) as gateway:
+            rows.append({"step_s": pause_s, **shown(gateway.url + "xr?seed=7&smooth=no")})
         print(
             "a step takes {step_s:4.2f} s: {frames_per_s:5.1f} frames/s, display {display_per_s:5.1f}/s".format(
                 **rows[-1]

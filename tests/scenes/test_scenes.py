@@ -62,6 +62,12 @@ def test_a_seed_is_a_scene_and_another_seed_another(family):
     assert len(one.shapes) >= 20 and len(np.unique(one.ids)) >= 8
 
 
+def test_a_new_family_changes_no_scene_that_has_a_number(monkeypatch):
+    before = [make_scene("test", number).family for number in range(3)]
+    monkeypatch.setitem(FAMILIES, "third", None)
+    assert [make_scene("test", number).family for number in range(3)] == before
+
+
 def test_splits_never_share_a_seed():
     edges = [scene_seed(split, number) for split in SPLITS for number in (0, 999_999)]
     assert edges == sorted(set(edges))

@@ -1,4 +1,4 @@
-"""A headless Chromium for tests of pages, where one is installed. Knows nothing of our page."""
+"""A headless Chromium for tests of pages, where one is installed. Knows nothing of our pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 import shutil
 import subprocess
 import time
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,27 +18,13 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 SOFTWARE_GL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 
 
-class Browser:
-    """A headless Chromium with one page, driven over its debugging socket.
+class Socket:
+    """A debugging socket: commands and their answers."""
 
-    flags: how it draws, by default not in three dimensions; script: run in the page before its own.
-    """
-
-    def __init__(self, url: str, folder: Path, *, flags: Sequence[str] = ("--disable-gpu",), size="600,700", script=""):
-        first = "about:blank" if script else url
-        always = f"--headless=new --no-sandbox --no-first-run --window-size={size} --remote-debugging-port=0".split()
-        command = [BROWSER, *always, *flags, f"--user-data-dir={folder}", first]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        port = self._until(lambda: (folder / "DevToolsActivePort").read_text().split()[0])
-        pages = self._until(lambda: self._pages(port, first))
+    def __init__(self, url: str):
         from websockets.sync.client import connect  # whoever asks for a browser has looked whether it is there
 
-        self.socket = connect(pages[0]["webSocketDebuggerUrl"], max_size=None, open_timeout=60)
-        self.numbers = itertools.count(1)
-        if script:
-            self.command("Page.enable")
-            self.command("Page.addScriptToEvaluateOnNewDocument", source=script)
-            self.command("Page.navigate", url=url)
+        self.socket, self.numbers = connect(url, max_size=None, open_timeout=60), itertools.count(1)
 
     def command(self, method: str, **params) -> dict:
         number = next(self.numbers)
@@ -50,13 +35,61 @@ class Browser:
                 assert "result" in answer, answer
                 return answer["result"]
 
+
+class Browser:
+    """A headless Chromium, driven over its debugging socket. It takes long to start, so one serves many pages.
+
+    folder: where it keeps its profile; flags: how it draws, by default not in three dimensions.
+    """
+
+    def __init__(self, folder: Path, *, flags: Sequence[str] = ("--disable-gpu",)):
+        always = ["--headless=new", "--no-sandbox", "--no-first-run", "--remote-debugging-port=0"]
+        command = [BROWSER, *always, *flags, f"--user-data-dir={folder}", "about:blank"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.port, path = until(lambda: _two(folder / "DevToolsActivePort"))
+        self.socket = until(lambda: Socket(f"ws://127.0.0.1:{self.port}{path}"))
+
+    def page(self, url: str, *, size: tuple[int, int] = (600, 700), script: str = "") -> Page:
+        """A page in a window of its own, which shares neither cookies nor storage with other pages.
+
+        script: run in the page before its own.
+        """
+        context = self.socket.command("Target.createBrowserContext")["browserContextId"]
+        window = dict(width=size[0], height=size[1], newWindow=True, browserContextId=context)
+        target = self.socket.command("Target.createTarget", url="about:blank", **window)["targetId"]
+        page = Page(self, f"ws://127.0.0.1:{self.port}/devtools/page/{target}", context)
+        page.command("Page.enable")
+        if script:
+            page.command("Page.addScriptToEvaluateOnNewDocument", source=script)
+        page.command("Page.navigate", url=url)
+        return page
+
+    def close(self) -> None:
+        self.socket.socket.close()
+        self.process.terminate()
+        self.process.wait(30)
+
+
+def _two(path: Path) -> list[str]:
+    """The two lines of that file, once it has both."""
+    lines = path.read_text().split()
+    return lines if len(lines) == 2 else []
+
+
+class Page(Socket):
+    """One page of a browser."""
+
+    def __init__(self, browser: Browser, url: str, context: str):
+        super().__init__(url)
+        self.browser, self.context = browser, context
+
     def value(self, expression: str):
         """The value of an expression in the page; a promise is waited for."""
         wanted = {"expression": expression, "returnByValue": True, "awaitPromise": True}
         return self.command("Runtime.evaluate", **wanted)["result"].get("value")
 
     def wait_for(self, expression: str):
-        return self._until(lambda: self.value(expression))
+        return until(lambda: self.value(expression))
 
     def key(self, code: str, is_down: bool) -> None:
         self.command("Input.dispatchKeyEvent", type="keyDown" if is_down else "keyUp", code=code, key=code)
@@ -71,20 +104,17 @@ class Browser:
 
     def close(self) -> None:
         self.socket.close()
-        self.process.terminate()
-        self.process.wait(30)
+        self.browser.socket.command("Target.disposeBrowserContext", browserContextId=self.context)
 
-    def _pages(self, port: str, url: str) -> list:
-        listed = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=30).read())
-        return [page for page in listed if page["type"] == "page" and page["url"].startswith(url)]
 
-    def _until(self, get):
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            try:
-                if value := get():
-                    return value
-            except (OSError, IndexError):  # not there yet, or begun and empty
-                pass
-            time.sleep(0.1)
-        raise TimeoutError("the browser did not come to that within 120 s")
+def until(get):
+    """What `get` returns once it returns something; while it fails, what it wants is not there yet."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            if value := get():
+                return value
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise TimeoutError("the browser did not come to that within 120 s")

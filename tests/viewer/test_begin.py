@@ -1,4 +1,4 @@
-"""Before the command line is there."""
+"""The beginning and the end of `roam`: signals while it is still being imported, and an end that takes no time."""
 
 import subprocess
 import sys

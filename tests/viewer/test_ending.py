@@ -111,7 +111,7 @@ def test_a_signal_that_comes_where_python_cannot_raise_ends_the_command_all_the_
 
 
 class HalfMade:
-    """As what llvmlite keeps of its library: freeing it needs what a signal has kept it from being given."""
+    """Stands for an object of llvmlite: a signal ends its construction, so its destructor misses a field."""
 
     def __init__(self):
         signal.raise_signal(signal.SIGTERM)

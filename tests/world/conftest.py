@@ -36,7 +36,8 @@ def tiny_checkpoint(window: int = 3) -> Checkpoint:
             vocabulary.size, 32, 48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8
         )
     )
-    for weight in vision.parameters():  # untrained it shows one grey; the laws need pictures that differ
+    # untrained it gives the same grey picture for everything, and the laws need pictures that differ
+    for weight in vision.parameters():
         weight.data.add_(torch.randn_like(weight) * 0.2)
     depth = DepthRefiner(DepthConfig(widths=(8, 8, 12), heads=2))
     torch.nn.init.normal_(depth.out.weight, std=0.1)  # untrained it changes nothing

@@ -36,7 +36,7 @@ def test_a_file_larger_than_wanted_is_not_read(tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="files of Linux's own")
 def test_a_file_that_grows_while_it_is_read_is_not_read_without_end():
     with pytest.raises(OSError, match="larger than"):
-        read_bytes(Path("/proc/self/maps"), most=10)  # the system says that it is empty
+        read_bytes(Path("/proc/self/maps"), most=10)  # a file whose size the system gives as 0
 
 
 def test_a_line_without_an_end_is_told(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Processes that work for another end with it: at Ctrl-C, when it is ended, when it is killed, and say nothing."""
+"""Processes that work for another end with it: at Ctrl-C, at SIGTERM and when it is killed; they print nothing."""
 
 import os
 import signal
@@ -46,9 +46,12 @@ def is_there(process: str) -> bool:
         return False
 
 
+INTERRUPTED = pytest.param("SIGINT", marks=pytest.mark.slow(reason="processes that import, ended by one signal more"))
+
+
 @needs_groups
 @pytest.mark.parametrize("kind", ["spawn", "fork"])
-@pytest.mark.parametrize("end", ["SIGINT", "SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("end", [INTERRUPTED, "SIGTERM", "SIGKILL"])
 def test_processes_end_with_the_one_that_began_them_and_say_nothing(tmp_path, kind, end):
     if sys.platform != "linux" and (kind == "fork" or end == "SIGKILL"):
         pytest.skip("of Linux")

@@ -32,6 +32,12 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def reported(folder):
+    """That run with its report beside it: the folder and the page."""
+    return folder, report(folder, draws=50)
+
+
+@pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A run of one row a model, for tests that change single rows."""
     path = tmp_path_factory.mktemp("small")
@@ -84,8 +90,8 @@ def test_frames_that_were_exchanged_and_lines_that_are_missing_are_found_out(sma
     assert len(verdict.missing) == 1 and any("another digest" in why for why in verdict.changed)
 
 
-def test_a_report_has_every_table_with_intervals_and_needs_no_other_file(folder):
-    page = report(folder, draws=200).read_text()
+def test_a_report_has_every_table_with_intervals_and_needs_no_other_file(reported):
+    folder, page = reported[0], reported[1].read_text()
     text = (folder / "report.md").read_text()
     assert "T1, mode C" in page and "T6, mode C" in page
     assert "data:image/png;base64" in page and "data:image/jpeg;base64" in page
@@ -105,8 +111,8 @@ def test_a_comparison_is_paired_and_knows_which_way_is_better(folder):
         compare(str(folder), str(folder))
 
 
-def test_a_leaderboard_is_made_from_reports_of_the_same_questions_only(folder, tmp_path):
-    report(folder, draws=50)
+def test_a_leaderboard_is_made_from_reports_of_the_same_questions_only(reported, tmp_path):
+    folder, _ = reported
     text = leaderboard([folder], tmp_path).read_text()
     assert "| truth |" in text and "a test" in text
     other = json.loads((folder / "report.json").read_text()) | {"questions": "others"}
@@ -194,11 +200,10 @@ def test_lines_survive_being_written_and_read(folder):
     assert replace(line, error="x").ranked("psnr") == 0
 
 
-def test_what_is_published_is_small_and_replaces_what_was_there(folder, tmp_path):
-    target = tmp_path / "published"
+def test_what_is_published_is_small_and_replaces_what_was_there(reported, tmp_path):
+    folder, target = reported[0], tmp_path / "published"
     with pytest.raises(BenchError, match="run `bench consistency report"):
         publish(tmp_path, target)
-    report(folder, draws=50)
     (target / "pictures").mkdir(parents=True)
     (target / "pictures" / "old.png").write_bytes(b"x")
     assert publish(folder, target) < 1_500_000

@@ -91,7 +91,7 @@ def of(lines, name) -> dict[str, float]:
     return imagined([line for line in lines if line.model == name])
 
 
-@pytest.mark.parametrize("mode", "CF")
+@pytest.mark.parametrize("mode", ["C", pytest.param("F", marks=pytest.mark.slow(reason="the same ways once more"))])
 def test_what_is_asked_for_was_never_shown(mode):
     for number in (0, 1):
         asked = build("T11", number, mode=mode, form=TINY)

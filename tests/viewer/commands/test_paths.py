@@ -26,7 +26,7 @@ COMMANDS = {
 
 @pytest.fixture
 def impatient():
-    """Nothing of these tests takes a minute, unless it waits for ever."""
+    """Ends a test after a minute, which only one that waits for ever takes."""
 
     def end(*_):
         raise TimeoutError("it was waited for")

@@ -59,11 +59,11 @@ def test_sixteen_bits_keep_their_shades():
 @pytest.mark.parametrize(
     ("levels", "kind", "shown"),
     [
-        (np.uint16([[0, 200, 514]]), "PNG", [0, 1, 2]),  # a night, and no picture of eight bits
+        (np.uint16([[0, 200, 514]]), "PNG", [0, 1, 2]),  # dark, and deeper than eight bits
         (np.uint16([[0, 200, 514]]), "PPM", [0, 1, 2]),
         (np.int32([[0, 200, 255]]), "TIFF", [0, 200, 255]),
         (np.float32([[0, 0.5, 1]]), "TIFF", [0, 128, 255]),
-        (np.float32([[0, 0.5, 3]]), "TIFF", [0, 128, 255]),  # brighter than a screen
+        (np.float32([[0, 0.5, 3]]), "TIFF", [0, 128, 255]),  # values above 1 are shown as white
         (np.float32([[0, 128, 255]]), "TIFF", [0, 128, 255]),
     ],
 )
@@ -97,7 +97,7 @@ def test_a_colour_profile_is_kept_to_where_it_is_one():
     assert off(read_picture(written(scene(), icc_profile=profile)), scene()) < 1.5
     assert off(read_picture(written(scene(), icc_profile=profile[:40])), scene()) == 0
     at = {profile[k : k + 4]: k + 4 for k in range(132, 132 + 12 * int.from_bytes(profile[128:132], "big"), 12)}
-    turned = bytearray(profile)  # its red is our green
+    turned = bytearray(profile)  # a profile whose red and green are exchanged
     for one, other in ((b"rXYZ", b"gXYZ"), (b"gXYZ", b"rXYZ")):
         turned[at[one] : at[one] + 8] = profile[at[other] : at[other] + 8]
     for mode in ("RGB", "P", "RGBA"):

@@ -128,7 +128,7 @@ def test_a_missing_key_file_is_refused(tmp_path):
         ('{"keys": {"forward": ["i"]}, "keys": {"back": ["k"]}}', "says 'keys' twice"),
         ('{"keys": {"forward": ["i"], "forward": ["k"]}}', "says 'forward' twice"),
         ("[" * 100_000, "not JSON"),
-        ('{"step_m": 1e-300}', "wanted a number from 0.01 to 90"),  # there is nobody to move
+        ('{"step_m": 1e-300}', "wanted a number from 0.01 to 90"),  # so small a step would move nobody
     ],
 )
 def test_what_would_be_lost_without_a_word_is_refused(tmp_path, table, said):

@@ -12,6 +12,7 @@ from roam.viewer.server.registry import Limits
 from roam.viewer.server.server import Server
 from roam.viewer.wire import protocol as p
 
+from ..browser import BROWSER, Browser
 from .doubles import TinyWorlds, until
 
 
@@ -101,6 +102,16 @@ def wire_to():
 def wires(server, wire_to):
     """Makes bare sockets to the server, and closes them at the end."""
     return lambda **options: wire_to(server, **options)
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    """A browser for all pages of a file of tests."""
+    if BROWSER is None:
+        pytest.skip("no Chromium here; apt-get install chromium, or make test-engines")
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(autouse=True)

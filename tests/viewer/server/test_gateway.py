@@ -1,5 +1,6 @@
 """The same messages over WebSocket, and the page for walking, in a real browser where there is one."""
 
+import contextlib
 import re
 import time
 import urllib.error
@@ -16,7 +17,6 @@ from roam.viewer.wire import protocol as p
 from roam.viewer.wire.security import SecurityError
 from roam.world.action import parse_action
 
-from ..browser import BROWSER, Browser
 from ..wire.ranges import headers, told_fields
 from .doubles import Tiny, TinyWorlds
 
@@ -154,12 +154,10 @@ def test_a_gateway_for_everyone_must_be_meant(server):
 
 
 @pytest.fixture
-def browser(gateway, tmp_path):
-    if BROWSER is None:
-        pytest.skip("no Chromium here; apt-get install chromium")
-    browser = Browser(gateway.url, tmp_path / "profile")
-    yield browser
-    browser.close()
+def browser(gateway, chromium):
+    """The page, in a window of its own."""
+    with contextlib.closing(chromium.page(gateway.url)) as page:
+        yield page
 
 
 def test_the_page_walks_with_keys_words_and_touch(server, client, browser):
@@ -402,11 +400,9 @@ def test_keys_that_a_server_refuses_are_not_dead_for_good(browser):
     browser.key("KeyW", False)
 
 
-def test_a_page_shows_a_servers_goodbye_and_walks_on_when_it_is_back(worlds, tmp_path):
-    if BROWSER is None:
-        pytest.skip("no Chromium here; apt-get install chromium")
+def test_a_page_shows_a_servers_goodbye_and_walks_on_when_it_is_back(worlds, chromium, tmp_path):
     with Server(worlds, folder=tmp_path / "walks") as server, Gateway(server.address) as gateway:
-        browser = Browser(gateway.url, tmp_path / "profile")
+        browser = chromium.page(gateway.url)
         browser.wait_for("roam.index >= 0 && isDriving")
         say_words(browser, "move forward")
         browser.wait_for("roam.index === 1")

@@ -69,7 +69,10 @@ def true_walk(actions) -> list[str]:
     return [frame.digest for frame in Tiny(4).rollout(actions)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+INTERRUPTED = pytest.param(signal.SIGINT, marks=pytest.mark.slow(reason="the same handler, and two more processes"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, INTERRUPTED])
 def test_a_server_that_ends_loses_no_frame_and_its_client_walks_on(process, number):
     with Client(process.address, timeout_s=120.0) as client:
         walk = RemoteSession.open(client, seed=4)

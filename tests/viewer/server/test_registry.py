@@ -51,7 +51,7 @@ def test_whoever_leaves_lets_go_of_the_keys():
     one.viewers = {b"x": Viewer(Look("raw"), 1, is_driver=True), b"y": Viewer(Look("raw"), 1, is_driver=False)}
     one.controls.take_in(Act(seq=1, session="a", mode="hold", text="move forward"), frame=0)
     one.leave(b"y")
-    assert one.wants_step  # nobody drove what was only watched
+    assert one.wants_step  # it was watched, not driven, so its keys stay held
     one.leave(b"x")
     assert not one.controls.has_work
 

@@ -145,25 +145,30 @@ def gateway(server):
         yield gateway
 
 
-@pytest.fixture
-def page(gateway, gate, tmp_path):
-    """The page on a screen, at its first frame."""
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    """A browser that draws in three dimensions."""
     if BROWSER is None:
         pytest.skip("no Chromium here; apt-get install chromium, or make test-engines")
-    page = Browser(gateway.url + PAGE, tmp_path / "profile", flags=SOFTWARE_GL, size="400,320")
-    with contextlib.closing(page):
+    with contextlib.closing(Browser(tmp_path_factory.mktemp("profile"), flags=SOFTWARE_GL)) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(gateway, gate, chromium):
+    """The page on a screen, at its first frame."""
+    with contextlib.closing(chromium.page(gateway.url + PAGE, size=(400, 320))) as page:
         page.wait_for("globalThis.roam && roam.walk.isDriving && roam.drawn > 3")
         yield page
 
 
 @pytest.fixture
-def worn(gateway, gate, tmp_path):
+def worn(gateway, gate, chromium):
     """The page on an emulated head, in VR, at its first frame."""
-    if BROWSER is None or not IWER.exists():
-        pytest.skip("wants Chromium and IWER, a headset's double; make test-engines fetches both")
+    if not IWER.exists():
+        pytest.skip("wants IWER, a headset's double; make test-engines fetches it")
     script = IWER.read_text(encoding="utf-8") + HEADSET
-    page = Browser(gateway.url + PAGE, tmp_path / "profile", flags=SOFTWARE_GL, size="640,420", script=script)
-    with contextlib.closing(page):
+    with contextlib.closing(chromium.page(gateway.url + PAGE, size=(640, 420), script=script)) as page:
         page.wait_for("globalThis.roam && roam.walk.isDriving && !document.getElementById('enter').hidden")
         page.value("enter.click()")
         page.wait_for("Boolean(roam.viewer.worn)")

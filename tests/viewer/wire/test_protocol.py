@@ -209,35 +209,35 @@ def test_any_map_at_all_is_read_or_refused(header):
         assert error.code in p.ERROR_CODES
 
 
-NUMBERS = [
-    (example, f)
-    for example in EXAMPLES
-    for f in fields(example)
-    if str(f.type).startswith(("int", "float", "tuple[int", "tuple[float"))
-]
+BEYOND = [-(2**62), 2**64, 9e299, float("nan"), float("-inf")]
 
 
-@pytest.mark.parametrize(("example", "f"), NUMBERS, ids=[f"{e.TYPE}.{f.name}" for e, f in NUMBERS])
-@pytest.mark.parametrize("beyond", [-(2**62), 2**64, 9e299, float("nan"), float("-inf")])
-def test_every_number_of_every_message_has_a_range_that_the_page_tells(example, f, beyond):
-    assert f.metadata["range"]
-    value = getattr(example, f.name)
-    wrong = (beyond,) * len(value) if isinstance(value, tuple) else beyond
-    with pytest.raises(FieldError):
-        type(example)(**{one.name: getattr(example, one.name) for one in fields(example)} | {f.name: wrong})
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.TYPE)
+def test_every_number_of_every_message_has_a_range_that_the_page_tells(example):
+    for f in fields(example):
+        if not str(f.type).startswith(("int", "float", "tuple[int", "tuple[float")):
+            continue
+        assert f.metadata["range"], f.name
+        value = getattr(example, f.name)
+        for beyond in BEYOND:
+            wrong = (beyond,) * len(value) if isinstance(value, tuple) else beyond
+            changed = {one.name: getattr(example, one.name) for one in fields(example)} | {f.name: wrong}
+            with pytest.raises(FieldError):
+                type(example)(**changed)
+                pytest.fail(f"{f.name} may be {beyond}")
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "type_", "span"), told_fields(), ids=[f"{k}.{n}" for k, n, *_ in told_fields()]
-)
-def test_the_door_takes_what_the_page_says_and_nothing_beyond(kind, name, type_, span):
-    good, bad = headers(kind, name, type_, span)
-    for header in good:
-        p.unpack([header], p.MESSAGES)
-    for header in bad:
-        with pytest.raises(p.ProtocolError) as refused:
+@pytest.mark.parametrize("kind", p.MESSAGES)
+def test_the_door_takes_what_the_page_says_and_nothing_beyond(kind):
+    for _, name, type_, span in (row for row in told_fields() if row[0] == kind):
+        good, bad = headers(kind, name, type_, span)
+        for header in good:
             p.unpack([header], p.MESSAGES)
-        assert refused.value.code == "malformed"
+        for header in bad:
+            with pytest.raises(p.ProtocolError) as refused:
+                p.unpack([header], p.MESSAGES)
+                pytest.fail(f"{name} may be {msgpack.unpackb(header)[name]!r}")
+            assert refused.value.code == "malformed"
 
 
 def test_the_page_tells_of_every_field():

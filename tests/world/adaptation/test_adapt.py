@@ -80,7 +80,7 @@ def test_flex_attention_and_the_dense_mask_give_the_same(walks, layout, path):
     B, R = batch.ids.shape
     torch.manual_seed(0)
     q, k, v = torch.randn(B, R, 4, 16), torch.randn(B, R, 2, 16), torch.randn(B, R, 2, 16)
-    for window in (None, 0, 1, 2):
+    for window in (None, 0, 2):
         dense, blocks = (CopyAttention(batch.places, window=window, is_blocked=kind) for kind in (False, True))
         torch.testing.assert_close(blocks.attend(0, q, k, v), dense.attend(0, q, k, v), atol=1e-5, rtol=1e-4)
 

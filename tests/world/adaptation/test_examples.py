@@ -160,7 +160,8 @@ def test_a_walk_of_ours_has_a_frame_for_every_picture_and_waits_where_nothing_is
 
 
 def test_pictures_of_examples_and_requests_are_read_like_all_others(tmp_path):
-    """Sixteen bits, dark; Pillow's own conversion makes them white. A drawing on nothing, which is on white."""
+    """A dark picture of 16 bits, which Pillow alone would read as white; and a drawing on a
+    transparent background, which is read as white."""
     Image.fromarray(np.full((32, 48), 20 * 257, np.uint16)).save(tmp_path / "a.png")
     (request,) = read_requests(write_requests(tmp_path, "a.png"), {})
     assert (request.images[0] == 20).all()

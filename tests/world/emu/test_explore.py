@@ -164,7 +164,10 @@ def test_a_walk_may_begin_with_words_alone_and_not_with_nothing(engine):
         engine.session()
 
 
-@pytest.mark.parametrize("context", [520, 760])
+LONGER = pytest.param(760, marks=pytest.mark.slow(reason="the same with larger pictures"))
+
+
+@pytest.mark.parametrize("context", [520, LONGER])
 def test_a_walk_from_words_alone_goes_on_where_the_context_holds_hardly_two_pictures(checkpoint, context):
     """A model may choose the largest picture that it is allowed, and there must be room for another one after it."""
     pages = replace(checkpoint.pages, context=context)

@@ -192,7 +192,7 @@ def test_a_dropped_prompt_is_dropped_of_each_sequence_alone(checkpoint, form, se
     (row,) = packed(sequences, 512)
     layout = PackedLayout(AnswerLayout(form, longest=512))
     lengths = {len(layout.read(row, np.random.default_rng(k), drop=0.5).ids) for k in range(20)}
-    assert len(lengths) == 4  # neither, either, both
+    assert len(lengths) == 4  # the prompt of neither, of the first, of the second, of both
 
 
 def order_of(official, folder, data, **changes) -> TuneOrder:

@@ -166,8 +166,8 @@ def test_a_slope_and_a_level_ground_have_no_gaps():
 
 
 def test_an_outline_is_not_left_behind_by_what_it_is_of():
-    """Half of the pixels at an edge belong to the thing; those that were given the wall's depth once stayed behind
-    as its ghost."""
+    """Half of the pixels at an edge belong to the thing. Those that had the wall's depth once stayed
+    behind as an outline on the wall."""
     view = post(40)
     view.pixels[:, [27, 36]] = 120  # the blend of both, with the depth of the wall
     assert (warp([view], HERE, CAMERA).pixels == view.pixels).all()

@@ -1,4 +1,5 @@
-"""Shared by the recipes' tests: compiled code is loaded once, before they fork processes, which would each load it."""
+"""Shared by the recipes' tests: compiled code is loaded once, before processes are forked, each of which
+would otherwise load it."""
 
 import numpy as np
 import pytest

@@ -53,6 +53,7 @@ def test_a_model_that_is_its_own_teacher_has_nothing_to_learn(folder):
     assert teacher.codes.free_head.grad is None
 
 
+@pytest.mark.slow(reason="a training reads the embedded model and the large one")
 def test_what_is_learnt_is_the_teachers_prediction(folder, monkeypatch):
     asked = []
     found = recipes.taught_by

@@ -177,7 +177,7 @@ READS_ALL = pytest.mark.slow(reason="the embedded model is read and walked once 
         ("bfloat16", 0.9),
         pytest.param("fp8", 0.8, marks=READS_ALL),
         pytest.param("int8", 0.9, marks=READS_ALL),
-        ("int4", 0.5),
+        pytest.param("int4", 0.5, marks=READS_ALL),
     ],
 )
 def test_the_embedded_model_dreams_nearly_the_same_in_fewer_bits(embedded, precision, agree):

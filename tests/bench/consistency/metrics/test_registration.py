@@ -11,11 +11,19 @@ from roam.world.pose import Motion
 
 from ..doubles import blur, episode, jpeg, noise
 
-TRUTHS = [Truth(episode("T1", number=number)) for number in (0, 1)]
 OFF = Motion(forward=0.15, right=-0.1, yaw_deg=6)
 
 
-@pytest.mark.parametrize("truth", TRUTHS, ids=["rooms", "outdoors"])
+@pytest.fixture(scope="module")
+def rooms() -> Truth:
+    return Truth(episode("T1", number=0))
+
+
+@pytest.fixture(scope="module", params=[0, 1], ids=["rooms", "outdoors"])
+def truth(request) -> Truth:
+    return Truth(episode("T1", number=request.param))
+
+
 @pytest.mark.parametrize("spoil", [blur(1.0), jpeg(20), noise(8)], ids=["blur", "jpeg", "noise"])
 def test_a_damaged_view_is_found_within_a_tenth_of_a_metre_and_two_degrees(truth, spoil):
     guess = truth.episode.poses[0]
@@ -24,15 +32,13 @@ def test_a_damaged_view_is_found_within_a_tenth_of_a_metre_and_two_degrees(truth
     assert found is not None and found.distance_to(pose) < 0.1 and found.angle_to(pose) < 2
 
 
-def test_a_view_too_coarse_for_features_is_found_by_comparison():
-    truth = TRUTHS[0]
-    pose = truth.episode.poses[0].moved(Motion(yaw_deg=4))
-    coarse = cv2.resize(cv2.resize(truth.at(pose).pixels, (24, 24), interpolation=cv2.INTER_AREA), (128, 128))
-    found = register(coarse, truth, [truth.episode.poses[0]])
+def test_a_view_too_coarse_for_features_is_found_by_comparison(rooms):
+    pose = rooms.episode.poses[0].moved(Motion(yaw_deg=4))
+    coarse = cv2.resize(cv2.resize(rooms.at(pose).pixels, (24, 24), interpolation=cv2.INTER_AREA), (128, 128))
+    found = register(coarse, rooms, [rooms.episode.poses[0]])
     assert found.how == "compare" and found.pose.angle_to(pose) < 2
 
 
-@pytest.mark.parametrize("truth", TRUTHS, ids=["rooms", "outdoors"])
 def test_views_of_other_scenes_and_of_nothing_are_not_found(truth):
     guess = truth.episode.poses[0]
     grey = np.full((128, 128, 3), 120, np.uint8)
@@ -40,8 +46,7 @@ def test_views_of_other_scenes_and_of_nothing_are_not_found(truth):
         assert register(picture, truth, [guess]).pose is None
 
 
-def test_the_same_picture_is_found_at_the_same_pose_each_time():
-    truth = TRUTHS[0]
-    guess = truth.episode.poses[0]
-    picture = noise(6)(truth.at(guess.moved(OFF)).pixels, 2)
-    assert register(picture, truth, [guess]) == register(picture, truth, [guess])
+def test_the_same_picture_is_found_at_the_same_pose_each_time(rooms):
+    guess = rooms.episode.poses[0]
+    picture = noise(6)(rooms.at(guess.moved(OFF)).pixels, 2)
+    assert register(picture, rooms, [guess]) == register(picture, rooms, [guess])

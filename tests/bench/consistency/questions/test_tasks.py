@@ -26,7 +26,7 @@ def test_a_task_asks_the_same_each_time_and_differently_in_another_scene(task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("mode", "CF")
+@pytest.mark.parametrize("mode", ["C", pytest.param("F", marks=pytest.mark.slow(reason="the same ways once more"))])
 def test_every_way_is_free_and_every_word_means_its_motion(task, mode):
     for asked in build(task, 1, mode=mode, form=TINY):
         truth = Truth(asked)

@@ -9,7 +9,6 @@ from roam.world.frame import Frame
 from roam.world.pose import Motion, Pose
 from roam.world.sight import Gaze, Sight
 
-from ...browser import BROWSER, Browser
 from ..doubles import Gate, SeenTiny, SeenWorlds, TinyOutlook
 
 
@@ -48,11 +47,9 @@ def worlds():
 
 
 @pytest.fixture
-def page(server, tmp_path):
-    if BROWSER is None:
-        pytest.skip("no Chromium here; apt-get install chromium")
+def page(server, chromium):
     with Gateway(server.address) as gateway:
-        page = Browser(gateway.url, tmp_path / "profile")
+        page = chromium.page(gateway.url)
         page.wait_for("roam.index >= 0 && isDriving && between.can")
         yield page
         Slow.stepping.open()  # before the server ends, which waits for the step

@@ -69,7 +69,7 @@ def test_walls_floor_and_ceiling_go_on_as_they_are(half, yaw):
     first = Pose.at(0.3, -0.2, 1.5, yaw_deg=yaw - 30)
     pixels, even = continued(pose, carried, painted, wavy, [looks_of(View(*room(first), first))])
     height = (rays_from(pose, CAMERA) * depth[..., None])[..., 2]
-    level = ~half & ((height < -1.49) | (height > 1.29))  # a wall that is out of view has its stripes anywhere
+    level = ~half & ((height < -1.49) | (height > 1.29))  # the stripes of a wall that is out of view may be anywhere
     assert error(pixels, truth, level) < 0.5 * error(painted, truth, level)
     steps = lambda p: np.abs(np.diff(p.astype(float), axis=1))[:, :60].mean()  # noqa: E731
     assert abs(steps(pixels) / steps(truth) - 1) < 0.3 < abs(steps(painted) / steps(truth) - 1)
@@ -109,7 +109,7 @@ def test_what_stands_before_a_wall_and_what_opens_in_it_stay_as_they_were_dreamt
 
 
 def test_a_dreamt_doorway_has_no_threshold(half):
-    """What of the floor is seen just behind a wall became the wall's foot, and stopped whoever walked through."""
+    """Floor that was seen just behind a wall once counted as the wall's foot, and stopped whoever walked through."""
     pose = Pose.at(0, 0, 1.5, yaw_deg=20)
     truth, depth = room(pose)
     behind, further = room(pose, walls=WALLS | {"+x": (0, 4.5)})
@@ -142,7 +142,7 @@ def test_outside_the_ground_goes_on_and_nothing_else(half):
 
 
 def test_outside_nothing_lies_flat_on_the_ground(half):
-    """The ghost of a house, painted on a meadow, is no thing; what stands out of the ground is one."""
+    """A house that the model painted flat onto a meadow becomes ground; a thing that rises from the ground is kept."""
     truth, depth = room(POSE, has_ceiling=False)
     painted, wavy, carried = dreamt(truth, depth, half)
     stone, ghost = np.zeros((2, *half.shape), bool)
@@ -189,7 +189,7 @@ def test_right_angles_are_found_and_kept_when_they_are_known(half):
 
 
 def test_a_stone_that_is_taken_for_ground_does_not_repeat_with_it():
-    """Depth had not seen it; the dreamt ground had the stone on every other tile."""
+    """The estimated depth did not show the stone, so it became a part of the ground's texture, on every other tile."""
     pixels, depth = room(POSE, has_ceiling=False)
     v, u = np.mgrid[: depth.shape[0], : depth.shape[1]]
     stone = ((v - 100) / 14) ** 2 + ((u - 70) / 20) ** 2 < 1

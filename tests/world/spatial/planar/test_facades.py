@@ -39,7 +39,7 @@ def eaves(depth: np.ndarray, columns: range) -> np.ndarray:
 
 
 def off_a_line(values: np.ndarray) -> float:
-    """By how much values (n,) are off the straight line nearest to them, at most."""
+    """The largest distance of values (n,) from the straight line that fits them best."""
     places = np.arange(len(values))
     return float(np.abs(values - np.polyval(np.polyfit(places, values, 1), places)).max())
 

@@ -50,7 +50,7 @@ def test_a_layout_without_floor_or_ceiling_gets_no_walls():
 
 
 def test_a_room_of_another_colour_has_the_pattern_of_the_one_that_was_seen():
-    """Bricks or stripes go on in the next room in that room's colour: plain fog was all that the painter had."""
+    """Bricks or stripes go on in the next room in that room's colour: the painter alone gave it a plain haze."""
     truth, depth = room(POSE)
     painted, wavy, carried = dreamt(truth, depth, NOTHING_SEEN)
     is_wall = np.isclose(np.abs((RAYS * depth[..., None])[..., 0]), 3.0) | np.isclose(

@@ -38,7 +38,7 @@ def half() -> np.ndarray:
 
 
 def test_walls_stand_over_their_openings_in_a_level_line(half):
-    """A ragged lintel, or none at all, let the next room's ceiling through; what stood of it hung in the air."""
+    """The next room's ceiling once showed through a ragged or missing lintel, whose rest hung in the air."""
     rng = np.random.default_rng(3)
     ragged = np.repeat(rng.choice([1.9, 2.1, 2.9], 32), 4)[None, :] + np.zeros(half.shape)
     truth, depth, columns = with_door(ragged)
@@ -67,7 +67,7 @@ def test_a_wall_that_is_dreamt_nearer_than_it_was_seen_is_that_wall(half):
 
 
 def test_a_wall_that_was_seen_to_end_has_nothing_over_what_lies_beside_it(half):
-    """A partition ends where one sees past it up to the ceiling: what is dreamt there is no door."""
+    """A partition ends where the view past it reaches the ceiling; what is dreamt there gets no lintel."""
     (near, depth), (far, further) = room(POSE), room(POSE, walls=BEHIND)
     at = points(POSE, depth)
     is_past = (np.abs(at[..., 0] - 3) < 1e-3) & (np.arange(CAMERA.width) < CAMERA.width // 2 + 12)
@@ -80,7 +80,8 @@ def test_a_wall_that_was_seen_to_end_has_nothing_over_what_lies_beside_it(half):
 
 
 def test_a_wall_dreamt_in_another_colour_does_not_look_like_the_one_that_was_seen(half):
-    """In a dim room all colours are near each other, and a purple wall went on as a green one."""
+    """In a dim room all colours are close to each other: a purple wall was once continued with the texture of
+    a green one."""
     truth, depth = room(POSE)
     truth = (0.6 * truth).astype(np.uint8)
     painted, wavy, carried = dreamt(truth, depth, half)
@@ -92,7 +93,8 @@ def test_a_wall_dreamt_in_another_colour_does_not_look_like_the_one_that_was_see
 
 
 def test_the_edge_of_another_wall_is_none_of_a_texture():
-    """Depth that was guessed does not say to the pixel where a wall ends, and a strip of the next went on with it."""
+    """Estimated depth does not say to the pixel where a wall ends: a strip of the next wall once became part of
+    its texture."""
     pose = Pose.at(0, 0, 1.5)
     pixels, depth = room(pose)
     rays, everywhere = rays_from(pose, CAMERA), np.ones(depth.shape, bool)
