@@ -201,8 +201,9 @@ def _without_lying(pixels: np.ndarray, where: np.ndarray, few: int, large: float
     if not len(sizes) or size < ALONE * sizes.sum() or size > large * where.sum():
         return where
     is_thing = np.isin(names, largest).astype(np.uint8)
-    rest = cv2.dilate(is_thing, np.ones((2 * THICK + 1, 2 * THICK + 1), np.uint8)) & is_other  # its thin edges
-    return where & (cv2.dilate(is_thing | rest, np.ones((RIM, RIM), np.uint8)) == 0)
+    around = cv2.dilate(is_thing, np.ones((2 * THICK + 1, 2 * THICK + 1), np.uint8)) > 0  # with its thin edges
+    is_thing = ((is_thing > 0) | (around & is_other)).astype(np.uint8)
+    return where & (cv2.dilate(is_thing, np.ones((RIM, RIM), np.uint8)) == 0)
 
 
 def _off_hue(colours: np.ndarray, where: np.ndarray) -> np.ndarray:
