@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.distributed.device_mesh import init_device_mesh
 
+from ...kernels.device import device_named
 from ..checkpoint import Checkpoint, is_official, load_checkpoint, save_checkpoint
 from ..emu.answer import Request
 from ..emu.checkpoint import free_bytes, load_official, load_to_learn, parts_of, save_official
@@ -355,9 +356,7 @@ def read_requests(path: Path, changes: dict, size: str = "default") -> Iterator[
 
 
 def device_of(name: str) -> str:
-    """cpu or cuda. Raises AdaptError for anything else, and for CUDA where there is none."""
+    """cpu or cuda. Raises AdaptError for anything else, and NoDeviceError for CUDA where there is none."""
     if name not in ("cpu", "cuda"):
         raise AdaptError(f"a device called '{name}'; wanted cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise AdaptError("no CUDA device here; use --device cpu")
-    return name
+    return device_named(name)

@@ -21,6 +21,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ...kernels.device import device_named
+from ...kernels.linear import has_fp8_products
 from ..checkpoint import Checkpoint, CheckpointError
 from ..config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
 from ..files import whole, write_text_whole
@@ -67,8 +69,10 @@ def load_official(
     that stay in main memory and come to the device when they are run (transformer/offload.py). If the vision tokenizer
     does not fit with the model it stays on the CPU. The memory plan goes through `say` before anything is loaded.
     Raises CheckpointError or TokenizerError for files that are missing, incomplete or of another model, DoesNotFit for
-    a device too small, PrecisionError for an unknown precision, SplitError for devices that do not divide a model.
+    a device too small, NoDeviceError for one that is not here, PrecisionError for an unknown precision, SplitError for
+    devices that do not divide a model.
     """
+    device_named(device)
     folders, need, say = _opened(model, vision, text), need or Need(), say or log.info
     config, trained = folders.config, folders.trained
     pages = PageConfig(context=context or trained)
@@ -89,7 +93,12 @@ def load_official(
         available=free,
         num_devices=mesh.size() if mesh else devices,
         offload=offload,
+        has_fp8=torch.device(device).type == "cpu" or has_fp8_products(device),
     )
+    if precision == "fp8" and not plan.has_fp8:
+        raise DoesNotFit(
+            f"{device} has no fp8 products, which Hopper and later cards have: --precision int8 is as small"
+        )
     if offload and plan.num_devices > 1:
         raise CheckpointError("--offload is for a model that one device runs, and --devices split it: leave one out")
     if offload > config.num_hidden_layers:

@@ -10,14 +10,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from roam.kernels.packed import Packed
+from roam.kernels.device import NoDeviceError
+from roam.kernels.packed import UNPACKED_AT_ONCE, Packed
 from roam.world.checkpoint import CheckpointError, is_official
 from roam.world.config import ModelConfig, PageConfig
 from roam.world.emu import checkpoint
 from roam.world.emu.answer import Image, Request, answer
 from roam.world.emu.checkpoint import INDEX, load_official, load_vision
 from roam.world.emu.ibq import IbqTokenizer
-from roam.world.emu.memory_plan import PRECISIONS, DoesNotFit, Footprint, num_parameters
+from roam.world.emu.memory_plan import PRECISIONS, UNPACKING, DoesNotFit, Footprint, num_parameters
 from roam.world.emu.prompts import preset
 from roam.world.emu.sampling import Sampling
 from roam.world.emu.settings import read_config, read_vision_config
@@ -103,6 +104,35 @@ def test_packed_weights_are_held_packed_and_draw_pictures(copied, precision):
     changes = dict(area=32 * 48, max_tokens=40, text_limit=3, text=Sampling(top_k=1))
     events = [*answer(small, Request("t2i", "a red door", preset=preset("t2i", **changes), size=(2, 3)))]
     assert [event.codes.shape for event in events if isinstance(event, Image)] == [(2, 3)]
+
+
+def test_a_device_that_is_not_here_is_refused_in_a_sentence(official, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name, message in (("cuda", "no CUDA device here"), ("gpu", "a device called 'gpu'"), ("mps", "called 'mps'")):
+        with pytest.raises(NoDeviceError, match=message):
+            load_official(*official, device=name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(NoDeviceError, match="'cuda:1', and the GPUs here are numbered to 0"):
+        load_official(*official, device="cuda:1")
+
+
+def test_fp8_is_neither_offered_nor_taken_where_a_gpu_has_no_such_products(official, monkeypatch):
+    plan = Footprint(OFFICIAL, PageConfig(), budget=5_600, device="cuda", available=45 * GIB, has_fp8=False)
+    with pytest.raises(DoesNotFit, match=r"what would fit: --precision int8 \(3\d\.\d GiB\)") as refused:
+        plan.check()
+    assert "fp8" not in str(refused.value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
+    monkeypatch.setattr(checkpoint, "free_bytes", lambda device: GIB)
+    with pytest.raises(DoesNotFit, match=r"cuda has no fp8 products, .* --precision int8 is as small"):
+        load_official(*official, device="cuda", precision="fp8")
+
+
+def test_the_plan_has_room_for_weights_that_are_unpacked_part_by_part():
+    few, plain = (Footprint(OFFICIAL, PageConfig(), precision) for precision in ("int4", "bfloat16"))
+    assert few.activations - plain.activations == UNPACKING * UNPACKED_AT_ONCE
+    assert OFFICIAL.hidden_size * OFFICIAL.intermediate_size > UNPACKED_AT_ONCE  # not a whole layer
 
 
 def test_settings_left_out_take_the_official_defaults(copied):
