@@ -299,6 +299,11 @@ def plan_memory(order: AdaptOrder, say: Callable[[str], None]) -> None:
     if not order.official:
         return
     config, _ = read_config(order.official[0])
+    smallest = min(config.hidden_size, config.num_key_value_heads * config.head_dim, config.intermediate_size)
+    if order.recipe.rank > smallest:
+        raise AdaptError(
+            f"adapters of rank {order.recipe.rank}; the smallest layer has {smallest}: give a smaller --rank"
+        )
     plan = LearningPlan(
         config,
         order.precision_learnt,

@@ -120,13 +120,14 @@ def load_official(
         raise DoesNotFit(
             f"--offload {offload} puts {plan.host_bytes} bytes into the host's memory, which has {room} free"
         )
+    eyes = folders.load_vision(device if plan.vision else "cpu")  # first, for a torn file is noticed in seconds
     if devices > 1:
         transformer = _led(folders.model, config, device, precision, devices)
     else:
         transformer = load_transformer(
             folders.model, config, device=device, precision=precision, mesh=mesh, served=served, offload=offload
         )
-    return folders.checkpoint(transformer, pages, device=device if plan.vision else "cpu")
+    return folders.checkpoint(transformer, eyes, pages)
 
 
 def load_to_learn(
@@ -146,16 +147,16 @@ def load_to_learn(
     device then, and the Sharding reads them. Raises CheckpointError or TokenizerError like load_official.
     """
     folders = _opened(model, vision, text)
-    pages = PageConfig(context=context or folders.trained)
+    pages, eyes = PageConfig(context=context or folders.trained), folders.load_vision("cpu")
     if mesh is None:
         whole = load_transformer(folders.model, folders.config, device=device, precision=precision)
-        return folders.checkpoint(whole, pages, device="cpu"), None
+        return folders.checkpoint(whole, eyes, pages), None
     from ..transformer.sharded import Sharding
 
     empty = on_meta(Transformer, folders.config).to(DTYPES[precision])
     checked(folders.model, empty)
     fill = partial(fill_shards, folders.model, precision=precision)
-    return folders.checkpoint(empty, pages, device="cpu"), Sharding(mesh, fill)
+    return folders.checkpoint(empty, eyes, pages), Sharding(mesh, fill)
 
 
 @dataclass(frozen=True)
@@ -170,12 +171,14 @@ class _Opened:
     words: EmuTextTokenizer
     vocabulary: Vocabulary
 
-    def checkpoint(self, transformer: Transformer, pages: PageConfig, *, device: str) -> Checkpoint:
-        """With the vision tokenizer read onto a device."""
+    def load_vision(self, device: str) -> IbqTokenizer:
+        return load_vision(self.vision, self.vision_config, device=device)
+
+    def checkpoint(self, transformer: Transformer, vision: IbqTokenizer, pages: PageConfig) -> Checkpoint:
         dida = read_dida(self.model)
         return Checkpoint(
             transformer,
-            load_vision(self.vision, self.vision_config, device=device),
+            vision,
             self.words,
             self.vocabulary,
             LayoutConfig(grid=(45, 45), text_capacity=127),
