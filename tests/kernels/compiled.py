@@ -122,6 +122,15 @@ def test_head_and_sampling(target, rows, top_k):
     check(target, products=["_sample_kernel", "_count_kernel"])
 
 
+def test_drawing_a_word_among_the_ids_that_may_be_said(target):
+    """The words of the 34B model: a number of rows that 16 does not divide, and a mask over them."""
+    hidden, weight = torch.empty(1, 1, 5120, dtype=BF16), torch.empty(151854, 5120, dtype=BF16)
+    options = dict(positions=torch.zeros(1, 1, dtype=torch.int64), temperature=0.7, top_k=200)
+    allowed = torch.ones(1, 151854, dtype=torch.bool)
+    sample.head_sample_triton(hidden, weight, torch.zeros(1, dtype=torch.int64), allowed=allowed, **options)
+    check(target, products=["_sample_kernel", "_count_kernel"])
+
+
 @pytest.mark.parametrize("dtype", [BF16, torch.float32])
 def test_renoising(target, dtype):
     codebook, tokens = torch.empty(131072, 256, dtype=dtype), torch.zeros(1, 1024, dtype=torch.int64)
@@ -131,9 +140,10 @@ def test_renoising(target, dtype):
     check(target, products=["_renoise_kernel"] if dtype == BF16 else [])
 
 
-def test_nearest_code(target):
-    nearest.nearest_code_triton(torch.empty(1024, 256, dtype=BF16), torch.empty(131072, 256, dtype=BF16))
-    check(target, products=["_nearest_kernel"])
+@pytest.mark.parametrize("dtype", [BF16, torch.float32])  # official pictures are read in float32
+def test_nearest_code(target, dtype):
+    nearest.nearest_code_triton(torch.empty(1024, 256, dtype=dtype), torch.empty(131072, 256, dtype=dtype))
+    check(target, products=["_nearest_kernel"] if dtype == BF16 else [])
 
 
 def test_qk_norm_and_rope(target):
@@ -160,7 +170,11 @@ def test_quantising_rows_to_fp8(target):
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.parametrize("rows, inputs, outputs", [(1, 5120, 25600), (33, 25600, 5120), (256, 5120, 8192)])
+# a layer of the 34B model, whose queries, keys and values are one product, and gate and up another: each choice of tiles
+@pytest.mark.parametrize(
+    "rows, inputs, outputs",
+    [(1, 5120, 51200), (1, 8192, 5120), (32, 5120, 10240), (32, 25600, 5120), (64, 5120, 51200), (256, 25600, 5120)],
+)
 def test_products_of_packed_weights(target, bits, rows, inputs, outputs):
     groups = torch.empty(outputs, inputs // 128, dtype=BF16)
     weight = packed.Packed(torch.empty(outputs, inputs * bits // 8, dtype=torch.uint8), groups, groups, bits)
