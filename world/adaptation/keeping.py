@@ -61,4 +61,4 @@ def check_room(out: Path, checkpoint: int, state: int) -> None:
 
 def _plain(fixed: Mapping[str, Any]) -> dict:
     """As it is read again from JSON."""
-    return json.loads(json.dumps(dict(fixed)))
+    return json.loads(json.dumps(dict(fixed), default=repr))
