@@ -42,9 +42,11 @@ else:
 __all__ = [
     "HAS_TRITON",
     "Chip",
+    "NoDeviceError",
     "backend",
     "block_of",
     "chip_of",
+    "device_named",
     "dot_precision",
     "has_half_dots",
     "leave_a_core",
@@ -65,6 +67,27 @@ def _is_intel() -> bool:
 # product, so a program that has multiplied before it imports this package has to say so itself.
 if _is_intel():
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
+
+class NoDeviceError(ValueError):
+    """A device that is not here, or not one that Roam runs on; the message says which are."""
+
+
+def device_named(name: str) -> str:
+    """A device as a person names it: cpu, cuda, or cuda:1 and so on. Raises NoDeviceError for one that is not here."""
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
+        raise NoDeviceError(f"a device called '{name}'; wanted cpu, or cuda for a GPU")
+    if kind == "cuda" and not torch.cuda.is_available():
+        why = "its driver shows none (nvidia-smi says more)"
+        if not torch.backends.cuda.is_built():
+            why = f"torch {torch.__version__} was built without it: install one with CUDA, from pytorch.org"
+        raise NoDeviceError(f"no CUDA device here, for {why}; or use --device cpu")
+    if number and int(number) >= torch.cuda.device_count():
+        raise NoDeviceError(
+            f"a device called '{name}', and the GPUs here are numbered to {torch.cuda.device_count() - 1}"
+        )
+    return name
 
 
 def backend(device: torch.device | str) -> str:

@@ -21,6 +21,7 @@ BITS = {"int8": 8, "int4": 4}  # of the precisions that are packed
 GROUPS = (128, 64, 32, 16)  # inputs that share a scale: the largest that divides their number
 FEW = 256  # rows up to which weights are unpacked tile by tile; more are worth unpacking them all first
 _AT_ONCE = 2048  # rows of a weight that are quantised together
+UNPACKED_AT_ONCE = 1 << 24  # weights that are unpacked together: all of a layer of 34B would take gigabytes
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,14 @@ def _packed(weight: torch.Tensor, bits: int, group: int) -> tuple[torch.Tensor, 
 
 def packed_linear_reference(x: torch.Tensor, weight: Packed) -> torch.Tensor:
     """`PackedLinear` in plain torch: x (N, I) -> (N, O)."""
-    return F.linear(x, weight.rows().to(x.dtype))
+    O, size = len(weight.codes), max(1, UNPACKED_AT_ONCE // x.shape[1])
+    if size >= O:
+        return F.linear(x, weight.rows().to(x.dtype))
+    out = x.new_empty(len(x), O)
+    for first in range(0, O, size):
+        part = slice(first, first + size)
+        out[:, part] = F.linear(x, weight.rows(part).to(x.dtype))
+    return out
 
 
 @triton.jit

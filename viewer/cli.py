@@ -132,7 +132,7 @@ def main(args: list[str] | None = None) -> None:
         goes_on = "; the same command goes on" if any(said[: len(name)] == name for name in CONTINUING) else ""
         tell(ended, goes_on)
         sys.exit(ended.code)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         if not _is_for_people(error):
             raise
         print(f"roam: {_sentence(error)}", file=sys.stderr)
@@ -144,7 +144,12 @@ def _is_for_people(error: Exception) -> bool:
     ours = __package__.split(".")[0]
     if isinstance(error, ModuleNotFoundError):
         return not (error.name or "").startswith(ours)
-    return isinstance(error, OSError) or type(error).__module__.startswith(ours + ".")
+    return isinstance(error, OSError) or _is_memory(error) or type(error).__module__.startswith(ours + ".")
+
+
+def _is_memory(error: Exception) -> bool:
+    """Whether a GPU's memory was full; torch.OutOfMemoryError, without importing torch."""
+    return type(error).__name__ == "OutOfMemoryError"
 
 
 def _sentence(error: Exception) -> str:
@@ -152,6 +157,11 @@ def _sentence(error: Exception) -> str:
     these are shown as escapes."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         said = f"{error.filename}: {error.strerror}"
+    elif _is_memory(error):
+        said = (
+            f"the GPU's memory is full ({str(error).splitlines()[0]}): end other programs on it, or take a smaller "
+            "picture, a shorter --context, another --precision or more devices"
+        )
     else:
         hint = "; `roam doctor` says what mends it" if isinstance(error, ModuleNotFoundError) else ""
         said = " ".join(str(error).split()) + hint

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..kernels.device import leave_a_core
+from ..kernels.device import device_named, leave_a_core
 from .action import Action, say
 from .checkpoint import Checkpoint, CheckpointError, is_official, load_checkpoint
 from .config import DidaConfig
@@ -92,7 +92,7 @@ class Engine:
         """
         if folder is not None and is_official(folder):
             raise CheckpointError(f"{folder} is an official model: open it with roam.world.opening.open_engine")
-        device = device or available_device()
+        device = device_named(device or available_device())
         if torch.device(device).type == "cpu":
             leave_a_core()
         checkpoint = load_checkpoint(folder, device=device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from .checkpoint import CheckpointError, is_official
+from .checkpoint import CheckpointError, folder_of, is_official
 from .config import DidaConfig
 from .emu.engine import EmuEngine
 from .engine import Engine, available_device
@@ -38,6 +38,8 @@ def open_engine(
                 raise CheckpointError(
                     f"{folder} is no language model, and {official.vision} is one: name them the other way round"
                 )
+            if not folder_of(folder).exists():
+                raise CheckpointError(f"{folder} is not there; name a folder of weights, for none are downloaded")
             raise CheckpointError(f"{named} is no official model, which alone takes {official.given[0]}")
         return Engine.from_checkpoint(
             folder,

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from roam.kernels import packed
 from roam.kernels.linear import linear
 from roam.kernels.packed import Packed, PackedEmbedding, PackedLinear
 
@@ -57,6 +58,22 @@ def test_the_dtype_that_comes_in_goes_out():
     layer = PackedLinear.from_weight(torch.randn(33, 64), 4)
     assert layer(torch.randn(3, 64).bfloat16()).dtype == torch.bfloat16
     assert layer(torch.randn(0, 64)).shape == (0, 33)
+
+
+def test_only_a_part_of_a_large_weight_is_unpacked_at_once(monkeypatch):
+    torch.manual_seed(2)
+    layer, x = PackedLinear.from_weight(torch.randn(70, 64), 4), torch.randn(3, 64)
+    wanted, rows, unpacked = layer(x), Packed.rows, []
+
+    def watched(weight, which=slice(None)):
+        found = rows(weight, which)
+        unpacked.append(found.numel())
+        return found
+
+    monkeypatch.setattr(Packed, "rows", watched)
+    monkeypatch.setattr(packed, "UNPACKED_AT_ONCE", 1000)
+    torch.testing.assert_close(layer(x), wanted)
+    assert max(unpacked) <= 1000 and sum(unpacked) == 70 * 64
 
 
 @pytest.mark.parametrize("shape, bits", [((8, 64), 3), ((8, 40), 8)])

@@ -35,6 +35,6 @@ def tune_answers(order: AnswerOrder) -> None:
 
     console = Console(markup=False, emoji=False)
     with stage_bars(console) as show:
-        folder = run_answers(order, show=show)
+        folder = run_answers(order, show=show, say=console.print)
     console.print(f"every step: {order.out / 'run' / 'log.csv'}")
     console.print(f"walk in it with: roam play --model {folder} --vision-tokenizer {order.vision}")

@@ -10,13 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+class RankError(ValueError):
+    """A rank that adapters cannot have; the message says which they can."""
+
+
 class LowRank(nn.Module):
     """A frozen dense layer and a learnt change of it, up @ down, which begins at zero."""
 
     def __init__(self, dense: nn.Linear, rank: int, seed: torch.Generator | None = None):
         super().__init__()
         if not 1 <= rank <= min(dense.weight.shape):
-            raise ValueError(f"rank {rank} for a layer of {tuple(dense.weight.shape)}; wanted 1 to its smaller side")
+            raise RankError(f"rank {rank} for a layer of {tuple(dense.weight.shape)}; wanted 1 to its smaller side")
         self.dense = dense.requires_grad_(False)
         out_size, in_size = dense.weight.shape
         # a layer that has not been read yet has no device

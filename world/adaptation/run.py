@@ -4,44 +4,45 @@ that denoises whole frames. Accepts our own checkpoints and official Emu3.5 fold
 from __future__ import annotations
 
 import gc
+import hashlib
 import logging
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.distributed.device_mesh import init_device_mesh
 
+from ...kernels.device import device_named
 from ..checkpoint import Checkpoint, is_official, load_checkpoint, save_checkpoint
 from ..emu.answer import Request
 from ..emu.checkpoint import free_bytes, load_official, load_to_learn, parts_of, save_official
 from ..emu.learning_plan import LearningPlan
 from ..emu.prompts import cells_of, preset
 from ..emu.sequence import Format
-from ..emu.settings import read_config
+from ..emu.settings import read_config, refuse_swapped
 from ..engine import Engine
 from ..pictures.reading import PictureError, read_picture
 from ..training.parallel import launch
 from ..transformer.dida import MetricPath
 from ..transformer.followers import check_devices
 from ..transformer.joined import QUANTISED
+from ..transformer.model import DTYPES
 from ..transformer.sharded import Sharding, whole
 from .data import distilled_answers, distilled_walks, recorded_walks, walk_sequences
+from .keeping import AdaptError, check_room, has_begun, note_begin
 from .lines import LineError, lines_of, object_of
 from .samples import AnswerLayout, SampleError, SampleLayout, WalkLayout, load_sequences, save_sequences
 from .train import AdaptRecipe, Learner, adapt
 
 log = logging.getLogger(__name__)
 SEQUENCES = "sequences.safetensors"
+DRAWN = "drawn"  # the folder of answers of its own, until all are there
 HELD_OUT = 8  # sequences that are measured and not learnt from, at most a fifth of all
 DISTIL_TEMPERATURE = 0.7  # of our own models' walks; official answers are drawn as their task's preset says
-
-
-class AdaptError(ValueError):
-    """An adaptation that is impossible; the message says what came and what was wanted."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,15 @@ class AdaptOrder:
         return self.model, self.vision
 
     @property
+    def fixed(self) -> dict:
+        """What must be the same when a run continues."""
+        recipe = self.recipe
+        files = [path for path in (self.data, self.requests) if path and path.is_file()]
+        kept: dict = dict(model=_named(self.model), data=_named(self.data), files=[*map(digest_of, files)])
+        kept |= dict(distil=self.distil, changes=self.changes, size=self.size, limit=self.limit)
+        return kept | dict(rank=recipe.rank, batch=recipe.batch, drop=recipe.prompt_dropout, seed=recipe.seed)
+
+    @property
     def num_processes(self) -> int:
         return max(self.workers, self.devices)
 
@@ -108,6 +118,15 @@ class AdaptOrder:
         """Raise AdaptError for what is impossible; what: the kind of run, in one word."""
         if self.precision in QUANTISED:
             raise AdaptError(f"{self.precision} weights cannot be {what}; use bfloat16 with low-rank adapters")
+        if self.precision not in (None, *DTYPES):
+            raise AdaptError(
+                f"unknown precision '{self.precision}'; known: {', '.join(sorted({*DTYPES} - {*QUANTISED}))}"
+            )
+        if self.model and self.vision:
+            refuse_swapped(self.model, self.vision)
+        if self.vision and not self.is_official:
+            named = self.model or "the embedded model"
+            raise AdaptError(f"{named} is no official model, which alone takes a --vision-tokenizer: leave it out")
         if self.recipe.prompt_dropout and not self.is_official:
             raise AdaptError(
                 "prompts are dropped of official models alone, whose guidance reads none: leave --drop out"
@@ -140,13 +159,16 @@ def run_adaptation(
     order.check("adapted")
     plan_memory(order, say or log.info)
     path = order.out / SEQUENCES
+    has_begun(order.out, order.fixed)
     if not path.exists():
         found = [*_gathered(order, lambda share: show("drawing its own", share, {}))]
         if not found:
             raise AdaptError(
                 "nothing to learn from; name recorded walks or a file of sequences, or have it draw its own"
             )
+        note_begin(order.out, order.fixed)
         save_sequences(found, path)
+        shutil.rmtree(order.out / DRAWN, ignore_errors=True)
         gc.collect()  # the process that drew them has ended with its followers, so its memory is free for training
         if order.device == "cuda":
             torch.cuda.empty_cache()
@@ -272,10 +294,16 @@ def loaded_to_learn(order: AdaptOrder, rank: int) -> tuple[Checkpoint, Sharding 
 
 
 def plan_memory(order: AdaptOrder, say: Callable[[str], None]) -> None:
-    """Show how much memory training an official model needs on each device. Raises DoesNotFit if there is less."""
+    """Show how much memory training an official model needs on each device. Raises DoesNotFit if there is less, and
+    AdaptError if the disk has no room for the result."""
     if not order.official:
         return
     config, _ = read_config(order.official[0])
+    smallest = min(config.hidden_size, config.num_key_value_heads * config.head_dim, config.intermediate_size)
+    if order.recipe.rank > smallest:
+        raise AdaptError(
+            f"adapters of rank {order.recipe.rank}; the smallest layer has {smallest}: give a smaller --rank"
+        )
     plan = LearningPlan(
         config,
         order.precision_learnt,
@@ -287,6 +315,7 @@ def plan_memory(order: AdaptOrder, say: Callable[[str], None]) -> None:
     )
     say(plan.report())
     plan.check()
+    check_room(order.out, plan.checkpoint, plan.state)
 
 
 def _device(order: AdaptOrder, rank: int) -> str:
@@ -305,6 +334,8 @@ def _walk_layout(order: AdaptOrder, checkpoint: Checkpoint) -> WalkLayout:
 
 def _gathered(order: AdaptOrder, tick) -> Iterator[np.ndarray]:
     """The sequences to learn from: the given ones, then the model's own."""
+    if order.data and not order.data.exists():
+        raise AdaptError(f"{order.data} is not there; wanted recorded walks or a file of sequences")
     if order.data and order.data.is_file():
         yield from load_sequences(order.data)
     if order.is_official:
@@ -334,11 +365,17 @@ def _own_answers(order: AdaptOrder, tick) -> Iterator[np.ndarray]:
     asked = [*read_requests(order.requests, order.changes, order.size)]
     if not asked:
         raise AdaptError(f"{order.requests} holds no request; wanted a JSON object a line, of task and question")
-    numbered = enumerate(islice(cycle(asked), order.distil))
-    chosen = [replace(request, seed=order.recipe.seed + number) for number, request in numbered]
-    for number, ids in enumerate(distilled_answers(loaded(order, served=True), chosen), 1):
-        tick(number / order.distil)
-        yield ids
+    paths = [order.out / DRAWN / f"{number:06d}.safetensors" for number in range(order.distil)]
+    missing = [number for number, path in enumerate(paths) if not path.exists()]
+    if missing:
+        chosen = [replace(asked[number % len(asked)], seed=order.recipe.seed + number) for number in missing]
+        note_begin(order.out, order.fixed)
+        answers = distilled_answers(loaded(order, served=True), chosen)
+        for done, (number, ids) in enumerate(zip(missing, answers, strict=True), order.distil - len(missing) + 1):
+            save_sequences([ids], paths[number])  # each may take minutes, and a stopped run goes on after it
+            tick(done / order.distil)
+    for path in paths:
+        yield from load_sequences(path)
 
 
 def read_requests(path: Path, changes: dict, size: str = "default") -> Iterator[Request]:
@@ -354,10 +391,18 @@ def read_requests(path: Path, changes: dict, size: str = "default") -> Iterator[
             raise AdaptError(f"{path}, line {number}: no request that can be answered ({error})") from error
 
 
+def _named(path: Path | None) -> str | None:
+    return str(path.absolute()) if path else None
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def device_of(name: str) -> str:
-    """cpu or cuda. Raises AdaptError for anything else, and for CUDA where there is none."""
+    """cpu or cuda. Raises AdaptError for anything else, and NoDeviceError for CUDA where there is none."""
     if name not in ("cpu", "cuda"):
         raise AdaptError(f"a device called '{name}'; wanted cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise AdaptError("no CUDA device here; use --device cpu")
-    return name
+    return device_named(name)

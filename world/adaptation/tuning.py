@@ -7,8 +7,6 @@ to frame. A stopped run continues, and refuses to continue with different inputs
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from ..action import Action
@@ -24,7 +23,6 @@ from ..emu.checkpoint import load_vision, parts_of
 from ..emu.sequence import Format
 from ..emu.settings import is_adapted, read_vision_config, refuse_swapped
 from ..emu.text import EmuTextTokenizer, find_text_tokenizer
-from ..files import write_text_whole
 from ..pictures.reading import read_picture
 from ..tokens.vision import VisionTokenizer
 from ..tokens.vocabulary import Vocabulary
@@ -32,12 +30,24 @@ from ..training.parallel import launch
 from .checking import check_examples, refuse_faults
 from .data import RecordedWalk, walk_sequences
 from .examples import Example, ExampleError, read_examples
+from .keeping import has_begun, note_begin
 from .packing import PackedLayout, answer_sequences, packed
-from .run import SEQUENCES, AdaptError, AdaptOrder, Lesson, learn, loaded, loaded_to_learn, plan_memory, readable
+from .run import (
+    SEQUENCES,
+    AdaptError,
+    AdaptOrder,
+    Lesson,
+    digest_of,
+    learn,
+    loaded,
+    loaded_to_learn,
+    plan_memory,
+    readable,
+)
 from .samples import AnswerLayout, WalkLayout, load_sequences, save_sequences
 
 log = logging.getLogger(__name__)
-HELD_OUT, ORDER = "held-out.safetensors", "order.json"
+HELD_OUT = "held-out.safetensors"
 HELD_OUT_SHARE = 10  # without a file of its own, one in so many examples is held out, the last ones
 WAIT = "wait"  # the direction from a picture to the next where nothing is said
 
@@ -64,7 +74,7 @@ class TuneOrder(AdaptOrder):
     def fixed(self) -> dict:
         """What must be the same when a run continues."""
         recipe, model = self.recipe, self.model and str(self.model.absolute())
-        hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files]
+        hashes = [digest_of(path) for path in self.files]
         kept = dict(model=model, examples=hashes, longest=self.longest, frames=self.frames, area=self.area)
         return kept | dict(rank=recipe.rank, batch=recipe.batch, drop=recipe.prompt_dropout, seed=recipe.seed)
 
@@ -82,25 +92,15 @@ def run_tuning(
     if order.area is not None and not order.is_official:
         raise AdaptError("pictures of a model of ours have its own size: leave --area out")
     plan_memory(order, say or log.info)
-    note, fixed = order.out / ORDER, json.loads(json.dumps(order.fixed))
-    if note.exists():
-        hold_to(json.loads(note.read_text(encoding="utf-8")), fixed, order.out)
-    else:
+    fixed = order.fixed
+    if not has_begun(order.out, fixed):
+        order.out.mkdir(parents=True, exist_ok=True)  # now, and not after hours of reading pictures
         _gather(order, show or (lambda part, share, row: None))
-        # written last: it marks the files around it as complete
-        write_text_whole(note, json.dumps(fixed, indent=1))
+        note_begin(order.out, fixed)  # written last: it marks the files around it as complete
+        if order.device == "cuda":  # what read pictures is done, and other processes may want its memory
+            torch.cuda.empty_cache()
     launch(order.num_processes, _work, order, show if order.num_processes == 1 else None)
     return order.out / "checkpoint"
-
-
-def hold_to(held: dict, fixed: dict, out: Path) -> None:
-    """Raise AdaptError if a run would continue with other inputs than it began with."""
-    for name, value in fixed.items():
-        if held.get(name) != value:
-            raise AdaptError(
-                f"{out} holds a run with another '{name}' ({held.get(name)}, now {value}): go on with what it had, or "
-                "name another --out"
-            )
 
 
 def _gather(order: TuneOrder, show) -> None:

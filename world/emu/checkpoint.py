@@ -21,6 +21,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ...kernels.device import device_named
+from ...kernels.linear import has_fp8_products
 from ..checkpoint import Checkpoint, CheckpointError
 from ..config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
 from ..files import whole, write_text_whole
@@ -67,8 +69,10 @@ def load_official(
     that stay in main memory and come to the device when they are run (transformer/offload.py). If the vision tokenizer
     does not fit with the model it stays on the CPU. The memory plan goes through `say` before anything is loaded.
     Raises CheckpointError or TokenizerError for files that are missing, incomplete or of another model, DoesNotFit for
-    a device too small, PrecisionError for an unknown precision, SplitError for devices that do not divide a model.
+    a device too small, NoDeviceError for one that is not here, PrecisionError for an unknown precision, SplitError for
+    devices that do not divide a model.
     """
+    device_named(device)
     folders, need, say = _opened(model, vision, text), need or Need(), say or log.info
     config, trained = folders.config, folders.trained
     pages = PageConfig(context=context or trained)
@@ -89,7 +93,12 @@ def load_official(
         available=free,
         num_devices=mesh.size() if mesh else devices,
         offload=offload,
+        has_fp8=torch.device(device).type == "cpu" or has_fp8_products(device),
     )
+    if precision == "fp8" and not plan.has_fp8:
+        raise DoesNotFit(
+            f"{device} has no fp8 products, which Hopper and later cards have: --precision int8 is as small"
+        )
     if offload and plan.num_devices > 1:
         raise CheckpointError("--offload is for a model that one device runs, and --devices split it: leave one out")
     if offload > config.num_hidden_layers:
@@ -111,13 +120,14 @@ def load_official(
         raise DoesNotFit(
             f"--offload {offload} puts {plan.host_bytes} bytes into the host's memory, which has {room} free"
         )
+    eyes = folders.load_vision(device if plan.vision else "cpu")  # first, for a torn file is noticed in seconds
     if devices > 1:
         transformer = _led(folders.model, config, device, precision, devices)
     else:
         transformer = load_transformer(
             folders.model, config, device=device, precision=precision, mesh=mesh, served=served, offload=offload
         )
-    return folders.checkpoint(transformer, pages, device=device if plan.vision else "cpu")
+    return folders.checkpoint(transformer, eyes, pages)
 
 
 def load_to_learn(
@@ -137,16 +147,16 @@ def load_to_learn(
     device then, and the Sharding reads them. Raises CheckpointError or TokenizerError like load_official.
     """
     folders = _opened(model, vision, text)
-    pages = PageConfig(context=context or folders.trained)
+    pages, eyes = PageConfig(context=context or folders.trained), folders.load_vision("cpu")
     if mesh is None:
         whole = load_transformer(folders.model, folders.config, device=device, precision=precision)
-        return folders.checkpoint(whole, pages, device="cpu"), None
+        return folders.checkpoint(whole, eyes, pages), None
     from ..transformer.sharded import Sharding
 
     empty = on_meta(Transformer, folders.config).to(DTYPES[precision])
     checked(folders.model, empty)
     fill = partial(fill_shards, folders.model, precision=precision)
-    return folders.checkpoint(empty, pages, device="cpu"), Sharding(mesh, fill)
+    return folders.checkpoint(empty, eyes, pages), Sharding(mesh, fill)
 
 
 @dataclass(frozen=True)
@@ -161,12 +171,14 @@ class _Opened:
     words: EmuTextTokenizer
     vocabulary: Vocabulary
 
-    def checkpoint(self, transformer: Transformer, pages: PageConfig, *, device: str) -> Checkpoint:
-        """With the vision tokenizer read onto a device."""
+    def load_vision(self, device: str) -> IbqTokenizer:
+        return load_vision(self.vision, self.vision_config, device=device)
+
+    def checkpoint(self, transformer: Transformer, vision: IbqTokenizer, pages: PageConfig) -> Checkpoint:
         dida = read_dida(self.model)
         return Checkpoint(
             transformer,
-            load_vision(self.vision, self.vision_config, device=device),
+            vision,
             self.words,
             self.vocabulary,
             LayoutConfig(grid=(45, 45), text_capacity=127),

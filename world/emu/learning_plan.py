@@ -83,6 +83,17 @@ class LearningPlan:
         return self.weights + self.learnt + self.gathered + self.activations
 
     @property
+    def checkpoint(self) -> int:
+        """Bytes of the result on the disk."""
+        return sum(num_parameters(self.model)) * self.size
+
+    @property
+    def state(self) -> int:
+        """Bytes of a saved state on the disk: what learns and what optimisers keep of it."""
+        dense, rest = num_parameters(self.model)
+        return 3 * 4 * self.num_adapters if self.rank else dense * (self.size + 4) + rest * (self.size + 8)
+
+    @property
     def fits(self) -> bool:
         return self.available is None or self.total <= self.available
 

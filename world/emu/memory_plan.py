@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ...kernels.packed import UNPACKED_AT_ONCE
 from ..config import ModelConfig, PageConfig
 
 # bytes of one weight of a dense layer; packed ones have two more numbers per group of 128
 PRECISIONS = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "fp8": 1.0, "int8": 1 + 4 / 128, "int4": 0.5 + 4 / 128}
 SHORTER = (24_576, 16_384, 12_288, 8_192)  # contexts that are offered if the whole one does not fit
 OFFLOAD_ROOMS = 2  # room on the device, in layers, for those that are kept in main memory (offload.py)
+UNPACKING = 10  # bytes for each weight that is unpacked at once: codes, and float32 twice
 PREFILL_ROWS = 1024  # rows of a prompt that go through the model at once
 _GIB = 2**30
 
@@ -34,7 +36,8 @@ class Footprint:
     budget: the most tokens that the task's sequence will have, None for the whole context; spare: additional pages of a
     stream, for rewinding. vision: parameters of the vision tokenizer, kept in float32, 0 if it is on the CPU, and
     vision_width its channels at full size; offload: layers kept in main memory, for which the device has two rooms;
-    area: pixels of the largest picture; available: bytes free on the device, None if unknown.
+    area: pixels of the largest picture; has_fp8: whether the device multiplies fp8; available: bytes free on it, None
+    if unknown.
     """
 
     model: ModelConfig
@@ -48,6 +51,7 @@ class Footprint:
     spare: int = 0
     num_devices: int = 1
     offload: int = 0
+    has_fp8: bool = True
     device: str = "cpu"
     available: int | None = None
 
@@ -110,13 +114,15 @@ class Footprint:
 
     @property
     def activations(self) -> int:
-        """The larger of a prefill's rows and a picture's decoding, because they are never held together."""
+        """The larger of a prefill's rows and a picture's decoding, because they are never held together; and room
+        for weights that are unpacked, a part at a time."""
         model = self.model
         heads = model.num_attention_heads + 2 * model.num_key_value_heads
         row = 6 * model.hidden_size + (3 * model.intermediate_size + 2 * heads * model.head_dim) // self.num_devices
         logits = 3 * 4 * model.vocab_size
         picture = 5 * 4 * self.vision_width * self.area if self.vision else 0  # five maps at full size in float32
-        return max(PREFILL_ROWS * row * self.activation_size + logits, picture)
+        unpacked = UNPACKING * UNPACKED_AT_ONCE if self.is_packed else 0
+        return max(PREFILL_ROWS * row * self.activation_size + logits + unpacked, picture)
 
     @property
     def total(self) -> int:
@@ -171,8 +177,13 @@ class Footprint:
         others = [f"{name} ({plan.total / _GIB:.1f} GiB)" for name, plan in smaller if plan.fits]
         raise refusal(f"the model needs {self.total / _GIB:.1f} GiB", self.assumed, self.device, self.available, others)
 
+    @property
+    def _half(self) -> str:
+        """The precision of one byte that the device is good at."""
+        return "fp8" if self.has_fp8 else "int8"
+
     def _smaller(self) -> Iterator[tuple[str, Footprint]]:
-        for precision in ("bfloat16", "fp8", "int4"):
+        for precision in ("bfloat16", self._half, "int4"):
             if PRECISIONS[precision] < PRECISIONS[self.precision]:
                 yield f"--precision {precision}", replace(self, precision=precision)
         for context in (*SHORTER, 4_096):
@@ -188,7 +199,7 @@ class Footprint:
         if (fewest := self.offloaded()) is not self:
             yield f"--offload {fewest.offload}", fewest
         shorter = replace(self.pages, context=min(8_192, self.pages.context))
-        for precision in ("fp8", "int4"):
+        for precision in (self._half, "int4"):
             if PRECISIONS[precision] <= PRECISIONS[self.precision]:
                 yield f"--precision {precision} --context 8192", replace(self, precision=precision, pages=shorter)
 

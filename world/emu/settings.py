@@ -16,6 +16,7 @@ from .ibq import IbqConfig
 # settings that config.json may leave out, with the values of the official code
 _DEFAULTS = {"head_dim": 128, "rms_norm_eps": 1e-5, "rope_theta": 1e6}
 DEFAULT_CONTEXT = 32_768
+_POINTER = b"version https://git-lfs"
 _MODEL_SIZES = (
     "vocab_size",
     "hidden_size",
@@ -75,6 +76,8 @@ def read_config(folder: Path) -> tuple[ModelConfig, int]:
     if missing := [name for name in _MODEL_SIZES if name not in parts]:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}; wanted that of an Emu3.5 language model")
     wanted = {name: parts[name] for name in (*_MODEL_SIZES, *_DEFAULTS) if name in parts}
+    if wrong := [name for name, value in wanted.items() if type(value) not in (int, float)]:
+        raise CheckpointError(f"{path} sets {wrong[0]} to {wanted[wrong[0]]!r}, where a number is wanted")
     try:
         return ModelConfig(**{**_DEFAULTS, **wanted}), int(parts.get("max_position_embeddings", DEFAULT_CONTEXT))
     except (TypeError, ValueError) as error:
@@ -89,8 +92,10 @@ def read_vision_config(folder: Path) -> IbqConfig:
 
         try:
             parts = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise CheckpointError(f"{path} is torn or no YAML ({error}); copy it again") from error
+        if not isinstance(parts, dict):
+            raise CheckpointError(f"{path} holds no settings; {again(path)}")
     else:
         path = folder / "config.json"
         parts = json_of(path)
@@ -117,9 +122,23 @@ def json_of(path: Path) -> dict:
     try:
         parts = parse_json(path.read_bytes())
     except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing; name a folder in the official format") from None
+        raise CheckpointError(
+            f"{path} is missing; name a folder in the official format, for nothing is downloaded here"
+        ) from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); download it again") from error
+        raise CheckpointError(f"{path} cannot be read ({error}); {again(path)}") from error
     if not isinstance(parts, dict):
-        raise CheckpointError(f"{path} holds no settings; download it again")
+        raise CheckpointError(f"{path} holds no settings; {again(path)}")
     return parts
+
+
+def again(path: Path) -> str:
+    """How to get a file that is not what it should be: what git clones without Git LFS is a pointer to it."""
+    try:
+        with path.open("rb") as file:
+            is_pointer = file.read(len(_POINTER)) == _POINTER
+    except OSError:
+        is_pointer = False
+    if is_pointer:
+        return "it is a pointer of Git LFS: `git lfs pull` in its folder gets the file itself"
+    return "download it again"

@@ -87,6 +87,8 @@ class EmuTextTokenizer:
             ranks = {base64.b64decode(piece, validate=True): int(rank) for piece, rank in rows}
         except (binascii.Error, ValueError) as error:
             raise TokenizerError(f"{pairs} is torn or no tiktoken file ({error}); copy it again") from error
+        if not ranks:
+            raise TokenizerError(f"{pairs} is empty; copy it again")
         return cls(ranks, _lines(vision))
 
     @property
@@ -125,7 +127,10 @@ def visual_surfaces(num_codes: int) -> list[str]:
 
 
 def _lines(path: Path) -> list[str]:
-    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"{path} is torn or no text ({error}); copy it again") from error
     if names[:3] != [IMAGE_TOKEN, IMAGE_START, IMAGE_END] or len(names) < 4:
         raise TokenizerError(f"{path} begins with {names[:3]}; wanted the three image markers and then visual tokens")
     return names

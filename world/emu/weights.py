@@ -21,7 +21,7 @@ from ..transformer.joined import PRODUCTS, QUANTISED, Assembly, dense_of
 from ..transformer.model import DTYPES, Layer, Transformer
 from ..transformer.offload import Offload, host_room, offloaded
 from .ibq import IbqConfig, IbqTokenizer
-from .settings import json_of
+from .settings import again, json_of
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 C = TypeVar("C", ModelConfig, IbqConfig)
 M = TypeVar("M", bound=nn.Module)
 
+FLOATS = ("F32", "F16", "BF16")  # what weights come in, by the names of safetensors
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -124,6 +125,8 @@ def shards_of(folder: Path) -> dict[str, Path]:
             raise CheckpointError(f"no weights in {folder}: wanted {INDEX} with its shards, or {WHOLE}")
         return dict.fromkeys(_shapes_in(whole), whole)
     where = json_of(index).get("weight_map", {})
+    if not isinstance(where, dict) or not all(isinstance(name, str) for name in where.values()):
+        raise CheckpointError(f"{index} does not say which file holds which tensor; {again(index)}")
     for name in sorted(set(where.values())):
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder / name} is missing, and {INDEX} lists tensors in it; download it again")
@@ -178,18 +181,27 @@ def _check(found: Shapes, model: nn.Module, where: Path) -> None:
 def _shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
     try:
         with safe_open(path, "pt") as shard:
-            return {key: tuple(shard.get_slice(key).get_shape()) for key in shard.keys()}  # noqa: SIM118
+            slices = {key: shard.get_slice(key) for key in shard.keys()}  # noqa: SIM118
+            found = {key: tuple(part.get_shape()) for key, part in slices.items()}
+            integers = [key for key, part in slices.items() if part.get_dtype() not in FLOATS]
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is torn or no safetensors file ({error}); download it again") from error
+        raise CheckpointError(f"{path} is torn or no safetensors file ({error}); {again(path)}") from error
+    if integers:
+        raise CheckpointError(
+            f"{path} holds {len(integers)} tensors that are no {' or '.join(FLOATS)}, as {integers[0]}: another "
+            "program quantised it; name the original weights, which --precision int8 or int4 packs here"
+        )
+    return found
 
 
 def _unpickled(path: Path) -> dict[str, Tensor]:
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
+        # without torch's advice to execute it
+        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". In PyTorch")[0]
         raise CheckpointError(
-            f"{path} is torn or holds more than tensors, and is not executed ({str(error).splitlines()[0]}); "
-            "download it again"
+            f"{path} is torn or holds more than tensors, and is not executed ({reason}); {again(path)}"
         ) from error
     held = held.get("state_dict", held) if isinstance(held, dict) else {}
     return {key: value for key, value in held.items() if isinstance(value, Tensor)}

@@ -3,6 +3,7 @@ thread use two cores better than one process of two; on GPUs it is one process a
 
 from __future__ import annotations
 
+import builtins
 import os
 import socket
 from collections.abc import Callable, Iterable
@@ -10,12 +11,18 @@ from collections.abc import Callable, Iterable
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from ..side_by_side.processes import deaf, end_with
 
 
+class ProcessError(ValueError):
+    """One of several processes could not go on; the message is what it said."""
+
+
 def launch(workers: int, run: Callable, *args) -> None:
-    """Call run(rank, workers, *args) in `workers` processes that can reduce over each other; in this one if alone."""
+    """Call run(rank, workers, *args) in `workers` processes that can reduce over each other; in this one if alone.
+    Raises ProcessError for an error that a person can mend in one of them."""
     if workers == 1:
         run(0, 1, *args)
         return
@@ -27,10 +34,22 @@ def launch(workers: int, run: Callable, *args) -> None:
     try:
         while not joined.join():
             pass
+    except ProcessRaisedException as error:
+        raise _failed(error) from error
     except BaseException:  # also for a signal: the processes would go on learning, and this one would wait for them
         for process in joined.processes:
             process.terminate()
         raise
+
+
+def _failed(error: ProcessRaisedException) -> Exception:
+    """What one of the processes raised, as a sentence if a person can mend it: errors of ours, of the system, and of
+    a full GPU; torch hands on their traceback alone."""
+    kind, _, said = str(error).strip().splitlines()[-1].partition(": ")
+    known = getattr(builtins, kind, None)
+    is_system = isinstance(known, type) and issubclass(known, OSError)
+    is_ours = kind.startswith(__name__.split(".")[0] + ".")
+    return ProcessError(said) if is_ours or is_system or kind.endswith("OutOfMemoryError") else error
 
 
 def _joined(rank: int, workers: int, port: int, run: Callable, args: tuple) -> None:

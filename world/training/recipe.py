@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from safetensors.numpy import load_file, save_file
 
-from ...scenes.recorder import load_recording, record
+from ...scenes.recorder import record
 from ..checkpoint import Checkpoint, config_from, load_checkpoint, save_checkpoint
 from ..config import DidaConfig, LayoutConfig, ModelConfig
 from ..files import whole, write_text_whole
@@ -117,7 +117,7 @@ def run_recipe(
 def stages_for(data: str | Path) -> tuple[str, ...]:
     """The stages that recordings allow: without poses places cannot be remembered, without depth distances are
     unknown, and without keyframes dreaming cannot be learnt."""
-    first = load_recording(min(Path(data).glob("train-*.safetensors"), default=Path(data) / "train-*.safetensors"))
+    first = load_walks(data, "train", limit=1)
     left_out = {"record"}
     if first.depth is None:
         left_out |= {"depth"}

@@ -55,6 +55,7 @@ class CudaLane:
 
     def __init__(self, device: torch.device):
         self._stream = torch.cuda.Stream(device)
+        self._stream.wait_stream(torch.cuda.current_stream(device))  # rooms may lie where loading has still to read
         self._come, self._done = ([torch.cuda.Event() for _ in range(ROOMS)] for _ in range(2))
 
     def send(self, room: int, pairs: Iterable[tuple[Tensor, Tensor]]) -> None:

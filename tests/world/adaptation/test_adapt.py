@@ -30,10 +30,11 @@ from roam.world.tokens.text import TextTokenizer
 from roam.world.tokens.vision import VisionConfig, VisionTokenizer
 from roam.world.tokens.vocabulary import Vocabulary
 from roam.world.training.banded import BandedAttention
-from roam.world.training.parallel import agreed
+from roam.world.training.parallel import ProcessError, agreed, launch
 from roam.world.transformer.dida import MetricPath
 from roam.world.transformer.model import Transformer
 from roam.world.transformer.passes import Serving
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 LAYOUT = LayoutConfig(window=2)
 TEXT = TextTokenizer()
@@ -364,6 +365,26 @@ def test_the_training_agrees_on_the_device_that_it_trains_on(walks, layout, path
     monkeypatch.setattr(module, "agreed", lambda value, workers, **where: asked.append(where) or value)
     adapt(Learner(Transformer(MODEL), VOCABULARY), walks, walks[:1], layout, path, QUICK, tmp_path)
     assert asked == [dict(device=torch.device("cpu"))] * 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("roam.world.training.run.StateError", "make room"), ("OSError", "[Errno 28] No space left on device")],
+)
+def test_what_a_person_can_mend_in_one_of_several_processes_is_a_sentence(monkeypatch, kind, said):
+    class Joined:
+        processes = ()
+
+        def join(self):
+            raise ProcessRaisedException(f"-- Process 1 terminated:\nTraceback\n  File x\n{kind}: {said}\n", 1, 2)
+
+    monkeypatch.setattr(torch.multiprocessing, "spawn", lambda *args, **options: Joined())
+    with pytest.raises(ProcessError) as failed:
+        launch(2, print)
+    assert str(failed.value) == said
+    kind = "KeyError"  # a bug of ours keeps its traceback
+    with pytest.raises(ProcessRaisedException):
+        launch(2, print)
 
 
 def test_prompts_are_dropped_of_official_models_alone(tmp_path):

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from roam.world.adaptation import keeping
+from roam.world.adaptation import run as running
 from roam.world.adaptation.mask import CopyAttention
 from roam.world.adaptation.run import AdaptError, AdaptOrder, read_requests, run_adaptation
 from roam.world.adaptation.samples import AnswerLayout, SampleError, load_sequences, make_batch, save_sequences
@@ -127,6 +131,68 @@ def test_an_official_folder_is_adapted_on_its_own_answers_and_then_draws_whole_p
     ]
     assert changed and all("_proj" in name for name in changed)
     assert [*answer(after, ask("t2i"))][-1].num_passes == SHORT["text_limit"] + 1 + 2
+
+
+@pytest.fixture
+def asking(official, tmp_path):
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text(json.dumps({"task": "t2i", "question": "a hall", "size": "2*3"}))
+    recipe = AdaptRecipe(batch=1, max_steps=1, rank=2)
+    changes = SHORT | dict(area=160 * 160, max_tokens=40)
+    return AdaptOrder(tmp_path / "out", *official, distil=3, requests=asked, recipe=recipe, longest=64, changes=changes)
+
+
+def test_answers_that_were_drawn_before_a_stop_are_not_drawn_again(asking, monkeypatch):
+    drawn, draw = [], running.distilled_answers
+
+    def stopped_after_two(checkpoint, requests):
+        for request, ids in zip(requests, draw(checkpoint, requests), strict=True):
+            if len(drawn) == 2:
+                raise KeyboardInterrupt
+            drawn.append(request.seed)
+            yield ids
+
+    monkeypatch.setattr(running, "distilled_answers", stopped_after_two)
+    monkeypatch.setattr(running, "launch", lambda *args: None)
+    with pytest.raises(KeyboardInterrupt):
+        run_adaptation(asking)
+    drawn.remove(1)  # so that one more may be drawn
+    run_adaptation(asking)
+    assert drawn == [0, 2] and len(load_sequences(asking.out / "sequences.safetensors")) == 3
+    assert not (asking.out / "drawn").exists()
+    with pytest.raises(AdaptError, match=r"a run with another 'distil' \(3, now 4\): go on with what it had"):
+        run_adaptation(replace(asking, distil=4))
+    (asking.out / "order.json").write_text("")
+    with pytest.raises(AdaptError, match=r"order\.json is damaged"):
+        run_adaptation(asking)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(recipe=AdaptRecipe(rank=64)), "adapters of rank 64; .* give a smaller --rank"),
+        (dict(precision="fp12"), "unknown precision 'fp12'; known: bfloat16, float16, float32"),
+        (dict(data=Path("nowhere")), "nowhere is not there"),
+        (dict(model=None), "the embedded model is no official model, which alone takes a --vision-tokenizer"),
+    ],
+)
+def test_what_cannot_be_adapted_is_said_before_anything_is_drawn(asking, monkeypatch, change, message):
+    monkeypatch.setattr(running, "distilled_answers", lambda *args: pytest.fail("drawn for nothing"))
+    with pytest.raises(AdaptError, match=message):
+        run_adaptation(replace(asking, **change))
+    assert not (asking.out / "order.json").exists()  # mended, the same command begins
+
+
+def test_folders_that_were_swapped_are_said_to_be(asking):
+    with pytest.raises(CheckpointError, match="name them the other way round"):
+        run_adaptation(replace(asking, model=asking.vision, vision=asking.model))
+
+
+def test_a_disk_without_room_for_the_result_is_told_before_anything_is_drawn(asking, monkeypatch):
+    monkeypatch.setattr(keeping.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setattr(running, "distilled_answers", lambda *args: pytest.fail("drawn for nothing"))
+    with pytest.raises(AdaptError, match=r"of disk for the checkpoint and states, .* make room"):
+        run_adaptation(asking)
 
 
 def test_a_model_saved_in_shards_loads_as_it_was(official, tmp_path):

@@ -6,27 +6,36 @@ import json
 import pickle
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from roam.kernels.packed import Packed
+from roam.kernels.device import NoDeviceError
+from roam.kernels.packed import UNPACKED_AT_ONCE, Packed
+from roam.viewer.cli import main
 from roam.world.checkpoint import CheckpointError, is_official
 from roam.world.config import ModelConfig, PageConfig
 from roam.world.emu import checkpoint
 from roam.world.emu.answer import Image, Request, answer
 from roam.world.emu.checkpoint import INDEX, load_official, load_vision
 from roam.world.emu.ibq import IbqTokenizer
-from roam.world.emu.memory_plan import PRECISIONS, DoesNotFit, Footprint, num_parameters
+from roam.world.emu.memory_plan import PRECISIONS, UNPACKING, DoesNotFit, Footprint, num_parameters
 from roam.world.emu.prompts import preset
 from roam.world.emu.sampling import Sampling
 from roam.world.emu.settings import read_config, read_vision_config
+from roam.world.emu.text import BPE_FILE, VISION_FILE, TokenizerError
+from roam.world.opening import open_engine
+from roam.world.options import OfficialOptions
 from safetensors.torch import load_file, save_file
 
 from .conftest import IBQ, tiny_model, write_vision
 
 OFFICIAL = ModelConfig(282_926, 5120, 25_600, 64, 64, 8, 128, 1e-6, 1e6)
 GIB = 2**30
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4999\n"
+SHARD = "model-00001-of-00002.safetensors"
+NOISE = bytes([0x93, 0xA6, 0xFF, 0x00]) * 50
 
 
 @pytest.fixture
@@ -103,6 +112,35 @@ def test_packed_weights_are_held_packed_and_draw_pictures(copied, precision):
     changes = dict(area=32 * 48, max_tokens=40, text_limit=3, text=Sampling(top_k=1))
     events = [*answer(small, Request("t2i", "a red door", preset=preset("t2i", **changes), size=(2, 3)))]
     assert [event.codes.shape for event in events if isinstance(event, Image)] == [(2, 3)]
+
+
+def test_a_device_that_is_not_here_is_refused_in_a_sentence(official, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name, message in (("cuda", "no CUDA device here"), ("gpu", "a device called 'gpu'"), ("mps", "called 'mps'")):
+        with pytest.raises(NoDeviceError, match=message):
+            load_official(*official, device=name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(NoDeviceError, match="'cuda:1', and the GPUs here are numbered to 0"):
+        load_official(*official, device="cuda:1")
+
+
+def test_fp8_is_neither_offered_nor_taken_where_a_gpu_has_no_such_products(official, monkeypatch):
+    plan = Footprint(OFFICIAL, PageConfig(), budget=5_600, device="cuda", available=45 * GIB, has_fp8=False)
+    with pytest.raises(DoesNotFit, match=r"what would fit: --precision int8 \(3\d\.\d GiB\)") as refused:
+        plan.check()
+    assert "fp8" not in str(refused.value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
+    monkeypatch.setattr(checkpoint, "free_bytes", lambda device: GIB)
+    with pytest.raises(DoesNotFit, match=r"cuda has no fp8 products, .* --precision int8 is as small"):
+        load_official(*official, device="cuda", precision="fp8")
+
+
+def test_the_plan_has_room_for_weights_that_are_unpacked_part_by_part():
+    few, plain = (Footprint(OFFICIAL, PageConfig(), precision) for precision in ("int4", "bfloat16"))
+    assert few.activations - plain.activations == UNPACKING * UNPACKED_AT_ONCE
+    assert OFFICIAL.hidden_size * OFFICIAL.intermediate_size > UNPACKED_AT_ONCE  # not a whole layer
 
 
 def test_settings_left_out_take_the_official_defaults(copied):
@@ -277,3 +315,73 @@ def test_swapped_folders_are_named_as_such(official):
     refused(official[::-1], "is a vision tokenizer and .* a language model: name them the other way round")
     refused((official[0], official[0]), "is a language model, and stands where the vision tokenizer's folder is wanted")
     refused((official[1], official[1]), "is a vision tokenizer, and stands where the language model's folder is wanted")
+
+
+@pytest.fixture
+def folders(official, tmp_path) -> Path:
+    """Copies of both folders, to be damaged."""
+    for folder in official:
+        shutil.copytree(folder, tmp_path / folder.name)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (f"model/{SHARD}", POINTER, r"is torn .*a pointer of Git LFS: `git lfs pull`"),
+        (f"model/{INDEX}", POINTER, "a pointer of Git LFS"),
+        ("model/config.json", POINTER, "a pointer of Git LFS"),
+        ("vision/model.ckpt", POINTER, "a pointer of Git LFS"),
+        ("vision/model.ckpt", b"", r"model\.ckpt is torn or holds more than tensors"),
+        ("vision/model.ckpt", b"torn", r"is not executed \([^.]*\); download it again"),
+        ("vision/config.yaml", b"", "holds no settings"),
+        ("vision/config.yaml", b"- a\n- b", "holds no settings"),
+        ("vision/config.yaml", NOISE, "is torn or no YAML"),
+        (f"model/{INDEX}", b'{"weight_map": ["a"]}', "does not say which file holds which tensor"),
+        (f"model/{INDEX}", b'{"weight_map": {"lm_head.weight": 3}}', "does not say which file holds which tensor"),
+        (f"model/{BPE_FILE}", b"", "is empty; copy it again"),
+        (f"model/{VISION_FILE}", NOISE, "is torn or no text"),
+    ],
+)
+def test_a_file_that_is_not_what_it_should_be_is_named(folders, name, content, message, monkeypatch):
+    (folders / name).write_bytes(content)
+    if name.startswith("vision"):
+        monkeypatch.setattr(checkpoint, "load_transformer", lambda *args, **options: pytest.fail("read for nothing"))
+    with pytest.raises((CheckpointError, TokenizerError), match=message):
+        load_official(folders / "model", folders / "vision")
+
+
+def test_weights_that_another_program_quantised_are_refused(folders):
+    shard = folders / "model" / SHARD
+    save_file({key: weight.to(torch.int8) for key, weight in load_file(shard).items()}, shard)
+    with pytest.raises(CheckpointError, match=r"tensors that are no F32 or F16 or BF16, .* name the original weights"):
+        load_official(folders / "model", folders / "vision")
+
+
+def test_a_setting_that_is_no_number_is_named(folders):
+    path = folders / "model" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": "2"}))
+    with pytest.raises(CheckpointError, match="sets num_hidden_layers to '2', where a number is wanted"):
+        load_official(folders / "model", folders / "vision")
+
+
+def test_a_folder_that_is_not_there_is_not_called_another_model(folders):
+    for call in (
+        lambda: open_engine(folders / "nowhere", official=OfficialOptions(vision=folders / "vision")),
+        lambda: load_official(folders / "nowhere", folders / "vision"),
+    ):
+        with pytest.raises(CheckpointError, match=r"nowhere.* is (not there|missing); name a folder .*download"):
+            call()
+
+
+def test_a_full_gpu_ends_a_command_with_a_sentence(official, tmp_path, monkeypatch, capsys):
+    def full(*args, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation")
+
+    monkeypatch.setattr(checkpoint, "load_transformer", full)
+    folders = ["--model", str(official[0]), "--vision-tokenizer", str(official[1])]
+    with pytest.raises(SystemExit) as ended:
+        main(["generate", "a hall", "--task", "t2i", *folders, "--device", "cpu", "--out", str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "Tried to allocate 2.00 GiB" in said and "--precision" in said
+    assert "documentation" not in said

@@ -11,15 +11,17 @@ import pytest
 import torch
 from roam.viewer.cli import main
 from roam.world.adaptation.rewards.answers import (
+    Answered,
     AnswerOrder,
     AnswerPlayer,
     drawn_tokens,
     run_answers,
+    scored,
     scorers_of,
     without_adapters,
 )
 from roam.world.adaptation.rewards.system import RewardError
-from roam.world.adaptation.run import read_requests
+from roam.world.adaptation.run import AdaptError, read_requests
 from roam.world.adaptation.train import AdaptRecipe
 from roam.world.emu.checkpoint import load_official
 
@@ -87,6 +89,45 @@ def test_a_run_goes_on_to_the_same_weights_and_the_result_opens(order):
     logs = [(o.out / "run" / "log.csv").read_text().splitlines() for o in (order, half)]
     rows = [[{**row, "seconds": ""} for row in csv.DictReader(log)] for log in logs]
     assert rows[0] == rows[1] and len(rows[0]) == 4 and NAME in rows[0][0]
+
+
+def nothing(answer):
+    return None
+
+
+def infinite(answer) -> float:
+    return float("inf")
+
+
+@pytest.mark.parametrize(
+    ("scorer", "message"),
+    [
+        (nothing, "scorer 'mine:it' failed on an answer to 'a hall': TypeError"),
+        (infinite, "scorer 'mine:it' gives inf for an answer to 'a hall'; wanted a number"),
+    ],
+)
+def test_a_scorer_that_fails_is_named_with_what_it_was_given(player, scorer, message):
+    with pytest.raises(RewardError, match=message):
+        scored("mine:it", scorer, Answered(player.requests[0], (), np.zeros(3, np.int64), 2))
+
+
+def test_an_answer_of_which_nothing_was_drawn_is_not_learnt_from(player):
+    """The mean over no tokens would make all weights NaN."""
+    answer = Answered(player.requests[0], (), np.zeros(9, np.int64), 9)
+    with pytest.raises(RewardError, match="nothing was drawn within --longest 8192 tokens"):
+        player.log_probabilities(answer)
+
+
+def test_noise_is_made_where_the_weights_learn_and_not_where_pictures_are_read(order):
+    """On a GPU with little room pictures are read on the CPU; meta stands for that GPU."""
+    checkpoint = load_official(order.model, order.vision, context=1024)
+    player = AnswerPlayer(order, replace(checkpoint, model=checkpoint.model.to("meta")), [])
+    assert player.path.codebook.device.type == "meta"
+
+
+def test_integers_learn_nothing_and_are_refused_before_loading(order):
+    with pytest.raises(AdaptError, match="int4 weights cannot be tuned"):
+        run_answers(replace(order, precision="int4"))
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib
-import json
+import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -27,17 +27,18 @@ from ...checkpoint import Checkpoint
 from ...emu.answer import AnswerWriter, Image, Request
 from ...emu.checkpoint import parts_of, save_official
 from ...emu.sequence import Format, Text
-from ...files import write_text_whole
 from ...training.run import Run, half_products
 from ...transformer.dida import MetricPath
+from ..keeping import has_begun, note_begin
 from ..lora import LowRank, add_low_rank
-from ..run import AdaptOrder, loaded, read_requests
+from ..run import AdaptOrder, loaded, plan_memory, read_requests
 from ..samples import Sample, make_batch
 from ..train import Learner, make_optimizers, recompute_layers
-from ..tuning import ORDER, hold_to
 from .policy import advantages, estimated_divergence, surrogate
 from .run import Show, forget_after
 from .system import RewardError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,12 @@ def scorer_of(name: str) -> Scorer:
     return found
 
 
-def run_answers(order: AnswerOrder, *, show: Show | None = None) -> Path:
-    """Run the order; returns the checkpoint's folder. Raises RewardError, or the errors of reading and loading."""
+def run_answers(order: AnswerOrder, *, show: Show | None = None, say: Callable[[str], None] | None = None) -> Path:
+    """Run the order; returns the checkpoint's folder. say: gets the plan of the memory. Raises RewardError,
+    AdaptError, DoesNotFit, or the errors of reading and loading."""
     if not order.official:
         raise RewardError(f"{order.model} takes scorers where it is an official model with its --vision-tokenizer")
+    order.check("tuned")
     if order.requests is None:
         raise RewardError("answers need requests: a file with a JSON object a line, of task and question")
     show, requests = (
@@ -136,11 +139,8 @@ def run_answers(order: AnswerOrder, *, show: Show | None = None) -> Path:
     )
     if not requests:
         raise RewardError(f"{order.requests} holds no request; wanted a JSON object a line, of task and question")
-    note, fixed = order.out / ORDER, json.loads(json.dumps(order.fixed))
-    order.out.mkdir(parents=True, exist_ok=True)
-    if note.exists():
-        hold_to(json.loads(note.read_text(encoding="utf-8")), fixed, order.out)
-    write_text_whole(note, json.dumps(fixed, indent=1))
+    plan_memory(order, say or log.info)
+    has_begun(order.out, order.fixed)
     checkpoint = loaded(order)
     writer = AnswerPlayer(order, checkpoint, requests)
     writer.learn(order.out / "run", show)
@@ -155,7 +155,8 @@ class AnswerPlayer:
     def __init__(self, order: AnswerOrder, checkpoint: Checkpoint, requests: Sequence[Request]):
         self.order, self.checkpoint, self.requests = order, checkpoint, requests
         self.form = Format(parts_of(checkpoint).text, checkpoint.vocabulary)
-        self.path = MetricPath(checkpoint.metric, checkpoint.dida)
+        # where the weights learn: pictures may be read elsewhere
+        self.path = MetricPath(checkpoint.metric.to(checkpoint.model.lm_head.weight.device), checkpoint.dida)
         self.scorers = {name: scorer_of(name) for name in order.scorers}
         model = checkpoint.model.requires_grad_(True)
         # the weights to which the divergence penalty refers; adapted ones are found under their adapters
@@ -179,6 +180,7 @@ class AnswerPlayer:
         forget_after(folder / "log.csv", step)
         while (share := max(step / recipe.max_steps, run.seconds / recipe.max_seconds)) < 1:
             row = self.step(step)
+            note_begin(self.order.out, self.order.fixed)  # not sooner: a scorer that fails can be mended
             step += 1
             run.record(step, **row)
             if step % recipe.save_every == 0 or step == recipe.max_steps:
@@ -196,7 +198,10 @@ class AnswerPlayer:
             [self.answered(replace(request, seed=int(rng.integers(2**40)))) for _ in range(order.group)]
             for request in chosen
         ]
-        scores = {name: np.array([[f(one) for one in row] for row in answers]) for name, f in self.scorers.items()}
+        scores = {
+            name: np.array([[scored(name, f, one) for one in row] for row in answers])
+            for name, f in self.scorers.items()
+        }
         total = sum(weight * scores[name] for name, weight in order.scorers.items()) / sum(order.scorers.values())
         worth = advantages(torch.tensor(total, dtype=torch.float32)).flatten().tolist()
         figures = self._improve([one for row in answers for one in row], worth)
@@ -239,6 +244,11 @@ class AnswerPlayer:
         """(M,) float32, in nats, of the tokens that were drawn for an answer, under the weights that learn or
         those that the run began with."""
         sample = drawn_tokens(answer, self.form, longest=self.order.longest)
+        if not sample.learnt.any():
+            raise RewardError(
+                f"nothing was drawn within --longest {self.order.longest} tokens of an answer to "
+                f"'{answer.request.question}', whose prompt has {answer.prompt}: give a larger one"
+            )
         rng = np.random.default_rng(0)
         batch = make_batch([sample], self.checkpoint.vocabulary, self.path, rng, copies=0)
         if not at_start:
@@ -246,6 +256,22 @@ class AnswerPlayer:
                 return -self.learner(batch, None)[1]
         with without_adapters(self.learner), half_products(batch.ids.device):
             return -(self._start or self.learner)(batch, None)[1]
+
+
+def scored(name: str, scorer: Scorer, answer: Answered) -> float:
+    """What a scorer says of an answer. Raises RewardError if that is no finite number, or if it fails."""
+    try:
+        value = float(scorer(answer))
+    except Exception as error:  # the user's own code
+        asked = answer.request.question
+        raise RewardError(
+            f"scorer '{name}' failed on an answer to '{asked}': {type(error).__name__}: {error}"
+        ) from error
+    if not math.isfinite(value):
+        raise RewardError(
+            f"scorer '{name}' gives {value} for an answer to '{answer.request.question}'; wanted a number"
+        )
+    return value
 
 
 def drawn_tokens(answer: Answered, form: Format, *, longest: int) -> Sample:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -17,11 +16,11 @@ import torch
 from torch import Tensor
 
 from ...checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ...files import whole, write_text_whole
+from ...files import whole
 from ...tokens.vision import VisionTokenizer
 from ...training.run import Run
 from ...training.world_model import WorldTrainer
-from ..tuning import ORDER, hold_to
+from ..keeping import has_begun, note_begin
 from .dreams import Group, Studio, drawn, steps_chosen
 from .policy import advantages, divergence_from, surrogate
 from .report import Held, report_of, write_report
@@ -99,11 +98,9 @@ def run_rewards(order: RewardOrder, judge: Judge, *, show: Show | None = None) -
     RewardError, or the errors of loading."""
     show, checkpoint = show or (lambda part, share, row: None), load_checkpoint(order.model, device=order.device)
     studio, trainer = Studio(checkpoint), trainer_of(checkpoint)
-    note, fixed = order.out / ORDER, json.loads(json.dumps(order.fixed))
     order.out.mkdir(parents=True, exist_ok=True)
-    if note.exists():
-        hold_to(json.loads(note.read_text(encoding="utf-8")), fixed, order.out)
-    write_text_whole(note, json.dumps(fixed, indent=1))
+    if not has_begun(order.out, order.fixed):
+        note_begin(order.out, order.fixed)
     rewards = Rewards(judge.fitted(_examples(order, studio, trainer, show)), order.weights)
     player = Player(order.recipe, studio, trainer, rewards)
     player.learn(order.out / "run", show)
