@@ -166,7 +166,9 @@ class RayFleet:
             raise WorkerLostError(f"{name} is gone")
         try:
             return self._ray.get(actor.call.remote(method, *arguments), timeout=ANSWER_S)
-        except (self._ray.exceptions.RayActorError, self._ray.exceptions.GetTimeoutError) as error:
+        except self._ray.exceptions.GetTimeoutError as error:
+            raise TimeoutError(f"{name}: no answer to '{method}' in {ANSWER_S:.0f} s") from error
+        except self._ray.exceptions.RayActorError as error:
             raise WorkerLostError(f"{name}: {type(error).__name__}") from error
 
     def kill(self, name: str) -> None:

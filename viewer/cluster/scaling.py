@@ -37,14 +37,25 @@ class Size:
 
 
 class Scaling:
-    """Adds and removes workers. on_death: as in Fleet.begin."""
+    """Adds and removes workers. on_death: as in Fleet.begin; give_up: as in Mover."""
 
-    def __init__(self, state: FrontState, mover: Mover, size: Size, *, on_death: Callable[[str], None]):
-        self._state, self._mover, self.size, self._on_death = state, mover, size, on_death
+    def __init__(
+        self,
+        state: FrontState,
+        mover: Mover,
+        size: Size,
+        *,
+        on_death: Callable[[str], None],
+        give_up: Callable[[str], None],
+    ):
+        self._state, self._mover, self.size = state, mover, size
+        self._on_death, self._give_up = on_death, give_up
         self._about: About | None = None
         self._starting, self._may_start_at = 0, 0.0
         self._busy_since: float | None = None
         self._asked: dict[str, float] = {}  # by worker: when the pending status request was sent
+        # by worker that is being drained: how many walks it had, and who is told of the end
+        self._retiring: dict[str, tuple[int, Callable[[str], None]]] = {}
 
     @property
     def about(self) -> About:
@@ -72,6 +83,8 @@ class Scaling:
         state.recount()
         for name, worker in list(state.workers.items()):
             self._look_after(name, worker, now)
+        for name in list(self._retiring):
+            self._retire_further(name)
         self._mover.even_out()
         num = sum(not worker.is_draining for worker in state.workers.values()) + self._starting
         if now >= self._may_start_at and (num < self.size.least or (num < self.size.most and self._is_busy(now))):
@@ -93,17 +106,27 @@ class Scaling:
         if state.workers[name].is_draining:
             then(f"{name} is being drained already")
             return
-        walks = len(state.routes.of(name))
+        state.workers[name].is_draining = True
+        self._retiring[name] = len(state.routes.of(name)), then
+        self._retire_further(name)
 
-        def empty() -> None:
-            state.workers.pop(name, None)
-            for connection in state.connections.of_worker(name):
-                state.connections.disconnect(connection)
-            state.background.call(
-                partial(state.fleet.stop, name), lambda _: then(f"{name} is drained: {walks} walks moved")
-            )
-
-        self._mover.drain(name, empty)
+    def _retire_further(self, name: str) -> None:
+        """Move the walks that are still on a worker, among them those that were being opened; end it when none is
+        left."""
+        state, worker, (walks, then) = self._state, self._state.workers.get(name), self._retiring[name]
+        if worker is None:
+            del self._retiring[name]
+            then(f"{name} died while it was drained; its walks go on elsewhere from what was copied of them")
+            return
+        self._mover.empty(name)
+        if worker.opening or state.routes.of(name):
+            return
+        del self._retiring[name]
+        state.workers.pop(name)
+        for connection in state.connections.of_worker(name):
+            state.connections.disconnect(connection)
+        told = f"{name} is drained: {walks} walks moved"
+        state.background.call(partial(state.fleet.stop, name), lambda _: then(told), is_urgent=True)
 
     def _look_after(self, name: str, worker: WorkerState, now: float) -> None:
         if worker.busy:
@@ -111,11 +134,12 @@ class Scaling:
         since = self._asked.get(name)
         if since is None and now - worker.heard_at >= ASK_S:
             self._asked[name] = now
-            self._state.background.call(partial(self._state.fleet.ask, name, "status"), partial(self._answered, name))
+            work, then = partial(self._state.fleet.ask, name, "status"), partial(self._answered, name)
+            self._state.background.call(work, then, is_urgent=True)
         elif since is not None and now - since > self.size.hang_s:
             log.error("worker %s gives no answer; it is ended", name)
             self._asked.pop(name)
-            self._state.background.call(partial(self._state.fleet.kill, name), lambda _: self._on_death(name))
+            self._give_up(name)
 
     def _answered(self, name: str, value: Any) -> None:
         self._asked.pop(name, None)
@@ -146,7 +170,7 @@ class Scaling:
             self._enter(value)
             self._mover.arrived()
 
-        self._state.background.call(self._state.fleet.start, started)
+        self._state.background.call(self._state.fleet.start, started, is_urgent=True)
 
     def _enter(self, about: About) -> None:
         if self._about is not None and about.models != self._about.models:

@@ -81,6 +81,8 @@ class Worker:
             max_sessions=MANY,
             max_kept_each=MANY,  # the front enforces quotas, because to a worker all clients are the front
             max_kept_bytes_each=2**62,
+            max_driven=MANY,
+            max_jobs=MANY,  # when walks move here, the front resumes all those of a client at once
             opens_per_s=MANY,
             max_awake=max(64, 2 * most_walks),
             batch_ms=target_ms,
