@@ -70,7 +70,7 @@ class Front(Reception):
         self._admission = Admission(self.state)
         self._mover = Mover(self.state, self._dispatch, self._give_up)
         self._scaling = Scaling(
-            self.state, self._mover, size or Size(), on_death=self._worker_died, give_up=self._give_up
+            self.state, self._mover, size or Size(), own=own, on_death=self._worker_died, give_up=self._give_up
         )
         # workers_stay: whether they go on when the front ends
         self._ending, self.workers_stay = threading.Event(), True
@@ -139,6 +139,7 @@ class Front(Reception):
         for client in list(self._wire.clients):
             self._wire.send(client, p.Goodbye(reason="the front closes; your walk is kept, resume it later"))
         self.state.connections.close()
+        self._scaling.close()
         self.state.fleet.end(workers_stay=workers_stay)
         self.state.background.close()
         self._wire.close()

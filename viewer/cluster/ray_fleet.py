@@ -29,6 +29,7 @@ PREFIX = "roam-worker-"
 START_S = 600.0  # weights have to be read, and kernels compiled
 ANSWER_S = 120.0
 WATCH_S = 0.2
+WATCHING = "watching"  # threads of a worker's that no slow call occupies, or a busy worker would seem to hang
 STORE_BYTES = 80 * 2**20  # of Ray's object store, which frames do not use
 
 
@@ -56,7 +57,7 @@ class RayWorker:
     def __init__(self, name: str, recipe: Recipe, host: str):
         from ..opening.worlds import open_worlds
         from ..server.socket import raise_file_limit
-        from .shared_place import SharedPlace
+        from .storing.shared_place import SharedPlace
         from .worker import Worker
 
         raise_file_limit()
@@ -140,7 +141,7 @@ class RayFleet:
         needs = {"num_cpus": 1, "num_gpus": 1 if self._recipe.device == "cuda" else 0}
         lifetime = {"lifetime": "detached"} if self._address else {}
         actor = (
-            ray.remote(RayWorker)
+            ray.remote(concurrency_groups={WATCHING: 2})(RayWorker)
             .options(name=PREFIX + name, max_concurrency=16, max_restarts=0, **needs, **lifetime)
             .remote(name, self._recipe, "" if self._address else "127.0.0.1")
         )
@@ -165,7 +166,8 @@ class RayFleet:
         if actor is None:
             raise WorkerLostError(f"{name} is gone")
         try:
-            return self._ray.get(actor.call.remote(method, *arguments), timeout=ANSWER_S)
+            call = actor.call.options(concurrency_group=WATCHING) if method == "status" else actor.call
+            return self._ray.get(call.remote(method, *arguments), timeout=ANSWER_S)
         except self._ray.exceptions.GetTimeoutError as error:
             raise TimeoutError(f"{name}: no answer to '{method}' in {ANSWER_S:.0f} s") from error
         except self._ray.exceptions.RayActorError as error:

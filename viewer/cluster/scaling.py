@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ..wire.security import KeyPair
 from .fleet import FleetError
 from .front_state import FrontState
+from .lifelines import Lifelines
 from .mover import Mover
 from .placing import WorkerState
 from .routes import Route
@@ -27,17 +29,18 @@ RETRY_S = 5.0  # after a worker that could not be started
 class Size:
     """least, most: workers; busy_s: how long walks must wait, or steps be slow, before a worker is added; idle_s:
     how long a worker must be without walks before it is removed; hang_s: after how long without an answer a worker
-    is ended."""
+    is ended; gone_s: after how long one whose machine gives no sign of life at all (lifelines.py)."""
 
     least: int = 1
     most: int = 1
     busy_s: float = 3.0
     idle_s: float = 60.0
     hang_s: float = 20.0
+    gone_s: float = 3.0
 
 
 class Scaling:
-    """Adds and removes workers. on_death: as in Fleet.begin; give_up: as in Mover."""
+    """Adds and removes workers. own: the front's key pair; on_death: as in Fleet.begin; give_up: as in Mover."""
 
     def __init__(
         self,
@@ -45,11 +48,13 @@ class Scaling:
         mover: Mover,
         size: Size,
         *,
+        own: KeyPair,
         on_death: Callable[[str], None],
         give_up: Callable[[str], None],
     ):
         self._state, self._mover, self.size = state, mover, size
         self._on_death, self._give_up = on_death, give_up
+        self._lifelines, self._gone = Lifelines(own, gone_s=size.gone_s), set[str]()
         self._about: About | None = None
         self._starting, self._may_start_at = 0, 0.0
         self._busy_since: float | None = None
@@ -83,6 +88,7 @@ class Scaling:
         state.recount()
         for name, worker in list(state.workers.items()):
             self._look_after(name, worker, now)
+        self._give_up_gone()
         for name in list(self._retiring):
             self._retire_further(name)
         self._mover.even_out()
@@ -96,6 +102,9 @@ class Scaling:
         ]
         if num > self.size.least and not len(state.queue) and idle and not self._starting:
             self.retire(idle[-1].about.name, lambda said: log.info("%s", said))
+
+    def close(self) -> None:
+        self._lifelines.close()
 
     def retire(self, name: str, then: Callable[[str], None]) -> None:
         """Move every walk away from a worker and end it; `then` gets a sentence with the result."""
@@ -140,6 +149,13 @@ class Scaling:
             log.error("worker %s gives no answer; it is ended", name)
             self._asked.pop(name)
             self._give_up(name)
+
+    def _give_up_gone(self) -> None:
+        gone = set(self._lifelines.gone({name: worker.about for name, worker in self._state.workers.items()}))
+        for name in gone - self._gone:
+            log.error("the machine of worker %s is gone", name)
+            self._give_up(name)
+        self._gone = gone
 
     def _answered(self, name: str, value: Any) -> None:
         self._asked.pop(name, None)

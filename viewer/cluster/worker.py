@@ -19,8 +19,8 @@ from ..server.handover import Held
 from ..server.registry import Limits
 from ..server.server import Server
 from ..wire.security import add_key, make_key
-from .replicator import Replicator
-from .shared_place import SharedPlace
+from .storing.replicator import Replicator
+from .storing.shared_place import SharedPlace
 
 ANSWER_S = 60.0  # how long a call to the server's thread may take
 MANY = 1_000_000

@@ -19,7 +19,7 @@ from ..cluster.placing import Rules
 from ..cluster.ray_fleet import RayFleet, Recipe
 from ..cluster.report import metrics_text, status
 from ..cluster.scaling import Size
-from ..cluster.shared_place import SharedPlace
+from ..cluster.storing.shared_place import SharedPlace
 from ..ending import Ended
 from ..opening.worlds import open_worlds
 from ..server.gateway import Gateway

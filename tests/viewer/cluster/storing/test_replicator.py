@@ -6,13 +6,13 @@ import json
 import socket
 
 import pytest
-from roam.viewer.cluster.replicator import Replicator
-from roam.viewer.cluster.shared_place import SharedPlace, SharedPlaceError
+from roam.viewer.cluster.storing.replicator import Replicator
+from roam.viewer.cluster.storing.shared_place import SharedPlace, SharedPlaceError
 from roam.viewer.server.keeping.records import Done, Meta
 from roam.viewer.server.store import Store, finished
 from roam.world.action import parse_action
 
-from ..server.doubles import Tiny, TinyWorlds
+from ...server.doubles import Tiny, TinyWorlds
 
 FORWARD = parse_action("move forward")
 
