@@ -121,7 +121,7 @@ class RayFleet:
                     _system_config={"worker_niceness": 0},
                     **quiet,
                 )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray raises bare ones too, for example where it starts too slowly
             token = (
                 "" if not self._address or _has_token() else "; a token, if it asks for one, belongs in RAY_AUTH_TOKEN"
             )

@@ -21,6 +21,7 @@ from roam.viewer.cluster.control import ControlError, ask
 from roam.viewer.cluster.placing import Rules
 from roam.viewer.cluster.report import GAUGES
 from roam.viewer.cluster.scaling import Size
+from roam.viewer.cluster.worker import Worker
 from roam.viewer.commands import cluster as command
 from roam.world.action import parse_action
 
@@ -75,6 +76,26 @@ def test_a_cluster_is_asked_drained_scraped_and_ended(running, capsys):
         assert "no worker 'nobody'; there are: " in capsys.readouterr().out
         assert client.step(walk, parse_action("move forward")).head.index == 2
     command.down(folder, workers_too=True)
+    assert "every walk is kept" in until(lambda: capsys.readouterr().out)
+
+
+def test_a_cluster_is_asked_while_it_is_drained_and_ends_though_the_drain_does_not(running, cluster, capsys):
+    """Whoever drains a worker watches its table; it gave no answer until the drain had ended."""
+    folder, said = running
+    may, release = threading.Event(), Worker.release
+    with (
+        Client(said["serving on"], timeout_s=60) as client,
+        patch.object(Worker, "release", lambda *arguments: may.wait(60) and release(*arguments)),
+    ):
+        client.open(seed=1)
+        busy = next(row["name"] for row in ask(folder, "status")["workers"] if row["driven"])
+        with ThreadPoolExecutor() as beside:
+            draining = beside.submit(ask, folder, "drain", busy)
+            until(lambda: any(row["is_draining"] for row in ask(folder, "status")["workers"]))
+            command.down(folder, workers_too=True)
+            with pytest.raises(ControlError, match=r"the cluster ends, and with it the drain|ended before it answered"):
+                draining.result(60)
+            may.set()
     assert "every walk is kept" in until(lambda: capsys.readouterr().out)
 
 
