@@ -16,6 +16,7 @@ from unittest.mock import patch
 import pytest
 import zmq
 from rich.console import Console
+from roam.viewer.cli import main
 from roam.viewer.client.client import Client
 from roam.viewer.cluster.control import ControlError, ask
 from roam.viewer.cluster.placing import Rules
@@ -97,6 +98,20 @@ def test_a_cluster_is_asked_while_it_is_drained_and_ends_though_the_drain_does_n
                 draining.result(60)
             may.set()
     assert "every walk is kept" in until(lambda: capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--workers", "3", "--most", "2"], "--most 2 is less than --workers 3"),
+        (["--endpoint", "http://s3:9000"], "name the bucket too, --shared s3://BUCKET/PREFIX"),
+        (["--endpoint", "http://s3:9000", "--shared", "walks"], "name the bucket too, --shared s3://BUCKET/PREFIX"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused_before_anything_starts(options, says, capsys):
+    with pytest.raises(SystemExit):
+        main(["cluster", "up", "--truth", *options])
+    assert says in capsys.readouterr().err
 
 
 def test_a_folder_without_a_cluster_is_told_of(tmp_path):
