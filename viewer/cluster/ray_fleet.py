@@ -29,7 +29,7 @@ PREFIX = "roam-worker-"
 START_S = 600.0  # weights have to be read, and kernels compiled
 ANSWER_S = 120.0
 WATCH_S = 0.2
-WATCHING = "watching"  # threads of a worker's that no slow call occupies, or a busy worker would seem to hang
+CALLS = 64  # of a worker at a time; more than a front makes (background.py), or a busy worker would seem to hang
 STORE_BYTES = 80 * 2**20  # of Ray's object store, which frames do not use
 
 
@@ -141,8 +141,8 @@ class RayFleet:
         needs = {"num_cpus": 1, "num_gpus": 1 if self._recipe.device == "cuda" else 0}
         lifetime = {"lifetime": "detached"} if self._address else {}
         actor = (
-            ray.remote(concurrency_groups={WATCHING: 2})(RayWorker)
-            .options(name=PREFIX + name, max_concurrency=16, max_restarts=0, **needs, **lifetime)
+            ray.remote(RayWorker)
+            .options(name=PREFIX + name, max_concurrency=CALLS, max_restarts=0, **needs, **lifetime)
             .remote(name, self._recipe, "" if self._address else "127.0.0.1")
         )
         try:
@@ -166,8 +166,7 @@ class RayFleet:
         if actor is None:
             raise WorkerLostError(f"{name} is gone")
         try:
-            call = actor.call.options(concurrency_group=WATCHING) if method == "status" else actor.call
-            return self._ray.get(call.remote(method, *arguments), timeout=ANSWER_S)
+            return self._ray.get(actor.call.remote(method, *arguments), timeout=ANSWER_S)
         except self._ray.exceptions.GetTimeoutError as error:
             raise TimeoutError(f"{name}: no answer to '{method}' in {ANSWER_S:.0f} s") from error
         except self._ray.exceptions.RayActorError as error:

@@ -125,7 +125,11 @@ class Worker:
     def adopt(self, sessions: Sequence[str]) -> dict[str, str]:
         """Take walks from the shared place; returns for each what went wrong, or ""."""
 
+        there = {held.session for held in self.held()}
+
         def adopt(session: str) -> None:
+            if session in there:  # its files here are newer than those of the shared place
+                raise ValueError(f"the walk '{session}' is here already")
             self.replicator.fetch(session)
             self.server.handover.adopt(session).result(ANSWER_S)
 
