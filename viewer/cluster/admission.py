@@ -32,9 +32,7 @@ class Admission:
         """Begin a walk, or queue the request. Raises ProtocolError if the key has enough walks, or the queue is
         full."""
         state = self._state
-        mine = state.routes.driven_by(client.guest) + sum(who == client.id for who, _ in self._opening)
-        if mine >= state.rules.most_each:
-            raise p.ProtocolError("limit", f"{mine} walks are driven with your key; close some, or let some go")
+        self.check_quota(client)
         if isinstance(message, p.Load):
             message = self._with_token(client, message)
         state.recount()
@@ -49,6 +47,12 @@ class Admission:
             state.counts.refused_full += 1
             raise
         self.turn()
+
+    def check_quota(self, client: Client) -> None:
+        """Raises ProtocolError if the client's key drives as many walks as it may."""
+        mine = self._state.routes.driven_by(client.guest) + sum(who == client.id for who, _ in self._opening)
+        if mine >= self._state.rules.most_each:
+            raise p.ProtocolError("limit", f"{mine} walks are driven with your key; close some, or let some go")
 
     def turn(self) -> None:
         """Admit everyone for whom there is room, tell the others their places, and refuse those who have waited too

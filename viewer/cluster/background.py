@@ -12,20 +12,22 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-THREADS = 24  # a worker that hangs occupies one of them until the front gives it up
+THREADS = 24  # each; a worker that hangs occupies one of them until the front gives it up
 
 
 class BackgroundCalls:
-    """A pool of threads and the results that wait. wake: ends the front's wait for messages; it may be called from any
-    thread."""
+    """Two pools of threads and the results that wait. wake: ends the front's wait for messages; it may be called from
+    any thread."""
 
     def __init__(self, wake: Callable[[], None]):
         self._wake, self._waking = wake, threading.Lock()
         self._outcomes: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="roam-background")
+        self._urgent = ThreadPoolExecutor(THREADS, thread_name_prefix="roam-urgent")
 
-    def call(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Run `work` on a thread of the pool. `collect` calls `then` with its value, or the exception."""
+    def call(self, work: Callable[[], Any], then: Callable[[Any], None], *, is_urgent: bool = False) -> None:
+        """Run `work` on a thread. `collect` calls `then` with its value, or the exception. is_urgent: do not let it
+        wait behind walks that are moved, of which there may be hundreds: workers would seem to hang, and none come."""
 
         def run() -> None:
             try:
@@ -34,7 +36,7 @@ class BackgroundCalls:
                 value = error
             self.deliver(then, value)
 
-        self._pool.submit(run)
+        (self._urgent if is_urgent else self._pool).submit(run)
 
     def deliver(self, then: Callable[[Any], None], value: Any) -> None:
         """Have `collect` call `then` with a value, on the front's thread. May be called from any thread."""
@@ -52,4 +54,5 @@ class BackgroundCalls:
                 log.exception("an outcome could not be dealt with")
 
     def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._pool, self._urgent):
+            pool.shutdown(wait=True, cancel_futures=True)

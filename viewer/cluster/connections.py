@@ -18,9 +18,11 @@ import zmq
 from ..server.socket import ServerSocket
 from ..wire import protocol as p
 from ..wire.security import KeyPair, unlock
+from .routes import FIRST_INTERNAL_SEQ
 from .worker import About
 
 MAX_SOCKETS = 32768
+LOOKS = p.Look | p.Surfaces  # of which a worker itself allows only a few at a time
 MAX_READS = 64  # messages of one connection before the others are read
 
 
@@ -98,6 +100,14 @@ class WorkerConnections:
 
     def of_client(self, client: bytes) -> list[WorkerConnection]:
         return [connection for connection in self._connections.values() if connection.client == client]
+
+    def num_jobs(self, client: bytes) -> int:
+        """How many requests of a client's own, looks left out, the workers have not answered yet."""
+        return sum(
+            seq < FIRST_INTERNAL_SEQ and not isinstance(message, LOOKS)
+            for connection in self.of_client(client)
+            for seq, (message, _) in connection.pending.items()
+        )
 
     def empty_outboxes(self) -> bool:
         """Send what the pipes take now; returns whether something must still wait."""

@@ -1,5 +1,5 @@
 """How `roam cluster status`, `drain` and `down` reach a front on the same machine: by a socket in its folder that
-only its owner can open. One JSON object is sent there, one comes back."""
+only its owner can open. One JSON object is sent there, one comes back; a long command holds up no other."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import zmq
 
 ANSWER_S = 300.0  # a worker that is drained may have many walks to hand over
+THREADS = 8  # commands that are answered at a time
+WAIT_MS = 50  # for a command, before answers that are ready are sent
+LAST_S = 1.0  # for answers that are not ready when the front ends
 LOOK_MS = 500  # how often to check that the front is still there
 
 
@@ -28,7 +32,8 @@ class Control:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
         self._answer, self._context = answer, zmq.Context()
-        self._socket = self._context.socket(zmq.REP)
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="roam-control")
         self._socket.bind(_address(folder))
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="roam-control", daemon=True)
@@ -37,18 +42,30 @@ class Control:
     def close(self) -> None:
         self._ending.set()
         self._thread.join()
+        self._pool.shutdown(wait=False, cancel_futures=True)  # a drain may go on for long; whoever asked sees us end
         self._context.destroy(linger=500)
 
     def _run(self) -> None:
+        answers: dict[Future[bytes], list[bytes]] = {}  # and to whom each goes
         while not self._ending.is_set():
-            if not self._socket.poll(100):
-                continue
-            try:
-                asked = json.loads(self._socket.recv())
-                told = self._answer(str(asked["command"]), str(asked.get("argument", "")))
-            except Exception as error:  # sent back to the caller
-                told = {"error": f"{type(error).__name__}: {error}"}
-            self._socket.send(json.dumps(told).encode())
+            if self._socket.poll(WAIT_MS):
+                *whose, asked = self._socket.recv_multipart()
+                answers[self._pool.submit(self._answered, asked)] = whose
+            self._send_ready(answers)
+        wait(answers, LAST_S)  # `down` is answered too
+        self._send_ready(answers)
+
+    def _send_ready(self, answers: dict[Future[bytes], list[bytes]]) -> None:
+        for answer in [answer for answer in answers if answer.done()]:
+            self._socket.send_multipart([*answers.pop(answer), answer.result()])
+
+    def _answered(self, asked: bytes) -> bytes:
+        try:
+            read = json.loads(asked)
+            told = self._answer(str(read["command"]), str(read.get("argument", "")))
+        except Exception as error:  # sent back to the caller
+            told = {"error": f"{type(error).__name__}: {error}"}
+        return json.dumps(told).encode()
 
 
 def ask(folder: Path, command: str, argument: str = "", *, timeout_s: float = ANSWER_S) -> dict[str, Any]:

@@ -30,11 +30,12 @@ class Fleet(Protocol):
         """Start a worker; returns when it is ready. Raises FleetError."""
 
     def ask(self, name: str, method: str, *arguments: Any) -> Any:
-        """Call a method of a worker (Worker.call). Raises WorkerLostError if it has died."""
+        """Call a method of a worker (Worker.call). Raises WorkerLostError if it has died, and TimeoutError if it gives
+        no answer."""
 
     def kill(self, name: str) -> None:
         """End a worker at once, whatever it is doing; afterwards no process of it is left that might write to the
-        shared place."""
+        shared place. Does nothing if it is gone."""
 
     def stop(self, name: str) -> None:
         """End a worker in an orderly way."""

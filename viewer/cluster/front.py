@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,12 @@ from ..wire import protocol as p
 from ..wire.security import KeyPair, check_bind
 from .admission import Admission
 from .background import BackgroundCalls
-from .connections import WorkerConnection, WorkerConnections
+from .connections import LOOKS, WorkerConnection, WorkerConnections
 from .fleet import Fleet
 from .front_state import FrontState
-from .mover import FIRST_INTERNAL_SEQ, Mover
+from .mover import Mover
 from .placing import Queue, Rules
-from .routes import Route, Seat
+from .routes import FIRST_INTERNAL_SEQ, Route, Seat
 from .scaling import Scaling, Size
 
 log = logging.getLogger(__name__)
@@ -67,8 +68,10 @@ class Front(Reception):
             wire, WorkerConnections(wire, own), BackgroundCalls(wire.wake), fleet, rules, Queue(rules)
         )
         self._admission = Admission(self.state)
-        self._mover = Mover(self.state, self._dispatch)
-        self._scaling = Scaling(self.state, self._mover, size or Size(), on_death=self._worker_died)
+        self._mover = Mover(self.state, self._dispatch, self._give_up)
+        self._scaling = Scaling(
+            self.state, self._mover, size or Size(), own=own, on_death=self._worker_died, give_up=self._give_up
+        )
         # workers_stay: whether they go on when the front ends
         self._ending, self.workers_stay = threading.Event(), True
         self._next_tick = self._next_ping = 0.0
@@ -136,6 +139,7 @@ class Front(Reception):
         for client in list(self._wire.clients):
             self._wire.send(client, p.Goodbye(reason="the front closes; your walk is kept, resume it later"))
         self.state.connections.close()
+        self._scaling.close()
         self.state.fleet.end(workers_stay=workers_stay)
         self.state.background.close()
         self._wire.close()
@@ -188,7 +192,7 @@ class Front(Reception):
         elif isinstance(message, p.Record):
             raise p.ProtocolError("bad_request", "a cluster records no games; connect to `roam serve --record FOLDER`")
         else:
-            self._check_seq(message)
+            self._check(client, message)
             self._dispatch(client_id, message, bytes(payload))
 
     def refuse(self, client_id: bytes, message: p.Message | None, error: Exception) -> None:
@@ -198,9 +202,17 @@ class Front(Reception):
             error = p.ProtocolError("limit", str(error), seq=error.seq)
         super().refuse(client_id, message, error)
 
-    def _check_seq(self, message: p.Message) -> None:
+    def _check(self, client: Client, message: p.Message) -> None:
+        """The limits of a client that a worker cannot enforce, because it does not know who asks. Raises
+        ProtocolError."""
         if isinstance(message, p.Request | p.Act | p.Dream) and message.seq >= FIRST_INTERNAL_SEQ:
             raise p.ProtocolError("malformed", f"seq {message.seq}; count up from 1", seq=message.seq)
+        if isinstance(message, p.Fork):
+            self._admission.check_quota(client)
+        if isinstance(message, p.Request) and not isinstance(message, LOOKS):
+            jobs = self.state.connections.num_jobs(client.id)
+            if jobs >= self._limits.max_jobs:
+                raise p.ProtocolError("limit", f"{jobs} of your requests are being worked on; wait for one")
 
     def _hello(self, client_id: bytes, hello: p.Hello) -> None:
         version, clients = p.chosen_version(hello), self._wire.clients
@@ -353,6 +365,11 @@ class Front(Reception):
                 if route.driver == client_id:
                     self.state.queue.ended(time.monotonic() - route.began)
                 route.leave(client_id)
+
+    def _give_up(self, name: str) -> None:
+        """End a worker that does not answer; its walks go on elsewhere."""
+        work = partial(self.state.fleet.kill, name)
+        self.state.background.call(work, lambda _: self._worker_died(name), is_urgent=True)
 
     def _worker_died(self, name: str) -> None:
         """May be called from any thread."""

@@ -15,23 +15,29 @@ from typing import Any
 from ..server.refusals import session_of
 from ..wire import protocol as p
 from .connections import WorkerConnection
+from .fleet import WorkerLostError
 from .front_state import FrontState
 from .placing import has_room, place
-from .routes import Route
+from .routes import FIRST_INTERNAL_SEQ, Route
 
 log = logging.getLogger(__name__)
 
 UNEVEN = 2  # if one worker has this many walks more than another, one of them moves
-FIRST_INTERNAL_SEQ = 2**62  # seqs of the front's own requests start here; a client's start at 1
 # requests that may be repeated without harm
 REPEATABLE = p.Look | p.Surfaces | p.Save | p.Fork | p.Open | p.Load | p.Resume | p.Watch | p.Close
 
 
 class Mover:
-    """Moves walks between workers. dispatch: handles a client's message as if it had just arrived."""
+    """Moves walks between workers. dispatch: handles a client's message as if it had just arrived; give_up: ends a
+    worker that does not answer, after which `died` is called."""
 
-    def __init__(self, state: FrontState, dispatch: Callable[[bytes, p.Message, bytes], None]):
-        self._state, self._dispatch = state, dispatch
+    def __init__(
+        self,
+        state: FrontState,
+        dispatch: Callable[[bytes, p.Message, bytes], None],
+        give_up: Callable[[str], None],
+    ):
+        self._state, self._dispatch, self._give_up = state, dispatch, give_up
         self._seqs = count(FIRST_INTERNAL_SEQ)
         # by seq: the walk, the client, and the credits that were passed on
         self._resuming: dict[int, tuple[Route, bytes, int]] = {}
@@ -58,10 +64,9 @@ class Mover:
         for client, message, payload in lost:
             self._ask_again(client, message, payload)
 
-    def drain(self, name: str, then: Callable[[], None]) -> None:
-        """Move every walk away from a worker without loss; `then` is called when none is left on it."""
-        self._state.workers[name].is_draining = True
-        self._move([route for route in self._state.routes.of(name) if not route.is_moving], name, then)
+    def empty(self, name: str) -> None:
+        """Move every walk away from a worker without loss."""
+        self._move([route for route in self._state.routes.of(name) if not route.is_moving], name)
 
     def even_out(self) -> None:
         """Move one walk from the worker with most walks to the one with fewest, if that makes them more equal, for
@@ -77,28 +82,28 @@ class Mover:
             return
         self._move([min(routes, key=lambda route: route.held is not None)], name)
 
-    def _move(self, routes: list[Route], name: str, then: Callable[[], None] = lambda: None) -> None:
-        """Have a worker release walks and others take them; `then` is called when it has released them."""
-        state = self._state
+    def _move(self, routes: list[Route], name: str) -> None:
+        """Have a worker release walks and others take them, each as soon as it is released."""
         for route in routes:
             route.is_moving, route.moved = True, True
+            work = partial(self._state.fleet.ask, name, "release", [route.session])
+            self._state.background.call(work, partial(self._released, name, route))
 
-        def released(value: Any) -> None:
-            if isinstance(value, Exception):
-                log.error("worker %s cannot let go of its walks: %s", name, value)
-                return  # the worker has died: `died` moves its walks
-            for route in routes:
-                if value.get(route.session):
-                    log.error("session %s: %s", route.session, value[route.session])
-                route.worker = ""
-            state.counts.moves += len(routes)
-            self._take_up([route for route in routes if route.seats or route.waiting])
-            for route in routes:
-                route.is_moving = route.is_moving and bool(route.worker or route in self._stranded)
-            then()
-
-        sessions = [route.session for route in routes]
-        state.background.call(lambda: state.fleet.ask(name, "release", sessions), released)
+    def _released(self, name: str, route: Route, value: Any) -> None:
+        if isinstance(value, Exception):
+            log.error("session %s is not released by worker %s: %s", route.session, name, value)
+            self._give_up(name)  # `died` moves its walks
+            return
+        if name not in self._state.workers or route.worker != name:
+            return  # it has died since; `died` has handled it
+        if wrong := value.get(route.session):
+            log.error("session %s: %s", route.session, wrong)
+        route.worker = ""
+        self._state.counts.moves += 1
+        if route.seats or route.waiting:
+            self._take_up([route])
+        else:
+            route.is_moving = False
 
     def bring(self, route: Route) -> None:
         """Give a walk that is only in the shared place to a worker, for a client that wants it now."""
@@ -168,6 +173,9 @@ class Mover:
         worker = state.workers.get(name)
         if worker is None or route.worker != name:
             return  # that worker has died meanwhile; `died` has handled it
+        if isinstance(value, WorkerLostError):  # it is dead, and the news of it has not come yet
+            self._give_up(name)
+            return
         wrong = str(value) if isinstance(value, Exception) else value.get(route.session, "")
         if wrong:
             log.error("session %s cannot be taken up on %s: %s", route.session, name, wrong)

@@ -29,6 +29,7 @@ PREFIX = "roam-worker-"
 START_S = 600.0  # weights have to be read, and kernels compiled
 ANSWER_S = 120.0
 WATCH_S = 0.2
+CALLS = 64  # of a worker at a time; more than a front makes (background.py), or a busy worker would seem to hang
 STORE_BYTES = 80 * 2**20  # of Ray's object store, which frames do not use
 
 
@@ -56,7 +57,7 @@ class RayWorker:
     def __init__(self, name: str, recipe: Recipe, host: str):
         from ..opening.worlds import open_worlds
         from ..server.socket import raise_file_limit
-        from .shared_place import SharedPlace
+        from .storing.shared_place import SharedPlace
         from .worker import Worker
 
         raise_file_limit()
@@ -120,7 +121,7 @@ class RayFleet:
                     _system_config={"worker_niceness": 0},
                     **quiet,
                 )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray raises bare ones too, for example where it starts too slowly
             token = (
                 "" if not self._address or _has_token() else "; a token, if it asks for one, belongs in RAY_AUTH_TOKEN"
             )
@@ -141,7 +142,7 @@ class RayFleet:
         lifetime = {"lifetime": "detached"} if self._address else {}
         actor = (
             ray.remote(RayWorker)
-            .options(name=PREFIX + name, max_concurrency=16, max_restarts=0, **needs, **lifetime)
+            .options(name=PREFIX + name, max_concurrency=CALLS, max_restarts=0, **needs, **lifetime)
             .remote(name, self._recipe, "" if self._address else "127.0.0.1")
         )
         try:
@@ -166,7 +167,9 @@ class RayFleet:
             raise WorkerLostError(f"{name} is gone")
         try:
             return self._ray.get(actor.call.remote(method, *arguments), timeout=ANSWER_S)
-        except (self._ray.exceptions.RayActorError, self._ray.exceptions.GetTimeoutError) as error:
+        except self._ray.exceptions.GetTimeoutError as error:
+            raise TimeoutError(f"{name}: no answer to '{method}' in {ANSWER_S:.0f} s") from error
+        except self._ray.exceptions.RayActorError as error:
             raise WorkerLostError(f"{name}: {type(error).__name__}") from error
 
     def kill(self, name: str) -> None:

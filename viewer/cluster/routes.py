@@ -14,6 +14,7 @@ from ..wire import protocol as p
 
 KEPT_S = 15.0  # how long an act with a receipt is remembered: longer than any snapshot may be behind
 KEPT_ACTS = 1024
+FIRST_INTERNAL_SEQ = 2**62  # seqs of the front's own requests start here; a client's start at 1
 VIEW = ("encoding", "quality", "depth", "tokens")
 
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ..wire.security import KeyPair
 from .fleet import FleetError
 from .front_state import FrontState
+from .lifelines import Lifelines
 from .mover import Mover
 from .placing import WorkerState
 from .routes import Route
@@ -27,24 +29,38 @@ RETRY_S = 5.0  # after a worker that could not be started
 class Size:
     """least, most: workers; busy_s: how long walks must wait, or steps be slow, before a worker is added; idle_s:
     how long a worker must be without walks before it is removed; hang_s: after how long without an answer a worker
-    is ended."""
+    is ended; gone_s: after how long one whose machine gives no sign of life at all (lifelines.py)."""
 
     least: int = 1
     most: int = 1
     busy_s: float = 3.0
     idle_s: float = 60.0
     hang_s: float = 20.0
+    gone_s: float = 3.0
 
 
 class Scaling:
-    """Adds and removes workers. on_death: as in Fleet.begin."""
+    """Adds and removes workers. own: the front's key pair; on_death: as in Fleet.begin; give_up: as in Mover."""
 
-    def __init__(self, state: FrontState, mover: Mover, size: Size, *, on_death: Callable[[str], None]):
-        self._state, self._mover, self.size, self._on_death = state, mover, size, on_death
+    def __init__(
+        self,
+        state: FrontState,
+        mover: Mover,
+        size: Size,
+        *,
+        own: KeyPair,
+        on_death: Callable[[str], None],
+        give_up: Callable[[str], None],
+    ):
+        self._state, self._mover, self.size = state, mover, size
+        self._on_death, self._give_up = on_death, give_up
+        self._lifelines, self._gone = Lifelines(own, gone_s=size.gone_s), set[str]()
         self._about: About | None = None
         self._starting, self._may_start_at = 0, 0.0
         self._busy_since: float | None = None
         self._asked: dict[str, float] = {}  # by worker: when the pending status request was sent
+        # by worker that is being drained: how many walks it had, and who is told of the end
+        self._retiring: dict[str, tuple[int, Callable[[str], None]]] = {}
 
     @property
     def about(self) -> About:
@@ -72,6 +88,9 @@ class Scaling:
         state.recount()
         for name, worker in list(state.workers.items()):
             self._look_after(name, worker, now)
+        self._give_up_gone()
+        for name in list(self._retiring):
+            self._retire_further(name)
         self._mover.even_out()
         num = sum(not worker.is_draining for worker in state.workers.values()) + self._starting
         if now >= self._may_start_at and (num < self.size.least or (num < self.size.most and self._is_busy(now))):
@@ -84,6 +103,9 @@ class Scaling:
         if num > self.size.least and not len(state.queue) and idle and not self._starting:
             self.retire(idle[-1].about.name, lambda said: log.info("%s", said))
 
+    def close(self) -> None:
+        self._lifelines.close()
+
     def retire(self, name: str, then: Callable[[str], None]) -> None:
         """Move every walk away from a worker and end it; `then` gets a sentence with the result."""
         state = self._state
@@ -93,17 +115,27 @@ class Scaling:
         if state.workers[name].is_draining:
             then(f"{name} is being drained already")
             return
-        walks = len(state.routes.of(name))
+        state.workers[name].is_draining = True
+        self._retiring[name] = len(state.routes.of(name)), then
+        self._retire_further(name)
 
-        def empty() -> None:
-            state.workers.pop(name, None)
-            for connection in state.connections.of_worker(name):
-                state.connections.disconnect(connection)
-            state.background.call(
-                partial(state.fleet.stop, name), lambda _: then(f"{name} is drained: {walks} walks moved")
-            )
-
-        self._mover.drain(name, empty)
+    def _retire_further(self, name: str) -> None:
+        """Move the walks that are still on a worker, among them those that were being opened; end it when none is
+        left."""
+        state, worker, (walks, then) = self._state, self._state.workers.get(name), self._retiring[name]
+        if worker is None:
+            del self._retiring[name]
+            then(f"{name} died while it was drained; its walks go on elsewhere from what was copied of them")
+            return
+        self._mover.empty(name)
+        if worker.opening or state.routes.of(name):
+            return
+        del self._retiring[name]
+        state.workers.pop(name)
+        for connection in state.connections.of_worker(name):
+            state.connections.disconnect(connection)
+        told = f"{name} is drained: {walks} walks moved"
+        state.background.call(partial(state.fleet.stop, name), lambda _: then(told), is_urgent=True)
 
     def _look_after(self, name: str, worker: WorkerState, now: float) -> None:
         if worker.busy:
@@ -111,11 +143,19 @@ class Scaling:
         since = self._asked.get(name)
         if since is None and now - worker.heard_at >= ASK_S:
             self._asked[name] = now
-            self._state.background.call(partial(self._state.fleet.ask, name, "status"), partial(self._answered, name))
+            work, then = partial(self._state.fleet.ask, name, "status"), partial(self._answered, name)
+            self._state.background.call(work, then, is_urgent=True)
         elif since is not None and now - since > self.size.hang_s:
             log.error("worker %s gives no answer; it is ended", name)
             self._asked.pop(name)
-            self._state.background.call(partial(self._state.fleet.kill, name), lambda _: self._on_death(name))
+            self._give_up(name)
+
+    def _give_up_gone(self) -> None:
+        gone = set(self._lifelines.gone({name: worker.about for name, worker in self._state.workers.items()}))
+        for name in gone - self._gone:
+            log.error("the machine of worker %s is gone", name)
+            self._give_up(name)
+        self._gone = gone
 
     def _answered(self, name: str, value: Any) -> None:
         self._asked.pop(name, None)
@@ -146,7 +186,7 @@ class Scaling:
             self._enter(value)
             self._mover.arrived()
 
-        self._state.background.call(self._state.fleet.start, started)
+        self._state.background.call(self._state.fleet.start, started, is_urgent=True)
 
     def _enter(self, about: About) -> None:
         if self._about is not None and about.models != self._about.models:

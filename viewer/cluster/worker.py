@@ -19,8 +19,8 @@ from ..server.handover import Held
 from ..server.registry import Limits
 from ..server.server import Server
 from ..wire.security import add_key, make_key
-from .replicator import Replicator
-from .shared_place import SharedPlace
+from .storing.replicator import Replicator
+from .storing.shared_place import SharedPlace
 
 ANSWER_S = 60.0  # how long a call to the server's thread may take
 MANY = 1_000_000
@@ -81,6 +81,8 @@ class Worker:
             max_sessions=MANY,
             max_kept_each=MANY,  # the front enforces quotas, because to a worker all clients are the front
             max_kept_bytes_each=2**62,
+            max_driven=MANY,
+            max_jobs=MANY,  # when walks move here, the front resumes all those of a client at once
             opens_per_s=MANY,
             max_awake=max(64, 2 * most_walks),
             batch_ms=target_ms,
@@ -123,7 +125,11 @@ class Worker:
     def adopt(self, sessions: Sequence[str]) -> dict[str, str]:
         """Take walks from the shared place; returns for each what went wrong, or ""."""
 
+        there = {held.session for held in self.held()}
+
         def adopt(session: str) -> None:
+            if session in there:  # its files here are newer than those of the shared place
+                raise ValueError(f"the walk '{session}' is here already")
             self.replicator.fetch(session)
             self.server.handover.adopt(session).result(ANSWER_S)
 

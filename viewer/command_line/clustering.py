@@ -51,6 +51,7 @@ def up(
     allow_origin: AllowOrigin = None,
 ) -> None:
     """Start a front, to which all clients connect, and workers behind it (docs/cluster.md)."""
+    from ..cluster.control import ControlError
     from ..cluster.placing import Rules
     from ..cluster.ray_fleet import Recipe
     from ..cluster.scaling import Size
@@ -58,6 +59,12 @@ def up(
     from ..commands.cluster import up as run
     from ..commands.serve import at_home
 
+    if most is not None and most < workers:
+        raise ControlError(f"--most {most} is less than --workers {workers}; --most is the largest number of workers")
+    if endpoint and not (shared or "").startswith("s3://"):
+        raise ControlError(
+            f"--endpoint {endpoint} is of an S3 server: name the bucket too, --shared s3://BUCKET/PREFIX"
+        )
     place = shared or str((folder or at_home(HOME)) / "walks")
 
     def recipe(front_key: str) -> Recipe:
@@ -81,7 +88,7 @@ def up(
         folder=folder,
         ray_address=address,
         rules=Rules(most_walks=walks, target_ms=target_ms, most_each=each, most_waiting=queue, longest_wait_s=wait_s),
-        size=Size(workers, max(workers, most or workers), idle_s=idle_s),
+        size=Size(workers, most or workers, idle_s=idle_s),
     )
 
 

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ..cluster.placing import Rules
 from ..cluster.ray_fleet import RayFleet, Recipe
 from ..cluster.report import metrics_text, status
 from ..cluster.scaling import Size
-from ..cluster.shared_place import SharedPlace
+from ..cluster.storing.shared_place import SharedPlace
 from ..ending import Ended
 from ..opening.worlds import open_worlds
 from ..server.gateway import Gateway
@@ -30,6 +30,7 @@ from .serve import at_home, gateway_host, on_signals
 
 HOME = ".local/share/roam/cluster"
 ANSWER_S = 60.0
+LOOK_S = 0.2  # how often a command that takes long looks whether the cluster ends
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,9 @@ def _answer(front: Front, ending: threading.Event, command: str, argument: str) 
     if command == "drain":
         done: Future[str] = Future()
         front.do(lambda: front.drain(argument, done.set_result))
+        while not wait([done], LOOK_S).done:
+            if ending.is_set():
+                raise ControlError(f"the cluster ends, and with it the drain of {argument}; every walk is kept")
         return {"said": done.result()}
     if command == "down":
         front.workers_stay = argument != "workers"

@@ -28,7 +28,8 @@ class Cluster:
 
     def front(self, fleet=None, *, workers=2, most=None, rules=None, address="tcp://127.0.0.1:0", **options) -> Front:
         self.workers = fleet or self.fleet()
-        size = Size(workers, most or workers, busy_s=0.1, idle_s=options.pop("idle_s", 60.0))
+        times = {name: options.pop(name) for name in ("idle_s", "hang_s", "gone_s") if name in options}
+        size = Size(workers, most or workers, busy_s=0.1, **times)
         front = Front(self.workers, address, own=self.own, rules=rules or Rules(), size=size, **options).start()
         self._stack.callback(front.stop)
         return front

@@ -1,7 +1,9 @@
-"""A fleet without Ray: workers of tiny worlds in threads of this process, which can crash."""
+"""A fleet without Ray: workers of tiny worlds in threads of this process, which can crash; a cable that can be cut."""
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 from collections.abc import Callable
 from itertools import count
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from roam.viewer.cluster.fleet import FleetError, WorkerLostError
-from roam.viewer.cluster.shared_place import SharedPlace
+from roam.viewer.cluster.storing.shared_place import SharedPlace
 from roam.viewer.cluster.worker import About, Worker
 from roam.viewer.opening.worlds import Worlds
 
@@ -74,3 +76,45 @@ class _Nowhere:
 
     def remove(self, path: str) -> None:
         """Nothing is there."""
+
+
+class Cable:
+    """Passes on what a client and the server at `address` send each other, until it is cut: then nothing comes through
+    any more, and no connection is closed, as when a machine is switched off."""
+
+    def __init__(self, address: str):
+        host, port = address.removeprefix("tcp://").rsplit(":", 1)
+        self._server, self._is_cut = (host, int(port)), threading.Event()
+        self._ends: list[socket.socket] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.address = f"tcp://127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        self._is_cut.set()
+
+    def close(self) -> None:
+        for end in [self._listening, *self._ends]:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listening.accept()
+                self._ends.append(near)
+                if self._is_cut.is_set():
+                    continue
+                far = socket.create_connection(self._server)
+                self._ends.append(far)
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
+
+    def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := one.recv(1 << 16):
+                if not self._is_cut.is_set():
+                    other.sendall(data)
+            if not self._is_cut.is_set():
+                other.shutdown(socket.SHUT_WR)

@@ -16,11 +16,13 @@ from unittest.mock import patch
 import pytest
 import zmq
 from rich.console import Console
+from roam.viewer.cli import main
 from roam.viewer.client.client import Client
 from roam.viewer.cluster.control import ControlError, ask
 from roam.viewer.cluster.placing import Rules
 from roam.viewer.cluster.report import GAUGES
 from roam.viewer.cluster.scaling import Size
+from roam.viewer.cluster.worker import Worker
 from roam.viewer.commands import cluster as command
 from roam.world.action import parse_action
 
@@ -76,6 +78,40 @@ def test_a_cluster_is_asked_drained_scraped_and_ended(running, capsys):
         assert client.step(walk, parse_action("move forward")).head.index == 2
     command.down(folder, workers_too=True)
     assert "every walk is kept" in until(lambda: capsys.readouterr().out)
+
+
+def test_a_cluster_is_asked_while_it_is_drained_and_ends_though_the_drain_does_not(running, cluster, capsys):
+    """Whoever drains a worker watches its table; it gave no answer until the drain had ended."""
+    folder, said = running
+    may, release = threading.Event(), Worker.release
+    with (
+        Client(said["serving on"], timeout_s=60) as client,
+        patch.object(Worker, "release", lambda *arguments: may.wait(60) and release(*arguments)),
+    ):
+        client.open(seed=1)
+        busy = next(row["name"] for row in ask(folder, "status")["workers"] if row["driven"])
+        with ThreadPoolExecutor() as beside:
+            draining = beside.submit(ask, folder, "drain", busy)
+            until(lambda: any(row["is_draining"] for row in ask(folder, "status")["workers"]))
+            command.down(folder, workers_too=True)
+            with pytest.raises(ControlError, match=r"the cluster ends, and with it the drain|ended before it answered"):
+                draining.result(60)
+            may.set()
+    assert "every walk is kept" in until(lambda: capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--workers", "3", "--most", "2"], "--most 2 is less than --workers 3"),
+        (["--endpoint", "http://s3:9000"], "name the bucket too, --shared s3://BUCKET/PREFIX"),
+        (["--endpoint", "http://s3:9000", "--shared", "walks"], "name the bucket too, --shared s3://BUCKET/PREFIX"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused_before_anything_starts(options, says, capsys):
+    with pytest.raises(SystemExit):
+        main(["cluster", "up", "--truth", *options])
+    assert says in capsys.readouterr().err
 
 
 def test_a_folder_without_a_cluster_is_told_of(tmp_path):

@@ -226,6 +226,8 @@ def test_a_key_has_only_so_many_walks(cluster):
     walks = [client.open(seed=seed) for seed in range(2)]
     with pytest.raises(ServerError, match="2 walks are driven with your key"):
         client.open(seed=3)
+    with pytest.raises(ServerError, match="2 walks are driven with your key"):
+        client.fork(walks[1])
     client.end(walks[0])
     client.open(seed=3)
 

@@ -13,6 +13,7 @@ import pytest
 from roam.viewer.client.client import Client
 from roam.viewer.client.remote_session import EXACT
 from roam.viewer.cluster import ray_fleet
+from roam.viewer.cluster.fleet import FleetError
 from roam.viewer.cluster.front import Front
 from roam.viewer.cluster.placing import Rules
 from roam.viewer.cluster.ray_fleet import RayFleet, Recipe
@@ -62,6 +63,17 @@ def test_what_is_done_at_a_signal_stays_ours_whatever_ray_does_at_it(tmp_path, m
         fleet.end(workers_stay=False)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_ray_that_does_not_start_is_told_of_in_a_sentence(tmp_path, monkeypatch):
+    """Ray 2.60 raises a bare Exception where the machine is too busy to start it in time."""
+
+    def init(**_):
+        raise Exception("The current node timed out during startup.\nmore")
+
+    monkeypatch.setattr(ray_fleet, "import_module", lambda name: SimpleNamespace(init=init))
+    with pytest.raises(FleetError, match=r"Ray at this machine: The current node timed out during startup\.$"):
+        RayFleet(Recipe(str(tmp_path), "key")).begin(lambda name: None)
 
 
 @needs_ray

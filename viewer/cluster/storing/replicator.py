@@ -83,7 +83,7 @@ class Replicator:
 
         path = f"sessions/{session}"
         with self._lock(path):
-            if not self.place.fetch(path, self.folder / path):
+            if not self._fetch_whole(path):
                 raise FileNotFoundError(f"no walk '{session}' in {self.place.url}")
             self._sent[path] = _stamps(self.folder / path)
         owner = json.loads((self.folder / path / META).read_text(encoding="utf-8"))["secret"][:32]
@@ -95,12 +95,21 @@ class Replicator:
         with self._lock(path):
             if (self.folder / path).exists():
                 return
-            fresh = self.folder / "fetched" / owner  # until all of it is here
-            shutil.rmtree(fresh, ignore_errors=True)
-            if self.place.fetch(path, fresh):
-                (self.folder / path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                fresh.replace(self.folder / path)
+            if self._fetch_whole(path):
                 self._sent[path] = _stamps(self.folder / path)
+
+    def _fetch_whole(self, path: str) -> bool:
+        """Fetch a folder in place of what an earlier fetch has left there; returns whether there is one. If it does not
+        come as a whole nothing changes, and no part of it is copied back over what another worker may have made of it
+        since."""
+        here, fresh = self.folder / path, self.folder / "fetched" / path
+        shutil.rmtree(fresh, ignore_errors=True)
+        if not self.place.fetch(path, fresh):
+            return False
+        shutil.rmtree(here, ignore_errors=True)
+        here.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh.replace(here)
+        return True
 
     def forget(self, session: str) -> None:
         """Stop copying a walk: it belongs to another worker from now on, and its folder may be removed."""

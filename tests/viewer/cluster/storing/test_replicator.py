@@ -6,15 +6,27 @@ import json
 import socket
 
 import pytest
-from roam.viewer.cluster.replicator import Replicator
-from roam.viewer.cluster.shared_place import SharedPlace, SharedPlaceError
+from roam.viewer.cluster.storing.replicator import Replicator
+from roam.viewer.cluster.storing.shared_place import SharedPlace, SharedPlaceError
 from roam.viewer.server.keeping.records import Done, Meta
 from roam.viewer.server.store import Store, finished
 from roam.world.action import parse_action
 
-from ..server.doubles import Tiny, TinyWorlds
+from ...server.doubles import Tiny, TinyWorlds
 
 FORWARD = parse_action("move forward")
+
+
+class Failing(SharedPlace):
+    """A folder that stops answering after so many files."""
+
+    left = 99
+
+    def get(self, path):
+        self.left -= 1
+        if self.left < 0:
+            raise OSError("no answer")
+        return super().get(path)
 
 
 def s3_place() -> tuple[SharedPlace, object]:
@@ -160,3 +172,25 @@ def test_saves_that_were_fetched_in_part_are_fetched_again(tmp_path, keep, monke
         replicator.fetch_saves("owner")
     replicator.fetch_saves("owner")
     assert sorted(path.name for path in (tmp_path / "here" / "saves" / "owner").iterdir()) == ["one", "two"]
+
+
+def test_a_walk_that_comes_half_from_the_place_is_not_copied_back_over_what_is_there(tmp_path, keep):
+    """Meanwhile another worker may have taken it, and gone on."""
+    walk, place = Tiny(3), SharedPlace(str(tmp_path / "shared"))
+    first = Store(tmp_path / "first")
+    meta = first.snapshot(Meta("ab", "c" * 64), walk)
+    keep(first.folder, place).round()
+    taking = keep(tmp_path / "taking", Failing(place.url))
+    taking.place.left = place.files("sessions/ab").index("meta.json") + 1  # it comes, and not all that it names
+    with pytest.raises(OSError, match="no answer"):
+        taking.fetch("ab")
+    walk.step(FORWARD)
+    first.snapshot(meta, walk)
+    keep(first.folder, place).round()
+    newest = {name: place.get(f"sessions/ab/{name}") for name in place.files("sessions/ab")}
+    taking.round()
+    assert {name: place.get(f"sessions/ab/{name}") for name in place.files("sessions/ab")} == newest
+    taking.place.left = 99
+    taking.fetch("ab")
+    _, explorer, _ = finished(Store(taking.folder).restored("ab", TinyWorlds().load))
+    assert explorer.frame.digest == walk.frame.digest
