@@ -27,10 +27,11 @@ WIDEST = 110  # cells to each side of the eye
 RARE = 0.08  # a colour that less of a plane has is that of something lying on it
 OTHER_HUE = 0.035  # distance to the plane's median hue, colours scaled to a sum of 1, of something else lying there
 THICK = 7  # pixels; thinner areas of another hue are joints
-FEW = 6  # areas of another hue that may be one picture on a wall
-# something lies there if one area is at least ALONE of all that has another hue, and at most LARGE of the plane, or on
-# a wall LARGE_PICTURE
-ALONE, LARGE, LARGE_PICTURE = 0.6, 0.3, 0.5
+FEW = 3  # areas of another hue that may be one picture on a wall
+# something lies there if one area is at least ALONE of all that has another hue, and at most LARGE of the plane
+ALONE, LARGE = 0.6, 0.3
+# a larger picture has more areas, and these fill the outline around all of them
+PARTS, LARGE_PICTURE, FILLED = 6, 0.5, 0.8
 STRIP, STRANGE = 3, 4.0  # an edge of so many cells is another plane's if its light is so much of 255 beyond the rest's
 PLAIN = 4.0  # of 255; a surface with a smaller standard deviation has no texture
 ALIKE, ALIKE_ALONG = 0.6, 0.9  # correlation at which a texture repeats itself, and at which it is even all along
@@ -134,7 +135,7 @@ def texture_of(
     (H, W), plane = where.shape, layout.planes[index]
     rays = rays_from(pose, Camera(W, H))
     where = _common(pixels, cv2.erode(where.astype(np.uint8), np.ones((RIM, RIM), np.uint8)) > 0)
-    where = _without_lying(pixels, where, *((FEW, LARGE_PICTURE) if plane.is_wall else (1, LARGE)))
+    where = _without_lying(pixels, where, plane.is_wall)
     if where.sum() < LEAST:
         return None
     camera = Camera(W, H)
@@ -186,24 +187,27 @@ def _common(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
     return where & (np.ravel(around)[keys] > RARE * where.sum())
 
 
-def _without_lying(pixels: np.ndarray, where: np.ndarray, few: int, large: float) -> np.ndarray:
+def _without_lying(pixels: np.ndarray, where: np.ndarray, is_wall: bool) -> np.ndarray:
     """Of the pixels `where`, those that are no part of the one thing of another hue that lies there, if one does: a
-    rug, or a stone that depth took for ground; or of a few on a wall, a picture's. It is at most that large a share of
-    them. Tiles are many, or of one hue; joints are thin."""
+    rug, or a stone that depth took for ground; or of a few on a wall, a picture's. Tiles are many, or of one hue;
+    joints are thin."""
     if where.sum() < LEAST:
         return where
     is_other = where & (_off_hue(pixels, where) > OTHER_HUE)
     spots = cv2.morphologyEx(is_other.astype(np.uint8), cv2.MORPH_OPEN, np.ones((THICK, THICK), np.uint8))
     _, names, stats, _ = cv2.connectedComponentsWithStats(spots, connectivity=4)
     sizes = stats[1:, cv2.CC_STAT_AREA]
-    largest = 1 + np.argsort(-sizes, kind="stable")[:few]
-    size = stats[largest, cv2.CC_STAT_AREA].sum()
-    if not len(sizes) or size < ALONE * sizes.sum() or size > large * where.sum():
-        return where
-    is_thing = np.isin(names, largest).astype(np.uint8)
-    around = cv2.dilate(is_thing, np.ones((2 * THICK + 1, 2 * THICK + 1), np.uint8)) > 0  # with its thin edges
-    is_thing = ((is_thing > 0) | (around & is_other)).astype(np.uint8)
-    return where & (cv2.dilate(is_thing, np.ones((RIM, RIM), np.uint8)) == 0)
+    for few, most in ((FEW, LARGE), (PARTS, LARGE_PICTURE)) if is_wall else ((1, LARGE),):
+        largest = 1 + np.argsort(-sizes, kind="stable")[:few]
+        size = stats[largest, cv2.CC_STAT_AREA].sum()
+        if not len(sizes) or size < ALONE * sizes.sum() or size > most * where.sum():
+            continue
+        is_thing = np.isin(names, largest).astype(np.uint8)
+        around = cv2.dilate(is_thing, np.ones((2 * THICK + 1, 2 * THICK + 1), np.uint8)) > 0  # with its thin edges
+        is_thing = ((is_thing > 0) | (around & is_other)).astype(np.uint8)
+        if few <= FEW or is_thing.sum() > FILLED * cv2.contourArea(cv2.convexHull(cv2.findNonZero(is_thing))):
+            return where & (cv2.dilate(is_thing, np.ones((RIM, RIM), np.uint8)) == 0)
+    return where
 
 
 def _off_hue(colours: np.ndarray, where: np.ndarray) -> np.ndarray:
@@ -214,18 +218,13 @@ def _off_hue(colours: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 def _without_strange(colours: np.ndarray, known: np.ndarray) -> np.ndarray:
     """What is known (h, w) bool, without patches apart from the largest and of another hue: what is seen through an
-    opening beside a wall may be taken for more of it. And without the rare cells of another hue, the rests of what
-    hangs there."""
+    opening beside a wall may be taken for more of it."""
     count, names, stats, _ = cv2.connectedComponentsWithStats(known.astype(np.uint8), connectivity=8)
-    if count < 2:
+    if count < 3:
         return known
     away = _off_hue(colours, names == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
     strange = [k for k in range(1, count) if np.median(away[names == k]) > OTHER_HUE]
-    known = known & ~np.isin(names, strange)
-    rest = known & (away > OTHER_HUE)
-    if rest.sum() < RARE * known.sum():
-        known &= cv2.dilate(rest.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0
-    return known
+    return known & ~np.isin(names, strange)
 
 
 def _without_others(grey: np.ndarray, known: np.ndarray) -> np.ndarray:
