@@ -18,10 +18,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..world.action import Action
+from ..world.files import sha256
 from ..world.pose import Camera, Pose
 from ..world.records import action_of, known_pose_of, motion_row, pose_row
 from ..world.side_by_side.processes import Workers
-from .recording.manifest import FileNote, begun, sha256, write_manifest
+from .recording.manifest import FileNote, begun, write_manifest
 from .recording.sources import SCENES, open_source, record_rollout
 from .recording.walked import PER_FILE, SourceOptions, Walked
 from .scene import SceneError

@@ -155,6 +155,12 @@ def why_damaged(path: str | Path, data: bytes) -> str:
     )
 
 
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def sum_of(state: dict[str, Any]) -> str:
     """A digest of all that a save in JSON says, by which a flipped bit is noticed."""
     return _digest(json.dumps(state, sort_keys=True).encode())

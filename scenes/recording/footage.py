@@ -8,7 +8,6 @@ splits.json, if there is one, names the videos of each split; otherwise a video'
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import cv2
 import numpy as np
 
 from ...world.action import Action, say
-from ...world.files import TextError, parse_json, read_text
+from ...world.files import TextError, parse_json, read_text, sha256
 from ...world.pose import Camera, Motion, Pose
 from ..scene import SceneError
 from .walked import SourceOptions, Walked
@@ -196,8 +195,7 @@ def splits_of(folder: str | Path) -> dict[str, list[Path]]:
 
 @lru_cache(maxsize=256)
 def _split_of(video: Path) -> str:
-    with video.open("rb") as file:
-        number = int(hashlib.file_digest(file, "sha256").hexdigest()[:8], 16) % sum(share for _, share in _SHARES)
+    number = int(sha256(video)[:8], 16) % sum(share for _, share in _SHARES)
     for split, share in _SHARES:
         if number < share:
             return split

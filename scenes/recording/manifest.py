@@ -5,7 +5,6 @@ A world belongs to one split; a folder in which one would be in two is refused.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -103,8 +102,3 @@ def begun(folder: str | Path, source, camera: Camera, frames: int, walk: str) ->
                 f"{getattr(wanted, what)}: name another folder"
             )
     return before
-
-
-def sha256(path: str | Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -32,8 +32,9 @@ def check(folder: Path, out: Path, step_s: float) -> bool:
 
 def _recordings(folder: Path) -> tuple[list[str], Counter, list[np.ndarray]]:
     from ...scenes.recorder import load_recording
-    from ...scenes.recording.manifest import read_manifest, sha256
+    from ...scenes.recording.manifest import read_manifest
     from ...scenes.scene import SceneError
+    from ...world.files import sha256
 
     manifest, faults, actions, frames = read_manifest(folder), [], Counter[str](), []
     if manifest is None:

@@ -4,7 +4,6 @@ that denoises whole frames. Accepts our own checkpoints and official Emu3.5 fold
 from __future__ import annotations
 
 import gc
-import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from ..emu.prompts import cells_of, preset
 from ..emu.sequence import Format
 from ..emu.settings import read_config, refuse_swapped
 from ..engine import Engine
+from ..files import sha256
 from ..pictures.reading import PictureError, read_picture
 from ..training.parallel import launch
 from ..transformer.dida import MetricPath
@@ -95,7 +95,7 @@ class AdaptOrder:
         """What must be the same when a run continues."""
         recipe = self.recipe
         files = [path for path in (self.data, self.requests) if path and path.is_file()]
-        kept: dict = dict(model=_named(self.model), data=_named(self.data), files=[*map(digest_of, files)])
+        kept: dict = dict(model=_named(self.model), data=_named(self.data), files=[*map(sha256, files)])
         kept |= dict(distil=self.distil, changes=self.changes, size=self.size, limit=self.limit)
         return kept | dict(rank=recipe.rank, batch=recipe.batch, drop=recipe.prompt_dropout, seed=recipe.seed)
 
@@ -393,12 +393,6 @@ def read_requests(path: Path, changes: dict, size: str = "default") -> Iterator[
 
 def _named(path: Path | None) -> str | None:
     return str(path.absolute()) if path else None
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def device_of(name: str) -> str:

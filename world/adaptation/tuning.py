@@ -23,6 +23,7 @@ from ..emu.checkpoint import load_vision, parts_of
 from ..emu.sequence import Format
 from ..emu.settings import is_adapted, read_vision_config, refuse_swapped
 from ..emu.text import EmuTextTokenizer, find_text_tokenizer
+from ..files import sha256
 from ..pictures.reading import read_picture
 from ..tokens.vision import VisionTokenizer
 from ..tokens.vocabulary import Vocabulary
@@ -37,7 +38,6 @@ from .run import (
     AdaptError,
     AdaptOrder,
     Lesson,
-    digest_of,
     learn,
     loaded,
     loaded_to_learn,
@@ -74,7 +74,7 @@ class TuneOrder(AdaptOrder):
     def fixed(self) -> dict:
         """What must be the same when a run continues."""
         recipe, model = self.recipe, self.model and str(self.model.absolute())
-        hashes = [digest_of(path) for path in self.files]
+        hashes = [sha256(path) for path in self.files]
         kept = dict(model=model, examples=hashes, longest=self.longest, frames=self.frames, area=self.area)
         return kept | dict(rank=recipe.rank, batch=recipe.batch, drop=recipe.prompt_dropout, seed=recipe.seed)
 

@@ -7,12 +7,13 @@ from collections import Counter
 import numpy as np
 import pytest
 from roam.scenes.recorder import load_recording, record, write_rollouts
-from roam.scenes.recording.manifest import FileNote, Manifest, read_manifest, sha256
+from roam.scenes.recording.manifest import FileNote, Manifest, read_manifest
 from roam.scenes.recording.recorded import RecordedSession, open_recorded
 from roam.scenes.recording.sources import open_source, record_rollout
 from roam.scenes.recording.walked import Walked
 from roam.scenes.scene import SceneError
 from roam.world.action import Action, parse_action
+from roam.world.files import sha256
 from roam.world.frame import Explorer
 from roam.world.pose import Camera
 

@@ -55,6 +55,14 @@ def worker_of(front, session: str) -> str:
     return front.state.routes.by_session[session].worker
 
 
+def begun(client, count: int) -> list:
+    """So many walks, each a step from where it began."""
+    walks = [client.open(seed=seed, look=EXACT) for seed in range(count)]
+    for walk in walks:
+        client.step(walk, FORWARD)
+    return walks
+
+
 def assert_goes_on(client, walks) -> None:
     """Every walk makes one more step, its second."""
     for seed, walk in enumerate(walks):
@@ -65,9 +73,7 @@ def test_a_worker_that_dies_while_it_is_drained_ends_the_drain_and_its_walks_go_
     """Whoever had asked for the drain waited for good, and with it every later command."""
     front = cluster.front(fleet)
     client = cluster.client(front)
-    walks = [client.open(seed=seed, look=EXACT) for seed in range(4)]
-    for walk in walks:
-        client.step(walk, FORWARD)
+    walks = begun(client, 4)
     name, said = worker_of(front, walks[0]), []
     fleet.workers[name].replicator.round()
     fleet.before["release"] = fleet.dying.add
@@ -82,9 +88,7 @@ def test_a_worker_that_dies_while_it_takes_walks_loses_none_of_them(cluster, fle
     """Its refusals came before the news of its death, and were taken for walks that cannot be taken up."""
     front = cluster.front(fleet, workers=3)
     client = cluster.client(front)
-    walks = [client.open(seed=seed, look=EXACT) for seed in range(6)]
-    for walk in walks:
-        client.step(walk, FORWARD)
+    walks = begun(client, 6)
     for worker in fleet.workers.values():
         worker.replicator.round()
     fleet.before["adopt"] = lambda name: fleet.dying or fleet.dying.add(name)  # the first one that is to take walks
@@ -113,9 +117,7 @@ def test_walks_leave_a_machine_that_is_gone_though_no_connection_of_it_was_close
     """Nothing but the silence of a machine that was switched off says so, and Ray waits long for it."""
     front = cluster.front(fleet, gone_s=1.0)
     client = cluster.client(front)
-    walks = [client.open(seed=seed, look=EXACT) for seed in range(2)]
-    for walk in walks:
-        client.step(walk, FORWARD)
+    walks = begun(client, 2)
     name = worker_of(front, walks[0])
     fleet.workers[name].replicator.round()
     fleet.cables[name].cut()
