@@ -19,6 +19,7 @@ from typing import Any
 
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.compiler import Compiler
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ _config: Any = numba.config  # its settings are attributes that no type checker 
 
 def njit(*, cache: bool = False, **options) -> Callable:
     """`numba.njit`; cache=True stores compiled code if there is a folder for it, and a full disk is no error."""
-    compiled = numba.njit(**options)
+    compiled = numba.njit(pipeline_class=_Alone, **options)
 
     def decorated(function: Callable) -> Callable:
         dispatcher = compiled(function)
@@ -37,6 +38,26 @@ def njit(*, cache: bool = False, **options) -> Callable:
         return dispatcher
 
     return decorated
+
+
+class _Alone(Compiler):
+    """Numba's compiler, with copies of the functions called that belong to their caller alone. As Numba links them, all
+    callers in a process run the copy that was loaded first, and that was optimised for another caller: with fastmath
+    its last bits differ, so what was computed would depend on the order in which functions were first called."""
+
+    def __init__(self, typingctx, targetctx, library, args, return_type, flags, locals):
+        library = library or targetctx.codegen().create_library("roam")
+        library.enable_object_caching()
+        optimize = library._optimize_final_module
+
+        def with_own_copies():
+            for function in library._final_module.functions:
+                if not function.is_declaration and function.linkage.name == "linkonce_odr":
+                    function.linkage = "internal"
+            optimize()
+
+        library._optimize_final_module = with_own_copies
+        super().__init__(typingctx, targetctx, library, args, return_type, flags, locals)
 
 
 class _Cache(FunctionCache):

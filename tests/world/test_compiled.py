@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numba
+import numpy as np
 import pytest
 from roam.world import compiled
 
@@ -137,3 +138,28 @@ def test_no_folder_named_after_a_missing_home_is_made(tmp_path):
         done = subprocess.run(run, env=env | home, cwd=tmp_path, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_computed_does_not_depend_on_which_function_was_loaded_first():
+    """Every caller runs a copy of its own of what it calls, not the copy that happened to be linked first."""
+
+    @compiled.njit(fastmath=True)
+    def called(x, n):  # too long to be written into its caller
+        total, scale = np.float32(0), np.float32(1)
+        for i in range(n):
+            total += x[i] * scale - x[(i * 7) % n] * np.float32(0.3)
+            scale = scale * np.float32(0.999) + x[(i * 3) % n] * np.float32(0.01)
+            if total > 100:
+                total = total / np.float32(3.1)
+        for i in range(n):
+            total += np.sqrt(abs(x[i] * total)) + np.sin(x[i]) * scale
+        return total / scale
+
+    @compiled.njit(fastmath=True)
+    def caller(x):
+        return called(x, 48) + called(x, 64)
+
+    caller(np.ones(64, np.float32))
+    (overload,) = caller.overloads.values()
+    shared = [f.name for f in overload.library._final_module.functions if f.linkage.name == "linkonce_odr"]
+    assert not shared
