@@ -4,6 +4,9 @@
 # `make test-isa` runs what torch computes as on older processors, which this one is held to. `make mutants` damages the
 # code and counts how much of that the tests notice, which takes an hour or two.
 PYTHON ?= python3
+# Python keeps what it compiled, also where the environment says otherwise, as containers' often does: each of the
+# hundreds of processes of the tests would compile all sources again, and so would every `make play`.
+export PYTHONDONTWRITEBYTECODE :=
 BIN := .venv/bin
 STAMP := .venv/.ready
 TESTED := .venv/.ready-to-test

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import sys
 
-from ..scenes.explorer import SceneSession
-from ..scenes.splits import make_scene
-from ..world.action import parse_action
-from ..world.engine import Engine
+from ..viewer.opening.starting import without_collecting
 
 
 def main(weights: str | None = None) -> None:
-    session = Engine.from_checkpoint(weights).session(SceneSession(make_scene("test", 0)).frame)
+    with without_collecting():  # as `roam play` opens a world
+        from ..scenes.explorer import SceneSession
+        from ..scenes.splits import make_scene
+        from ..world.action import parse_action
+        from ..world.engine import Engine
+
+        session = Engine.from_checkpoint(weights).session(SceneSession(make_scene("test", 0)).frame)
     session.step(parse_action("move forward"))
     print("shown", flush=True)
     for _ in range(30):

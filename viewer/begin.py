@@ -7,6 +7,7 @@ import gc
 import sys
 
 from .ending import Ended, ending_on_signals, tell
+from .opening.starting import without_collecting
 
 INTERRUPTED = 130  # as shells have it
 
@@ -15,8 +16,8 @@ def main() -> None:
     """Read the command line's code and run it."""
     try:
         with ending_on_signals():
-            from .cli import main as run
-
+            with without_collecting():
+                from .cli import main as run
             run()
     except Ended as ended:  # while the code was read, or after the command
         tell(ended)

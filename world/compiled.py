@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib
 import logging
 import os
 import re
@@ -20,6 +21,7 @@ from typing import Any
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.compiler import Compiler
+from numba.np import linalg
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,16 @@ def njit(*, cache: bool = False, **options) -> Callable:
         return dispatcher
 
     return decorated
+
+
+def _spare_scipy() -> None:
+    """Imports numba's functions of arrays without SciPy, which some machines have and nothing compiled here calls: it
+    would take a third of a second of every start. What multiplies matrices imports it still, when it is compiled."""
+    ensure_blas, linalg.ensure_blas = linalg.ensure_blas, lambda: None
+    try:
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        linalg.ensure_blas = ensure_blas
 
 
 class _Alone(Compiler):
@@ -156,3 +168,4 @@ def temporary_folder() -> Path:
 
 
 _FOLDER = choose_folder()
+_spare_scipy()

@@ -55,15 +55,17 @@ class RayWorker:
     """What runs as an actor. host: where its server listens; "" for the address by which Ray knows this machine."""
 
     def __init__(self, name: str, recipe: Recipe, host: str):
+        from ..opening.starting import without_collecting
         from ..opening.worlds import open_worlds
         from ..server.socket import raise_file_limit
         from .storing.shared_place import SharedPlace
         from .worker import Worker
 
         raise_file_limit()
-        worlds = open_worlds(
-            recipe.model, is_truth=recipe.is_truth, solid=recipe.solid, dreams=recipe.dreams, device=recipe.device
-        )
+        with without_collecting():
+            worlds = open_worlds(
+                recipe.model, is_truth=recipe.is_truth, solid=recipe.solid, dreams=recipe.dreams, device=recipe.device
+            )
         self._ended = threading.Event()
         self._worker = Worker(
             name,

@@ -60,6 +60,7 @@ def serve(
 ) -> None:
     """Let other programs walk: ZeroMQ, protocol 3 (docs/protocol.md)."""
     from ..commands.serve import serve as run
+    from ..opening.starting import without_collecting
     from ..opening.worlds import open_worlds
     from ..server.registry import Limits
 
@@ -77,9 +78,9 @@ def serve(
         devices=devices,
         offload=offload,
     )
-    worlds = open_worlds(
-        model, is_truth=truth, solid=not ghost, dreams=DreamOptions(steps, temperature), official=official, say=print
-    )
+    dreams = DreamOptions(steps, temperature)
+    with without_collecting():
+        worlds = open_worlds(model, is_truth=truth, solid=not ghost, dreams=dreams, official=official, say=print)
     run(
         worlds,
         address,

@@ -11,6 +11,7 @@ from ...world.frame import HasCamera
 from ...world.options import DreamOptions, OfficialOptions
 from ..files.outputs import OutputError, fresh
 from ..opening.start import Opener, Place, Start, StartError
+from ..opening.starting import without_collecting
 from ..play.action_log import LogError, load_log, replay
 from ..play.keymap import Keymap, load_keymap
 from ..play.map3d import Map3D, read_points
@@ -71,7 +72,7 @@ def play_headless(order: Order) -> None:
     if order.is_mapped:
         check_open3d()
     script = order.script()
-    with waiting(OPENING):
+    with waiting(OPENING), without_collecting():
         player = Player(order.opener, order.start, folder=order.out)
     if player.place.note:
         print(player.place.note)
@@ -110,7 +111,7 @@ def play_in_window(order: Order, *, keys: Path | None, scale: int) -> None:
         check_open3d()
     script = order.script()
     keymap = load_keymap(keys) if keys else Keymap()
-    with waiting(OPENING):
+    with waiting(OPENING), without_collecting():
         player = Player(order.opener, order.start, keymap=keymap, folder=order.out)
     if player.place.note:
         player.notes.append(player.place.note)
@@ -137,7 +138,7 @@ def play_in_window(order: Order, *, keys: Path | None, scale: int) -> None:
 def replay_log(path: Path, model: Path | None, official: OfficialOptions) -> bool:
     """Walk a log again and say whether every digest is the same."""
     log = load_log(path)
-    with waiting(OPENING):
+    with waiting(OPENING), without_collecting():
         opener = Opener(model or log.model, dreams=log.dreams, official=official, say=print)
         explorer = opener.open(Start.from_dict(log.start)).explorer
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...world.frame import Explorer
 from ..client.knock import Address, connect
 from ..files.outputs import OutputError
+from ..opening.starting import without_collecting
 from ..play.progress import waiting
 from ..play.stopping import Stopping
 from ..xr.headset import Headset
@@ -20,7 +21,7 @@ def wear(order: Order) -> None:
         raise OutputError("a walk that is worn is neither recorded, scripted nor mapped: leave those options out")
     headset = Headset()
     try:
-        with waiting(OPENING):
+        with waiting(OPENING), without_collecting():
             explorer = order.opener.open(order.start).explorer
         _worn(explorer, headset, pictures=order.frames)
     finally:
