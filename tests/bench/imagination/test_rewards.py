@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -115,8 +116,7 @@ def test_a_measure_is_fitted_alike_from_the_same_examples(spots):
 
 @pytest.mark.parametrize("weights", [WEIGHTS, REWARDING])
 def test_a_bit_that_flips_in_the_weights_of_what_judges_is_noticed(weights, tmp_path):
-    for path in WEIGHTS.parent.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(WEIGHTS.parent, tmp_path, dirs_exist_ok=True)
     copied = tmp_path / weights.name
     network = shipped(copied)
     data = bytearray(copied.read_bytes())

@@ -64,8 +64,9 @@ class Memory:
 @dataclass(frozen=True)
 class _Surfaces:
     """The n planes of a view: rays and normals (H, W, 3); depths (n, H, W) of each; labels (H, W), the number of the
-    plane in each pixel, -1 for none; fits (n, H, W) bool, where the view's depth agrees with that; colours (n, 3), the
-    usual one of each, NaN where not known."""
+    plane in each pixel, -1 for none; source (H, W), the pixel that is to be shown in each, counted along the rows; fits
+    (n, H, W) bool, where the view's depth agrees with its plane; colours (n, 3), the usual one of each, NaN where not
+    known."""
 
     pose: Pose
     layout: Layout
@@ -73,6 +74,7 @@ class _Surfaces:
     normals: np.ndarray
     depths: np.ndarray
     labels: np.ndarray
+    source: np.ndarray
     fits: np.ndarray
     colours: np.ndarray
 
@@ -91,7 +93,7 @@ class _Surfaces:
         fits = np.stack([(first == k) & (labels == k) for k in range(len(found.depths))])
         normals = normals_of(rays * depth[..., None], 2)
         colours = np.stack([_usual(pixels, where) for where in fits])
-        return _Surfaces(pose, found.layout, rays, normals, found.depths, labels, fits, colours)
+        return _Surfaces(pose, found.layout, rays, normals, found.depths, labels, found.source, fits, colours)
 
     def texture(
         self, index: int, colour: np.ndarray, carried: Warp, looks: Sequence[Looks]
@@ -160,6 +162,7 @@ def continued(
         pixels, depth, is_house = straightened(rays, pixels, depth, carried.covered, eye)
     surfaces = _Surfaces.of(pose, layout, rays, pixels, depth, carried.covered, is_house)
     layout = surfaces.layout
+    pixels, depth = pixels.reshape(-1, 3)[surfaces.source], depth.ravel()[surfaces.source]
     is_new, near, even = holes & (surfaces.labels >= 0), _around(holes), pixels.astype(np.float32)
     even[:, near] = cv2.bilateralFilter(np.ascontiguousarray(pixels[:, near]), *EVENED)
     out, any_doubt = np.where(is_new[..., None], even, pixels), np.zeros(depth.shape, np.float32)

@@ -33,12 +33,14 @@ LOOSE = 0.3  # log depth up to which what is of no plane is the wall that was mi
 @dataclass(frozen=True)
 class Assigned:
     """layout: the planes of a view; depths (n, H, W) of each; which of them each pixel is of, -1 for none: by_depth
-    (H, W) int64 as its depth has it, labels (H, W) int64 as planes meet, and with walls that were missing."""
+    (H, W) int64 as its depth has it, labels (H, W) int64 as planes meet, and with walls that were missing; source
+    (H, W) int64: the pixel, counted along the rows, that is to be shown in each."""
 
     layout: Layout
     depths: np.ndarray
     by_depth: np.ndarray
     labels: np.ndarray
+    source: np.ndarray
 
     @staticmethod
     def of(
@@ -46,13 +48,13 @@ class Assigned:
     ) -> Assigned:
         """Of a view as in `room.assigned`. is_open (H, W) bool: what may be of a wall that no plane was found for."""
         depths = _depths(layout, rays)
-        by_depth, labels = assigned(layout, depths, rays, depth, covered, pose)
+        by_depth, labels, source = assigned(layout, depths, rays, depth, covered, pose)
         if not is_open.any():
-            return Assigned(layout, depths, by_depth, labels)
+            return Assigned(layout, depths, by_depth, labels, source)
         column = columns_of(rays, pose)
         layout, missing = with_missing(layout, labels, rays, depth, column)
         if (missing < 0).all():
-            return Assigned(layout, depths, by_depth, labels)
+            return Assigned(layout, depths, by_depth, labels, source)
         if len(layout.planes) > len(depths):
             new = _depths(layout, rays)[len(depths) :]
             apart = off(depth, new)
@@ -65,7 +67,8 @@ class Assigned:
         ends = np.where(layout.is_wall[:, None, None], np.inf, depths)
         there = np.minimum(at, ends.min(0))
         fills = is_open & (labels < 0) & (wall >= 0) & (off(depth, there) < LOOSE)
-        return Assigned(layout, depths, by_depth, np.where(fills, np.where(there < at, ends.argmin(0), wall), labels))
+        labels = np.where(fills, np.where(there < at, ends.argmin(0), wall), labels)
+        return Assigned(layout, depths, by_depth, labels, source)
 
 
 def with_missing(

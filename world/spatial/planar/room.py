@@ -25,6 +25,7 @@ WIDE = 0.4  # a wall whose upper part is out of view must be at least this share
 FIRST = 0.5  # a wall is the room's if no other wall stands before it in this share of its columns
 OPEN = 0.3  # a column is open if at least this share of it between foot and lintel is
 JAMB = 5  # columns; an opening, and the wall between two openings, are wider than this
+RAGGED = 8.0  # pixels by which a wall is dreamt to reach into its opening, at most
 BEHIND, FAR_BEHIND = 0.02, 0.4  # log depths behind a wall: a plane, or anything else, is seen through it from here on
 
 
@@ -56,7 +57,10 @@ def assigned(
     layout: Layout, depths: np.ndarray, rays: np.ndarray, depth: np.ndarray, covered: np.ndarray, pose: Pose
 ) -> np.ndarray:
     """The plane of each pixel, (2, H, W) int64, -1 for none: first by depth (H, W) alone; then, where it is dreamt,
-    with planes ending where they meet, in straight lines. depths (n, H, W): those of the planes."""
+    with planes ending where they meet, in straight lines. And (H, W) int64 the pixel, counted along the rows, that is
+    to be shown in each: another one only at the edge of an opening that reaches into it. depths (n, H, W): those of
+    the planes."""
+    itself = np.arange(depth.size).reshape(depth.shape)
     apart = off(depth, depths)
     names = np.arange(len(depths))
     if layout.doubles:
@@ -66,17 +70,19 @@ def assigned(
     is_on = apart.min(0) < np.where(covered, ON_SEEN, ON_DREAMT)
     first = np.where(is_on, names[apart.argmin(0)], -1)
     if covered.all():
-        return np.stack([first, first])
+        return np.stack([first, first, itself])
     ballots = [cv2.boxFilter((first == k).astype(np.float32), -1, (7, 7)) for k in range(-1, len(depths))]
     even = np.where(covered, first, np.stack(ballots).argmax(0) - 1)
     shown = Shown(layout, depth, covered, depths, rays, columns_of(rays, pose))
-    return np.stack([first, np.where(covered, even, _met(shown, even))])
+    labels, source = _met(shown, even)
+    return np.stack([first, np.where(covered, even, labels), np.where(covered, itself, source)])
 
 
-def _met(shown: Shown, labels: np.ndarray) -> np.ndarray:
+def _met(shown: Shown, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Labels (H, W) in which planes end at each other. In each column, which is one level direction, stands one wall:
     the room's, or else the one that most of the column belongs to. A pixel at the depth of a nearer wall belongs to
-    that. No wall goes on beyond floor or ceiling, and things behind the room's walls show only where these open."""
+    that. No wall goes on beyond floor or ceiling, and things behind the room's walls show only where these open. Where
+    they open, what is behind them shows; the second (H, W) int64 says which pixel of it, counted along the rows."""
     layout, depths = shown.layout, shown.depths
     room = find_room(shown, labels)
     wall = _standing(layout, labels, shown.column)
@@ -89,14 +95,35 @@ def _met(shown: Shown, labels: np.ndarray) -> np.ndarray:
     level = levels.min(0)
     out = np.where(is_wall & (level < at(out)), levels.argmin(0), out)
     if room is None or layout.floor is None:
-        return out
+        return out, np.arange(out.size).reshape(out.shape)
     there = np.where(out >= 0, at(out), shown.depth)
     behind = _is_behind(there, at(wall), np.where(out >= 0, BEHIND, ON_DREAMT)) & (room.wall >= 0) & (at(wall) < level)
     out = np.where(behind & ~room.is_open, wall, out)
-    return np.where(room.is_foot & (room.wall >= 0), layout.floor, out)
+    out = np.where(room.is_foot & (room.wall >= 0), layout.floor, out)
+    source = _through(shown, room, out)
+    return out.ravel()[source], source
 
 
-def _is_behind(there: np.ndarray, wall: np.ndarray, apart: np.ndarray) -> np.ndarray:
+def _through(shown: Shown, room: Room, labels: np.ndarray) -> np.ndarray:
+    """(H, W) int64: the pixel, counted along the rows, that is to be shown in each. It is another one, the nearest
+    that shows what is behind, where the wall was dreamt to reach into one of its openings."""
+    itself = np.arange(labels.size).reshape(labels.shape)
+    if not room.is_open.any():
+        return itself
+    own, there = chosen(shown.depths, room.wall), np.where(labels >= 0, chosen(shown.depths, labels), shown.depth)
+    shows = room.is_open & ((labels != room.wall) & _is_behind(there, own, np.where(labels >= 0, BEHIND, FAR_BEHIND)))
+    is_edge = room.is_open & ~shows & ~room.is_foot & ~shown.covered & _is_behind(there, own, -ON_DREAMT)
+    if not shows.any() or not is_edge.any():
+        return itself
+    far, which = cv2.distanceTransformWithLabels(
+        (~shows).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    nearest = np.zeros(int(which.max()) + 1, np.int64)
+    nearest[which[shows]] = itself[shows]
+    return np.where(is_edge & (far <= RAGGED), nearest[which], itself)
+
+
+def _is_behind(there: np.ndarray, wall: np.ndarray, apart: np.ndarray | float) -> np.ndarray:
     """Whether depths `there` (H, W) are beyond those of a wall by that log distance."""
     return there > wall * np.exp(apart)
 

@@ -189,8 +189,8 @@ def _common(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 def _without_lying(pixels: np.ndarray, where: np.ndarray, is_wall: bool) -> np.ndarray:
     """Of the pixels `where`, those that are no part of the one thing of another hue that lies there, if one does: a
-    rug, or a stone that depth took for ground; or of a few on a wall, a picture's. Tiles are many, or of one hue;
-    joints are thin."""
+    rug, or a stone that depth took for ground; or of a few on a wall, a picture's, with smaller ones, for a part of it
+    may be off the wall. Tiles are many, or of one hue; joints are thin."""
     if where.sum() < LEAST:
         return where
     is_other = where & (_off_hue(pixels, where) > OTHER_HUE)
@@ -202,9 +202,10 @@ def _without_lying(pixels: np.ndarray, where: np.ndarray, is_wall: bool) -> np.n
         size = stats[largest, cv2.CC_STAT_AREA].sum()
         if not len(sizes) or size < ALONE * sizes.sum() or size > most * where.sum():
             continue
-        is_thing = np.isin(names, largest).astype(np.uint8)
-        around = cv2.dilate(is_thing, np.ones((2 * THICK + 1, 2 * THICK + 1), np.uint8)) > 0  # with its thin edges
-        is_thing = ((is_thing > 0) | (around & is_other)).astype(np.uint8)
+        is_thing = (spots if is_wall and few == FEW else np.isin(names, largest)).astype(np.uint8)
+        for _ in range(2):  # with its thin edges
+            around = cv2.dilate(is_thing, np.ones((2 * THICK + 1, 2 * THICK + 1), np.uint8)) > 0
+            is_thing = ((is_thing > 0) | (around & is_other)).astype(np.uint8)
         if few <= FEW or is_thing.sum() > FILLED * cv2.contourArea(cv2.convexHull(cv2.findNonZero(is_thing))):
             return where & (cv2.dilate(is_thing, np.ones((RIM, RIM), np.uint8)) == 0)
     return where

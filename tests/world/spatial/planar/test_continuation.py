@@ -216,3 +216,14 @@ def test_a_picture_that_fills_much_of_a_wall_is_no_part_of_its_texture():
     pixels[44:84, 15:113] = strange  # two fifths of what is seen of the wall
     (wall,) = [t for t in looks_of(View(pixels, depth, pose)).textures if t.plane.is_wall]
     assert wall.repeats and not (wall.colours[wall.known] == strange).all(1).any()
+
+
+def test_parts_of_a_picture_that_depth_tears_apart_are_no_part_of_a_walls_texture():
+    pose, strange = Pose.at(0, 0, 1.5, yaw_deg=90), (190, 60, 160)
+    pixels, depth = room(pose, walls={"ahead": (1, 2.5)})
+    pixels[40:100, 30:75] = strange
+    depth[40:100, 30:75] = 2.0
+    for top, left, side in ((38, 28, 20), (38, 55, 22), (68, 28, 20), (85, 60, 20)):
+        depth[top : top + side, left : left + side] = 2.5  # these parts are left on the wall
+    (wall,) = [t for t in looks_of(View(pixels, depth, pose)).textures if abs(t.plane.distance - 2.5) < 0.1]
+    assert wall.repeats and not (wall.colours[wall.known] == strange).all(1).any()

@@ -55,6 +55,22 @@ def test_walls_stand_over_their_openings_in_a_level_line(half):
     assert np.ptp(tops) < 0.2, tops  # two pixels
 
 
+def test_what_is_behind_shows_in_all_of_an_opening(half):
+    """Dreamt openings are rounded at the corners: the wall reaches into them."""
+    arch = 2.0 - 2.0 * np.maximum(np.abs(points(POSE, room(POSE)[1])[..., 1] - 1.6) - 0.1, 0)
+    truth, depth, columns = with_door(arch)
+    painted, wavy, carried = dreamt(truth, depth, half)
+    shown, even = continued(POSE, carried, painted, wavy)
+    height = points(POSE, 3 / rays_from(POSE, CAMERA)[..., 0])[..., 2]  # of the wall's plane
+    inside = np.zeros_like(half)
+    inside[:, columns[1:-1]] = True
+    inside &= (height > 0.4) & (height < 1.74)
+    assert (points(POSE, depth)[inside][:, 0] < 3.1).sum() > 20  # the wall, as it was dreamt
+    assert (points(POSE, even)[inside][:, 0] > 3.5).all()
+    far = room(POSE, walls=BEHIND)[0]
+    assert np.abs(shown[inside].astype(int) - far[inside]).mean() < 24
+
+
 def test_a_wall_that_is_dreamt_nearer_than_it_was_seen_is_that_wall(half):
     """Two walls that face the same way, a step apart, are one in a room."""
     truth, depth = room(POSE)
