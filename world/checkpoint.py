@@ -161,17 +161,23 @@ def folder_of(name: str | Path | None) -> Path:
     return folder if folder.exists() else SHIPPED.get(str(name), folder)
 
 
+def check_is_there(name: str | Path | None) -> None:
+    """Raise CheckpointError if a model's folder has no settings that can be read; its weights are not looked at."""
+    _read_config(folder_of(name))
+
+
 def _read_config(folder: Path) -> dict:
     path = folder / "config.json"
     try:
         data = path.read_bytes()
         parts = parse_json(data)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(
             f"no checkpoint in {folder}: config.json is missing; name a folder that `roam train` wrote"
         ) from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); wanted the JSON that `roam train` writes") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise CheckpointError(f"{path} cannot be read ({why}); wanted the JSON that `roam train` writes") from error
     _check(path, data)
     if not isinstance(parts, dict) or parts.get("format") != FORMAT:
         found = parts.get("format") if isinstance(parts, dict) else None

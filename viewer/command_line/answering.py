@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..files.paths import folder_of_weights, folder_to_write
 from ..window.display import missing_display
 from .options import Area, Context, Decoder, Devices, Offload, Precision, Sampler, Turns, Words
 
@@ -26,9 +27,13 @@ def doctor(
 def generate(
     question: Annotated[str, typer.Argument(help="What to show, tell or do.")],
     task: Annotated[str, typer.Option(help="t2i, x2i, howto, story, explore or vla.")],
-    model: Annotated[Path, typer.Option(help="Folder of the official language model.")],
-    vision_tokenizer: Annotated[Path, typer.Option(help="Folder of the official vision tokenizer.")],
-    out: Annotated[Path, typer.Option(help="Folder for pictures, text and the page.")] = Path("roam-out/story"),
+    model: Annotated[Path, typer.Option(help="Folder of the official language model.", callback=folder_of_weights)],
+    vision_tokenizer: Annotated[
+        Path, typer.Option(help="Folder of the official vision tokenizer.", callback=folder_of_weights)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for pictures, text and the page.", callback=folder_to_write)] = Path(
+        "roam-out/story"
+    ),
     image: Annotated[list[Path] | None, typer.Option(help="A given picture; up to three, t2i takes none.")] = None,
     then: Annotated[
         list[str] | None, typer.Option(help="A further instruction after the answer; may be given again.")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..files.paths import file_to_read, folder_to_read, folder_to_write
 from .learning import recipe_for
 from .options import (
     Area,
@@ -18,6 +19,7 @@ from .options import (
     Processes,
     Rank,
     Rate,
+    Run,
     Shards,
     VisionTokenizer,
     Words,
@@ -27,7 +29,7 @@ Longest = Annotated[int, typer.Option(min=64, help="Official models: tokens of a
 
 
 def data_interleave(
-    recordings: Annotated[Path, typer.Argument(help="A folder that `roam record` wrote.")],
+    recordings: Annotated[Path, typer.Argument(help="A folder that `roam record` wrote.", callback=folder_to_read)],
     out: Annotated[Path, typer.Option(help="The file of examples, .jsonl; pictures go into a folder next to it.")],
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
     mode: Annotated[list[str] | None, typer.Option(help="interactive or free; may be given again.")] = None,
@@ -38,7 +40,8 @@ def data_interleave(
     every: Annotated[int, typer.Option(min=1, help="Steps between two pictures; their words are joined.")] = 1,
     scene: Annotated[str, typer.Option(help="The places, in words.")] = "",
     scenes: Annotated[
-        Path | None, typer.Option(help="The same for single worlds: a JSON object, names to words.")
+        Path | None,
+        typer.Option(help="The same for single worlds: a JSON object, names to words.", callback=file_to_read),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Walks, at most.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing file.")] = False,
@@ -54,7 +57,9 @@ def data_interleave(
 
 def data_check(
     folder: Annotated[Path, typer.Argument(help="Recordings, videos with their actions, or a .jsonl of examples.")],
-    out: Annotated[Path, typer.Option(help="Where the contact sheet goes.")] = Path("roam-out"),
+    out: Annotated[Path, typer.Option(help="Where the contact sheet goes.", callback=folder_to_write)] = Path(
+        "roam-out"
+    ),
     step_s: Annotated[float, typer.Option(min=0.01, help="Seconds of footage from frame to frame.")] = 0.2,
     text_tokenizer: Words = None,
     area: Annotated[int | None, typer.Option(min=256, help="Of examples: pixels to which pictures are scaled.")] = None,
@@ -73,10 +78,13 @@ def data_check(
 
 
 def tune_sft(
-    data: Annotated[Path, typer.Option(help="Examples to learn from, JSON lines.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it continues.")],
+    data: Annotated[Path, typer.Option(help="Examples to learn from, JSON lines.", callback=file_to_read)],
+    out: Run,
     evaluation: Annotated[
-        Path | None, typer.Option("--eval", help="Examples that are only measured; by default a tenth of the others.")
+        Path | None,
+        typer.Option(
+            "--eval", help="Examples that are only measured; by default a tenth of the others.", callback=file_to_read
+        ),
     ] = None,
     model: Model = None,
     vision_tokenizer: VisionTokenizer = None,
@@ -133,7 +141,7 @@ def tune_sft(
 
 
 def tune_reward(
-    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it continues.")],
+    out: Run,
     model: Model = None,
     parts: Annotated[
         list[str] | None, typer.Option(help="Weight of a part, name=weight; may be given again. 0 leaves it out.")
@@ -161,7 +169,9 @@ def tune_reward(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of the dreams and of the learning.")] = 0,
     vision_tokenizer: VisionTokenizer = None,
-    requests: Annotated[Path | None, typer.Option(help="Official models: requests to answer, JSON lines.")] = None,
+    requests: Annotated[
+        Path | None, typer.Option(help="Official models: requests to answer, JSON lines.", callback=file_to_read)
+    ] = None,
     scorer: Annotated[
         list[str] | None, typer.Option(help="Official models: module:function[=weight]; may be given again.")
     ] = None,

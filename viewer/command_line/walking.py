@@ -10,6 +10,7 @@ import typer
 
 from ...world.options import DreamOptions, OfficialOptions
 from ..files.outputs import OutputError
+from ..files.paths import file_to_write, folder_to_write
 from ..window.display import missing_display
 from .options import (
     Area,
@@ -28,8 +29,14 @@ from .options import (
     Words,
     World,
     Worn,
+    if_named,
     path_text,
 )
+
+# a window is walked in wherever one is: that it can save nothing is a note there
+Out = Annotated[
+    Path, typer.Option(help="Folder for saves, pictures and recordings.", callback=if_named(folder_to_write))
+]
 
 
 def play(
@@ -47,8 +54,10 @@ def play(
         int | None, typer.Option(min=1, max=10**6, help="Walk a tour (or --actions) of this many frames.")
     ] = None,
     actions: Annotated[Path | None, typer.Option(help="Walk these actions: one sentence per line, # comments.")] = None,
-    record: Annotated[Path | None, typer.Option(help="Record the walk to this .mp4 or .gif.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for saves, pictures and recordings.")] = Path("roam-out"),
+    record: Annotated[
+        Path | None, typer.Option(help="Record the walk to this .mp4 or .gif.", callback=file_to_write)
+    ] = None,
+    out: Out = Path("roam-out"),
     size: Annotated[int, typer.Option(min=1, max=20, help="Window pixels for each pixel of a frame.")] = 5,
     keys: Annotated[Path | None, typer.Option(help="Key table, a JSON file.")] = None,
     headless: Annotated[bool, typer.Option("--headless", help="Open no window; record a walk.")] = False,
@@ -126,8 +135,10 @@ def view(
     family: Annotated[str | None, typer.Option(help="Kind of scene: rooms or outdoors.")] = None,
     image: Annotated[Path | None, typer.Option(help="Dream from this image.")] = None,
     load: Annotated[Path | None, typer.Option(help="Continue from a save of a walk on that server.")] = None,
-    record: Annotated[Path | None, typer.Option(help="Record the walk to this .mp4 or .gif.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for saves, pictures and recordings.")] = Path("roam-out"),
+    record: Annotated[
+        Path | None, typer.Option(help="Record the walk to this .mp4 or .gif.", callback=file_to_write)
+    ] = None,
+    out: Out = Path("roam-out"),
     size: Annotated[int, typer.Option(min=1, max=20, help="Window pixels for each pixel of a frame.")] = 5,
     keys: Annotated[Path | None, typer.Option(help="Folder of your keys, for servers with keys.")] = None,
     name: Annotated[str, typer.Option(help="Which of your keys.")] = "viewer",
@@ -154,7 +165,9 @@ def replay(
     log: Annotated[Path, typer.Argument(help="The .jsonl file of a video, or a folder of recordings.")],
     split: Annotated[str, typer.Option(help="Which split of a folder: train, dev or test.")] = "train",
     rollout: Annotated[int, typer.Option(min=0, help="Number of the walk in a folder.")] = 0,
-    out: Annotated[Path, typer.Option(help="Where the video of a folder's walk goes.")] = Path("roam-out"),
+    out: Annotated[
+        Path, typer.Option(help="Where the video of a folder's walk goes.", callback=if_named(folder_to_write))
+    ] = Path("roam-out"),
     model: Model = None,
     vision_tokenizer: Vision = None,
     precision: Precision = None,

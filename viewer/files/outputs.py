@@ -144,8 +144,23 @@ def ready(folder: str | Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot write into {folder}: {error.strerror}; name another folder") from error
+        raise refused_folder(folder, error) from error
     return folder
+
+
+def refused_folder(folder: Path, error: OSError) -> OutputError:
+    """What to raise where a folder cannot be written into, or made."""
+    return OutputError(f"cannot write into {folder}: {why_no_folder(folder, error)}; name another folder")
+
+
+def why_no_folder(folder: Path, error: OSError) -> str:
+    """What is in the way of a folder, or else what the system says of it."""
+    for place in (folder, *folder.parents):
+        if os.path.islink(place) and not os.path.exists(place):
+            return f"{place} is a link that leads nowhere"
+        if os.path.exists(place) and not os.path.isdir(place):
+            return f"{place} is no folder"
+    return error.strerror or str(error)
 
 
 def unused(path: str | Path, *, overwrite: bool = False) -> Path:
