@@ -93,25 +93,24 @@ def release(
 
 def _ask(models: list[str], out: Path, **how) -> None:
     """Run with a bar, and say what went wrong."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+    from ...viewer.commands.bars import Bars
     from ...viewer.play.progress import waiting
 
     with waiting("starting"):
         from .run import run as asking
 
     columns = (
-        TextColumn("asking"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns) as bar:
-        job = bar.add_task("", total=None)
+    with Bars(*columns) as bar:
+        job = bar.add_task("asking; the first answers take up to a minute", total=None)
         show = lambda done, total, key: bar.update(job, completed=done, total=total, description=key)  # noqa: E731
-        with waiting("asking; the first answers take up to a minute"):
-            lines = asking(models, out, progress=show, **how)
+        lines = asking(models, out, progress=show, **how)
     errors = [line for line in lines if line.error]
     print(f"{len(lines)} answers in {out}, {len(errors)} of them errors")
     for line in errors[:3]:
@@ -121,9 +120,12 @@ def _ask(models: list[str], out: Path, **how) -> None:
 @app.command()
 def report(folder: Folder) -> None:
     """Write report.html, report.md and report.json, and print the tables."""
-    from .report.page import report as writing
+    from ...viewer.play.progress import waiting
 
-    page = writing(folder)
+    with waiting("writing the report"):
+        from .report.page import report as writing
+
+        page = writing(folder)
     print((folder / "report.md").read_text(encoding="utf-8"))
     print(f"written: {page}")
 
@@ -173,9 +175,15 @@ def verify(
     most: Annotated[int | None, typer.Option(min=1, help="Score only about so many lines again.")] = None,
 ) -> None:
     """Check completeness and questions, and score kept frames again; exit code 1 where anything differs."""
-    from .report.verify import verify as checking
+    from rich.console import Console
 
-    verdict = checking(folder, most=most)
+    from ...viewer.commands.bars import stage_bars
+
+    with stage_bars(Console(stderr=True)) as show:
+        from .report.verify import verify as checking
+
+        again = lambda done, total, key: show("scored again", done / total, {})  # noqa: E731
+        verdict = checking(folder, most=most, progress=again)
     print(verdict)
     if not verdict.is_sound:
         raise typer.Exit(1)

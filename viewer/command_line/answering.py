@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..files.paths import folder_of_weights, folder_to_write
+from ..play.progress import waiting
 from ..window.display import missing_display
 from .options import Area, Context, Decoder, Devices, Offload, Precision, Sampler, Turns, Words
 
@@ -16,11 +17,14 @@ def doctor(
     warm: Annotated[bool, typer.Option("--warm", help="Also compile what a walk needs, for a quick start.")] = False,
 ) -> None:
     """Say what is installed, what is missing, and the command that mends it."""
-    from ..commands.doctor import examine, report, warm_up
+    with waiting("starting"):
+        from ..commands.doctor import examine, report, warm_up
 
     if warm:
         warm_up()
-    if not report(examine(missing=missing_display())):
+    with waiting("looking at what is installed"):
+        found = examine(missing=missing_display())
+    if not report(found):
         raise typer.Exit(1)
 
 
@@ -75,7 +79,8 @@ def generate(
     offload: Offload = None,
 ) -> None:
     """Text and pictures by an official Emu3.5 checkpoint."""
-    from ..commands.generate import generate as run
+    with waiting("starting"):
+        from ..commands.generate import generate as run
 
     changes = dict(
         guidance=guidance,

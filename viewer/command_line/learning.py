@@ -9,6 +9,7 @@ import typer
 
 from ..files.outputs import OutputError
 from ..files.paths import file_to_read, folder_to_read, folder_to_write
+from ..play.progress import waiting
 from .options import (
     Area,
     Context,
@@ -52,8 +53,9 @@ def record(
     ] = 0,
 ) -> None:
     """Record walks through true worlds, for training; what is there already is kept."""
-    from ..commands.record import RecordOrder
-    from ..commands.record import record as run
+    with waiting("starting"):
+        from ..commands.record import RecordOrder
+        from ..commands.record import record as run
 
     if words and not env:
         raise OutputError("--words say what an environment's actions are called: give --env, or leave them out")
@@ -124,8 +126,8 @@ def train(
     if out is None and not stage and all(number is None for number in numbers):
         raise OutputError("training takes hours on two cores: say where to, for instance --out runs/mine")
     out = out or Path("runs/mine")
-    run(
-        TrainOrder(
+    with waiting("starting"):
+        order = TrainOrder(
             out,
             tuple(stage or ()),
             walks,
@@ -142,7 +144,7 @@ def train(
             minutes=minutes,
             teacher=teacher,
         )
-    )
+    run(order)
 
 
 def recipe_for(
@@ -208,8 +210,9 @@ def adapt(
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of each of those answers.")] = None,
 ) -> None:
     """Give a model that draws token by token DiDA: whole frames at once, in a few steps."""
-    from ...world.adaptation.run import AdaptOrder, device_of
-    from ..commands.adapt import adapt as run
+    with waiting("starting"):
+        from ...world.adaptation.run import AdaptOrder, device_of
+        from ..commands.adapt import adapt as run
 
     is_official = vision_tokenizer is not None
     recipe = recipe_for(is_official, batch, rate, rank, drop, steps, minutes, seed)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..files.paths import folder_to_read, folder_to_write
+from ..play.progress import waiting
 from .options import Model, Run
 
 
@@ -60,7 +61,8 @@ def quick(
     ),
 ) -> None:
     """Is the dream better than a frozen frame, and how fast is it? It takes some minutes."""
-    from ...bench.quick import main as run
+    with waiting("starting"):
+        from ...bench.quick import main as run
 
     run(model, scenes, out)
 
@@ -77,7 +79,8 @@ def imagine(
     ),
 ) -> None:
     """What does a walker see where nothing has been seen? A table and a sheet to look at, in three to four minutes."""
-    from ...bench.imagination.quick import main as run
+    with waiting("starting"):
+        from ...bench.imagination.quick import main as run
 
     run(model, split=split, scenes=scenes, seeds=seeds, processes=processes, out=out, is_with_untrained=untrained)
 
@@ -91,7 +94,8 @@ def approach(
     ),
 ) -> None:
     """How sharp and whole are objects when a walker comes near them? Takes a minute."""
-    from ...bench.approach import main as run
+    with waiting("starting"):
+        from ...bench.approach import main as run
 
     run(model, scenes=scenes, split=split, out=out)
 
@@ -104,8 +108,9 @@ def adaptation(
     scenes: Annotated[int, typer.Option(min=2, help="Test scenes to measure on.")] = 24,
 ) -> None:
     """Table 16 of the Emu3.5 report in miniature: train token by token, adapt, measure. 40 minutes on one core."""
-    from ...bench.adaptation import Proof
-    from ...bench.adaptation import main as run
+    with waiting("starting"):
+        from ...bench.adaptation import Proof
+        from ...bench.adaptation import main as run
 
     if not run(out, recordings, Proof(scenes=scenes)):
         raise typer.Exit(1)
@@ -114,6 +119,9 @@ def adaptation(
 def run_module(name: str, args: list[str]) -> None:
     """Run one of our modules as `python -m` would, with those arguments."""
     import runpy
+
+    with waiting("starting"):
+        from ...world import engine  # noqa: F401 -- what all of them need, and what takes long
 
     sys.argv = [name, *args]
     runpy.run_module(f"{__name__.split('.')[0]}.{name}", run_name="__main__", alter_sys=True)

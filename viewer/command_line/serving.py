@@ -9,6 +9,7 @@ import typer
 
 from ...world.options import DreamOptions, OfficialOptions
 from ..files.paths import folder_to_write
+from ..play.progress import waiting
 from .options import (
     AllowOrigin,
     Area,
@@ -65,9 +66,10 @@ def serve(
     offload: Offload = None,
 ) -> None:
     """Let other programs walk: ZeroMQ, protocol 3 (docs/protocol.md)."""
-    from ..commands.serve import serve as run
-    from ..opening.worlds import open_worlds
-    from ..server.registry import Limits
+    with waiting("starting"):
+        from ..commands.serve import serve as run
+        from ..opening.worlds import open_worlds
+        from ..server.registry import Limits
 
     limits = Limits(max_clients=max_clients, max_awake=max_awake, park_s=park_s, snapshot_frames=snapshot_frames)
 
@@ -83,9 +85,9 @@ def serve(
         devices=devices,
         offload=offload,
     )
-    worlds = open_worlds(
-        model, is_truth=truth, solid=not ghost, dreams=DreamOptions(steps, temperature), official=official, say=print
-    )
+    dreams = DreamOptions(steps, temperature)
+    with waiting("opening the model"):
+        worlds = open_worlds(model, is_truth=truth, solid=not ghost, dreams=dreams, official=official, say=print)
     run(
         worlds,
         address,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..files.paths import file_to_read, folder_to_read, folder_to_write
+from ..play.progress import waiting
 from .learning import recipe_for
 from .options import (
     Area,
@@ -47,8 +48,9 @@ def data_interleave(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Make examples of recordings and their words: text and pictures in turn, for `roam tune sft`."""
-    from ...world.adaptation.interleave import Interleaving
-    from ..commands.examples import examples_file, interleave, scenes_of
+    with waiting("starting"):
+        from ...world.adaptation.interleave import Interleaving
+        from ..commands.examples import examples_file, interleave, scenes_of
 
     target = examples_file(out, overwrite=overwrite)
     readings = (tuple(mode or ["interactive"]), tuple(begin or ["picture"]))
@@ -66,8 +68,9 @@ def data_check(
     longest: Longest = 16_384,
 ) -> None:
     """What is in a folder or a file and what is missing, what was done, and a sheet of frames; exit code 1 for gaps."""
-    from ..commands.data import check
-    from ..commands.examples import check_file
+    with waiting("starting"):
+        from ..commands.data import check
+        from ..commands.examples import check_file
 
     if folder.is_file() or folder.suffix == ".jsonl":
         is_good = check_file(folder, text_tokenizer=text_tokenizer, area=area, longest=longest)
@@ -113,9 +116,10 @@ def tune_sft(
     context: Context = None,
 ) -> None:
     """Learn from examples, supervised: requests and the answers that are wanted, words and pictures."""
-    from ...world.adaptation.run import device_of
-    from ...world.adaptation.tuning import TuneOrder
-    from ..commands.examples import tune
+    with waiting("starting"):
+        from ...world.adaptation.run import device_of
+        from ...world.adaptation.tuning import TuneOrder
+        from ..commands.examples import tune
 
     more = dict(code_weight=code_weight, measure_every=measure_every, save_every=save_every)
     recipe = recipe_for(vision_tokenizer is not None, batch, rate, rank, drop, steps, minutes, seed, **more)
@@ -186,11 +190,12 @@ def tune_reward(
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Official models: most tokens of an answer.")] = None,
 ) -> None:
     """Learn from rewards: draw in groups, and make likelier what is measured to be better than the rest."""
-    from ...bench.imagination.rewards import PICTURES
-    from ...world.adaptation.rewards.run import RewardOrder, RewardRecipe
-    from ...world.adaptation.rewards.system import RewardError, weights_of
-    from ...world.adaptation.run import device_of
-    from ..commands.rewards import tune, tune_answers
+    with waiting("starting"):
+        from ...bench.imagination.rewards import PICTURES
+        from ...world.adaptation.rewards.run import RewardOrder, RewardRecipe
+        from ...world.adaptation.rewards.system import RewardError, weights_of
+        from ...world.adaptation.run import device_of
+        from ..commands.rewards import tune, tune_answers
 
     if vision_tokenizer is not None:
         from ...world.adaptation.rewards.answers import AnswerOrder, scorers_of

@@ -11,6 +11,7 @@ import typer
 from ...world.options import DreamOptions, OfficialOptions
 from ..files.outputs import OutputError
 from ..files.paths import file_to_write, folder_to_write
+from ..play.progress import waiting
 from ..window.display import missing_display
 from .options import (
     Area,
@@ -81,8 +82,9 @@ def play(
     offload: Offload = None,
 ) -> None:
     """Walk through a dreamed world, or a true one, with the keys; without a display, record a walk."""
-    from ..commands import play as playing
-    from ..opening.start import Start
+    with waiting("starting"):
+        from ..commands import play as playing
+        from ..opening.start import Start
 
     start = Start(
         seed=seed,
@@ -148,8 +150,9 @@ def view(
     text: Tell = None,
 ) -> None:
     """Walk through a world on a server: `roam serve` there, this window here."""
-    from ..commands import view as viewing
-    from ..opening.start import Start
+    with waiting("starting"):
+        from ..commands import view as viewing
+        from ..opening.start import Start
 
     start = Start(seed, truth, family, path_text(image), path_text(load), text)
     order = viewing.ViewOrder(address, start, server_key, keys, name, record, out)
@@ -181,7 +184,8 @@ def replay(
     offload: Offload = None,
 ) -> None:
     """Walk an action log again and compare every digest, exit code 1 where one differs; or show a recorded walk."""
-    from ..commands.play import replay_log
+    with waiting("starting"):
+        from ..commands.play import replay_log
 
     if log.is_dir():
         from ..commands.record import show_recorded
@@ -214,7 +218,8 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing file.")] = False,
 ) -> None:
     """What a walk remembers, for other programs: a mesh, points, or a 360 degree panorama with depth."""
-    from ..commands.export import ExportOrder
-    from ..commands.export import export as run
+    with waiting("starting"):
+        from ..commands.export import ExportOrder
+        from ..commands.export import export as run
 
     run(ExportOrder(walk, to, model, points, stride, height, overwrite))
