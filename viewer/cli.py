@@ -17,6 +17,7 @@ import typer
 from ..bench.consistency.commands import app as consistency_app
 from .command_line import answering, clustering, learning, measuring, serving, tuning, walking
 from .ending import Ended, ending_on_signals, tell
+from .streams import outliving_readers
 
 app = typer.Typer(
     name="roam",
@@ -141,7 +142,7 @@ def main(args: list[str] | None = None) -> None:
         # file names may have any bytes, and terminals any character set
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with ending_on_signals():
+        with ending_on_signals(), outliving_readers():
             app(args, prog_name="roam")
     except Ended as ended:
         said = tuple(sys.argv[1:] if args is None else args)

@@ -41,10 +41,24 @@ def readable(path: str | Path, *, may_be_opened: bool = False) -> Path:
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    _refuse_devices(path, mode)
+    return Path(path)
+
+
+def replaceable(path: str | Path) -> Path:
+    """The path of a file, or of nothing, in whose place a file may be put: not of a device or a pipe, which would be
+    gone then, nor of what a shell has opened. Raises OSError, whose strerror says what it is instead."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        _refuse_devices(path, os.stat(path).st_mode)
+    if str(path).startswith((*_OPENED, "/dev/stdout", "/dev/stderr")):
+        raise OSError(errno.EINVAL, "it is an open stream, and no file", str(path))
+    return Path(path)
+
+
+def _refuse_devices(path: str | Path, mode: int) -> None:
     for name, is_one in _KINDS.items():
         if is_one(mode):
             raise OSError(errno.EINVAL, f"it is {name}, and no file", str(path))
-    return Path(path)
 
 
 def read_bytes(path: str | Path, *, most: int = MAX_READ_BYTES, may_be_opened: bool = False) -> bytes:
@@ -109,7 +123,7 @@ def partial_of(path: Path) -> Path:
 def whole(path: str | Path) -> Iterator[Path]:
     """Where to write a file that appears under `path` when the block has ended: a hidden file next to it, which takes
     the place of what was there. If an error or a signal leaves the block, it is removed and what was there stays."""
-    path = Path(path)
+    path = replaceable(path)
     partial = partial_of(path)
     try:
         yield partial

@@ -1,6 +1,7 @@
 """A file has its name when it is complete: what breaks off leaves what was there, and nothing else. What is read as a
 whole has an end."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,17 @@ def test_a_file_that_is_not_finished_leaves_what_was_there(tmp_path, end, before
         partial.write_text("hal")
         raise end
     assert [file.read_text() for file in tmp_path.iterdir()] == ([before] if before else [])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_a_file_takes_the_place_of_no_pipe_device_or_open_stream(tmp_path):
+    """`--out /dev/full`, as root, once put a file in the place of the device."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path / "link", "/dev/stdout", "/dev/fd/1"):
+        with pytest.raises(OSError, match=r"it is .*, and no file"), whole(path):
+            raise AssertionError("it was begun")
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
 
 
 def test_a_finished_file_takes_the_place_of_the_one_before(tmp_path):

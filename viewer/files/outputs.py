@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...world.files import whole
+from ...world.files import replaceable, whole
 
 # names of devices on Windows, whatever their suffix
 DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
@@ -168,6 +168,10 @@ def unused(path: str | Path, *, overwrite: bool = False) -> Path:
     path = Path(path)
     if path.is_dir():
         raise OutputError(f"{path} is a folder; wanted the name of a file")
+    try:
+        replaceable(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}; name another file") from error
     if (path.exists() or path.is_symlink()) and not overwrite:  # a dangling link is somebody's file too
         raise OutputError(f"{path} is there already; name another file or say --overwrite")
     ready(path.parent)

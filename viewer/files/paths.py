@@ -4,12 +4,11 @@ and folders that can be read. Nothing is made, and what is there stays as it is.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 from pathlib import Path
 
-from ...world.files import readable
+from ...world.files import readable, replaceable
 from .outputs import OutputError, refused_folder, why_no_folder
 
 
@@ -33,9 +32,8 @@ def file_to_write(path: Path | None) -> Path | None:
     if os.path.isdir(path):
         raise OutputError(f"{path} is a folder; wanted the name of a file")
     try:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            os.lstat(path)
-    except OSError as error:  # its name is too long
+        replaceable(path)
+    except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}; name another file") from error
     folder_to_write(path.parent)
     return path

@@ -125,6 +125,16 @@ def test_what_is_no_file_is_told_at_once(roam, there, command, name, option):
         assert err.startswith("roam: cannot read") and "; wanted a file" in err
 
 
+@those(file_to_write)
+def test_what_is_no_file_is_not_written_over(roam, there, command, name, option):
+    os.mkfifo(there / "pipe.mp4")
+    for path in ("pipe.mp4", "/dev/stdout", "."):
+        err = refused_at(roam, there / path, command, name, option)
+        assert " and no file; name another" in err or "is a folder; wanted the name of a file" in err
+    assert (there / "pipe.mp4").is_fifo()
+    os.remove(there / "pipe.mp4")
+
+
 def test_a_file_in_a_folder_that_is_not_there_yet_can_be_written(there):
     assert file_to_write(there / "new" / "video.mp4") and folder_to_write(there / "new" / "er")
     with pytest.raises(OutputError, match="is a folder; wanted the name of a file"):
