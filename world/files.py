@@ -48,8 +48,13 @@ def readable(path: str | Path, *, may_be_opened: bool = False) -> Path:
 def replaceable(path: str | Path) -> Path:
     """The path of a file, or of nothing, in whose place a file may be put: not of a device or a pipe, which would be
     gone then, nor of what a shell has opened. Raises OSError, whose strerror says what it is instead."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        _refuse_devices(path, os.stat(path).st_mode)
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise
+        mode = 0  # nothing is there, or a link that leads nowhere
+    _refuse_devices(path, mode)
     if str(path).startswith((*_OPENED, "/dev/stdout", "/dev/stderr")):
         raise OSError(errno.EINVAL, "it is an open stream, and no file", str(path))
     return Path(path)
@@ -128,7 +133,9 @@ def whole(path: str | Path) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = str(path)  # a write that fails does not say of which file
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise

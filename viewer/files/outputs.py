@@ -18,6 +18,7 @@ DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("co
 
 TAKEN_S = 600.0  # how long a name stays taken on disks without locks
 _SKEW_S = 60.0  # by which the clocks of a disk and of this machine may differ
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 _OURS: dict[Path, int] = {}  # marker files of names that this program has taken, with their open descriptors
 
 
@@ -186,5 +187,11 @@ def write_whole(path: str | Path, data: bytes) -> Path:
             partial.write_bytes(data)
         _let_go(_mark_of(path))  # the file itself now shows that its name is taken
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {path}: {why_not_written(error)}") from error
     return path
+
+
+def why_not_written(error: Exception) -> str:
+    """What the system says of a write that failed, and what to do about a disk that is full."""
+    is_full = isinstance(error, OSError) and error.errno in _FULL
+    return (getattr(error, "strerror", None) or str(error)) + ("; make room, or name another place" if is_full else "")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ...world.files import partial_of
-from ..files.outputs import OutputError, unused
+from ..files.outputs import OutputError, unused, why_not_written
 
 if TYPE_CHECKING:
     from av.video.stream import VideoStream
@@ -83,7 +83,8 @@ class VideoRecorder:
     def _torn(self) -> OutputError:
         with contextlib.suppress(OSError):
             self._partial.unlink(missing_ok=True)
-        return OutputError(f"recording to {self.path} failed: {self._failure}")
+        assert self._failure is not None, "something has failed"
+        return OutputError(f"recording to {self.path} failed: {why_not_written(self._failure)}")
 
     def _work(self) -> None:
         while (pixels := self._queue.get()) is not None:
