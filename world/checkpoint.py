@@ -20,7 +20,7 @@ from ..kernels.conv import channels_last
 from .config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
 from .emu.ibq import IbqTokenizer
 from .emu.text import EmuTextTokenizer
-from .files import DIGESTS, parse_json, whole, why_damaged, write_digests, write_text_whole
+from .files import DIGESTS, let_read, parse_json, whole, why_damaged, write_digests, write_text_whole
 from .tokens.depth import DepthConfig, DepthRefiner
 from .tokens.painter import Painter, PainterConfig
 from .tokens.text import TextTokenizer
@@ -98,6 +98,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, dtype: torch.
         tensors = {key: value.to(dtype).contiguous() for key, value in module.state_dict().items()}
         with whole(folder / f"{name}.safetensors") as partial:
             save_file(tensors, partial)
+            let_read(partial)
     configs |= {"layout": checkpoint.layout, "dida": checkpoint.dida}
     parts = {"format": FORMAT, **{name: asdict(config) for name, config in configs.items()}}
     parts["words"] = checkpoint.text.words

@@ -141,6 +141,18 @@ def whole(path: str | Path) -> Iterator[Path]:
         raise
 
 
+def let_read(path: str | Path) -> None:
+    """Give a file the permissions of any new file next to it: safetensors writes files that nobody else can read, and
+    weights and recordings are for others as well."""
+    path = Path(path)
+    usual = path.with_name(f"{path.name[:60]}.mode")
+    try:
+        usual.touch(exist_ok=False)
+        path.chmod(stat.S_IMODE(usual.stat().st_mode))
+    finally:
+        usual.unlink(missing_ok=True)
+
+
 def write_text_whole(path: str | Path, text: str) -> None:
     """Write a text in UTF-8, completely or not at all."""
     with whole(path) as partial:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from roam.world import files
-from roam.world.files import TextError, read_bytes, text_lines, whole, write_text_whole
+from roam.world.files import TextError, let_read, read_bytes, text_lines, whole, write_text_whole
 
 
 @pytest.mark.parametrize("end", [OSError(28, "No space left on device"), KeyboardInterrupt(), SystemExit(143)])
@@ -30,6 +30,16 @@ def test_a_file_takes_the_place_of_no_pipe_device_or_open_stream(tmp_path):
         with pytest.raises(OSError, match=r"it is .*, and no file"), whole(path):
             raise AssertionError("it was begun")
     assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_weights_can_be_read_by_whoever_reads_other_files(tmp_path):
+    """Those of a folder that one person had trained could be opened by nobody else on the machine."""
+    (tmp_path / "other").touch()
+    (tmp_path / "weights").touch(0o600)
+    let_read(tmp_path / "weights")
+    assert (tmp_path / "weights").stat().st_mode == (tmp_path / "other").stat().st_mode
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "weights"]
 
 
 def test_a_finished_file_takes_the_place_of_the_one_before(tmp_path):
