@@ -388,19 +388,14 @@ COLUMNS = (
 def main(out: Path, recordings: Path | None = None, proof: Proof | None = None) -> bool:
     """Run, print and keep: what `roam bench adaptation` does. Returns whether every goal is met."""
     from rich.console import Console
-    from rich.progress import Progress
     from rich.table import Table
+
+    from ..viewer.commands.bars import stage_bars
 
     console = Console(markup=False, emoji=False)
     console.print(str(Machine.here()))
-    with Progress(console=console, transient=True) as bar:
-        tasks = {}
-
-        def show(part: str, share: float) -> None:
-            if part not in tasks:
-                tasks[part] = bar.add_task(part, total=1.0)
-            bar.update(tasks[part], completed=share)
-
+    with stage_bars(console) as bars:
+        show = lambda part, share: bars(part, share, {})  # noqa: E731
         report = prove(out, proof or Proof(), recordings=recordings, show=show)
     table = Table(*COLUMNS, title=f"{report['scenes']} test scenes, {DREAMT} frames each after {CONTEXT} true ones")
     for line in table_of(report):

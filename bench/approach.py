@@ -270,14 +270,18 @@ def main(
 ) -> dict:
     """Run, print and keep: what `roam bench approach` does."""
     from rich.console import Console
-    from rich.progress import Progress
+
+    from ..viewer.commands.bars import Bars
+    from ..viewer.play.progress import waiting
 
     console = Console(markup=False, emoji=False)
     console.print(str(Machine.here()))
-    with Progress(console=console, transient=True) as bar:
+    with waiting("opening the model"):
+        engine = Engine.from_checkpoint(weights)
+    with Bars(console=console, transient=True) as bar:
         task = bar.add_task("walking up", total=1.0)
         report = run(
-            Engine.from_checkpoint(weights),
+            engine,
             scenes,
             out,
             split=split,

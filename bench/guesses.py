@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..scenes.explorer import SceneSession
 from ..scenes.splits import make_scene
-from ..viewer.play.progress import counted
+from ..viewer.play.progress import counted, waiting
 from ..world.action import parse_action
 from ..world.engine import Engine
 from ..world.transformer.autoregressive import decode_autoregressive
@@ -146,7 +146,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     wanted = parser.parse_args()
     machine = Machine.here()
-    rows = measure(Engine.from_checkpoint(device=wanted.device), wanted.scenes, wanted.repeats)
+    with waiting("opening the model"):
+        engine = Engine.from_checkpoint(device=wanted.device)
+    rows = measure(engine, wanted.scenes, wanted.repeats)
     show(rows, machine)
     result = {"machine": machine.as_dict(), "rows": [asdict(one) for one in rows]}
     keep_json(wanted.out / f"guesses-{machine.slug}.json", result)

@@ -290,13 +290,16 @@ def start_cost(weights: Path | None) -> dict[str, float]:
 def main(weights: Path | None = None, scenes: int = 16, out: Path = Path("roam-out/bench")) -> dict:
     """Run, print and keep: what `roam bench quick` does."""
     from rich.console import Console
-    from rich.progress import Progress
+
+    from ..viewer.commands.bars import Bars
+    from ..viewer.play.progress import waiting
 
     console = Console()
     console.print(str(Machine.here()))
-    engine = Engine.from_checkpoint(weights)
-    cost = start_cost(weights)
-    with Progress(console=console, transient=True) as bar:
+    with waiting("opening the model, and measuring how long that takes"):
+        engine = Engine.from_checkpoint(weights)
+        cost = start_cost(weights)
+    with Bars(console=console, transient=True) as bar:
         task = bar.add_task("walking", total=1.0)
         report = run(engine, scenes, out, cost=cost, progress=lambda share: bar.update(task, completed=share))
     print_report(report, console)

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..world.action import Action
-from ..world.files import sha256
+from ..world.files import let_read, sha256
 from ..world.pose import Camera, Pose
 from ..world.records import action_of, known_pose_of, motion_row, pose_row
 from ..world.side_by_side.processes import Workers
@@ -204,6 +204,7 @@ def write_rollouts(path: Path, split: str, numbers: range, walks: list[Walked]) 
     partial = path.with_suffix(PARTIAL)
     try:
         save_file(arrays, partial, metadata=meta)
+        let_read(partial)
         partial.replace(path)  # a file with its final name is complete
     except (OSError, SafetensorError) as error:
         raise SceneError(

@@ -6,6 +6,7 @@ it raise: errors of classes of ours and of the operating system become one sente
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import typer
 from ..bench.consistency.commands import app as consistency_app
 from .command_line import answering, clustering, learning, measuring, serving, tuning, walking
 from .ending import Ended, ending_on_signals, tell
+from .streams import outliving_readers
 
 app = typer.Typer(
     name="roam",
@@ -39,6 +41,21 @@ app.add_typer(cluster_app, name="cluster")
 bench_app.add_typer(consistency_app, name="consistency")
 
 DISTRIBUTION = "roam-worlds"  # the name it was installed under
+
+REMEDIES = {  # of what the system refuses, where nobody has said more about it
+    "ENOENT": "nothing has that name",
+    "EEXIST": "something else has that name: name another",
+    "ENOTDIR": "a folder of that name is none: name another",
+    "EISDIR": "wanted a file",
+    "EACCES": "name another, or ask for permission",
+    "EPERM": "name another, or ask for permission",
+    "EROFS": "name another place",
+    "ENAMETOOLONG": "give it a shorter name",
+    "ENOSPC": "make room on that disk, then start it again",
+    "EDQUOT": "make room on that disk, then start it again",
+    "EFBIG": "no larger file may be written there: name another place, then start it again",
+    "EIO": "the disk has failed: name another place",
+}
 
 Command = Callable[..., None]
 COMMANDS: tuple[Command, ...] = (
@@ -125,7 +142,7 @@ def main(args: list[str] | None = None) -> None:
         # file names may have any bytes, and terminals any character set
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with ending_on_signals():
+        with ending_on_signals(), outliving_readers():
             app(args, prog_name="roam")
     except Ended as ended:
         said = tuple(sys.argv[1:] if args is None else args)
@@ -155,8 +172,9 @@ def _is_memory(error: Exception) -> bool:
 def _sentence(error: Exception) -> str:
     """One line for an error. Names of files and words of servers may hold line ends, and marks that a terminal obeys;
     these are shown as escapes."""
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        said = f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        about = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        said = "; ".join(filter(None, (about, REMEDIES.get(errno.errorcode.get(error.errno or 0, "")))))
     elif _is_memory(error):
         said = (
             f"the GPU's memory is full ({str(error).splitlines()[0]}): end other programs on it, or take a smaller "

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 GRACE_S = 2.0  # within which a command should end
@@ -27,6 +27,14 @@ class Ended(SystemExit):
         return f"ended by {signal.Signals(self.number).name}, before it was done"
 
 
+def _wait_told(number: int) -> None:
+    """Say that a signal has come, and what is waited for."""
+    with contextlib.suppress(OSError, AttributeError):
+        name = signal.Signals(number).name
+        said = "it ends the command when what is running can be interrupted; once more ends it at once"
+        print(f"roam: {name} has come; {said}", file=sys.stderr, flush=True)
+
+
 def tell(ended: Ended, more: str = "") -> None:
     """Say on the error stream what has ended the program, if anybody reads it."""
     with contextlib.suppress(OSError, AttributeError):  # the terminal is gone, or was never there
@@ -39,12 +47,14 @@ def ending_on_signals() -> Iterator[None]:
 
     While files and processes are put away, further signals do nothing; after GRACE_S they end the program at once.
     Where Python cannot raise, as while an object is freed, it is raised a moment later. Nothing is said of objects that
-    the signal has left half-made, and that cannot be freed for it.
+    the signal has left half-made, and that cannot be freed for it. Where Python does not run at all, as while code is
+    compiled, GRACE_S later a line says so, and one more signal ends the program at once.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     ended_at: list[float] = []
+    again_of: list[int] = []  # signals of our own, which nobody has sent
     is_left = threading.Event()
     unraisable = sys.unraisablehook
 
@@ -58,7 +68,11 @@ def ending_on_signals() -> Iterator[None]:
     def again(number: int) -> None:
         if not is_left.wait(AGAIN_S):
             ended_at.clear()
-            signal.raise_signal(number)
+            again_of.append(number)
+            if hasattr(signal, "pthread_kill"):  # the main thread wakes for it
+                signal.pthread_kill(threading.main_thread().ident or 0, number)
+            else:
+                signal.raise_signal(number)
 
     def hook(said: sys.UnraisableHookArgs) -> None:
         if isinstance(said.exc_value, Ended):
@@ -73,6 +87,9 @@ def ending_on_signals() -> Iterator[None]:
         sys.unraisablehook = hook
     for number in mine:
         signal.signal(number, end)
+    stop_hearing = None
+    if mine and os.name == "posix":
+        stop_hearing = _hear(lambda number: not ended_at and signal.getsignal(number) is end, again_of)
     try:
         yield
     except Ended as ended:
@@ -80,6 +97,39 @@ def ending_on_signals() -> Iterator[None]:
         raise
     finally:
         is_left.set()
+        if stop_hearing:
+            stop_hearing()
         sys.unraisablehook = unraisable
         for number in mine:
             signal.signal(number, before[number])
+
+
+def _hear(is_unheard: Callable[[int], bool], again_of: list[int]) -> Callable[[], None]:
+    """Hear signals in a thread, which runs while the main thread is in code that is not Python's; returns what ends
+    it. is_unheard: whether a signal of that number would end the program, and has not yet; again_of: signals that
+    nobody has sent, which are taken from this list."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def hear() -> None:
+        told = False
+        while number := os.read(reading, 1):
+            if again_of:
+                again_of.pop()
+                continue
+            if told and is_unheard(number[0]):
+                os._exit(128 + number[0])
+            time.sleep(GRACE_S)
+            if is_unheard(number[0]):
+                told = True
+                _wait_told(number[0])
+        os.close(reading)
+
+    threading.Thread(target=hear, daemon=True).start()
+
+    def stop() -> None:
+        signal.set_wakeup_fd(before)
+        os.close(writing)
+
+    return stop

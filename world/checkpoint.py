@@ -20,7 +20,7 @@ from ..kernels.conv import channels_last
 from .config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
 from .emu.ibq import IbqTokenizer
 from .emu.text import EmuTextTokenizer
-from .files import DIGESTS, parse_json, whole, why_damaged, write_digests, write_text_whole
+from .files import DIGESTS, let_read, parse_json, whole, why_damaged, write_digests, write_text_whole
 from .tokens.depth import DepthConfig, DepthRefiner
 from .tokens.painter import Painter, PainterConfig
 from .tokens.text import TextTokenizer
@@ -98,6 +98,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, dtype: torch.
         tensors = {key: value.to(dtype).contiguous() for key, value in module.state_dict().items()}
         with whole(folder / f"{name}.safetensors") as partial:
             save_file(tensors, partial)
+            let_read(partial)
     configs |= {"layout": checkpoint.layout, "dida": checkpoint.dida}
     parts = {"format": FORMAT, **{name: asdict(config) for name, config in configs.items()}}
     parts["words"] = checkpoint.text.words
@@ -161,17 +162,23 @@ def folder_of(name: str | Path | None) -> Path:
     return folder if folder.exists() else SHIPPED.get(str(name), folder)
 
 
+def check_is_there(name: str | Path | None) -> None:
+    """Raise CheckpointError if a model's folder has no settings that can be read; its weights are not looked at."""
+    _read_config(folder_of(name))
+
+
 def _read_config(folder: Path) -> dict:
     path = folder / "config.json"
     try:
         data = path.read_bytes()
         parts = parse_json(data)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(
             f"no checkpoint in {folder}: config.json is missing; name a folder that `roam train` wrote"
         ) from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); wanted the JSON that `roam train` writes") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise CheckpointError(f"{path} cannot be read ({why}); wanted the JSON that `roam train` writes") from error
     _check(path, data)
     if not isinstance(parts, dict) or parts.get("format") != FORMAT:
         found = parts.get("format") if isinstance(parts, dict) else None

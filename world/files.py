@@ -41,10 +41,29 @@ def readable(path: str | Path, *, may_be_opened: bool = False) -> Path:
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    _refuse_devices(path, mode)
+    return Path(path)
+
+
+def replaceable(path: str | Path) -> Path:
+    """The path of a file, or of nothing, in whose place a file may be put: not of a device or a pipe, which would be
+    gone then, nor of what a shell has opened. Raises OSError, whose strerror says what it is instead."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise
+        mode = 0  # nothing is there, or a link that leads nowhere
+    _refuse_devices(path, mode)
+    if str(path).startswith((*_OPENED, "/dev/stdout", "/dev/stderr")):
+        raise OSError(errno.EINVAL, "it is an open stream, and no file", str(path))
+    return Path(path)
+
+
+def _refuse_devices(path: str | Path, mode: int) -> None:
     for name, is_one in _KINDS.items():
         if is_one(mode):
             raise OSError(errno.EINVAL, f"it is {name}, and no file", str(path))
-    return Path(path)
 
 
 def read_bytes(path: str | Path, *, most: int = MAX_READ_BYTES, may_be_opened: bool = False) -> bytes:
@@ -109,15 +128,29 @@ def partial_of(path: Path) -> Path:
 def whole(path: str | Path) -> Iterator[Path]:
     """Where to write a file that appears under `path` when the block has ended: a hidden file next to it, which takes
     the place of what was there. If an error or a signal leaves the block, it is removed and what was there stays."""
-    path = Path(path)
+    path = replaceable(path)
     partial = partial_of(path)
     try:
         yield partial
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = str(path)  # a write that fails does not say of which file
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
+
+
+def let_read(path: str | Path) -> None:
+    """Give a file the permissions of any new file next to it: safetensors writes files that nobody else can read, and
+    weights and recordings are for others as well."""
+    path = Path(path)
+    usual = path.with_name(f"{path.name[:60]}.mode")
+    try:
+        usual.touch(exist_ok=False)
+        path.chmod(stat.S_IMODE(usual.stat().st_mode))
+    finally:
+        usual.unlink(missing_ok=True)
 
 
 def write_text_whole(path: str | Path, text: str) -> None:

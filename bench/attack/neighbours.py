@@ -17,6 +17,8 @@ from ...viewer.play.progress import counted
 from ...viewer.wire import protocol as p
 from ...viewer.wire.encoding import Look
 from ...world.action import parse_action
+from ...world.pose import Camera, Motion
+from ...world.sight import Gaze
 from .apart import apart
 from .findings import Finding
 from .nonsense import GREETING
@@ -173,6 +175,21 @@ def walks(address: str, _page: str, seconds: float) -> int:
         return _until(seconds, 0.0, lambda: client.step(session, KEYS[next(keys) % len(KEYS)]))
 
 
+def looks_from_all_sides(address: str, _page: str, seconds: float) -> int:
+    """Looks at its walk with both eyes at 1024 x 1024, turning."""
+    eyes, angles = Camera(1024, 1024, 90.0), iter(range(10**9))
+    with _client(address) as client:
+        session = client.open(seed=2)
+        pose = client.step(session, FORWARD).frame.pose
+        assert pose is not None, "a dream knows where it is"
+
+        def go() -> None:
+            turned = pose.moved(Motion(yaw_deg=6.0 * (next(angles) % 60)))
+            client.look(session, Gaze(turned, eyes, ipd_m=0.06), encoding="jpeg")
+
+        return _until(seconds, 0.0, go)
+
+
 def floods_with_pings(address: str, _page: str, seconds: float) -> int:
     """Sends small messages as fast as they go out."""
     context = zmq.Context()
@@ -224,7 +241,17 @@ TRUTH: tuple[Hostile, ...] = (
     floods_with_pings,
     sends_endless_messages,
 )
-DREAM: tuple[Hostile, ...] = (walks, opens, begins_with_picture_bombs, saves, loads, forks_and_goes_back)
+DREAM: tuple[Hostile, ...] = (
+    walks,
+    opens,
+    begins_with_picture_bombs,
+    saves,
+    loads,
+    forks_and_goes_back,
+    looks_from_all_sides,
+    never_reads,
+    floods_with_pings,
+)
 
 
 def measure(*, seconds: float, is_truth: bool) -> list[Finding]:

@@ -9,6 +9,9 @@ from typing import Annotated
 
 import typer
 
+from ...viewer.files.outputs import unused
+from ...viewer.files.paths import file_to_write, folder_to_read, folder_to_write
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -16,7 +19,12 @@ app = typer.Typer(
     help="Does a model of a world still show the same world when one comes back?",
 )
 ALL_TASKS = "T1,T2,T3,T4,T5,T6,T7,T8,T9,T10,T11"
-Folder = Annotated[Path, typer.Argument(help="Folder of a run.")]
+Folder = Annotated[Path, typer.Argument(help="Folder of a run.", callback=folder_to_read)]
+Out = Annotated[Path, typer.Option(help="Folder for the results; continues what is there.", callback=folder_to_write)]
+Publish = Annotated[
+    Path,
+    typer.Argument(help="Folder for the files to commit: numbers and a few pictures.", callback=folder_to_write),
+]
 
 
 @app.command()
@@ -33,7 +41,7 @@ def run(
     scenes: Annotated[int | None, typer.Option(min=1, help="Fewer or more scenes than the form has.")] = None,
     processes: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
     note: Annotated[str, typer.Option(help="Who runs it, and why: goes into the report.")] = "",
-    out: Annotated[Path, typer.Option(help="Folder for the results; continues what is there.")] = Path("roam-bench"),
+    out: Out = Path("roam-bench"),
 ) -> None:
     """Ask models all questions. It may be interrupted; the same command continues."""
     specs = [spec for part in model for spec in part.split(";")]
@@ -54,13 +62,13 @@ def run(
 
 @app.command()
 def release(
-    publish: Annotated[Path, typer.Argument(help="Folder for the files to commit: numbers and a few pictures.")],
+    publish: Publish,
     model: Annotated[str, typer.Option(help="embedded, or a FOLDER/ of weights.")] = "embedded",
     form: Annotated[str, typer.Option(help="release, full, quick or tiny.")] = "release",
     scenes: Annotated[int | None, typer.Option(min=1, help="Fewer or more scenes than the form has.")] = None,
     processes: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
     note: Annotated[str, typer.Option(help="Who runs it, and why: goes into the report.")] = "",
-    out: Annotated[Path, typer.Option(help="Folder for the results; continues what is there.")] = Path("roam-bench"),
+    out: Out = Path("roam-bench"),
 ) -> None:
     """Ask a model of ours, its rows with a part removed, its tokenizer and all baselines; report; publish."""
     from .models.embedded import rows_of
@@ -85,25 +93,24 @@ def release(
 
 def _ask(models: list[str], out: Path, **how) -> None:
     """Run with a bar, and say what went wrong."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+    from ...viewer.commands.bars import Bars
     from ...viewer.play.progress import waiting
 
     with waiting("starting"):
         from .run import run as asking
 
     columns = (
-        TextColumn("asking"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns) as bar:
-        job = bar.add_task("", total=None)
+    with Bars(*columns) as bar:
+        job = bar.add_task("asking; the first answers take up to a minute", total=None)
         show = lambda done, total, key: bar.update(job, completed=done, total=total, description=key)  # noqa: E731
-        with waiting("asking; the first answers take up to a minute"):
-            lines = asking(models, out, progress=show, **how)
+        lines = asking(models, out, progress=show, **how)
     errors = [line for line in lines if line.error]
     print(f"{len(lines)} answers in {out}, {len(errors)} of them errors")
     for line in errors[:3]:
@@ -113,9 +120,12 @@ def _ask(models: list[str], out: Path, **how) -> None:
 @app.command()
 def report(folder: Folder) -> None:
     """Write report.html, report.md and report.json, and print the tables."""
-    from .report.page import report as writing
+    from ...viewer.play.progress import waiting
 
-    page = writing(folder)
+    with waiting("writing the report"):
+        from .report.page import report as writing
+
+        page = writing(folder)
     print((folder / "report.md").read_text(encoding="utf-8"))
     print(f"written: {page}")
 
@@ -123,7 +133,7 @@ def report(folder: Folder) -> None:
 @app.command()
 def publish(
     folder: Folder,
-    target: Annotated[Path, typer.Argument(help="Folder for the files to commit: numbers and a few pictures.")],
+    target: Publish,
 ) -> None:
     """Prepare a run's report for a commit: report.md, report.json and a few pictures."""
     from .report.page import report as writing
@@ -140,12 +150,17 @@ def compare(
     metrics: Annotated[
         str, typer.Option(help="Metrics, separated by commas.")
     ] = "haarpsi,psnr,action_strict,registered",
-    out: Annotated[Path | None, typer.Option(help="Markdown file to write the table into as well.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Markdown file to write the table into as well.", callback=file_to_write)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Paired differences, B minus A, on the same scenes, paths and seeds."""
     from .report.compare import as_markdown
     from .report.compare import compare as comparing
 
+    if out:
+        unused(out, overwrite=overwrite)
     table = as_markdown(comparing(a, b, metrics=_parts(metrics)))
     if out:
         from ..reports import keep_text
@@ -160,9 +175,15 @@ def verify(
     most: Annotated[int | None, typer.Option(min=1, help="Score only about so many lines again.")] = None,
 ) -> None:
     """Check completeness and questions, and score kept frames again; exit code 1 where anything differs."""
-    from .report.verify import verify as checking
+    from rich.console import Console
 
-    verdict = checking(folder, most=most)
+    from ...viewer.commands.bars import stage_bars
+
+    with stage_bars(Console(stderr=True)) as show:
+        from .report.verify import verify as checking
+
+        again = lambda done, total, key: show("scored again", done / total, {})  # noqa: E731
+        verdict = checking(folder, most=most, progress=again)
     print(verdict)
     if not verdict.is_sound:
         raise typer.Exit(1)
@@ -171,7 +192,7 @@ def verify(
 @app.command()
 def leaderboard(
     reports: Annotated[list[Path], typer.Argument(help="report.json files, or folders that hold one.")],
-    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("."),
+    out: Annotated[Path, typer.Option(help="Folder to write into.", callback=folder_to_write)] = Path("."),
 ) -> None:
     """Make leaderboard.csv and leaderboard.md from report files."""
     from .report.leaderboard import leaderboard as making
@@ -181,7 +202,7 @@ def leaderboard(
 
 @app.command()
 def questions(
-    folder: Annotated[Path, typer.Argument(help="Folder to write into.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write into.", callback=folder_to_write)],
     tasks: Annotated[str, typer.Option(help="Tasks, separated by commas.")] = ALL_TASKS,
     modes: Annotated[str, typer.Option(help="C (context), F (free) or C,F.")] = "C",
     form: Annotated[str, typer.Option(help="quick, full or tiny.")] = "quick",

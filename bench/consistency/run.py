@@ -15,12 +15,13 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from ...scenes.splits import SPLITS
+from ...viewer.files.outputs import OutputError
 from ...world.side_by_side.processes import Workers
 from .ask import ask, digest_of
 from .metrics.score import score
 from .models.adapters import WorldModel
 from .models.baselines import BASELINES
-from .models.opening import open_model
+from .models.opening import check_model, open_model
 from .questions.episode import MODES, BenchError, Episode
 from .questions.forms import FORMS, SHORT_GAP, Form
 from .questions.tasks import SPLIT, TASKS, build
@@ -80,6 +81,8 @@ def run(
         raise BenchError(f"split '{split}'; wanted test, which is held out, or dev, to choose by")
     check_world(world, split)
     specs = expand(models)
+    for spec in specs:
+        check_model(spec)
     folder = Path(out)
     episodes = episodes_of(tasks, modes, sized(form, scenes), seeds, split=split, world=world)
     asked = {episode.key: episode.digest for episode in episodes}
@@ -227,6 +230,8 @@ def results_of(job: Job) -> tuple[list[EpisodeResult], dict[str, dict]]:
         try:
             lines.append(_result(job, spec, _MODELS[spec], truth))
             about[spec] = _MODELS[spec].about
+        except OutputError:  # the disk has failed, and not the model
+            raise
         except Exception as error:  # somebody's model: whatever it raises is its result
             lines.append(replace(blank(spec, job.episode), error=f"{error!r}\n{traceback.format_exc(limit=-3)}"))
     return lines, about

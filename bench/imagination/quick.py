@@ -263,13 +263,14 @@ def main(
 ) -> dict:
     """Run, print and keep: what `roam bench imagine` does."""
     from rich.console import Console
-    from rich.progress import Progress
+
+    from ...viewer.commands.bars import Bars
 
     console = Console()
     console.width = max(console.width, 140)
     console.print(str(Machine.here()))
     started, visits = time.perf_counter(), []
-    with Progress(console=console, transient=True) as bar:
+    with Bars(console=console, transient=True) as bar:
         task = bar.add_task("imagining", total=scenes)
         for one in _visits(model, scenes, processes, split=split, seeds=seeds, is_with_untrained=is_with_untrained):
             visits.append(one)

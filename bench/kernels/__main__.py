@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ...kernels.device import has_half_dots
+from ...viewer.play.progress import counted, waiting
 from ..machine import RESULTS
 from ..reports import keep_json
 from .case import LARGE, SMALL, Bench
@@ -70,8 +71,10 @@ def main(arguments: list[str] | None = None) -> None:
     small = replace(SMALL, dtype=torch.bfloat16 if has_half_dots(half) else torch.float32)  # as the engine runs it
     bench = Bench(device, LARGE if cuda else small, compiles, seconds)
     with torch.no_grad():
-        machine = look_at(device, bench.sizes)
-        measures = [m for op in chosen.ops for case in CASES[op](bench) for m in measure(case, bench, machine)]
+        with waiting("looking at this machine"):
+            machine = look_at(device, bench.sizes)
+        ops = counted(chosen.ops, "operations", len(chosen.ops))
+        measures = [m for op in ops for case in CASES[op](bench) for m in measure(case, bench, machine)]
     show(machine, measures, Console())
     report = dict(machine=asdict(machine), measures=[asdict(m) for m in measures])
     print(json.dumps(report))

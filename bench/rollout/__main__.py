@@ -20,6 +20,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from ...viewer.play.progress import waiting
 from ..machine import RESULTS, Machine
 from ..reports import keep_json
 from .against import against, show_against
@@ -96,24 +97,26 @@ def main(arguments: list[str] | None = None) -> None:
     if "34B" in shapes and device.type != "cuda":
         parser.error("the 34B shape needs a CUDA device: its random weights are made there")
     precisions = tuple(chosen.precisions or PRECISIONS[device.type])
-    with torch.inference_mode():
+    with torch.inference_mode(), waiting("checking against the references"):
         checked = {precision: check(device, precision) for precision in precisions}
     console.print(f"{Machine.here()}; checked against the references: {checked}")
-    peaks = measure_peaks(device, precisions)
+    with waiting("looking at this machine"):
+        peaks = measure_peaks(device, precisions)
     console.print(f"copies at {peaks.bandwidth_gb_s:.0f} GB/s, products at {peaks.tflop_s} TFLOP/s")
-    errors = precision_errors(device)
-    rows = list(
-        rows_of(
-            device,
-            peaks,
-            shapes=shapes,
-            tokens=chosen.tokens,
-            steps=chosen.steps,
-            guidances=chosen.guidance,
-            precisions=precisions,
-            seconds=chosen.seconds,
-        )
+    with waiting("measuring how precise these are"):
+        errors = precision_errors(device)
+    asked = rows_of(
+        device,
+        peaks,
+        shapes=shapes,
+        tokens=chosen.tokens,
+        steps=chosen.steps,
+        guidances=chosen.guidance,
+        precisions=precisions,
+        seconds=chosen.seconds,
     )
+    with waiting("measuring whole frames"):
+        rows = list(asked)
     show(rows, errors, console)
     report = {
         "bench": "rollout",

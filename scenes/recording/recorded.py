@@ -82,4 +82,7 @@ def open_recorded(folder: str | Path, split: str, number: int) -> RecordedSessio
         if number < before + count:
             return RecordedSession(path, number - before)
         before += count
-    raise SceneError(f"{folder} has {before} rollouts in the split '{split}', numbered from 0; {number} is not there")
+    raise SceneError(
+        f"{folder} has {before} rollouts in the split '{split}', numbered from 0; {number} is not there: name "
+        "another folder, --split or --rollout"
+    )

@@ -150,3 +150,23 @@ def test_a_signal_that_is_ignored_stays_so():
             signal.raise_signal(signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+DEAF = """
+import hashlib, threading
+from roam.viewer import ending
+ending.GRACE_S = 0.05
+with ending.ending_on_signals():
+    threading.Timer(0.2, lambda: print("begun", flush=True)).start()
+    hashlib.pbkdf2_hmac("sha256", b"word", b"salt", 10**9)  # minutes, in which no line of Python is run
+"""
+
+
+def test_a_signal_while_python_does_not_run_is_told_and_one_more_ends_at_once():
+    """While code was compiled, Ctrl-C did nothing for a minute, however often it was pressed."""
+    running = subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert running.stdout.readline() == "begun\n"
+    running.send_signal(signal.SIGTERM)
+    assert running.stderr.readline().startswith("roam: SIGTERM has come; it ends the command when")
+    running.send_signal(signal.SIGTERM)
+    assert running.communicate(timeout=60) == ("", "") and running.returncode == 143

@@ -1,11 +1,12 @@
 """A file has its name when it is complete: what breaks off leaves what was there, and nothing else. What is read as a
 whole has an end."""
 
+import os
 from pathlib import Path
 
 import pytest
 from roam.world import files
-from roam.world.files import TextError, read_bytes, text_lines, whole, write_text_whole
+from roam.world.files import TextError, let_read, read_bytes, text_lines, whole, write_text_whole
 
 
 @pytest.mark.parametrize("end", [OSError(28, "No space left on device"), KeyboardInterrupt(), SystemExit(143)])
@@ -18,6 +19,27 @@ def test_a_file_that_is_not_finished_leaves_what_was_there(tmp_path, end, before
         partial.write_text("hal")
         raise end
     assert [file.read_text() for file in tmp_path.iterdir()] == ([before] if before else [])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_a_file_takes_the_place_of_no_pipe_device_or_open_stream(tmp_path):
+    """`--out /dev/full`, as root, once put a file in the place of the device."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path / "link", "/dev/stdout", "/dev/fd/1"):
+        with pytest.raises(OSError, match=r"it is .*, and no file"), whole(path):
+            raise AssertionError("it was begun")
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_weights_can_be_read_by_whoever_reads_other_files(tmp_path):
+    """Those of a folder that one person had trained could be opened by nobody else on the machine."""
+    (tmp_path / "other").touch()
+    (tmp_path / "weights").touch(0o600)
+    let_read(tmp_path / "weights")
+    assert (tmp_path / "weights").stat().st_mode == (tmp_path / "other").stat().st_mode
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "weights"]
 
 
 def test_a_finished_file_takes_the_place_of_the_one_before(tmp_path):

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ..files.paths import folder_of_weights, folder_to_write
+from ..play.progress import waiting
 from ..window.display import missing_display
 from .options import Area, Context, Decoder, Devices, Offload, Precision, Sampler, Turns, Words
 
@@ -15,20 +17,27 @@ def doctor(
     warm: Annotated[bool, typer.Option("--warm", help="Also compile what a walk needs, for a quick start.")] = False,
 ) -> None:
     """Say what is installed, what is missing, and the command that mends it."""
-    from ..commands.doctor import examine, report, warm_up
+    with waiting("starting"):
+        from ..commands.doctor import examine, report, warm_up
 
     if warm:
         warm_up()
-    if not report(examine(missing=missing_display())):
+    with waiting("looking at what is installed"):
+        found = examine(missing=missing_display())
+    if not report(found):
         raise typer.Exit(1)
 
 
 def generate(
     question: Annotated[str, typer.Argument(help="What to show, tell or do.")],
     task: Annotated[str, typer.Option(help="t2i, x2i, howto, story, explore or vla.")],
-    model: Annotated[Path, typer.Option(help="Folder of the official language model.")],
-    vision_tokenizer: Annotated[Path, typer.Option(help="Folder of the official vision tokenizer.")],
-    out: Annotated[Path, typer.Option(help="Folder for pictures, text and the page.")] = Path("roam-out/story"),
+    model: Annotated[Path, typer.Option(help="Folder of the official language model.", callback=folder_of_weights)],
+    vision_tokenizer: Annotated[
+        Path, typer.Option(help="Folder of the official vision tokenizer.", callback=folder_of_weights)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for pictures, text and the page.", callback=folder_to_write)] = Path(
+        "roam-out/story"
+    ),
     image: Annotated[list[Path] | None, typer.Option(help="A given picture; up to three, t2i takes none.")] = None,
     then: Annotated[
         list[str] | None, typer.Option(help="A further instruction after the answer; may be given again.")
@@ -70,7 +79,8 @@ def generate(
     offload: Offload = None,
 ) -> None:
     """Text and pictures by an official Emu3.5 checkpoint."""
-    from ..commands.generate import generate as run
+    with waiting("starting"):
+        from ..commands.generate import generate as run
 
     changes = dict(
         guidance=guidance,

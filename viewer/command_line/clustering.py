@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from ...world.options import DreamOptions
+from ..files.paths import folder_to_write
 from .options import AllowOrigin, ClusterFolder, Device, Heat, Model, Steps, model_text
+
+
+def _place(shared: str | None) -> str | None:
+    if shared and "://" not in shared:
+        folder_to_write(Path(shared))
+    return shared
 
 
 def up(
@@ -18,7 +25,8 @@ def up(
         int | None, typer.Option(min=1, help="Largest number of workers; by default the same as the least.")
     ] = None,
     shared: Annotated[
-        str | None, typer.Option(help="Where walks are stored: a folder that all machines see, or s3://...")
+        str | None,
+        typer.Option(help="Where walks are stored: a folder that all machines see, or s3://...", callback=_place),
     ] = None,
     endpoint: Annotated[
         str | None, typer.Option(help="Address of an S3 server other than Amazon's, http://HOST:PORT.")
@@ -43,7 +51,9 @@ def up(
     idle_s: Annotated[
         float, typer.Option(min=1, help="Seconds without a walk after which a spare worker is ended.")
     ] = 60.0,
-    folder: ClusterFolder = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder of the front's key and control socket.", callback=folder_to_write)
+    ] = None,
     keys: Annotated[Path | None, typer.Option(help="Folder of keys; only clients on its list may connect.")] = None,
     is_open: Annotated[bool, typer.Option("--open", help="Listen beyond this machine without keys.")] = False,
     metrics_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the Prometheus metrics.")] = None,

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from ..files.outputs import OutputError
+from ..files.paths import file_to_read, folder_to_read, folder_to_write
+from ..play.progress import waiting
 from .options import (
     Area,
     Context,
@@ -18,6 +20,7 @@ from .options import (
     Processes,
     Rank,
     Rate,
+    Run,
     Shards,
     VisionTokenizer,
     Words,
@@ -29,7 +32,7 @@ RATES = {(False, False): 1e-3, (False, True): 1e-3, (True, False): 2e-5, (True, 
 
 
 def record(
-    folder: Annotated[Path, typer.Argument(help="Folder to write the rollouts into.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write the rollouts into.", callback=folder_to_write)],
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
     rollouts: Annotated[int, typer.Option(min=1, help="How many walks, each through a scene of its own.")] = 64,
     frames: Annotated[int, typer.Option(min=2, help="Frames of each walk.")] = 24,
@@ -37,8 +40,12 @@ def record(
     workers: Annotated[int | None, typer.Option(min=1, max=1024, help="Processes; by default one per core.")] = None,
     world: Annotated[str, typer.Option(help="Worlds to record: scenes, doom or doom:FILE.wad.")] = "scenes",
     env: Annotated[str | None, typer.Option(help="A Gymnasium environment: its ID, or module:callable.")] = None,
-    words: Annotated[Path | None, typer.Option(help="JSON table: what the environment's actions are called.")] = None,
-    footage: Annotated[Path | None, typer.Option(help="A folder of videos, each with its .jsonl of actions.")] = None,
+    words: Annotated[
+        Path | None, typer.Option(help="JSON table: what the environment's actions are called.", callback=file_to_read)
+    ] = None,
+    footage: Annotated[
+        Path | None, typer.Option(help="A folder of videos, each with its .jsonl of actions.", callback=folder_to_read)
+    ] = None,
     fit: Annotated[str, typer.Option(help="How footage becomes square: crop or letterbox.")] = "crop",
     step_s: Annotated[float, typer.Option(min=0.01, help="Seconds of footage from frame to frame.")] = 0.2,
     keyframes: Annotated[
@@ -46,8 +53,9 @@ def record(
     ] = 0,
 ) -> None:
     """Record walks through true worlds, for training; what is there already is kept."""
-    from ..commands.record import RecordOrder
-    from ..commands.record import record as run
+    with waiting("starting"):
+        from ..commands.record import RecordOrder
+        from ..commands.record import record as run
 
     if words and not env:
         raise OutputError("--words say what an environment's actions are called: give --env, or leave them out")
@@ -70,7 +78,10 @@ def record(
 
 
 def train(
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; an interrupted run in it continues.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run; an interrupted run in it continues.", callback=folder_to_write),
+    ] = None,
     stage: Annotated[list[str] | None, typer.Option(help="Only this stage; may be given again.")] = None,
     walks: Annotated[int | None, typer.Option(min=8, help="Walks to record and learn from.")] = None,
     tokenizer_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of the tokenizer.")] = None,
@@ -86,7 +97,9 @@ def train(
         int | None, typer.Option(min=1, max=64, help="Processes that train the world model together.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    data: Annotated[Path | None, typer.Option(help="Learn from these recordings of `roam record`.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Learn from these recordings of `roam record`.", callback=folder_to_read)
+    ] = None,
     size: Annotated[
         str, typer.Option(help="Size of the model that dreams: small as in the package, or large for a big GPU.")
     ] = "small",
@@ -113,8 +126,8 @@ def train(
     if out is None and not stage and all(number is None for number in numbers):
         raise OutputError("training takes hours on two cores: say where to, for instance --out runs/mine")
     out = out or Path("runs/mine")
-    run(
-        TrainOrder(
+    with waiting("starting"):
+        order = TrainOrder(
             out,
             tuple(stage or ()),
             walks,
@@ -131,7 +144,7 @@ def train(
             minutes=minutes,
             teacher=teacher,
         )
-    )
+    run(order)
 
 
 def recipe_for(
@@ -164,12 +177,14 @@ def recipe_for(
 
 
 def adapt(
-    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it continues.")],
+    out: Run,
     model: Model = None,
     vision_tokenizer: VisionTokenizer = None,
     data: Annotated[Path | None, typer.Option(help="Recorded walks, or a file of sequences.")] = None,
     distil: Annotated[int, typer.Option(min=0, help="Walks or answers that the model draws for itself.")] = 0,
-    requests: Annotated[Path | None, typer.Option(help="Requests for an official model to answer, JSON lines.")] = None,
+    requests: Annotated[
+        Path | None, typer.Option(help="Requests for an official model to answer, JSON lines.", callback=file_to_read)
+    ] = None,
     rank: Rank = 0,
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 2000,
     minutes: Minutes = 1e9,
@@ -195,8 +210,9 @@ def adapt(
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of each of those answers.")] = None,
 ) -> None:
     """Give a model that draws token by token DiDA: whole frames at once, in a few steps."""
-    from ...world.adaptation.run import AdaptOrder, device_of
-    from ..commands.adapt import adapt as run
+    with waiting("starting"):
+        from ...world.adaptation.run import AdaptOrder, device_of
+        from ..commands.adapt import adapt as run
 
     is_official = vision_tokenizer is not None
     recipe = recipe_for(is_official, batch, rate, rank, drop, steps, minutes, seed)

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-from .options import Model
+from ..files.paths import folder_to_read, folder_to_write
+from ..play.progress import waiting
+from .options import Model, Run
 
 
 def kernels(ctx: typer.Context) -> None:
@@ -54,10 +56,13 @@ def cluster(ctx: typer.Context) -> None:
 def quick(
     model: Model = None,
     scenes: Annotated[int, typer.Option(min=2, help="Test scenes to walk.")] = 16,
-    out: Annotated[Path, typer.Option(help="Folder for the report and its pictures.")] = Path("roam-out/bench"),
+    out: Annotated[Path, typer.Option(help="Folder for the report and its pictures.", callback=folder_to_write)] = Path(
+        "roam-out/bench"
+    ),
 ) -> None:
     """Is the dream better than a frozen frame, and how fast is it? It takes some minutes."""
-    from ...bench.quick import main as run
+    with waiting("starting"):
+        from ...bench.quick import main as run
 
     run(model, scenes, out)
 
@@ -69,10 +74,13 @@ def imagine(
     seeds: Annotated[int, typer.Option(min=1, help="How many dreams of each scene.")] = 2,
     untrained: Annotated[bool, typer.Option(help="Whether to add the row of untrained weights.")] = True,
     processes: Annotated[int, typer.Option(min=1, help="Processes that share the scenes.")] = 2,
-    out: Annotated[Path, typer.Option(help="Folder for the report and its sheet.")] = Path("roam-out/imagine"),
+    out: Annotated[Path, typer.Option(help="Folder for the report and its sheet.", callback=folder_to_write)] = Path(
+        "roam-out/imagine"
+    ),
 ) -> None:
     """What does a walker see where nothing has been seen? A table and a sheet to look at, in three to four minutes."""
-    from ...bench.imagination.quick import main as run
+    with waiting("starting"):
+        from ...bench.imagination.quick import main as run
 
     run(model, split=split, scenes=scenes, seeds=seeds, processes=processes, out=out, is_with_untrained=untrained)
 
@@ -81,24 +89,28 @@ def approach(
     model: Model = None,
     split: Annotated[str, typer.Option(help="test for results, dev to choose between weights.")] = "dev",
     scenes: Annotated[int, typer.Option(min=1, help="Scenes with an object to walk up to.")] = 10,
-    out: Annotated[Path, typer.Option(help="Folder for the report and its sheet.")] = Path("roam-out/approach"),
+    out: Annotated[Path, typer.Option(help="Folder for the report and its sheet.", callback=folder_to_write)] = Path(
+        "roam-out/approach"
+    ),
 ) -> None:
     """How sharp and whole are objects when a walker comes near them? Takes a minute."""
-    from ...bench.approach import main as run
+    with waiting("starting"):
+        from ...bench.approach import main as run
 
     run(model, scenes=scenes, split=split, out=out)
 
 
 def adaptation(
-    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run continues.")] = Path(
-        "runs/adaptation"
-    ),
-    recordings: Annotated[Path | None, typer.Option(help="Recorded walks; without it, they are recorded.")] = None,
+    out: Run = Path("runs/adaptation"),
+    recordings: Annotated[
+        Path | None, typer.Option(help="Recorded walks; without it, they are recorded.", callback=folder_to_read)
+    ] = None,
     scenes: Annotated[int, typer.Option(min=2, help="Test scenes to measure on.")] = 24,
 ) -> None:
     """Table 16 of the Emu3.5 report in miniature: train token by token, adapt, measure. 40 minutes on one core."""
-    from ...bench.adaptation import Proof
-    from ...bench.adaptation import main as run
+    with waiting("starting"):
+        from ...bench.adaptation import Proof
+        from ...bench.adaptation import main as run
 
     if not run(out, recordings, Proof(scenes=scenes)):
         raise typer.Exit(1)
@@ -107,6 +119,9 @@ def adaptation(
 def run_module(name: str, args: list[str]) -> None:
     """Run one of our modules as `python -m` would, with those arguments."""
     import runpy
+
+    with waiting("starting"):
+        from ...world import engine  # noqa: F401 -- what all of them need, and what takes long
 
     sys.argv = [name, *args]
     runpy.run_module(f"{__name__.split('.')[0]}.{name}", run_name="__main__", alter_sys=True)

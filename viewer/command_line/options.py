@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..files.paths import folder_of_weights, folder_to_write
+
 Model = Annotated[
-    Path | None, typer.Option(help="Folder of weights, or large or doom; without it, the embedded model.")
+    Path | None,
+    typer.Option(
+        help="Folder of weights, or large or doom; without it, the embedded model.", callback=folder_of_weights
+    ),
 ]
 # what else official Emu3.5 folders need or accept
-Vision = Annotated[Path | None, typer.Option(help="Folder of the vision tokenizer, for official Emu3.5 folders.")]
+Vision = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the vision tokenizer, for official Emu3.5 folders.", callback=folder_of_weights),
+]
 Precision = Annotated[str | None, typer.Option(help="Official models: float32, bfloat16, float16, fp8, int8 or int4.")]
 Context = Annotated[int | None, typer.Option(min=256, help="Official models: the most tokens of a sequence.")]
 Area = Annotated[int | None, typer.Option(min=256, help="Official models: pixels that a given picture is resized to.")]
 Words = Annotated[Path | None, typer.Option("--text-tokenizer", help="Folder of emu3.tiktoken, if it is not found.")]
-VisionTokenizer = Annotated[Path | None, typer.Option(help="Vision tokenizer of an official model.")]
+VisionTokenizer = Annotated[
+    Path | None, typer.Option(help="Vision tokenizer of an official model.", callback=folder_of_weights)
+]
 Rank = Annotated[int, typer.Option(min=0, help="Rank of low-rank adapters; 0 trains all weights.")]
 Minutes = Annotated[float, typer.Option(min=0, help="End after this time at the latest.")]
 Rate = Annotated[
@@ -52,6 +63,20 @@ ClusterFolder = Annotated[Path | None, typer.Option(help="Folder of the front's 
 # rich, which prints the help, would read [xr] as a text style without the backslash
 Worn = Annotated[bool, typer.Option("--xr", help=r"On a headset, by OpenXR (pip install 'roam-worlds\[xr]').")]
 KeyFolder = Annotated[Path | None, typer.Option(help="Folder of the keys.")]
+KeyFolderToWrite = Annotated[Path | None, typer.Option(help="Folder of the keys.", callback=folder_to_write)]
+Run = Annotated[
+    Path, typer.Option(help="Folder of the run; an interrupted run in it continues.", callback=folder_to_write)
+]
+
+
+def if_named(check: Callable[[Path | None], Path | None]) -> Callable[..., Path | None]:
+    """A check of an option that is passed over where the option was not given."""
+
+    def checked(ctx: typer.Context, param: typer.CallbackParam, path: Path | None) -> Path | None:
+        source = ctx.get_parameter_source(param.name or "")
+        return check(path) if source is not None and source.name == "COMMANDLINE" else path
+
+    return checked
 
 
 def model_text(model: Path | None) -> str | None:

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from ...world.options import DreamOptions, OfficialOptions
+from ..files.paths import folder_to_write
+from ..play.progress import waiting
 from .options import (
     AllowOrigin,
     Area,
@@ -16,6 +18,7 @@ from .options import (
     Devices,
     Heat,
     KeyFolder,
+    KeyFolderToWrite,
     Model,
     Offload,
     Precision,
@@ -31,7 +34,9 @@ def serve(
     address: Annotated[str, typer.Argument(help="Where to listen.")] = "tcp://127.0.0.1:5555",
     model: Model = None,
     truth: Annotated[bool, typer.Option("--truth", help="Serve true scenes, with no model.")] = False,
-    folder: Annotated[Path | None, typer.Option(help="Folder in which walks are stored.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder in which walks are stored.", callback=folder_to_write)
+    ] = None,
     keys: Annotated[Path | None, typer.Option(help="Folder of keys; only clients on its list may connect.")] = None,
     is_open: Annotated[bool, typer.Option("--open", help="Listen beyond this machine without keys.")] = False,
     metrics_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the Prometheus metrics.")] = None,
@@ -44,7 +49,9 @@ def serve(
         int, typer.Option(min=1, max=10**6, help="Frames that may be lost if the machine crashes.")
     ] = 30,
     ghost: Annotated[bool, typer.Option("--ghost", help="Let walkers pass through solid surfaces of a dream.")] = False,
-    record: Annotated[Path | None, typer.Option(help="Folder for frames that games send of themselves.")] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Folder for frames that games send of themselves.", callback=folder_to_write)
+    ] = None,
     steps: Steps = None,
     temperature: Heat = None,
     vision_tokenizer: Vision = None,
@@ -59,10 +66,11 @@ def serve(
     offload: Offload = None,
 ) -> None:
     """Let other programs walk: ZeroMQ, protocol 3 (docs/protocol.md)."""
-    from ..commands.serve import serve as run
-    from ..opening.starting import without_collecting
-    from ..opening.worlds import open_worlds
-    from ..server.registry import Limits
+    with waiting("starting"):
+        from ..commands.serve import serve as run
+        from ..opening.starting import without_collecting
+        from ..opening.worlds import open_worlds
+        from ..server.registry import Limits
 
     limits = Limits(max_clients=max_clients, max_awake=max_awake, park_s=park_s, snapshot_frames=snapshot_frames)
 
@@ -79,7 +87,7 @@ def serve(
         offload=offload,
     )
     dreams = DreamOptions(steps, temperature)
-    with without_collecting():
+    with waiting("opening the model"), without_collecting():
         worlds = open_worlds(model, is_truth=truth, solid=not ghost, dreams=dreams, official=official, say=print)
     run(
         worlds,
@@ -120,7 +128,7 @@ def gateway(
     )
 
 
-def keys_make(name: str, folder: KeyFolder = None) -> None:
+def keys_make(name: str, folder: KeyFolderToWrite = None) -> None:
     """Make a key pair; `server` is the server's own."""
     from ..commands.serve import keys_make as run
 
@@ -134,7 +142,7 @@ def keys_list(folder: KeyFolder = None) -> None:
     run(folder=folder)
 
 
-def keys_add(name: str, public: str, folder: KeyFolder = None) -> None:
+def keys_add(name: str, public: str, folder: KeyFolderToWrite = None) -> None:
     """Let a client in, from the server's next start on."""
     from ..commands.serve import keys_add as run
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ..files.paths import file_to_read, folder_to_read, folder_to_write
+from ..play.progress import waiting
 from .learning import recipe_for
 from .options import (
     Area,
@@ -18,6 +20,7 @@ from .options import (
     Processes,
     Rank,
     Rate,
+    Run,
     Shards,
     VisionTokenizer,
     Words,
@@ -27,7 +30,7 @@ Longest = Annotated[int, typer.Option(min=64, help="Official models: tokens of a
 
 
 def data_interleave(
-    recordings: Annotated[Path, typer.Argument(help="A folder that `roam record` wrote.")],
+    recordings: Annotated[Path, typer.Argument(help="A folder that `roam record` wrote.", callback=folder_to_read)],
     out: Annotated[Path, typer.Option(help="The file of examples, .jsonl; pictures go into a folder next to it.")],
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
     mode: Annotated[list[str] | None, typer.Option(help="interactive or free; may be given again.")] = None,
@@ -38,14 +41,16 @@ def data_interleave(
     every: Annotated[int, typer.Option(min=1, help="Steps between two pictures; their words are joined.")] = 1,
     scene: Annotated[str, typer.Option(help="The places, in words.")] = "",
     scenes: Annotated[
-        Path | None, typer.Option(help="The same for single worlds: a JSON object, names to words.")
+        Path | None,
+        typer.Option(help="The same for single worlds: a JSON object, names to words.", callback=file_to_read),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Walks, at most.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Make examples of recordings and their words: text and pictures in turn, for `roam tune sft`."""
-    from ...world.adaptation.interleave import Interleaving
-    from ..commands.examples import examples_file, interleave, scenes_of
+    with waiting("starting"):
+        from ...world.adaptation.interleave import Interleaving
+        from ..commands.examples import examples_file, interleave, scenes_of
 
     target = examples_file(out, overwrite=overwrite)
     readings = (tuple(mode or ["interactive"]), tuple(begin or ["picture"]))
@@ -54,15 +59,18 @@ def data_interleave(
 
 def data_check(
     folder: Annotated[Path, typer.Argument(help="Recordings, videos with their actions, or a .jsonl of examples.")],
-    out: Annotated[Path, typer.Option(help="Where the contact sheet goes.")] = Path("roam-out"),
+    out: Annotated[Path, typer.Option(help="Where the contact sheet goes.", callback=folder_to_write)] = Path(
+        "roam-out"
+    ),
     step_s: Annotated[float, typer.Option(min=0.01, help="Seconds of footage from frame to frame.")] = 0.2,
     text_tokenizer: Words = None,
     area: Annotated[int | None, typer.Option(min=256, help="Of examples: pixels to which pictures are scaled.")] = None,
     longest: Longest = 16_384,
 ) -> None:
     """What is in a folder or a file and what is missing, what was done, and a sheet of frames; exit code 1 for gaps."""
-    from ..commands.data import check
-    from ..commands.examples import check_file
+    with waiting("starting"):
+        from ..commands.data import check
+        from ..commands.examples import check_file
 
     if folder.is_file() or folder.suffix == ".jsonl":
         is_good = check_file(folder, text_tokenizer=text_tokenizer, area=area, longest=longest)
@@ -73,10 +81,13 @@ def data_check(
 
 
 def tune_sft(
-    data: Annotated[Path, typer.Option(help="Examples to learn from, JSON lines.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it continues.")],
+    data: Annotated[Path, typer.Option(help="Examples to learn from, JSON lines.", callback=file_to_read)],
+    out: Run,
     evaluation: Annotated[
-        Path | None, typer.Option("--eval", help="Examples that are only measured; by default a tenth of the others.")
+        Path | None,
+        typer.Option(
+            "--eval", help="Examples that are only measured; by default a tenth of the others.", callback=file_to_read
+        ),
     ] = None,
     model: Model = None,
     vision_tokenizer: VisionTokenizer = None,
@@ -105,9 +116,10 @@ def tune_sft(
     context: Context = None,
 ) -> None:
     """Learn from examples, supervised: requests and the answers that are wanted, words and pictures."""
-    from ...world.adaptation.run import device_of
-    from ...world.adaptation.tuning import TuneOrder
-    from ..commands.examples import tune
+    with waiting("starting"):
+        from ...world.adaptation.run import device_of
+        from ...world.adaptation.tuning import TuneOrder
+        from ..commands.examples import tune
 
     more = dict(code_weight=code_weight, measure_every=measure_every, save_every=save_every)
     recipe = recipe_for(vision_tokenizer is not None, batch, rate, rank, drop, steps, minutes, seed, **more)
@@ -133,7 +145,7 @@ def tune_sft(
 
 
 def tune_reward(
-    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it continues.")],
+    out: Run,
     model: Model = None,
     parts: Annotated[
         list[str] | None, typer.Option(help="Weight of a part, name=weight; may be given again. 0 leaves it out.")
@@ -161,7 +173,9 @@ def tune_reward(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of the dreams and of the learning.")] = 0,
     vision_tokenizer: VisionTokenizer = None,
-    requests: Annotated[Path | None, typer.Option(help="Official models: requests to answer, JSON lines.")] = None,
+    requests: Annotated[
+        Path | None, typer.Option(help="Official models: requests to answer, JSON lines.", callback=file_to_read)
+    ] = None,
     scorer: Annotated[
         list[str] | None, typer.Option(help="Official models: module:function[=weight]; may be given again.")
     ] = None,
@@ -176,11 +190,12 @@ def tune_reward(
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Official models: most tokens of an answer.")] = None,
 ) -> None:
     """Learn from rewards: draw in groups, and make likelier what is measured to be better than the rest."""
-    from ...bench.imagination.rewards import PICTURES
-    from ...world.adaptation.rewards.run import RewardOrder, RewardRecipe
-    from ...world.adaptation.rewards.system import RewardError, weights_of
-    from ...world.adaptation.run import device_of
-    from ..commands.rewards import tune, tune_answers
+    with waiting("starting"):
+        from ...bench.imagination.rewards import PICTURES
+        from ...world.adaptation.rewards.run import RewardOrder, RewardRecipe
+        from ...world.adaptation.rewards.system import RewardError, weights_of
+        from ...world.adaptation.run import device_of
+        from ..commands.rewards import tune, tune_answers
 
     if vision_tokenizer is not None:
         from ...world.adaptation.rewards.answers import AnswerOrder, scorers_of

@@ -10,6 +10,8 @@ import typer
 
 from ...world.options import DreamOptions, OfficialOptions
 from ..files.outputs import OutputError
+from ..files.paths import file_to_write, folder_to_write
+from ..play.progress import waiting
 from ..window.display import missing_display
 from .options import (
     Area,
@@ -28,8 +30,14 @@ from .options import (
     Words,
     World,
     Worn,
+    if_named,
     path_text,
 )
+
+# a window is walked in wherever one is: that it can save nothing is a note there
+Out = Annotated[
+    Path, typer.Option(help="Folder for saves, pictures and recordings.", callback=if_named(folder_to_write))
+]
 
 
 def play(
@@ -47,8 +55,10 @@ def play(
         int | None, typer.Option(min=1, max=10**6, help="Walk a tour (or --actions) of this many frames.")
     ] = None,
     actions: Annotated[Path | None, typer.Option(help="Walk these actions: one sentence per line, # comments.")] = None,
-    record: Annotated[Path | None, typer.Option(help="Record the walk to this .mp4 or .gif.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for saves, pictures and recordings.")] = Path("roam-out"),
+    record: Annotated[
+        Path | None, typer.Option(help="Record the walk to this .mp4 or .gif.", callback=file_to_write)
+    ] = None,
+    out: Out = Path("roam-out"),
     size: Annotated[int, typer.Option(min=1, max=20, help="Window pixels for each pixel of a frame.")] = 5,
     keys: Annotated[Path | None, typer.Option(help="Key table, a JSON file.")] = None,
     headless: Annotated[bool, typer.Option("--headless", help="Open no window; record a walk.")] = False,
@@ -72,8 +82,9 @@ def play(
     offload: Offload = None,
 ) -> None:
     """Walk through a dreamed world, or a true one, with the keys; without a display, record a walk."""
-    from ..commands import play as playing
-    from ..opening.start import Start
+    with waiting("starting"):
+        from ..commands import play as playing
+        from ..opening.start import Start
 
     start = Start(
         seed=seed,
@@ -126,8 +137,10 @@ def view(
     family: Annotated[str | None, typer.Option(help="Kind of scene: rooms or outdoors.")] = None,
     image: Annotated[Path | None, typer.Option(help="Dream from this image.")] = None,
     load: Annotated[Path | None, typer.Option(help="Continue from a save of a walk on that server.")] = None,
-    record: Annotated[Path | None, typer.Option(help="Record the walk to this .mp4 or .gif.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for saves, pictures and recordings.")] = Path("roam-out"),
+    record: Annotated[
+        Path | None, typer.Option(help="Record the walk to this .mp4 or .gif.", callback=file_to_write)
+    ] = None,
+    out: Out = Path("roam-out"),
     size: Annotated[int, typer.Option(min=1, max=20, help="Window pixels for each pixel of a frame.")] = 5,
     keys: Annotated[Path | None, typer.Option(help="Folder of your keys, for servers with keys.")] = None,
     name: Annotated[str, typer.Option(help="Which of your keys.")] = "viewer",
@@ -137,8 +150,9 @@ def view(
     text: Tell = None,
 ) -> None:
     """Walk through a world on a server: `roam serve` there, this window here."""
-    from ..commands import view as viewing
-    from ..opening.start import Start
+    with waiting("starting"):
+        from ..commands import view as viewing
+        from ..opening.start import Start
 
     start = Start(seed, truth, family, path_text(image), path_text(load), text)
     order = viewing.ViewOrder(address, start, server_key, keys, name, record, out)
@@ -154,7 +168,9 @@ def replay(
     log: Annotated[Path, typer.Argument(help="The .jsonl file of a video, or a folder of recordings.")],
     split: Annotated[str, typer.Option(help="Which split of a folder: train, dev or test.")] = "train",
     rollout: Annotated[int, typer.Option(min=0, help="Number of the walk in a folder.")] = 0,
-    out: Annotated[Path, typer.Option(help="Where the video of a folder's walk goes.")] = Path("roam-out"),
+    out: Annotated[
+        Path, typer.Option(help="Where the video of a folder's walk goes.", callback=if_named(folder_to_write))
+    ] = Path("roam-out"),
     model: Model = None,
     vision_tokenizer: Vision = None,
     precision: Precision = None,
@@ -168,7 +184,8 @@ def replay(
     offload: Offload = None,
 ) -> None:
     """Walk an action log again and compare every digest, exit code 1 where one differs; or show a recorded walk."""
-    from ..commands.play import replay_log
+    with waiting("starting"):
+        from ..commands.play import replay_log
 
     if log.is_dir():
         from ..commands.record import show_recorded
@@ -201,7 +218,8 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing file.")] = False,
 ) -> None:
     """What a walk remembers, for other programs: a mesh, points, or a 360 degree panorama with depth."""
-    from ..commands.export import ExportOrder
-    from ..commands.export import export as run
+    with waiting("starting"):
+        from ..commands.export import ExportOrder
+        from ..commands.export import export as run
 
     run(ExportOrder(walk, to, model, points, stride, height, overwrite))

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from ...world.files import why_damaged
 from ..play.open3d_loading import MEND_LINUX, why_not_open3d
+from ..play.progress import counted
 
 if TYPE_CHECKING:
     from ...world.spatial.view_memory import ViewMemory
@@ -93,7 +94,7 @@ def warm_up() -> None:
     starts = [Start(truth=True, family="rooms"), Start(truth=True, family="outdoors")]
     if not _weights().is_missing:
         starts += [Start(family=family) for family in ("rooms", "outdoors")]
-    for start in starts:
+    for start in counted(starts, "compiling what a walk needs, kinds of worlds", len(starts)):
         explorer = Opener().open(start).explorer
         for text in ("move forward", "step back 0.5 metres", *["turn left 45 degrees"] * 7):
             explorer.step(parse_action(text))

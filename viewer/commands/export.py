@@ -36,7 +36,8 @@ def export(order: ExportOrder) -> list[Path]:
     kind = order.to.suffix.lower()
     if kind not in KINDS:
         raise OutputError(f"'{order.to.name}' ends in '{kind}'; wanted one of: {', '.join(KINDS)}")
-    unused(order.to, overwrite=order.overwrite)
+    for path in (order.to, _beside(order.to)) if kind == ".png" else (order.to,):
+        unused(path, overwrite=order.overwrite)
     with waiting("opening the walk"):
         explorer = Opener(order.model, official=order.official).open(Start(load=str(order.walk))).explorer
     try:
@@ -65,10 +66,15 @@ def _surfaces(outlook: Outlook, order: ExportOrder, kind: str) -> Path:
 
 def _panorama(outlook: Outlook, order: ExportOrder) -> list[Path]:
     """The picture, and next to it the distances as a picture of 16-bit millimetres, 0 where nothing is known."""
-    beside = unused(order.to.with_name(f"{order.to.stem}-distance.png"), overwrite=order.overwrite)
+    beside = _beside(order.to)
     seen = panorama(outlook, outlook.pose, height=order.height)
     paths = [write_whole(order.to, png_of(seen.pixels)), write_whole(beside, png_of(seen.millimetres))]
     share = 100 * seen.unknown.mean()
     print(f"{paths[0]}: {order.height * 2}x{order.height}, {share:.0f} % of it unknown and filled in")
     print(f"{paths[1]}: millimetres from the eye, 0 for unknown")
     return paths
+
+
+def _beside(picture: Path) -> Path:
+    """The picture of distances next to a panorama."""
+    return picture.with_name(f"{picture.stem}-distance.png")

@@ -10,6 +10,7 @@ from pathlib import Path
 from ...world.frame import HasCamera
 from ...world.options import DreamOptions, OfficialOptions
 from ..files.outputs import OutputError, fresh
+from ..files.paths import folder_to_write
 from ..opening.start import Opener, Place, Start, StartError
 from ..opening.starting import without_collecting
 from ..play.action_log import LogError, load_log, replay
@@ -18,6 +19,7 @@ from ..play.map3d import Map3D, read_points
 from ..play.open3d_loading import check_open3d
 from ..play.player import Player
 from ..play.progress import counted, waiting
+from ..play.recording import recording_path
 from ..play.script import Deed, load_script
 from ..play.stopping import Stopping
 from ..play.tour import STEPS, outings, tour
@@ -62,6 +64,13 @@ class Order:
         """Whether the world may accept any words."""
         return bool(self.official.given) or (self.start.world or "").startswith("gym:")
 
+    def check_outputs(self, *, is_recorded: bool) -> None:
+        """Before a world is opened, which takes long. is_recorded: also if no video is named. Raises OutputError."""
+        if self.record:
+            recording_path(self.record, overwrite=self.overwrite)
+        elif is_recorded:
+            folder_to_write(self.out)
+
     def script(self) -> list[Deed] | None:
         """The actions of the file, if there is one."""
         return load_script(self.actions, is_free=self._is_free) if self.actions else None
@@ -72,6 +81,7 @@ def play_headless(order: Order) -> None:
     if order.is_mapped:
         check_open3d()
     script = order.script()
+    order.check_outputs(is_recorded=True)
     with waiting(OPENING), without_collecting():
         player = Player(order.opener, order.start, folder=order.out)
     if player.place.note:
@@ -111,6 +121,7 @@ def play_in_window(order: Order, *, keys: Path | None, scale: int) -> None:
         check_open3d()
     script = order.script()
     keymap = load_keymap(keys) if keys else Keymap()
+    order.check_outputs(is_recorded=False)
     with waiting(OPENING), without_collecting():
         player = Player(order.opener, order.start, keymap=keymap, folder=order.out)
     if player.place.note:

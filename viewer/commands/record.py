@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
 
 from ..files.outputs import fresh
 from ..play.video import VideoRecorder
+from .bars import Bars
 
 KEYFRAMES = 6  # frames of a walk by keyframes
 
@@ -46,7 +46,7 @@ def record(order: RecordOrder) -> None:
         parts.append((order.folder / "keyframes", order.keyframes, KEYFRAMES, "keyframes"))
     for folder, rollouts, frames, walk in parts:
         began = time.perf_counter()
-        with Progress(console=Console(stderr=True)) as bar:
+        with Bars(console=Console(stderr=True)) as bar:
             task = bar.add_task(f"recording {order.split}, {walk}", total=None)
             paths = run(
                 folder,

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from ..files.outputs import OutputError, ready
 from ..opening.worlds import Worlds
+from ..play.progress import waiting
 from ..server.gateway import Gateway
 from ..server.metrics import MetricsPage
 from ..server.registry import Limits
@@ -47,7 +48,8 @@ def serve(
     if record:
         ready(record)  # rather than refuse a game its frames later
     raise_file_limit()
-    server = Server(worlds, address, folder=folder, keys=keys, is_open=is_open, limits=limits, record=record)
+    with waiting("opening the walks that are kept"):
+        server = Server(worlds, address, folder=folder, keys=keys, is_open=is_open, limits=limits, record=record)
     on_signals(server.request_stop)
     metrics = gateway = None
     try:

@@ -15,6 +15,7 @@ from ..opening.start import Place, Start
 from ..opening.worlds import EXPLORE
 from ..play.keymap import Keymap, load_keymap
 from ..play.player import Player
+from ..play.recording import recording_path
 from ..play.stopping import Stopping
 from ..wire.encoding import Look
 
@@ -67,6 +68,8 @@ def view_in_window(order: ViewOrder, *, keys: Path | None, scale: int) -> None:
     from ..window.window import Window
 
     keymap = load_keymap(keys) if keys else Keymap()
+    if order.record:
+        recording_path(order.record)
     with connect(Address(order.address, order.server_key, order.keys, order.name)) as client:
         player = Player(RemoteOpener(client), order.start, keymap=keymap, folder=order.out, connection=client)
         if order.record:

@@ -11,13 +11,14 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...world.files import whole
+from ...world.files import replaceable, whole
 
 # names of devices on Windows, whatever their suffix
 DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 
 TAKEN_S = 600.0  # how long a name stays taken on disks without locks
 _SKEW_S = 60.0  # by which the clocks of a disk and of this machine may differ
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 _OURS: dict[Path, int] = {}  # marker files of names that this program has taken, with their open descriptors
 
 
@@ -144,8 +145,23 @@ def ready(folder: str | Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot write into {folder}: {error.strerror}; name another folder") from error
+        raise refused_folder(folder, error) from error
     return folder
+
+
+def refused_folder(folder: Path, error: OSError) -> OutputError:
+    """What to raise where a folder cannot be written into, or made."""
+    return OutputError(f"cannot write into {folder}: {why_no_folder(folder, error)}; name another folder")
+
+
+def why_no_folder(folder: Path, error: OSError) -> str:
+    """What is in the way of a folder, or else what the system says of it."""
+    for place in (folder, *folder.parents):
+        if os.path.islink(place) and not os.path.exists(place):
+            return f"{place} is a link that leads nowhere"
+        if os.path.exists(place) and not os.path.isdir(place):
+            return f"{place} is no folder"
+    return error.strerror or str(error)
 
 
 def unused(path: str | Path, *, overwrite: bool = False) -> Path:
@@ -153,6 +169,10 @@ def unused(path: str | Path, *, overwrite: bool = False) -> Path:
     path = Path(path)
     if path.is_dir():
         raise OutputError(f"{path} is a folder; wanted the name of a file")
+    try:
+        replaceable(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}; name another file") from error
     if (path.exists() or path.is_symlink()) and not overwrite:  # a dangling link is somebody's file too
         raise OutputError(f"{path} is there already; name another file or say --overwrite")
     ready(path.parent)
@@ -167,5 +187,11 @@ def write_whole(path: str | Path, data: bytes) -> Path:
             partial.write_bytes(data)
         _let_go(_mark_of(path))  # the file itself now shows that its name is taken
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {path}: {why_not_written(error)}") from error
     return path
+
+
+def why_not_written(error: Exception) -> str:
+    """What the system says of a write that failed, and what to do about a disk that is full."""
+    is_full = isinstance(error, OSError) and error.errno in _FULL
+    return (getattr(error, "strerror", None) or str(error)) + ("; make room, or name another place" if is_full else "")

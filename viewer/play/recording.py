@@ -9,7 +9,14 @@ from pathlib import Path
 from ...world.frame import Frame
 from ..files.outputs import OutputError, unused
 from .action_log import ActionLog, Event, LogWriter
-from .video import VideoRecorder
+from .video import VideoRecorder, video_path
+
+
+def recording_path(path: str | Path, *, overwrite: bool = False) -> Path:
+    """`path`, if a video can be recorded to it and a log next to it. Raises OutputError."""
+    path = video_path(path, overwrite=overwrite)
+    unused(path.with_suffix(".jsonl"), overwrite=overwrite)
+    return path
 
 
 @dataclass

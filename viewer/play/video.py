@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ...world.files import partial_of
-from ..files.outputs import OutputError, unused
+from ..files.outputs import OutputError, unused, why_not_written
 
 if TYPE_CHECKING:
     from av.video.stream import VideoStream
@@ -27,6 +27,14 @@ MP4_SIDE, GIF_SIDE = 512, 256  # frames are enlarged by a whole factor up to abo
 _BACKLOG = 256  # frames that may wait for the codec; then `add` waits, because a recording drops nothing
 
 
+def video_path(path: str | Path, *, overwrite: bool = False) -> Path:
+    """`path`, if a video can be recorded to it. Raises OutputError."""
+    path = unused(path, overwrite=overwrite)
+    if path.suffix.lower() not in (".mp4", ".gif"):
+        raise OutputError(f"cannot record to {path}: wanted a name that ends in .mp4 or .gif")
+    return path
+
+
 class VideoRecorder:
     """Records frames (H, W, 3) uint8 of one size into `path`, whose suffix gives the format: .mp4 or .gif.
 
@@ -34,10 +42,8 @@ class VideoRecorder:
     """
 
     def __init__(self, path: str | Path, *, fps: int = FPS, overwrite: bool = False):
-        self.path = unused(path, overwrite=overwrite)
+        self.path = video_path(path, overwrite=overwrite)
         suffix = self.path.suffix.lower()
-        if suffix not in (".mp4", ".gif"):
-            raise OutputError(f"cannot record to {self.path}: wanted a name that ends in .mp4 or .gif")
         self.num_frames = 0
         self._partial = partial_of(self.path)
         self._sink = _open_sink(self._partial, suffix, fps, shown=self.path)
@@ -77,7 +83,8 @@ class VideoRecorder:
     def _torn(self) -> OutputError:
         with contextlib.suppress(OSError):
             self._partial.unlink(missing_ok=True)
-        return OutputError(f"recording to {self.path} failed: {self._failure}")
+        assert self._failure is not None, "something has failed"
+        return OutputError(f"recording to {self.path} failed: {why_not_written(self._failure)}")
 
     def _work(self) -> None:
         while (pixels := self._queue.get()) is not None:

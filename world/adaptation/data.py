@@ -46,8 +46,8 @@ def walk_sequences(walks: Iterable[RecordedWalk], checkpoint: Checkpoint, layout
     """Recorded walks as ids, by a checkpoint's own tokenizers."""
     device = checkpoint.model.lm_head.weight.device
     for pixels, actions in walks:
-        with torch.inference_mode():
-            tokens = checkpoint.vision.encode(torch.from_numpy(pixels).to(device)).flatten(1).cpu().numpy()
+        with torch.inference_mode():  # a copy, because recordings are mapped from disk, where nothing is written
+            tokens = checkpoint.vision.encode(torch.from_numpy(np.array(pixels)).to(device)).flatten(1).cpu().numpy()
         yield layout.ids_of(tokens, [(), *(checkpoint.text.encode(action.text) for action in actions)])
 
 

@@ -16,7 +16,7 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 
 from ...kernels.device import device_named
-from ..checkpoint import Checkpoint, is_official, load_checkpoint, save_checkpoint
+from ..checkpoint import Checkpoint, check_is_there, is_official, load_checkpoint, save_checkpoint
 from ..emu.answer import Request
 from ..emu.checkpoint import free_bytes, load_official, load_to_learn, parts_of, save_official
 from ..emu.learning_plan import LearningPlan
@@ -125,6 +125,7 @@ class AdaptOrder:
         if self.model and self.vision:
             refuse_swapped(self.model, self.vision)
         if self.vision and not self.is_official:
+            check_is_there(self.model)
             named = self.model or "the embedded model"
             raise AdaptError(f"{named} is no official model, which alone takes a --vision-tokenizer: leave it out")
         if self.recipe.prompt_dropout and not self.is_official:

@@ -25,7 +25,7 @@ from ...kernels.device import device_named
 from ...kernels.linear import has_fp8_products
 from ..checkpoint import Checkpoint, CheckpointError
 from ..config import DidaConfig, LayoutConfig, ModelConfig, PageConfig
-from ..files import whole, write_text_whole
+from ..files import let_read, whole, write_text_whole
 from ..tokens.vocabulary import Vocabulary
 from ..transformer.model import DTYPES, Transformer
 from .ibq import IbqConfig, IbqTokenizer
@@ -262,6 +262,7 @@ def save_official(
         if is_writer:
             with whole(folder / name) as partial:
                 save_file({key: tensor.contiguous().cpu() for key, tensor in shard.items()}, partial, _METADATA)
+                let_read(partial)
         where |= dict.fromkeys(keys, name)
     if not is_writer:
         return

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ....world.checkpoint import Checkpoint, load_checkpoint
+from ....world.checkpoint import Checkpoint, check_is_there, load_checkpoint
 from ....world.engine import Engine
 from ....world.frame import Frame
 from ....world.session import Session
@@ -90,6 +90,16 @@ class Reconstruction(TruthRow):
     @property
     def about(self) -> dict:
         return {"weights": self._digest}
+
+
+def check_embedded(spec: str) -> None:
+    """Raise what `open_embedded` would raise for a spec, without reading weights."""
+    name, _, rest = spec.partition(":")
+    if name == "tokenizer":
+        check_is_there(rest or None)
+    else:
+        _options(rest)
+        check_is_there(name)
 
 
 def open_embedded(spec: str) -> WorldModel:

@@ -4,6 +4,7 @@ own."""
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 
 from ....world.checkpoint import SHIPPED
 from ..questions.episode import BenchError
@@ -31,18 +32,37 @@ def open_model(spec: str) -> WorldModel:
     return _own(spec, name, rest)
 
 
-def _own(spec: str, module: str, name: str) -> WorldModel:
+def check_model(spec: str) -> None:
+    """Raise the error of a spec that names no model, in no time: no weights are read, and nothing of yours is made."""
+    name, _, rest = spec.partition(":")
+    if spec in BASELINES:
+        return
+    if name == "videos":
+        VideoFolder(rest)
+    elif name == "tokenizer" or name in SHIPPED or "/" in name:
+        from .embedded import check_embedded
+
+        check_embedded(spec)
+    else:
+        _class_of(spec, name, rest)
+
+
+def _class_of(spec: str, module: str, name: str) -> Callable[[], WorldModel]:
     if not name:
         raise BenchError(
             f"unknown model '{spec}'; known: {', '.join(BASELINES)}, tokenizer, {', '.join(SHIPPED)}[:OPTIONS], "
             "FOLDER/[:OPTIONS], videos:FOLDER, or your own package.module:Class"
         )
     try:
-        made = getattr(importlib.import_module(module), name)()
+        return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise BenchError(
             f"model '{spec}' cannot be made: {error}; wanted package.module:Class on the Python path"
         ) from error
+
+
+def _own(spec: str, module: str, name: str) -> WorldModel:
+    made = _class_of(spec, module, name)()
     if not isinstance(made, WorldModel):
         raise BenchError(f"model '{spec}' is no model; subclass {WorldModel.__module__}.{WorldModel.__qualname__}")
     return made

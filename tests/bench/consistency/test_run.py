@@ -3,10 +3,14 @@ found."""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 import types
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +24,8 @@ from roam.bench.consistency.report.publish import publish
 from roam.bench.consistency.report.verify import verify
 from roam.bench.consistency.results import frames_path, read_lines, read_manifest
 from roam.bench.consistency.run import run
+from roam.viewer.files.outputs import OutputError
+from roam.world.checkpoint import CheckpointError
 
 ROWS = ("truth", "copy-last")
 
@@ -136,6 +142,26 @@ def test_a_model_that_raises_is_a_failure_and_not_the_end(tmp_path, monkeypatch)
     report(tmp_path, draws=50)
     table = (tmp_path / "report.md").read_text().split("## T1")[1]
     assert table.index("copy-last") < table.index("broken_models")
+
+
+def test_what_is_no_model_is_told_before_anything_is_written_or_asked(tmp_path):
+    for spec in ("frozen", "embedded:memory=maybe", f"{tmp_path}/nothing/", "tokenizer:/nowhere"):
+        with pytest.raises((BenchError, CheckpointError)):
+            run(("truth", spec), tmp_path / "run", tasks=("T1",), form="tiny", scenes=1, processes=1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_that_takes_no_more_frames_is_no_failure_of_the_model(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    asked = partial(run, ("truth", "copy-last"), tmp_path, tasks=("T1",), form="tiny", scenes=1, processes=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        patch.setattr("roam.bench.consistency.run.write_manifest", lambda *_: None)
+        with pytest.raises(OutputError, match=os.strerror(errno.ENOSPC)):
+            asked()
+    assert [line.error for line in asked()] == ["", ""] and verify(tmp_path).is_sound
 
 
 def test_a_second_seed_asks_the_same_way_with_another_random_state(tmp_path):

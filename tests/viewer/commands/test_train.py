@@ -11,6 +11,7 @@ from roam.world.training.recipe import USUAL
 def test_every_option_of_training_reaches_its_own_field(roam, monkeypatch):
     orders = []
     monkeypatch.setattr("roam.viewer.commands.train.train", orders.append)
+    Path("recorded").mkdir()
     code, _, said = roam(
         *("train", "--out", "mine", "--begin", "embedded", "--data", "recorded", "--workers", 2, "--device", "cpu")
     )

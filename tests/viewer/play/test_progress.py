@@ -5,6 +5,8 @@ import sys
 import time
 
 import pytest
+from rich.console import Console
+from roam.viewer.commands.bars import Bars
 from roam.viewer.play import progress
 from roam.viewer.play.progress import counted, waiting
 
@@ -44,8 +46,27 @@ def test_quick_things_say_nothing():
 def test_a_wait_is_told_while_it_lasts(impatient):
     out = io.StringIO()
     with waiting("opening", out=out):
-        until(out.getvalue)
-        assert out.getvalue() == "opening ...\n"
+        until(lambda: out.getvalue().count("\n") > 1)
+    first, second, *_ = out.getvalue().splitlines()
+    assert first == "opening ..." and second == "opening ... 0 s"
+
+
+def test_bars_that_nobody_sees_are_lines_whether_there_is_progress_or_not(impatient, capsys):
+    with Bars(console=Console(file=io.StringIO())) as bars:
+        job = bars.add_task("recording", total=None)
+        said = ""
+
+        def shown(line):
+            nonlocal said
+            said += capsys.readouterr().err
+            return line in said
+
+        until(lambda: shown("recording ...\n") and shown("recording ... 0 s\n"))
+        bars.update(job, completed=3, total=8)
+        until(lambda: shown("recording: 3 of 8, 0 s\n"))
+        part = bars.add_task("training", total=1.0)
+        bars.update(part, completed=0.25)
+        until(lambda: shown("training: 25 %, 0 s\n"))
 
 
 class Broken(io.StringIO):

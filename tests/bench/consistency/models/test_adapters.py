@@ -11,7 +11,7 @@ import pytest
 from roam.bench.consistency.ask import ask
 from roam.bench.consistency.models.adapters import Answer, ShuffledActions, WorldModel
 from roam.bench.consistency.models.gym import EnvironmentModel
-from roam.bench.consistency.models.opening import open_model
+from roam.bench.consistency.models.opening import check_model, open_model
 from roam.bench.consistency.models.videos import VideoFolder, export, name_of
 from roam.bench.consistency.questions.episode import BenchError
 from roam.bench.consistency.questions.truth import Truth
@@ -73,6 +73,9 @@ def test_a_class_of_ones_own_is_asked_by_its_name(monkeypatch):
 def test_a_model_that_is_not_there_is_refused_in_a_sentence(spec):
     with pytest.raises(BenchError):
         open_model(spec)
+    if spec != "json:JSONDecoder":  # it is made to see what it is
+        with pytest.raises(BenchError):
+            check_model(spec)
 
 
 def test_shuffled_actions_are_never_the_commanded_ones_and_the_same_each_time():
