@@ -209,7 +209,8 @@ def _loaded(make: Callable[[], M], path: Path, digest) -> M:
             raise CheckpointError(
                 f"{path}: {key} has shape {tuple(value.shape)}, the configuration wants {tuple(wanted[key].shape)}"
             )
-    module = make()
+    with _Unfilled():
+        module = make()
     module.load_state_dict({key: value.float() for key, value in tensors.items()})
     return module
 
@@ -220,8 +221,9 @@ def _check(path: Path, data: bytes) -> None:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves new weights unfilled. To fill weights on the meta device, torch would import half of itself, for seconds.
-    It would do so for `linspace` too, which is short (a side of a picture), and so is made on the CPU."""
+    """Leaves new weights unfilled, which those of a file replace. To fill weights on the meta device, torch would import
+    half of itself, for seconds. It would do so for `linspace` too, which is short (a side of a picture), and so is made
+    on the CPU."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         name, given = getattr(function, "__name__", ""), kwargs or {}
