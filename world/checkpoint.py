@@ -221,9 +221,9 @@ def _check(path: Path, data: bytes) -> None:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves new weights unfilled, which those of a file replace. To fill weights on the meta device, torch would import
-    half of itself, for seconds. It would do so for `linspace` too, which is short (a side of a picture), and so is made
-    on the CPU."""
+    """Leaves new weights unfilled, as those of a file replace them. To fill weights on the meta device, torch would
+    import half of itself, for seconds. It would do so for `linspace` too, which is short (a side of a picture), and so
+    is made on the CPU."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         name, given = getattr(function, "__name__", ""), kwargs or {}
