@@ -55,7 +55,7 @@ def imported(tmp_path, monkeypatch):
     """Imports a module of tmp_path as a process that has just started does; kept: where its compiled code is."""
     kept = tmp_path / "kept"
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(kept))
-    monkeypatch.setattr(compiled, "_FOLDER", compiled.choose_folder())
+    monkeypatch.setattr(compiled, "cache_folder", compiled.choose_folder)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.syspath_prepend(str(tmp_path))
     modules = dict(sys.modules)
