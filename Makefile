@@ -13,6 +13,9 @@ TESTED := .venv/.ready-to-test
 # When what numba compiles was compiled last: by one process before the tests, or each of theirs would.
 WARM := .venv/.warm
 COMPILED := $(shell grep -rl --include=*.py njit kernels scenes world bench)
+# Every process of the tests would compile all modules that it imports, where a shell asks for no bytecode, as images of
+# containers often do.
+unexport PYTHONDONTWRITEBYTECODE
 # three processes, for some tests wait, each file of tests in one of them, the longest first (tests/conftest.py), and
 # one thread each: make test JOBS=8
 SHARED := -n $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder

@@ -199,7 +199,7 @@ def _loaded(make: Callable[[], M], path: Path, digest) -> M:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is torn or no safetensors file ({error}); copy or train it again") from error
     try:
-        with torch.device("meta"), _Unfilled():
+        with torch.device("meta"), Unfilled():
             wanted = make().state_dict()
     except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(f"{path}: its config.json has settings that no network has: {error}") from error
@@ -216,7 +216,7 @@ def _loaded(make: Callable[[], M], path: Path, digest) -> M:
             raise CheckpointError(
                 f"{path}: {key} has shape {tuple(value.shape)}, the configuration wants {tuple(wanted[key].shape)}"
             )
-    with _Unfilled():
+    with Unfilled():
         module = make()
     module.load_state_dict({key: value.float() for key, value in tensors.items()})
     return module
@@ -227,8 +227,8 @@ def _check(path: Path, data: bytes) -> None:
         raise CheckpointError(f"{damage}; copy the folder again, or remove {DIGESTS} if a file was changed on purpose")
 
 
-class _Unfilled(TorchFunctionMode):
-    """Leaves new weights unfilled, for all are read from the file. To fill weights on the meta device, torch would
+class Unfilled(TorchFunctionMode):
+    """Leaves new weights unfilled, as those of a file replace them. To fill weights on the meta device, torch would
     import half of itself, for seconds. It would do so for `linspace` too, which is short (a side of a picture), and so
     is made on the CPU."""
 

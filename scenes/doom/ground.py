@@ -78,7 +78,8 @@ def ground_of(level: Map) -> Ground:
     """The geometry of a level, as it stands in the map."""
     lines, sides = level.lines, level.sides
     points = np.stack([level.vertices["x"], level.vertices["y"]], 1).astype(float) * UNIT
-    ends = np.concatenate([points[lines["start"]], points[lines["end"]]], 1)
+    starts_at, ends_at = points[lines["start"]], points[lines["end"]]
+    ends = np.concatenate([starts_at, ends_at], 1)
     sector = sides["sector"].astype(np.int64)
     side = {name: lines[name].astype(np.int64) for name in ("front", "back")}
     front, back = (np.where(side[name] == NONE, -1, sector[np.minimum(side[name], len(sides) - 1)]) for name in side)

@@ -138,9 +138,10 @@ def stilled(level: Map) -> Map:
     """The level as a place to look at: its doors are open, nothing in it acts, and it has no monsters."""
     sectors, lines = level.sectors.copy(), level.lines.copy()
     for door in doors(level):
-        beside = [level.sectors["ceiling"][s] for s in _neighbours(level, door)]
+        ceiling = level.sectors["ceiling"]
+        beside = [ceiling[s] for s in _neighbours(level, door)]
         if beside:
-            sectors["ceiling"][door] = max(sectors["ceiling"][door], min(beside) - _LEDGE)
+            sectors["ceiling"][door] = max(ceiling[door], min(beside) - _LEDGE)
     sectors["special"], lines["special"], lines["tag"] = 0, 0, 0
     things = level.things[~np.isin(level.things["type"], MONSTERS)]
     is_there = (things["flags"] & _AT_MEDIUM > 0) & (things["flags"] & _IN_COMPANY == 0)
@@ -156,7 +157,8 @@ def doors(level: Map) -> list[int]:
         if (special in _DOORS_BEHIND or (is_general and special & 7 >= 6)) and back != NONE:
             found.add(int(level.sides["sector"][back]))
         elif (special in _DOORS_TAGGED or is_general) and line["tag"]:
-            found |= set(np.flatnonzero(level.sectors["tag"] == line["tag"]).tolist())
+            tagged = level.sectors["tag"] == line["tag"]
+            found |= set(np.flatnonzero(tagged).tolist())
     return sorted(found)
 
 
@@ -188,17 +190,19 @@ def texts(names: np.ndarray) -> list[str]:
 def _neighbours(level: Map, sector: int) -> set[int]:
     """The sectors on the other sides of a sector's lines."""
     is_two_sided = (level.lines["front"] != NONE) & (level.lines["back"] != NONE)
-    pairs = [level.sides["sector"][level.lines[side][is_two_sided]] for side in ("front", "back")]
+    sectors, lines = level.sides["sector"], level.lines[is_two_sided]
+    pairs = [sectors[lines[side]] for side in ("front", "back")]
     return {int(b) for a, b in (*zip(*pairs, strict=True), *zip(*pairs[::-1], strict=True)) if a == sector != b}
 
 
 def _check(level: Map, wad: Wad) -> None:
     """Raise SceneError where a line, side or sector names what is not there."""
-    told = [
-        ("vertex", level.lines["start"], level.vertices),
-        ("vertex", level.lines["end"], level.vertices),
-        ("side", level.lines["front"], level.sides),
-        ("side", level.lines["back"][level.lines["back"] != NONE], level.sides),
+    lines, back = level.lines, level.lines["back"]
+    told: list[tuple[str, np.ndarray, np.ndarray]] = [
+        ("vertex", lines["start"], level.vertices),
+        ("vertex", lines["end"], level.vertices),
+        ("side", lines["front"], level.sides),
+        ("side", back[back != NONE], level.sides),
         ("sector", level.sides["sector"], level.sectors),
     ]
     for what, numbers, held in told:

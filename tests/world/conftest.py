@@ -68,9 +68,22 @@ def dreaming_folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def loaded_checkpoint(checkpoint_folder) -> Checkpoint:
+    """The tiny model as it is read from its folder, once: an engine makes copies of what it serves, and leaves the
+    weights that it was given alone (test_a_served_model_is_the_model_and_leaves_it_alone)."""
+    return load_checkpoint(checkpoint_folder)
+
+
+@pytest.fixture(scope="session")
+def loaded_dreaming(dreaming_folder) -> Checkpoint:
+    """The same with a painter, read once."""
+    return load_checkpoint(dreaming_folder)
+
+
 @pytest.fixture
-def engine(checkpoint_folder):
-    return Engine(load_checkpoint(checkpoint_folder))
+def engine(loaded_checkpoint):
+    return Engine(loaded_checkpoint)
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,11 @@
 """Compiled code finds a folder on every machine: beside the sources, in the home folder, or among temporary files."""
 
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numba
 import numpy as np
@@ -46,39 +48,48 @@ def test_without_any_folder_it_compiles_and_keeps_nothing(nowhere, monkeypatch):
     assert compiled.njit(cache=True)(lambda x: x + 1)(1) == 2
 
 
-CACHED = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import twice
-assert twice.twice(21) == 42
-"""
+TWICE = "from roam.world.compiled import njit\n@njit(cache=True)\ndef twice(x):\n    return 2 * x\n"
 
 
 @pytest.fixture
-def cached(tmp_path):
-    """Runs a program in a process of its own that compiles a function and caches it; kept: the cached files."""
-    (tmp_path / "twice.py").write_text(
-        "from roam.world.compiled import njit\n@njit(cache=True)\ndef twice(x):\n    return 2 * x\n"
-    )
-    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+def imported(tmp_path, monkeypatch):
+    """Imports a module of tmp_path as a process that has just started does; kept: where its compiled code is."""
+    kept = tmp_path / "kept"
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(kept))
+    monkeypatch.setattr(compiled, "cache_folder", compiled.choose_folder)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    modules = dict(sys.modules)
 
-    def run(**how) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, "-c", CACHED, str(tmp_path)], env=env, capture_output=True, text=True, **how
-        )
+    def anew(name: str) -> ModuleType:
+        forget()
+        return importlib.import_module(name)
 
-    run.kept = lambda: [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
-    return run
+    def forget() -> None:
+        for name in sys.modules.keys() - modules.keys():
+            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+                del sys.modules[name]
+        importlib.invalidate_caches()
+        compiled.digest_of_sources.cache_clear()
+
+    anew.kept = kept
+    yield anew
+    forget()
 
 
-def test_what_is_compiled_is_found_again(cached):
-    assert cached().returncode == 0
-    kept = {path: path.stat().st_mtime_ns for path in cached.kept()}
-    assert len(kept) == 2 and cached().returncode == 0
-    assert {path: path.stat().st_mtime_ns for path in cached.kept()} == kept
+def test_what_is_compiled_is_found_again(imported, tmp_path):
+    (tmp_path / "twice.py").write_text(TWICE)
+    functions = []
+    for _ in range(2):
+        functions.append(imported("twice").twice)
+        assert functions[-1](21) == 42
+        assert len([path for path in imported.kept.rglob("*") if path.is_file()]) == 2
+    first, again = (function.stats for function in functions)
+    assert first.cache_misses and not first.cache_hits
+    assert again.cache_hits and not again.cache_misses
 
 
-def test_code_is_compiled_anew_when_anything_that_it_was_made_of_has_changed(tmp_path):
+def test_code_is_compiled_anew_when_anything_that_it_was_made_of_has_changed(imported, tmp_path):
     """A function, and a constant, of other files: Numba by itself would go on with what they were."""
     package = tmp_path / "made"
     package.mkdir()
@@ -92,18 +103,41 @@ def test_code_is_compiled_anew_when_anything_that_it_was_made_of_has_changed(tmp
         "from roam.world.compiled import njit\nfrom .part import part\n\n"
         "@njit(cache=True)\ndef whole(x):\n    return part(x) + 1\n"
     )
-    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kept"), "PYTHONDONTWRITEBYTECODE": "1"}
-    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from made.whole import whole; print(whole(10))"
 
-    def printed() -> int:
-        done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
-        return int(done.stdout)
+    def found() -> tuple[int, bool]:
+        """What the code gives, and whether it was compiled."""
+        whole = imported("made.whole").whole
+        return whole(10), bool(whole.stats.cache_misses)
 
-    assert printed() == 21
+    assert found() == (21, True)
+    assert found() == (21, False)
     (package / "part.py").write_text((package / "part.py").read_text().replace("SIZE * x", "SIZE * x * x"))
-    assert printed() == 201
+    assert found() == (201, True)
     (package / "size.py").write_text("SIZE = 3\n")
-    assert printed() == 301
+    assert found() == (301, True)
+
+
+CACHED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import twice
+assert twice.twice(21) == 42
+"""
+
+
+@pytest.fixture
+def cached(tmp_path):
+    """Runs a program in a process of its own that compiles a function and caches it; kept: the cached files."""
+    (tmp_path / "twice.py").write_text(TWICE)
+    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+
+    def run(**how) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-c", CACHED, str(tmp_path)], env=env, capture_output=True, text=True, **how
+        )
+
+    run.kept = lambda: [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
+    return run
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits on the size of files stand for a full disk")

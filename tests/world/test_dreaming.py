@@ -25,8 +25,8 @@ WALK = [LEFT, LEFT, BACK, WORDS, RIGHT, ON]
 
 
 @pytest.fixture
-def engine(dreaming_folder):
-    return Engine.from_checkpoint(dreaming_folder, device="cpu", serving=Serving(precision="float32"))
+def engine(loaded_dreaming):
+    return Engine(loaded_dreaming, serving=Serving(precision="float32"))
 
 
 @pytest.fixture

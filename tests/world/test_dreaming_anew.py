@@ -20,8 +20,8 @@ UP_TO_IT = [LEFT, LEFT, *[ON] * 8, RIGHT, ON, ON]
 
 
 @pytest.fixture
-def engine(dreaming_folder):
-    return Engine.from_checkpoint(dreaming_folder, device="cpu", serving=Serving(precision="float32"))
+def engine(loaded_dreaming):
+    return Engine(loaded_dreaming, serving=Serving(precision="float32"))
 
 
 def walked(session, actions):

@@ -25,9 +25,9 @@ WALK = [parse_action(t) for t in ("move forward", "turn left", "step back and tu
 
 
 @pytest.fixture
-def exact_engine(checkpoint_folder):
+def exact_engine(loaded_checkpoint):
     """In float32, where values that were computed in two ways can be compared closely."""
-    return Engine(load_checkpoint(checkpoint_folder), serving=Serving(precision="float32"))
+    return Engine(loaded_checkpoint, serving=Serving(precision="float32"))
 
 
 def digests(session, actions):

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ...kernels.packed import BITS, Packed, PackedEmbedding
-from ..checkpoint import CheckpointError
+from ..checkpoint import CheckpointError, Unfilled
 from ..config import ModelConfig
 from ..transformer.joined import PRODUCTS, QUANTISED, Assembly, dense_of
 from ..transformer.model import DTYPES, Layer, Transformer
@@ -212,5 +212,5 @@ def _is_buffer(key: str) -> bool:
 
 
 def on_meta(kind: Callable[[C], M], config: C) -> M:
-    with torch.device("meta"):
+    with torch.device("meta"), Unfilled():
         return kind(config)

@@ -160,7 +160,8 @@ def evaluate(model: DepthRefiner, vision: VisionTokenizer, walks: Walks) -> dict
         truth = depth[k : k + 16].astype(np.float32)
         guesses = (model.refine(true, before), model.refine(shown, before), before)
         for name, guess in zip(MEASURES, guesses, strict=True):
-            off[name].append((np.abs(guess.cpu().numpy() - truth) / truth)[truth < MAX_DEPTH].mean())
+            error = np.abs(guess.cpu().numpy() - truth) / truth
+            off[name].append(error[truth < MAX_DEPTH].mean())
     return {name: float(np.mean(values)) for name, values in off.items()}
 
 

@@ -140,8 +140,8 @@ def draw_glimpse(walks: Walks, rng: np.random.Generator, recipe: PainterRecipe) 
     before = [s for s in range(max(0, t - 3), t) if s == t - 1 or rng.uniform() < recipe.earlier]
     views = []
     for s in before:
-        shown = walks.pixels[r, s]
-        off = scaled_off(walks.depth[r, s : s + 1], rng)[0] if rng.uniform() < recipe.off else walks.depth[r, s]
+        shown, off = walks.pixels[r, s], walks.depth[r, s]
+        off = scaled_off(off[None], rng)[0] if rng.uniform() < recipe.off else off
         views.append(View(shown, sharpened(off.astype(np.float32), shown), walks.poses[r][s]))
     seen = warp(views, walks.poses[r][t], Camera(W, H))
     parts: tuple[np.ndarray, ...]

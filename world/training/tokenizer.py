@@ -152,7 +152,8 @@ def evaluate(model: VisionTokenizer, walks: Walks, device: str = "cpu") -> dict[
         psnr += (-10 * np.log10((error**2).mean((1, 2, 3)))).tolist()
         if depth is not None:
             truth = depth[k : k + 16].astype(np.float32)
-            abs_rel.append((np.abs(far - truth) / truth)[truth < MAX_DEPTH].mean())
+            error = np.abs(far - truth) / truth
+            abs_rel.append(error[truth < MAX_DEPTH].mean())
         used.append(codes.flatten().cpu())
     counts = torch.bincount(torch.cat(used), minlength=model.config.num_codes).float()
     share = counts[counts > 0] / counts.sum()

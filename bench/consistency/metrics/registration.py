@@ -237,7 +237,8 @@ def _flows(depth: np.ndarray, pose: Pose, fov_deg: float) -> Iterator[tuple[np.n
 def _flow(drift: np.ndarray, rays: np.ndarray, depth: np.ndarray, focal: float) -> tuple[np.ndarray, np.ndarray]:
     """Where points that drift so in camera axes go on the picture."""
     drift = drift / depth[..., None]
-    return tuple(focal * (drift[..., k] - rays[..., k] * drift[..., 2]) for k in (0, 1))
+    across, down = (focal * (drift[..., k] - rays[..., k] * drift[..., 2]) for k in (0, 1))
+    return across, down
 
 
 def _look(truth: Truth, pose: Pose, stage: _Stage) -> TrueView:

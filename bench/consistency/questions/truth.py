@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from functools import lru_cache
 from typing import TypeVar, cast
 
 import numpy as np
@@ -32,7 +33,6 @@ class Truth:
         self.scene = self._bare_scene() if episode.is_absent else self.full_scene
         self.things = np.array(things(self.scene))
         self._views: OrderedDict[Pose, TrueView] = OrderedDict()
-        self._strangers: list[TrueView] | None = None
         self._shown: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self._known: dict[Hashable, object] = {}
         self._commanded = frozenset(episode.poses)
@@ -78,20 +78,14 @@ class Truth:
         assert isinstance(self.full_scene, Scene), "a thing is carried away in our own scenes alone"
         return without(self.full_scene, self.episode.target)
 
-    def strangers(self) -> list[TrueView]:
+    def strangers(self) -> tuple[TrueView, ...]:
         """Views of NUM_STRANGERS other scenes of the family: what a plausible but wrong world looks like."""
-        if self._strangers is None:
-            scenes = [self.stranger(k) for k in range(NUM_STRANGERS)]
-            poses = [find_start(scene, np.random.default_rng(k), lambda pose: True) for k, scene in enumerate(scenes)]
-            self._strangers = [
-                see(scene, pose or scene.spawn_pose, self.camera) for scene, pose in zip(scenes, poses, strict=True)
-            ]
-        return self._strangers
+        asked = self.episode
+        return _views_of_strangers(asked.world, asked.split, asked.number, self.scene.family, self.camera)
 
     def stranger(self, k: int = 0) -> Scene | Place:
         """Another place of the family, the k-th."""
-        world, split, number = self.episode.world, self.episode.split, self.episode.number
-        return place_of(world, split, stranger_of(world, split, number, k), self.scene.family)
+        return _stranger(self.episode.world, self.episode.split, self.episode.number, self.scene.family, k)
 
     def _shown_depth(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if self._shown is None:
@@ -107,3 +101,15 @@ class Truth:
                 np.array([pose.position for pose in poses]),
             )
         return self._shown
+
+
+def _stranger(world: str, split: str, number: int, family: str, k: int) -> Scene | Place:
+    return place_of(world, split, stranger_of(world, split, number, k), family)
+
+
+@lru_cache(maxsize=16)
+def _views_of_strangers(world: str, split: str, number: int, family: str, camera: Camera) -> tuple[TrueView, ...]:
+    """Rendered once for all episodes of a scene, which a run asks one after the other."""
+    scenes = [_stranger(world, split, number, family, k) for k in range(NUM_STRANGERS)]
+    poses = [find_start(scene, np.random.default_rng(k), lambda pose: True) for k, scene in enumerate(scenes)]
+    return tuple(see(scene, pose or scene.spawn_pose, camera) for scene, pose in zip(scenes, poses, strict=True))

@@ -62,8 +62,8 @@ LEFT, ON, BACK = (parse_action(text) for text in ("turn left", "move forward", "
 
 
 @pytest.fixture
-def dreaming(dreaming_folder):
-    return Engine.from_checkpoint(dreaming_folder, device="cpu", serving=Serving(precision="float32"))
+def dreaming(loaded_dreaming):
+    return Engine(loaded_dreaming, serving=Serving(precision="float32"))
 
 
 def written_in_parts(session, parts, folder):

@@ -19,8 +19,8 @@ LEFT, ON = parse_action("turn left"), parse_action("move forward")
 
 
 @pytest.fixture(scope="module")
-def engine(dreaming_folder):
-    return Engine.from_checkpoint(dreaming_folder, device="cpu", serving=Serving(precision="float32"))
+def engine(loaded_dreaming):
+    return Engine(loaded_dreaming, serving=Serving(precision="float32"))
 
 
 @pytest.fixture

@@ -184,7 +184,8 @@ def continued(
         both, shown = where | beside, np.zeros_like(out)
         if texture is not None:
             detail = _faint((out - around)[both], texture.contrast) if texture.is_plain else None
-            shown[both] = light * (texture.mean + detail if detail is not None else surfaces.laid(k, both, texture))
+            laid = surfaces.laid(k, both, texture) if detail is None else texture.mean + detail
+            shown[both] = light * laid
         elif layout.is_room and float((even[kept] - around[kept]).std(0).mean()) < FEATURELESS:
             around = _spread(pixels, kept & (_most(even - colour) < OWN), colour)
             shown[both] = around[both] * surfaces.pattern(k, both, looks)

@@ -118,7 +118,8 @@ class _Scene:
         """The outline of a thing that stands `where` (H, W) bool."""
         columns = np.flatnonzero(where.sum(0) >= TALL)
         own = where[:, columns]
-        bottom, known = len(own) - 1 - own[::-1].argmax(0), (own & self.covered[:, columns]).sum(0) >= TALL
+        bottom = len(own) - 1 - own[::-1].argmax(0)
+        known = (own & self.covered[:, columns]).sum(0) >= TALL
         return _Outline(columns, own.argmax(0), bottom, _medians(self.depth, where, columns), known)
 
     def metres(self, rows: np.ndarray, depth: np.ndarray) -> np.ndarray:

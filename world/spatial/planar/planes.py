@@ -120,7 +120,8 @@ def find_layout(
     dreamt. Walls are looked for only under a ceiling, and, if the place is_inside, in a view that shows neither ceiling
     nor sky, because out of doors upright surfaces are things. azimuth: of a wall here, if it is known; level: floor and
     ceiling, if they are known, for a view that shows too little of them, or dreams them a little higher or lower."""
-    points, least = rays * depth[..., None], covered.size
+    points = rays * depth[..., None]
+    least = covered.size
     inner = lambda mask, side: cv2.erode(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0  # noqa: E731
     seen, dreamt = (depth < FAR) & inner(covered, 5), (depth < FAR) & inner(~covered, 9)
     normals = np.where(seen[..., None], normals_of(points, 2), normals_of(points, 4))
