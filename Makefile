@@ -6,16 +6,13 @@
 PYTHON ?= python3
 # Python keeps what it compiled, also where the environment says otherwise, as containers' often does: each of the
 # hundreds of processes of the tests would compile all sources again, and so would every `make play`.
-export PYTHONDONTWRITEBYTECODE :=
+unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 STAMP := .venv/.ready
 TESTED := .venv/.ready-to-test
 # When what numba compiles was compiled last: by one process before the tests, or each of theirs would.
 WARM := .venv/.warm
 COMPILED := $(shell grep -rl --include=*.py njit kernels scenes world bench)
-# Every process of the tests would compile all modules that it imports, where a shell asks for no bytecode, as images of
-# containers often do.
-unexport PYTHONDONTWRITEBYTECODE
 # three processes, for some tests wait, each file of tests in one of them, the longest first (tests/conftest.py), and
 # one thread each: make test JOBS=8
 SHARED := -n $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder
