@@ -33,7 +33,7 @@ Hostile = Callable[[str, str, float], int]
 
 
 def never_reads(address: str, _page: str, seconds: float) -> int:
-    """Asks for large frames and takes none."""
+    """Asks for frames, large ones where the world has them, and takes none."""
     context = zmq.Context()
     dealer = context.socket(zmq.DEALER)
     dealer.linger, dealer.rcvhwm = 0, 1
@@ -43,7 +43,9 @@ def never_reads(address: str, _page: str, seconds: float) -> int:
     opened = None
     while not isinstance(opened, p.Opened):
         opened = p.unpack(dealer.recv_multipart(), p.SERVER_MESSAGES)[0]
-    dealer.send_multipart(p.pack(p.Act(seq=2, session=opened.session, text="turn left")))
+        if isinstance(opened, p.Error):  # dreams have a size of their own
+            dealer.send_multipart(p.pack(p.Open(seq=2, depth="f32", credits=16)))
+    dealer.send_multipart(p.pack(p.Act(seq=3, session=opened.session, text="turn left")))
     count = _until(seconds, 0.1, lambda: dealer.send_multipart(p.pack(p.Credit(session=opened.session, frames=16))))
     context.destroy(linger=0)
     return count
