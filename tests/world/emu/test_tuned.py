@@ -282,11 +282,16 @@ def test_the_commands_options_reach_the_order(monkeypatch, tmp_path):
 
     orders: list[TuneOrder] = []
     monkeypatch.setattr(module, "tune", orders.append)
+    monkeypatch.chdir(tmp_path)
+    for name in ("d.jsonl", "e.jsonl"):
+        Path(name).write_text("{}")
+    for name in ("m", "v", "out"):
+        Path(name).mkdir()
     official = ["--model", "m", "--vision-tokenizer", "v", "--eval", "e.jsonl", "--area", "1024", "--rank", "64"]
     said = ["--code-weight", "0.5", "--measure-every", "7", "--save-every", "9", "--longest", "999", "--context", "998"]
     for options in ([], [*official, *said]):
         with pytest.raises(SystemExit):
-            main(["tune", "sft", "--data", "d.jsonl", "--out", str(tmp_path), *options])
+            main(["tune", "sft", "--data", "d.jsonl", "--out", "out", *options])
     ours, theirs = orders
     assert (ours.recipe.peak, ours.recipe.prompt_dropout, ours.recipe.rank) == (1e-3, 0, 0)
     assert (theirs.recipe.peak, theirs.recipe.prompt_dropout, theirs.recipe.rank) == (1e-4, 0.1, 64)
