@@ -112,7 +112,7 @@ def _through(shown: Shown, room: Room, labels: np.ndarray) -> np.ndarray:
         return itself
     own, there = chosen(shown.depths, room.wall), np.where(labels >= 0, chosen(shown.depths, labels), shown.depth)
     shows = room.is_open & ((labels != room.wall) & _is_behind(there, own, np.where(labels >= 0, BEHIND, FAR_BEHIND)))
-    is_edge = room.is_open & ~shows & ~room.is_foot & ~shown.covered & _is_behind(there, own, -ON_DREAMT)
+    is_edge = room.is_open & (labels == room.wall) & ~room.is_foot & ~shown.covered
     if not shows.any() or not is_edge.any():
         return itself
     far, which = cv2.distanceTransformWithLabels(
@@ -123,7 +123,7 @@ def _through(shown: Shown, room: Room, labels: np.ndarray) -> np.ndarray:
     return np.where(is_edge & (far <= RAGGED), nearest[which], itself)
 
 
-def _is_behind(there: np.ndarray, wall: np.ndarray, apart: np.ndarray | float) -> np.ndarray:
+def _is_behind(there: np.ndarray, wall: np.ndarray, apart: np.ndarray) -> np.ndarray:
     """Whether depths `there` (H, W) are beyond those of a wall by that log distance."""
     return there > wall * np.exp(apart)
 
