@@ -35,6 +35,7 @@ class Replicator:
         self.round_s, self.failures = 0.0, 0
         self._sent: dict[str, dict[str, Stamp]] = {}  # by a folder's path: which of its files are in the shared place
         self._busy: dict[str, threading.Lock] = {}
+        self._forgotten: set[str] = set()  # paths of walks that belong to other workers now
         self._ending = threading.Event()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="roam-replicator")
         self._thread = threading.Thread(target=self._run, name="roam-replicator", daemon=True)
@@ -86,6 +87,7 @@ class Replicator:
             if not self._fetch_whole(path):
                 raise FileNotFoundError(f"no walk '{session}' in {self.place.url}")
             self._sent[path] = _stamps(self.folder / path)
+            self._forgotten.discard(path)
         owner = json.loads((self.folder / path / META).read_text(encoding="utf-8"))["secret"][:32]
         self.fetch_saves(owner)
 
@@ -112,8 +114,12 @@ class Replicator:
         return True
 
     def forget(self, session: str) -> None:
-        """Stop copying a walk: it belongs to another worker from now on, and its folder may be removed."""
-        self._sent.pop(f"sessions/{session}", None)
+        """Stop copying a walk: it belongs to another worker from now on, and its folder may be removed. When this
+        returns, no round that has begun before copies it any more, or removes its copy."""
+        path = f"sessions/{session}"
+        with self._lock(path):
+            self._sent.pop(path, None)
+            self._forgotten.add(path)
 
     def _run(self) -> None:
         while not self._ending.wait(max(LEAST_PAUSE_S, self.every_s - self.round_s)):
@@ -130,6 +136,8 @@ class Replicator:
 
     def _send_walk(self, path: str) -> None:
         with self._lock(path):
+            if path in self._forgotten:
+                return
             here = self.folder / path
             stamp_of_meta = _stamp(here / META)
             meta = (here / META).read_bytes()  # read first: the files that it names are sent before it
@@ -156,10 +164,10 @@ class Replicator:
             self._sent[path] = now
 
     def _remove(self, path: str) -> None:
-        if path.startswith("sessions/") and path in self._sent:
-            with self._lock(path):
+        with self._lock(path):
+            if path.startswith("sessions/") and path in self._sent:
                 self.place.remove(path)
-                self._sent.pop(path, None)
+                del self._sent[path]
 
     def _folders(self, kind: str) -> list[str]:
         with contextlib.suppress(FileNotFoundError):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
+import threading
 
 import pytest
 from roam.viewer.cluster.storing.replicator import Replicator
@@ -194,3 +196,40 @@ def test_a_walk_that_comes_half_from_the_place_is_not_copied_back_over_what_is_t
     taking.fetch("ab")
     _, explorer, _ = finished(Store(taking.folder).restored("ab", TinyWorlds().load))
     assert explorer.frame.digest == walk.frame.digest
+
+
+class Slow(SharedPlace):
+    """A folder whose next file takes until it is let."""
+
+    def __init__(self, url):
+        super().__init__(url)
+        self.asked, self.let = threading.Event(), threading.Event()
+        self.let.set()
+
+    def put(self, path, data):
+        self.asked.set()
+        self.let.wait(30)
+        super().put(path, data)
+
+
+def test_a_walk_that_was_given_away_during_a_round_stays_in_the_place(tmp_path, keep):
+    """The round once took its copy for one of a walk that had been closed, and removed it from under its new worker."""
+    place, walk = Slow(str(tmp_path / "shared")), tmp_path / "here" / "sessions" / "a"
+    walk.mkdir(parents=True)
+    (walk / "meta.json").write_text("{}")
+    replicator = keep(tmp_path / "here", place)
+    replicator.round()
+    (walk / "meta.json").write_text('{"newer": 1}')
+    place.asked.clear()
+    place.let.clear()
+    round_, forgetting = threading.Thread(target=replicator.round), threading.Thread(target=replicator.forget, args="a")
+    round_.start()
+    assert place.asked.wait(30)
+    forgetting.start()
+    forgetting.join(0.2)
+    place.let.set()
+    for thread in (forgetting, round_):
+        thread.join()
+    shutil.rmtree(walk)
+    replicator.round()
+    assert place.get("sessions/a/meta.json") == b'{"newer": 1}'
