@@ -117,6 +117,18 @@ def test_a_comparison_is_paired_and_knows_which_way_is_better(folder):
         compare(str(folder), str(folder))
 
 
+def test_a_table_that_was_kept_is_overwritten_only_when_asked(folder, tmp_path, capsys):
+    kept, said = tmp_path / "kept.md", ["compare", f"{folder}#copy-last", f"{folder}#truth", "--out"]
+    kept.write_text("before")
+    with pytest.raises(SystemExit) as refused:
+        main([*said, str(kept)])
+    assert refused.value.code == 2 and "kept.md is there already" in capsys.readouterr().err
+    assert kept.read_text() == "before"
+    with pytest.raises(SystemExit) as done:
+        main([*said, str(kept), "--overwrite"])
+    assert not done.value.code and "| T1 | C | psnr |" in kept.read_text()
+
+
 def test_a_leaderboard_is_made_from_reports_of_the_same_questions_only(reported, tmp_path):
     folder, _ = reported
     text = leaderboard([folder], tmp_path).read_text()
