@@ -16,8 +16,8 @@ COMPILED := $(shell grep -rl --include=*.py njit kernels scenes world bench)
 # three processes, for some tests wait, each file of tests in one of them, the longest first (tests/conftest.py), and
 # one thread each: make test JOBS=8
 SHARED := -n $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder
-# Tests with types read beside them, which takes a core most of a minute in a fresh clone; what is wrong with those is
-# said last.
+# Tests with types read beside them, which takes a core half a minute in a fresh clone; what is wrong with those is said
+# last.
 with_types = $(MAKE) --no-print-directory types > .venv/types.txt 2>&1 & types=$$!; \
 	$(MAKE) --no-print-directory $(WARM) && $(1); failed=$$?; wait $$types || failed=1; cat .venv/types.txt; exit $$failed
 # What torch computes on a CPU. Not what a processor's instructions have no part in: Triton's kernels in its interpreter
@@ -88,7 +88,9 @@ $(WARM): $(COMPILED) | $(STAMP)
 	@touch $(WARM)
 
 # What only tests need, and is too heavy for those who come to walk: the extra `panda`, by its one package, for pip would
-# look through all others once more.
+# look through all others once more; and what mypy keeps of the packages that take it longest.
 $(TESTED): $(STAMP)
 	$(BIN)/python -m pip install --progress-bar on -c constraints.txt 'panda3d>=1.10.14'
+	@echo "Reading the types of torch and numpy, once: some twenty seconds."
+	@$(BIN)/mypy -c "import torch, numpy" > .venv/types.txt || true
 	touch $(TESTED)
