@@ -10,6 +10,7 @@ eaves and foot lie on it. Things that hang in the air with nothing below are rem
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ import cv2
 import numpy as np
 
 from ...compiled import njit
+from .fronts import Front, evened
 from .planes import FAR, ON_DREAMT, off, runs
 
 ONE = 1.12  # neighbours are of one thing if the ratio of their depths is at most this
@@ -69,7 +71,7 @@ class _Outline:
 class _House:
     """A house. where (H, W) bool: as it was dreamt; columns (n,): those that it has when it stands straight; top,
     bottom (n,): its rows as dreamt; inverse (n,): one over the depth of its sides; height in metres, infinite if its
-    eaves are out of view."""
+    eaves are out of view; corner: the column at which two sides meet, infinite if there is one side."""
 
     where: np.ndarray
     columns: np.ndarray
@@ -77,6 +79,7 @@ class _House:
     bottom: np.ndarray
     inverse: np.ndarray
     height: float
+    corner: float
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,9 @@ def straightened(
             house = _fitted(scene, part)
             if house is not None:
                 _clear(scene, house, is_house, pixels, depth)
-                is_house[_put(scene, house, pixels, depth)] = True
+                put = _put(scene, house, pixels, depth)
+                is_house[put] = True
+                evened(_front(scene, house, put), pixels)
     return pixels, depth, is_house
 
 
@@ -221,7 +226,8 @@ def _fitted(scene: _Scene, where: np.ndarray) -> _House | None:
     bottom, rows = np.minimum(np.maximum(foot, outline.bottom), len(where) - 1), np.arange(len(where))[:, None]
     where = where.copy()
     where[:, outline.columns] |= (rows > outline.top) & (rows <= bottom) & scene.is_ground[:, outline.columns]
-    return _House(where, outline.columns[own], outline.top[own], bottom[own], inverse[own], height)
+    corner = float(line[3]) if line[2] else np.inf
+    return _House(where, outline.columns[own], outline.top[own], bottom[own], inverse[own], height, corner)
 
 
 def _not_alone(columns: np.ndarray, own: np.ndarray, width: int) -> np.ndarray:
@@ -362,6 +368,17 @@ def _put(scene: _Scene, house: _House, pixels: np.ndarray, depth: np.ndarray) ->
     pixels[rows, columns] = scene.pixels[source[rows, places], columns]
     depth[rows, columns] = there[places]
     return rows, columns
+
+
+def _front(scene: _Scene, house: _House, put: tuple[np.ndarray, np.ndarray]) -> Front:
+    """What is shown of a house, drawn in those rows and columns (n,)."""
+    where, inverse = np.zeros(scene.depth.shape, bool), np.full(scene.depth.shape[1], np.nan)
+    where[put], inverse[house.columns] = True, house.inverse
+    heights, has_eaves = scene.eye + scene.up[:, None] / inverse, np.isfinite(house.height)
+    height = house.height if has_eaves else float(np.max(heights[put], initial=LOWEST))
+    eaves = has_eaves & (heights[0] > height)
+    known = scene.covered & (off(scene.depth, 1 / inverse) < ON_DREAMT)
+    return Front(where, heights, height, eaves, known, (math.ceil(house.corner),) if np.isfinite(house.corner) else ())
 
 
 def _within(top: np.ndarray) -> np.ndarray:
