@@ -159,7 +159,7 @@ def continued(
     is_house = np.zeros(depth.shape, bool)
     if layout.floor is not None and not layout.is_room:
         eye = layout.planes[layout.floor].distance
-        pixels, depth, is_house = straightened(rays, pixels, depth, carried.covered, eye)
+        pixels, depth, is_house = straightened(rays, pixels, depth, carried, eye)
     surfaces = _Surfaces.of(pose, layout, rays, pixels, depth, carried.covered, is_house)
     layout = surfaces.layout
     pixels, depth = pixels.reshape(-1, 3)[surfaces.source], depth.ravel()[surfaces.source]

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 APART = 38.0  # of 255; a colour that is farther from its wall's is of something else
+STRANGE = 60.0  # of 255; a stain whose usual colour is nearer to its wall's is evened if it is no door
 APART_ROOF = 24.0  # the same for a roof's edge
 MIDDLE = (0.1, 0.8)  # shares of a house's height between which its wall is
 LEAST = 60  # pixels of a side that its colour is known from
@@ -24,7 +25,7 @@ EDGE = 0.22  # share of a house's height that a roof's edge may have
 FINE = 3.0  # pixels, sigma; what is coarser is no detail of a wall
 DETAIL = 18.0  # of 255, the most that detail changes a wall
 FOOT = 0.45  # metres; a door begins no higher
-LOWEST, HIGHEST = 0.7, 0.85  # metres, and share of the house's height, between which a door ends
+LOWEST, HIGHEST = 1.2, 0.85  # metres, and share of the house's height, between which a door ends
 WIDEST = 0.6  # share of its side that a door is wide at most
 SOLID = 0.6  # share of its rectangle that a door was painted in, at least
 SMALLEST, LARGEST = 12, 25  # pixels that a door has at least; that a stain, which is evened, has at most
@@ -60,7 +61,8 @@ def evened(front: Front, pixels: np.ndarray) -> None:
     """Even the sides of a house in pixels (H, W, 3) uint8, which are changed where the house is new."""
     if np.count_nonzero(front.where) < LEAST:
         return
-    rows, columns = np.flatnonzero(front.where.any(1)), np.flatnonzero(front.where.any(0))
+    there = front.where | front.known
+    rows, columns = np.flatnonzero(there.any(1)), np.flatnonzero(there.any(0))
     first, last = int(columns[0]), int(columns[-1]) + 1
     borders = [first, *(start for start in front.starts if first < start < last), last]
     box = np.s_[int(rows[0]) : int(rows[-1]) + 1, first:last]
@@ -102,11 +104,16 @@ def _side(front: Front, painted: np.ndarray, edge: np.ndarray) -> np.ndarray:
     coarse = cv2.GaussianBlur(np.where(where[..., None], painted, 0), (0, 0), FINE) / np.maximum(weight, 1e-3)
     even = usual + np.clip(painted - coarse, -DETAIL, DETAIL)
     stays = np.zeros(where.shape, np.float32)
-    for stain in _stains(where & (np.linalg.norm(painted - usual, axis=-1) > APART)):
+    apart = np.linalg.norm(painted - usual, axis=-1)
+    for patch in _stains(where & (apart > APART)):
+        own = np.linalg.norm(painted - np.median(painted[patch], 0), axis=-1)
+        stain = patch & (own < apart)  # without the wall beside it, where that is a little dark
+        if np.count_nonzero(stain) < SMALLEST:
+            continue
         door = _door(front, where, stain)
         if door is not None:
             even[door] = np.median(painted[stain], 0)
-        elif stain.sum() > LARGEST:
+        elif stain.sum() > LARGEST and np.linalg.norm(np.median(painted[stain], 0) - usual) > STRANGE:
             stays[stain] = 1
     return even + cv2.GaussianBlur(stays, (0, 0), 1.0)[..., None] * (painted - even)
 
@@ -114,8 +121,12 @@ def _side(front: Front, painted: np.ndarray, edge: np.ndarray) -> np.ndarray:
 def _usual(front: Front, painted: np.ndarray, where: np.ndarray) -> np.ndarray | None:
     """The usual colour (3,) of a side: of what was there before, if enough of it is in view."""
     known, new = (part & front.is_wall for part in (front.known, where))
-    chosen = known if known.sum() >= LEAST else new
-    return np.median(painted[chosen], 0) if chosen.sum() >= LEAST else None
+    colours = painted[known if np.count_nonzero(known) >= LEAST else new]
+    if len(colours) < LEAST:
+        return None
+    usual = np.median(colours, 0)
+    near = colours[np.linalg.norm(colours - usual, axis=-1) < APART]  # without the door
+    return np.median(near, 0) if len(near) >= LEAST else usual
 
 
 def _stains(apart: np.ndarray) -> Iterator[np.ndarray]:
@@ -138,5 +149,4 @@ def _door(front: Front, where: np.ndarray, stain: np.ndarray) -> np.ndarray | No
         return None
     door = where & (front.heights <= top)
     door[:, :first], door[:, last + 1 :] = False, False
-    is_solid = stain.sum() >= SMALLEST and (stain & door).sum() > SOLID * door.sum()
-    return door if is_solid else None
+    return door if (stain & door).sum() > SOLID * door.sum() else None

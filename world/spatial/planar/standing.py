@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from ..horizon import SKY_M
-from .facades import named
+from .houses import named
 from .planes import off
 
 FROM_M, FARTHEST_M = 6.0, 33.0  # metres: nearer things are left as they are; nothing is put farther than the second
