@@ -76,14 +76,22 @@ def _keep_houses(
             is_melted = older.is_behind & ~new.is_behind & _near(house.where, MELTED, MELTED)
             back = is_left_out & (house.where | is_melted)
             pixels[back], depth[back] = older.pixels[back], older.depth[back]
-            _build(older, house, is_house, pixels, depth)
+            _build(older, house, is_house, pixels, depth, fine=new.pixels)
 
 
-def _build(scene: Scene, house: House, is_house: np.ndarray, pixels: np.ndarray, depth: np.ndarray) -> None:
-    """Draw a house straight and with even sides, and mark in is_house (H, W) bool where it is."""
+def _build(
+    scene: Scene,
+    house: House,
+    is_house: np.ndarray,
+    pixels: np.ndarray,
+    depth: np.ndarray,
+    *,
+    fine: np.ndarray | None = None,
+) -> None:
+    """Draw a house straight and with even sides, and mark in is_house (H, W) bool where it is. fine: as of `evened`."""
     put = _put(scene, house, pixels, depth)
     is_house[put] = True
-    evened(_front(scene, house, put), pixels)
+    evened(_front(scene, house, put), pixels, fine)
 
 
 def _hangs(scene: Scene, where: np.ndarray) -> bool:

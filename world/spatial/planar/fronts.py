@@ -57,8 +57,9 @@ class Front:
         return (share > MIDDLE[0]) & (share < MIDDLE[1])
 
 
-def evened(front: Front, pixels: np.ndarray) -> None:
-    """Even the sides of a house in pixels (H, W, 3) uint8, which are changed where the house is new."""
+def evened(front: Front, pixels: np.ndarray, fine: np.ndarray | None = None) -> None:
+    """Even the sides of a house in pixels (H, W, 3) uint8, which are changed where the house is new. fine (H, W, 3): a
+    picture to take the fine detail of its walls from, instead of its own."""
     if np.count_nonzero(front.where) < LEAST:
         return
     there = front.where | front.known
@@ -68,11 +69,12 @@ def evened(front: Front, pixels: np.ndarray) -> None:
     box = np.s_[int(rows[0]) : int(rows[-1]) + 1, first:last]
     front, near = front.cut(box), pixels[box]
     painted = near.astype(np.float32)
+    detailed = painted if fine is None else fine[box].astype(np.float32)
     out = painted.copy()
     edge = _edge(front, painted)
     for a, b in itertools.pairwise(borders):
         side = np.s_[:, a - first : b - first]
-        out[side] = _side(front.cut(side), painted[side], edge[side])
+        out[side] = _side(front.cut(side), painted[side], detailed[side], edge[side])
     if edge.any():
         out[edge] = np.median(painted[edge], 0)
     near[front.where] = np.clip(out[front.where] + 0.5, 0, 255).astype(np.uint8)
@@ -94,15 +96,14 @@ def _edge(front: Front, painted: np.ndarray) -> np.ndarray:
     return none
 
 
-def _side(front: Front, painted: np.ndarray, edge: np.ndarray) -> np.ndarray:
-    """The colours (H, W, 3) float32 of one side, painted (H, W, 3), below the roof's edge (H, W) bool."""
+def _side(front: Front, painted: np.ndarray, detailed: np.ndarray, edge: np.ndarray) -> np.ndarray:
+    """The colours (H, W, 3) float32 of one side, painted (H, W, 3), below the roof's edge (H, W) bool; its detail is
+    that of detailed (H, W, 3)."""
     where = front.where & ~edge
     usual = _usual(front, painted, where)
     if usual is None:
         return painted
-    weight = cv2.GaussianBlur(where.astype(np.float32), (0, 0), FINE)[..., None]
-    coarse = cv2.GaussianBlur(np.where(where[..., None], painted, 0), (0, 0), FINE) / np.maximum(weight, 1e-3)
-    even = usual + np.clip(painted - coarse, -DETAIL, DETAIL)
+    even = usual + _detail(detailed, where & (np.linalg.norm(detailed - usual, axis=-1) < STRANGE))
     stays = np.zeros(where.shape, np.float32)
     apart = np.linalg.norm(painted - usual, axis=-1)
     for patch in _stains(where & (apart > APART)):
@@ -116,6 +117,13 @@ def _side(front: Front, painted: np.ndarray, edge: np.ndarray) -> np.ndarray:
         elif stain.sum() > LARGEST and np.linalg.norm(np.median(painted[stain], 0) - usual) > STRANGE:
             stays[stain] = 1
     return even + cv2.GaussianBlur(stays, (0, 0), 1.0)[..., None] * (painted - even)
+
+
+def _detail(painted: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """The fine detail (H, W, 3) of what is painted `where` (H, W) bool, none elsewhere."""
+    weight = cv2.GaussianBlur(where.astype(np.float32), (0, 0), FINE)[..., None]
+    coarse = cv2.GaussianBlur(np.where(where[..., None], painted, 0), (0, 0), FINE) / np.maximum(weight, 1e-3)
+    return np.where(where[..., None], np.clip(painted - coarse, -DETAIL, DETAIL), 0)
 
 
 def _usual(front: Front, painted: np.ndarray, where: np.ndarray) -> np.ndarray | None:
