@@ -209,7 +209,8 @@ def _around(holes: np.ndarray) -> slice:
 
 
 def _level(looks: Sequence[Looks], pose: Pose) -> list[Plane]:
-    """Floors and ceilings of remembered rooms, as they are seen from a pose, those of the first first."""
+    """Floors and ceilings of remembered rooms, and the ground out of doors, as they are seen from a pose, those of the
+    first first."""
     planes = [(plane, one.eye[2]) for one in looks for plane in one.level]
     heights = [(plane, plane.distance + float(plane.normal[2]) * (pose.position[2] - up)) for plane, up in planes]
     return [Plane(plane.normal, distance) for plane, distance in heights if distance > NEAREST]

@@ -4,7 +4,7 @@ A network that estimates depth leaves rims between near and far surfaces, which 
 past, and waves in walls. So a rim gets the depth of one of the two surfaces beside it, and in a room, points near the
 floor, the ceiling or a wall get the depth of that plane, and so do points beside them that are a little farther from
 the wall and look like it. A view of walls alone, from close by, is put on flat walls as a whole. Pixels stay as they
-are. Sides of houses are left: fitting planes to them as to dreamt ones (facades.py) made their depth worse where trees
+are. Sides of houses are left: fitting planes to them as to dreamt ones (houses.py) made their depth worse where trees
 stand before them, and no better elsewhere.
 """
 

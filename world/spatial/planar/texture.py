@@ -97,7 +97,7 @@ class Texture:
 @dataclass(frozen=True)
 class Looks:
     """How things look in a view: the textures of its planes; eye (3,) metres; azimuth: radians to one wall's normal,
-    None where there is no wall; level: floor and ceiling, where it shows both."""
+    None where there is no wall; level: floor and ceiling, where it shows both, or the ground out of doors."""
 
     textures: tuple[Texture, ...] = ()
     eye: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -113,7 +113,8 @@ def looks_of(view: View) -> Looks:
     if not layout.planes:
         return Looks()
     azimuth = layout.azimuth if layout.is_wall.any() else None
-    level = () if layout.floor is None or layout.ceiling is None else layout.planes[:2]
+    is_told = layout.floor is not None and (layout.ceiling is not None or not layout.is_room)
+    level = layout.planes[:2] if is_told else ()
     if view.fresh is not None:
         return Looks((), view.pose.position, azimuth, level)
     depths = np.stack([plane.depth(rays) for plane in layout.planes])

@@ -227,3 +227,22 @@ def test_parts_of_a_picture_that_depth_tears_apart_are_no_part_of_a_walls_textur
         depth[top : top + side, left : left + side] = 2.5  # these parts are left on the wall
     (wall,) = [t for t in looks_of(View(pixels, depth, pose)).textures if abs(t.plane.distance - 2.5) < 0.1]
     assert wall.repeats and not (wall.colours[wall.known] == strange).all(1).any()
+
+
+def test_before_a_wall_that_hides_the_ground_a_house_stays_where_the_ground_is_known():
+    """The older dream has a house three metres off, that fills the view down to a strip; the painter melts it."""
+    pose, older = Pose.at(0, 0, 1.5), np.full((CAMERA.height, CAMERA.width, 3), (200, 120, 140), np.uint8)
+    rays = rays_from(pose, CAMERA)
+    meadow, ground = room(pose, has_ceiling=False, walls={})
+    upright = np.full(ground.shape, 2.2, np.float32)
+    v, u = np.mgrid[: ground.shape[0], : ground.shape[1]]
+    melted = upright * (1 + 0.2 * np.sin(u / 9.0)).astype(np.float32)
+    nothing = np.zeros(ground.shape, bool)
+    carried = Warp(older, nothing, upright, before=Warp(older, ~nothing, upright))
+    painted = np.where((v + u)[..., None] % 40 < 20, older, (90, 160, 90)).astype(np.uint8)
+    without = continued(pose, carried, painted, melted)
+    assert (without[1] == melted).all(), "nothing tells how high the eye is"
+    pixels, depth = continued(pose, carried, painted, melted, [looks_of(View(meadow, ground, pose))])
+    wall = np.abs(1.5 + rays[..., 2] * 2.2 - 1.5) < 1.2
+    assert np.abs(depth[wall] / 2.2 - 1).max() < 0.03
+    assert np.abs(pixels[wall].astype(int) - (200, 120, 140)).mean() < 15
