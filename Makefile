@@ -22,7 +22,7 @@ with_types = $(MAKE) --no-print-directory types > .venv/types.txt 2>&1 & types=$
 	$(MAKE) --no-print-directory $(WARM) && $(1); failed=$$?; wait $$types || failed=1; cat .venv/types.txt; exit $$failed
 # What torch computes on a CPU. Not what a processor's instructions have no part in: Triton's kernels in its interpreter
 # (numpy) and compiled for GPUs; world/spatial, which numba compiles for the processor that it finds.
-KERNELS := tests/kernels $(addprefix --ignore=tests/kernels/test_,interpreter.py compile.py)
+KERNELS := tests/kernels --ignore=tests/kernels/test_triton.py
 NUMERIC := $(KERNELS) $(addprefix tests/world/,tokens/test_depth.py transformer/test_passes.py spatial/test_parts.py \
 	test_dreaming.py test_session.py)
 

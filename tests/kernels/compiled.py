@@ -1,6 +1,6 @@
 """Every Triton kernel compiled for Ampere and Hopper without a GPU, and what its machine code must and must not hold.
 
-Collected only by test_compile.py, in a process of its own: a process that has the interpreter on cannot compile.
+Collected only by test_triton.py, in a process of its own: a process that has the interpreter on cannot compile.
 Kernels are taken from their own launchers with a stand-in driver: constants and alignments are those of a real call.
 """
 

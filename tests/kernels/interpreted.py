@@ -1,6 +1,6 @@
 """Every Triton kernel against its reference, run by Triton's interpreter on CPU tensors.
 
-Collected only by test_interpreter.py, in a process of its own: the interpreter is chosen when a kernel is defined. All
+Collected only by test_triton.py, in a process of its own: the interpreter is chosen when a kernel is defined. All
 in float32, since the interpreter's bf16 is wrong. Tiles are few and large, because its cost is by operation.
 Whatever a kernel allocates comes filled with NaN, inside a larger guarded block.
 """
@@ -32,7 +32,7 @@ from roam.world.transformer.dida import Canvas, MetricPath, decode_canvas
 from roam.world.transformer.model import Transformer
 from roam.world.transformer.passes import Evidence, Passes
 
-assert os.environ.get("TRITON_INTERPRET") == "1", "run by test_interpreter.py"
+assert os.environ.get("TRITON_INTERPRET") == "1", "run by test_triton.py"
 
 GUARD = 64
 TILES = TilePlan(block_r=64, block_v=256, block_k=64, shares=2, num_warps=4, num_stages=1)

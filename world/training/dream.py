@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -225,7 +226,6 @@ MEASURES = ("hole_nats", "half_nats", "first_nats")
 
 
 @torch.no_grad()
-@torch.compiler.set_stance("force_eager")  # held-out data have another shape
 def evaluate_dream(trainer: WorldTrainer, data: Canvases, *, walks: int = 24) -> dict[str, float]:
     """Held-out cross-entropy in nats a token, later keyframes: of holes with nothing in them given, and with half
     given; first_nats: of a frame of which nothing is known, half given."""
@@ -239,7 +239,9 @@ def evaluate_dream(trainer: WorldTrainer, data: Canvases, *, walks: int = 24) ->
     cells = torch.where(holes[..., None], digits, carried)[:, :, None]
     canvases, device = torch.where(asked[..., None], torch.tensor(-1), cells), trainer.codes.head.device
     text, canvases, digits, asked, tokens = (x.to(device) for x in (text, canvases, digits, asked, tokens))
-    hidden = trainer.hidden(text, canvases, digits, trainer.layout.window)[:, :, 1:]
+    # held-out data have another shape; torch's compiler, which takes seconds to import, is left alone where none runs
+    with torch.compiler.set_stance("force_eager") if trainer.is_compiled else nullcontext():
+        hidden = trainer.hidden(text, canvases, digits, trainer.layout.window)[:, :, 1:]
     nats = torch.full(asked.shape, math.nan, device=device)
     nats[asked] = trainer.codes.joint_loss(hidden[asked], tokens[:, :, None].expand(asked.shape)[asked])
     later, first = nats[:, 1:], nats[:, :1]

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
-from ..transformer.sharded import share
+from ..transformer.sharded import is_in_shards, share
 
 
 class Muon(torch.optim.Optimizer):
@@ -46,11 +45,11 @@ class Muon(torch.optim.Optimizer):
 def _orthogonal(updates: list[Tensor]) -> list[Tensor] | Tensor:
     """The updates made orthogonal, as matrices; sharded ones are gathered one after the other, because the
     computation needs whole matrices."""
-    if not isinstance(updates[0], DTensor):
+    if not is_in_shards(updates[0]):
         return orthogonal(torch.stack([update.flatten(1) for update in updates]))
     made = []
     for update in updates:
-        assert isinstance(update, DTensor), "all are in shards, or none is"
+        assert is_in_shards(update), "all are in shards, or none is"
         made.append(share(orthogonal(update.full_tensor().flatten(1)[None])[0].view(update.shape), update))
     return made
 

@@ -7,16 +7,19 @@ nothing of what is learnt.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor
+
+# imported where something is put in shards: it takes more than a second, which training in one process does not need
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Sharding:
 
     def shard(self, outer: nn.Module, layers: Iterable[nn.Module]) -> None:
         """Shard a module, in place: its layers one by one, the rest together."""
+        from torch.distributed.fsdp import fully_shard
+
         for layer in layers:
             fully_shard(layer, mesh=self.mesh)
         fully_shard(outer, mesh=self.mesh)
@@ -53,16 +58,24 @@ class Sharding:
         return values
 
 
+def is_in_shards(value: Any) -> TypeGuard[DTensor]:
+    """Whether a value is a tensor in shards; there are none before what makes them has been imported."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(value, module.DTensor)
+
+
 def reshard(module: nn.Module) -> None:
     """Make a module's parameters shards again, where the last pass left some of them whole."""
+    if (fsdp := sys.modules.get("torch.distributed.fsdp")) is None:
+        return  # nothing is in shards
     for part in module.modules():
-        if isinstance(part, FSDPModule):
+        if isinstance(part, fsdp.FSDPModule):
             part.reshard()
 
 
 def share(tensor: Tensor, like: Tensor) -> Tensor:
     """This process's part of a whole tensor, sharded like `like`; the tensor itself if that is not sharded."""
-    if not isinstance(like, DTensor) or tensor.shape != like.shape:
+    if not is_in_shards(like) or tensor.shape != like.shape:
         return tensor
     start, stop = rows_here(like)
     return _shard(tensor[start:stop].to(like.to_local().device, copy=True), like)
@@ -70,19 +83,21 @@ def share(tensor: Tensor, like: Tensor) -> Tensor:
 
 def filled(empty: nn.Parameter, rows: Tensor) -> nn.Parameter:
     """A parameter in shards with the rows of this process, in place of one that has none yet."""
-    assert isinstance(empty, DTensor), "what was put in shards"
+    assert is_in_shards(empty), "what was put in shards"
     device = "cpu" if empty.device_mesh.device_type == "cpu" else torch.cuda.current_device()
     return nn.Parameter(_shard(rows.to(device), empty), requires_grad=empty.requires_grad)
 
 
 def _shard(rows: Tensor, like: DTensor) -> DTensor:
+    from torch.distributed.tensor import DTensor
+
     mesh, placements = like.device_mesh, like.placements
     return DTensor.from_local(rows, mesh, placements, run_check=False, shape=like.shape, stride=like.stride())
 
 
 def rows_here(like: Tensor) -> tuple[int, int]:
     """The rows that this process has of a tensor in shards, first and last + 1, as torch.chunk cuts them."""
-    assert isinstance(like, DTensor), "what was put in shards"
+    assert is_in_shards(like), "what was put in shards"
     mesh = like.device_mesh
     most = -(-len(like) // mesh.size())
     start = min(len(like), mesh.get_local_rank() * most)
@@ -96,7 +111,7 @@ def whole(value: Any, *, kept: bool = True) -> Any:
         return {name: whole(part, kept=kept) for name, part in value.items()}
     if isinstance(value, list):
         return [whole(part, kept=kept) for part in value]
-    if not isinstance(value, DTensor):
+    if not is_in_shards(value):
         return value
     full = value.full_tensor()
     return full.cpu() if kept else None

@@ -17,7 +17,7 @@ from roam.world.adaptation.rewards.system import Rewards
 from roam.world.checkpoint import load_checkpoint
 from roam.world.pose import Camera
 
-SCENES = range(290_100, 290_110)
+SCENES = range(290_100, 290_106)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_depth_counts_where_nothing_was_seen(rewards, spots):
 def test_a_picture_turned_by_too_much_has_not_followed(rewards, spots):
     """A view whose seen part does not lie where the motion says it should."""
     scores = []
-    for spot in spots:
+    for spot in spots[::2]:
         moved = np.roll(spot.pixels, 40, axis=1)
         scores.append(rewards.of(spot, moved[None], spot.depth[None])[1]["follow"][0])
     assert np.mean(scores) < 0.9 and min(scores) < 0.7, scores
@@ -109,7 +109,7 @@ def test_the_audit_finds_the_truth_at_the_ideal(spots):
 
 
 def test_a_measure_is_fitted_alike_from_the_same_examples(spots):
-    examples = [(spot, spot.carried.pixels) for spot in spots[:6]]
+    examples = [(spot, spot.carried.pixels) for spot in spots[:3]]
     first, second = (PictureMeasure.fitted(examples) for _ in range(2))
     assert np.array_equal(first.critic.weight, second.critic.weight) and first.apart == second.apart
 

@@ -84,9 +84,13 @@ def write_vision(folder: Path, *, ckpt: bool = True) -> None:
 
 @pytest.fixture(scope="session")
 def official(tmp_path_factory) -> tuple[Path, Path]:
-    """Folders of a tiny random language model with its text tokenizer, and of a tiny IBQ autoencoder."""
-    root = tmp_path_factory.mktemp("official")
+    """Folders of a tiny random language model with its text tokenizer, and of a tiny IBQ autoencoder. That is in
+    safetensors, which are read in a third of the time; test_checkpoint.py has it as it was published."""
+    return write_official(tmp_path_factory.mktemp("official"), ckpt=False)
+
+
+def write_official(root: Path, *, ckpt: bool) -> tuple[Path, Path]:
     write_model(root / "model", tiny_model())
     write_text_tokenizer(root / "model")
-    write_vision(root / "vision")
+    write_vision(root / "vision", ckpt=ckpt)
     return root / "model", root / "vision"

@@ -29,13 +29,19 @@ from roam.world.opening import open_engine
 from roam.world.options import OfficialOptions
 from safetensors.torch import load_file, save_file
 
-from .conftest import IBQ, tiny_model, write_vision
+from .conftest import IBQ, tiny_model, write_official, write_vision
 
 OFFICIAL = ModelConfig(282_926, 5120, 25_600, 64, 64, 8, 128, 1e-6, 1e6)
 GIB = 2**30
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4999\n"
 SHARD = "model-00001-of-00002.safetensors"
 NOISE = bytes([0x93, 0xA6, 0xFF, 0x00]) * 50
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory):
+    """As it was published: the vision tokenizer as config.yaml and model.ckpt."""
+    return write_official(tmp_path_factory.mktemp("published"), ckpt=True)
 
 
 @pytest.fixture

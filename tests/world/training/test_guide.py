@@ -71,7 +71,7 @@ def test_a_student_comes_nearer_to_what_guides_it(teacher, batch):
     student = copy.deepcopy(teacher)
     optimizers = make_optimizers(student, 3e-3)
     found = []
-    for _ in range(12):
+    for _ in range(9):
         loss, clean = guided_losses(student, batch, teacher=teacher, guidance=3.0)
         for optimizer in optimizers:
             optimizer.zero_grad()
