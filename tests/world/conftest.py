@@ -26,18 +26,6 @@ def blank_curves():
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
-def optimisers_without_a_compiler():
-    """torch imports its compiler, two seconds of processor, with the first optimiser, only to keep it away from these
-    methods, and to break a graph at each step, of which there is none here. A test that compiles imports it itself."""
-    for method in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
-        plain = getattr(torch.optim.Optimizer, method).__wrapped__
-        setattr(plain, "__dynamo_disable", plain)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.optim.Adam, "step", torch.no_grad()(torch.optim.Adam.step.__wrapped__))
-        yield
-
-
 def tiny_checkpoint(window: int = 3) -> Checkpoint:
     torch.manual_seed(0)
     text = TextTokenizer()

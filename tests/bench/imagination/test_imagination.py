@@ -152,9 +152,7 @@ def test_a_step_of_colour_at_the_border_is_a_seam_and_a_bad_fit_and_more_of_it_i
         assert rows[0][name] < rows[1][name] < rows[2][name] and rows[0][name] == pytest.approx(1)
 
 
-def test_scenes_without_things_are_seen_to_have_none(few):
-    outings, true = few
-
+def test_scenes_without_things_are_seen_to_have_none(true, outings):
     def bare(outing, seed):
         scene = outing.scene
         kept = ~np.isin(scene.ids, np.unique(scene.ids)[is_thing(scene)])
