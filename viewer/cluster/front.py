@@ -76,6 +76,8 @@ class Front(Reception):
         self._ending, self.workers_stay = threading.Event(), True
         self._next_tick = self._next_ping = 0.0
         self._has_backlog = False
+        # credits of clients that do not read, by client and session: passed on when they do
+        self._held_back: dict[tuple[bytes, str], int] = {}
         self._thread: threading.Thread | None = None
 
     @property
@@ -158,9 +160,21 @@ class Front(Reception):
             self.receive(received)
         self._has_backlog = self.catch_up() or self.state.connections.empty_outboxes()
         self._wire.empty_outboxes()
+        self._pass_on_credits()
         if time.monotonic() >= self._next_tick:
             self._next_tick = time.monotonic() + TICK_S
             self._tick()
+
+    def _pass_on_credits(self) -> None:
+        """Let those walk on who read again. A worker cannot see whether a client reads: the front reads for it."""
+        for client_id, session in list(self._held_back):
+            client = self._wire.clients.get(client_id)
+            if client and client.outbox:
+                continue
+            credit = p.Credit(session=session, frames=self._held_back.pop((client_id, session)))
+            route = self.state.routes.by_session.get(session)
+            if client and route and route.worker and not route.is_moving and client_id in route.seats:
+                self.state.connection(client_id, route.worker).send(credit)
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -252,6 +266,10 @@ class Front(Reception):
             route.note(message)
         elif isinstance(message, p.Credit) and seat:
             seat.credits = min(p.MAX_CREDITS, seat.credits + message.frames)
+            if self._wire.clients[client_id].outbox:
+                held = self._held_back.get((client_id, route.session), 0)
+                self._held_back[client_id, route.session] = min(p.MAX_CREDITS, held + message.frames)
+                return
         elif route.is_moving or not route.worker:
             route.waiting.append((client_id, message))
         if route.is_moving:

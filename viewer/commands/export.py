@@ -8,7 +8,7 @@ from pathlib import Path
 from ...world.options import OfficialOptions
 from ...world.sight import LookError, Looking, Outlook, Piece
 from ..files.models import glb_of, ply_of
-from ..files.outputs import OutputError, unused, write_whole
+from ..files.outputs import OutputError, unused, write_together, write_whole
 from ..files.panorama import panorama
 from ..files.pictures import png_of
 from ..opening.start import Opener, Start
@@ -68,7 +68,7 @@ def _panorama(outlook: Outlook, order: ExportOrder) -> list[Path]:
     """The picture, and next to it the distances as a picture of 16-bit millimetres, 0 where nothing is known."""
     beside = _beside(order.to)
     seen = panorama(outlook, outlook.pose, height=order.height)
-    paths = [write_whole(order.to, png_of(seen.pixels)), write_whole(beside, png_of(seen.millimetres))]
+    paths = write_together({order.to: png_of(seen.pixels), beside: png_of(seen.millimetres)})
     share = 100 * seen.unknown.mean()
     print(f"{paths[0]}: {order.height * 2}x{order.height}, {share:.0f} % of it unknown and filled in")
     print(f"{paths[1]}: millimetres from the eye, 0 for unknown")

@@ -181,14 +181,22 @@ def unused(path: str | Path, *, overwrite: bool = False) -> Path:
 
 def write_whole(path: str | Path, data: bytes) -> Path:
     """Write a file completely or not at all, and return its path. Raises OutputError."""
-    path = Path(path)
+    return write_together({Path(path): data})[0]
+
+
+def write_together(files: dict[Path, bytes]) -> list[Path]:
+    """Write files that belong together, and return their paths: no file gets its name before all are written, so a disk
+    that fails at any of them leaves what was there. Raises OutputError, which names that file."""
+    path = next(iter(files))
     try:
-        with whole(path) as partial:
-            partial.write_bytes(data)
-        _let_go(_mark_of(path))  # the file itself now shows that its name is taken
+        with contextlib.ExitStack() as stack:
+            for path, data in files.items():
+                stack.enter_context(whole(path)).write_bytes(data)
+        for path in files:
+            _let_go(_mark_of(path))  # the file itself now shows that its name is taken
     except OSError as error:
         raise OutputError(f"cannot write {path}: {why_not_written(error)}") from error
-    return path
+    return list(files)
 
 
 def why_not_written(error: Exception) -> str:

@@ -94,38 +94,43 @@ class Published:
 
 @dataclass
 class Viewer:
-    """One client that sees one walk. waiting: frames not sent yet; a spectator keeps only the newest of them."""
+    """One client that sees one walk. waiting: frames not sent yet; a spectator keeps only the newest of them, a driver
+    as many as credits can ask for. num_tries: how often the oldest of them found no room in its connection; tried_at:
+    when it did so last."""
 
     look: Look
     credits: int
     is_driver: bool
     waiting: deque[Published] = field(default_factory=deque)
     skipped: int = 0
+    num_tries: int = 0
+    tried_at: float = 0.0
 
     @staticmethod
     def of(view: Viewing, *, is_driver: bool) -> Viewer:
         return Viewer(Look.of(view), view.credits, is_driver)
 
     @property
+    def is_full(self) -> bool:
+        """Whether its connection had no room for the oldest frame that waits: it does not read, or not fast enough."""
+        return self.num_tries > 0
+
+    @property
     def has_room(self) -> bool:
-        """Whether a frame that is begun now could be sent as soon as it is made."""
-        return self.credits > len(self.waiting)
+        """Whether a frame that is begun now could be sent as soon as it is made. Credits alone do not say so: a client
+        may grant them without ever reading."""
+        return not self.is_full and self.credits > len(self.waiting)
 
     def grant(self, frames: int) -> None:
         self.credits = min(MAX_CREDITS, self.credits + frames)
 
     def show(self, published: Published) -> None:
-        if not self.is_driver:
-            self.keep_newest(room=0)
+        """Let it have a frame. A driver's frames are dropped only if it rewinds again and again without a credit: no
+        step is taken whose frame could not be sent."""
         self.waiting.append(published)
-
-    def keep_newest(self, room: int = 1) -> int:
-        """Drop all but the newest `room` frames; returns how many were dropped."""
-        dropped = max(0, len(self.waiting) - room)
-        for _ in range(dropped):
+        while len(self.waiting) > (MAX_CREDITS if self.is_driver else 1):
             self.waiting.popleft()
-        self.skipped += dropped
-        return dropped
+            self.skipped += 1
 
 
 @dataclass

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.25
 RETRY_MS = 5  # how soon to try a client again whose pipe was full
+QUICK_TRIES = 20  # such tries; after them it does not read at all, and must cost nothing
 READ_S = 0.005  # of reading messages before frames are sent
 PAUSE_S = 0.01  # after an error in the main loop, so that one that always fails does not use a whole core
 
@@ -273,20 +274,29 @@ class Server:
             self._wire.send(session.driver, receipt)
 
     def _flush(self, client: bytes, viewer: Viewer) -> bool:
-        """Send a viewer the frames it has credit for. Returns False if its pipe was full and the newest must wait."""
+        """Send a viewer the frames it has credit for. Returns False if its walk must be looked after in the next turn:
+        its pipe is full, or is so no longer and steps can go on. A client that has not read for some tries is tried
+        again at a tick only, whatever it grants: its frames are not even encoded meanwhile."""
+        was_full, now = viewer.is_full, time.monotonic()
+        if viewer.num_tries > QUICK_TRIES and now - viewer.tried_at < TICK_S:
+            return True
         while viewer.waiting and viewer.credits:
             published = viewer.waiting[0]
             if not self._wire.send_frame(client, *published.message(viewer.look, viewer.skipped)):
-                self.metrics.frames_skipped += viewer.keep_newest()
-                return client not in self._wire.clients
+                viewer.num_tries, viewer.tried_at = viewer.num_tries + 1, now
+                return client not in self._wire.clients or viewer.num_tries > QUICK_TRIES
             self.metrics.frames_sent += 1
+            self.metrics.frames_skipped += viewer.skipped
             self.metrics.encode_ms.add(published.encoded[viewer.look].fields["encode_ms"])
             viewer.waiting.popleft()
-            viewer.credits, viewer.skipped = viewer.credits - 1, 0
-        return True
+            viewer.credits, viewer.skipped, viewer.num_tries = viewer.credits - 1, 0, 0
+        return not was_full
 
     def _tick(self) -> None:
         self._wire.drop_silent()
+        for session in self._registry.sessions.values():
+            if any(viewer.is_full for viewer in session.viewers.values()):
+                self._registry.touched.add(session.id)
         self._park_walks()
 
     @property

@@ -12,7 +12,7 @@ from roam.viewer.wire.encoding import decode
 from roam.world.action import ActionError, parse_action
 
 from ..server.conftest import Wire
-from ..server.doubles import Tiny, until
+from ..server.doubles import Tiny, TinyWorlds, until
 
 WALK = [parse_action(text) for text in ("move forward", "turn left", "move forward", "strafe left", "look down")] * 3
 
@@ -208,6 +208,24 @@ def test_a_full_cluster_tells_a_place_then_refuses_with_a_time(cluster):
     assert decode(head, wire.payload).digest == Tiny(4).frame.digest
     wire.close()
     assert waiting.is_connected
+
+
+def test_a_client_that_never_reads_is_walked_no_further_than_its_connection_holds(cluster):
+    """Its worker sees a front that reads everything: frames once piled up in the front, 4,000 of them."""
+    front = cluster.front(cluster.fleet(worlds=lambda: TinyWorlds(side=(512, 512))), workers=1)
+    walk, deaf = RemoteSession.open(cluster.client(front)), Wire(front.address, rcvhwm=1, rcvbuf=65536)
+    opened, num_steps, num_still = deaf.open(credits=16), 0, 0
+    deaf.send(p.Act(seq=2, session=opened.session, text="move forward"))
+    while num_still < 20:  # steps of its neighbour in which it takes none
+        assert walk.frame.index < 500, "its steps do not end"
+        deaf.send(p.Credit(session=opened.session, frames=16))
+        index = walk.step(WALK[0]).index
+        num_still = num_still + 1 if front.state.counts.frames - index == num_steps else 0
+        num_steps = front.state.counts.frames - index
+    for index in range(num_steps + 20):
+        assert deaf.read_until(p.FrameHead).index == index
+        deaf.send(p.Credit(session=opened.session))
+    deaf.close()
 
 
 def test_an_older_client_is_refused_in_words_that_it_knows(cluster):

@@ -13,10 +13,13 @@ from roam.scenes.explorer import SceneSession
 from roam.scenes.recording.manifest import Manifest, write_manifest
 from roam.scenes.rooms import make_rooms
 from roam.viewer.client.remote_session import RemoteSession
+from roam.viewer.commands import export
 from roam.viewer.files.outputs import OutputError, write_whole
 from roam.viewer.play.map3d import write_points
 from roam.viewer.wire.security import SecurityError, add_key, make_key
 from roam.world.saves import snapshot
+
+from ..server.doubles import SeenTiny
 
 resource = pytest.importorskip("resource", reason="limits of POSIX")
 KINDS = (
@@ -76,6 +79,22 @@ def test_what_was_there_stays_and_nothing_else_is_left(tmp_path, writers, kind, 
     assert [file.name for file in tmp_path.iterdir()] == [name] and path.read_bytes() == b"before"
     writers[kind](path)
     assert [file.name for file in tmp_path.iterdir()] == [name] and path.stat().st_size > 60
+
+
+def test_a_panorama_whose_distances_find_no_room_leaves_the_picture_that_was_there(tmp_path, monkeypatch):
+    """A new picture once stood beside the distances of an old one."""
+    walk = SimpleNamespace(open=lambda start: SimpleNamespace(explorer=SeenTiny(1)))
+    monkeypatch.setattr(export, "Opener", lambda *_, **__: walk)
+    order = export.ExportOrder(tmp_path / "walk.roam", tmp_path / "view.png", height=128, overwrite=True)
+    picture, distances = export.export(order)
+    assert picture.stat().st_size < distances.stat().st_size, "so that the second one finds no room"
+    num_bytes = distances.stat().st_size - 1
+    picture.write_bytes(b"old")
+    distances.write_bytes(b"older")
+    with room_for(num_bytes), pytest.raises(OutputError, match=distances.name):
+        export.export(order)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [distances.name, picture.name]
+    assert (picture.read_bytes(), distances.read_bytes()) == (b"old", b"older")
 
 
 @pytest.mark.parametrize("num_bytes", [0, 10, 60])

@@ -9,7 +9,7 @@ import pytest
 from roam.viewer.client.client import Client, ServerError
 from roam.viewer.client.remote_session import RemoteSession
 from roam.viewer.server.handlers import Handlers
-from roam.viewer.server.registry import Limits
+from roam.viewer.server.registry import Limits, Published
 from roam.viewer.server.socket import ServerSocket
 from roam.viewer.wire import protocol as p
 from roam.world.action import parse_action
@@ -181,22 +181,49 @@ def test_credits_do_not_pile_up(wires):
     assert wire.read(timeout_s=0.2) is None
 
 
-def test_a_client_that_never_reads_holds_up_nobody_and_keeps_its_walk(worlds, server, wires, client):
+def test_a_client_that_never_reads_holds_up_nobody_and_is_walked_no_further_than_its_connection_holds(
+    worlds, server, wires, client
+):
+    """Credits were once taken at their word: a client that granted them without reading had steps computed and frames
+    encoded for ever, at full speed, and its neighbour kept a third of its rate."""
     worlds.side = (512, 512)  # 786 kB a frame: a few fill every buffer on the way
     deaf = wires(rcvhwm=1, rcvbuf=65536)
     opened = deaf.open(credits=16)
     deaf.send(p.Act(seq=2, session=opened.session, text="move forward"))
-    for _ in range(40):
-        deaf.send(p.Credit(session=opened.session, frames=16))
-        deaf.send(p.Ping())
     worlds.side = (6, 8)
-    walk = RemoteSession.open(client)
-    walk.rollout([FORWARD] * 20)
-    head = deaf.read_until(p.FrameHead)
-    while head.skipped == 0 and head.index < 200:
-        deaf.send(p.Credit(session=opened.session))
-        head = deaf.read_until(p.FrameHead)
-    assert head.index > 3
+    walk, num_steps, num_still = RemoteSession.open(client), 0, 0
+    while num_still < 20:  # steps of its neighbour in which it takes none
+        assert walk.frame.index < 1000, "its steps do not end"
+        deaf.send(p.Credit(session=opened.session, frames=16))
+        index = walk.step(FORWARD).index
+        num_still = num_still + 1 if server.metrics.steps - index == num_steps else 0
+        num_steps = server.metrics.steps - index
+    heads = [deaf.read_until(p.FrameHead) for _ in range(num_steps + 1)]
+    assert [head.index for head in heads] == list(range(num_steps + 1)), "what was made is not lost"
+    deaf.send(p.Credit(session=opened.session, frames=16))
+    assert deaf.read_until(p.FrameHead).index == num_steps + 1, "once it reads, it walks on"
+
+
+def test_frames_are_not_encoded_for_a_spectator_that_never_reads(worlds, server, wires, monkeypatch):
+    worlds.side = (512, 512)
+    driver, deaf, encoded = wires(), wires(rcvhwm=1, rcvbuf=65536), []
+
+    def noted(published, look, skipped, message=Published.message):
+        encoded.extend([published.frame.index] if look.encoding == "jpeg" else [])
+        return message(published, look, skipped)
+
+    monkeypatch.setattr(Published, "message", noted)
+    monkeypatch.setattr("roam.viewer.server.server.TICK_S", 1e6)  # it is not tried again
+    opened = driver.open(credits=1)
+    deaf.greet()
+    deaf.send(p.Watch(seq=1, session=opened.session, credits=16, encoding="jpeg", quality=100, depth="f32"))
+    driver.send(p.Act(seq=2, session=opened.session, text="move forward"))
+    for index in range(200):
+        assert driver.read_until(p.FrameHead).index == index
+        deaf.send(p.Credit(session=opened.session, frames=16))
+        deaf.send(p.Stats(seq=index + 2))
+        driver.send(p.Credit(session=opened.session))
+    assert max(encoded) < 150
 
 
 def test_a_client_that_hangs_up_is_gone_at_once_and_its_keys_are_let_go(server, client, wires):
