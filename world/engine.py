@@ -54,6 +54,7 @@ class Engine:
         self.text, self.layout, self.vocabulary = checkpoint.text, checkpoint.layout, checkpoint.vocabulary
         self.dida = dida or checkpoint.dida
         self.device = checkpoint.model.lm_head.weight.device
+        self.gains_together = self.device.type != "cpu"
         self.precision = self.serving.precision_on(self.device)
         self.model = checkpoint.model.served(self.precision)
         dtype = self.model.lm_head.weight.dtype

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from .action import Action, ActionError, dream_at, sayings
-from .frame import Frame, Rollout, walk
+from .frame import Frame, Rollout, SteppingEngine, walk
 from .pose import Camera, Motion, Pose
 from .sight import Gaze, Sight
 from .spatial.collision import walked
@@ -92,7 +92,7 @@ class Prepared:
     dream: Dream
 
 
-class SessionEngine(Protocol):
+class SessionEngine(SteppingEngine, Protocol):
     """An engine that steps sessions: an Engine, or an EmuEngine for official checkpoints.
 
     reads_words: whether a world can begin with words, and free words are directions; dreams_anew: whether unseen places

@@ -24,11 +24,15 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals of PO
 RECORD = ["record", "out", "--rollouts", "640", "--frames", "8", "--workers", "2"]
 STREAM = ["bench", "stream", "--frames", "100000", "--sessions", "1", "--out", "out"]
 INTERLEAVE = ["data", "interleave", "recordings", "--out", "out/examples.jsonl"]
+TRAIN = ["train", "--out", "out", "--walks", "64", "--minutes", "5"]
+ATTACK = ["bench", "attack", "--only", "neighbours-truth", "--out", "out"]  # a server and attackers as processes
 slow = pytest.mark.slow(reason="processes that import all")
 HERE = {  # what each is waited for, before the signal
     "record": (RECORD, "out/manifest.json"),
     "stream": (STREAM, "tmp/roam-*"),
     "interleave": (INTERLEAVE, "out/examples/*.png"),
+    "train": (TRAIN, "out/*"),
+    "attack": (ATTACK, "tmp/roam-attack-*/walks"),
 }
 
 
@@ -59,6 +63,9 @@ def processes_of(mark: str) -> list[str]:
         pytest.param("stream", "SIGTERM", True, marks=slow),
         pytest.param("stream", "SIGHUP", False, marks=slow),
         pytest.param("interleave", "SIGINT", False, marks=slow),
+        pytest.param("train", "SIGHUP", False, marks=slow),
+        pytest.param("attack", "SIGINT", True, marks=slow),
+        pytest.param("attack", "SIGTERM", False, marks=slow),
     ],
 )
 def test_a_command_that_is_interrupted_says_so_and_leaves_nothing_half_done(tmp_path, name, number, is_group):
@@ -80,7 +87,7 @@ def test_a_command_that_is_interrupted_says_so_and_leaves_nothing_half_done(tmp_
     said = began.communicate(timeout=60)[1].decode()
     assert began.returncode == 128 + getattr(signal, number), said
     assert said.count(f"roam: ended by {number}, before it was done") == 1 and "Traceback" not in said, said
-    assert ("the same command goes on" in said) == (name == "record")
+    assert ("the same command goes on" in said) == (name in ("record", "train"))
     while sys.platform == "linux" and processes_of(mark):
         assert time.monotonic() < deadline, processes_of(mark)
         time.sleep(0.05)

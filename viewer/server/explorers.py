@@ -140,6 +140,11 @@ class Explorers:
         awake = self._awake.get(session)
         return awake is not None and isinstance(awake.explorer, Batched)
 
+    def gains_together(self, session: str) -> bool:
+        """Whether a step of that walk takes less time together with others' than after them."""
+        awake = self._awake.get(session)
+        return awake is not None and isinstance(awake.explorer, Batched) and awake.explorer.engine.gains_together
+
     def after_steps(self, sessions: Sequence[str]) -> None:
         """Do what can wait until the new frames have been sent: commit passes, and the snapshots that are due."""
         stepped = [self._awake[session] for session in sessions if session in self._awake]

@@ -64,7 +64,7 @@ class EmuEngine:
     """
 
     reads_words, num_pinned = True, 1  # the first passage describes the scene, and is always seen
-    saves_changes = False  # ids and codes are small, so whole saves are small
+    saves_changes, gains_together = False, True  # whole saves are small; large weights are read once for all
 
     def __init__(self, checkpoint: Checkpoint, *, preset: Preset | None = None, max_pages: int | None = None):
         parts = parts_of(checkpoint)

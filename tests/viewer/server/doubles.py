@@ -214,6 +214,7 @@ class TinyEngine:
     """Steps many Tinies at once, and records how many each time and which were settled."""
 
     def __init__(self):
+        self.gains_together = True
         self.batches: list[int] = []
         self.settled = 0
         self.stepping, self.settling = Gate(), Gate()

@@ -20,7 +20,7 @@ from roam.viewer.wire.encoding import Look, decode, encode
 from roam.viewer.wire.protocol import Act, FrameHead
 from roam.world.action import Action, ActionError, parse_action
 
-from .doubles import EngineWorlds, Tiny, TinyOnEngine, gauge
+from .doubles import EngineWorlds, Tiny, TinyOnEngine, gauge, until
 
 FORWARD = parse_action("move forward")
 
@@ -54,6 +54,29 @@ def test_steps_that_wait_at_the_same_time_are_one_call_of_the_engine(tmp_path):
         worlds.engine.stepping.open()
         assert [client.receipt(walk, seq).frame for walk, seq in zip(walks, seqs, strict=True)] == [1] * 6
     assert worlds.engine.batches == [1, 5]
+
+
+@pytest.mark.parametrize("gains", [True, False])
+def test_who_has_waited_for_a_step_does_not_wait_for_the_next_one_of_the_same_walk(tmp_path, gains):
+    """A walk that never pauses had its next step together with the neighbour's, which took as long as both: it had two
+    steps for each of the neighbour's."""
+    worlds = EngineWorlds()
+    engine, worlds.engine.gains_together = worlds.engine, gains
+    with Server(worlds, folder=tmp_path) as server, Client(server.address) as client:
+        busy, walker = client.open(seed=1, ahead=4), client.open(seed=2, ahead=4)
+        engine.stepping.shut()
+        engine.settling.shut()
+        client.act(busy, FORWARD)
+        assert engine.stepping.reached.wait(60)
+        client.act(busy, FORWARD)
+        client.act(walker, FORWARD)
+        until(lambda: gauge(server, "stepping") == 2)
+        engine.stepping.open()
+        client.next_frame(busy, at=1)
+        client.stats()  # read in the round after the one that sent the frame: its next step waits by then
+        engine.settling.open()
+        assert client.next_frame(walker, at=1) and client.next_frame(busy, at=2)
+    assert engine.batches == ([1, 2] if gains else [1, 1, 1])
 
 
 def test_a_batch_is_no_larger_than_its_target_allows():

@@ -2,8 +2,9 @@
 results.
 
 Work is sorted into strands. The work of one strand is done in order, one piece at a time. ENGINE is the strand of all
-walks that share an engine. It has its own thread, where steps that wait at the same time are taken together; other work
-on the engine gets at most two fifths of it while somebody walks. All other strands share a few threads (strands.py).
+walks that share an engine. It has its own thread, where steps that wait at the same time are taken together, unless
+some have had their turn just now and others not; other work on the engine gets at most two fifths of it while somebody
+walks. All other strands share a few threads (strands.py).
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ class Stepper:
         self._outcomes: deque[tuple[Callable, Any]] = deque()
         self._changed = threading.Condition()
         self._steps: deque[StepJob] = deque()
+        self._last: set[str] = set()  # the walks that stepped last
         self._tasks: deque[Task] = deque()
         self._is_stopping = self._is_abandoned = False
         self._stepped_at, self._rested_at, self._may_prepare = 0.0, 0.0, False
@@ -189,13 +191,22 @@ class Stepper:
                 if self._tasks and rest_s <= 0:
                     return [], self._tasks.popleft()
                 if self._steps:
-                    steps = list(self._steps)
-                    self._steps.clear()
-                    return steps, None
+                    return self._due(), None
                 if self._may_prepare and not self._tasks:
                     break
                 self._changed.wait(rest_s if self._tasks else None)
         return [], None
+
+    def _due(self) -> list[StepJob]:
+        """The steps that are taken next, out of those that wait: all, unless some walks had the last turn and others
+        not. Then these go first, where steps together take as long as one after the other. A walk that never pauses
+        would otherwise have two steps for each of a walker's, one alone and one that the walker waits for as well."""
+        waiting = list(self._steps)
+        due = [job for job in waiting if job.controls.session not in self._last] or waiting
+        due += [job for job in waiting if job not in due and self.explorers.gains_together(job.controls.session)]
+        self._steps = deque(job for job in waiting if job not in due)
+        self._last = {job.controls.session for job in due}
+        return due
 
     def _prepare(self) -> None:
         """Prepare the next dream while nobody waits. Work that comes meanwhile waits for one network pass at most."""
