@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ def main() -> None:
     parser.add_argument("--parts", action="store_true", help="steps of one engine, and the ways that a frame may take")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results")
     wanted = parser.parse_args()
+    if wanted.worlds and find_spec("ray") is None:  # the cluster would say so in its log, long after
+        sys.exit("roam bench cluster: a cluster needs Ray: pip install 'roam-worlds[cluster]'")
     machine, rows, chaoses, parts = Machine.here(), [], [], []
     if wanted.parts:
         parts = [*engine_parts(), *path_parts()]

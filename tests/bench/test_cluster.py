@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from roam.bench.cluster import __main__
 from roam.bench.cluster.__main__ import beside
 from roam.bench.cluster.measure import Chaos, silences
 from roam.bench.cluster.walkers import KEYS, RATE_S, Walker
@@ -56,3 +57,11 @@ def test_figures_stay_beside_fresh_ones_of_something_else():
     truth, dream = ({"world": world, "workers": 1, "walkers": 16, "p50_ms": 5} for world in ("truth", "dream"))
     assert beside([truth], [dream]) == [truth, dream]
     assert beside([truth, dream], [truth | {"p50_ms": 4}]) == [dream, truth | {"p50_ms": 4}]
+
+
+def test_without_ray_it_says_so_at_once(monkeypatch):
+    """It once ended in a traceback, when the cluster that it had begun was read and had ended."""
+    monkeypatch.setattr(__main__, "find_spec", lambda name: None)
+    monkeypatch.setattr("sys.argv", ["cluster"])
+    with pytest.raises(SystemExit, match="pip install 'roam-worlds"):
+        __main__.main()
