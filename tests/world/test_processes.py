@@ -1,14 +1,17 @@
 """Processes that work for another end with it: at Ctrl-C, at SIGTERM and when it is killed; they print nothing."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import process
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from roam.viewer.ending import Ended, ending_on_signals
 from roam.world.side_by_side.processes import Workers
 
 WAITING = """
@@ -44,6 +47,22 @@ def is_there(process: str) -> bool:
         return "Z" not in Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[:1]
     except OSError:
         return False
+
+
+def test_a_signal_while_a_pool_begins_ends_it_without_another_error(monkeypatch):
+    """Between the line that makes a pool's thread and the one that starts it, a signal once left a pool whose end
+    waited for that thread, and raised."""
+    thread = process._ExecutorManagerThread
+    start = thread.start
+    monkeypatch.setattr(thread, "start", lambda self: (signal.raise_signal(signal.SIGTERM), start(self)))
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(Ended), ending_on_signals(), Workers(1, get_context("spawn")) as pool:
+            pool.submit(echo, 1)
+            time.sleep(20)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not multiprocessing.active_children()
 
 
 INTERRUPTED = pytest.param("SIGINT", marks=pytest.mark.slow(reason="processes that import, ended by one signal more"))

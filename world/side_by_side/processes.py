@@ -36,6 +36,27 @@ def deaf() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """What handlers of INT, TERM and HUP do, as raising an exception, is put off until this context ends. (Blocking a
+    signal would not do: another thread takes it, and Python runs its handler in the main thread all the same.)"""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    handlers = {number: handler for number in numbers if callable(handler := signal.getsignal(number))}
+    came: list[int] = []
+    for number in handlers:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in came:
+            handlers[signal.Signals(number)](number, None)
+
+
 def end_with(parent: int) -> None:
     """End this process when its parent, the process of that number, is gone, however that ended: nobody would stop it
     otherwise. Signal handlers that a fork has copied are removed: TERM and HUP end this process at once."""
@@ -71,8 +92,9 @@ class Workers(ProcessPoolExecutor):
         super().__init__(num_processes or os.cpu_count(), context, _begin, (os.getpid(), prepare, prepare_args))
 
     def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        """Hand in work; processes are begun as it comes."""
-        with deaf():
+        """Hand in work; processes are begun as it comes. A signal between two lines of that would leave a pool that
+        cannot be shut down, so it takes effect afterwards."""
+        with undisturbed(), deaf():
             return super().submit(work, *args, **kwargs)
 
     def __exit__(
