@@ -5,8 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from concurrent.futures import process
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -52,9 +52,14 @@ def is_there(process: str) -> bool:
 def test_a_signal_while_a_pool_begins_ends_it_without_another_error(monkeypatch):
     """Between the line that makes a pool's thread and the one that starts it, a signal once left a pool whose end
     waited for that thread, and raised."""
-    thread = process._ExecutorManagerThread
-    start = thread.start
-    monkeypatch.setattr(thread, "start", lambda self: (signal.raise_signal(signal.SIGTERM), start(self)))
+    start = threading.Thread.start
+
+    def interrupted(thread):
+        if "ExecutorManager" in type(thread).__name__:
+            signal.raise_signal(signal.SIGTERM)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         with pytest.raises(Ended), ending_on_signals(), Workers(1, get_context("spawn")) as pool:

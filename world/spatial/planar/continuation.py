@@ -152,7 +152,13 @@ def continued(
     rays, holes = rays_from(pose, Camera(depth.shape[1], depth.shape[0])), ~carried.covered
     azimuth = next((one.azimuth for one in looks if one.azimuth is not None), None)
     layout = find_layout(
-        rays, depth, carried.covered, azimuth=azimuth, level=_level(looks, pose), is_inside=azimuth is not None
+        rays,
+        depth,
+        carried.covered,
+        azimuth=azimuth,
+        level=_level(looks, pose),
+        is_inside=azimuth is not None,
+        is_outside=azimuth is None and any(len(one.level) == 1 for one in looks),
     )
     if not layout.planes:
         return pixels, depth

@@ -12,16 +12,16 @@ import math
 import cv2
 import numpy as np
 
-from ...compiled import njit
 from ..anew import left_out
 from ..warp import Warp
+from .background import go_on
 from .fronts import Front, evened
 from .houses import LEAST, LOWEST, House, Scene, fitted, parts_of
 from .planes import FAR, ON_DREAMT, off
+from .trees import keep_things, stand
 
 BESIDE = 5  # columns among which eaves are evened
 RIM = 3  # pixels beside a thing that may be part of it
-EVEN = 9  # rows among which a continued sky is evened
 AIR = 0.7  # metres; a thing that ends higher above the ground hangs in the air
 FOOT = 0.4  # share of the house's height in the view, below its foot, in which its colour on the ground is a stain
 BEFORE = 0.88  # a thing stands before a house if its depth is less than this share of the house's
@@ -42,25 +42,28 @@ def straightened(
     ground = np.where(up < 0, eye / np.maximum(-up, 1e-6), np.inf)[:, None].astype(np.float32)
     ground = np.broadcast_to(ground, depth.shape)
     scene = Scene(pixels.astype(np.int16), depth, carried.covered, up, eye, ground)
-    pixels, depth = pixels.copy(), depth.copy()
+    pixels, depth, is_thing = pixels.copy(), depth.copy(), np.zeros(depth.shape, bool)
     if carried.before is not None:
         older, far = carried.before, np.float32(2 * FAR)
         there = np.where(older.covered & (older.depth > 0), older.depth, far)
         older_scene = Scene(older.pixels.astype(np.int16), there, carried.covered, up, eye, ground)
         _keep_houses(older_scene, scene, left_out(carried), is_house, pixels, depth)
-        scene = Scene(pixels.astype(np.int16), depth.copy(), carried.covered | is_house, up, eye, ground)
+        is_thing = keep_things(older_scene, scene, left_out(carried), is_house, pixels, depth)
+        scene = Scene(pixels.astype(np.int16), depth.copy(), carried.covered | is_house | is_thing, up, eye, ground)
     for where in scene.things:
         if _hangs(scene, where):
             others = [other for other in scene.things if other is not where]
             gone = _near(where, RIM, RIM) & ~np.any([scene.covered, is_house, *others], 0)
-            _go_on(pixels, depth, gone, scene.is_behind & ~gone & ~is_house)
+            go_on(pixels, depth, gone, scene.is_behind & ~gone & ~is_house)
             continue
         for part in parts_of(scene, where):
             house = fitted(scene, part)
             if house is not None:
                 _clear(scene, house, is_house, pixels, depth)
                 _build(scene, house, is_house, pixels, depth)
-    return pixels, depth, is_house
+    scene = Scene(pixels.astype(np.int16), depth.copy(), carried.covered | is_thing, up, eye, ground)
+    is_thing |= stand(scene, is_house, pixels, depth)
+    return pixels, depth, is_house | is_thing
 
 
 def _keep_houses(
@@ -121,7 +124,7 @@ def _clear(scene: Scene, house: House, kept: np.ndarray, pixels: np.ndarray, dep
         gone |= below & (own < other) & is_ground
     rim, halo = _near(house.where, 1, 1) & scene.is_behind, _near(house.where, RIM, RIM)
     gone = (gone | rim | (halo & (scene.is_crumb | (scene.depth >= FAR)))) & ~scene.covered & ~kept
-    _go_on(pixels, depth, gone, scene.is_behind & ~gone & ~kept)
+    go_on(pixels, depth, gone, scene.is_behind & ~gone & ~kept)
 
 
 def _put(scene: Scene, house: House, pixels: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -161,36 +164,3 @@ def _within(top: np.ndarray) -> np.ndarray:
 def _near(where: np.ndarray, up: int, aside: int) -> np.ndarray:
     """Where (H, W) bool any pixel of `where` is within so many pixels up, down and aside."""
     return cv2.dilate(where.astype(np.uint8), np.ones((2 * up + 1, 2 * aside + 1), np.uint8)) > 0
-
-
-def _go_on(pixels: np.ndarray, depth: np.ndarray, gone: np.ndarray, behind: np.ndarray) -> None:
-    """Fill `gone` (H, W) bool from `behind` in the same row, and the sky without the steps from row to row."""
-    _fill(pixels, depth, gone, behind)
-    sky = depth >= FAR
-    weights = cv2.blur(sky.astype(np.float32), (1, EVEN))[..., None]
-    even = cv2.blur(np.where(sky[..., None], pixels, 0).astype(np.float32), (1, EVEN)) / np.maximum(weights, 1e-6)
-    np.copyto(pixels, np.rint(even).astype(np.uint8), where=(gone & sky)[..., None])
-
-
-@njit(cache=True, nogil=True)
-def _fill(pixels, depth, gone, behind):
-    """Fill `gone` (H, W) bool: with the colours between those of `behind` to the left and the right, as far as the
-    nearer."""
-    H, W = depth.shape
-    for v in range(H):
-        left, right = -1, 0
-        for u in range(W):
-            if behind[v, u]:
-                left = u
-            if not gone[v, u]:
-                continue
-            right = max(right, u)
-            while right < W and not behind[v, right]:
-                right += 1
-            if left < 0 and right >= W:
-                continue
-            share = 0.0 if right >= W else 1.0 if left < 0 else (u - left) / (right - left)
-            a, b = left if left >= 0 else right, right if right < W else left
-            for k in range(3):
-                pixels[v, u, k] = np.uint8((1 - share) * pixels[v, a, k] + share * pixels[v, b, k] + 0.5)
-            depth[v, u] = depth[v, a] if share < 0.5 else depth[v, b]

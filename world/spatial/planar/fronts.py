@@ -103,7 +103,7 @@ def _side(front: Front, painted: np.ndarray, detailed: np.ndarray, edge: np.ndar
     usual = _usual(front, painted, where)
     if usual is None:
         return painted
-    even = usual + _detail(detailed, where & (np.linalg.norm(detailed - usual, axis=-1) < STRANGE))
+    even = usual + detail_of(detailed, where & (np.linalg.norm(detailed - usual, axis=-1) < STRANGE))
     stays = np.zeros(where.shape, np.float32)
     apart = np.linalg.norm(painted - usual, axis=-1)
     for patch in _stains(where & (apart > APART)):
@@ -119,7 +119,7 @@ def _side(front: Front, painted: np.ndarray, detailed: np.ndarray, edge: np.ndar
     return even + cv2.GaussianBlur(stays, (0, 0), 1.0)[..., None] * (painted - even)
 
 
-def _detail(painted: np.ndarray, where: np.ndarray) -> np.ndarray:
+def detail_of(painted: np.ndarray, where: np.ndarray) -> np.ndarray:
     """The fine detail (H, W, 3) of what is painted `where` (H, W) bool, none elsewhere."""
     weight = cv2.GaussianBlur(where.astype(np.float32), (0, 0), FINE)[..., None]
     coarse = cv2.GaussianBlur(np.where(where[..., None], painted, 0), (0, 0), FINE) / np.maximum(weight, 1e-3)

@@ -103,8 +103,12 @@ class Scene:
     def things(self) -> list[np.ndarray]:
         """Where (H, W) bool each of the things stands that are neither ground nor sky, the largest first, without
         crumbs."""
+        return self.parts(LEAST)
+
+    def parts(self, least: int) -> list[np.ndarray]:
+        """As things, of at least so many pixels."""
         names, sizes = self._named
-        return [names == name for name in np.argsort(-sizes, kind="stable") if sizes[name] >= LEAST]
+        return [names == name for name in np.argsort(-sizes, kind="stable") if sizes[name] >= least]
 
     def outline(self, where: np.ndarray) -> Outline:
         """The outline of a thing that stands `where` (H, W) bool."""

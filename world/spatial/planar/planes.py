@@ -115,11 +115,13 @@ def find_layout(
     azimuth: float | None = None,
     level: Sequence[Plane] = (),
     is_inside: bool = False,
+    is_outside: bool = False,
 ) -> Layout:
     """The planes of a view: rays (H, W, 3), depth (H, W) float32, covered (H, W) bool, where it was seen and not
     dreamt. Walls are looked for only under a ceiling, and, if the place is_inside, in a view that shows neither ceiling
-    nor sky, because out of doors upright surfaces are things. azimuth: of a wall here, if it is known; level: floor and
-    ceiling, if they are known, for a view that shows too little of them, or dreams them a little higher or lower."""
+    nor sky, because out of doors upright surfaces are things; is_outside: neither walls nor a ceiling are looked for.
+    azimuth: of a wall here, if it is known; level: floor and ceiling, if they are known, for a view that shows too
+    little of them, or dreams them a little higher or lower."""
     points = rays * depth[..., None]
     least = covered.size
     inner = lambda mask, side: cv2.erode(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0  # noqa: E731
@@ -129,7 +131,7 @@ def find_layout(
     seen, dreamt, up = seen & has_normal, dreamt & has_normal, normals[..., 2]
     planes: list[Plane] = []
     doubles: list[tuple[Plane, int]] = []
-    for sign in (1, -1):
+    for sign in (1,) if is_outside else (1, -1):
         known = next((plane for plane in level if plane.is_floor == (sign > 0)), None)
         heights = -sign * points[..., 2]
         found = _agreed(heights[seen & (sign * up > LEVEL)], SEEN * least)
