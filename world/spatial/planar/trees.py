@@ -18,7 +18,7 @@ import numpy as np
 from .background import go_on
 from .fronts import STRANGE, detail_of
 from .houses import CRUMB, LEAST, Scene
-from .planes import FAR, off
+from .planes import FAR
 
 AIR = 0.8  # metres; what ends higher above the ground does not stand by itself
 CONTACT = 4  # rows below a crown in which its trunk begins
@@ -126,7 +126,7 @@ def _with_rims(scene: Scene, parts: list[np.ndarray]) -> list[np.ndarray]:
 
 def _is_rim(part: np.ndarray, other: np.ndarray) -> bool:
     size = np.count_nonzero(part)
-    return 2 * size < np.count_nonzero(other) and np.count_nonzero(part & _near(other, RIM)) > MOSTLY * size
+    return bool(2 * size < np.count_nonzero(other) and np.count_nonzero(part & _near(other, RIM)) > MOSTLY * size)
 
 
 def _near(where: np.ndarray, reach: int) -> np.ndarray:
@@ -262,7 +262,7 @@ def _touching(trunk: np.ndarray, crown: np.ndarray) -> int:
 def _bears(trunk: np.ndarray, crown: np.ndarray) -> bool:
     """Whether a part is so slim, and so placed, that it bears a crown."""
     wide = np.count_nonzero(trunk.any(0))
-    return wide <= SLIM * np.count_nonzero(crown.any(0)) and _touching(trunk, crown) >= TOUCHES * wide
+    return bool(wide <= SLIM * np.count_nonzero(crown.any(0)) and _touching(trunk, crown) >= TOUCHES * wide)
 
 
 def _standing(scene: Scene, part: np.ndarray) -> tuple[np.ndarray, float | None]:
@@ -275,7 +275,7 @@ def _standing(scene: Scene, part: np.ndarray) -> tuple[np.ndarray, float | None]
     end = int(np.searchsorted(-scene.up, scene.eye / now))
     whole = part.copy()
     rows, bottom = np.arange(len(part))[:, None], len(part) - 1 - part[::-1, low].argmax(0)
-    is_foot = scene.is_ground & (off(scene.depth, now) < SAME) & ~scene.covered
+    is_foot = scene.is_ground & (np.abs(np.log(scene.depth / now)) < SAME) & ~scene.covered
     is_whole = np.logical_and.accumulate(is_foot[:, low] | (rows <= bottom), 0)
     whole[:, low] |= (rows > bottom) & (rows < end) & is_whole
     foot = int(np.sort(len(part) - 1 - whole[::-1, low].argmax(0))[-min(LOW, len(low))])
