@@ -37,8 +37,10 @@ def standing(
         return pixels, depth
     pixels, depth = pixels.copy(), depth.copy()
     H = len(depth)
-    held = np.unique(np.concatenate([names[covered], names[:, 0], names[:, -1], names[-1]]))
-    for name in np.setdiff1d(np.unique(names), [*held, -1]):
+    is_free = np.bincount(names[names >= 0], minlength=count) >= LEAST
+    for part in (names[covered], names[:, 0], names[:, -1], names[-1]):
+        is_free[part[part >= 0]] = False
+    for name in np.flatnonzero(is_free):
         where = names == name
         columns = np.flatnonzero(where.any(0))
         lowest = H - 1 - where[::-1, columns].argmax(0)
@@ -46,7 +48,7 @@ def standing(
         middle = int(columns[len(columns) // 2])
         there = min(float(ground[foot, middle]), FARTHEST_M)
         now = float(np.median(depth[where]))
-        if where.sum() < LEAST or now < FROM_M or there < FROM_M or not 1 / MOST < there / now < MOST:
+        if now < FROM_M or there < FROM_M or not 1 / MOST < there / now < MOST:
             continue
         below = np.minimum(lowest + 1, H - 1), columns
         if ((names[below] >= 0) & (depth[below] < BEFORE * now)).mean() > HIDDEN:

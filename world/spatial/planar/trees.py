@@ -17,7 +17,7 @@ import numpy as np
 
 from .background import go_on
 from .fronts import STRANGE, detail_of
-from .houses import CRUMB, LEAST, Scene
+from .houses import CRUMB, LEAST, TALL, Scene
 from .planes import FAR
 
 AIR = 0.8  # metres; what ends higher above the ground does not stand by itself
@@ -60,8 +60,9 @@ class Thing:
         return np.any(self.parts, 0)
 
 
-def things_of(scene: Scene, is_house: np.ndarray) -> Iterator[Thing]:
-    """The slender things that stand in a view, crowns with their trunks. is_house (H, W) bool: what is none of them."""
+def things_of(scene: Scene, is_house: np.ndarray, among: np.ndarray, least: int) -> Iterator[Thing]:
+    """The slender things that stand in a view, crowns with their trunks, and have at least so many pixels `among`
+    (H, W) bool. is_house (H, W) bool: what is none of them."""
     parts = _with_rims(scene, [part for part in scene.parts(CRUMB) if not (part & is_house).any()])
     hanging = [_hangs(scene, part) for part in parts]
     crowns: dict[int, list[int]] = {}
@@ -75,7 +76,7 @@ def things_of(scene: Scene, is_house: np.ndarray) -> Iterator[Thing]:
             continue
         whole = (part, *(parts[k] for k in crowns.get(n, [])))
         where = np.any(whole, 0)
-        if not _is_slender(where):
+        if np.count_nonzero(where & among) < least or not _is_slender(where):
             continue
         own = _own(scene, where)
         if (part & own).any():
@@ -138,7 +139,7 @@ def stand(scene: Scene, is_house: np.ndarray, pixels: np.ndarray, depth: np.ndar
     known stays as far as that is, and is continued down to the ground there, in pixels (H, W, 3) too. Returns where
     (H, W) bool things are that have been put."""
     there, gone = np.zeros(depth.shape, bool), np.zeros(depth.shape, bool)
-    for thing in things_of(scene, is_house):
+    for thing in things_of(scene, is_house, ~scene.covered, TALL):
         where = thing.where
         known = where & scene.covered
         distance = float(np.median(scene.depth[known])) if known.sum() > KNOWN * where.sum() else thing.distance
@@ -181,7 +182,8 @@ def keep_things(
     """Draw the slender things of an older dream once more, with an even outline, where is_left_out (H, W) bool says
     that they were to be dreamt anew. Returns where (H, W) bool they are."""
     kept, gone = np.zeros(depth.shape, bool), np.zeros(depth.shape, bool)
-    for thing in sorted(things_of(older, is_house), key=lambda thing: -float(np.median(older.depth[thing.parts[0]]))):
+    things = things_of(older, is_house, is_left_out, LEAST)
+    for thing in sorted(things, key=lambda thing: -float(np.median(older.depth[thing.parts[0]]))):
         where = thing.where
         if np.count_nonzero(where & is_left_out) < LEAST:
             continue
