@@ -6,9 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import process
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from roam.viewer.ending import Ended, ending_on_signals
@@ -52,12 +52,17 @@ def is_there(process: str) -> bool:
 def test_a_signal_while_a_pool_begins_ends_it_without_another_error(monkeypatch):
     """Between the line that makes a pool's thread and the one that starts it, a signal once left a pool whose end
     waited for that thread, and raised."""
-    thread = process._ExecutorManagerThread
-    start = thread.start
-    monkeypatch.setattr(thread, "start", lambda self: (signal.raise_signal(signal.SIGTERM), start(self)))
+    start, signals = Thread.start, [signal.SIGTERM]
+
+    def starting(thread: Thread) -> None:
+        if signals:
+            signal.raise_signal(signals.pop())
+        start(thread)
+
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         with pytest.raises(Ended), ending_on_signals(), Workers(1, get_context("spawn")) as pool:
+            monkeypatch.setattr(Thread, "start", starting)
             pool.submit(echo, 1)
             time.sleep(20)
     finally:
