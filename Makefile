@@ -16,9 +16,9 @@ COMPILED := $(shell grep -rl --include=*.py njit kernels scenes world bench)
 # three processes, for some tests wait, each file of tests in one of them, the longest first (tests/conftest.py), and
 # one thread each: make test JOBS=8
 SHARED := -n $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder
-# Tests with types read beside them, which takes a core half a minute in a fresh clone; what is wrong with those is said
-# last.
-with_types = $(MAKE) --no-print-directory types > .venv/types.txt 2>&1 & types=$$!; \
+# Tests with types read beside them, where the tests leave a core idle: in a fresh clone that takes one half a minute. What
+# is wrong with the types is said last.
+with_types = nice $(MAKE) --no-print-directory types > .venv/types.txt 2>&1 & types=$$!; \
 	$(MAKE) --no-print-directory $(WARM) && $(1); failed=$$?; wait $$types || failed=1; cat .venv/types.txt; exit $$failed
 # What torch computes on a CPU. Not what a processor's instructions have no part in: Triton's kernels in its interpreter
 # (numpy) and compiled for GPUs; world/spatial, which numba compiles for the processor that it finds.

@@ -53,11 +53,12 @@ class FrameCodec:
         """A true picture (H, W, 3) uint8 as a frame: tokens (h, w) int32, the pixels shown, their depth (H, W) float32.
         pose: where it was taken, if it is of scenes such as training showed, whose surfaces are even; is_photograph:
         whether depth is smoothed where the model is unsure of it (tokens/doubt.py)."""
-        tokens, shown, depth = self._seen(pixels)
+        # a read-only picture, as recordings have them, is copied: torch warns of it, and numba compiles anew for it
+        tokens, shown, depth = self._seen(np.require(pixels, requirements=["C", "W"]))
         _, _, mirrored = self._seen(np.ascontiguousarray(shown[:, ::-1]))
         mirrored = np.ascontiguousarray(mirrored[:, ::-1])
         # the mean of the picture's and its mirror image's depth is nearer the truth than either
-        mean = smoothed(np.sqrt(depth * mirrored), np.ascontiguousarray(shown))
+        mean = smoothed(np.sqrt(depth * mirrored), shown)
         if is_photograph:
             mean = calmed(mean, doubt(depth, mirrored))
         if pose is not None:
@@ -86,7 +87,7 @@ class FrameCodec:
     def _seen(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         codes = self.codes(pixels[None])
         decoded, depth = self.decoded(codes)
-        shown = np.asarray(pixels) if self.detail_tolerance else decoded
+        shown = pixels if self.detail_tolerance else decoded
         # each view by itself: errors of separate views cancel, those that are carried on add up
         return self.grid(codes[0]), shown, self.refined(shown, depth)
 
@@ -99,4 +100,4 @@ class FrameCodec:
         return self.refiner.refine(*inputs)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)

@@ -3,6 +3,7 @@ alone."""
 
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -308,3 +309,18 @@ def test_an_outlook_stays_as_it_was_while_the_walk_goes_on(engine, first_frame):
     assert outlook.index == 0 and (outlook.look(gaze).pixels == before.pixels).all()
     session.close()
     assert (outlook.look(gaze).pixels == before.pixels).all()
+
+
+def test_a_picture_that_cannot_be_written_to_is_taken_in_as_any_other(engine, first_frame):
+    """As recordings give them. Torch warns of such a picture, once in a process unless it is told to go on."""
+    locked = first_frame.pixels.copy()
+    locked.setflags(write=False)
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            frame = engine.session(locked).frame
+    finally:
+        torch.set_warn_always(before)
+    assert frame.digest == engine.session(first_frame.pixels).frame.digest

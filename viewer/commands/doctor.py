@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata, resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -84,8 +84,8 @@ def report(findings: list[Finding]) -> bool:
 
 
 def warm_up() -> None:
-    """Walk a little and turn round in every kind of world, look from another pose, and forget a view. The code that
-    this compiles is cached, so that neither the next start nor a later walk waits for it."""
+    """Walk a little and turn round in every kind of world, look from another pose, forget a view, and put one in the
+    place of another. The code that this compiles is cached, so that neither the next start nor a later walk waits."""
     from ...world.action import parse_action
     from ...world.pose import Motion
     from ...world.session import Session
@@ -102,6 +102,7 @@ def warm_up() -> None:
         if isinstance(explorer, Session) and pose is not None:
             explorer.look(pose.moved(Motion(right=0.2)), ipd_m=0.06)
             _overfill(explorer.memory)
+            _pass_by(explorer.memory)
         explorer.close()
     _repeat()
 
@@ -113,6 +114,21 @@ def _overfill(memory: ViewMemory) -> None:
     small = ViewMemory(memory.camera, limit=1)
     for index, view in memory.items():
         small = small.with_view(index, view)
+
+
+def _pass_by(memory: ViewMemory) -> None:
+    """Let a view stand in for an older one of the same: what a walk does that comes near to what it dreamt."""
+    import numpy as np
+
+    from ...world.pose import Motion
+    from ...world.spatial.anew import StandsIn, not_through
+    from ...world.spatial.horizon import GROUND_M
+
+    (_, view), *_ = memory.items()
+    far = replace(view, depth=np.full_like(view.depth, GROUND_M + 1), fresh=np.ones(view.depth.shape, bool))
+    near = replace(far, pose=far.pose.moved(Motion(forward=2.0)))
+    StandsIn.of(near).takes(far, near, memory.camera)
+    not_through(far, near, memory.camera)
 
 
 def _repeat() -> None:

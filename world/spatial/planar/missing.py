@@ -106,7 +106,8 @@ def walls_alone(rays: np.ndarray, depth: np.ndarray, pose: Pose) -> np.ndarray:
     towards, best, found = _towards(rays, column), math.inf, depth
     for azimuth in np.arange(0, math.pi / 2, math.pi / 2 / WAYS):
         normals, distances = _tried(Layout((), azimuth), logs)
-        path, cost = _cheapest(_costs(normals, distances, towards, logs)[:, :-1], CHANGE_ALONE)
+        costs = _costs(normals, distances, towards, logs)[:, :-1]
+        path, cost = _cheapest(np.ascontiguousarray(costs), CHANGE_ALONE)  # laid out as above, and compiled once
         if cost < best:
             best, there = cost, np.empty(depth.shape, np.float32)
             for state in np.unique(path):
