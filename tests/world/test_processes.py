@@ -5,14 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from concurrent.futures import process
-from multiprocessing import get_context
+from multiprocessing import get_context, util
 from pathlib import Path
 
 import pytest
 from roam.viewer.ending import Ended, ending_on_signals
-from roam.world.side_by_side.processes import Workers
+from roam.world.side_by_side.processes import Workers, deaf
 
 WAITING = """
 import pathlib, signal, sys, time
@@ -52,9 +52,14 @@ def is_there(process: str) -> bool:
 def test_a_signal_while_a_pool_begins_ends_it_without_another_error(monkeypatch):
     """Between the line that makes a pool's thread and the one that starts it, a signal once left a pool whose end
     waited for that thread, and raised."""
-    thread = process._ExecutorManagerThread
-    start = thread.start
-    monkeypatch.setattr(thread, "start", lambda self: (signal.raise_signal(signal.SIGTERM), start(self)))
+    start = threading.Thread.start
+
+    def interrupted(thread):
+        if "ExecutorManager" in type(thread).__name__:
+            signal.raise_signal(signal.SIGTERM)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         with pytest.raises(Ended), ending_on_signals(), Workers(1, get_context("spawn")) as pool:
@@ -63,6 +68,30 @@ def test_a_signal_while_a_pool_begins_ends_it_without_another_error(monkeypatch)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert not multiprocessing.active_children()
+
+
+@needs_groups
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_process_begins_waits_until_it_is_known(monkeypatch, number):
+    """Between the line that begins a process and the one that notes it, a signal left a process that nobody ended."""
+    spawn, begun = util.spawnv_passfds, get_context("spawn").Process(target=time.sleep, args=(60,), daemon=True)
+
+    def interrupted(*given):
+        made = spawn(*given)
+        signal.raise_signal(number)
+        return made
+
+    before = {each: signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(Ended), ending_on_signals(), deaf():
+            monkeypatch.setattr(util, "spawnv_passfds", interrupted)
+            begun.start()
+        assert begun in multiprocessing.active_children()
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        begun.kill()
+        begun.join()
 
 
 INTERRUPTED = pytest.param("SIGINT", marks=pytest.mark.slow(reason="processes that import, ended by one signal more"))
