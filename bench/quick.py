@@ -272,18 +272,20 @@ def start_cost(weights: Path | None) -> dict[str, float]:
     """Seconds from starting a process to its first dreamt frame, and that process's peak memory in MB after 30 more."""
     command = [sys.executable, "-m", f"{__package__}.first_frame", *([str(weights)] if weights else [])]
     started = time.perf_counter()
-    with deaf():
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    with process:
-        said = process.stdout
-        assert said is not None, "it was asked for"
-        try:
+    process: subprocess.Popen | None = None
+    try:
+        with deaf():
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        with process:
+            said = process.stdout
+            assert said is not None, "it was asked for"
             said.readline()
             seconds = time.perf_counter() - started
             peak_kb = int(said.readline())
-        except BaseException:
+    except BaseException:
+        if process:
             process.kill()
-            raise
+        raise
     return {"first_frame_s": seconds, "memory_mb": peak_kb / 1024}
 
 

@@ -26,9 +26,10 @@ class Cluster:
         command += ["--folder", str(self.folder), "--workers", str(workers), "--walks", str(max(places, walkers))]
         command += ["--each", "1000", *(["--truth"] if world == "truth" else [])]
         self._log = (self.folder / "log").open("w")
-        with deaf():
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
+        self._process: subprocess.Popen | None = None
         try:
+            with deaf():
+                self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
             self.address = self._read_address()
         except BaseException:
             self.__exit__()
@@ -38,22 +39,28 @@ class Cluster:
         return self
 
     def __exit__(self, *_error) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait(120)
+        if self._process:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(120)
         self._log.close()
         self._folder.cleanup()
 
     def status(self) -> dict:
         return ask(self.folder, "status", timeout_s=60)
 
+    @property
+    def _running(self) -> subprocess.Popen:
+        assert self._process is not None, "it was started"
+        return self._process
+
     def memory_mb(self) -> float:
         told = sum(row["memory_bytes"] for row in self.status()["workers"])
-        return (told + _resident(self._process.pid)) / 2**20
+        return (told + _resident(self._running.pid)) / 2**20
 
     def processor_s(self) -> tuple[float, float]:
         """Processor seconds of the front, and of all workers together, so far."""
         workers = sum(_processor_s(row["pid"]) for row in self.status()["workers"])
-        return _processor_s(self._process.pid), workers
+        return _processor_s(self._running.pid), workers
 
     def kill_one(self, chance: random.Random) -> str | None:
         """kill -9 a worker that has walks; returns its name."""
@@ -65,10 +72,11 @@ class Cluster:
         return row["name"]
 
     def _read_address(self) -> str:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        said = self._running.stdout
+        assert said is not None
+        for line in said:
             if line.startswith("serving on "):
-                threading.Thread(target=self._process.stdout.read, daemon=True).start()
+                threading.Thread(target=said.read, daemon=True).start()
                 return line.split()[-1]
         raise RuntimeError(f"the cluster did not start: {(self.folder / 'log').read_text()[-2000:]}")
 

@@ -7,12 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-from multiprocessing import get_context
+from multiprocessing import get_context, util
 from pathlib import Path
 
 import pytest
 from roam.viewer.ending import Ended, ending_on_signals
-from roam.world.side_by_side.processes import Workers
+from roam.world.side_by_side.processes import Workers, deaf
 
 WAITING = """
 import pathlib, signal, sys, time
@@ -68,6 +68,30 @@ def test_a_signal_while_a_pool_begins_ends_it_without_another_error(monkeypatch)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert not multiprocessing.active_children()
+
+
+@needs_groups
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_process_begins_waits_until_it_is_known(monkeypatch, number):
+    """Between the line that begins a process and the one that notes it, a signal left a process that nobody ended."""
+    spawn, begun = util.spawnv_passfds, get_context("spawn").Process(target=time.sleep, args=(60,), daemon=True)
+
+    def interrupted(*given):
+        made = spawn(*given)
+        signal.raise_signal(number)
+        return made
+
+    before = {each: signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(Ended), ending_on_signals(), deaf():
+            monkeypatch.setattr(util, "spawnv_passfds", interrupted)
+            begun.start()
+        assert begun in multiprocessing.active_children()
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        begun.kill()
+        begun.join()
 
 
 INTERRUPTED = pytest.param("SIGINT", marks=pytest.mark.slow(reason="processes that import, ended by one signal more"))

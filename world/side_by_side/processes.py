@@ -23,17 +23,19 @@ LOOK_S = 1.0  # how often a worker looks whether the process that began it still
 
 @contextlib.contextmanager
 def deaf() -> Iterator[None]:
-    """Processes that are begun within this context ignore Ctrl-C from their first instruction on; otherwise they would
-    print a traceback of their imports. In this process Ctrl-C takes effect when the context ends."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    resource_tracker.ensure_running()  # the first spawned process starts it, which would let Ctrl-C through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    """For the moment in which processes are begun. They ignore Ctrl-C from their first instruction on; otherwise they
+    would print a traceback of their imports. In this process INT, TERM and HUP take effect when the context ends:
+    between two lines of the beginning they would leave a process of which nobody knows, or a pool without an end."""
+    with undisturbed():
+        if not hasattr(signal, "pthread_sigmask"):  # Windows
+            yield
+            return
+        resource_tracker.ensure_running()  # the first spawned process starts it, which would let Ctrl-C through again
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -46,9 +48,9 @@ def undisturbed() -> Iterator[None]:
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     handlers = {number: handler for number in numbers if callable(handler := signal.getsignal(number))}
     came: list[int] = []
-    for number in handlers:
-        signal.signal(number, lambda number, _: came.append(number))
     try:
+        for number in handlers:
+            signal.signal(number, lambda number, _: came.append(number))
         yield
     finally:
         for number, handler in handlers.items():
@@ -94,7 +96,7 @@ class Workers(ProcessPoolExecutor):
     def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
         """Hand in work; processes are begun as it comes. A signal between two lines of that would leave a pool that
         cannot be shut down, so it takes effect afterwards."""
-        with undisturbed(), deaf():
+        with deaf():
             return super().submit(work, *args, **kwargs)
 
     def __exit__(

@@ -2,9 +2,9 @@
 results.
 
 Work is sorted into strands. The work of one strand is done in order, one piece at a time. ENGINE is the strand of all
-walks that share an engine. It has its own thread, where steps that wait at the same time are taken together, unless
-some have had their turn just now and others not; other work on the engine gets at most two fifths of it while somebody
-walks. All other strands share a few threads (strands.py).
+walks that share an engine. It has its own thread. Where steps together take less time than one after the other, those
+that wait at the same time are taken together; elsewhere walks take turns (turns.py). Other work on the engine gets at
+most two fifths of it while somebody walks. All other strands share a few threads (strands.py).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from ..awake import Awake, Step, Stepped
 from ..command_queue import Command, CommandQueue
 from ..explorers import Explorers
 from .strands import Strands
+from .turns import WALKING_S, Turns
 
 log = logging.getLogger(__name__)
 
 ENGINE, DISK = "engine", "disk"
-WALKING_S = 0.5  # somebody counts as walking for this long after a step
 # after other work, steps get this many times its duration: 1 would be half, but who works also needs memory bandwidth
 REST = 1.5
 MOST_REST_S = 10.0
@@ -93,7 +93,7 @@ class Stepper:
         self._outcomes: deque[tuple[Callable, Any]] = deque()
         self._changed = threading.Condition()
         self._steps: deque[StepJob] = deque()
-        self._last: set[str] = set()  # the walks that stepped last
+        self._turns = Turns()
         self._tasks: deque[Task] = deque()
         self._is_stopping = self._is_abandoned = False
         self._stepped_at, self._rested_at, self._may_prepare = 0.0, 0.0, False
@@ -110,7 +110,10 @@ class Stepper:
             if job.strand != ENGINE:
                 self._strands.submit(job.strand, Task(partial(self._step, [job]), _log_failure))
         with self._changed:
-            self._steps.extend(job for job in jobs if job.strand == ENGINE)
+            for job in jobs:
+                if job.strand == ENGINE:
+                    self._steps.append(job)
+                    self._turns.asks(self._turn_of(job), time.monotonic())
             self._changed.notify()
 
     def submit(self, strand: str, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
@@ -166,8 +169,11 @@ class Stepper:
         while True:
             steps, task = self._next()
             if steps:
+                turn, began = self._turn_of(steps[0]), time.monotonic()
                 self._step(steps)
                 self._stepped_at, self._may_prepare = time.monotonic(), True
+                with self._changed:
+                    self._turns.took(turn, began, self._stepped_at)
             elif task:
                 self._advance(task)
             elif self._is_stopping:
@@ -189,24 +195,31 @@ class Stepper:
                 rest_s = self._rested_at - now if self._steps or now - self._stepped_at < WALKING_S else 0.0
                 # even before steps: otherwise walkers who never pause would make it wait for ever
                 if self._tasks and rest_s <= 0:
+                    self._turns.goes_on(now)
                     return [], self._tasks.popleft()
+                wait_s = [rest_s] if self._tasks else []
                 if self._steps:
-                    return self._due(), None
-                if self._may_prepare and not self._tasks:
+                    due, turn_s = self._due(now)
+                    if due:
+                        return due, None
+                    wait_s.append(turn_s)
+                elif self._may_prepare and not self._tasks:
                     break
-                self._changed.wait(rest_s if self._tasks else None)
+                self._changed.wait(min(wait_s, default=None))
         return [], None
 
-    def _due(self) -> list[StepJob]:
-        """The steps that are taken next, out of those that wait: all, unless some walks had the last turn and others
-        not. Then these go first, where steps together take as long as one after the other. A walk that never pauses
-        would otherwise have two steps for each of a walker's, one alone and one that the walker waits for as well."""
-        waiting = list(self._steps)
-        due = [job for job in waiting if job.controls.session not in self._last] or waiting
-        due += [job for job in waiting if job not in due and self.explorers.gains_together(job.controls.session)]
-        self._steps = deque(job for job in waiting if job not in due)
-        self._last = {job.controls.session for job in due}
-        return due
+    def _due(self, now: float) -> tuple[list[StepJob], float]:
+        """The steps that are taken next, out of those that wait: all that gain by being taken together, or that of one
+        walk. Or none, and how long to wait at most for a walk that has used less time."""
+        waiting = [(self._turn_of(job), job) for job in self._steps]
+        walk, wait_s = self._turns.next((turn for turn, _ in waiting), now)
+        due = [job for turn, job in waiting if turn == walk]
+        self._steps = deque(job for turn, job in waiting if turn != walk)
+        return due, wait_s
+
+    def _turn_of(self, job: StepJob) -> str:
+        """Who has the turn when this step is taken: its walk, or all together (no walk has an empty name)."""
+        return "" if self.explorers.gains_together(job.controls.session) else job.controls.session
 
     def _prepare(self) -> None:
         """Prepare the next dream while nobody waits. Work that comes meanwhile waits for one network pass at most."""
