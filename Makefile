@@ -1,4 +1,4 @@
-# Sets up its own .venv, then runs: `make play` walks, `make test` checks, in five to six minutes on two cores;
+# Sets up its own .venv, then runs: `make play` walks, `make test` checks, in about five minutes on two cores;
 # `make test-all` leaves nothing out, `make lint` only reads the code.
 # `make test-engines` tests the clients in browsers and game engines, which it installs; `make test` names what it skips.
 # `make test-isa` runs what torch computes as on older processors, which this one is held to. `make mutants` damages the

@@ -1,5 +1,5 @@
 """Which tests run when. `make test` leaves out what is marked slow(reason=...), seconds of processor each, so that it
-takes five to six minutes on two cores, and what is marked soak(reason=...), a minute or more each. Both run where -m
+takes about five minutes on two cores, and what is marked soak(reason=...), a minute or more each. Both run where -m
 names them: `.ci/run` asks for the slow ones, `make test-all` for all; tests that draw their own examples then draw all
 of them. None is timed.
 """
