@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -93,7 +94,8 @@ def ending_on_signals() -> Iterator[None]:
     try:
         yield
     except Ended as ended:
-        traceback.clear_frames(ended.__traceback__)  # what is half-made is freed before anybody hears of it again
+        traceback.clear_frames(ended.__traceback__)  # what is half-made is freed before anybody hears of it again,
+        gc.collect()  # also where its parts know each other, as those of a server do, with its temporary folder
         raise
     finally:
         is_left.set()

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -115,6 +116,24 @@ def test_a_signal_that_comes_where_python_cannot_raise_ends_the_command_all_the_
     finally:
         signal.signal(signal.SIGTERM, before)
     assert ended.value.code == 143 and "ignored" not in capsys.readouterr().err
+
+
+class Parts:
+    """Stands for a server: its parts know each other, and one is a temporary folder."""
+
+    def __init__(self, folder):
+        self.itself, self.folder = self, tempfile.TemporaryDirectory(dir=folder)
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_what_a_signal_leaves_half_made_keeps_no_folder(tmp_path):
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(Ended), ending_on_signals():
+            Parts(tmp_path)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not list(tmp_path.iterdir())
 
 
 class HalfMade:

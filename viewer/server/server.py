@@ -7,6 +7,7 @@ answers messages.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
 import threading
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ...world.action import ActionError
+from ...world.side_by_side.processes import undisturbed
 from ..opening.game_recordings import GameRecordings
 from ..opening.worlds import Worlds
 from ..wire import protocol as p
@@ -65,30 +67,45 @@ class Server:
         check_bind(address, has_keys=keys is not None, is_open=is_open)
         self.limits, self.metrics = limits or Limits(), Metrics()
         self.worlds = worlds
-        self._own_folder = None if folder else tempfile.TemporaryDirectory(prefix="roam-")
-        self._store = Store(folder or (self._own_folder.name if self._own_folder else ""))
+        with undisturbed():
+            self._own_folder = None if folder else tempfile.TemporaryDirectory(prefix="roam-")
+        with contextlib.ExitStack() as undo:  # at a signal too
+            if self._own_folder:
+                undo.callback(self._own_folder.cleanup)
+            self._begin(address, keys, folder or (self._own_folder.name if self._own_folder else ""), record, undo)
+            self._explorers.on_first = on_first or self._explorers.on_first
+            for meta in self._store.metas():
+                self._take_in(meta)
+            undo.pop_all()
+
+    def _begin(
+        self,
+        address: str,
+        keys: str | Path | None,
+        folder: str | Path,
+        record: str | Path | None,
+        undo: contextlib.ExitStack,
+    ) -> None:
+        """Make the parts of the server; undo: what closes those that are made, should the rest fail."""
+        self._store = Store(folder)
+        undo.callback(self._store.close)
         self._registry = Registry(self.limits)
         self._recordings = GameRecordings(record, most_bytes=self.limits.max_record_bytes)
-        try:
-            self._wire = ServerSocket(address, keys, limits=self.limits, metrics=self.metrics, on_drop=self._leave)
-        except Exception:
-            self._store.close()
-            raise
+        self._wire = ServerSocket(address, keys, limits=self.limits, metrics=self.metrics, on_drop=self._leave)
+        undo.callback(self._wire.close)
+        limits = self.limits
         self._explorers = Explorers(
-            worlds, self._store, snapshot_frames=self.limits.snapshot_frames, snapshot_bytes=self.limits.snapshot_bytes
+            self.worlds, self._store, snapshot_frames=limits.snapshot_frames, snapshot_bytes=limits.snapshot_bytes
         )
-        self._explorers.on_first = on_first or self._explorers.on_first
         self._stepper = Stepper(self._explorers, self._wire.wake, target_ms=self.limits.batch_ms)
         self._handlers = Handlers(
-            worlds, self._registry, self._wire, self._explorers, self._stepper, self.metrics, self._recordings
+            self.worlds, self._registry, self._wire, self._explorers, self._stepper, self.metrics, self._recordings
         )
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._next_tick, self._has_backlog = time.monotonic() + TICK_S, False
         self.lost: list[str] | None = []  # walks that could not be stored at the end; None: the end was not reached
         self.handover = Handover(self._registry, self._explorers, self._stepper, self._take_in)
-        for meta in self._store.metas():
-            self._take_in(meta)
 
     def _take_in(self, meta: Meta) -> None:
         """Enter a stored walk in the registry."""

@@ -291,3 +291,14 @@ def test_the_secret_of_a_walk_is_not_on_the_disk(tmp_path):
         files = [path for path in tmp_path.rglob("*") if path.is_file()]
         assert files
         assert not any(token.encode() in path.read_bytes() for path in files)
+
+
+def test_a_server_that_is_interrupted_while_it_begins_keeps_no_folder(tmp_path, monkeypatch):
+    def interrupted(*_given, **_more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("roam.viewer.server.server.Handlers", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Server(TinyWorlds())
+    assert not list(tmp_path.iterdir())

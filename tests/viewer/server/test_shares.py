@@ -54,8 +54,9 @@ def test_walks_that_take_long_leave_the_others_their_rate(tmp_path):
     with Server(worlds, folder=tmp_path) as server, Client(server.address) as client:
         walk = RemoteSession.open(client, seed=1)
         worlds.gate.shut()
-        for _ in range(12):  # more than there are threads
-            client.hold(client.open(seed=9, ahead=16), "move forward")
+        others = [client.open(seed=9, ahead=16) for _ in range(12)]  # more than there are threads
+        for other in others:
+            client.hold(other, "move forward")
         assert worlds.gate.reached.wait(60)
         walk.rollout([FORWARD] * 20)
         assert worlds.num_waiting > 0
