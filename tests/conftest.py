@@ -108,11 +108,6 @@ def pytest_collection():
         gc.enable()
 
 
-def pytest_unconfigure():
-    """Python ends without a search for cycles in all that was imported: half a second of a process that trained."""
-    gc.freeze()
-
-
 @pytest.fixture(scope="session", autouse=True)
 def commands_made_once():
     """Typer makes all commands of `roam` anew for each call, which takes longer than most tests of a command."""

@@ -94,8 +94,10 @@ def ending_on_signals() -> Iterator[None]:
     try:
         yield
     except Ended as ended:
-        traceback.clear_frames(ended.__traceback__)  # what is half-made is freed before anybody hears of it again,
-        gc.collect()  # also where its parts know each other, as those of a server do, with its temporary folder
+        # What is half-made is freed before anybody hears of it again. The parts of a server know each other, so it
+        # takes a search for garbage to remove its temporary folder.
+        traceback.clear_frames(ended.__traceback__)
+        gc.collect()
         raise
     finally:
         is_left.set()

@@ -1,4 +1,5 @@
-"""Ground and sky, continued from beside to where something is taken away from a dream. Knows nothing of models."""
+"""Ground and sky, continued from beside to where something is taken away from a dream; and what is near to something
+there. Knows nothing of models."""
 
 from __future__ import annotations
 
@@ -9,6 +10,11 @@ from ...compiled import njit
 from .planes import FAR
 
 EVEN = 9  # rows among which a continued sky is evened
+
+
+def near(where: np.ndarray, up: int, aside: int) -> np.ndarray:
+    """Where (H, W) bool any pixel of `where` is within so many pixels up, down and aside."""
+    return cv2.dilate(where.astype(np.uint8), np.ones((2 * up + 1, 2 * aside + 1), np.uint8)) > 0
 
 
 def go_on(pixels: np.ndarray, depth: np.ndarray, gone: np.ndarray, behind: np.ndarray) -> None:

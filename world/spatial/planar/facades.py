@@ -14,7 +14,7 @@ import numpy as np
 
 from ..anew import left_out
 from ..warp import Warp
-from .background import go_on
+from .background import go_on, near
 from .fronts import Front, evened
 from .houses import LEAST, LOWEST, House, Scene, fitted, parts_of
 from .planes import FAR, ON_DREAMT, off
@@ -53,7 +53,7 @@ def straightened(
     for where in scene.things:
         if _hangs(scene, where):
             others = [other for other in scene.things if other is not where]
-            gone = _near(where, RIM, RIM) & ~np.any([scene.covered, is_house, *others], 0)
+            gone = near(where, RIM, RIM) & ~np.any([scene.covered, is_house, *others], 0)
             go_on(pixels, depth, gone, scene.is_behind & ~gone & ~is_house)
             continue
         for part in parts_of(scene, where):
@@ -76,7 +76,7 @@ def _keep_houses(
             house = fitted(older, part) if np.count_nonzero(part & is_left_out) >= LEAST else None
             if house is None:
                 continue
-            is_melted = older.is_behind & ~new.is_behind & _near(house.where, MELTED, MELTED)
+            is_melted = older.is_behind & ~new.is_behind & near(house.where, MELTED, MELTED)
             back = is_left_out & (house.where | is_melted)
             pixels[back], depth[back] = older.pixels[back], older.depth[back]
             _build(older, house, is_house, pixels, depth, fine=new.pixels)
@@ -117,12 +117,12 @@ def _clear(scene: Scene, house: House, kept: np.ndarray, pixels: np.ndarray, dep
         foot = np.searchsorted(-scene.up, scene.eye * house.inverse)
         below = np.zeros_like(gone)
         below[:, house.columns] = (rows >= foot) & (rows < foot + FOOT * (foot - house.top))
-        below = _near(below, 0, RIM)
+        below = near(below, 0, RIM)
         own, other = (
             np.abs(scene.pixels - np.median(scene.pixels[where], 0)).sum(-1) for where in (house.where, is_ground)
         )
         gone |= below & (own < other) & is_ground
-    rim, halo = _near(house.where, 1, 1) & scene.is_behind, _near(house.where, RIM, RIM)
+    rim, halo = near(house.where, 1, 1) & scene.is_behind, near(house.where, RIM, RIM)
     gone = (gone | rim | (halo & (scene.is_crumb | (scene.depth >= FAR)))) & ~scene.covered & ~kept
     go_on(pixels, depth, gone, scene.is_behind & ~gone & ~kept)
 
@@ -159,8 +159,3 @@ def _within(top: np.ndarray) -> np.ndarray:
     """Rows (n,) a little below the ragged rows `top`, never above any beside, and without their steps."""
     lowest = cv2.dilate(top.astype(np.float32)[None], np.ones((1, BESIDE), np.uint8))
     return cv2.blur(lowest, (BESIDE, 1))[0]
-
-
-def _near(where: np.ndarray, up: int, aside: int) -> np.ndarray:
-    """Where (H, W) bool any pixel of `where` is within so many pixels up, down and aside."""
-    return cv2.dilate(where.astype(np.uint8), np.ones((2 * up + 1, 2 * aside + 1), np.uint8)) > 0

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .background import go_on
+from .background import go_on, near
 from .fronts import STRANGE, detail_of
 from .houses import CRUMB, LEAST, TALL, Scene
 from .planes import FAR
@@ -41,6 +41,7 @@ APART = 50.0  # of 255; a group whose colours are nearer to those behind the thi
 BESIDE = 12  # columns to either side in which the colours behind it are looked for
 SOME = 0.3  # share of a thing, at least, that is not haze
 MELTED = 10  # pixels around a thing in which the new dream of about the same depth is what melted of it
+DEEP = 1.1  # times; a thing that is kept is at most so much nearer and farther than its usual depth
 AS_DEEP = 1.6  # times; about the same depth
 INSIDE = 3  # pixels a side; what is farther inside than half of that has the thing's own colour
 
@@ -122,16 +123,12 @@ def _with_rims(scene: Scene, parts: list[np.ndarray]) -> list[np.ndarray]:
             whole.append(part)
         else:
             whole[rim] = whole[rim] | part
-    return [part | (_near(part, 2) & scene.is_crumb) for part in whole]
+    return [part | (near(part, 2, 2) & scene.is_crumb) for part in whole]
 
 
 def _is_rim(part: np.ndarray, other: np.ndarray) -> bool:
     size = np.count_nonzero(part)
-    return bool(2 * size < np.count_nonzero(other) and np.count_nonzero(part & _near(other, RIM)) > MOSTLY * size)
-
-
-def _near(where: np.ndarray, reach: int) -> np.ndarray:
-    return cv2.dilate(where.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
+    return bool(2 * size < np.count_nonzero(other) and np.count_nonzero(part & near(other, RIM, RIM)) > MOSTLY * size)
 
 
 def stand(scene: Scene, is_house: np.ndarray, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
@@ -163,8 +160,8 @@ def _to_the_ground(
 ) -> np.ndarray:
     """Continue the foot of a part down to where the ground is as near. Returns where (H, W) bool."""
     added, columns = np.zeros_like(part), np.flatnonzero(part.any(0))
-    lowest = len(part) - 1 - part[::-1, columns].argmax(0)
-    foot = int(np.sort(lowest)[-min(LOW, len(lowest))])
+    lowest = _lowest(part, columns)
+    foot = _foot(lowest)
     end = int(np.searchsorted(-scene.up, scene.eye / distance))
     if end - foot > LOWER * np.count_nonzero(part.any(1)):
         return added
@@ -189,16 +186,15 @@ def keep_things(
             continue
         far = float(np.median(older.depth[where]))
         even = _evened(where) & (where | (older.depth > HIDDEN * far)) & is_left_out & ~is_house
-        pixels[even], depth[even] = (
-            _coloured(older.pixels, where, new.pixels)[even],
-            older.depth[even].clip(far / 1.1, far * 1.1),
-        )
+        pixels[even] = _coloured(older.pixels, where, new.pixels)[even]
+        depth[even] = older.depth[even].clip(far / DEEP, far * DEEP)
         kept |= even
-        melted = _near(even, MELTED) & ~kept & ~is_house & ~new.covered & ~new.is_behind & (new.depth < AS_DEEP * far)
-        gone |= thing.haze & is_left_out
+        is_near = near(even, MELTED, MELTED) & (new.depth < AS_DEEP * far)
+        melted = is_near & ~kept & ~is_house & ~new.covered & ~new.is_behind
         back = melted & is_left_out & older.is_behind
         pixels[back], depth[back] = older.pixels[back], older.depth[back]
-        gone |= melted & ~back & ~(is_left_out & ~where & (older.depth < FAR) & ~older.is_behind)
+        is_other = is_left_out & ~where & ~older.is_behind & (older.depth < FAR)  # another thing of the older dream
+        gone |= (thing.haze & is_left_out) | (melted & ~back & ~is_other)
     gone &= ~kept
     go_on(pixels, depth, gone, new.is_behind & ~gone & ~kept & ~is_house)
     return kept
@@ -250,7 +246,7 @@ def _hangs(scene: Scene, part: np.ndarray) -> bool:
 def _below(crown: np.ndarray) -> np.ndarray:
     """Where (H, W) bool a crown's trunk would begin."""
     columns, out = np.flatnonzero(crown.any(0)), np.zeros_like(crown)
-    lowest = len(crown) - 1 - crown[::-1, columns].argmax(0)
+    lowest = _lowest(crown, columns)
     for k in range(1, CONTACT + 1):
         out[np.minimum(lowest + k, len(crown) - 1), columns] = True
     return out
@@ -271,20 +267,30 @@ def _standing(scene: Scene, part: np.ndarray) -> tuple[np.ndarray, float | None]
     """A part with its foot, which is so near to the ground that it is taken for it; and how far it stands: where it was
     painted, if the ground at its foot is about as far, and else as far as that is. None if its foot is out of view."""
     columns = np.flatnonzero(part.any(0))
-    lowest = len(part) - 1 - part[::-1, columns].argmax(0)
+    lowest = _lowest(part, columns)
     now = float(np.median(scene.depth[part]))
-    low = columns[lowest >= np.sort(lowest)[-min(LOW, len(lowest))] - CONTACT]
+    low = columns[lowest >= _foot(lowest) - CONTACT]
     end = int(np.searchsorted(-scene.up, scene.eye / now))
     whole = part.copy()
-    rows, bottom = np.arange(len(part))[:, None], len(part) - 1 - part[::-1, low].argmax(0)
+    rows, bottom = np.arange(len(part))[:, None], _lowest(part, low)
     is_foot = scene.is_ground & (np.abs(np.log(scene.depth / now)) < SAME) & ~scene.covered
     is_whole = np.logical_and.accumulate(is_foot[:, low] | (rows <= bottom), 0)
     whole[:, low] |= (rows > bottom) & (rows < end) & is_whole
-    foot = int(np.sort(len(part) - 1 - whole[::-1, low].argmax(0))[-min(LOW, len(low))])
+    foot = _foot(_lowest(whole, low))
     if foot >= len(part) - 2 or scene.up[foot] >= 0:
         return whole, None
     ground = float(scene.ground[foot, 0])
     return whole, now if abs(math.log(now / ground)) < SAME else ground
+
+
+def _lowest(part: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(n,): the lowest row of a part in each of its columns (n,)."""
+    return len(part) - 1 - part[::-1, columns].argmax(0)
+
+
+def _foot(lowest: np.ndarray) -> int:
+    """The row of a part's foot, to which LOW of its columns reach down. lowest (n,): their lowest rows."""
+    return int(np.sort(lowest)[-min(LOW, len(lowest))])
 
 
 def _is_slender(where: np.ndarray) -> bool:
