@@ -105,7 +105,7 @@ class Dreamer:
     def touch_up(self, pose: Pose, carried: Warp, seed: int, views: tuple[View, ...] = ()) -> Dream:
         """Paint the holes of a view all of whose cells are mostly known: as `dream`, with nothing to decide."""
         codes = self._see("encode", self._tensor(carried.pixels)[None]).flatten(1)
-        return self._painted(pose, carried, seed, codes[0], views)
+        return self._painted(pose, carried, seed, codes[0], views, is_thin=True)
 
     def is_decided(self, carried: Warp) -> bool:
         """Whether every cell of a view is mostly known."""
@@ -153,7 +153,9 @@ class Dreamer:
             hinted=hinted,
         )
 
-    def _painted(self, pose: Pose, carried: Warp, seed: int, tokens: Tensor, views: tuple[View, ...]) -> Dream:
+    def _painted(
+        self, pose: Pose, carried: Warp, seed: int, tokens: Tensor, views: tuple[View, ...], *, is_thin: bool = False
+    ) -> Dream:
         (h, w), (H, W) = self.grid, carried.covered.shape
         noise = np.random.default_rng(seed).standard_normal((1, 1, H, W), dtype=np.float32)
         points = self.vision.points(tokens.view(1, h, w)).movedim(-1, 1)
@@ -163,6 +165,8 @@ class Dreamer:
         depth = smoothed(depth[0].float().cpu().numpy(), pixels, ~carried.covered)
         depth = parted(depth, pixels, ~carried.covered)
         depth = in_its_place(depth, carried)
+        if is_thin:  # what is uncovered beside an object is as far as what is behind it
+            depth = np.where(carried.depth > 0, carried.depth, depth)
         if self.dida.dream_continues:
             pixels, depth = continued(pose, carried, pixels, depth, [self._memory.looks(view) for view in views])
             pixels, depth = with_even_sky(pose, pixels, depth, carried.covered)

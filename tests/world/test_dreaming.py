@@ -11,7 +11,8 @@ from roam.world.checkpoint import CheckpointError
 from roam.world.config import DidaConfig
 from roam.world.dreamer import strides_ahead
 from roam.world.engine import Engine
-from roam.world.pose import Motion
+from roam.world.pose import Motion, Pose
+from roam.world.spatial.warp import Warp
 from roam.world.tokens.painter import Known, Painter, PainterConfig
 from roam.world.tokens.vision import VisionConfig, VisionTokenizer
 from roam.world.transformer.dida import decode_holes, reveal_order
@@ -329,6 +330,16 @@ def test_a_dream_that_is_given_up_changes_nothing_and_takes_no_page(engine, firs
             break  # it waited long enough
     assert patience > 0
     assert session.step(BACK).digest == wanted[1]
+
+
+def test_what_opens_beside_a_thing_is_painted_as_far_as_what_is_behind_it(engine):
+    depth, covered = np.full((128, 128), 6.0, np.float32), np.ones((128, 128), bool)
+    depth[:, :50], covered[:, 50:55] = 1.5, False
+    pixels = np.where((depth < 2)[..., None], (200, 40, 40), (40, 120, 60)).astype(np.uint8)
+    pixels[:, 60:90] = (40, 40, 120)
+    carried = Warp(pixels, covered, depth)
+    touched = engine.dreamer.touch_up(Pose.at(0, 0, 1.5), carried, 1).view
+    assert np.array_equal(touched.depth, depth)
 
 
 def test_what_a_first_frame_does_not_show_is_dreamt_by_the_seed_and_kept(engine, first_frame, tmp_path):

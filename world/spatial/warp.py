@@ -398,16 +398,26 @@ def fill(pixels, covered, surface):
 
 @njit(cache=True, nogil=True)
 def _fill_one(pixels, surface, found, v, u):
-    w, far = surface.shape[1], np.float32(0)
-    for k in range(8):
-        if found[k]:
-            far = max(far, surface[(found[k] - 1) // w, (found[k] - 1) % w])
+    w = surface.shape[1]
+    behind = np.full(4, np.inf, np.float32)  # of each line through the hole, the farther of what is on its two sides
+    count = 0
+    for k in range(4):
+        far = np.float32(0)
+        for end in (found[k], found[7 - k]):
+            if end:
+                far = max(far, surface[(end - 1) // w, (end - 1) % w])
+        if far > 0:
+            behind[count] = far
+            count += 1
+    if not count:
+        return
+    least = np.float32(APART) * np.sort(behind[:count])[(count - 1) // 2]
     total, depth = 0.0, 0.0
     colour = np.zeros(3)
     for k in range(8):
         if found[k]:
             y, x = (found[k] - 1) // w, (found[k] - 1) % w
-            if surface[y, x] > APART * far:
+            if surface[y, x] > least:
                 share = 1.0 / ((y - v) ** 2 + (x - u) ** 2)
                 total, depth = total + share, depth + share * surface[y, x]
                 for i in range(3):

@@ -5,7 +5,7 @@ import numpy as np
 from roam.world.pose import Camera, Motion, Pose
 from roam.world.spatial.smoothing import parted, smoothed
 from roam.world.spatial.view_memory import ViewMemory, visible_pages
-from roam.world.spatial.warp import View, Warp, joined, remembered, sharpened, warp
+from roam.world.spatial.warp import View, Warp, fill, joined, remembered, sharpened, warp
 
 CAMERA = Camera(64, 64)
 HERE = Pose.at(0, 0, 1.5)
@@ -179,6 +179,21 @@ def test_what_opens_behind_a_thing_is_filled_with_what_is_behind_it():
     aside = warp([post(50)], HERE.moved(Motion(right=0.6)), CAMERA)
     assert not aside.covered.all()
     assert (aside.pixels[~aside.covered] == 200).all() and (aside.depth[~aside.covered] > 7).all()
+
+
+def test_what_opens_beside_a_post_before_the_horizon_is_filled_with_ground_and_not_with_sky():
+    rows = np.arange(64)[:, None].repeat(64, 1)
+    depth = np.where(rows > 32, 48 / (rows - 31.5), 100).astype(np.float32)
+    pixels = np.where((rows > 32)[..., None], (60, 120, 50), (200, 220, 250)).astype(np.float32)
+    covered = np.ones((64, 64), bool)
+    pixels[20:60, 30:33], depth[20:60, 30:33] = (40, 40, 40), 1.2
+    covered[20:60, 26:30] = False
+    pixels[~covered], depth[~covered] = 0, 0
+    fill(pixels, covered, depth)
+    for row in (20, 26):
+        assert (pixels[row, 26:30] > 180).all()
+    for row in range(38, 58):  # almost as the ground beside it; none is as pale as the sky or as dark as the post
+        assert np.abs(pixels[row, 26:30] - (60, 120, 50)).max() < 30, row
 
 
 def test_a_rim_is_no_room_for_anything_and_a_gap_is():

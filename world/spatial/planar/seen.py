@@ -1,11 +1,11 @@
 """Corrects the depth of a true picture where its surfaces are known to be even.
 
 A network that estimates depth leaves rims between near and far surfaces, which hang in the air as shreds when one walks
-past, and waves in walls. So a rim gets the depth of one of the two surfaces beside it, and in a room, points near the
-floor, the ceiling or a wall get the depth of that plane, and so do points beside them that are a little farther from
-the wall and look like it. A view of walls alone, from close by, is put on flat walls as a whole. Pixels stay as they
-are. Sides of houses are left: fitting planes to them as to dreamt ones (houses.py) made their depth worse where trees
-stand before them, and no better elsewhere.
+past, and waves in walls. So posts, lamps and signs are put where they stand (posts.py), a rim gets the depth of one of
+the two surfaces beside it, and in a room, points near the floor, the ceiling or a wall get the depth of that plane, and
+so do points beside them that are a little farther from the wall and look like it. A view of walls alone, from close by,
+is put on flat walls as a whole. Pixels stay as they are. Sides of houses are left: fitting planes to them as to dreamt
+ones (houses.py) made their depth worse where trees stand before them, and no better elsewhere.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ...pose import Camera, Pose
 from ..smoothing import parted
 from .missing import walls_alone
 from .planes import Layout, chosen, find_layout, normals_of, off, rays_from
+from .posts import stand_up
 from .room import assigned
 
 WAVY = 0.2  # log depth; a point that looks like the wall beside it is part of it if it is no farther off
@@ -29,6 +30,9 @@ def settled(pose: Pose, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
     """The corrected depth (H, W) float32 metres of a true picture, pixels (H, W, 3) uint8, seen from a pose."""
     rays, seen = rays_from(pose, Camera(depth.shape[1], depth.shape[0])), np.ones(depth.shape, bool)
     layout = find_layout(rays, depth, seen, is_inside=True)
+    if layout.floor is not None:
+        floor = layout.planes[layout.floor].depth(rays)
+        depth = stand_up(floor, pixels, depth, is_room=layout.ceiling is not None)
     depth = parted(depth, pixels, _stands(layout, rays, depth))
     if layout.planes and layout.is_wall.all():
         return walls_alone(rays, depth, pose)
