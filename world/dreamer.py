@@ -169,7 +169,7 @@ class Dreamer:
             depth = np.where(carried.depth > 0, carried.depth, depth)
         if self.dida.dream_continues:
             pixels, depth = continued(pose, carried, pixels, depth, [self._memory.looks(view) for view in views])
-            pixels, depth = with_even_sky(pose, pixels, depth, carried.covered)
+            pixels, depth = with_even_sky(pose, pixels, depth, carried.covered, views)
         depth = np.where(carried.covered, carried.depth, depth).astype(np.float16).astype(np.float32)
         origin = DREAMT if carried.before is None else DREAMT_ANEW
         view = View(pixels, depth, pose, widened(~carried.covered), origin)
