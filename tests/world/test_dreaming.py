@@ -70,6 +70,7 @@ def test_a_dream_goes_on_the_same_after_save_and_load_fork_and_rewind(engine, dr
     )
     forked = session.fork()
     assert loaded.memory.indices == session.memory.indices  # the order decides between views that show equally much
+    assert len(loaded.memory.whole) == len(session.memory.whole) == 1  # its walls and its sky go on in dreams
     ahead = digests(session, WALK[2:])
     assert digests(loaded, WALK[2:]) == ahead
     assert digests(forked, WALK[2:]) == ahead

@@ -21,7 +21,7 @@ from ..session import Keyframe, Moment, Session, view_index
 from ..spatial.warp import View
 
 PAGES = ("k", "v")  # tensors whose second axis is that of `numbers`; for the rest it is the first
-BY_VIEW = ("fresh", "origins")
+BY_VIEW = ("fresh", "origins", "whole")
 BY_NUMBER, BY_INDEX, BY_FRAME = ("lengths", "grids"), ("pixels", "depth", "pose"), ("has_tokens", "tokens")
 
 
@@ -120,7 +120,7 @@ class Laid:
         held |= {name: torch.stack([self._pages[n].of(name) for n in numbers]) for name in BY_NUMBER}
         held |= {name: torch.stack([self._pictures[i].of(name) for i in indices]) for name in BY_INDEX}
         held |= {name: torch.stack([shown.tokens.of(name) for shown in self._shown]) for name in BY_FRAME}
-        fresh, origins = ([self._views[index].of(name) for index in views] for name in BY_VIEW)
+        fresh, origins, is_whole = ([self._views[index].of(name) for index in views] for name in BY_VIEW)
         held |= {
             "numbers": torch.tensor(numbers),
             "index": torch.tensor(indices),
@@ -128,6 +128,7 @@ class Laid:
             "moments": torch.tensor([s.index for s in self._shown]),
             "fresh": torch.stack(fresh) if fresh else torch.zeros(0, 0, dtype=torch.uint8),
             "origins": torch.tensor([int(origin) for origin in origins], dtype=torch.uint8),
+            "whole": torch.tensor([bool(is_all) for is_all in is_whole], dtype=torch.bool),
         }
         places = {number: place for place, number in enumerate(numbers)}
         told = {

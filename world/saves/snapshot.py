@@ -106,6 +106,7 @@ def _tensors(
         ),
         "views": torch.tensor(list(views), dtype=torch.int64),
         "origins": torch.tensor([view.origin for view in views.values()], dtype=torch.uint8),
+        "whole": torch.tensor([view.fresh is None for view in views.values()], dtype=torch.bool),
         "fresh": _stacked([_packed(view) for view in views.values()], np.zeros(-(-size * size // 8), np.uint8)),
     }
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -191,8 +192,11 @@ def _read(engine: SessionEngine, path: str | Path, kind: str) -> tuple[dict[str,
                 "load the model that it was walked with"
             )
         held = tensors_of(file, meta, path)
-    # older files do not say where views are from: in those, nothing was dreamt anew
+    # older files do not say where views are from: in those, nothing was dreamt anew, and no view is known to be whole
+    is_told = "origins" in held
     held.setdefault("origins", torch.zeros(len(held["views"]), dtype=torch.uint8))
+    all_first = held["fresh"].eq(255).all(1)
+    held.setdefault("whole", all_first & held["origins"].eq(SEEN) if is_told else torch.zeros_like(all_first))
     return held, meta
 
 
@@ -214,15 +218,19 @@ def _rebuild(
                 f"saved keys of shape {tuple(held[name].shape)}; this model wants {expected} for {count} pages"
             )
     pictures = _pictures(held)
-    views, origins = {}, held["origins"]
+    views, origins, is_whole = {}, held["origins"], held["whole"].bool()
     if len(origins) != len(held["views"]) or not torch.isin(origins, torch.tensor(ORIGINS, dtype=origins.dtype)).all():
         raise SnapshotError(f"saved views whose origins are not one each of {ORIGINS}; nothing was loaded")
-    rows = zip(held["views"].tolist(), held["fresh"].numpy(), origins.tolist(), strict=False)
-    for index, row, origin in rows:  # in the order of remembering
+    if len(is_whole) != len(held["views"]):
+        raise SnapshotError(
+            f"{len(held['views'])} saved views, {len(is_whole)} said to be whole or not; none was loaded"
+        )
+    rows = zip(held["views"].tolist(), held["fresh"].numpy(), origins.tolist(), is_whole.tolist(), strict=False)
+    for index, row, origin, is_all in rows:  # in the order of remembering
         pixels, depth, pose = pictures[index]
         if pose is None:
             raise SnapshotError("a saved view has no pose; nothing was loaded")
-        views[index] = View(pixels, depth, pose, _unpacked(row, depth.shape), origin)
+        views[index] = View(pixels, depth, pose, None if is_all else _unpacked(row, depth.shape), origin)
     camera = Camera(engine.frame_side, engine.frame_side)
     memories = _remembered_again(views, json.loads(meta["memories"]), camera)
     shown = []

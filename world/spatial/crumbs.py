@@ -13,7 +13,7 @@ from ..pose import Camera, Pose
 from .horizon import SKY_M
 from .warp import Warp, with_holes
 
-MOST = 24  # pixels of a crumb
+MOST = 96  # pixels of a crumb
 STANDS = 0.03  # a thing that reaches down to this tangent of the angle above the horizon stands on the ground
 
 

@@ -51,7 +51,8 @@ def _palette(views: Sequence[View]) -> Palette | None:
     ups, colours = [np.zeros(0, np.float32)], [np.zeros((0, 3), np.float32)]
     for view in views:
         up = rays_from(view.pose, Camera(view.depth.shape[1], view.depth.shape[0]))[SOME, SOME, 2]
-        there = (view.depth[SOME, SOME] > SKY_M) & (up > 0)
+        own = True if view.fresh is None else view.fresh[SOME, SOME]  # a save holds no more of a view
+        there = (view.depth[SOME, SOME] > SKY_M) & (up > 0) & own
         ups.append(up[there])
         colours.append(view.pixels[SOME, SOME][there].astype(np.float32))
     up, colour = np.concatenate(ups), np.concatenate(colours)
