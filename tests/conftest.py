@@ -44,6 +44,7 @@ LONGEST = (
     "bench/consistency/questions/test_tasks.py",
     "viewer/play/test_anew.py",
     "viewer/commands/test_play.py",
+    "viewer/test_ending_while_writing.py",
     "world/emu/test_tuned.py",
     "bench/consistency/questions/test_worlds.py",
     "world/saves/test_snapshot.py",

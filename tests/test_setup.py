@@ -22,13 +22,18 @@ def test_every_line_that_installs_us_names_our_own_distribution():
     assert not [name for name, text in texts.items() if INSTALLS.search(text)]
 
 
+def commands_of(*arguments: str) -> str:
+    """What make would run."""
+    ours = ("MAKE", "MFLAGS", "ARGS", "JOBS", "WITHOUT")  # of the make that runs this test
+    alone = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    command = ["make", "-n", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True, check=True).stdout
+
+
 @pytest.mark.skipif(not shutil.which("make"), reason="no make here")
 @pytest.mark.parametrize("goal", ["play", "test"])
 def test_set_up_tells_what_it_waits_for(goal):
-    ours = ("MAKE", "MFLAGS", "ARGS", "JOBS", "WITHOUT")  # of the make that runs this test
-    alone = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    done = subprocess.run(["make", "-n", "-B", goal], cwd=ROOT, env=alone, capture_output=True, text=True, check=True)
-    lines = done.stdout.splitlines()
+    lines = commands_of("-B", goal).splitlines()
     assert lines[0].startswith('echo "Setting up .venv, once:')
     installing = [line for line in lines if "pip install" in line]
     assert installing and all("--progress-bar on" in line for line in installing)
@@ -36,3 +41,17 @@ def test_set_up_tells_what_it_waits_for(goal):
     assert lines[warming - 1].startswith('echo "Compiling what a walk needs')
     if goal == "play":
         assert lines[-2].startswith('echo "Opening a world;') and lines[-1].strip() == ".venv/bin/roam play"
+
+
+@pytest.mark.skipif(not shutil.which("make") or not shutil.which("grep"), reason="no make or no grep here")
+@pytest.mark.parametrize(
+    ("flags", "is_repeated"),
+    [("sse4_2 avx2", False), ("avx2 avx512f", True), ("avx2 avx_vnni", True), ("sse4_2", True), (None, True)],
+)
+def test_avx2_is_tried_where_the_processor_has_more_or_nobody_knows(tmp_path, flags, is_repeated):
+    cpu = tmp_path / "cpuinfo"
+    if flags:
+        cpu.write_text(f"processor : 0\nflags : {flags}\n")
+    commands = commands_of("test-isa", f"CPU={cpu}")
+    assert ("ATEN_CPU_CAPABILITY=avx2" in commands) == is_repeated
+    assert ("has AVX2 and nothing newer" in commands) != is_repeated and "ATEN_CPU_CAPABILITY=default" in commands

@@ -47,33 +47,51 @@ def ending_on_signals() -> Iterator[None]:
     """Raise Ended at INT, TERM and HUP, unless they are ignored or handled by somebody else, as servers do.
 
     While files and processes are put away, further signals do nothing; after GRACE_S they end the program at once.
-    Where Python cannot raise, as while an object is freed, it is raised a moment later. Nothing is said of objects that
-    the signal has left half-made, and that cannot be freed for it. Where Python does not run at all, as while code is
-    compiled, GRACE_S later a line says so, and one more signal ends the program at once.
+    Where Python cannot raise, as while an object is freed, it is raised a moment later, and where code of others caught
+    it and went on, GRACE_S later. Nothing is said of objects that the signal has left half-made, and that cannot be
+    freed for it. Where Python does not run at all, as while code is compiled, GRACE_S later a line says so, and one
+    more signal ends the program at once.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     ended_at: list[float] = []
     again_of: list[int] = []  # signals of our own, which nobody has sent
-    is_left = threading.Event()
+    asked_of: list[int] = []  # those of them that ask whether the program is ending
+    is_left, leaving = threading.Event(), threading.Lock()
     unraisable = sys.unraisablehook
 
     def end(number: int, _: FrameType | None) -> None:
+        if asked_of:
+            asked_of.clear()
+            if not _is_handled(Ended):
+                raise Ended(number)
+            return
         if not ended_at:
             ended_at.append(time.monotonic())
             raise Ended(number)
         if time.monotonic() - ended_at[0] > GRACE_S:
             os._exit(128 + number)
 
-    def again(number: int) -> None:
-        if not is_left.wait(AGAIN_S):
-            ended_at.clear()
+    def send(number: int) -> None:
+        with leaving:
+            if is_left.is_set() or signal.getsignal(number) is not end:
+                return
             again_of.append(number)
             if hasattr(signal, "pthread_kill"):  # the main thread wakes for it
                 signal.pthread_kill(threading.main_thread().ident or 0, number)
             else:
                 signal.raise_signal(number)
+
+    def again(number: int) -> None:
+        if not is_left.wait(AGAIN_S):
+            ended_at.clear()
+            send(number)
+
+    def insist(number: int) -> None:
+        while ended_at and not is_left.wait(GRACE_S):
+            asked_of.append(number)
+            send(number)
 
     def hook(said: sys.UnraisableHookArgs) -> None:
         if isinstance(said.exc_value, Ended):
@@ -90,7 +108,7 @@ def ending_on_signals() -> Iterator[None]:
         signal.signal(number, end)
     stop_hearing = None
     if mine and os.name == "posix":
-        stop_hearing = _hear(lambda number: not ended_at and signal.getsignal(number) is end, again_of)
+        stop_hearing = _hear(lambda number: not ended_at and signal.getsignal(number) is end, again_of, insist)
     try:
         yield
     except Ended as ended:
@@ -100,7 +118,8 @@ def ending_on_signals() -> Iterator[None]:
         gc.collect()
         raise
     finally:
-        is_left.set()
+        with leaving:
+            is_left.set()
         if stop_hearing:
             stop_hearing()
         sys.unraisablehook = unraisable
@@ -108,10 +127,18 @@ def ending_on_signals() -> Iterator[None]:
             signal.signal(number, before[number])
 
 
-def _hear(is_unheard: Callable[[int], bool], again_of: list[int]) -> Callable[[], None]:
+def _is_handled(kind: type[BaseException]) -> bool:
+    """Whether such an exception is on its way through a block that handles it, or another one that came of it."""
+    error = sys.exc_info()[1]
+    while error and not isinstance(error, kind):
+        error = error.__context__
+    return error is not None
+
+
+def _hear(is_unheard: Callable[[int], bool], again_of: list[int], insist: Callable[[int], None]) -> Callable[[], None]:
     """Hear signals in a thread, which runs while the main thread is in code that is not Python's; returns what ends
     it. is_unheard: whether a signal of that number would end the program, and has not yet; again_of: signals that
-    nobody has sent, which are taken from this list."""
+    nobody has sent, which are taken from this list; insist: called GRACE_S after a signal that was heard."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -128,6 +155,8 @@ def _hear(is_unheard: Callable[[int], bool], again_of: list[int]) -> Callable[[]
             if is_unheard(number[0]):
                 told = True
                 _wait_told(number[0])
+            else:
+                insist(number[0])
         os.close(reading)
 
     threading.Thread(target=hear, daemon=True).start()

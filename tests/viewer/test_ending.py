@@ -1,5 +1,6 @@
 """Commands that are interrupted end soon, with one sentence and the shell's status, and leave nothing behind."""
 
+import contextlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from roam.scenes.recorder import record
+from roam.viewer import ending
 from roam.viewer.ending import Ended, ending_on_signals
 
 RUN = """
@@ -116,6 +118,39 @@ def test_a_signal_that_comes_where_python_cannot_raise_ends_the_command_all_the_
     finally:
         signal.signal(signal.SIGTERM, before)
     assert ended.value.code == 143 and "ignored" not in capsys.readouterr().err
+
+
+def test_a_signal_that_others_code_catches_ends_the_command_all_the_same(monkeypatch):
+    monkeypatch.setattr(ending, "GRACE_S", 0.1)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(Ended, match="ended by SIGTERM"), ending_on_signals():
+            with contextlib.suppress(BaseException):  # as some packages do while they are imported
+                signal.raise_signal(signal.SIGTERM)
+            time.sleep(20)
+            raise AssertionError("the command went on")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_what_is_put_away_after_a_signal_is_not_interrupted_by_itself(monkeypatch):
+    monkeypatch.setattr(ending, "GRACE_S", 0.05)
+    before, put_away = signal.signal(signal.SIGTERM, signal.SIG_DFL), []
+    try:
+        with pytest.raises(Ended), ending_on_signals():
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                try:
+                    raise OSError("one of the files is gone")
+                except OSError:
+                    time.sleep(0.3)
+                with contextlib.closing(contextlib.ExitStack()) as stack:
+                    stack.callback(time.sleep, 0.3)
+                put_away.append("all")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert put_away == ["all"]
 
 
 class Parts:

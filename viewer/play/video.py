@@ -9,6 +9,7 @@ import contextlib
 import queue
 import struct
 import threading
+import weakref
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -46,6 +47,8 @@ class VideoRecorder:
         suffix = self.path.suffix.lower()
         self.num_frames = 0
         self._partial = partial_of(self.path)
+        # called once, by `close`, or when the program ends before, as a signal ends it
+        self._remove_partial = weakref.finalize(self, _remove, self._partial)
         self._sink = _open_sink(self._partial, suffix, fps, shown=self.path)
         self._queue: queue.Queue[np.ndarray | None] = queue.Queue(_BACKLOG)
         self._failure: Exception | None = None
@@ -66,23 +69,22 @@ class VideoRecorder:
 
     def close(self) -> Path:
         """Finish the file and return its path. A recording of no frames leaves no file."""
-        if self._worker.is_alive():
-            self._queue.put(None)
-            self._worker.join()
-        if self._failure:
-            raise self._torn()
-        if self.num_frames:
-            try:
+        try:
+            if self._worker.is_alive():
+                self._queue.put(None)
+                self._worker.join()
+            if self._failure:
+                raise self._torn()
+            if self.num_frames:
                 self._partial.replace(self.path)
-            except OSError as error:
-                raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
-        else:
-            self._partial.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
+        finally:
+            self._remove_partial()
         return self.path
 
     def _torn(self) -> OutputError:
-        with contextlib.suppress(OSError):
-            self._partial.unlink(missing_ok=True)
+        self._remove_partial()
         assert self._failure is not None, "something has failed"
         return OutputError(f"recording to {self.path} failed: {why_not_written(self._failure)}")
 
@@ -168,6 +170,11 @@ def _open_sink(path: Path, suffix: str, fps: int, *, shown: Path) -> _Sink:
         raise OutputError(f"cannot write {shown}: {reason}; name another file") from error
     except ImportError as error:
         raise OutputError(f"recording needs a package that is missing ({error}): pip install av pillow") from error
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _enlarged(pixels: np.ndarray, factor: int) -> np.ndarray:

@@ -39,16 +39,18 @@ class KeyPair:
 
 def make_key(folder: str | Path, name: str) -> KeyPair:
     """Make NAME.key and NAME.key_secret (readable by its owner only); refuses to overwrite one. Raises SecurityError,
-    also where they cannot be written; then no half of a pair stays."""
+    also where they cannot be written; then, and after a signal, no half of a pair stays."""
     folder = _ready(folder, name)
     if (folder / f"{name}.key_secret").exists():
         raise SecurityError(f"{folder / name}.key_secret exists; remove it yourself if it is to be replaced")
     try:
         _, secret = zmq.auth.create_certificates(folder, name)
         Path(secret).chmod(0o600)
-    except OSError as error:
+    except BaseException as error:
         for half in (f"{name}.key_secret", f"{name}.key"):
             (folder / half).unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise SecurityError(f"cannot write a key pair into {folder}: {error.strerror}") from error
     return read_key(folder, name)
 

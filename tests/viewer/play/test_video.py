@@ -1,5 +1,9 @@
 """Videos hold every frame, and a file gets its final name only when it is complete."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
@@ -76,6 +80,33 @@ def test_a_link_that_leads_nowhere_is_not_replaced_unasked(tmp_path, leads):
 def test_a_recording_of_nothing_leaves_nothing(tmp_path):
     VideoRecorder(tmp_path / "a.mp4").close()
     VideoRecorder(tmp_path / "a.gif").close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif"])
+def test_a_signal_while_a_recording_gets_its_name_leaves_nothing(tmp_path, monkeypatch, name):
+    def ended(*_):
+        raise SystemExit(143)
+
+    recorder = VideoRecorder(tmp_path / name)
+    recorder.add(frames(1)[0])
+    monkeypatch.setattr(Path, "replace", ended)
+    with pytest.raises(SystemExit):
+        recorder.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+BEGUN = """
+import sys
+import numpy as np
+from roam.viewer.play.video import VideoRecorder
+VideoRecorder("a.gif").add(np.zeros((8, 8, 3), np.uint8))
+sys.exit(143)
+"""
+
+
+def test_a_program_that_ends_before_its_recording_leaves_nothing(tmp_path):
+    assert subprocess.run([sys.executable, "-c", BEGUN], cwd=tmp_path).returncode == 143
     assert list(tmp_path.iterdir()) == []
 
 

@@ -95,13 +95,19 @@ def test_a_list_of_nobody_says_so(keys, tmp_path, capsys):
     assert said.out == "" and said.err.count("\n") == 1 and "lets nobody in yet" in said.err
 
 
-def test_a_key_pair_that_a_full_disk_does_not_take_leaves_no_half(tmp_path, monkeypatch):
-    def full(folder, name):
+@pytest.mark.parametrize(
+    ("failure", "told", "words"),
+    [(OSError(28, "No space left on device"), SecurityError, "No space left"), (SystemExit(143), SystemExit, "143")],
+)
+def test_a_key_pair_that_a_full_disk_does_not_take_or_a_signal_ends_leaves_no_half(
+    tmp_path, monkeypatch, failure, told, words
+):
+    def half(folder, name):
         (folder / f"{name}.key").touch()
-        raise OSError(28, "No space left on device")
+        raise failure
 
-    monkeypatch.setattr("zmq.auth.create_certificates", full)
-    with pytest.raises(SecurityError, match="No space left"):
+    monkeypatch.setattr("zmq.auth.create_certificates", half)
+    with pytest.raises(told, match=words):
         make_key(tmp_path, "ann")
     assert not list(tmp_path.iterdir())
 

@@ -203,7 +203,7 @@ def order_of(official, folder, data, **changes) -> TuneOrder:
 def test_a_tuned_folder_is_served_as_before_and_its_measured_loss_has_fallen(official, tmp_path):
     data = write(tmp_path, *[STORY, PICTURE] * 4)
     held_out = write(tmp_path, STORY, PICTURE, name="eval.jsonl")
-    recipe = replace(QUICK, max_steps=40, peak=2e-2, measure_every=20)
+    recipe = replace(QUICK, max_steps=20, peak=4e-2, measure_every=10)
     order = order_of(official, tmp_path / "out", data, recipe=recipe, evaluation=held_out, longest=512)
     folder = run_tuning(order)
     with (tmp_path / "out" / "run" / "log.csv").open() as file:

@@ -42,9 +42,9 @@ def test_a_recorded_depth_of_nothing_is_learnt_from_like_what_touches_the_camera
 def test_a_model_is_learnt_from_frames_and_words_alone(tmp_path):
     """Without depth and poses there is no memory of places, and each prediction begins with the frame before."""
     for split in ("train", "dev"):
-        walks = [record_rollout(split, number, 5, Camera()) for number in range(8)]
+        walks = [record_rollout(split, number, 5, Camera()) for number in range(4)]
         plain = [Walked(walk.world, walk.pixels, None, None, walk.actions) for walk in walks]
-        write_rollouts(tmp_path / f"{split}-000000.safetensors", split, range(8), plain)
+        write_rollouts(tmp_path / f"{split}-000000.safetensors", split, range(4), plain)
     stages = stages_for(tmp_path)
     assert stages == ("tokenizer", "canvases", "world", "pack")
     checkpoint = run_recipe(tmp_path / "run", replace(TINY, data=str(tmp_path)), stages=stages)
