@@ -302,7 +302,9 @@ class Front(Reception):
             if route is None or is_elsewhere or not self._count_frame(connection, route, header):
                 return
         elif kind == "receipt":
-            if is_elsewhere or (route is not None and route.driver == connection.client and not route.receipted(seq)):
+            is_drivers = route is not None and route.driver == connection.client
+            is_done = header.get("status") == "applied"
+            if is_elsewhere or (route is not None and is_drivers and not route.receipted(seq, is_done=is_done)):
                 return
         elif self._answered(connection, header, route, is_elsewhere=is_elsewhere):
             return
