@@ -136,7 +136,7 @@ def test_a_worker_that_was_given_up_and_goes_on_does_not_overwrite_the_walk(clus
     for name in ("log-1.jsonl", "log-2.jsonl", "meta.json"):  # it writes something: a snapshot was under way
         (here / name).write_bytes((here / name).read_bytes() if (here / name).exists() else b"")
     left.replicator.round()
-    assert walk not in {held.session for held in left.held()} and not here.exists()
+    until(lambda: walk not in {held.session for held in left.held()} and not here.exists())  # it drops the walk
     fleet.crash(other)
     assert_stands(client, walk, FORWARD, FORWARD)
 
