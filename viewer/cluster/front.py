@@ -221,12 +221,22 @@ class Front(Reception):
         ProtocolError."""
         if isinstance(message, p.Request | p.Act | p.Dream) and message.seq >= FIRST_INTERNAL_SEQ:
             raise p.ProtocolError("malformed", f"seq {message.seq}; count up from 1", seq=message.seq)
+        if isinstance(message, p.Request) and self._is_taken(client.id, message.seq):
+            text = f"seq {message.seq} is of a request that is being worked on; count up"
+            raise p.ProtocolError("bad_request", text, seq=message.seq)
         if isinstance(message, p.Fork):
             self._admission.check_quota(client)
         if isinstance(message, p.Request) and not isinstance(message, LOOKS):
             jobs = self.state.connections.num_jobs(client.id)
             if jobs >= self._limits.max_jobs:
                 raise p.ProtocolError("limit", f"{jobs} of your requests are being worked on; wait for one")
+
+    def _is_taken(self, client: bytes, seq: int) -> bool:
+        """Whether a request of that number of a client waits for an answer. A server answers both of two; here the
+        answer of one would be taken for that of the other."""
+        return self.state.connections.has_asked(client, seq, self.state.workers) or self._admission.has_asked(
+            client, seq
+        )
 
     def _hello(self, client_id: bytes, hello: p.Hello) -> None:
         version, clients = p.chosen_version(hello), self._wire.clients
@@ -290,6 +300,7 @@ class Front(Reception):
         if kind in ("welcome", "pong", "goodbye"):
             return
         if seq >= FIRST_INTERNAL_SEQ:
+            connection.pending.pop(seq, None)
             answers = {
                 "opened": lambda: self._mover.opened(connection, header),
                 "error": lambda: self._mover.refused(header),
@@ -385,6 +396,7 @@ class Front(Reception):
                 if route.driver == client_id:
                     self.state.queue.ended(time.monotonic() - route.began)
                 route.leave(client_id)
+        self._mover.leave(client_id)
 
     def _give_up(self, name: str) -> None:
         """End a worker that does not answer; its walks go on elsewhere."""

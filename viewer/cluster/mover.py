@@ -58,6 +58,8 @@ class Mover:
             for connection in state.connections.of_worker(name)
             for request in connection.pending.values()
         ]
+        for request, _ in (one[1:] for one in lost):
+            self._resuming.pop(getattr(request, "seq", 0), None)  # they are asked again, of another worker
         for connection in state.connections.of_worker(name):
             state.connections.disconnect(connection)
         routes = state.routes.of(name)
@@ -128,6 +130,13 @@ class Mover:
             self._state.tell(route.driver, p.Error(code="storage", message=text, session=route.session))
         self._take_up([route])
 
+    def leave(self, client: bytes) -> None:
+        """A client is gone. A walk that was being taken up for it as its driver has been taken up now."""
+        for seq in [seq for seq, (_, who, _) in self._resuming.items() if who == client]:
+            route = self._resuming.pop(seq, (None,))[0]
+            if route is not None and route.is_moving and route.worker and route.driver is None:
+                self._go_on(route)
+
     def bring(self, route: Route) -> None:
         """Give a walk that is only in the shared place to a worker, for a client that wants it now."""
         if not route.is_moving:
@@ -160,7 +169,7 @@ class Mover:
         self._state.counts.resumes += 1
         self._state.counts.frames_lost += lost
         log.info("session %s goes on at frame %d, %d before", route.session, route.index, before - route.index)
-        for client in route.seats:
+        for client in list(route.seats):  # one that is found to be gone leaves its seat
             told = p.Resumed(session=route.session, index=route.index, last=last, moved=route.moved)
             self._state.tell(client, told)
         if lost and route.driver is not None:
@@ -169,7 +178,7 @@ class Mover:
                 "had not been copied yet"
             )
             self._state.tell(route.driver, p.Error(code="storage", message=text, session=route.session))
-        for act in again:
+        for act in again if route.driver == connection.client else []:
             connection.send(act)
         self._go_on(route)
 
@@ -223,7 +232,7 @@ class Mover:
             known = p.Resume(token=route.token, **view) if seat.is_driver else p.Watch(session=route.session, **view)
             state.connection(client, name).send(known)
         if route.driver is None:
-            for client in route.seats:
+            for client in list(route.seats):
                 state.tell(client, p.Resumed(session=route.session, index=route.index, moved=route.moved))
             self._go_on(route)
 

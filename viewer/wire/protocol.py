@@ -427,6 +427,7 @@ def _read_header(part) -> dict:
             raw=False,
             use_list=False,
             strict_map_key=True,
+            object_pairs_hook=_map_of,
             max_str_len=8192,
             max_bin_len=0,
             max_array_len=512,
@@ -438,6 +439,14 @@ def _read_header(part) -> dict:
     if not isinstance(header, dict) or not isinstance(header.get("type"), str):
         raise ProtocolError("malformed", "the header is no map with a 'type'; see docs/protocol.md")
     return header
+
+
+def _map_of(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """A map of these pairs. Raises ValueError for a key that comes twice: programs differ in which of two they take."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a key comes twice")
+    return made
 
 
 def _built(kind: type[Message], header: dict, seq: int) -> Message:
