@@ -285,6 +285,7 @@ class Front(Reception):
         if route.is_moving:
             return  # acts and credits are noted; they are repeated on the worker that takes the walk
         if route.worker:
+            route.is_closing |= isinstance(message, p.Close) and client_id == route.driver
             self.state.connection(client_id, route.worker).send(message)
         else:
             self._mover.bring(route)
@@ -342,6 +343,8 @@ class Front(Reception):
             # the connection was blocked for so long that the worker dropped it
             self.state.connections.disconnect(connection)
             return True
+        if isinstance(asked, p.Close) and kind == "error" and route is not None:
+            route.is_closing = False
         if isinstance(asked, p.Open | p.Load):
             self._admission.settled(connection.client, asked.seq)
         if kind == "opened" and isinstance(asked, p.Viewing):
@@ -391,10 +394,12 @@ class Front(Reception):
         """Note that a client is gone; its walks stay."""
         self.state.connections.disconnect_client(client_id)
         self._admission.leave(client_id)
-        for route in self.state.routes.by_session.values():
+        for route in list(self.state.routes.by_session.values()):
             if client_id in route.seats:
                 if route.driver == client_id:
                     self.state.queue.ended(time.monotonic() - route.began)
+                    if route.is_closing:  # nobody will read the answer
+                        self.state.routes.remove(route)
                 route.leave(client_id)
         self._mover.leave(client_id)
 

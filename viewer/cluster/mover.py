@@ -64,14 +64,15 @@ class Mover:
             state.connections.disconnect(connection)
         routes = state.routes.of(name)
         for route in routes:
-            route.worker, route.moved, route.home = "", False, ""
+            route.worker, route.moved, route.is_closing, route.home = "", False, False, ""
         self._take_up([route for route in routes if route.seats or route.is_moving])
         for client, message, payload in lost:
             self._ask_again(client, message, payload)
 
     def empty(self, name: str) -> None:
         """Move every walk away from a worker without loss."""
-        self._move([route for route in self._state.routes.of(name) if not route.is_moving], name)
+        routes = self._state.routes.of(name)
+        self._move([route for route in routes if not (route.is_moving or route.is_closing)], name)
 
     def failure(self, name: str, *, since: float) -> str:
         """Why a walk could not be moved away from a worker since then; "" if all could, or as long as any moves."""
@@ -89,7 +90,8 @@ class Mover:
         name, rules = most.about.name, self._state.rules
         if self.failure(name, since=time.monotonic() - RETRY_S):
             return
-        routes = [route for route in self._state.routes.of(name) if route.driver is not None]
+        there_now = self._state.routes.of(name)
+        routes = [route for route in there_now if route.driver is not None and not route.is_closing]
         if most.busy - fewest.busy < UNEVEN or not routes or not has_room(fewest, rules):
             return
         self._move([min(routes, key=lambda route: route.held is not None)], name)

@@ -59,6 +59,7 @@ class Route:
     waiting: list[tuple[bytes, p.Message]] = field(default_factory=list)  # messages about it that came while it moved
     is_moving: bool = False  # another worker is taking it
     moved: bool = False  # whether the last move was planned: a worker was drained
+    is_closing: bool = False  # its worker has been asked to close it
     home: str = ""  # the only worker that may take it: it has newer files than the shared place
     forgotten: int = 0  # the highest seq of an act that was done, and is not remembered any more
     began: float = field(default_factory=time.monotonic)

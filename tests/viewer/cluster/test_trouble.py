@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 from roam.viewer.client.remote_session import EXACT
+from roam.viewer.cluster.connections import WorkerConnection
 from roam.viewer.cluster.fleet import WorkerLostError
 from roam.viewer.cluster.placing import Rules
 from roam.viewer.wire import protocol as p
@@ -162,6 +164,31 @@ def test_a_walk_whose_driver_leaves_while_it_moves_can_be_taken_up(cluster):
     until(lambda: front.state.routes.by_session[walk].driver is None)
     SlowWorlds.may.set()
     assert_goes_on(again, [again.resume(token, look=EXACT)])
+
+
+def test_a_walk_that_is_being_closed_is_not_moved(cluster):
+    """Its worker did not have it any more, the drain ended as failed, and its driver was told that it is lost."""
+    front = cluster.front()
+    client = cluster.client(front)
+    walk, said = begun(client, 1)[0], []
+    route, name = front.state.routes.by_session[walk], worker_of(front, walk)
+    front.do(lambda: setattr(route, "is_closing", True))
+    front.do(lambda: front.drain(name, said.append))
+    until(lambda: front.state.workers[name].is_draining)
+    assert not route.is_moving and route.worker == name
+    client.end(walk)
+    until(lambda: said)
+    assert said == [f"{name} is drained: 1 walks moved"] and walk not in front.state.routes.by_session
+
+
+def test_a_walk_whose_driver_closes_it_and_leaves_is_gone(cluster):
+    front = cluster.front()
+    client = cluster.client(front)
+    walk = begun(client, 1)[0]
+    with patch.object(WorkerConnection, "messages", return_value=iter(())):  # the answer has not come yet
+        front.do(lambda: setattr(front.state.routes.by_session[walk], "is_closing", True))
+        client.close()
+        until(lambda: walk not in front.state.routes.by_session)
 
 
 def test_a_spectator_that_is_gone_does_not_hinder_a_walk_that_moves(cluster):
