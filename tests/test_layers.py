@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.usefixtures("uncollected")
 PACKAGES = ("world", "kernels", "scenes", "viewer", "bench")
-WORDS = {"world.words.grammar", "world.words.amounts", "world.words.clauses", "world.words.order"}
+WORDS = {"world.words.grammar", "world.words.amounts", "world.words.clauses", "world.words.doubts", "world.words.order"}
 FLOOR = {"world.pose", "world.action", "world.frame", "world.records", "world.options"} | WORDS
 FLOOR |= {"world.sight", "world.spatial.pieces", "world.side_by_side.processes", "world.files"}
 COMPILED = "world.compiled"  # importable from everywhere: whatever is compiled for the CPU is compiled through it

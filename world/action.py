@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from .pose import Motion, Pose
 from .words.clauses import Said, clauses_of, motion_of
+from .words.doubts import check_amounts, check_together, check_units
 from .words.grammar import (
     DIRECTION_OF,
     FILLERS,
@@ -97,10 +98,16 @@ def parse_actions(text: str) -> list[Action]:
     if not acts:
         raise ActionError(f"empty action; say for instance 'move forward', known verbs: {', '.join(VERBS)}")
     actions, said = [], None
+    spoken: list[tuple[list[str | float], Motion]] = []  # every clause so far, and what it means
     for act, clauses in acts:
-        motion, said = _motion_of(act, clauses, said)
+        parts, said = _parts_of(act, clauses, said)
+        if spoken:
+            check_amounts(*spoken[-1], clauses[0], parts[0], is_later=True)
+        spoken += zip(clauses, parts, strict=True)
+        motion = sum(parts, Motion())
         words = text if len(acts) == 1 else act if _stands_alone(act, motion) else say(motion)
         actions.append(Action(words if _is_plain(words) else say(motion), motion))
+    check_units(*zip(*spoken, strict=True))
     for name in vars(Motion()):
         if sum(abs(getattr(action.known_motion, name)) for action in actions) > MOST:
             raise ActionError(f"'{text[:60]}' adds up to more than {MOST:g} metres or degrees: say less at once")
@@ -113,22 +120,22 @@ def _is_unseen(mark: str) -> bool:
     return unicodedata.category(mark) == "Cf" and mark not in "\u202d\u202e"
 
 
-def _motion_of(act: str, clauses: list[list[str | float]], said: Said | None) -> tuple[Motion, Said | None]:
-    """The motion of one act, and the context that the next act continues from."""
+def _parts_of(act: str, clauses: list[list[str | float]], said: Said | None) -> tuple[list[Motion], Said | None]:
+    """The motions of one act's clauses, and the context that the next act continues from."""
     parts = []
     for number, clause in enumerate(clauses):
         said, part = motion_of(clause, said, begins_act=number == 0)
         parts.append(part)
-    motion = sum(parts, Motion())
-    if say(motion) == "wait" and any(say(part) != "wait" for part in parts):
+    if say(sum(parts, Motion())) == "wait" and any(say(part) != "wait" for part in parts):
         raise ActionError(f"the parts of '{act[:60]}' undo each other; leave some out, or say 'wait'")
-    return motion, said
+    check_together(clauses, parts)
+    return parts, said
 
 
 def _stands_alone(act: str, motion: Motion) -> bool:
     """Whether an act means the same without the words before it."""
     try:
-        return _motion_of(act, clauses_of(act), None)[0] == motion
+        return sum(_parts_of(act, clauses_of(act), None)[0], Motion()) == motion
     except ActionError:
         return False
 

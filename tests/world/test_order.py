@@ -60,6 +60,9 @@ def test_what_is_said_to_come_later_is_an_act_of_its_own(text, said):
         ("walk next to the left", "'next' is not read"),
         ("walk 600 m then walk 600 m back", "adds up to more than 1000"),
         ("and then", "empty action"),
+        ("turn left, and then", "breaks off after 'and then'"),
+        ("walk 2 m forward, then back", "the amount in 'walk 2 m forward' may be for 'back' too"),
+        ("walk 50 cm, then walk 20", "after an amount in 'cm': name its unit, too"),
     ],
 )
 def test_an_order_that_is_not_understood_is_refused_by_name(text, message):

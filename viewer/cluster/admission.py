@@ -100,6 +100,12 @@ class Admission:
         for key in [key for key, name in self._opening.items() if name == worker]:
             del self._opening[key]
 
+    def has_asked(self, client: bytes, seq: int) -> bool:
+        """Whether an `open` or a `load` of that number waits, in the queue or at a worker."""
+        tickets = map(_ticket, self._state.queue)
+        is_queued = any(ticket.client == client and ticket.message.seq == seq for ticket in tickets)
+        return is_queued or (client, seq) in self._opening
+
     def holds(self, client: bytes, token: str) -> None:
         self._tokens.setdefault(client, []).append(token)
         del self._tokens[client][:-256]

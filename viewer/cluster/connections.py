@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,6 +108,11 @@ class WorkerConnections:
             for connection in self.of_client(client)
             for seq, (message, _) in connection.pending.items()
         )
+
+    def has_asked(self, client: bytes, seq: int, workers: Iterable[str]) -> bool:
+        """Whether one of these workers has not answered yet a client's request of that number."""
+        there = (self._connections.get((client, worker)) for worker in workers)
+        return any(connection is not None and seq in connection.pending for connection in there)
 
     def empty_outboxes(self) -> bool:
         """Send what the pipes take now; returns whether something must still wait."""

@@ -221,12 +221,22 @@ class Front(Reception):
         ProtocolError."""
         if isinstance(message, p.Request | p.Act | p.Dream) and message.seq >= FIRST_INTERNAL_SEQ:
             raise p.ProtocolError("malformed", f"seq {message.seq}; count up from 1", seq=message.seq)
+        if isinstance(message, p.Request) and self._is_taken(client.id, message.seq):
+            text = f"seq {message.seq} is of a request that is being worked on; count up"
+            raise p.ProtocolError("bad_request", text, seq=message.seq)
         if isinstance(message, p.Fork):
             self._admission.check_quota(client)
         if isinstance(message, p.Request) and not isinstance(message, LOOKS):
             jobs = self.state.connections.num_jobs(client.id)
             if jobs >= self._limits.max_jobs:
                 raise p.ProtocolError("limit", f"{jobs} of your requests are being worked on; wait for one")
+
+    def _is_taken(self, client: bytes, seq: int) -> bool:
+        """Whether a request of that number of a client waits for an answer. A server answers both of two; here the
+        answer of one would be taken for that of the other."""
+        return self.state.connections.has_asked(client, seq, self.state.workers) or self._admission.has_asked(
+            client, seq
+        )
 
     def _hello(self, client_id: bytes, hello: p.Hello) -> None:
         version, clients = p.chosen_version(hello), self._wire.clients
@@ -275,6 +285,7 @@ class Front(Reception):
         if route.is_moving:
             return  # acts and credits are noted; they are repeated on the worker that takes the walk
         if route.worker:
+            route.is_closing |= isinstance(message, p.Close) and client_id == route.driver
             self.state.connection(client_id, route.worker).send(message)
         else:
             self._mover.bring(route)
@@ -290,6 +301,7 @@ class Front(Reception):
         if kind in ("welcome", "pong", "goodbye"):
             return
         if seq >= FIRST_INTERNAL_SEQ:
+            connection.pending.pop(seq, None)
             answers = {
                 "opened": lambda: self._mover.opened(connection, header),
                 "error": lambda: self._mover.refused(header),
@@ -302,7 +314,9 @@ class Front(Reception):
             if route is None or is_elsewhere or not self._count_frame(connection, route, header):
                 return
         elif kind == "receipt":
-            if is_elsewhere or (route is not None and route.driver == connection.client and not route.receipted(seq)):
+            is_drivers = route is not None and route.driver == connection.client
+            is_done = header.get("status") == "applied"
+            if is_elsewhere or (route is not None and is_drivers and not route.receipted(seq, is_done=is_done)):
                 return
         elif self._answered(connection, header, route, is_elsewhere=is_elsewhere):
             return
@@ -329,6 +343,8 @@ class Front(Reception):
             # the connection was blocked for so long that the worker dropped it
             self.state.connections.disconnect(connection)
             return True
+        if isinstance(asked, p.Close) and kind == "error" and route is not None:
+            route.is_closing = False
         if isinstance(asked, p.Open | p.Load):
             self._admission.settled(connection.client, asked.seq)
         if kind == "opened" and isinstance(asked, p.Viewing):
@@ -378,11 +394,14 @@ class Front(Reception):
         """Note that a client is gone; its walks stay."""
         self.state.connections.disconnect_client(client_id)
         self._admission.leave(client_id)
-        for route in self.state.routes.by_session.values():
+        for route in list(self.state.routes.by_session.values()):
             if client_id in route.seats:
                 if route.driver == client_id:
                     self.state.queue.ended(time.monotonic() - route.began)
+                    if route.is_closing:  # nobody will read the answer
+                        self.state.routes.remove(route)
                 route.leave(client_id)
+        self._mover.leave(client_id)
 
     def _give_up(self, name: str) -> None:
         """End a worker that does not answer; its walks go on elsewhere."""

@@ -7,6 +7,7 @@ While a walk moves, its clients' messages wait (routes.py). Nothing is lost that
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -22,6 +23,7 @@ from .routes import FIRST_INTERNAL_SEQ, Route
 
 log = logging.getLogger(__name__)
 
+RETRY_S = 30.0  # before walks are moved for evenness from a worker whose walks could not be copied
 UNEVEN = 2  # if one worker has this many walks more than another, one of them moves
 # requests that may be repeated without harm
 REPEATABLE = p.Look | p.Surfaces | p.Save | p.Fork | p.Open | p.Load | p.Resume | p.Watch | p.Close
@@ -42,6 +44,7 @@ class Mover:
         # by seq: the walk, the client, and the credits that were passed on
         self._resuming: dict[int, tuple[Route, bytes, int]] = {}
         self._stranded: list[Route] = []  # no worker was there to take them
+        self._failed: dict[str, tuple[float, str]] = {}  # by worker: when, and why, it last failed to release a walk
 
     def died(self, name: str) -> None:
         """A worker is dead: its walks continue on other workers."""
@@ -55,18 +58,26 @@ class Mover:
             for connection in state.connections.of_worker(name)
             for request in connection.pending.values()
         ]
+        for request, _ in (one[1:] for one in lost):
+            self._resuming.pop(getattr(request, "seq", 0), None)  # they are asked again, of another worker
         for connection in state.connections.of_worker(name):
             state.connections.disconnect(connection)
         routes = state.routes.of(name)
         for route in routes:
-            route.worker, route.moved = "", False
+            route.worker, route.moved, route.is_closing, route.home = "", False, False, ""
         self._take_up([route for route in routes if route.seats or route.is_moving])
         for client, message, payload in lost:
             self._ask_again(client, message, payload)
 
     def empty(self, name: str) -> None:
         """Move every walk away from a worker without loss."""
-        self._move([route for route in self._state.routes.of(name) if not route.is_moving], name)
+        routes = self._state.routes.of(name)
+        self._move([route for route in routes if not (route.is_moving or route.is_closing)], name)
+
+    def failure(self, name: str, *, since: float) -> str:
+        """Why a walk could not be moved away from a worker since then; "" if all could, or as long as any moves."""
+        at, why = self._failed.get(name, (since, ""))
+        return why if at >= since and not any(route.is_moving for route in self._state.routes.of(name)) else ""
 
     def even_out(self) -> None:
         """Move one walk from the worker with most walks to the one with fewest, if that makes them more equal, for
@@ -77,7 +88,10 @@ class Mover:
             return
         most, fewest = max(there, key=lambda worker: worker.busy), min(there, key=lambda worker: worker.busy)
         name, rules = most.about.name, self._state.rules
-        routes = [route for route in self._state.routes.of(name) if route.driver is not None]
+        if self.failure(name, since=time.monotonic() - RETRY_S):
+            return
+        there_now = self._state.routes.of(name)
+        routes = [route for route in there_now if route.driver is not None and not route.is_closing]
         if most.busy - fewest.busy < UNEVEN or not routes or not has_room(fewest, rules):
             return
         self._move([min(routes, key=lambda route: route.held is not None)], name)
@@ -97,13 +111,33 @@ class Mover:
         if name not in self._state.workers or route.worker != name:
             return  # it has died since; `died` has handled it
         if wrong := value.get(route.session):
-            log.error("session %s: %s", route.session, wrong)
-        route.worker = ""
+            self._stays(name, route, wrong)
+            return
+        route.worker = route.home = ""
         self._state.counts.moves += 1
         if route.seats or route.waiting:
             self._take_up([route])
         else:
             route.is_moving = False
+
+    def _stays(self, name: str, route: Route, wrong: str) -> None:
+        """A walk that its worker could not release stays there: the shared place has only an older copy of it."""
+        log.error("session %s stays on worker %s: %s", route.session, name, wrong)
+        self._failed[name], route.home = (time.monotonic(), wrong), name
+        if route.driver is not None:
+            text = (
+                f"this walk cannot move to another machine ({wrong}); it goes on where it is, and nothing of it is "
+                "lost unless that machine ends before it can be copied"
+            )
+            self._state.tell(route.driver, p.Error(code="storage", message=text, session=route.session))
+        self._take_up([route])
+
+    def leave(self, client: bytes) -> None:
+        """A client is gone. A walk that was being taken up for it as its driver has been taken up now."""
+        for seq in [seq for seq, (_, who, _) in self._resuming.items() if who == client]:
+            route = self._resuming.pop(seq, (None,))[0]
+            if route is not None and route.is_moving and route.worker and route.driver is None:
+                self._go_on(route)
 
     def bring(self, route: Route) -> None:
         """Give a walk that is only in the shared place to a worker, for a client that wants it now."""
@@ -133,13 +167,20 @@ class Mover:
         route.index = header["index"]
         again = route.again(last)
         typed = sum(act.mode == "once" and act.seq > last for act in again)
+        lost = max(0, before - route.index - typed)
         self._state.counts.resumes += 1
-        self._state.counts.frames_lost += max(0, before - route.index - typed)
+        self._state.counts.frames_lost += lost
         log.info("session %s goes on at frame %d, %d before", route.session, route.index, before - route.index)
-        for client in route.seats:
+        for client in list(route.seats):  # one that is found to be gone leaves its seat
             told = p.Resumed(session=route.session, index=route.index, last=last, moved=route.moved)
             self._state.tell(client, told)
-        for act in again:
+        if lost and route.driver is not None:
+            text = (
+                f"the machine of this walk has ended; it goes on from frame {route.index}: the {lost} frames after it "
+                "had not been copied yet"
+            )
+            self._state.tell(route.driver, p.Error(code="storage", message=text, session=route.session))
+        for act in again if route.driver == connection.client else []:
             connection.send(act)
         self._go_on(route)
 
@@ -155,7 +196,7 @@ class Mover:
         by_worker: dict[str, list[Route]] = {}
         state.recount()
         for route in routes:
-            worker = place(state.workers.values(), state.rules, is_urgent=True)
+            worker = state.workers.get(route.home) or place(state.workers.values(), state.rules, is_urgent=True)
             route.is_moving = True
             if worker is None:
                 self._stranded.append(route)
@@ -179,6 +220,8 @@ class Mover:
         wrong = str(value) if isinstance(value, Exception) else value.get(route.session, "")
         if wrong:
             log.error("session %s cannot be taken up on %s: %s", route.session, name, wrong)
+            if isinstance(value, Exception):  # it may have it, or get it yet: nobody else takes it
+                route.home = name
             route.worker = ""
             state.counts.walks_lost += 1
             state.fail(route, f"this walk cannot be taken up again for now ({wrong})")
@@ -191,7 +234,7 @@ class Mover:
             known = p.Resume(token=route.token, **view) if seat.is_driver else p.Watch(session=route.session, **view)
             state.connection(client, name).send(known)
         if route.driver is None:
-            for client in route.seats:
+            for client in list(route.seats):
                 state.tell(client, p.Resumed(session=route.session, index=route.index, moved=route.moved))
             self._go_on(route)
 

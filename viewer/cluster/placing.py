@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ..wire.protocol import ProtocolError
@@ -92,6 +92,9 @@ class Queue:
 
     def __len__(self) -> int:
         return len(self._waiters)
+
+    def __iter__(self) -> Iterator[Waiter]:
+        return iter(self._waiters)
 
     def ended(self, stay_s: float) -> None:
         """A walk has ended and its place is free."""

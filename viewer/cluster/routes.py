@@ -33,10 +33,11 @@ class Seat:
 
 @dataclass
 class Typed:
-    """A typed act, or a dream, and when its receipt came; 0 before that."""
+    """A typed act, or a dream, and when its receipt came; 0 before that. is_done: the receipt said applied."""
 
     act: p.Act | p.Dream
     receipted_at: float = 0.0
+    is_done: bool = False
 
 
 @dataclass
@@ -58,6 +59,9 @@ class Route:
     waiting: list[tuple[bytes, p.Message]] = field(default_factory=list)  # messages about it that came while it moved
     is_moving: bool = False  # another worker is taking it
     moved: bool = False  # whether the last move was planned: a worker was drained
+    is_closing: bool = False  # its worker has been asked to close it
+    home: str = ""  # the only worker that may take it: it has newer files than the shared place
+    forgotten: int = 0  # the highest seq of an act that was done, and is not remembered any more
     began: float = field(default_factory=time.monotonic)
 
     def note(self, act: p.Act | p.Dream) -> None:
@@ -68,28 +72,35 @@ class Route:
         self.typed[act.seq] = Typed(act)
         self._forget()
 
-    def receipted(self, seq: int) -> bool:
-        """A receipt has come. Returns whether the client does not have it yet."""
+    def receipted(self, seq: int, *, is_done: bool = True) -> bool:
+        """A receipt has come. Returns whether the client does not have it yet. is_done: whether it says applied."""
         if seq in self.silent:
             self.silent.discard(seq)
             return False
         if self.held and self.held.seq == seq:
             self.is_held_receipted = True
         if seq in self.typed:
-            self.typed[seq].receipted_at = time.monotonic()
+            self.typed[seq].receipted_at, self.typed[seq].is_done = time.monotonic(), is_done
         return True
 
     def again(self, last: int) -> list[p.Act | p.Dream]:
         """The acts to repeat on the worker that takes the walk, whose typed acts are done up to `last`: first typed
         words, then what is held. An act that is done, but whose receipt was lost with the old worker, is among them
-        too, so that its receipt is sent."""
-        typed = [typed for seq, typed in self.typed.items() if seq > last or not typed.receipted_at]
+        too, so that its receipt is sent. If the copy lacks acts that are forgotten here, none that had a receipt is
+        repeated: they belong after those."""
+        is_gap = self.lacks(last)
+        typed = [t for seq, t in self.typed.items() if not t.receipted_at or (seq > last and not is_gap)]
         self.silent = {t.act.seq for t in typed if t.receipted_at}
         acts: list[p.Act | p.Dream] = [t.act for t in typed]
         if self.held:
             self.silent |= {self.held.seq} if self.is_held_receipted else set()
             acts.append(self.held)
         return acts
+
+    def lacks(self, last: int) -> bool:
+        """Whether acts that were done can neither be in a copy, whose typed acts are done up to `last`, nor be
+        repeated."""
+        return last < self.forgotten
 
     def leave(self, client: bytes) -> None:
         self.seats.pop(client, None)
@@ -99,7 +110,7 @@ class Route:
 
     def taken_over(self) -> None:
         """Somebody resumes the walk: acts without a receipt are for that client to send again."""
-        self.held, self.silent = None, set()
+        self.held, self.silent, self.forgotten = None, set(), 0
         self.typed = OrderedDict((seq, typed) for seq, typed in self.typed.items() if typed.receipted_at)
 
     def _forget(self) -> None:
@@ -108,7 +119,8 @@ class Route:
             first = next(iter(self.typed.values()))
             if len(self.typed) <= KEPT_ACTS and not 0 < first.receipted_at < old:
                 return
-            self.typed.popitem(last=False)
+            seq, typed = self.typed.popitem(last=False)
+            self.forgotten = max(self.forgotten, seq) if typed.is_done else self.forgotten
 
 
 class Routes:

@@ -59,8 +59,8 @@ class Scaling:
         self._starting, self._may_start_at = 0, 0.0
         self._busy_since: float | None = None
         self._asked: dict[str, float] = {}  # by worker: when the pending status request was sent
-        # by worker that is being drained: how many walks it had, and who is told of the end
-        self._retiring: dict[str, tuple[int, Callable[[str], None]]] = {}
+        # by worker that is being drained: since when, how many walks it had, and who is told of the end
+        self._retiring: dict[str, tuple[float, int, Callable[[str], None]]] = {}
 
     @property
     def about(self) -> About:
@@ -74,9 +74,12 @@ class Scaling:
 
         fleet = self._state.fleet
         found = fleet.begin(self._on_death)
+        held: list[tuple[str, dict]] = []
         for about in found:
             self._enter(about)
-            self._know(about.name, fleet.ask(about.name, "held"))
+            held += [(about.name, walk) for walk in fleet.ask(about.name, "held")]
+        for name, walk in sorted(held, key=lambda one: one[1]["stay"]):  # a worker that was given up may have one too
+            self._state.routes.add(Route(walk["session"], walk["secret"], name, index=walk["index"]))
         missing = max(0, self.size.least - len(found))
         with ThreadPoolExecutor(max(1, missing)) as pool:
             for about in [future.result() for future in [pool.submit(fleet.start) for _ in range(missing)]]:
@@ -116,16 +119,22 @@ class Scaling:
             then(f"{name} is being drained already")
             return
         state.workers[name].is_draining = True
-        self._retiring[name] = len(state.routes.of(name)), then
+        self._retiring[name] = time.monotonic(), len(state.routes.of(name)), then
         self._retire_further(name)
 
     def _retire_further(self, name: str) -> None:
         """Move the walks that are still on a worker, among them those that were being opened; end it when none is
         left."""
-        state, worker, (walks, then) = self._state, self._state.workers.get(name), self._retiring[name]
+        state, worker, (since, walks, then) = self._state, self._state.workers.get(name), self._retiring[name]
         if worker is None:
             del self._retiring[name]
             then(f"{name} died while it was drained; its walks go on elsewhere from what was copied of them")
+            return
+        if why := self._mover.failure(name, since=since):
+            del self._retiring[name]
+            worker.is_draining, worker.empty_since = False, time.monotonic()
+            left = len(state.routes.of(name))
+            then(f"{name} is not drained, {left} of its walks stay there: {why}; drain it again when that is mended")
             return
         self._mover.empty(name)
         if worker.opening or state.routes.of(name):
@@ -193,8 +202,3 @@ class Scaling:
             raise FleetError(f"worker {about.name} has {about.models}, the others {self._about.models}")
         self._about = self._about or about
         self._state.workers[about.name] = WorkerState(about)
-
-    def _know(self, name: str, held: list[dict]) -> None:
-        for walk in held:
-            route = Route(walk["session"], walk["secret"], name, index=walk["index"])
-            self._state.routes.add(route)

@@ -6,10 +6,12 @@ no Ray.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,13 @@ from ..opening.worlds import Worlds
 from ..server.handover import Held
 from ..server.registry import Limits
 from ..server.server import Server
+from ..server.store import StoreError
 from ..wire.security import add_key, make_key
 from .storing.replicator import Replicator
 from .storing.shared_place import SharedPlace
+from .storing.stays import SupersededError
+
+log = logging.getLogger(__name__)
 
 ANSWER_S = 60.0  # how long a call to the server's thread may take
 MANY = 1_000_000
@@ -37,6 +43,13 @@ class About:
     worlds: tuple[str, ...]
     fov_deg: float
     pid: int
+
+
+@dataclass(frozen=True)
+class HeldHere(Held):
+    """What a worker holds of one walk. stay: the number of its stay there (storing/stays.py)."""
+
+    stay: int = 1
 
 
 @dataclass(frozen=True)
@@ -88,7 +101,8 @@ class Worker:
             batch_ms=target_ms,
         )
         walks = self._folder / "walks"
-        self.replicator = Replicator(walks, place, every_s=every_s)
+        self.replicator = Replicator(walks, place, every_s=every_s, worker=name)
+        self.replicator.on_superseded = self._drop
         self.server = Server(
             worlds,
             address,
@@ -118,34 +132,61 @@ class Worker:
             failures=self.replicator.failures,
         )
 
-    def held(self) -> list[Held]:
+    def held(self) -> list[HeldHere]:
         """Every walk on this worker."""
-        return self.server.handover.held().result(ANSWER_S)
+        held = self.server.handover.held().result(ANSWER_S)
+        return [HeldHere(**vars(walk), stay=self.replicator.stay(walk.session)) for walk in held]
 
     def adopt(self, sessions: Sequence[str]) -> dict[str, str]:
-        """Take walks from the shared place; returns for each what went wrong, or ""."""
-
+        """Take walks, from the shared place unless this worker has them already and they have not gone on elsewhere
+        since; returns for each what went wrong, or ""."""
         there = {held.session for held in self.held()}
 
         def adopt(session: str) -> None:
-            if session in there:  # its files here are newer than those of the shared place
-                raise ValueError(f"the walk '{session}' is here already")
-            self.replicator.fetch(session)
-            self.server.handover.adopt(session).result(ANSWER_S)
+            is_newest = self.replicator.has_newest(session)
+            if session in there and is_newest:
+                return
+            if session in there:
+                self._drop(session).result(ANSWER_S)
+            if not is_newest:
+                self.replicator.fetch(session)
+            try:
+                self.server.handover.adopt(session).result(ANSWER_S)
+            except StoreError:
+                if not is_newest:  # the shared place still has it
+                    self._forget(session)
+                raise
 
         return {session: _tried(adopt, session) for session in sessions}
 
     def release(self, sessions: Sequence[str]) -> dict[str, str]:
-        """Release walks. When this returns they are complete in the shared place. Returns for each what went wrong,
-        or ""."""
+        """Release walks. When this returns they are complete in the shared place. A walk of which that fails stays
+        here: the shared place has only an older copy of it. Returns for each what went wrong, or ""."""
 
         def release(session: str) -> None:
             self.server.handover.release(session).result(ANSWER_S)
-            self.replicator.send(session)
-            self.replicator.forget(session)
-            shutil.rmtree(self._folder / "walks" / "sessions" / session, ignore_errors=True)
+            try:
+                self.replicator.send(session)
+            except SupersededError:
+                log.warning("session %s has gone on elsewhere", session)
+            except Exception:
+                self.server.handover.adopt(session).result(ANSWER_S)
+                raise
+            self._forget(session)
 
         return {session: _tried(release, session) for session in sessions}
+
+    def _drop(self, session: str) -> Future[None]:
+        """Give up a walk that has gone on elsewhere."""
+        self.replicator.forget(session)
+        done = self.server.handover.release(session)
+        done.add_done_callback(lambda _: self._forget(session))
+        return done
+
+    def _forget(self, session: str) -> None:
+        """Copy a released walk no more, and remove its files."""
+        self.replicator.forget(session)
+        shutil.rmtree(self._folder / "walks" / "sessions" / session, ignore_errors=True)
 
     def fetch_saves(self, owner: str) -> str:
         """Fetch the saves of that owner, if the shared place has any; returns what went wrong, or ""."""
@@ -177,6 +218,8 @@ class Worker:
 def _tried(work: Callable[[str], None], name: str) -> str:
     try:
         work(name)
+    except OSError as error:  # without the path: walkers are told
+        return error.strerror or str(error)[:300]
     except Exception as error:  # one walk's failure is reported and does not affect the others
         return f"{type(error).__name__}: {error}"[:300]
     return ""

@@ -20,6 +20,7 @@ from ..cluster.ray_fleet import RayFleet, Recipe
 from ..cluster.report import metrics_text, status
 from ..cluster.scaling import Size
 from ..cluster.storing.shared_place import SharedPlace
+from ..cluster.storing.stays import META, newest_whole, path_in, stays_of
 from ..ending import Ended
 from ..opening.worlds import open_worlds
 from ..server.gateway import Gateway
@@ -116,8 +117,12 @@ def kept_walks(place: SharedPlace) -> dict[str, str]:
     """Every walk in the shared place: its id and the hash of its token."""
     found = {}
     for session in place.folders("sessions"):
+        newest = newest_whole(stays_of(place, f"sessions/{session}"))
+        if newest is None:  # it was never stored completely
+            continue
         try:
-            found[session] = str(json.loads(place.get(f"sessions/{session}/meta.json"))["secret"])
+            meta = place.get(f"{path_in(f'sessions/{session}', newest.folder)}/{META}")
+            found[session] = str(json.loads(meta)["secret"])
         except (OSError, ValueError, KeyError):  # a walk that was never stored completely
             continue
     return found

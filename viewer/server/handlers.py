@@ -31,6 +31,8 @@ from .threads.stepper import DISK, Stepper
 
 log = logging.getLogger(__name__)
 
+DRIVES = "you drive this walk already; its frames come to you"
+
 
 class Handlers(Reception):
     """Answers the messages of clients."""
@@ -130,7 +132,7 @@ class Handlers(Reception):
     def _watch(self, client: Client, message: p.Watch) -> None:
         session = self._registry.known(message.session)
         if client.id == session.driver:
-            raise p.ProtocolError("bad_request", "you drive this walk already; its frames come to you")
+            raise p.ProtocolError("bad_request", DRIVES)
         if len(session.viewers) > self._limits.max_spectators:
             raise p.ProtocolError("limit", f"{self._limits.max_spectators} watch this walk already")
 
@@ -145,7 +147,9 @@ class Handlers(Reception):
             session.is_parked = False
             if session.latest is None:
                 session.latest = Published(session.id, woken[0])
-            if client.id in self._wire.clients and client.id != session.driver:
+            if client.id == session.driver:  # it has resumed it meanwhile
+                self.refuse(client.id, message, p.ProtocolError("bad_request", DRIVES))
+            elif client.id in self._wire.clients:
                 seat(Viewer.of(message, is_driver=False))
 
         if session.latest:

@@ -285,6 +285,8 @@ class Server:
     def _refused(self, session: ServedWalk, command: Command, error: Exception) -> None:
         is_understood = isinstance(error, ActionError)
         reason = f"{error} ({command.doubt})" if is_understood and command.doubt else str(error)
+        if session.id not in self._registry.sessions:
+            reason = "the walk was closed before this was done"
         receipt = session.controls.refused(command, session.index, reason or type(error).__name__)
         self.metrics.errors += 1
         if session.driver:

@@ -150,7 +150,7 @@ class ServerSocket:
         """Forget a client, after sending `last` if its pipe has room. Its next message will be told to say hello."""
         client = self.clients.pop(client_id, None)
         if client:
-            log.info("client %r dropped: %s", client.name, reason)
+            log.info("client %r dropped: %r", client.name, reason)  # quoted: a client's own words may have line ends
             self._on_drop(client_id)
             if last:
                 self._try(client_id, p.pack(last))

@@ -15,11 +15,11 @@ import msgpack
 from ...world.action import MAX_TEXT
 from .fields import HEX, MAX_WHOLE, NAME, FieldError, choice, flag, numbers, real, text, texts, whole, wholes
 from .from_clusters import Queued, Resumed
+from .header import read_header
 from .looking import Dream, Look, PiecesHead, SightHead, Surfaces
 from .message import ERROR_CODES as ERROR_CODES  # re-exported for everybody who uses the protocol
 from .message import (
     MAX_CREDITS,
-    MAX_HEADER,
     MAX_IMAGE,
     MAX_PAYLOAD,
     MAX_PLACE_M,
@@ -33,6 +33,7 @@ from .message import (
     Viewing,
     session_id,
 )
+from .message import MAX_HEADER as MAX_HEADER
 from .message import MAX_PART as MAX_PART
 
 # Client to server.
@@ -396,7 +397,7 @@ def unpack(parts: Sequence, known: Mapping[str, type[Message]]) -> tuple[Message
     """
     if not 1 <= len(parts) <= 2:
         raise ProtocolError("malformed", f"a message of {len(parts)} parts; wanted a header and at most one payload")
-    header = _read_header(parts[0])
+    header = read_header(parts[0])
     payload = parts[1] if len(parts) == 2 else b""
     seq = header.get("seq")
     seq = seq if type(seq) is int and 0 <= seq <= MAX_WHOLE else 0
@@ -416,28 +417,6 @@ def chosen_version(hello: Hello) -> int:
         ours = " and ".join(map(str, VERSIONS))
         raise ProtocolError("version", f"the client speaks {list(hello.versions)}; this server speaks {ours}")
     return spoken[0]
-
-
-def _read_header(part) -> dict:
-    if len(part) > MAX_HEADER:
-        raise ProtocolError("too_large", f"a header of {len(part)} bytes; wanted at most {MAX_HEADER}")
-    try:
-        header = msgpack.unpackb(
-            part,
-            raw=False,
-            use_list=False,
-            strict_map_key=True,
-            max_str_len=8192,
-            max_bin_len=0,
-            max_array_len=512,
-            max_map_len=128,
-            max_ext_len=0,
-        )
-    except (msgpack.UnpackException, ValueError) as error:
-        raise ProtocolError("malformed", f"the header is no msgpack within limits ({str(error)[:200]})") from error
-    if not isinstance(header, dict) or not isinstance(header.get("type"), str):
-        raise ProtocolError("malformed", "the header is no map with a 'type'; see docs/protocol.md")
-    return header
 
 
 def _built(kind: type[Message], header: dict, seq: int) -> Message:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ..pose import Motion
 from .amounts import with_amounts
+from .doubts import check_whole, check_words, shown
 from .grammar import (
     ALL_UNITS,
     ANGLES,
@@ -22,6 +23,7 @@ from .grammar import (
     OTHER_MARKS,
     OUT_OF_ORDER,
     PHRASES,
+    POLITE,
     SOFTENERS,
     STEP,
     STEPS,
@@ -47,8 +49,7 @@ def clauses_of(text: str) -> list[list[str | float]]:
             clauses.append([])
         else:
             clauses[-1].append("degrees" if token == "°" else token)
-    polite = {*FILLERS, *OTHER_FILLERS}.difference(SOFTENERS)
-    return [clause for clause in clauses if not polite.issuperset(clause)]
+    return [clause for clause in clauses if not POLITE.issuperset(clause)]
 
 
 def _end_of_number(mark: re.Match) -> str:
@@ -79,6 +80,7 @@ def motion_of(
     is_soft = False
     taking = clockwise = ""
     before: str | float = ""
+    check_whole(clause)
     for token in clause:
         if isinstance(token, float):
             if amount is not None:
@@ -98,6 +100,8 @@ def motion_of(
                 raise ActionError(f"'{token}' twice in one part: say it once with how far, or join parts with 'and'")
             ways.setdefault(DIRECTION_OF[token], token)
         elif token in OTHER_DIRECTIONS:
+            if token == clockwise:
+                raise ActionError(f"'{token}' twice in one part: say it once with how far")
             clockwise = token
             ways.setdefault(OTHER_DIRECTIONS[token], token)
         elif token in ALL_UNITS:
@@ -111,9 +115,11 @@ def motion_of(
         else:
             raise ActionError(_unknown(token, has_verb=verb is not None or bool(ways)))
         before = token
-    way = _one_way(ways)
+    is_straight = {token for token in clause if token in DIRECTIONS["forward"]} == {"straight"}
+    way = _one_way(ways, is_straight=is_straight)
+    check_words(clause, way, amount, unit, has_verb=bool(verb or taking or verb_before))
     is_turn = verb == "turn" or (verb is None and (unit in TURNS or clockwise))
-    if taking and not is_turn and (verb or unit not in STEPS):
+    if taking and (verb or unit not in STEPS) and (not is_turn or (verb is None and unit not in TURNS)):
         raise ActionError(f"'{taking}' takes steps or turns: say for instance '{taking} two steps back'")
     if clockwise and not is_turn:
         raise ActionError(f"'{verb}' cannot go '{clockwise}': say 'turn', or another direction")
@@ -122,7 +128,7 @@ def motion_of(
     if is_turn and verb is None:
         verb = "turn"
     if verb is None and way is None and (verb_before or amount is not None):
-        raise ActionError(f"'{_shown(clause)}' has no direction; say for instance '{_EXAMPLES[verb_before or 'move']}'")
+        raise ActionError(f"'{shown(clause)}' has no direction; say for instance '{_EXAMPLES[verb_before or 'move']}'")
     if before_it == ("move", None) and way and not (verb or taking or begins_act or unit in ANGLES):
         raise ActionError(f"'move' without a direction, then '{way}' without a verb: name the direction in each part")
     if way and not (verb or taking) and verb_before:
@@ -136,7 +142,7 @@ def motion_of(
     else:
         verb = verb or verb_before
     if verb is None:
-        raise ActionError(f"no verb in '{_shown(clause)}'; known verbs: {', '.join(VERBS)}")
+        raise ActionError(f"no verb in '{shown(clause)}'; known verbs: {', '.join(VERBS)}")
     return Said(verb, way) if is_said else None, _motion(verb, way, amount, unit, is_soft)
 
 
@@ -145,10 +151,11 @@ def _degrees(amount: float, unit: str | None) -> float:
     return amount * ALL_UNITS[unit] if unit in ANGLES else math.nan if unit else amount
 
 
-def _one_way(ways: dict[str, str]) -> str | None:
-    """The direction of a clause. Raises ActionError if two are named; "around left" is one way to turn."""
-    if ways.get("forward") in ("on", "straight") and len(ways) > 1:  # "straight back"
-        ways = {way: word for way, word in ways.items() if way != "forward"}
+def _one_way(ways: dict[str, str], *, is_straight: bool) -> str | None:
+    """The direction of a clause. Raises ActionError if two are named; "around left" is one way to turn. is_straight:
+    of the words for forward, only "straight" is there: "straight back"."""
+    if is_straight and set(ways) <= {"forward", "back", "up", "down"}:
+        ways = {way: word for way, word in ways.items() if way != "forward" or len(ways) == 1}
     if set(ways) in ({"around", "left"}, {"around", "right"}):
         return f"around {next(way for way in ways if way != 'around')}"
     if len(ways) > 1:
@@ -169,7 +176,7 @@ def _check_side(clause: list[str | float], verb: str | None, way: str, unit: str
     """Raises ActionError for a "left" that may mean turning or stepping aside: "walk 2 m, then left", "walk 2 and
     left 90"."""
     if is_vague and verb == "move" and unit is None and way in ("left", "right"):
-        raise ActionError(f"'{_shown(clause)}' after 'move' may turn or step aside: say 'turn' or 'strafe'")
+        raise ActionError(f"'{shown(clause)}' after 'move' may turn or step aside: say 'turn' or 'strafe'")
 
 
 def _missing_verb(verb: str | None, way: str | None, verb_before: str | None, unit: str | None) -> str | None:
@@ -238,10 +245,6 @@ _EXAMPLES = {
     "look": "look up",
     "wait": "wait",
 }
-
-
-def _shown(clause: list[str | float]) -> str:
-    return " ".join(f"{token:g}" if isinstance(token, float) else token for token in clause)
 
 
 def _unknown(token: str, *, has_verb: bool) -> str:

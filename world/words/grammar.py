@@ -51,7 +51,9 @@ OTHER_UNITS = {
 }  # fmt: skip
 OTHER_DIRECTIONS = {"clockwise": "right", "counterclockwise": "left", "anticlockwise": "left"}  # of turns, from above
 OTHER_FILLERS = ("an", "my", "now", "just")
+POLITE = frozenset(("please", "now", "just"))  # may stand alone between two commas
 OTHER_MARKS = ("!", "?", "…")
+OPEN_ENDED = ("to", "the", "your", "a", "by", "of", "an", "my")  # words that another one has to follow
 OUT_OF_ORDER = ("after", "before", "first", "next", "while", "during", "meanwhile")
 ALL_UNITS = UNITS | OTHER_UNITS
 TURNS = ("turns", "circle", "circles", "rotation", "rotations", "revolution", "revolutions")  # without a verb, too
@@ -81,6 +83,7 @@ SPELLED_PARTS = {
 AND_PARTS = {("a", "half"): 0.5, ("a", "quarter"): 0.25, ("a", "third"): 1 / 3}  # "two and a half"
 SLASHED = {"1/2": "½", "1/4": "¼", "3/4": "¾", "1/3": "⅓", "2/3": "⅔"}
 PHRASES = (  # as people write them, and in words that are read
+    (re.compile(r"\b(go|head|move|step|walk) back up\b"), r"\1 back upward"),  # two directions
     (re.compile(r"\bback up\b"), "back"),
     (re.compile(r"(?<=\d)-(?=(?:degree|deg|metre|meter|foot|step)\b)"), " "),  # "a 90-degree turn"
     (re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])"), " "),  # "twenty-five"
@@ -97,7 +100,7 @@ MARKS = str.maketrans(
     | {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
     | {"‘": "'", "’": "'", "′": "'", "″": '"'}
     | {mark: f" {mark} " for mark in FRACTIONS}
-    | {"。": ".", "、": ","}
+    | {"。": " . ", "、": " , "}  # apart from a number beside them: they are no decimal marks
 )
 
 VERB_OF = {word: verb for verb, words in VERBS.items() for word in words}

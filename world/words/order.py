@@ -17,17 +17,23 @@ _NEXT = re.compile(
 )
 _FIRST = re.compile(r"^\W*(?:at\s+)?first(?:ly)?(?:\s+of\s+all)?\b")
 _FIRST_AT_THE_END = re.compile(r"\s+first\W*$")
+_BROKEN_OFF = re.compile(r"\w\W*\s(and(?:\s+then)?|followed\s+by)[\W_]*$")
 _JOINED = re.compile(r"\band\b|[,&]")
 _EDGES = re.compile(r"^(?:[\s,&:]|and\b)+|(?:[\s,&]|\band)+$")
 
 
 def acts_in(text: str) -> list[str]:
     """The parts of a sentence that follow each other in time, in lower case, without the words between them; empty
-    if there are no words. Raises ActionError if a full stop may end a sentence or only a unit."""
+    if there are no words. Raises ActionError for a question, for a text that breaks off, and if a full stop may end
+    a sentence or only a unit."""
     text = text.translate(MARKS).lower()
     if shortened := _SHORTENED.search(text):
         unit, way = shortened.groups()
         raise ActionError(f"'{unit}.' before '{way}' may end a sentence or not: leave the full stop out, or add a verb")
+    if broken := _BROKEN_OFF.search(text):
+        raise ActionError(f"'{text[-60:].strip()}' breaks off after '{broken[1]}': say it whole, or leave that out")
+    if "?" in text:
+        raise ActionError("a question is not acted on: to have it done, say it without the question mark")
     first, *others = (_EDGES.sub("", act) for act in _NEXT.split(text))
     return [act for act in (_EDGES.sub("", _without_first(first)), *others) if act]
 

@@ -77,6 +77,9 @@ class _Nowhere:
     def remove(self, path: str) -> None:
         """Nothing is there."""
 
+    def files(self, folder: str) -> list[str]:
+        return []
+
 
 class Cable:
     """Passes on what a client and the server at `address` send each other, until it is cut: then nothing comes through

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 from roam.viewer.client.remote_session import EXACT
+from roam.viewer.cluster.connections import WorkerConnection
 from roam.viewer.cluster.fleet import WorkerLostError
 from roam.viewer.cluster.placing import Rules
+from roam.viewer.wire import protocol as p
 from roam.world.action import parse_action
 
+from ..server.conftest import Wire
 from ..server.doubles import Tiny, TinyWorlds, until
 from .doubles import Cable, ThreadFleet
 
@@ -133,3 +137,97 @@ def test_a_worker_whose_step_takes_long_is_not_gone(cluster):
     assert fleet.killed == []
     for cable in fleet.cables.values():
         cable.close()
+
+
+class SlowWorlds(TinyWorlds):
+    """Worlds whose walks are read from the disk only when a test lets them be."""
+
+    may, asked = threading.Event(), threading.Event()
+
+    def load(self, path):
+        self.asked.set()
+        self.may.wait(60)
+        return super().load(path)
+
+
+def test_a_walk_whose_driver_leaves_while_it_moves_can_be_taken_up(cluster):
+    """Nobody ended its move: whoever resumed it later waited without end."""
+    SlowWorlds.may.clear()
+    SlowWorlds.asked.clear()
+    front = cluster.front(cluster.fleet(worlds=SlowWorlds))
+    client, again = cluster.client(front), cluster.client(front)
+    walk = begun(client, 1)[0]
+    token, name = client.token(walk), worker_of(front, walk)
+    front.do(lambda: front.drain(name, lambda _: None))
+    assert SlowWorlds.asked.wait(60)  # another worker reads it for its driver
+    client.close()
+    until(lambda: front.state.routes.by_session[walk].driver is None)
+    SlowWorlds.may.set()
+    assert_goes_on(again, [again.resume(token, look=EXACT)])
+
+
+def test_a_walk_that_is_being_closed_is_not_moved(cluster):
+    """Its worker did not have it any more, the drain ended as failed, and its driver was told that it is lost."""
+    front = cluster.front()
+    client = cluster.client(front)
+    walk, said = begun(client, 1)[0], []
+    route, name = front.state.routes.by_session[walk], worker_of(front, walk)
+    front.do(lambda: setattr(route, "is_closing", True))
+    front.do(lambda: front.drain(name, said.append))
+    until(lambda: front.state.workers[name].is_draining)
+    assert not route.is_moving and route.worker == name
+    client.end(walk)
+    until(lambda: said)
+    assert said == [f"{name} is drained: 1 walks moved"] and walk not in front.state.routes.by_session
+
+
+def test_a_walk_whose_driver_closes_it_and_leaves_is_gone(cluster):
+    front = cluster.front()
+    client = cluster.client(front)
+    walk = begun(client, 1)[0]
+    with patch.object(WorkerConnection, "messages", return_value=iter(())):  # the answer has not come yet
+        front.do(lambda: setattr(front.state.routes.by_session[walk], "is_closing", True))
+        client.close()
+        until(lambda: walk not in front.state.routes.by_session)
+
+
+def test_a_spectator_that_is_gone_does_not_hinder_a_walk_that_moves(cluster):
+    """It was found to be gone while all were told; whoever was to be told after it was not, and the walk stood."""
+    front = cluster.front()
+    client, gone = cluster.client(front), Wire(front.address)
+    walk = begun(client, 1)[0]
+    gone.greet()
+    gone.send(p.Watch(seq=1, session=walk))
+    gone.read_until(p.FrameHead)
+    seats, tell = front.state.routes.by_session[walk].seats, front.state.tell
+
+    def found_gone(who, message):
+        if isinstance(message, p.Resumed) and len(seats) == 2:
+            gone_id = next(other for other in seats if other != front.state.routes.by_session[walk].driver)
+            front.state.wire.drop(gone_id, "its connection is gone")
+        tell(who, message)
+
+    front.state.tell = found_gone
+    name = worker_of(front, walk)
+    front.do(lambda: front.drain(name, lambda _: None))
+    until(lambda: len(seats) == 1)
+    assert_goes_on(client, [walk])
+    gone.close()
+
+
+def test_a_request_whose_number_is_taken_is_refused_and_takes_no_place(cluster):
+    """The first of two was forgotten: its place on the worker stayed taken, and its walk was known to nobody."""
+    front = cluster.front(workers=1)
+    wire = Wire(front.address)
+    wire.greet()
+    for _ in range(3):
+        wire.send(p.Open(seq=1))
+    told = [wire.read_until(p.Request | p.Error) for _ in range(3)]
+    wire.send(p.Open(seq=2))
+    opened = wire.read_until(p.Opened)
+    wire.send(p.Rewind(seq=3, session=opened.session, frames=0))
+    wire.read_until(p.Done)
+    wire.close()
+    assert sorted(type(each).__name__ for each in told) == ["Error", "Error", "Opened"]
+    assert all("is being worked on" in each.message for each in told if isinstance(each, p.Error))
+    assert front.state.workers["w1"].opening == 0

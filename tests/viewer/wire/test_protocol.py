@@ -102,6 +102,14 @@ def refusal(parts, known=p.CLIENT_MESSAGES) -> p.ProtocolError:
     return caught.value
 
 
+def test_a_key_that_comes_twice_is_refused():
+    """Programs differ in which of two they take: what one checked, another would have done."""
+    twice = b"\x83" + b"".join(map(msgpack.packb, ["type", "stats", "seq", 1, "seq", 2]))
+    with pytest.raises(p.ProtocolError, match="a key comes twice") as told:
+        p.unpack([twice], p.CLIENT_MESSAGES)
+    assert told.value.code == "malformed"
+
+
 def test_a_type_that_is_not_known_is_refused_with_its_seq():
     error = refusal([msgpack.packb({"type": "dance", "seq": 7})])
     assert (error.code, error.seq) == ("unknown_type", 7)

@@ -10,6 +10,7 @@ import threading
 import pytest
 from roam.viewer.cluster.storing.replicator import Replicator
 from roam.viewer.cluster.storing.shared_place import SharedPlace, SharedPlaceError
+from roam.viewer.commands.cluster import kept_walks
 from roam.viewer.server.keeping.records import Done, Meta
 from roam.viewer.server.store import Store, finished
 from roam.world.action import parse_action
@@ -115,7 +116,8 @@ def test_what_is_not_wanted_any_more_goes_and_a_closed_walk_goes_whole(place, tm
         replicator.round()
         meta = store.snapshot(meta, walk)
     replicator.round()
-    assert place.files("sessions/ab") == sorted(path.name for path in (store.folder / "sessions/ab").iterdir())
+    here = (store.folder / "sessions/ab").iterdir()
+    assert place.files("sessions/ab/stay-000001-worker") == sorted(path.name for path in here)
     store.forget("ab")
     replicator.round()
     assert place.folders("sessions") == []
@@ -135,7 +137,7 @@ def test_meta_is_not_sent_before_what_it_names(tmp_path, keep):
     store.snapshot(Meta("ab", "c" * 64), Tiny(1))
     keep(store.folder, place).round()
     assert order[-1] == "meta.json" and "snapshot-1" in order
-    assert json.loads(place.get("sessions/ab/meta.json"))["snapshot"] == 1
+    assert json.loads(place.get("sessions/ab/stay-000001-worker/meta.json"))["snapshot"] == 1
     store.close()
 
 
@@ -183,7 +185,7 @@ def test_a_walk_that_comes_half_from_the_place_is_not_copied_back_over_what_is_t
     meta = first.snapshot(Meta("ab", "c" * 64), walk)
     keep(first.folder, place).round()
     taking = keep(tmp_path / "taking", Failing(place.url))
-    taking.place.left = place.files("sessions/ab").index("meta.json") + 1  # it comes, and not all that it names
+    taking.place.left = 2  # it comes, and not all that it names
     with pytest.raises(OSError, match="no answer"):
         taking.fetch("ab")
     walk.step(FORWARD)
@@ -232,4 +234,68 @@ def test_a_walk_that_was_given_away_during_a_round_stays_in_the_place(tmp_path, 
         thread.join()
     shutil.rmtree(walk)
     replicator.round()
-    assert place.get("sessions/a/meta.json") == b'{"newer": 1}'
+    assert place.get("sessions/a/stay-000001-worker/meta.json") == b'{"newer": 1}'
+
+
+def test_a_walk_of_a_cluster_that_had_no_stays_yet_is_taken_up_and_moves_to_one(place, tmp_path, keep):
+    walk, first = Tiny(3), Store(tmp_path / "first")
+    first.snapshot(Meta("ab", "c" * 64), walk)
+    for path in (first.folder / "sessions/ab").iterdir():
+        place.put(f"sessions/ab/{path.name}", path.read_bytes())
+    taking = keep(tmp_path / "taking", place)
+    assert kept_walks(place) == {"ab": "c" * 64}
+    taking.fetch("ab")
+    taking.round()
+    assert place.folders("sessions/ab") == ["stay-000001-worker"] and "meta.json" not in place.files("sessions/ab")
+    assert kept_walks(place) == {"ab": "c" * 64}
+    _, explorer, _ = finished(Store(taking.folder).restored("ab", TinyWorlds().load))
+    assert explorer.frame.digest == walk.frame.digest
+
+
+def test_each_worker_writes_into_the_folder_of_its_own_stay(place, tmp_path):
+    """A worker that was given up, and still reached the shared place, wrote over the walk's next worker's files."""
+    walk, old, new = Tiny(3), Store(tmp_path / "old"), Store(tmp_path / "new")
+    meta = old.snapshot(Meta("ab", "c" * 64), walk)
+    given_up, next_one = (Replicator(store.folder, place, worker=name) for store, name in ((old, "w1"), (new, "w2")))
+    given_up.round()
+    next_one.fetch("ab")
+    other = Tiny(3)
+    other.step(FORWARD)
+    new.snapshot(meta, other)
+    next_one.round()
+    newest = {name: place.get(f"sessions/ab/{name}") for name in place.files("sessions/ab")}
+    old.snapshot(meta, walk)
+    given_up.round()  # it sees that the walk has gone on, and stops
+    old.forget("ab")
+    given_up.round()  # and does not take the newer copy for its own that is not wanted any more
+    assert {name: place.get(f"sessions/ab/{name}") for name in place.files("sessions/ab")} == newest
+    assert {name.split("/")[0] for name in newest} == {"stay-000002-w2"}
+    for each in (given_up, next_one):
+        each.stop()
+
+
+def test_a_copy_that_is_incomplete_is_passed_over_and_never_written_into(tmp_path, keep):
+    """Its worker died over it; the walk's next worker takes the copy before, and begins a folder of its own."""
+    walk, place = Tiny(3), SharedPlace(str(tmp_path / "shared"))
+    store = Store(tmp_path / "first")
+    store.snapshot(Meta("ab", "c" * 64), walk)
+    keep(store.folder, place).round()
+    place.put("sessions/ab/stay-000002-w2/log-1.jsonl", b"half of it")
+    taking = keep(tmp_path / "taking", place)
+    taking.fetch("ab")
+    taking.round()
+    assert taking.stay("ab") == 3 and place.folders("sessions/ab") == ["stay-000003-worker"]
+
+
+def test_saves_that_were_fetched_once_are_fetched_again_unless_newer_ones_are_here(tmp_path, keep):
+    place = SharedPlace(str(tmp_path / "shared"))
+    place.put("saves/owner/one", b"old")
+    replicator = keep(tmp_path / "here", place)
+    replicator.fetch_saves("owner")
+    place.put("saves/owner/one", b"new")
+    replicator.fetch_saves("owner")
+    here = tmp_path / "here" / "saves" / "owner" / "one"
+    assert here.read_bytes() == b"new"
+    here.write_bytes(b"newest")
+    replicator.fetch_saves("owner")
+    assert here.read_bytes() == b"newest"
