@@ -285,7 +285,7 @@ class Engine:
 
     def _is_open(self, carried: Warp) -> bool:
         """Whether a view has room for objects that nobody has seen."""
-        return carried.open > SPECK and not self._dreamer.is_decided(carried)
+        return carried.room > SPECK and not self._dreamer.is_decided(carried)
 
     def _keyframes(self, walks: Sequence[Step], *, stop: Callable[[], bool] | None = None) -> list[Prepared]:
         """The keyframe that each step leads to: the one that `prepare` made, or one that is dreamt now."""

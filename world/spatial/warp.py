@@ -28,7 +28,8 @@ RIM = 5
 SAME = 8  # of 255; how much carrying a view to its own place may change it
 _AROUND = np.array([(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)])
 HERE = 1e-5  # metres, and in entries of a rotation, up to which two poses are the same
-WIDE = 5  # pixels; a thing may be in a hole at least this wide
+WIDE = 5  # pixels; a hole at least this wide is painted
+ROOM = 9  # pixels; a thing may be in a hole at least this wide
 NEW = 0.001  # share of a true view that must differ for it to show something new
 COMMON = 0.02  # weight of the whole picture's scale where a hole's depth is joined to what is known
 GREY = 128  # of 255, if there is nothing at all
@@ -80,8 +81,16 @@ class Warp:
 
     @property
     def open(self) -> float:
-        """The share of the view in holes wide enough to contain something; rims narrower than that are filled."""
-        holes = cv2.morphologyEx((~self.covered).astype(np.uint8), cv2.MORPH_OPEN, np.ones((WIDE, WIDE), np.uint8))
+        """The share of the view in holes wide enough to be seen; rims narrower than that are filled."""
+        return self._share_wider_than(WIDE)
+
+    @property
+    def room(self) -> float:
+        """The share of the view in holes wide enough to contain something that is to be decided."""
+        return self._share_wider_than(ROOM)
+
+    def _share_wider_than(self, side: int) -> float:
+        holes = cv2.morphologyEx((~self.covered).astype(np.uint8), cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
         return float(holes.mean())
 
     def coverage(self, grid: tuple[int, int]) -> np.ndarray:

@@ -199,10 +199,12 @@ def test_what_opens_beside_a_post_before_the_horizon_is_filled_with_ground_and_n
 def test_a_rim_is_no_room_for_anything_and_a_gap_is():
     covered = np.ones((64, 64), bool)
     covered[:, 10:13] = False
-    seen = lambda: Warp(np.zeros((64, 64, 3), np.uint8), covered, np.ones((64, 64), np.float32)).open  # noqa: E731
-    assert seen() == 0.0
+    seen = lambda: Warp(np.zeros((64, 64, 3), np.uint8), covered, np.ones((64, 64), np.float32))  # noqa: E731
+    assert seen().open == 0.0
+    covered[:, 50:57] = False  # to be painted, with nothing to decide
+    assert abs(seen().open - 7 / 64) < 1e-6 and seen().room == 0.0
     covered[:, 30:42] = False
-    assert abs(seen() - 12 / 64) < 1e-6
+    assert abs(seen().room - 12 / 64) < 1e-6
 
 
 def test_a_point_that_hangs_in_the_air_alone_goes_to_what_it_looks_like():
