@@ -16,8 +16,10 @@ COMPILED := $(shell grep -rl --include=*.py njit kernels scenes world bench)
 # three processes, for some tests wait, each file of tests in one of them, the longest first (tests/conftest.py), and
 # one thread each: make test JOBS=8
 SHARED := -n $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder
-# Tests with types read beside them, where the tests leave a core idle: in a fresh clone that takes one half a minute. What
-# is wrong with the types is said last.
+READ_TYPES := mkdir -p build/types && ln -sfn ../.. build/types/roam && \
+	$(BIN)/mypy -p roam.kernels -p roam.scenes -p roam.world -p roam.viewer -p roam.bench
+# Tests with types read beside them, where the tests leave a core idle; set-up has read all once, so that takes as long as
+# what has changed since. What is wrong with the types is said last.
 with_types = nice $(MAKE) --no-print-directory types > .venv/types.txt 2>&1 & types=$$!; \
 	$(MAKE) --no-print-directory $(WARM) && $(1); failed=$$?; wait $$types || failed=1; cat .venv/types.txt; exit $$failed
 # What torch computes on a CPU. Not what a processor's instructions have no part in: Triton's kernels in its interpreter
@@ -68,8 +70,7 @@ style: $(STAMP)
 	$(BIN)/ruff format --check --quiet .
 
 types: $(STAMP)
-	mkdir -p build/types && ln -sfn ../.. build/types/roam
-	$(BIN)/mypy -p roam.kernels -p roam.scenes -p roam.world -p roam.viewer -p roam.bench
+	$(READ_TYPES)
 
 # API reference pages from the docstrings, in build/docs. Where a class has its constructor from another file, pdoc cannot
 # resolve that file's names, says so, and prints the annotation as text, which is as good.
@@ -94,9 +95,10 @@ $(WARM): $(COMPILED) | $(STAMP)
 	@touch $(WARM)
 
 # What only tests need, and is too heavy for those who come to walk: the extra `panda`, by its one package, for pip would
-# look through all others once more; and what mypy keeps of the packages that take it longest.
+# look through all others once more; what mypy keeps of the packages and of ours; and the tests with their asserts
+# rewritten, which each of the processes that run them would do alone.
 $(TESTED): $(STAMP)
 	$(BIN)/python -m pip install --progress-bar on -c constraints.txt 'panda3d>=1.10.14'
-	@echo "Reading the types of torch and numpy, once: some twenty seconds."
-	@$(BIN)/mypy -c "import torch, numpy" > .venv/types.txt || true
+	@echo "Reading all types and all tests, once: up to a minute."
+	@($(READ_TYPES)) > .venv/types.txt 2>&1 & $(BIN)/python -m pytest --collect-only > .venv/tests.txt 2>&1; wait; true
 	touch $(TESTED)

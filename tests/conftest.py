@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 # those that take longest begin first, so that none is left alone at the end while other processes have nothing to do
 LONGEST = (
+    "kernels/test_triton.py",
     "viewer/server/test_gateway.py",
     "viewer/cluster/test_ray.py",
     "world/emu/test_qwen3.py",
@@ -21,7 +22,6 @@ LONGEST = (
     "world/training/test_recipe.py",
     "world/test_dreaming.py",
     "viewer/server/test_keeping.py",
-    "kernels/test_triton.py",
     "world/test_dreaming_anew.py",
     "bench/imagination/test_rewards.py",
     "viewer/server/test_xr_page.py",

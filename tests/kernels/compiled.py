@@ -2,6 +2,8 @@
 
 Collected only by test_triton.py, in a process of its own: a process that has the interpreter on cannot compile.
 Kernels are taken from their own launchers with a stand-in driver: constants and alignments are those of a real call.
+`make test` compiles each kernel for Hopper, whose tiles are the largest; what is marked slow is the same for Ampere, or
+for other sizes and types.
 """
 
 import re
@@ -52,7 +54,12 @@ class Build:
     shared_bytes: int
 
 
-@pytest.fixture(params=[80, 90], ids=["sm_80", "sm_90"])
+AMPERE = pytest.param(80, marks=pytest.mark.slow(reason="all kernels are compiled for a second chip"), id="sm_80")
+OTHER_SIZES = pytest.mark.slow(reason="the same kernels are compiled once more, for other sizes of their tiles")
+IN_FLOAT32 = pytest.param(torch.float32, marks=pytest.mark.slow(reason="the same kernels are compiled in float32"))
+
+
+@pytest.fixture(params=[AMPERE, pytest.param(90, id="sm_90")])
 def target(request, monkeypatch):
     """Turns every launch into a compilation for the target; `target.builds` lists them."""
     triton.runtime.driver.set_active(StandInDriver(request.param))
@@ -94,7 +101,15 @@ def check(target, *, products=()):
             assert wanted in build.ptx, f"{build.name} has no {wanted}"
 
 
-@pytest.mark.parametrize("head_dim, causal, pages", [(128, False, 8), (128, True, 8), (64, False, 8), (64, False, 0)])
+@pytest.mark.parametrize(
+    "head_dim, causal, pages",
+    [
+        (128, False, 8),
+        (128, True, 8),
+        pytest.param(64, False, 8, marks=OTHER_SIZES),
+        pytest.param(64, False, 0, marks=OTHER_SIZES),
+    ],
+)
 def test_attention_of_a_whole_canvas(target, head_dim, causal, pages):
     q, k = torch.empty(1, 1024, 64, head_dim, dtype=BF16), torch.empty(1, 1024, 8, head_dim, dtype=BF16)
     attention.attend_triton(q, k, k, history(pages, head_dim), causal=causal)
@@ -114,7 +129,14 @@ def history(pages, head_dim):
     return PagedHistory(arrays, arrays, table, lengths)
 
 
-@pytest.mark.parametrize("rows, top_k", [(1024, None), (64, None), (1024, 5120)])
+@pytest.mark.parametrize(
+    "rows, top_k",
+    [
+        pytest.param(1024, None, marks=pytest.mark.slow(reason="drawing is compiled without a threshold as well")),
+        pytest.param(64, None, marks=OTHER_SIZES),
+        (1024, 5120),
+    ],
+)
 def test_head_and_sampling(target, rows, top_k):
     hidden, weight = torch.empty(1, rows, 5120, dtype=BF16), torch.empty(131072, 5120, dtype=BF16)
     options = dict(positions=torch.zeros(1, rows, dtype=torch.int64), temperature=1.0, top_k=top_k)
@@ -122,7 +144,7 @@ def test_head_and_sampling(target, rows, top_k):
     check(target, products=["_sample_kernel", "_count_kernel"])
 
 
-@pytest.mark.parametrize("dtype", [BF16, torch.float32])
+@pytest.mark.parametrize("dtype", [BF16, IN_FLOAT32])
 def test_renoising(target, dtype):
     codebook, tokens = torch.empty(131072, 256, dtype=dtype), torch.zeros(1, 1024, dtype=torch.int64)
     squares = torch.zeros(131072)
@@ -131,7 +153,7 @@ def test_renoising(target, dtype):
     check(target, products=["_renoise_kernel"] if dtype == BF16 else [])
 
 
-@pytest.mark.parametrize("dtype", [BF16, torch.float32])  # official pictures are read in float32
+@pytest.mark.parametrize("dtype", [BF16, IN_FLOAT32])  # official pictures are read in float32
 def test_nearest_code(target, dtype):
     nearest.nearest_code_triton(torch.empty(1024, 256, dtype=dtype), torch.empty(131072, 256, dtype=dtype))
     check(target, products=["_nearest_kernel"] if dtype == BF16 else [])
@@ -164,7 +186,12 @@ def test_quantising_rows_to_fp8(target):
 # the 34B model, where queries, keys and values are one product, and gate and up another
 @pytest.mark.parametrize(
     "rows, inputs, outputs",
-    [(1, 5120, 51200), (32, 5120, 10240), (64, 5120, 51200), (256, 25600, 5120)],
+    [
+        pytest.param(1, 5120, 51200, marks=OTHER_SIZES),
+        pytest.param(32, 5120, 10240, marks=OTHER_SIZES),
+        (64, 5120, 51200),
+        pytest.param(256, 25600, 5120, marks=OTHER_SIZES),
+    ],
 )
 def test_products_of_packed_weights(target, bits, rows, inputs, outputs):
     groups = torch.empty(outputs, inputs // 128, dtype=BF16)

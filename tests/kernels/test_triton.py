@@ -21,8 +21,8 @@ INTERPRETED, COMPILED = (Path(__file__).with_name(name) for name in ("interprete
 FORK = """
 import os, sys
 import numba, pytest, torch
-options = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--noconftest"]
-for interpret, cases, report in zip("10", sys.argv[1::2], sys.argv[2::2]):
+options = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--noconftest", "-m", sys.argv[1]]
+for interpret, cases, report in zip("10", sys.argv[2::2], sys.argv[3::2]):
     if os.fork():
         os.wait()
         continue
@@ -32,9 +32,10 @@ for interpret, cases, report in zip("10", sys.argv[1::2], sys.argv[2::2]):
 
 
 @pytest.fixture(scope="module")
-def failures(tmp_path_factory) -> dict[str, str]:
-    """What failed in each case of the two files, "" where nothing did."""
-    folder, command = tmp_path_factory.mktemp("triton"), [sys.executable, "-c", FORK]
+def failures(tmp_path_factory, request) -> dict[str, str]:
+    """What failed in each case of the two files, "" where nothing did. The slow cases run where -m names them."""
+    marks = "slow or not slow" if "slow" in request.config.getoption("-m") else "not slow"
+    folder, command = tmp_path_factory.mktemp("triton"), [sys.executable, "-c", FORK, marks]
     for cases in (INTERPRETED, COMPILED):
         command += [str(cases), str(folder / f"{cases.stem}.xml")]
     done = subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=900)

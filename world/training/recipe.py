@@ -34,7 +34,7 @@ from .fresh import FreshShards, Growing, dream_codes, fresh_glimpses
 from .guide import GuideRecipe, taught_by, teacher_for, train_guided
 from .painter import Glimpse, PainterRecipe, train_painter
 from .parallel import launch
-from .run import read_state
+from .run import has_state, read_state
 from .tokenizer import TokenizerRecipe, train_tokenizer
 from .world_model import WorldRecipe, WorldTrainer, train_world_model
 
@@ -371,7 +371,7 @@ def _pack(folder: Path, recipe: Recipe, device: str, report) -> None:
 def _unpainted(folder: Path, recipe: Recipe) -> Checkpoint:
     """The newest weights of a run, without a painter: those of `guide`, else those of the dream, else those that it
     began with."""
-    trainer, text, vision = make_trainer(folder, recipe), TextTokenizer(), load_tokenizer(folder)
+    trainer, text = make_trainer(folder, recipe), TextTokenizer()
     dida, guided = recipe.dida, read_state(folder / "guide")
     if guided is not None:
         dida = replace(dida, dream_guidance=1.0)
@@ -383,7 +383,7 @@ def _unpainted(folder: Path, recipe: Recipe) -> Checkpoint:
     else:
         trainer.load_state_dict(_state(folder / "world")["average"])
         model = trainer.exported()
-    vocabulary = Vocabulary(text.size, vision.config.num_codes)
+    vision, vocabulary = trainer.vision, trainer.vocabulary
     return Checkpoint(model, vision, text, vocabulary, recipe.layout, dida, depth=load_refiner(folder, recipe))
 
 
@@ -415,7 +415,7 @@ def make_trainer(folder: Path, recipe: Recipe) -> WorldTrainer:
 def load_tokenizer(folder: Path) -> VisionTokenizer:
     """The averaged tokenizer of a run, its weights rounded to the float16 that ships, so that all later stages and
     every user see the same codes; if the run has trained none, that of the model that it began with."""
-    if (begun := _begun(folder)) is not None and read_state(folder / "tokenizer") is None:
+    if (begun := _begun(folder)) is not None and not has_state(folder / "tokenizer"):
         vision = begun.vision
         assert isinstance(vision, VisionTokenizer), "a folder of ours has our tokenizer"
         return vision
@@ -425,7 +425,7 @@ def load_tokenizer(folder: Path) -> VisionTokenizer:
 def load_refiner(folder: Path, recipe: Recipe) -> DepthRefiner | None:
     """The averaged depth refiner of a run, rounded as it ships, or that of the model that it began with; None if there
     is none, because its recordings or its first model have no depth."""
-    if (begun := _begun(folder)) is not None and read_state(folder / "depth") is None:
+    if (begun := _begun(folder)) is not None and not has_state(folder / "depth"):
         return begun.depth
     if recipe.data and "depth" not in stages_for(recipe.data):
         return None

@@ -99,6 +99,11 @@ class Run:
             figure.savefig(partial, dpi=110, format="png")
 
 
+def has_state(folder: Path) -> bool:
+    """Whether a run left a state in a folder, be it damaged or short of a part."""
+    return (folder / "state.pt").exists() or bool(_parts(folder))
+
+
 def read_state(folder: Path) -> dict | None:
     """The state that a run left in a folder, in one file or in parts; None if there is none. Raises StateError if a
     part is missing, or a bit has changed."""

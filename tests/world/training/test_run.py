@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
-from roam.world.training.run import Run, StateError, read_state
+from roam.world.training.run import Run, StateError, has_state, read_state
 
 draw = Run.draw  # the recipes' tests leave the curves empty
 
@@ -56,6 +56,7 @@ def test_a_state_that_the_disk_takes_no_more_leaves_the_one_before(tmp_path, mon
 
 def test_a_state_in_parts_stays_until_the_next_one_is_whole(tmp_path, monkeypatch):
     run, weights = Run(tmp_path, part_mb=1), {"a": torch.rand(1_200_000)}
+    assert not has_state(tmp_path)
     run.save(3, model=weights)
     first = sorted(path.name for path in tmp_path.iterdir())
     assert len(first) == 3
@@ -79,6 +80,7 @@ def test_a_state_in_parts_stays_until_the_next_one_is_whole(tmp_path, monkeypatc
     next(tmp_path.iterdir()).unlink()
     with pytest.raises(StateError, match="2 of 3 parts"):
         read_state(tmp_path)
+    assert has_state(tmp_path)  # one that is not whole, and not none
     for name, data in kept.items():
         (tmp_path / name).write_bytes(data)
     assert read_state(tmp_path)["step"] == 3
