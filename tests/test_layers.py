@@ -47,7 +47,7 @@ WORLD_ROWS = (
     {"emu.checkpoint", "emu.weights", "emu.settings", "emu.answer"},
     {"session"},
     {"stepping"},
-    {"saves.changes"},
+    {"saves.forms", "saves.changes"},
     {"saves"},
     {"engine", "emu.passage", "emu.engine"},
     {"opening"},

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -18,7 +17,9 @@ import torch
 from torch import Tensor
 
 from ..session import Keyframe, Moment, Session, view_index
-from ..spatial.warp import View
+from ..spatial.view_memory import Memo
+from . import forms
+from .forms import Form, Stand, first_memos
 
 PAGES = ("k", "v")  # tensors whose second axis is that of `numbers`; for the rest it is the first
 BY_VIEW = ("fresh", "origins", "whole")
@@ -32,12 +33,12 @@ class ChangesError(ValueError):
 @dataclass(frozen=True)
 class Changes:
     """What a session has that an earlier fork of it has not. base: the newest moment of both; moments, and the
-    keyframes and the views that came with them."""
+    keyframes and the views that came with them, by their indices."""
 
     base: Moment
     moments: tuple[Moment, ...]
     keyframes: tuple[Keyframe, ...]
-    views: dict
+    views: dict[int, Memo]
 
 
 def changes_since(session: Session, before: Session) -> Changes | None:
@@ -50,19 +51,9 @@ def changes_since(session: Session, before: Session) -> Changes | None:
     known = {id(keyframe) for keyframe in base.keyframes}
     seen = set(base.memory.indices)
     keyframes = {k.number: k for moment in new for k in moment.keyframes if id(k) not in known}
-    views = {index: view for index, view in first_forms(new).items() if index not in seen}
+    first = first_memos([moment.memory for moment in new])
+    views = {index: memo for index, memo in first.items() if index not in seen}
     return Changes(base, tuple(new), tuple(keyframes.values()), views)
-
-
-def first_forms(moments: Sequence[Moment]) -> dict[int, View]:
-    """The views of some moments by their indices, in the order in which they were remembered, each as the oldest of the
-    moments has it. Newer dreams may have taken parts of a view away since: that happens again when the views are
-    remembered again, in the same order."""
-    views: dict[int, View] = {}
-    for moment in moments:
-        for index, view in moment.memory.items():
-            views.setdefault(index, view)
-    return views
 
 
 @dataclass
@@ -79,12 +70,14 @@ class _Row:
 
 @dataclass
 class _Shown:
-    """A moment as stored in files: the numbers of its keyframes, the indices of its memory, and its tokens' row."""
+    """A moment as stored in files: the numbers of its keyframes, the indices of its memory, its tokens' row, and those
+    views of its memory that newer dreams have changed."""
 
     index: int
     keyframes: list[int]
     memory: list[int]
     tokens: _Row
+    forms: dict[int, Form]
 
 
 class Laid:
@@ -97,8 +90,10 @@ class Laid:
         self._pictures: dict[int, _Row] = {}
         self._views: dict[int, _Row] = {}
         self._shown: list[_Shown] = []
+        self._stands: dict[int, Stand] = {}
+        self._is_exact = True  # whether all files tell of forms
         keyframes = [[numbers[place] for place in places] for places in json.loads(meta["keyframes"])]
-        self._add(held, keyframes, json.loads(meta["memories"]))
+        self._add(held, keyframes, meta)
 
     def lay(self, held: dict[str, Tensor], meta: dict[str, str]) -> None:
         """Add changes to what is there. Raises ChangesError if they continue from something else."""
@@ -108,7 +103,7 @@ class Laid:
             raise ChangesError(f"these changes go on from frame {kept}, which is not what is there")
         self._actions = self._actions[:count] + json.loads(meta["actions"])
         self._meta = self._meta | {name: meta[name] for name in ("seed", "start", "decoder", "solid", "dida")}
-        self._add(held, json.loads(meta["keyframes"]), json.loads(meta["memories"]))
+        self._add(held, json.loads(meta["keyframes"]), meta)
 
     def whole(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The tensors and their descriptions, as `save_session` writes them."""
@@ -131,21 +126,45 @@ class Laid:
             "whole": torch.tensor([bool(is_all) for is_all in is_whole], dtype=torch.bool),
         }
         places = {number: place for place, number in enumerate(numbers)}
-        told = {
+        told = self._forms(held, views) | {
             "actions": json.dumps(self._actions),
             "memories": json.dumps([shown.memory for shown in self._shown]),
             "keyframes": json.dumps([[places[number] for number in shown.keyframes] for shown in self._shown]),
         }
         return held, self._meta | told
 
-    def _add(self, held: dict[str, Tensor], keyframes: list[list[int]], memories: list[list[int]]) -> None:
+    def _forms(self, held: dict[str, Tensor], views: list[int]) -> dict[str, str]:
+        """Add to `held` what newer dreams did to the views; returns the description of it."""
+        if not self._is_exact:
+            return {}
+        found: list[Form] = []
+        changed: list[list[int]] = []
+        last: dict[int, Form] = {}
+        for shown in self._shown:
+            new = [form for index, form in shown.forms.items() if last.get(index) is not form]
+            changed.append(list(range(len(found), len(found) + len(new))))
+            found, last = found + new, shown.forms
+        stands = {index: self._stands[index] for index in views if index in self._stands}
+        held |= forms.as_tensors(found, stands, held["fresh"].shape[1])
+        return {forms.CHANGED: json.dumps(changed)}
+
+    def _add(self, held: dict[str, Tensor], keyframes: list[list[int]], meta: dict[str, str]) -> None:
         self._pages |= {number: _Row(held, row) for row, number in enumerate(held["numbers"].tolist())}
         self._pictures |= {index: _Row(held, row) for row, index in enumerate(held["index"].tolist())}
+        found, stands = forms.read(held) if forms.CHANGED in meta else ([], {})
         for row, index in enumerate(held["views"].tolist()):
             self._views.pop(index, None)  # a view seen again after a rewind becomes the newest
             self._views[index] = _Row(held, row)
-        for row, index in enumerate(held["moments"].tolist()):
-            self._shown.append(_Shown(index, keyframes[row], memories[row], _Row(held, row)))
+            self._stands.pop(index, None)
+        self._stands |= stands
+        self._is_exact &= forms.CHANGED in meta
+        memories, indices = json.loads(meta["memories"]), held["moments"].tolist()
+        changed = json.loads(meta.get(forms.CHANGED, json.dumps([[]] * len(indices))))
+        for row, index in enumerate(indices):
+            before = self._shown[-1].forms if self._shown else {}
+            after = before | {found[k].index: found[k] for k in changed[row]}
+            kept = {number: after[number] for number in memories[row] if number in after}
+            self._shown.append(_Shown(index, keyframes[row], memories[row], _Row(held, row), kept))
 
     def _digest(self, index: int) -> str:
         """The fields by which a stored frame is recognised."""

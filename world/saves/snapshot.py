@@ -27,9 +27,11 @@ from ..frame import Frame
 from ..pose import Camera, Pose
 from ..records import action_of, action_row, pose_of, pose_row
 from ..session import Keyframe, Moment, Session, SessionEngine, view_index
-from ..spatial.view_memory import VIEW_LIMIT, ViewMemory
+from ..spatial.view_memory import VIEW_LIMIT, Memo, ViewMemory
 from ..spatial.warp import DREAMT, DREAMT_ANEW, SEEN, View
-from .changes import Laid, changes_since, digest_of, first_forms
+from . import forms
+from .changes import Laid, changes_since, digest_of
+from .forms import first_memos, packed, unpacked
 
 FORMAT = "3"
 log = logging.getLogger(__name__)
@@ -46,15 +48,17 @@ def save_session(session: Session, path: str | Path) -> None:
     session.settle()
     moments = session.moments
     keyframes = {keyframe.page: keyframe for moment in moments for keyframe in moment.keyframes}
-    views = first_forms(moments)
+    views = first_memos([moment.memory for moment in moments])
+    changed, tensors = _forms(session.engine, moments, views)
     place = {page: k for k, page in enumerate(keyframes)}
     meta = _told(session, moments) | {
+        forms.CHANGED: json.dumps(changed),
         "roam": "session",
         "format": FORMAT,
         "actions": json.dumps([action_row(action) for action in session.actions]),
         "keyframes": json.dumps([[place[page] for page in moment.held] for moment in moments]),
     }
-    write_whole(_tensors(session.engine, moments, list(keyframes.values()), views), path, meta)
+    write_whole(tensors | _tensors(session.engine, moments, list(keyframes.values()), views), path, meta)
 
 
 def save_changes(session: Session, path: str | Path, before: Session) -> bool:
@@ -65,7 +69,9 @@ def save_changes(session: Session, path: str | Path, before: Session) -> bool:
     if changes is None:
         return False
     base, count = changes.base, len(session.actions) - len(changes.moments)
+    changed, tensors = _forms(session.engine, changes.moments, changes.views, base.memory)
     meta = _told(session, changes.moments) | {
+        forms.CHANGED: json.dumps(changed),
         "roam": "session changes",
         "format": FORMAT,
         "first": str(session.moments[0].frame.index),
@@ -75,16 +81,25 @@ def save_changes(session: Session, path: str | Path, before: Session) -> bool:
         "actions": json.dumps([action_row(action) for action in session.actions[count:]]),
         "keyframes": json.dumps([[keyframe.number for keyframe in moment.keyframes] for moment in changes.moments]),
     }
-    write_whole(_tensors(session.engine, changes.moments, changes.keyframes, changes.views), path, meta)
+    write_whole(tensors | _tensors(session.engine, changes.moments, changes.keyframes, changes.views), path, meta)
     return True
 
 
+def _forms(
+    engine: SessionEngine, moments: Sequence[Moment], new: dict[int, Memo], before: ViewMemory | None = None
+) -> tuple[list[list[int]], dict[str, torch.Tensor]]:
+    """What newer dreams did to the views at some moments, in the form of a file; as `forms.forms_of`."""
+    found, changed = forms.forms_of([moment.memory for moment in moments], new, before)
+    return changed, forms.as_tensors(found, forms.stands_of(new.values()), _packed_size(engine))
+
+
 def _tensors(
-    engine: SessionEngine, moments: Sequence[Moment], keyframes: Sequence[Keyframe], views: dict[int, View]
+    engine: SessionEngine, moments: Sequence[Moment], keyframes: Sequence[Keyframe], memos: dict[int, Memo]
 ) -> dict[str, torch.Tensor]:
     """The frames of these moments, these keyframes with their pages, and these views, in the form of a file."""
     cache, size = engine.cache, engine.frame_side
     pages = torch.tensor([keyframe.page for keyframe in keyframes], dtype=torch.int64)
+    views = {index: memo.view for index, memo in memos.items()}
     frames = {view_index(moment.frame.index): moment.frame for moment in moments}
     pictures, nothing = views | frames, np.zeros(engine.layout.grid, np.int32)
     tensors = {
@@ -107,9 +122,14 @@ def _tensors(
         "views": torch.tensor(list(views), dtype=torch.int64),
         "origins": torch.tensor([view.origin for view in views.values()], dtype=torch.uint8),
         "whole": torch.tensor([view.fresh is None for view in views.values()], dtype=torch.bool),
-        "fresh": _stacked([_packed(view) for view in views.values()], np.zeros(-(-size * size // 8), np.uint8)),
+        "fresh": _stacked([packed(view) for view in views.values()], np.zeros(_packed_size(engine), np.uint8)),
     }
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def _packed_size(engine: SessionEngine) -> int:
+    """Bytes of a mask of a frame's size, eight pixels a byte."""
+    return -(-(engine.frame_side**2) // 8)
 
 
 def _stacked(arrays: list[np.ndarray], like: np.ndarray) -> torch.Tensor:
@@ -156,7 +176,8 @@ def _sum(tensors: dict[str, torch.Tensor], meta: dict[str, str]) -> str:
     hasher = hashlib.blake2b(json.dumps(sorted(meta.items())).encode(), digest_size=16)
     for name, tensor in sorted(tensors.items()):
         hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        hasher.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        if tensor.numel():  # torch lets no empty tensor be seen as bytes
+            hasher.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return hasher.hexdigest()
 
 
@@ -230,9 +251,14 @@ def _rebuild(
         pixels, depth, pose = pictures[index]
         if pose is None:
             raise SnapshotError("a saved view has no pose; nothing was loaded")
-        views[index] = View(pixels, depth, pose, None if is_all else _unpacked(row, depth.shape), origin)
+        views[index] = View(pixels, depth, pose, None if is_all else unpacked(row, depth.shape), origin)
     camera = Camera(engine.frame_side, engine.frame_side)
-    memories = _remembered_again(views, json.loads(meta["memories"]), camera)
+    told = json.loads(meta["memories"])
+    if forms.CHANGED in meta:
+        found, stands = forms.read(held)
+        memories = forms.remembered(views, told, found, json.loads(meta[forms.CHANGED]), stands, camera)
+    else:
+        memories = _remembered_again(views, told, camera)
     shown = []
     for index, tokens, has in zip(held["moments"].tolist(), held["tokens"].numpy(), held["has_tokens"], strict=True):
         pixels, depth, pose = pictures[view_index(index)]
@@ -270,8 +296,8 @@ def _rebuild(
 
 
 def _remembered_again(views: dict[int, View], told: list[list[int]], camera: Camera) -> list[ViewMemory]:
-    """The memory at each moment, from the indices of its views. Views are remembered again in their old order, so that
-    a new dream takes away the same parts of older views as it did before."""
+    """The memory at each moment, from the indices of its views, for a file of before that does not tell of forms. Views
+    are remembered again in their old order, so that a new dream takes away much the same of older views as before."""
     memories, memory = [], ViewMemory(camera, limit=10**9)
     for indices in told:
         known, wanted = set(memory.indices), set(indices)
@@ -292,12 +318,3 @@ def _pictures(held: dict[str, torch.Tensor]) -> dict[int, tuple[np.ndarray, np.n
 def _depth_of(picture: View | Frame) -> np.ndarray:
     assert picture.depth is not None, "a session's pictures have depth"
     return picture.depth
-
-
-def _packed(view: View) -> np.ndarray:
-    fresh = np.ones(view.depth.shape, bool) if view.fresh is None else view.fresh
-    return np.packbits(fresh)
-
-
-def _unpacked(row: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    return np.unpackbits(row, count=shape[0] * shape[1]).reshape(shape).astype(bool)

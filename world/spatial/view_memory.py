@@ -35,7 +35,7 @@ def visible_pages(pages: Sequence[int], window: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class _Memo:
+class Memo:
     """A view with its number. points (K, 3) float32: world coordinates of a coarse grid of what it showed first.
     stands_in: for which older dreams, if it was dreamt in their place. gone (H, W) int32: for each pixel the number of
     the first newer dream that stands in for it, NOBODY where none does; None if none does anywhere."""
@@ -82,7 +82,7 @@ class _Memo:
             fresh = fresh & ~self.stands_in.where
         return replace(self.view, fresh=fresh)
 
-    def beside(self, memo: _Memo, camera: Camera) -> _Memo:
+    def beside(self, memo: Memo, camera: Camera) -> Memo:
         """This memo after a new one has come: without what a new dream hides, and with what it stands in for."""
         view, new = self.view, memo.view
         if view.origin == SEEN or view.fresh is None or new.fresh is None:
@@ -106,19 +106,20 @@ class ViewMemory:
     """The views of a walk, and which of them help to see what comes next. Immutable: `with_view` makes another.
 
     A view that showed nothing for the first time is not kept, so walking through known places costs no memory. Beyond
-    `limit` views, those are evicted whose surfaces the others show as well, so choosing takes a constant time.
+    `limit` views, those are evicted whose surfaces the others show as well, so choosing takes a constant time. memos:
+    what is remembered, oldest first, as `with_view` and saves/forms.py made it.
     """
 
-    def __init__(self, camera: Camera, *, limit: int = VIEW_LIMIT, memos: tuple[_Memo, ...] = ()):
-        self.camera, self.limit, self._memos = camera, limit, memos
+    def __init__(self, camera: Camera, *, limit: int = VIEW_LIMIT, memos: tuple[Memo, ...] = ()):
+        self.camera, self.limit, self.memos = camera, limit, memos
 
     def __len__(self) -> int:
-        return len(self._memos)
+        return len(self.memos)
 
     @property
     def indices(self) -> tuple[int, ...]:
         """The numbers under which the remembered views were added."""
-        return tuple(memo.index for memo in self._memos)
+        return tuple(memo.index for memo in self.memos)
 
     @property
     def surface(self) -> np.ndarray:
@@ -128,37 +129,36 @@ class ViewMemory:
     @property
     def whole(self) -> tuple[View, ...]:
         """The first views in which nothing was dreamt: they tell how things look here."""
-        return tuple(memo.view for memo in self._memos if memo.view.fresh is None)[:_WHOLE]
+        return tuple(memo.view for memo in self.memos if memo.view.fresh is None)[:_WHOLE]
 
     @property
     def telling(self) -> tuple[View, ...]:
         """Those, and the first dreams, which tell at least where floors, ceilings and walls are."""
-        return self.whole + tuple(memo.view for memo in self._memos if memo.view.fresh is not None)[:_DREAMT]
+        return self.whole + tuple(memo.view for memo in self.memos if memo.view.fresh is not None)[:_DREAMT]
 
     def with_view(self, index: int, view: View) -> ViewMemory:
         """This memory and one more view, if that shows anything for the first time. A view that was dreamt anew stands
         in for older dreams in its place, from about as near as it was dreamt from."""
-        points = _points(view, self.camera)
-        if len(points) < _WORTH:
+        new = memo_of(index, view, self.camera, StandsIn.of(view) if view.origin == DREAMT_ANEW else None)
+        if len(new.points) < _WORTH:
             return self
-        new = _Memo(index, view, points, StandsIn.of(view) if view.origin == DREAMT_ANEW else None)
-        memos = (*(memo.beside(new, self.camera) for memo in self._memos), new)
+        memos = (*(memo.beside(new, self.camera) for memo in self.memos), new)
         if len(memos) > self.limit:
             memos = _without_the_most_redundant(memos, self.camera.focal, max(1, self.limit // _AT_ONCE))
         return ViewMemory(self.camera, limit=self.limit, memos=memos)
 
     def items(self) -> list[tuple[int, View]]:
         """The remembered views with their numbers, oldest first."""
-        return [(memo.index, memo.view) for memo in self._memos]
+        return [(memo.index, memo.view) for memo in self.memos]
 
     def latest(self) -> list[tuple[int, View]]:
         """The same without what newer dreams stand in for: each place is shown by its newest dream alone."""
-        return [(memo.index, memo.latest) for memo in self._memos]
+        return [(memo.index, memo.latest) for memo in self.memos]
 
     def only(self, indices: Sequence[int], *, limit: int = VIEW_LIMIT) -> ViewMemory:
         """This memory with just the views of those numbers."""
         kept = set(indices)
-        memos = tuple(memo for memo in self._memos if memo.index in kept)
+        memos = tuple(memo for memo in self.memos if memo.index in kept)
         return ViewMemory(self.camera, limit=limit, memos=memos)
 
     def carried(self, pose: Pose, count: int = 8) -> Warp:
@@ -166,9 +166,9 @@ class ViewMemory:
         dreams that stand in for others count only from about as near as they were dreamt from. Without dreams that are
         too coarse, or a horizon that is too old."""
         at = np.asarray(pose.position)
-        active = {memo.index for memo in self._memos if memo.stands_in and memo.stands_in.is_near(at)}
+        active = {memo.index for memo in self.memos if memo.stands_in and memo.stands_in.is_near(at)}
         chosen = self._chosen(pose, count, self.camera, active)
-        known = warp([self._memos[k].shown(active) for k in chosen], pose, self.camera)
+        known = warp([self.memos[k].shown(active) for k in chosen], pose, self.camera)
         known = without_horizon(without_crumbs(known, pose), pose, self._walked_since)
         return known if known.has_new_horizon else without_coarse(known)
 
@@ -176,19 +176,19 @@ class ViewMemory:
         """The views that show most from `pose` to a camera, this memory's own unless another is given, the newest
         dreams of each place. Each is judged by what the ones before it leave unseen, and counts less the farther away
         it was taken, because errors of depth grow with the distance that it is carried; of equal ones the latest."""
-        active = {memo.index for memo in self._memos if memo.stands_in}
+        active = {memo.index for memo in self.memos if memo.stands_in}
         chosen = self._chosen(pose, count, camera or self.camera, active)
-        return [self._memos[k].latest for k in chosen]
+        return [self.memos[k].latest for k in chosen]
 
     def _chosen(self, pose: Pose, count: int, camera: Camera, active: set[int]) -> list[int]:
         """The indices, among all memos, of the views that are chosen."""
-        if not self._memos:
+        if not self.memos:
             return []
         cells, ends = np.empty(len(self._points), np.int32), self._ends
         focals = camera.focal / camera.width * _CELLS, camera.focal / camera.height * _CELLS
         _cells(self._points, np.asarray(pose.position), pose.rotation, *focals, cells)
-        if active or any(memo.stands_in for memo in self._memos):
-            idle = np.array([memo.stands_in is not None and memo.index not in active for memo in self._memos])
+        if active or any(memo.stands_in for memo in self.memos):
+            idle = np.array([memo.stands_in is not None and memo.index not in active for memo in self.memos])
             is_gone = np.isin(self._points_gone, list(active))
             cells[is_gone | (self._points_instead & np.repeat(idle, self._counts))] = -1
         nearness = 1 / (1 + np.linalg.norm(self._positions - np.asarray(pose.position), axis=1) / _FAR)
@@ -207,19 +207,19 @@ class ViewMemory:
 
     @cached_property
     def _points(self) -> np.ndarray:
-        return np.concatenate([memo.points for memo in self._memos] or [np.zeros((0, 3), np.float32)])
+        return np.concatenate([memo.points for memo in self.memos] or [np.zeros((0, 3), np.float32)])
 
     @cached_property
     def _points_gone(self) -> np.ndarray:
-        return np.concatenate([memo.points_gone for memo in self._memos] or [np.zeros(0, np.int32)])
+        return np.concatenate([memo.points_gone for memo in self.memos] or [np.zeros(0, np.int32)])
 
     @cached_property
     def _points_instead(self) -> np.ndarray:
-        return np.concatenate([memo.points_instead for memo in self._memos] or [np.zeros(0, np.bool_)])
+        return np.concatenate([memo.points_instead for memo in self.memos] or [np.zeros(0, np.bool_)])
 
     @cached_property
     def _counts(self) -> np.ndarray:
-        return np.array([len(memo.points) for memo in self._memos], np.int64)
+        return np.array([len(memo.points) for memo in self.memos], np.int64)
 
     @cached_property
     def _ends(self) -> np.ndarray:
@@ -227,7 +227,7 @@ class ViewMemory:
 
     @cached_property
     def _positions(self) -> np.ndarray:
-        return np.array([memo.view.pose.position for memo in self._memos]).reshape(-1, 3)
+        return np.array([memo.view.pose.position for memo in self.memos]).reshape(-1, 3)
 
     def _walked_since(self, pose: Pose) -> np.ndarray:
         """Metres (n,) to the nearest place from where the sky was seen or dreamt, for each column of the view from
@@ -236,6 +236,13 @@ class ViewMemory:
         focal = self.camera.focal / self.camera.width * len(out)
         _sky_columns(self._points, self._ends, self._positions, at, pose.rotation, focal, out)
         return np.where(np.isfinite(out), out, 0.0)
+
+
+def memo_of(
+    index: int, view: View, camera: Camera, stands_in: StandsIn | None = None, gone: np.ndarray | None = None
+) -> Memo:
+    """A view as memory keeps it."""
+    return Memo(index, view, _points(view, camera), stands_in, gone)
 
 
 def _points(view: View, camera: Camera) -> np.ndarray:
@@ -250,7 +257,7 @@ def _points(view: View, camera: Camera) -> np.ndarray:
     return world.astype(np.float32)
 
 
-def _without_the_most_redundant(memos: tuple[_Memo, ...], focal: float, count: int) -> tuple[_Memo, ...]:
+def _without_the_most_redundant(memos: tuple[Memo, ...], focal: float, count: int) -> tuple[Memo, ...]:
     """The memos without `count` of them. A memo's score is the sum over its points of 1 / the number of views that show
     them; the lowest is evicted, one after the other, the oldest first on ties and the newest never."""
     points = np.full((len(memos), _JUDGED, 3), np.nan, np.float32)
