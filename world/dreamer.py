@@ -103,7 +103,8 @@ class Dreamer:
         return self._decoded(asked, torch.where(holes & ~hinted, -1, codes), hinted, stop)
 
     def touch_up(self, pose: Pose, carried: Warp, seed: int, views: tuple[View, ...] = ()) -> Dream:
-        """Paint the holes of a view all of whose cells are mostly known: as `dream`, with nothing to decide."""
+        """Paint the holes of a view in which nothing has room, or all of whose cells are mostly known: as `dream`, with
+        nothing to decide, and as far as what is beside and behind (warp.fill)."""
         codes = self._see("encode", self._tensor(carried.pixels)[None]).flatten(1)
         return self._painted(pose, carried, seed, codes[0], views, is_thin=True)
 

@@ -384,8 +384,9 @@ def _close(pixels, covered, owner, surface):
 
 @njit(cache=True, nogil=True)
 def fill(pixels, covered, surface):
-    """Fill holes with colour and depth of their surroundings in eight directions: of the farther ones, because what
-    a walker uncovers was behind what has moved; nearer ones on screen have more weight."""
+    """Fill holes with colour and depth of their surroundings in eight directions. What a walker uncovers was behind
+    what has moved: of each line through a hole the farther end counts, and of the four lines' those that are much
+    nearer than the others' do not; ends nearer on screen have more weight."""
     h, w = covered.shape
     found = np.zeros((8, h, w), np.int32)  # position of the next covered pixel in each direction, plus 1
     for k in range(8):

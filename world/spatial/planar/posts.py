@@ -23,7 +23,7 @@ LEAST, MOST = 16, 0.06  # pixels, and share of a view, between which patches are
 SLIM = 5.0  # times; a post is at least so many times as high as wide
 GROUND = 40  # of 255; the ground below a foot differs by less from that to one side
 TALL = 10  # rows of a post, at least
-NEAR, FAR = 0.6, 25.0  # metres between which posts are put
+NEAREST, FARTHEST = 0.6, 25.0  # metres between which posts are put
 OFF = 0.6  # log depth; a post was estimated no farther from the ground at its foot than this
 STANDS = 0.25  # log depth by which the ground behind the upper half of a post is farther than it
 APART, BESIDE = 0.12, 4  # log depth by which what is so many columns beside a post is farther
@@ -78,7 +78,7 @@ def _distance(
     where = labels == post.number
     foot = int(np.median(np.flatnonzero(where[post.bottom])))
     distance = float(floor[post.bottom, foot])
-    if not NEAR < distance < FAR or not _is_ground(post.bottom + 2, foot, columns + 2, floor, pixels, depth):
+    if not NEAREST < distance < FARTHEST or not _is_ground(post.bottom + 2, foot, columns + 2, floor, pixels, depth):
         return None
     upper = where.copy()
     upper[(post.top + post.bottom) // 2 :] = False
