@@ -185,8 +185,10 @@ def test_a_walk_whose_driver_closes_it_and_leaves_is_gone(cluster):
     front = cluster.front()
     client = cluster.client(front)
     walk = begun(client, 1)[0]
+    route = front.state.routes.by_session[walk]
     with patch.object(WorkerConnection, "messages", return_value=iter(())):  # the answer has not come yet
-        front.do(lambda: setattr(front.state.routes.by_session[walk], "is_closing", True))
+        front.do(lambda: setattr(route, "is_closing", True))
+        until(lambda: route.is_closing)  # the front's thread does it
         client.close()
         until(lambda: walk not in front.state.routes.by_session)
 
