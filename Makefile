@@ -18,6 +18,8 @@ COMPILED := $(shell grep -rl --include=*.py njit kernels scenes world bench)
 SHARED := -n $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder
 READ_TYPES := mkdir -p build/types && ln -sfn ../.. build/types/roam && \
 	$(BIN)/mypy -p roam.kernels -p roam.scenes -p roam.world -p roam.viewer -p roam.bench
+READ_ALL = $(MAKE) --no-print-directory $(WARM) & ($(READ_TYPES)) > .venv/types.txt 2>&1 & \
+	$(BIN)/python -m pytest --collect-only > .venv/tests.txt 2>&1; wait; true
 # Tests with types read beside them, where the tests leave a core idle; set-up has read all once, so that takes as long as
 # what has changed since. What is wrong with the types is said last.
 with_types = nice $(MAKE) --no-print-directory types > .venv/types.txt 2>&1 & types=$$!; \
@@ -32,7 +34,7 @@ CPU := /proc/cpuinfo
 HAS_AVX2_ALONE = $(shell grep -qsw avx2 $(CPU) && ! grep -qE 'avx512|avx10|avx_vnni|amx' $(CPU) && echo yes)
 
 .PHONY: play test test-all test-engines test-isa mutants lint style types docs setup
-play: $(STAMP)
+play: $(STAMP) $(if $(wildcard $(WARM)),,$(WARM))
 	@echo "Opening a world; with no screen it walks by itself. Escape quits, H shows the keys."
 	$(BIN)/roam play $(ARGS)
 
@@ -78,27 +80,25 @@ docs: $(STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
 	$(BIN)/python -W "ignore:Error parsing type annotation" -m pdoc -o build/docs roam.world roam.kernels roam.scenes roam.viewer roam.bench
 
-setup: $(STAMP)
+setup: $(STAMP) $(WARM)
 
-# The doctor compiles the renderer once, so that the first start is quick; what it finds missing stops no set-up.
 $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up .venv, once: up to a gigabyte of packages, some minutes. What is being fetched is told below."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --progress-bar on -c constraints.txt -e '.[dev]'
-	@echo "Compiling what a walk needs, once: up to two minutes."
-	$(BIN)/roam doctor --warm || true
-	touch $(STAMP) $(WARM)
+	touch $(STAMP)
 
+# The doctor compiles what is compiled once, so that the first start is quick; what it finds missing stops no set-up.
 $(WARM): $(COMPILED) | $(STAMP)
-	@echo "Compiling what has changed, which walks need: up to a minute."
+	@echo "Compiling what a walk needs: up to two minutes the first time, and then what has changed."
 	@$(BIN)/roam doctor --warm > .venv/warm.txt || true
 	@touch $(WARM)
 
 # What only tests need, and is too heavy for those who come to walk: the extra `panda`, by its one package, for pip would
 # look through all others once more; what mypy keeps of the packages and of ours; and the tests with their asserts
-# rewritten, which each of the processes that run them would do alone.
+# rewritten, which each of the processes that run them would do alone. Beside all that, what a walk needs is compiled.
 $(TESTED): $(STAMP)
 	$(BIN)/python -m pip install --progress-bar on -c constraints.txt 'panda3d>=1.10.14'
 	@echo "Reading all types and all tests, once: up to a minute."
-	@($(READ_TYPES)) > .venv/types.txt 2>&1 & $(BIN)/python -m pytest --collect-only > .venv/tests.txt 2>&1; wait; true
+	@$(READ_ALL)
 	touch $(TESTED)
