@@ -103,7 +103,8 @@ class DidaConfig:
     is a painter (dreamer.py); dream_holes: a step is worth it only for so many cells; dream_corrections and
     dream_correction_temperature: further steps, in which decided cells are decided again with all others known
     (transformer/dida.py); dream_continues: whether walls, floors and ceilings are continued as they were seen
-    (spatial/planar/continuation.py).
+    (spatial/planar/continuation.py); dream_chroma: how many times as far from grey painted colours are as the painter
+    has them.
     """
 
     alpha: float = 0.9
@@ -124,6 +125,7 @@ class DidaConfig:
     dream_corrections: int = 0
     dream_correction_temperature: float = 0.8
     dream_continues: bool = True
+    dream_chroma: float = 1.0
 
     def __post_init__(self):
         check_numbers(self)
@@ -133,6 +135,7 @@ class DidaConfig:
             self.step_temperature,
             self.dream_temperature,
             self.dream_correction_temperature,
+            self.dream_chroma,
         )
         is_hot = min(temperatures) >= 0
         if (
@@ -142,5 +145,5 @@ class DidaConfig:
             or not all(0 <= level <= 1 for level in levels)
         ):
             raise ValueError(
-                f"{self}: wanted at least one step, corrections and temperatures of at least 0, and levels from 0 to 1"
+                f"{self}: wanted at least one step, levels from 0 to 1, and no number below 0"
             )

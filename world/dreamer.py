@@ -162,7 +162,7 @@ class Dreamer:
         points = self.vision.points(tokens.view(1, h, w)).movedim(-1, 1)
         known = (self._tensor(part)[None] for part in (carried.pixels, carried.depth, carried.covered))
         pixels, depth = self._see("paint", points, *known, self._tensor(noise))
-        pixels = pixels[0].cpu().numpy()
+        pixels = _colourful(pixels[0].cpu().numpy(), carried.covered, self.dida.dream_chroma)
         depth = smoothed(depth[0].float().cpu().numpy(), pixels, ~carried.covered)
         depth = parted(depth, pixels, ~carried.covered)
         depth = in_its_place(depth, carried)
@@ -189,6 +189,17 @@ def _listed(cells: Tensor) -> Tensor:
     most = max(1, int(cells.sum(1).max()))
     found = torch.argsort((~cells).int(), dim=1, stable=True)[:, : -(-most // 16) * 16]
     return torch.where(cells.gather(1, found), found, -1)
+
+
+def _colourful(pixels: np.ndarray, covered: np.ndarray, chroma: float) -> np.ndarray:
+    """Pixels (H, W, 3) uint8 with `chroma` times their distance from grey where they were painted, which is where they
+    are not covered (H, W) bool. What is dreamt beside dreams is a little greyer than those, so without this a walk that
+    goes on and on ends in grey rooms."""
+    if chroma == 1.0:
+        return pixels
+    grey = pixels.mean(-1, keepdims=True, dtype=np.float32)
+    painted = np.clip(grey + np.float32(chroma) * (pixels - grey) + 0.5, 0, 255).astype(np.uint8)
+    return np.where(covered[..., None], pixels, painted)
 
 
 def _go_on_unless(stop: Callable[[], bool] | None) -> None:

@@ -2,6 +2,7 @@
 was seen. In float32, with a tiny random model, bit for bit."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -293,6 +294,26 @@ def test_a_painter_begins_as_the_decoder(vision):
         wanted, wanted_depth = vision.decode(codes)
     assert (pixels.int() - wanted.int()).abs().max() <= 1
     torch.testing.assert_close(depth, wanted_depth, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("chroma", [0.0, 1.5])
+def test_painted_colours_are_as_far_from_grey_as_is_asked_for_and_what_is_known_stays(
+    loaded_dreaming, first_frame, chroma
+):
+    def shown(chroma):
+        dida = replace(loaded_dreaming.dida, dream_chroma=chroma, dream_continues=False)
+        engine = Engine(replace(loaded_dreaming, dida=dida), serving=Serving(precision="float32"))
+        known = np.zeros(first_frame.pixels.shape[:2], bool)
+        known[:, : known.shape[1] // 2] = True
+        carried = Warp(first_frame.pixels, known, first_frame.depth.astype(np.float32))
+        return engine.dreamer.touch_up(first_frame.pose, carried, 3).view.pixels.astype(float), known
+
+    (plain, known), (pixels, _) = shown(1.0), shown(chroma)
+    grey = plain.mean(-1, keepdims=True)
+    assert np.array_equal(pixels[known], plain[known])
+    assert np.abs(plain - grey)[~known].max() > 8
+    wanted = np.clip(grey + chroma * (plain - grey), 0, 255)
+    assert np.abs(pixels - wanted)[~known].max() <= 0.51
 
 
 def test_what_is_known_stays_as_it_is_when_painted(vision):

@@ -95,13 +95,28 @@ def _met(shown: Shown, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     level = levels.min(0)
     out = np.where(is_wall & (level < at(out)), levels.argmin(0), out)
     if room is None or layout.floor is None:
-        return out, np.arange(out.size).reshape(out.shape)
+        return _ended(shown, out, wall, np.ones(out.shape, bool)), np.arange(out.size).reshape(out.shape)
     there = np.where(out >= 0, at(out), shown.depth)
     behind = _is_behind(there, at(wall), np.where(out >= 0, BEHIND, ON_DREAMT)) & (room.wall >= 0) & (at(wall) < level)
     out = np.where(behind & ~room.is_open, wall, out)
     out = np.where(room.is_foot & (room.wall >= 0), layout.floor, out)
+    beyond = room.is_open & behind | (room.wall < 0)
+    last = _standing(layout, np.where(beyond, out, -1), shown.column)
+    out = _ended(shown, out, last, beyond)
     source = _through(shown, room, out)
     return out.ravel()[source], source
+
+
+def _ended(shown: Shown, labels: np.ndarray, wall: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Labels (H, W) in which floor and ceiling end at the wall (H, W) of their column, -1 for none, and other walls
+    give way to it; where (H, W) bool: what may change."""
+    layout, depths = shown.layout, shown.depths
+    levels = np.where(layout.is_wall[:, None, None], np.inf, depths)
+    at, level = chosen(depths, wall), levels.min(0)
+    is_wall = np.append(layout.is_wall, False)[labels]
+    goes_on = (labels >= 0) & ~is_wall & (chosen(depths, labels) > at)
+    out = np.where(where & (wall >= 0) & (goes_on | is_wall), wall, labels)
+    return np.where(where & (out == wall) & (wall >= 0) & (level < at), levels.argmin(0), out)
 
 
 def _through(shown: Shown, room: Room, labels: np.ndarray) -> np.ndarray:

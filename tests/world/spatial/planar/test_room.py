@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from roam.world.pose import Pose
 from roam.world.spatial.planar.continuation import continued
-from roam.world.spatial.planar.planes import Layout, find_layout, rays_from
+from roam.world.spatial.planar.planes import Layout, Plane, find_layout, rays_from
+from roam.world.spatial.planar.room import assigned
 from roam.world.spatial.planar.texture import texture_of
 
 from .test_continuation import CAMERA, WALLS, dreamt, room
@@ -69,6 +70,25 @@ def test_what_is_behind_shows_in_all_of_an_opening(half):
     assert (points(POSE, even)[inside][:, 0] > 3.5).all()
     far = room(POSE, walls=BEHIND)[0]
     assert np.abs(shown[inside].astype(int) - far[inside]).mean() < 24
+
+
+def test_a_wall_behind_an_opening_meets_the_ceiling_in_a_straight_line():
+    """The ceiling was once dreamt to go on beyond it, in tongues, and the far room had a wavy edge."""
+    pose = Pose.at(0, 0, 1.5)
+    rays, towards = rays_from(pose, CAMERA), np.array([-1, 0, 0], np.float32)
+    floor, ceiling = (Plane(np.array([0, 0, sign], np.float32), far) for sign, far in ((1, 1.5), (-1, 1.3)))
+    layout = Layout((floor, ceiling, Plane(towards, 3.0), Plane(towards, 7.0)))
+    depths = np.stack([plane.depth(rays) for plane in layout.planes])
+    at = points(pose, depths[2])
+    is_door = (np.abs(at[..., 1]) < 1) & (at[..., 2] < 2.2)
+    truth = np.where(is_door, depths[[0, 1, 3]].min(0), depths[:3].min(0))
+    is_top = is_door & (truth == depths[3]) & (points(pose, truth)[..., 2] > 2.3)
+    goes_on = is_top & (np.arange(CAMERA.width) // 3 % 2 == 0)
+    assert goes_on.sum() > 30
+    labels = assigned(layout, depths, rays, np.where(goes_on, depths[1], truth), np.zeros_like(is_door), pose)[1]
+    assert (labels == 3)[is_top].mean() > 0.95
+    is_far_ceiling = is_door & (truth == depths[1])
+    assert is_far_ceiling.sum() > 30 and (labels == 1)[is_far_ceiling].mean() > 0.9
 
 
 def test_a_wall_that_is_dreamt_nearer_than_it_was_seen_is_that_wall(half):
