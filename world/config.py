@@ -144,6 +144,4 @@ class DidaConfig:
             or not is_hot
             or not all(0 <= level <= 1 for level in levels)
         ):
-            raise ValueError(
-                f"{self}: wanted at least one step, levels from 0 to 1, and no number below 0"
-            )
+            raise ValueError(f"{self}: wanted at least one step, levels from 0 to 1, and no number below 0")
