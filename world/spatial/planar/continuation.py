@@ -106,12 +106,18 @@ class _Surfaces:
         if mean is not None and _is_same(mean, colour):
             found = _remembered(plane, self.pose, mean, OWN, looks)
             if found is not None:
-                return found, _light(colour, found)
+                return found, self._light(colour, found)
             own = texture_of(self.layout, index, self.pose, carried.pixels, self.depths[index], seen)
             if own is not None and (own.is_plain or own.repeats):
                 return own, np.ones(3)
         found = _remembered(plane, self.pose, colour, SAME_COLOUR, looks)
-        return found, np.ones(3) if found is None else _light(colour, found)
+        return found, np.ones(3) if found is None else self._light(colour, found)
+
+    def _light(self, colour: np.ndarray, texture: Texture) -> np.ndarray:
+        """The factors (3,) that give a texture the mean colour `colour` (3,), within limits; out of doors its brightness
+        alone. A meadow that took over a little of each dream's colour became another meadow."""
+        measured = (lambda colour: np.maximum(colour, 8)) if self.layout.is_room else _brightness
+        return np.clip(measured(colour) / measured(texture.mean) * np.ones(3), DIMMEST, BRIGHTEST)
 
     def _seen(self, index: int, pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
         """Where (H, W) bool, among `where`, a plane is seen in pixels (H, W, 3), which may have been dreamt. Pixels
@@ -268,11 +274,6 @@ def _faint(detail: np.ndarray, contrast: float) -> np.ndarray:
     """The detail (n, 3) that was painted on a plain surface, no stronger than what was seen of it."""
     faint = np.clip(detail, -DETAIL, DETAIL)
     return faint * min(1.0, contrast / max(float(faint.std()), 1e-6))
-
-
-def _light(colour: np.ndarray, texture: Texture) -> np.ndarray:
-    """The factors (3,) that give a texture the mean colour `colour`, within limits."""
-    return np.clip(np.maximum(colour, 8) / np.maximum(texture.mean, 8), DIMMEST, BRIGHTEST)
 
 
 def _remembered(plane: Plane, pose: Pose, wanted: np.ndarray, most: float, looks: Sequence[Looks]) -> Texture | None:

@@ -166,6 +166,19 @@ def test_plain_ground_goes_on_in_the_light_in_which_it_was_seen(half):
     assert step(pixels) < 3 < 15 < step(painted), (step(pixels), step(painted))
 
 
+def test_ground_that_is_dreamt_in_another_tint_keeps_its_own_colour(half):
+    """Each dream of a meadow is a little greener than the one before."""
+    truth, depth = room(POSE, has_ceiling=False, walls={})
+    painted, wavy, carried = dreamt(truth, depth, half)
+    tint = np.where(half[..., None], 1.0, (0.85, 1.1, 0.85))
+    painted = np.clip(painted * tint, 0, 255).astype(np.uint8)
+    pixels, _ = continued(POSE, carried, painted, wavy, [looks_of(View(truth, depth, POSE))])
+    ground = (depth < 8) & ~half
+    hue = lambda p: p[ground].mean(0) / p[ground].mean()  # noqa: E731
+    assert np.abs(hue(painted) - hue(truth)).max() > 0.1
+    assert np.abs(hue(pixels) - hue(truth)).max() < 0.03
+
+
 def test_where_there_are_no_planes_nothing_changes(half):
     rng = np.random.default_rng(0)
     pixels, depth = (
