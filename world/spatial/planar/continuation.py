@@ -116,8 +116,8 @@ class _Surfaces:
     def _light(self, colour: np.ndarray, texture: Texture) -> np.ndarray:
         """The factors (3,) that give a texture the mean colour `colour` (3,), within limits; out of doors its brightness
         alone. A meadow that took over a little of each dream's colour became another meadow."""
-        measured = (lambda colour: np.maximum(colour, 8)) if self.layout.is_room else _brightness
-        return np.clip(measured(colour) / measured(texture.mean) * np.ones(3), DIMMEST, BRIGHTEST)
+        own, other = (np.maximum(c, 8) if self.layout.is_room else _brightness(c) for c in (colour, texture.mean))
+        return np.clip(own / other * np.ones(3), DIMMEST, BRIGHTEST)
 
     def _seen(self, index: int, pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
         """Where (H, W) bool, among `where`, a plane is seen in pixels (H, W, 3), which may have been dreamt. Pixels
