@@ -114,8 +114,8 @@ class _Surfaces:
         return found, np.ones(3) if found is None else self._light(colour, found)
 
     def _light(self, colour: np.ndarray, texture: Texture) -> np.ndarray:
-        """The factors (3,) that give a texture the mean colour `colour` (3,), within limits; out of doors its brightness
-        alone. A meadow that took over a little of each dream's colour became another meadow."""
+        """The factors (3,) that give a texture the mean colour `colour` (3,), within limits. Out of doors they give it
+        that brightness alone: a meadow that took over a little of each dream's colour became another meadow."""
         own, other = (np.maximum(c, 8) if self.layout.is_room else _brightness(c) for c in (colour, texture.mean))
         return np.clip(own / other * np.ones(3), DIMMEST, BRIGHTEST)
 
