@@ -135,13 +135,14 @@ class DidaConfig:
             self.step_temperature,
             self.dream_temperature,
             self.dream_correction_temperature,
-            self.dream_chroma,
         )
         is_hot = min(temperatures) >= 0
         if (
             min(self.steps, self.dream_steps, self.dream_holes) < 1
-            or self.dream_corrections < 0
+            or min(self.dream_corrections, self.dream_chroma) < 0
             or not is_hot
             or not all(0 <= level <= 1 for level in levels)
         ):
-            raise ValueError(f"{self}: wanted at least one step, levels from 0 to 1, and no number below 0")
+            raise ValueError(
+                f"{self}: wanted at least one step, levels from 0 to 1, and corrections, temperatures and chroma from 0 on"
+            )
