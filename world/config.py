@@ -144,5 +144,5 @@ class DidaConfig:
             or not all(0 <= level <= 1 for level in levels)
         ):
             raise ValueError(
-                f"{self}: wanted at least one step, levels from 0 to 1, and corrections, temperatures and chroma from 0 on"
+                f"{self}: wanted at least one step, levels of 0 to 1, and corrections, temperatures, chroma from 0 on"
             )
